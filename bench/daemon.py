@@ -1,0 +1,225 @@
+"""The processes under measurement: the daemon and the C limit. Starts, pins, stops them; reads their CPU and
+memory.
+
+Knows nothing about loads. CPU comes from the kernel's own account of the process (all threads, user and
+system time, in nanoseconds, up to date even while the process runs), so that other work on the machine
+disturbs it as little as anything can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+BENCH = Path(__file__).parent
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 5.0
+QUIET_POLL_S = 0.002
+QUIET_NS_MAX = 30_000
+"""A server that used less CPU than this between two polls has nothing left to do but its timers."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class BenchError(Exception):
+    """The run could not be made or is void; the text says what to do."""
+
+
+class Cores(NamedTuple):
+    """The core of the servers and that of the load; the same one if there is no second."""
+
+    server: int
+    load: int
+
+    @property
+    def shared(self) -> bool:
+        return self.server == self.load
+
+
+def take_cores() -> Cores:
+    """Pin this process to the first core it may use and name the last for the servers."""
+    allowed = sorted(os.sched_getaffinity(0))
+    cores = Cores(server=allowed[-1], load=allowed[0])
+    os.sched_setaffinity(0, {cores.load})
+    return cores
+
+
+def need_descriptors(count: int) -> None:
+    """Raise the soft limit of open files to the hard one; `BenchError` if `count` do not fit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if count > hard:
+        raise BenchError(
+            f"this run needs {count} file descriptors in one process and the limit is {hard}; "
+            f"raise it (ulimit -Hn {count}) or ask for fewer links"
+        )
+
+
+class Server:
+    """One child process, pinned, that told its port. Use as a context manager: it is always ended and
+    reaped.
+    """
+
+    def __init__(self, command: list[str], core: int, ready: str) -> None:
+        self.command = command
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=BENCH.parent,
+            preexec_fn=lambda: _become_child(core),
+        )
+        try:
+            self.port = self._wait_for_port(ready)
+        except BaseException:
+            self.stop()
+            raise
+        self._clock_id = (~self._process.pid << 3) | 2  # clock_getcpuclockid(3) of a process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_for_port(self, ready: str) -> int:
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        said = b""
+        while time.monotonic() < deadline:
+            said += self._process.stdout.read() or b""
+            found = re.search(ready, said.decode(errors="replace"))
+            if found:
+                return int(found[1])
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise BenchError(f"{' '.join(self.command)} did not start; it said:\n{self.errors()}")
+
+    def errors(self) -> str:
+        """The end of what the process wrote to stderr."""
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - 4000))
+        return self._errors.read().decode(errors="replace").strip() or "(nothing)"
+
+    def stop(self) -> str:
+        """End the process and reap it; idempotent. Returns what else it wrote to stdout."""
+        process = self._process
+        if process.stdout is None or process.stdout.closed:
+            return ""
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        said = (process.stdout.read() or b"").decode()
+        process.stdout.close()
+        self._errors.close()
+        return said
+
+    def cpu_ns(self) -> int:
+        """CPU time of the process so far, user and system, all threads."""
+        return time.clock_gettime_ns(self._clock_id)
+
+    def waited_ns(self) -> int:
+        """Time the main thread was ready to run and something else had its core."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1])
+
+    def settled_cpu_ns(self) -> int:
+        """CPU time once the process has gone quiet, so that a measurement neither begins nor ends inside its
+        work.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        before = self.cpu_ns()
+        while time.monotonic() < deadline:
+            time.sleep(QUIET_POLL_S)
+            now = self.cpu_ns()
+            if now - before < QUIET_NS_MAX:
+                return now
+            before = now
+        raise BenchError(f"{' '.join(self.command)} does not come to rest; nothing can be measured")
+
+    def resident_bytes(self) -> int:
+        """Resident memory, walked from the page tables (statm is only approximate under load)."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        found = re.search(r"^Rss:\s+(\d+) kB", rollup, re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+def _become_child(core: int) -> None:
+    """Runs between fork and exec: pin before the first thread exists, and die with the bench even if it is
+    killed.
+    """
+    os.sched_setaffinity(0, {core})
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def start_daemon(core: int, options: tuple[str, ...] = ()) -> Server:
+    """The daemon with the loads' common settings: no spacing, no rate limit, leases longer than any run."""
+    command = [sys.executable, "-m", "presenced", "serve", "--dev", "--listen", "127.0.0.1:0"]
+    command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h"]
+    return Server([*command, *options], core, r"listening on presence://127\.0\.0\.1:(\d+)")
+
+
+def start_limit(core: int, mode: str) -> Server:
+    """The C server in `mode` (`star`, `coalesced` or `read`), compiled first if its source is new."""
+    return Server([str(_compiled_limit()), mode], core, r"(\d+)\n")
+
+
+def stop_limit(limit: Server) -> dict[str, int]:
+    """End the C server and return its counts; a run in which it dropped anything is void."""
+    said = limit.stop()
+    if not said:
+        raise BenchError("the C server ended before its counts were read")
+    counts: dict[str, int] = json.loads(said)
+    if counts["dropped"]:
+        raise BenchError(f"the C server dropped {counts['dropped']} writes (full buffers); the run is void")
+    return counts
+
+
+def _compiled_limit() -> Path:
+    source = BENCH / "native" / "limit.c"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    binary = BENCH / "build" / f"limit-{digest}"
+    if binary.exists():
+        return binary
+    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise BenchError(
+            "no C compiler (cc, gcc or clang) for the bench's limit; install one, e.g. apt-get install gcc"
+        )
+    binary.parent.mkdir(exist_ok=True)
+    partial = binary.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        [compiler, "-O2", "-o", str(partial), str(source)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"{compiler} could not compile {source}:\n{done.stderr.strip()}")
+    partial.rename(binary)
+    return binary

@@ -1,0 +1,75 @@
+"""Profile `heartbeat`: server CPU for each heartbeat, beside a C loop that reads and discards the same bytes.
+
+One sweep sends one heartbeat on every link and waits until the server rests, so that two heartbeats never
+share a read: in life they are half a minute apart. Sweeps alternate between the two servers.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon, start_limit, stop_limit
+from bench.load import Link, await_ping, open_device_links, open_limit_links
+from bench.report import Result, median, spread
+from presenced.wire.frames import frame
+from presenced.wire.messages import Heartbeat, encode
+
+BEAT = frame(encode(Heartbeat(1500)))
+
+
+def run(*, links: int, sweeps: int, rounds: int, cores: Cores) -> Result:
+    """Run the profile; `BenchError` if a heartbeat was not handled."""
+    need_descriptors(2 * links + 64)
+    users = [f"user{index}" for index in range(links)]
+    server_us: list[float] = []
+    limit_us: list[float] = []
+    with ExitStack() as stack:
+        daemon = stack.enter_context(start_daemon(cores.server))
+        limit = stack.enter_context(start_limit(cores.server, "read"))
+        device_links = open_device_links(daemon.port, users)
+        limit_links = open_limit_links(limit.port, users, b"P")
+        for number in range(rounds + 1):
+            one, other = sweep_both(daemon, device_links, limit, limit_links, sweeps if number else 1)
+            if number:
+                server_us.append(one / 1000 / (sweeps * links))
+                limit_us.append(other / 1000 / (sweeps * links))
+        # Frames of a link are handled in order: a pong means that the heartbeats before it were.
+        await_ping(device_links)
+        counts = stop_limit(limit)
+    sent_bytes = (rounds * sweeps + 1) * links * len(BEAT)
+    if counts["bytes_in"] != sent_bytes:
+        raise BenchError(f"the C server read {counts['bytes_in']} of {sent_bytes} bytes; the run is void")
+    ratios = [one / other for one, other in zip(server_us, limit_us, strict=True)]
+    return {
+        "profile": "heartbeat",
+        "links": links,
+        "rounds": rounds,
+        "heartbeats": rounds * sweeps * links,
+        "server_cpu_us_per_heartbeat": median(server_us),
+        "server_spread": spread(server_us),
+        "limit_cpu_us_per_heartbeat": median(limit_us),
+        "limit_spread": spread(limit_us),
+        "ratio": median(ratios),
+        "ratio_spread": spread(ratios),
+        "frame_bytes": len(BEAT),
+    }
+
+
+def sweep_both(
+    daemon: Server, device_links: list[Link], limit: Server, limit_links: list[Link], sweeps: int
+) -> tuple[int, int]:
+    """CPU that `sweeps` alternating sweeps cost each server, in nanoseconds."""
+    before = daemon.settled_cpu_ns(), limit.settled_cpu_ns()
+    for _ in range(sweeps):
+        sweep(device_links)
+        daemon.settled_cpu_ns()
+        sweep(limit_links)
+        limit.settled_cpu_ns()
+    return daemon.settled_cpu_ns() - before[0], limit.settled_cpu_ns() - before[1]
+
+
+def sweep(links: list[Link]) -> None:
+    write = os.write
+    for link in links:
+        write(link.fd, BEAT)

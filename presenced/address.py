@@ -1,0 +1,132 @@
+"""Names of users and devices, and the `presence://` URL: parse, check, format.
+
+A name is compared byte for byte, so it must have only one spelling: Unicode NFC, nothing invisible. Rejected:
+normalising silently, because then two spellings in an application's database would be one user here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from presenced.errors import AddressError
+from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
+
+DEFAULT_PORT = 5250
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_EMOJI_JOINERS = frozenset("\u200c\u200d")
+"""Zero-width (non-)joiners build emoji families and are needed in Persian and Indic words."""
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise `AddressError` unless `name` can name a user or a device (`what` says which, for the message).
+
+    1 to 128 bytes of UTF-8 in NFC; no space, slash, control, format, private-use or unassigned character.
+    """
+    if name.isascii():
+        if 0 < len(name) <= NAME_BYTES_MAX and name.isprintable() and " " not in name and "/" not in name:
+            return
+    if not name:
+        raise AddressError(f"the {what} name is empty; give it 1 to {NAME_BYTES_MAX} bytes")
+    if _utf8_bytes(name, what) > NAME_BYTES_MAX:
+        raise AddressError(f"the {what} name is longer than {NAME_BYTES_MAX} bytes; shorten it")
+    for character in name:
+        category = unicodedata.category(character)
+        if category in _INVISIBLE or category == "Zs" or character == "/":
+            raise AddressError(
+                f"the {what} name holds U+{ord(character):04X}; spaces, slashes, control and invisible "
+                "characters cannot be part of a name"
+            )
+    if not unicodedata.is_normalized("NFC", name):
+        raise AddressError(f"the {what} name is not in Unicode NFC; normalise it so that it has one spelling")
+
+
+def check_label(label: str, what: str, bytes_max: int = LABEL_BYTES_MAX) -> None:
+    """Raise `AddressError` unless `label` is printable text of at most `bytes_max` bytes; empty is allowed."""
+    if label.isascii() and label.isprintable() and len(label) <= bytes_max:
+        return
+    if _utf8_bytes(label, what) > bytes_max:
+        raise AddressError(f"the {what} is longer than {bytes_max} bytes; shorten it", "bad_text")
+    for character in label:
+        if unicodedata.category(character) in _INVISIBLE and character not in _EMOJI_JOINERS:
+            raise AddressError(
+                f"the {what} holds U+{ord(character):04X}; control and invisible characters are not allowed",
+                "bad_text",
+            )
+
+
+def check_text(text: str) -> None:
+    """Raise `AddressError` unless `text` can be a custom status line: one line of at most 512 bytes."""
+    check_label(text, "text", TEXT_BYTES_MAX)
+
+
+def check_emoji(emoji: str) -> None:
+    """Raise `AddressError` unless `emoji` is at most 64 printable bytes."""
+    check_label(emoji, "emoji", EMOJI_BYTES_MAX)
+
+
+def _utf8_bytes(value: str, what: str) -> int:
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        raise AddressError(f"the {what} holds a lone surrogate, which is not valid UTF-8", "bad_text") from None
+
+
+class Url(NamedTuple):
+    """Where and who, as one string: `presence[s]://USER[:TOKEN]@HOST[:PORT]/DEVICE[?kind=K&name=N&priority=P]`."""
+
+    user: str
+    token: str
+    host: str
+    port: int
+    device: str
+    tls: bool
+    kind: str
+    name: str
+    priority: int
+
+
+def parse_url(url: str) -> Url:
+    """Split a `presence://` (TCP) or `presences://` (TLS) URL; raise `AddressError` with what to write instead.
+
+    User, token and device may be percent-encoded (`alice%40example.com`). The port defaults to 5250.
+    """
+    shape = "presence://USER@HOST:PORT/DEVICE"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise AddressError(f"{url!r} is not a URL: {error}; write {shape}") from None
+    if parts.scheme not in ("presence", "presences"):
+        raise AddressError(f"{url!r} does not start with presence:// or presences://; write {shape}")
+    if not parts.hostname:
+        raise AddressError(f"{url!r} names no host; write {shape}")
+    query = parse_qs(parts.query)
+    unknown = [key for key in query if key not in ("kind", "name", "priority")]
+    if unknown:
+        raise AddressError(f"{url!r} has an unknown parameter {unknown[0]!r}; known are kind, name and priority")
+    try:
+        priority = int(query.get("priority", ["0"])[0])
+    except ValueError:
+        raise AddressError(f"{url!r}: priority must be a whole number from -128 to 127") from None
+    if not -128 <= priority <= 127:
+        raise AddressError(f"{url!r}: priority must be a whole number from -128 to 127")
+    user = unquote(parts.username or "")
+    device = unquote(parts.path.removeprefix("/"))
+    if user:
+        check_name(user, "user")
+    if device:
+        check_name(device, "device")
+    return Url(
+        user=user,
+        token=unquote(parts.password or ""),
+        host=parts.hostname,
+        port=DEFAULT_PORT if port is None else port,
+        device=device,
+        tls=parts.scheme == "presences",
+        kind=query.get("kind", [""])[0],
+        name=query.get("name", [""])[0],
+        priority=priority,
+    )

@@ -1,0 +1,261 @@
+"""Keeps one client at its server: opens links, beats, notices silence, comes back, gives up. One task per client.
+
+Owns the state (`connecting`, `connected`, `closed`) and its callbacks. Users' callbacks run on their own turn of
+the loop, never inside the read path, so that one may await any method of the client without blocking it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from presenced.address import Url
+from presenced.client.backoff import FINAL_CODES, TOKEN_CODES, Backoff
+from presenced.client.link import Link, open_link
+from presenced.client.pulse import Activity, Pulse
+from presenced.client.session import Reply, Session
+from presenced.errors import AuthError, ConnectionLost, PresenceError
+from presenced.limits import TOKEN_BYTES_MAX
+from presenced.wire import messages
+from presenced.wire.messages import ClientMessage, DeviceStatus, Role, ServerMessage
+
+AGENT = "presenced-python"
+
+State = Literal["connecting", "connected", "closed"]
+Token = str | Callable[[], str | Awaitable[str]]
+StateCallback = Callable[[State, PresenceError | None], object]
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who comes, how, and what the device says of itself; `status` and `priority` may change while it is there."""
+
+    url: Url
+    token: Token
+    tls: ssl.SSLContext | None
+    role: Role
+    status: DeviceStatus
+    priority: int
+
+
+class Keeper:
+    """See the module's docstring. Ends the session when it is over for good."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        session: Session[asyncio.Future[Reply]],
+        receive: Callable[[ServerMessage], None],
+        timeout_s: float,
+        reconnects: bool,
+    ) -> None:
+        self.state: State = "connecting"
+        self.reason: PresenceError | None = None
+        self.clock_ms = 0
+        self.callbacks: list[StateCallback] = []
+        self._loop = asyncio.get_running_loop()
+        self._identity = identity
+        self._session = session
+        self._receive = receive
+        self._timeout_s = timeout_s
+        self._reconnects = reconnects
+        self._activity = Activity()
+        self._backoff = Backoff(random.random)
+        self._fresh_token_tried = False
+        self._link: Link | None = None
+        self._pulse: Pulse | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._callback_tasks: set[asyncio.Future[None]] = set()
+
+    @property
+    def is_linked(self) -> bool:
+        return self._link is not None
+
+    def now_ms(self) -> int:
+        return int(self._loop.time() * 1000)
+
+    def send(self, message: ClientMessage) -> None:
+        """Without effect while there is no link."""
+        if self._link is not None:
+            self._link.send(message)
+
+    def report_idle(self, idle_ms: int) -> None:
+        """The person's last input was `idle_ms` ago; told to the server at once if that changes what it shows."""
+        now_ms = self.now_ms()
+        self._activity.report(now_ms, idle_ms)
+        welcome = self._session.welcome
+        if self._pulse is None or welcome is None:
+            return
+        if self._activity.is_urgent(now_ms, self._pulse.heartbeat_ms, welcome.away_after_ms):
+            self.send(messages.Heartbeat(self._activity.tell(now_ms)))
+
+    async def start(self) -> None:
+        """Open the first link; raises `PresenceError` if that fails."""
+        try:
+            link = await self._open_link()
+        except AuthError as error:
+            if not self._may_renew_token(error):
+                raise
+            link = await self._open_link()
+        self._begin(link)
+        url = self._identity.url
+        self._task = asyncio.create_task(self._keep(link), name=f"presenced client {url.user}/{url.device}")
+
+    async def close(self, *, bye: bool) -> None:
+        link, self._link, self._pulse = self._link, None, None
+        self._end(None)
+        if self._task is not None:
+            self._task.cancel()
+        if link is not None:
+            await link.leave(messages.Bye() if bye else None)
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def closed_error(self) -> PresenceError:
+        """What a request raises once the state is `closed`."""
+        return self.reason or ConnectionLost("closed", "this client is closed; connect again", temporary=False)
+
+    # --- one link after another -------------------------------------------------------------------------------
+
+    async def _keep(self, link: Link) -> None:
+        try:
+            while True:
+                error = await self._serve(link)
+                self._link = self._pulse = None
+                self._session.suspend()
+                self._backoff.link_ended(self.now_ms() - link.opened_ms)
+                if not self._reconnects or self._is_final(error):
+                    raise error
+                self._set_state("connecting", error)
+                link = await self._come_back(error)
+                self._begin(link)
+        except PresenceError as error:
+            self._end(error)
+        except Exception as error:
+            # A bug of this package: nobody awaits this task, so it is told here and whoever waits is released.
+            self._loop.call_exception_handler({"message": "a presenced client failed", "exception": error})
+            self._end(PresenceError("internal", f"the client failed: {error!r}", temporary=False))
+
+    async def _serve(self, link: Link) -> PresenceError:
+        """Beat until the link is lost; returns why."""
+        while not link.lost.done():
+            pulse, now_ms = self._pulse, self.now_ms()
+            assert pulse is not None
+            while (due := pulse.due(now_ms, link.heard_ms)) is not None:
+                if due == "heartbeat":
+                    link.send(messages.Heartbeat(self._activity.tell(now_ms)))
+                elif due == "ping":
+                    link.send(self._session.open(messages.Ping, None, now_ms))
+                else:
+                    link.drop(ConnectionLost("silent", "the server fell silent; the link counts as lost"))
+                    break
+            wait_ms = max(1, pulse.next_ms(link.heard_ms) - now_ms)
+            await asyncio.wait({link.lost}, timeout=None if due == "lost" else wait_ms / 1000)
+        return link.lost.result()
+
+    async def _come_back(self, error: PresenceError) -> Link:
+        while True:
+            await asyncio.sleep(self._backoff.delay_ms(error.retry_ms) / 1000)
+            try:
+                return await self._open_link()
+            except PresenceError as failure:
+                error = self.reason = failure
+                if self._is_final(error):
+                    raise
+
+    async def _open_link(self) -> Link:
+        """One attempt. The hello carries the idle level as a heartbeat does: coming back is not activity."""
+        token = await self._current_token()
+        identity, url = self._identity, self._identity.url
+        hello = messages.Hello(
+            versions=list(messages.PROTOCOL_VERSIONS),
+            token=token,
+            user=url.user,
+            device=url.device,
+            kind=url.kind,
+            name=url.name,
+            priority=identity.priority,
+            status=identity.status,
+            idle_ms=self._activity.tell(self.now_ms()),
+            role=identity.role,
+            agent=AGENT,
+        )
+        link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
+        self._session.welcome = welcome
+        self._fresh_token_tried = False
+        return link
+
+    def _begin(self, link: Link) -> None:
+        """The link is open: take what comes, send what waited. Without a gap, so that nothing is sent twice."""
+        now_ms = self.now_ms()
+        welcome = self._session.welcome
+        assert welcome is not None
+        self.clock_ms = welcome.server_time_ms - now_ms
+        self._pulse = Pulse(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
+        self._link = link
+        link.attach(self._receive)
+        link.send(*self._session.resume(welcome, now_ms))
+        self._set_state("connected", None)
+
+    async def _current_token(self) -> str:
+        token = self._identity.token
+        if callable(token):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    made = token()
+                    token = await made if inspect.isawaitable(made) else made
+            except Exception as error:
+                # Perhaps the app's own token service is down: worth another attempt.
+                raise AuthError("token_failed", f"the token function failed: {error!r}", temporary=True) from error
+        if len(token.encode()) > TOKEN_BYTES_MAX:
+            raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
+        return token
+
+    # --- the end, and who is told -----------------------------------------------------------------------------
+
+    def _is_final(self, error: PresenceError) -> bool:
+        if error.code in TOKEN_CODES:
+            return not self._may_renew_token(error)
+        return error.code in FINAL_CODES
+
+    def _may_renew_token(self, error: PresenceError) -> bool:
+        """One fresh token is asked for between two welcomes; if that is refused too, it is final."""
+        if error.code not in TOKEN_CODES or not callable(self._identity.token) or self._fresh_token_tried:
+            return False
+        self._fresh_token_tried = True
+        return True
+
+    def _end(self, error: PresenceError | None) -> None:
+        if self.state == "closed":
+            return
+        self._set_state("closed", error)
+        for waiter in self._session.end(error):
+            if not waiter.done():
+                waiter.set_exception(self.closed_error())
+
+    def _set_state(self, state: State, reason: PresenceError | None) -> None:
+        self.reason = reason
+        if state == self.state:
+            return
+        self.state = state
+        for callback in self.callbacks:
+            self._loop.call_soon(self._call_back, callback, state, reason)
+
+    def _call_back(self, callback: StateCallback, state: State, reason: PresenceError | None) -> None:
+        # What a plain callback raises goes to the loop's exception handler, as from any handle of the loop.
+        result = callback(state, reason)
+        if inspect.isawaitable(result):
+            task = asyncio.ensure_future(self._await_callback(result))
+            self._callback_tasks.add(task)
+            task.add_done_callback(self._callback_tasks.discard)
+
+    async def _await_callback(self, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a state callback failed", "exception": error})

@@ -1,0 +1,204 @@
+"""One TCP connection to a server: opened, greeted, bytes cut into messages. Knows no requests and no retries."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from presenced.address import Url
+from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError
+from presenced.limits import SERVER_FRAME_BYTES_MAX
+from presenced.wire.frames import FrameReader, frame
+from presenced.wire.messages import (
+    BadMessage,
+    ClientMessage,
+    Goodbye,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_server,
+    encode,
+)
+
+BYE_TIMEOUT_S = 1.0
+"""How long the server may take to close after our bye."""
+
+_AUTH = frozenset({"bad_token", "token_expired"})
+_PROTOCOL = frozenset(
+    {"bad_frame", "frame_too_large", "frame_timeout", "hello_required", "hello_timeout", "bad_hello"}
+) | {"bad_version"}
+
+_ADVICE = {
+    "token_expired": "; get a new token (`presenced token ...`) and connect again",
+    "bad_token": "; check that the token is for this user and signed with this server's secret",
+    "replaced": "; give each program its own device name",
+    "busy": "; try again later",
+}
+
+
+class Link(asyncio.Protocol):
+    """The bytes of one connection. `lost` is done once it is over, with the reason; it never raises by itself."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, peer: str) -> None:
+        self._loop = loop
+        self._peer = peer
+        self._reader = FrameReader(SERVER_FRAME_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+        self._handler: Callable[[ServerMessage], None] | None = None
+        self._reason: PresenceError | None = None
+        self._heard = False
+        self.heard_ms = 0
+        self.opened_ms = 0
+        self.greeting: asyncio.Future[Welcome] = loop.create_future()
+        self.lost: asyncio.Future[PresenceError] = loop.create_future()
+
+    def attach(self, handler: Callable[[ServerMessage], None]) -> None:
+        """From now on each message goes to `handler`, which must not raise."""
+        self._handler = handler
+
+    def send(self, *messages: ClientMessage) -> None:
+        """Put messages on their way in one write; without effect once the link is lost."""
+        if self._transport is not None and not self.lost.done():
+            self._transport.write(b"".join([frame(encode(message)) for message in messages]))
+
+    def drop(self, reason: PresenceError) -> None:
+        """End the link at once, for this reason (the first one given counts)."""
+        if self._reason is None:
+            self._reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def leave(self, message: ClientMessage | None) -> None:
+        """Send a last message, wait until the server has read it, close. Bounded; cancelling cuts it short."""
+        try:
+            if message is not None and not self.lost.done():
+                self.send(message)
+                # The server closes after a bye. Closing first could reset the connection, if something of the
+                # server's is unread here, and the reset would overtake the bye.
+                await asyncio.wait({self.lost}, timeout=BYE_TIMEOUT_S)
+            if self._transport is not None and not self.lost.done():
+                self._transport.close()
+                await asyncio.wait({self.lost}, timeout=BYE_TIMEOUT_S)
+        finally:
+            if self._transport is not None:
+                self._transport.abort()
+
+    # --- called by the loop -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.opened_ms = self.heard_ms = int(self._loop.time() * 1000)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self.heard_ms = int(self._loop.time() * 1000)
+        try:
+            self._reader.feed(data)
+            while self._reason is None and (payloads := self._reader.take(64)):
+                for payload in payloads:
+                    self._receive(payload)
+        except (ProtocolError, BadMessage) as error:
+            self.drop(self._strange(str(error)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = self._reason
+        if reason is None and not self._is_greeted() and not self._heard:
+            reason = ConnectionLost(
+                "no_answer",
+                f"{self._peer} closed the connection without a word; is it presenced, and is TLS as it expects?",
+            )
+        if reason is None:
+            detail = f" ({exc})" if exc is not None else ""
+            reason = ConnectionLost("link_lost", f"the link to {self._peer} was lost{detail}")
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if not self.greeting.done():
+            self.greeting.set_exception(reason)
+            self.greeting.exception()  # Retrieved here: whoever waited may have been cancelled already.
+
+    # --- within -----------------------------------------------------------------------------------------------
+
+    def _is_greeted(self) -> bool:
+        return self.greeting.done() and not self.greeting.cancelled() and self.greeting.exception() is None
+
+    def _receive(self, payload: bytes) -> None:
+        try:
+            message = decode_server(payload)
+        except BadMessage as error:
+            if error.code == "unknown_type" and self._is_greeted():
+                return  # A later version of the protocol tells something that this client does not know.
+            raise
+        if isinstance(message, Goodbye):
+            self.drop(reason_of(message))
+        elif self._handler is not None:
+            self._handler(message)
+        elif isinstance(message, Welcome) and not self.greeting.done():
+            self.greeting.set_result(message)
+        elif not self._is_greeted():
+            self.drop(self._strange("it did not begin with welcome"))
+
+    def _strange(self, detail: str) -> ProtocolError:
+        return ProtocolError(
+            "not_presenced",
+            f"what answers at {self._peer} does not speak presenced's protocol ({detail}); is the port right?",
+            temporary=False,
+        )
+
+
+def reason_of(goodbye: Goodbye) -> PresenceError:
+    """The exception for a goodbye."""
+    sentence = goodbye.message + _ADVICE.get(goodbye.code, "")
+    if goodbye.code in _AUTH:
+        return AuthError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
+    if goodbye.code in _PROTOCOL:
+        return ProtocolError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
+    temporary = PresenceError(goodbye.code, sentence).temporary
+    return ConnectionLost(goodbye.code, sentence, temporary=temporary, retry_ms=goodbye.retry_ms)
+
+
+async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_s: float) -> tuple[Link, Welcome]:
+    """Connect, say hello, wait for the welcome; all of it within `timeout_s`. Raises `PresenceError` only."""
+    loop = asyncio.get_running_loop()
+    peer = f"{url.host}:{url.port}"
+    link = Link(loop, peer)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await loop.create_connection(
+                lambda: link,
+                url.host,
+                url.port,
+                ssl=tls,
+                server_hostname=url.host if tls is not None else None,
+            )
+            link.send(hello)
+            welcome = await link.greeting
+            # Nothing unasked follows a welcome, so nothing is lost between here and `attach`.
+            return link, welcome
+    except BaseException as error:
+        link.drop(ConnectionLost("link_lost", "the attempt was given up"))
+        raise _explain(error, url, peer, timeout_s, link) from None
+
+
+def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: Link) -> BaseException:
+    """What went wrong, as a `PresenceError` that says what to do next; anything else is passed through."""
+    if isinstance(error, PresenceError) or not isinstance(error, Exception):
+        return error
+    if isinstance(error, TimeoutError) and error.errno is None:
+        if link.opened_ms:
+            sentence = f"{peer} accepted the connection but said nothing for {timeout_s:g} s; is it presenced?"
+            return ConnectionLost("no_answer", sentence)
+        return ConnectionLost(
+            "unreachable", f"{peer} did not answer within {timeout_s:g} s; check the host, the port and firewalls"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        sentence = f"the certificate of {peer} is not trusted ({error.verify_message}); give the CA that signed it"
+        return ConnectionLost("tls_failed", sentence, temporary=False)
+    if isinstance(error, ssl.SSLError | ConnectionAbortedError | ConnectionResetError) and url.tls:
+        sentence = f"{peer} does not speak TLS as expected ({error}); without TLS, write presence://"
+        return ConnectionLost("tls_failed", sentence, temporary=False)
+    if isinstance(error, OSError):
+        sentence = f"cannot reach {peer} ({error.strerror or error}); is presenced running there, on this port?"
+        return ConnectionLost("unreachable", sentence)
+    return error

@@ -1,0 +1,48 @@
+"""A queue for things that all wait the same fixed time.
+
+It owns only the order of waiting; it knows no clock and nothing of what waits. Where every delay is equal,
+the order of coming due is the order of arrival, and a plain FIFO beats any heap or wheel.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class DelayQueue(Generic[T]):
+    """First in, first out, `delay_ms` later: hello deadlines, spaced pushes, throttled links, aborts.
+
+    Nothing can be removed. Most of these matters settle themselves before their time, and searching for
+    them then would cost more than letting them come out: the owner checks, when an item comes out, whether
+    it still stands. So a settled item is kept alive for up to `delay_ms`.
+    """
+
+    __slots__ = ("_waiting", "delay_ms")
+
+    def __init__(self, delay_ms: int) -> None:
+        self.delay_ms = delay_ms
+        self._waiting: deque[tuple[int, T]] = deque()
+
+    def __len__(self) -> int:
+        """Items that wait, settled ones among them."""
+        return len(self._waiting)
+
+    def add(self, now_ms: int, item: T) -> None:
+        """Let `item` come out `delay_ms` after `now_ms`."""
+        self._waiting.append((now_ms + self.delay_ms, item))
+
+    def take_due(self, now_ms: int) -> list[T]:
+        """Remove and return the items whose time has come, in the order added. O(items returned)."""
+        waiting = self._waiting
+        due: list[T] = []
+        while waiting and waiting[0][0] <= now_ms:
+            due.append(waiting.popleft()[1])
+        return due
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the first item comes due, exactly; None if nothing waits."""
+        return self._waiting[0][0] if self._waiting else None

@@ -1,0 +1,93 @@
+"""What must hold between turns. Run by tests after every step and by the daemon under `--check`; O(everything)."""
+
+from __future__ import annotations
+
+from presenced.core.engine import Engine
+from presenced.core.merge import merge
+from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
+
+
+def check(engine: Engine) -> None:
+    """Raise `AssertionError` with what is wrong. Call it after `settle`: records must be up to date."""
+    publisher = engine.publisher
+    versions: dict[int, str] = {}
+    live = 0
+    waiting = 0
+    for name, user in engine.users.items():
+        assert user.name == name, f"{name} is filed under another name"
+        assert not user.dirty, f"{name} is touched and not settled"
+        live += _check_devices(engine, user)
+        _check_expiry(user)
+        _check_record(engine, user)
+        waiting += user.scheduled
+        version = user.record.version
+        if version:
+            assert version not in versions, f"{name} and {versions[version]} share version {version}"
+            assert version <= publisher.version, f"{name} is newer than the counter"
+            versions[version] = name
+        for session in user.watchers or ():
+            assert session.watching is not None, f"{name} is watched by a session that has ended"
+            assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
+            _check_session(engine, session)
+        assert user.devices or user.watchers or user.claim or user.text or version, f"{name} is kept for nothing"
+    assert live == engine.live_devices, f"{live} live devices are counted as {engine.live_devices}"
+    online = [name for name, user in engine.users.items() if user.record.status != "offline"]
+    assert sorted(online) == list(publisher.online), "the online index differs from the records"
+    assert len(engine.wheel) >= live + waiting, "the wheel lacks entries"
+
+
+def _check_devices(engine: Engine, user: User) -> int:
+    live = 0
+    for device_id, device in user.devices.items():
+        where = f"{user.name}/{device_id}"
+        assert device.id == device_id and device.user is user, f"{where} is filed wrongly"
+        assert device.scheduled == (device.state != GONE), f"{where} is live without a lease, or gone with one"
+        assert (device.session is not None) == (device.state == CONNECTED), f"{where} has a session too many or few"
+        if device.session is not None:
+            assert device.session.device is device, f"{where} and its session disagree"
+            assert device.session.user_name == user.name, f"{where} is held by another user's session"
+        if device.state != GONE:
+            live += 1
+            deadline_ms = _deadline_ms(engine, device)
+            assert device.due_ms <= deadline_ms, f"{where} is due at {device.due_ms}, after {deadline_ms}"
+    return live
+
+
+def _deadline_ms(engine: Engine, device: Device) -> int:
+    if device.state == GRACE:
+        return device.grace_until_ms
+    return device.heard_ms + engine.policy.timeout_ms
+
+
+def _check_expiry(user: User) -> None:
+    dues = [user.text_due_ms] if user.text_due_ms else []
+    if user.claim is not None and user.claim.due_ms:
+        dues.append(user.claim.due_ms)
+    assert user.scheduled == bool(dues), f"{user.name} is in the wheel without an expiry, or not in it with one"
+    if dues:
+        assert user.due_ms == min(dues), f"{user.name} expires at {min(dues)} and is due at {user.due_ms}"
+
+
+def _check_record(engine: Engine, user: User) -> None:
+    record = user.record
+    hysteresis_ms = engine.policy.primary_hysteresis_ms
+    status, _ = merge(user.devices.values(), user.claim, user.primary, hysteresis_ms)
+    assert record.status == status, f"{user.name} shows {record.status} and merges to {status}"
+    assert (record.text, record.emoji) == (user.text, user.emoji), f"{user.name} shows another text"
+    primary = user.primary.id if user.primary is not None else ""
+    assert record.device == primary, f"{user.name} shows primary {record.device!r}, has {primary!r}"
+    assert (status == "offline") == (primary == ""), f"{user.name} has a primary and is offline, or the reverse"
+    if status != "offline":
+        assert record.last_seen_ms == 0, f"{user.name} is online and has a last-seen time"
+
+
+def _check_session(engine: Engine, session: object) -> None:
+    held = getattr(session, "held", None)
+    pending = getattr(session, "pending", [])
+    if held is None and pending:
+        assert session in engine.publisher.dirty_sessions, "a session has something pending and is not dirty"
+    watching = getattr(session, "watching", None) or {}
+    for user in held or ():
+        assert user.name in watching or user.watchers is None or session not in user.watchers, (
+            f"{user.name} is held for a session that watches it no more and is still its watcher"
+        )

@@ -1,0 +1,153 @@
+"""The state: users, their devices and claims, and the sessions that watch. Data only; the rules are in `engine`.
+
+Slots everywhere, because there may be a million of each. What is empty for most (watchers, a session's watch) is
+None until it is used: an empty dict costs 64 bytes, None costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from presenced.core.wheel import Timer
+from presenced.wire.messages import DeviceStatus, Record, Role, Status
+
+CONNECTED: Final = 0
+GRACE: Final = 1
+GONE: Final = 2
+"""States of a device. Live is anything below GONE; only a live device is in the wheel."""
+
+ACTIVE: Final = 0
+IDLE_AWAY: Final = 1
+IDLE_OFFLINE: Final = 2
+"""Idle levels of a device: how long ago its person last touched it, in the two steps that matter."""
+
+
+class Edge(Protocol):
+    """The server's side of a link, as far as the turn needs it. The core keeps it and never calls it."""
+
+    def send(self, data: bytes) -> None:
+        """Write `data` now."""
+
+    def end(self, code: str) -> None:
+        """Say goodbye with `code` (nothing, if empty) and close."""
+
+
+class Session(Timer):
+    """What the core knows of one link after its hello: who it speaks for, what it watches, what it is owed.
+
+    In the wheel only while it has no device of its own: then the lease is its own.
+    """
+
+    __slots__ = (
+        "edge", "user_name", "role", "device", "expires_ms",
+        "heard_ms", "watching", "pending", "held", "reply_bytes",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge, user_name: str, role: Role) -> None:
+        super().__init__()
+        # for the life of the link
+        self.edge = edge
+        self.user_name = user_name
+        self.role: Role = role
+        self.device: Device | None = None
+        self.expires_ms = 0
+        """When the token ends; 0 = never."""
+        # changing with traffic
+        self.heard_ms = 0
+        self.watching: dict[str, User] | None = None
+        self.pending: list[bytes] = []
+        """Frames to send at the end of the turn, in order."""
+        self.held: dict[User, None] | None = None
+        """None while the link takes what it is sent. A dict while it does not: the users whose latest record it is
+        owed when it drains, at most as many as it watches."""
+        self.reply_bytes = 0
+        """Bytes of replies in `pending`."""
+
+
+class Device(Timer):
+    """One installation of a user. In the wheel exactly while it is live: its next deadline."""
+
+    __slots__ = (
+        "user", "id", "kind", "name",
+        "priority", "status", "state", "session", "idle_level", "idle_known",
+        "heard_ms", "active_ms", "grace_until_ms",
+    )  # fmt: skip
+
+    def __init__(self, user: User, device_id: str) -> None:
+        super().__init__()
+        # for its life
+        self.user = user
+        self.id = device_id
+        # as it described itself last
+        self.kind = ""
+        self.name = ""
+        self.priority = 0
+        self.status: DeviceStatus = "online"
+        # where it stands
+        self.state = GONE
+        self.session: Session | None = None
+        self.idle_level = ACTIVE
+        self.idle_known = False
+        """Whether it reports idle times. One that does not is never taken for idle."""
+        # written by every heartbeat, read when the wheel entry comes due
+        self.heard_ms = 0
+        self.active_ms = 0
+        """When its person last touched it. Never moves back, so the wheel entry is never later than the deadline."""
+        self.grace_until_ms = 0
+
+
+class Claim:
+    """Somebody's statement of a status for the whole user."""
+
+    __slots__ = ("status", "since_ms", "until_ms", "due_ms")
+
+    def __init__(self, status: Status, since_ms: int, until_ms: int, due_ms: int) -> None:
+        self.status: Status = status
+        self.since_ms = since_ms
+        self.until_ms = until_ms
+        """Wall time of its end; 0 = none."""
+        self.due_ms = due_ms
+        """The same moment on the monotonic clock; 0 = none."""
+
+
+class User(Timer):
+    """An account: devices, manual claim, text, and the record that its watchers see.
+
+    In the wheel while a claim or text has an expiry.
+    """
+
+    __slots__ = (
+        "name", "devices", "claim", "text", "emoji", "text_until_ms", "text_due_ms",
+        "record", "encoded", "primary", "dirty", "watchers",
+        "push_credit", "push_refilled_ms", "last_pushed",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        # what was said
+        self.devices: dict[str, Device] = {}
+        self.claim: Claim | None = None
+        self.text = ""
+        self.emoji = ""
+        self.text_until_ms = 0
+        self.text_due_ms = 0
+        # what is seen
+        self.record = unknown_record(name)
+        self.encoded: bytes | None = None
+        """The record as msgpack; made when first needed, dropped when the record changes."""
+        self.primary: Device | None = None
+        self.dirty = False
+        """Something was said since the record was last made."""
+        self.watchers: dict[Session, None] | None = None
+        # spacing of pushes: a bucket of credits
+        self.push_credit = -1
+        """Pushes left in the burst; -1 = full and never used."""
+        self.push_refilled_ms = 0
+        self.last_pushed: Record | None = None
+        """The record that watchers have, while a newer one waits for its turn; else None."""
+
+
+def unknown_record(name: str) -> Record:
+    """What is told of a user who was never seen: the same shape as for one who is offline."""
+    return Record(name, "offline", "", "", 0, 0, "", 0)

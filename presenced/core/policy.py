@@ -1,0 +1,35 @@
+"""The times that the semantics depend on, chosen by the operator and handed to the core once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from presenced import limits
+from presenced.wire.messages import Role
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Durations in milliseconds. 0 switches off where it says so."""
+
+    heartbeat_ms: int = limits.HEARTBEAT_MS
+    grace_ms: int = limits.GRACE_MS
+    """From a lost link to the device counting as gone."""
+    away_after_ms: int = limits.AWAY_AFTER_MS
+    """Idle this long, an online device counts as away; 0 = never."""
+    offline_after_ms: int = limits.OFFLINE_AFTER_MS
+    """Idle this long, a device counts as offline though connected; 0 = never."""
+    change_spacing_ms: int = limits.CHANGE_SPACING_MS
+    """Least time between two pushes of one user's record once the burst is spent; 0 = no spacing."""
+    change_burst: int = limits.CHANGE_BURST
+    primary_hysteresis_ms: int = limits.PRIMARY_HYSTERESIS_MS
+    watch_users_max: int = limits.WATCH_USERS_MAX
+    service_watch_users_max: int = limits.SERVICE_WATCH_USERS_MAX
+
+    @property
+    def timeout_ms(self) -> int:
+        """The lease: silence this long ends a link. Two heartbeats may be lost and the third still be in time."""
+        return self.heartbeat_ms * 5 // 2
+
+    def watch_limit(self, role: Role) -> int:
+        """Users that one link of this role may watch."""
+        return self.watch_users_max if role == "user" else self.service_watch_users_max

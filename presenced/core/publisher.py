@@ -1,0 +1,243 @@
+"""From a changed user to the bytes that its watchers get: versions, the online index, pushes and their spacing.
+
+The engine says `touch(user)`; `settle` makes the record anew, and if it differs gives it the next version, a fact
+for the log, and one frame that is shared by all watchers. Two rules:
+
+* A record is made once per turn and user, however often it was touched; queries settle the users that they ask for
+  first, so an answer is never older than the requests before it.
+* Fan-out costs one list append per watcher and nothing else: no object, no encoding, no call. Written inline for
+  that reason; a helper call per watcher costs as much again as the append.
+
+Slow watchers. A link that does not take what it is sent is not disconnected and not queued for: from then on the
+users that changed are noted (`Session.held`), and their latest records follow when it drains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from sortedcontainers import SortedList
+
+from presenced.core.delays import DelayQueue
+from presenced.core.merge import merge
+from presenced.core.model import GONE, IDLE_OFFLINE, Session, User
+from presenced.core.policy import Policy
+from presenced.core.records import Fact, RecordSet
+from presenced.wire.frames import frame
+from presenced.wire.messages import Presence, Record, encode
+
+_PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2]
+"""Array of two, type number: what stands before the record in every presence message."""
+
+
+class Publisher:
+    """Owns the records that are seen: their versions, who is online, and what each session is still to be sent."""
+
+    def __init__(self, policy: Policy, epoch: int) -> None:
+        self.epoch = epoch
+        self.version = 0
+        self.wall_offset_ms = 0
+        """Wall time minus monotonic time, set by the edge each turn."""
+        self.online: SortedList[str] = SortedList()
+        """Names of the users who are not offline, in order."""
+        self.facts: list[Fact] = []
+        self.dirty_sessions: list[Session] = []
+        """Sessions with something pending that may be written now."""
+        self.pushes = 0
+        """Records fanned out so far."""
+        self.deliveries = 0
+        """Watchers they went to, held ones included."""
+        self._dirty: list[User] = []
+        self._spacing_ms = policy.change_spacing_ms
+        self._burst = policy.change_burst
+        self._hysteresis_ms = policy.primary_hysteresis_ms
+        self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def touch(self, user: User) -> None:
+        """Something was said about the user: make the record anew before anybody is told of it."""
+        if not user.dirty:
+            user.dirty = True
+            self._dirty.append(user)
+
+    def settle_all(self, now_ms: int) -> None:
+        """Settle every touched user. O(touched)."""
+        if self._dirty:
+            touched, self._dirty = self._dirty, []
+            for user in touched:
+                if user.dirty:
+                    self.settle(user, now_ms)
+
+    def settle(self, user: User, now_ms: int) -> None:
+        """Make the record from the state; if it differs, it gets the next version and is pushed."""
+        if not user.dirty:
+            return
+        user.dirty = False
+        old = user.record
+        claim = user.claim
+        status, primary = merge(user.devices.values(), claim, user.primary, self._hysteresis_ms)
+        user.primary = primary
+        device = primary.id if primary is not None else ""
+        if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
+            return
+        wall_ms = now_ms + self.wall_offset_ms
+        since_ms = old.since_ms
+        last_seen_ms = old.last_seen_ms
+        if status != old.status:
+            since_ms = wall_ms
+            last_seen_ms = 0
+            if status == "offline":
+                # Claiming to be offline must look like going offline: last seen is that moment.
+                last_seen_ms = wall_ms if claim is not None else self._last_contact_ms(user)
+                self.online.remove(user.name)
+            elif old.status == "offline":
+                self.online.add(user.name)
+        self.version += 1
+        user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
+        user.encoded = None
+        self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
+        if user.watchers:
+            self._push(user, old, now_ms)
+
+    def record_of(self, user: User) -> Record:
+        """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
+        encoded = user.encoded
+        if encoded is None:
+            encoded = user.encoded = encode(user.record)
+        return msgspec.Raw(encoded)  # type: ignore[return-value]
+
+    def page(self, after: str, limit: int) -> tuple[list[str], str]:
+        """Up to `limit` names of online users after `after`, and where the next page starts ("" = nowhere).
+
+        O(limit + log online).
+        """
+        if limit == 0:
+            return [], ""
+        names: Iterator[str] = self.online.irange(after, inclusive=(False, True)) if after else iter(self.online)
+        page: list[str] = []
+        for name in names:
+            if len(page) == limit:
+                return page, page[-1]
+            page.append(name)
+        return page, ""
+
+    def _last_contact_ms(self, user: User) -> int:
+        """Wall time at which the user was last there: the last frame of a device, or its last input if the device
+        is still connected and only idle."""
+        latest = 0
+        for device in user.devices.values():
+            if device.priority >= 0:
+                ended = device.state == GONE or device.idle_level != IDLE_OFFLINE
+                latest = max(latest, device.heard_ms if ended else device.active_ms)
+        return latest + self.wall_offset_ms
+
+    # --- pushes -----------------------------------------------------------------------------------------------
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `release_spaced` should be called next, if at all."""
+        return self._spaced.next_ms
+
+    def release_spaced(self, now_ms: int) -> None:
+        """Push the records whose spacing is over, if they still differ from what watchers have."""
+        for user in self._spaced.take_due(now_ms):
+            last = user.last_pushed
+            user.last_pushed = None
+            user.push_credit = 0
+            user.push_refilled_ms = now_ms
+            record = user.record
+            if last is not None and (
+                record.since_ms != last.since_ms
+                or record.text != last.text
+                or record.emoji != last.emoji
+                or record.device != last.device
+                or record.status != last.status
+            ):
+                self._fan_out(user)
+
+    def _push(self, user: User, old: Record, now_ms: int) -> None:
+        if self._spacing_ms:
+            if user.last_pushed is not None:
+                return
+            if not self._take_credit(user, now_ms):
+                user.last_pushed = old
+                self._spaced.add(now_ms, user)
+                return
+        self._fan_out(user)
+
+    def _take_credit(self, user: User, now_ms: int) -> bool:
+        if user.push_credit < 0:
+            user.push_credit = self._burst
+            user.push_refilled_ms = now_ms
+        else:
+            earned = (now_ms - user.push_refilled_ms) // self._spacing_ms
+            if earned:
+                user.push_credit = min(self._burst, user.push_credit + earned)
+                user.push_refilled_ms += earned * self._spacing_ms
+        if user.push_credit == 0:
+            return False
+        user.push_credit -= 1
+        return True
+
+    def _fan_out(self, user: User) -> None:
+        watchers = user.watchers
+        if not watchers:
+            return
+        data = self._presence(user)
+        dirty = self.dirty_sessions
+        for session in watchers:
+            if session.held is None:
+                pending = session.pending
+                if not pending:
+                    dirty.append(session)
+                pending.append(data)
+            else:
+                session.held[user] = None
+        self.pushes += 1
+        self.deliveries += len(watchers)
+
+    def _presence(self, user: User) -> bytes:
+        encoded = user.encoded
+        if encoded is None:
+            encoded = user.encoded = encode(user.record)
+        return frame(_PRESENCE_HEAD + encoded)
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def reply(self, session: Session, payload: bytes) -> None:
+        """Queue a message for this session alone, in order with the pushes."""
+        data = frame(payload)
+        if not session.pending and session.held is None:
+            self.dirty_sessions.append(session)
+        session.pending.append(data)
+        session.reply_bytes += len(data)
+
+    def hold(self, session: Session) -> None:
+        """The link does not take what it is sent: keep only which users changed. Idempotent."""
+        if session.held is None:
+            session.held = {}
+
+    def drained(self, session: Session) -> None:
+        """The link took everything: queue the latest record of each user that changed meanwhile. Idempotent."""
+        held = session.held
+        if held is None:
+            return
+        session.held = None
+        watching = session.watching or {}
+        for user in held:
+            if user.name in watching:
+                session.pending.append(self._presence(user))
+        if session.pending:
+            self.dirty_sessions.append(session)
+
+    def take_dirty_sessions(self) -> list[Session]:
+        """The sessions with something to write, each once; they count as clean from now on."""
+        dirty, self.dirty_sessions = self.dirty_sessions, []
+        return dirty
+
+    def take_facts(self) -> list[Fact]:
+        """The facts since the last call, in order."""
+        facts, self.facts = self.facts, []
+        return facts

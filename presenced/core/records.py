@@ -1,0 +1,71 @@
+"""Facts for the log, in the past tense and with absolute values: applying one twice is the same as once.
+
+They leave the core at the end of each turn, in order. Times are wall times in milliseconds UTC, 0 where there is
+none. Like wire messages each is an array led by its type number; fields are only added at the end.
+"""
+
+from __future__ import annotations
+
+from typing import dataclass_transform
+
+import msgspec
+
+from presenced.wire.messages import DeviceStatus, Status
+
+
+@dataclass_transform(frozen_default=True)
+class _Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    pass
+
+
+class ClaimSet(_Fact, tag=1):
+    """The user's manual status; an empty status says that there is none."""
+
+    user: str
+    status: str
+    since_ms: int
+    until_ms: int
+
+
+class TextSet(_Fact, tag=2):
+    """The user's text and emoji."""
+
+    user: str
+    text: str
+    emoji: str
+    until_ms: int
+
+
+class DeviceSet(_Fact, tag=3):
+    """A device came, went, or described itself anew."""
+
+    user: str
+    device: str
+    kind: str
+    name: str
+    priority: int
+    status: DeviceStatus
+    live: bool
+    last_seen_ms: int
+    """Its last contact; what is known at this moment, while it is live."""
+
+
+class DeviceForgotten(_Fact, tag=4):
+    """A device is no longer known."""
+
+    user: str
+    device: str
+
+
+class RecordSet(_Fact, tag=5):
+    """What watchers see of the user, with its version."""
+
+    user: str
+    status: Status
+    since_ms: int
+    last_seen_ms: int
+    device: str
+    version: int
+
+
+Fact = ClaimSet | TextSet | DeviceSet | DeviceForgotten | RecordSet

@@ -1,0 +1,113 @@
+"""Every bound of the protocol and of the server, in one place, each with its unit in its name.
+
+A bound that a client can run into is announced to it in the welcome or stands in protocol.md; going over one
+is always a defined answer (an error code), never an accident. Relations between bounds are asserted below.
+"""
+
+# --- names and text -------------------------------------------------------------------------------------------
+NAME_BYTES_MAX = 128
+"""A user or device name in UTF-8. Long enough for an e-mail address or a UUID with a prefix."""
+
+LABEL_BYTES_MAX = 64
+"""A device's display name, its kind, and a client's self-description."""
+
+TEXT_BYTES_MAX = 512
+"""The custom status line in UTF-8: about what one line on a screen holds, in any script."""
+
+EMOJI_BYTES_MAX = 64
+"""One emoji with joiners and skin tones takes up to 35 bytes; short names such as `:palm_tree:` fit as well."""
+
+TOKEN_BYTES_MAX = 4096
+"""A signed token; larger ones are refused before any cryptography is done on them."""
+
+# --- frames ---------------------------------------------------------------------------------------------------
+HELLO_BYTES_MAX = 8192
+"""Frame cap before authentication: a token of the largest size and the names fit, nothing much larger does."""
+
+FRAME_BYTES_MAX = 65_536
+"""Frame cap from a client after authentication. Two hundred and fifty-six longest names fit."""
+
+SERVER_FRAME_BYTES_MAX = 1_048_576
+"""Frame cap from the server. The largest reply (256 records with the longest names and texts) fits."""
+
+USERS_PER_REQUEST_MAX = 256
+"""Names in one get, watch or unwatch, and records in one page of who."""
+
+WATCH_USERS_MAX = 1_000
+"""Users that one user link may watch (XMPP servers cap a roster at about the same size)."""
+
+SERVICE_WATCH_USERS_MAX = 1_000_000
+"""Users that one service link may watch: it speaks for an application."""
+
+DEVICES_PER_USER_MAX = 16
+"""Devices the server remembers for a user. A new one beyond it displaces the longest gone; if all are live the
+newcomer is refused."""
+
+REQUEST_ID_MAX = 2**32 - 1
+DURATION_MS_MAX = 366 * 24 * 3600 * 1000
+"""The longest expiry of a status or a text: a year and a day; without expiry is a duration of 0."""
+
+IDLE_MS_MAX = 2**40
+"""Idle times are levels; beyond this (about 35 years) they are nonsense and refused."""
+
+VERSIONS_MAX = 8
+"""Protocol versions that one hello may offer."""
+
+# --- a link ---------------------------------------------------------------------------------------------------
+HELLO_TIMEOUT_MS = 10_000
+"""From accept to hello. A link that has not said who it is by then is closed."""
+
+TLS_HANDSHAKE_S = 5.0
+"""asyncio's own default is 60 s, during which a silent client holds a descriptor unseen."""
+
+FRAME_TIMEOUT_MS = 10_000
+"""From the first byte of a frame to its last: stops clients that trickle."""
+
+CLOSE_TIMEOUT_MS = 2_000
+"""From goodbye to abort: a client that does not read never lets `close()` finish."""
+
+FRAMES_PER_WAKE_MAX = 64
+"""Frames of one link handled in one go; what is left waits for the next turn, so that one link with thousands
+of tiny frames cannot hold up the rest."""
+
+RATE_FRAMES_PER_S = 50
+RATE_BURST_FRAMES = 200
+"""A link over its rate is not read for a moment (back-pressure), never closed for it."""
+
+SERVICE_RATE_FRAMES_PER_S = 20_000
+SERVICE_RATE_BURST_FRAMES = 40_000
+
+THROTTLE_MS = 100
+"""How long a link over its rate is not read."""
+
+OUTBOX_BYTES_MAX = 262_144
+"""Replies waiting for a client that asks but does not read. Beyond it the link is not read until it drains.
+Presence is not counted: it is kept latest-wins, bounded by the watch."""
+
+SEND_BUFFER_BYTES = 65_536
+"""SO_SNDBUF of each link. A watcher that stops reading costs the kernel this much (doubled by Linux) and no
+more; the default would let it grow to megabytes of outdated presence."""
+
+DESCRIPTORS_RESERVED = 128
+"""File descriptors kept back from links, for files, listeners and refusals."""
+
+# --- time -----------------------------------------------------------------------------------------------------
+HEARTBEAT_MS = 30_000
+GRACE_MS = 15_000
+AWAY_AFTER_MS = 300_000
+OFFLINE_AFTER_MS = 3_600_000
+CHANGE_SPACING_MS = 200
+CHANGE_BURST = 10
+PRIMARY_HYSTERESIS_MS = 30_000
+"""Another device becomes primary once its last input is this much later than the primary's."""
+
+TICK_ENTRIES_MAX = 2_000
+"""Wheel entries handled in one turn (about 2 ms); the rest waits for the next."""
+
+STALL_MS = 1_000
+"""A tick that comes this late means that the process stood still: clients' heartbeats may lie unread in the
+socket buffers, so they are read before anything expires."""
+
+assert TOKEN_BYTES_MAX + 2 * NAME_BYTES_MAX + 3 * LABEL_BYTES_MAX < HELLO_BYTES_MAX <= FRAME_BYTES_MAX
+assert USERS_PER_REQUEST_MAX * (NAME_BYTES_MAX + 3) < FRAME_BYTES_MAX
+assert USERS_PER_REQUEST_MAX * (2 * NAME_BYTES_MAX + TEXT_BYTES_MAX + EMOJI_BYTES_MAX + 64) < SERVER_FRAME_BYTES_MAX

@@ -1,0 +1,1 @@
+"""The edge: links, the turn, the listener, identity. Knows sockets and clocks; knows no rule of presence."""

@@ -1,0 +1,312 @@
+"""The server: listens, reads the clock, runs the turns, and stops in order.
+
+It owns what belongs to no single link: the engine, the log, the queues of links that wait for a fixed time, and the
+one timer that wakes the loop for the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import resource
+import socket
+import ssl
+import time
+from collections import Counter
+
+from presenced import limits
+from presenced.core import invariants
+from presenced.core.delays import DelayQueue
+from presenced.core.engine import Engine
+from presenced.server.identity import Identity, believe, load_secret, verify
+from presenced.server.link import AWAITING, CLOSED, ENDING, Link
+from presenced.server.report import Report
+from presenced.server.settings import Settings, SettingsError
+from presenced.server.turn import Log, MemoryLog, run_turn
+from presenced.wire.frames import frame
+from presenced.wire.messages import Goodbye, Hello, Role, encode
+
+BACKLOG_CONNECTIONS = 4096
+TCP_USER_TIMEOUT_MS = 20_000
+"""Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""
+
+UNLIMITED = 1 << 60
+
+
+class Server:
+    """One listening presence server. `start`, then `stop`; `port` is the one it got."""
+
+    def __init__(self, settings: Settings, *, log: Log | None = None) -> None:
+        settings.validate()
+        self.settings = settings
+        now_ms, wall_ms = _monotonic_ms(), _wall_ms()
+        self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms)
+        self.log: Log = log if log is not None else MemoryLog()
+        self.report = Report()
+        self.port = 0
+        self.links: dict[Link, None] = {}
+        self.links_max = 0
+        self.goodbyes: Counter[str] = Counter()
+        """Links ended by the server, by code."""
+        self.stalls = 0
+        self.turns = 0
+        self.failed: BaseException | None = None
+        """What broke the turn itself; the server stops for it."""
+        # Links that wait for a fixed time. Each is looked at again when it comes out.
+        self.hello_due: DelayQueue[Link] = DelayQueue(limits.HELLO_TIMEOUT_MS)
+        self.partials: DelayQueue[Link] = DelayQueue(limits.FRAME_TIMEOUT_MS)
+        self.throttled: DelayQueue[Link] = DelayQueue(limits.THROTTLE_MS)
+        self.ending: DelayQueue[Link] = DelayQueue(limits.CLOSE_TIMEOUT_MS)
+        self.backlog: list[Link] = []
+        """Links with whole frames left over for the next turn."""
+        self._secret = b"" if settings.dev else load_secret(settings.secret_file)
+        self._now_ms = now_ms
+        self._turn_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._listener: asyncio.Server | None = None
+        self._stopping = False
+        self._stopped = asyncio.Event()
+
+    # --- start and stop ---------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen; raises `SettingsError` or `OSError` (port in use). Links are served from here on."""
+        self._loop = asyncio.get_running_loop()
+        self.links_max = _links_max(self.settings.max_links)
+        tls = _tls_context(self.settings)
+        listener = _listen(*self.settings.address())
+        self.port = listener.getsockname()[1]
+        self._listener = await self._loop.create_server(
+            self._accept,
+            sock=listener,
+            backlog=BACKLOG_CONNECTIONS,
+            ssl=tls,
+            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls else None,
+        )
+        # What exists now lives for ever: collections need not walk it again.
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Stop accepting, tell each link to come back in a while, close them; after two seconds abort the rest.
+
+        Nobody is announced as offline. Idempotent.
+        """
+        if self._stopping:
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for link in list(self.links):
+            # Each comes back at its own moment, so that they do not all come at once.
+            link.end("going_away", retry_ms=random.randint(200, 2_000))
+        give_up_ms = _monotonic_ms() + limits.CLOSE_TIMEOUT_MS
+        while self.links and _monotonic_ms() < give_up_ms:
+            await asyncio.sleep(0.01)
+        for link in list(self.links):
+            link.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        """Return once `stop` is done; raise what broke the turn, if that is why."""
+        await self._stopped.wait()
+        if self.failed is not None:
+            raise self.failed
+
+    # --- the turn ---------------------------------------------------------------------------------------------
+
+    def begin(self) -> int:
+        """The time of this turn. The first call after a turn reads the clock and sees to it that a turn follows
+        once everything that is readable now has been read."""
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._now_ms = _monotonic_ms()
+            self._loop.call_soon(self._turn)
+        return self._now_ms
+
+    def _turn(self) -> None:
+        now_ms = self._now_ms = _monotonic_ms()
+        try:
+            self._look_at_waiting_links(now_ms)
+            # From here on input belongs to the next turn.
+            self._turn_scheduled = False
+            self.engine.set_wall(now_ms, _wall_ms())
+            next_ms = run_turn(self.engine, self.log, now_ms)
+            if self.settings.check and not self._turn_scheduled:
+                invariants.check(self.engine)
+        except Exception as error:
+            # Half a turn leaves no state to trust. No link caused this: links catch their own.
+            self.failed = error
+            logging.getLogger("presenced").critical("a turn failed; stopping", exc_info=True)
+            self._stopped.set()
+            return
+        self.turns += 1
+        self._arm(now_ms, next_ms)
+
+    def _look_at_waiting_links(self, now_ms: int) -> None:
+        backlog, self.backlog = self.backlog, []
+        for link in backlog:
+            link.resume(now_ms)
+        for link in self.throttled.take_due(now_ms):
+            link.resume(now_ms)
+        for link in self.partials.take_due(now_ms):
+            link.check_partial(now_ms)
+        for link in self.hello_due.take_due(now_ms):
+            if link.transport is None and link.state != CLOSED:
+                # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
+                link.state = CLOSED
+                self.forget(link)
+            elif link.state == AWAITING:
+                seconds = limits.HELLO_TIMEOUT_MS // 1000
+                link.end("hello_timeout", f"no hello came within {seconds} s")
+        for link in self.ending.take_due(now_ms):
+            if link.state == ENDING:
+                link.abort()
+
+    def _arm(self, now_ms: int, next_ms: int | None) -> None:
+        """See to it that a turn runs at `next_ms` or when the first waiting link is due, whichever is first."""
+        if self.backlog:
+            self.begin()
+            return
+        for queue in (self.hello_due, self.partials, self.throttled, self.ending):
+            queue_ms = queue.next_ms
+            if queue_ms is not None and (next_ms is None or queue_ms < next_ms):
+                next_ms = queue_ms
+        if next_ms is None:
+            return
+        if self._timer is not None:
+            if self._timer_ms <= next_ms:
+                # It fires earlier than needed, which costs one empty turn; moving it would cost more.
+                return
+            self._timer.cancel()
+        self._timer_ms = next_ms
+        self._timer = self._loop.call_later(max(0, next_ms - now_ms) / 1000, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now_ms = _monotonic_ms()
+        if now_ms - self._timer_ms > limits.STALL_MS:
+            # The process stood still. What clients sent meanwhile lies in the socket buffers: it is read in the
+            # loop pass between this call and the next, before anything is taken for silent.
+            self.stalls += 1
+            self.report.event(now_ms, "stall", f"the process stood still for {now_ms - self._timer_ms} ms")
+            self._timer_ms = now_ms
+            self._timer = self._loop.call_later(0.001, self._wake)
+            return
+        self.begin()
+
+    # --- for links --------------------------------------------------------------------------------------------
+
+    def identify(self, hello: Hello) -> Identity:
+        """Who the hello speaks for; raises `AuthError`."""
+        return believe(hello) if self.settings.dev else verify(self._secret, hello.token)
+
+    def deadline_of(self, now_ms: int, wall_ms: int) -> int:
+        """A wall time as a moment of the monotonic clock; 0 stays 0."""
+        return now_ms + max(1, wall_ms - _wall_ms()) if wall_ms else 0
+
+    def rate_for(self, role: Role) -> tuple[int, int]:
+        """Frames per second and burst of a link."""
+        if self.settings.rate == 0:
+            return 0, UNLIMITED
+        if self.settings.rate is not None:
+            return self.settings.rate, self.settings.rate * 4
+        if role == "user":
+            return limits.RATE_FRAMES_PER_S, limits.RATE_BURST_FRAMES
+        return limits.SERVICE_RATE_FRAMES_PER_S, limits.SERVICE_RATE_BURST_FRAMES
+
+    def note_goodbye(self, now_ms: int, code: str, link: Link) -> None:
+        """Count a link that the server ends, and log it unless it is everyday life."""
+        self.goodbyes[code] += 1
+        if code not in ("going_away", "lease_expired", "replaced", "link_failed"):
+            self.report.event(now_ms, code, f"closing {link.label()}")
+
+    def forget(self, link: Link) -> None:
+        """The link is gone. Idempotent."""
+        self.links.pop(link, None)
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        """The protocol factory. Counting is done here: with TLS, `connection_made` comes only after the handshake,
+        which a silent client never finishes."""
+        now_ms = self.begin()
+        if len(self.links) >= self.links_max or self._stopping:
+            self.goodbyes["busy"] += 1
+            self.report.event(now_ms, "busy", f"{len(self.links)} links, refusing more")
+            return _Refusal()
+        link = Link(self)
+        self.links[link] = None
+        self.hello_due.add(now_ms, link)
+        return link
+
+
+class _Refusal(asyncio.Protocol):
+    """Says that there is no room, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        goodbye = Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))
+        transport.write(frame(encode(goodbye)))
+        transport.close()
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise SettingsError(f"--listen {host}: {error.strerror}; give an address of this machine") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.SEND_BUFFER_BYTES)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _links_max(wanted: int) -> int:
+    """How many links to admit, having raised the file-descriptor limit as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    possible = hard - limits.DESCRIPTORS_RESERVED
+    if possible < 1:
+        raise SettingsError(f"the limit of {hard} file descriptors leaves none for links; raise it (ulimit -n)")
+    if wanted > possible:
+        raise SettingsError(
+            f"--max-links {wanted} is more than the limit of {hard} file descriptors allows ({possible}); "
+            "raise it (ulimit -n, or LimitNOFILE= in the unit)"
+        )
+    return wanted or possible
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used: {error}"
+        ) from None
+    return context

@@ -1,0 +1,94 @@
+"""What an operator chooses for a server, in one value that is checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from presenced import limits
+from presenced.address import DEFAULT_PORT
+from presenced.core.policy import Policy
+
+
+class SettingsError(Exception):
+    """A setting cannot work; the sentence says which, why, and what to do."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """See `presenced serve --help` for the meaning of each; durations are in milliseconds."""
+
+    listen: str = f"127.0.0.1:{DEFAULT_PORT}"
+    dev: bool = False
+    secret_file: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    heartbeat_ms: int = limits.HEARTBEAT_MS
+    grace_ms: int = limits.GRACE_MS
+    away_after_ms: int = limits.AWAY_AFTER_MS
+    offline_after_ms: int = limits.OFFLINE_AFTER_MS
+    change_spacing_ms: int = limits.CHANGE_SPACING_MS
+    change_burst: int = limits.CHANGE_BURST
+    rate: int | None = None
+    """Frames per second of each link; 0 = unlimited, None = by role."""
+    max_links: int = 0
+    """0 = as many as the file-descriptor limit allows."""
+    check: bool = False
+
+    def policy(self) -> Policy:
+        """The part that the core needs."""
+        return Policy(
+            heartbeat_ms=self.heartbeat_ms,
+            grace_ms=self.grace_ms,
+            away_after_ms=self.away_after_ms,
+            offline_after_ms=self.offline_after_ms,
+            change_spacing_ms=self.change_spacing_ms,
+            change_burst=self.change_burst,
+        )
+
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on; raises `SettingsError`."""
+        host, colon, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            raise SettingsError(f"--listen {self.listen!r} is not HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
+        return host, int(port)
+
+    def validate(self) -> None:
+        """Raise `SettingsError` for combinations that cannot work or would not be safe."""
+        host, _ = self.address()
+        if self.dev and self.secret_file:
+            raise SettingsError("--dev believes every name, so --secret-file would be ignored; give one of the two")
+        if self.dev and not is_loopback(host):
+            raise SettingsError(
+                f"--dev believes every name and so listens on loopback only, not on {host}; "
+                "use --listen 127.0.0.1:PORT, or --secret-file FILE instead of --dev"
+            )
+        if not self.dev and not self.secret_file:
+            raise SettingsError(
+                "no identity is configured: give --secret-file FILE (tokens are made by `presenced token`), "
+                "or --dev to try things out on this machine"
+            )
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SettingsError("--tls-cert and --tls-key go together; one of them is missing")
+        for name, value, least in (
+            ("--heartbeat", self.heartbeat_ms, 10),
+            ("--grace", self.grace_ms, 0),
+            ("--away-after", self.away_after_ms, 0),
+            ("--offline-after", self.offline_after_ms, 0),
+            ("--change-spacing", self.change_spacing_ms, 0),
+        ):
+            if not least <= value <= limits.DURATION_MS_MAX:
+                raise SettingsError(f"{name} must be from {least} ms to 366 days")
+        if not 1 <= self.change_burst <= 1000:
+            raise SettingsError("--change-burst must be from 1 to 1000")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

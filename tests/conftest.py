@@ -1,0 +1,123 @@
+"""Fixtures for all tests: the real daemon as a process of its own, on a free port of the loopback."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+START_S = 15.0
+STOP_S = 15.0
+"""Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
+
+
+class Daemon:
+    """A running `presenced serve --dev --check`. Its log is in the file `stderr_path`."""
+
+    def __init__(self, args: tuple[str, ...], stderr_path: Path) -> None:
+        self.stderr_path = stderr_path
+        command = [sys.executable, "-m", "presenced", "serve", "--dev", "--listen", "127.0.0.1:0", "--check", *args]
+        with stderr_path.open("wb") as stderr:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, cwd=REPOSITORY)
+        self.address = ""
+        self.port = 0
+
+    def wait_until_listening(self) -> None:
+        line = self._first_line()
+        head = "listening on presence://"
+        assert line.startswith(head), f"the daemon did not say where it listens, but {line!r}\n{self.log()}"
+        self.address = line.removeprefix(head)
+        self.port = int(self.address.rpartition(":")[2])
+
+    def url(self, user: str, device: str) -> str:
+        return f"presence://{user}@{self.address}/{device}"
+
+    def log(self) -> str:
+        """What the daemon wrote to stderr so far."""
+        return self.stderr_path.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """SIGTERM, and hold the daemon to a clean end: status 0 and no traceback. Idempotent."""
+        stdout = self.process.stdout
+        if stdout is None or stdout.closed:
+            return
+        ended_before = self.process.poll()
+        if ended_before is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the daemon did not stop within {STOP_S:g} s of SIGTERM\n{self.log()}") from None
+        finally:
+            stdout.close()
+        assert status == 0, f"the daemon ended with status {status}\n{self.log()}"
+        assert "Traceback" not in self.log(), self.log()
+
+    def kill(self) -> None:
+        """End the process without ceremony; `stop` then has nothing to hold it to."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _first_line(self) -> str:
+        stdout = self.process.stdout
+        assert stdout is not None
+        line = b""
+        deadline = time.monotonic() + START_S
+        while not line.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([stdout], [], [], left)[0]:
+                break
+            piece = os.read(stdout.fileno(), 4096)
+            if not piece:
+                break
+            line += piece
+        return line.decode().rstrip("\n")
+
+
+StartDaemon = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
+    """Start daemons with further options: `start_daemon("--grace", "1s")`. All are stopped, and must stop cleanly."""
+    daemons: list[Daemon] = []
+
+    def start(*args: str) -> Daemon:
+        daemon = Daemon(args, tmp_path / f"daemon-{len(daemons)}.log")
+        daemons.append(daemon)
+        try:
+            daemon.wait_until_listening()
+        except BaseException:
+            daemon.kill()
+            raise
+        return daemon
+
+    try:
+        yield start
+    finally:
+        failures = []
+        for daemon in daemons:
+            try:
+                daemon.stop()
+            except AssertionError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon) -> Daemon:
+    """One daemon with its defaults."""
+    return start_daemon()

@@ -1,0 +1,374 @@
+"""Holds protocol.md against the code: tables, numbers, codes and hex examples, in both directions.
+
+The parser knows only Markdown headings, pipe tables and fenced blocks. Each check compares a whole table with
+what the code says, so that a row too many fails as surely as one too few.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+import msgspec
+import pytest
+from msgspec import inspect
+
+from presenced import limits
+from presenced.address import DEFAULT_PORT
+from presenced.errors import CODES
+from presenced.wire import frames, messages
+
+PROTOCOL_MD = Path(__file__).parents[2] / "protocol.md"
+TEXT = PROTOCOL_MD.read_text(encoding="utf-8")
+
+MESSAGES = {**messages.CLIENT_MESSAGES, **messages.SERVER_MESSAGES}
+STRUCTS: dict[str, Any] = {struct.__name__: struct for struct in MESSAGES.values()} | {"Record": messages.Record}
+
+NAME = "name"
+NAME_OR_EMPTY = "name or empty"
+STRING_LIMITS = {
+    ("Hello", "token"): f"{limits.TOKEN_BYTES_MAX} bytes",
+    ("Hello", "user"): NAME_OR_EMPTY,
+    ("Hello", "device"): NAME_OR_EMPTY,
+    ("Hello", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("Hello", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("Hello", "agent"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("SetStatus", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
+    ("SetStatus", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
+    ("Who", "after"): NAME_OR_EMPTY,
+    ("Welcome", "user"): NAME,
+    ("Welcome", "device"): NAME_OR_EMPTY,
+    ("Goodbye", "code"): "",
+    ("Goodbye", "message"): "",
+    ("Error", "code"): "",
+    ("Error", "message"): "",
+    ("WhoPage", "next"): NAME_OR_EMPTY,
+    ("Record", "user"): NAME,
+    ("Record", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
+    ("Record", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
+    ("Record", "device"): NAME_OR_EMPTY,
+}
+"""Limits on strings are checked by `address`, in bytes, not by the structs; this says which holds for which."""
+
+SERVER_ONLY_LIMITS = {
+    "FRAMES_PER_WAKE_MAX",
+    "THROTTLE_MS",
+    "SEND_BUFFER_BYTES",
+    "DESCRIPTORS_RESERVED",
+    "TICK_ENTRIES_MAX",
+    "STALL_MS",
+}
+"""Bounds that no client can notice. Every other one must stand in protocol.md."""
+
+
+class Section(NamedTuple):
+    title: str
+    body: str
+
+
+class Example(NamedTuple):
+    section: str
+    payload: bytes
+    length: int
+    value: list[Any]
+
+
+def sections() -> dict[str, Section]:
+    """By number (`5.1`): title and the text up to the next heading."""
+    found = {}
+    pieces = re.split(r"^#{2,3} (\d+(?:\.\d+)?)\.? (.+)$", TEXT, flags=re.MULTILINE)
+    for number, title, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        assert number not in found, f"section {number} stands twice in protocol.md"
+        found[number] = Section(title, body)
+    return found
+
+
+def tables(body: str) -> list[list[dict[str, str]]]:
+    """Every pipe table of `body` as rows by column name, backquotes kept."""
+    found = []
+    for block in re.findall(r"(?:^[ ]*\|.*\|\n)+", body, flags=re.MULTILINE):
+        lines = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block.splitlines()]
+        head, rule, *rows = lines
+        assert all(set(cell) <= set("-:") for cell in rule), f"a table has no rule below its head: {head}"
+        for row in rows:
+            assert len(row) == len(head), f"a row has {len(row)} cells, its table {len(head)}: {row}"
+        found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def table(body: str, first_column: str) -> list[dict[str, str]]:
+    """The one table of `body` whose head begins with `first_column`."""
+    blocks = [block for block in re.findall(r"(?:^\|.*\|\n)+", body, flags=re.MULTILINE)]
+    matching = [block for block in blocks if block.startswith(f"| {first_column} |")]
+    assert len(matching) == 1, f"{len(matching)} tables begin with the column {first_column!r}, not one"
+    return tables(matching[0])[0]
+
+
+def examples() -> list[Example]:
+    found = []
+    for number, section in SECTIONS.items():
+        for digits, text in re.findall(r"```hex\n(.*?)```\n```json\n(.*?)```", section.body, flags=re.DOTALL):
+            data = bytes.fromhex(digits)
+            found.append(Example(number, data[4:], int.from_bytes(data[:4], "big"), json.loads(text)))
+    return found
+
+
+SECTIONS = sections()
+EXAMPLES = examples()
+
+
+def documented_structs() -> dict[str, tuple[str, int | None]]:
+    """Struct name to (section number, type number) as the headings say."""
+    found: dict[str, tuple[str, int | None]] = {"Record": ("6.1", None)}
+    for number, section in SECTIONS.items():
+        heading = re.fullmatch(r"(\w+) \(type (\d+)\)", section.title)
+        if heading:
+            found[heading[1]] = (number, int(heading[2]))
+    return found
+
+
+DOCUMENTED = documented_structs()
+
+
+# --- what the code says of a field, in the document's words ------------------------------------------------------
+
+
+def type_words(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.IntType():
+            return "int"
+        case inspect.StrType() | inspect.LiteralType():
+            return "string"
+        case inspect.ListType(item_type=item):
+            return f"list of {type_words(item)}"
+        case inspect.StructType(cls=cls):
+            return cls.__name__.lower()
+        case inspect.UnionType(types=types):
+            return " or ".join(type_words(part) for part in types)
+        case inspect.NoneType():
+            return "null"
+    raise AssertionError(f"protocol.md has no word for {kind}")
+
+
+def default_words(field: inspect.Field) -> str:
+    return "" if field.required else f"`{json.dumps(field.default)}`"
+
+
+def limit_words(struct: str, field: str, kind: inspect.Type) -> str | frozenset[str]:
+    """The limit as text; a frozenset of words where any order will do."""
+    match kind:
+        case inspect.UnionType(types=types):
+            (inner,) = (part for part in types if not isinstance(part, inspect.NoneType))
+            return limit_words(struct, field, inner)
+        case inspect.LiteralType(values=values):
+            return frozenset(str(value) for value in values)
+        case inspect.IntType(ge=low, le=high):
+            return "" if low is None and high is None else f"{low} to {high}"
+        case inspect.ListType(item_type=item, min_length=low, max_length=high):
+            if high is None:
+                return ""
+            items = f"{low} to {high} items"
+            each = limit_words(struct, field, item) if isinstance(item, inspect.IntType) else ""
+            return f"{items}, each {each}" if each else items
+        case inspect.StrType():
+            return STRING_LIMITS[struct, field]
+    return ""
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+def test_sections_are_numbered_without_gaps() -> None:
+    """A reference to a section must never point to another one."""
+    tops = [int(number) for number in SECTIONS if "." not in number]
+    assert tops == list(range(1, 12))
+    for top in tops:
+        subs = [int(number.split(".")[1]) for number in SECTIONS if number.startswith(f"{top}.")]
+        assert subs == list(range(1, len(subs) + 1)), f"gaps or disorder in section {top}"
+
+
+def test_every_message_is_documented_and_no_other() -> None:
+    documented = {number: name for name, (_, number) in DOCUMENTED.items() if number is not None}
+    assert documented == {number: struct.__name__ for number, struct in MESSAGES.items()}
+
+
+def test_type_numbers_are_the_struct_tags() -> None:
+    for number, struct in MESSAGES.items():
+        assert struct.__struct_config__.tag == number
+
+
+def test_the_overview_lists_every_message_with_its_sender() -> None:
+    rows = [(int(row["type"]), row["name"], row["sent by"]) for row in table(SECTIONS["5"].body, "type")]
+    client = [(number, struct.__name__, "client") for number, struct in messages.CLIENT_MESSAGES.items()]
+    server = [(number, struct.__name__, "server") for number, struct in messages.SERVER_MESSAGES.items()]
+    assert rows == client + server
+
+
+def test_each_section_names_the_sender() -> None:
+    for number, struct in MESSAGES.items():
+        sender = "client" if number in messages.CLIENT_MESSAGES else "server"
+        section, _ = DOCUMENTED[struct.__name__]
+        assert f"Sent by the {sender}" in SECTIONS[section].body, f"section {section}"
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_field_table_is_the_struct(struct: str) -> None:
+    """Positions, names, types, defaults and limits; the order of the rows is the order on the wire."""
+    info = inspect.type_info(STRUCTS[struct])
+    assert isinstance(info, inspect.StructType)
+    section, _ = DOCUMENTED[struct]
+    rows = table(SECTIONS[section].body, "#")
+    assert [row["field"] for row in rows] == [f"`{field.name}`" for field in info.fields]
+    for position, (row, field) in enumerate(zip(rows, info.fields, strict=True), 0 if struct == "Record" else 1):
+        where = f"{struct}.{field.name} in section {section}"
+        assert row["#"] == str(position), where
+        assert row["type"] == type_words(field.type), where
+        assert row["default"] == default_words(field), where
+        limit = limit_words(struct, field.name, field.type)
+        if isinstance(limit, frozenset):
+            assert sorted(re.findall(r"`(\w+)`", row["limit"])) == sorted(limit), where
+        else:
+            assert row["limit"] == limit, where
+        assert row["meaning"], f"{where} says nothing of its meaning"
+
+
+def test_every_string_limit_belongs_to_a_field() -> None:
+    fields = {(name, field) for name, struct in STRUCTS.items() for field in struct.__struct_fields__}
+    assert set(STRING_LIMITS) <= fields
+
+
+# --- errors and limits -------------------------------------------------------------------------------------------
+
+
+def test_error_table_is_the_codes() -> None:
+    rows = table(SECTIONS["8"].body, "code")
+    said = {
+        row["code"].strip("`"): (row["closes the link?"], row["temporary?"], row["meaning"], bool(row["what to do"]))
+        for row in rows
+    }
+    words = {False: "no", True: "yes"}
+    assert len(said) == len(rows), "a code stands twice"
+    assert said == {
+        name: (words[code.closes], words[code.temporary], code.meaning, True) for name, code in CODES.items()
+    }
+
+
+def test_every_code_named_in_the_text_exists() -> None:
+    """`no_device` and the like in the sections of the messages: each is a code, a field or a value."""
+    known = set(CODES) | {field for struct in STRUCTS.values() for field in struct.__struct_fields__}
+    known |= {re.sub(r"(?<!^)(?=[A-Z])", "_", struct.__name__).lower() for struct in MESSAGES.values()}
+    for number, section in SECTIONS.items():
+        for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", section.body):
+            assert word in known, f"section {number} speaks of `{word}`, which is no code, field or message"
+
+
+def test_limit_table_is_the_limits() -> None:
+    rows = table(SECTIONS["9"].body, "limit")
+    said = {row["limit"].strip("`"): row["value"] for row in rows}
+    assert len(said) == len(rows), "a limit stands twice"
+    values = {name: value for name, value in vars(limits).items() if name.isupper()}
+    assert set(said) | SERVER_ONLY_LIMITS == set(values)
+    assert not set(said) & SERVER_ONLY_LIMITS
+    assert said == {name: f"{values[name]:g}" if name.endswith("_S") and isinstance(values[name], float)
+                    else str(values[name]) for name in said}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "phrase"),
+    [
+        ("1", f"port {DEFAULT_PORT}"),
+        ("1.2", f"1 to {limits.NAME_BYTES_MAX} bytes"),
+        ("1.3", f"| {limits.WATCH_USERS_MAX:,} users |"),
+        ("1.3", f"| {limits.SERVICE_WATCH_USERS_MAX:,} users |"),
+        ("2", f"| client | {limits.HELLO_BYTES_MAX:,} bytes | hello"),
+        ("2", f"| client | {limits.FRAME_BYTES_MAX:,} bytes | after"),
+        ("2", f"| server | {limits.SERVER_FRAME_BYTES_MAX:,} bytes |"),
+        ("2", f"within\n{limits.FRAME_TIMEOUT_MS // 1000} s"),
+        ("4.2", f"1 to {limits.REQUEST_ID_MAX}"),
+        ("4.3", f"| TLS handshake | {limits.TLS_HANDSHAKE_S:g} s |"),
+        ("4.3", f"| hello | {limits.HELLO_TIMEOUT_MS // 1000} s after"),
+        ("4.3", f"| {limits.FRAME_TIMEOUT_MS // 1000} s | `frame_timeout` |"),
+        ("4.3", f"({limits.HEARTBEAT_MS // 1000} s by default"),
+        ("4.4", f"Close your side; {limits.CLOSE_TIMEOUT_MS // 1000} s later"),
+        ("4.5", f"{limits.RATE_FRAMES_PER_S} frames per second with bursts of {limits.RATE_BURST_FRAMES}"),
+        ("4.5", f"{limits.SERVICE_RATE_FRAMES_PER_S:,} and {limits.SERVICE_RATE_BURST_FRAMES:,}"),
+        ("4.5", f"{limits.OUTBOX_BYTES_MAX:,} bytes"),
+        ("6.5", f"more than {limits.CHANGE_BURST} times"),
+        ("6.5", f"{limits.CHANGE_SPACING_MS} ms"),
+        ("7.1", f"({limits.GRACE_MS // 1000} s by default)"),
+        ("7.1", f"{limits.DEVICES_PER_USER_MAX} devices"),
+        ("7.2", f"({limits.AWAY_AFTER_MS // 60_000} min"),
+        ("7.2", f"({limits.OFFLINE_AFTER_MS // 3_600_000} h"),
+        ("7.3", f"more than {limits.PRIMARY_HYSTERESIS_MS // 1000} s"),
+    ],
+)
+def test_numbers_in_sentences_are_the_limits(section: str, phrase: str) -> None:
+    assert phrase in SECTIONS[section].body, f"section {section} should say {phrase!r}"
+
+
+# --- examples ----------------------------------------------------------------------------------------------------
+
+
+def test_every_message_has_an_example() -> None:
+    for number, struct in MESSAGES.items():
+        section, _ = DOCUMENTED[struct.__name__]
+        assert [example for example in EXAMPLES if example.section == section and example.value[0] == number], (
+            f"section {section} shows no {struct.__name__}"
+        )
+
+
+def test_every_hex_block_is_an_example() -> None:
+    assert TEXT.count("```hex") == len(EXAMPLES), "a hex block has no json block right below it"
+
+
+def test_the_first_example_counts_its_bytes_in_words() -> None:
+    (example,) = (example for example in EXAMPLES if example.section == "2")
+    words = f"a frame of {4 + example.length} bytes: the length {example.length}, then {example.length} bytes"
+    assert words in SECTIONS["2"].body
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.section}-{example.value[0]}")
+class TestExample:
+    def test_length_counts_the_payload(self, example: Example) -> None:
+        assert example.length == len(example.payload)
+        reader = frames.FrameReader(limits.SERVER_FRAME_BYTES_MAX)
+        reader.feed(frames.frame(example.payload))
+        assert reader.take(2) == [example.payload]
+
+    def test_the_independent_codec_agrees(self, example: Example) -> None:
+        assert msgpack.unpackb(example.payload) == example.value
+        assert msgpack.packb(example.value) == example.payload
+
+    def test_our_codec_agrees(self, example: Example) -> None:
+        client = example.value[0] in messages.CLIENT_MESSAGES
+        decode = messages.decode_client if client else messages.decode_server
+        message = decode(example.payload)
+        full = msgspec.msgpack.decode(messages.encode(message))
+        assert full[: len(example.value)] == example.value
+        if len(full) == len(example.value):
+            assert messages.encode(message) == example.payload
+
+
+# --- facts that a client builds on ---------------------------------------------------------------------------------
+
+
+def test_shorter_arrays_take_the_documented_defaults() -> None:
+    short = messages.decode_client(msgpack.packb([1, [1], "", "alice", "laptop"]))
+    assert short == messages.Hello([1], "", "alice", "laptop", "", "", 0, "online", None, "user", "")
+
+
+def test_elements_of_later_versions_are_ignored() -> None:
+    assert messages.decode_client(msgpack.packb([4, 7, "new", [1, 2]])) == messages.Ping(7)
+
+
+def test_wider_headers_are_accepted() -> None:
+    assert messages.decode_client(b"\xdc\x00\x02\xcd\x00\x04\xd3\x00\x00\x00\x00\x00\x00\x00\x07") == messages.Ping(7)
+
+
+def test_null_is_refused_where_the_table_does_not_name_it() -> None:
+    with pytest.raises(messages.BadMessage) as caught:
+        messages.decode_client(msgpack.packb([6, 4, None]))
+    assert (caught.value.code, caught.value.request_id) == ("bad_request", 4)

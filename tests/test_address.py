@@ -1,0 +1,236 @@
+"""Names, labels, texts and URLs: what is accepted, what is refused, and that the refusal says what to do."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from presenced.address import DEFAULT_PORT, Url, check_emoji, check_label, check_name, check_text, parse_url
+from presenced.errors import AddressError, PresenceError
+from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
+
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+"""A word that needs the zero-width non-joiner."""
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+"""Man, woman and girl joined into one family."""
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "alice",
+        "Alice",
+        "alice@example.com",
+        "alice+work@example.com",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "a:b;c=d?e#f%g&h",
+        "\\",
+        "zo\u00eb",
+        "\u0430\u043b\u0438\u0441\u0430",
+        "\u674e\u96f7",
+        "\u0639\u0644\u064a",
+        "\U0001f600",
+        "x" * NAME_BYTES_MAX,
+        "\u00eb" * (NAME_BYTES_MAX // 2),
+    ],
+)
+def test_good_names(name: str) -> None:
+    check_name(name, "user")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "is empty"),
+        ("x" * (NAME_BYTES_MAX + 1), f"longer than {NAME_BYTES_MAX} bytes"),
+        ("\u00eb" * (NAME_BYTES_MAX // 2) + "x", f"longer than {NAME_BYTES_MAX} bytes"),
+        ("a b", "U+0020"),
+        (" alice", "U+0020"),
+        ("a/b", "U+002F"),
+        ("\u00eb/b", "U+002F"),
+        ("a\nb", "U+000A"),
+        ("a\x00", "U+0000"),
+        ("a\x7f", "U+007F"),
+        ("a\x85", "U+0085"),
+        ("a\u00a0b", "U+00A0"),
+        ("a\u3000b", "U+3000"),
+        ("a\u200bb", "U+200B"),
+        ("a\u200db", "U+200D"),
+        ("a\u00adb", "U+00AD"),
+        ("a\ufeffb", "U+FEFF"),
+        ("a\u202eb", "U+202E"),
+        ("a\u2066b", "U+2066"),
+        ("a\u2028b", "U+2028"),
+        ("a\u2029b", "U+2029"),
+        ("a\ue000b", "U+E000"),
+        ("a\uffffb", "U+FFFF"),
+        ("a\U000e0041b", "U+E0041"),
+        ("zoe\u0308", "NFC"),
+        ("\u212b", "NFC"),
+    ],
+)
+def test_bad_names(name: str, says: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        check_name(name, "user")
+    assert says in caught.value.message
+    assert "the user name" in caught.value.message
+    assert caught.value.code == "bad_name"
+    assert not caught.value.temporary
+
+
+def test_the_message_says_which_name() -> None:
+    with pytest.raises(AddressError, match="the device name is empty"):
+        check_name("", "device")
+
+
+def test_the_refused_name_is_not_repeated() -> None:
+    """It may be megabytes, or made to break a terminal; its first wrong character is named by number."""
+    with pytest.raises(AddressError) as caught:
+        check_name("secret\x1b[2J", "user")
+    assert "secret" not in caught.value.message
+    assert "\x1b" not in caught.value.message
+
+
+def test_an_address_error_is_a_value_error_and_ours() -> None:
+    assert issubclass(AddressError, ValueError)
+    assert issubclass(AddressError, PresenceError)
+
+
+def test_no_accepted_name_has_a_second_spelling() -> None:
+    """Every single character of the basic plane: accepted means printable, visible and its own NFC."""
+    for point in range(0x10000):
+        character = chr(point)
+        try:
+            check_name(character, "user")
+        except AddressError:
+            continue
+        assert unicodedata.normalize("NFC", character) == character, f"U+{point:04X}"
+        assert unicodedata.category(character)[0] not in "CZ", f"U+{point:04X}"
+        assert character != "/"
+
+
+# --- labels, texts, emoji ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "",
+        "Alice's laptop",
+        "a/b",
+        "caf\u00e9 \u2615",
+        "cafe\u0301",
+        FAMILY,
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    ],
+)
+def test_good_labels(label: str) -> None:
+    check_label(label, "device's label")
+    check_text(label)
+    check_emoji(label)
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "\x1b[31m", "a\u202eb", "a\u200bb", "a\u2028b", "a\ue000", "\x00", "a\x85"])
+def test_labels_are_one_line_of_visible_text(bad: str) -> None:
+    for check in (check_text, check_emoji, lambda label: check_label(label, "device's label")):
+        with pytest.raises(AddressError) as caught:
+            check(bad)
+        assert "U+" in caught.value.message
+        assert caught.value.code == "bad_text"
+
+
+def test_a_lone_surrogate_is_refused_everywhere() -> None:
+    """Python strings can hold one, UTF-8 cannot: to encode it would raise what no caller expects."""
+    with pytest.raises(AddressError, match="the user holds a lone surrogate"):
+        check_name("a\ud800b", "user")
+    with pytest.raises(AddressError, match="the text holds a lone surrogate"):
+        check_text("a\udc80")
+
+
+@pytest.mark.parametrize(
+    ("check", "bytes_max"),
+    [
+        (check_text, TEXT_BYTES_MAX),
+        (check_emoji, EMOJI_BYTES_MAX),
+        (lambda label: check_label(label, "label"), LABEL_BYTES_MAX),
+    ],
+    ids=["text", "emoji", "label"],
+)
+def test_lengths_count_bytes(check, bytes_max: int) -> None:  # type: ignore[no-untyped-def]
+    check("x" * bytes_max)
+    check("\u00eb" * (bytes_max // 2))
+    for long in ("x" * (bytes_max + 1), "\u00eb" * (bytes_max // 2) + "x"):
+        with pytest.raises(AddressError, match=f"longer than {bytes_max} bytes"):
+            check(long)
+
+
+# --- URLs --------------------------------------------------------------------------------------------------------
+
+
+def url(**parts: object) -> Url:
+    plain = {"user": "alice", "token": "", "host": "h", "port": DEFAULT_PORT, "device": "laptop"}
+    return Url(**{**plain, "tls": False, "kind": "", "name": "", "priority": 0, **parts})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("presence://alice@h/laptop", url()),
+        ("presences://alice@h/laptop", url(tls=True)),
+        ("PRESENCE://alice@H/laptop", url()),
+        ("presence://alice@127.0.0.1:6000/laptop", url(host="127.0.0.1", port=6000)),
+        ("presence://alice@[::1]:6000/laptop", url(host="::1", port=6000)),
+        ("presence://alice:ey.J0.eX@h/laptop", url(token="ey.J0.eX")),
+        ("presence://alice:a%3Ab%2Fc@h/laptop", url(token="a:b/c")),
+        ("presence://alice%40example.com@h/laptop", url(user="alice@example.com")),
+        ("presence://zo%C3%AB@h/caf%C3%A9", url(user="zo\u00eb", device="caf\u00e9")),
+        ("presence://alice@h", url(device="")),
+        ("presence://alice@h/", url(device="")),
+        ("presence://:token@h", url(user="", token="token", device="")),
+        ("presence://h/laptop", url(user="")),
+        (
+            "presence://alice@h/laptop?kind=phone&name=Alice%27s%20phone&priority=-128",
+            url(kind="phone", name="Alice's phone", priority=-128),
+        ),
+        ("presence://alice@h/laptop?priority=127", url(priority=127)),
+    ],
+)
+def test_good_urls(text: str, parts: Url) -> None:
+    assert parse_url(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "presence://USER@HOST:PORT/DEVICE"),
+        ("alice", "presence://USER@HOST:PORT/DEVICE"),
+        ("alice@h:5250/laptop", "presence://USER@HOST:PORT/DEVICE"),
+        ("http://alice@h/laptop", "does not start with presence://"),
+        ("presence:///laptop", "names no host"),
+        ("presence://alice@/laptop", "names no host"),
+        ("presence://alice@h:port/laptop", "is not a URL"),
+        ("presence://alice@h:65536/laptop", "is not a URL"),
+        ("presence://alice@[::1/laptop", "is not a URL"),
+        ("presence://alice@h/laptop?colour=red", "unknown parameter 'colour'"),
+        ("presence://alice@h/laptop?priority=high", "from -128 to 127"),
+        ("presence://alice@h/laptop?priority=128", "from -128 to 127"),
+        ("presence://alice@h/laptop?priority=-129", "from -128 to 127"),
+        ("presence://alice@h/laptop?priority=1.5", "from -128 to 127"),
+        ("presence://al%20ice@h/laptop", "user name holds U+0020"),
+        ("presence://al%0Aice@h/laptop", "user name holds U+000A"),
+        ("presence://alice@h/lap/top", "device name holds U+002F"),
+        ("presence://alice@h/lap%2Ftop", "device name holds U+002F"),
+        (f"presence://{'x' * 129}@h/laptop", "user name is longer"),
+        (f"presence://alice@h/{'x' * 129}", "device name is longer"),
+    ],
+)
+def test_bad_urls_say_what_to_write(text: str, says: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_url(text)
+    assert says in caught.value.message

@@ -1,0 +1,292 @@
+"""Every message against an independent codec, and every wrong one against the one error it may cause."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from presenced.errors import CODES
+from presenced.limits import FRAME_BYTES_MAX, IDLE_MS_MAX, REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
+from presenced.wire import messages
+from presenced.wire.messages import (
+    CLIENT_MESSAGES,
+    SERVER_MESSAGES,
+    BadMessage,
+    Get,
+    Heartbeat,
+    Hello,
+    Ping,
+    SetStatus,
+    Who,
+    decode_client,
+    decode_server,
+    encode,
+)
+from tests.wire.strategies import WRONG_VALUES, admits, fields_of, messages_of, plain
+
+DECODERS = [(CLIENT_MESSAGES, decode_client), (SERVER_MESSAGES, decode_server)]
+ALL_MESSAGES = [(kind, decode) for table, decode in DECODERS for kind in table.values()]
+IDS = [kind.__name__ for kind, _ in ALL_MESSAGES]
+
+
+def refused(payload: bytes, decode: Any = decode_client) -> BadMessage:
+    with pytest.raises(BadMessage) as caught:
+        decode(payload)
+    assert caught.value.code in CODES
+    assert len(str(caught.value)) <= 200
+    return caught.value
+
+
+# --- right messages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_round_trip_through_our_codec_and_through_another(kind: Any, decode: Any, data: st.DataObject) -> None:
+    message = data.draw(messages_of(kind))
+    payload = encode(message)
+    assert decode(payload) == message
+    assert msgpack.unpackb(payload) == plain(message)
+    again = decode(msgpack.packb(plain(message)))
+    assert again == message
+    assert type(again) is kind
+
+
+@pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_elements_that_a_later_version_adds_are_ignored(kind: Any, decode: Any, data: st.DataObject) -> None:
+    message = data.draw(messages_of(kind))
+    extra = data.draw(
+        st.lists(
+            st.recursive(
+                st.none() | st.booleans() | st.integers(-9, 2**64 - 1) | st.floats() | st.text() | st.binary(),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+                max_leaves=6,
+            ),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    assert decode(msgpack.packb(plain(message) + extra)) == message
+
+
+@pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
+@given(data=st.data())
+@settings(max_examples=10, deadline=None)
+def test_missing_trailing_fields_take_their_defaults(kind: Any, decode: Any, data: st.DataObject) -> None:
+    message = data.draw(messages_of(kind))
+    fields = fields_of(kind)
+    required = sum(field.required for field in fields)
+    elements = plain(message)
+    for count in range(len(fields) + 1):
+        payload = msgpack.packb(elements[: 1 + count])
+        if count < required:
+            assert refused(payload, decode).code == "bad_request"
+            continue
+        decoded = decode(payload)
+        for position, field in enumerate(fields):
+            expected = getattr(message, field.name) if position < count else field.default
+            assert getattr(decoded, field.name) == expected
+
+
+def test_tables_and_types_agree() -> None:
+    for table, low, high in ((CLIENT_MESSAGES, 1, 63), (SERVER_MESSAGES, 64, 127)):
+        for tag, kind in table.items():
+            assert low <= tag <= high
+            assert kind.__struct_config__.tag == tag
+            assert kind.__struct_config__.array_like
+    assert set(CLIENT_MESSAGES.values()) == set(messages.ClientMessage.__args__)
+    assert set(SERVER_MESSAGES.values()) == set(messages.ServerMessage.__args__)
+
+
+def test_every_tagged_struct_of_the_module_is_in_a_table() -> None:
+    tagged = {
+        thing
+        for thing in vars(messages).values()
+        if isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__struct_config__.tag is not None
+    }
+    assert tagged == set(CLIENT_MESSAGES.values()) | set(SERVER_MESSAGES.values())
+
+
+def test_requests_have_their_id_first() -> None:
+    for table, _ in DECODERS:
+        for kind in table.values():
+            assert "id" not in kind.__struct_fields__[1:]
+
+
+def test_bounds_are_inclusive() -> None:
+    assert decode_client(msgpack.packb([4, REQUEST_ID_MAX])) == Ping(REQUEST_ID_MAX)
+    assert decode_client(msgpack.packb([2, IDLE_MS_MAX])) == Heartbeat(IDLE_MS_MAX)
+    assert decode_client(msgpack.packb([8, 1, "", 256])) == Who(1, "", 256)
+    users = ["u" * 128] * USERS_PER_REQUEST_MAX
+    payload = msgpack.packb([7, 1, users])
+    assert decode_client(payload) == Get(1, users)
+    assert len(payload) <= FRAME_BYTES_MAX, "the longest allowed request fits into a frame"
+
+
+# --- wrong messages -------------------------------------------------------------------------------------------
+
+
+def payload_with(kind: type[msgspec.Struct], position: int, value: bytes) -> bytes:
+    """A message with 7 as its id, the smallest right values before `position` and `value` there."""
+    smallest = {Hello: [[1], "", "alice", "laptop", "", "", 0, "online", None, "user", ""]}.get(kind)
+    if smallest is None:
+        smallest = [_smallest(field) for field in fields_of(kind)]
+    elements = [bytes([kind.__struct_config__.tag]), *map(msgpack.packb, smallest[:position]), value]
+    return bytes([0x90 + len(elements)]) + b"".join(elements)
+
+
+def _smallest(field: inspect.Field) -> Any:
+    if field.name == "id":
+        return 7
+    if not field.required:
+        return field.default
+    return ["bob"] if isinstance(field.type, inspect.ListType) else "bob"
+
+
+WRONG_FIELDS = [
+    pytest.param(kind, position, field, value, id=f"{kind.__name__}.{field.name} is {word}")
+    for kind in CLIENT_MESSAGES.values()
+    for position, field in enumerate(fields_of(kind))
+    for word, value in WRONG_VALUES.items()
+    if not admits(field.type, word)
+]
+
+
+@pytest.mark.parametrize(("kind", "position", "field", "value"), WRONG_FIELDS)
+def test_a_wrong_field_is_a_bad_request_with_its_id(kind: Any, position: int, field: Any, value: bytes) -> None:
+    error = refused(payload_with(kind, position, value))
+    assert error.code == "bad_request"
+    assert error.request_id == (7 if "id" in kind.__struct_fields__ and field.name != "id" else 0)
+    assert str(error).startswith(f"{kind.__name__}: ")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [7, 7, []],
+        [7, 7, ["u"] * (USERS_PER_REQUEST_MAX + 1)],
+        [9, 7, ["u"] * (USERS_PER_REQUEST_MAX + 1)],
+        [10, 7, ["u"] * 60_000],
+        [8, 7, "", USERS_PER_REQUEST_MAX + 1],
+        [8, 7, "", -1],
+        [5, 7, "invisible"],
+        [5, 7, None, None, None, -1],
+        [5, 7, None, None, None, 367 * 86_400_000],
+        [6, 7, "offline"],
+        [6, 7, "online", 128],
+        [6, 7, "online", -129],
+    ],
+)
+def test_a_value_out_of_range_is_a_bad_request(elements: list[Any]) -> None:
+    error = refused(msgpack.packb(elements))
+    assert (error.code, error.request_id) == ("bad_request", 7)
+
+
+@pytest.mark.parametrize("request_id", [0, -1, REQUEST_ID_MAX + 1, 2**64 - 1, 1.0, True, None, "1", [1]])
+def test_an_id_that_cannot_be_read_is_zero(request_id: Any) -> None:
+    error = refused(msgpack.packb([4, request_id]))
+    assert (error.code, error.request_id) == ("bad_request", 0)
+
+
+@pytest.mark.parametrize("tag", [0, 11, 63, 128, -1, -(2**63), 2**63, 2**64 - 1, *SERVER_MESSAGES])
+def test_a_type_that_is_not_a_clients_is_unknown(tag: int) -> None:
+    error = refused(msgpack.packb([tag, 7, "alice"]))
+    assert (error.code, error.request_id) == ("unknown_type", 7)
+    assert refused(msgpack.packb([tag])).request_id == 0
+
+
+def test_a_servers_message_of_a_later_version_is_unknown_and_a_clients_never_valid() -> None:
+    assert refused(msgpack.packb([127, 7]), decode_server).code == "unknown_type"
+    for tag in CLIENT_MESSAGES:
+        assert refused(msgpack.packb([tag, 7]), decode_server).code == "unknown_type"
+
+
+NOT_MESSAGES = {
+    "nothing": b"",
+    "an empty array": b"\x90",
+    "a map": b"\x81\x04\x01",
+    "an integer": b"\x04",
+    "a text": b"\xa1a",
+    "null first": b"\x91\xc0",
+    "true for type 1": b"\x92\xc3\x01",
+    "a float for type 4": b"\x92\xcb\x40\x10\x00\x00\x00\x00\x00\x00\x01",
+    "a text for type 4": b"\x92\xa14\x01",
+    "an ext for the type": b"\x92\xd4\x05\x04\x01",
+    "an array for the type": b"\x92\x91\x04\x01",
+    "an array that is cut off": b"\x92\x04",
+    "a text that is cut off": b"\x93\x07\x01\xd9\xff",
+    "an array of four thousand million": b"\xdd\xff\xff\xff\xff\x04\x01",
+    "users of four thousand million": b"\x93\x07\x01\xdd\xff\xff\xff\xff",
+    "a text of four thousand million": b"\x93\x07\x01\x91\xdb\xff\xff\xff\xff",
+    "a byte after the message": b"\x92\x04\x01\x00",
+    "two messages": b"\x92\x04\x01\x92\x04\x01",
+    "the byte that msgpack never uses": b"\xc1",
+    "that byte inside": b"\x93\x04\x01\xc1",
+}
+
+
+@pytest.mark.parametrize("payload", NOT_MESSAGES.values(), ids=NOT_MESSAGES.keys())
+def test_what_is_no_message_at_all_is_a_bad_frame(payload: bytes) -> None:
+    error = refused(payload)
+    assert (error.code, error.request_id) == ("bad_frame", 0)
+
+
+def bomb(head: bytes, layer: bytes, innermost: bytes) -> bytes:
+    layers = (FRAME_BYTES_MAX - len(head) - len(innermost)) // len(layer)
+    return head + layer * layers + innermost
+
+
+LAYERS = {
+    "arrays": b"\x91",
+    "array16": b"\xdc\x00\x01",
+    "array32": b"\xdd\x00\x00\x00\x01",
+    "wide array32": b"\xdd\xff\xff\xff\xff",
+    "maps": b"\x81\x01",
+    "map keys": b"\x81",
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+@pytest.mark.parametrize("innermost", [b"", b"\xc0"], ids=["open", "closed"])
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"\x92\x04", b"\x93\x04\x07", b"\x93\x07\x07", b"\x93\x07\x07\x91", b"\x92\x02", b"\x93\x63\x07"],
+    ids=["bare", "as id", "trailing", "as users", "in users", "as idle", "unknown type"],
+)
+def test_a_nested_bomb_of_a_whole_frame_is_refused(head: bytes, layer: bytes, innermost: bytes) -> None:
+    error = refused(bomb(head, layer, innermost))
+    assert error.code == "bad_frame"
+
+
+def test_a_wrong_word_is_not_echoed_at_length() -> None:
+    error = refused(msgpack.packb([5, 7, "\u20ac" * 20_000]))
+    assert (error.code, error.request_id) == ("bad_request", 7)
+    assert len(str(error)) == 200
+    refusal = messages.Error(error.request_id, error.code, str(error))
+    assert decode_server(encode(refusal)) == refusal
+
+
+def test_a_heartbeats_idle_time_and_a_hellos_versions_are_not_taken_for_an_id() -> None:
+    assert refused(msgpack.packb([1, 5, "", "alice", "laptop"])).request_id == 0
+    assert refused(msgpack.packb([2, -5])).request_id == 0
+
+
+def test_text_is_compared_as_bytes_and_keeps_every_character() -> None:
+    text = "zażółć 🌴 \u200d\x00 ‮"
+    assert decode_client(encode(SetStatus(1, text=text))) == SetStatus(1, text=text)
+
+
+def test_integers_are_read_in_every_width() -> None:
+    for wide in (b"\xcc\x07", b"\xcd\x00\x07", b"\xce" + struct.pack(">I", 7), b"\xcf" + struct.pack(">Q", 7)):
+        assert decode_client(b"\x92\x04" + wide) == Ping(7)
+        assert decode_client(b"\x92" + b"\xd0\x04" + wide) == Ping(7)
