@@ -88,45 +88,57 @@ class Url(NamedTuple):
     priority: int
 
 
+def _decoded(part: str | None) -> str:
+    return unquote(part or "", errors="strict")
+
+
 def parse_url(url: str) -> Url:
     """Split a `presence://` (TCP) or `presences://` (TLS) URL; raise `AddressError` with what to write instead.
 
     User, token and device may be percent-encoded (`alice%40example.com`). The port defaults to 5250.
     """
     shape = "presence://USER@HOST:PORT/DEVICE"
+    # The URL itself is never repeated in a message: it may hold a token.
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise AddressError(f"{url!r} is not a URL: {error}; write {shape}") from None
+        user, token = _decoded(parts.username), _decoded(parts.password)
+        device = _decoded(parts.path.removeprefix("/"))
+        query = parse_qs(parts.query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise AddressError(f"the percent-encoding in the URL is not UTF-8; write {shape}") from None
+    except ValueError:
+        raise AddressError(f"the URL's host or port cannot be read; write {shape}") from None
     if parts.scheme not in ("presence", "presences"):
-        raise AddressError(f"{url!r} does not start with presence:// or presences://; write {shape}")
+        raise AddressError(f"the URL does not start with presence:// or presences://; write {shape}")
     if not parts.hostname:
-        raise AddressError(f"{url!r} names no host; write {shape}")
-    query = parse_qs(parts.query)
+        raise AddressError(f"the URL names no host; write {shape}")
+    if port == 0:
+        raise AddressError(f"the URL has port 0; a server listens on 1 to 65535, by default on {DEFAULT_PORT}")
     unknown = [key for key in query if key not in ("kind", "name", "priority")]
     if unknown:
-        raise AddressError(f"{url!r} has an unknown parameter {unknown[0]!r}; known are kind, name and priority")
+        raise AddressError(f"the URL has an unknown parameter {unknown[0]!r}; known are kind, name and priority")
     try:
         priority = int(query.get("priority", ["0"])[0])
     except ValueError:
-        raise AddressError(f"{url!r}: priority must be a whole number from -128 to 127") from None
+        raise AddressError("priority in the URL must be a whole number from -128 to 127") from None
     if not -128 <= priority <= 127:
-        raise AddressError(f"{url!r}: priority must be a whole number from -128 to 127")
-    user = unquote(parts.username or "")
-    device = unquote(parts.path.removeprefix("/"))
+        raise AddressError("priority in the URL must be a whole number from -128 to 127")
+    kind, name = query.get("kind", [""])[0], query.get("name", [""])[0]
     if user:
         check_name(user, "user")
     if device:
         check_name(device, "device")
+    check_label(kind, "kind")
+    check_label(name, "device label")
     return Url(
         user=user,
-        token=unquote(parts.password or ""),
+        token=token,
         host=parts.hostname,
         port=DEFAULT_PORT if port is None else port,
         device=device,
         tls=parts.scheme == "presences",
-        kind=query.get("kind", [""])[0],
-        name=query.get("name", [""])[0],
+        kind=kind,
+        name=name,
         priority=priority,
     )

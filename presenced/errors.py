@@ -2,7 +2,7 @@
 
 Two directions are kept apart: a peer's fault (`RequestError`, `ProtocolError`, which become error frames and
 goodbyes at the edge) and our own bugs, which are plain Python exceptions and never reach the wire as more than
-`internal`. Codes are stable: programs compare them, people read the sentence.
+`link_failed`. Codes are stable: programs compare them, people read the sentence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ CODES: dict[str, Code] = {
     "watch_limit": Code(False, False, "the link would watch more users than it may"),
     "no_device": Code(False, False, "the request acts for a device, and this link has none"),
     "hello_repeated": Code(False, False, "this link has already said hello"),
-    "internal": Code(False, True, "the server failed at this request; nothing was changed"),
     # Goodbyes: the server closes the link after them.
     "bad_frame": Code(True, False, "the bytes are not a frame of this protocol"),
     "frame_too_large": Code(True, False, "a frame is longer than the limit"),

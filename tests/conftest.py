@@ -25,7 +25,7 @@ class Daemon:
     def __init__(self, args: tuple[str, ...], stderr_path: Path) -> None:
         self.stderr_path = stderr_path
         command = [sys.executable, "-m", "presenced", "serve", "--dev", "--listen", "127.0.0.1:0", "--check", *args]
-        with stderr_path.open("wb") as stderr:
+        with stderr_path.open("ab") as stderr:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, cwd=REPOSITORY)
         self.address = ""
         self.port = 0

@@ -214,14 +214,22 @@ def test_good_urls(text: str, parts: Url) -> None:
         ("http://alice@h/laptop", "does not start with presence://"),
         ("presence:///laptop", "names no host"),
         ("presence://alice@/laptop", "names no host"),
-        ("presence://alice@h:port/laptop", "is not a URL"),
-        ("presence://alice@h:65536/laptop", "is not a URL"),
-        ("presence://alice@[::1/laptop", "is not a URL"),
+        ("presence://alice@h:port/laptop", "cannot be read"),
+        ("presence://alice@h:65536/laptop", "cannot be read"),
+        ("presence://alice@[::1/laptop", "cannot be read"),
         ("presence://alice@h/laptop?colour=red", "unknown parameter 'colour'"),
         ("presence://alice@h/laptop?priority=high", "from -128 to 127"),
         ("presence://alice@h/laptop?priority=128", "from -128 to 127"),
         ("presence://alice@h/laptop?priority=-129", "from -128 to 127"),
         ("presence://alice@h/laptop?priority=1.5", "from -128 to 127"),
+        ("presence://alice@h:0/laptop", "port 0"),
+        ("presence://%ff@h/laptop", "not UTF-8"),
+        ("presence://alice:%ff@h/laptop", "not UTF-8"),
+        ("presence://alice@h/%E0%A4", "not UTF-8"),
+        ("presence://alice@h/laptop?name=%ff", "not UTF-8"),
+        ("presence://alice@h/laptop?priority=", "from -128 to 127"),
+        ("presence://alice@h/laptop?kind=%01", "the kind holds U+0001"),
+        ("presence://alice@h/laptop?name=a%0Ab", "the device label holds U+000A"),
         ("presence://al%20ice@h/laptop", "user name holds U+0020"),
         ("presence://al%0Aice@h/laptop", "user name holds U+000A"),
         ("presence://alice@h/lap/top", "device name holds U+002F"),
@@ -234,3 +242,14 @@ def test_bad_urls_say_what_to_write(text: str, says: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_url(text)
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ["http://alice:S3CRET@h/x", "presence://alice:S3CRET@h:x/x", "presence://alice:S3CRET@/x",
+             "presence://alice:S3CRET@h/x?priority=x", "presence://alice:S3CRET@h/x?a=b", "presence://alice:S3CRET@h/x/y"]
+)  # fmt: skip
+def test_a_token_is_never_in_a_message(text: str) -> None:
+    """Messages go to logs and terminals; a token there is a login for whoever reads them."""
+    with pytest.raises(AddressError) as caught:
+        parse_url(text)
+    assert "S3CRET" not in caught.value.message

@@ -31,9 +31,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": (*GROUND, "wire"),
     "core": (*GROUND, "wire", "core"),
     "storage": (*GROUND, "core.records", "storage"),
-    "server": (*GROUND, "wire", "core", "storage", "server"),
-    "client": (*GROUND, "wire", "client"),
-    "cli": (*GROUND, "wire", "core", "storage", "server", "client", "cli"),
+    "server": (*GROUND, "wire", "core", "storage", "server", "__version__"),
+    "client": (*GROUND, "wire", "client", "__version__"),
+    "cli": (*GROUND, "wire", "core", "storage", "server", "client", "cli", "__version__"),
     "__init__": (*GROUND, "wire", "client"),
     "__main__": ("cli",),
 }
@@ -43,9 +43,16 @@ IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
     "secrets uuid logging signal subprocess weakref".split()
 )
-LATE_IMPORTS = frozenset({"rich", "uvloop"})
-"""Imported inside functions on purpose: rich takes 60 ms that only a table on a terminal is worth; uvloop is
-optional."""
+LATE_IMPORTS = {
+    "uvloop": ("server", "cli"),
+    "rich": ("cli",),
+    "asyncio": ("cli",),
+    "ssl": ("cli",),
+    "presenced": ("cli", "__init__"),
+}
+"""What may be imported inside functions, and in which parts. uvloop is optional. A command starts fast only if it
+loads what it uses and nothing more: rich for a table, asyncio for a link, ssl for TLS, the server for `serve`.
+And the package's `__getattr__` spares the server the client."""
 
 
 class Source(NamedTuple):
@@ -104,8 +111,6 @@ def layering(source: Source) -> Iterator[tuple[int, str]]:
         if top in ("tests", "bench"):
             yield line, f"imports {top}: what is installed must not need what is not"
         if top != "presenced":
-            continue
-        if source.part in GROUND and inner.split(".")[0] == "__init__":
             continue
         if not any(inner == part or inner.startswith(part + ".") for part in allowed):
             may = ", ".join(allowed) or "nothing of ours"
@@ -187,15 +192,8 @@ def imports_at_the_top(source: Source) -> Iterator[tuple[int, str]]:
             else:
                 continue
             for name in names:
-                if not may_be_late(source, name):
+                if source.part not in LATE_IMPORTS.get(name.split(".")[0], ()):
                     yield node.lineno, f"imports {name} inside {function.name}: dependencies stand at the top"
-
-
-def may_be_late(source: Source, name: str) -> bool:
-    """rich and uvloop; and our own parts in the commands, so that `--help` need not load the server, and in the
-    package's `__getattr__`, so that the server need not load the client."""
-    top = name.split(".")[0]
-    return top in LATE_IMPORTS or (source.part in ("cli", "__init__") and top == "presenced")
 
 
 RULES: list[Rule] = [
@@ -257,6 +255,8 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (layering, "client/session.py", "from presenced.storage import log", "a layer not below it"),
     (layering, "cli/ctl.py", "from tests.helpers import X", "what is installed"),
     (layering, "server/link.py", "import bench.fanout", "what is installed"),
+    (layering, "core/engine.py", "from presenced import __version__", "a layer not below it"),
+    (layering, "server/link.py", "import presenced", "a layer not below it"),
     (layering, "extras/new.py", "", "has no place in the layers"),
     *[(purity, "core/engine.py", f"import {name}", "is deterministic") for name in sorted(IMPURE)],
     (purity, "wire/frames.py", "from os import path", "is deterministic"),
@@ -281,6 +281,8 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (imports_at_the_top, "server/link.py", "def f():\n    import json", "inside f"),
     (imports_at_the_top, "server/link.py", "class C:\n    async def f():\n        from json import loads", "inside f"),
     (imports_at_the_top, "server/link.py", "def f():\n    from presenced.core import engine", "inside f"),
+    (imports_at_the_top, "server/link.py", "def f():\n    import rich", "inside f"),
+    (imports_at_the_top, "cli/ctl.py", "def f():\n    import json", "inside f"),
 ]
 
 
@@ -298,7 +300,10 @@ def test_a_breach_is_seen(rule: Rule, path: str, text: str, says: str) -> None:
         ("wire/frames.py", '"""."""\nfrom presenced.errors import X\nfrom presenced import limits'),
         ("core/engine.py", '"""."""\nfrom presenced.wire.messages import X\nfrom .merge import merge'),
         ("storage/log.py", '"""."""\nfrom presenced.core.records import Fact\nimport os'),
-        ("server/link.py", '"""."""\nimport asyncio\nfrom presenced.core.model import Session'),
+        (
+            "server/link.py",
+            '"""."""\nimport asyncio\nfrom presenced import __version__\nfrom presenced.core import model',
+        ),
         ("client/session.py", '"""."""\nfrom presenced.wire import messages\nimport random'),
         ("cli/ctl.py", '"""."""\ndef f():\n    import rich\n    from presenced.client import connect'),
         ("core/engine.py", '"""."""\nfor x in {1: 2}: ...\nfound = x in {1, 2}'),

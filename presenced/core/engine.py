@@ -6,7 +6,7 @@ wholly or raises `RequestError` and changes nothing. Deadlines:
 * A live device has one wheel entry at or before its next deadline: end of the lease, of the grace, of the token, or
   the next idle level. A heartbeat only writes fields; when the entry comes due it is set anew for what was written.
 * That is safe because nothing a heartbeat writes moves a deadline forward in time to before the entry. The few
-  inputs that do (a lost link, the first idle report) re-arm the entry themselves.
+  inputs that do (a lost link, the first idle report, the end of an idle level) re-arm the entry themselves.
 """
 
 from __future__ import annotations
@@ -152,6 +152,8 @@ class Engine:
                 # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
                 del device.user.devices[device.id]
                 self._log(DeviceForgotten(device.user.name, device.id))
+                self.publisher.settle(device.user, now_ms)
+                self._forget_if_blank(device.user)
         self._end_session(session)
         self.closing.append((session, ""))
 
@@ -183,6 +185,7 @@ class Engine:
         device.active_ms = active_ms
         if device.idle_level != ACTIVE and self._idle_level(device, now_ms) != device.idle_level:
             self._raise_level(device, now_ms)
+            self.wheel.schedule(device, self._device_deadline(device))
             return
         primary = device.user.primary
         if primary is not device and (
@@ -224,17 +227,23 @@ class Engine:
             self._input(device, now_ms)
         self.publisher.touch(user)
 
-    def set_device(self, now_ms: int, device: Device, status: DeviceStatus, priority: int) -> None:
-        """Set the device's own status and priority. Counts as input on it."""
+    def set_device(
+        self, now_ms: int, device: Device, status: DeviceStatus | None, priority: int | None
+    ) -> None:
+        """Set the device's own status and priority; None leaves one as it is. Counts as input on it."""
         self._input(device, now_ms)
-        if (status, priority) != (device.status, device.priority):
-            device.status, device.priority = status, priority
+        before = (device.status, device.priority)
+        device.status = device.status if status is None else status
+        device.priority = device.priority if priority is None else priority
+        if (device.status, device.priority) != before:
             self._log_device(device)
         self.publisher.touch(device.user)
 
     def _input(self, device: Device, now_ms: int) -> None:
         device.active_ms = now_ms
-        device.idle_level = ACTIVE
+        if device.idle_level != ACTIVE:
+            device.idle_level = ACTIVE
+            self.wheel.schedule(device, self._device_deadline(device))
 
     def _set_claim(self, user: User, claim: Claim | None) -> None:
         user.claim = claim
@@ -349,6 +358,8 @@ class Engine:
             self._log(TextSet(user.name, "", "", 0))
         self._arm_expiry(user)
         self.publisher.touch(user)
+        self.publisher.settle(user, now_ms)
+        self._forget_if_blank(user)
 
     def _arm_expiry(self, user: User) -> None:
         claim_ms = user.claim.due_ms if user.claim is not None else 0
@@ -391,8 +402,9 @@ class Engine:
 
     def _forget_if_blank(self, user: User) -> None:
         """Drop a user of whom nothing is known and whom nobody watches, so that watching made-up names is free."""
-        if not (user.devices or user.watchers or user.claim or user.text or user.record.version or user.dirty):
-            self.users.pop(user.name, None)
+        if user.devices or user.watchers or user.claim or user.record.version or user.dirty or user.scheduled:
+            return
+        self.users.pop(user.name, None)
 
     def _make_room(self, user: User) -> None:
         if len(user.devices) < DEVICES_PER_USER_MAX:
@@ -417,7 +429,9 @@ class Engine:
     def _end_session(self, session: Session) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
         self.wheel.cancel(session)
-        session.held = None
+        if session.held is not None:
+            # It stays held: what is owed to it still must not overtake what its link has not taken.
+            session.held.clear()
         watching, session.watching = session.watching, None
         if watching:
             for user in watching.values():

@@ -90,7 +90,8 @@ class Publisher:
             last_seen_ms = 0
             if status == "offline":
                 # Claiming to be offline must look like going offline: last seen is that moment.
-                last_seen_ms = wall_ms if claim is not None else self._last_contact_ms(user)
+                hides = claim is not None and claim.status == "offline"
+                last_seen_ms = wall_ms if hides else self._last_contact_ms(user)
                 self.online.remove(user.name)
             elif old.status == "offline":
                 self.online.add(user.name)

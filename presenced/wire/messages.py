@@ -126,11 +126,11 @@ class SetStatus(_Message, tag=5):
 
 
 class SetDevice(_Message, tag=6):
-    """Set this device's own status and priority."""
+    """Set this device's own status, priority, or both; what is null stays as it is."""
 
     id: RequestId
-    status: DeviceStatus = "online"
-    priority: Priority = 0
+    status: DeviceStatus | None = None
+    priority: Priority | None = None
 
 
 class Get(_Message, tag=7):

@@ -286,7 +286,7 @@ def test_limit_table_is_the_limits() -> None:
         ("2", f"| client | {limits.HELLO_BYTES_MAX:,} bytes | hello"),
         ("2", f"| client | {limits.FRAME_BYTES_MAX:,} bytes | after"),
         ("2", f"| server | {limits.SERVER_FRAME_BYTES_MAX:,} bytes |"),
-        ("2", f"within\n{limits.FRAME_TIMEOUT_MS // 1000} s"),
+        ("2", f"within {limits.FRAME_TIMEOUT_MS // 1000} s"),
         ("4.2", f"1 to {limits.REQUEST_ID_MAX}"),
         ("4.3", f"| TLS handshake | {limits.TLS_HANDSHAKE_S:g} s |"),
         ("4.3", f"| hello | {limits.HELLO_TIMEOUT_MS // 1000} s after"),
@@ -306,7 +306,7 @@ def test_limit_table_is_the_limits() -> None:
     ],
 )
 def test_numbers_in_sentences_are_the_limits(section: str, phrase: str) -> None:
-    assert phrase in SECTIONS[section].body, f"section {section} should say {phrase!r}"
+    assert phrase in " ".join(SECTIONS[section].body.split()), f"section {section} should say {phrase!r}"
 
 
 # --- examples ----------------------------------------------------------------------------------------------------
@@ -370,5 +370,5 @@ def test_wider_headers_are_accepted() -> None:
 
 def test_null_is_refused_where_the_table_does_not_name_it() -> None:
     with pytest.raises(messages.BadMessage) as caught:
-        messages.decode_client(msgpack.packb([6, 4, None]))
+        messages.decode_client(msgpack.packb([8, 4, None]))
     assert (caught.value.code, caught.value.request_id) == ("bad_request", 4)

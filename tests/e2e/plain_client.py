@@ -25,7 +25,7 @@ class Client:
         self.buffer = b""
         self.versions = {}
         self.request_id = 0
-        self.heartbeat_s = 10
+        self.heartbeat_s = 0
         self.send(HELLO, [1], "", user, device, "plain", "", 0, "online", 0)
 
     def send(self, *message):
@@ -35,12 +35,6 @@ class Client:
     def request(self, kind, *fields):
         self.request_id += 1
         self.send(kind, self.request_id, *fields)
-
-    def command(self, words):
-        if words[0] == "set":
-            self.request(SET_STATUS, words[1], " ".join(words[2:]))
-        elif words[0] == "watch":
-            self.request(WATCH, words[1:])
 
     def receive(self):
         data = self.socket.recv(65536)
@@ -58,39 +52,38 @@ class Client:
             print("welcome", fields[1], fields[2], flush=True)
         elif kind == RECORDS:
             for record in fields[3]:
-                self.show(record)
+                self.show(*record)
         elif kind == PRESENCE:
-            self.show(fields[0])
-        elif kind == DONE:
-            print("done", fields[0], flush=True)
-        elif kind == ERROR:
-            print("error", *fields, flush=True)
+            self.show(*fields[0])
+        elif kind in (DONE, ERROR):
+            print("done" if kind == DONE else "error", *fields, flush=True)
         elif kind == GOODBYE:
             sys.exit(f"goodbye {fields[0]}: {fields[1]}")
 
-    def show(self, record):
-        user, status, text, version = record[0], record[1], record[2], record[7]
+    def show(self, user, status, text, emoji, since_ms, last_seen_ms, device, version, *later):
         if version > self.versions.get(user, -1):
             self.versions[user] = version
             print("presence", user, status, text, flush=True)
 
     def run(self):
-        due = time.monotonic()
+        beaten_s = time.monotonic()
         while True:
-            wait_s = max(0, min(due, time.monotonic() + self.heartbeat_s) - time.monotonic())
-            readable, _, _ = select.select([self.socket, sys.stdin], [], [], wait_s)
+            readable, _, _ = select.select([self.socket, sys.stdin], [], [], self.heartbeat_s / 4 or 1)
             if self.socket in readable:
                 self.receive()
             if sys.stdin in readable:
                 typed = os.read(sys.stdin.fileno(), 4096).decode()
                 if not typed:
                     return self.send(BYE)
-                for line in typed.splitlines():
-                    self.command(line.split())
-            if time.monotonic() >= due:
+                for verb, *words in map(str.split, typed.splitlines()):
+                    if verb == "set":
+                        self.request(SET_STATUS, words[0], " ".join(words[1:]))
+                    elif verb == "watch":
+                        self.request(WATCH, words)
+            if self.heartbeat_s and time.monotonic() >= beaten_s + self.heartbeat_s * 3 / 4:
+                beaten_s = time.monotonic()
                 self.send(HEARTBEAT, 0)
                 print("heartbeat", flush=True)
-                due = time.monotonic() + self.heartbeat_s
 
 
 if __name__ == "__main__":

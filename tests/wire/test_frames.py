@@ -41,6 +41,19 @@ def chop(stream: bytes, sizes: list[int]) -> list[bytes]:
     return [piece for piece in pieces if piece]
 
 
+def take_checked(reader: FrameReader, count: int) -> list[bytes]:
+    """`take`, with what `has_frame` said before held against what came."""
+    ready = reader.has_frame
+    try:
+        taken = reader.take(count)
+    except ProtocolError:
+        assert ready
+        raise
+    assert ready == bool(taken)
+    assert len(taken) <= count
+    return taken
+
+
 def read(pieces: list[bytes], frame_bytes_max: int, count: int) -> tuple[list[bytes], str, int]:
     """What a reader gives that is fed piece by piece, `count` payloads taken after each, the rest at the end."""
     reader = FrameReader(frame_bytes_max)
@@ -48,10 +61,8 @@ def read(pieces: list[bytes], frame_bytes_max: int, count: int) -> tuple[list[by
     try:
         for piece in pieces:
             reader.feed(piece)
-            taken = reader.take(count)
-            assert len(taken) <= count
-            payloads += taken
-        while taken := reader.take(count):
+            payloads += take_checked(reader, count)
+        while taken := take_checked(reader, count):
             payloads += taken
     except ProtocolError as error:
         return payloads, error.code, reader.pending_bytes

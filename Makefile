@@ -1,0 +1,38 @@
+# Two commands do everything on a machine with Python 3.11 or newer: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test check style types format bench clean
+
+run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
+	$(BIN)/presenced serve --dev
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest -q
+
+check: style types test  ## what has to hold before anything is merged
+
+style: $(INSTALLED)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
+	$(BIN)/python -m bench fanout --watchers 1000 --changes 200
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
