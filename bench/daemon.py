@@ -8,6 +8,7 @@ disturbs it as little as anything can.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import json
@@ -27,10 +28,14 @@ from typing import NamedTuple
 BENCH = Path(__file__).parent
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
+DESCRIPTORS_SPARE = 192
+"""For everything but the links: the daemon keeps back 128."""
+
 QUIET_POLL_S = 0.002
 QUIET_NS_MAX = 30_000
 """A server that used less CPU than this between two polls has nothing left to do but its timers."""
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -58,8 +63,9 @@ def take_cores() -> Cores:
     return cores
 
 
-def need_descriptors(count: int) -> None:
-    """Raise the soft limit of open files to the hard one; `BenchError` if `count` do not fit."""
+def need_descriptors(links: int) -> None:
+    """Raise the soft limit of open files to the hard one; `BenchError` if `links` links do not fit beside the rest."""
+    count = links + DESCRIPTORS_SPARE
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if count > hard:
@@ -70,21 +76,25 @@ def need_descriptors(count: int) -> None:
 
 
 class Server:
-    """One child process, pinned, that told its port. Use as a context manager: it is always ended and
-    reaped.
-    """
+    """One child process, pinned, that told its port. A context manager: the process is always ended and reaped."""
 
     def __init__(self, command: list[str], core: int, ready: str) -> None:
         self.command = command
         self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            cwd=BENCH.parent,
-            preexec_fn=lambda: _become_child(core),
-        )
+        # An interrupt must not fall between the birth of the process and the moment somebody knows of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                cwd=BENCH.parent,
+                preexec_fn=lambda: _become_child(core),
+            )
+            atexit.register(self.stop)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         try:
             self.port = self._wait_for_port(ready)
         except BaseException:
@@ -132,6 +142,7 @@ class Server:
             return ""
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -140,7 +151,17 @@ class Server:
         said = (process.stdout.read() or b"").decode()
         process.stdout.close()
         self._errors.close()
+        atexit.unregister(self.stop)
         return said
+
+    def pause(self) -> None:
+        """Stop the process where it is; returns once it stands still."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """Let it go on, with everything that arrived meanwhile."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def cpu_ns(self) -> int:
         """CPU time of the process so far, user and system, all threads."""
@@ -159,10 +180,14 @@ class Server:
         while time.monotonic() < deadline:
             time.sleep(QUIET_POLL_S)
             now = self.cpu_ns()
-            if now - before < QUIET_NS_MAX:
+            if now - before < QUIET_NS_MAX and self._is_asleep():
                 return now
             before = now
         raise BenchError(f"{' '.join(self.command)} does not come to rest; nothing can be measured")
+
+    def _is_asleep(self) -> bool:
+        """Does the main thread wait for events? One that others keep from its core uses no CPU and is not at rest."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
     def resident_bytes(self) -> int:
         """Resident memory, walked from the page tables (statm is only approximate under load)."""
@@ -176,6 +201,7 @@ def _become_child(core: int) -> None:
     """Runs between fork and exec: pin before the first thread exists, and die with the bench even if it is
     killed.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     os.sched_setaffinity(0, {core})
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

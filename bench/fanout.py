@@ -1,7 +1,8 @@
 """Profile `fanout`: publishers change, every watcher must be told, one step at a time.
 
-With one publisher this is the star: the cost of a single notification. With several, all of them change at
-once and the step ends when every watcher has every change: what coalescing saves.
+With one publisher this is the star: the cost of a single notification. With several, all of them change at once
+(the server stands still until the last change is in its sockets) and the step ends when every watcher has every
+change: what coalescing saves.
 
 The C limit runs at the same time on links of its own. After each step of the daemon its publishers send
 exactly the bytes that the daemon delivered, so that both sides see the same machine to within milliseconds,
@@ -27,7 +28,7 @@ from presenced.wire.messages import SetStatus, Status, encode
 
 def run(*, watchers: int, changes: int, publishers: int, rounds: int, warmup: int, cores: Cores) -> Result:
     """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
-    need_descriptors(2 * (watchers + publishers) + 64)
+    need_descriptors(2 * (watchers + publishers))
     watcher_users = [f"w{index}" for index in range(watchers)]
     publisher_users = [f"p{index}" for index in range(publishers)]
     mode = "star" if publishers == 1 else "coalesced"
@@ -35,13 +36,13 @@ def run(*, watchers: int, changes: int, publishers: int, rounds: int, warmup: in
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
         limit = stack.enter_context(start_limit(cores.server, mode))
-        publisher_links = open_device_links(daemon.port, publisher_users)
-        watcher_links = open_device_links(daemon.port, watcher_users)
+        publisher_links = open_device_links(stack, daemon.port, publisher_users)
+        watcher_links = open_device_links(stack, daemon.port, watcher_users)
         watch(watcher_links, [publisher_users] * watchers)
-        a = Side(daemon, publisher_links, watcher_links, spin=spin)
-        publisher_links = open_limit_links(limit.port, publisher_users, b"P")
-        watcher_links = open_limit_links(limit.port, watcher_users, b"W")
-        b = Side(limit, publisher_links, watcher_links, spin=spin)
+        a = Side(stack, daemon, publisher_links, watcher_links, spin=spin)
+        publisher_links = open_limit_links(stack, limit.port, publisher_users, b"P")
+        watcher_links = open_limit_links(stack, limit.port, watcher_users, b"W")
+        b = Side(stack, limit, publisher_links, watcher_links, spin=spin)
         frame_bytes = run_rounds(a, b, changes=changes, rounds=rounds, warmup=warmup)
         if a.tally.clean:
             stop_limit(limit)

@@ -1,9 +1,9 @@
 """Profile `graph`: every user is online, watches some others, and changes as fast as the server answers.
 
-Each user has one change outstanding: the next is sent when the reply to the last arrives. So the server is
-saturated and may batch as it likes. It may also tell a slow watcher only the latest of several changes; what
-counts as lost is a watcher whose last word on a user, after everything came to rest, is not that user's last
-word.
+Each user has one change outstanding: the next is sent when the reply to the last arrives, and the server may batch as
+it likes. `server_core_busy` tells whether the server or the generator set the pace. The server may also tell a slow
+watcher only the latest of several changes; what counts as lost is a watcher whose last word on a user, after
+everything came to rest, is not that user's last word.
 """
 
 from __future__ import annotations
@@ -78,31 +78,33 @@ def run(*, users: int, contacts: int, changes: int, rounds: int, seed: int, core
     """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
     if contacts >= users:
         raise BenchError(f"{users} users cannot have {contacts} contacts each; ask for fewer contacts")
-    need_descriptors(users + 64)
+    need_descriptors(users)
     names = [f"user{index}" for index in range(users)]
     choose = random.Random(seed)
     cpu_us: list[float] = []
     rates: list[float] = []
+    busy: list[float] = []
     tally = Tally()
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
-        links = open_device_links(daemon.port, names)
+        links = open_device_links(stack, daemon.port, names)
         watches = [choose.sample([name for name in names if name != own], contacts) for own in names]
         watch(links, watches)
         people = {link.fd: Person(link, names) for link, names in zip(links, watches, strict=True)}
-        poller = edge_triggered(links)
+        poller = edge_triggered(stack, links)
         for number in range(rounds + 1):
             counts = changes if number else 1
             before = tally.deliveries
             cpu_ns, started_ns = daemon.settled_cpu_ns(), time.monotonic_ns()
-            busy_ns = saturate(poller, people, counts, spin=not cores.shared) - started_ns
+            round_ns = saturate(poller, people, counts, spin=not cores.shared) - started_ns
             cpu_ns = daemon.settled_cpu_ns() - cpu_ns
             verify(people, counts, tally)
             if number == 0:
                 tally = Tally()
             elif tally.deliveries > before:
                 cpu_us.append(cpu_ns / 1000 / (tally.deliveries - before))
-                rates.append((tally.deliveries - before) / (busy_ns / 1e9))
+                rates.append((tally.deliveries - before) / (round_ns / 1e9))
+                busy.append(cpu_ns / round_ns)
     return {
         "profile": "graph",
         "users": users,
@@ -113,6 +115,7 @@ def run(*, users: int, contacts: int, changes: int, rounds: int, seed: int, core
         "server_cpu_us_per_delivery": median(cpu_us or [0.0]),
         "server_spread": spread(cpu_us or [0.0]),
         "deliveries_per_s": round(median(rates or [0.0])),
+        "server_core_busy": median(busy or [0.0]),
         "deliveries": tally.deliveries,
         "merged": tally.merged,
         "lost": tally.lost,

@@ -20,15 +20,15 @@ BEAT = frame(encode(Heartbeat(1500)))
 
 def run(*, links: int, sweeps: int, rounds: int, cores: Cores) -> Result:
     """Run the profile; `BenchError` if a heartbeat was not handled."""
-    need_descriptors(2 * links + 64)
+    need_descriptors(2 * links)
     users = [f"user{index}" for index in range(links)]
     server_us: list[float] = []
     limit_us: list[float] = []
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
         limit = stack.enter_context(start_limit(cores.server, "read"))
-        device_links = open_device_links(daemon.port, users)
-        limit_links = open_limit_links(limit.port, users, b"P")
+        device_links = open_device_links(stack, daemon.port, users)
+        limit_links = open_limit_links(stack, limit.port, users, b"P")
         for number in range(rounds + 1):
             one, other = sweep_both(daemon, device_links, limit, limit_links, sweeps if number else 1)
             if number:

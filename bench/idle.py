@@ -18,19 +18,17 @@ SETTLE_TIMEOUT_S = 10.0
 
 def run(*, links: int, cores: Cores) -> Result:
     """Open `links` links, each its own user and device; the growth of resident memory over their number."""
-    need_descriptors(links + WARM_LINKS + 64)
+    need_descriptors(links + WARM_LINKS)
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
-        warm = open_device_links(daemon.port, [f"warm{index}" for index in range(WARM_LINKS)])
+        open_device_links(stack, daemon.port, [f"warm{index}" for index in range(WARM_LINKS)])
         before_bytes = steady_resident_bytes(daemon)
         started_s = time.monotonic()
         cpu_ns = daemon.settled_cpu_ns()
-        opened = open_device_links(daemon.port, [f"user{index}" for index in range(links)])
+        open_device_links(stack, daemon.port, [f"user{index}" for index in range(links)])
         cpu_ns = daemon.settled_cpu_ns() - cpu_ns
         opening_s = time.monotonic() - started_s
         after_bytes = steady_resident_bytes(daemon)
-        for link in warm + opened:
-            link.close()
     return {
         "profile": "idle",
         "links": links,

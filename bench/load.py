@@ -10,6 +10,7 @@ import os
 import select
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from bench.daemon import BenchError
 from presenced.limits import USERS_PER_REQUEST_MAX
@@ -79,11 +80,17 @@ class Link:
         self.socket.close()
 
 
-def open_device_links(port: int, users: list[str], device: str = "bench") -> list[Link]:
-    """One link for each user, hello done."""
+def open_link(stack: ExitStack, port: int, user: str) -> Link:
+    link = Link(port, user)
+    stack.callback(link.close)
+    return link
+
+
+def open_device_links(stack: ExitStack, port: int, users: list[str], device: str = "bench") -> list[Link]:
+    """One link for each user, hello done; `stack` closes them."""
     links: list[Link] = []
     for at in range(0, len(users), OPENING_AT_ONCE):
-        opened = [Link(port, user) for user in users[at : at + OPENING_AT_ONCE]]
+        opened = [open_link(stack, port, user) for user in users[at : at + OPENING_AT_ONCE]]
         links += opened
         for link in opened:
             link.send(Hello([1], "", link.user, device))
@@ -92,11 +99,11 @@ def open_device_links(port: int, users: list[str], device: str = "bench") -> lis
     return links
 
 
-def open_limit_links(port: int, users: list[str], role: bytes) -> list[Link]:
+def open_limit_links(stack: ExitStack, port: int, users: list[str], role: bytes) -> list[Link]:
     """The same for the C server: `role` is b"W" or b"P"."""
     links: list[Link] = []
     for at in range(0, len(users), OPENING_AT_ONCE):
-        opened = [Link(port, user) for user in users[at : at + OPENING_AT_ONCE]]
+        opened = [open_link(stack, port, user) for user in users[at : at + OPENING_AT_ONCE]]
         links += opened
         for link in opened:
             link.socket.sendall(role)
@@ -130,9 +137,9 @@ def await_ping(links: list[Link]) -> None:
             link.receive_reply(Pong)
 
 
-def edge_triggered(links: list[Link]) -> select.epoll:
+def edge_triggered(stack: ExitStack, links: list[Link]) -> select.epoll:
     """An epoll over `links`, which become non-blocking; each must then be read until it is empty."""
-    poller = select.epoll()
+    poller = stack.enter_context(select.epoll())
     for link in links:
         link.socket.setblocking(False)
         poller.register(link.fd, select.EPOLLIN | select.EPOLLET)

@@ -26,6 +26,8 @@ CODES: dict[str, Code] = {
     "bad_text": Code(False, False, "a text, emoji or label is too long or not printable"),
     "watch_limit": Code(False, False, "the link would watch more users than it may"),
     "no_device": Code(False, False, "the request acts for a device, and this link has none"),
+    "read_only": Code(False, True, "the server's disk is full: nothing can be saved now, presence goes on"),
+    "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),
     "hello_repeated": Code(False, False, "this link has already said hello"),
     # Goodbyes: the server closes the link after them.
     "bad_frame": Code(True, False, "the bytes are not a frame of this protocol"),

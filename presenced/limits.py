@@ -101,6 +101,18 @@ CHANGE_BURST = 10
 PRIMARY_HYSTERESIS_MS = 30_000
 """Another device becomes primary once its last input is this much later than the primary's."""
 
+RESTART_GRACE_MS = 30_000
+"""Grace of the devices that were live when the daemon stopped: clients come back within their longest backoff."""
+
+RESTART_SPREAD_MS = 10_000
+"""Over this much longer their graces end one after the other, so that those who stay away do not all go at once."""
+
+VERSION_GAP = 2**32
+"""Added to the version counter after an unclean stop: changes that were pushed and not yet saved had versions too,
+and none of them may come again."""
+
+READ_ONLY_RETRY_MS = 1_000
+
 TICK_ENTRIES_MAX = 2_000
 """Wheel entries handled in one turn (about 2 ms); the rest waits for the next."""
 

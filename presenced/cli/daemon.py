@@ -18,13 +18,22 @@ from presenced import limits
 from presenced.address import DEFAULT_PORT, check_name
 from presenced.durations import parse_duration_ms
 from presenced.errors import AddressError
+from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
-from presenced.server.server import Server
+from presenced.server.server import CannotListen, Server
 from presenced.server.settings import Settings, SettingsError
+from presenced.storage.journal import DiskFull
+from presenced.storage.manifest import ManifestError
+from presenced.storage.recovery import DamageError
+from presenced.storage.store import DirectoryError, Locked
 from presenced.wire.messages import Role
 
+EXIT_DAMAGE = 65
 EXIT_FAILED = 70
-EXIT_PORT = 75
+EXIT_DIRECTORY = 73
+EXIT_IO = 74
+EXIT_BUSY = 75
+EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
 
 log = logging.getLogger("presenced")
@@ -52,7 +61,9 @@ def main() -> None:
 
 
 @main.command(
-    epilog="Exit codes: 0 stopped cleanly, 2 usage, 70 internal failure, 75 port in use (try again), 78 configuration."
+    epilog="Exit codes: 0 stopped cleanly, 2 usage, 65 acknowledged data is damaged, 70 internal failure, 73 the data "
+    "directory cannot be used, 74 the disk failed, 75 port or data directory in use (try again), 77 no permission, "
+    "78 configuration."
 )
 @click.option("--dev", is_flag=True, help="Try it out: believe the name and role that a client gives. Loopback only.")
 @click.option("--listen", default=f"127.0.0.1:{DEFAULT_PORT}", show_default=True, metavar="HOST:PORT")
@@ -79,6 +90,21 @@ def main() -> None:
     f"{limits.SERVICE_RATE_FRAMES_PER_S}]",
 )
 @click.option("--max-links", type=click.IntRange(min=0), default=0, help="0 = by the file-descriptor limit.")
+@click.option(
+    "--data-dir",
+    default="",
+    metavar="DIR",
+    help="Keep the state here, so that it survives a restart. Without it, memory only.",
+)
+@click.option(
+    "--durability",
+    default="always",
+    show_default=True,
+    metavar="POLICY",
+    help="What an acknowledgement promises: always (on disk; loses nothing), interval=1s (a power cut loses about the "
+    "last second), os (a power cut loses what the system had not written, about 30 s), off (anything since the last "
+    "snapshot). A crash of the process alone loses nothing acknowledged but with off.",
+)
 @click.option("--check", is_flag=True, help="Verify every invariant after each turn (slow; for tests).")
 @click.option("--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", show_default=True)
 def serve(loop: str, **options: Any) -> None:
@@ -94,18 +120,37 @@ def serve(loop: str, **options: Any) -> None:
         server = Server(settings)
         with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
             runner.run(_serve(server, loop))
-    except (SettingsError, SecretError) as error:
-        _leave(str(error), EXIT_CONFIG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            _leave(
+    except Exception as error:
+        _leave(*explain(error, settings))
+
+
+def explain(error: Exception, settings: Settings) -> tuple[str, int]:
+    """One sentence that says what to do, and the exit code."""
+    match error:
+        case SettingsError() | SecretError():
+            return str(error), EXIT_CONFIG
+        case CannotListen() if error.reason.errno == errno.EADDRINUSE:
+            return (
                 f"{settings.listen} is in use, perhaps by another presenced; stop that one, or choose another "
                 "port with --listen",
-                EXIT_PORT,
+                EXIT_BUSY,
             )
-        _leave(f"cannot listen on {settings.listen}: {error.strerror or error}", EXIT_CONFIG)
-    except Exception as error:
-        _leave(f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED)
+        case CannotListen():
+            return f"cannot listen on {settings.listen}: {error}", EXIT_CONFIG
+        case Locked():
+            return str(error), EXIT_BUSY
+        case DirectoryError():
+            return str(error), EXIT_DIRECTORY
+        case DamageError() | ManifestError():
+            return f"refusing to start: {error}", EXIT_DAMAGE
+        case LogFailed() | DiskFull():
+            return f"the disk under {settings.data_dir} failed: {error}; free or replace it, then start again", EXIT_IO
+        case PermissionError():
+            return f"no permission for {error.filename or settings.data_dir}: {error.strerror}", EXIT_PERMISSION
+        case OSError() if error.errno is not None:
+            code = EXIT_DIRECTORY if error.errno in (errno.ENOTDIR, errno.EROFS, errno.ENOENT) else EXIT_IO
+            return f"the data directory {settings.data_dir} cannot be used: {error.strerror}", code
+    return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
 
 
 _SETTING = {
@@ -136,16 +181,30 @@ async def _serve(server: Server, loop_name: str) -> None:
     host, _ = settings.address()
     scheme = "presences" if settings.tls_cert else "presence"
     log.info(
-        "presenced %s on Python %s, %s; at most %d links; state in memory only%s",
+        "presenced %s on Python %s, %s; at most %d links; %s%s",
         package_version("presenced"),
         sys.version.split()[0],
         loop_name,
         server.links_max,
+        _storage(server),
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
     print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", flush=True)
     await server.wait_stopped()
     log.info("stopped")
+
+
+def _storage(server: Server) -> str:
+    found = server.recovered
+    if found is None:
+        return "state in memory only"
+    text = f"state in {server.settings.data_dir}, durability {server.settings.durability}"
+    if found.snapshot or found.facts:
+        text += f"; read {found.snapshot or 'no snapshot'} and {found.facts} facts of the log"
+        text += " after a clean stop" if found.clean else " after an unclean stop"
+    if found.torn_bytes:
+        text += f"; dropped {found.torn_bytes} bytes that no acknowledgement waited for ({found.torn_at})"
+    return "; ".join([text, *found.remarks])
 
 
 def _loop_factory(name: str) -> Any:

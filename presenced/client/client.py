@@ -125,9 +125,7 @@ class Client:
             check_priority(priority)
             self._identity.priority = priority
         now = replace(self._identity)
-        await self._request(
-            lambda request_id: messages.SetDevice(request_id, now.status, now.priority), messages.Done
-        )
+        await self._request(lambda request_id: messages.SetDevice(request_id, now.status, now.priority), messages.Done)
 
     def active(self) -> None:
         """The person gave input now (a key, a click). Cheap: call it for each. O(1)
@@ -138,7 +136,11 @@ class Client:
         self.idle(0)
 
     def idle(self, idle_s: float) -> None:
-        """The person's last input was `idle_s` seconds ago; from here the idle time grows by itself."""
+        """The person's last input was `idle_s` seconds ago; from here the idle time grows by itself.
+
+        The last input only ever moves forward: what the server was told before, or has seen this device set, is
+        not taken back. Pass `idle_s` to `connect` to come as somebody who is idle already.
+        """
         if not idle_s >= 0:
             raise AddressError("idle_s must not be negative", "bad_request")
         self._keeper.report_idle(int(min(idle_s * 1000, IDLE_MS_MAX)))

@@ -28,6 +28,7 @@ def connect(
     reconnect: bool = True,
     role: Role = "user",
     status: DeviceStatus = "online",
+    idle_s: float | None = None,
 ) -> Connecting:
     """Connect to a server: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
 
@@ -35,7 +36,8 @@ def connect(
     The device's id must be the same each time this program runs on this device; a service (`role="service"`) may
     leave it out. `token` is a string or a function (plain or async) that is called for each attempt. `timeout_s`
     bounds each attempt to connect, `request_timeout_s` each request, the wait for a link included. `status` is
-    the device's own.
+    the device's own. `idle_s` is how long the person has been idle at this moment, for an app that measures it;
+    without it they count as active until the app says otherwise (`Client.active`, `Client.idle`).
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
     (`unreachable`, `no_answer`, `busy`, ...). Later losses of the link are repaired in the background unless
@@ -54,7 +56,10 @@ def connect(
         tls = (ssl_context or ssl.create_default_context()) if parsed.tls else None
         given = parsed.token if token is None else token
         identity = Identity(parsed, given, tls, role, status, parsed.priority)
-        return Client(identity, timeout_s, request_timeout_s, reconnect)
+        client = Client(identity, timeout_s, request_timeout_s, reconnect)
+        if idle_s is not None:
+            client.idle(idle_s)
+        return client
 
     return Connecting(make)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from presenced.address import Url
 from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError
@@ -28,13 +30,6 @@ _AUTH = frozenset({"bad_token", "token_expired"})
 _PROTOCOL = frozenset(
     {"bad_frame", "frame_too_large", "frame_timeout", "hello_required", "hello_timeout", "bad_hello"}
 ) | {"bad_version"}
-
-_ADVICE = {
-    "token_expired": "; get a new token (`presenced token ...`) and connect again",
-    "bad_token": "; check that the token is for this user and signed with this server's secret",
-    "replaced": "; give each program its own device name",
-    "busy": "; try again later",
-}
 
 
 class Link(asyncio.Protocol):
@@ -87,8 +82,8 @@ class Link(asyncio.Protocol):
     # --- called by the loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not isinstance: uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self.opened_ms = self.heard_ms = int(self._loop.time() * 1000)
 
     def data_received(self, data: bytes) -> None:
@@ -149,7 +144,7 @@ class Link(asyncio.Protocol):
 
 def reason_of(goodbye: Goodbye) -> PresenceError:
     """The exception for a goodbye."""
-    sentence = goodbye.message + _ADVICE.get(goodbye.code, "")
+    sentence = goodbye.message
     if goodbye.code in _AUTH:
         return AuthError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
     if goodbye.code in _PROTOCOL:
@@ -199,6 +194,8 @@ def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: 
         sentence = f"{peer} does not speak TLS as expected ({error}); without TLS, write presence://"
         return ConnectionLost("tls_failed", sentence, temporary=False)
     if isinstance(error, OSError):
-        sentence = f"cannot reach {peer} ({error.strerror or error}); is presenced running there, on this port?"
+        # asyncio words the text of a refused connection itself; a failed name lookup has a negative number.
+        detail = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        sentence = f"cannot reach {peer} ({detail}); is presenced running there, on this port?"
         return ConnectionLost("unreachable", sentence)
     return error

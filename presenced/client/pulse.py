@@ -40,13 +40,13 @@ class Activity:
         return idle_ms
 
     def is_urgent(self, now_ms: int, next_heartbeat_ms: int, away_after_ms: int) -> bool:
-        """Would the server hold a wrong view (away or not) until the next heartbeat if nothing were said now?"""
-        if away_after_ms <= 0:
+        """Would the server take the person for away until the next heartbeat if nothing were said now?
+
+        Only fresh input is urgent: a server lets the last input move forward only, and counts idleness itself.
+        """
+        if away_after_ms <= 0 or self.idle_ms(now_ms) >= away_after_ms:
             return False
-        idle_ms = self.idle_ms(now_ms)
         away_at_ms = self._told_ms + away_after_ms
-        if idle_ms >= away_after_ms:
-            return now_ms < away_at_ms
         spacing_ms = min(REPORT_SPACING_MS, away_after_ms // 4)
         return next_heartbeat_ms >= away_at_ms and now_ms - self._told_ms >= spacing_ms
 

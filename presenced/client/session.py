@@ -238,8 +238,9 @@ class Session(Generic[W]):
 
 
 def error_of(error: Error) -> RequestError:
-    """The exception for an error frame."""
-    return RequestError(error.code, error.message, retry_ms=error.retry_ms)
+    """The exception for an error frame. Advice on when to retry makes also a code of a later version temporary."""
+    temporary = True if error.retry_ms else None
+    return RequestError(error.code, error.message, temporary=temporary, retry_ms=error.retry_ms)
 
 
 def chunks(users: list[str], size: int) -> list[list[str]]:

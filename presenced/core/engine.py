@@ -11,6 +11,7 @@ wholly or raises `RequestError` and changes nothing. Deadlines:
 
 from __future__ import annotations
 
+from presenced.core.facts import device_fact
 from presenced.core.model import (
     ACTIVE,
     CONNECTED,
@@ -25,7 +26,7 @@ from presenced.core.model import (
 )
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
-from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, TextSet
+from presenced.core.records import ClaimSet, DeviceForgotten, Fact, TextSet
 from presenced.core.wheel import Wheel
 from presenced.errors import RequestError
 from presenced.limits import DEVICES_PER_USER_MAX, TICK_ENTRIES_MAX
@@ -38,6 +39,10 @@ class Engine:
     def __init__(self, policy: Policy, *, now_ms: int, wall_ms: int, epoch: int) -> None:
         self.policy = policy
         self.users: dict[str, User] = {}
+        self.order: list[User] = []
+        """The same users by `User.position`, for walks that take longer than a turn (see `new_user`)."""
+        self.read_only = ""
+        """Why nothing durable can be promised now (an error code); "" while all is well."""
         self.wheel = Wheel(now_ms)
         self.publisher = Publisher(policy, epoch)
         self.acks: list[tuple[Session, int]] = []
@@ -98,7 +103,7 @@ class Engine:
         user = self.users.get(session.user_name)
         device = user.devices.get(device_id) if user is not None else None
         if device is None:
-            user = user or self._new_user(session.user_name)
+            user = user or self.new_user(session.user_name)
             self._make_room(user)
             device = user.devices[device_id] = Device(user, device_id)
         if device.session is not None:
@@ -184,7 +189,7 @@ class Engine:
             return
         device.active_ms = active_ms
         if device.idle_level != ACTIVE and self._idle_level(device, now_ms) != device.idle_level:
-            self._raise_level(device, now_ms)
+            self._set_level(device, self._idle_level(device, now_ms))
             self.wheel.schedule(device, self._device_deadline(device))
             return
         primary = device.user.primary
@@ -227,9 +232,7 @@ class Engine:
             self._input(device, now_ms)
         self.publisher.touch(user)
 
-    def set_device(
-        self, now_ms: int, device: Device, status: DeviceStatus | None, priority: int | None
-    ) -> None:
+    def set_device(self, now_ms: int, device: Device, status: DeviceStatus | None, priority: int | None) -> None:
         """Set the device's own status and priority; None leaves one as it is. Counts as input on it."""
         self._input(device, now_ms)
         before = (device.status, device.priority)
@@ -242,7 +245,7 @@ class Engine:
     def _input(self, device: Device, now_ms: int) -> None:
         device.active_ms = now_ms
         if device.idle_level != ACTIVE:
-            device.idle_level = ACTIVE
+            self._set_level(device, ACTIVE)
             self.wheel.schedule(device, self._device_deadline(device))
 
     def _set_claim(self, user: User, claim: Claim | None) -> None:
@@ -273,7 +276,7 @@ class Engine:
         for name in names:
             user = watching.get(name)
             if user is None:
-                user = self.users.get(name) or self._new_user(name)
+                user = self.users.get(name) or self.new_user(name)
                 watching[name] = user
                 if user.watchers is None:
                     user.watchers = {}
@@ -335,7 +338,7 @@ class Engine:
             if code:
                 self.closing.append((session, code))
                 self.detach(now_ms, session)
-        self._raise_level(device, now_ms)
+        self._set_level(device, self._idle_level(device, now_ms))
         self.wheel.schedule(device, self._device_deadline(device))
 
     def _session_due(self, session: Session, now_ms: int) -> None:
@@ -373,7 +376,8 @@ class Engine:
 
     def _idle_level(self, device: Device, now_ms: int) -> int:
         if not device.idle_known:
-            return ACTIVE
+            # Active, unless it was restored from disk as idle and has not reported since.
+            return device.idle_level
         idle_ms = now_ms - device.active_ms
         if self.policy.offline_after_ms and idle_ms >= self.policy.offline_after_ms:
             return IDLE_OFFLINE
@@ -386,25 +390,37 @@ class Engine:
         # The first report is the truth; after it an older moment is only a client that restarted.
         device.active_ms = max(active_ms, device.active_ms) if device.idle_known else active_ms
         device.idle_known = True
-        device.idle_level = self._idle_level(device, now_ms)
+        self._set_level(device, self._idle_level(device, now_ms))
 
-    def _raise_level(self, device: Device, now_ms: int) -> None:
-        level = self._idle_level(device, now_ms)
+    def _set_level(self, device: Device, level: int) -> None:
         if level != device.idle_level:
             device.idle_level = level
+            # Logged, so that a restart takes nobody who is away for active, or the reverse.
+            self._log_device(device)
             self.publisher.touch(device.user)
 
     # --- users and devices ------------------------------------------------------------------------------------
 
-    def _new_user(self, name: str) -> User:
+    def new_user(self, name: str) -> User:
+        """A user of whom nothing is known yet. O(1).
+
+        The last of `order` takes the place of one that is dropped. So a walk from the end to the start sees every
+        user that was there when it began, whatever comes and goes meanwhile.
+        """
         user = self.users[name] = User(name)
+        user.position = len(self.order)
+        self.order.append(user)
         return user
 
     def _forget_if_blank(self, user: User) -> None:
         """Drop a user of whom nothing is known and whom nobody watches, so that watching made-up names is free."""
         if user.devices or user.watchers or user.claim or user.record.version or user.dirty or user.scheduled:
             return
-        self.users.pop(user.name, None)
+        if self.users.pop(user.name, None) is not None:
+            last = self.order.pop()
+            if last is not user:
+                last.position = user.position
+                self.order[last.position] = last
 
     def _make_room(self, user: User) -> None:
         if len(user.devices) < DEVICES_PER_USER_MAX:
@@ -441,15 +457,15 @@ class Engine:
         self.publisher.facts.append(fact)
 
     def _log_device(self, device: Device) -> None:
-        self._log(
-            DeviceSet(
-                device.user.name,
-                device.id,
-                device.kind,
-                device.name,
-                device.priority,
-                device.status,
-                device.state != GONE,
-                device.heard_ms + self.publisher.wall_offset_ms,
-            )
-        )
+        self._log(device_fact(device, self.publisher.wall_offset_ms))
+
+    # --- for `restore` ----------------------------------------------------------------------------------------
+
+    def resume_grace(self, device: Device) -> None:
+        """A device that was live when the daemon stopped is in grace, until its `grace_until_ms`."""
+        self.live_devices += 1
+        self.wheel.schedule(device, self._device_deadline(device))
+
+    def resume_expiry(self, user: User) -> None:
+        """Wait for the ends of the user's claim and text."""
+        self._arm_expiry(user)

@@ -30,6 +30,9 @@ def check(engine: Engine) -> None:
             assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
             _check_session(engine, session)
         assert user.devices or user.watchers or user.claim or user.text or version, f"{name} is kept for nothing"
+    for position, user in enumerate(engine.order):
+        assert user.position == position and engine.users.get(user.name) is user, f"{user.name} is out of order"
+    assert len(engine.order) == len(engine.users), "users and their order differ in number"
     assert live == engine.live_devices, f"{live} live devices are counted as {engine.live_devices}"
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"

@@ -40,7 +40,7 @@ class Session(Timer):
 
     __slots__ = (
         "edge", "user_name", "role", "device", "expires_ms",
-        "heard_ms", "watching", "pending", "held", "reply_bytes",
+        "heard_ms", "watching", "pending", "held", "replies", "reply_bytes",
     )  # fmt: skip
 
     def __init__(self, edge: Edge, user_name: str, role: Role) -> None:
@@ -60,8 +60,10 @@ class Session(Timer):
         self.held: dict[User, None] | None = None
         """None while the link takes what it is sent. A dict while it does not: the users whose latest record it is
         owed when it drains, at most as many as it watches."""
+        self.replies: list[bytes] = []
+        """Replies that wait while the session is held; its `pending` is empty then."""
         self.reply_bytes = 0
-        """Bytes of replies in `pending`."""
+        """Bytes of replies not written yet."""
 
 
 class Device(Timer):
@@ -119,7 +121,7 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claim", "text", "emoji", "text_until_ms", "text_due_ms",
         "record", "encoded", "primary", "dirty", "watchers",
-        "push_credit", "push_refilled_ms", "last_pushed",
+        "push_credit", "push_refilled_ms", "last_pushed", "position",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -144,6 +146,8 @@ class User(Timer):
         self.push_credit = -1
         """Pushes left in the burst; -1 = full and never used."""
         self.push_refilled_ms = 0
+        self.position = 0
+        """Its place in `Engine.order`."""
         self.last_pushed: Record | None = None
         """The record that watchers have, while a newer one waits for its turn; else None."""
 

@@ -21,7 +21,7 @@ from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.merge import merge
-from presenced.core.model import GONE, IDLE_OFFLINE, Session, User
+from presenced.core.model import GONE, IDLE_OFFLINE, Device, Session, User
 from presenced.core.policy import Policy
 from presenced.core.records import Fact, RecordSet
 from presenced.wire.frames import frame
@@ -78,7 +78,7 @@ class Publisher:
         old = user.record
         claim = user.claim
         status, primary = merge(user.devices.values(), claim, user.primary, self._hysteresis_ms)
-        user.primary = primary
+        before, user.primary = user.primary, primary
         device = primary.id if primary is not None else ""
         if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
             return
@@ -91,7 +91,7 @@ class Publisher:
             if status == "offline":
                 # Claiming to be offline must look like going offline: last seen is that moment.
                 hides = claim is not None and claim.status == "offline"
-                last_seen_ms = wall_ms if hides else self._last_contact_ms(user)
+                last_seen_ms = wall_ms if hides else self._last_contact_ms(user, before)
                 self.online.remove(user.name)
             elif old.status == "offline":
                 self.online.add(user.name)
@@ -124,10 +124,11 @@ class Publisher:
             page.append(name)
         return page, ""
 
-    def _last_contact_ms(self, user: User) -> int:
+    def _last_contact_ms(self, user: User, before: Device | None) -> int:
         """Wall time at which the user was last there: the last frame of a device, or its last input if the device
-        is still connected and only idle."""
-        latest = 0
+        is still connected and only idle. `before` is the primary so far: it may be the one that counts no more,
+        because it took a negative priority."""
+        latest = before.heard_ms if before is not None and before.priority < 0 else 0
         for device in user.devices.values():
             if device.priority >= 0:
                 ended = device.state == GONE or device.idle_level != IDLE_OFFLINE
@@ -142,21 +143,13 @@ class Publisher:
         return self._spaced.next_ms
 
     def release_spaced(self, now_ms: int) -> None:
-        """Push the records whose spacing is over, if they still differ from what watchers have."""
+        """Push the records whose spacing is over."""
         for user in self._spaced.take_due(now_ms):
-            last = user.last_pushed
+            # Also if all is again as it was pushed last: a reply may have told a watcher of what was in between.
             user.last_pushed = None
             user.push_credit = 0
             user.push_refilled_ms = now_ms
-            record = user.record
-            if last is not None and (
-                record.since_ms != last.since_ms
-                or record.text != last.text
-                or record.emoji != last.emoji
-                or record.device != last.device
-                or record.status != last.status
-            ):
-                self._fan_out(user)
+            self._fan_out(user)
 
     def _push(self, user: User, old: Record, now_ms: int) -> None:
         if self._spacing_ms:
@@ -189,11 +182,12 @@ class Publisher:
         data = self._presence(user)
         dirty = self.dirty_sessions
         for session in watchers:
-            if session.held is None:
-                pending = session.pending
-                if not pending:
-                    dirty.append(session)
+            # What has something pending is neither clean nor held; nearly all are the former, one test each.
+            if pending := session.pending:
                 pending.append(data)
+            elif session.held is None:
+                pending.append(data)
+                dirty.append(session)
             else:
                 session.held[user] = None
         self.pushes += 1
@@ -210,22 +204,28 @@ class Publisher:
     def reply(self, session: Session, payload: bytes) -> None:
         """Queue a message for this session alone, in order with the pushes."""
         data = frame(payload)
-        if not session.pending and session.held is None:
+        session.reply_bytes += len(data)
+        if session.held is not None:
+            session.replies.append(data)
+            return
+        if not session.pending:
             self.dirty_sessions.append(session)
         session.pending.append(data)
-        session.reply_bytes += len(data)
 
     def hold(self, session: Session) -> None:
-        """The link does not take what it is sent: keep only which users changed. Idempotent."""
+        """The link does not take what it is sent: keep only which users changed, and its replies. Idempotent."""
         if session.held is None:
             session.held = {}
+            session.replies, session.pending = session.pending, []
 
     def drained(self, session: Session) -> None:
-        """The link took everything: queue the latest record of each user that changed meanwhile. Idempotent."""
+        """The link took everything: queue its replies and the latest record of each user that changed meanwhile.
+        Idempotent. O(users that changed)."""
         held = session.held
         if held is None:
             return
         session.held = None
+        session.pending, session.replies = session.replies, []
         watching = session.watching or {}
         for user in held:
             if user.name in watching:

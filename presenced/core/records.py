@@ -48,6 +48,10 @@ class DeviceSet(_Fact, tag=3):
     live: bool
     last_seen_ms: int
     """Its last contact; what is known at this moment, while it is live."""
+    active_ms: int = 0
+    """Its last known input."""
+    idle_level: int = 0
+    """How idle it is taken to be: 0 active, 1 away, 2 offline."""
 
 
 class DeviceForgotten(_Fact, tag=4):

@@ -13,7 +13,8 @@ from typing import Any
 from presenced.address import check_emoji, check_name, check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Device, Session, unknown_record
-from presenced.errors import AddressError, RequestError
+from presenced.errors import CODES, AddressError, RequestError
+from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
@@ -42,12 +43,12 @@ def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage
     try:
         _HANDLERS[type(message)](engine, session, now_ms, message)
     except (RequestError, AddressError) as error:
-        refuse(engine, session, getattr(message, "id", 0), error.code, error.message)
+        refuse(engine, session, getattr(message, "id", 0), error.code, error.message, error.retry_ms)
 
 
-def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str) -> None:
+def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
     """Answer a request (0 = unknown which) with an error frame."""
-    engine.publisher.reply(session, encode(Error(request_id, code, text)))
+    engine.publisher.reply(session, encode(Error(request_id, code, text, retry_ms)))
 
 
 def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> None:
@@ -67,6 +68,7 @@ def _ping(engine: Engine, session: Session, now_ms: int, message: Ping) -> None:
 
 
 def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatus) -> None:
+    _require_durability(engine)
     device = _own_device(session)
     if message.text is not None:
         check_text(message.text)
@@ -85,8 +87,14 @@ def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatu
 
 
 def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevice) -> None:
+    _require_durability(engine)
     engine.set_device(now_ms, _own_device(session), message.status, message.priority)
     engine.acks.append((session, message.id))
+
+
+def _require_durability(engine: Engine) -> None:
+    if engine.read_only:
+        raise RequestError(engine.read_only, CODES[engine.read_only].meaning, retry_ms=READ_ONLY_RETRY_MS)
 
 
 def _own_device(session: Session) -> Device:

@@ -66,7 +66,7 @@ def verify(secret: bytes, token: str) -> Identity:
         )
     except jwt.ExpiredSignatureError:
         raise AuthError("token_expired", "the token has expired; get a new one (`presenced token`)") from None
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         # Which of its checks failed is of use only to a forger.
         raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?") from None
     role = claims.get("role", "user")

@@ -16,7 +16,7 @@ from presenced.address import check_label, check_name
 from presenced.core.model import Session
 from presenced.core.requests import handle, refuse
 from presenced.errors import CODES, AddressError, PresenceError, ProtocolError
-from presenced.wire.frames import FrameReader, frame
+from presenced.wire.frames import LENGTH_BYTES, FrameReader, frame
 from presenced.wire.messages import (
     PROTOCOL_VERSIONS,
     BadMessage,
@@ -75,6 +75,9 @@ class Link(asyncio.Protocol):
             self.fd = transport.get_extra_info("socket").fileno()
             # Any byte that the kernel does not take at once means a slow link: from then on only the latest counts.
             self.transport.set_write_buffer_limits(high=0)
+        else:
+            # The loops' own mark for TLS is 512 KiB: as much outdated presence for each watcher that stops reading.
+            self.transport.set_write_buffer_limits(high=limits.SEND_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
@@ -82,7 +85,8 @@ class Link(asyncio.Protocol):
             return
         now_ms = self.server.begin()
         self.reader.feed(data)
-        self.serve(now_ms)
+        if not self.waiting:
+            self.serve(now_ms)
 
     def eof_received(self) -> None:
         """The peer will send no more: close (the default of returning None)."""
@@ -112,10 +116,23 @@ class Link(asyncio.Protocol):
 
     # --- called by the server and by the turn -----------------------------------------------------------------
 
-    def serve(self, now_ms: int) -> None:
+    def serve(self, now_ms: int, data: bytes = b"") -> None:
         """Handle the frames that are whole, as many as this link may have handled now."""
         try:
-            count = self._serve(now_ms)
+            reader = self.reader
+            if (
+                self.state == OPEN
+                and self.session is not None
+                and reader.pending_bytes == 0
+                and 0 < len(data) - LENGTH_BYTES <= reader.frame_bytes_max
+                and int.from_bytes(data[:LENGTH_BYTES], "big") == len(data) - LENGTH_BYTES
+            ):
+                # Exactly one frame, as nearly always; past the reader it costs a fifth less CPU per heartbeat.
+                self._message(now_ms, self.session, data[LENGTH_BYTES:])
+                count = 1
+            else:
+                reader.feed(data)
+                count = self._serve(now_ms)
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
             return
@@ -133,6 +150,15 @@ class Link(asyncio.Protocol):
         """Go on with a link that was not read for a while."""
         if self.state >= ENDING:
             return
+        if self.credit < 0:
+            self._refill(now_ms)
+            if self.credit < 0:
+                # Serving it now would run up a debt without end, and the rate would be none. Its next frame lies
+                # here unread, so it is not silent.
+                if self.session is not None and self.reader.has_frame:
+                    self.server.engine.heard(self.session, now_ms)
+                self.server.throttled.add(now_ms, self)
+                return
         self.waiting = False
         if self.transport is not None:
             self.transport.resume_reading()
@@ -173,16 +199,23 @@ class Link(asyncio.Protocol):
         """Say goodbye (nothing, if `code` is empty) and close; abort if the peer does not go along. Idempotent."""
         if self.state >= ENDING:
             return
-        self.state = ENDING
-        self.fd = -1
         now_ms = self.server.begin()
         if code:
             self.server.note_goodbye(now_ms, code, self)
         session, self.session = self.session, None
         if session is not None:
+            if session.pending and session.held is None:
+                # What was answered before the breach, in the same turn, is still read before the goodbye.
+                pending, session.pending = session.pending, []
+                self.send(b"".join(pending))
             self.server.engine.detach(now_ms, session)
+        self.state = ENDING
+        self.fd = -1
         transport = self.transport
         if transport is None:
+            # The TLS handshake is still under way, and nobody can be told anything.
+            self.state = CLOSED
+            self.server.forget(self)
             return
         if code:
             transport.write(frame(encode(Goodbye(code, message or CODES[code].meaning, retry_ms))))
@@ -191,7 +224,11 @@ class Link(asyncio.Protocol):
         if self.waiting:
             transport.resume_reading()
         if transport.can_write_eof():
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:
+                # asyncio's own loop shuts the socket down at once, and the peer may have reset it.
+                transport.abort()
         else:
             transport.close()
         self.server.ending.add(now_ms, self)
@@ -214,9 +251,9 @@ class Link(asyncio.Protocol):
     def _serve(self, now_ms: int) -> int:
         """Handle frames up to a bound on their number and on the bytes of their replies; gives how many."""
         count = 0
-        while count < limits.FRAMES_PER_WAKE_MAX:
+        while (allowed := min(limits.FRAMES_PER_WAKE_MAX, self.credit + 1) - count) > 0:
             # Few at a time, since what has been taken must be answered; a hello alone, since it changes the limits.
-            payloads = self.reader.take(_FRAMES_AT_ONCE if self.state == OPEN else 1)
+            payloads = self.reader.take(min(_FRAMES_AT_ONCE, allowed) if self.state == OPEN else 1)
             if not payloads:
                 break
             count += len(payloads)
@@ -253,13 +290,13 @@ class Link(asyncio.Protocol):
         elif session is not None and session.held is not None and session.reply_bytes > limits.OUTBOX_BYTES_MAX:
             # It asks and does not read. `resume_writing` takes it up again; its lease goes on running.
             self._wait()
+        elif not self.reader.pending_bytes:
+            self.partial_ms = 0
         elif self.reader.has_frame:
             self._wait()
             self.server.backlog.append(self)
-        elif self.reader.pending_bytes:
-            self._note_partial(now_ms, count)
         else:
-            self.partial_ms = 0
+            self._note_partial(now_ms, count)
 
     def _wait(self) -> None:
         if not self.waiting:

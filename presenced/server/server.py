@@ -15,16 +15,20 @@ import socket
 import ssl
 import time
 from collections import Counter
+from typing import cast
 
 from presenced import limits
 from presenced.core import invariants
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
+from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.link import AWAITING, CLOSED, ENDING, Link
 from presenced.server.report import Report
-from presenced.server.settings import Settings, SettingsError
+from presenced.server.settings import Durability, Settings, SettingsError
 from presenced.server.turn import Log, MemoryLog, run_turn
+from presenced.storage.files import OsDirectory
+from presenced.storage.recovery import Findings
 from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, Hello, Role, encode
 
@@ -33,6 +37,14 @@ TCP_USER_TIMEOUT_MS = 20_000
 """Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""
 
 UNLIMITED = 1 << 60
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason.strerror or str(reason))
+        self.reason = reason
 
 
 class Server:
@@ -44,6 +56,8 @@ class Server:
         now_ms, wall_ms = _monotonic_ms(), _wall_ms()
         self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms)
         self.log: Log = log if log is not None else MemoryLog()
+        self.recovered: Findings | None = None
+        """What was found in the data directory."""
         self.report = Report()
         self.port = 0
         self.links: dict[Link, None] = {}
@@ -66,6 +80,8 @@ class Server:
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
+        self._catching_up = False
+        """The turn has been put off once because the process stood still."""
         self._listener: asyncio.Server | None = None
         self._stopping = False
         self._stopped = asyncio.Event()
@@ -73,12 +89,25 @@ class Server:
     # --- start and stop ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen; raises `SettingsError` or `OSError` (port in use). Links are served from here on."""
+        """Read the data directory, then listen. Links are served from here on.
+
+        Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
+        """
         self._loop = asyncio.get_running_loop()
         self.links_max = _links_max(self.settings.max_links)
         tls = _tls_context(self.settings)
-        listener = _listen(*self.settings.address())
+        # The port is claimed first: finding it taken must not cost a replay.
+        try:
+            listener = _listen(*self.settings.address())
+        except OSError as error:
+            raise CannotListen(error) from None
         self.port = listener.getsockname()[1]
+        try:
+            if self.settings.data_dir:
+                self._open_data_dir()
+        except BaseException:
+            listener.close()
+            raise
         self._listener = await self._loop.create_server(
             self._accept,
             sock=listener,
@@ -89,6 +118,16 @@ class Server:
         # What exists now lives for ever: collections need not walk it again.
         gc.collect()
         gc.freeze()
+
+    def _open_data_dir(self) -> None:
+        durable = DurableLog(OsDirectory(self.settings.data_dir), Durability.parse(self.settings.durability))
+        now_ms = _monotonic_ms()
+        self.recovered = durable.open_into(self.engine, now_ms)
+        durable.start(self._loop, self.begin, lambda: self._fail(LogFailed(str(durable.error))))
+        self.log = durable
+        # What came due while nobody was running is applied before anybody can ask.
+        now_ms = _monotonic_ms()
+        self._arm(now_ms, run_turn(self.engine, self.log, now_ms))
 
     async def stop(self) -> None:
         """Stop accepting, tell each link to come back in a while, close them; after two seconds abort the rest.
@@ -111,6 +150,14 @@ class Server:
             link.abort()
         if self._timer is not None:
             self._timer.cancel()
+        if isinstance(self.log, DurableLog) and self.failed is None:
+            run_turn(self.engine, self.log, _monotonic_ms())
+            self.log.close(self.engine.publisher.version)
+        self._stopped.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop at once: there is something that cannot be gone on from."""
+        self.failed = error
         self._stopped.set()
 
     async def wait_stopped(self) -> None:
@@ -131,7 +178,18 @@ class Server:
         return self._now_ms
 
     def _turn(self) -> None:
-        now_ms = self._now_ms = _monotonic_ms()
+        if self._stopped.is_set():
+            return
+        began_ms, now_ms = self._now_ms, _monotonic_ms()
+        self._now_ms = now_ms
+        if now_ms - began_ms > limits.STALL_MS and not self._catching_up:
+            # As in `_wake`, but it stood still between reading and this turn. Once in a row: a pass may really take
+            # that long, and then the turn must run all the same.
+            self._catching_up = True
+            self._note_stall(now_ms, now_ms - began_ms)
+            self._loop.call_later(0.001, self._turn)
+            return
+        self._catching_up = False
         try:
             self._look_at_waiting_links(now_ms)
             # From here on input belongs to the next turn.
@@ -142,9 +200,8 @@ class Server:
                 invariants.check(self.engine)
         except Exception as error:
             # Half a turn leaves no state to trust. No link caused this: links catch their own.
-            self.failed = error
             logging.getLogger("presenced").critical("a turn failed; stopping", exc_info=True)
-            self._stopped.set()
+            self._fail(error)
             return
         self.turns += 1
         self._arm(now_ms, next_ms)
@@ -194,12 +251,15 @@ class Server:
         if now_ms - self._timer_ms > limits.STALL_MS:
             # The process stood still. What clients sent meanwhile lies in the socket buffers: it is read in the
             # loop pass between this call and the next, before anything is taken for silent.
-            self.stalls += 1
-            self.report.event(now_ms, "stall", f"the process stood still for {now_ms - self._timer_ms} ms")
+            self._note_stall(now_ms, now_ms - self._timer_ms)
             self._timer_ms = now_ms
             self._timer = self._loop.call_later(0.001, self._wake)
             return
         self.begin()
+
+    def _note_stall(self, now_ms: int, stood_ms: int) -> None:
+        self.stalls += 1
+        self.report.event(now_ms, "stall", f"the process stood still for {stood_ms} ms")
 
     # --- for links --------------------------------------------------------------------------------------------
 
@@ -249,10 +309,11 @@ class _Refusal(asyncio.Protocol):
     """Says that there is no room, and closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
+        # A cast: uvloop's transports do not derive from asyncio's.
+        refused = cast(asyncio.WriteTransport, transport)
         goodbye = Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))
-        transport.write(frame(encode(goodbye)))
-        transport.close()
+        refused.write(frame(encode(goodbye)))
+        refused.close()
 
 
 def _monotonic_ms() -> int:
@@ -269,6 +330,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
         raise SettingsError(f"--listen {host}: {error.strerror}; give an address of this machine") from None
+    except UnicodeError:
+        raise SettingsError(f"--listen {host!r} is not the name of a host; give an address of this machine") from None
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

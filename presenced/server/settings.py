@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Literal, cast
 
 import msgspec
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.policy import Policy
+from presenced.durations import parse_duration_ms
 
 
 class SettingsError(Exception):
     """A setting cannot work; the sentence says which, why, and what to do."""
+
+
+class Durability(msgspec.Struct, frozen=True):
+    """What an acknowledgement promises of the disk."""
+
+    policy: Literal["always", "interval", "os", "off"] = "always"
+    interval_ms: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Durability:
+        """`always`, `interval=1s`, `os` or `off`; raises `SettingsError`."""
+        policy, _, interval = text.partition("=")
+        if policy == "interval":
+            try:
+                interval_ms = parse_duration_ms(interval)
+            except ValueError:
+                interval_ms = 0
+            if 1 <= interval_ms <= 3_600_000:
+                return cls("interval", interval_ms)
+        elif policy in ("always", "os", "off") and not interval:
+            return cls(cast(Literal["always", "os", "off"], policy))
+        raise SettingsError(
+            f"--durability {text!r} is none of always, interval=DURATION (such as interval=1s, at most 1h), os, off"
+        )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Frames per second of each link; 0 = unlimited, None = by role."""
     max_links: int = 0
     """0 = as many as the file-descriptor limit allows."""
+    data_dir: str = ""
+    """Empty: state lives in memory only."""
+    durability: str = "always"
     check: bool = False
 
     def policy(self) -> Policy:
@@ -71,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SettingsError("--tls-cert and --tls-key go together; one of them is missing")
+        Durability.parse(self.durability)
         for name, value, least in (
             ("--heartbeat", self.heartbeat_ms, 10),
             ("--grace", self.grace_ms, 0),

@@ -1,0 +1,1 @@
+"""The two commands: `presenced` (daemon) and `presencectl` (ctl and its helpers)."""

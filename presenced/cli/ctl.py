@@ -1,0 +1,282 @@
+"""The `presencectl` command: ask, set and watch presence from a shell.
+
+Each command is a few lines over the client; where to (`target`), how it looks (`render`) and how it ends (`exits`)
+are apart. The client and rich are imported by the commands that need them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from presenced import __version__
+from presenced.cli import exits
+from presenced.cli.render import Output
+from presenced.cli.target import Target
+from presenced.durations import parse_duration_ms
+from presenced.wire.messages import DeviceStatus, StatusRequest
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from presenced.client import Client, Record
+    from presenced.errors import PresenceError
+
+PING_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the group's options say, for the commands."""
+
+    target: Target
+    output: Output
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A duration such as 30m or 1h30m, in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Milliseconds, or a usage error that says what can be written."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url",
+    envvar="PRESENCE_URL",
+    metavar="URL",
+    help="presence://USER@HOST:PORT/DEVICE, presences:// with TLS. [env PRESENCE_URL; default: you, at 127.0.0.1:5250]",
+)
+@click.option("--token", envvar="PRESENCE_TOKEN", default="", metavar="T", help="[env PRESENCE_TOKEN]")
+@click.option("--token-file", default="", metavar="F", help="Read the token from a file.")
+@click.option("--ca-file", default="", metavar="F", help="Trust servers certified by this CA.")
+@click.option("--insecure", is_flag=True, help="Do not check the server's certificate.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, metavar="SECONDS"
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines; the default when piped.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes on stderr.")
+@click.option("--no-color", is_flag=True, help="[env NO_COLOR]")
+@click.version_option(__version__, prog_name="presencectl")
+@click.pass_context
+def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, **options: Any) -> None:
+    """See and set who is online, at a presenced server.
+
+    Only `online` connects as the URL's device. The other commands come as a device of their own that watchers do
+    not see and that replaces nobody's, and leave when they are done; so `set` works beside a running `online`.
+    """
+    is_terminal = sys.stdout.isatty()
+    has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
+    ctx.obj = Context(
+        Target(url or "", options["token"], options["token_file"], options["ca_file"], options["insecure"], timeout),
+        Output(is_json=as_json or not is_terminal, has_colour=has_colour, is_quiet=options["quiet"]),
+    )
+
+
+@main.command()
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+@click.pass_obj
+def get(context: Context, users: tuple[str, ...]) -> None:
+    """Show users. Exit code 1 if one is asked for and is offline."""
+
+    async def work() -> int:
+        async with context.target.one_shot() as me:
+            records = await me.get_many(users)
+        context.output.records(records.values())
+        is_no = len(records) == 1 and all(record.status == "offline" for record in records.values())
+        return exits.NO if is_no else exits.OK
+
+    exits.run(work())
+
+
+@main.command("set")
+@click.argument("status", type=click.Choice(get_args(StatusRequest)))
+@click.option("--text", help="A line of text to go with it; an empty one clears the text.")
+@click.option("--emoji", help="An emoji to go with it.")
+@click.option("--for", "for_ms", type=Duration(), help="How long all of this holds: 30m, 1h30m, 2d.")
+@click.pass_obj
+def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
+    """Set your status; `auto` leaves it to your devices again, `offline` hides you."""
+
+    async def work() -> int:
+        async with context.target.one_shot() as me:
+            await me.set_status(status, text, emoji, until=for_ms / 1000 if for_ms else None)
+            record = await me.get(me.user)
+        context.output.records([record])
+        if record.status == "offline" and status not in ("offline", "auto"):
+            context.output.note(f"saved; {record.user} shows as {status} as soon as a device is online")
+        return exits.OK
+
+    exits.run(work())
+
+
+@main.command()
+@click.pass_obj
+def clear(context: Context) -> None:
+    """End your manual status and clear your text."""
+
+    async def work() -> int:
+        async with context.target.one_shot() as me:
+            await me.clear()
+            context.output.records([await me.get(me.user)])
+        return exits.OK
+
+    exits.run(work())
+
+
+@main.command()
+@click.option("--count", is_flag=True, help="Only how many.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many users.")
+@click.pass_obj
+def who(context: Context, count: bool, limit: int | None) -> None:
+    """List who is online, in order of name."""
+    output = context.output
+
+    async def work() -> int:
+        async with context.target.one_shot() as me:
+            total = (await me.who(limit=0)).total
+            if count:
+                print(total)
+                return exits.OK
+            if output.is_json:
+                # Line by line: a pipe that closes early ends the paging too.
+                async for record in _first(me.who_all(), limit):
+                    output.records([record])
+                return exits.OK
+            records = [record async for record in _first(me.who_all(), limit)]
+        output.records(records, note=f"{total} online")
+        return exits.OK
+
+    exits.run(work())
+
+
+@main.command()
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+@click.option("-C", "--count", type=click.IntRange(min=1), help="End after so many lines.")
+@click.option("-W", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
+@click.pass_obj
+def watch(context: Context, users: tuple[str, ...], count: int | None, wait: float | None) -> None:
+    """Print users as they are, then each change at once, until Ctrl-C.
+
+    With -C and -W together the exit code is 1 if the time is up before the count.
+    """
+    import asyncio
+
+    async def work() -> int:
+        async with context.target.one_shot(reconnect=True) as me:
+            _tell_of_links(me, context)
+            left = count
+            try:
+                async with asyncio.timeout(wait), me.watch(*users) as changes:
+                    async for change in changes:
+                        context.output.change(change)
+                        left = None if left is None else left - 1
+                        if left == 0:
+                            return exits.OK
+            except TimeoutError:
+                return exits.OK if count is None else exits.NO
+        return exits.OK
+
+    exits.run(work())
+
+
+@main.command()
+@click.option("-c", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How often.")
+@click.pass_obj
+def ping(context: Context, count: int) -> None:
+    """Ask the server whether it is there, and how long the way is."""
+    import asyncio
+
+    async def work() -> int:
+        place = context.target.place()
+        async with context.target.one_shot() as me:
+            for number in range(count):
+                if number:
+                    await asyncio.sleep(PING_INTERVAL_S)
+                rtt_ms = round(await me.ping() * 1000, 3)
+                answer = {"rtt_ms": rtt_ms, "server_time_ms": me.server_time_ms}
+                context.output.say(answer, f"pong from {place} in {rtt_ms} ms")
+        return exits.OK
+
+    exits.run(work())
+
+
+@main.command()
+@click.option("--status", type=click.Choice(get_args(DeviceStatus)), default="online", show_default=True)
+@click.option("--name", help="What to call this device.")
+@click.option("--priority", type=click.IntRange(-128, 127), help="Negative: never makes you available.")
+@click.option("--no-bye", is_flag=True, help="At the end drop the link instead of leaving: watchers see it later.")
+@click.pass_obj
+def online(context: Context, status: str, name: str | None, priority: int | None, no_bye: bool) -> None:
+    """Be online as the URL's device (else this machine's name) until Ctrl-C."""
+
+    async def work() -> int:
+        me = await context.target.device(status=status, name=name, priority=priority)
+        try:
+            ended = _until_signal_or_end(me)
+            _tell_of_links(me, context)
+            context.output.note(f"{me.user}/{me.device} is {status} at {context.target.place()}; Ctrl-C to leave")
+            await ended
+        finally:
+            await me.close(bye=not no_bye)
+        return exits.OK
+
+    exits.run(work())
+
+
+def _until_signal_or_end(me: Client) -> asyncio.Future[None]:
+    """Done at Ctrl-C or SIGTERM; raises if the client comes to its end before."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def leave() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    def follow(state: str, reason: PresenceError | None) -> None:
+        if state == "closed" and reason is not None and not ended.done():
+            ended.set_exception(reason)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, leave)
+    me.on_state(follow)
+    return ended
+
+
+def _tell_of_links(me: Client, context: Context) -> None:
+    def tell(state: str, reason: PresenceError | None) -> None:
+        if state == "connecting":
+            context.output.note(f"{reason}; reconnecting")
+        elif state == "connected":
+            context.output.note("connected again")
+
+    me.on_state(tell)
+
+
+async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIterator[Record]:
+    count = 0
+    async for record in records:
+        yield record
+        count += 1
+        if count == limit:
+            return
+
+
+if __name__ == "__main__":
+    main(prog_name="presencectl")

@@ -1,0 +1,97 @@
+"""How `presencectl` ends: exit codes, and each error as one line that says what to do next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from presenced.errors import (
+    AddressError,
+    AuthError,
+    ConnectionLost,
+    PresenceError,
+    ProtocolError,
+    RequestError,
+    RequestTimeout,
+)
+
+OK = 0
+NO = 1
+USAGE = 2
+REFUSED = 65
+UNREACHABLE = 69
+INTERNAL = 70
+TEMPORARY = 75
+PROTOCOL = 76
+DENIED = 77
+CONFIG = 78
+INTERRUPTED = 130
+
+EPILOG = """\b
+Exit codes:
+  0    done; yes
+  1    no: the one asked for is offline, or the wanted changes did not come
+  2    wrong usage: an option, a name, a URL
+  65   the server refused the request
+  69   the server cannot be reached, or the link was lost
+  70   presencectl itself failed
+  75   the server is busy or did not answer in time; try again
+  76   what answers there does not speak presenced's protocol
+  77   not permitted: the token is missing, wrong or expired
+  78   the token or certificate cannot be used
+  130  interrupted by Ctrl-C
+"""
+
+_SERVER_TEMPORARY = frozenset({"busy", "device_limit", "going_away", "link_failed"})
+
+_ADVICE = {
+    "unreachable": " (start one with `presenced serve --dev`)",
+    "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
+    "tls_failed": " (see --ca-file and --insecure)",
+    "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
+}
+
+
+def exit_code(error: PresenceError) -> int:
+    """The exit code for an error; the order is from the special to the general."""
+    if isinstance(error, AddressError):
+        return USAGE
+    if error.code in ("tls_failed", "bad_token_file"):
+        return CONFIG
+    if isinstance(error, AuthError):
+        return DENIED
+    if isinstance(error, ProtocolError):
+        return PROTOCOL
+    if isinstance(error, RequestTimeout) or error.code in _SERVER_TEMPORARY:
+        return TEMPORARY
+    if isinstance(error, ConnectionLost):
+        return UNREACHABLE
+    if isinstance(error, RequestError):
+        return TEMPORARY if error.temporary else REFUSED
+    return INTERNAL
+
+
+def run(work: Coroutine[Any, Any, int]) -> None:
+    """Run a command to its end and leave with its code. Errors become one line on stderr, never a traceback."""
+    import asyncio  # A third of a command's start, which --help and wrong usage need not pay.
+
+    try:
+        code = asyncio.run(work)
+        sys.stdout.flush()
+    except PresenceError as error:
+        code = complain(str(error) + _ADVICE.get(error.code, ""), exit_code(error))
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. Python would flush stdout once more at exit and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def complain(sentence: str, code: int) -> int:
+    """Tell what is wrong; returns `code`."""
+    print(f"presencectl: {sentence}", file=sys.stderr)
+    return code

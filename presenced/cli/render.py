@@ -1,0 +1,144 @@
+"""What `presencectl` prints: tables and coloured lines for people, JSON lines for programs.
+
+The keys of the JSON are part of the command's interface. Texts come from other people: on a terminal nothing in
+them may act as a control sequence or as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from presenced.client import Change, Record
+
+_COLOURS = {"chat": "green", "online": "green", "away": "yellow", "xa": "yellow", "dnd": "red", "offline": None}
+
+
+class Output:
+    """Where and how a command prints; `is_json` for programs, else for people."""
+
+    def __init__(self, *, is_json: bool, has_colour: bool, is_quiet: bool) -> None:
+        self.is_json = is_json
+        self.has_colour = has_colour
+        self.is_quiet = is_quiet
+
+    def records(self, records: Iterable[Record], *, note: str = "") -> None:
+        """Several users. `note` is for people, after them."""
+        if self.is_json:
+            for record in records:
+                self.line(to_json(record))
+            return
+        shown = list(records)
+        if shown:
+            self._table(shown)
+        if note:
+            self.note(note)
+
+    def change(self, change: Change) -> None:
+        """One change, at once."""
+        if self.is_json:
+            old_status = change.old.status if change.old is not None else None
+            self.line({"kind": change.kind, **to_json(change.new), "old_status": old_status})
+            return
+        self._people_line(describe(change), change.new.status)
+
+    def line(self, value: dict[str, Any]) -> None:
+        """One JSON object, flushed, so that a reader at the other end of a pipe sees it now."""
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def say(self, value: dict[str, Any], sentence: str) -> None:
+        """A result that is no record: `value` for programs, `sentence` for people."""
+        if self.is_json:
+            self.line(value)
+        else:
+            print(printable(sentence), flush=True)
+
+    def note(self, sentence: str) -> None:
+        """Something that a person may want to know and a program does not: to stderr, unless quiet."""
+        if not self.is_quiet:
+            print(printable(sentence), file=sys.stderr, flush=True)
+
+    def _people_line(self, sentence: str, status: str) -> None:
+        colour = _COLOURS.get(status) if self.has_colour else None
+        clock = datetime.now().strftime("%H:%M:%S")
+        print(f"{clock}  {click.style(sentence, fg=colour) if colour else sentence}", flush=True)
+
+    def _table(self, records: list[Record]) -> None:
+        # rich costs 60 ms to import, which only somebody who looks at a table pays.
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(no_color=not self.has_colour, highlight=False)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("user", "status", "since", "device", "text"):
+            table.add_column(title, overflow="fold")
+        for record in records:
+            colour = _COLOURS.get(record.status) or "dim"
+            cells = (record.user, record.status, _since(record), record.device, _words(record))
+            styles = ("bold", colour, "", "dim", "")
+            table.add_row(*[Text(printable(cell), style) for cell, style in zip(cells, styles, strict=True)])
+        console.print(table)
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The stable keys of a record."""
+    return {
+        "user": record.user,
+        "status": record.status,
+        "text": record.text,
+        "emoji": record.emoji,
+        "since_ms": record.since_ms,
+        "last_seen_ms": record.last_seen_ms,
+        "device": record.device,
+        "version": record.version,
+    }
+
+
+def describe(change: Change) -> str:
+    """A change in one line for people."""
+    new, old = change.new, change.old
+    parts = [new.user, new.status]
+    if change.kind == "snapshot" or old is None:
+        parts.append(f"(since {_since(new)})" if _since(new) else "(never seen)")
+    elif change.kind == "device":
+        parts.append(f"(now on {new.device or 'no device'})")
+    elif change.kind != "text":
+        parts.append(f"(was {old.status})")
+    elif not _words(new):
+        parts.append("(text cleared)")
+    words = _words(new)
+    if words:
+        parts.append(f"\u201c{words}\u201d")
+    if new.device and change.kind != "device":
+        parts.append(f"on {new.device}")
+    return printable("  ".join(parts))
+
+
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would obey; joiners stay, they hold emoji together."""
+    return "".join(character if character.isprintable() or character == "\u200d" else "\ufffd" for character in text)
+
+
+def clock_time(wall_ms: int, now: datetime | None = None) -> str:
+    """A point in time as a person says it here: the time today, else date and time; empty for 0."""
+    if not wall_ms:
+        return ""
+    then = datetime.fromtimestamp(wall_ms / 1000)
+    today = (now or datetime.now()).date()
+    return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
+
+
+def _since(record: Record) -> str:
+    return clock_time(record.last_seen_ms if record.status == "offline" else record.since_ms)
+
+
+def _words(record: Record) -> str:
+    return " ".join(part for part in (record.emoji, record.text) if part)

@@ -1,0 +1,121 @@
+"""Which server, as whom and on which device a `presencectl` command connects."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from presenced.address import DEFAULT_PORT, Url, parse_url
+from presenced.errors import AddressError, AuthError, ConnectionLost
+
+if TYPE_CHECKING:
+    import ssl
+
+    from presenced.client.connect import Connecting
+
+ONE_SHOT_PRIORITY = -1
+"""XMPP's rule: a negative priority is reachable and never makes the user available."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The options that say where to; nothing is opened before `one_shot` or `device`."""
+
+    url: str
+    token: str
+    token_file: str
+    ca_file: str
+    is_insecure: bool
+    timeout_s: float
+
+    def one_shot(self, *, reconnect: bool = False) -> Connecting:
+        """A link for one command: a device of its own that no watcher sees and that replaces nobody's.
+
+        Its id is unique to this process, because the URL's device may be in use by the person's real program.
+        """
+        device = f"ctl-{host_name()}-{os.getpid()}"
+        return self._connect(self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY), reconnect)
+
+    def device(self, *, status: str, name: str | None, priority: int | None) -> Connecting:
+        """The person's device itself: the URL's, or this machine's name."""
+        url = self._parsed()
+        url = url._replace(
+            device=url.device or host_name(),
+            name=url.name if name is None else name,
+            priority=url.priority if priority is None else priority,
+        )
+        return self._connect(url, True, status)
+
+    def place(self) -> str:
+        """`host:port`, for messages."""
+        url = self._parsed()
+        return f"{url.host}:{url.port}"
+
+    def user(self) -> str:
+        return self._parsed().user
+
+    def _parsed(self) -> Url:
+        url = parse_url(self.url or f"presence://127.0.0.1:{DEFAULT_PORT}")
+        return url if url.user else url._replace(user=_login_name())
+
+    def _connect(self, url: Url, reconnect: bool, status: str = "online") -> Connecting:
+        from presenced.client import connect
+
+        return connect(
+            format_url(url),
+            token=self._token(url),
+            ssl_context=self._tls() if url.tls else None,
+            timeout_s=self.timeout_s,
+            request_timeout_s=self.timeout_s,
+            reconnect=reconnect,
+            status=status,  # type: ignore[arg-type]
+        )
+
+    def _token(self, url: Url) -> str:
+        if self.token:
+            return self.token
+        if not self.token_file:
+            return url.token
+        try:
+            return Path(self.token_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {error}") from None
+
+    def _tls(self) -> ssl.SSLContext:
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file or None)
+        except (OSError, ssl.SSLError) as error:
+            sentence = f"the CA file {self.ca_file} cannot be used: {error}"
+            raise ConnectionLost("tls_failed", sentence, temporary=False) from None
+        if self.is_insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def format_url(url: Url) -> str:
+    """The URL as `parse_url` reads it, without its token, which travels apart."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    query = urlencode({"kind": url.kind, "name": url.name, "priority": url.priority}, quote_via=quote)
+    scheme = "presences" if url.tls else "presence"
+    return f"{scheme}://{quote(url.user, safe='')}@{host}:{url.port}/{quote(url.device, safe='')}?{query}"
+
+
+def host_name() -> str:
+    """This machine's short name, made fit for a device id."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0])[:64] or "host"
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        raise AddressError("no user is known here; write --url presence://USER@HOST:PORT/DEVICE") from None

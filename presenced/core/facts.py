@@ -1,0 +1,40 @@
+"""What the log and the snapshots say of the state: a device as a fact, a whole user as facts."""
+
+from __future__ import annotations
+
+from presenced.core.model import GONE, Device, User
+from presenced.core.records import ClaimSet, DeviceSet, Fact, RecordSet, TextSet
+
+
+def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
+    """What it takes to restore a settled user; nothing for one who is only watched. O(devices)."""
+    facts: list[Fact] = []
+    name = user.name
+    if user.claim is not None:
+        facts.append(ClaimSet(name, user.claim.status, user.claim.since_ms, user.claim.until_ms))
+    if user.text or user.emoji:
+        facts.append(TextSet(name, user.text, user.emoji, user.text_until_ms))
+    for device in user.devices.values():
+        facts.append(device_fact(device, wall_offset_ms))
+    record = user.record
+    if record.version:
+        facts.append(
+            RecordSet(name, record.status, record.since_ms, record.last_seen_ms, record.device, record.version)
+        )
+    return facts
+
+
+def device_fact(device: Device, wall_offset_ms: int) -> DeviceSet:
+    """The device as it stands."""
+    return DeviceSet(
+        device.user.name,
+        device.id,
+        device.kind,
+        device.name,
+        device.priority,
+        device.status,
+        device.state != GONE,
+        device.heard_ms + wall_offset_ms,
+        device.active_ms + wall_offset_ms,
+        device.idle_level,
+    )

@@ -1,0 +1,284 @@
+"""The one thread that touches the disk: group commit, policies, and what happens when the disk says no.
+
+The event loop hands in encoded facts and goes on. Whatever gathers while one commit is under way becomes the next:
+at low load a request waits for one sync, at high load batches grow by themselves; there is no timer in it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from presenced.storage.journal import DiskFull, Journal
+from presenced.storage.snapshot import SnapshotError
+
+PENDING_BYTES_MAX = 8 << 20
+PENDING_FACTS_MAX = 50_000
+"""Beyond either, durable requests are refused until the disk has caught up."""
+
+IDLE_SEAL_S = 0.05
+RETRY_FULL_S = 1.0
+FRAME_BYTES = 1 << 18
+"""Submissions are joined into frames of up to about this size."""
+
+BATCH_BYTES = 1 << 20
+"""About what one commit takes; the rest waits for the next."""
+
+Policy = Literal["always", "interval", "os"]
+"""When a commit counts as done: synced; written, and synced every so often; written, and left to the system."""
+
+State = Literal["ok", "full", "failed", "closed"]
+
+
+class Submission(NamedTuple):
+    """One turn's facts: encoded one after the other, how many, and what waits for them."""
+
+    facts: bytes
+    number: int
+    waiting: tuple[Any, ...]
+
+
+class Committer:
+    """Runs a `Journal`. All methods are for the loop's thread; `wake` is called from the other."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        wake: Callable[[], None],
+        *,
+        policy: Policy,
+        interval_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.journal = journal
+        self.error: BaseException | None = None
+        """What made the state `failed`."""
+        self.lost_facts = False
+        """Facts that nobody waited for were dropped while the disk was full: a snapshot is needed."""
+        self._wake = wake
+        self._policy = policy
+        self._interval_s = interval_s
+        self._clock = clock
+        self._synced_s = clock()
+        self._state: State = "ok"
+        self._changed = threading.Condition()
+        self._pending: deque[Submission] = deque()
+        self._pending_bytes = 0
+        self._pending_facts = 0
+        self._done: list[Any] = []
+        self._refused: list[Any] = []
+        self._jobs: deque[tuple[Iterator[None], Callable[[BaseException | None], None]]] = deque()
+        self._submitted = 0
+        self._settled = 0
+        """Submissions handed in, and of those the ones written or given up."""
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    # --- for the loop's thread --------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """`full`: nothing can be made durable for now; `failed`: nothing ever again in this process."""
+        return self._state
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much is waiting that no more should be promised."""
+        return self._pending_bytes > PENDING_BYTES_MAX or self._pending_facts > PENDING_FACTS_MAX
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything handed in has been dealt with."""
+        return not self._pending_facts and not self._jobs
+
+    def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
+        """Hand in facts; `waiting` comes out of `take_done` or `take_refused`."""
+        with self._changed:
+            self._submitted += 1
+            self._pending.append(Submission(facts, count, waiting))
+            self._pending_bytes += len(facts)
+            self._pending_facts += count
+            if self._state == "full":
+                self._refuse_pending()
+            self._changed.notify()
+
+    def run(self, job: Iterator[None], done: Callable[[BaseException | None], None]) -> None:
+        """Run a job on the thread step by step, with commits between the steps, and not before what was submitted
+        so far is written. `done` is called on the thread, with what the job raised or None."""
+        with self._changed:
+            self._jobs.append((self._after(self._submitted, job), done))
+            self._changed.notify()
+
+    def _after(self, submitted: int, job: Iterator[None]) -> Iterator[None]:
+        while self._settled < submitted:
+            yield
+        yield from job
+
+    def take_done(self) -> list[Any]:
+        """What has become as durable as promised."""
+        if not self._done:
+            return []
+        with self._changed:
+            done, self._done = self._done, []
+        return done
+
+    def take_refused(self) -> list[Any]:
+        """What could not be made durable because the disk is full."""
+        if not self._refused:
+            return []
+        with self._changed:
+            refused, self._refused = self._refused, []
+        return refused
+
+    def close(self, version: int) -> None:
+        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        if self._state == "ok":
+            self.journal.close(version=version)
+            self._state = "closed"
+
+    # --- the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._step():
+                pass
+        except BaseException as error:
+            # Also a bug of ours: a log that has stopped must never look as if it went on.
+            self.error = error
+            self._state = "failed"
+            self._wake()
+
+    def _step(self) -> bool:
+        """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
+        with self._changed:
+            batch = self._take_pending()
+            if not batch and not self._jobs:
+                if self._closing:
+                    return False
+                if self._changed.wait(self._patience()):
+                    return True
+        if batch:
+            self._commit(batch)
+        if self._jobs:
+            self._advance_job()
+        elif not batch:
+            self._tidy()
+        return True
+
+    def _take_pending(self) -> list[Submission]:
+        batch: list[Submission] = []
+        size = 0
+        while self._pending and size < BATCH_BYTES:
+            submission = self._pending.popleft()
+            size += len(submission.facts)
+            batch.append(submission)
+        return batch
+
+    def _patience(self) -> float | None:
+        """How long to wait for something to do before `_tidy`."""
+        if self._state == "full":
+            return RETRY_FULL_S
+        if self._policy == "interval" and self.journal.unsynced:
+            return self._interval_s
+        if self._policy == "always" and self.journal.unsealed:
+            return IDLE_SEAL_S
+        return None
+
+    def _tidy(self) -> None:
+        """Nothing came for a while: leave a witness, which syncs as well."""
+        try:
+            self.journal.witness()
+            self._synced_s = self._clock()
+        except DiskFull:
+            return
+        if self._state == "full":
+            self._state = "ok"
+            self._wake()
+
+    def _commit(self, batch: list[Submission]) -> None:
+        frames = list(_frames(batch))
+        try:
+            if frames:
+                self.journal.commit(frames)
+        except DiskFull:
+            self._hold_back(batch)
+            return
+        if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
+            self.journal.sync()
+            self._synced_s = self._clock()
+        with self._changed:
+            self._state = "ok"
+            self._settled += len(batch)
+            waiting = [item for submission in batch for item in submission.waiting]
+            self._done.extend(waiting)
+            self._pending_bytes -= sum(len(submission.facts) for submission in batch)
+            self._pending_facts -= sum(submission.number for submission in batch)
+        if waiting:
+            self._wake()
+
+    def _hold_back(self, batch: list[Submission]) -> None:
+        """The disk is full: keep the facts, answer those who wait, and try again in a while."""
+        with self._changed:
+            self._pending.extendleft(reversed(batch))
+            self._state = "full"
+            self._refuse_pending()
+            self._wake()
+            if not self._closing:
+                self._changed.wait(RETRY_FULL_S)
+            else:
+                self._pending.clear()
+                self._state = "failed"
+                self.error = DiskFull("the disk was full until the end")
+
+    def _refuse_pending(self) -> None:
+        for index, submission in enumerate(self._pending):
+            if submission.waiting:
+                self._refused.extend(submission.waiting)
+                self._pending[index] = submission._replace(waiting=())
+        if self.busy:
+            self._settled += len(self._pending)
+            self._pending.clear()
+            self._pending_bytes = self._pending_facts = 0
+            self.lost_facts = True
+
+    def _advance_job(self) -> None:
+        job, done = self._jobs[0]
+        try:
+            next(job)
+            return
+        except StopIteration:
+            error: BaseException | None = None
+        except (DiskFull, SnapshotError) as failure:
+            error = failure
+        self._jobs.popleft()
+        done(error)
+
+
+def _frames(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:
+    """Join submissions into frames' payloads: an array of facts each. A turn's facts stay in one frame."""
+    parts: list[bytes] = []
+    size = count = 0
+    for submission in batch:
+        if parts and size + len(submission.facts) > FRAME_BYTES:
+            yield array_of(parts, count), count
+            parts, size, count = [], 0, 0
+        parts.append(submission.facts)
+        size += len(submission.facts)
+        count += submission.number
+    if count:
+        yield array_of(parts, count), count
+
+
+def array_of(parts: list[bytes], count: int) -> bytes:
+    """Encoded facts as one msgpack array of `count` elements (always with the 32-bit header)."""
+    return b"\xdd" + count.to_bytes(4, "big") + b"".join(parts)

@@ -1,0 +1,191 @@
+"""The port to the disk: the only module that opens, writes, syncs, renames or removes a data file.
+
+Two protocols and their real implementation. The rule that the callers live by: what is to survive a power cut is
+written, then its file synced, then (if a name changed) its directory synced, in that order and each exactly once.
+A failed sync is never tried again: Linux marks the pages clean after it, and the second try would succeed without
+the data (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class File(Protocol):
+    """An open data file. Offsets and sizes are in bytes; every call may raise `OSError`."""
+
+    def write_at(self, offset: int, data: bytes) -> int:
+        """Write at `offset`; gives how many bytes were taken, which may be fewer."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+
+    def sync(self) -> None:
+        """Return once the contents are on stable storage."""
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend (with zeros) to `size`."""
+
+    def size(self) -> int:
+        """The file's length."""
+
+    def close(self) -> None:
+        """Give the descriptor back. Idempotent."""
+
+
+class Directory(Protocol):
+    """A data directory: flat files, and subdirectories by name."""
+
+    path: str
+
+    def names(self) -> list[str]:
+        """The names of the files in it, sorted."""
+
+    def open(self, name: str, *, create: bool = False, write: bool = False) -> File:
+        """Open a file; `create` makes a new, empty one (and fails if it exists) open for writing."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file a new name, replacing what has that name."""
+
+    def unlink(self, name: str) -> None:
+        """Remove a file."""
+
+    def sync(self) -> None:
+        """Return once names made, changed and removed are on stable storage."""
+
+    def subdirectory(self, name: str) -> Directory:
+        """A directory within this one, made if it is missing."""
+
+    def lock(self) -> None:
+        """Hold the directory until the process ends; raises `BlockingIOError` if another process holds it."""
+
+
+class OsFile:
+    """A file of the operating system."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write_at(self, offset: int, data: bytes) -> int:
+        """pwrite(2)."""
+        return os.pwrite(self._descriptor, data, offset)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """pread(2), repeated until the size or the end of the file is reached."""
+        parts = []
+        while size > 0:
+            part = os.pread(self._descriptor, min(size, 1 << 30), offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def sync(self) -> None:
+        """fdatasync(2): the contents and the length, without the times."""
+        os.fdatasync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        """ftruncate(2)."""
+        os.ftruncate(self._descriptor, size)
+
+    def size(self) -> int:
+        """fstat(2)."""
+        return os.fstat(self._descriptor).st_size
+
+    def close(self) -> None:
+        """close(2), once."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class OsDirectory:
+    """A directory of the operating system, made private (0700) if it has to be made."""
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = str(path)
+        if create:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock = -1
+
+    def names(self) -> list[str]:
+        """Regular files only."""
+        with os.scandir(self.path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+    def open(self, name: str, *, create: bool = False, write: bool = False) -> OsFile:
+        """openat(2); files are 0600 and never follow a link."""
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR if write or create else os.O_RDONLY)
+        if create:
+            flags |= os.O_CREAT | os.O_EXCL
+        return OsFile(os.open(name, flags, 0o600, dir_fd=self._descriptor))
+
+    def rename(self, old: str, new: str) -> None:
+        """renameat(2), which is atomic for whoever looks and not yet durable."""
+        os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def unlink(self, name: str) -> None:
+        """unlinkat(2)."""
+        os.unlink(name, dir_fd=self._descriptor)
+
+    def sync(self) -> None:
+        """fsync(2) on the directory: without it a rename can be undone by a power cut."""
+        os.fsync(self._descriptor)
+
+    def subdirectory(self, name: str) -> OsDirectory:
+        """Made 0700 if it is missing."""
+        return OsDirectory(Path(self.path) / name)
+
+    def lock(self) -> None:
+        """flock(2) on the file LOCK; the kernel lets go of it however the process ends."""
+        if self._lock < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock = os.open("LOCK", flags, 0o600, dir_fd=self._descriptor)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        """Give up the lock and the descriptor. Idempotent."""
+        for descriptor in (self._lock, self._descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self._descriptor = -1
+
+
+def write_all(file: File, offset: int, data: bytes) -> None:
+    """Write everything at `offset`, going on after short writes."""
+    written = file.write_at(offset, data)
+    while written < len(data):
+        more = file.write_at(offset + written, data[written:])
+        if more <= 0:
+            raise OSError("the disk takes no more bytes and gives no reason")
+        written += more
+
+
+def durable_replace(directory: Directory, name: str, data: bytes) -> None:
+    """Make `name` hold exactly `data`, so that after a crash it holds the old bytes or the new, never a mix."""
+    temporary = f"{name}.tmp"
+    if temporary in directory.names():
+        directory.unlink(temporary)
+    file = directory.open(temporary, create=True)
+    try:
+        write_all(file, 0, data)
+        file.sync()
+    finally:
+        file.close()
+    directory.rename(temporary, name)
+    directory.sync()
+
+
+def read_file(directory: Directory, name: str) -> bytes:
+    """The whole of a small file."""
+    file = directory.open(name)
+    try:
+        return file.read_at(0, file.size())
+    finally:
+        file.close()

@@ -1,0 +1,183 @@
+"""The bytes of a log segment: one header block, then frames, then zeros. Pure: bytes in, values out.
+
+A frame is one commit batch, the unit of atomicity and of sync. What each field is for:
+
+* `header_check` covers the header alone, so that a length is believed only after it: damage costs at most one
+  bounded read.
+* `crc` covers header and payload and starts from the segment's random salt, so that a frame can be checked without
+  those before it, and bytes of an earlier life of the file never pass.
+* `prev_crc` chains each frame to the one before (the first to the segment's header): a frame that was dropped,
+  repeated or moved shows.
+* `durable_seq`: the writer knew all facts before this sequence number to be synced when it built the frame. It is
+  what tells a torn tail from damage to something that was acknowledged (see `recovery`).
+
+Little-endian; frames are padded with zeros to 8 bytes, so that no length straddles a 512-byte sector.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+FORMAT_MAJOR = 1
+FORMAT_MINOR = 0
+
+SEGMENT_MAGIC = b"PRSDLOG\n"
+SEGMENT_HEADER_BYTES = 4096
+"""A block of its own, so that no frame shares a sector with it."""
+
+FRAME_HEADER_BYTES = 48
+PAYLOAD_BYTES_MAX = 16 << 20
+"""More than one turn can bring about; as a rule a frame is a few hundred bytes."""
+
+DATA = 1
+"""Facts."""
+SEAL = 2
+"""Nothing but a witness: its `durable_seq` says that all before it was synced. Written when the log falls idle, at
+rotation and at a clean stop."""
+SKIPPABLE = 0x80
+"""Frame types with this bit may be passed over by a reader that does not know them."""
+
+_SEGMENT = struct.Struct("<8sHHI16sQQQQQIIQ")
+_FRAME = struct.Struct("<IIQIBBHIIQQ")
+_CRC = struct.Struct("<I")
+
+
+class SegmentHeader(NamedTuple):
+    """What a segment says of itself and of its predecessor (zeros for the first)."""
+
+    store_id: bytes
+    number: int
+    first_seq: int
+    previous_number: int
+    previous_last_seq: int
+    previous_bytes: int
+    previous_crc: int
+    salt: int
+    created_ms: int
+
+
+class FrameHeader(NamedTuple):
+    """A frame without its payload."""
+
+    crc: int
+    payload_bytes: int
+    first_seq: int
+    facts: int
+    type: int
+    flags: int
+    schema: int
+    previous_crc: int
+    header_check: int
+    durable_seq: int
+    wall_ms: int
+
+    @property
+    def end_seq(self) -> int:
+        """The sequence number of the next frame's first fact."""
+        return self.first_seq + self.facts
+
+    @property
+    def frame_bytes(self) -> int:
+        """Header, payload and padding."""
+        return FRAME_HEADER_BYTES + padded(self.payload_bytes)
+
+
+class LayoutError(Exception):
+    """Bytes that are not what they should be; the text says which field."""
+
+
+def segment_name(number: int) -> str:
+    """The file name of a segment; sorts by number."""
+    return f"wal-{number:010d}.log"
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to 8."""
+    return (size + 7) & ~7
+
+
+def pack_segment_header(header: SegmentHeader) -> bytes:
+    """The header block, ending in its checksum."""
+    fields = _SEGMENT.pack(
+        SEGMENT_MAGIC,
+        FORMAT_MAJOR,
+        FORMAT_MINOR,
+        SEGMENT_HEADER_BYTES,
+        header.store_id,
+        header.number,
+        header.first_seq,
+        header.previous_number,
+        header.previous_last_seq,
+        header.previous_bytes,
+        header.previous_crc,
+        header.salt,
+        header.created_ms,
+    )
+    block = fields.ljust(SEGMENT_HEADER_BYTES - _CRC.size, b"\0")
+    return block + _CRC.pack(zlib.crc32(block))
+
+
+def unpack_segment_header(block: bytes) -> SegmentHeader:
+    """The header of a segment; raises `LayoutError`."""
+    if len(block) < SEGMENT_HEADER_BYTES:
+        raise LayoutError(f"the header has {len(block)} of {SEGMENT_HEADER_BYTES} bytes")
+    (expected,) = _CRC.unpack_from(block, SEGMENT_HEADER_BYTES - _CRC.size)
+    if zlib.crc32(block[: SEGMENT_HEADER_BYTES - _CRC.size]) != expected:
+        raise LayoutError("the header's checksum does not match")
+    magic, major, _minor, _size, *fields = _SEGMENT.unpack_from(block)
+    if magic != SEGMENT_MAGIC:
+        raise LayoutError("the header's magic is not that of a log segment")
+    if major != FORMAT_MAJOR:
+        raise LayoutError(f"the segment has format {major}, and this version reads {FORMAT_MAJOR}")
+    store_id, number, first_seq, p_number, p_last_seq, p_bytes, p_crc, salt, created_ms = fields
+    return SegmentHeader(store_id, number, first_seq, p_number, p_last_seq, p_bytes, p_crc, salt, created_ms)
+
+
+def header_crc(block: bytes) -> int:
+    """What the first frame of a segment chains to."""
+    return int(_CRC.unpack_from(block, SEGMENT_HEADER_BYTES - _CRC.size)[0])
+
+
+def pack_frame(
+    payload: bytes,
+    *,
+    salt: int,
+    first_seq: int,
+    count: int,
+    frame_type: int,
+    previous_crc: int,
+    durable_seq: int,
+    wall_ms: int,
+) -> tuple[bytes, int]:
+    """A whole frame and its crc. O(payload)."""
+    body = payload.ljust(padded(len(payload)), b"\0")
+    fields = (len(payload), first_seq, count, frame_type, 0, 1, previous_crc)
+    check = zlib.crc32(_FRAME.pack(0, *fields, 0, durable_seq, wall_ms), salt)
+    header = _FRAME.pack(0, *fields, check, durable_seq, wall_ms)
+    crc = zlib.crc32(body, zlib.crc32(header[4:], salt))
+    return _CRC.pack(crc) + header[4:] + body, crc
+
+
+def unpack_frame_header(block: bytes, salt: int) -> FrameHeader:
+    """The header at the start of `block`, if it is whole and its own check holds; raises `LayoutError`."""
+    if len(block) < FRAME_HEADER_BYTES:
+        raise LayoutError("the frame header is cut off")
+    header = FrameHeader(*_FRAME.unpack_from(block))
+    cleared = header._replace(crc=0, header_check=0)
+    if zlib.crc32(_FRAME.pack(*cleared), salt) != header.header_check:
+        raise LayoutError("the frame header's check does not match")
+    if not 0 <= header.payload_bytes <= PAYLOAD_BYTES_MAX:
+        raise LayoutError("the frame is longer than any that is written")
+    return header
+
+
+def frame_payload(header: FrameHeader, block: bytes, salt: int) -> bytes:
+    """The payload of the frame at the start of `block`; raises `LayoutError` if it is cut off or damaged."""
+    if len(block) < header.frame_bytes:
+        raise LayoutError("the frame is cut off")
+    body = block[FRAME_HEADER_BYTES : header.frame_bytes]
+    if zlib.crc32(body, zlib.crc32(block[4:FRAME_HEADER_BYTES], salt)) != header.crc:
+        raise LayoutError("the frame's checksum does not match")
+    return body[: header.payload_bytes]

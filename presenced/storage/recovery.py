@@ -1,0 +1,332 @@
+"""Reading a store back: what is there, whether it can be trusted, and what may be dropped. Changes nothing.
+
+The question at the first frame that does not read is whether anything at or after it was ever acknowledged:
+
+1. In a sealed segment, or after a clean stop, every byte was synced: damage. Refuse.
+2. In the active segment, look at the frames before it and at those that still read after it. Each carries the
+   sequence number up to which the writer knew the log to be synced. If one of them reaches the bad frame, it was
+   synced, perhaps acknowledged, and has rotted since: damage. Refuse.
+3. Otherwise its sync had not returned when the machine stopped. Nothing from here on was acknowledged: a torn tail,
+   to be dropped. That frames after it read well proves nothing; writes before one sync reach the disk in any order.
+
+What stays undecidable is rot in the very last batch that was synced, if nothing was written after it: it looks like
+a torn one. A seal frame, written when the log falls idle, is a witness for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from presenced.core.records import Fact
+from presenced.storage.files import Directory
+from presenced.storage.layout import (
+    DATA,
+    FRAME_HEADER_BYTES,
+    SEAL,
+    SEGMENT_HEADER_BYTES,
+    SKIPPABLE,
+    FrameHeader,
+    LayoutError,
+    SegmentHeader,
+    frame_payload,
+    header_crc,
+    segment_name,
+    unpack_frame_header,
+    unpack_segment_header,
+)
+from presenced.storage.manifest import Manifest, SegmentEntry, SnapshotEntry, read_manifest
+from presenced.storage.snapshot import SnapshotError, read_snapshot, verify_snapshot
+
+Apply = Callable[[Sequence[Fact]], None]
+Progress = Callable[[int, int], None]
+"""Called now and then with the bytes read and the bytes in all."""
+
+_decode = msgspec.msgpack.Decoder(list[Fact]).decode
+
+
+class DamageError(Exception):
+    """Acknowledged data is damaged or missing; the text names file and offset and says what can be done."""
+
+
+class Findings(msgspec.Struct):
+    """What recovery found."""
+
+    snapshot: str = ""
+    """The snapshot it started from; empty for none."""
+    facts: int = 0
+    """Facts replayed from the log."""
+    next_seq: int = 1
+    """The sequence number that the next fact gets."""
+    clean: bool = False
+    durable_seq: int = 1
+    """Facts before this were known to be synced."""
+    torn_bytes: int = 0
+    """Bytes of the active segment that hold something and are dropped."""
+    torn_at: str = ""
+    """Where they begin."""
+    remarks: list[str] = msgspec.field(default_factory=list)
+
+
+class Tail(msgspec.Struct):
+    """Where the readable part of the active segment ends."""
+
+    entry: SegmentEntry
+    header: SegmentHeader
+    position: int = SEGMENT_HEADER_BYTES
+    last_crc: int = 0
+    unwitnessed: int = SEGMENT_HEADER_BYTES
+    """Where the first frame begins that was not known to be synced; `unwitnessed_seq` and `_crc` stand before it."""
+    unwitnessed_seq: int = 0
+    unwitnessed_crc: int = 0
+
+
+class Recovered(msgspec.Struct):
+    """The result: the manifest it went by (None for an empty directory), the report, and the tail."""
+
+    manifest: Manifest | None
+    report: Findings
+    tail: Tail | None = None
+
+
+def recover(directory: Directory, apply: Apply, progress: Progress | None = None) -> Recovered:
+    """Hand all facts of the store to `apply`, oldest first, and tell what was found.
+
+    Raises `DamageError` if something acknowledged is damaged or missing, `ManifestError` if the manifest does not
+    read. `apply` may have been called by then: what it built is to be thrown away.
+    """
+    manifest, remarks = read_manifest(directory)
+    report = Findings(remarks=remarks)
+    if manifest is None:
+        _refuse_orphans(directory)
+        return Recovered(None, report)
+    report.clean = manifest.clean
+    _check_files(directory, manifest, report)
+    snapshot = _choose_snapshot(directory, manifest, report)
+    total = sum(entry.bytes for entry in manifest.segments)
+    from_seq = 1
+    if snapshot is not None:
+        total += snapshot.bytes
+        read_snapshot(directory, snapshot, apply)
+        report.snapshot = snapshot.name
+        from_seq = snapshot.start_seq
+    reader = _LogReader(directory, manifest, report, apply, from_seq)
+    done = snapshot.bytes if snapshot is not None else 0
+    for entry in manifest.segments:
+        if entry.sealed and entry.end_seq <= from_seq:
+            continue
+        done += reader.read_segment(entry)
+        if progress is not None:
+            progress(done, max(total, done))
+    if snapshot is not None and reader.next_seq < snapshot.end_seq:
+        raise DamageError(
+            f"{snapshot.name} needs the log up to {snapshot.end_seq - 1}, and the log ends at {reader.next_seq - 1}; "
+            + _ADVICE
+        )
+    if manifest.clean and reader.next_seq != manifest.clean_seq:
+        raise DamageError(
+            f"the daemon stopped cleanly after fact {manifest.clean_seq - 1}, and the log ends at "
+            f"{reader.next_seq - 1}; {_ADVICE}"
+        )
+    report.next_seq = reader.next_seq
+    report.durable_seq = reader.durable_seq
+    return Recovered(manifest, report, reader.tail)
+
+
+_ADVICE = "restore a backup, or see `presenced store check` and `presenced store repair`"
+
+
+def _refuse_orphans(directory: Directory) -> None:
+    ours = [name for name in directory.names() if name.startswith(("wal-", "snap-"))]
+    if ours:
+        raise DamageError(f"{directory.path} holds {ours[0]} and no MANIFEST, and is not taken for empty; {_ADVICE}")
+
+
+def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> None:
+    """Every listed segment must be there. One that is not listed must be a successor that was never used."""
+    names = directory.names()
+    listed = {segment_name(entry.number) for entry in manifest.segments}
+    for name in sorted(listed):
+        if name not in names:
+            raise DamageError(f"{name} is listed in the MANIFEST and missing; {_ADVICE}")
+    last = max(listed)
+    for name in names:
+        if name.startswith("wal-") and name.endswith(".log") and name not in listed and name > last:
+            # A segment is listed before the first acknowledgement from it. So an unlisted one is a leftover of a
+            # crash, unless it is the MANIFEST that was damaged and its copy, one change behind, is what was read.
+            if report.remarks and _has_frames(directory, name):
+                raise DamageError(f"{name} holds frames and the MANIFEST that lists it is damaged; {_ADVICE}")
+            report.remarks.append(f"{name} was prepared and never used")
+
+
+def _has_frames(directory: Directory, name: str) -> bool:
+    file = directory.open(name)
+    try:
+        rest = file.read_at(SEGMENT_HEADER_BYTES, file.size())
+        return bool(rest.rstrip(b"\0"))
+    finally:
+        file.close()
+
+
+def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings) -> SnapshotEntry | None:
+    for entry in manifest.snapshots:
+        try:
+            verify_snapshot(directory, entry)
+            return entry
+        except SnapshotError as error:
+            report.remarks.append(f"{error}; going back to the one before")
+    if manifest.snapshots:
+        raise DamageError(f"no snapshot can be used ({'; '.join(report.remarks)}); {_ADVICE}")
+    return None
+
+
+class _LogReader:
+    """Reads segments in order and keeps what links one to the next."""
+
+    def __init__(self, directory: Directory, manifest: Manifest, report: Findings, apply: Apply, from_seq: int) -> None:
+        self.next_seq = 0
+        self.durable_seq = 1
+        self.tail: Tail | None = None
+        self._directory = directory
+        self._manifest = manifest
+        self._report = report
+        self._apply = apply
+        self._from_seq = from_seq
+        self._previous: SegmentEntry | None = None
+
+    def read_segment(self, entry: SegmentEntry) -> int:
+        """Replay one segment; gives its bytes."""
+        name = segment_name(entry.number)
+        file = self._directory.open(name)
+        try:
+            data = file.read_at(0, entry.bytes if entry.sealed else file.size())
+        finally:
+            file.close()
+        if self.next_seq and entry.first_seq != self.next_seq:
+            raise DamageError(f"{name} begins at fact {entry.first_seq}, and the one before ends before it; {_ADVICE}")
+        if not self.next_seq:
+            if entry.first_seq > self._from_seq:
+                raise DamageError(
+                    f"the log begins at fact {entry.first_seq} and is needed from {self._from_seq}; {_ADVICE}"
+                )
+        self.next_seq = entry.first_seq
+        header = self._segment_header(name, entry, data)
+        tail = Tail(entry, header)
+        self._read_frames(name, data, tail)
+        if entry.sealed:
+            if (tail.position, tail.last_crc, self.next_seq) != (entry.bytes, entry.last_crc, entry.end_seq):
+                raise DamageError(f"{name} does not end as the MANIFEST says; {_ADVICE}")
+            self.durable_seq = entry.end_seq
+            self._previous = entry
+        else:
+            self.tail = tail
+        return len(data)
+
+    def _segment_header(self, name: str, entry: SegmentEntry, data: bytes) -> SegmentHeader:
+        try:
+            header = unpack_segment_header(data)
+        except LayoutError as error:
+            raise DamageError(f"{name}: {error}; {_ADVICE}") from None
+        previous = self._previous
+        expected = (
+            bytes.fromhex(self._manifest.store_id),
+            entry.number,
+            entry.first_seq,
+        )
+        if (header.store_id, header.number, header.first_seq) != expected:
+            raise DamageError(f"{name} is not the segment that the MANIFEST lists (another store or number); {_ADVICE}")
+        if previous is not None:
+            said = (header.previous_number, header.previous_last_seq, header.previous_bytes, header.previous_crc)
+            if said != (previous.number, previous.end_seq - 1, previous.bytes, previous.last_crc):
+                raise DamageError(f"{name} does not follow {segment_name(previous.number)}; {_ADVICE}")
+        return header
+
+    def _read_frames(self, name: str, data: bytes, tail: Tail) -> None:
+        salt = tail.header.salt
+        tail.last_crc = header_crc(data)
+        tail.unwitnessed_seq, tail.unwitnessed_crc = self.next_seq, tail.last_crc
+        starts: list[tuple[int, int, int]] = []
+        size = len(data)
+        position = tail.position
+        while position < size:
+            try:
+                header, payload = self._frame_at(data, position, salt, tail.last_crc)
+            except LayoutError as error:
+                self._judge(name, data, position, salt, tail.entry, str(error))
+                break
+            self.durable_seq = max(self.durable_seq, header.durable_seq)
+            if header.type == DATA:
+                starts.append((header.first_seq, position, tail.last_crc))
+                self._replay(header, payload, name, position)
+            self.next_seq = header.end_seq
+            tail.last_crc = header.crc
+            position += header.frame_bytes
+        tail.position = position
+        tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = position, self.next_seq, tail.last_crc
+        for first_seq, start, crc in starts:
+            if first_seq >= self.durable_seq:
+                tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = start, first_seq, crc
+                break
+
+    def _frame_at(self, data: bytes, position: int, salt: int, crc: int) -> tuple[FrameHeader, bytes]:
+        header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
+        payload = frame_payload(header, data[position : position + header.frame_bytes], salt)
+        if header.previous_crc != crc:
+            raise LayoutError("the frame does not chain to the one before it")
+        if header.first_seq != self.next_seq:
+            raise LayoutError(f"the frame begins at fact {header.first_seq} instead of {self.next_seq}")
+        if header.type not in (DATA, SEAL) and not header.type & SKIPPABLE:
+            raise LayoutError(f"the frame has the unknown type {header.type}")
+        return header, payload
+
+    def _replay(self, header: FrameHeader, payload: bytes, name: str, position: int) -> None:
+        if header.end_seq <= self._from_seq:
+            return
+        try:
+            facts = _decode(payload)
+        except msgspec.MsgspecError as error:
+            raise DamageError(
+                f"{name} at {position}: the frame is whole and its facts do not read ({error}); it was written by "
+                "another version of the program, use that one"
+            ) from None
+        self._report.facts += len(facts)
+        self._apply(facts)
+
+    def _judge(self, name: str, data: bytes, position: int, salt: int, entry: SegmentEntry, reason: str) -> None:
+        """The frame at `position` does not read: return if it is the end or a torn tail, raise if it is damage."""
+        where = f"{name} at {position}: {reason}"
+        if entry.sealed:
+            raise DamageError(f"{where}; the segment was complete, so this is damage; {_ADVICE}")
+        rest = data[position:].rstrip(b"\0")
+        if not rest:
+            return
+        if self._manifest.clean:
+            raise DamageError(f"{where}; the daemon had stopped cleanly, so this is damage; {_ADVICE}")
+        witness = max(self.durable_seq, _highest_durable(data, position, position + len(rest), salt))
+        if witness > self.next_seq:
+            raise DamageError(
+                f"{where}; facts up to {witness - 1} were known to be synced, so this is damage and not a torn "
+                f"write; {_ADVICE}"
+            )
+        self._report.torn_bytes = len(rest)
+        self._report.torn_at = where
+
+
+def _highest_durable(data: bytes, start: int, end: int, salt: int) -> int:
+    """The highest `durable_seq` of the frames that still read in `data[start:end]`; 0 if there is none.
+
+    Frames start on multiples of 8. O(bytes looked at): as a rule one batch, at most the written part of a segment.
+    """
+    highest = 0
+    position = start
+    while position + FRAME_HEADER_BYTES <= len(data) and position < end:
+        try:
+            header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
+            frame_payload(header, data[position : position + header.frame_bytes], salt)
+        except LayoutError:
+            position += 8
+            continue
+        highest = max(highest, header.durable_seq)
+        position += header.frame_bytes
+    return highest

@@ -1,0 +1,165 @@
+"""Snapshots: the facts that describe the whole state, in a file of the log's own frames.
+
+A snapshot is written piece by piece while the server goes on ("fuzzy"): it may hold some facts that are newer than
+its start. Replaying the log from the start over it is harmless, because facts are absolute, and brings everything to
+the same moment once the log reaches its end. Hence `start_seq` and `end_seq`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from presenced.core.records import Fact
+from presenced.storage.files import Directory, write_all
+from presenced.storage.layout import (
+    DATA,
+    FRAME_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    LayoutError,
+    SegmentHeader,
+    frame_payload,
+    header_crc,
+    pack_frame,
+    pack_segment_header,
+    unpack_frame_header,
+    unpack_segment_header,
+)
+from presenced.storage.manifest import SnapshotEntry
+
+SYNC_BYTES = 4 << 20
+"""Synced this often, so that one large flush at the end does not hold up the log on the same disk."""
+
+_decode = msgspec.msgpack.Decoder(list[Fact]).decode
+
+
+class SnapshotError(Exception):
+    """A snapshot that cannot be used; the text says where and why."""
+
+
+def snapshot_name(number: int) -> str:
+    """The file name of a snapshot."""
+    return f"snap-{number:010d}.prs"
+
+
+class SnapshotWriter:
+    """Writes one snapshot under a temporary name. `add` pieces, then `finish`, or `abandon`."""
+
+    def __init__(
+        self, directory: Directory, *, store_id: bytes, number: int, start_seq: int, salt: int, wall_ms: int
+    ) -> None:
+        self.name = snapshot_name(number)
+        self._directory = directory
+        self._temporary = f"{self.name}.tmp"
+        if self._temporary in directory.names():
+            directory.unlink(self._temporary)
+        self._file = directory.open(self._temporary, create=True)
+        self._start_seq = start_seq
+        self._salt = salt
+        self._wall_ms = wall_ms
+        self._facts = 0
+        self._unsynced = 0
+        self._digest = hashlib.blake2b(digest_size=32)
+        block = pack_segment_header(SegmentHeader(store_id, number, start_seq, 0, 0, 0, 0, salt, wall_ms))
+        self._crc = header_crc(block)
+        self._position = 0
+        self._write(block)
+
+    def add(self, payload: bytes, count: int) -> None:
+        """Append an encoded list of `count` facts."""
+        if not count:
+            return
+        data, self._crc = pack_frame(
+            payload,
+            salt=self._salt,
+            first_seq=self._facts,
+            count=count,
+            frame_type=DATA,
+            previous_crc=self._crc,
+            durable_seq=0,
+            wall_ms=self._wall_ms,
+        )
+        self._facts += count
+        self._write(data)
+
+    def finish(self) -> Iterator[None]:
+        """Make it durable under its name and read it back, in steps, so that commits can go between them.
+
+        Raises `SnapshotError` if it does not read back as it was written. `entry` gives the result.
+        """
+        self._file.sync()
+        again = hashlib.blake2b(digest_size=32)
+        for offset in range(0, self._position, SYNC_BYTES):
+            again.update(self._file.read_at(offset, SYNC_BYTES))
+            yield
+        size = self._file.size()
+        self._file.close()
+        if again.digest() != self._digest.digest() or size != self._position:
+            raise SnapshotError(f"{self.name} does not read back as it was written")
+        self._directory.rename(self._temporary, self.name)
+        self._directory.sync()
+
+    def entry(self, end_seq: int) -> SnapshotEntry:
+        """What the manifest says of the finished snapshot. `end_seq`: no fact from here on can be in it."""
+        return SnapshotEntry(self.name, self._start_seq, end_seq, self._position, self._digest.hexdigest(), self._facts)
+
+    def abandon(self) -> None:
+        """Remove what was written so far."""
+        self._file.close()
+        self._directory.unlink(self._temporary)
+
+    def _write(self, data: bytes) -> None:
+        write_all(self._file, self._position, data)
+        self._digest.update(data)
+        self._position += len(data)
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_BYTES:
+            self._file.sync()
+            self._unsynced = 0
+
+
+def verify_snapshot(directory: Directory, entry: SnapshotEntry) -> None:
+    """Raise `SnapshotError` unless the file is the one that the manifest tells of. Reads it once."""
+    try:
+        file = directory.open(entry.name)
+    except FileNotFoundError:
+        raise SnapshotError(f"{entry.name} is missing") from None
+    try:
+        size = file.size()
+        if size != entry.bytes:
+            raise SnapshotError(f"{entry.name} has {size} bytes and should have {entry.bytes}")
+        digest = hashlib.blake2b(digest_size=32)
+        for offset in range(0, size, SYNC_BYTES):
+            digest.update(file.read_at(offset, SYNC_BYTES))
+        if digest.hexdigest() != entry.digest:
+            raise SnapshotError(f"{entry.name}: its contents do not match the digest in the manifest")
+    finally:
+        file.close()
+
+
+def read_snapshot(directory: Directory, entry: SnapshotEntry, apply: Callable[[Sequence[Fact]], None]) -> None:
+    """Hand the facts of a verified snapshot to `apply`, a batch at a time; raises `SnapshotError`."""
+    file = directory.open(entry.name)
+    try:
+        block = file.read_at(0, SEGMENT_HEADER_BYTES)
+        salt = unpack_segment_header(block).salt
+        crc = header_crc(block)
+        position = SEGMENT_HEADER_BYTES
+        facts = 0
+        while position < entry.bytes:
+            header = unpack_frame_header(file.read_at(position, FRAME_HEADER_BYTES), salt)
+            if header.previous_crc != crc or header.first_seq != facts:
+                raise LayoutError("the frame does not follow the one before it")
+            batch = _decode(frame_payload(header, file.read_at(position, header.frame_bytes), salt))
+            apply(batch)
+            crc = header.crc
+            facts += header.facts
+            position += header.frame_bytes
+        if facts != entry.facts:
+            raise LayoutError(f"it holds {facts} facts and should hold {entry.facts}")
+    except (LayoutError, msgspec.MsgspecError) as error:
+        raise SnapshotError(f"{entry.name}: {error}") from None
+    finally:
+        file.close()

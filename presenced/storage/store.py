@@ -1,0 +1,135 @@
+"""A data directory from the outside: claim it, read it, and make it ready to be written.
+
+The order is what makes a restart safe. Nothing is changed until everything has been read and found good. Then,
+before anything is served, what may exist only in the page cache (because its sync had not returned, or failed) is
+written anew into a fresh segment and synced: whatever was answered from it stays true after the next power cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from presenced.storage.files import Directory, read_file, write_all
+from presenced.storage.journal import SEGMENT_BYTES, Journal
+from presenced.storage.layout import (
+    DATA,
+    FRAME_HEADER_BYTES,
+    frame_payload,
+    segment_name,
+    unpack_frame_header,
+)
+from presenced.storage.manifest import FORMAT, Manifest, SegmentEntry
+from presenced.storage.recovery import Apply, Progress, Recovered, Tail, recover
+
+_OURS = re.compile(r"LOCK|MANIFEST(\.copy)?(\.tmp)?|wal-\d{10}\.log(\.tmp)?|snap-\d{10}\.prs(\.tmp)?")
+
+QUARANTINE = "quarantine"
+
+
+class DirectoryError(Exception):
+    """The directory is not one to keep a store in; nothing in it was changed."""
+
+
+class Locked(DirectoryError):
+    """Another process holds the directory."""
+
+
+def claim(directory: Directory) -> None:
+    """Take the directory for this process; raises `DirectoryError` if it holds other things or is taken."""
+    for name in directory.names():
+        if not _OURS.fullmatch(name):
+            raise DirectoryError(
+                f"{directory.path} holds {name}, which is not presenced's; give it a directory of its own "
+                "(--data-dir), or move that file away"
+            )
+    try:
+        directory.lock()
+    except BlockingIOError:
+        raise Locked(f"{directory.path} is in use by another presenced; stop that one first") from None
+
+
+def open_store(
+    directory: Directory,
+    apply: Apply,
+    *,
+    sync_each: bool,
+    new_id: Callable[[], tuple[str, int]],
+    salts: Callable[[], int],
+    wall_ms: Callable[[], int],
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> tuple[Journal, Recovered]:
+    """Read the store into `apply` and make it ready for writing. The directory must have been claimed.
+
+    `new_id` gives store id (32 hex digits) and epoch for a new store. Raises `DamageError`, `ManifestError` (nothing
+    was changed), `DiskFull` or `OSError` (nothing was lost).
+    """
+    recovered = recover(directory, apply, progress)
+    manifest = recovered.manifest
+    if manifest is None:
+        store_id, epoch = new_id()
+        manifest = Manifest(FORMAT, store_id, epoch, 0, ())
+    journal = Journal(
+        directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
+    )
+    tail = recovered.tail
+    if tail is None:
+        journal.open_segment(manifest, 1)
+    else:
+        _quarantine(directory, recovered, tail)
+        _continue(journal, recovered, manifest, tail)
+    journal.remove_unlisted()
+    return journal, recovered
+
+
+def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: Tail) -> None:
+    """End the segment that was active where it was surely synced, and copy what lies behind into a new one."""
+    entry = tail.entry
+    if recovered.report.clean:
+        cut, seq, crc, frames = tail.position, recovered.report.next_seq, tail.last_crc, []
+    else:
+        cut, seq, crc = tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc
+        frames = _read_payloads(journal.directory, tail)
+    segments = manifest.segments[:-1]
+    if seq > entry.first_seq:
+        segments = (*segments, SegmentEntry(entry.number, entry.first_seq, seq, cut, crc))
+    journal.open_segment(
+        msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0), entry.number + 1, frames
+    )
+
+
+def _read_payloads(directory: Directory, tail: Tail) -> list[tuple[bytes, int]]:
+    data = read_file(directory, segment_name(tail.entry.number))
+    salt = tail.header.salt
+    payloads = []
+    position = tail.unwitnessed
+    while position < tail.position:
+        header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
+        if header.type == DATA:
+            payloads.append((frame_payload(header, data[position : position + header.frame_bytes], salt), header.facts))
+        position += header.frame_bytes
+    return payloads
+
+
+def _quarantine(directory: Directory, recovered: Recovered, tail: Tail) -> None:
+    """Keep a copy of the bytes that are dropped as torn: whoever wonders later can look."""
+    report = recovered.report
+    if not report.torn_bytes:
+        return
+    data = read_file(directory, segment_name(tail.entry.number))
+    torn = data[tail.position : tail.position + report.torn_bytes]
+    place = directory.subdirectory(QUARANTINE)
+    name = f"torn-{tail.entry.number:010d}-at-{tail.position}"
+    if name in place.names():
+        place.unlink(name)
+    file = place.open(name, create=True)
+    try:
+        write_all(file, 0, torn)
+        file.sync()
+    finally:
+        file.close()
+    place.sync()
+    directory.sync()

@@ -1,0 +1,427 @@
+"""`presencectl` as people and scripts use it: real processes against the real daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from presenced.cli import exits
+from presenced.cli.ctl import main
+from presenced.cli.render import clock_time, describe, printable
+from presenced.client import Change
+from presenced.errors import (
+    AddressError,
+    AuthError,
+    ConnectionLost,
+    PresenceError,
+    ProtocolError,
+    RequestError,
+    RequestTimeout,
+)
+from presenced.server.identity import mint
+from presenced.wire.messages import Record
+from tests.conftest import REPOSITORY, Daemon, StartDaemon
+
+DEADLINE_S = 20.0
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith("PRESENCE_") and name not in ("NO_COLOR", "FORCE_COLOR")
+}
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "presenced.cli.ctl", *args]
+
+
+def ctl(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run to the end, with pipes."""
+    return subprocess.run(
+        command(*args),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=REPOSITORY,
+        env={**ENVIRONMENT, **(env or {})},
+    )
+
+
+class Running:
+    """A command that goes on; its lines can be waited for."""
+
+    def __init__(self, *args: str) -> None:
+        self.process = subprocess.Popen(
+            command(*args),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            cwd=REPOSITORY,
+            env=ENVIRONMENT,
+        )
+
+    def line(self, stream: str = "stdout") -> str:
+        """The next line; fails if none comes in time."""
+        pipe = getattr(self.process, stream)
+        line = b""
+        deadline = time.monotonic() + DEADLINE_S
+        while not line.endswith(b"\n"):
+            left_s = deadline - time.monotonic()
+            assert left_s > 0 and select.select([pipe], [], [], left_s)[0], f"no line on {stream}, only {line!r}"
+            byte = os.read(pipe.fileno(), 1)
+            assert byte, f"{stream} ended after {line!r}"
+            line += byte
+        return line.decode().rstrip("\n")
+
+    def json(self) -> dict[str, Any]:
+        value = json.loads(self.line())
+        assert isinstance(value, dict)
+        return value
+
+    def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
+        """Send a signal, wait; the exit code and what is left on stderr."""
+        if number is not None:
+            self.process.send_signal(number)
+        _, stderr = self.process.communicate(timeout=DEADLINE_S)
+        return self.process.returncode, stderr.decode()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """Start commands that are ended with the test."""
+    running: list[Running] = []
+
+    def start(*args: str) -> Running:
+        running.append(Running(*args))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
+
+
+def online(start: Any, url: str) -> Running:
+    """A device that is online by the time this returns."""
+    device: Running = start("--url", url, "online")
+    assert "Ctrl-C to leave" in device.line("stderr")
+    return device
+
+
+KEYS = ["user", "status", "text", "emoji", "since_ms", "last_seen_ms", "device", "version"]
+
+
+class TestOneShot:
+    def test_set_beside_a_running_device_and_get(self, daemon: Daemon, start: Any) -> None:
+        url = daemon.url("alice", "laptop")
+        device = online(start, url)
+        done = ctl("--url", url, "set", "dnd", "--text", "lunch", "--emoji", "\U0001f334", "--for", "30m")
+        assert (done.returncode, done.stderr) == (0, "")
+        shown = ctl("--url", daemon.url("bob", "x"), "get", "alice")
+        record = json.loads(shown.stdout)
+        assert list(record) == KEYS
+        assert (record["status"], record["text"], record["emoji"]) == ("dnd", "lunch", "\U0001f334")
+        assert (record["device"], shown.returncode) == ("laptop", 0)
+        assert device.process.poll() is None, "`set` must not replace the device"
+        cleared = json.loads(ctl("--url", url, "clear").stdout)
+        assert (cleared["status"], cleared["text"]) == ("online", "")
+
+    def test_it_makes_nobody_available_and_says_so(self, daemon: Daemon) -> None:
+        done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd")
+        assert done.returncode == 0
+        assert done.stderr == "saved; alice shows as dnd as soon as a device is online\n"
+        assert json.loads(done.stdout)["status"] == "offline"
+        assert ctl("-q", "--url", daemon.url("alice", "laptop"), "set", "dnd").stderr == ""
+
+    def test_get_says_no_by_its_exit_code_for_one_user(self, daemon: Daemon) -> None:
+        url = daemon.url("alice", "laptop")
+        assert ctl("--url", url, "get", "bob").returncode == exits.NO
+        several = ctl("--url", url, "get", "bob", "carol")
+        assert several.returncode == 0
+        assert [json.loads(line)["user"] for line in several.stdout.splitlines()] == ["bob", "carol"]
+
+    def test_who(self, daemon: Daemon, start: Any) -> None:
+        for user in ("carol", "alice"):
+            online(start, daemon.url(user, "laptop"))
+        url = daemon.url("bob", "x")
+        assert [json.loads(line)["user"] for line in ctl("--url", url, "who").stdout.splitlines()] == [
+            "alice",
+            "carol",
+        ]
+        assert ctl("--url", url, "who", "--count").stdout == "2\n"
+        assert len(ctl("--url", url, "who", "--limit", "1").stdout.splitlines()) == 1
+
+    def test_ping(self, daemon: Daemon) -> None:
+        done = ctl("--url", daemon.url("alice", ""), "ping", "-c", "2")
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(answers) == 2 and all(0 < answer["rtt_ms"] < 10_000 for answer in answers)
+
+    def test_the_url_may_come_from_the_environment(self, daemon: Daemon) -> None:
+        done = ctl("ping", env={"PRESENCE_URL": daemon.url("alice", "laptop")})
+        assert done.returncode == 0
+
+
+class TestWatch:
+    def test_a_snapshot_and_then_a_line_for_each_change(self, daemon: Daemon, start: Any) -> None:
+        url = daemon.url("alice", "laptop")
+        watch = start("--url", daemon.url("bob", "x"), "watch", "alice")
+        first = watch.json()
+        assert list(first) == ["kind", *KEYS, "old_status"]
+        assert (first["kind"], first["status"], first["old_status"]) == ("snapshot", "offline", None)
+        device = online(start, url)
+        assert watch.json()["kind"] == "online"
+        ctl("--url", url, "set", "away")
+        change = watch.json()
+        assert (change["kind"], change["status"], change["old_status"]) == ("status", "away", "online")
+        device.end(signal.SIGINT)
+        assert watch.json()["kind"] == "offline"
+        assert watch.end(signal.SIGINT) == (exits.INTERRUPTED, "")
+
+    def test_it_ends_after_a_count_or_a_time(self, daemon: Daemon) -> None:
+        url = daemon.url("alice", "laptop")
+        counted = ctl("--url", url, "watch", "-C", "2", "bob", "carol", "dave")
+        assert (counted.returncode, len(counted.stdout.splitlines())) == (0, 2)
+        assert ctl("--url", url, "watch", "-W", "0.2", "bob").returncode == 0
+        assert ctl("--url", url, "watch", "-W", "0.2", "-C", "5", "bob").returncode == exits.NO
+
+    def test_a_reader_that_has_enough_is_no_error(self, daemon: Daemon) -> None:
+        url = daemon.url("alice", "laptop")
+        users = [f"u{number}" for number in range(5000)]
+        with subprocess.Popen(
+            command("--url", url, "get", *users),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=REPOSITORY,
+            env=ENVIRONMENT,
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(DEADLINE_S) == 0
+
+
+class TestOnline:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_leaving_is_seen_at_once_in_spite_of_grace(
+        self, start_daemon: StartDaemon, start: Any, number: signal.Signals
+    ) -> None:
+        daemon = start_daemon("--grace", "1h")
+        device = online(start, daemon.url("alice", "laptop"))
+        watch = start("--url", daemon.url("bob", "x"), "watch", "alice")
+        assert watch.json()["status"] == "online"
+        assert device.end(number) == (0, "")
+        assert watch.json()["kind"] == "offline"
+
+    def test_without_bye_the_grace_time_runs(self, start_daemon: StartDaemon, start: Any) -> None:
+        daemon = start_daemon("--grace", "1h")
+        url = daemon.url("alice", "laptop")
+        device = start("--url", url, "online", "--status", "chat", "--name", "My Mac", "--no-bye")
+        assert "is chat at" in device.line("stderr")
+        assert device.end(signal.SIGINT) == (0, "")
+        assert json.loads(ctl("--url", daemon.url("bob", "x"), "get", "alice").stdout)["status"] == "chat"
+
+    def test_a_second_one_ends_the_first_and_says_why(self, daemon: Daemon, start: Any) -> None:
+        url = daemon.url("alice", "laptop")
+        first = online(start, url)
+        online(start, url)
+        code, stderr = first.end()
+        assert code == exits.UNREACHABLE
+        assert stderr.startswith("presencectl: ") and "same device" in stderr
+
+
+class TestErrors:
+    def line(self, done: subprocess.CompletedProcess[str]) -> str:
+        """Errors are one line, and never a traceback."""
+        assert done.stdout == ""
+        assert done.stderr.startswith("presencectl: ") and done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    def test_no_daemon(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            done = ctl("--url", f"presence://alice@127.0.0.1:{unused.getsockname()[1]}/laptop", "ping")
+        assert done.returncode == exits.UNREACHABLE
+        assert "presenced serve --dev" in self.line(done)
+
+    def test_another_kind_of_server(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                link, _ = listener.accept()
+                with link:
+                    link.recv(1)
+                    link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            done = ctl("--url", f"presence://alice@127.0.0.1:{listener.getsockname()[1]}/laptop", "get", "bob")
+            thread.join()
+        assert done.returncode == exits.PROTOCOL
+        assert "is the port right?" in self.line(done)
+
+    def test_tokens(self, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_bytes(b"k" * 48)
+        token = tmp_path / "token"
+        token.write_text(mint(b"k" * 48, "alice", "user", int(time.time()), 600) + "\n")
+        old = mint(b"k" * 48, "alice", "user", int(time.time()) - 700, 600)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "presenced", "serve", "--secret-file", str(secret), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=REPOSITORY,
+        )
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().decode().split("//")[1].strip()
+            url = f"presence://alice@{address}/laptop"
+            assert ctl("--url", url, "--token-file", str(token), "ping").returncode == 0
+            assert ctl("--url", url, "ping", env={"PRESENCE_TOKEN": token.read_text().strip()}).returncode == 0
+            expired = ctl("--url", url, "--token", old, "ping")
+            assert expired.returncode == exits.DENIED and "presenced token" in self.line(expired)
+            missing = ctl("--url", url, "ping")
+            assert missing.returncode == exits.DENIED and "--token" in self.line(missing)
+            unreadable = ctl("--url", url, "--token-file", str(tmp_path / "none"), "ping")
+            assert unreadable.returncode == exits.CONFIG and "No such file" in self.line(unreadable)
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE_S)
+
+    @pytest.mark.parametrize(
+        ("args", "reason"),
+        [
+            (["--url", "http://x", "ping"], "presence://"),
+            (["--url", "presence://a b@x", "ping"], "spaces"),
+            (["set", "lunch"], "lunch"),
+            (["set", "dnd", "--for", "30"], "no unit"),
+            (["get"], "USER"),
+            (["--timeout", "0", "ping"], "timeout"),
+        ],
+    )
+    def test_wrong_usage(self, args: list[str], reason: str) -> None:
+        done = CliRunner().invoke(main, args)
+        assert done.exit_code == exits.USAGE
+        assert reason in done.output and "Traceback" not in done.output
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (AddressError("x"), 2),
+            (RequestError("watch_limit", "x"), 65),
+            (RequestError("overloaded", "x", temporary=True), 75),
+            (ConnectionLost("unreachable", "x"), 69),
+            (ConnectionLost("link_lost", "x"), 69),
+            (ConnectionLost("replaced", "x"), 69),
+            (ConnectionLost("busy", "x"), 75),
+            (RequestTimeout("x"), 75),
+            (ProtocolError("not_presenced", "x"), 76),
+            (AuthError("token_expired", "x"), 77),
+            (ConnectionLost("tls_failed", "x"), 78),
+            (AuthError("bad_token_file", "x"), 78),
+            (PresenceError("internal", "x"), 70),
+        ],
+    )
+    def test_the_exit_code_of_each_error(self, error: PresenceError, code: int) -> None:
+        assert exits.exit_code(error) == code
+
+    def test_the_help_lists_every_exit_code(self) -> None:
+        shown = CliRunner().invoke(main, ["--help"]).output
+        codes = [value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)]
+        assert len(codes) == 11
+        for code in codes:
+            assert f"\n    {code} " in shown
+
+
+def on_terminal(*args: str, env: dict[str, str] | None = None) -> str:
+    """What a person sees: standard output is a terminal."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        command(*args),
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        cwd=REPOSITORY,
+        env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100", **(env or {})},
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while data := os.read(controller, 4096):
+                shown += data
+        except OSError:
+            pass  # Linux says EIO once the other side of a terminal is closed.
+        finally:
+            os.close(controller)
+        process.wait(DEADLINE_S)
+    return shown.decode()
+
+
+class TestTerminal:
+    def test_a_table_with_colour(self, daemon: Daemon, start: Any) -> None:
+        online(start, daemon.url("alice", "laptop"))
+        url = daemon.url("bob", "x")
+        shown = on_terminal("--url", url, "get", "alice", "carol")
+        assert "user" in shown and "alice" in shown and "online" in shown and "\x1b[32m" in shown
+        assert "{" not in shown
+
+    @pytest.mark.parametrize("how", ["option", "environment"])
+    def test_without_colour_on_request(self, daemon: Daemon, how: str) -> None:
+        args = ["--no-color"] if how == "option" else []
+        env = {"NO_COLOR": "1"} if how == "environment" else None
+        shown = on_terminal(*args, "--url", daemon.url("bob", "x"), "watch", "-C", "1", "alice", env=env)
+        assert "alice  offline  (never seen)" in shown and "\x1b" not in shown
+
+    def test_json_on_request(self, daemon: Daemon) -> None:
+        shown = on_terminal("--json", "--url", daemon.url("bob", "x"), "get", "alice")
+        assert json.loads(shown)["user"] == "alice"
+
+
+def record(status: str, text: str = "", emoji: str = "", device: str = "phone", since_ms: int = 1) -> Record:
+    return Record("bob", status, text, emoji, since_ms, 0, device, 1)  # type: ignore[arg-type]
+
+
+class TestWording:
+    @pytest.mark.parametrize(
+        ("change", "line"),
+        [
+            (Change("snapshot", None, record("offline", device="", since_ms=0)), "bob  offline  (never seen)"),
+            (Change("online", record("offline"), record("online")), "bob  online  (was offline)  on phone"),
+            (
+                Change("status", record("online"), record("dnd", "lunch", "\U0001f334")),
+                "bob  dnd  (was online)  \u201c\U0001f334 lunch\u201d  on phone",
+            ),
+            (Change("text", record("dnd", "x"), record("dnd")), "bob  dnd  (text cleared)  on phone"),
+            (Change("device", record("dnd"), record("dnd", device="tv")), "bob  dnd  (now on tv)"),
+        ],
+    )
+    def test_changes_in_a_line(self, change: Change, line: str) -> None:
+        assert describe(change) == line
+
+    def test_nothing_that_a_terminal_would_obey_is_printed(self) -> None:
+        assert printable("a\x1b[2Jb\u202ec\u200dd") == "a\ufffd[2Jb\ufffdc\u200dd"
+
+    def test_times_are_local_and_short_today(self) -> None:
+        noon = datetime(2030, 5, 1, 12, 0, 5)
+        wall_ms = int(noon.timestamp() * 1000)
+        assert clock_time(wall_ms, noon) == "12:00:05"
+        assert clock_time(wall_ms, datetime(2030, 5, 2, 9, 0)) == "2030-05-01 12:00"
+        assert clock_time(0) == ""

@@ -1,0 +1,598 @@
+"""The client against a scripted server: links, retries, timeouts, errors, callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+import presenced
+from presenced.client.backoff import Backoff
+from presenced.errors import (
+    AddressError,
+    AuthError,
+    ConnectionLost,
+    PresenceError,
+    ProtocolError,
+    RequestError,
+    RequestTimeout,
+)
+from presenced.wire.messages import (
+    Bye,
+    ClientMessage,
+    Error,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Ping,
+    Presence,
+    Record,
+    ServerMessage,
+    SetDevice,
+    SetStatus,
+    Unwatch,
+    Watch,
+)
+from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with fake_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Come back without the jitter's wait, which the tests of the backoff measure."""
+    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+
+
+def record(user: str, status: str = "online", version: int = 1, text: str = "") -> Record:
+    return Record(user, status, text, "", 5, 0, "phone", version)  # type: ignore[arg-type]
+
+
+async def take(watch: presenced.Watch, count: int) -> list[tuple[str, str, str]]:
+    async with asyncio.timeout(DEADLINE_S):
+        return [(change.user, change.kind, change.new.status) for change in [await anext(watch) for _ in range(count)]]
+
+
+class TestOpening:
+    async def test_the_hello_says_who_and_on_which_device(self, server: FakeServer) -> None:
+        url = f"presence://al%40x:to%3Aken@127.0.0.1:{server.port}/laptop?kind=desktop&name=My%20Mac&priority=5"
+        async with presenced.connect(url, status="chat") as me:
+            assert (me.user, me.device, me.state) == ("al@x", "laptop", "connected")
+        hello = server.of(Hello)[0]
+        assert (hello.user, hello.token, hello.device, hello.kind) == ("al@x", "to:ken", "laptop", "desktop")
+        assert (hello.name, hello.priority, hello.status, hello.idle_ms) == ("My Mac", 5, "chat", 0)
+
+    async def test_it_can_be_awaited_as_well(self, server: FakeServer) -> None:
+        me = await presenced.connect(server.url())
+        assert await me.ping() >= 0
+        await me.close()
+        assert me.state == "closed"
+        with pytest.raises(ConnectionLost, match="this client is closed"):
+            await me.ping()
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("presence://127.0.0.1:1/laptop", "names no user"),
+            ("presence://alice@127.0.0.1:1", "names no device; write presence://alice@127.0.0.1:1/laptop"),
+            ("http://alice@127.0.0.1:1/laptop", "does not start with presence://"),
+        ],
+    )
+    async def test_an_address_that_cannot_work_says_what_to_write(self, url: str, reason: str) -> None:
+        with pytest.raises(AddressError, match=reason):
+            await presenced.connect(url)
+
+    async def test_a_service_needs_no_device(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url("app", ""), role="service"):
+            assert server.of(Hello)[0].role == "service"
+
+    async def test_nobody_there(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            with pytest.raises(ConnectionLost, match="Connection refused.*is presenced running") as caught:
+                await presenced.connect(f"presence://alice@127.0.0.1:{port}/laptop")
+        assert (caught.value.code, caught.value.temporary) == ("unreachable", True)
+
+    async def test_a_peer_that_says_nothing_is_not_waited_for_longer_than_asked(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            with pytest.raises(ConnectionLost, match="said nothing for 0.05 s") as caught:
+                await presenced.connect(f"presence://alice@127.0.0.1:{port}/laptop", timeout_s=0.05)
+        assert caught.value.code == "no_answer"
+
+    @pytest.mark.parametrize(
+        ("answer", "kind", "code"),
+        [
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", ProtocolError, "not_presenced"),
+            (b"\0\0\0\0", ProtocolError, "not_presenced"),
+            (b"\0\0\0\x01\xc0", ProtocolError, "not_presenced"),
+            (b"\0\0\0\x03\x92\x43\x01", ProtocolError, "not_presenced"),
+            (b"\0\0\0\x04\x93\x44\x01\x01", ProtocolError, "not_presenced"),
+            (b"", ConnectionLost, "no_answer"),
+            (b"\0\0", ConnectionLost, "link_lost"),
+        ],
+    )
+    async def test_a_peer_that_is_not_presenced(self, answer: bytes, kind: type[PresenceError], code: str) -> None:
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(answer)
+            writer.close()
+
+        async with await asyncio.start_server(reply, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            with pytest.raises(kind) as caught:
+                await presenced.connect(f"presence://alice@127.0.0.1:{port}/laptop")
+        assert caught.value.code == code
+
+    @pytest.mark.parametrize(
+        ("code", "kind", "temporary"),
+        [
+            ("bad_token", AuthError, False),
+            ("token_expired", AuthError, False),
+            ("bad_version", ProtocolError, False),
+            ("busy", ConnectionLost, True),
+            ("device_limit", ConnectionLost, True),
+        ],
+    )
+    async def test_a_refusal_keeps_its_code(
+        self, server: FakeServer, code: str, kind: type[PresenceError], temporary: bool
+    ) -> None:
+        server.refusals = [Goodbye(code, "no", 700)] * 5
+        with pytest.raises(kind) as caught:
+            await presenced.connect(server.url(), token="t")
+        assert (caught.value.code, caught.value.temporary, caught.value.retry_ms) == (code, temporary, 700)
+        assert len(server.of(Hello)) == 1
+
+    async def test_plain_tcp_where_tls_was_asked_for(self, server: FakeServer) -> None:
+        with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
+            await presenced.connect(server.url().replace("presence:", "presences:"))
+        assert caught.value.code == "tls_failed"
+
+    async def test_cancelling_leaves_nothing_open(self, server: FakeServer) -> None:
+        server.answer = lambda message: []
+        attempt = asyncio.ensure_future(_open(server.url()))
+        await server.until(lambda: server.of(Hello))
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        await server.link.closed.wait()
+
+
+async def _open(url: str) -> presenced.Client:
+    return await presenced.connect(url)
+
+
+class TestTokens:
+    async def test_a_function_is_asked_at_each_attempt(self, server: FakeServer) -> None:
+        tokens = iter(["t1", "t2"])
+        async with presenced.connect(server.url(), token=lambda: next(tokens)):
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 2)
+        assert [hello.token for hello in server.of(Hello)] == ["t1", "t2"]
+
+    async def test_an_async_function_may_replace_a_refused_token_once(self, server: FakeServer) -> None:
+        tokens = iter(["old", "new"])
+
+        async def fresh() -> str:
+            return next(tokens)
+
+        server.refusals = [Goodbye("token_expired", "over")]
+        async with presenced.connect(server.url(), token=fresh):
+            assert [hello.token for hello in server.of(Hello)] == ["old", "new"]
+
+    async def test_and_only_once(self, server: FakeServer) -> None:
+        server.refusals = [Goodbye("token_expired", "over")] * 9
+        with pytest.raises(AuthError, match="over"):
+            await presenced.connect(server.url(), token=lambda: "t")
+        assert len(server.of(Hello)) == 2
+
+    async def test_an_expiry_on_the_way_is_healed_by_a_function(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), token=lambda: "t") as me:
+            for count in (2, 3):
+                server.link.send(Goodbye("token_expired", "over"))
+                await server.until(lambda count=count: len(server.of(Hello)) == count)
+                await eventually(lambda: me.state == "connected")
+
+    async def test_coming_back_too_only_one_fresh_token_is_tried(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), token=lambda: "t") as me:
+            server.refusals = [Goodbye("token_expired", "over")] * 9
+            server.link.drop()
+            await eventually(lambda: me.state == "closed")
+        assert len(server.of(Hello)) == 3
+
+    async def test_and_ends_a_client_with_a_fixed_token(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), token="t") as me:
+            server.link.send(Goodbye("token_expired", "over"))
+            await eventually(lambda: me.state == "closed")
+            assert isinstance(me.reason, AuthError)
+
+    async def test_what_the_function_raises_is_told(self, server: FakeServer) -> None:
+        def fail() -> str:
+            raise OSError("vault is down")
+
+        with pytest.raises(AuthError, match="vault is down") as caught:
+            await presenced.connect(server.url(), token=fail)
+        assert (caught.value.code, caught.value.temporary) == ("token_failed", True)
+
+
+class TestRequests:
+    async def test_until_is_sent_as_a_duration_and_missing_fields_stay_null(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            await me.set_status("dnd", until=90)
+            await me.set_text("lunch", emoji="\U0001f334")
+            await me.clear()
+            await me.set_device(priority=7)
+        assert [msgspec.structs.replace(message, id=1) for message in server.of(SetStatus)] == [
+            SetStatus(1, "dnd", None, None, 90_000),
+            SetStatus(1, None, "lunch", "\U0001f334", 0),
+            SetStatus(1, "auto", "", "", 0),
+        ]
+        assert [(message.status, message.priority) for message in server.of(SetDevice)] == [("online", 7)]
+
+    async def test_wrong_arguments_are_refused_before_anything_is_sent(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            attempts: list[Any] = [
+                lambda: me.set_status("lunch"),  # type: ignore[arg-type]
+                lambda: me.set_status("dnd", text="a\nb"),
+                lambda: me.set_text("x" * 513),
+                lambda: me.set_device(status="offline"),  # type: ignore[arg-type]
+                lambda: me.set_device(priority=128),
+                lambda: me.get(""),
+                lambda: me.who(limit=257),
+            ]
+            for attempt in attempts:
+                with pytest.raises(AddressError):
+                    await attempt()
+            with pytest.raises(AddressError):
+                me.idle(float("nan"))
+        assert not server.of(SetStatus) and not server.of(SetDevice)
+
+    async def test_many_users_are_asked_for_in_pieces(self, server: FakeServer) -> None:
+        server.welcome = msgspec.structs.replace(server.welcome, users_per_request_max=3)
+        names = [f"u{number}" for number in range(8)]
+        async with presenced.connect(server.url()) as me:
+            assert list(await me.get_many(names)) == names
+            assert await me.get_many([]) == {}
+
+    async def test_a_refused_request_raises_its_code_and_disturbs_no_other(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, SetStatus):
+                return [Error(message.id, "overloaded", "failed", 300)]
+            return server.plainly(message)
+
+        server.answer = answer
+        async with presenced.connect(server.url()) as me:
+            refused, rtt = await asyncio.gather(me.set_status("dnd"), me.ping(), return_exceptions=True)
+        assert isinstance(refused, RequestError)
+        assert (refused.code, refused.temporary, refused.retry_ms) == ("overloaded", True, 300)
+        assert isinstance(rtt, float)
+
+    async def test_a_server_that_does_not_answer(self, server: FakeServer) -> None:
+        server.answer = lambda message: server.plainly(message) if isinstance(message, Hello) else []
+        async with presenced.connect(server.url(), request_timeout_s=0.05) as me:
+            with pytest.raises(RequestTimeout, match=r"within 0\.05 s"):
+                await me.set_status("dnd")
+            assert not me._session._pending
+
+    async def test_a_reply_of_another_kind_is_the_servers_fault(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, Ping):
+                return server.plainly(SetStatus(message.id))
+            return server.plainly(message)
+
+        server.answer = answer
+        async with presenced.connect(server.url()) as me:
+            with pytest.raises(ProtocolError, match="answered with a Done"):
+                await me.ping()
+
+
+class TestReturning:
+    async def test_requests_in_flight_are_sent_again(self, server: FakeServer) -> None:
+        def lose_the_first(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, SetStatus) and len(server.links) == 1:
+                server.link.drop()
+                return []
+            return server.plainly(message)
+
+        server.answer = lose_the_first
+        async with presenced.connect(server.url()) as me:
+            await me.set_status("dnd")
+        assert [message.status for message in server.of(SetStatus)] == ["dnd", "dnd"]
+
+    async def test_offline_only_the_last_own_state_is_kept(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.refusals = [Goodbye("busy", "full", 50)]
+            server.link.drop()
+            await eventually(lambda: me.state == "connecting")
+            async with asyncio.timeout(DEADLINE_S):
+                await asyncio.gather(*[me.set_status(status) for status in ("away", "xa", "dnd")])
+        assert [message.status for message in server.of(SetStatus)] == ["dnd"]
+
+    async def test_without_a_link_a_request_ends_with_the_reason(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), request_timeout_s=0.05) as me:
+            server.refusals = [Goodbye("busy", "full", 1)] * 10_000
+            server.link.drop()
+            await eventually(lambda: me.state == "connecting")
+            await eventually(lambda: me.reason is not None and me.reason.code == "busy")
+            with pytest.raises(ConnectionLost, match=r"no link to the server for 0\.05 s: full"):
+                await me.get("bob")
+
+    async def test_the_servers_advice_reaches_the_backoff(
+        self, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        advice: list[int] = []
+
+        def delay_ms(backoff: Backoff, retry_ms: int = 0) -> int:
+            advice.append(retry_ms)
+            return 0
+
+        monkeypatch.setattr(Backoff, "delay_ms", delay_ms)
+        async with presenced.connect(server.url()):
+            server.refusals = [Goodbye("busy", "full", 1234)]
+            server.link.send(Goodbye("going_away", "stopping", 777))
+            await server.until(lambda: len(server.of(Hello)) == 3)
+        assert advice == [777, 1234]
+
+    async def test_the_device_comes_back_as_it_was_left(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            await me.set_device(status="dnd", priority=3)
+            me.idle(1000)
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 2)
+        hello = server.of(Hello)[1]
+        assert (hello.status, hello.priority) == ("dnd", 3)
+        assert hello.idle_ms is not None and hello.idle_ms >= 1_000_000, "coming back is not activity"
+
+    @pytest.mark.parametrize("code", ["replaced", "bad_frame", "bad_version"])
+    async def test_where_returning_would_repeat_it_the_client_ends(self, server: FakeServer, code: str) -> None:
+        server.answer = lambda message: server.plainly(message) if isinstance(message, Hello | Watch) else []
+        async with presenced.connect(server.url()) as me:
+            watch = me.watch("bob")
+            assert await take(watch, 1) == [("bob", "snapshot", "offline")]
+            waiting = asyncio.ensure_future(me.get("bob"))
+            iterating = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]
+            await eventually(lambda: me._session._waiting)
+            server.link.send(Goodbye(code, "never again"))
+            for future in (waiting, iterating):
+                with pytest.raises(PresenceError, match="never again") as caught:
+                    await future
+                assert caught.value.code == code
+            with pytest.raises(PresenceError, match="never again"):
+                await me.ping()
+            with pytest.raises(PresenceError, match="never again"):
+                await anext(watch)
+        assert len(server.of(Hello)) == 1
+
+    async def test_without_reconnect_the_first_loss_is_the_end(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), reconnect=False) as me:
+            server.link.drop()
+            await eventually(lambda: me.state == "closed")
+            assert me.reason is not None and me.reason.code == "link_lost"
+
+    async def test_a_silent_server_is_asked_and_then_given_up(self, server: FakeServer) -> None:
+        server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
+        server.answer = lambda message: server.plainly(message) if isinstance(message, Hello) else []
+        async with presenced.connect(server.url(), timeout_s=0.1) as me:
+            reasons: list[PresenceError | None] = []
+            me.on_state(lambda state, reason: reasons.append(reason))
+            await server.until(lambda: len(server.of(Hello)) == 2)
+            assert server.of(Ping) and server.of(Heartbeat)
+            assert reasons[0] is not None and reasons[0].code == "silent"
+
+    async def test_a_server_that_talks_nonsense_is_left_and_called_again(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.link.writer.write(b"\0\0\0\x01\xc0")
+            await server.until(lambda: len(server.of(Hello)) == 2)
+            await eventually(lambda: me.state == "connected")
+
+    async def test_messages_of_a_later_version_are_passed_over(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.link.writer.write(b"\0\0\0\x03\x92\x7f\x01")
+            await me.ping()
+        assert len(server.of(Hello)) == 1
+
+
+class TestWatching:
+    async def test_a_snapshot_of_each_and_then_changes(self, server: FakeServer) -> None:
+        server.records["bob"] = record("bob")
+        async with presenced.connect(server.url()) as me, me.watch("bob", "carol") as watch:
+            assert await take(watch, 2) == [("bob", "snapshot", "online"), ("carol", "snapshot", "offline")]
+            server.link.send(Presence(record("bob", "dnd", 5)), Presence(record("carol", "away", 6)))
+            assert await take(watch, 2) == [("bob", "status", "dnd"), ("carol", "online", "away")]
+            assert watch.records["bob"].status == "dnd"
+
+    async def test_after_a_lost_link_only_differences(self, server: FakeServer) -> None:
+        server.records = {"bob": record("bob"), "carol": record("carol")}
+        async with presenced.connect(server.url()) as me, me.watch("bob", "carol") as watch:
+            await take(watch, 2)
+            server.records = {"bob": record("bob"), "carol": record("carol", "dnd", 1)}
+            server.new_epoch()
+            server.link.drop()
+            assert await take(watch, 1) == [("carol", "status", "dnd")]
+            assert watch._feed.take() is None
+
+    async def test_a_slow_consumer_gets_the_latest_only(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me, me.watch("bob") as watch:
+            await take(watch, 1)
+            for version in range(1, 3001):
+                server.link.send(Presence(record("bob", ("away", "dnd")[version % 2], version)))
+            server.link.send(Presence(record("bob", "xa", 4000)))
+            await eventually(lambda: watch.records["bob"].version == 4000)
+            assert await take(watch, 1) == [("bob", "online", "xa")]
+            assert watch._feed.take() is None
+
+    async def test_overlapping_watches_ask_the_server_once(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            async with me.watch("bob") as first:
+                async with me.watch("bob", "carol") as second:
+                    await take(first, 1)
+                    await take(second, 2)
+                await server.until(lambda: server.of(Unwatch))
+            await server.until(lambda: len(server.of(Unwatch)) == 2)
+        assert [message.users for message in server.of(Watch)] == [["bob"], ["carol"]]
+        assert [message.users for message in server.of(Unwatch)] == [["carol"], ["bob"]]
+
+    async def test_users_can_be_added_and_removed(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me, me.watch("bob") as watch:
+            await watch.add("carol", "bob")
+            assert await take(watch, 2) == [("bob", "snapshot", "offline"), ("carol", "snapshot", "offline")]
+            await watch.remove("bob")
+            assert watch.users == ["carol"] and "bob" not in watch.records
+            server.link.send(Presence(record("bob", "dnd", 5)), Presence(record("carol", "away", 6)))
+            assert await take(watch, 1) == [("carol", "online", "away")]
+
+    async def test_breaking_out_and_dropping_it_unwatches(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            async for _ in me.watch("bob"):
+                break
+            gc.collect()
+            await server.until(lambda: server.of(Unwatch))
+            assert not me._session._watched and not me._session._feeds
+
+    async def test_a_refused_watch_raises_and_leaves_nothing_behind(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, Watch):
+                return [Error(message.id, "watch_limit", "too many")]
+            return server.plainly(message)
+
+        server.answer = answer
+        async with presenced.connect(server.url()) as me:
+            with pytest.raises(RequestError, match="too many"):
+                async with me.watch("bob"):
+                    raise AssertionError("it was entered")
+            with pytest.raises(RequestError, match="too many"):
+                await anext(me.watch("bob"))
+            assert not me._session._watched
+
+    async def test_closing_the_client_ends_the_iteration(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            watch = me.watch("bob")
+            await take(watch, 1)
+            iterating = asyncio.ensure_future(_count(watch))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await iterating == 0
+        with pytest.raises(ConnectionLost):
+            await watch.add("carol")
+
+
+async def _count(watch: presenced.Watch) -> int:
+    return len([change async for change in watch])
+
+
+class TestIdle:
+    async def test_without_reports_heartbeats_say_active(self, server: FakeServer) -> None:
+        server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
+        async with presenced.connect(server.url()):
+            await server.until(lambda: len(server.of(Heartbeat)) >= 3)
+        assert {message.idle_ms for message in server.of(Heartbeat)} == {0}
+
+    async def test_input_after_absence_is_told_at_once(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), idle_s=400) as me:
+            me.active()
+            me.active()
+            await me.ping()
+        hello_idle_ms = server.of(Hello)[0].idle_ms
+        assert hello_idle_ms is not None and 400_000 <= hello_idle_ms < 460_000
+        assert len(server.of(Heartbeat)) == 1 and server.of(Heartbeat)[0].idle_ms == 0
+
+
+class TestCallbacks:
+    async def test_states_are_told_in_order(self, server: FakeServer) -> None:
+        states: list[tuple[str, str]] = []
+        async with presenced.connect(server.url()) as me:
+            end = me.on_state(lambda state, reason: states.append((state, reason.code if reason else "")))
+            server.link.drop()
+            await eventually(lambda: len(states) == 2)
+            end()
+        assert states == [("connecting", "link_lost"), ("connected", "")]
+
+    async def test_one_may_await_the_client(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            told: list[float] = []
+
+            async def callback(state: str, reason: PresenceError | None) -> None:
+                told.append(await me.ping())
+
+            me.on_state(callback)
+            server.link.drop()
+            await eventually(lambda: len(told) == 2)
+
+    async def test_one_that_raises_is_reported_and_hurts_nobody(self, server: FakeServer) -> None:
+        reported: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: reported.append(str(context["exception"]))
+        )
+
+        def plain(state: str, reason: PresenceError | None) -> None:
+            raise ValueError(f"plain {state}")
+
+        async def waiting(state: str, reason: PresenceError | None) -> None:
+            raise ValueError(f"async {state}")
+
+        async with presenced.connect(server.url()) as me:
+            me.on_state(plain)
+            me.on_state(waiting)
+            server.link.drop()
+            await eventually(lambda: len(reported) == 4)
+            await me.ping()
+            assert sorted(reported) == ["async connected", "async connecting", "plain connected", "plain connecting"]
+            me._keeper.callbacks.clear()
+
+
+class TestLeaving:
+    async def test_leaving_the_block_says_bye(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()):
+            pass
+        assert isinstance(server.received[-1], Bye)
+
+    async def test_an_exception_leaves_without_bye(self, server: FakeServer) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with presenced.connect(server.url()):
+                raise ZeroDivisionError
+        await server.link.closed.wait()
+        assert not server.of(Bye)
+
+    async def test_so_does_close_if_asked(self, server: FakeServer) -> None:
+        me = await presenced.connect(server.url())
+        await me.close(bye=False)
+        await me.close()
+        await server.link.closed.wait()
+        assert not server.of(Bye)
+
+    async def test_cancelling_says_bye_and_ends_all_tasks(self, server: FakeServer) -> None:
+        async def program() -> None:
+            async with presenced.connect(server.url()) as me, me.watch("bob") as watch:
+                async for _ in watch:
+                    pass
+
+        running = asyncio.ensure_future(program())
+        await server.until(lambda: server.of(Watch))
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert server.of(Bye)
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("presenced client")]
+
+    async def test_closing_while_coming_back(self, server: FakeServer) -> None:
+        server.refusals = []
+        me = await presenced.connect(server.url())
+        server.refusals = [Goodbye("busy", "full", 60_000)]
+        server.link.drop()
+        await eventually(lambda: me.reason is not None and me.reason.code == "busy")
+        waiting = asyncio.ensure_future(me.get("bob"))
+        await eventually(lambda: me._session._waiting)
+        async with asyncio.timeout(DEADLINE_S):
+            await me.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            await waiting

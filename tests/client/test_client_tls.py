@@ -1,0 +1,106 @@
+"""The client and `presencectl` under TLS, and what they say when it does not come about."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import presenced
+from presenced.server.server import Server
+from presenced.server.settings import Settings
+from tests.client.fake_server import DEADLINE_S
+from tests.conftest import REPOSITORY
+
+
+def make_certificate(folder: Path) -> tuple[str, str]:
+    """A self-signed certificate for 127.0.0.1 and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    key_form = serialization.PrivateFormat.PKCS8
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, key_form, serialization.NoEncryption()))
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    cert, key = make_certificate(tmp_path)
+    server = Server(Settings(dev=True, listen="127.0.0.1:0", tls_cert=cert, tls_key=key, change_spacing_ms=0))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def url(server: Server, user: str = "alice", scheme: str = "presences") -> str:
+    return f"{scheme}://{user}@127.0.0.1:{server.port}/laptop"
+
+
+async def test_presence_travels_under_tls(server: Server) -> None:
+    trust = ssl.create_default_context(cafile=server.settings.tls_cert)
+    async with presenced.connect(url(server, "bob"), ssl_context=trust) as bob, bob.watch("alice") as watch:
+        async with presenced.connect(url(server), ssl_context=trust) as alice:
+            await alice.set_status("dnd")
+            async with asyncio.timeout(DEADLINE_S):
+                while watch.records["alice"].status != "dnd":
+                    await anext(watch)
+        async with asyncio.timeout(DEADLINE_S):
+            while watch.records["alice"].status != "offline":
+                await anext(watch)
+
+
+async def test_a_certificate_that_nobody_vouches_for(server: Server) -> None:
+    with pytest.raises(presenced.ConnectionLost, match="certificate of 127.0.0.1.* is not trusted") as caught:
+        await presenced.connect(url(server))
+    assert (caught.value.code, caught.value.temporary) == ("tls_failed", False)
+
+
+async def test_plain_tcp_to_a_tls_port(server: Server) -> None:
+    with pytest.raises(presenced.PresenceError, match="TLS|protocol"):
+        await presenced.connect(url(server, scheme="presence"))
+
+
+async def test_a_context_without_a_tls_url_is_a_mistake(server: Server) -> None:
+    with pytest.raises(presenced.AddressError, match="presences://"):
+        await presenced.connect(url(server, scheme="presence"), ssl_context=ssl.create_default_context())
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(["--ca-file", "CERT"], 0), (["--insecure"], 0), ([], 78), (["--ca-file", "/nowhere/ca.pem"], 78)],
+)
+async def test_the_command_trusts_whom_it_is_told_to(server: Server, options: list[str], code: int) -> None:
+    args = [server.settings.tls_cert if option == "CERT" else option for option in options]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "presenced.cli.ctl", "--url", url(server), *args, "ping"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        _, stderr = await process.communicate()
+    assert process.returncode == code, stderr
+    assert (b"--ca-file and --insecure" in stderr) == (code != 0)

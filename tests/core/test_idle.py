@@ -1,0 +1,288 @@
+"""Heartbeats and idleness: levels that the person's input decides, and a heartbeat that costs nothing."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from itertools import pairwise
+
+import pytest
+
+from presenced.core.policy import Policy
+from presenced.core.requests import handle
+from presenced.wire.messages import Heartbeat
+from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+
+AWAY_MS = Policy().away_after_ms
+OFFLINE_MS = Policy().offline_after_ms
+BEAT_MS = Policy().heartbeat_ms
+
+
+def pass_time(world: World, ms: int, alice: FakeLink, *others: FakeLink, active_ms: int) -> None:
+    """Let time pass while alice's device reports an input that was at `active_ms`."""
+    end_ms = world.now_ms + ms
+    while world.now_ms < end_ms:
+        world.advance(min(BEAT_MS, end_ms - world.now_ms))
+        alice.beat(world.now_ms - active_ms)
+        for link in others:
+            link.beat()
+
+
+def watched(policy: Policy | None = None) -> tuple[World, FakeLink, FakeLink]:
+    world = World(policy)
+    alice = world.open("alice/laptop", idle_ms=0)
+    watcher = world.open("app", role="service")
+    watcher.watch("alice")
+    return world, alice, watcher
+
+
+# --- what a heartbeat costs -----------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_leaves_the_wheel_entry_where_it_is() -> None:
+    world = World()
+    alice = world.open("alice/laptop", idle_ms=0)
+    device = world.device("alice/laptop")
+    before = (device.due_ms, device._slot)
+    for _ in range(20):
+        world.now_ms += 1_000
+        handle(world.engine, alice.session, world.now_ms, Heartbeat(0))
+        assert (device.due_ms, device._slot) == before
+        assert not device.user.dirty
+    assert device.heard_ms == device.active_ms == world.now_ms
+
+
+def test_a_heartbeat_of_a_link_without_a_device_leaves_its_wheel_entry_as_well() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    before = (app.session.due_ms, app.session._slot)
+    world.now_ms += 5_000
+    handle(world.engine, app.session, world.now_ms, Heartbeat())
+    assert (app.session.due_ms, app.session._slot) == before
+    assert app.session.heard_ms == world.now_ms
+
+
+def test_the_entry_is_set_anew_when_it_comes_due_for_what_the_heartbeats_wrote() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    first_due_ms = world.device("alice/laptop").due_ms
+    world.advance(BEAT_MS)
+    alice.beat()
+    world.advance(first_due_ms - world.now_ms + TICK_MS)
+    assert world.device("alice/laptop").due_ms == first_due_ms + BEAT_MS
+
+
+def test_heartbeats_allocate_nothing_that_outlives_them() -> None:
+    world = World()
+    links = [world.open(f"user{number}/d", idle_ms=0) for number in range(10)]
+    sessions = [link.session for link in links]
+    frame = Heartbeat(0)
+
+    def beat(rounds: int) -> None:
+        for _ in range(rounds):
+            world.now_ms += 1
+            for session in sessions:
+                handle(world.engine, session, world.now_ms, frame)
+
+    # Once before counting: the first pass fills free lists and caches of the interpreter.
+    beat(100)
+    gc.collect()
+    gc.disable()
+    try:
+        objects, blocks = len(gc.get_objects()), sys.getallocatedblocks()
+        beat(1_000)
+        blocks = sys.getallocatedblocks() - blocks
+        objects = len(gc.get_objects()) - objects
+    finally:
+        gc.enable()
+    # The counts themselves live in a few blocks and one list; 10,000 heartbeats that kept one object each would
+    # show as 10,000.
+    assert objects <= 2
+    assert blocks <= 20
+
+
+# --- levels ---------------------------------------------------------------------------------------------------
+
+
+def test_a_device_is_away_when_its_person_has_not_touched_it_for_away_after_and_not_before() -> None:
+    world, alice, watcher = watched()
+    active_ms = world.now_ms
+    pass_time(world, AWAY_MS - 1, alice, watcher, active_ms=active_ms)
+    assert watcher.pushes == []
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+
+
+def test_a_device_idle_for_offline_after_is_offline_though_connected_and_last_seen_is_the_last_input() -> None:
+    world, alice, watcher = watched()
+    active_ms = world.now_ms
+    pass_time(world, OFFLINE_MS - 1, alice, watcher, active_ms=active_ms)
+    assert watcher.statuses("alice") == ["away"]
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away", "offline"]
+    assert watcher.view["alice"].last_seen_ms == WALL_MS
+    assert alice.open and world.engine.live_devices == 1
+    # Losing the link now is no news.
+    alice.lose()
+    world.advance(20_000)
+    assert watcher.statuses("alice") == ["away", "offline"]
+
+
+def test_input_brings_a_device_back_from_away_and_from_offline_at_once() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, AWAY_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    alice.beat(1_000)
+    assert watcher.statuses("alice") == ["away", "online"]
+    watcher.forget()
+    pass_time(world, OFFLINE_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    alice.beat(0)
+    assert watcher.statuses("alice") == ["away", "offline", "online"]
+
+
+def test_a_device_comes_back_from_offline_to_away_if_its_input_was_long_ago() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, OFFLINE_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    alice.beat(AWAY_MS + 5_000)
+    assert watcher.statuses("alice") == ["away", "offline", "away"]
+
+
+def test_after_coming_back_the_next_away_is_as_punctual_as_the_first() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, AWAY_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    # Back, but with an input that is only one second short of away again.
+    alice.beat(AWAY_MS - 1_000)
+    assert watcher.statuses("alice") == ["away", "online"]
+    world.advance(999)
+    assert watcher.statuses("alice") == ["away", "online"]
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away", "online", "away"]
+
+
+def test_an_explicit_call_is_input_and_the_next_away_comes_in_time_even_within_one_lease() -> None:
+    world, alice, watcher = watched(Policy(away_after_ms=10_000))
+    world.advance(10_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+    alice.set_device("online")
+    assert watcher.statuses("alice") == ["away", "online"]
+    world.advance(9_999)
+    assert watcher.statuses("alice") == ["away", "online"]
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away", "online", "away"]
+
+
+def test_a_manual_status_counts_as_input_on_its_device() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, AWAY_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    alice.set_status(text="back")
+    assert watcher.view["alice"].status == "online"
+
+
+def test_a_lost_heartbeat_heals_at_the_next_one() -> None:
+    told, lossy = watched(), watched()
+    for beat in range(1, 8):
+        for world, alice, watcher in (told, lossy):
+            world.advance(BEAT_MS)
+            watcher.beat()
+            if world is told[0] or beat % 2 == 0:
+                alice.beat(500)
+    assert lossy[0].device("alice/laptop").active_ms <= told[0].device("alice/laptop").active_ms
+    for world, alice, _ in (told, lossy):
+        world.advance(BEAT_MS)
+        alice.beat(500)
+    assert lossy[0].device("alice/laptop").active_ms == told[0].device("alice/laptop").active_ms
+    assert lossy[2].pushes == told[2].pushes == []
+
+
+def test_an_older_report_does_not_take_back_a_newer_one() -> None:
+    world, alice, _ = watched()
+    active_ms = world.device("alice/laptop").active_ms
+    world.advance(1_000)
+    alice.beat(400_000)
+    assert world.device("alice/laptop").active_ms == active_ms
+    assert world.record("alice").status == "online"
+
+
+def test_reconnecting_is_not_activity() -> None:
+    world, alice, watcher = watched()
+    active_ms = world.now_ms
+    pass_time(world, AWAY_MS - 10_000, alice, watcher, active_ms=active_ms)
+    alice.lose()
+    world.advance(5_000)
+    alice = world.open("alice/laptop")
+    world.advance(5_000 - 1)
+    assert watcher.pushes == []
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+    alice.lose()
+    world.open("alice/laptop")
+    assert watcher.statuses("alice") == ["away"]
+
+
+def test_connecting_with_a_long_idle_time_shows_away_at_once() -> None:
+    world = World()
+    watcher = world.open("app", role="service")
+    watcher.watch("alice")
+    world.open("alice/laptop", idle_ms=AWAY_MS)
+    assert watcher.statuses("alice") == ["away"]
+
+
+def test_a_device_that_never_reports_idle_is_never_idle() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    watcher = world.open("app", role="service")
+    watcher.watch("alice")
+    world.advance_beating(OFFLINE_MS * 2, alice, watcher, every_ms=60_000)
+    assert watcher.pushes == [] and world.record("alice").status == "online"
+
+
+def test_a_device_that_was_gone_must_report_anew_before_it_is_taken_for_idle() -> None:
+    world, alice, watcher = watched()
+    alice.bye()
+    alice = world.open("alice/laptop")
+    world.advance_beating(OFFLINE_MS, alice, watcher)
+    assert watcher.statuses("alice") == ["offline", "online"]
+
+
+def test_the_first_report_is_believed_and_timed() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    world.advance(10_000)
+    alice.beat(AWAY_MS - 2_000)
+    assert world.record("alice").status == "online"
+    world.advance(2_000 + TICK_MS)
+    assert world.record("alice").status == "away"
+
+
+@pytest.mark.parametrize("status", ["dnd", "xa"])
+def test_idleness_takes_only_online_and_chat_to_away(status: str) -> None:
+    world, alice, watcher = watched()
+    alice.set_device(status)  # type: ignore[arg-type]
+    watcher.forget()
+    pass_time(world, AWAY_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    assert watcher.pushes == []
+
+
+def test_zero_switches_the_levels_off() -> None:
+    world, alice, watcher = watched(Policy(away_after_ms=0, offline_after_ms=0))
+    pass_time(world, 7_200_000, alice, watcher, active_ms=world.now_ms)
+    assert watcher.pushes == []
+
+
+def test_idleness_goes_on_during_grace() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, AWAY_MS - 5_000, alice, watcher, active_ms=world.now_ms)
+    alice.lose()
+    world.advance(5_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+    world.advance(10_000)
+    assert watcher.statuses("alice") == ["away", "offline"]
+
+
+def test_idle_transitions_get_versions_like_any_other() -> None:
+    world, alice, watcher = watched()
+    pass_time(world, OFFLINE_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    alice.beat(0)
+    versions = [record.version for record in watcher.pushes]
+    assert len(versions) == 3
+    assert all(a < b for a, b in pairwise(versions))
+    assert versions[-1] == world.engine.publisher.version

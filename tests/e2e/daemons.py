@@ -1,0 +1,92 @@
+"""The daemon as a process, for tests that need other identities, limits or signals than the common fixture gives."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+WAIT_S = 20.0
+
+
+class Process:
+    """`presenced serve` with these options. `limits` lowers bounds of `presenced.limits` before it starts."""
+
+    def __init__(self, log_path: Path, *options: str, limits: dict[str, float] | None = None) -> None:
+        code = "import presenced.limits as limits\n"
+        code += "".join(f"limits.{name} = {value!r}\n" for name, value in (limits or {}).items())
+        code += "from presenced.cli.daemon import main\nmain()"
+        self.log_path = log_path
+        with log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, "serve", "--listen", "127.0.0.1:0", *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=REPOSITORY,
+            )
+        line = self._first_line()
+        if not line.startswith("listening on "):
+            self.kill()
+            raise AssertionError(f"the daemon said {line!r}\n{self.log()}")
+        self.line = line
+        self.port = int(line.rpartition(":")[2])
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit status."""
+        return self.process.wait(WAIT_S)
+
+    def rss_bytes(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> None:
+        """SIGTERM, status 0, and no exception in the log."""
+        try:
+            if self.process.poll() is None:
+                self.signal(signal.SIGTERM)
+            status = self.wait()
+        finally:
+            self.kill()
+        assert status == 0, f"status {status}\n{self.log()}"
+        assert "Traceback" not in self.log(), self.log()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+    def _first_line(self) -> str:
+        assert self.process.stdout is not None
+        line = b""
+        deadline = time.monotonic() + WAIT_S
+        while not line.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                break
+            piece = os.read(self.process.stdout.fileno(), 4096)
+            if not piece:
+                break
+            line += piece
+        return line.decode().strip()

@@ -1,0 +1,84 @@
+"""A server in this process, on a loop in a thread of its own, so that blocking clients can talk to it and a test can
+look inside it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import uvloop
+
+from presenced.server.server import Server
+from presenced.server.settings import Settings
+
+T = TypeVar("T")
+WAIT_S = 20.0
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+
+
+class InProcess:
+    """Starts on entry; on exit it stops."""
+
+    def __init__(self, loop: str = "uvloop", **settings: Any) -> None:
+        self.settings = Settings(**({"dev": True, "listen": "127.0.0.1:0", "check": True} | settings))
+        self.loop_errors: list[dict[str, Any]] = []
+        """What reached the loop's own handler: exceptions that nobody caught."""
+        self._loop_factory = LOOPS[loop]
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> InProcess:
+        self._thread.start()
+        assert self._started.wait(WAIT_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive() and self.server.failed is None:
+            self._stop()
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+
+    def _stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(WAIT_S)
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def ask(self, question: Callable[[Server], T]) -> T:
+        """What `question` says of the server, asked on its loop between two turns."""
+
+        async def answer() -> T:
+            return question(self.server)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self.loop).result(WAIT_S)
+
+    def until(self, condition: Callable[[Server], bool]) -> None:
+        """Return once `condition` holds between two turns; fails if it does not come to hold."""
+
+        async def hold() -> None:
+            async with asyncio.timeout(WAIT_S):
+                while not condition(self.server):
+                    await asyncio.sleep(0.005)
+
+        asyncio.run_coroutine_threadsafe(hold(), self.loop).result(WAIT_S + 1)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
+        self.server = Server(self.settings)
+        await self.server.start()
+        self._started.set()
+        await self.server._stopped.wait()
+        while self.server.links and self.server.failed is None:
+            # Aborted ones are told in the next pass.
+            await asyncio.sleep(0)
