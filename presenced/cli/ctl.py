@@ -76,8 +76,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, **options: Any) -> None:
     """See and set who is online, at a presenced server.
 
-    Only `online` connects as the URL's device. The other commands come as a device of their own that watchers do
-    not see and that replaces nobody's, and leave when they are done; so `set` works beside a running `online`.
+    `online` connects as the URL's device, and so does `set` if you are on none. The other commands come as a device
+    of their own that watchers do not see and that replaces nobody's; so `set` works beside a running `online`.
     """
     is_terminal = sys.stdout.isatty()
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
@@ -110,15 +110,24 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 @click.option("--for", "for_ms", type=Duration(), help="How long all of this holds: 30m, 1h30m, 2d.")
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
-    """Set your status; `auto` leaves it to your devices again, `offline` hides you."""
+    """Set your status; `auto` leaves it to your devices again, `offline` hides you.
+
+    A status shows while a device is online. If none is, this one is for a moment: it comes as the URL's device and
+    drops its link, so that you show until the server's grace is over. `online` stays.
+    """
 
     async def work() -> int:
         async with context.target.one_shot() as me:
             await me.set_status(status, text, emoji, until=for_ms / 1000 if for_ms else None)
             record = await me.get(me.user)
-        context.output.records([record])
         if record.status == "offline" and status not in ("offline", "auto"):
-            context.output.note(f"saved; {record.user} shows as {status} as soon as a device is online")
+            me = await context.target.device(status="online", name=None, priority=None)
+            try:
+                record = await me.get(me.user)
+            finally:
+                await me.close(bye=False)
+            context.output.note(f"no device of {record.user} stays online; `presencectl online` does")
+        context.output.records([record])
         return exits.OK
 
     exits.run(work())

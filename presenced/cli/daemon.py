@@ -110,7 +110,8 @@ def main() -> None:
 def serve(loop: str, **options: Any) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    Prints one line on standard output once it listens; everything else is logged on standard error.
+    Prints one line on standard output once it listens; everything else is logged on standard error. SIGUSR1 takes
+    a snapshot of the data directory now.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     settings = Settings(
@@ -177,6 +178,7 @@ async def _serve(server: Server, loop_name: str) -> None:
     await server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
     settings = server.settings
     host, _ = settings.address()
     scheme = "presences" if settings.tls_cert else "presence"

@@ -98,7 +98,7 @@ class Link(asyncio.Protocol):
         now_ms = self.server.begin()
         self.server.forget(self)
         session, self.session = self.session, None
-        if session is not None:
+        if session is not None and self.server.failed is None:
             self.server.engine.detach(now_ms, session)
 
     def pause_writing(self) -> None:

@@ -76,7 +76,8 @@ class Server:
         self.backlog: list[Link] = []
         """Links with whole frames left over for the next turn."""
         self._secret = b"" if settings.dev else load_secret(settings.secret_file)
-        self._now_ms = now_ms
+        self._began_ms = now_ms
+        """When the input of the coming turn began to be read."""
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -116,7 +117,6 @@ class Server:
             ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls else None,
         )
         # What exists now lives for ever: collections need not walk it again.
-        gc.collect()
         gc.freeze()
 
     def _open_data_dir(self) -> None:
@@ -155,9 +155,19 @@ class Server:
             self.log.close(self.engine.publisher.version)
         self._stopped.set()
 
+    def take_snapshot(self) -> None:
+        """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
+        if isinstance(self.log, DurableLog):
+            self.log.take_snapshot()
+
     def _fail(self, error: BaseException) -> None:
         """Stop at once: there is something that cannot be gone on from."""
         self.failed = error
+        self._stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for link in list(self.links):
+            link.abort()
         self._stopped.set()
 
     async def wait_stopped(self) -> None:
@@ -169,24 +179,25 @@ class Server:
     # --- the turn ---------------------------------------------------------------------------------------------
 
     def begin(self) -> int:
-        """The time of this turn. The first call after a turn reads the clock and sees to it that a turn follows
-        once everything that is readable now has been read."""
+        """The time, read anew: were it that of the first call, what is read after the process stood still would be
+        dated before it. The first call after a turn sees to it that a turn follows once everything that is readable
+        now has been read."""
+        now_ms = _monotonic_ms()
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            self._now_ms = _monotonic_ms()
+            self._began_ms = now_ms
             self._loop.call_soon(self._turn)
-        return self._now_ms
+        return now_ms
 
     def _turn(self) -> None:
         if self._stopped.is_set():
             return
-        began_ms, now_ms = self._now_ms, _monotonic_ms()
-        self._now_ms = now_ms
-        if now_ms - began_ms > limits.STALL_MS and not self._catching_up:
+        now_ms = _monotonic_ms()
+        if now_ms - self._began_ms > limits.STALL_MS and not self._catching_up:
             # As in `_wake`, but it stood still between reading and this turn. Once in a row: a pass may really take
             # that long, and then the turn must run all the same.
             self._catching_up = True
-            self._note_stall(now_ms, now_ms - began_ms)
+            self._note_stall(now_ms, now_ms - self._began_ms)
             self._loop.call_later(0.001, self._turn)
             return
         self._catching_up = False

@@ -223,7 +223,7 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
 def play(seed: int, steps: int = 400) -> bytes:

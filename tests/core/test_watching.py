@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from itertools import pairwise
-
-import pytest
 
 from presenced.core.policy import Policy
 from presenced.wire.messages import Done, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who, encode
@@ -196,6 +193,19 @@ def test_links_that_are_owed_different_frames_in_one_turn_get_each_its_own() -> 
         assert [record.user for record in app.pushes] == watches[name].split()
 
 
+def test_links_that_are_owed_the_same_frames_share_one_buffer() -> None:
+    world = World()
+    links = [world.open(f"u{number}/d") for number in range(2)]
+    watchers = [world.open(f"app{number}", role="service") for number in range(3)]
+    for app in watchers:
+        app.watch("u0", "u1")
+    for link in links:
+        link.say(SetStatus(1, "dnd"))
+    world.turn()
+    assert all(app.written is watchers[0].written for app in watchers)
+    assert len(watchers[0].pushes) == 2
+
+
 def test_versions_strictly_increase_and_timers_get_them_too() -> None:
     world = World(NO_SPACING)
     links = [world.open(f"u{number}/d", idle_ms=0) for number in range(3)]
@@ -268,6 +278,20 @@ def test_replies_wait_in_order_for_a_stalled_link_and_are_counted() -> None:
     assert app.session.reply_bytes == 0 and app.view["u0"].status == "dnd"
 
 
+def test_what_was_queued_when_the_buffer_filled_waits_as_well() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    app = world.open("app", role="service")
+    app.watch("alice")
+    app.say(Get(70, ["alice"]))
+    app.fill()
+    alice.set_status("dnd")
+    assert app.statuses("alice") == []
+    app.drain()
+    assert [message.id for message in app.messages if isinstance(message, Records)][-1] == 70
+    assert app.statuses("alice") == ["dnd"]
+
+
 def test_a_user_unwatched_while_the_link_stalls_is_not_told_of_after_it() -> None:
     world, links, app = stalled(2)
     links[0].set_status("dnd")
@@ -299,65 +323,3 @@ def test_draining_twice_or_without_a_stall_is_harmless() -> None:
     count = len(app.pushes)
     app.drain()
     assert len(app.pushes) == count
-
-
-# --- who ------------------------------------------------------------------------------------------------------
-
-
-def test_who_pages_in_order_of_name_with_the_exact_count() -> None:
-    world = World()
-    for number in range(25):
-        world.open(f"user{number:02}/d")
-    world.open("ghost/d", priority=-1)
-    app = world.open("app", role="service")
-    names: list[str] = []
-    after, pages = "", 0
-    while pages == 0 or after:
-        page = app.who(after, 10)
-        assert page.total == 25
-        names += [record.user for record in page.records]
-        after, pages = page.next, pages + 1
-    assert names == [f"user{number:02}" for number in range(25)] and pages == 3
-    assert app.who(limit=0).total == 25 and app.who(limit=0).records == []
-    assert app.who(limit=25).next == ""
-    assert app.who("user24").records == []
-
-
-def test_paging_under_changes_shows_everyone_who_stays_exactly_once() -> None:
-    dice = random.Random(4)
-    world = World()
-    stays = {f"stay{number:02}": world.open(f"stay{number:02}/d") for number in range(30)}
-    comes: dict[str, FakeLink] = {}
-    app = world.open("app", role="service")
-    seen: list[str] = []
-    after = ""
-    while True:
-        page = app.who(after, 4)
-        assert page.total == len(stays) + len(comes)
-        assert all(record.status != "offline" for record in page.records)
-        seen += [record.user for record in page.records]
-        after = page.next
-        if not after:
-            break
-        for _ in range(5):
-            name = f"stay{dice.randrange(30):02}-{dice.randrange(3)}"
-            if name in comes:
-                comes.pop(name).bye()
-            else:
-                comes[name] = world.open(f"{name}/d")
-    assert seen == sorted(seen) and len(set(seen)) == len(seen)
-    assert set(stays) <= set(seen)
-
-
-@pytest.mark.parametrize("hide", ["bye", "offline", "priority"])
-def test_who_leaves_out_whoever_is_not_available(hide: str) -> None:
-    world = World()
-    alice = world.open("alice/d")
-    bob = world.open("bob/d")
-    if hide == "bye":
-        alice.bye()
-    elif hide == "offline":
-        alice.set_status("offline")
-    else:
-        alice.set_device("online", -5)
-    assert (bob.who().total, [record.user for record in bob.who().records]) == (1, ["bob"])

@@ -66,6 +66,8 @@ class FakeLink:
         self.lost = False
         self.ended: str | None = None
         """The code of the goodbye; empty if the link was closed without one."""
+        self.written = b""
+        """The object of the last write."""
         self.messages: list[ServerMessage] = []
         self.raw: list[bytes] = []
         self.view: dict[str, Record] = {}
@@ -87,6 +89,7 @@ class FakeLink:
             return
         assert data, "an empty write"
         assert not self.unread, "a link whose buffer is full was written to"
+        self.written = data
         if self.reading:
             self._arrive(data)
         else:
@@ -173,6 +176,12 @@ class FakeLink:
     def stall(self) -> None:
         """Stop reading: what is sent next fills the buffer."""
         self.reading = False
+
+    def fill(self) -> None:
+        """Stop reading, with the buffer full already."""
+        self.reading = False
+        self.unread.append(b"")
+        self.world.engine.publisher.hold(self.session)
 
     def drain(self) -> None:
         """Read again: everything buffered arrives, and the server is told so."""
