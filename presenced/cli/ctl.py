@@ -17,9 +17,9 @@ import click
 
 from presenced import __version__
 from presenced.cli import exits
+from presenced.cli.options import Duration
 from presenced.cli.render import Output
 from presenced.cli.target import Target
-from presenced.durations import parse_duration_ms
 from presenced.wire.messages import DeviceStatus, StatusRequest
 
 if TYPE_CHECKING:
@@ -37,21 +37,6 @@ class Context:
 
     target: Target
     output: Output
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A duration such as 30m or 1h30m, in milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds, or a usage error that says what can be written."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_duration_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,7 @@ import click
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT, check_name
-from presenced.durations import parse_duration_ms
+from presenced.cli.options import Duration
 from presenced.errors import AddressError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
@@ -37,21 +37,6 @@ EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
 
 log = logging.getLogger("presenced")
-
-
-class Duration(click.ParamType[int]):
-    """A duration such as 90s, 5m or 200ms, as milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds, or a usage error that says what can be written."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_duration_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

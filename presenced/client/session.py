@@ -54,11 +54,12 @@ class Pending(Generic[W]):
 class _Watched:
     """A user whom at least one feed watches."""
 
-    __slots__ = ("epoch", "feeds", "record")
+    __slots__ = ("feeds", "link", "record")
 
     def __init__(self) -> None:
         self.record: Record | None = None
-        self.epoch = 0
+        self.link = 0
+        """Number of the link that told of the record."""
         self.feeds: dict[Feed, None] = {}
 
 
@@ -73,6 +74,7 @@ class Session(Generic[W]):
         self._waiting: dict[W, Pending[W]] = {}
         self._watched: dict[str, _Watched] = {}
         self._feeds: dict[Feed, None] = {}
+        self._link = 0
 
     @property
     def users_per_request_max(self) -> int:
@@ -106,7 +108,7 @@ class Session(Generic[W]):
             return []
         if isinstance(reply, Records) and isinstance(pending.message, Watch):
             for record in reply.records:
-                self._apply(record, reply.epoch)
+                self._apply(record)
         elif isinstance(reply, Error) and isinstance(pending.message, Watch) and not pending.waiters:
             self._fail_feeds(pending.message.users, error_of(reply))
         for waiter in pending.waiters:
@@ -128,6 +130,7 @@ class Session(Generic[W]):
         """A link is open; iterate this fully and send all of it: the watch, then every request in its order."""
         self.welcome = welcome
         self.is_linked = True
+        self._link += 1
         waiting = [pending for pending in self._pending.values() if pending.waiters]
         self._pending = {pending.message.id: pending for pending in waiting}
         for chunk in chunks(list(self._watched), self.users_per_request_max):
@@ -196,22 +199,22 @@ class Session(Generic[W]):
 
     def presence(self, record: Record) -> None:
         """A push arrived on the present link."""
-        if self.welcome is not None:
-            self._apply(record, self.welcome.epoch)
+        self._apply(record)
 
     # --- within -----------------------------------------------------------------------------------------------
 
-    def _apply(self, record: Record, epoch: int) -> None:
+    def _apply(self, record: Record) -> None:
         watched = self._watched.get(record.user)
         if watched is None:
             return
         held = watched.record
-        # Versions count within an epoch only. In another one the feeds compare contents, so that a server which
-        # lost its history causes no second snapshot.
-        if held is not None and watched.epoch == epoch and record.version <= held.version:
+        # On one link versions tell what is newer. On another, what the server says is the truth, be its version lower:
+        # it may have lost its history, or, killed, a change that it had told of and not yet saved. The feeds compare
+        # contents, so that neither causes a second snapshot.
+        if held is not None and watched.link == self._link and record.version <= held.version:
             return
         watched.record = record
-        watched.epoch = epoch
+        watched.link = self._link
         for feed in watched.feeds:
             feed.put(record)
 

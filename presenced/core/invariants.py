@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
+from presenced.core.model import CONNECTED, GONE, User
 
 
 def check(engine: Engine) -> None:
@@ -33,7 +33,7 @@ def check(engine: Engine) -> None:
     for position, user in enumerate(engine.order):
         assert user.position == position and engine.users.get(user.name) is user, f"{user.name} is out of order"
     assert len(engine.order) == len(engine.users), "users and their order differ in number"
-    assert live == engine.live_devices, f"{live} live devices are counted as {engine.live_devices}"
+    assert live == engine.leases.live, f"{live} live devices are counted as {engine.leases.live}"
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"
     assert len(engine.wheel) >= live + waiting, "the wheel lacks entries"
@@ -51,15 +51,9 @@ def _check_devices(engine: Engine, user: User) -> int:
             assert device.session.user_name == user.name, f"{where} is held by another user's session"
         if device.state != GONE:
             live += 1
-            deadline_ms = _deadline_ms(engine, device)
+            deadline_ms = engine.leases.deadline(device)
             assert device.due_ms <= deadline_ms, f"{where} is due at {device.due_ms}, after {deadline_ms}"
     return live
-
-
-def _deadline_ms(engine: Engine, device: Device) -> int:
-    if device.state == GRACE:
-        return device.grace_until_ms
-    return device.heard_ms + engine.policy.timeout_ms
 
 
 def _check_expiry(user: User) -> None:

@@ -72,7 +72,7 @@ class Device(Timer):
     __slots__ = (
         "user", "id", "kind", "name",
         "priority", "status", "state", "session", "idle_level", "idle_known",
-        "heard_ms", "active_ms", "grace_until_ms",
+        "heard_ms", "active_ms", "input_ms", "grace_until_ms",
     )  # fmt: skip
 
     def __init__(self, user: User, device_id: str) -> None:
@@ -95,6 +95,8 @@ class Device(Timer):
         self.heard_ms = 0
         self.active_ms = 0
         """When its person last touched it. Never moves back, so the wheel entry is never later than the deadline."""
+        self.input_ms = 0
+        """When something was last said on it since it came; 0 = nothing."""
         self.grace_until_ms = 0
 
 
@@ -121,7 +123,7 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claim", "text", "emoji", "text_until_ms", "text_due_ms",
         "record", "encoded", "primary", "dirty", "watchers",
-        "push_credit", "push_refilled_ms", "last_pushed", "position",
+        "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -148,8 +150,8 @@ class User(Timer):
         self.push_refilled_ms = 0
         self.position = 0
         """Its place in `Engine.order`."""
-        self.last_pushed: Record | None = None
-        """The record that watchers have, while a newer one waits for its turn; else None."""
+        self.push_waits = False
+        """A push is spaced: the latest record goes out when its time has come."""
 
 
 def unknown_record(name: str) -> Record:

@@ -100,7 +100,7 @@ class Publisher:
         user.encoded = None
         self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
         if user.watchers:
-            self._push(user, old, now_ms)
+            self._push(user, now_ms)
 
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
@@ -146,17 +146,17 @@ class Publisher:
         """Push the records whose spacing is over."""
         for user in self._spaced.take_due(now_ms):
             # Also if all is again as it was pushed last: a reply may have told a watcher of what was in between.
-            user.last_pushed = None
+            user.push_waits = False
             user.push_credit = 0
             user.push_refilled_ms = now_ms
             self._fan_out(user)
 
-    def _push(self, user: User, old: Record, now_ms: int) -> None:
+    def _push(self, user: User, now_ms: int) -> None:
         if self._spacing_ms:
-            if user.last_pushed is not None:
+            if user.push_waits:
                 return
             if not self._take_credit(user, now_ms):
-                user.last_pushed = old
+                user.push_waits = True
                 self._spaced.add(now_ms, user)
                 return
         self._fan_out(user)
@@ -237,6 +237,10 @@ class Publisher:
         """The sessions with something to write, each once; they count as clean from now on."""
         dirty, self.dirty_sessions = self.dirty_sessions, []
         return dirty
+
+    def log(self, fact: Fact) -> None:
+        """Leave a fact for the log."""
+        self.facts.append(fact)
 
     def take_facts(self) -> list[Fact]:
         """The facts since the last call, in order."""

@@ -12,11 +12,10 @@ from typing import cast
 
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, GRACE, Claim, Device, User
+from presenced.core.model import CONNECTED, GONE, Claim, Device, User
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
 from presenced.limits import DURATION_MS_MAX
 from presenced.wire.messages import Record, Status
-
 
 STRINGS_MAX = 100_000
 
@@ -55,9 +54,8 @@ class Restorer:
         publisher = engine.publisher
         live = [device for user in engine.order for device in user.devices.values() if device.state == CONNECTED]
         for place, device in enumerate(live):
-            device.state = GRACE
-            device.grace_until_ms = self._now_ms + grace_ms + spread_ms * place // len(live)
-            engine.resume_grace(device)
+            until_ms = self._now_ms + grace_ms + spread_ms * place // len(live)
+            engine.leases.resume_grace(device, until_ms)
         online = []
         for user in engine.order:
             record = user.record
@@ -65,7 +63,7 @@ class Restorer:
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
-            engine.resume_expiry(user)
+            engine.arm_expiry(user)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
                 publisher.touch(user)

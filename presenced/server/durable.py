@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
+
 from presenced import limits
 from presenced.core.engine import Engine
 from presenced.core.facts import facts_of
@@ -38,6 +40,9 @@ the last, or after this time if anything was."""
 SLICE_USERS = 256
 SLICE_S = 0.0005
 """How much of a snapshot is made between two looks at the sockets, whichever is first."""
+
+FACTS_PER_FRAME_MAX = 8_192
+"""Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
 
 JOBS_AHEAD = 4
 """Pieces that may wait for the disk: bounds the memory that a snapshot takes."""
@@ -72,6 +77,8 @@ class DurableLog:
         Raises what `storage.store` raises; the engine is then of no use.
         """
         claim(self._directory)
+        # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
+        engine.wheel.advance(now_ms, 1)
         restorer = Restorer(engine, now_ms)
         # Everything that is read stays: looking for garbage in it again and again would double the time.
         gc.disable()
@@ -97,6 +104,11 @@ class DurableLog:
             spread_ms=limits.RESTART_SPREAD_MS,
             version_gap=limits.VERSION_GAP if manifest is not None and not report.clean else 0,
         )
+        if not report.clean:
+            _renumber(engine)
+        # All that came due while nobody was running, however much, before anybody can ask.
+        while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
+            engine.tick(now_ms)
         self._engine = engine
         return report
 
@@ -145,7 +157,13 @@ class DurableLog:
             self._dropped = self._dropped or bool(facts)
             self._immediate.extend(acks)
         elif facts or not self._committer.idle:
-            self._committer.submit(b"".join(map(encode, facts)), len(facts), tuple(acks))
+            # In pieces, because one turn can bring about more than a frame may hold; the acks wait for the last.
+            for at in range(0, len(facts), FACTS_PER_FRAME_MAX):
+                piece = facts[at : at + FACTS_PER_FRAME_MAX]
+                last = at + FACTS_PER_FRAME_MAX >= len(facts)
+                self._committer.submit(b"".join(map(encode, piece)), len(piece), tuple(acks) if last else ())
+            if not facts:
+                self._committer.submit(b"", 0, tuple(acks))
         else:
             self._immediate.extend(acks)
         self._consider_snapshot()
@@ -230,6 +248,19 @@ class DurableLog:
 
     def _snapshot_over(self) -> None:
         self._snapshot = None
+
+
+def _renumber(engine: Engine) -> None:
+    """Give every record a new version. O(users).
+
+    Watchers may hold records that were pushed and whose facts died with the process. They take nothing that is not
+    newer, so what was recovered must be, or they would hold a state that never was until the user's next change.
+    """
+    publisher = engine.publisher
+    for user in engine.order:
+        if user.record.version:
+            publisher.version += 1
+            user.record = msgspec.structs.replace(user.record, version=publisher.version)
 
 
 class _Snapshot:

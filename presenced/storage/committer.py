@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from presenced.storage.files import FULL
 from presenced.storage.journal import DiskFull, Journal
 from presenced.storage.snapshot import SnapshotError
 
@@ -259,6 +260,11 @@ class Committer:
         except StopIteration:
             error: BaseException | None = None
         except (DiskFull, SnapshotError) as failure:
+            error = failure
+        except OSError as failure:
+            # A job writes files of its own; without room for them it is given up, and the log goes on.
+            if failure.errno not in FULL:
+                raise
             error = failure
         self._jobs.popleft()
         done(error)

@@ -8,10 +8,14 @@ the data (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications Recover fr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk without room, after which a write may be tried again."""
 
 
 class File(Protocol):
@@ -179,7 +183,11 @@ def durable_replace(directory: Directory, name: str, data: bytes) -> None:
     finally:
         file.close()
     directory.rename(temporary, name)
-    directory.sync()
+    try:
+        directory.sync()
+    except OSError as error:
+        # The new bytes are in place and not durable: whatever the reason, this is no "nothing happened, try again".
+        raise OSError(errno.EIO, f"{name} was replaced and could not be synced: {error.strerror}") from error
 
 
 def read_file(directory: Directory, name: str) -> bytes:

@@ -7,12 +7,11 @@ full disk leaves the journal unusable for good (see `files` on failed syncs).
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from presenced.storage.files import Directory, File, write_all
+from presenced.storage.files import FULL, Directory, File, write_all
 from presenced.storage.layout import (
     DATA,
     SEAL,
@@ -29,8 +28,6 @@ SEGMENT_BYTES = 64 << 20
 ALLOCATE_BYTES = 1 << 20
 """A segment grows by this much zero-written space at a time: syncing a write into space that exists costs half of
 one that makes the file longer, and zeros are what the reader takes for the end."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(Exception):
@@ -172,14 +169,18 @@ class Journal:
         """The active segment as the manifest lists it once it is complete."""
         return SegmentEntry(self._number, self._first_seq, self.next_seq, self._position, self._crc)
 
-    def open_segment(self, manifest: Manifest, number: int, frames: Sequence[tuple[bytes, int]] = ()) -> None:
+    def open_segment(
+        self, manifest: Manifest, number: int, frames: Sequence[tuple[bytes, int]] = (), *, first_seq: int = 1
+    ) -> None:
         """Make segment `number` after those of `manifest`, with `frames` already in it, and list it.
+
+        `first_seq` counts only if there are no segments before it.
 
         It is whole and durable before the manifest tells of it, so that a crash anywhere in here leaves the store
         as it was. Raises `DiskFull` likewise.
         """
         previous = manifest.segments[-1] if manifest.segments else SegmentEntry(0, 0)
-        first_seq = previous.end_seq or 1
+        first_seq = previous.end_seq or first_seq
         salt = self._salts()
         block = pack_segment_header(
             SegmentHeader(
@@ -257,8 +258,9 @@ class Journal:
 
     def finish_snapshot(self, writer: SnapshotWriter, version: int) -> Iterator[None]:
         """Verify it, list it, and drop what only the generation before the previous needed; in steps."""
+        end_seq = self.next_seq
         try:
-            yield from writer.finish()
+            yield from writer.finish(end_seq)
         except OSError as error:
             if error.errno in FULL:
                 raise DiskFull(str(error)) from None
@@ -266,12 +268,18 @@ class Journal:
         if self.unsynced:
             self.sync()
         previous = self.manifest.snapshots[:1]
-        snapshots = (writer.entry(self.next_seq), *previous)
+        snapshots = (writer.entry(), *previous)
         needed_from = snapshots[-1].start_seq if previous else 1
         manifest = self.manifest
         kept = tuple(entry for entry in manifest.segments if not entry.sealed or entry.end_seq > needed_from)
-        self.manifest = manifest.changed(segments=kept, snapshots=snapshots, version=max(version, manifest.version))
-        write_manifest(self.directory, self.manifest)
+        after = manifest.changed(segments=kept, snapshots=snapshots, version=max(version, manifest.version))
+        try:
+            write_manifest(self.directory, after)
+        except OSError as error:
+            if error.errno in FULL:
+                raise DiskFull(str(error)) from None
+            raise
+        self.manifest = after
         yield
         self.remove_unlisted()
 
@@ -282,6 +290,12 @@ class Journal:
         for name in self.directory.names():
             if name.startswith(("wal-", "snap-")) and name not in listed:
                 self.directory.unlink(name)
+
+    def abandon(self) -> None:
+        """Let go of the active segment as it is: the store is left as after a crash."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def close(self, *, version: int) -> None:
         """Stop in order: everything synced and sealed, and the manifest says so. After `DiskFull` or another error
@@ -295,5 +309,4 @@ class Journal:
             self.manifest = self.manifest.changed(clean=True, clean_seq=self.next_seq, version=version)
             write_manifest(self.directory, self.manifest)
         finally:
-            self._file.close()
-            self._file = None
+            self.abandon()

@@ -10,7 +10,7 @@ import zlib
 
 import msgspec
 
-from presenced.storage.files import Directory, durable_replace, read_file
+from presenced.storage.files import FULL, Directory, durable_replace, read_file
 
 MANIFEST = "MANIFEST"
 COPY = "MANIFEST.copy"
@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True):
     format: int
     store_id: str
     epoch: int
+    """0: the store was put back to an earlier state (a backup, a repair), and its next opening begins an epoch."""
     generation: int
     segments: tuple[SegmentEntry, ...]
     snapshots: tuple[SnapshotEntry, ...] = ()
@@ -81,7 +82,17 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
     line = msgspec.json.encode(manifest)
     data = line + b"\n%08x\n" % zlib.crc32(line)
     durable_replace(directory, MANIFEST, data)
-    durable_replace(directory, COPY, data)
+    try:
+        durable_replace(directory, COPY, data)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # The manifest counts already, so this is no failure. But a copy that is behind would come to count if the
+        # manifest were damaged; better none, which takes no room.
+        for name in (COPY, f"{COPY}.tmp"):
+            if name in directory.names():
+                directory.unlink(name)
+        directory.sync()
 
 
 def read_manifest(directory: Directory) -> tuple[Manifest | None, list[str]]:
@@ -89,16 +100,20 @@ def read_manifest(directory: Directory) -> tuple[Manifest | None, list[str]]:
     names = directory.names()
     present = [name for name in (MANIFEST, COPY) if name in names]
     remarks: list[str] = []
-    newer = ""
+    if present == [COPY]:
+        remarks.append(f"{MANIFEST}: it is missing")
     for name in present:
         try:
-            return _parse(read_file(directory, name)), remarks
-        except NewerFormat as error:
-            newer = str(error)
+            manifest = _parse(read_file(directory, name))
+        except NewerFormat:
+            # Not the copy instead: it may be of the format before, from just before the store was upgraded.
+            raise
         except ManifestError as error:
             remarks.append(f"{name}: {error}")
-    if newer:
-        raise NewerFormat(newer)
+            continue
+        if remarks:
+            remarks.append(f"{name} was used in its place")
+        return manifest, remarks
     if present:
         raise ManifestError("; ".join(remarks))
     return None, remarks

@@ -5,7 +5,9 @@ The question at the first frame that does not read is whether anything at or aft
 1. In a sealed segment, or after a clean stop, every byte was synced: damage. Refuse.
 2. In the active segment, look at the frames before it and at those that still read after it. Each carries the
    sequence number up to which the writer knew the log to be synced. If one of them reaches the bad frame, it was
-   synced, perhaps acknowledged, and has rotted since: damage. Refuse.
+   synced, perhaps acknowledged, and has rotted since: damage. Refuse. So it is if one that reads after it begins with
+   the very fact that is expected at the bad frame: then that one was a seal, and nothing is written behind a seal
+   before it is synced.
 3. Otherwise its sync had not returned when the machine stopped. Nothing from here on was acknowledged: a torn tail,
    to be dropped. That frames after it read well proves nothing; writes before one sync reach the disk in any order.
 
@@ -108,7 +110,11 @@ def recover(directory: Directory, apply: Apply, progress: Progress | None = None
     from_seq = 1
     if snapshot is not None:
         total += snapshot.bytes
-        read_snapshot(directory, snapshot, apply)
+        try:
+            read_snapshot(directory, snapshot, apply)
+        except SnapshotError as error:
+            # Its bytes are those that were written, so that going back to the one before is no remedy.
+            raise DamageError(f"{error}, though it is whole; another version of the program wrote it") from None
         report.snapshot = snapshot.name
         from_seq = snapshot.start_seq
     reader = _LogReader(directory, manifest, report, apply, from_seq)
@@ -150,7 +156,7 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
     for name in sorted(listed):
         if name not in names:
             raise DamageError(f"{name} is listed in the MANIFEST and missing; {_ADVICE}")
-    last = max(listed)
+    last = max(listed, default="")
     for name in names:
         if name.startswith("wal-") and name.endswith(".log") and name not in listed and name > last:
             # A segment is listed before the first acknowledgement from it. So an unlisted one is a leftover of a
@@ -303,7 +309,13 @@ class _LogReader:
             return
         if self._manifest.clean:
             raise DamageError(f"{where}; the daemon had stopped cleanly, so this is damage; {_ADVICE}")
-        witness = max(self.durable_seq, _highest_durable(data, position, position + len(rest), salt))
+        behind, follows = _frames_behind(data, position, position + len(rest), salt, self.next_seq)
+        witness = max(self.durable_seq, behind)
+        if follows:
+            raise DamageError(
+                f"{where}; only a seal can have been there, which is synced before anything follows it, and something "
+                f"follows, so this is damage; {_ADVICE}"
+            )
         if witness > self.next_seq:
             raise DamageError(
                 f"{where}; facts up to {witness - 1} were known to be synced, so this is damage and not a torn "
@@ -313,12 +325,14 @@ class _LogReader:
         self._report.torn_at = where
 
 
-def _highest_durable(data: bytes, start: int, end: int, salt: int) -> int:
-    """The highest `durable_seq` of the frames that still read in `data[start:end]`; 0 if there is none.
+def _frames_behind(data: bytes, start: int, end: int, salt: int, next_seq: int) -> tuple[int, bool]:
+    """Of the frames that still read in `data[start:end]`: the highest `durable_seq` (0 if there is none), and
+    whether one of them, not at the start, begins at `next_seq`: then what stands before it holds no facts.
 
     Frames start on multiples of 8. O(bytes looked at): as a rule one batch, at most the written part of a segment.
     """
     highest = 0
+    follows = False
     position = start
     while position + FRAME_HEADER_BYTES <= len(data) and position < end:
         try:
@@ -328,5 +342,6 @@ def _highest_durable(data: bytes, start: int, end: int, salt: int) -> int:
             position += 8
             continue
         highest = max(highest, header.durable_seq)
+        follows = follows or (position > start and header.first_seq == next_seq)
         position += header.frame_bytes
-    return highest
+    return highest, follows

@@ -2,7 +2,8 @@
 
 A snapshot is written piece by piece while the server goes on ("fuzzy"): it may hold some facts that are newer than
 its start. Replaying the log from the start over it is harmless, because facts are absolute, and brings everything to
-the same moment once the log reaches its end. Hence `start_seq` and `end_seq`.
+the same moment once the log reaches its end. Hence `start_seq` and `end_seq`. The last frame is a seal that repeats the
+end, so that a snapshot can be told from a part of one, and used, without the manifest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from presenced.storage.files import Directory, write_all
 from presenced.storage.layout import (
     DATA,
     FRAME_HEADER_BYTES,
+    SEAL,
     SEGMENT_HEADER_BYTES,
     LayoutError,
     SegmentHeader,
@@ -56,7 +58,7 @@ class SnapshotWriter:
         if self._temporary in directory.names():
             directory.unlink(self._temporary)
         self._file = directory.open(self._temporary, create=True)
-        self._start_seq = start_seq
+        self._start_seq = self._end_seq = start_seq
         self._salt = salt
         self._wall_ms = wall_ms
         self._facts = 0
@@ -69,26 +71,17 @@ class SnapshotWriter:
 
     def add(self, payload: bytes, count: int) -> None:
         """Append an encoded list of `count` facts."""
-        if not count:
-            return
-        data, self._crc = pack_frame(
-            payload,
-            salt=self._salt,
-            first_seq=self._facts,
-            count=count,
-            frame_type=DATA,
-            previous_crc=self._crc,
-            durable_seq=0,
-            wall_ms=self._wall_ms,
-        )
-        self._facts += count
-        self._write(data)
+        if count:
+            self._frame(payload, count, DATA, 0)
 
-    def finish(self) -> Iterator[None]:
+    def finish(self, end_seq: int) -> Iterator[None]:
         """Make it durable under its name and read it back, in steps, so that commits can go between them.
 
-        Raises `SnapshotError` if it does not read back as it was written. `entry` gives the result.
+        `end_seq`: no fact from here on can be in it. Raises `SnapshotError` if it does not read back as it was
+        written. `entry` gives the result.
         """
+        self._end_seq = end_seq
+        self._frame(b"", 0, SEAL, end_seq)
         self._file.sync()
         again = hashlib.blake2b(digest_size=32)
         for offset in range(0, self._position, SYNC_BYTES):
@@ -101,14 +94,33 @@ class SnapshotWriter:
         self._directory.rename(self._temporary, self.name)
         self._directory.sync()
 
-    def entry(self, end_seq: int) -> SnapshotEntry:
-        """What the manifest says of the finished snapshot. `end_seq`: no fact from here on can be in it."""
-        return SnapshotEntry(self.name, self._start_seq, end_seq, self._position, self._digest.hexdigest(), self._facts)
+    def entry(self) -> SnapshotEntry:
+        """What the manifest says of the finished snapshot."""
+        return SnapshotEntry(
+            self.name, self._start_seq, self._end_seq, self._position, self._digest.hexdigest(), self._facts
+        )
 
     def abandon(self) -> None:
-        """Remove what was written so far."""
+        """Remove what was written so far, under whichever name it is by now."""
         self._file.close()
-        self._directory.unlink(self._temporary)
+        names = self._directory.names()
+        for name in (self._temporary, self.name):
+            if name in names:
+                self._directory.unlink(name)
+
+    def _frame(self, payload: bytes, count: int, frame_type: int, durable_seq: int) -> None:
+        data, self._crc = pack_frame(
+            payload,
+            salt=self._salt,
+            first_seq=self._facts,
+            count=count,
+            frame_type=frame_type,
+            previous_crc=self._crc,
+            durable_seq=durable_seq,
+            wall_ms=self._wall_ms,
+        )
+        self._facts += count
+        self._write(data)
 
     def _write(self, data: bytes) -> None:
         write_all(self._file, self._position, data)
@@ -152,8 +164,9 @@ def read_snapshot(directory: Directory, entry: SnapshotEntry, apply: Callable[[S
             header = unpack_frame_header(file.read_at(position, FRAME_HEADER_BYTES), salt)
             if header.previous_crc != crc or header.first_seq != facts:
                 raise LayoutError("the frame does not follow the one before it")
-            batch = _decode(frame_payload(header, file.read_at(position, header.frame_bytes), salt))
-            apply(batch)
+            payload = frame_payload(header, file.read_at(position, header.frame_bytes), salt)
+            if header.type == DATA:
+                apply(_decode(payload))
             crc = header.crc
             facts += header.facts
             position += header.frame_bytes

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from presenced.limits import VERSION_GAP
 from presenced.storage.files import Directory, read_file, write_all
 from presenced.storage.journal import SEGMENT_BYTES, Journal
 from presenced.storage.layout import (
@@ -72,6 +73,8 @@ def open_store(
     if manifest is None:
         store_id, epoch = new_id()
         manifest = Manifest(FORMAT, store_id, epoch, 0, ())
+    elif not manifest.epoch:
+        manifest = recovered.manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
     journal = Journal(
         directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
     )
@@ -96,8 +99,12 @@ def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: 
     segments = manifest.segments[:-1]
     if seq > entry.first_seq:
         segments = (*segments, SegmentEntry(entry.number, entry.first_seq, seq, cut, crc))
+    # Written down before anybody is served: a second crash, with all facts of this run lost, must leave the gap too.
+    version = manifest.version + (0 if recovered.report.clean else VERSION_GAP)
     journal.open_segment(
-        msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0), entry.number + 1, frames
+        msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0, version=version),
+        entry.number + 1,
+        frames,
     )
 
 

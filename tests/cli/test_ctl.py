@@ -144,12 +144,25 @@ class TestOneShot:
         cleared = json.loads(ctl("--url", url, "clear").stdout)
         assert (cleared["status"], cleared["text"]) == ("online", "")
 
-    def test_it_makes_nobody_available_and_says_so(self, daemon: Daemon) -> None:
+    def test_set_by_somebody_on_no_device_shows_for_the_grace_and_says_so(
+        self, start_daemon: Any, start: Any
+    ) -> None:
+        daemon = start_daemon("--grace", "1s")
+        watch = start("--url", daemon.url("bob", "desk"), "watch", "alice", "-C", "4")
+        assert json.loads(watch.line("stdout"))["status"] == "offline"
         done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd")
-        assert done.returncode == 0
-        assert done.stderr == "saved; alice shows as dnd as soon as a device is online\n"
-        assert json.loads(done.stdout)["status"] == "offline"
-        assert ctl("-q", "--url", daemon.url("alice", "laptop"), "set", "dnd").stderr == ""
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "dnd")
+        assert done.stderr == "no device of alice stays online; `presencectl online` does\n"
+        seen = json.loads(watch.line("stdout"))
+        assert (seen["kind"], seen["status"], seen["device"]) == ("online", "dnd", "laptop")
+        assert json.loads(watch.line("stdout"))["kind"] == "offline"
+        quiet = ctl("-q", "--url", daemon.url("alice", "laptop"), "set", "dnd")
+        assert (quiet.stderr, json.loads(watch.line("stdout"))["kind"]) == ("", "online")
+
+    def test_the_others_make_nobody_available(self, daemon: Daemon) -> None:
+        assert ctl("--url", daemon.url("alice", "laptop"), "clear").returncode == 0
+        assert ctl("--url", daemon.url("alice", "laptop"), "set", "offline").stderr == ""
+        assert json.loads(ctl("--url", daemon.url("bob", "x"), "get", "alice").stdout)["status"] == "offline"
 
     def test_get_says_no_by_its_exit_code_for_one_user(self, daemon: Daemon) -> None:
         url = daemon.url("alice", "laptop")

@@ -121,7 +121,7 @@ def test_a_device_idle_for_offline_after_is_offline_though_connected_and_last_se
     world.advance(1 + TICK_MS)
     assert watcher.statuses("alice") == ["away", "offline"]
     assert watcher.view["alice"].last_seen_ms == WALL_MS
-    assert alice.open and world.engine.live_devices == 1
+    assert alice.open and world.engine.leases.live == 1
     # Losing the link now is no news.
     alice.lose()
     world.advance(20_000)

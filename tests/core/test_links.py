@@ -94,7 +94,7 @@ def test_a_bye_skips_grace() -> None:
     assert alice.ended == ""
     assert watcher.statuses("alice") == ["offline"]
     assert watcher.view["alice"].last_seen_ms == world.wall_ms
-    assert world.engine.live_devices == 0
+    assert world.engine.leases.live == 0
 
 
 def test_a_user_is_offline_only_when_the_last_device_has_left() -> None:
@@ -235,7 +235,7 @@ def test_more_live_devices_than_the_limit_are_refused_and_nothing_is_changed() -
     assert refusal.value.code == "device_limit"
     world.turn()
     assert len(world.user("alice").devices) == DEVICES_PER_USER_MAX
-    assert world.engine.live_devices == DEVICES_PER_USER_MAX
+    assert world.engine.leases.live == DEVICES_PER_USER_MAX
     # A device that is known may come back at any time.
     world.open("alice/d3")
 

@@ -200,7 +200,7 @@ class Lives(RuleBasedStateMachine):
     def converged(self, link: FakeLink) -> None:
         for name in link.watched:
             user = self.world.engine.users[name]
-            if user.last_pushed is None:
+            if not user.push_waits:
                 assert link.view[name] == user.record, f"{link.session.user_name} is not told of {user.record}"
 
     def teardown(self) -> None:
@@ -212,12 +212,12 @@ class Lives(RuleBasedStateMachine):
         self.links = [link for link in self.links if link.open]
         for link in self.links:
             if link.reading:
-                assert all(self.world.user(name).last_pushed is None for name in link.watched)
+                assert all(not self.world.user(name).push_waits for name in link.watched)
                 self.converged(link)
         for link in self.links:
             link.lose()
         self.world.advance(20 * ROUND_MS)
-        assert self.world.engine.live_devices == 0 and len(self.world.engine.publisher.online) == 0
+        assert self.world.engine.leases.live == 0 and len(self.world.engine.publisher.online) == 0
         assert "nobody" not in self.world.engine.users
         assert len(self.world.engine.wheel) == 0
 

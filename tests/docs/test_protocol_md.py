@@ -60,6 +60,7 @@ SERVER_ONLY_LIMITS = {
     "DESCRIPTORS_RESERVED",
     "TICK_ENTRIES_MAX",
     "STALL_MS",
+    "READ_ONLY_RETRY_MS",
 }
 """Bounds that no client can notice. Every other one must stand in protocol.md."""
 

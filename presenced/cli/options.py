@@ -1,0 +1,24 @@
+"""Kinds of option values that both commands take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from presenced.durations import parse_duration_ms
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
+    """A duration such as 30m, 1h30m or 200ms, in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Milliseconds, or a usage error that says what can be written."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

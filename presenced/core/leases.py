@@ -1,0 +1,201 @@
+"""Who is live, until when, and how idle: the one place that schedules devices and sessions in the wheel.
+
+* A live device has exactly one wheel entry, at or before its next deadline: end of the lease, of the grace, of the
+  token, or the next idle level. A heartbeat only writes fields; when the entry comes due it is set anew for what was
+  written since.
+* That is safe because nothing a heartbeat writes moves a deadline forward in time to before the entry. The few
+  inputs that do (a lost link, the first idle report, the end of an idle level) re-arm the entry themselves.
+"""
+
+from __future__ import annotations
+
+from presenced.core.facts import device_fact
+from presenced.core.model import (
+    ACTIVE,
+    CONNECTED,
+    GONE,
+    GRACE,
+    IDLE_AWAY,
+    IDLE_OFFLINE,
+    Device,
+    Session,
+)
+from presenced.core.policy import Policy
+from presenced.core.publisher import Publisher
+from presenced.core.wheel import Wheel
+
+
+class Leases:
+    """The lives of devices, and of sessions that have none."""
+
+    def __init__(self, policy: Policy, wheel: Wheel, publisher: Publisher) -> None:
+        self.live = 0
+        """Devices that are connected or in grace."""
+        self._policy = policy
+        self._wheel = wheel
+        self._publisher = publisher
+
+    # --- coming and going -------------------------------------------------------------------------------------
+
+    def connect(self, device: Device, session: Session, now_ms: int, idle_ms: int | None) -> None:
+        """The device is held by this session from now on. `idle_ms` None keeps what is known of its activity."""
+        if device.state == GONE:
+            self.live += 1
+            device.idle_known = False
+            device.idle_level = ACTIVE
+            device.active_ms = now_ms
+            device.input_ms = 0
+        device.session = session
+        session.device = device
+        device.state = CONNECTED
+        device.heard_ms = now_ms
+        if idle_ms is not None:
+            self._report_idle(device, now_ms, idle_ms)
+        self._arm(device)
+
+    def lose(self, device: Device, now_ms: int) -> None:
+        """Its link is lost: grace."""
+        device.session = None
+        device.state = GRACE
+        device.grace_until_ms = now_ms + self._policy.grace_ms
+        self._arm(device)
+
+    def resume_grace(self, device: Device, until_ms: int) -> None:
+        """It was live when the daemon stopped: grace until `until_ms`."""
+        self.live += 1
+        device.state = GRACE
+        device.grace_until_ms = until_ms
+        self._arm(device)
+
+    def end(self, device: Device) -> None:
+        """It is gone."""
+        device.session = None
+        device.state = GONE
+        self.live -= 1
+        self._wheel.cancel(device)
+        self.log_device(device)
+        self._publisher.touch(device.user)
+
+    def start_session(self, session: Session, now_ms: int) -> None:
+        """A session without a device holds a lease of its own."""
+        session.heard_ms = now_ms
+        self._wheel.schedule(session, self._session_deadline(session))
+
+    def end_session(self, session: Session) -> None:
+        """It holds no lease any more. Idempotent."""
+        self._wheel.cancel(session)
+
+    def log_device(self, device: Device) -> None:
+        """Leave what is known of the device for the log."""
+        self._publisher.log(device_fact(device, self._publisher.wall_offset_ms))
+
+    # --- signs of life ----------------------------------------------------------------------------------------
+
+    def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> None:
+        """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1)."""
+        device.heard_ms = now_ms
+        if idle_ms is None:
+            return
+        if not device.idle_known:
+            self._report_idle(device, now_ms, idle_ms)
+            self._arm(device)
+            self._publisher.touch(device.user)
+            return
+        active_ms = now_ms - idle_ms
+        if active_ms <= device.active_ms:
+            return
+        device.active_ms = active_ms
+        if device.idle_level != ACTIVE and self._level(device, now_ms) != device.idle_level:
+            self._set_level(device, self._level(device, now_ms))
+            self._arm(device)
+            return
+        primary = device.user.primary
+        if primary is not device and (
+            primary is None or active_ms - primary.active_ms > self._policy.primary_hysteresis_ms
+        ):
+            self._publisher.touch(device.user)
+
+    def input(self, device: Device, now_ms: int) -> None:
+        """Its person said something on it: that is input, whatever it reports."""
+        device.active_ms = device.input_ms = now_ms
+        if device.idle_level != ACTIVE:
+            self._set_level(device, ACTIVE)
+            self._arm(device)
+
+    # --- deadlines --------------------------------------------------------------------------------------------
+
+    def device_due(self, device: Device, now_ms: int) -> str:
+        """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
+        if device.state == GRACE and now_ms >= device.grace_until_ms:
+            self.end(device)
+            return ""
+        session = device.session
+        if session is not None:
+            if session.expires_ms and now_ms >= session.expires_ms:
+                return "token_expired"
+            if now_ms >= device.heard_ms + self._policy.timeout_ms:
+                return "lease_expired"
+        self._set_level(device, self._level(device, now_ms))
+        self._arm(device)
+        return ""
+
+    def session_due(self, session: Session, now_ms: int) -> str:
+        """The same for a session without a device."""
+        if session.expires_ms and now_ms >= session.expires_ms:
+            return "token_expired"
+        if now_ms >= session.heard_ms + self._policy.timeout_ms:
+            return "lease_expired"
+        self._wheel.schedule(session, self._session_deadline(session))
+        return ""
+
+    def deadline(self, device: Device) -> int:
+        """When something is next due for a live device, if nothing is heard of it until then."""
+        policy = self._policy
+        if device.state == GRACE:
+            due_ms = device.grace_until_ms
+        else:
+            due_ms = device.heard_ms + policy.timeout_ms
+            session = device.session
+            if session is not None and session.expires_ms:
+                due_ms = min(due_ms, session.expires_ms)
+        if device.idle_known:
+            if device.idle_level == ACTIVE and policy.away_after_ms:
+                due_ms = min(due_ms, device.active_ms + policy.away_after_ms)
+            if device.idle_level != IDLE_OFFLINE and policy.offline_after_ms:
+                due_ms = min(due_ms, device.active_ms + policy.offline_after_ms)
+        return due_ms
+
+    def _session_deadline(self, session: Session) -> int:
+        due_ms = session.heard_ms + self._policy.timeout_ms
+        return min(due_ms, session.expires_ms) if session.expires_ms else due_ms
+
+    def _arm(self, device: Device) -> None:
+        self._wheel.schedule(device, self.deadline(device))
+
+    # --- idle levels ------------------------------------------------------------------------------------------
+
+    def _level(self, device: Device, now_ms: int) -> int:
+        if not device.idle_known:
+            # Active, unless it was restored from disk as idle and has not reported since.
+            return device.idle_level
+        idle_ms = now_ms - device.active_ms
+        if self._policy.offline_after_ms and idle_ms >= self._policy.offline_after_ms:
+            return IDLE_OFFLINE
+        if self._policy.away_after_ms and idle_ms >= self._policy.away_after_ms:
+            return IDLE_AWAY
+        return ACTIVE
+
+    def _report_idle(self, device: Device, now_ms: int, idle_ms: int) -> None:
+        # The first report is the truth, except for what was said on the device since it came; after it, an older
+        # moment is only a client that restarted.
+        known_ms = device.active_ms if device.idle_known else device.input_ms
+        device.active_ms = max(now_ms - idle_ms, known_ms) if known_ms else now_ms - idle_ms
+        device.idle_known = True
+        self._set_level(device, self._level(device, now_ms))
+
+    def _set_level(self, device: Device, level: int) -> None:
+        if level != device.idle_level:
+            device.idle_level = level
+            # Logged, so that a restart takes nobody who is away for active, or the reverse.
+            self.log_device(device)
+            self._publisher.touch(device.user)

@@ -1,0 +1,115 @@
+"""A copy of a store while the daemon goes on writing to it.
+
+All files are opened first, and the manifest is read once more after that: if it is the same, the open files are a
+consistent set, whatever the daemon renames or removes from then on. The log only ever grows, so that a copy of its
+beginning is the store at a moment, and everything acknowledged before the copy began is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from presenced.storage.files import Directory, File, write_all
+from presenced.storage.layout import LayoutError, header_crc, segment_name, unpack_segment_header
+from presenced.storage.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
+from presenced.storage.recovery import DamageError, Findings, recover
+from presenced.storage.survey import Frame, Gap, NotAStore, walk
+
+TRIES_MAX = 50
+COPY_BYTES = 4 << 20
+
+
+class CannotBackUp(Exception):
+    """There is no consistent copy to be had; the text says why."""
+
+
+class BackedUp(NamedTuple):
+    """What the copy holds."""
+
+    report: Findings
+    files: int
+    bytes: int
+
+
+def back_up(source: Directory, target: Directory, pause: Callable[[], None]) -> BackedUp:
+    """Copy the store in `source` to the empty directory `target`, durably, and read the copy as recovery would.
+
+    Raises `CannotBackUp`, `NotAStore`, `ManifestError`, `DamageError` (what was copied is damaged), `OSError`.
+    O(bytes of the store).
+    """
+    manifest, files = _open_all(source, pause)
+    try:
+        total = 0
+        for entry in manifest.snapshots:
+            total += _copy(files[entry.name], target, entry.name, entry.bytes)
+        for segment in manifest.segments:
+            name = segment_name(segment.number)
+            if segment.sealed:
+                total += _copy(files[name], target, name, segment.bytes)
+            else:
+                data = _active(files[name], segment, name, pause)
+                total += _write(target, name, data)
+    finally:
+        for file in files.values():
+            file.close()
+    target.sync()
+    # Whoever starts from the copy starts from an earlier state: what watchers know of the versions since then must
+    # not pass for knowledge of what comes now. Hence no epoch; the first opening begins one.
+    write_manifest(target, manifest.changed(clean=False, clean_seq=0, epoch=0))
+    return BackedUp(recover(target, lambda facts: None).report, len(files), total)
+
+
+def _open_all(source: Directory, pause: Callable[[], None]) -> tuple[Manifest, dict[str, File]]:
+    for _ in range(TRIES_MAX):
+        manifest, _remarks = read_manifest(source)
+        if manifest is None:
+            raise NotAStore(f"{source.path} holds no store: there is no MANIFEST in it")
+        files: dict[str, File] = {}
+        missing = ""
+        for name in [*(one.name for one in manifest.snapshots), *(segment_name(one.number) for one in manifest.segments)]:
+            try:
+                files[name] = source.open(name)
+            except FileNotFoundError:
+                missing = name
+                break
+        again, _remarks = read_manifest(source)
+        if not missing and again is not None and again.generation == manifest.generation:
+            return manifest, files
+        for file in files.values():
+            file.close()
+        if missing and again is not None and again.generation == manifest.generation:
+            raise DamageError(f"{missing} is listed in the MANIFEST and missing; see `presenced store check`")
+        pause()
+    raise CannotBackUp(f"{source.path} changed each of the {TRIES_MAX} times it was looked at; try again")
+
+
+def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None]) -> bytes:
+    """The frames of the active segment, up to the first that is not whole."""
+    failed_at = -1
+    for _ in range(TRIES_MAX):
+        data = file.read_at(0, file.size())
+        try:
+            header = unpack_segment_header(data)
+        except LayoutError as error:
+            raise DamageError(f"{name}: {error}; see `presenced store check`") from None
+        position, behind = 0, 0
+        gap: Gap | None = None
+        for one in walk(data, header.salt, header_crc(data), entry.first_seq):
+            if isinstance(one, Gap):
+                gap = gap or one
+            elif gap is None:
+                position = one.end
+            else:
+                behind = max(behind, one.header.durable_seq)
+        if gap is None or behind <= gap.seq:
+            return data[: max(position, _header_bytes(data))]
+        # A later frame knows the broken one to be synced: either it was being written as we read past it, or it is
+        # damaged. Another look tells.
+        if failed_at == gap.position:
+            raise DamageError(f"{name} at {gap.position}: {gap.reason}; see `presenced store check`")
+        failed_at = gap.position
+        pause()
+    raise CannotBackUp(f"{name} changed each of the {TRIES_MAX} times it was looked at; try again")

@@ -1,0 +1,165 @@
+"""Looking at a store without touching it: what recovery would say, and what each file is worth.
+
+Works beside a running daemon. It takes no lock, so that files may change under its eyes: bad news counts only if a
+second look brings the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from presenced.core.records import Fact
+from presenced.storage.files import Directory
+from presenced.storage.layout import segment_name
+from presenced.storage.manifest import ManifestError, NewerFormat
+from presenced.storage.recovery import DamageError, recover
+from presenced.storage.repair import known_seq, options
+from presenced.storage.survey import Frame, Gap, Piece, Survey, survey, walk_piece
+
+LOOKS_MAX = 10
+
+
+class SegmentSeen(msgspec.Struct):
+    """A segment of the log."""
+
+    name: str
+    state: str
+    """`sealed`, `active`, or `unlisted`."""
+    first_seq: int
+    end_seq: int
+    bytes: int
+    frames: int
+    problem: str
+
+
+class SnapshotSeen(msgspec.Struct):
+    """A snapshot."""
+
+    name: str
+    start_seq: int
+    end_seq: int
+    bytes: int
+    facts: int
+    problem: str
+
+
+class Checked(msgspec.Struct):
+    """The report. Sequence numbers named `end` are those after the last."""
+
+    directory: str
+    verdict: str = ""
+    sound: bool = False
+    """Whether the daemon would start on it."""
+    format: int = 0
+    store_id: str = ""
+    epoch: int = 0
+    generation: int = 0
+    clean: bool = False
+    version: int = 0
+    snapshots: list[SnapshotSeen] = []
+    segments: list[SegmentSeen] = []
+    started_from: str = ""
+    facts: int = 0
+    """How many recovery reads, from the snapshot and the log together."""
+    next_seq: int = 0
+    torn_bytes: int = 0
+    torn_at: str = ""
+    remarks: list[str] = []
+    truncate_at: int = 0
+    """If it is damaged: what `repair` can be told to lose the least; 0 for nothing."""
+    lost_facts: int = 0
+    """How many facts that would lose, as far as there are traces of them."""
+
+
+def check(directory: Directory, pause: Callable[[], None]) -> Checked:
+    """Look until two looks agree, with a `pause` between them; a store that is sound in every part needs one.
+
+    Raises `NotAStore`, `NewerFormat`, `OSError`. O(bytes of the store).
+    """
+    last: Checked | None = None
+    for _ in range(LOOKS_MAX):
+        try:
+            seen = _look(directory)
+        except FileNotFoundError:
+            # Listed a moment ago, and dropped since by the daemon that runs on it.
+            pause()
+            continue
+        troubled = seen.torn_bytes or any(one.problem for one in (*seen.segments, *seen.snapshots))
+        if seen.sound and not troubled:
+            return seen
+        if last is not None and (seen.verdict, seen.torn_at) == (last.verdict, last.torn_at):
+            return seen
+        last = seen
+        pause()
+    return last if last is not None else _look(directory)
+
+
+def _look(directory: Directory) -> Checked:
+    found = survey(directory)
+    manifest = found.manifest
+    report = Checked(
+        directory.path,
+        format=manifest.format if found.source else 0,
+        store_id=manifest.store_id,
+        epoch=manifest.epoch,
+        generation=manifest.generation,
+        clean=manifest.clean,
+        version=manifest.version,
+        segments=[_segment(directory, found, piece) for piece in found.pieces],
+        snapshots=[
+            SnapshotSeen(entry.name, entry.start_seq, entry.end_seq, entry.bytes, entry.facts, problem)
+            for entry, problem in found.snapshots
+        ],
+    )
+    _judge(directory, found, report)
+    if not report.sound:
+        possible = options(directory, found)
+        report.truncate_at = max((one.end_seq for one in possible), default=0)
+        if report.truncate_at:
+            report.lost_facts = max(0, known_seq(directory, found) - report.truncate_at)
+    return report
+
+
+def _judge(directory: Directory, found: Survey, report: Checked) -> None:
+    """Let recovery decide, and find out what it would not look at."""
+
+    def count(facts: Sequence[Fact]) -> None:
+        report.facts += len(facts)
+
+    try:
+        findings = recover(directory, count).report
+    except NewerFormat:
+        raise
+    except (DamageError, ManifestError) as error:
+        report.verdict = f"damaged: {error}"
+        return
+    report.sound = True
+    report.started_from = findings.snapshot
+    report.next_seq = findings.next_seq
+    report.torn_bytes, report.torn_at = findings.torn_bytes, findings.torn_at
+    report.remarks = list(findings.remarks)
+    report.verdict = "ok"
+    if findings.torn_bytes:
+        report.verdict = f"ok, torn tail of {findings.torn_bytes} bytes will be dropped"
+    used = next((entry.start_seq for entry, _ in found.snapshots if entry.name == findings.snapshot), 1)
+    for segment in report.segments:
+        if segment.problem and segment.end_seq <= used and segment.state == "sealed":
+            report.remarks.append(
+                f"{segment.name} is damaged ({segment.problem}); only the older snapshot would need it"
+            )
+
+
+def _segment(directory: Directory, found: Survey, piece: Piece) -> SegmentSeen:
+    entry = next((one for one in found.manifest.segments if segment_name(one.number) == piece.name), None)
+    state = "unlisted" if entry is None else "sealed" if entry.sealed else "active"
+    end_seq, size, frames, problem = piece.first_seq, 0, 0, piece.problem
+    for one in walk_piece(directory, piece):
+        if isinstance(one, Frame):
+            end_seq, size, frames = max(end_seq, one.header.end_seq), one.end, frames + 1
+        elif isinstance(one, Gap) and not problem:
+            problem = f"at {one.position}: {one.reason}"
+    if entry is not None and entry.sealed:
+        end_seq, size = entry.end_seq, entry.bytes
+    return SegmentSeen(piece.name, state, piece.first_seq, end_seq, size, frames, problem)

@@ -1,0 +1,110 @@
+"""The facts of a store in readable order, past whatever is damaged. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from presenced.core.records import Fact
+from presenced.storage.files import Directory, read_file
+from presenced.storage.layout import DATA, LayoutError, header_crc, unpack_segment_header
+from presenced.storage.manifest import SnapshotEntry
+from presenced.storage.survey import Frame, Gap, Piece, decode_facts, survey, walk, walk_piece
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One fact, or one place where facts cannot be read."""
+
+    file: str
+    offset: int
+    """Of the frame."""
+    seq: int = 0
+    """0 in a snapshot, whose facts have none of their own."""
+    time_ms: int = 0
+    """When the frame was written; of a snapshot, when it was begun."""
+    fact: str = ""
+    fields: dict[str, Any] = {}
+    damage: str = ""
+    is_loss: bool = False
+    """Of damage: whether facts are surely missing here, other than by a write that no sync had covered."""
+
+
+def dump(directory: Directory, *, user: str = "", from_seq: int = 0) -> Iterator[Line]:
+    """All facts, oldest first: each snapshot where it begins, and the log. A fact's time is its frame's.
+
+    `from_seq` leaves out facts of the log before it, and snapshots that begin before it. Raises `NotAStore` and
+    `NewerFormat`. O(bytes of the store).
+    """
+    found = survey(directory)
+    if found.problem:
+        yield Line("MANIFEST", 0, damage=f"{found.problem}; going by the files themselves", is_loss=True)
+    snapshots = [pair for pair in reversed(found.snapshots) if not from_seq or pair[0].start_seq >= from_seq]
+    for piece in found.pieces:
+        while snapshots and snapshots[0][0].start_seq <= piece.first_seq:
+            yield from _snapshot(directory, *snapshots.pop(0), user)
+        yield from _piece(directory, piece, user, from_seq)
+    for entry, problem in snapshots:
+        yield from _snapshot(directory, entry, problem, user)
+
+
+def _piece(directory: Directory, piece: Piece, user: str, from_seq: int) -> Iterator[Line]:
+    if piece.problem:
+        yield Line(piece.name, 0, damage=piece.problem, is_loss=True)
+        return
+    gaps: list[Line] = []
+    frames: list[Line] = []
+    expected = 0
+    for one in walk_piece(directory, piece):
+        if isinstance(one, Gap):
+            sealed = bool(piece.limit)
+            gaps.append(Line(piece.name, one.position, one.seq, damage=_gap_text(one), is_loss=sealed))
+            expected = one.seq
+            frames.append(gaps[-1])
+            continue
+        # Told as recovery tells a torn tail: a later frame that knows the lost one to have been synced.
+        if gaps and one.header.durable_seq > expected:
+            for gap in gaps:
+                gap.is_loss = True
+        if one.header.end_seq > from_seq and one.header.type == DATA:
+            frames.extend(_facts(piece.name, one, user, from_seq, one.header.wall_ms, one.header.first_seq))
+        if not gaps:
+            yield from frames
+            frames = []
+    yield from frames
+
+
+def _snapshot(directory: Directory, entry: SnapshotEntry, problem: str, user: str) -> Iterator[Line]:
+    if problem:
+        yield Line(entry.name, 0, damage=problem, is_loss=True)
+    try:
+        data = read_file(directory, entry.name)
+        header = unpack_segment_header(data)
+    except (FileNotFoundError, LayoutError):
+        return
+    for one in walk(data, header.salt, header_crc(data), 0):
+        if isinstance(one, Gap):
+            yield Line(entry.name, one.position, damage=_gap_text(one), is_loss=True)
+        elif one.header.type == DATA:
+            yield from _facts(entry.name, one, user, 0, header.created_ms, 0)
+
+
+def _facts(name: str, frame: Frame, user: str, from_seq: int, time_ms: int, first_seq: int) -> Iterator[Line]:
+    try:
+        facts = decode_facts(frame.payload)
+    except msgspec.MsgspecError as error:
+        yield Line(name, frame.position, first_seq, damage=f"its facts do not read ({error})", is_loss=True)
+        return
+    for index, fact in enumerate(facts):
+        seq = first_seq + index if first_seq else 0
+        if (not user or fact.user == user) and (not seq or seq >= from_seq):
+            yield Line(name, frame.position, seq, time_ms, type(fact).__name__, _fields(fact))
+
+
+def _fields(fact: Fact) -> dict[str, Any]:
+    return {name: getattr(fact, name) for name in fact.__struct_fields__}
+
+
+def _gap_text(gap: Gap) -> str:
+    return f"{gap.bytes} bytes do not read: {gap.reason}"

@@ -1,0 +1,189 @@
+"""`presenced serve` and `presenced token`: options, sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jwt
+import pytest
+
+from tests.e2e.daemons import REPOSITORY, Process
+from tests.e2e.wire_client import opened
+
+USAGE, BUSY, CONFIG = 2, 75, 78
+SECRET = "0123456789abcdef" * 2
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "presenced", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def refused(code: int, *arguments: str) -> str:
+    """Hold it to this exit code, silence on stdout and, unless it is about usage, one line on stderr."""
+    ended = run("serve", *arguments)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    if code != USAGE:
+        assert ended.stderr.startswith("presenced: ")
+        assert ended.stderr.count("\n") == 1
+    return ended.stderr
+
+
+CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "nobody is told apart": ((), "no identity is configured"),
+    "dev for all the world": (("--dev", "--listen", "0.0.0.0:0"), "loopback only"),
+    "dev for all the world in IPv6": (("--dev", "--listen", "[::]:0"), "loopback only"),
+    "dev by another name": (("--dev", "--listen", "example.org:0"), "loopback only"),
+    "dev and a secret": (("--dev", "--secret-file", "x"), "give one of the two"),
+    "a secret that is not there": (("--secret-file", "/nonexistent/secret"), "does not exist; make one with"),
+    "a secret that is a directory": (("--secret-file", "/"), "cannot be read"),
+    "an address without port": (("--dev", "--listen", "127.0.0.1"), "HOST:PORT"),
+    "an address without host": (("--dev", "--listen", ":5250"), "HOST:PORT"),
+    "a port that is none": (("--dev", "--listen", "127.0.0.1:65536"), "HOST:PORT"),
+    "a port by name": (("--dev", "--listen", "127.0.0.1:http"), "HOST:PORT"),
+    "a certificate alone": (("--dev", "--tls-cert", "x"), "go together"),
+    "a key alone": (("--dev", "--tls-key", "x"), "go together"),
+    "a certificate that is not there": (("--dev", "--tls-cert", "/nonexistent", "--tls-key", "/y"), "cannot be used"),
+    "a heartbeat of nothing": (("--dev", "--heartbeat", "0"), "--heartbeat must be from 10 ms"),
+    "a burst of nothing": (("--dev", "--change-burst", "0"), "--change-burst must be from 1"),
+    "more links than descriptors": (("--dev", "--max-links", "99999999"), "ulimit -n"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
+def test_a_configuration_that_cannot_work(arguments: tuple[str, ...], sentence: str) -> None:
+    if "--listen" not in arguments:
+        arguments = (*arguments, "--listen", "127.0.0.1:0")
+    assert sentence in refused(CONFIG, *arguments)
+
+
+def test_a_secret_that_is_too_short(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(f"\n  {SECRET[1:]}  \n")
+    said = refused(CONFIG, "--secret-file", str(path), "--listen", "127.0.0.1:0")
+    assert "has 31 bytes and needs at least 32" in said
+    assert SECRET[1:] not in said
+
+
+def test_hosts_that_do_not_exist(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    for host in ("no..host", "x" * 64 + ".example"):
+        assert "give an address of this machine" in refused(CONFIG, "--secret-file", str(path), "--listen", f"{host}:0")
+
+
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    """192.0.2.0/24 is nobody's (RFC 5737)."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    assert "cannot listen on 192.0.2.1:0" in refused(CONFIG, "--secret-file", str(path), "--listen", "192.0.2.1:0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--heartbeat", "30"),
+        ("--grace", "soon"),
+        ("--rate", "-1"),
+        ("--max-links", "-1"),
+        ("--loop", "trio"),
+        ("--change-burst", "x"),
+        ("--no-such-option",),
+        ("surplus",),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    assert "Usage: " in refused(USAGE, "--dev", *arguments)
+
+
+def test_a_second_daemon_on_the_same_port(tmp_path: Path) -> None:
+    with Process(tmp_path / "log", "--dev") as first:
+        said = refused(BUSY, "--dev", "--listen", f"127.0.0.1:{first.port}")
+        assert f"127.0.0.1:{first.port} is in use" in said
+        opened(first.port, "alice").close()
+
+
+def test_a_restart_on_the_same_port_at_once(tmp_path: Path) -> None:
+    """Connections of the first that linger in TIME_WAIT do not keep the second from starting."""
+    with Process(tmp_path / "log", "--dev") as first:
+        link = opened(first.port, "alice")
+        first.signal(signal.SIGTERM)
+        link.ended_with("going_away")
+        assert first.wait() == 0
+    with Process(tmp_path / "log2", "--dev", "--listen", f"127.0.0.1:{first.port}") as second:
+        assert second.port == first.port
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_the_one_line_on_stdout(tmp_path: Path, loop: str) -> None:
+    with Process(tmp_path / "log", "--dev", "--loop", loop) as daemon:
+        assert daemon.line == f"listening on presence://127.0.0.1:{daemon.port}"
+        assert daemon.process.stdout is not None
+        daemon.signal(signal.SIGINT)
+        assert daemon.wait() == 0
+        assert daemon.process.stdout.read() == b""
+    log = daemon.log()
+    assert "DEVELOPMENT MODE: every name is believed" in log
+    assert log.splitlines()[-1] == "INFO stopped"
+
+
+def test_ipv6(tmp_path: Path) -> None:
+    with Process(tmp_path / "log", "--dev", "--listen", "[::1]:0") as daemon:
+        assert daemon.line == f"listening on presence://[::1]:{daemon.port}"
+        socket.create_connection(("::1", daemon.port), 10).close()
+
+
+def test_the_welcome_tells_the_options(tmp_path: Path) -> None:
+    options = ("--heartbeat", "7s", "--grace", "3s", "--away-after", "2m", "--offline-after", "0")
+    with Process(tmp_path / "log", "--dev", *options) as daemon, opened(daemon.port, "alice") as link:
+        assert link.told[0][5:10] == [7_000, 17_500, 3_000, 120_000, 0]
+
+
+# --- token -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> str:
+    path = tmp_path / "secret"
+    path.write_text(SECRET + "\n")
+    return str(path)
+
+
+def test_a_token(secret_file: str) -> None:
+    ended = run("token", "--user", "alice", "--role", "service", "--ttl", "1h30m", "--secret-file", secret_file)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    claims = jwt.decode(ended.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("alice", "service", 5_400)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "arguments"),
+    [
+        (CONFIG, "the user name", ("--user", "a b")),
+        (CONFIG, "the user name is empty", ("--user", "")),
+        (CONFIG, "does not exist", ("--user", "alice", "--secret-file", "/nonexistent")),
+        (USAGE, "--ttl", ("--user", "alice", "--ttl", "1")),
+        (USAGE, "at least 1s", ("--user", "alice", "--ttl", "999ms")),
+        (USAGE, "--role", ("--user", "alice", "--role", "king")),
+        (USAGE, "--user", ()),
+    ],
+)
+def test_no_token(secret_file: str, code: int, sentence: str, arguments: tuple[str, ...]) -> None:
+    ended = run("token", "--secret-file", secret_file, *arguments)
+    assert ended.returncode == code
+    assert ended.stdout == ""
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr and SECRET not in ended.stderr
