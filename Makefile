@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: run test check style types format bench clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
-	$(BIN)/presenced serve --dev
+	$(BIN)/presenced serve --dev --data-dir var/presenced
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q
