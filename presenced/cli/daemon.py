@@ -17,6 +17,7 @@ import click
 from presenced import limits
 from presenced.address import DEFAULT_PORT, check_name
 from presenced.cli.options import Duration
+from presenced.cli.store import backup, store
 from presenced.errors import AddressError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
@@ -133,7 +134,7 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             return f"the disk under {settings.data_dir} failed: {error}; free or replace it, then start again", EXIT_IO
         case PermissionError():
             return f"no permission for {error.filename or settings.data_dir}: {error.strerror}", EXIT_PERMISSION
-        case OSError() if error.errno is not None:
+        case OSError() if error.errno is not None and settings.data_dir:
             code = EXIT_DIRECTORY if error.errno in (errno.ENOTDIR, errno.EROFS, errno.ENOENT) else EXIT_IO
             return f"the data directory {settings.data_dir} cannot be used: {error.strerror}", code
     return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
@@ -222,3 +223,7 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
 def _leave(sentence: str, code: int) -> Any:
     print(f"presenced: {sentence}", file=sys.stderr)
     sys.exit(code)
+
+
+main.add_command(store)
+main.add_command(backup)

@@ -11,7 +11,7 @@ import pytest
 
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, encode
 from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
+from tests.e2e.wire_client import DONE, PONG, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
 
 LOOPS = ("uvloop", "asyncio")
 
@@ -134,7 +134,7 @@ def test_no_more_links_than_allowed(tmp_path: Path, loop: str) -> None:
             beside.check()
             third.send(Bye())
             assert third.rest() == []
-        opened(daemon.port, "fourth").close()
+        admitted(daemon.port, "fourth").close()
         beside.check()
         beside.close()
 
@@ -146,16 +146,7 @@ def test_links_that_only_connect_count_and_are_released(tmp_path: Path) -> None:
             with Wire(daemon.port) as refused:
                 refused.ended_with("busy")
             silent.ended_with("hello_timeout")
-        link = Wire(daemon.port)
-        while True:
-            link.send(hello("patient"))
-            got = link.next()
-            if got[0] == WELCOME:
-                break
-            assert got[:2] == [GOODBYE, "busy"]
-            link.close()
-            link = Wire(daemon.port)
-        link.close()
+        admitted(daemon.port, "patient").close()
 
 
 def test_the_older_link_of_a_device_is_replaced(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.e2e.wire_client import (
     Bystander,
     Frame,
     Wire,
+    admitted,
     hello,
     opened,
 )
@@ -215,14 +216,7 @@ def test_one_that_neither_reads_nor_heartbeats_ends_with_its_lease(tmp_path: Pat
             got = observer.next()
         assert got[1][:2] == ["dead", "offline"]
         assert number > 400, "its buffers were full by then"
-        while True:
-            link = Wire(daemon.port)
-            link.send(hello("newcomer"))
-            if link.next()[0] == WELCOME:
-                break
-            link.close()
-            publisher.send(Ping(1))
-            observer.send(Ping(1))
+        link = admitted(daemon.port, "newcomer", publisher, observer)
         for one in (link, publisher, observer, dead):
             one.close()
 
@@ -243,11 +237,6 @@ def test_half_closed_and_not_reading(tmp_path: Path) -> None:
                 got = observer.next()
                 if got[0] == PRESENCE:
                     shown = got[1][1]
-            while True:
-                link = Wire(daemon.port)
-                link.send(hello("newcomer"))
-                if link.next()[0] == WELCOME:
-                    break
-                link.close()
+            link = admitted(daemon.port, "newcomer", observer)
             link.close()
             observer.close()

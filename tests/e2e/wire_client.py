@@ -17,7 +17,7 @@ import msgpack
 from presenced.errors import CODES
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Hello, SetStatus, Watch, encode
+from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch, encode
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)
 WAIT_S = 20.0
@@ -155,6 +155,23 @@ def opened(port: int, user: str, device: str = "laptop", **fields: Any) -> Wire:
     got = link.next()
     assert got[0] == WELCOME, got
     return link
+
+
+def admitted(port: int, user: str, *heartbeats: Wire, **fields: Any) -> Wire:
+    """A link, as soon as the full server has room again; the others show that they live meanwhile.
+
+    The deadline lies below the 20 s after which the kernel gives up on a peer that does not read.
+    """
+    deadline = time.monotonic() + 10
+    while True:
+        link = Wire(port, tls=fields.get("tls"))
+        link.send(hello(user))
+        if link.next()[0] == WELCOME:
+            return link
+        link.close()
+        assert time.monotonic() < deadline, "no place became free"
+        for other in heartbeats:
+            other.send(Heartbeat())
 
 
 _change_numbers = itertools.count(1)

@@ -38,7 +38,7 @@ class InProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._thread.is_alive() and self.server.failed is None:
+        if not self.server._stopping:
             self._stop()
         self._thread.join(WAIT_S)
         assert not self._thread.is_alive()
@@ -79,6 +79,6 @@ class InProcess:
         await self.server.start()
         self._started.set()
         await self.server._stopped.wait()
-        while self.server.links and self.server.failed is None:
+        while self.server.links:
             # Aborted ones are told in the next pass.
             await asyncio.sleep(0)

@@ -1,0 +1,308 @@
+"""`presenced store` and `presenced backup`: what an operator does with a data directory. Words and exit codes only.
+
+All of it works on files: the daemon need not run, and for `check`, `dump` and `backup` it may.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from presenced.cli.render import printable
+from presenced.storage.backup import CannotBackUp, back_up
+from presenced.storage.check import Checked
+from presenced.storage.check import check as check_store
+from presenced.storage.dump import Line
+from presenced.storage.dump import dump as dump_store
+from presenced.storage.files import FULL, OsDirectory
+from presenced.storage.journal import DiskFull
+from presenced.storage.manifest import ManifestError, NewerFormat
+from presenced.storage.recovery import DamageError
+from presenced.storage.repair import CannotRepair, Repaired
+from presenced.storage.repair import repair as repair_store
+from presenced.storage.store import DirectoryError, Locked, claim
+from presenced.storage.survey import NotAStore
+
+DAMAGED = 65
+UNUSABLE = 73
+DISK_FAILED = 74
+TRY_AGAIN = 75
+DENIED = 77
+
+CODES = (
+    "Exit codes: 0 done, 2 usage, 65 damaged, written by a later version, or not to "
+    "be cut there, 73 not a data directory, or one that "
+    "cannot be used, 74 the disk failed or is full, 75 in use (try again), 77 no permission."
+)
+
+
+@click.group()
+def store() -> None:
+    """Look into a data directory, and mend it."""
+
+
+@store.command(epilog=CODES)
+@click.argument("directory", metavar="DIR")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object, for programs.")
+def check(directory: str, is_json: bool) -> None:
+    """Say what DIR holds and whether the daemon would start on it.
+
+    Reads everything and changes nothing; the daemon may be running on DIR. The last line is the verdict: "ok", "ok,
+    torn tail of N bytes will be dropped" (nothing acknowledged is in it), or "damaged: ..." with what to do. Facts
+    are numbered from 1; a range A..B means facts A to B, both included.
+    """
+
+    def work() -> int:
+        report = check_store(_existing(directory), _pause)
+        if is_json:
+            _print(json.dumps(msgspec.to_builtins(report), ensure_ascii=False))
+        else:
+            _print_report(report)
+        return 0 if report.sound else DAMAGED
+
+    _run(work)
+
+
+@store.command(epilog=CODES)
+@click.argument("directory", metavar="DIR")
+@click.option("--user", default="", metavar="NAME", help="Only what concerns this user.")
+@click.option(
+    "--from",
+    "from_seq",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SEQ",
+    help="Leave out facts before this one, and snapshots that begin before it.",
+)
+@click.option("--json", "is_json", is_flag=True, help="One JSON object per line, for programs.")
+def dump(directory: str, user: str, from_seq: int, is_json: bool) -> None:
+    """Print the facts in DIR, oldest first, one a line.
+
+    A line has the fact's number, its time (UTC), file@offset, its kind and its fields. A snapshot's facts come where
+    the snapshot begins, and have no numbers. Where something does not read, a line says so and printing goes on
+    behind it; the exit code is 65 if facts are surely missing. Changes nothing; the daemon may be running on DIR.
+    """
+
+    def work() -> int:
+        code = 0
+        for line in dump_store(_existing(directory), user=user, from_seq=from_seq):
+            if line.is_loss:
+                code = DAMAGED
+            _print(json.dumps(msgspec.to_builtins(line), ensure_ascii=False) if is_json else _fact_line(line))
+        return code
+
+    _run(work)
+
+
+@store.command(epilog=CODES)
+@click.argument("directory", metavar="DIR")
+@click.option(
+    "--truncate-at",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="SEQ",
+    help="The first fact to be dropped: facts up to SEQ - 1 stay. `presenced store check` tells the highest possible.",
+)
+def repair(directory: str, truncate_at: int) -> None:
+    """Cut the log in DIR so that it ends before fact SEQ, and rebuild the manifest if need be.
+
+    This gives up acknowledged facts: restore a backup if there is a fresher one. The daemon must not be running on
+    DIR. Whatever is dropped or changed is first copied to a new directory under DIR/quarantine. Afterwards the daemon
+    starts on DIR, and clients, told of a new epoch, fetch everything anew.
+    """
+
+    def work() -> int:
+        place = _existing(directory)
+        if not any(name.startswith(("MANIFEST", "wal-", "snap-")) for name in place.names()):
+            raise NotAStore(f"{directory} holds no store: there is no MANIFEST in it")
+        claim(place)
+        done = repair_store(place, truncate_at, salts=lambda: secrets.randbits(32), wall_ms=_wall_ms)
+        _print_repaired(done)
+        report = check_store(place, _pause)
+        _print(report.verdict)
+        return 0 if report.sound else DAMAGED
+
+    _run(work)
+
+
+@click.command(epilog=CODES)
+@click.argument("directory", metavar="DIR")
+@click.argument("target", metavar="TARGET")
+def backup(directory: str, target: str) -> None:
+    """Copy the data directory DIR to TARGET, which must not exist or be empty. The daemon may be running on DIR.
+
+    The copy is consistent and holds everything that was acknowledged before the command began. It is synced and read
+    back before the command says so. To restore, start the daemon with --data-dir on the copy (or on a copy of it);
+    clients, told of a new epoch, fetch everything anew.
+    """
+
+    def work() -> int:
+        source = _existing(directory)
+        done = back_up(source, _empty(target), _pause)
+        report = done.report
+        _print(
+            f"{target}: {done.files} files, {done.bytes} bytes, facts up to {report.next_seq - 1}"
+            + (f", starting from {report.snapshot}" if report.snapshot else "")
+            + "; read back: ok"
+        )
+        return 0
+
+    _run(work)
+
+
+# --- directories -------------------------------------------------------------------------------------------------
+
+
+def _existing(path: str) -> OsDirectory:
+    return OsDirectory(path, create=False)
+
+
+def _empty(path: str) -> OsDirectory:
+    """Make the directory, or take it if it is empty. Its name is made durable too."""
+    if os.path.lexists(path):
+        if not os.path.isdir(path) or os.listdir(path):
+            raise DirectoryError(f"{path} exists and is not an empty directory; name one that does not exist")
+    parent = OsDirectory(Path(path).absolute().parent, create=False)
+    try:
+        directory = OsDirectory(path)
+        parent.sync()
+    finally:
+        parent.close()
+    return directory
+
+
+def _pause() -> None:
+    time.sleep(0.05)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# --- printing ----------------------------------------------------------------------------------------------------
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _print_report(report: Checked) -> None:
+    _print(f"{report.directory}")
+    if report.format:
+        _print(
+            f"format {report.format}, store {report.store_id}, epoch {report.epoch or 'new at the next start'}, "
+            f"manifest generation {report.generation}, {'stopped cleanly' if report.clean else 'not stopped cleanly'}"
+        )
+    for snapshot in report.snapshots:
+        state = printable(snapshot.problem) or "ok"
+        _print(
+            f"snapshot {snapshot.name}: {snapshot.facts} facts, {snapshot.bytes} bytes, "
+            f"needs the log from {snapshot.start_seq} to {snapshot.end_seq}: {state}"
+        )
+    for segment in report.segments:
+        state = printable(segment.problem) or "ok"
+        _print(
+            f"segment {segment.name}: {segment.state}, facts {_range(segment.first_seq, segment.end_seq)}, "
+            f"{segment.frames} frames, {segment.bytes} bytes: {state}"
+        )
+    if report.sound:
+        start = report.started_from or "no snapshot"
+        _print(f"recovery: from {start}, {report.facts} facts read, the next one is fact {report.next_seq}")
+    if report.torn_bytes:
+        _print(f"torn tail: {printable(report.torn_at)}; {report.torn_bytes} bytes")
+    for remark in report.remarks:
+        _print(f"remark: {printable(remark)}")
+    if report.truncate_at:
+        _print(
+            f"to give up what cannot be read: presenced store repair {report.directory} --truncate-at "
+            f"{report.truncate_at} (loses {report.lost_facts} facts that there are traces of)"
+        )
+    _print(printable(report.verdict))
+
+
+def _range(first_seq: int, end_seq: int) -> str:
+    return f"{first_seq}..{end_seq - 1}" if end_seq > first_seq else f"none (the next is {first_seq})"
+
+
+def _fact_line(line: Line) -> str:
+    place = f"{line.file}@{line.offset}"
+    if line.damage:
+        return f"{'!!' if line.is_loss else '!'}  {place}  {printable(line.damage)}"
+    when = datetime.fromtimestamp(line.time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
+    fields = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in line.fields.items())
+    return printable(f"{line.seq or '-'}  {when}  {place}  {line.fact} {fields}")
+
+
+def _print_repaired(done: Repaired) -> None:
+    lost = done.known_seq - done.end_seq
+    gone = (
+        f"facts {done.end_seq}..{done.known_seq - 1} are gone ({lost})" if lost > 0 else "no fact is known to be lost"
+    )
+    _print(f"the log ends before fact {done.end_seq}; {gone}")
+    _print(f"copies of {', '.join(done.copies)} are in {done.quarantine}")
+    for remark in done.remarks:
+        _print(f"remark: {printable(remark)}")
+
+
+# --- ending ------------------------------------------------------------------------------------------------------
+
+
+def _run(work: Callable[[], int]) -> None:
+    """Do it and leave with its code; errors become one line on stderr."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. Python would flush stdout once more at exit and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except (
+        NotAStore,
+        DirectoryError,
+        NewerFormat,
+        ManifestError,
+        DamageError,
+        CannotRepair,
+        CannotBackUp,
+        DiskFull,
+        OSError,
+    ) as error:
+        sentence, code = _explain(error)
+        print(f"presenced: {printable(sentence)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: Any) -> tuple[str, int]:
+    match error:
+        case Locked():
+            return str(error), TRY_AGAIN
+        case CannotBackUp():
+            return str(error), TRY_AGAIN
+        case NotAStore() | DirectoryError():
+            return str(error), UNUSABLE
+        case CannotRepair() | ManifestError() | DamageError():
+            return str(error), DAMAGED
+        case DiskFull():
+            return f"the disk is full: {error}; free some room and try again", DISK_FAILED
+        case PermissionError():
+            return f"no permission for {error.filename}: {error.strerror}", DENIED
+        case FileNotFoundError() | NotADirectoryError():
+            return f"{error.filename}: {error.strerror}", UNUSABLE
+        case OSError() if error.errno in FULL:
+            return "the disk is full; free some room and try again", DISK_FAILED
+        case OSError() if error.errno == errno.EROFS:
+            return f"{error.filename}: {error.strerror}", UNUSABLE
+    return f"the disk failed: {error}", DISK_FAILED
