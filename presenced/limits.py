@@ -20,6 +20,43 @@ EMOJI_BYTES_MAX = 64
 TOKEN_BYTES_MAX = 4096
 """A signed token; larger ones are refused before any cryptography is done on them."""
 
+# --- what an application says of its users ---------------------------------------------------------------------
+CLAIMS_PER_USER_MAX = 16
+"""Claims of one user at a time, the manual one among them."""
+
+WINDOWS_MAX = 28
+"""Weekly windows of one schedule: four a day."""
+
+ZONE_BYTES_MAX = 64
+"""The name of a time zone in the IANA database; the longest has 32."""
+
+CHANNELS_PER_DEVICE_MAX = 10_000
+ACTIVITIES_PER_USER_MAX = 100
+"""Activities kept of one user; the oldest make room."""
+
+ACTIVITY_AGE_MS_MAX = 30 * 24 * 3600 * 1000
+"""Activities older than this are not kept, and not accepted."""
+
+ACTIVITY_AHEAD_MS_MAX = 60_000
+"""How far ahead of the server's clock an application's time may be."""
+
+PAYLOAD_BYTES_MAX = 1024
+"""What an application attaches to an activity."""
+
+COMMAND_BYTES_MAX = 1024
+BEATS_MAX = 4_096
+"""Devices in one heartbeat frame of a service."""
+
+EVENTS_KEPT = 65_536
+"""Events that a service may have missed and still be told one by one; beyond, it takes a snapshot."""
+
+CHANNEL_FULL_MAX = 1_000
+"""Watchers of a channel up to which each of them is told each change; above, counts and batches at an interval."""
+
+CHANNEL_INTERVAL_MS = 1_000
+CHANNEL_BATCH_MAX = 256
+"""Changed members in one batch; who else changed is in the counts and in the members' list."""
+
 # --- frames ---------------------------------------------------------------------------------------------------
 HELLO_BYTES_MAX = 8192
 """Frame cap before authentication: a token of the largest size and the names fit, nothing much larger does."""

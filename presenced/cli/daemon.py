@@ -61,6 +61,12 @@ def main() -> None:
 @click.option("--away-after", type=Duration(), default="5m", show_default=True, help="Idle time; 0 = never.")
 @click.option("--offline-after", type=Duration(), default="1h", show_default=True, help="Idle time; 0 = never.")
 @click.option(
+    "--idle",
+    multiple=True,
+    metavar="KIND=AWAY,OFFLINE",
+    help="Other idle times for a kind of device, such as mobile=10m,0; may be repeated.",
+)
+@click.option(
     "--change-spacing",
     type=Duration(),
     default="200ms",

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from presenced.core.model import GONE, Device, User
-from presenced.core.records import ClaimSet, DeviceSet, Fact, RecordSet, TextSet
+from presenced.core.records import (
+    ActivityAdded,
+    ClaimSet,
+    DeviceSet,
+    Fact,
+    MembershipSet,
+    RecordSet,
+    ScheduleSet,
+    TextSet,
+)
 
 
 def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
     """What it takes to restore a settled user; nothing for one who is only watched. O(devices)."""
     facts: list[Fact] = []
     name = user.name
-    if user.claim is not None:
-        facts.append(ClaimSet(name, user.claim.status, user.claim.since_ms, user.claim.until_ms))
+    for claim_name, claim in (user.claims or {}).items():
+        facts.append(ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim_name, claim.source))
+    if user.schedule is not None:
+        facts.append(ScheduleSet(name, user.schedule.zone, user.schedule.windows, user.schedule.status))
     if user.text or user.emoji:
         facts.append(TextSet(name, user.text, user.emoji, user.text_until_ms))
     for device in user.devices.values():
         facts.append(device_fact(device, wall_offset_ms))
+        for channel in device.channels or ():
+            facts.append(MembershipSet(name, device.id, channel, True))
+    for done in user.activities or ():
+        facts.append(ActivityAdded(name, done.activity, done.channel, done.device, done.at_ms, done.payload))
     record = user.record
     if record.version:
         facts.append(

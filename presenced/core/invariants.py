@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.core.claims import strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, User
@@ -29,13 +30,15 @@ def check(engine: Engine) -> None:
             assert session.watching is not None, f"{name} is watched by a session that has ended"
             assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
             _check_session(engine, session)
-        assert user.devices or user.watchers or user.claim or user.text or version, f"{name} is kept for nothing"
-    for position, user in enumerate(engine.order):
+        kept_for = user.devices or user.watchers or user.claims or user.text or version or user.schedule
+        assert kept_for or user.activities, f"{name} is kept for nothing"
+    for position, user in enumerate(engine.users.order):
         assert user.position == position and engine.users.get(user.name) is user, f"{user.name} is out of order"
-    assert len(engine.order) == len(engine.users), "users and their order differ in number"
+    assert len(engine.users.order) == len(engine.users), "users and their order differ in number"
     assert live == engine.leases.live, f"{live} live devices are counted as {engine.leases.live}"
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"
+    _check_channels(engine)
     assert len(engine.wheel) >= live + waiting, "the wheel lacks entries"
 
 
@@ -46,9 +49,15 @@ def _check_devices(engine: Engine, user: User) -> int:
         assert device.id == device_id and device.user is user, f"{where} is filed wrongly"
         assert device.scheduled == (device.state != GONE), f"{where} is live without a lease, or gone with one"
         assert (device.session is not None) == (device.state == CONNECTED), f"{where} has a session too many or few"
-        if device.session is not None:
-            assert device.session.device is device, f"{where} and its session disagree"
-            assert device.session.user_name == user.name, f"{where} is held by another user's session"
+        session = device.session
+        if session is not None and device.ref:
+            assert (session.refs or {}).get(device.ref) is device, f"{where} is not held under its ref"
+        elif session is not None:
+            assert session.device is device, f"{where} and its session disagree"
+            assert session.user_name == user.name, f"{where} is held by another user's session"
+        for channel in device.channels or ():
+            assert device.state != GONE, f"{where} is gone and still in {channel}"
+            assert (user.channels or {}).get(channel), f"{where} is in {channel} and its user is not"
         if device.state != GONE:
             live += 1
             deadline_ms = engine.leases.deadline(device)
@@ -58,8 +67,9 @@ def _check_devices(engine: Engine, user: User) -> int:
 
 def _check_expiry(user: User) -> None:
     dues = [user.text_due_ms] if user.text_due_ms else []
-    if user.claim is not None and user.claim.due_ms:
-        dues.append(user.claim.due_ms)
+    dues.extend(claim.due_ms for claim in (user.claims or {}).values() if claim.due_ms)
+    if user.schedule is not None:
+        dues.append(user.schedule.due_ms)
     assert user.scheduled == bool(dues), f"{user.name} is in the wheel without an expiry, or not in it with one"
     if dues:
         assert user.due_ms == min(dues), f"{user.name} expires at {min(dues)} and is due at {user.due_ms}"
@@ -67,6 +77,7 @@ def _check_expiry(user: User) -> None:
 
 def _check_record(engine: Engine, user: User) -> None:
     record = user.record
+    assert user.claim is strongest(user.claims), f"{user.name}: another claim counts than the strongest"
     hysteresis_ms = engine.policy.primary_hysteresis_ms
     status, _ = merge(user.devices.values(), user.claim, user.primary, hysteresis_ms)
     assert record.status == status, f"{user.name} shows {record.status} and merges to {status}"
@@ -88,3 +99,15 @@ def _check_session(engine: Engine, session: object) -> None:
         assert user.name in watching or user.watchers is None or session not in user.watchers, (
             f"{user.name} is held for a session that watches it no more and is still its watcher"
         )
+
+
+def _check_channels(engine: Engine) -> None:
+    for name, channel in engine.channels.by_name.items():
+        members = {user.name: user for user in engine.users.values() if name in (user.channels or {})}
+        assert channel.members == members, f"{name} has other members than the users say"
+        online = {user: member.record.status for user, member in members.items() if member.record.status != "offline"}
+        assert list(channel.online) == sorted(online), f"{name} lists other members as online than are"
+        for status, count in channel.counts.items():
+            assert count == sum(shown == status for shown in online.values()), f"{name} counts {count} as {status}"
+        for session in channel.watchers:
+            assert name in (session.channels or {}), f"{name} has a watcher that does not watch it"

@@ -37,8 +37,9 @@ class Leases:
 
     # --- coming and going -------------------------------------------------------------------------------------
 
-    def connect(self, device: Device, session: Session, now_ms: int, idle_ms: int | None) -> None:
-        """The device is held by this session from now on. `idle_ms` None keeps what is known of its activity."""
+    def connect(self, device: Device, session: Session, now_ms: int, idle_ms: int | None, ref: int = 0) -> None:
+        """The device is held by this session from now on, a service's under the number `ref`. `idle_ms` None keeps
+        what is known of its activity."""
         if device.state == GONE:
             self.live += 1
             device.idle_known = False
@@ -46,7 +47,13 @@ class Leases:
             device.active_ms = now_ms
             device.input_ms = 0
         device.session = session
-        session.device = device
+        device.ref = ref
+        if ref:
+            if session.refs is None:
+                session.refs = {}
+            session.refs[ref] = device
+        else:
+            session.device = device
         device.state = CONNECTED
         device.heard_ms = now_ms
         if idle_ms is not None:
@@ -56,6 +63,7 @@ class Leases:
     def lose(self, device: Device, now_ms: int) -> None:
         """Its link is lost: grace."""
         device.session = None
+        device.ref = 0
         device.state = GRACE
         device.grace_until_ms = now_ms + self._policy.grace_ms
         self._arm(device)
@@ -70,6 +78,7 @@ class Leases:
     def end(self, device: Device) -> None:
         """It is gone."""
         device.session = None
+        device.ref = 0
         device.state = GONE
         self.live -= 1
         self._wheel.cancel(device)
@@ -122,6 +131,23 @@ class Leases:
             self._set_level(device, ACTIVE)
             self._arm(device)
 
+    def beats(self, session: Session, now_ms: int, beats: list[int]) -> None:
+        """Heartbeats of many devices that a service holds: ref and idle time, alternating; -1 = no report.
+
+        O(devices), and nothing for those that are active and stay so. A ref that is not held is passed over: its
+        device may have gone to another service a moment ago.
+        """
+        refs = session.refs
+        if not refs:
+            return
+        for ref, idle_ms in zip(beats[::2], beats[1::2], strict=False):
+            device = refs.get(ref)
+            if device is not None:
+                if idle_ms < 0:
+                    device.heard_ms = now_ms
+                else:
+                    self.heartbeat(device, now_ms, idle_ms)
+
     # --- deadlines --------------------------------------------------------------------------------------------
 
     def device_due(self, device: Device, now_ms: int) -> str:
@@ -131,7 +157,7 @@ class Leases:
             return ""
         session = device.session
         if session is not None:
-            if session.expires_ms and now_ms >= session.expires_ms:
+            if session.expires_ms and now_ms >= session.expires_ms and not device.ref:
                 return "token_expired"
             if now_ms >= device.heard_ms + self._policy.timeout_ms:
                 return "lease_expired"
@@ -156,13 +182,14 @@ class Leases:
         else:
             due_ms = device.heard_ms + policy.timeout_ms
             session = device.session
-            if session is not None and session.expires_ms:
+            if session is not None and session.expires_ms and not device.ref:
                 due_ms = min(due_ms, session.expires_ms)
         if device.idle_known:
-            if device.idle_level == ACTIVE and policy.away_after_ms:
-                due_ms = min(due_ms, device.active_ms + policy.away_after_ms)
-            if device.idle_level != IDLE_OFFLINE and policy.offline_after_ms:
-                due_ms = min(due_ms, device.active_ms + policy.offline_after_ms)
+            away_ms, offline_ms = policy.idle_limits(device.kind)
+            if device.idle_level == ACTIVE and away_ms:
+                due_ms = min(due_ms, device.active_ms + away_ms)
+            if device.idle_level != IDLE_OFFLINE and offline_ms:
+                due_ms = min(due_ms, device.active_ms + offline_ms)
         return due_ms
 
     def _session_deadline(self, session: Session) -> int:
@@ -179,9 +206,10 @@ class Leases:
             # Active, unless it was restored from disk as idle and has not reported since.
             return device.idle_level
         idle_ms = now_ms - device.active_ms
-        if self._policy.offline_after_ms and idle_ms >= self._policy.offline_after_ms:
+        away_ms, offline_ms = self._policy.idle_limits(device.kind)
+        if offline_ms and idle_ms >= offline_ms:
             return IDLE_OFFLINE
-        if self._policy.away_after_ms and idle_ms >= self._policy.away_after_ms:
+        if away_ms and idle_ms >= away_ms:
             return IDLE_AWAY
         return ACTIVE
 

@@ -6,10 +6,11 @@ None until it is used: an empty dict costs 64 bytes, None costs nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, Protocol
 
 from presenced.core.wheel import Timer
-from presenced.wire.messages import DeviceStatus, Record, Role, Status
+from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
 
 CONNECTED: Final = 0
 GRACE: Final = 1
@@ -41,6 +42,7 @@ class Session(Timer):
     __slots__ = (
         "edge", "user_name", "role", "device", "expires_ms",
         "heard_ms", "watching", "pending", "held", "replies", "reply_bytes",
+        "refs", "channels", "stale_channels", "follow_seq",
     )  # fmt: skip
 
     def __init__(self, edge: Edge, user_name: str, role: Role) -> None:
@@ -64,6 +66,15 @@ class Session(Timer):
         """Replies that wait while the session is held; its `pending` is empty then."""
         self.reply_bytes = 0
         """Bytes of replies not written yet."""
+        # what belongs to few
+        self.refs: dict[int, Device] | None = None
+        """The devices that a service holds, by its own numbers."""
+        self.channels: dict[str, None] | None = None
+        """Channels that it watches."""
+        self.stale_channels: dict[str, None] | None = None
+        """Of those, the ones that something happened in while it was held."""
+        self.follow_seq = -1
+        """The last event that it was sent; -1 = it does not follow them."""
 
 
 class Device(Timer):
@@ -72,7 +83,7 @@ class Device(Timer):
     __slots__ = (
         "user", "id", "kind", "name",
         "priority", "status", "state", "session", "idle_level", "idle_known",
-        "heard_ms", "active_ms", "input_ms", "grace_until_ms",
+        "heard_ms", "active_ms", "input_ms", "grace_until_ms", "ref", "channels",
     )  # fmt: skip
 
     def __init__(self, user: User, device_id: str) -> None:
@@ -98,30 +109,65 @@ class Device(Timer):
         self.input_ms = 0
         """When something was last said on it since it came; 0 = nothing."""
         self.grace_until_ms = 0
+        # what belongs to few
+        self.ref = 0
+        """The number under which a service holds it; 0 = its link is its own."""
+        self.channels: dict[str, None] | None = None
 
 
 class Claim:
     """Somebody's statement of a status for the whole user."""
 
-    __slots__ = ("status", "since_ms", "until_ms", "due_ms")
+    __slots__ = ("status", "since_ms", "until_ms", "due_ms", "source")
 
-    def __init__(self, status: Status, since_ms: int, until_ms: int, due_ms: int) -> None:
+    def __init__(self, status: Status, since_ms: int, until_ms: int, due_ms: int, source: Source = "manual") -> None:
         self.status: Status = status
         self.since_ms = since_ms
         self.until_ms = until_ms
         """Wall time of its end; 0 = none."""
         self.due_ms = due_ms
         """The same moment on the monotonic clock; 0 = none."""
+        self.source: Source = source
+
+
+class Schedule:
+    """A status that recurs each week in the user's zone."""
+
+    __slots__ = ("zone", "windows", "status", "due_ms")
+
+    def __init__(self, zone: str, windows: list[Window], status: Status) -> None:
+        self.zone = zone
+        self.windows = windows
+        self.status: Status = status
+        self.due_ms = 0
+        """When to look at it again."""
+
+
+class Own:
+    """A user's own state and the links that are told of it."""
+
+    __slots__ = ("version", "sessions", "synced_ms", "stale")
+
+    def __init__(self) -> None:
+        self.version = 0
+        """Counter value at its last change."""
+        self.sessions: dict[Session, int] = {}
+        """The links, and the version that each has acknowledged."""
+        self.synced_ms = 0
+        """Wall time of the last acknowledgement of this version; 0 = none."""
+        self.stale = False
+        """It has changed and is to be sent at the end of the turn."""
 
 
 class User(Timer):
-    """An account: devices, manual claim, text, and the record that its watchers see.
+    """An account: devices, claims, text, and the record that its watchers see.
 
-    In the wheel while a claim or text has an expiry.
+    In the wheel while a claim or text has an end, or there is a schedule.
     """
 
     __slots__ = (
-        "name", "devices", "claim", "text", "emoji", "text_until_ms", "text_due_ms",
+        "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
+        "activities", "channels", "own",
         "record", "encoded", "primary", "dirty", "watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
@@ -131,11 +177,22 @@ class User(Timer):
         self.name = name
         # what was said
         self.devices: dict[str, Device] = {}
+        self.claims: dict[str, Claim] | None = None
+        """By name, the newest last."""
         self.claim: Claim | None = None
+        """The one of them that counts."""
+        self.schedule: Schedule | None = None
         self.text = ""
         self.emoji = ""
         self.text_until_ms = 0
         self.text_due_ms = 0
+        # what belongs to few
+        self.activities: deque[ActivityInfo] | None = None
+        """The oldest first."""
+        self.channels: dict[str, int] | None = None
+        """Channels that devices of the user are in, and how many of them each."""
+        self.own: Own | None = None
+        """Who of the user's own links wants the user's own state."""
         # what is seen
         self.record = unknown_record(name)
         self.encoded: bytes | None = None

@@ -18,6 +18,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Idle this long, an online device counts as away; 0 = never."""
     offline_after_ms: int = limits.OFFLINE_AFTER_MS
     """Idle this long, a device counts as offline though connected; 0 = never."""
+    idle_by_kind: dict[str, tuple[int, int]] = {}
+    """Other values of the two for kinds of devices: kind to (away_after_ms, offline_after_ms)."""
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     """Least time between two pushes of one user's record once the burst is spent; 0 = no spacing."""
     change_burst: int = limits.CHANGE_BURST
@@ -33,3 +35,9 @@ class Policy(msgspec.Struct, frozen=True):
     def watch_limit(self, role: Role) -> int:
         """Users that one link of this role may watch."""
         return self.watch_users_max if role == "user" else self.service_watch_users_max
+
+    def idle_limits(self, kind: str) -> tuple[int, int]:
+        """`away_after_ms` and `offline_after_ms` for devices of this kind."""
+        if self.idle_by_kind and kind in self.idle_by_kind:
+            return self.idle_by_kind[kind]
+        return self.away_after_ms, self.offline_after_ms

@@ -31,6 +31,9 @@ _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2
 """Array of two, type number: what stands before the record in every presence message."""
 
 
+_NOBODY: dict[Session, None] = {}
+
+
 class Publisher:
     """Owns the records that are seen: their versions, who is online, and what each session is still to be sent."""
 
@@ -48,6 +51,12 @@ class Publisher:
         """Records fanned out so far."""
         self.deliveries = 0
         """Watchers they went to, held ones included."""
+        self.everyone: dict[Session, None] = {}
+        """Sessions that are told of every user."""
+        self.changes: list[tuple[User, Record]] = []
+        """Users whose record has changed, with the one before, for those who follow changes."""
+        self.own_touched: list[User] = []
+        """Touched users who have a link that wants their own state."""
         self._dirty: list[User] = []
         self._spacing_ms = policy.change_spacing_ms
         self._burst = policy.change_burst
@@ -75,6 +84,8 @@ class Publisher:
         if not user.dirty:
             return
         user.dirty = False
+        if user.own is not None:
+            self.own_touched.append(user)
         old = user.record
         claim = user.claim
         status, primary = merge(user.devices.values(), claim, user.primary, self._hysteresis_ms)
@@ -99,7 +110,22 @@ class Publisher:
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
         self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
-        if user.watchers:
+        self.changes.append((user, old))
+        if user.watchers or self.everyone:
+            self._push(user, now_ms)
+
+    def seen(self, user: User, now_ms: int) -> None:
+        """The user was seen just now: what is told of them while they are offline says so."""
+        self.settle(user, now_ms)
+        old = user.record
+        if old.status != "offline":
+            return
+        self.version += 1
+        last_seen_ms = now_ms + self.wall_offset_ms
+        user.record = msgspec.structs.replace(old, last_seen_ms=last_seen_ms, version=self.version)
+        user.encoded = None
+        self.facts.append(RecordSet(user.name, "offline", old.since_ms, last_seen_ms, "", self.version))
+        if user.watchers or self.everyone:
             self._push(user, now_ms)
 
     def record_of(self, user: User) -> Record:
@@ -176,11 +202,9 @@ class Publisher:
         return True
 
     def _fan_out(self, user: User) -> None:
-        watchers = user.watchers
-        if not watchers:
-            return
         data = self._presence(user)
         dirty = self.dirty_sessions
+        watchers = user.watchers or _NOBODY
         for session in watchers:
             # What has something pending is neither clean nor held; nearly all are the former, one test each.
             if pending := session.pending:
@@ -190,8 +214,11 @@ class Publisher:
                 dirty.append(session)
             else:
                 session.held[user] = None
+        for session in self.everyone:
+            if session not in watchers and not self.push(session, data) and session.held is not None:
+                session.held[user] = None
         self.pushes += 1
-        self.deliveries += len(watchers)
+        self.deliveries += len(watchers) + len(self.everyone)
 
     def _presence(self, user: User) -> bytes:
         encoded = user.encoded
@@ -212,6 +239,15 @@ class Publisher:
             self.dirty_sessions.append(session)
         session.pending.append(data)
 
+    def push(self, session: Session, data: bytes) -> bool:
+        """Queue a frame that others get too; False, and nothing queued, if the link does not take any now."""
+        if session.held is not None:
+            return False
+        if not session.pending:
+            self.dirty_sessions.append(session)
+        session.pending.append(data)
+        return True
+
     def hold(self, session: Session) -> None:
         """The link does not take what it is sent: keep only which users changed, and its replies. Idempotent."""
         if session.held is None:
@@ -227,8 +263,9 @@ class Publisher:
         session.held = None
         session.pending, session.replies = session.replies, []
         watching = session.watching or {}
+        everything = session in self.everyone
         for user in held:
-            if user.name in watching:
+            if everything or user.name in watching:
                 session.pending.append(self._presence(user))
         if session.pending:
             self.dirty_sessions.append(session)
@@ -241,6 +278,16 @@ class Publisher:
     def log(self, fact: Fact) -> None:
         """Leave a fact for the log."""
         self.facts.append(fact)
+
+    def take_changes(self) -> list[tuple[User, Record]]:
+        """The users whose records have changed since the last call, with the record before, in order."""
+        changes, self.changes = self.changes, []
+        return changes
+
+    def take_own_touched(self) -> list[User]:
+        """The users since the last call whose own state may have changed."""
+        touched, self.own_touched = self.own_touched, []
+        return touched
 
     def take_facts(self) -> list[Fact]:
         """The facts since the last call, in order."""

@@ -10,7 +10,7 @@ from typing import dataclass_transform
 
 import msgspec
 
-from presenced.wire.messages import DeviceStatus, Status
+from presenced.wire.messages import DeviceStatus, Source, Status, Window
 
 
 @dataclass_transform(frozen_default=True)
@@ -19,12 +19,14 @@ class _Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ClaimSet(_Fact, tag=1):
-    """The user's manual status; an empty status says that there is none."""
+    """A claim of the user; an empty status says that there is none of this name."""
 
     user: str
     status: str
     since_ms: int
     until_ms: int
+    claim: str = "manual"
+    source: Source = "manual"
 
 
 class TextSet(_Fact, tag=2):
@@ -72,4 +74,33 @@ class RecordSet(_Fact, tag=5):
     version: int
 
 
-Fact = ClaimSet | TextSet | DeviceSet | DeviceForgotten | RecordSet
+class ScheduleSet(_Fact, tag=6):
+    """The user's weekly schedule; an empty zone says that there is none."""
+
+    user: str
+    zone: str
+    windows: list[Window]
+    status: Status
+
+
+class ActivityAdded(_Fact, tag=7):
+    """Something that an application recorded of the user."""
+
+    user: str
+    activity: str
+    channel: str
+    device: str
+    at_ms: int
+    payload: str
+
+
+class MembershipSet(_Fact, tag=8):
+    """A device joined or left a channel. Its memberships also end when it is gone, without a fact of their own."""
+
+    user: str
+    device: str
+    channel: str
+    joined: bool
+
+
+Fact = ClaimSet | TextSet | DeviceSet | DeviceForgotten | RecordSet | ScheduleSet | ActivityAdded | MembershipSet

@@ -1,8 +1,9 @@
 """From a client's message to calls of the engine, and from their results to the reply.
 
-One function per message type, found by one dict lookup. Each checks everything before it applies anything. What is
-wrong with a request is raised as `RequestError` or `AddressError` and becomes an error frame in `handle`; it never
-touches the requests beside it. Anything else that is raised is a bug of ours and is left to the edge.
+One function per message type, found by one dict lookup; those for applications are in `requests_service` and
+`requests_channels`. Each checks everything before it applies anything. What is wrong with a request is raised as
+`RequestError` or `AddressError` and becomes an error frame in `handle`; it never touches the requests beside it.
+Anything else that is raised is a bug of ours and is left to the edge.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.address import check_emoji, check_name, check_text
+from presenced.address import check_emoji, check_label, check_name, check_text
+from presenced.core import requests_channels, requests_service
 from presenced.core.engine import Engine
-from presenced.core.model import Device, Session, unknown_record
-from presenced.errors import CODES, AddressError, RequestError
-from presenced.limits import READ_ONLY_RETRY_MS
+from presenced.core.model import Session, unknown_record
+from presenced.core.replying import acknowledge, refuse, reply_records
+from presenced.core.subjects import device_of, live_device_of, require_durability, user_of
+from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
     Done,
-    Error,
     Get,
     Heartbeat,
     Hello,
     Ping,
     Pong,
-    Record,
-    Records,
     SetDevice,
     SetStatus,
     Unwatch,
@@ -46,11 +46,6 @@ def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage
         refuse(engine, session, getattr(message, "id", 0), error.code, error.message, error.retry_ms)
 
 
-def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
-    """Answer a request (0 = unknown which) with an error frame."""
-    engine.publisher.reply(session, encode(Error(request_id, code, text, retry_ms)))
-
-
 def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> None:
     raise RequestError("hello_repeated", "this link has already said hello; open another link for another device")
 
@@ -68,39 +63,31 @@ def _ping(engine: Engine, session: Session, now_ms: int, message: Ping) -> None:
 
 
 def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatus) -> None:
-    _require_durability(engine)
-    device = _own_device(session)
+    require_durability(engine)
     if message.text is not None:
         check_text(message.text)
     if message.emoji is not None:
         check_emoji(message.emoji)
+    device = device_of(engine, session, message.user, message.device)
     engine.set_status(
         now_ms,
-        device.user,
+        device.user if device is not None else user_of(engine, session, message.user),
         device,
         status=message.status,
         text=message.text,
         emoji=message.emoji,
         for_ms=message.for_ms,
     )
-    engine.acks.append((session, message.id))
+    acknowledge(engine, session, message.id)
 
 
 def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevice) -> None:
-    _require_durability(engine)
-    engine.set_device(now_ms, _own_device(session), message.status, message.priority)
-    engine.acks.append((session, message.id))
-
-
-def _require_durability(engine: Engine) -> None:
-    if engine.read_only:
-        raise RequestError(engine.read_only, CODES[engine.read_only].meaning, retry_ms=READ_ONLY_RETRY_MS)
-
-
-def _own_device(session: Session) -> Device:
-    if session.device is None:
-        raise RequestError("no_device", "this link speaks for no device; say hello with a user and a device")
-    return session.device
+    require_durability(engine)
+    if message.name is not None:
+        check_label(message.name, "device label")
+    device = live_device_of(engine, session, message.user, message.device)
+    engine.set_device(now_ms, device, status=message.status, priority=message.priority, name=message.name)
+    acknowledge(engine, session, message.id)
 
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
@@ -114,7 +101,7 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
         else:
             publisher.settle(user, now_ms)
             records.append(publisher.record_of(user))
-    _reply_records(engine, session, message.id, records)
+    reply_records(engine, session, message.id, records)
 
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
@@ -127,17 +114,12 @@ def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> Non
         known = engine.users.get(name)
         if known is not None:
             publisher.settle(known, now_ms)
-    records = [publisher.record_of(user) for user in engine.watch(session, message.users)]
-    _reply_records(engine, session, message.id, records)
-
-
-def _reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
-    publisher = engine.publisher
-    publisher.reply(session, encode(Records(request_id, publisher.epoch, publisher.version, records)))
+    records = [publisher.record_of(user) for user in engine.watching.add(session, message.users)]
+    reply_records(engine, session, message.id, records)
 
 
 def _unwatch(engine: Engine, session: Session, now_ms: int, message: Unwatch) -> None:
-    engine.unwatch(session, message.users)
+    engine.watching.remove(session, message.users)
     engine.publisher.reply(session, encode(Done(message.id, engine.publisher.version)))
 
 
@@ -163,5 +145,7 @@ _HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
     Ping: _ping,
     Bye: _bye,
     Hello: _hello,
+    **requests_service.HANDLERS,
+    **requests_channels.HANDLERS,
 }
 """Each takes its own member of the union; the key says which."""

@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from presenced.core.activity import keep_activity
+from presenced.core.claims import SCHEDULED, strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, Claim, Device, User
-from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
+from presenced.core.model import CONNECTED, GONE, Claim, Device, Schedule, User
+from presenced.core.records import (
+    ActivityAdded,
+    ClaimSet,
+    DeviceForgotten,
+    DeviceSet,
+    Fact,
+    MembershipSet,
+    RecordSet,
+    ScheduleSet,
+    TextSet,
+)
 from presenced.limits import DURATION_MS_MAX
-from presenced.wire.messages import Record, Status
+from presenced.wire.messages import ActivityInfo, Record, Status
 
 STRINGS_MAX = 100_000
 
@@ -36,6 +48,9 @@ class Restorer:
             DeviceSet: self._device,
             DeviceForgotten: self._forgotten,
             RecordSet: self._record,
+            ScheduleSet: self._schedule,
+            ActivityAdded: self._activity,
+            MembershipSet: self._membership,
         }
 
     def apply(self, facts: Sequence[Fact]) -> None:
@@ -52,22 +67,26 @@ class Restorer:
         """
         engine = self.engine
         publisher = engine.publisher
-        live = [device for user in engine.order for device in user.devices.values() if device.state == CONNECTED]
+        live = [device for user in engine.users.order for device in user.devices.values() if device.state == CONNECTED]
         for place, device in enumerate(live):
             until_ms = self._now_ms + grace_ms + spread_ms * place // len(live)
             engine.leases.resume_grace(device, until_ms)
         online = []
-        for user in engine.order:
+        for user in engine.users.order:
             record = user.record
             publisher.version = max(publisher.version, record.version)
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
-            engine.arm_expiry(user)
+            engine.claims.resume(user, self._now_ms)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
                 publisher.touch(user)
         publisher.online.update(online)
+        for device in live:
+            names, device.channels = device.channels, None
+            for name in names or ():
+                engine.channels.add(device, name)
         publisher.version += version_gap
 
     def _differs(self, user: User) -> bool:
@@ -85,7 +104,7 @@ class Restorer:
     # --- one kind of fact each --------------------------------------------------------------------------------
 
     def _user(self, name: str) -> User:
-        return self.engine.users.get(name) or self.engine.new_user(name)
+        return self.engine.users.get_or_new(name)
 
     def _shared(self, text: str) -> str:
         if len(self._strings) > STRINGS_MAX:
@@ -101,10 +120,35 @@ class Restorer:
 
     def _claim(self, fact: ClaimSet) -> None:
         user = self._user(fact.user)
+        claims = user.claims or {}
+        claims.pop(fact.claim, None)
         if fact.status:
-            user.claim = Claim(cast(Status, fact.status), fact.since_ms, fact.until_ms, self._due_ms(fact.until_ms))
-        else:
-            user.claim = None
+            # The end of a scheduled one is its schedule's business.
+            due_ms = 0 if fact.claim == SCHEDULED else self._due_ms(fact.until_ms)
+            claims[self._shared(fact.claim)] = Claim(
+                cast(Status, fact.status), fact.since_ms, fact.until_ms, due_ms, fact.source
+            )
+        user.claims = claims or None
+        user.claim = strongest(claims)
+
+    def _schedule(self, fact: ScheduleSet) -> None:
+        user = self._user(fact.user)
+        user.schedule = Schedule(fact.zone, fact.windows, fact.status) if fact.zone else None
+
+    def _activity(self, fact: ActivityAdded) -> None:
+        done = ActivityInfo(fact.activity, fact.channel, fact.device, fact.at_ms, fact.payload)
+        keep_activity(self._user(fact.user), done)
+
+    def _membership(self, fact: MembershipSet) -> None:
+        """Only noted here; `finish` enters those of live devices into the channels."""
+        device = self._user(fact.user).devices.get(fact.device)
+        if device is None:
+            return
+        if fact.joined:
+            device.channels = device.channels or {}
+            device.channels[self._shared(fact.channel)] = None
+        elif device.channels is not None:
+            device.channels.pop(fact.channel, None)
 
     def _text(self, fact: TextSet) -> None:
         user = self._user(fact.user)
@@ -120,6 +164,8 @@ class Restorer:
         device.kind, device.name = self._shared(fact.kind), self._shared(fact.name)
         device.priority, device.status = fact.priority, fact.status
         device.state = CONNECTED if fact.live else GONE
+        if not fact.live:
+            device.channels = None
         device.heard_ms = fact.last_seen_ms - self._offset_ms
         same = fact.active_ms == fact.last_seen_ms
         device.active_ms = device.heard_ms if same else fact.active_ms - self._offset_ms

@@ -257,7 +257,7 @@ def _renumber(engine: Engine) -> None:
     newer, so what was recovered must be, or they would hold a state that never was until the user's next change.
     """
     publisher = engine.publisher
-    for user in engine.order:
+    for user in engine.users.order:
         if user.record.version:
             publisher.version += 1
             user.record = msgspec.structs.replace(user.record, version=publisher.version)
@@ -281,12 +281,12 @@ class _Snapshot:
     def begin(self) -> None:
         """Start, on the loop."""
         self._loop = asyncio.get_running_loop()
-        self._next = len(self._engine.order) - 1
+        self._next = len(self._engine.users.order) - 1
         self._run(self._open())
 
     def run_to_end(self) -> None:
         """All at once, for the end of a process. The committer does the file's part as it closes."""
-        self._next = len(self._engine.order) - 1
+        self._next = len(self._engine.users.order) - 1
         self._committer.run(self._open(), self._job_done)
         while self._next >= 0:
             self._add_slice(float("inf"))
@@ -305,7 +305,7 @@ class _Snapshot:
             self._finish()
 
     def _add_slice(self, until_s: float) -> None:
-        order = self._engine.order
+        order = self._engine.users.order
         offset_ms = self._engine.publisher.wall_offset_ms
         parts: list[bytes] = []
         # Users may have been dropped since the last slice; what took their places has been seen already.

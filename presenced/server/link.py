@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, cast
 from presenced import limits
 from presenced.address import check_label, check_name
 from presenced.core.model import Session
-from presenced.core.requests import handle, refuse
+from presenced.core.replying import refuse
+from presenced.core.requests import handle
 from presenced.errors import CODES, AddressError, PresenceError, ProtocolError
 from presenced.wire.frames import LENGTH_BYTES, FrameReader, frame
 from presenced.wire.messages import (
@@ -110,7 +111,7 @@ class Link(asyncio.Protocol):
         """The peer has read: it gets the latest of what changed."""
         if self.session is not None:
             self.server.begin()
-            self.server.engine.publisher.drained(self.session)
+            self.server.engine.drained(self.session)
             if self.waiting and self.credit >= 0:
                 self.server.backlog.append(self)
 
@@ -363,6 +364,8 @@ class Link(asyncio.Protocol):
                 status=hello.status,
                 idle_ms=hello.idle_ms,
             )
+            if hello.sync and session.device is not None:
+                engine.own_states.add(session, session.device.user)
         else:
             engine.open_without_device(now_ms, session)
         self.session = session

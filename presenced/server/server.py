@@ -27,6 +27,7 @@ from presenced.server.link import AWAITING, CLOSED, ENDING, Link
 from presenced.server.report import Report
 from presenced.server.settings import Durability, Settings, SettingsError
 from presenced.server.turn import Log, MemoryLog, run_turn
+from presenced.server.zones import calendar
 from presenced.storage.files import OsDirectory
 from presenced.storage.recovery import Findings
 from presenced.wire.frames import frame
@@ -54,7 +55,7 @@ class Server:
         settings.validate()
         self.settings = settings
         now_ms, wall_ms = _monotonic_ms(), _wall_ms()
-        self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms)
+        self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=calendar)
         self.log: Log = log if log is not None else MemoryLog()
         self.recovered: Findings | None = None
         """What was found in the data directory."""

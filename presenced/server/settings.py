@@ -53,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int = limits.GRACE_MS
     away_after_ms: int = limits.AWAY_AFTER_MS
     offline_after_ms: int = limits.OFFLINE_AFTER_MS
+    idle: tuple[str, ...] = ()
+    """Other idle times for kinds of devices: KIND=AWAY,OFFLINE each, such as mobile=10m,0."""
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     change_burst: int = limits.CHANGE_BURST
     rate: int | None = None
@@ -71,9 +73,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             grace_ms=self.grace_ms,
             away_after_ms=self.away_after_ms,
             offline_after_ms=self.offline_after_ms,
+            idle_by_kind=self.idle_by_kind(),
             change_spacing_ms=self.change_spacing_ms,
             change_burst=self.change_burst,
         )
+
+    def idle_by_kind(self) -> dict[str, tuple[int, int]]:
+        """What `idle` says, as numbers; raises `SettingsError`."""
+        by_kind = {}
+        for text in self.idle:
+            kind, equals, times = text.partition("=")
+            away, comma, offline = times.partition(",")
+            try:
+                if not (kind and equals and comma):
+                    raise ValueError("a part is missing")
+                by_kind[kind] = (parse_duration_ms(away), parse_duration_ms(offline))
+            except ValueError as error:
+                raise SettingsError(
+                    f"--idle {text!r} is not KIND=AWAY,OFFLINE such as mobile=10m,0 ({error})"
+                ) from None
+        return by_kind
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen on; raises `SettingsError`."""
@@ -101,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if bool(self.tls_cert) != bool(self.tls_key):
             raise SettingsError("--tls-cert and --tls-key go together; one of them is missing")
         Durability.parse(self.durability)
+        self.idle_by_kind()
         for name, value, least in (
             ("--heartbeat", self.heartbeat_ms, 10),
             ("--grace", self.grace_ms, 0),

@@ -12,14 +12,14 @@ from typing import Protocol
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.records import Fact
-from presenced.core.requests import refuse
+from presenced.core.replying import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.wire.messages import Done, encode
 
 READ_ONLY = "the disk became full while this was being saved: it shows, and a restart may forget it; repeat it"
 
-Ack = tuple[Session, int]
-"""A reply that waits: the session and its request's id."""
+Ack = tuple[Session, int, bytes]
+"""A reply that waits: the session, its request's id, and what to say (b"" = done)."""
 
 
 class Log(Protocol):
@@ -80,9 +80,9 @@ def run_turn(engine: Engine, log: Log, now_ms: int) -> int | None:
         log.append(facts, acks)
 
     # 4. Acknowledgements that have become due; pushes do not wait for them.
-    for session, request_id in log.take_durable():
-        publisher.reply(session, encode(Done(request_id, publisher.version)))
-    for session, request_id in log.take_refused():
+    for session, request_id, reply in log.take_durable():
+        publisher.reply(session, reply or encode(Done(request_id, publisher.version)))
+    for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
     engine.read_only = log.refusal
 

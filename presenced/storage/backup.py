@@ -69,7 +69,10 @@ def _open_all(source: Directory, pause: Callable[[], None]) -> tuple[Manifest, d
             raise NotAStore(f"{source.path} holds no store: there is no MANIFEST in it")
         files: dict[str, File] = {}
         missing = ""
-        for name in [*(one.name for one in manifest.snapshots), *(segment_name(one.number) for one in manifest.segments)]:
+        for name in [
+            *(one.name for one in manifest.snapshots),
+            *(segment_name(one.number) for one in manifest.segments),
+        ]:
             try:
                 files[name] = source.open(name)
             except FileNotFoundError:

@@ -152,9 +152,7 @@ def known_seq(directory: Directory, found: Survey) -> int:
     return known
 
 
-def repair(
-    directory: Directory, truncate_at: int, *, salts: Callable[[], int], wall_ms: Callable[[], int]
-) -> Repaired:
+def repair(directory: Directory, truncate_at: int, *, salts: Callable[[], int], wall_ms: Callable[[], int]) -> Repaired:
     """Make the store end before fact `truncate_at`. The directory must have been claimed.
 
     Raises `CannotRepair`, `NotAStore`, `NewerFormat` with nothing changed, `OSError`.

@@ -11,38 +11,86 @@ whatever is wrong raises one exception class (`BadMessage`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, dataclass_transform
 
 import msgspec
-from msgspec import Meta
 
-from presenced.limits import (
-    DURATION_MS_MAX,
-    IDLE_MS_MAX,
-    REQUEST_ID_MAX,
-    USERS_PER_REQUEST_MAX,
-    VERSIONS_MAX,
+from presenced.wire.replies import (
+    ActivityList as ActivityList,
+    ChannelCounts as ChannelCounts,
+    ChannelEvent as ChannelEvent,
+    ClaimList as ClaimList,
+    CommandReply as CommandReply,
+    DeviceList as DeviceList,
+    Done as Done,
+    Error as Error,
+    Event as Event,
+    Following as Following,
+    Goodbye as Goodbye,
+    MembersPage as MembersPage,
+    OwnState as OwnState,
+    Pong as Pong,
+    Presence as Presence,
+    Records as Records,
+    SyncState as SyncState,
+    Welcome as Welcome,
+    WhoPage as WhoPage,
+)
+from presenced.wire.requests import (
+    AddActivity as AddActivity,
+    AddClaim as AddClaim,
+    Applied as Applied,
+    Attach as Attach,
+    Beats as Beats,
+    Bye as Bye,
+    Command as Command,
+    Detach as Detach,
+    EndClaim as EndClaim,
+    Follow as Follow,
+    Forget as Forget,
+    Get as Get,
+    GetActivity as GetActivity,
+    GetClaims as GetClaims,
+    GetDevices as GetDevices,
+    GetMembers as GetMembers,
+    GetSync as GetSync,
+    Heartbeat as Heartbeat,
+    Hello as Hello,
+    Join as Join,
+    Leave as Leave,
+    Ping as Ping,
+    SetDevice as SetDevice,
+    SetSchedule as SetSchedule,
+    SetStatus as SetStatus,
+    Sync as Sync,
+    Touch as Touch,
+    Unwatch as Unwatch,
+    UnwatchChannel as UnwatchChannel,
+    Watch as Watch,
+    WatchAll as WatchAll,
+    WatchChannel as WatchChannel,
+    Who as Who,
+)
+from presenced.wire.types import (
+    ActivityInfo as ActivityInfo,
+    ClaimInfo as ClaimInfo,
+    DeviceInfo as DeviceInfo,
+    DeviceState as DeviceState,
+    DeviceStatus as DeviceStatus,
+    EventKind as EventKind,
+    MemberKind as MemberKind,
+    Message as Message,
+    Record as Record,
+    RequestId as RequestId,
+    Role as Role,
+    Source as Source,
+    Status as Status,
+    StatusRequest as StatusRequest,
+    SyncInfo as SyncInfo,
+    Window as Window,
 )
 
 PROTOCOL_VERSION = 1
 PROTOCOL_VERSIONS = (1,)
-
-Status = Literal["chat", "online", "away", "xa", "dnd", "offline"]
-"""What watchers see of a user; XMPP's show values (RFC 6121, 4.7.2.1) with names for plain available and gone."""
-
-DeviceStatus = Literal["chat", "online", "away", "xa", "dnd"]
-"""What a device says of itself. It cannot say offline: it leaves, or the user claims to be offline."""
-
-StatusRequest = Literal["chat", "online", "away", "xa", "dnd", "offline", "auto"]
-"""What a person may ask for: a status, or `auto`, which ends the manual one."""
-
-Role = Literal["user", "service", "admin"]
-
-RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
-Priority = Annotated[int, Meta(ge=-128, le=127)]
-IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]
-DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MS_MAX)]
-Users = Annotated[list[str], Meta(min_length=1, max_length=USERS_PER_REQUEST_MAX)]
 
 
 class BadMessage(Exception):
@@ -54,197 +102,64 @@ class BadMessage(Exception):
         self.request_id = request_id
 
 
-@dataclass_transform(frozen_default=True)
-class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Frozen, and outside the cyclic collector: messages hold only scalars, strings and lists of them."""
-
-
-# --- what watchers see ----------------------------------------------------------------------------------------
-
-
-class Record(_Message):
-    """A user as watchers see them: the merge of all devices and claims. Carries no type: it travels in others."""
-
-    user: str
-    status: Status
-    text: str
-    emoji: str
-    since_ms: int
-    """Wall time at which this status began; 0 for a user never seen."""
-    last_seen_ms: int
-    """Wall time of the last contact while the user is offline; 0 while they are not, or were never seen."""
-    device: str
-    """The primary device: the live one with the most recent input. Empty while the user is offline."""
-    version: int
-    """The server's change counter at this record's last change; 0 for a user never seen."""
-
-
-# --- client to server -----------------------------------------------------------------------------------------
-
-
-class Hello(_Message, tag=1):
-    """The first message of a link: who this is, on which device, and which protocol versions it speaks."""
-
-    versions: Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Meta(min_length=1, max_length=VERSIONS_MAX)]
-    token: str
-    user: str
-    device: str
-    kind: str = ""
-    name: str = ""
-    priority: Priority = 0
-    status: DeviceStatus = "online"
-    idle_ms: IdleMs | None = None
-    role: Role = "user"
-    agent: str = ""
-
-
-class Heartbeat(_Message, tag=2):
-    """The client is alive; the person's last input was `idle_ms` ago (null: no report). Has no reply."""
-
-    idle_ms: IdleMs | None = None
-
-
-class Bye(_Message, tag=3):
-    """The device leaves now: no grace. The server closes the link; no reply."""
-
-
-class Ping(_Message, tag=4):
-    """Asks for a pong: is the server there, and what time does it have?"""
-
-    id: RequestId
-
-
-class SetStatus(_Message, tag=5):
-    """Set the user's manual status, text, or both at once; what is null stays as it is."""
-
-    id: RequestId
-    status: StatusRequest | None = None
-    text: str | None = None
-    emoji: str | None = None
-    for_ms: DurationMs = 0
-    """How long what is set here holds; 0 = until it is changed."""
-
-
-class SetDevice(_Message, tag=6):
-    """Set this device's own status, priority, or both; what is null stays as it is."""
-
-    id: RequestId
-    status: DeviceStatus | None = None
-    priority: Priority | None = None
-
-
-class Get(_Message, tag=7):
-    """Ask for the records of users."""
-
-    id: RequestId
-    users: Users
-
-
-class Who(_Message, tag=8):
-    """Ask who is online: a page of records in order of name, and the exact count."""
-
-    id: RequestId
-    after: str = ""
-    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
-
-
-class Watch(_Message, tag=9):
-    """Add users to this link's watch; the reply has their records, presence frames follow."""
-
-    id: RequestId
-    users: Users
-
-
-class Unwatch(_Message, tag=10):
-    """Take users off this link's watch."""
-
-    id: RequestId
-    users: Users
-
-
-# --- server to client -----------------------------------------------------------------------------------------
-
-
-class Welcome(_Message, tag=64):
-    """The link is open. Tells the version chosen, the heartbeat to keep and the limits that hold."""
-
-    version: int
-    user: str
-    device: str
-    role: Role
-    heartbeat_ms: int
-    timeout_ms: int
-    grace_ms: int
-    away_after_ms: int
-    offline_after_ms: int
-    frame_bytes_max: int
-    users_per_request_max: int
-    watch_users_max: int
-    server_time_ms: int
-    epoch: int
-
-
-class Goodbye(_Message, tag=65):
-    """The server closes this link, and why. `retry_ms`: come back after it (0 = no advice)."""
-
-    code: str
-    message: str
-    retry_ms: int = 0
-
-
-class Error(_Message, tag=66):
-    """A request was refused; nothing of it was applied. `id` is 0 if the request's could not be read."""
-
-    id: int
-    code: str
-    message: str
-    retry_ms: int = 0
-
-
-class Done(_Message, tag=67):
-    """The request was applied; `version` is the server's change counter after it."""
-
-    id: int
-    version: int
-
-
-class Pong(_Message, tag=68):
-    """The answer to ping, with the server's wall time."""
-
-    id: int
-    server_time_ms: int
-
-
-class Records(_Message, tag=69):
-    """The answer to get and watch: one record for each name asked, in that order."""
-
-    id: int
-    epoch: int
-    version: int
-    records: list[Record]
-
-
-class WhoPage(_Message, tag=70):
-    """The answer to who: how many users are online in all, one page of them, and where the next page starts."""
-
-    id: int
-    epoch: int
-    version: int
-    total: int
-    next: str
-    records: list[Record]
-
-
-class Presence(_Message, tag=71):
-    """A watched user changed. The same bytes go to every watcher."""
-
-    record: Record
-
-
-ClientMessage = Hello | Heartbeat | Bye | Ping | SetStatus | SetDevice | Get | Who | Watch | Unwatch
-ServerMessage = Welcome | Goodbye | Error | Done | Pong | Records | WhoPage | Presence
-
-CLIENT_MESSAGES: dict[int, type[_Message]] = {
+ClientMessage = (
+    Hello
+    | Heartbeat
+    | Bye
+    | Ping
+    | SetStatus
+    | SetDevice
+    | Get
+    | Who
+    | Watch
+    | Unwatch
+    | Attach
+    | Detach
+    | Beats
+    | Forget
+    | GetDevices
+    | Touch
+    | AddClaim
+    | EndClaim
+    | GetClaims
+    | SetSchedule
+    | AddActivity
+    | GetActivity
+    | Join
+    | Leave
+    | GetMembers
+    | WatchChannel
+    | UnwatchChannel
+    | Applied
+    | Sync
+    | GetSync
+    | Follow
+    | Command
+    | WatchAll
+)
+ServerMessage = (
+    Welcome
+    | Goodbye
+    | Error
+    | Done
+    | Pong
+    | Records
+    | WhoPage
+    | Presence
+    | DeviceList
+    | ClaimList
+    | ActivityList
+    | MembersPage
+    | ChannelEvent
+    | ChannelCounts
+    | OwnState
+    | SyncState
+    | Event
+    | Following
+    | CommandReply
+)
+
+CLIENT_MESSAGES: dict[int, type[Message]] = {
     1: Hello,
     2: Heartbeat,
     3: Bye,
@@ -255,8 +170,31 @@ CLIENT_MESSAGES: dict[int, type[_Message]] = {
     8: Who,
     9: Watch,
     10: Unwatch,
+    11: Attach,
+    12: Detach,
+    13: Beats,
+    14: Forget,
+    15: GetDevices,
+    16: Touch,
+    17: AddClaim,
+    18: EndClaim,
+    19: GetClaims,
+    20: SetSchedule,
+    21: AddActivity,
+    22: GetActivity,
+    23: Join,
+    24: Leave,
+    25: GetMembers,
+    26: WatchChannel,
+    27: UnwatchChannel,
+    28: Applied,
+    29: Sync,
+    30: GetSync,
+    31: Follow,
+    32: Command,
+    33: WatchAll,
 }
-SERVER_MESSAGES: dict[int, type[_Message]] = {
+SERVER_MESSAGES: dict[int, type[Message]] = {
     64: Welcome,
     65: Goodbye,
     66: Error,
@@ -265,6 +203,17 @@ SERVER_MESSAGES: dict[int, type[_Message]] = {
     69: Records,
     70: WhoPage,
     71: Presence,
+    72: DeviceList,
+    73: ClaimList,
+    74: ActivityList,
+    75: MembersPage,
+    76: ChannelEvent,
+    77: ChannelCounts,
+    78: OwnState,
+    79: SyncState,
+    80: Event,
+    81: Following,
+    82: CommandReply,
 }
 """By type number, as protocol.md lists them."""
 
@@ -307,7 +256,7 @@ def decode_server(payload: bytes) -> ServerMessage:
         raise _bad_message(payload, error, SERVER_MESSAGES) from None
 
 
-def _bad_message(payload: bytes, error: Exception, known: dict[int, type[_Message]]) -> BadMessage:
+def _bad_message(payload: bytes, error: Exception, known: dict[int, type[Message]]) -> BadMessage:
     # Catching broadly is right here: besides msgspec's own classes, hostile bytes reach RecursionError (nesting)
     # and UnicodeDecodeError (strings), and a later codec version may add others.
     try:

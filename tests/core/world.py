@@ -190,7 +190,7 @@ class FakeLink:
         for data in unread:
             self._arrive(data)
         if self.open:
-            self.world.engine.publisher.drained(self.session)
+            self.world.engine.drained(self.session)
         self.world.turn()
 
     # --- what the client was told -----------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+"""What applications record of users: kept bounded by number and age, newest asked first."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from presenced.core.model import User
+from presenced.errors import RequestError
+from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AGE_MS_MAX, ACTIVITY_AHEAD_MS_MAX
+from presenced.wire.messages import ActivityInfo
+
+
+def time_of_activity(at_ms: int, wall_ms: int) -> int:
+    """The wall time to record: the application's, or the server's if it gives 0.
+
+    Raises `RequestError` (`bad_time`) for one that is further back or ahead than makes sense.
+    """
+    if not at_ms:
+        return wall_ms
+    if not wall_ms - ACTIVITY_AGE_MS_MAX <= at_ms <= wall_ms + ACTIVITY_AHEAD_MS_MAX:
+        raise RequestError(
+            "bad_time",
+            f"an activity at {at_ms} is not between 30 days ago and a minute ahead of now ({wall_ms}); "
+            "send 0 to have the server's time",
+        )
+    return at_ms
+
+
+def keep_activity(user: User, activity: ActivityInfo) -> None:
+    """Remember it in order of time; the oldest make room. O(activities that are newer)."""
+    kept = user.activities
+    if kept is None:
+        kept = user.activities = deque()
+    later = []
+    while kept and kept[-1].at_ms > activity.at_ms:
+        later.append(kept.pop())
+    kept.append(activity)
+    kept.extend(reversed(later))
+    while len(kept) > ACTIVITIES_PER_USER_MAX:
+        kept.popleft()
+
+
+def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:
+    """Up to `limit` activities at or after `since_ms`, newest first; what has become too old is dropped. O(limit)."""
+    kept = user.activities
+    if kept is None:
+        return []
+    while kept and kept[0].at_ms < wall_ms - ACTIVITY_AGE_MS_MAX:
+        kept.popleft()
+    if not kept:
+        user.activities = None
+        return []
+    found: list[ActivityInfo] = []
+    for activity in reversed(kept):
+        if len(found) == limit or activity.at_ms < since_ms:
+            break
+        found.append(activity)
+    return found

@@ -1,0 +1,284 @@
+"""Channels: which users are in them through which devices, who of them is online, and who is told.
+
+A user is in a channel while at least one live device of theirs is. What watchers and lists see are the members who
+are online by their records, so that somebody who hides is in no list, no count and no event.
+
+Small channels tell each watcher each change. Above a number of watchers that would be the square of the room, so
+large ones tell at most one batch each interval: exact counts, and the members that changed. The batch goes out in
+slices of watchers, so that no turn is long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedList
+
+from presenced.core.delays import DelayQueue
+from presenced.core.model import Device, Session, User
+from presenced.core.publisher import Publisher
+from presenced.core.records import MembershipSet
+from presenced.errors import RequestError
+from presenced.limits import (
+    CHANNEL_BATCH_MAX,
+    CHANNEL_FULL_MAX,
+    CHANNEL_INTERVAL_MS,
+    CHANNELS_PER_DEVICE_MAX,
+)
+from presenced.wire.frames import frame
+from presenced.wire.messages import ChannelCounts, ChannelEvent, MemberKind, Record, encode
+
+SLICE_WATCHERS = 500
+"""Watchers of a batch that are served in one turn: about 2 ms of writes."""
+
+COUNTED = ("chat", "online", "away", "xa", "dnd")
+
+
+class Channel:
+    """One channel. Exists while somebody is in it or watches it."""
+
+    __slots__ = ("name", "members", "online", "counts", "watchers", "is_large", "changed", "left", "queued")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[str, User] = {}
+        self.online: SortedList[str] = SortedList()
+        """Names of the members who are online, in order."""
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self.watchers: dict[Session, None] = {}
+        self.is_large = False
+        # gathered for the next batch of a large one
+        self.changed: dict[str, User] = {}
+        self.left: dict[str, None] = {}
+        self.queued = False
+
+    def count_list(self) -> list[int]:
+        """Online members by status, in the order of the protocol."""
+        return [self.counts[status] for status in COUNTED]
+
+
+class Channels:
+    """All channels."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.by_name: dict[str, Channel] = {}
+        self._publisher = publisher
+        self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
+        self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
+
+    # --- membership -------------------------------------------------------------------------------------------
+
+    def join(self, device: Device, name: str, now_ms: int) -> None:
+        """The device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+        own = device.channels
+        if own is None:
+            own = device.channels = {}
+        if name in own:
+            return
+        if len(own) >= CHANNELS_PER_DEVICE_MAX:
+            raise RequestError(
+                "channel_limit",
+                f"{device.user.name}/{device.id} is in {CHANNELS_PER_DEVICE_MAX} channels; leave one first",
+            )
+        self._publisher.settle(device.user, now_ms)
+        self._publisher.log(MembershipSet(device.user.name, device.id, name, True))
+        self.add(device, name)
+        user = device.user
+        if user.channels is not None and user.channels[name] == 1 and user.record.status != "offline":
+            self._tell(self.by_name[name], "join", user, now_ms)
+
+    def add(self, device: Device, name: str) -> None:
+        """Enter a membership without telling anybody (also used when restoring)."""
+        if device.channels is None:
+            device.channels = {}
+        if name in device.channels:
+            return
+        device.channels[name] = None
+        user = device.user
+        if user.channels is None:
+            user.channels = {}
+        user.channels[name] = user.channels.get(name, 0) + 1
+        channel = self._channel(name)
+        if user.name not in channel.members:
+            channel.members[user.name] = user
+            if user.record.status != "offline":
+                self._count_in(channel, user.name, user.record.status)
+
+    def leave(self, device: Device, name: str, now_ms: int) -> None:
+        """The device is in the channel no more. Idempotent."""
+        if device.channels is None or name not in device.channels:
+            return
+        self._publisher.settle(device.user, now_ms)
+        self._publisher.log(MembershipSet(device.user.name, device.id, name, False))
+        self._remove(device, name, now_ms)
+
+    def leave_all(self, device: Device, now_ms: int) -> None:
+        """The device is gone: its memberships end with it. O(its channels)."""
+        for name in list(device.channels or ()):
+            self._remove(device, name, now_ms)
+        device.channels = None
+
+    def _remove(self, device: Device, name: str, now_ms: int) -> None:
+        user = device.user
+        assert device.channels is not None and user.channels is not None
+        del device.channels[name]
+        user.channels[name] -= 1
+        if user.channels[name]:
+            return
+        del user.channels[name]
+        if not user.channels:
+            user.channels = None
+        channel = self.by_name[name]
+        del channel.members[user.name]
+        if user.name in channel.online:
+            self._count_out(channel, user.name, user.record.status)
+            self._tell(channel, "leave", user, now_ms)
+        self._drop_if_empty(channel)
+
+    def follow_record(self, user: User, old: Record, now_ms: int) -> None:
+        """The user's record has changed: bring the channels they are in up to date. O(channels of the user)."""
+        new = user.record
+        for name in user.channels or ():
+            channel = self.by_name[name]
+            was_online = user.name in channel.online
+            is_online = new.status != "offline"
+            if was_online:
+                self._count_out(channel, user.name, old.status)
+            if is_online:
+                self._count_in(channel, user.name, new.status)
+            if was_online or is_online:
+                kind: MemberKind = "change" if was_online and is_online else "join" if is_online else "leave"
+                self._tell(channel, kind, user, now_ms)
+
+    def _count_in(self, channel: Channel, name: str, status: str) -> None:
+        channel.online.add(name)
+        channel.counts[status] += 1
+
+    def _count_out(self, channel: Channel, name: str, status: str) -> None:
+        channel.online.remove(name)
+        channel.counts[status] -= 1
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def page(self, name: str, after: str, limit: int) -> tuple[list[str], str, int, list[int]]:
+        """Names of online members after `after`, where the next page starts, the total and the counts.
+
+        O(limit + log online). A channel that does not exist is one that nobody is in.
+        """
+        channel = self.by_name.get(name)
+        if channel is None:
+            return [], "", 0, [0] * len(COUNTED)
+        total, counts = len(channel.online), channel.count_list()
+        if limit == 0:
+            return [], "", total, counts
+        names = list(channel.online[(start := channel.online.bisect_right(after)) : start + limit + 1])
+        if len(names) > limit:
+            return names[:limit], names[limit - 1], total, counts
+        return names, "", total, counts
+
+    # --- watching ---------------------------------------------------------------------------------------------
+
+    def watch(self, session: Session, name: str) -> None:
+        """Tell the session of the channel from now on. Idempotent."""
+        if session.channels is None:
+            session.channels = {}
+        session.channels[name] = None
+        channel = self._channel(name)
+        channel.watchers[session] = None
+        if len(channel.watchers) > CHANNEL_FULL_MAX:
+            channel.is_large = True
+
+    def unwatch(self, session: Session, name: str) -> None:
+        """Tell it no more. Idempotent."""
+        if session.channels is None or name not in session.channels:
+            return
+        del session.channels[name]
+        if session.stale_channels is not None:
+            session.stale_channels.pop(name, None)
+        channel = self.by_name[name]
+        channel.watchers.pop(session, None)
+        # Eight tenths, so that a room of just that size does not change its ways with each visitor.
+        if len(channel.watchers) < CHANNEL_FULL_MAX * 8 // 10:
+            channel.is_large = False
+        self._drop_if_empty(channel)
+
+    def unwatch_all(self, session: Session) -> None:
+        """The session has ended. O(channels watched)."""
+        for name in list(session.channels or ()):
+            self.unwatch(session, name)
+
+    def drained(self, session: Session) -> None:
+        """A slow watcher takes again: tell it the counts of what it missed something of. O(channels missed)."""
+        stale, session.stale_channels = session.stale_channels, None
+        for name in stale or ():
+            channel = self.by_name.get(name)
+            if channel is not None:
+                counts = ChannelCounts(name, len(channel.online), channel.count_list(), [], [], False)
+                self._publisher.reply(session, encode(counts))
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next, if at all; 0 = at once."""
+        return 0 if self._sending else self._batches.next_ms
+
+    def tick(self, now_ms: int) -> None:
+        """Make the batches that are due, and send the next slice of what is being sent."""
+        for channel in self._batches.take_due(now_ms):
+            channel.queued = False
+            if channel.changed or channel.left:
+                data = frame(encode(self._batch(channel)))
+                self._sending.append((data, channel, iter(list(channel.watchers))))
+        left = SLICE_WATCHERS
+        while self._sending and left > 0:
+            data, channel, watchers = self._sending[0]
+            for session in watchers:
+                left -= 1
+                if session in channel.watchers:
+                    self._send(session, data, channel.name)
+                if left <= 0:
+                    break
+            else:
+                self._sending.pop(0)
+
+    def _batch(self, channel: Channel) -> ChannelCounts:
+        changed, left = channel.changed, channel.left
+        channel.changed, channel.left = {}, {}
+        records = [self._publisher.record_of(user) for user in list(changed.values())[:CHANNEL_BATCH_MAX]]
+        gone = list(left)[:CHANNEL_BATCH_MAX]
+        complete = len(changed) <= CHANNEL_BATCH_MAX and len(left) <= CHANNEL_BATCH_MAX
+        return ChannelCounts(channel.name, len(channel.online), channel.count_list(), records, gone, complete)
+
+    def _tell(self, channel: Channel, kind: MemberKind, user: User, now_ms: int) -> None:
+        if not channel.watchers:
+            return
+        if channel.is_large:
+            if kind == "leave":
+                channel.changed.pop(user.name, None)
+                channel.left[user.name] = None
+            else:
+                channel.left.pop(user.name, None)
+                channel.changed[user.name] = user
+            if not channel.queued:
+                channel.queued = True
+                self._batches.add(now_ms, channel)
+            return
+        event = ChannelEvent(channel.name, kind, len(channel.online), self._publisher.record_of(user))
+        data = frame(encode(event))
+        for session in channel.watchers:
+            self._send(session, data, channel.name)
+
+    def _send(self, session: Session, data: bytes, name: str) -> None:
+        if not self._publisher.push(session, data):
+            if session.stale_channels is None:
+                session.stale_channels = {}
+            session.stale_channels[name] = None
+
+    def _channel(self, name: str) -> Channel:
+        channel = self.by_name.get(name)
+        if channel is None:
+            channel = self.by_name[name] = Channel(name)
+        return channel
+
+    def _drop_if_empty(self, channel: Channel) -> None:
+        if not channel.members and not channel.watchers and not channel.queued:
+            self.by_name.pop(channel.name, None)

@@ -1,0 +1,168 @@
+"""Claims and schedules: what is stated for a whole user, which of it counts, and when that changes.
+
+A user has any number of claims (up to a limit), each with a source and perhaps an end. The one that counts is kept
+in `User.claim`: a claim to be offline hides the user whatever else is claimed; otherwise the strongest source, and
+within a source the newest. Ending one lets the next show by itself.
+
+A schedule is a rule, not a claim: while one of its weekly windows is open, it makes one. When windows open and close
+depends on the zone's rules, so that is asked of a calendar, a pure function of (schedule, wall time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from presenced.core.model import Claim, Schedule, User
+from presenced.core.publisher import Publisher
+from presenced.core.records import ClaimSet, ScheduleSet, TextSet
+from presenced.core.wheel import Wheel
+from presenced.errors import RequestError
+from presenced.limits import CLAIMS_PER_USER_MAX
+from presenced.wire.messages import Source
+
+RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
+MANUAL: Final = "manual"
+"""The name of the claim that `set_status` makes."""
+
+SCHEDULED = "schedule"
+"""The name of the claim that a schedule makes while one of its windows is open."""
+
+SCHEDULE_CHECK_MS = 3_600_000
+"""A schedule is looked at again at least this often: its windows go by the wall clock, which may be set."""
+
+
+class Opening(NamedTuple):
+    """What a calendar says of a schedule at a moment."""
+
+    is_open: bool
+    changes_ms: int
+    """Wall time at which that changes; 0 = never."""
+
+
+Calendar = Callable[[Schedule, int], Opening]
+
+
+class Claims:
+    """Sets and ends claims, texts and schedules, and waits for their ends: a user's one entry in the wheel."""
+
+    def __init__(self, wheel: Wheel, publisher: Publisher, calendar: Calendar) -> None:
+        self._wheel = wheel
+        self._publisher = publisher
+        self._calendar = calendar
+
+    # --- saying -----------------------------------------------------------------------------------------------
+
+    def set(self, user: User, name: str, claim: Claim | None) -> None:
+        """Make, replace or (None) end the claim of this name. Raises `RequestError` (`claim_limit`). O(claims)."""
+        claims = user.claims
+        if claim is None:
+            if claims is None or claims.pop(name, None) is None:
+                return
+            if not claims:
+                user.claims = None
+            self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
+        else:
+            if claims is None:
+                claims = user.claims = {}
+            if name not in claims and len(claims) >= CLAIMS_PER_USER_MAX:
+                raise RequestError(
+                    "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
+                )
+            # Taken out first, so that it comes last: within a source the newest counts.
+            claims.pop(name, None)
+            claims[name] = claim
+            self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, name, claim.source))
+        user.claim = strongest(user.claims)
+        self.arm(user)
+        self._publisher.touch(user)
+
+    def set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int) -> None:
+        """Set the text and emoji, which have one end between them (0 = none)."""
+        user.text, user.emoji = text, emoji
+        user.text_until_ms, user.text_due_ms = until_ms, due_ms
+        self._publisher.log(TextSet(user.name, text, emoji, until_ms))
+        self.arm(user)
+        self._publisher.touch(user)
+
+    def set_schedule(self, user: User, schedule: Schedule | None, now_ms: int) -> None:
+        """Set or (None) drop the weekly schedule, and claim what it says for now."""
+        user.schedule = schedule
+        if schedule is None:
+            self._publisher.log(ScheduleSet(user.name, "", [], "dnd"))
+        else:
+            self._publisher.log(ScheduleSet(user.name, schedule.zone, schedule.windows, schedule.status))
+        self._look_at_schedule(user, now_ms)
+        self.arm(user)
+
+    # --- waiting ----------------------------------------------------------------------------------------------
+
+    def due(self, user: User, now_ms: int) -> None:
+        """The user's wheel entry came out: end what has come to its end. O(claims)."""
+        for name, claim in list((user.claims or {}).items()):
+            if claim.due_ms and now_ms >= claim.due_ms and name != SCHEDULED:
+                self.set(user, name, None)
+        if user.text_due_ms and now_ms >= user.text_due_ms:
+            self.set_text(user, "", "", 0, 0)
+        schedule = user.schedule
+        if schedule is not None and now_ms >= schedule.due_ms:
+            self._look_at_schedule(user, now_ms)
+        self.arm(user)
+        self._publisher.touch(user)
+
+    def arm(self, user: User) -> None:
+        """Wait for the first end of the user's claims and text, and for the schedule. O(claims)."""
+        due_ms = user.text_due_ms
+        if user.claims:
+            for claim in user.claims.values():
+                if claim.due_ms and (not due_ms or claim.due_ms < due_ms):
+                    due_ms = claim.due_ms
+        if user.schedule is not None and (not due_ms or user.schedule.due_ms < due_ms):
+            due_ms = user.schedule.due_ms
+        if due_ms:
+            self._wheel.schedule(user, due_ms)
+        else:
+            self._wheel.cancel(user)
+
+    def resume(self, user: User, now_ms: int) -> None:
+        """Go on after a restart: the schedule as it stands now, and the ends that are still to come."""
+        user.claim = strongest(user.claims)
+        if user.schedule is not None:
+            self._look_at_schedule(user, now_ms)
+        self.arm(user)
+
+    def _look_at_schedule(self, user: User, now_ms: int) -> None:
+        schedule = user.schedule
+        scheduled = (user.claims or {}).get(SCHEDULED)
+        if schedule is None:
+            if scheduled is not None:
+                self.set(user, SCHEDULED, None)
+            return
+        offset_ms = self._publisher.wall_offset_ms
+        opening = self._calendar(schedule, now_ms + offset_ms)
+        schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
+        if opening.changes_ms:
+            schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
+        if not opening.is_open:
+            if scheduled is not None:
+                self.set(user, SCHEDULED, None)
+        elif scheduled is None or (scheduled.status, scheduled.until_ms) != (schedule.status, opening.changes_ms):
+            since_ms = scheduled.since_ms if scheduled is not None else now_ms + offset_ms
+            self.set(user, SCHEDULED, Claim(schedule.status, since_ms, opening.changes_ms, 0, "schedule"))
+
+
+def strongest(claims: dict[str, Claim] | None) -> Claim | None:
+    """The claim that counts. O(claims)."""
+    best: Claim | None = None
+    for claim in (claims or {}).values():
+        if claim.status == "offline":
+            return claim
+        if best is None or RANK[claim.source] >= RANK[best.source]:
+            best = claim
+    return best
+
+
+def by_strength(claims: dict[str, Claim] | None) -> list[tuple[str, Claim]]:
+    """All claims with their names, the one that counts first. O(claims log claims)."""
+    newest_first = list(reversed(list((claims or {}).items())))
+    return sorted(newest_first, key=lambda item: (item[1].status != "offline", -RANK[item[1].source]))

@@ -1,0 +1,211 @@
+"""What people type into a chat: `/presence away`, `/presence status "in a meeting" for 30m`, and so on.
+
+A command becomes the same calls that the requests make, and a reply with both a sentence to show and the data behind
+it, so that a chat bot passes text through and needs no code of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple, get_args
+
+from presenced.address import check_text
+from presenced.core.activity import recent_activities
+from presenced.core.engine import Engine
+from presenced.core.model import Device, User
+from presenced.core.subjects import require_durability
+from presenced.core.sync import device_info
+from presenced.durations import format_duration, parse_duration_ms
+from presenced.errors import AddressError, RequestError
+from presenced.wire.messages import (
+    ActivityInfo,
+    CommandReply,
+    DeviceInfo,
+    Record,
+    StatusRequest,
+)
+
+LISTED = 20
+"""Users or activities that a reply names; the sentence says how many there are."""
+
+HELP = (
+    "/presence: your status · who: who is online · activity: what you did last · online, chat, away, xa, dnd, "
+    'offline (hides you), each perhaps "for 30m" · auto: back to what your devices say · status "in a meeting" '
+    "for 30m · clear: no status and no text · devices · sync · help"
+)
+
+_SLASH = re.compile(r"\s*/?presence\b\s*", re.IGNORECASE)
+_FOR = re.compile(r"\s+for\s+(\S+)\s*$", re.IGNORECASE)
+_QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
+
+
+class _Call(NamedTuple):
+    engine: Engine
+    user: User
+    device: Device | None
+    now_ms: int
+    rest: str
+
+
+class _Answer(NamedTuple):
+    text: str
+    records: list[Record] = []
+    devices: list[DeviceInfo] = []
+    activities: list[ActivityInfo] = []
+
+
+def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_id: int, text: str) -> CommandReply:
+    """Do what `text` says for the user; what cannot be done is said in the reply, with `ok` false."""
+    rest = _SLASH.sub("", text, count=1).strip()
+    verb, _, rest = rest.partition(" ")
+    verb = verb.lower()
+    take = _VERBS.get(verb)
+    if take is None:
+        answer = f"I do not know {verb[:40]!r}. Try: {', '.join(name for name in _VERBS if name)}"
+        return CommandReply(request_id, False, answer, "help", [], [], [])
+    try:
+        # A status is its own argument.
+        said = take(_Call(engine, user, device, now_ms, f"{verb} {rest}" if take is _status else rest))
+    except (RequestError, AddressError) as error:
+        return CommandReply(request_id, False, error.message, verb, [], [], [])
+    except ValueError as error:
+        return CommandReply(request_id, False, str(error), verb, [], [], [])
+    return CommandReply(request_id, True, said.text, verb or "show", said.records, said.devices, said.activities)
+
+
+def _show(call: _Call) -> _Answer:
+    call.engine.settle(call.now_ms)
+    record = call.user.record
+    text = f"You are {describe(record)}"
+    claim = call.user.claim
+    if claim is not None and claim.due_ms:
+        text += f", for {_rounded(claim.due_ms - call.now_ms)} more"
+    return _Answer(text, [call.engine.publisher.record_of(call.user)])
+
+
+def _status(call: _Call) -> _Answer:
+    """The verb is the status itself, perhaps with `for DURATION`."""
+    rest, for_ms = _split_for(call.rest)
+    if rest.strip().lower() not in _STATUSES:
+        raise ValueError(f"{rest.split()[0]} takes nothing but 'for 30m'; a text goes with: status \"...\"")
+    require_durability(call.engine)
+    status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
+    call.engine.set_status(call.now_ms, call.user, call.device, status=status, text=None, emoji=None, for_ms=for_ms)
+    call.engine.settle(call.now_ms)
+    record = call.user.record
+    if status == "auto":
+        text = f"Back to what your devices say: you are {describe(record)}"
+    elif status == "offline":
+        text = "You appear offline to everybody"
+    elif record.status == "offline":
+        text = f"You will show as {status} as soon as a device of yours is online"
+    else:
+        text = f"You are now {describe(record)}"
+    if for_ms:
+        text += f", for {format_duration(for_ms)}"
+    return _Answer(text, [call.engine.publisher.record_of(call.user)])
+
+
+def _set_text(call: _Call) -> _Answer:
+    rest, for_ms = _split_for(call.rest)
+    quoted = _QUOTED.match(rest.strip())
+    text = next((part for part in quoted.groups() if part is not None), "") if quoted else rest.strip()
+    if not text:
+        raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
+    check_text(text)
+    require_durability(call.engine)
+    call.engine.set_status(call.now_ms, call.user, call.device, status=None, text=text, emoji=None, for_ms=for_ms)
+    call.engine.settle(call.now_ms)
+    for_how_long = f" for {format_duration(for_ms)}" if for_ms else ""
+    return _Answer(f'Your status is "{text}"{for_how_long}', [call.engine.publisher.record_of(call.user)])
+
+
+def _clear(call: _Call) -> _Answer:
+    require_durability(call.engine)
+    call.engine.set_status(call.now_ms, call.user, call.device, status="auto", text="", emoji="", for_ms=0)
+    call.engine.settle(call.now_ms)
+    return _Answer(f"Cleared: you are {describe(call.user.record)}", [call.engine.publisher.record_of(call.user)])
+
+
+def _who(call: _Call) -> _Answer:
+    call.engine.settle(call.now_ms)
+    publisher = call.engine.publisher
+    names, following = publisher.page("", LISTED)
+    users = [call.engine.users[name] for name in names]
+    listed = ", ".join(f"{user.name} ({user.record.status})" for user in users)
+    total = len(publisher.online)
+    text = "Nobody is online" if not total else f"{total} online: {listed}" + (", ..." if following else "")
+    return _Answer(text, [publisher.record_of(user) for user in users])
+
+
+def _activity(call: _Call) -> _Answer:
+    wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
+    found = recent_activities(call.user, LISTED, 0, wall_ms)
+    if not found:
+        return _Answer("No activity of yours is recorded")
+    listed = "; ".join(
+        f"{done.activity}{f' in {done.channel}' if done.channel else ''} {_rounded(max(0, wall_ms - done.at_ms))} ago"
+        for done in found
+    )
+    return _Answer(f"Your last activity: {listed}", activities=found)
+
+
+def _devices(call: _Call) -> _Answer:
+    call.engine.settle(call.now_ms)
+    offset_ms = call.engine.publisher.wall_offset_ms
+    infos = [device_info(device, offset_ms) for device in call.user.devices.values()]
+    if not infos:
+        return _Answer("No device of yours is known")
+    listed = "; ".join(
+        f"{info.name or info.device} {info.state}, {info.status}{', primary' if info.primary else ''}" for info in infos
+    )
+    return _Answer(f"{len(infos)} devices: {listed}" if len(infos) > 1 else f"1 device: {listed}", devices=infos)
+
+
+def _sync(call: _Call) -> _Answer:
+    call.engine.settle(call.now_ms)
+    call.engine.own_states.push_again(call.user)
+    state = call.engine.own_states.state(0, call.user)
+    return _Answer(f"Sent to your devices again; {state.synced} of {state.total} were up to date")
+
+
+def _help(call: _Call) -> _Answer:
+    return _Answer(HELP)
+
+
+_STATUSES = get_args(StatusRequest)
+
+_VERBS: dict[str, Callable[[_Call], _Answer]] = {
+    "": _show,
+    "who": _who,
+    "activity": _activity,
+    **dict.fromkeys(_STATUSES, _status),
+    "status": _set_text,
+    "clear": _clear,
+    "devices": _devices,
+    "sync": _sync,
+    "help": _help,
+}
+
+
+def describe(record: Record) -> str:
+    """A record in words: `dnd: in a meeting`."""
+    text = f"{record.emoji} {record.text}".strip()
+    return f"{record.status}: {text}" if text else record.status
+
+
+def _split_for(rest: str) -> tuple[str, int]:
+    """What stands before a trailing `for DURATION`, and its milliseconds (0 = none). Raises `ValueError`."""
+    found = _FOR.search(rest)
+    if found is None:
+        return rest, 0
+    return rest[: found.start()], parse_duration_ms(found[1])
+
+
+def _rounded(duration_ms: int) -> str:
+    """In the unit in which a person would say it."""
+    for unit_ms, word in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
+        if duration_ms >= unit_ms:
+            return f"{duration_ms // unit_ms} {word}"
+    return f"{duration_ms // 1000} s"

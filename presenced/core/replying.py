@@ -1,0 +1,28 @@
+"""Replies that several requests give."""
+
+from __future__ import annotations
+
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.wire.messages import Done, Error, Record, Records, encode
+
+
+def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
+    """Answer a request (0 = unknown which) with an error frame."""
+    engine.publisher.reply(session, encode(Error(request_id, code, text, retry_ms)))
+
+
+def done(engine: Engine, session: Session, request_id: int) -> None:
+    """Say that a request that leaves nothing to keep was applied."""
+    engine.publisher.reply(session, encode(Done(request_id, engine.publisher.version)))
+
+
+def acknowledge(engine: Engine, session: Session, request_id: int, reply: bytes = b"") -> None:
+    """Say that a request was applied, once what it changed is as durable as promised: with `reply`, else done."""
+    engine.acks.append((session, request_id, reply))
+
+
+def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
+    """Answer with records as of now."""
+    publisher = engine.publisher
+    publisher.reply(session, encode(Records(request_id, publisher.epoch, publisher.version, records)))

@@ -1,0 +1,125 @@
+"""The user's own state on the user's own devices: sent when it changes, acknowledged by each, accounted for.
+
+The own state is what only the user may see: claims with their ends, the text's end, the devices. It has a version,
+the server's change counter at its last change. A device that has acknowledged that version is in sync.
+"""
+
+from __future__ import annotations
+
+from presenced.core.claims import by_strength
+from presenced.core.merge import countable, device_status
+from presenced.core.model import CONNECTED, GONE, GRACE, Device, Own, Session, User
+from presenced.core.publisher import Publisher
+from presenced.wire.frames import frame
+from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState, encode
+
+_STATES: dict[int, DeviceState] = {CONNECTED: "connected", GRACE: "grace", GONE: "gone"}
+
+
+class OwnStates:
+    """Who wants their own state, and what of it is still to be sent."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._stale: list[User] = []
+
+    def add(self, session: Session, user: User) -> None:
+        """The session's link wants its user's own state; it gets it at the end of this turn."""
+        if user.own is None:
+            user.own = Own()
+            user.own.version = self._publisher.version
+        user.own.sessions[session] = 0
+        self._send_soon(user)
+
+    def remove(self, session: Session, user: User) -> None:
+        """The link has ended. Idempotent."""
+        own = user.own
+        if own is not None and own.sessions.pop(session, None) is not None and not own.sessions:
+            user.own = None
+
+    def changed(self, user: User) -> None:
+        """Something of the user's own state has changed. O(1)."""
+        if user.own is not None:
+            self._publisher.version += 1
+            user.own.version = self._publisher.version
+            user.own.synced_ms = 0
+            self._send_soon(user)
+
+    def push_again(self, user: User) -> None:
+        """Send it to all of the user's links once more."""
+        if user.own is not None:
+            self._send_soon(user)
+
+    def applied(self, session: Session, user: User, version: int, wall_ms: int) -> None:
+        """The session's device shows this version. An older or unknown one changes nothing."""
+        own = user.own
+        if own is None or session not in own.sessions:
+            return
+        if own.sessions[session] < version <= own.version:
+            own.sessions[session] = version
+            if version == own.version:
+                own.synced_ms = wall_ms
+
+    def state(self, request_id: int, user: User) -> SyncState:
+        """How far the user's connected devices have come. O(links of the user)."""
+        own = user.own
+        if own is None:
+            return SyncState(request_id, user.name, 0, 0, 0, 0, [])
+        devices = [
+            SyncInfo(session.device.id, applied)
+            for session, applied in own.sessions.items()
+            if session.device is not None
+        ]
+        synced = sum(info.applied == own.version for info in devices)
+        return SyncState(request_id, user.name, own.version, synced, len(devices), own.synced_ms, devices)
+
+    def flush(self) -> None:
+        """Send what has changed, once for each user. O(changed users and their links)."""
+        stale, self._stale = self._stale, []
+        for user in stale:
+            own = user.own
+            if own is None:
+                continue
+            own.stale = False
+            data = frame(encode(self._message(user, own)))
+            for session in own.sessions:
+                self._publisher.push(session, data)
+
+    def _send_soon(self, user: User) -> None:
+        if user.own is not None and not user.own.stale:
+            user.own.stale = True
+            self._stale.append(user)
+
+    def _message(self, user: User, own: Own) -> OwnState:
+        offset_ms = self._publisher.wall_offset_ms
+        return OwnState(
+            user.name,
+            own.version,
+            self._publisher.record_of(user),
+            claim_infos(user),
+            user.text_until_ms,
+            [device_info(device, offset_ms) for device in user.devices.values()],
+        )
+
+
+def claim_infos(user: User) -> list[ClaimInfo]:
+    """The user's claims, the one that counts first."""
+    return [
+        ClaimInfo(name, claim.source, claim.status, claim.since_ms, claim.until_ms)
+        for name, claim in by_strength(user.claims)
+    ]
+
+
+def device_info(device: Device, wall_offset_ms: int) -> DeviceInfo:
+    """A device as its user sees it."""
+    return DeviceInfo(
+        device.id,
+        device.kind,
+        device.name,
+        device_status(device) if countable(device) else "offline",
+        _STATES[device.state],
+        device.priority,
+        device.active_ms + wall_offset_ms,
+        device.heard_ms + wall_offset_ms,
+        device.user.primary is device,
+    )

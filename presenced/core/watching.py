@@ -1,0 +1,64 @@
+"""Who watches whom: the two sides of one relation, changed only here so that they cannot disagree."""
+
+from __future__ import annotations
+
+from presenced.core.model import Session, User
+from presenced.core.policy import Policy
+from presenced.core.users import Users
+from presenced.errors import RequestError
+
+
+class Watching:
+    """Adds and removes watches."""
+
+    def __init__(self, policy: Policy, users: Users) -> None:
+        self._policy = policy
+        self._users = users
+
+    def add(self, session: Session, names: list[str]) -> list[User]:
+        """Add users, known or not, to the session's watch; gives them in the order asked.
+
+        Raises `RequestError` (`watch_limit`) before anything is added. O(names).
+        """
+        watching = session.watching
+        if watching is None:
+            watching = session.watching = {}
+        most = self._policy.watch_limit(session.role)
+        added = len({name: None for name in names if name not in watching})
+        if len(watching) + added > most:
+            raise RequestError(
+                "watch_limit",
+                f"this link watches {len(watching)} users and may watch {most}; unwatch some before adding {added}",
+            )
+        users = []
+        for name in names:
+            user = watching.get(name)
+            if user is None:
+                user = watching[name] = self._users.get_or_new(name)
+                if user.watchers is None:
+                    user.watchers = {}
+                user.watchers[session] = None
+            users.append(user)
+        return users
+
+    def remove(self, session: Session, names: list[str]) -> None:
+        """Take users off the session's watch; one that is not on it is no error. O(names)."""
+        for name in names:
+            user = session.watching.pop(name, None) if session.watching is not None else None
+            if user is not None:
+                self._stop(session, user)
+
+    def remove_all(self, session: Session) -> None:
+        """The session has ended. Idempotent. O(users watched)."""
+        watching, session.watching = session.watching, None
+        for user in (watching or {}).values():
+            self._stop(session, user)
+
+    def _stop(self, session: Session, user: User) -> None:
+        if session.held is not None:
+            session.held.pop(user, None)
+        if user.watchers is not None:
+            user.watchers.pop(session, None)
+            if not user.watchers:
+                user.watchers = None
+                self._users.forget_if_blank(user)

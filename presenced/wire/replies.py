@@ -1,0 +1,217 @@
+"""What the server sends: types 64 to 127. With an `id` it is a reply; without, a push or about the link."""
+
+from __future__ import annotations
+
+from presenced.wire.types import (
+    ActivityInfo,
+    ClaimInfo,
+    DeviceInfo,
+    EventKind,
+    MemberKind,
+    Message,
+    Record,
+    Role,
+    SyncInfo,
+    Window,
+)
+
+
+class Welcome(Message, tag=64):
+    """The link is open. Tells the version chosen, the heartbeat to keep and the limits that hold."""
+
+    version: int
+    user: str
+    device: str
+    role: Role
+    heartbeat_ms: int
+    timeout_ms: int
+    grace_ms: int
+    away_after_ms: int
+    offline_after_ms: int
+    frame_bytes_max: int
+    users_per_request_max: int
+    watch_users_max: int
+    server_time_ms: int
+    epoch: int
+
+
+class Goodbye(Message, tag=65):
+    """The server closes this link, and why. `retry_ms`: come back after it (0 = no advice)."""
+
+    code: str
+    message: str
+    retry_ms: int = 0
+
+
+class Error(Message, tag=66):
+    """A request was refused; nothing of it was applied. `id` is 0 if the request's could not be read."""
+
+    id: int
+    code: str
+    message: str
+    retry_ms: int = 0
+
+
+class Done(Message, tag=67):
+    """The request was applied; `version` is the server's change counter after it."""
+
+    id: int
+    version: int
+
+
+class Pong(Message, tag=68):
+    """The answer to ping, with the server's wall time."""
+
+    id: int
+    server_time_ms: int
+
+
+class Records(Message, tag=69):
+    """The answer to get and watch: one record for each name asked, in that order."""
+
+    id: int
+    epoch: int
+    version: int
+    records: list[Record]
+
+
+class WhoPage(Message, tag=70):
+    """The answer to who: how many users are online in all, one page of them, and where the next page starts."""
+
+    id: int
+    epoch: int
+    version: int
+    total: int
+    next: str
+    records: list[Record]
+
+
+class Presence(Message, tag=71):
+    """A watched user changed. The same bytes go to every watcher."""
+
+    record: Record
+
+
+class DeviceList(Message, tag=72):
+    """The answer to getdevices."""
+
+    id: int
+    user: str
+    devices: list[DeviceInfo]
+
+
+class ClaimList(Message, tag=73):
+    """The answer to getclaims; strongest first."""
+
+    id: int
+    user: str
+    claims: list[ClaimInfo]
+    zone: str
+    """The time zone of the schedule; empty = there is none."""
+    windows: list[Window]
+    schedule_status: str
+
+
+class ActivityList(Message, tag=74):
+    """The answer to getactivity; newest first."""
+
+    id: int
+    user: str
+    activities: list[ActivityInfo]
+
+
+class MembersPage(Message, tag=75):
+    """The answer to getmembers and watchchannel."""
+
+    id: int
+    channel: str
+    version: int
+    total: int
+    """Members who are online, exactly."""
+    counts: list[int]
+    """Of those: chat, online, away, xa, dnd."""
+    next: str
+    records: list[Record]
+
+
+class ChannelEvent(Message, tag=76):
+    """A member came, went or changed. The same bytes go to every watcher of the channel."""
+
+    channel: str
+    kind: MemberKind
+    total: int
+    record: Record
+
+
+class ChannelCounts(Message, tag=77):
+    """What happened in a large channel, or to a slow watcher of a small one, since the last of these."""
+
+    channel: str
+    total: int
+    counts: list[int]
+    records: list[Record]
+    """Members that changed or came, each once; of those who left the record says offline or what they are now."""
+    left: list[str]
+    complete: bool
+    """False: more changed than is listed here; page through the members to know all."""
+
+
+class OwnState(Message, tag=78):
+    """The user's own state, to the user's own devices. Acknowledge its version with applied."""
+
+    user: str
+    version: int
+    record: Record
+    claims: list[ClaimInfo]
+    text_until_ms: int
+    devices: list[DeviceInfo]
+
+
+class SyncState(Message, tag=79):
+    """The answer to getsync."""
+
+    id: int
+    user: str
+    version: int
+    synced: int
+    total: int
+    last_sync_ms: int
+    """Wall time of the last acknowledgement of the current version; 0 = none."""
+    devices: list[SyncInfo]
+
+
+class Event(Message, tag=80):
+    """Something happened to a user; each is told once, in order."""
+
+    seq: int
+    at_ms: int
+    kind: EventKind
+    user: str
+    old: str
+    """The status, text or device before."""
+    new: str
+    reason: str
+    """Of offline: bye, lost, idle or hidden."""
+
+
+class Following(Message, tag=81):
+    """The answer to follow. After it come the events from after the cursor on."""
+
+    id: int
+    epoch: int
+    seq: int
+    """The newest event there is."""
+    reset: bool
+    """Events were missed that cannot be told any more: take a snapshot (who) and go on from here."""
+
+
+class CommandReply(Message, tag=82):
+    """The answer to command: a text to show, and what it is about."""
+
+    id: int
+    ok: bool
+    text: str
+    verb: str
+    records: list[Record]
+    devices: list[DeviceInfo]
+    activities: list[ActivityInfo]

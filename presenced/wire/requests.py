@@ -1,0 +1,319 @@
+"""What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from presenced.limits import (
+    ACTIVITIES_PER_USER_MAX,
+    BEATS_MAX,
+    IDLE_MS_MAX,
+    USERS_PER_REQUEST_MAX,
+    VERSIONS_MAX,
+    WINDOWS_MAX,
+)
+from presenced.wire.types import (
+    DeviceStatus,
+    DurationMs,
+    IdleMs,
+    Message,
+    Priority,
+    Ref,
+    RequestId,
+    Role,
+    Source,
+    Status,
+    StatusRequest,
+    Users,
+    WallMs,
+    Window,
+)
+
+
+class Hello(Message, tag=1):
+    """The first message of a link: who this is, on which device, and which protocol versions it speaks."""
+
+    versions: Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Meta(min_length=1, max_length=VERSIONS_MAX)]
+    token: str
+    user: str
+    device: str
+    kind: str = ""
+    name: str = ""
+    priority: Priority = 0
+    status: DeviceStatus = "online"
+    idle_ms: IdleMs | None = None
+    role: Role = "user"
+    agent: str = ""
+    sync: bool = False
+    """Whether this link wants its user's own state (ownstate), and will acknowledge it."""
+
+
+class Heartbeat(Message, tag=2):
+    """The client is alive; the person's last input was `idle_ms` ago (null: no report). Has no reply."""
+
+    idle_ms: IdleMs | None = None
+
+
+class Bye(Message, tag=3):
+    """The device leaves now: no grace. The server closes the link; no reply."""
+
+
+class Ping(Message, tag=4):
+    """Asks for a pong: is the server there, and what time does it have?"""
+
+    id: RequestId
+
+
+class SetStatus(Message, tag=5):
+    """Set the user's manual status, text, or both at once; what is null stays as it is."""
+
+    id: RequestId
+    status: StatusRequest | None = None
+    text: str | None = None
+    emoji: str | None = None
+    for_ms: DurationMs = 0
+    """How long what is set here holds; 0 = until it is changed."""
+    user: str = ""
+    """Whose; empty = the link's own. Another than that takes the role of a service."""
+    device: str = ""
+    """The device it is said on, which counts as input there; empty = the link's own, if it has one."""
+
+
+class SetDevice(Message, tag=6):
+    """Set a device's own status, priority or display name; what is null stays as it is."""
+
+    id: RequestId
+    status: DeviceStatus | None = None
+    priority: Priority | None = None
+    name: str | None = None
+    user: str = ""
+    device: str = ""
+
+
+class Get(Message, tag=7):
+    """Ask for the records of users."""
+
+    id: RequestId
+    users: Users
+
+
+class Who(Message, tag=8):
+    """Ask who is online: a page of records in order of name, and the exact count."""
+
+    id: RequestId
+    after: str = ""
+    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
+
+
+class Watch(Message, tag=9):
+    """Add users to this link's watch; the reply has their records, presence frames follow."""
+
+    id: RequestId
+    users: Users
+
+
+class Unwatch(Message, tag=10):
+    """Take users off this link's watch."""
+
+    id: RequestId
+    users: Users
+
+
+class Attach(Message, tag=11):
+    """A service speaks for this device from now on, under a number of its own choosing."""
+
+    id: RequestId
+    ref: Ref
+    user: str
+    device: str
+    kind: str = ""
+    name: str = ""
+    priority: Priority = 0
+    status: DeviceStatus = "online"
+    idle_ms: IdleMs | None = None
+
+
+class Detach(Message, tag=12):
+    """A service speaks for this device no more: it has left, or (`lost`) only its connection is."""
+
+    id: RequestId
+    ref: Ref
+    lost: bool = False
+
+
+class Beats(Message, tag=13):
+    """Heartbeats of many devices: ref, idle_ms, ref, idle_ms, and so on; idle -1 = no report. Has no reply."""
+
+    beats: Annotated[list[Annotated[int, Meta(ge=-1, le=IDLE_MS_MAX)]], Meta(max_length=2 * BEATS_MAX)]
+
+
+class Forget(Message, tag=14):
+    """Forget a device that is gone."""
+
+    id: RequestId
+    device: str
+    user: str = ""
+
+
+class GetDevices(Message, tag=15):
+    """Ask for a user's devices."""
+
+    id: RequestId
+    user: str = ""
+
+
+class Touch(Message, tag=16):
+    """The user was seen just now: updates last seen and nothing else."""
+
+    id: RequestId
+    user: str = ""
+    device: str = ""
+
+
+class AddClaim(Message, tag=17):
+    """State a status for the whole user. A claim of the same name is replaced."""
+
+    id: RequestId
+    claim: str
+    source: Source
+    status: Status
+    for_ms: DurationMs = 0
+    """How long it holds; 0 = until it is ended, or until `until_ms`."""
+    until_ms: WallMs = 0
+    """The wall time until which it holds, by the server's clock; 0 = none."""
+    user: str = ""
+
+
+class EndClaim(Message, tag=18):
+    """End a claim; the one below it shows again. One that is not there is no error."""
+
+    id: RequestId
+    claim: str
+    user: str = ""
+
+
+class GetClaims(Message, tag=19):
+    """Ask for a user's claims and schedule."""
+
+    id: RequestId
+    user: str = ""
+
+
+class SetSchedule(Message, tag=20):
+    """A status that recurs each week in the user's time zone; no windows = no schedule."""
+
+    id: RequestId
+    zone: str
+    windows: Annotated[list[Window], Meta(max_length=WINDOWS_MAX)]
+    status: DeviceStatus = "dnd"
+    user: str = ""
+
+
+class AddActivity(Message, tag=21):
+    """Record something that the user did; counts as input on the device, if one is named."""
+
+    id: RequestId
+    activity: str
+    channel: str = ""
+    at_ms: WallMs = 0
+    """When, by the application's clock; 0 = now, by the server's."""
+    payload: str = ""
+    user: str = ""
+    device: str = ""
+
+
+class GetActivity(Message, tag=22):
+    """Ask for a user's recent activities, newest first."""
+
+    id: RequestId
+    user: str = ""
+    limit: Annotated[int, Meta(ge=1, le=ACTIVITIES_PER_USER_MAX)] = 20
+    since_ms: WallMs = 0
+
+
+class Join(Message, tag=23):
+    """The device is in the channel, until it leaves or is gone."""
+
+    id: RequestId
+    channel: str
+    user: str = ""
+    device: str = ""
+
+
+class Leave(Message, tag=24):
+    """The device is in the channel no more. If it was not, that is no error."""
+
+    id: RequestId
+    channel: str
+    user: str = ""
+    device: str = ""
+
+
+class GetMembers(Message, tag=25):
+    """Ask who is online in a channel: a page in order of name, and exact counts."""
+
+    id: RequestId
+    channel: str
+    after: str = ""
+    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
+
+
+class WatchChannel(Message, tag=26):
+    """Be told of a channel: the reply is its first page and counts, then come joins, leaves and changes."""
+
+    id: RequestId
+    channel: str
+    limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
+
+
+class UnwatchChannel(Message, tag=27):
+    """Be told of a channel no more."""
+
+    id: RequestId
+    channel: str
+
+
+class Applied(Message, tag=28):
+    """This device shows the user's own state of this version. Has no reply."""
+
+    version: WallMs
+
+
+class Sync(Message, tag=29):
+    """Send the user's own state to all of the user's connected devices again."""
+
+    id: RequestId
+    user: str = ""
+
+
+class GetSync(Message, tag=30):
+    """Ask how many of a user's connected devices have acknowledged the user's own state."""
+
+    id: RequestId
+    user: str = ""
+
+
+class Follow(Message, tag=31):
+    """A service wants every event from after this cursor on; epoch 0 = from now on."""
+
+    id: RequestId
+    epoch: WallMs = 0
+    seq: WallMs = 0
+
+
+class Command(Message, tag=32):
+    """Do what a person typed into a chat, such as `/presence away`."""
+
+    id: RequestId
+    text: str
+    user: str = ""
+    device: str = ""
+
+
+class WatchAll(Message, tag=33):
+    """A service wants every change of every user, or no more."""
+
+    id: RequestId
+    on: bool = True

@@ -1,0 +1,124 @@
+"""What messages are made of: the base struct, constrained field types, and the record.
+
+A constraint here is the validation: a value outside it never gets past the decoder.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, dataclass_transform
+
+import msgspec
+from msgspec import Meta
+
+from presenced.limits import (
+    DURATION_MS_MAX,
+    IDLE_MS_MAX,
+    REQUEST_ID_MAX,
+    USERS_PER_REQUEST_MAX,
+)
+
+Status = Literal["chat", "online", "away", "xa", "dnd", "offline"]
+"""What watchers see of a user; XMPP's show values (RFC 6121, 4.7.2.1) with names for plain available and gone."""
+
+DeviceStatus = Literal["chat", "online", "away", "xa", "dnd"]
+"""What a device says of itself. It cannot say offline: it leaves, or the user claims to be offline."""
+
+StatusRequest = Literal["chat", "online", "away", "xa", "dnd", "offline", "auto"]
+"""What a person may ask for: a status, or `auto`, which ends the manual one."""
+
+Role = Literal["user", "service", "admin"]
+
+Source = Literal["call", "manual", "calendar", "schedule"]
+"""Who makes a claim, strongest first: a call that is under way, the person, the calendar, the daily routine."""
+
+EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
+MemberKind = Literal["join", "leave", "change"]
+DeviceState = Literal["connected", "grace", "gone"]
+
+RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
+Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
+"""A service's own number for a device that it holds on this link."""
+WallMs = Annotated[int, Meta(ge=0, le=2**53)]
+Priority = Annotated[int, Meta(ge=-128, le=127)]
+IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]
+DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MS_MAX)]
+Users = Annotated[list[str], Meta(min_length=1, max_length=USERS_PER_REQUEST_MAX)]
+
+
+@dataclass_transform(frozen_default=True)
+class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Frozen, and outside the cyclic collector: messages hold only scalars, strings and lists of them."""
+
+
+class Record(Message):
+    """A user as watchers see them: the merge of all devices and claims. Carries no type: it travels in others."""
+
+    user: str
+    status: Status
+    text: str
+    emoji: str
+    since_ms: int
+    """Wall time at which this status began; 0 for a user never seen."""
+    last_seen_ms: int
+    """Wall time of the last contact while the user is offline; 0 while they are not, or were never seen."""
+    device: str
+    """The primary device: the live one with the most recent input. Empty while the user is offline."""
+    version: int
+    """The server's change counter at this record's last change; 0 for a user never seen."""
+
+
+class Window(Message):
+    """A part of the week in a schedule."""
+
+    days: Annotated[int, Meta(ge=1, le=127)]
+    """The days on which it begins, as a sum: Monday 1, Tuesday 2, Wednesday 4, to Sunday 64."""
+    start_min: Annotated[int, Meta(ge=0, le=1439)]
+    """Local time of its start, in minutes since midnight."""
+    end_min: Annotated[int, Meta(ge=0, le=1439)]
+    """Local time of its end; not after the start means on the day after."""
+
+
+class ClaimInfo(Message):
+    """A claim as its user and services see it."""
+
+    claim: str
+    source: Source
+    status: Status
+    since_ms: int
+    until_ms: int
+    """Wall time of its end; 0 = none."""
+
+
+class DeviceInfo(Message):
+    """A device as its user and services see it."""
+
+    device: str
+    kind: str
+    name: str
+    status: Status
+    """What it contributes: its own status, away if idle, offline if it does not count."""
+    state: DeviceState
+    priority: int
+    last_active_ms: int
+    """Wall time of its person's last known input."""
+    last_seen_ms: int
+    """Wall time of its last sign of life."""
+    primary: bool
+
+
+class ActivityInfo(Message):
+    """Something that an application recorded."""
+
+    activity: str
+    channel: str
+    device: str
+    at_ms: int
+    payload: str
+
+
+class SyncInfo(Message):
+    """How far one connected device of a user has come."""
+
+    device: str
+    applied: int
+    """The version of the user's own state that it has acknowledged; 0 = none."""
