@@ -53,7 +53,7 @@ class Feed:
     and came back in between costs nothing and yields nothing.
     """
 
-    __slots__ = ("_bases", "_order", "error", "is_over", "names", "records", "wake")
+    __slots__ = ("_bases", "_order", "error", "is_listed", "is_over", "names", "records", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
@@ -61,12 +61,16 @@ class Feed:
         self.records: dict[str, Record] = {}
         self.error: PresenceError | None = None
         self.is_over = False
+        self.is_listed = False
+        """Everybody who is online has been told: whoever is new from now on was offline."""
         self._order: deque[str] = deque()
         self._bases: dict[str, Record | None] = {}
 
     def put(self, record: Record) -> None:
         """Take a newer record of a user."""
         old = self.records.get(record.user)
+        if old is None and self.is_listed:
+            old = Record(record.user, "offline", "", "", 0, 0, "", 0)
         self.records[record.user] = record
         if record.user in self._bases or (old is not None and kind_of(old, record) is None):
             return

@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from presenced.address import Url
 from presenced.client.backoff import FINAL_CODES, TOKEN_CODES, Backoff
+from presenced.client.callbacks import Callbacks
 from presenced.client.link import Link, open_link
+from presenced.client.pending import Reply
 from presenced.client.pulse import Activity, Pulse
-from presenced.client.session import Reply, Session
+from presenced.client.session import Session
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.limits import TOKEN_BYTES_MAX
 from presenced.wire import messages
@@ -33,7 +35,8 @@ StateCallback = Callable[[State, PresenceError | None], object]
 
 @dataclass(slots=True)
 class Identity:
-    """Who comes, how, and what the device says of itself; `status` and `priority` may change while it is there."""
+    """Who comes, how, and what the device says of itself; `status`, `priority` and the name in
+    `url` may change while it is there."""
 
     url: Url
     token: Token
@@ -41,6 +44,8 @@ class Identity:
     role: Role
     status: DeviceStatus
     priority: int
+    wants_own: bool = False
+    """Whether this device shows the user's own state."""
 
 
 class Keeper:
@@ -58,6 +63,8 @@ class Keeper:
         self.reason: PresenceError | None = None
         self.clock_ms = 0
         self.callbacks: list[StateCallback] = []
+        self.beats: Callable[[int], list[ClientMessage]] = lambda now_ms: []
+        """What stands for the heartbeat of this link, if it is not empty; a service's beats do."""
         self._loop = asyncio.get_running_loop()
         self._identity = identity
         self._session = session
@@ -70,7 +77,7 @@ class Keeper:
         self._link: Link | None = None
         self._pulse: Pulse | None = None
         self._task: asyncio.Task[None] | None = None
-        self._callback_tasks: set[asyncio.Future[None]] = set()
+        self._callbacks = Callbacks(self._loop)
 
     @property
     def is_linked(self) -> bool:
@@ -79,20 +86,24 @@ class Keeper:
     def now_ms(self) -> int:
         return int(self._loop.time() * 1000)
 
-    def send(self, message: ClientMessage) -> None:
-        """Without effect while there is no link."""
+    def send(self, *sent: ClientMessage) -> None:
+        """In one write. Without effect while there is no link."""
         if self._link is not None:
-            self._link.send(message)
+            self._link.send(*sent)
 
     def report_idle(self, idle_ms: int) -> None:
         """The person's last input was `idle_ms` ago; told to the server at once if that changes what it shows."""
         now_ms = self.now_ms()
         self._activity.report(now_ms, idle_ms)
+        if self.is_urgent(self._activity, now_ms):
+            self.send(messages.Heartbeat(self._activity.tell(now_ms)))
+
+    def is_urgent(self, activity: Activity, now_ms: int) -> bool:
+        """Would what it says come too late with the next heartbeat?"""
         welcome = self._session.welcome
         if self._pulse is None or welcome is None:
-            return
-        if self._activity.is_urgent(now_ms, self._pulse.heartbeat_ms, welcome.away_after_ms):
-            self.send(messages.Heartbeat(self._activity.tell(now_ms)))
+            return False
+        return activity.is_urgent(now_ms, self._pulse.heartbeat_ms, welcome.away_after_ms)
 
     async def start(self) -> None:
         """Open the first link; raises `PresenceError` if that fails."""
@@ -127,7 +138,7 @@ class Keeper:
             while True:
                 error = await self._serve(link)
                 self._link = self._pulse = None
-                self._session.suspend()
+                self._give_up(error)
                 self._backoff.link_ended(self.now_ms() - link.opened_ms)
                 if not self._reconnects or self._is_final(error):
                     raise error
@@ -148,7 +159,7 @@ class Keeper:
             assert pulse is not None
             while (due := pulse.due(now_ms, link.heard_ms)) is not None:
                 if due == "heartbeat":
-                    link.send(messages.Heartbeat(self._activity.tell(now_ms)))
+                    link.send(*(self.beats(now_ms) or [messages.Heartbeat(self._activity.tell(now_ms))]))
                 elif due == "ping":
                     link.send(self._session.open(messages.Ping, None, now_ms))
                 else:
@@ -184,6 +195,7 @@ class Keeper:
             idle_ms=self._activity.tell(self.now_ms()),
             role=identity.role,
             agent=AGENT,
+            sync=identity.wants_own,
         )
         link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
         self._session.welcome = welcome
@@ -230,6 +242,13 @@ class Keeper:
         self._fresh_token_tried = True
         return True
 
+    def _give_up(self, reason: PresenceError) -> None:
+        """The link is lost: what must not be sent twice is not sent again."""
+        for waiter in self._session.suspend():
+            if not waiter.done():
+                sentence = f"the link was lost before the reply came ({reason}); it may or may not have been applied"
+                waiter.set_exception(ConnectionLost(reason.code, sentence, retry_ms=reason.retry_ms))
+
     def _end(self, error: PresenceError | None) -> None:
         if self.state == "closed":
             return
@@ -244,18 +263,4 @@ class Keeper:
             return
         self.state = state
         for callback in self.callbacks:
-            self._loop.call_soon(self._call_back, callback, state, reason)
-
-    def _call_back(self, callback: StateCallback, state: State, reason: PresenceError | None) -> None:
-        # What a plain callback raises goes to the loop's exception handler, as from any handle of the loop.
-        result = callback(state, reason)
-        if inspect.isawaitable(result):
-            task = asyncio.ensure_future(self._await_callback(result))
-            self._callback_tasks.add(task)
-            task.add_done_callback(self._callback_tasks.discard)
-
-    async def _await_callback(self, result: Awaitable[Any]) -> None:
-        try:
-            await result
-        except Exception as error:
-            self._loop.call_exception_handler({"message": "a state callback failed", "exception": error})
+            self._callbacks.soon("a state callback", callback, state, reason)

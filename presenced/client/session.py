@@ -1,58 +1,36 @@
 """The state of a client that outlives its links: requests that wait for replies, and what is watched. Pure.
 
 Owns request ids, pending requests, the held record of each watched user and the feeds that want it. Knows no
-sockets and no loop; a waiter is any hashable object, and the shell decides what waking it means.
-
-Why requests may be sent again after a lost link: every one of them states an absolute value or asks a question,
-so that applying it twice is applying it once.
+sockets and no loop; a waiter is any hashable object, and the shell decides what waking it means. Whatever else is to
+be put in place again on each new link (devices held, channels watched, events followed) is a `Part`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Generic, Protocol
 
 import msgspec
 
 from presenced.client.changes import Feed
+from presenced.client.pending import Make, OnReply, Pending, Reply, Request, W, covers, subject_of
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
-from presenced.wire.messages import (
-    Done,
-    Error,
-    Get,
-    Ping,
-    Pong,
-    Record,
-    Records,
-    SetDevice,
-    SetStatus,
-    Unwatch,
-    Watch,
-    Welcome,
-    Who,
-    WhoPage,
-)
-
-Request = Ping | SetStatus | SetDevice | Get | Who | Watch | Unwatch
-Reply = Done | Pong | Records | WhoPage
-
-W = TypeVar("W", bound=Hashable)
+from presenced.wire.messages import Error, Record, Records, Watch, Welcome
 
 
-class Pending(Generic[W]):
-    """A request without a reply. `waiters` is empty for the session's own requests."""
+class Part(Protocol):
+    """Something of the client's that has to be said again on each new link."""
 
-    __slots__ = ("holds_until_ms", "message", "waiters")
+    def standing(self, now_ms: int) -> Iterable[tuple[Make, OnReply | None]]:
+        """The requests that put it in place; called when a link is open, before anything else is sent."""
 
-    def __init__(self, message: Request, holds_until_ms: int) -> None:
-        self.message = message
-        self.holds_until_ms = holds_until_ms
-        self.waiters: dict[W, None] = {}
+    def end(self, error: PresenceError | None) -> None:
+        """No link will follow; `error` says why, None if the owner closed the client."""
 
 
 class _Watched:
-    """A user whom at least one feed watches."""
+    """A user whom at least one feed watches, or who is known because everybody is watched."""
 
     __slots__ = ("feeds", "link", "record")
 
@@ -69,11 +47,17 @@ class Session(Generic[W]):
     def __init__(self) -> None:
         self.welcome: Welcome | None = None
         self.is_linked = False
+        self.parts: list[Part] = []
+        """In the order in which they are put in place."""
         self._last_id = 0
         self._pending: dict[int, Pending[W]] = {}
         self._waiting: dict[W, Pending[W]] = {}
+        self._subjects: dict[tuple[type, str, str], dict[int, None]] = {}
+        """Pending statements by what they are about."""
         self._watched: dict[str, _Watched] = {}
         self._feeds: dict[Feed, None] = {}
+        self._everyone: dict[Feed, None] = {}
+        """Feeds that want every user."""
         self._link = 0
 
     @property
@@ -85,16 +69,20 @@ class Session(Generic[W]):
 
     # --- requests ---------------------------------------------------------------------------------------------
 
-    def open(self, make: Callable[[int], Request], waiter: W | None, now_ms: int) -> Request:
+    def open(self, make: Make, waiter: W | None, now_ms: int, on_reply: OnReply | None = None) -> Request:
         """A new request: `make` builds it from its id. Send what this returns if linked; else it waits here.
 
-        Without a link, a statement of the own state replaces the earlier ones that it covers, whose waiters then
-        wait for it: however often a state is set offline, only the last value is kept. O(pending) then.
+        Without a link, a statement replaces the earlier ones that it covers, whose waiters then wait for it: however
+        often a state is set offline, only the last value is kept. O(pending statements about the same) then.
         """
         message = make(self._free_id())
-        pending: Pending[W] = Pending(message, _holds_until_ms(message, now_ms))
-        if not self.is_linked:
-            self._absorb(pending)
+        pending: Pending[W] = Pending(message, now_ms, on_reply)
+        pending.is_sent = self.is_linked
+        subject = subject_of(message)
+        if subject is not None:
+            if not self.is_linked:
+                self._absorb(pending, subject)
+            self._subjects.setdefault(subject, {})[message.id] = None
         if waiter is not None:
             pending.waiters[waiter] = None
             self._waiting[waiter] = pending
@@ -103,7 +91,7 @@ class Session(Generic[W]):
 
     def settle(self, reply: Reply | Error) -> list[W]:
         """The waiters of a request, now answered. A late reply to a forgotten request has none."""
-        pending = self._pending.pop(reply.id, None)
+        pending = self._take(reply.id)
         if pending is None:
             return []
         if isinstance(reply, Records) and isinstance(pending.message, Watch):
@@ -111,6 +99,8 @@ class Session(Generic[W]):
                 self._apply(record)
         elif isinstance(reply, Error) and isinstance(pending.message, Watch) and not pending.waiters:
             self._fail_feeds(pending.message.users, error_of(reply))
+        if pending.on_reply is not None:
+            pending.on_reply(reply)
         for waiter in pending.waiters:
             del self._waiting[waiter]
         return list(pending.waiters)
@@ -122,29 +112,46 @@ class Session(Generic[W]):
             return
         del pending.waiters[waiter]
         if not pending.waiters:
-            self._pending.pop(pending.message.id, None)
+            self._take(pending.message.id)
 
     # --- links ------------------------------------------------------------------------------------------------
 
     def resume(self, welcome: Welcome, now_ms: int) -> Iterator[Request]:
-        """A link is open; iterate this fully and send all of it: the watch, then every request in its order."""
+        """A link is open; iterate this fully and send all of it: what stands, the watch, every request in its order."""
         self.welcome = welcome
         self.is_linked = True
         self._link += 1
         waiting = [pending for pending in self._pending.values() if pending.waiters]
         self._pending = {pending.message.id: pending for pending in waiting}
-        for chunk in chunks(list(self._watched), self.users_per_request_max):
+        self._subjects = {}
+        for part in self.parts:
+            for make, on_reply in part.standing(now_ms):
+                yield self.open(make, None, now_ms, on_reply)
+        names = [user for user, watched in self._watched.items() if watched.feeds]
+        for chunk in chunks(names, self.users_per_request_max):
             yield self.open(lambda request_id, users=chunk: Watch(request_id, users), None, now_ms)  # type: ignore[misc]
         for pending in waiting:
             message = pending.message
-            if pending.holds_until_ms and isinstance(message, SetStatus):
+            if pending.holds_until_ms:
                 left_ms = max(1, pending.holds_until_ms - now_ms)
                 message = pending.message = msgspec.structs.replace(message, for_ms=left_ms)
+            subject = subject_of(message)
+            if subject is not None:
+                self._subjects.setdefault(subject, {})[message.id] = None
+            pending.is_sent = True
             yield message
 
-    def suspend(self) -> None:
-        """The link is lost. What is pending stays, for the next one."""
+    def suspend(self) -> list[W]:
+        """The link is lost. What is pending stays, for the next one, except for what was sent and must not be sent
+        twice: its waiters are returned, and nobody knows whether it was applied."""
         self.is_linked = False
+        given_up: list[W] = []
+        for pending in [pending for pending in self._pending.values() if not pending.is_repeatable]:
+            self._take(pending.message.id)
+            for waiter in pending.waiters:
+                del self._waiting[waiter]
+            given_up += pending.waiters
+        return given_up
 
     def end(self, error: PresenceError | None) -> list[W]:
         """It is over: all feeds end with `error` (None: closed by the owner); returns whoever still waits."""
@@ -152,9 +159,13 @@ class Session(Generic[W]):
         waiters = list(self._waiting)
         self._waiting.clear()
         self._pending.clear()
-        for feed in list(self._feeds):
+        self._subjects.clear()
+        for feed in [*self._feeds, *self._everyone]:
             feed.end(error)
+        for part in self.parts:
+            part.end(error)
         self._feeds.clear()
+        self._everyone.clear()
         self._watched.clear()
         return waiters
 
@@ -187,7 +198,8 @@ class Session(Generic[W]):
                 continue
             watched.feeds.pop(feed, None)
             if not watched.feeds:
-                del self._watched[user]
+                if not self._everyone:
+                    del self._watched[user]
                 unwanted.append(user)
         return unwanted
 
@@ -198,15 +210,46 @@ class Session(Generic[W]):
         return self.detach(feed, list(feed.names))
 
     def presence(self, record: Record) -> None:
-        """A push arrived on the present link."""
+        """The present link told of a record."""
         self._apply(record)
+
+    # --- watching everybody -----------------------------------------------------------------------------------
+
+    def attach_everyone(self, feed: Feed) -> None:
+        """`feed` wants every user; it gets at once what is held. O(users held)."""
+        self._everyone[feed] = None
+        for watched in self._watched.values():
+            if watched.record is not None:
+                feed.put(watched.record)
+
+    def release_everyone(self, feed: Feed) -> list[str] | None:
+        """`feed` is closed. When it was the last, returns the users that are watched one by one: ask for them again,
+        as the server may never have been. None if others want everybody still."""
+        feed.end(None)
+        if feed not in self._everyone:
+            return None
+        del self._everyone[feed]
+        if self._everyone:
+            return None
+        self._watched = {user: watched for user, watched in self._watched.items() if watched.feeds}
+        return list(self._watched)
+
+    def unconfirmed(self) -> list[str]:
+        """Users held as not offline of whom the present link has not told. O(users held)."""
+        return [
+            user
+            for user, watched in self._watched.items()
+            if watched.record is not None and watched.link != self._link and watched.record.status != "offline"
+        ]
 
     # --- within -----------------------------------------------------------------------------------------------
 
     def _apply(self, record: Record) -> None:
         watched = self._watched.get(record.user)
         if watched is None:
-            return
+            if not self._everyone:
+                return
+            watched = self._watched[record.user] = _Watched()
         held = watched.record
         # On one link versions tell what is newer. On another, what the server says is the truth, be its version lower:
         # it may have lost its history, or, killed, a change that it had told of and not yet saved. The feeds compare
@@ -217,6 +260,8 @@ class Session(Generic[W]):
         watched.link = self._link
         for feed in watched.feeds:
             feed.put(record)
+        for feed in self._everyone:
+            feed.put(record)
 
     def _fail_feeds(self, users: Iterable[str], error: PresenceError) -> None:
         for user in users:
@@ -224,14 +269,25 @@ class Session(Generic[W]):
             for feed in list(watched.feeds) if watched is not None else ():
                 feed.end(error)
 
-    def _absorb(self, newer: Pending[W]) -> None:
-        for request_id, older in list(self._pending.items()):
-            if not _covers(newer.message, older.message):
+    def _absorb(self, newer: Pending[W], subject: tuple[type, str, str]) -> None:
+        for request_id in list(self._subjects.get(subject, ())):
+            older = self._pending[request_id]
+            if not covers(newer.message, older.message):
                 continue
-            del self._pending[request_id]
+            self._take(request_id)
             newer.waiters.update(older.waiters)
             for waiter in older.waiters:
                 self._waiting[waiter] = newer
+
+    def _take(self, request_id: int) -> Pending[W] | None:
+        pending = self._pending.pop(request_id, None)
+        if pending is not None and (subject := subject_of(pending.message)) is not None:
+            same = self._subjects.get(subject)
+            if same is not None:
+                same.pop(request_id, None)
+                if not same:
+                    del self._subjects[subject]
+        return pending
 
     def _free_id(self) -> int:
         while True:
@@ -249,26 +305,3 @@ def error_of(error: Error) -> RequestError:
 def chunks(users: list[str], size: int) -> list[list[str]]:
     """`users` in pieces of at most `size`."""
     return [users[start : start + size] for start in range(0, len(users), size)]
-
-
-def _covers(newer: Request, older: Request) -> bool:
-    """Does `newer` set everything that `older` set?"""
-    if isinstance(newer, SetDevice):
-        return isinstance(older, SetDevice)
-    if not isinstance(newer, SetStatus) or not isinstance(older, SetStatus):
-        return False
-    return all(
-        new is not None or old is None
-        for new, old in (
-            (newer.status, older.status),
-            (newer.text, older.text),
-            (newer.emoji, older.emoji),
-        )
-    )
-
-
-def _holds_until_ms(message: Request, now_ms: int) -> int:
-    """When a status with an expiry ends, so that a request that waited for a link does not last longer for it."""
-    if isinstance(message, SetStatus) and message.for_ms:
-        return now_ms + message.for_ms
-    return 0

@@ -34,10 +34,21 @@ def keep_activity(user: User, activity: ActivityInfo) -> None:
     later = []
     while kept and kept[-1].at_ms > activity.at_ms:
         later.append(kept.pop())
-    kept.append(activity)
+    # The same one again is not kept twice: an application that repeats a request, or a log that overlaps a snapshot.
+    if not _has(kept, activity):
+        kept.append(activity)
     kept.extend(reversed(later))
     while len(kept) > ACTIVITIES_PER_USER_MAX:
         kept.popleft()
+
+
+def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
+    for other in reversed(kept):
+        if other.at_ms != activity.at_ms:
+            return False
+        if other == activity:
+            return True
+    return False
 
 
 def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:

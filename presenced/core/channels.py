@@ -80,7 +80,6 @@ class Channels:
                 "channel_limit",
                 f"{device.user.name}/{device.id} is in {CHANNELS_PER_DEVICE_MAX} channels; leave one first",
             )
-        self._publisher.settle(device.user, now_ms)
         self._publisher.log(MembershipSet(device.user.name, device.id, name, True))
         self.add(device, name)
         user = device.user
@@ -108,7 +107,6 @@ class Channels:
         """The device is in the channel no more. Idempotent."""
         if device.channels is None or name not in device.channels:
             return
-        self._publisher.settle(device.user, now_ms)
         self._publisher.log(MembershipSet(device.user.name, device.id, name, False))
         self._remove(device, name, now_ms)
 
@@ -135,9 +133,8 @@ class Channels:
             self._tell(channel, "leave", user, now_ms)
         self._drop_if_empty(channel)
 
-    def follow_record(self, user: User, old: Record, now_ms: int) -> None:
+    def follow_record(self, user: User, old: Record, new: Record, now_ms: int) -> None:
         """The user's record has changed: bring the channels they are in up to date. O(channels of the user)."""
-        new = user.record
         for name in user.channels or ():
             channel = self.by_name[name]
             was_online = user.name in channel.online
@@ -228,6 +225,7 @@ class Channels:
             if channel.changed or channel.left:
                 data = frame(encode(self._batch(channel)))
                 self._sending.append((data, channel, iter(list(channel.watchers))))
+            self._drop_if_empty(channel)
         left = SLICE_WATCHERS
         while self._sending and left > 0:
             data, channel, watchers = self._sending[0]
@@ -251,7 +249,8 @@ class Channels:
     def _tell(self, channel: Channel, kind: MemberKind, user: User, now_ms: int) -> None:
         if not channel.watchers:
             return
-        if channel.is_large:
+        if channel.is_large or channel.queued or any(sending is channel for _, sending, _ in self._sending):
+            # Also while the last batch of one that was large is not out: it would overtake what is told now.
             if kind == "leave":
                 channel.changed.pop(user.name, None)
                 channel.left[user.name] = None

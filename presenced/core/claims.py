@@ -22,6 +22,9 @@ from presenced.limits import CLAIMS_PER_USER_MAX
 from presenced.wire.messages import Source
 
 RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
+HIDES: Final = 10
+"""More than any rank: a claim to be offline counts before all others."""
+
 MANUAL: Final = "manual"
 """The name of the claim that `set_status` makes."""
 
@@ -65,7 +68,9 @@ class Claims:
         else:
             if claims is None:
                 claims = user.claims = {}
-            if name not in claims and len(claims) >= CLAIMS_PER_USER_MAX:
+            # What a schedule claims is not counted: nobody is there to be refused when a window opens.
+            others = len(claims) - (SCHEDULED in claims)
+            if name not in claims and name != SCHEDULED and others >= CLAIMS_PER_USER_MAX:
                 raise RequestError(
                     "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
                 )
@@ -94,6 +99,7 @@ class Claims:
             self._publisher.log(ScheduleSet(user.name, schedule.zone, schedule.windows, schedule.status))
         self._look_at_schedule(user, now_ms)
         self.arm(user)
+        self._publisher.touch(user)
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -127,8 +133,7 @@ class Claims:
     def resume(self, user: User, now_ms: int) -> None:
         """Go on after a restart: the schedule as it stands now, and the ends that are still to come."""
         user.claim = strongest(user.claims)
-        if user.schedule is not None:
-            self._look_at_schedule(user, now_ms)
+        self._look_at_schedule(user, now_ms)
         self.arm(user)
 
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
@@ -139,7 +144,11 @@ class Claims:
                 self.set(user, SCHEDULED, None)
             return
         offset_ms = self._publisher.wall_offset_ms
-        opening = self._calendar(schedule, now_ms + offset_ms)
+        try:
+            opening = self._calendar(schedule, now_ms + offset_ms)
+        except LookupError:
+            # The zone was known when the schedule was set; the system's zone data are others now.
+            opening = Opening(False, 0)
         schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
         if opening.changes_ms:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
@@ -154,11 +163,11 @@ class Claims:
 def strongest(claims: dict[str, Claim] | None) -> Claim | None:
     """The claim that counts. O(claims)."""
     best: Claim | None = None
+    best_rank = 0
     for claim in (claims or {}).values():
-        if claim.status == "offline":
-            return claim
-        if best is None or RANK[claim.source] >= RANK[best.source]:
-            best = claim
+        rank = RANK[claim.source] + (HIDES if claim.status == "offline" else 0)
+        if rank >= best_rank:
+            best, best_rank = claim, rank
     return best
 
 

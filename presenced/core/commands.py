@@ -35,7 +35,7 @@ HELP = (
     "for 30m · clear: no status and no text · devices · sync · help"
 )
 
-_SLASH = re.compile(r"\s*/?presence\b\s*", re.IGNORECASE)
+_SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
 _FOR = re.compile(r"\s+for\s+(\S+)\s*$", re.IGNORECASE)
 _QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
 
@@ -89,6 +89,8 @@ def _status(call: _Call) -> _Answer:
     rest, for_ms = _split_for(call.rest)
     if rest.strip().lower() not in _STATUSES:
         raise ValueError(f"{rest.split()[0]} takes nothing but 'for 30m'; a text goes with: status \"...\"")
+    if for_ms and rest.strip().lower() == "auto":
+        raise ValueError("auto takes no time: it ends what you set, and your devices decide again")
     require_durability(call.engine)
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
     call.engine.set_status(call.now_ms, call.user, call.device, status=status, text=None, emoji=None, for_ms=for_ms)
@@ -108,7 +110,8 @@ def _status(call: _Call) -> _Answer:
 
 
 def _set_text(call: _Call) -> _Answer:
-    rest, for_ms = _split_for(call.rest)
+    # Quoted as a whole first: what is inside quotes is never taken for a duration.
+    rest, for_ms = (call.rest, 0) if _QUOTED.match(call.rest.strip()) else _split_for(call.rest)
     quoted = _QUOTED.match(rest.strip())
     text = next((part for part in quoted.groups() if part is not None), "") if quoted else rest.strip()
     if not text:

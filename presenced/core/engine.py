@@ -88,21 +88,27 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
-        publisher = self.publisher
-        publisher.settle_all(now_ms)
-        wall_ms = now_ms + publisher.wall_offset_ms
-        for user, old in publisher.take_changes():
-            if user.channels is not None:
-                self.channels.follow_record(user, old, now_ms)
-            if self.events.is_kept:
-                hides = user.claim is not None and user.claim.status == "offline"
-                reason = "hidden" if hides else self._reasons.get(user.name, "idle")
-                self.events.follow_record(user, old, reason if user.record.status == "offline" else "", wall_ms)
-        self._reasons.clear()
-        for user in publisher.take_own_touched():
+        self._follow_changes(now_ms)
+        for user in self.publisher.take_own_touched():
             self.own_states.changed(user)
         self.own_states.flush()
         self.events.flush()
+        for user in self.publisher.take_blank():
+            self.users.forget_if_blank(user)
+
+    def _follow_changes(self, now_ms: int) -> None:
+        """Bring channels and events up to date with the state. Also before a membership changes: a channel counts its
+        members by the records that it was last told of."""
+        publisher = self.publisher
+        publisher.settle_all(now_ms)
+        wall_ms = now_ms + publisher.wall_offset_ms
+        for user, old, new, hides in publisher.take_changes():
+            if user.channels is not None:
+                self.channels.follow_record(user, old, new, now_ms)
+            if self.events.is_kept:
+                reason = "hidden" if hides else self._reasons.get(user.name, "idle")
+                self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
+        self._reasons.clear()
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -260,7 +266,7 @@ class Engine:
         self._reasons[device.user.name] = reason
         if device.channels:
             # The record first: who leaves a channel because they go offline leaves it once.
-            self.settle(now_ms)
+            self._follow_changes(now_ms)
             self.channels.leave_all(device, now_ms)
 
     # --- what people say --------------------------------------------------------------------------------------
@@ -291,7 +297,7 @@ class Engine:
             new_text = text if text is not None else user.text
             new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
             self.claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
-        if device is not None:
+        if device is not None and device.state != GONE:
             self.leases.input(device, now_ms)
         self.publisher.touch(user)
 
@@ -315,6 +321,16 @@ class Engine:
         if (device.status, device.priority, device.name) != before:
             self.leases.log_device(device)
         self.publisher.touch(device.user)
+
+    def join(self, now_ms: int, device: Device, channel: str) -> None:
+        """A live device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+        self._follow_changes(now_ms)
+        self.channels.join(device, channel, now_ms)
+
+    def leave(self, now_ms: int, device: Device, channel: str) -> None:
+        """The device is in the channel no more. Idempotent."""
+        self._follow_changes(now_ms)
+        self.channels.leave(device, channel, now_ms)
 
     def touch_user(self, now_ms: int, user: User, device: Device | None) -> None:
         """The user was seen just now: last seen and nothing else."""

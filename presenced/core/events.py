@@ -7,7 +7,7 @@ that has fallen behind what is kept is told so plainly and goes on from the newe
 
 from __future__ import annotations
 
-from presenced.core.model import Session, User
+from presenced.core.model import Session
 from presenced.core.publisher import Publisher
 from presenced.limits import EVENTS_KEPT
 from presenced.wire.frames import frame
@@ -46,20 +46,19 @@ class Events:
         """The session has ended. Idempotent."""
         self.followers.pop(session, None)
 
-    def follow_record(self, user: User, old: Record, reason: str, wall_ms: int) -> None:
-        """Make events of a change of the user's record."""
-        new = user.record
+    def follow_record(self, old: Record, new: Record, reason: str, wall_ms: int) -> None:
+        """Make events of a change of a user's record."""
         if new.status != old.status:
             if old.status == "offline":
-                self._add("online", user.name, old.status, new.status, "", wall_ms)
+                self._add("online", new.user, old.status, new.status, "", wall_ms)
             elif new.status == "offline":
-                self._add("offline", user.name, old.status, new.status, reason, wall_ms)
-            self._add("status_change", user.name, old.status, new.status, reason, wall_ms)
+                self._add("offline", new.user, old.status, new.status, reason, wall_ms)
+            self._add("status_change", new.user, old.status, new.status, reason, wall_ms)
         if new.text != old.text or new.emoji != old.emoji:
             before, after = f"{old.emoji} {old.text}".strip(), f"{new.emoji} {new.text}".strip()
-            self._add("text_change", user.name, before, after, "", wall_ms)
+            self._add("text_change", new.user, before, after, "", wall_ms)
         if new.device != old.device and new.device and old.device:
-            self._add("device_change", user.name, old.device, new.device, "", wall_ms)
+            self._add("device_change", new.user, old.device, new.device, "", wall_ms)
 
     def _add(self, kind: EventKind, user: str, old: str, new: str, reason: str, wall_ms: int) -> None:
         self.seq += 1

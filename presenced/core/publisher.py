@@ -15,6 +15,7 @@ users that changed are noted (`Session.held`), and their latest records follow w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 from sortedcontainers import SortedList
@@ -32,6 +33,16 @@ _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2
 
 
 _NOBODY: dict[Session, None] = {}
+
+
+class Change(NamedTuple):
+    """One change of a record. Both sides are kept: a record may change twice before anybody is told."""
+
+    user: User
+    old: Record
+    new: Record
+    hides: bool
+    """Whether the user is offline by their own wish."""
 
 
 class Publisher:
@@ -53,10 +64,12 @@ class Publisher:
         """Watchers they went to, held ones included."""
         self.everyone: dict[Session, None] = {}
         """Sessions that are told of every user."""
-        self.changes: list[tuple[User, Record]] = []
-        """Users whose record has changed, with the one before, for those who follow changes."""
+        self.changes: list[Change] = []
+        """How records have changed, for those who follow changes."""
         self.own_touched: list[User] = []
         """Touched users who have a link that wants their own state."""
+        self.blank: list[User] = []
+        """Touched users of whom there may be nothing to remember."""
         self._dirty: list[User] = []
         self._spacing_ms = policy.change_spacing_ms
         self._burst = policy.change_burst
@@ -92,16 +105,18 @@ class Publisher:
         before, user.primary = user.primary, primary
         device = primary.id if primary is not None else ""
         if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
+            if not old.version and not user.devices:
+                self.blank.append(user)
             return
         wall_ms = now_ms + self.wall_offset_ms
         since_ms = old.since_ms
         last_seen_ms = old.last_seen_ms
+        hides = claim is not None and claim.status == "offline"
         if status != old.status:
             since_ms = wall_ms
             last_seen_ms = 0
             if status == "offline":
                 # Claiming to be offline must look like going offline: last seen is that moment.
-                hides = claim is not None and claim.status == "offline"
                 last_seen_ms = wall_ms if hides else self._last_contact_ms(user, before)
                 self.online.remove(user.name)
             elif old.status == "offline":
@@ -110,7 +125,7 @@ class Publisher:
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
         self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
-        self.changes.append((user, old))
+        self.changes.append(Change(user, old, user.record, hides))
         if user.watchers or self.everyone:
             self._push(user, now_ms)
 
@@ -279,8 +294,8 @@ class Publisher:
         """Leave a fact for the log."""
         self.facts.append(fact)
 
-    def take_changes(self) -> list[tuple[User, Record]]:
-        """The users whose records have changed since the last call, with the record before, in order."""
+    def take_changes(self) -> list[Change]:
+        """The changes of records since the last call, in order."""
         changes, self.changes = self.changes, []
         return changes
 
@@ -288,6 +303,11 @@ class Publisher:
         """The users since the last call whose own state may have changed."""
         touched, self.own_touched = self.own_touched, []
         return touched
+
+    def take_blank(self) -> list[User]:
+        """The users since the last call of whom there may be nothing to remember."""
+        blank, self.blank = self.blank, []
+        return blank
 
     def take_facts(self) -> list[Fact]:
         """The facts since the last call, in order."""

@@ -43,7 +43,7 @@ from presenced.wire.messages import (
 def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     require_durability(engine)
     check_channel(message.channel)
-    engine.channels.join(live_device_of(engine, session, message.user, message.device), message.channel, now_ms)
+    engine.join(now_ms, live_device_of(engine, session, message.user, message.device), message.channel)
     acknowledge(engine, session, message.id)
 
 
@@ -52,7 +52,7 @@ def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> Non
     device = device_of(engine, session, message.user, message.device)
     if device is None:
         raise RequestError("no_device", "name a device; this link has none of its own for that user")
-    engine.channels.leave(device, message.channel, now_ms)
+    engine.leave(now_ms, device, message.channel)
     acknowledge(engine, session, message.id)
 
 

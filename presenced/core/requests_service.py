@@ -16,15 +16,15 @@ from presenced.core.subjects import (
     check_channel,
     device_of,
     known_user,
-    live_device_of,
     name_of,
     require_durability,
+    require_live,
     require_service,
     user_of,
 )
 from presenced.core.sync import claim_infos, device_info
 from presenced.errors import AddressError, RequestError
-from presenced.limits import LABEL_BYTES_MAX, PAYLOAD_BYTES_MAX, ZONE_BYTES_MAX
+from presenced.limits import DURATION_MS_MAX, LABEL_BYTES_MAX, PAYLOAD_BYTES_MAX, ZONE_BYTES_MAX
 from presenced.wire.messages import (
     ActivityInfo,
     ActivityList,
@@ -128,6 +128,8 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         until_due_ms = message.until_ms - offset_ms
         if until_due_ms <= now_ms:
             raise RequestError("claim_past", f"until_ms {message.until_ms} is not after now ({now_ms + offset_ms})")
+        if until_due_ms - now_ms > DURATION_MS_MAX:
+            raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
         due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
     until_ms = due_ms + offset_ms if due_ms else 0
     claim = Claim(message.status, now_ms + offset_ms, until_ms, due_ms, message.source)
@@ -195,9 +197,9 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
     if message.channel:
         check_channel(message.channel)
     at_ms = time_of_activity(message.at_ms, now_ms + publisher.wall_offset_ms)
-    device = None
-    if message.device or session.device is not None:
-        device = live_device_of(engine, session, message.user, message.device)
+    device = device_of(engine, session, message.user, message.device)
+    if device is not None:
+        require_live(device)
     user = device.user if device is not None else user_of(engine, session, message.user)
     device_id = device.id if device is not None else ""
     keep_activity(user, ActivityInfo(message.activity, message.channel, device_id, at_ms, message.payload))
@@ -214,6 +216,7 @@ def _get_activity(engine: Engine, session: Session, now_ms: int, message: GetAct
     if user is not None:
         wall_ms = now_ms + engine.publisher.wall_offset_ms
         found = recent_activities(user, message.limit, message.since_ms, wall_ms)
+        engine.users.forget_if_blank(user)
     name = name_of(session, message.user)
     engine.publisher.reply(session, encode(ActivityList(message.id, name, found)))
 

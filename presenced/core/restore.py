@@ -87,6 +87,9 @@ class Restorer:
             names, device.channels = device.channels, None
             for name in names or ():
                 engine.channels.add(device, name)
+        for user in list(engine.users.order):
+            # Of some there is nothing left, such as a claim that has ended.
+            engine.users.forget_if_blank(user)
         publisher.version += version_gap
 
     def _differs(self, user: User) -> bool:

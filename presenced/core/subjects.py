@@ -25,8 +25,13 @@ def name_of(session: Session, name: str) -> str:
 
 
 def user_of(engine: Engine, session: Session, name: str) -> User:
-    """That user, made if nothing is known of them yet."""
-    return engine.users.get_or_new(name_of(session, name))
+    """That user, made if nothing is known of them yet, and dropped with the turn if that stays so."""
+    user_name = name_of(session, name)
+    user = engine.users.get(user_name)
+    if user is None:
+        user = engine.users.new(user_name)
+        engine.publisher.touch(user)
+    return user
 
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:
@@ -54,9 +59,14 @@ def live_device_of(engine: Engine, session: Session, name: str, device_id: str) 
     device = device_of(engine, session, name, device_id)
     if device is None:
         raise RequestError("no_device", "name a device; this link has none of its own for that user")
+    require_live(device)
+    return device
+
+
+def require_live(device: Device) -> None:
+    """Raise `RequestError` (`no_such_device`) if it is gone."""
     if device.state == GONE:
         raise RequestError("no_such_device", f"{device.user.name}/{device.id} is gone; attach it first")
-    return device
 
 
 def require_service(session: Session) -> None:

@@ -139,3 +139,50 @@ class Twin:
         assert record.device in counted, f"{record} has a primary that does not count: {user}"
         lead_ms = max(d.active_ms for d in counted.values()) - counted[record.device].active_ms
         assert lead_ms <= POLICY.primary_hysteresis_ms, f"the primary of {record} is {lead_ms} ms behind: {user}"
+
+
+@dataclass
+class TwinClaim:
+    """One claim as it was made."""
+
+    source: str
+    status: str
+    made: int
+    """Its place in the order of making."""
+    until_ms: int | None
+
+
+@dataclass
+class TwinClaims:
+    """The claims of one user, worked out anew for each question."""
+
+    made: dict[str, TwinClaim] = field(default_factory=dict)
+    count: int = 0
+
+    def set(self, name: str, source: str, status: str, until_ms: int | None) -> None:
+        self.count += 1
+        self.made[name] = TwinClaim(source, status, self.count, until_ms)
+
+    def end(self, name: str) -> None:
+        self.made.pop(name, None)
+
+    def standing(self, now_ms: int) -> dict[str, TwinClaim]:
+        return {k: claim for k, claim in self.made.items() if claim.until_ms is None or now_ms < claim.until_ms}
+
+    def order(self, now_ms: int) -> list[str]:
+        """The names, the one that counts first."""
+        names = ("call", "manual", "calendar", "schedule")
+        standing = self.standing(now_ms)
+
+        def place(name: str) -> tuple[bool, int, int]:
+            claim = standing[name]
+            return claim.status != "offline", names.index(claim.source), -claim.made
+
+        return sorted(standing, key=place)
+
+    def status(self, now_ms: int, of_devices: str) -> str:
+        """What the user shows whose devices alone would show `of_devices`."""
+        order = self.order(now_ms)
+        if of_devices == "offline" or not order:
+            return of_devices
+        return self.made[order[0]].status

@@ -3,30 +3,44 @@
 What the daemon does with sockets is done here with lists: a link that is not read fills up at the first send, as a
 kernel buffer would, and from then on the core must hold its frames back. Each turn is followed by the core's own
 invariants, by checks that are stated here a second time in other words, and by what every client relies on: only
-watched users are pushed, and a version never comes twice except after a reply.
+watched users are pushed, a version never comes twice except after a reply, and who keeps a watched channel's members by
+what is told of it always has the members and the counts that the server has (`tests.core.told`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from presenced.core import invariants
-from presenced.core.engine import Engine
+from presenced.core.claims import Calendar
+from presenced.core.engine import Engine, no_calendar
+from presenced.core.facts import facts_of
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, Session, User
 from presenced.core.policy import Policy
+from presenced.core.records import Fact
 from presenced.core.requests import handle
+from presenced.core.restore import Restorer
 from presenced.limits import SERVER_FRAME_BYTES_MAX
-from presenced.server.turn import MemoryLog, run_turn
+from presenced.server.turn import Ack, MemoryLog, run_turn
 from presenced.wire.frames import FrameReader
 from presenced.wire.messages import (
+    AddClaim,
+    Attach,
+    Beats,
     Bye,
     ClientMessage,
+    Detach,
     DeviceStatus,
     Done,
+    EndClaim,
     Error,
     Get,
     Heartbeat,
+    Join,
+    Leave,
+    MembersPage,
     Presence,
     Record,
     Records,
@@ -34,13 +48,18 @@ from presenced.wire.messages import (
     ServerMessage,
     SetDevice,
     SetStatus,
+    Source,
+    Status,
     StatusRequest,
     Unwatch,
     Watch,
+    WatchAll,
+    WatchChannel,
     Who,
     WhoPage,
     decode_server,
 )
+from tests.core.told import Told
 
 START_MS = 7_000_003
 WALL_MS = 1_700_000_000_000
@@ -73,6 +92,9 @@ class FakeLink:
         self.view: dict[str, Record] = {}
         """The newest record of each user that the client was told of."""
         self.watched: dict[str, None] = {}
+        self.watches_all = False
+        self.told = Told()
+        """What it was told of channels, events and its own state."""
         self._reader = FrameReader(SERVER_FRAME_BYTES_MAX)
         self._asked: dict[int, ClientMessage] = {}
         self._by_reply: dict[str, bool] = {}
@@ -130,6 +152,50 @@ class FakeLink:
         answer = self.ask(message)
         assert isinstance(answer, reply), answer
         return answer
+
+    def done(self, message: ClientMessage) -> None:
+        """Send a request that succeeds and has nothing to tell."""
+        self.expect(message, Done)
+
+    # what a service says for others: an address is `user/device`
+
+    def attach(
+        self,
+        ref: int,
+        address: str,
+        *,
+        kind: str = "",
+        name: str = "",
+        priority: int = 0,
+        status: DeviceStatus = "online",
+        idle_ms: int | None = None,
+    ) -> None:
+        user, _, device = address.partition("/")
+        self.done(Attach(self.next_id(), ref, user, device, kind, name, priority, status, idle_ms))
+
+    def release(self, ref: int, *, lost: bool = False) -> None:
+        self.done(Detach(self.next_id(), ref, lost))
+
+    def beats(self, *beats: int) -> None:
+        self.say(Beats(list(beats)))
+        self.world.turn()
+
+    def claim(self, user: str, claim: str, source: Source, status: Status, for_ms: int = 0, until_ms: int = 0) -> None:
+        self.done(AddClaim(self.next_id(), claim, source, status, for_ms, until_ms, user))
+
+    def end_claim(self, user: str, claim: str) -> None:
+        self.done(EndClaim(self.next_id(), claim, user))
+
+    def join(self, address: str, channel: str) -> None:
+        user, _, device = address.partition("/")
+        self.done(Join(self.next_id(), channel, user, device))
+
+    def leave(self, address: str, channel: str) -> None:
+        user, _, device = address.partition("/")
+        self.done(Leave(self.next_id(), channel, user, device))
+
+    def watch_channel(self, channel: str, limit: int = 100) -> MembersPage:
+        return self.expect(WatchChannel(self.next_id(), channel, limit), MembersPage)
 
     def beat(self, idle_ms: int | None = None) -> None:
         self.say(Heartbeat(idle_ms))
@@ -221,7 +287,7 @@ class FakeLink:
     def _learn(self, message: ServerMessage) -> None:
         if isinstance(message, Presence):
             record = message.record
-            assert record.user in self.watched, f"{record.user} is pushed and not watched"
+            assert record.user in self.watched or self.watches_all, f"{record.user} is pushed and not watched"
             known = self.view.get(record.user)
             if known is not None:
                 assert record.version >= known.version, f"{record} is older than {known}"
@@ -243,22 +309,74 @@ class FakeLink:
             if isinstance(asked, Unwatch):
                 for name in asked.users:
                     self.watched.pop(name, None)
+            elif isinstance(asked, WatchAll):
+                self.watches_all = asked.on
+        self.told.learn(message, self._asked.get(getattr(message, "id", 0)))
+
+
+class KeepingLog(MemoryLog):
+    """A log that keeps its facts, for whoever wants to start again from them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: list[Fact] = []
+
+    def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
+        self.facts.extend(facts)
+        super().append(facts, acks)
 
 
 class World:
     """An engine on a clock of its own, and everything that was ever sent."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.now_ms = START_MS
-        self.engine = Engine(policy or Policy(), now_ms=START_MS, wall_ms=WALL_MS, epoch=77)
-        self.log = MemoryLog()
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        calendar: Calendar = no_calendar,
+        now_ms: int = START_MS,
+        wall_ms: int = WALL_MS,
+    ) -> None:
+        self.now_ms = now_ms
+        self.calendar = calendar
+        self.engine = Engine(policy or Policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=77, calendar=calendar)
+        self.log = KeepingLog()
         self.transcript: list[bytes] = []
         self.next_ms: int | None = None
         self.versions = 0
+        self.checks = True
+        """Whether everything is checked after each turn; that is linear, so tests with very many switch it off."""
+        self.standing_max = 10
+        """Turns that may be asked for at one moment, one after the other."""
 
     @property
     def wall_ms(self) -> int:
-        return self.now_ms - START_MS + WALL_MS
+        return self.now_ms + self.engine.publisher.wall_offset_ms
+
+    def set_clock(self, wall_ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self.engine.set_wall(self.now_ms, wall_ms)
+        self.turn()
+
+    def snapshot(self) -> list[Fact]:
+        """What a snapshot would hold now."""
+        offset_ms = self.engine.publisher.wall_offset_ms
+        return [fact for user in self.engine.users.order for fact in facts_of(user, offset_ms)]
+
+    def restarted(
+        self, down_ms: int = 0, *, facts: Sequence[Fact] | None = None, grace_ms: int = 30_000, now_ms: int = 900_000
+    ) -> World:
+        """What starts from this world's facts (by default all that was logged, in order) after `down_ms`."""
+        facts = self.log.facts if facts is None else facts
+        world = World(self.engine.policy, calendar=self.calendar, now_ms=now_ms, wall_ms=self.wall_ms + down_ms)
+        restorer = Restorer(world.engine, now_ms)
+        restorer.apply(facts)
+        restorer.finish(grace_ms=grace_ms, spread_ms=0, version_gap=0)
+        world.log.facts.extend(facts)
+        while (next_ms := world.engine.next_ms) is not None and next_ms <= now_ms:
+            world.engine.tick(now_ms)
+        world.turn()
+        return world
 
     def user(self, name: str) -> User:
         return self.engine.users[name]
@@ -279,13 +397,19 @@ class World:
         status: DeviceStatus = "online",
         role: Role = "user",
         expires_ms: int = 0,
+        kind: str = "",
+        sync: bool = False,
     ) -> FakeLink:
         """Say hello as `user/device`, or as `user` without a device, and run a turn."""
         user, _, device = address.partition("/")
         link = FakeLink(self, user, role)
         link.session.expires_ms = expires_ms
         if device:
-            self.engine.attach(self.now_ms, link.session, device, priority=priority, status=status, idle_ms=idle_ms)
+            held = self.engine.attach(
+                self.now_ms, link.session, device, kind=kind, priority=priority, status=status, idle_ms=idle_ms
+            )
+            if sync:
+                self.engine.own_states.add(link.session, held.user)
         else:
             self.engine.open_without_device(self.now_ms, link.session)
         self.turn()
@@ -294,11 +418,16 @@ class World:
     def turn(self) -> None:
         """One turn at the present moment, and all checks after it."""
         self.next_ms = run_turn(self.engine, self.log, self.now_ms)
+        if self.checks:
+            self.check()
+        assert self.engine.publisher.version >= self.versions, "the version counter went back"
+        self.versions = self.engine.publisher.version
+
+    def check(self) -> None:
+        """Hold the state against what must be. O(everything)."""
         invariants.check(self.engine)
         for user in self.engine.users.values():
             self._check_user(user)
-        assert self.engine.publisher.version >= self.versions, "the version counter went back"
-        self.versions = self.engine.publisher.version
 
     def advance(self, ms: int) -> None:
         """Let time pass, running a turn whenever the last one asked for it, and one at the end."""
@@ -306,7 +435,7 @@ class World:
         standing = 0
         while self.next_ms is not None and self.next_ms <= end_ms:
             standing = standing + 1 if self.next_ms <= self.now_ms else 0
-            assert standing < 10, "turn after turn is asked for at the same moment"
+            assert standing < self.standing_max, "turn after turn is asked for at the same moment"
             self.now_ms = max(self.now_ms, self.next_ms)
             self.turn()
         self.now_ms = end_ms
@@ -331,10 +460,10 @@ class World:
             if device.state == CONNECTED:
                 assert device.session is not None
                 deadlines.append(device.heard_ms + policy.timeout_ms)
-                if device.session.expires_ms:
+                if device.session.expires_ms and not device.ref:
                     deadlines.append(device.session.expires_ms)
             if device.idle_known:
-                for after_ms in (policy.away_after_ms, policy.offline_after_ms):
+                for after_ms in policy.idle_limits(device.kind):
                     if after_ms and device.active_ms + after_ms > self.now_ms:
                         deadlines.append(device.active_ms + after_ms)
             where = f"{user.name}/{device.id}"

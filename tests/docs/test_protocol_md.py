@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgpack
 import msgspec
@@ -18,14 +18,31 @@ from msgspec import inspect
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT
+from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
+from presenced.core.commands import _VERBS, LISTED
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.policy import Policy
+from presenced.core.requests import handle
 from presenced.errors import CODES
+from presenced.server.zones import calendar
 from presenced.wire import frames, messages
 
 PROTOCOL_MD = Path(__file__).parents[2] / "protocol.md"
 TEXT = PROTOCOL_MD.read_text(encoding="utf-8")
 
 MESSAGES = {**messages.CLIENT_MESSAGES, **messages.SERVER_MESSAGES}
-STRUCTS: dict[str, Any] = {struct.__name__: struct for struct in MESSAGES.values()} | {"Record": messages.Record}
+NESTED: dict[str, Any] = {
+    "Record": messages.Record,
+    "Window": messages.Window,
+    "ClaimInfo": messages.ClaimInfo,
+    "DeviceInfo": messages.DeviceInfo,
+    "ActivityInfo": messages.ActivityInfo,
+    "SyncInfo": messages.SyncInfo,
+}
+"""The structs without a type, which travel inside others."""
+
+STRUCTS: dict[str, Any] = {struct.__name__: struct for struct in MESSAGES.values()} | NESTED
 
 NAME = "name"
 NAME_OR_EMPTY = "name or empty"
@@ -38,7 +55,49 @@ STRING_LIMITS = {
     ("Hello", "agent"): f"{limits.LABEL_BYTES_MAX} bytes",
     ("SetStatus", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
     ("SetStatus", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
+    ("SetStatus", "user"): NAME_OR_EMPTY,
+    ("SetStatus", "device"): NAME_OR_EMPTY,
+    ("SetDevice", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("SetDevice", "user"): NAME_OR_EMPTY,
+    ("SetDevice", "device"): NAME_OR_EMPTY,
     ("Who", "after"): NAME_OR_EMPTY,
+    ("Attach", "user"): NAME,
+    ("Attach", "device"): NAME,
+    ("Attach", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("Attach", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("Forget", "device"): NAME,
+    ("Forget", "user"): NAME_OR_EMPTY,
+    ("GetDevices", "user"): NAME_OR_EMPTY,
+    ("Touch", "user"): NAME_OR_EMPTY,
+    ("Touch", "device"): NAME_OR_EMPTY,
+    ("AddClaim", "claim"): NAME,
+    ("AddClaim", "user"): NAME_OR_EMPTY,
+    ("EndClaim", "claim"): NAME,
+    ("EndClaim", "user"): NAME_OR_EMPTY,
+    ("GetClaims", "user"): NAME_OR_EMPTY,
+    ("SetSchedule", "zone"): f"{limits.ZONE_BYTES_MAX} bytes",
+    ("SetSchedule", "user"): NAME_OR_EMPTY,
+    ("AddActivity", "activity"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("AddActivity", "channel"): NAME_OR_EMPTY,
+    ("AddActivity", "payload"): f"{limits.PAYLOAD_BYTES_MAX} bytes",
+    ("AddActivity", "user"): NAME_OR_EMPTY,
+    ("AddActivity", "device"): NAME_OR_EMPTY,
+    ("GetActivity", "user"): NAME_OR_EMPTY,
+    ("Join", "channel"): NAME,
+    ("Join", "user"): NAME_OR_EMPTY,
+    ("Join", "device"): NAME_OR_EMPTY,
+    ("Leave", "channel"): NAME,
+    ("Leave", "user"): NAME_OR_EMPTY,
+    ("Leave", "device"): NAME_OR_EMPTY,
+    ("GetMembers", "channel"): NAME,
+    ("GetMembers", "after"): NAME_OR_EMPTY,
+    ("WatchChannel", "channel"): NAME,
+    ("UnwatchChannel", "channel"): NAME,
+    ("Sync", "user"): NAME_OR_EMPTY,
+    ("GetSync", "user"): NAME_OR_EMPTY,
+    ("Command", "text"): f"{limits.COMMAND_BYTES_MAX} bytes",
+    ("Command", "user"): NAME_OR_EMPTY,
+    ("Command", "device"): NAME_OR_EMPTY,
     ("Welcome", "user"): NAME,
     ("Welcome", "device"): NAME_OR_EMPTY,
     ("Goodbye", "code"): "",
@@ -46,10 +105,36 @@ STRING_LIMITS = {
     ("Error", "code"): "",
     ("Error", "message"): "",
     ("WhoPage", "next"): NAME_OR_EMPTY,
+    ("DeviceList", "user"): NAME,
+    ("ClaimList", "user"): NAME,
+    ("ClaimList", "zone"): f"{limits.ZONE_BYTES_MAX} bytes",
+    ("ClaimList", "schedule_status"): "",
+    ("ActivityList", "user"): NAME,
+    ("MembersPage", "channel"): NAME,
+    ("MembersPage", "next"): NAME_OR_EMPTY,
+    ("ChannelEvent", "channel"): NAME,
+    ("ChannelCounts", "channel"): NAME,
+    ("OwnState", "user"): NAME,
+    ("SyncState", "user"): NAME,
+    ("Event", "user"): NAME,
+    ("Event", "old"): "",
+    ("Event", "new"): "",
+    ("Event", "reason"): "",
+    ("CommandReply", "text"): "",
+    ("CommandReply", "verb"): "",
     ("Record", "user"): NAME,
     ("Record", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
     ("Record", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
     ("Record", "device"): NAME_OR_EMPTY,
+    ("ClaimInfo", "claim"): NAME,
+    ("DeviceInfo", "device"): NAME,
+    ("DeviceInfo", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("DeviceInfo", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("ActivityInfo", "activity"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("ActivityInfo", "channel"): NAME_OR_EMPTY,
+    ("ActivityInfo", "device"): NAME_OR_EMPTY,
+    ("ActivityInfo", "payload"): f"{limits.PAYLOAD_BYTES_MAX} bytes",
+    ("SyncInfo", "device"): NAME,
 }
 """Limits on strings are checked by `address`, in bytes, not by the structs; this says which holds for which."""
 
@@ -125,9 +210,9 @@ def documented_structs() -> dict[str, tuple[str, int | None]]:
     """Struct name to (section number, type number) as the headings say."""
     found: dict[str, tuple[str, int | None]] = {"Record": ("6.1", None)}
     for number, section in SECTIONS.items():
-        heading = re.fullmatch(r"(\w+) \(type (\d+)\)", section.title)
+        heading = re.fullmatch(r"(\w+) \((?:type (\d+)|no type)\)", section.title)
         if heading:
-            found[heading[1]] = (number, int(heading[2]))
+            found[heading[1]] = (number, int(heading[2]) if heading[2] else None)
     return found
 
 
@@ -141,12 +226,14 @@ def type_words(kind: inspect.Type) -> str:
     match kind:
         case inspect.IntType():
             return "int"
+        case inspect.BoolType():
+            return "bool"
         case inspect.StrType() | inspect.LiteralType():
             return "string"
         case inspect.ListType(item_type=item):
             return f"list of {type_words(item)}"
         case inspect.StructType(cls=cls):
-            return cls.__name__.lower()
+            return cls.__name__.removesuffix("Info").lower()
         case inspect.UnionType(types=types):
             return " or ".join(type_words(part) for part in types)
         case inspect.NoneType():
@@ -171,7 +258,7 @@ def limit_words(struct: str, field: str, kind: inspect.Type) -> str | frozenset[
         case inspect.ListType(item_type=item, min_length=low, max_length=high):
             if high is None:
                 return ""
-            items = f"{low} to {high} items"
+            items = f"{low or 0} to {high} items"
             each = limit_words(struct, field, item) if isinstance(item, inspect.IntType) else ""
             return f"{items}, each {each}" if each else items
         case inspect.StrType():
@@ -185,7 +272,7 @@ def limit_words(struct: str, field: str, kind: inspect.Type) -> str | frozenset[
 def test_sections_are_numbered_without_gaps() -> None:
     """A reference to a section must never point to another one."""
     tops = [int(number) for number in SECTIONS if "." not in number]
-    assert tops == list(range(1, 12))
+    assert tops == list(range(1, 21))
     for top in tops:
         subs = [int(number.split(".")[1]) for number in SECTIONS if number.startswith(f"{top}.")]
         assert subs == list(range(1, len(subs) + 1)), f"gaps or disorder in section {top}"
@@ -194,6 +281,10 @@ def test_sections_are_numbered_without_gaps() -> None:
 def test_every_message_is_documented_and_no_other() -> None:
     documented = {number: name for name, (_, number) in DOCUMENTED.items() if number is not None}
     assert documented == {number: struct.__name__ for number, struct in MESSAGES.items()}
+
+
+def test_every_struct_without_a_type_is_documented_and_no_other() -> None:
+    assert {name for name, (_, number) in DOCUMENTED.items() if number is None} == set(NESTED)
 
 
 def test_type_numbers_are_the_struct_tags() -> None:
@@ -223,7 +314,7 @@ def test_field_table_is_the_struct(struct: str) -> None:
     section, _ = DOCUMENTED[struct]
     rows = table(SECTIONS[section].body, "#")
     assert [row["field"] for row in rows] == [f"`{field.name}`" for field in info.fields]
-    for position, (row, field) in enumerate(zip(rows, info.fields, strict=True), 0 if struct == "Record" else 1):
+    for position, (row, field) in enumerate(zip(rows, info.fields, strict=True), 0 if struct in NESTED else 1):
         where = f"{struct}.{field.name} in section {section}"
         assert row["#"] == str(position), where
         assert row["type"] == type_words(field.type), where
@@ -234,6 +325,52 @@ def test_field_table_is_the_struct(struct: str) -> None:
         else:
             assert row["limit"] == limit, where
         assert row["meaning"], f"{where} says nothing of its meaning"
+
+
+def test_every_reference_names_a_section() -> None:
+    for number in re.findall(r"section (\d+(?:\.\d+)?)", TEXT):
+        assert number in SECTIONS, f"there is no section {number}"
+
+
+def test_each_request_stands_once_in_the_table_of_roles() -> None:
+    """Who may send what is told of every message, and with an id it is told what it is answered with."""
+    rows = [table(SECTIONS["12.2"].body, "request")]
+    named = [name for row in rows[0] for name in row["request"].split(", ")]
+    assert sorted(named) == sorted(struct.__name__ for struct in messages.CLIENT_MESSAGES.values())
+
+
+@pytest.mark.parametrize("struct", messages.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
+def test_the_table_of_roles_is_what_the_server_does(struct: Any) -> None:
+    """A request without a word about whom is sent as it is; one that takes a user names another than its own."""
+    (row,) = (row for row in table(SECTIONS["12.2"].body, "request") if struct.__name__ in row["request"].split(", "))
+    example = next(example for example in EXAMPLES if example.value[0] == struct.__struct_config__.tag)
+    message = messages.decode_client(example.payload)
+    if "user" in struct.__struct_fields__ and struct is not messages.Hello:
+        message = msgspec.structs.replace(message, user="somebody-else")
+    refused = "forbidden" in row["role `user`"] or "its own user" in row["role `user`"]
+    assert ("forbidden" in codes_of(message, "user")) == refused
+    assert "forbidden" not in codes_of(message, "service")
+
+
+def codes_of(message: Any, role: messages.Role) -> list[str]:
+    """The codes of the errors with which a core in which nothing has happened answers `message`."""
+    engine = Engine(Policy(), now_ms=1, wall_ms=1_767_225_600_000, epoch=1, calendar=calendar)
+    session = Session(NoEdge(), "somebody", role)
+    engine.attach(1, session, "device")
+    handle(engine, session, 1, message)
+    engine.settle(1)
+    answers = [messages.decode_server(data[4:]) for data in session.pending]
+    return [answer.code for answer in answers if isinstance(answer, messages.Error)]
+
+
+class NoEdge:
+    """A link that goes nowhere."""
+
+    def send(self, data: bytes) -> None:
+        raise AssertionError("nothing is written before a turn ends")
+
+    def end(self, code: str) -> None:
+        raise AssertionError("nothing is closed before a turn ends")
 
 
 def test_every_string_limit_belongs_to_a_field() -> None:
@@ -261,9 +398,21 @@ def test_every_code_named_in_the_text_exists() -> None:
     """`no_device` and the like in the sections of the messages: each is a code, a field or a value."""
     known = set(CODES) | {field for struct in STRUCTS.values() for field in struct.__struct_fields__}
     known |= {re.sub(r"(?<!^)(?=[A-Z])", "_", struct.__name__).lower() for struct in MESSAGES.values()}
+    known |= set(get_args(messages.EventKind))
     for number, section in SECTIONS.items():
         for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", section.body):
             assert word in known, f"section {number} speaks of `{word}`, which is no code, field or message"
+
+
+def test_the_tables_of_words_are_the_words() -> None:
+    """Sources in order of rank, event kinds and the verbs of commands: a word too many or too few would mislead."""
+    sources = [row["source"].strip("`") for row in table(SECTIONS["15.1"].body, "source")]
+    assert sources == sorted(RANK, key=RANK.__getitem__, reverse=True)
+    kinds = [row["kind"].strip("`") for row in table(SECTIONS["19"].body, "kind")]
+    assert kinds == list(get_args(messages.EventKind))
+    typed = " ".join(row["typed"] for row in table(SECTIONS["20"].body, "typed"))
+    verbs = set(re.findall(r"`(?:/presence ?)?(\w*)[^`]*`", typed)) - {"for"}
+    assert verbs == set(_VERBS)
 
 
 def test_limit_table_is_the_limits() -> None:
@@ -304,6 +453,23 @@ def test_limit_table_is_the_limits() -> None:
         ("7.2", f"({limits.AWAY_AFTER_MS // 60_000} min"),
         ("7.2", f"({limits.OFFLINE_AFTER_MS // 3_600_000} h"),
         ("7.3", f"more than {limits.PRIMARY_HYSTERESIS_MS // 1000} s"),
+        ("13.3", f"Up to {limits.BEATS_MAX:,} devices"),
+        ("13.11", f"at most {limits.LABEL_BYTES_MAX} bytes"),
+        ("13.11", f"{limits.ACTIVITY_AGE_MS_MAX // 86_400_000} days ago or {limits.ACTIVITY_AHEAD_MS_MAX // 1000} s"),
+        ("13.22", f"at most {limits.COMMAND_BYTES_MAX:,} bytes"),
+        ("15.1", f"up to {limits.CLAIMS_PER_USER_MAX} at a time"),
+        ("15.2", f"within {'an hour' if SCHEDULE_CHECK_MS == 3_600_000 else SCHEDULE_CHECK_MS}"),
+        ("16.2", f"newest {limits.ACTIVITIES_PER_USER_MAX} of each user"),
+        ("16.2", f"older than {limits.ACTIVITY_AGE_MS_MAX // 86_400_000} days"),
+        ("16.2", f"{limits.ACTIVITY_AHEAD_MS_MAX // 1000} s ahead"),
+        ("17", f"in {limits.CHANNELS_PER_DEVICE_MAX:,} channels"),
+        ("17", f"up to {limits.CHANNEL_FULL_MAX:,} watchers"),
+        ("17", f"fewer than {limits.CHANNEL_FULL_MAX * 8 // 10}"),
+        ("17", f"one each {limits.CHANNEL_INTERVAL_MS:,} ms"),
+        ("17", f"up to {limits.CHANNEL_BATCH_MAX} members"),
+        ("19", f"newest {limits.EVENTS_KEPT:,} events"),
+        ("20", f"up to {LISTED} records"),
+        ("20", f"up to {limits.DURATION_MS_MAX // 86_400_000} days"),
     ],
 )
 def test_numbers_in_sentences_are_the_limits(section: str, phrase: str) -> None:
@@ -319,6 +485,28 @@ def test_every_message_has_an_example() -> None:
         assert [example for example in EXAMPLES if example.section == section and example.value[0] == number], (
             f"section {section} shows no {struct.__name__}"
         )
+
+
+def test_every_struct_without_a_type_is_in_an_example() -> None:
+    shown = {type(value).__name__ for example in EXAMPLES for value in parts(decoded(example))}
+    assert set(NESTED) <= shown
+
+
+def decoded(example: Example) -> Any:
+    client = example.value[0] in messages.CLIENT_MESSAGES
+    return (messages.decode_client if client else messages.decode_server)(example.payload)
+
+
+def parts(value: Any) -> list[Any]:
+    """`value` and everything inside it."""
+    inner = (
+        value
+        if isinstance(value, list)
+        else msgspec.structs.astuple(value)
+        if hasattr(value, "__struct_fields__")
+        else ()
+    )
+    return [value, *(part for each in inner for part in parts(each))]
 
 
 def test_every_hex_block_is_an_example() -> None:
@@ -344,9 +532,7 @@ class TestExample:
         assert msgpack.packb(example.value) == example.payload
 
     def test_our_codec_agrees(self, example: Example) -> None:
-        client = example.value[0] in messages.CLIENT_MESSAGES
-        decode = messages.decode_client if client else messages.decode_server
-        message = decode(example.payload)
+        message = decoded(example)
         full = msgspec.msgpack.decode(messages.encode(message))
         assert full[: len(example.value)] == example.value
         if len(full) == len(example.value):

@@ -1,0 +1,230 @@
+"""The events that a service follows: each once and in order to each reader, over all links. Pure.
+
+The server keeps the newest events and one cursor per link. A reader here takes only the event that follows its last
+one; whatever is missing in between (a lost link, a reader that was full, another reader that asked for older ones) is
+healed in one way: the server is asked again from the oldest position that some reader is at, and the others pass over
+what they have seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+from presenced.client.pending import Make, OnReply, Reply, Send
+from presenced.client.session import error_of
+from presenced.errors import AddressError, PresenceError
+from presenced.wire import messages
+from presenced.wire.messages import Error, Follow, Following
+
+QUEUE_MAX = 16_384
+"""Events that wait for a slow reader. Beyond it the reader takes none until half is read, and is caught up then."""
+
+EventName = Literal["online", "offline", "status_change", "text_change", "device_change", "reset"]
+
+_CURSOR = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
+
+
+class Position(NamedTuple):
+    """Behind which event a reader is."""
+
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+class Event(NamedTuple):
+    """Something that happened to a user.
+
+    `online`, `offline` and `status_change` (which comes with both of them) tell the status before and after;
+    `text_change` the emoji and text; `device_change` the primary device. `reset`: events were missed that the server
+    can tell no more, because it was restarted or too many came meanwhile; ask for the state of now (`get_online_users`)
+    and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
+    """
+
+    kind: EventName
+    user: str
+    """Empty for `reset`."""
+    old: str
+    new: str
+    reason: str
+    """Of an end: `bye`, `lost`, `idle` or `hidden`."""
+    at_ms: int
+    """Wall time of the server; 0 for `reset`."""
+    cursor: str
+
+
+def parse_cursor(cursor: str) -> Position:
+    """Raises `AddressError` for what is no cursor of an event."""
+    match = _CURSOR.fullmatch(cursor)
+    if match is None or max(int(match[1]), int(match[2])) > 2**53:
+        raise AddressError(f"{cursor[:64]!r} is no cursor; give one that an event had, or none", "bad_request")
+    return Position(int(match[1]), int(match[2]))
+
+
+class EventFeed:
+    """What one reader has not read yet, and where it is."""
+
+    __slots__ = ("_kinds", "_queue", "error", "is_full", "is_over", "position", "wake", "wanted")
+
+    def __init__(
+        self, wake: Callable[[], None], position: Position | None = None, kinds: frozenset[str] | None = None
+    ) -> None:
+        self.wake = wake
+        self.position = position
+        """Behind the last event that was queued; None = wherever the newest is."""
+        self.error: PresenceError | None = None
+        self.is_over = False
+        self.is_full = False
+        self.wanted: Callable[[], None] = wake
+        """Called when a reader that was full takes events again."""
+        self._kinds = kinds
+        self._queue: deque[Event] = deque()
+
+    def put(self, epoch: int, event: messages.Event) -> None:
+        """The event behind the last one."""
+        self.position = Position(epoch, event.seq)
+        if self._kinds is None or event.kind in self._kinds:
+            cursor = str(self.position)
+            self._add(Event(event.kind, event.user, event.old, event.new, event.reason, event.at_ms, cursor))
+
+    def reset(self, position: Position) -> None:
+        """What lies between is lost."""
+        self.position = position
+        if self._kinds is None or "reset" in self._kinds:
+            self._add(Event("reset", "", "", "", "", 0, str(position)))
+
+    def take(self) -> Event | None:
+        """The next event, or None if the reader has read everything."""
+        if not self._queue:
+            return None
+        event = self._queue.popleft()
+        if self.is_full and len(self._queue) <= QUEUE_MAX // 2:
+            self.is_full = False
+            self.wanted()
+        return event
+
+    def end(self, error: PresenceError | None) -> None:
+        """Nothing more comes; `error` says why, None if the owner closed it."""
+        if not self.is_over:
+            self.is_over, self.error = True, error
+            self.wake()
+
+    def _add(self, event: Event) -> None:
+        self._queue.append(event)
+        self.is_full = len(self._queue) >= QUEUE_MAX
+        self.wake()
+
+
+class Followed:
+    """All readers of a client, and what is asked for them."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._feeds: dict[EventFeed, None] = {}
+        self._here: Position | None = None
+        """The newest event that is known of."""
+        self._is_asking = False
+        self._ask_again = False
+
+    def attach(self, feed: EventFeed) -> None:
+        """A new reader: from its position on, else from now on."""
+        self._feeds[feed] = None
+        feed.wanted = self._ask
+        if feed.position is None and self._here is not None and not self._is_asking:
+            feed.position = self._here
+            feed.wake()
+        else:
+            self._ask()
+
+    def release(self, feed: EventFeed) -> None:
+        """The reader is closed. Idempotent."""
+        self._feeds.pop(feed, None)
+        feed.end(None)
+
+    def event(self, event: messages.Event) -> None:
+        """A push arrived. O(readers)"""
+        here = self._here
+        if here is None:
+            return
+        if event.seq > here.seq:
+            self._here = Position(here.epoch, event.seq)
+        for feed in self._feeds:
+            position = feed.position
+            if position is None or position.epoch != here.epoch or feed.is_full:
+                continue
+            if event.seq == position.seq + 1:
+                feed.put(here.epoch, event)
+            elif event.seq > position.seq:
+                self._ask()
+
+    def fell_behind(self, message: Following) -> None:
+        """A push arrived: this link read so slowly that the server has nothing left of what it missed."""
+        self._place(message, None)
+
+    def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
+        """See `Part`."""
+        self._is_asking = self._ask_again = False
+        self._here = None
+        if self._feeds:
+            yield self._follow()
+
+    def end(self, error: PresenceError | None) -> None:
+        """See `Part`."""
+        for feed in self._feeds:
+            feed.end(error)
+        self._feeds.clear()
+
+    def _ask(self) -> None:
+        if self._is_asking:
+            self._ask_again = True
+        elif self._feeds:
+            self._send(*self._follow())
+
+    def _follow(self) -> tuple[Make, OnReply]:
+        self._is_asking, self._ask_again = True, False
+        start = self._oldest()
+        epoch, seq = start or (0, 0)
+
+        def answered(reply: Reply | Error) -> None:
+            self._is_asking = False
+            if isinstance(reply, Following):
+                self._place(reply, start)
+            elif isinstance(reply, Error):
+                for feed in list(self._feeds):
+                    feed.end(error_of(reply))
+
+        return lambda request_id: Follow(request_id, epoch, seq), answered
+
+    def _oldest(self) -> Position | None:
+        positions = [feed.position for feed in self._feeds if feed.position is not None and not feed.is_full]
+        if not positions:
+            # Somebody who is full will ask for what was missed; from now on is right for the rest.
+            return None
+        epochs = {position.epoch for position in positions}
+        epoch = self._here.epoch if self._here is not None and self._here.epoch in epochs else max(epochs)
+        return min(position for position in positions if position.epoch == epoch)
+
+    def _place(self, message: Following, asked: Position | None) -> None:
+        """The server goes on behind `message`; `asked` is what for, None if it was not asked or just for now on."""
+        there = Position(message.epoch, message.seq)
+        here = self._here
+        self._here = max(here, there) if here is not None and here.epoch == there.epoch else there
+        for feed in self._feeds:
+            position = feed.position
+            if position is None:
+                feed.position = self._here
+                feed.wake()
+            elif position.epoch != there.epoch:
+                feed.reset(there)
+            elif message.reset and (asked is None or position <= asked):
+                if position != there:
+                    feed.reset(there)
+            elif position.seq < there.seq and not feed.is_full:
+                self._ask_again = True
+        if self._ask_again:
+            self._ask()

@@ -1,0 +1,50 @@
+"""The user's own state on one of the user's devices: kept, shown by the app's callbacks, then acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from presenced.client.callbacks import Callbacks
+from presenced.wire.messages import Applied, OwnState
+
+OwnCallback = Callable[[OwnState], object]
+
+
+class OwnView:
+    """The latest own state. What comes while the callbacks still work on the one before replaces what waits."""
+
+    def __init__(self, callbacks: Callbacks, send: Callable[[Applied], None]) -> None:
+        self.latest: OwnState | None = None
+        self.shown: list[OwnCallback] = []
+        self._callbacks = callbacks
+        self._send = send
+        self._waiting: OwnState | None = None
+        self._is_working = False
+
+    def put(self, state: OwnState) -> None:
+        """A push arrived."""
+        self.latest = state
+        if not self.shown and not self._is_working:
+            self._send(Applied(state.version))
+            return
+        self._waiting = state
+        if not self._is_working:
+            self._is_working = True
+            self._callbacks.keep(self._work())
+
+    def add(self, callback: OwnCallback) -> None:
+        """One more callback; called with what is there already, too."""
+        self.shown.append(callback)
+        if self.latest is not None:
+            self._callbacks.soon("an own-state callback", callback, self.latest)
+
+    async def _work(self) -> None:
+        try:
+            while (state := self._waiting) is not None:
+                self._waiting = None
+                done = [await self._callbacks.call("an own-state callback", show, state) for show in list(self.shown)]
+                # One that failed shows something else, and the account of what is in sync should say so.
+                if all(done):
+                    self._send(Applied(state.version))
+        finally:
+            self._is_working = False

@@ -1,0 +1,296 @@
+"""The channels that a client watches: who is in each, how many, and what a watcher has not seen yet. Pure.
+
+All that the server says of a channel on one link is applied in the order in which it came, pages of the listing
+included: a page is the truth for the names it spans, at the moment the server made it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+from presenced.client.changes import kind_of
+from presenced.client.pending import Make, OnReply, Reply, Send
+from presenced.client.session import error_of
+from presenced.errors import PresenceError
+from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.wire.messages import (
+    ChannelCounts,
+    ChannelEvent,
+    Error,
+    GetMembers,
+    MembersPage,
+    Record,
+    UnwatchChannel,
+    WatchChannel,
+)
+
+MEMBERS_LISTED_MAX = 1_000
+"""Members of a channel that are listed. Of a larger one the counts are exact, and the members those who were told of."""
+
+COUNTED = ("chat", "online", "away", "xa", "dnd")
+
+MemberChangeKind = Literal["snapshot", "join", "leave", "change", "counts"]
+
+
+class MemberChange(NamedTuple):
+    """One step of a watched channel.
+
+    `snapshot` (each member at first), `join`, `leave` and `change` tell of one member; `counts` of a large channel,
+    or of one whose changes were missed: look at `ChannelWatch.total` and `counts`.
+    """
+
+    kind: MemberChangeKind
+    channel: str
+    record: Record | None
+    """The member; of `leave` as last seen. None for `counts`."""
+    total: int
+    """Members online, exactly, as of now."""
+
+    @property
+    def user(self) -> str:
+        return self.record.user if self.record is not None else ""
+
+
+class RoomFeed:
+    """What one watcher of a channel has not seen yet: per member only where they stood at the last look."""
+
+    __slots__ = ("_bases", "_counts_changed", "_order", "_snapshots", "error", "is_over", "room", "wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.room: Room | None = None
+        self.error: PresenceError | None = None
+        self.is_over = False
+        self._order: deque[str] = deque()
+        self._bases: dict[str, Record | None] = {}
+        self._snapshots: dict[str, None] = {}
+        self._counts_changed = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self.room is not None and self.room.is_known
+
+    def moved(self, user: str, before: Record | None, *, snapshot: bool) -> None:
+        """A member came, went or changed; `before` is None for one who was not there."""
+        if user in self._bases:
+            return
+        self._bases[user] = before
+        if snapshot and before is None:
+            self._snapshots[user] = None
+        self._order.append(user)
+        self.wake()
+
+    def counted(self) -> None:
+        """Only the numbers have changed, as far as is known."""
+        self._counts_changed = True
+        self.wake()
+
+    def take(self) -> MemberChange | None:
+        """The next change, or None if the watcher has seen everything."""
+        room = self.room
+        if room is None:
+            return None
+        while self._order:
+            user = self._order.popleft()
+            before, now = self._bases.pop(user), room.members.get(user)
+            is_snapshot = user in self._snapshots
+            self._snapshots.pop(user, None)
+            if now is None:
+                if before is not None:
+                    return MemberChange("leave", room.name, before, room.total)
+            elif before is None:
+                return MemberChange("snapshot" if is_snapshot else "join", room.name, now, room.total)
+            elif kind_of(before, now) is not None:
+                return MemberChange("change", room.name, now, room.total)
+        if self._counts_changed:
+            self._counts_changed = False
+            return MemberChange("counts", room.name, None, room.total)
+        return None
+
+    def end(self, error: PresenceError | None) -> None:
+        """Nothing more comes; `error` says why, None if the owner closed it."""
+        if not self.is_over:
+            self.is_over, self.error = True, error
+            self.wake()
+
+
+class Room:
+    """One watched channel."""
+
+    def __init__(self, name: str, send: Send) -> None:
+        self.name = name
+        self.members: dict[str, Record] = {}
+        self.total = 0
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self.is_known = False
+        """The first page has come."""
+        self.is_refused = False
+        """The server does not let this client watch it."""
+        self.is_complete = False
+        """All members online are in `members`."""
+        self.feeds: dict[RoomFeed, None] = {}
+        self._send = send
+        self._was_listed = False
+        self._is_listing = False
+        self._list_again = False
+
+    def join(self, feed: RoomFeed) -> None:
+        """A watcher comes and gets at once what is held."""
+        feed.room = self
+        self.feeds[feed] = None
+        for user in self.members:
+            feed.moved(user, None, snapshot=True)
+
+    def listing(self, limit: int = USERS_PER_REQUEST_MAX) -> tuple[Make, OnReply]:
+        """The request that watches the channel and begins its list."""
+        self._is_listing, self._list_again = True, False
+        return lambda request_id: WatchChannel(request_id, self.name, limit), self._page_after("")
+
+    def event(self, message: ChannelEvent) -> None:
+        """A member came, went or changed."""
+        self.total = message.total
+        record = message.record
+        if message.kind == "leave":
+            self._unset(record.user)
+        else:
+            self._set(record)
+        self._complete()
+
+    def counted(self, message: ChannelCounts) -> None:
+        """A batch of changes, or (not complete) only the numbers. O(changed)."""
+        for record in message.records:
+            self._set(record)
+        for user in message.left:
+            self._unset(user)
+        self._count(message.total, message.counts)
+        if not message.complete:
+            self.is_complete = False
+            self._list_again = self._is_listing
+        self._complete()
+        if not message.complete or not (message.records or message.left):
+            for feed in self.feeds:
+                feed.counted()
+
+    # --- within -----------------------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        """List the members if some are not known and they are few enough to be held."""
+        if self.is_known and not self.is_complete and not self._is_listing and self.total <= MEMBERS_LISTED_MAX:
+            self._list("")
+
+    def _list(self, after: str) -> None:
+        self._is_listing = True
+        self._send(
+            lambda request_id: GetMembers(request_id, self.name, after, USERS_PER_REQUEST_MAX), self._page_after(after)
+        )
+
+    def _page_after(self, after: str) -> OnReply:
+        def paged(reply: Reply | Error) -> None:
+            if isinstance(reply, MembersPage):
+                self._paged(reply, after)
+            elif isinstance(reply, Error):
+                self.is_refused = True
+                for feed in self.feeds:
+                    feed.end(error_of(reply))
+
+        return paged
+
+    def _paged(self, page: MembersPage, after: str) -> None:
+        listed = {record.user: None for record in page.records}
+        for record in page.records:
+            self._set(record)
+        for user in [user for user in self.members if user > after and (not page.next or user <= page.next)]:
+            if user not in listed:
+                self._unset(user)
+        self._count(page.total, page.counts)
+        self.is_known = True
+        if page.next > after and len(self.members) < MEMBERS_LISTED_MAX:
+            self._list(page.next)
+        else:
+            self._is_listing = False
+            self._was_listed = True
+            self.is_complete = not page.next and not self._list_again
+            if self._list_again:
+                self._list_again = False
+                self._complete()
+        for feed in self.feeds:
+            feed.wake()
+
+    def _count(self, total: int, counts: list[int]) -> None:
+        self.total = total
+        self.counts.update(zip(COUNTED, counts, strict=False))
+
+    def _set(self, record: Record) -> None:
+        before = self.members.get(record.user)
+        self.members[record.user] = record
+        self._recount(before, record)
+        for feed in self.feeds:
+            feed.moved(record.user, before, snapshot=not self._was_listed)
+
+    def _unset(self, user: str) -> None:
+        before = self.members.pop(user, None)
+        if before is not None:
+            self._recount(before, None)
+            for feed in self.feeds:
+                feed.moved(user, before, snapshot=False)
+
+    def _recount(self, before: Record | None, now: Record | None) -> None:
+        for record, step in ((before, -1), (now, 1)):
+            if record is not None and record.status in self.counts:
+                self.counts[record.status] = max(0, self.counts[record.status] + step)
+
+
+class Rooms:
+    """All channels that a client watches."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._rooms: dict[str, Room] = {}
+
+    def attach(self, feed: RoomFeed, name: str) -> None:
+        """`feed` watches the channel; asked of the server if nobody did yet."""
+        room = self._rooms.get(name)
+        is_new = room is None or room.is_refused
+        if room is None or room.is_refused:
+            room = self._rooms[name] = Room(name, self._send)
+        room.join(feed)
+        if is_new:
+            self._send(*room.listing())
+
+    def release(self, feed: RoomFeed) -> None:
+        """`feed` is closed; with the last one of a channel the server is told. Idempotent."""
+        feed.end(None)
+        room = feed.room
+        if room is None or feed not in room.feeds:
+            return
+        del room.feeds[feed]
+        if not room.feeds and self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+            name = room.name
+            self._send(lambda request_id: UnwatchChannel(request_id, name), None)
+
+    def event(self, message: ChannelEvent) -> None:
+        """A push arrived."""
+        room = self._rooms.get(message.channel)
+        if room is not None:
+            room.event(message)
+
+    def counted(self, message: ChannelCounts) -> None:
+        """A push arrived."""
+        room = self._rooms.get(message.channel)
+        if room is not None:
+            room.counted(message)
+
+    def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
+        """See `Part`."""
+        for room in self._rooms.values():
+            yield room.listing()
+
+    def end(self, error: PresenceError | None) -> None:
+        """See `Part`."""
+        for room in self._rooms.values():
+            for feed in room.feeds:
+                feed.end(error)
+        self._rooms.clear()

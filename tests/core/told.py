@@ -1,0 +1,136 @@
+"""What a careful client makes of what it is told of channels, events and its own state, and what it may rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from presenced.wire.messages import (
+    ChannelCounts,
+    ChannelEvent,
+    ClientMessage,
+    Event,
+    Following,
+    GetMembers,
+    MembersPage,
+    OwnState,
+    Record,
+    ServerMessage,
+    WatchChannel,
+)
+
+STATUSES = ("chat", "online", "away", "xa", "dnd")
+
+
+@dataclass
+class Room:
+    """A channel as its watcher knows it."""
+
+    total: int
+    members: dict[str, Record] | None
+    """None = it was told that it does not know all of them."""
+    counts: list[int] | None = None
+
+    def agrees(self) -> None:
+        if self.members is not None:
+            assert self.total == len(self.members), f"{self.total} are counted and these known: {list(self.members)}"
+            if self.counts is not None:
+                shown = [record.status for record in self.members.values()]
+                assert self.counts == [shown.count(status) for status in STATUSES], f"{self.counts} is not {shown}"
+
+
+@dataclass
+class Told:
+    """Everything of this kind that one link was told."""
+
+    rooms: dict[str, Room] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    seq: int = 0
+    """The cursor of a service that follows."""
+    resets: int = 0
+    own: list[OwnState] = field(default_factory=list)
+    room_events: list[tuple[str, str, str]] = field(default_factory=list)
+    """Channel, kind and user of each channel event."""
+    batches: list[ChannelCounts] = field(default_factory=list)
+    _statuses: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, message: ServerMessage, asked: ClientMessage | None) -> None:
+        if isinstance(message, MembersPage):
+            if isinstance(asked, WatchChannel):
+                self._enter(message, whole=not message.next and bool(asked.limit or not message.total))
+            elif isinstance(asked, GetMembers) and message.channel in self.rooms and not asked.after and asked.limit:
+                self._enter(message, whole=not message.next)
+        elif isinstance(message, ChannelEvent):
+            self.room_events.append((message.channel, message.kind, message.record.user))
+            self._event(message)
+        elif isinstance(message, ChannelCounts):
+            self.batches.append(message)
+            self._batch(message)
+        elif isinstance(message, Following):
+            if message.reset:
+                self.resets += 1
+                self._statuses.clear()
+            self.seq = message.seq
+        elif isinstance(message, Event):
+            self._happened(message)
+        elif isinstance(message, OwnState):
+            assert not self.own or message.version >= self.own[-1].version, "an older own state came after a newer"
+            self.own.append(message)
+
+    def _enter(self, page: MembersPage, *, whole: bool) -> None:
+        members = {record.user: record for record in page.records} if whole else None
+        room = self.rooms[page.channel] = Room(page.total, members, page.counts)
+        assert sum(page.counts) == page.total, f"{page.counts} do not make {page.total}"
+        assert [record.user for record in page.records] == sorted(record.user for record in page.records)
+        room.agrees()
+
+    def _event(self, event: ChannelEvent) -> None:
+        room = self.rooms[event.channel]
+        room.total, room.counts = event.total, None
+        if room.members is None:
+            return
+        user = event.record.user
+        if event.kind == "join":
+            assert user not in room.members, f"{user} joins {event.channel} twice"
+            room.members[user] = event.record
+        elif event.kind == "leave":
+            assert room.members.pop(user, None) is not None, f"{user} leaves {event.channel} without having been there"
+        else:
+            assert event.record.version > room.members[user].version, (
+                f"{user} changes in {event.channel} to nothing new"
+            )
+            room.members[user] = event.record
+        assert event.kind == "leave" or event.record.status != "offline"
+        room.agrees()
+
+    def _batch(self, batch: ChannelCounts) -> None:
+        room = self.rooms[batch.channel]
+        room.total, room.counts = batch.total, batch.counts
+        assert sum(batch.counts) == batch.total, f"{batch.counts} do not make {batch.total}"
+        assert len({record.user for record in batch.records}) == len(batch.records), "somebody is in a batch twice"
+        assert not {record.user for record in batch.records} & set(batch.left), "somebody came and left in one batch"
+        if not batch.complete:
+            room.members = None
+        if room.members is not None:
+            for record in batch.records:
+                room.members[record.user] = record
+            for user in batch.left:
+                room.members.pop(user, None)
+        room.agrees()
+
+    def _happened(self, event: Event) -> None:
+        assert event.seq == self.seq + 1, f"event {event.seq} follows on {self.seq}"
+        self.seq = event.seq
+        self.events.append(event)
+        if event.kind == "status_change":
+            known = self._statuses.get(event.user)
+            assert known in (None, event.old), f"{event.user} was {known} and changes from {event.old}"
+            assert event.old != event.new
+            self._statuses[event.user] = event.new
+
+    def kinds(self, user: str = "") -> list[str]:
+        """The kinds of the events of a user (empty = all), in order; of those of offline also the reason."""
+        return [
+            event.kind + (f" {event.reason}" if event.kind == "offline" else "")
+            for event in self.events
+            if user in ("", event.user)
+        ]
