@@ -153,7 +153,7 @@ class Lives(RuleBasedStateMachine):
     def input(self, link: FakeLink):  # type: ignore[no-untyped-def]
         assert link.session.device is not None
         device = self.twin.user(link.session.user_name).devices[link.session.device.id]
-        device.heard_ms = device.active_ms = self.world.now_ms
+        device.heard_ms = device.active_ms = device.said_ms = self.world.now_ms
         return device
 
     # --- watching ---------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class TwinDevice:
     active_ms: int
     status: str = "online"
     priority: int = 0
+    said_ms: int = 0
+    """When something was last said on it; 0 = nothing since it came."""
     reports: bool = False
     lost_ms: int | None = None
     """When its link was lost; None while there is one, as far as anybody noticed."""
@@ -110,7 +112,7 @@ class Twin:
     def report(self, now_ms: int, device: TwinDevice, idle_ms: int | None) -> None:
         device.heard_ms = now_ms
         if idle_ms is not None:
-            known_ms = device.active_ms if device.reports else 0
+            known_ms = device.active_ms if device.reports else device.said_ms
             device.active_ms = max(known_ms, now_ms - idle_ms)
             device.reports = True
 
