@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, Claim, Device, User
@@ -27,6 +29,7 @@ class Restorer:
         self.engine = engine
         self._now_ms = now_ms
         self._offset_ms = engine.publisher.wall_offset_ms
+        self._last = User("")
         self._strings: dict[str, str] = {}
         """One object for each device id, label and emoji: a million users have few different ones, and every fact
         comes with new copies. 280 bytes less per user, measured with a million."""
@@ -44,31 +47,42 @@ class Restorer:
         for fact in facts:
             takers[type(fact)](fact)  # type: ignore[operator]  # each takes its own type
 
-    def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int) -> None:
+    def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int, stopped_wall_ms: int = 0) -> None:
         """Make the state go on from `now_ms`. O(users + devices).
 
-        Devices that were live are in grace until `grace_ms` from now, and up to `spread_ms` more, evenly. The
-        version counter starts above every version seen, `version_gap` further on.
+        Devices that were live, and so were heard until about `stopped_wall_ms`, are in grace until `grace_ms` from
+        now and up to `spread_ms` more, spread evenly over the users. The version counter starts above every version
+        seen. With a `version_gap` it starts that much further on and all records get new versions: watchers may hold
+        records that were pushed and not saved, and take only what is newer.
         """
         engine = self.engine
         publisher = engine.publisher
-        live = [device for user in engine.order for device in user.devices.values() if device.state == CONNECTED]
-        for place, device in enumerate(live):
-            until_ms = self._now_ms + grace_ms + spread_ms * place // len(live)
-            engine.leases.resume_grace(device, until_ms)
+        users = engine.order
+        publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
+        publisher.version += version_gap
+        heard_ms = stopped_wall_ms - self._offset_ms
         online = []
-        for user in engine.order:
+        for place, user in enumerate(users):
+            # One moment for all devices of a user: those who stay away go offline in one step.
+            until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
+            for device in user.devices.values():
+                if device.state == CONNECTED:
+                    if stopped_wall_ms:
+                        device.heard_ms = max(device.heard_ms, heard_ms)
+                    engine.leases.resume_grace(device, until_ms)
             record = user.record
-            publisher.version = max(publisher.version, record.version)
+            if version_gap and record.version:
+                publisher.version += 1
+                record = user.record = msgspec.structs.replace(record, version=publisher.version)
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
-            engine.arm_expiry(user)
+            if user.claim is not None or user.text_due_ms:
+                engine.arm_expiry(user)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
                 publisher.touch(user)
         publisher.online.update(online)
-        publisher.version += version_gap
 
     def _differs(self, user: User) -> bool:
         record = user.record
@@ -85,6 +99,12 @@ class Restorer:
     # --- one kind of fact each --------------------------------------------------------------------------------
 
     def _user(self, name: str) -> User:
+        # The facts of one user come together: a comparison is cheaper than a look into a table of a million.
+        if name != self._last.name:
+            self._last = self._find(name)
+        return self._last
+
+    def _find(self, name: str) -> User:
         return self.engine.users.get(name) or self.engine.new_user(name)
 
     def _shared(self, text: str) -> str:
