@@ -25,7 +25,7 @@ both_loops = pytest.mark.parametrize("loop", LOOPS)
 def test_a_bug_met_by_one_link_ends_that_link_alone(
     loop: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(engine: object, session: object, now_ms: int, message: Get, **_: object) -> None:
+    def broken(engine: object, session: object, now_ms: int, message: Get) -> None:
         if message.users == ["poison"]:
             raise RuntimeError("a bug of ours")
         healthy(engine, session, now_ms, message)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def test_a_bug_during_hello_ends_that_link_alone(loop: str, monkeypatch: pytest.
         beside = Bystander(running.port)
         attach = running.server.engine.attach
 
-        def broken(now_ms: int, session: Any, *rest: Any, **named: Any, **_: object) -> Any:
+        def broken(now_ms: int, session: Any, *rest: Any, **named: Any) -> Any:
             if session.user_name == "poison":
                 raise KeyError("a bug of ours")
             return attach(now_ms, session, *rest, **named)
@@ -83,7 +83,7 @@ def test_a_bug_during_hello_ends_that_link_alone(loop: str, monkeypatch: pytest.
 def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Half a turn leaves no state to trust; going on would be worse than a restart."""
 
-    def broken(*_: object, **_: object) -> None:
+    def broken(*_: object, **named: object) -> None:
         raise RuntimeError("half a turn")
 
     with InProcess() as running:
