@@ -6,23 +6,29 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import fanout, graph, heartbeat, idle
+from bench import durable, fanout, graph, heartbeat, idle, recovery, snapshot
 from bench.daemon import BenchError, take_cores
 from bench.report import Result, machine_facts, print_result
 
+place_option = click.option(
+    "--place",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory on a disk for the data; bench/build or the temporary directory if it is not given.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
-    """Measure the daemon beside a bare C loop: server CPU for each delivery, heartbeat and idle device.
+    """Measure the daemon: CPU and memory beside a bare C loop, durable writes beside Redis, recovery, snapshots.
 
     The servers are pinned to one core and the load to another. A run in which a delivery is lost, doubled or
-    wrong ends with exit code 1.
+    wrong, or an acknowledged write is lost, ends with exit code 1.
     """
 
 
@@ -32,8 +38,9 @@ def main() -> None:
 @click.option("--publishers", default=1, type=click.IntRange(1), help="Users who change at once.")
 @click.option("--rounds", default=5, type=click.IntRange(1), help="Rounds on each server, alternating.")
 @click.option("--warmup", default=20, type=click.IntRange(1), help="Changes before the first round.")
+@click.option("--durable", is_flag=True, help="Give the daemon a data directory.")
 @as_json
-def fanout_command(as_json: bool, **options: int) -> None:
+def fanout_command(as_json: bool, **options: Any) -> None:
     """What it costs to tell many watchers of a change, and how long they wait for it."""
     finish("fan-out: server CPU for each delivery", run_profile(fanout.run, options), as_json=as_json)
 
@@ -68,7 +75,41 @@ def graph_command(as_json: bool, **options: int) -> None:
     finish("graph: server CPU for each delivery", run_profile(graph.run, options), as_json=as_json)
 
 
-def run_profile(run: Any, options: dict[str, int]) -> Result:
+@main.command("durable")
+@click.option("--writers", default=200, type=click.IntRange(1), help="Connections with one write outstanding each.")
+@click.option("--seconds", default=5.0, type=click.FloatRange(0.05), help="Time of each server in a round.")
+@click.option("--rounds", default=3, type=click.IntRange(1), help="Rounds; within each the servers alternate.")
+@place_option
+@as_json
+def durable_command(as_json: bool, **options: Any) -> None:
+    """What it costs to have a write on the disk before it is acknowledged, beside Redis. With --writers 1: what
+    a single request waits."""
+    finish("durable: acknowledged writes", run_profile(durable.run, options), as_json=as_json)
+
+
+@main.command("recovery")
+@click.option("--users", default=1_000_000, type=click.IntRange(1), help="Users, each with status, text and a device.")
+@place_option
+@as_json
+def recovery_command(as_json: bool, **options: Any) -> None:
+    """How long the daemon takes to start on a full data directory, from its log alone and from a snapshot."""
+    finish("recovery: from start to ready", run_profile(recovery.run, options), as_json=as_json)
+
+
+@main.command("snapshot")
+@click.option("--users", default=1_000_000, type=click.IntRange(1), help="Users in the snapshot.")
+@click.option("--changes-per-s", default=200, type=click.IntRange(1, 2000), help="Changes, sent on time.")
+@click.option("--watchers", default=100, type=click.IntRange(1), help="Links that watch the one who changes.")
+@click.option("--rounds", default=3, type=click.IntRange(1), help="Snapshots, with a quiet time before each.")
+@click.option("--quiet-s", default=5.0, type=click.FloatRange(0.05), help="The quiet time.")
+@place_option
+@as_json
+def snapshot_command(as_json: bool, **options: Any) -> None:
+    """What watchers notice of a snapshot that is taken while they are served."""
+    finish("snapshot: from change to watcher", run_profile(snapshot.run, options), as_json=as_json)
+
+
+def run_profile(run: Any, options: dict[str, Any]) -> Result:
     cores = take_cores()
     try:
         return {**run(cores=cores, **options), **machine_facts(cores)}
@@ -83,7 +124,7 @@ def finish(title: str, result: Result, *, as_json: bool) -> None:
     faults = {key: result[key] for key in ("lost", "duplicated", "wrong") if result.get(key)}
     if faults:
         told = ", ".join(f"{count} {what}" for what, count in faults.items())
-        print(f"bench: the run failed: {told} deliveries; its figures mean nothing", file=sys.stderr)
+        print(f"bench: the run failed: {told}; its figures mean nothing", file=sys.stderr)
         sys.exit(1)
 
 

@@ -78,7 +78,7 @@ def need_descriptors(links: int) -> None:
 class Server:
     """One child process, pinned, that told its port. A context manager: the process is always ended and reaped."""
 
-    def __init__(self, command: list[str], core: int, ready: str) -> None:
+    def __init__(self, command: list[str], core: int, ready: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
         self.command = command
         self._errors = tempfile.TemporaryFile()
         # An interrupt must not fall between the birth of the process and the moment somebody knows of it.
@@ -96,7 +96,7 @@ class Server:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         try:
-            self.port = self._wait_for_port(ready)
+            self.port = self._wait_for_port(ready, timeout_s)
         except BaseException:
             self.stop()
             raise
@@ -114,10 +114,10 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _wait_for_port(self, ready: str) -> int:
+    def _wait_for_port(self, ready: str, timeout_s: float) -> int:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         said = b""
         while time.monotonic() < deadline:
             said += self._process.stdout.read() or b""
@@ -153,6 +153,16 @@ class Server:
         self._errors.close()
         atexit.unregister(self.stop)
         return said
+
+    def kill(self) -> None:
+        """End it as a crash would: no signal handler runs. Returns once it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def pause(self) -> None:
         """Stop the process where it is; returns once it stands still."""
@@ -206,11 +216,12 @@ def _become_child(core: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def start_daemon(core: int, options: tuple[str, ...] = ()) -> Server:
+def start_daemon(core: int, options: tuple[str, ...] = (), *, timeout_s: float = START_TIMEOUT_S) -> Server:
     """The daemon with the loads' common settings: no spacing, no rate limit, leases longer than any run."""
     command = [sys.executable, "-m", "presenced", "serve", "--dev", "--listen", "127.0.0.1:0"]
     command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h"]
-    return Server([*command, *options], core, r"listening on presence://127\.0\.0\.1:(\d+)")
+    ready = r"listening on presence://127\.0\.0\.1:(\d+)"
+    return Server([*command, *options], core, ready, timeout_s=timeout_s)
 
 
 def start_limit(core: int, mode: str) -> Server:

@@ -19,6 +19,7 @@ import gc
 from contextlib import ExitStack
 
 from bench.daemon import BenchError, Cores, need_descriptors, start_daemon, start_limit, stop_limit
+from bench.disk import choose_place, scratch
 from bench.load import Link, open_device_links, open_limit_links, watch
 from bench.report import Result, latency_us, median, spread
 from bench.side import Side, Step, Told
@@ -26,7 +27,9 @@ from presenced.wire.frames import frame
 from presenced.wire.messages import SetStatus, Status, encode
 
 
-def run(*, watchers: int, changes: int, publishers: int, rounds: int, warmup: int, cores: Cores) -> Result:
+def run(
+    *, watchers: int, changes: int, publishers: int, rounds: int, warmup: int, durable: bool = False, cores: Cores
+) -> Result:
     """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
     need_descriptors(2 * (watchers + publishers))
     watcher_users = [f"w{index}" for index in range(watchers)]
@@ -34,7 +37,11 @@ def run(*, watchers: int, changes: int, publishers: int, rounds: int, warmup: in
     mode = "star" if publishers == 1 else "coalesced"
     spin = not cores.shared
     with ExitStack() as stack:
-        daemon = stack.enter_context(start_daemon(cores.server))
+        if durable:
+            directory = scratch(stack, choose_place(), "fanout")
+            daemon = stack.enter_context(start_daemon(cores.server, ("--data-dir", str(directory))))
+        else:
+            daemon = stack.enter_context(start_daemon(cores.server))
         limit = stack.enter_context(start_limit(cores.server, mode))
         publisher_links = open_device_links(stack, daemon.port, publisher_users)
         watcher_links = open_device_links(stack, daemon.port, watcher_users)
@@ -54,6 +61,7 @@ def run(*, watchers: int, changes: int, publishers: int, rounds: int, warmup: in
         "publishers": publishers,
         "changes": changes,
         "rounds": rounds,
+        "durable": durable,
         "limit_mode": mode,
         "frame_bytes": frame_bytes,
         **compared(a, b),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Protocol, TypeVar
 
 from bench.daemon import BenchError
 from presenced.limits import USERS_PER_REQUEST_MAX
@@ -18,18 +19,24 @@ from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
     Done,
     Error,
+    Get,
     Goodbye,
     Hello,
     Ping,
     Pong,
     Presence,
+    Record,
     Records,
     ServerMessage,
     Watch,
     Welcome,
+    Who,
+    WhoPage,
     decode_server,
     encode,
 )
+
+Reply = TypeVar("Reply", Welcome, Records, Pong, WhoPage)
 
 READ_BYTES = 65_536
 REPLY_TIMEOUT_S = 20.0
@@ -53,7 +60,7 @@ class Link:
         self.fd = self.socket.fileno()
         self._rest = b""
 
-    def send(self, message: Hello | Watch | Ping) -> None:
+    def send(self, message: Hello | Watch | Ping | Get | Who) -> None:
         self.socket.sendall(frame(encode(message)))
 
     def receive(self) -> ServerMessage:
@@ -70,11 +77,12 @@ class Link:
                 raise BenchError(f"the server closed the link of {self.user}")
             self._rest += data
 
-    def receive_reply(self, kind: type[Welcome] | type[Records] | type[Pong]) -> None:
-        """Wait for a reply of `kind`, passing over pushes."""
+    def receive_reply(self, kind: type[Reply]) -> Reply:
+        """The next reply, which must be a `kind`; pushes before it are passed over."""
         while not isinstance(message := self.receive(), kind):
             if not isinstance(message, Presence):
                 raise BenchError(f"{self.user} waited for {kind.__name__} and got {message}")
+        return message
 
     def close(self) -> None:
         self.socket.close()
@@ -125,6 +133,15 @@ def watch(links: list[Link], users_of: list[list[str]]) -> None:
                 link.receive_reply(Records)
 
 
+def get_records(link: Link, users: list[str]) -> dict[str, Record]:
+    """The record of each of `users`, as the server tells it."""
+    found: dict[str, Record] = {}
+    for start in range(0, len(users), USERS_PER_REQUEST_MAX):
+        link.send(Get(1 + start, users[start : start + USERS_PER_REQUEST_MAX]))
+        found.update((record.user, record) for record in link.receive_reply(Records).records)
+    return found
+
+
 def await_ping(links: list[Link]) -> None:
     """Ping on every link and wait for all answers: what was sent before on these links has then been
     handled.
@@ -137,7 +154,19 @@ def await_ping(links: list[Link]) -> None:
             link.receive_reply(Pong)
 
 
-def edge_triggered(stack: ExitStack, links: list[Link]) -> select.epoll:
+class Connection(Protocol):
+    """What the poller needs of a link, of whatever protocol."""
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself."""
+
+
+def edge_triggered(stack: ExitStack, links: Sequence[Connection]) -> select.epoll:
     """An epoll over `links`, which become non-blocking; each must then be read until it is empty."""
     poller = stack.enter_context(select.epoll())
     for link in links:

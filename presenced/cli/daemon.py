@@ -183,6 +183,8 @@ async def _serve(server: Server, loop_name: str) -> None:
         _storage(server),
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
+    for remark in server.recovered.remarks if server.recovered is not None else ():
+        log.warning("%s: %s", settings.data_dir, remark)
     print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", flush=True)
     await server.wait_stopped()
     log.info("stopped")
@@ -198,7 +200,7 @@ def _storage(server: Server) -> str:
         text += " after a clean stop" if found.clean else " after an unclean stop"
     if found.torn_bytes:
         text += f"; dropped {found.torn_bytes} bytes that no acknowledgement waited for ({found.torn_at})"
-    return "; ".join([text, *found.remarks])
+    return text
 
 
 def _loop_factory(name: str) -> Any:

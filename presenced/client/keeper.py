@@ -12,7 +12,7 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from presenced.address import Url
 from presenced.client.backoff import FINAL_CODES, TOKEN_CODES, Backoff

@@ -8,11 +8,78 @@ from typing import NamedTuple, get_args
 
 from presenced.address import check_name
 from presenced.errors import AddressError
-from presenced.limits import DURATION_MS_MAX
-from presenced.wire.messages import DeviceStatus, Record, StatusRequest
+from presenced.limits import DURATION_MS_MAX, IDLE_MS_MAX
+from presenced.wire.messages import (
+    ActivityInfo,
+    DeviceInfo,
+    DeviceStatus,
+    Record,
+    Source,
+    Status,
+    StatusRequest,
+)
 
 Until = timedelta | datetime | float | None
 """Until when something holds: a duration (timedelta, or a number of seconds), a point in time, or None = for good."""
+
+
+Moment = datetime | timedelta | None
+"""A point in time: an aware datetime, or how long ago (a timedelta)."""
+
+
+class MembersPage(NamedTuple):
+    """Who is online in a channel: exact counts, in all and by status, one page of records in order of name, and what
+    to pass as `after` for the next page (empty: this was the last)."""
+
+    total: int
+    counts: dict[str, int]
+    next: str
+    records: list[Record]
+
+
+class Schedule(NamedTuple):
+    """A status that recurs each week: `windows` as `set_schedule` takes them."""
+
+    zone: str
+    windows: list[tuple[str, str, str]]
+    status: str
+
+
+class SyncStatus(NamedTuple):
+    """How many of a user's connected devices show the user's own state of `version`."""
+
+    user: str
+    version: int
+    synced: int
+    total: int
+    last_sync_ms: int
+    """Wall time at which a device last acknowledged this version; 0 = none has."""
+    devices: dict[str, int]
+    """Each device and the version that it shows; 0 = none yet."""
+
+
+class Answer(NamedTuple):
+    """What a chat command gave: `text` to show to the person, and the data that it speaks of."""
+
+    ok: bool
+    """False: nothing was done, and `text` says why."""
+    text: str
+    verb: str
+    records: list[Record]
+    devices: list[DeviceInfo]
+    activities: list[ActivityInfo]
+
+
+class Attachment(NamedTuple):
+    """A device for `attach_many`; a plain tuple with these in this order will do."""
+
+    user: str
+    device: str
+    kind: str = ""
+    name: str = ""
+    priority: int = 0
+    status: DeviceStatus = "online"
+    idle: float | timedelta | None = None
 
 
 class WhoPage(NamedTuple):
@@ -32,9 +99,7 @@ def duration_ms(until: Until, server_ms: int) -> int:
     if until is None:
         return 0
     if isinstance(until, datetime):
-        if until.tzinfo is None or until.utcoffset() is None:
-            raise _refused("until has no time zone; write datetime.now(timezone.utc) + ... or give a timedelta")
-        left_ms = int(until.timestamp() * 1000) - server_ms
+        left_ms = _wall_ms(until, "until") - server_ms
     elif isinstance(until, timedelta):
         left_ms = int(until / timedelta(milliseconds=1))
     elif isinstance(until, bool) or not isinstance(until, int | float):
@@ -48,6 +113,41 @@ def duration_ms(until: Until, server_ms: int) -> int:
     if left_ms > DURATION_MS_MAX:
         raise _refused("until is more than 366 days away; leave it out to set something for good")
     return left_ms
+
+
+def until_of(until: Until) -> tuple[int, int]:
+    """`until` as (for_ms, until_ms) of a claim, one of which is 0: a point in time is left to the server's clock.
+
+    Raises `AddressError` as `duration_ms` does, but for a point in time in the past, which the server refuses.
+    """
+    if isinstance(until, datetime):
+        return 0, _wall_ms(until, "until")
+    return duration_ms(until, 0), 0
+
+
+def moment_ms(moment: Moment, server_ms: int, what: str) -> int:
+    """A moment as wall time; 0 for None. Raises `AddressError` for a naive datetime and for other types."""
+    if moment is None:
+        return 0
+    if isinstance(moment, datetime):
+        return _wall_ms(moment, what)
+    if not isinstance(moment, timedelta):
+        raise _refused(f"{what} is a {type(moment).__name__}; give an aware datetime, or a timedelta for how long ago")
+    return max(1, server_ms - int(moment / timedelta(milliseconds=1)))
+
+
+def idle_ms_of(idle: float | timedelta) -> int:
+    """Idle time in milliseconds. Raises `AddressError` for a negative one."""
+    seconds = idle.total_seconds() if isinstance(idle, timedelta) else idle
+    if not seconds >= 0:
+        raise _refused("an idle time must not be negative")
+    return int(min(seconds * 1000, IDLE_MS_MAX))
+
+
+def _wall_ms(moment: datetime, what: str) -> int:
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise _refused(f"{what} has no time zone; write datetime.now(timezone.utc) + ... or give a timedelta")
+    return max(1, int(moment.timestamp() * 1000))
 
 
 def check_names(users: Iterable[str]) -> list[str]:
@@ -66,6 +166,12 @@ def check_status(status: str) -> None:
 
 def check_device_status(status: str) -> None:
     _check_choice(status, get_args(DeviceStatus))
+
+
+def check_claim(source: str, status: str) -> None:
+    if source not in get_args(Source):
+        raise _refused(f"{source!r} is no source of a claim; use one of {', '.join(get_args(Source))}")
+    _check_choice(status, get_args(Status))
 
 
 def check_priority(priority: int) -> None:

@@ -9,7 +9,11 @@ from presenced.errors import AddressError
 from presenced.limits import WINDOWS_MAX
 from presenced.wire.messages import Window
 
+DAY_MIN = 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY_NUMBERS = {name: number for number, name in enumerate(DAYS)} | dict(
+    monday=0, tuesday=1, wednesday=2, thursday=3, friday=4, saturday=5, sunday=6
+)
 _ADVICE = 'write it like ("mon-fri", "18:00", "08:00") or ("sat,sun", "00:00", "24:00")'
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 
@@ -21,7 +25,9 @@ def windows_of(written: Iterable[WindowLike]) -> list[Window]:
 
     Raises `AddressError` (`bad_schedule`) for what cannot be read, has no length, or is too much.
     """
-    windows = [window if isinstance(window, Window) else _window(window) for window in written]
+    windows: list[Window] = []
+    for window in written:
+        windows += [window] if isinstance(window, Window) else _windows(window)
     if not windows:
         raise _refused("there is no window in it; clear_schedule() ends a schedule")
     if len(windows) > WINDOWS_MAX:
@@ -34,30 +40,28 @@ def written(window: Window) -> tuple[str, str, str]:
     return _days_text(window.days), _time_text(window.start_min), _time_text(window.end_min)
 
 
-def _window(window: tuple[str, str, str]) -> Window:
+def _windows(window: tuple[str, str, str]) -> list[Window]:
     if isinstance(window, str) or len(window) != 3:
         raise _refused(f"{window!r} is no window; {_ADVICE}")
-    days, start, end = window
-    start_min, end_min = _minutes(start), _minutes(end)
-    if start_min == 24 * 60:
+    days, start, end = _days(window[0]), _minutes(window[1]), _minutes(window[2])
+    if start == DAY_MIN:
         raise _refused(f"a window cannot start at 24:00; {_ADVICE}")
-    end_min %= 24 * 60
-    if start_min == end_min == 0 and end.strip() != "00:00":
-        # A whole day, which has no minute at which it could end: two halves of it. Left to the caller, as one window
-        # is to be one window: 00:00 to 24:00 is written as 00:00 to 00:00 on the wire, which has no length.
-        raise _refused('a whole day is two windows: ("sat", "00:00", "12:00") and ("sat", "12:00", "24:00")')
-    if start_min == end_min:
-        raise _refused(f"a window from {start} to {end} has no length; {_ADVICE}")
-    return Window(_days(days), start_min, end_min)
+    if (start, end) == (0, DAY_MIN):
+        # A whole day would end at the minute at which it starts, which on the wire has no length.
+        return [Window(days, 0, DAY_MIN // 2), Window(days, DAY_MIN // 2, 0)]
+    if start == end % DAY_MIN:
+        raise _refused(f"a window from {window[1]} to {window[2]} has no length; {_ADVICE}")
+    return [Window(days, start, end % DAY_MIN)]
 
 
 def _days(text: str) -> int:
     days = 0
     for part in text.lower().split(","):
-        first, dash, last = (name.strip()[:3] for name in part.partition("-"))
-        if first not in DAYS or (dash and last not in DAYS):
+        first, dash, last = (name.strip() for name in part.partition("-"))
+        day = _DAY_NUMBERS.get(first)
+        until = _DAY_NUMBERS.get(last) if dash else day
+        if day is None or until is None:
             raise _refused(f"{text!r} are no days of the week; {_ADVICE}")
-        day, until = DAYS.index(first), DAYS.index(last if dash else first)
         days |= 1 << day
         while day != until:
             day = (day + 1) % 7
@@ -68,7 +72,7 @@ def _days(text: str) -> int:
 def _minutes(text: str) -> int:
     match = _TIME.fullmatch(text.strip())
     minutes = int(match[1]) * 60 + int(match[2]) if match is not None else -1
-    if match is None or int(match[2]) > 59 or minutes > 24 * 60:
+    if match is None or int(match[2]) > 59 or minutes > DAY_MIN:
         raise _refused(f"{text!r} is no time of day; {_ADVICE}")
     return minutes
 

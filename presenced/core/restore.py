@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
 from presenced.core.activity import keep_activity
 from presenced.core.claims import SCHEDULED, strongest
 from presenced.core.engine import Engine
@@ -39,6 +41,7 @@ class Restorer:
         self.engine = engine
         self._now_ms = now_ms
         self._offset_ms = engine.publisher.wall_offset_ms
+        self._last = User("")
         self._strings: dict[str, str] = {}
         """One object for each device id, label and emoji: a million users have few different ones, and every fact
         comes with new copies. 280 bytes less per user, measured with a million."""
@@ -59,38 +62,52 @@ class Restorer:
         for fact in facts:
             takers[type(fact)](fact)  # type: ignore[operator]  # each takes its own type
 
-    def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int) -> None:
+    def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int, stopped_wall_ms: int = 0) -> None:
         """Make the state go on from `now_ms`. O(users + devices).
 
-        Devices that were live are in grace until `grace_ms` from now, and up to `spread_ms` more, evenly. The
-        version counter starts above every version seen, `version_gap` further on.
+        Devices that were live, and so were heard until about `stopped_wall_ms`, are in grace until `grace_ms` from
+        now and up to `spread_ms` more, spread evenly over the users. The version counter starts above every version
+        seen. With a `version_gap` it starts that much further on and all records get new versions: watchers may hold
+        records that were pushed and not saved, and take only what is newer.
         """
         engine = self.engine
         publisher = engine.publisher
-        live = [device for user in engine.users.order for device in user.devices.values() if device.state == CONNECTED]
-        for place, device in enumerate(live):
-            until_ms = self._now_ms + grace_ms + spread_ms * place // len(live)
-            engine.leases.resume_grace(device, until_ms)
+        users = engine.users.order
+        publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
+        publisher.version += version_gap
+        heard_ms = stopped_wall_ms - self._offset_ms
         online = []
-        for user in engine.users.order:
+        members: list[Device] = []
+        for place, user in enumerate(users):
+            # One moment for all devices of a user: those who stay away go offline in one step.
+            until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
+            for device in user.devices.values():
+                if device.state == CONNECTED:
+                    if stopped_wall_ms:
+                        device.heard_ms = max(device.heard_ms, heard_ms)
+                    engine.leases.resume_grace(device, until_ms)
+                    if device.channels:
+                        members.append(device)
             record = user.record
-            publisher.version = max(publisher.version, record.version)
+            if version_gap and record.version:
+                publisher.version += 1
+                record = user.record = msgspec.structs.replace(record, version=publisher.version)
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
-            engine.claims.resume(user, self._now_ms)
+            if user.claims or user.text_due_ms or user.schedule is not None:
+                engine.claims.resume(user, self._now_ms)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
                 publisher.touch(user)
         publisher.online.update(online)
-        for device in live:
+        for device in members:
             names, device.channels = device.channels, None
             for name in names or ():
                 engine.channels.add(device, name)
-        for user in list(engine.users.order):
+        for user in list(users):
             # Of some there is nothing left, such as a claim that has ended.
             engine.users.forget_if_blank(user)
-        publisher.version += version_gap
 
     def _differs(self, user: User) -> bool:
         record = user.record
@@ -107,7 +124,10 @@ class Restorer:
     # --- one kind of fact each --------------------------------------------------------------------------------
 
     def _user(self, name: str) -> User:
-        return self.engine.users.get_or_new(name)
+        # The facts of one user come together: a comparison is cheaper than a look into a table of a million.
+        if name != self._last.name:
+            self._last = self.engine.users.get_or_new(name)
+        return self._last
 
     def _shared(self, text: str) -> str:
         if len(self._strings) > STRINGS_MAX:

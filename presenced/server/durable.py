@@ -10,10 +10,9 @@ import asyncio
 import gc
 import logging
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-
-import msgspec
 
 from presenced import limits
 from presenced.core.engine import Engine
@@ -37,12 +36,21 @@ SNAPSHOT_EVERY_S = 900.0
 """A snapshot is taken when this much log (or as much as the last snapshot, if that is more) has been written since
 the last, or after this time if anything was."""
 
+SNAPSHOT_RETRY_S = 1.0
+"""The least time between two snapshots that make up for facts that the log did not take."""
+
 SLICE_USERS = 256
-SLICE_S = 0.0005
+SLICE_S = 0.0003
 """How much of a snapshot is made between two looks at the sockets, whichever is first."""
+
+SLICE_GAP_S = 0.001
+"""Between two slices, so that a turn that has become due never waits for more than one: with none, the median time
+from change to watcher went from 0.4 to 1.5 ms while a snapshot of a million users was taken."""
 
 FACTS_PER_FRAME_MAX = 8_192
 """Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
+
+SWITCH_INTERVAL_S = 0.0005
 
 JOBS_AHEAD = 4
 """Pieces that may wait for the disk: bounds the memory that a snapshot takes."""
@@ -68,6 +76,8 @@ class DurableLog:
         self._snapshot_s = 0.0
         self._dropped = False
         """With durability off: whether there are facts since the last snapshot."""
+        self._makes_up = False
+        """Whether the snapshot under way is to hold what a full disk kept out of the log."""
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -103,9 +113,8 @@ class DurableLog:
             grace_ms=max(engine.policy.grace_ms, limits.RESTART_GRACE_MS),
             spread_ms=limits.RESTART_SPREAD_MS,
             version_gap=limits.VERSION_GAP if manifest is not None and not report.clean else 0,
+            stopped_wall_ms=report.last_wall_ms,
         )
-        if not report.clean:
-            _renumber(engine)
         # All that came due while nobody was running, however much, before anybody can ask.
         while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
             engine.tick(now_ms)
@@ -128,13 +137,17 @@ class DurableLog:
             clock=time.monotonic,
         )
         self._snapshot_s = time.monotonic()
+        # The committer's thread takes the interpreter for checksums and lists; by default it may keep it for 5 ms
+        # while the loop has something to send.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._committer.start()
 
     def close(self, version: int) -> None:
         """Write what is left, and mark the store as stopped in order. Blocks."""
         if self._committer is None:
             return
-        if self._durability.policy == "off" and self._dropped and self._snapshot is None:
+        if self._durability.policy == "off" and (self._dropped or self._snapshot is not None):
+            # Also if one is under way: its slices are made by the loop, which runs no more.
             self._begin_snapshot().run_to_end()
         self._committer.close(version)
         if self._committer.error is not None:
@@ -215,7 +228,7 @@ class DurableLog:
         if (
             written > max(SNAPSHOT_LOG_BYTES, last)
             or (waited_s > SNAPSHOT_EVERY_S and (written or self._dropped))
-            or (self._committer.lost_facts and self._committer.state == "ok")
+            or (self._committer.lost_facts and self._committer.state == "ok" and waited_s > SNAPSHOT_RETRY_S)
         ):
             self.take_snapshot()
 
@@ -234,13 +247,19 @@ class DurableLog:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
+        self._makes_up = self._committer.lost_facts
         self._committer.lost_facts = False
         return _Snapshot(self._engine, self._journal, self._committer, self._snapshot_ended)
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         """On the committer's thread."""
         if error is not None:
-            log.warning("the snapshot was given up (%s); the log still has everything", error)
+            off = self._durability.policy == "off"
+            kept = "what changed since the last one is in memory alone" if off else "the log still has everything"
+            log.warning("the snapshot was given up (%s); %s", error, kept)
+            self._dropped = off
+            if self._makes_up and self._committer is not None:
+                self._committer.lost_facts = True
         try:
             self._loop.call_soon_threadsafe(self._snapshot_over)
         except RuntimeError:
@@ -248,19 +267,6 @@ class DurableLog:
 
     def _snapshot_over(self) -> None:
         self._snapshot = None
-
-
-def _renumber(engine: Engine) -> None:
-    """Give every record a new version. O(users).
-
-    Watchers may hold records that were pushed and whose facts died with the process. They take nothing that is not
-    newer, so what was recovered must be, or they would hold a state that never was until the user's next change.
-    """
-    publisher = engine.publisher
-    for user in engine.users.order:
-        if user.record.version:
-            publisher.version += 1
-            user.record = msgspec.structs.replace(user.record, version=publisher.version)
 
 
 class _Snapshot:
@@ -296,11 +302,11 @@ class _Snapshot:
         """Dump some users, then let the loop look at its sockets."""
         assert self._loop is not None
         if self._waiting_jobs >= JOBS_AHEAD:
-            self._loop.call_later(0.001, self._slice)
+            self._loop.call_later(SLICE_GAP_S, self._slice)
             return
         self._add_slice(time.perf_counter() + SLICE_S)
         if self._next >= 0:
-            self._loop.call_soon(self._slice)
+            self._loop.call_later(SLICE_GAP_S, self._slice)
         else:
             self._finish()
 

@@ -152,7 +152,7 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(self.log, DurableLog) and self.failed is None:
-            run_turn(self.engine, self.log, _monotonic_ms())
+            run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
             self.log.close(self.engine.publisher.version)
         self._stopped.set()
 
@@ -207,7 +207,7 @@ class Server:
             # From here on input belongs to the next turn.
             self._turn_scheduled = False
             self.engine.set_wall(now_ms, _wall_ms())
-            next_ms = run_turn(self.engine, self.log, now_ms)
+            next_ms = run_turn(self.engine, self.log, now_ms, stopping=self._stopping)
             if self.settings.check and not self._turn_scheduled:
                 invariants.check(self.engine)
         except Exception as error:

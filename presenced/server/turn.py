@@ -61,13 +61,16 @@ class MemoryLog:
         return ()
 
 
-def run_turn(engine: Engine, log: Log, now_ms: int) -> int | None:
-    """Run one turn; gives when the next is needed if nothing arrives (None = never)."""
+def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -> int | None:
+    """Run one turn; gives when the next is needed if nothing arrives (None = never).
+
+    While `stopping` no time passes: links are being closed, and nobody is to be announced as gone for that.
+    """
     publisher = engine.publisher
 
     # 1. Time, after the inputs: a heartbeat that lay in a socket buffer counts before its deadline is looked at.
     next_ms = engine.next_ms
-    if next_ms is not None and now_ms >= next_ms:
+    if next_ms is not None and now_ms >= next_ms and not stopping:
         engine.tick(now_ms)
 
     # 2. Records, once per user, after everything that may change them.
@@ -94,7 +97,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int) -> int | None:
     for session, code in closing:
         session.edge.end(code)
 
-    return engine.next_ms
+    return None if stopping else engine.next_ms
 
 
 def write_all(sessions: Sequence[Session]) -> None:

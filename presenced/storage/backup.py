@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
-from presenced.storage.files import Directory, File, write_all
-from presenced.storage.layout import LayoutError, header_crc, segment_name, unpack_segment_header
+from presenced.storage.files import Directory, File, discard, write_all
+from presenced.storage.layout import SEGMENT_HEADER_BYTES, LayoutError, header_crc, segment_name, unpack_segment_header
 from presenced.storage.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
 from presenced.storage.recovery import DamageError, Findings, recover
-from presenced.storage.survey import Frame, Gap, NotAStore, walk
+from presenced.storage.survey import Gap, NotAStore, walk
 
 TRIES_MAX = 50
 COPY_BYTES = 4 << 20
@@ -40,6 +38,16 @@ def back_up(source: Directory, target: Directory, pause: Callable[[], None]) -> 
     Raises `CannotBackUp`, `NotAStore`, `ManifestError`, `DamageError` (what was copied is damaged), `OSError`.
     O(bytes of the store).
     """
+    try:
+        return _back_up(source, target, pause)
+    except BaseException:
+        # Half a copy is worth nothing, and stands in the way of the next attempt.
+        for name in target.names():
+            discard(target, name)
+        raise
+
+
+def _back_up(source: Directory, target: Directory, pause: Callable[[], None]) -> BackedUp:
     manifest, files = _open_all(source, pause)
     try:
         total = 0
@@ -98,7 +106,7 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
             header = unpack_segment_header(data)
         except LayoutError as error:
             raise DamageError(f"{name}: {error}; see `presenced store check`") from None
-        position, behind = 0, 0
+        position, behind = SEGMENT_HEADER_BYTES, 0
         gap: Gap | None = None
         for one in walk(data, header.salt, header_crc(data), entry.first_seq):
             if isinstance(one, Gap):
@@ -108,7 +116,7 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
             else:
                 behind = max(behind, one.header.durable_seq)
         if gap is None or behind <= gap.seq:
-            return data[: max(position, _header_bytes(data))]
+            return data[:position]
         # A later frame knows the broken one to be synced: either it was being written as we read past it, or it is
         # damaged. Another look tells.
         if failed_at == gap.position:
@@ -116,3 +124,26 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
         failed_at = gap.position
         pause()
     raise CannotBackUp(f"{name} changed each of the {TRIES_MAX} times it was looked at; try again")
+
+
+def _copy(file: File, target: Directory, name: str, size: int) -> int:
+    """The first `size` bytes, a piece at a time."""
+    copy = target.open(name, create=True)
+    try:
+        for offset in range(0, size, COPY_BYTES):
+            part = file.read_at(offset, min(COPY_BYTES, size - offset))
+            write_all(copy, offset, part)
+        copy.sync()
+    finally:
+        copy.close()
+    return size
+
+
+def _write(target: Directory, name: str, data: bytes) -> int:
+    copy = target.open(name, create=True)
+    try:
+        write_all(copy, 0, data)
+        copy.sync()
+    finally:
+        copy.close()
+    return len(data)

@@ -12,7 +12,7 @@ import msgspec
 
 from presenced.core.records import Fact
 from presenced.storage.files import Directory
-from presenced.storage.layout import segment_name
+from presenced.storage.layout import SEGMENT_HEADER_BYTES, segment_name
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.repair import known_seq, options
@@ -86,7 +86,8 @@ def check(directory: Directory, pause: Callable[[], None]) -> Checked:
             # Listed a moment ago, and dropped since by the daemon that runs on it.
             pause()
             continue
-        troubled = seen.torn_bytes or any(one.problem for one in (*seen.segments, *seen.snapshots))
+        problems = [one.problem for one in seen.segments] + [one.problem for one in seen.snapshots]
+        troubled = seen.torn_bytes or any(problems)
         if seen.sound and not troubled:
             return seen
         if last is not None and (seen.verdict, seen.torn_at) == (last.verdict, last.torn_at):
@@ -154,7 +155,7 @@ def _judge(directory: Directory, found: Survey, report: Checked) -> None:
 def _segment(directory: Directory, found: Survey, piece: Piece) -> SegmentSeen:
     entry = next((one for one in found.manifest.segments if segment_name(one.number) == piece.name), None)
     state = "unlisted" if entry is None else "sealed" if entry.sealed else "active"
-    end_seq, size, frames, problem = piece.first_seq, 0, 0, piece.problem
+    end_seq, size, frames, problem = piece.first_seq, SEGMENT_HEADER_BYTES, 0, piece.problem
     for one in walk_piece(directory, piece):
         if isinstance(one, Frame):
             end_seq, size, frames = max(end_seq, one.header.end_seq), one.end, frames + 1

@@ -19,7 +19,7 @@ PENDING_BYTES_MAX = 8 << 20
 PENDING_FACTS_MAX = 50_000
 """Beyond either, durable requests are refused until the disk has caught up."""
 
-IDLE_SEAL_S = 0.05
+IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
 FRAME_BYTES = 1 << 18
 """Submissions are joined into frames of up to about this size."""
@@ -143,9 +143,15 @@ class Committer:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-        if self._state == "ok":
+        if self._state not in ("ok", "full"):
+            return
+        try:
             self.journal.close(version=version)
             self._state = "closed"
+        except (DiskFull, OSError) as error:
+            self.error = error
+            self._state = "failed"
+            self._wake()
 
     # --- the thread -------------------------------------------------------------------------------------------
 
@@ -214,9 +220,6 @@ class Committer:
         except DiskFull:
             self._hold_back(batch)
             return
-        if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
-            self.journal.sync()
-            self._synced_s = self._clock()
         with self._changed:
             self._state = "ok"
             self._settled += len(batch)
@@ -226,6 +229,10 @@ class Committer:
             self._pending_facts -= sum(submission.number for submission in batch)
         if waiting:
             self._wake()
+        if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
+            # After the acks, which with this policy do not wait for it.
+            self.journal.sync()
+            self._synced_s = self._clock()
 
     def _hold_back(self, batch: list[Submission]) -> None:
         """The disk is full: keep the facts, answer those who wait, and try again in a while."""

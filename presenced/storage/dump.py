@@ -55,18 +55,15 @@ def _piece(directory: Directory, piece: Piece, user: str, from_seq: int) -> Iter
         return
     gaps: list[Line] = []
     frames: list[Line] = []
-    expected = 0
     for one in walk_piece(directory, piece):
         if isinstance(one, Gap):
             sealed = bool(piece.limit)
             gaps.append(Line(piece.name, one.position, one.seq, damage=_gap_text(one), is_loss=sealed))
-            expected = one.seq
             frames.append(gaps[-1])
             continue
         # Told as recovery tells a torn tail: a later frame that knows the lost one to have been synced.
-        if gaps and one.header.durable_seq > expected:
-            for gap in gaps:
-                gap.is_loss = True
+        for gap in gaps:
+            gap.is_loss = gap.is_loss or one.header.durable_seq > gap.seq
         if one.header.end_seq > from_seq and one.header.type == DATA:
             frames.extend(_facts(piece.name, one, user, from_seq, one.header.wall_ms, one.header.first_seq))
         if not gaps:

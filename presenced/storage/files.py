@@ -8,6 +8,7 @@ the data (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications Recover fr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -113,7 +114,7 @@ class OsDirectory:
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         self.path = str(path)
-        if create:
+        if create and not os.path.lexists(self.path):
             os.makedirs(self.path, mode=0o700, exist_ok=True)
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = -1
@@ -180,6 +181,9 @@ def durable_replace(directory: Directory, name: str, data: bytes) -> None:
     try:
         write_all(file, 0, data)
         file.sync()
+    except OSError:
+        discard(directory, temporary)
+        raise
     finally:
         file.close()
     directory.rename(temporary, name)
@@ -188,6 +192,13 @@ def durable_replace(directory: Directory, name: str, data: bytes) -> None:
     except OSError as error:
         # The new bytes are in place and not durable: whatever the reason, this is no "nothing happened, try again".
         raise OSError(errno.EIO, f"{name} was replaced and could not be synced: {error.strerror}") from error
+
+
+def discard(directory: Directory, name: str) -> None:
+    """Remove what an error has left half made, so that a full disk is not the fuller for it. If that fails as well,
+    the next start removes it."""
+    with contextlib.suppress(OSError):
+        directory.unlink(name)
 
 
 def read_file(directory: Directory, name: str) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from presenced.storage.files import FULL, Directory, File, write_all
+from presenced.storage.files import FULL, Directory, File, discard, write_all
 from presenced.storage.layout import (
     DATA,
     SEAL,
@@ -146,9 +146,11 @@ class Journal:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            # What was written of it must not stay behind the end: cut it off, and grow anew when there is room.
+            # What was written of it must not stay behind the end: cut it off, and grow anew when there is room. Synced,
+            # or a crash could bring it back behind the first frame of what is written in its place.
             self._file.truncate(position)
             self._allocated = position
+            self.sync()
             raise DiskFull(str(error)) from None
         self._position = end
         self.bytes_since_snapshot += len(data)
@@ -204,14 +206,18 @@ class Journal:
             self.next_seq += count
         data = b"".join(parts)
         after = manifest.changed(segments=(*manifest.segments, SegmentEntry(number, first_seq)))
+        file: File | None = None
         try:
             file = self._make_segment(segment_name(number), data)
             write_manifest(self.directory, after)
         except OSError as error:
             self._salt, self._crc, self.next_seq = before
-            if error.errno in FULL:
-                raise DiskFull(str(error)) from None
-            raise
+            if error.errno not in FULL:
+                raise
+            if file is not None:
+                file.close()
+                discard(self.directory, segment_name(number))
+            raise DiskFull(str(error)) from None
         self.manifest = after
         self._file = file
         self._number, self._first_seq = number, first_seq
@@ -235,6 +241,7 @@ class Journal:
             directory.sync()
         except OSError:
             file.close()
+            discard(directory, temporary)
             raise
         return file
 
@@ -281,7 +288,12 @@ class Journal:
             raise
         self.manifest = after
         yield
-        self.remove_unlisted()
+        try:
+            self.remove_unlisted()
+        except OSError as error:
+            # The snapshot counts by now and must not be given up for it; what is left over goes with the next one.
+            if error.errno not in FULL:
+                raise
 
     def remove_unlisted(self) -> None:
         """Remove segments, snapshots and temporary files that the manifest does not list."""

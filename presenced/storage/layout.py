@@ -151,7 +151,9 @@ def pack_frame(
     durable_seq: int,
     wall_ms: int,
 ) -> tuple[bytes, int]:
-    """A whole frame and its crc. O(payload)."""
+    """A whole frame and its crc. O(payload). Raises `LayoutError` for one that no reader would take."""
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise LayoutError(f"a payload of {len(payload)} bytes is over the cap of {PAYLOAD_BYTES_MAX}")
     body = payload.ljust(padded(len(payload)), b"\0")
     fields = (len(payload), first_seq, count, frame_type, 0, 1, previous_crc)
     check = zlib.crc32(_FRAME.pack(0, *fields, 0, durable_seq, wall_ms), salt)

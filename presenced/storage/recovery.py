@@ -64,6 +64,8 @@ class Findings(msgspec.Struct):
     clean: bool = False
     durable_seq: int = 1
     """Facts before this were known to be synced."""
+    last_wall_ms: int = 0
+    """When the last frame was written; 0 = there is none."""
     torn_bytes: int = 0
     """Bytes of the active segment that hold something and are dropped."""
     torn_at: str = ""
@@ -144,14 +146,19 @@ _ADVICE = "restore a backup, or see `presenced store check` and `presenced store
 
 
 def _refuse_orphans(directory: Directory) -> None:
-    ours = [name for name in directory.names() if name.startswith(("wal-", "snap-"))]
-    if ours:
-        raise DamageError(f"{directory.path} holds {ours[0]} and no MANIFEST, and is not taken for empty; {_ADVICE}")
+    """A start that was cut short leaves segments without frames, made before the manifest that lists them, and
+    temporary files. Anything else is a store that has lost its manifest."""
+    for name in directory.names():
+        if name.endswith(".tmp") or not name.startswith(("wal-", "snap-")):
+            continue
+        if name.startswith("snap-") or _has_frames(directory, name):
+            raise DamageError(f"{directory.path} holds {name} and no MANIFEST, and is not taken for empty; {_ADVICE}")
 
 
 def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> None:
     """Every listed segment must be there. One that is not listed must be a successor that was never used."""
     names = directory.names()
+    copy_read = bool(report.remarks)
     listed = {segment_name(entry.number) for entry in manifest.segments}
     for name in sorted(listed):
         if name not in names:
@@ -161,7 +168,7 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
         if name.startswith("wal-") and name.endswith(".log") and name not in listed and name > last:
             # A segment is listed before the first acknowledgement from it. So an unlisted one is a leftover of a
             # crash, unless it is the MANIFEST that was damaged and its copy, one change behind, is what was read.
-            if report.remarks and _has_frames(directory, name):
+            if copy_read and _has_frames(directory, name):
                 raise DamageError(f"{name} holds frames and the MANIFEST that lists it is damaged; {_ADVICE}")
             report.remarks.append(f"{name} was prepared and never used")
 
@@ -251,8 +258,7 @@ class _LogReader:
     def _read_frames(self, name: str, data: bytes, tail: Tail) -> None:
         salt = tail.header.salt
         tail.last_crc = header_crc(data)
-        tail.unwitnessed_seq, tail.unwitnessed_crc = self.next_seq, tail.last_crc
-        starts: list[tuple[int, int, int]] = []
+        ends = [(self.next_seq, tail.position, tail.last_crc)]
         size = len(data)
         position = tail.position
         while position < size:
@@ -262,17 +268,18 @@ class _LogReader:
                 self._judge(name, data, position, salt, tail.entry, str(error))
                 break
             self.durable_seq = max(self.durable_seq, header.durable_seq)
-            if header.type == DATA:
-                starts.append((header.first_seq, position, tail.last_crc))
-                self._replay(header, payload, name, position)
+            self._report.last_wall_ms = max(self._report.last_wall_ms, header.wall_ms)
             self.next_seq = header.end_seq
             tail.last_crc = header.crc
+            if header.type == DATA:
+                self._replay(header, payload, name, position)
+                ends.append((header.end_seq, position + header.frame_bytes, header.crc))
             position += header.frame_bytes
         tail.position = position
-        tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = position, self.next_seq, tail.last_crc
-        for first_seq, start, crc in starts:
-            if first_seq >= self.durable_seq:
-                tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = start, first_seq, crc
+        # A seal at the end is not taken in: it says of others that they were synced, and nobody says it of the seal.
+        for end_seq, end, crc in reversed(ends):
+            if end_seq <= self.durable_seq or end == SEGMENT_HEADER_BYTES:
+                tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = end, end_seq, crc
                 break
 
     def _frame_at(self, data: bytes, position: int, salt: int, crc: int) -> tuple[FrameHeader, bytes]:
@@ -313,8 +320,8 @@ class _LogReader:
         witness = max(self.durable_seq, behind)
         if follows:
             raise DamageError(
-                f"{where}; only a seal can have been there, which is synced before anything follows it, and something "
-                f"follows, so this is damage; {_ADVICE}"
+                f"{where}; only a seal can have stood before the fact that reads behind it, and a seal is synced "
+                f"before anything is written behind it, so this is damage; {_ADVICE}"
             )
         if witness > self.next_seq:
             raise DamageError(
@@ -327,7 +334,7 @@ class _LogReader:
 
 def _frames_behind(data: bytes, start: int, end: int, salt: int, next_seq: int) -> tuple[int, bool]:
     """Of the frames that still read in `data[start:end]`: the highest `durable_seq` (0 if there is none), and
-    whether one of them, not at the start, begins at `next_seq`: then what stands before it holds no facts.
+    whether one of them begins at `next_seq`: then what should stand before it holds no facts.
 
     Frames start on multiples of 8. O(bytes looked at): as a rule one batch, at most the written part of a segment.
     """
@@ -342,6 +349,6 @@ def _frames_behind(data: bytes, start: int, end: int, salt: int, next_seq: int) 
             position += 8
             continue
         highest = max(highest, header.durable_seq)
-        follows = follows or (position > start and header.first_seq == next_seq)
+        follows = follows or header.first_seq == next_seq
         position += header.frame_bytes
     return highest, follows

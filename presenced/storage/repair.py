@@ -176,7 +176,8 @@ def repair(directory: Directory, truncate_at: int, *, salts: Callable[[], int], 
     )
     journal = Journal(directory, manifest, sync_each=True, salts=salts, wall_ms=wall_ms)
     number = 1 + max([0, *(piece.number for piece in found.pieces), *_numbers(directory)])
-    journal.open_segment(manifest, number, extent.rest, first_seq=truncate_at)
+    first_seq = truncate_at - sum(count for _, count in extent.rest)
+    journal.open_segment(manifest, number, extent.rest, first_seq=first_seq)
     journal.abandon()
     journal.remove_unlisted()
     remarks = [problem for entry, problem in found.snapshots if problem]

@@ -31,8 +31,11 @@ from presenced.storage.layout import (
 )
 from presenced.storage.manifest import SnapshotEntry
 
-SYNC_BYTES = 4 << 20
+SYNC_BYTES = 1 << 20
 """Synced this often, so that one large flush at the end does not hold up the log on the same disk."""
+
+VERIFY_BYTES = 1 << 18
+"""Read back in pieces of this size, with commits between them."""
 
 _decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
@@ -67,7 +70,11 @@ class SnapshotWriter:
         block = pack_segment_header(SegmentHeader(store_id, number, start_seq, 0, 0, 0, 0, salt, wall_ms))
         self._crc = header_crc(block)
         self._position = 0
-        self._write(block)
+        try:
+            self._write(block)
+        except OSError:
+            self.abandon()
+            raise
 
     def add(self, payload: bytes, count: int) -> None:
         """Append an encoded list of `count` facts."""
@@ -84,8 +91,8 @@ class SnapshotWriter:
         self._frame(b"", 0, SEAL, end_seq)
         self._file.sync()
         again = hashlib.blake2b(digest_size=32)
-        for offset in range(0, self._position, SYNC_BYTES):
-            again.update(self._file.read_at(offset, SYNC_BYTES))
+        for offset in range(0, self._position, VERIFY_BYTES):
+            again.update(self._file.read_at(offset, VERIFY_BYTES))
             yield
         size = self._file.size()
         self._file.close()

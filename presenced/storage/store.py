@@ -75,6 +75,9 @@ def open_store(
         manifest = Manifest(FORMAT, store_id, epoch, 0, ())
     elif not manifest.epoch:
         manifest = recovered.manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
+    while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
+        # A newer one that could not be used must not stay for the next snapshot's second generation.
+        manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])
     journal = Journal(
         directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
     )
@@ -105,6 +108,7 @@ def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: 
         msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0, version=version),
         entry.number + 1,
         frames,
+        first_seq=seq,
     )
 
 

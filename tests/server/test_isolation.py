@@ -83,7 +83,7 @@ def test_a_bug_during_hello_ends_that_link_alone(loop: str, monkeypatch: pytest.
 def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Half a turn leaves no state to trust; going on would be worse than a restart."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **named: object) -> None:
         raise RuntimeError("half a turn")
 
     with InProcess() as running:

@@ -1,0 +1,313 @@
+"""Profile `durable`: writers that each wait for the answer to one write before they send the next.
+
+Three servers take turns of half a second, so that all see the same machine: the daemon with `--durability always`,
+which answers once the write is on the disk; the daemon with `os`, which answers at the speed of memory; and Redis with
+its append-only file synced on every write. All keep their files in one directory of a real disk. A write is a text of
+the same size; each answer is checked, and at the end every user's last acknowledged text must be what the server
+tells. Then the daemon is killed in the middle of the load and started again, and must still know it.
+
+The kill proves that acknowledgements wait for the log; only a power cut could prove that the disk keeps its word.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.disk import FileSystem, choose_place, file_system, scratch
+from bench.load import Connection, edge_triggered, get_records, open_device_links, open_link, read_available
+from bench.redis import OK, find_redis, get_values, open_redis_links, redis_version, set_request, start_redis
+from bench.report import Result, latency_us, median, percentile, spread
+from presenced.wire.frames import LENGTH_BYTES, frame
+from presenced.wire.messages import Done, Hello, SetStatus, Welcome, decode_server, encode
+
+FIRST_ID = 1 << 24
+"""Request ids from here on take five bytes, so that all requests have the same size."""
+
+SLICE_S = 0.5
+STALL_S = 10.0
+KILL_AFTER_S = 0.5
+READ_BYTES = 4096
+LINKS_PER_WRITER = 3
+
+
+@dataclass
+class Writer:
+    """One connection with at most one write outstanding."""
+
+    fd: int
+    user: str
+    sent: int = FIRST_ID
+    acknowledged: int = FIRST_ID
+    sent_ns: int = 0
+    held: bytes = b""
+
+
+@dataclass
+class Figures:
+    """What the counted rounds gave, one entry a round; latencies one for each write."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    flushes: list[float] = field(default_factory=list)
+    latencies_ns: list[int] = field(default_factory=list)
+
+
+class Side:
+    """A server with its writers. Speaks presence; `RedisSide` speaks RESP."""
+
+    def __init__(self, stack: ExitStack, server: Server, disk: FileSystem, users: list[str], *, spin: bool) -> None:
+        self.server = server
+        self.users = users
+        self.figures = Figures()
+        self.waited_ns = self.measured_ns = 0
+        self._disk = disk
+        self._poll_s = 0.0 if spin else STALL_S
+        links = self._open(stack)
+        self._poller = edge_triggered(stack, links)
+        self.writers = {link.fd: Writer(link.fd, user) for link, user in zip(links, users, strict=True)}
+        self._round = [0, 0, 0, 0]
+
+    def _open(self, stack: ExitStack) -> Sequence[Connection]:
+        return open_device_links(stack, self.server.port, self.users)
+
+    def request(self, writer: Writer) -> bytes:
+        """The write that sets the text of the writer's number."""
+        return frame(encode(SetStatus(writer.sent, None, text_of(writer.sent))))
+
+    def answered(self, writer: Writer, data: bytes) -> bool:
+        """Is `data` the whole answer to the outstanding write? `BenchError` if it is another one."""
+        if len(data) < LENGTH_BYTES or len(data) < LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big"):
+            return False
+        message = decode_server(data[LENGTH_BYTES:])
+        if not isinstance(message, Done) or message.id != writer.sent:
+            raise BenchError(f"{writer.user} waited for the answer to its write and got {message}")
+        return True
+
+    def texts(self) -> dict[str, str]:
+        """What the server tells of every user, asked over a link of its own."""
+        return told_texts(self.server, self.users)
+
+    def run_slice(self, seconds: float) -> None:
+        """Write for `seconds`, then wait for the answers that are out; adds to the round."""
+        server = self.server
+        cpu_ns, waited_ns, flushes = server.settled_cpu_ns(), server.waited_ns(), self._disk.flushes()
+        before = len(self.figures.latencies_ns)
+        taken_ns = self.drive(seconds, drain=True)
+        flushes = self._disk.flushes() - flushes
+        self.waited_ns += server.waited_ns() - waited_ns
+        self.measured_ns += taken_ns
+        cpu_ns = server.settled_cpu_ns() - cpu_ns
+        writes = len(self.figures.latencies_ns) - before
+        for index, value in enumerate((writes, taken_ns, cpu_ns, flushes)):
+            self._round[index] += value
+
+    def drive(self, seconds: float, *, drain: bool) -> int:
+        """The closed loops: every writer writes until `seconds` are over. Without `drain` it leaves in their midst.
+
+        Gives the nanoseconds until the last answer.
+        """
+        writers, poll, poll_s, clock = self.writers, self._poller.poll, self._poll_s, time.perf_counter_ns
+        note = self.figures.latencies_ns.append
+        started_ns = now_ns = last_ns = clock()
+        until_ns = started_ns + int(seconds * 1e9)
+        outstanding = len(writers)
+        for writer in writers.values():
+            self._send(writer, clock())
+        while outstanding:
+            events = poll(poll_s)
+            now_ns = clock()
+            if now_ns >= until_ns and not drain:
+                break
+            if not events:
+                if now_ns - last_ns > STALL_S * 1e9:
+                    raise BenchError(f"{outstanding} writes have had no answer for {STALL_S:.0f} s")
+                continue
+            last_ns = now_ns
+            for fd, _ in events:
+                writer = writers[fd]
+                data = writer.held + _read(fd)
+                if not self.answered(writer, data):
+                    writer.held = data
+                    continue
+                writer.held = b""
+                writer.acknowledged = writer.sent
+                now_ns = clock()
+                note(now_ns - writer.sent_ns)
+                if now_ns < until_ns:
+                    self._send(writer, now_ns)
+                else:
+                    outstanding -= 1
+        return last_ns - started_ns
+
+    def _send(self, writer: Writer, now_ns: int) -> None:
+        writer.sent += 1
+        writer.sent_ns = now_ns
+        os.write(writer.fd, self.request(writer))
+
+    def end_round(self, *, counted: bool) -> None:
+        """Take the round's figures, or drop them: it was the warm-up."""
+        writes, taken_ns, cpu_ns, flushes = self._round
+        self._round = [0, 0, 0, 0]
+        if not counted:
+            self.figures.latencies_ns.clear()
+            return
+        self.figures.rates.append(writes / (taken_ns / 1e9))
+        self.figures.cpu_us.append(cpu_ns / 1000 / writes)
+        self.figures.flushes.append(flushes / writes)
+
+    def lost(self) -> int:
+        """Users of whom the server does not tell the last acknowledged text, nor one that was sent after it."""
+        told = self.texts()
+        return sum(
+            told.get(writer.user) not in {text_of(writer.acknowledged), text_of(writer.sent)}
+            for writer in self.writers.values()
+        )
+
+    def take_late_answers(self) -> None:
+        """Read what the server had answered before it was killed."""
+        for writer in self.writers.values():
+            try:
+                data = writer.held + _read(writer.fd)
+            except (BenchError, ConnectionError):
+                continue
+            if writer.sent != writer.acknowledged and self.answered(writer, data):
+                writer.acknowledged = writer.sent
+
+
+class RedisSide(Side):
+    """The same against Redis: a SET of the same text."""
+
+    def _open(self, stack: ExitStack) -> Sequence[Connection]:
+        return open_redis_links(stack, self.server.port, len(self.users))
+
+    def request(self, writer: Writer) -> bytes:
+        """SET user text."""
+        return set_request(writer.user, text_of(writer.sent))
+
+    def answered(self, writer: Writer, data: bytes) -> bool:
+        """OK and nothing else."""
+        if not OK.startswith(data):
+            raise BenchError(f"Redis said {data!r} to SET")
+        return data == OK
+
+    def texts(self) -> dict[str, str]:
+        """What Redis holds."""
+        return get_values(self.server.port, self.users)
+
+
+def run(*, writers: int, seconds: float, rounds: int, place: Path | None, cores: Cores) -> Result:
+    """Run the profile. What was lost is in the result; `BenchError` means that there is no result."""
+    need_descriptors(LINKS_PER_WRITER * writers)
+    program = find_redis()
+    place = choose_place(place)
+    disk = file_system(place)
+    users = [f"user{index}" for index in range(writers)]
+    spin = not cores.shared
+    with ExitStack() as stack:
+        directory = scratch(stack, place, "durable")
+        always, memory, peer = (
+            Side(stack, stack.enter_context(start_policy(cores, directory, "always")), disk, users, spin=spin),
+            Side(stack, stack.enter_context(start_policy(cores, directory, "os")), disk, users, spin=spin),
+            RedisSide(stack, stack.enter_context(start_peer(cores, directory)), disk, users, spin=spin),
+        )
+        sides = (always, memory, peer)
+        run_rounds(sides, seconds, rounds)
+        lost = sum(side.lost() for side in sides)
+        lost_in_crash = crash(stack, always, cores, directory)
+    return {
+        "profile": "durable",
+        "writers": writers,
+        "seconds": seconds,
+        "rounds": rounds,
+        "text_bytes": len(text_of(FIRST_ID)),
+        "file_system": f"{disk.kind} on {disk.device}, {place}",
+        "redis": redis_version(program),
+        **compared(always, memory, peer),
+        "lost": lost + lost_in_crash,
+        "core_taken_by_others": round(peer.waited_ns / max(peer.measured_ns, 1), 3),
+    }
+
+
+def start_policy(cores: Cores, directory: Path, policy: str) -> Server:
+    """The daemon with a data directory in `directory`, named for its policy."""
+    return start_daemon(cores.server, ("--data-dir", str(directory / policy), "--durability", policy))
+
+
+def start_peer(cores: Cores, directory: Path) -> Server:
+    """Redis with a data directory beside the daemon's."""
+    own = directory / "redis"
+    own.mkdir()
+    return start_redis(cores.server, own)
+
+
+def run_rounds(sides: tuple[Side, ...], seconds: float, rounds: int) -> None:
+    """A warm-up and `rounds` rounds, each side in turn for a slice at a time."""
+    for number in range(rounds + 1):
+        left_s = seconds if number else min(seconds, SLICE_S)
+        gc.collect()
+        gc.disable()
+        while left_s > 0:
+            for side in sides:
+                side.run_slice(min(SLICE_S, left_s))
+            left_s -= SLICE_S
+        gc.enable()
+        for side in sides:
+            side.end_round(counted=number > 0)
+
+
+def crash(stack: ExitStack, side: Side, cores: Cores, directory: Path) -> int:
+    """Kill the server while everybody writes and start it again: how many users' acknowledged texts it has lost."""
+    side.drive(KILL_AFTER_S, drain=False)
+    side.server.kill()
+    side.take_late_answers()
+    side.server = stack.enter_context(start_policy(cores, directory, "always"))
+    return side.lost()
+
+
+def compared(always: Side, memory: Side, peer: Side) -> Result:
+    """The figures of the three; the ratio is taken for each round."""
+    ratios = [one / other for one, other in zip(always.figures.rates, peer.figures.rates, strict=True)]
+    result: Result = {}
+    for side, prefix in ((always, ""), (memory, "os_"), (peer, "redis_")):
+        figures = side.figures
+        result |= {
+            f"{prefix}writes_per_s": round(median(figures.rates)),
+            f"{prefix}writes_per_s_spread": spread(figures.rates),
+            **latency_us(figures.latencies_ns, prefix),
+            f"{prefix}server_cpu_us_per_write": median(figures.cpu_us),
+            f"{prefix}disk_flushes_per_write": median(figures.flushes),
+        }
+    extra_ns = percentile(always.figures.latencies_ns, 50) - percentile(memory.figures.latencies_ns, 50)
+    return {
+        "ratio": median(ratios),
+        "ratio_spread": spread(ratios),
+        "durable_p50_extra_ms": round(extra_ns / 1e6, 3),
+        **result,
+    }
+
+
+def text_of(number: int) -> str:
+    """The text of a writer's write: all of one size."""
+    return f"in a call until late, no. {number - FIRST_ID:07d}"
+
+
+def told_texts(server: Server, users: list[str]) -> dict[str, str]:
+    """Every user's text, as the server tells it."""
+    with ExitStack() as stack:
+        link = open_link(stack, server.port, "auditor")
+        link.send(Hello([1], "", link.user, "bench"))
+        link.receive_reply(Welcome)
+        return {user: record.text for user, record in get_records(link, users).items()}
+
+
+def _read(fd: int) -> bytes:
+    data = os.read(fd, READ_BYTES)
+    # The poller is edge-triggered; an answer is far smaller than a full read.
+    return data + read_available(fd) if len(data) == READ_BYTES or not data else data

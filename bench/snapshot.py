@@ -1,0 +1,254 @@
+"""Profile `snapshot`: a daemon full of restored users takes a snapshot while watchers are told of changes.
+
+One publisher changes at fixed times, whatever the server does, and every latency counts from the time at which the
+change was due: a server that stands still is charged for all that it held up. Changes that one turn merges reach the
+watchers as the last of them, which counts for those before it. Quiet times and snapshots alternate.
+
+Beside it an extra link pings every 2 ms: the longest wait for a pong, less the usual one, is the longest time that the
+server's loop did not look at its sockets. What was under way while the generator itself stood still is left out of
+both, and counted.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.daemon import BenchError, Cores, Server, need_descriptors
+from bench.disk import choose_place, file_system
+from bench.load import edge_triggered, open_device_links, read_available, watch, whole_frames
+from bench.recovery import copy_of, start_full
+from bench.report import Result, median, percentile, spread
+from presenced.wire.frames import frame
+from presenced.wire.messages import Ping, SetStatus, encode
+
+PING_EVERY_NS = 2_000_000
+OWN_PAUSE_NS = 2_000_000
+"""A generator that did not look at its links for longer than this must not blame the server: what was under way
+meanwhile is left out. Reading one change from all watchers takes it less than half of that."""
+
+LOOK_EVERY_NS = 20_000_000
+DRAIN_S = 5.0
+SNAPSHOT_TIMEOUT_S = 300.0
+MARK = b"change no. "
+DIGITS = 9
+
+
+@dataclass
+class Figures:
+    """One entry for each round."""
+
+    p50_us: list[float] = field(default_factory=list)
+    p99_us: list[float] = field(default_factory=list)
+    pause_ms: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    left_out: int = 0
+
+    def result(self, prefix: str) -> Result:
+        """Medians over the rounds; the longest pause of all."""
+        return {
+            f"{prefix}latency_p50_us": median(self.p50_us),
+            f"{prefix}latency_p99_us": median(self.p99_us),
+            f"{prefix}latency_p99_spread": spread(self.p99_us),
+            f"{prefix}longest_pause_ms": max(self.pause_ms),
+            f"{prefix}longest_pause_spread": spread(self.pause_ms),
+            f"{prefix}seconds": median(self.seconds),
+        }
+
+
+class Files:
+    """What the daemon's directory tells of its snapshots, seen from outside."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._before: set[str] = set()
+
+    def note(self) -> None:
+        """Remember the snapshots that are there."""
+        self._before = self._snapshots()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a new one under its final name, and no unfinished one beside it."""
+        found = self._snapshots()
+        return bool(found - self._before) and not any(name.endswith(".tmp") for name in found)
+
+    def _snapshots(self) -> set[str]:
+        return {name for name in os.listdir(self._directory) if name.startswith("snap-")}
+
+
+class Load:
+    """The publisher, its watchers and the pinging link; `run` makes one phase."""
+
+    def __init__(self, stack: ExitStack, server: Server, watchers: int, changes_per_s: int, *, spin: bool) -> None:
+        self.server = server
+        self.lost = self.wrong = self.merged = self.deliveries = 0
+        self._spin = spin
+        self._every_ns = 1_000_000_000 // changes_per_s
+        self.publisher, self.pinger = open_device_links(stack, server.port, ["publisher", "pinger"])
+        self.watchers = open_device_links(stack, server.port, [f"watcher{index}" for index in range(watchers)])
+        watch(self.watchers, [["publisher"]] * watchers)
+        self._poller = edge_triggered(stack, [self.publisher, self.pinger, *self.watchers])
+        self._seen = {link.fd: 0 for link in self.watchers}
+        self._change = 0
+        self._due_ns: dict[int, int] = {}
+        self._ping = 1 << 24
+        self._latencies_ns: list[int] = []
+        self._pings_ns: list[int] = []
+        self._paused_until_ns = 0
+        self._left_out = 0
+
+    def run(self, figures: Figures, over: Callable[[float], bool]) -> None:
+        """Send changes and pings on time until `over(seconds)` says so, then wait for what is out."""
+        self._latencies_ns, self._pings_ns, self._left_out = [], [], 0
+        first = self._change
+        waited_ns = self.server.waited_ns()
+        gc.collect()
+        gc.disable()
+        taken_ns = self._drive(over)
+        gc.enable()
+        waited_ns = self.server.waited_ns() - waited_ns
+        self.lost += sum(seen != self._change for seen in self._seen.values())
+        self._seen = dict.fromkeys(self._seen, self._change)
+        self.merged += (self._change - first) * len(self.watchers)
+        ordered = sorted(self._latencies_ns)
+        pauses = sorted(self._pings_ns)
+        if not pauses or not ordered:
+            raise BenchError("the phase was too short, or the generator was kept from its core all the time")
+        figures.p50_us.append(percentile(ordered, 50) / 1000)
+        figures.p99_us.append(percentile(ordered, 99) / 1000)
+        figures.pause_ms.append(round((pauses[-1] - percentile(pauses, 50)) / 1e6, 3))
+        figures.seconds.append(taken_ns / 1e9)
+        figures.taken.append(waited_ns / taken_ns)
+        figures.left_out += self._left_out
+
+    def _drive(self, over: Callable[[float], bool]) -> int:
+        clock = time.perf_counter_ns
+        started_ns = now_ns = before_ns = clock()
+        change_ns = ping_ns = look_ns = started_ns
+        until_ns = 0
+        out: list[int] = []
+        while not until_ns or ((out or self._behind()) and now_ns < until_ns):
+            events = self._poller.poll(0.0 if self._spin else 0.0005)
+            now_ns = clock()
+            if now_ns - before_ns > OWN_PAUSE_NS:
+                self._paused_until_ns = now_ns
+            before_ns = now_ns
+            for fd, _ in events:
+                if fd == self.pinger.fd:
+                    for _ in range(whole_frames(read_available(fd))[0]):
+                        self._note(self._pings_ns, out.pop(0), clock())
+                elif fd == self.publisher.fd:
+                    read_available(fd)
+                else:
+                    self._take(fd, read_available(fd))
+            if until_ns:
+                continue
+            if now_ns >= change_ns:
+                self._send_change(change_ns)
+                change_ns += self._every_ns
+            if now_ns >= ping_ns:
+                self._ping += 1
+                out.append(ping_ns)
+                os.write(self.pinger.fd, frame(encode(Ping(self._ping))))
+                ping_ns += PING_EVERY_NS
+            if now_ns >= look_ns:
+                look_ns = now_ns + LOOK_EVERY_NS
+                if over((now_ns - started_ns) / 1e9):
+                    until_ns = now_ns + int(DRAIN_S * 1e9)
+                    taken_ns = now_ns - started_ns
+        return taken_ns
+
+    def _behind(self) -> bool:
+        return any(seen != self._change for seen in self._seen.values())
+
+    def _send_change(self, due_ns: int) -> None:
+        self._change += 1
+        self._due_ns[self._change] = due_ns
+        text = MARK.decode() + f"{self._change:0{DIGITS}d}"
+        os.write(self.publisher.fd, frame(encode(SetStatus(self._change, None, text))))
+
+    def _take(self, fd: int, data: bytes) -> None:
+        """Note what one watcher was told: the number in each text, newest last."""
+        now_ns = time.perf_counter_ns()
+        seen = self._seen[fd]
+        for piece in data.split(MARK)[1:]:
+            number = int(piece[:DIGITS])
+            if not seen < number <= self._change:
+                self.wrong += 1
+                continue
+            for change in range(seen + 1, number + 1):
+                self._note(self._latencies_ns, self._due_ns[change], now_ns)
+            self.deliveries += 1
+            self.merged -= 1
+            seen = number
+        self._seen[fd] = seen
+
+    def _note(self, samples: list[int], due_ns: int, now_ns: int) -> None:
+        if due_ns < self._paused_until_ns:
+            self._left_out += 1
+        else:
+            samples.append(now_ns - due_ns)
+
+
+def run(
+    *,
+    users: int,
+    changes_per_s: int,
+    watchers: int,
+    rounds: int,
+    quiet_s: float,
+    place: Path | None,
+    cores: Cores,
+) -> Result:
+    """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
+    need_descriptors(watchers + 2)
+    place = choose_place(place)
+    disk = file_system(place)
+    quiet, during = Figures(), Figures()
+    with ExitStack() as stack:
+        directory = copy_of(stack, place, users, "snapshot")
+        server = stack.enter_context(start_full(directory, cores))
+        load = Load(stack, server, watchers, changes_per_s, spin=not cores.shared)
+        files = Files(directory)
+        before_bytes = server.resident_bytes()
+        load.run(Figures(), lambda seconds: seconds >= min(quiet_s, 1.0))
+        for _ in range(rounds):
+            load.run(quiet, lambda seconds: seconds >= quiet_s)
+            files.note()
+            server.signal(signal.SIGUSR1)
+            load.run(during, lambda seconds: _finished(files, seconds))
+        grown_bytes = server.resident_bytes() - before_bytes
+    ratios = [one / other for one, other in zip(during.p99_us, quiet.p99_us, strict=True)]
+    return {
+        "profile": "snapshot",
+        "users": users,
+        "changes_per_s": changes_per_s,
+        "watchers": watchers,
+        "rounds": rounds,
+        "file_system": f"{disk.kind} on {disk.device}, {place}",
+        "p99_ratio": median(ratios),
+        "p99_ratio_spread": spread(ratios),
+        **during.result(""),
+        **quiet.result("quiet_"),
+        "rss_growth_bytes": grown_bytes,
+        "deliveries": load.deliveries,
+        "merged": load.merged,
+        "lost": load.lost,
+        "wrong": load.wrong,
+        "left_out": quiet.left_out + during.left_out,
+        "core_taken_by_others": median(quiet.taken),
+    }
+
+
+def _finished(files: Files, seconds: float) -> bool:
+    if seconds > SNAPSHOT_TIMEOUT_S:
+        raise BenchError(f"no snapshot was finished within {SNAPSHOT_TIMEOUT_S:.0f} s of SIGUSR1")
+    return files.finished

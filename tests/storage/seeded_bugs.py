@@ -1,0 +1,519 @@
+"""`python -m tests.storage.seeded_bugs`: breaks the store on purpose, one way after the other, and tells whether the
+checks of the crash tests notice. A suite that never failed proves little.
+
+Each bug is a context manager that swaps a function of `presenced.storage` for a version with one thing wrong: what
+could be forgotten, or was, in a store like this one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from presenced.core.restore import Restorer
+from presenced.storage import files, journal, layout, manifest, recovery, snapshot, store
+from presenced.storage.files import Directory
+from presenced.storage.journal import FULL, DiskFull, Journal
+from presenced.storage.layout import FRAME_HEADER_BYTES, LayoutError, segment_name, unpack_frame_header
+from presenced.storage.manifest import SegmentEntry
+from presenced.storage.recovery import DamageError
+from presenced.storage.snapshot import SnapshotWriter
+from tests.storage.crashes import DEPTH_MAX, Explorer
+from tests.storage.machine import History, Machine, small_units
+from tests.storage.simdisk import SimDisk
+from tests.storage.workloads import by_name
+
+Bug = Callable[[], Any]
+
+BUGS: dict[str, Bug] = {}
+WHERE: dict[str, tuple[str, ...]] = {}
+"""The workloads that are run against each bug; the probes always are."""
+
+
+def bug(*workloads: str) -> Callable[[Callable[[], Iterator[None]]], Bug]:
+    def add(make: Callable[[], Iterator[None]]) -> Bug:
+        BUGS[make.__name__] = contextmanager(make)
+        WHERE[make.__name__] = workloads
+        return BUGS[make.__name__]
+
+    return add
+
+
+# --- syncs ------------------------------------------------------------------------------------------------------
+
+
+@bug("begin")
+def acknowledges_before_the_sync() -> Iterator[None]:
+    def sync(self: Journal) -> None:
+        self.durable_seq = self.next_seq
+
+    with patch.object(Journal, "sync", sync):
+        yield
+
+
+@bug("sync-8-forgets")
+def tries_a_failed_sync_again() -> Iterator[None]:
+    whole = Journal.sync
+
+    def sync(self: Journal) -> None:
+        try:
+            whole(self)
+        except OSError:
+            whole(self)
+
+    with patch.object(Journal, "sync", sync):
+        yield
+
+
+@bug("sync-8-forgets")
+def goes_on_after_a_failed_sync() -> Iterator[None]:
+    whole = Journal.sync
+
+    def sync(self: Journal) -> None:
+        try:
+            whole(self)
+        except OSError:
+            self.durable_seq = self.next_seq
+
+    with patch.object(Journal, "sync", sync):
+        yield
+
+
+def _replace(directory: Directory, name: str, data: bytes, *, file_synced: bool, names_synced: bool) -> None:
+    temporary = f"{name}.tmp"
+    if temporary in directory.names():
+        directory.unlink(temporary)
+    file = directory.open(temporary, create=True)
+    files.write_all(file, 0, data)
+    if file_synced:
+        file.sync()
+    file.close()
+    directory.rename(temporary, name)
+    if names_synced:
+        directory.sync()
+
+
+@bug("begin")
+def replaces_the_manifest_without_its_sync() -> Iterator[None]:
+    def replace(directory: Directory, name: str, data: bytes) -> None:
+        _replace(directory, name, data, file_synced=False, names_synced=True)
+
+    with patch.object(manifest, "durable_replace", replace):
+        yield
+
+
+@bug("begin")
+def skips_the_directory_after_a_rename() -> Iterator[None]:
+    def replace(directory: Directory, name: str, data: bytes) -> None:
+        _replace(directory, name, data, file_synced=True, names_synced=False)
+
+    with patch.object(manifest, "durable_replace", replace):
+        yield
+
+
+@bug("begin")
+def lists_a_segment_before_it_is_synced() -> Iterator[None]:
+    def make(self: Journal, name: str, data: bytes) -> Any:
+        for leftover in (name, f"{name}.tmp"):
+            if leftover in self.directory.names():
+                self.directory.unlink(leftover)
+        file = self.directory.open(f"{name}.tmp", create=True)
+        files.write_all(file, 0, data.ljust((len(data) // 1536 + 1) * 1536, b"\0"))
+        self.directory.rename(f"{name}.tmp", name)
+        self.directory.sync()
+        return file
+
+    with patch.object(Journal, "_make_segment", make):
+        yield
+
+
+@bug("snapshots")
+def lists_a_snapshot_before_it_is_synced() -> Iterator[None]:
+    def finish(self: Any, end_seq: int) -> Iterator[None]:
+        self._end_seq = end_seq
+        self._frame(b"", 0, layout.SEAL, end_seq)
+        self._file.close()
+        self._directory.rename(self._temporary, self.name)
+        self._directory.sync()
+        yield
+
+    with patch.object(SnapshotWriter, "finish", finish):
+        yield
+
+
+@bug("lazy")
+def rotates_without_a_sync() -> Iterator[None]:
+    with patch.object(Journal, "seal", lambda self: None):
+        yield
+
+
+# --- watermarks -------------------------------------------------------------------------------------------------
+
+
+@bug("lazy", "lazy-restarts")
+def a_seal_claims_more_than_was_synced() -> Iterator[None]:
+    def witness(self: Any) -> None:
+        self.durable_seq = self.next_seq
+        data, crc = self._frame(b"", self.next_seq, 0, layout.SEAL, self._crc)
+        self._append(data, self._position)
+        self._crc = crc
+        self._sealed = True
+        self.sync()
+
+    with patch.object(Journal, "witness", witness):
+        yield
+
+
+@bug("begin")
+def a_frame_claims_to_be_synced_itself() -> Iterator[None]:
+    def frame(self: Any, payload: bytes, seq: int, count: int, frame_type: int, crc: int) -> tuple[bytes, int]:
+        return layout.pack_frame(
+            payload,
+            salt=self._salt,
+            first_seq=seq,
+            count=count,
+            frame_type=frame_type,
+            previous_crc=crc,
+            durable_seq=seq + count,
+            wall_ms=0,
+        )
+
+    with patch.object(Journal, "_frame", frame):
+        yield
+
+
+@bug()
+def takes_every_damage_for_a_torn_tail() -> Iterator[None]:
+    with patch.object(recovery._LogReader, "_judge", lambda *_: None):
+        yield
+
+
+@bug("restarts")
+def takes_a_seal_for_synced() -> Iterator[None]:
+    whole = recovery._LogReader._read_frames
+
+    def read(self: Any, name: str, data: bytes, tail: Any) -> None:
+        whole(self, name, data, tail)
+        if tail.unwitnessed_seq == self.next_seq:
+            tail.unwitnessed, tail.unwitnessed_crc = tail.position, tail.last_crc
+
+    with patch.object(recovery._LogReader, "_read_frames", read):
+        yield
+
+
+# --- what a frame is known by -----------------------------------------------------------------------------------
+
+
+@bug("reused-blocks")
+def does_not_salt() -> Iterator[None]:
+    def unsalted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            if "salt" in named:
+                return function(*args, **{**named, "salt": 0})
+            return function(*args[:-1], 0)
+
+        return call
+
+    with (
+        patch.object(journal, "pack_frame", unsalted(layout.pack_frame)),
+        patch.object(snapshot, "pack_frame", unsalted(layout.pack_frame)),
+        patch.object(snapshot, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
+        patch.object(snapshot, "frame_payload", unsalted(layout.frame_payload)),
+        patch.object(recovery, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
+        patch.object(recovery, "frame_payload", unsalted(layout.frame_payload)),
+        patch.object(store, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
+        patch.object(store, "frame_payload", unsalted(layout.frame_payload)),
+    ):
+        yield
+
+
+@bug()
+def does_not_check_the_chain() -> Iterator[None]:
+    whole = recovery._LogReader._frame_at
+
+    def frame_at(self: Any, data: bytes, position: int, salt: int, crc: int) -> Any:
+        try:
+            crc = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt).previous_crc
+        except LayoutError:
+            pass
+        return whole(self, data, position, salt, crc)
+
+    with patch.object(recovery._LogReader, "_frame_at", frame_at):
+        yield
+
+
+# --- recovery ---------------------------------------------------------------------------------------------------
+
+
+@bug("begin")
+def does_not_write_anew_after_an_unclean_stop() -> Iterator[None]:
+    whole = store._continue
+
+    def go_on(into: Journal, recovered: Any, stored: Any, tail: Any) -> None:
+        tail.unwitnessed, tail.unwitnessed_seq = tail.position, recovered.report.next_seq
+        tail.unwitnessed_crc = tail.last_crc
+        whole(into, recovered, stored, tail)
+
+    with patch.object(store, "_continue", go_on):
+        yield
+
+
+@bug("begin")
+def appends_to_a_recovered_segment() -> Iterator[None]:
+    def go_on(into: Any, recovered: Any, stored: Any, tail: Any) -> None:
+        entry: SegmentEntry = tail.entry
+        file = into.directory.open(segment_name(entry.number), write=True)
+        into.manifest = stored
+        into._file, into._number, into._first_seq = file, entry.number, entry.first_seq
+        into._salt, into._crc, into._position = tail.header.salt, tail.last_crc, tail.position
+        into._allocated = file.size()
+        into.next_seq = into.durable_seq = recovered.report.next_seq
+
+    with patch.object(store, "_continue", go_on):
+        yield
+
+
+@bug("engine-lazy-restarts")
+def gives_versions_out_again() -> Iterator[None]:
+    whole = Restorer.finish
+
+    def finish(self: Restorer, *, grace_ms: int, spread_ms: int, version_gap: int) -> None:
+        whole(self, grace_ms=grace_ms, spread_ms=spread_ms, version_gap=0)
+
+    with patch.object(Restorer, "finish", finish):
+        yield
+
+
+@bug("engine-lazy-restarts")
+def gives_versions_out_again_after_two_crashes() -> Iterator[None]:
+    with patch.object(store, "VERSION_GAP", 0):
+        yield
+
+
+@bug("snapshots")
+def starts_over_with_sequence_numbers() -> Iterator[None]:
+    whole = Journal.open_segment
+
+    def open_segment(self: Journal, stored: Any, number: int, frames: Any = (), *, first_seq: int = 1) -> None:
+        whole(self, stored, number, frames)
+
+    with patch.object(Journal, "open_segment", open_segment):
+        yield
+
+
+@bug("begin")
+def takes_a_first_start_cut_short_for_damage() -> Iterator[None]:
+    def refuse(directory: Directory) -> None:
+        for name in directory.names():
+            if name.startswith("wal-"):
+                raise DamageError(f"{name} and no MANIFEST")
+
+    with patch.object(recovery, "_refuse_orphans", refuse):
+        yield
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------
+
+
+@bug("refused-1-even-250")
+def forgets_to_cut_off_what_did_not_fit() -> Iterator[None]:
+    def append(self: Any, data: bytes, position: int) -> None:
+        try:
+            end = position + len(data)
+            if end > self._allocated:
+                grown = (end // 1536 + 1) * 1536
+                files.write_all(self._file, self._allocated, bytes(grown - self._allocated))
+                self._allocated = grown
+            files.write_all(self._file, position, data)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise DiskFull(str(error)) from None
+        self._position = end
+
+    with patch.object(Journal, "_append", append):
+        yield
+
+
+@bug("short-writes")
+def takes_a_short_write_for_a_whole_one() -> Iterator[None]:
+    def write(file: files.File, offset: int, data: bytes) -> None:
+        file.write_at(offset, data)
+
+    with patch.object(journal, "write_all", write), patch.object(snapshot, "write_all", write):
+        yield
+
+
+@bug("ENOSPC-x1-37")
+def takes_a_manifest_half_replaced_for_not_replaced() -> Iterator[None]:
+    """The directory's sync fails for want of room, and the journal goes on in the old segment."""
+
+    def replace(directory: Directory, name: str, data: bytes) -> None:
+        _replace(directory, name, data, file_synced=True, names_synced=True)
+
+    with patch.object(manifest, "durable_replace", replace):
+        yield
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------
+
+
+@bug("snapshots")
+def drops_the_old_snapshot_before_the_new_is_there() -> Iterator[None]:
+    whole = Journal.begin_snapshot
+
+    def begin(self: Journal) -> SnapshotWriter:
+        for entry in self.manifest.snapshots:
+            self.directory.unlink(entry.name)
+        return whole(self)
+
+    with patch.object(Journal, "begin_snapshot", begin):
+        yield
+
+
+@bug()
+def a_snapshot_ends_too_early() -> Iterator[None]:
+    whole = SnapshotWriter.entry
+
+    def entry(self: Any) -> Any:
+        return whole(self).__class__(
+            self.name, self._start_seq, self._start_seq, self._position, self._digest.hexdigest(), self._facts
+        )
+
+    with patch.object(SnapshotWriter, "entry", entry):
+        yield
+
+
+@bug("snapshots")
+def a_snapshot_starts_too_late() -> Iterator[None]:
+    whole = SnapshotWriter.finish
+
+    def finish(self: Any, end_seq: int) -> Iterator[None]:
+        self._start_seq = end_seq
+        yield from whole(self, end_seq)
+
+    with patch.object(SnapshotWriter, "finish", finish):
+        yield
+
+
+# --- the checks -------------------------------------------------------------------------------------------------
+
+
+STRIDES = {"begin": 2, "restarts": 1, "lazy": 4, "snapshots": 5, "lazy-restarts": 4, "engine-lazy-restarts": 4}
+"""At which share of their operations workloads are crashed here; the others at each."""
+
+FIRST_ONLY = ("short-writes", "refused-1-even-250", "reused-blocks", "ENOSPC-x1-37", "sync-8-forgets")
+"""Workloads whose recovery is not crashed again here."""
+
+
+def rot_is_told_from_a_torn_tail() -> None:
+    """Damage to what was synced, with a later frame or a seal as witness, is refused."""
+    for sealed in (False, True):
+        machine = Machine(SimDisk(), History())
+        machine.open()
+        machine.commits(2)
+        if sealed:
+            machine.seal()
+        file = machine.disk.directories["data"].cached["wal-0000000001.log"]
+        file.cached[layout.SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 3] ^= 1
+        must_refuse(machine, "a damaged frame")
+
+
+def a_log_that_ends_before_its_snapshot_is_refused() -> None:
+    """A snapshot holds facts of the log after its start: without them it is no state that ever was."""
+    machine = Machine(SimDisk(), History(), sync_each=False, segment_bytes=1 << 16)
+    machine.open()
+    machine.commits(3)
+    machine.snapshot()
+    names = machine.disk.directories["data"].cached
+    last = max(name for name in names if name.startswith("wal-"))
+    del names[last].cached[layout.SEGMENT_HEADER_BYTES :]
+    must_refuse(machine, "a log that ends before the end of the snapshot")
+
+
+def a_frame_of_another_history_is_refused() -> None:
+    """Two logs that differ in one batch, as after a restore gone wrong: each frame is whole, and they do not fit."""
+    images = []
+    for serial in (0, 500):
+        machine = Machine(SimDisk(), History())
+        machine.even = True
+        machine.open()
+        machine.commit(facts=1)
+        machine.history.serial += serial
+        machine.commit(facts=1)
+        machine.history.serial -= serial
+        machine.commit(facts=1)
+        images.append(machine.disk.directories["data"].cached["wal-0000000001.log"].cached)
+    start = layout.SEGMENT_HEADER_BYTES
+    size = len(images[0][start:].rstrip(b"\0")) // 3 + 7 & ~7
+    second = slice(start + size, start + 2 * size)
+    assert images[0][start : start + size] == images[1][start : start + size] != images[0][second]
+    images[1][second] = images[0][second]
+    must_refuse(machine, "a frame that does not chain to the one before it")
+
+
+def must_refuse(machine: Machine, what: str) -> None:
+    try:
+        machine.look()
+    except DamageError:
+        return
+    raise AssertionError(f"{what} was accepted")
+
+
+PROBES = (
+    rot_is_told_from_a_torn_tail,
+    a_log_that_ends_before_its_snapshot_is_refused,
+    a_frame_of_another_history_is_refused,
+)
+
+
+def check(workloads: Iterable[str], thinned: int = 1) -> int:
+    """The probes, and crashes of the workloads at a share of their operations, `thinned` so many times; gives the
+    crash states, raises what is found."""
+    states = 0
+    with small_units():
+        for probe in PROBES:
+            probe()
+        for name in workloads:
+            explorer = Explorer(stride=STRIDES.get(name, 1) * thinned, depth_max=1 if name in FIRST_ONLY else DEPTH_MAX)
+            explorer.explore(by_name(name))
+            states += explorer.states
+    return states
+
+
+def check_without_bugs() -> int:
+    """What the bugs are held against, on the store as it is; most of it is done by the crash tests anyway."""
+    return check(dict.fromkeys(name for names in WHERE.values() for name in names), thinned=6)
+
+
+def caught(name: str) -> str:
+    """What the checks say of the store with that bug in it; empty if they do not notice."""
+    with BUGS[name]():
+        try:
+            check(WHERE[name])
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def main() -> int:
+    print(f"without a bug: {check_without_bugs():,} states, nothing wrong")
+    missed = 0
+    for name in BUGS:
+        began_s = time.monotonic()
+        said = caught(name)
+        missed += not said
+        took_s = time.monotonic() - began_s
+        print(f"{'caught' if said else 'MISSED':6}  {took_s:5.1f} s  {name.replace('_', ' ')}")
+        if said:
+            print(f"                {said.splitlines()[0][:150]}")
+    print(f"{len(BUGS) - missed} of {len(BUGS)} caught")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

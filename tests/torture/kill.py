@@ -1,0 +1,57 @@
+"""`python -m tests.torture.kill --rounds 1000`: the loop of tests/durable/test_kill.py for as long as is wanted.
+
+Every round is of another kind: as it comes, every change pushed, or a snapshot being taken nearly all the time.
+Prints what it counted. At the first broken promise it ends with status 1 and leaves the directory to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.durable.killing import KillLoop
+from tests.durable.node import Node
+
+KINDS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
+    ((), {}),
+    (("--change-spacing", "0"), {}),
+    ((), {"presenced.server.durable:SNAPSHOT_LOG_BYTES": 20_000}),
+)
+REPORT_EVERY_ROUNDS = 50
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--writers", type=int, default=200)
+    parser.add_argument("--acks", type=int, default=3_000, help="the most acknowledgements in one round")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="presenced-kill-"))
+    print(f"seed {options.seed}, directory {directory}", flush=True)
+    began_s = time.monotonic()
+    with Node(directory) as node:
+        loop = KillLoop(node, options.writers, options.seed)
+        try:
+            for number in range(options.rounds):
+                node.options, node.bounds = loop.random.choice(KINDS)
+                node.options = ("--rate", "0", *node.options)
+                loop.round(options.acks)
+                if (number + 1) % REPORT_EVERY_ROUNDS == 0:
+                    print(f"{time.monotonic() - began_s:.0f} s {loop.counts}", flush=True)
+            loop.last()
+        except AssertionError as failure:
+            print(f"FAILED in round {loop.counts.rounds}: {failure}\n{loop.counts}", flush=True)
+            return 1
+    shutil.rmtree(directory)
+    print(f"passed in {time.monotonic() - began_s:.0f} s: {loop.counts}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
