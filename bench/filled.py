@@ -116,7 +116,7 @@ def build(directory: Path, users: int, kind: str) -> None:
         for engine in engines(users):
             version = engine.publisher.version
             offset_ms = engine.publisher.wall_offset_ms
-            for part in _parts([fact for user in engine.order for fact in facts_of(user, offset_ms)]):
+            for part in _parts([fact for user in engine.users.order for fact in facts_of(user, offset_ms)]):
                 writer.add(encode(part), len(part))
         for _ in journal.finish_snapshot(writer, version):
             pass

@@ -53,7 +53,7 @@ class EngineMachine(Machine):
         restorer = Restorer(engine, START_MS)
         restorer.apply(facts)
         state: State = {}
-        for user in engine.order:
+        for user in engine.users.order:
             apply_facts(state, facts_of(user, engine.publisher.wall_offset_ms))
         assert meant(state) == meant(self.history.asked.state), "the engine restored something else"
         unclean = recovered.manifest is not None and not recovered.report.clean
