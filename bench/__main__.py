@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import durable, fanout, graph, heartbeat, idle, recovery, snapshot
+from bench import durable, fanout, graph, heartbeat, idle, recovery, scale, service, snapshot
 from bench.daemon import BenchError, take_cores
 from bench.report import Result, machine_facts, print_result
 
@@ -107,6 +107,24 @@ def recovery_command(as_json: bool, **options: Any) -> None:
 def snapshot_command(as_json: bool, **options: Any) -> None:
     """What watchers notice of a snapshot that is taken while they are served."""
     finish("snapshot: from change to watcher", run_profile(snapshot.run, options), as_json=as_json)
+
+
+@main.command("service")
+@click.option("--devices", default=10_000, type=click.IntRange(1), help="Devices, each of its own user.")
+@click.option("--rounds", default=5, type=click.IntRange(1), help="Heartbeats of all devices that are counted.")
+@as_json
+def service_command(as_json: bool, **options: int) -> None:
+    """What a device costs that a backend speaks for: attaching it, and its heartbeat."""
+    finish("service: server CPU for each device", run_profile(service.run, options), as_json=as_json)
+
+
+@main.command("scale")
+@click.option("--users", "users", multiple=True, default=(10_000, 100_000, 1_000_000), type=click.IntRange(1000))
+@click.option("--live-devices", default=200_000, type=click.IntRange(1000), help="At most as many as users.")
+@as_json
+def scale_command(as_json: bool, **options: Any) -> None:
+    """Whether a change costs more among many users, without sockets, and what users and devices weigh."""
+    finish("scale: the engine without sockets", run_profile(scale.run, options), as_json=as_json)
 
 
 def run_profile(run: Any, options: dict[str, Any]) -> Result:

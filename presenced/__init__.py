@@ -1,4 +1,5 @@
-"""presenced: a presence server and its client. A program starts at `presenced.connect(url)`.
+"""presenced: a presence server and its client. A user's program starts at `presenced.connect(url)`, a backend at
+`presenced.connect_service(url)`, a script without an event loop at `presenced.sync`.
 
 The names load on first use, so that the daemon and `presencectl --help` do not pay for the client's imports.
 """
@@ -8,7 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from presenced.client import Change, Client, Record, Watch, WhoPage, connect
+    from presenced import sync as sync
+    from presenced.client import (
+        ActivityInfo,
+        Answer,
+        Attachment,
+        Change,
+        ChannelWatch,
+        ClaimInfo,
+        Client,
+        DeviceInfo,
+        Event,
+        Events,
+        EveryoneWatch,
+        MemberChange,
+        MembersPage,
+        OwnState,
+        Record,
+        Schedule,
+        Service,
+        SyncStatus,
+        Watch,
+        WhoPage,
+        connect,
+        connect_service,
+    )
     from presenced.errors import (
         AddressError,
         AuthError,
@@ -22,11 +47,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Change", "Client", "Record", "Watch", "WhoPage", "connect"]
+__all__ += ["Answer", "Attachment", "ChannelWatch", "Event", "Events", "EveryoneWatch", "MemberChange", "MembersPage"]
+__all__ += ["Schedule", "Service", "SyncStatus", "connect_service"]
+__all__ += ["ActivityInfo", "ClaimInfo", "DeviceInfo", "OwnState"]
 __all__ += ["AddressError", "AuthError", "ConnectionLost", "PresenceError", "ProtocolError"]
 __all__ += ["RequestError", "RequestTimeout"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "sync":
+        import presenced.sync as module
+
+        return module
     if name not in __all__:
         raise AttributeError(f"module 'presenced' has no attribute {name!r}")
     from presenced import client, errors

@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": (*GROUND, "core.records", "storage"),
     "server": (*GROUND, "wire", "core", "storage", "server", "__version__"),
     "client": (*GROUND, "wire", "client", "__version__"),
+    "sync": ("client",),
     "cli": (*GROUND, "wire", "core", "storage", "server", "client", "cli", "__version__"),
-    "__init__": (*GROUND, "wire", "client"),
+    "__init__": (*GROUND, "wire", "client", "sync"),
     "__main__": ("cli",),
 }
 """What each part of the package may import from the package. A part that is not named here is refused."""

@@ -17,6 +17,7 @@ from presenced.errors import AddressError, AuthError, ConnectionLost
 if TYPE_CHECKING:
     import ssl
 
+    from presenced.client import Client
     from presenced.client.connect import Connecting
 
 ONE_SHOT_PRIORITY = -1
@@ -34,7 +35,7 @@ class Target:
     is_insecure: bool
     timeout_s: float
 
-    def one_shot(self, *, reconnect: bool = False) -> Connecting:
+    def one_shot(self, *, reconnect: bool = False) -> Connecting[Client]:
         """A link for one command: a device of its own that no watcher sees and that replaces nobody's.
 
         Its id is unique to this process, because the URL's device may be in use by the person's real program.
@@ -42,7 +43,7 @@ class Target:
         device = f"ctl-{host_name()}-{os.getpid()}"
         return self._connect(self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY), reconnect)
 
-    def device(self, *, status: str, name: str | None, priority: int | None) -> Connecting:
+    def device(self, *, status: str, name: str | None, priority: int | None) -> Connecting[Client]:
         """The person's device itself: the URL's, or this machine's name."""
         url = self._parsed()
         url = url._replace(
@@ -64,7 +65,7 @@ class Target:
         url = parse_url(self.url or f"presence://127.0.0.1:{DEFAULT_PORT}")
         return url if url.user else url._replace(user=_login_name())
 
-    def _connect(self, url: Url, reconnect: bool, status: str = "online") -> Connecting:
+    def _connect(self, url: Url, reconnect: bool, status: str = "online") -> Connecting[Client]:
         from presenced.client import connect
 
         return connect(

@@ -1,14 +1,23 @@
-"""The Python client: pure state (`changes`, `session`, `pulse`, `backoff`, `until`) under an asyncio shell
-(`link`, `keeper`, `client`, `watch`). Knows the wire and nothing of the server.
+"""The Python client: pure state (`session` and its parts `held`, `rooms`, `followed`, `everyone`; `pending`,
+`changes`, `pulse`, `backoff`, `values`, `windows`) under an asyncio shell (`link`, `keeper`, `connection`, `stream`),
+and on top of it a user's client, a service's and the synchronous one (`client`, `service`, `blocking`). Knows nothing
+of the server.
 """
 
 from __future__ import annotations
 
 from presenced.client.changes import Change
 from presenced.client.client import Client
-from presenced.client.connect import connect
-from presenced.client.values import WhoPage
+from presenced.client.connect import connect, connect_service
+from presenced.client.followed import Event
+from presenced.client.rooms import MemberChange
+from presenced.client.service import Service
+from presenced.client.stream import ChannelWatch, Events, EveryoneWatch
+from presenced.client.values import Answer, Attachment, MembersPage, Schedule, SyncStatus, WhoPage
 from presenced.client.watch import Watch
-from presenced.wire.messages import Record
+from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, OwnState, Record
 
 __all__ = ["Change", "Client", "Record", "Watch", "WhoPage", "connect"]
+__all__ += ["Answer", "Attachment", "ChannelWatch", "Event", "Events", "EveryoneWatch", "MemberChange", "MembersPage"]
+__all__ += ["Schedule", "Service", "SyncStatus", "connect_service"]
+__all__ += ["ActivityInfo", "ClaimInfo", "DeviceInfo", "OwnState"]

@@ -1,4 +1,4 @@
-"""Calling an app's functions: each on its own turn of the loop, never inside the read path, and nothing it raises hurts.
+"""Calling an app's functions: each on its own turn of the loop, never inside the read path; nothing it raises hurts.
 
 So a callback may await any method of its client without blocking it.
 """

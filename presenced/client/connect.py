@@ -1,21 +1,25 @@
-"""`connect`: from a URL to a running client."""
+"""`connect` and `connect_service`: from a URL to a running client."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from presenced.address import Url, parse_url
 from presenced.client.client import Client
+from presenced.client.connection import Connection
 from presenced.client.keeper import Identity, Token
+from presenced.client.service import Service
 from presenced.client.values import check_device_status
 from presenced.errors import AddressError
-from presenced.wire.messages import DeviceStatus, Role
+from presenced.wire.messages import DeviceStatus
 
 TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
+
+C = TypeVar("C", bound=Connection)
 
 
 def connect(
@@ -26,18 +30,19 @@ def connect(
     timeout_s: float = TIMEOUT_S,
     request_timeout_s: float = REQUEST_TIMEOUT_S,
     reconnect: bool = True,
-    role: Role = "user",
     status: DeviceStatus = "online",
     idle_s: float | None = None,
-) -> Connecting:
-    """Connect to a server: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
+    sync: bool | None = None,
+) -> Connecting[Client]:
+    """Connect a user's device: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
 
     `url` is `presence://USER[:TOKEN]@HOST[:PORT]/DEVICE[?kind=K&name=N&priority=P]`, or `presences://` for TLS.
-    The device's id must be the same each time this program runs on this device; a service (`role="service"`) may
-    leave it out. `token` is a string or a function (plain or async) that is called for each attempt. `timeout_s`
-    bounds each attempt to connect, `request_timeout_s` each request, the wait for a link included. `status` is
-    the device's own. `idle_s` is how long the person has been idle at this moment, for an app that measures it;
-    without it they count as active until the app says otherwise (`Client.active`, `Client.idle`).
+    The device's id must be the same each time this program runs on this device. `token` is a string or a function
+    (plain or async) that is called for each attempt. `timeout_s` bounds each attempt to connect, `request_timeout_s`
+    each request, the wait for a link included. `status` is the device's own. `idle_s` is how long the person has been
+    idle at this moment, for an app that measures it; without it they count as active until the app says otherwise
+    (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state (`Client.own`) and counts
+    in `sync_status`; by default each does but one of negative priority, which only looks in.
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
     (`unreachable`, `no_answer`, `busy`, ...). Later losses of the link are repaired in the background unless
@@ -48,14 +53,13 @@ def connect(
 
     def make() -> Client:
         parsed = parse_url(url)
-        _check_url(parsed, role)
+        _check_user(parsed)
+        if not parsed.device:
+            raise AddressError(f"the URL names no device; write {_example(parsed)}, with an id that stays the same")
         check_device_status(status)
-        if ssl_context is not None and not parsed.tls:
-            sentence = "an ssl_context was given with presence://; write presences:// for TLS"
-            raise AddressError(sentence, "bad_request")
-        tls = (ssl_context or ssl.create_default_context()) if parsed.tls else None
+        wants_own = parsed.priority >= 0 if sync is None else sync
         given = parsed.token if token is None else token
-        identity = Identity(parsed, given, tls, role, status, parsed.priority)
+        identity = Identity(parsed, given, _tls(parsed, ssl_context), "user", status, parsed.priority, wants_own)
         client = Client(identity, timeout_s, request_timeout_s, reconnect)
         if idle_s is not None:
             client.idle(idle_s)
@@ -64,17 +68,45 @@ def connect(
     return Connecting(make)
 
 
-class Connecting:
+def connect_service(
+    url: str,
+    *,
+    token: Token | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
+    reconnect: bool = True,
+) -> Connecting[Service]:
+    """Connect a backend that speaks for many users: `async with connect_service(url) as p:`.
+
+    `url` is `presence://SERVICE[:TOKEN]@HOST[:PORT]`, or `presences://` for TLS, without a device; the token must
+    have the role `service` or `admin`. The rest is as in `connect`. However it is left, its devices are in grace then:
+    the next process attaches them again, and nobody sees anything.
+    """
+
+    def make() -> Service:
+        parsed = parse_url(url)
+        _check_user(parsed)
+        if parsed.device:
+            raise AddressError("the URL of a service names no device; leave out what stands behind the slash")
+        given = parsed.token if token is None else token
+        identity = Identity(parsed, given, _tls(parsed, ssl_context), "service", "online", 0)
+        return Service(identity, timeout_s, request_timeout_s, reconnect)
+
+    return Connecting(make)
+
+
+class Connecting(Generic[C]):
     """What `connect` returns: await it or enter it, once."""
 
-    def __init__(self, make: Callable[[], Client]) -> None:
+    def __init__(self, make: Callable[[], C]) -> None:
         self._make = make
-        self._client: Client | None = None
+        self._client: C | None = None
 
-    def __await__(self) -> Generator[Any, None, Client]:
+    def __await__(self) -> Generator[Any, None, C]:
         return self._open().__await__()
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> C:
         self._client = await self._open()
         return self._client
 
@@ -87,15 +119,22 @@ class Connecting:
         assert self._client is not None
         await self._client.close(bye=exc_type is None or not issubclass(exc_type, Exception))
 
-    async def _open(self) -> Client:
+    async def _open(self) -> C:
         client = self._make()
         await client._keeper.start()
         return client
 
 
-def _check_url(url: Url, role: Role) -> None:
-    example = f"presence{'s' if url.tls else ''}://{url.user or 'alice'}@{url.host}:{url.port}/laptop"
+def _check_user(url: Url) -> None:
     if not url.user:
-        raise AddressError(f"the URL names no user; write {example}")
-    if not url.device and role == "user":
-        raise AddressError(f"the URL names no device; write {example}, with an id that stays the same")
+        raise AddressError(f"the URL names no user; write {_example(url)}")
+
+
+def _example(url: Url) -> str:
+    return f"presence{'s' if url.tls else ''}://{url.user or 'alice'}@{url.host}:{url.port}/laptop"
+
+
+def _tls(url: Url, ssl_context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if ssl_context is not None and not url.tls:
+        raise AddressError("an ssl_context was given with presence://; write presences:// for TLS", "bad_request")
+    return (ssl_context or ssl.create_default_context()) if url.tls else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from presenced.client.changes import Feed
 from presenced.client.pending import Make, OnReply, Reply, Send
@@ -15,7 +16,7 @@ from presenced.wire.messages import Error, Get, Record, Records, Watch, WatchAll
 class Everyone:
     """Lists everybody once per link, for all feeds together. The records are the session's."""
 
-    def __init__(self, session: Session[Hashable], send: Send) -> None:
+    def __init__(self, session: Session[Any], send: Send) -> None:
         self._session = session
         self._send = send
         self._feeds: dict[Feed, Callable[[], None]] = {}
@@ -91,5 +92,3 @@ class Everyone:
         if isinstance(reply, Error):
             for feed in list(self._feeds):
                 feed.end(error_of(reply))
-
-

@@ -135,11 +135,11 @@ class Followed:
         """A new reader: from its position on, else from now on."""
         self._feeds[feed] = None
         feed.wanted = self._ask
-        if feed.position is None and self._here is not None and not self._is_asking:
+        if feed.position is not None or (self._here is None and not self._is_asking):
+            self._ask()
+        elif not self._is_asking:
             feed.position = self._here
             feed.wake()
-        else:
-            self._ask()
 
     def release(self, feed: EventFeed) -> None:
         """The reader is closed. Idempotent."""

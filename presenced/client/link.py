@@ -41,6 +41,8 @@ class Link(asyncio.Protocol):
         self._reader = FrameReader(SERVER_FRAME_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
         self._handler: Callable[[ServerMessage], None] | None = None
+        self._early: list[ServerMessage] = []
+        """What came with the welcome, before anybody could take it: the user's own state does."""
         self._reason: PresenceError | None = None
         self._heard = False
         self.heard_ms = 0
@@ -51,6 +53,9 @@ class Link(asyncio.Protocol):
     def attach(self, handler: Callable[[ServerMessage], None]) -> None:
         """From now on each message goes to `handler`, which must not raise."""
         self._handler = handler
+        early, self._early = self._early, []
+        for message in early:
+            handler(message)
 
     def send(self, *messages: ClientMessage) -> None:
         """Put messages on their way in one write; without effect once the link is lost."""
@@ -131,7 +136,9 @@ class Link(asyncio.Protocol):
             self._handler(message)
         elif isinstance(message, Welcome) and not self.greeting.done():
             self.greeting.set_result(message)
-        elif not self._is_greeted():
+        elif self._is_greeted():
+            self._early.append(message)
+        else:
             self.drop(self._strange("it did not begin with welcome"))
 
     def _strange(self, detail: str) -> ProtocolError:
@@ -169,7 +176,6 @@ async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_
             )
             link.send(hello)
             welcome = await link.greeting
-            # Nothing unasked follows a welcome, so nothing is lost between here and `attach`.
             return link, welcome
     except BaseException as error:
         link.drop(ConnectionLost("link_lost", "the attempt was given up"))

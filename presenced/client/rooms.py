@@ -27,7 +27,7 @@ from presenced.wire.messages import (
 )
 
 MEMBERS_LISTED_MAX = 1_000
-"""Members of a channel that are listed. Of a larger one the counts are exact, and the members those who were told of."""
+"""Members of a channel that are listed. Of a larger one the total is exact, and the members those who were told of."""
 
 COUNTED = ("chat", "online", "away", "xa", "dnd")
 

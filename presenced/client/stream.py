@@ -81,7 +81,6 @@ class Stream(Generic[T]):
             raise self._client._late() from None
         if self._any_feed.error is not None:
             raise self._any_feed.error
-        self._wake.set()
 
     async def aclose(self) -> None:
         """End it and its iteration. Does nothing the second time."""
@@ -209,4 +208,4 @@ class EveryoneWatch(Stream[Change]):
 
     async def _begin(self) -> None:
         self._client._everyone.attach(self._feed)
-        await self._until(lambda: self._feed.is_listed)
+        await self._until(lambda: self._feed.is_listed or bool(self._feed.records))

@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 from presenced.address import check_name
 from presenced.errors import AddressError
-from presenced.limits import DURATION_MS_MAX, IDLE_MS_MAX
+from presenced.limits import COMMAND_BYTES_MAX, DURATION_MS_MAX, IDLE_MS_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     ActivityInfo,
     DeviceInfo,
@@ -166,6 +166,24 @@ def check_status(status: str) -> None:
 
 def check_device_status(status: str) -> None:
     _check_choice(status, get_args(DeviceStatus))
+
+
+def check_channel(channel: str) -> None:
+    """Raise `AddressError` (`bad_channel`) unless `channel` can name one: the rules are those for users."""
+    try:
+        check_name(channel, "channel")
+    except AddressError as error:
+        raise AddressError(error.message, "bad_channel") from None
+
+
+def check_limit(limit: int, least: int = 0, most: int = USERS_PER_REQUEST_MAX) -> None:
+    if not least <= limit <= most:
+        raise _refused(f"limit must be from {least} to {most}")
+
+
+def check_command(text: str) -> None:
+    if len(text.encode(errors="surrogatepass")) > COMMAND_BYTES_MAX:
+        raise AddressError(f"the command is longer than {COMMAND_BYTES_MAX} bytes; shorten it", "bad_text")
 
 
 def check_claim(source: str, status: str) -> None:

@@ -176,7 +176,8 @@ class Channels:
     # --- watching ---------------------------------------------------------------------------------------------
 
     def watch(self, session: Session, name: str) -> None:
-        """Tell the session of the channel from now on. Idempotent."""
+        """Tell the session of the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+        self.check_watch(session, name)
         if session.channels is None:
             session.channels = {}
         session.channels[name] = None
@@ -184,6 +185,12 @@ class Channels:
         channel.watchers[session] = None
         if len(channel.watchers) > CHANNEL_FULL_MAX:
             channel.is_large = True
+
+    def check_watch(self, session: Session, name: str) -> None:
+        """Raise `RequestError` (`channel_limit`) if the session may not watch this channel as well."""
+        watched = session.channels or {}
+        if session.role == "user" and len(watched) >= CHANNELS_PER_DEVICE_MAX and name not in watched:
+            raise RequestError("channel_limit", f"this link watches {CHANNELS_PER_DEVICE_MAX} channels; unwatch one")
 
     def unwatch(self, session: Session, name: str) -> None:
         """Tell it no more. Idempotent."""

@@ -84,6 +84,8 @@ class Claims:
 
     def set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int) -> None:
         """Set the text and emoji, which have one end between them (0 = none)."""
+        if not text and not emoji:
+            until_ms = due_ms = 0
         user.text, user.emoji = text, emoji
         user.text_until_ms, user.text_due_ms = until_ms, due_ms
         self._publisher.log(TextSet(user.name, text, emoji, until_ms))

@@ -58,7 +58,7 @@ class _Answer(NamedTuple):
 def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_id: int, text: str) -> CommandReply:
     """Do what `text` says for the user; what cannot be done is said in the reply, with `ok` false."""
     rest = _SLASH.sub("", text, count=1).strip()
-    verb, _, rest = rest.partition(" ")
+    verb, rest = (*rest.split(None, 1), "", "")[:2]
     verb = verb.lower()
     take = _VERBS.get(verb)
     if take is None:

@@ -43,7 +43,7 @@ class Engine:
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
-        self.watching = Watching(policy, self.users)
+        self.watching = Watching(policy, self.users, self.publisher.everyone)
         self.channels = Channels(self.publisher)
         self.events = Events(self.publisher, wall_ms)
         self.own_states = OwnStates(self.publisher)
@@ -223,7 +223,7 @@ class Engine:
         self.publisher.drained(session)
         self.channels.drained(session)
         if session.device is not None:
-            self.own_states.push_again(session.device.user)
+            self.own_states.drained(session, session.device.user)
 
     def _drop(self, now_ms: int, session: Session, code: str) -> None:
         self.closing.append((session, code))
@@ -333,8 +333,9 @@ class Engine:
         self.channels.leave(device, channel, now_ms)
 
     def touch_user(self, now_ms: int, user: User, device: Device | None) -> None:
-        """The user was seen just now: last seen and nothing else."""
+        """The user was seen just now: last seen and nothing else. Of one who hides, watchers are not told even that."""
         if device is not None:
             device.heard_ms = now_ms
             self.leases.log_device(device)
-        self.publisher.seen(user, now_ms)
+        if user.claim is None or user.claim.status != "offline":
+            self.publisher.seen(user, now_ms)

@@ -127,8 +127,7 @@ class Leases:
     def input(self, device: Device, now_ms: int) -> None:
         """Its person said something on it: that is input, whatever it reports."""
         device.active_ms = device.input_ms = now_ms
-        # A service may name one that is gone: it has no deadline, and how idle it was is forgotten when it comes.
-        if device.idle_level != ACTIVE and device.state != GONE:
+        if device.idle_level != ACTIVE:
             self._set_level(device, ACTIVE)
             self._arm(device)
 

@@ -66,6 +66,7 @@ def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMemb
 
 def _watch_channel(engine: Engine, session: Session, now_ms: int, message: WatchChannel) -> None:
     check_channel(message.channel)
+    engine.channels.check_watch(session, message.channel)
     engine.settle(now_ms)
     _reply_members(engine, session, message.id, message.channel, "", message.limit)
     engine.channels.watch(session, message.channel)

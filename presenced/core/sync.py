@@ -22,6 +22,8 @@ class OwnStates:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._stale: list[User] = []
+        self._missed: dict[Session, None] = {}
+        """Links that did not take what they were sent last."""
 
     def add(self, session: Session, user: User) -> None:
         """The session's link wants its user's own state; it gets it at the end of this turn."""
@@ -34,6 +36,7 @@ class OwnStates:
     def remove(self, session: Session, user: User) -> None:
         """The link has ended. Idempotent."""
         own = user.own
+        self._missed.pop(session, None)
         if own is not None and own.sessions.pop(session, None) is not None and not own.sessions:
             user.own = None
 
@@ -49,6 +52,13 @@ class OwnStates:
         """Send it to all of the user's links once more."""
         if user.own is not None:
             self._send_soon(user)
+
+    def drained(self, session: Session, user: User) -> None:
+        """A slow link takes again: send it the latest, once, if it missed any."""
+        if session in self._missed:
+            del self._missed[session]
+            if user.own is not None and not user.own.stale:
+                self._publisher.push(session, frame(encode(self._message(user, user.own))))
 
     def applied(self, session: Session, user: User, version: int, wall_ms: int) -> None:
         """The session's device shows this version. An older or unknown one changes nothing."""
@@ -83,7 +93,8 @@ class OwnStates:
             own.stale = False
             data = frame(encode(self._message(user, own)))
             for session in own.sessions:
-                self._publisher.push(session, data)
+                if not self._publisher.push(session, data):
+                    self._missed[session] = None
 
     def _send_soon(self, user: User) -> None:
         if user.own is not None and not user.own.stale:

@@ -11,8 +11,10 @@ from presenced.errors import RequestError
 class Watching:
     """Adds and removes watches."""
 
-    def __init__(self, policy: Policy, users: Users) -> None:
+    def __init__(self, policy: Policy, users: Users, everyone: dict[Session, None]) -> None:
         self._policy = policy
+        self._everyone = everyone
+        """Sessions that are told of every user, watched or not."""
         self._users = users
 
     def add(self, session: Session, names: list[str]) -> list[User]:
@@ -55,7 +57,7 @@ class Watching:
             self._stop(session, user)
 
     def _stop(self, session: Session, user: User) -> None:
-        if session.held is not None:
+        if session.held is not None and session not in self._everyone:
             session.held.pop(user, None)
         if user.watchers is not None:
             user.watchers.pop(session, None)

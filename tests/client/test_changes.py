@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from presenced.client.changes import Change, Feed, kind_of
 from presenced.wire.messages import Record

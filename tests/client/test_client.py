@@ -93,7 +93,7 @@ class TestOpening:
             await presenced.connect(url)
 
     async def test_a_service_needs_no_device(self, server: FakeServer) -> None:
-        async with presenced.connect(server.url("app", ""), role="service"):
+        async with presenced.connect_service(server.url("app", "")):
             assert server.of(Hello)[0].role == "service"
 
     async def test_nobody_there(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,25 +15,9 @@ from presenced.server.identity import mint
 from presenced.server.server import Server
 from presenced.server.settings import Settings
 from tests.client.fake_server import DEADLINE_S, eventually
+from tests.client.helpers import running, url
 
 SECRET = b"k" * 48
-
-
-@asynccontextmanager
-async def running(**settings: object) -> AsyncIterator[Server]:
-    if "secret_file" not in settings:
-        settings["dev"] = True
-    server = Server(Settings(listen="127.0.0.1:0", check=True, **settings))  # type: ignore[arg-type]
-    await server.start()
-    try:
-        yield server
-        assert server.failed is None
-    finally:
-        await server.stop()
-
-
-def url(server: Server, user: str, device: str = "laptop", query: str = "") -> str:
-    return f"presence://{user}@127.0.0.1:{server.port}/{device}{query}"
 
 
 async def take(watch: presenced.Watch, count: int = 1) -> list[tuple[str, str]]:

@@ -1,25 +1,33 @@
-"""Random lives of users, devices and watchers, held after each step against a slow twin that only compares times."""
+"""Random lives of users, devices, services and watchers, held after each step against a slow twin of plain facts."""
 
 from __future__ import annotations
 
-import os
-import random
-import subprocess
-import sys
-from pathlib import Path
-
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from presenced.core.model import CONNECTED, GONE
-from presenced.wire.messages import Get, Heartbeat, SetDevice, SetStatus, Unwatch, Watch, Who
-from tests.core.twin import POLICY, ROUND_MS, STEP_MS, STEPS_MAX, Twin
+from presenced.wire.messages import (
+    AddClaim,
+    Attach,
+    Detach,
+    EndClaim,
+    Follow,
+    Get,
+    Join,
+    Leave,
+    SetDevice,
+    SetStatus,
+    Unwatch,
+    Watch,
+    WatchChannel,
+    Who,
+)
+from tests.core.twin import POLICY, ROUND_MS, STEP_MS, STEPS_MAX, Twin, TwinDevice
 from tests.core.world import FakeLink, World
 
 USERS = ("alice", "bob", "carol")
 DEVICES = ("laptop", "phone", "tool")
-ROOT = Path(__file__).parents[2]
+CHANNELS = ("general", "side")
 
 users = st.sampled_from(USERS)
 lists_of_users = st.lists(st.sampled_from((*USERS, "nobody")), min_size=1, max_size=4)
@@ -29,6 +37,10 @@ lasting_ms = st.just(0) | st.integers(1, 6).map(lambda n: n * ROUND_MS)
 device_statuses = st.sampled_from(("dnd", "chat", "online", "away", "xa"))
 priorities = st.sampled_from((0, 0, 0, 5, -1))
 manual = st.none() | st.sampled_from(("dnd", "chat", "online", "away", "xa", "offline", "auto"))
+claim_names = st.sampled_from(("manual", "meeting", "trip"))
+sources = st.sampled_from(("call", "manual", "calendar"))
+claimed = st.sampled_from(("dnd", "chat", "online", "away", "xa", "offline"))
+channels = st.sampled_from(CHANNELS)
 words = st.none() | st.sampled_from(("", "lunch", "holiday"))
 pick = st.integers(0, 1_000)
 
@@ -63,10 +75,23 @@ class Lives(RuleBasedStateMachine):
                     assert (device.state != GONE) == known.live(now_ms)
             else:
                 assert self.twin.user(name).status(now_ms) == "offline"
+        for name in CHANNELS:
+            channel = self.world.engine.channels.by_name.get(name)
+            there = {member: self.world.record(member).status for member in channel.online} if channel else {}
+            assert there == self.twin.members(now_ms, name)
 
     def link(self, number: int, *, with_device: bool = False) -> FakeLink | None:
         open_links = [x for x in self.links if x.open and (x.session.device is not None or not with_device)]
         return open_links[number % len(open_links)] if open_links else None
+
+    def service(self, number: int) -> FakeLink | None:
+        found = [link for link in self.links if link.session.device is None]
+        return found[number % len(found)] if found else None
+
+    def held(self, link: FakeLink) -> dict[int, TwinDevice]:
+        """What a service holds, by its refs."""
+        refs = link.session.refs or {}
+        return {ref: self.twin.user(device.user.name).devices[device.id] for ref, device in refs.items()}
 
     def heard(self, link: FakeLink) -> None:
         device = link.session.device
@@ -100,17 +125,21 @@ class Lives(RuleBasedStateMachine):
             device = link.session.device
             if device is not None:
                 self.twin.user(device.user.name).devices[device.id].lost_ms = now_ms
+            for held in self.held(link).values():
+                held.lost_ms = now_ms
             link.lose()
             self.compare()
 
     @rule(number=pick)
     def say_bye(self, number: int) -> None:
-        self.step()
+        now_ms = self.step()
         link = self.link(number)
         if link is not None:
             device = link.session.device
             if device is not None:
                 self.twin.user(device.user.name).devices[device.id].left = True
+            for held in self.held(link).values():
+                held.lost_ms = now_ms
             link.bye()
             self.compare()
 
@@ -124,6 +153,100 @@ class Lives(RuleBasedStateMachine):
                 self.twin.report(now_ms, self.twin.user(device.user.name).devices[device.id], idle)
             link.beat(idle)
             self.compare()
+
+    # --- services ---------------------------------------------------------------------------------------------
+
+    @rule(
+        number=pick,
+        user=users,
+        device=st.sampled_from(DEVICES),
+        ref=st.integers(1, 3),
+        idle=idle_ms,
+        status=device_statuses,
+        priority=priorities,
+    )
+    def attach(
+        self, number: int, user: str, device: str, ref: int, idle: int | None, status: str, priority: int
+    ) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is None:
+            return
+        before = (app.session.refs or {}).get(ref)
+        if before is not None and (before.user.name, before.id) != (user, device):
+            self.held(app)[ref].left = True
+        self.twin.attach(now_ms, user, device, status, priority, idle)
+        app.say(Attach(app.next_id(), ref, user, device, "", "", priority, status, idle))  # type: ignore[arg-type]
+        self.world.turn()
+        self.compare()
+
+    @rule(number=pick, ref=st.integers(1, 3), lost=st.booleans())
+    def let_go(self, number: int, ref: int, lost: bool) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is not None and ref in (app.session.refs or {}):
+            held = self.held(app)[ref]
+            if lost:
+                held.lost_ms = now_ms
+            else:
+                held.left = True
+            app.say(Detach(app.next_id(), ref, lost))
+            self.world.turn()
+            self.compare()
+
+    @rule(number=pick, idle=idle_ms)
+    def beat_for_others(self, number: int, idle: int | None) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is not None:
+            for held in self.held(app).values():
+                self.twin.report(now_ms, held, idle)
+            app.beats(*(part for ref in (1, 2, 3, 99) for part in (ref, -1 if idle is None else idle)))
+            self.compare()
+
+    @rule(number=pick, user=users, name=claim_names, source=sources, status=claimed, for_ms=lasting_ms)
+    def claim(self, number: int, user: str, name: str, source: str, status: str, for_ms: int) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is not None:
+            source = "manual" if name == "manual" else source
+            self.twin.user(user).claims.set(name, source, status, now_ms + for_ms if for_ms else None)
+            app.say(AddClaim(app.next_id(), name, source, status, for_ms, 0, user))  # type: ignore[arg-type]
+            self.world.turn()
+            self.compare()
+
+    @rule(number=pick, user=users, name=claim_names)
+    def end_claim(self, number: int, user: str, name: str) -> None:
+        self.step()
+        app = self.service(number)
+        if app is not None:
+            self.twin.user(user).claims.end(name)
+            app.say(EndClaim(app.next_id(), name, user))
+            self.world.turn()
+            self.compare()
+
+    @rule(number=pick, user=users, device=st.sampled_from(DEVICES), channel=channels, joins=st.sampled_from((1, 1, 0)))
+    def join_or_leave(self, number: int, user: str, device: str, channel: str, joins: int) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        known = self.twin.user(user).devices.get(device)
+        if app is not None and known is not None and known.live(now_ms):
+            if joins:
+                known.channels[channel] = None
+            else:
+                known.channels.pop(channel, None)
+            app.say((Join if joins else Leave)(app.next_id(), channel, user, device))
+            self.world.turn()
+            self.compare()
+
+    @rule(number=pick, channel=channels)
+    def watch_a_channel(self, number: int, channel: str) -> None:
+        self.step()
+        app = self.service(number)
+        if app is not None:
+            app.say(WatchChannel(app.next_id(), channel))
+            app.say(Follow(app.next_id()))
+            self.world.turn()
 
     # --- what people say --------------------------------------------------------------------------------------
 
@@ -196,8 +319,17 @@ class Lives(RuleBasedStateMachine):
             for link in self.links:
                 self.heard(link)
                 link.beat()
+                refs = self.held(link)
+                for held in refs.values():
+                    held.heard_ms = self.world.now_ms
+                if refs:
+                    link.beats(*(part for ref in refs for part in (ref, -1)))
 
     def converged(self, link: FakeLink) -> None:
+        for name, room in link.told.rooms.items():
+            there = self.twin.members(self.world.now_ms, name)
+            assert room.total == len(there)
+            assert room.members is None or {m: record.status for m, record in room.members.items()} == there
         for name in link.watched:
             user = self.world.engine.users[name]
             if not user.push_waits:
@@ -224,59 +356,3 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
-
-
-def play(seed: int, steps: int = 400) -> bytes:
-    """A random life by one seed, without any residue kept; gives everything that was sent, in order."""
-    dice = random.Random(seed)
-    world = World()
-    links: list[FakeLink] = []
-    for _ in range(steps):
-        links = [link for link in links if link.open]
-        if len(links) < 4 or dice.random() < 0.15:
-            name = f"user{dice.randrange(20)}"
-            address = name if dice.random() < 0.3 else f"{name}/{dice.choice(DEVICES)}"
-            links.append(world.open(address, role="service", idle_ms=dice.choice((None, 0, 200_000))))
-            links[-1].watch(*(f"user{dice.randrange(25)}" for _ in range(8)))
-        link = dice.choice([link for link in links if link.open])
-        choice = dice.randrange(8)
-        if choice == 0:
-            dice.choice((link.lose, link.bye, link.stall))()
-        elif choice == 1:
-            link.drain()
-        elif choice == 2:
-            world.advance(dice.choice((50, 1_000, 20_000, 70_000)))
-        elif choice == 3:
-            link.say(SetDevice(link.next_id(), dice.choice(("dnd", "online")), dice.choice((0, 1, -1))))
-        elif choice < 6:
-            link.say(
-                SetStatus(link.next_id(), dice.choice(("dnd", "auto", "offline")), dice.choice("abc"), for_ms=9_000)
-            )
-        else:
-            link.say(Heartbeat(dice.choice((None, 0, 400_000))))
-        if dice.random() < 0.7:
-            world.turn()
-    world.advance(100_000)
-    return b"\n".join(world.transcript)
-
-
-def test_the_same_inputs_give_the_same_bytes() -> None:
-    assert play(1) == play(1)
-    assert play(1) != play(2)
-
-
-def test_the_bytes_do_not_depend_on_the_interpreters_hash_seed() -> None:
-    script = "import hashlib; from tests.core.test_machine import play; print(hashlib.sha256(play(3)).hexdigest())"
-    digests = []
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        digests.append(done.stdout)
-    assert digests[0] == digests[1] and len(digests[0].strip()) == 64

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from presenced.core.merge import merge
-from presenced.core.model import ACTIVE as ACTIVE_LEVEL
-from presenced.core.model import CONNECTED, GONE, GRACE, IDLE_AWAY, IDLE_OFFLINE, Claim, Device, User
+from presenced.core.model import (
+    ACTIVE as ACTIVE_LEVEL,
+    CONNECTED,
+    GONE,
+    GRACE,
+    IDLE_AWAY,
+    IDLE_OFFLINE,
+    Claim,
+    Device,
+    User,
+)
 
 HYSTERESIS_MS = 30
 

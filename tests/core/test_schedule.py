@@ -61,7 +61,7 @@ def test_do_not_disturb_from_18_to_8_holds_across_both_clock_changes(day: tuple[
     pass_until(world, app, begun_ms + 30 * HOUR_MS)
     today, tomorrow = day[2], day[2] + 1
     assert changes_of(world, app)[:3] == [
-        (f"{today} 18:00", "dnd"), (f"{tomorrow} 08:00", "online"), (f"{tomorrow} 18:00", "dnd"),
+        (f"{today:02} 18:00", "dnd"), (f"{tomorrow:02} 08:00", "online"), (f"{tomorrow:02} 18:00", "dnd"),
     ]  # fmt: skip
     first, second = app.pushes[:2]
     assert abs(second.since_ms - first.since_ms - hours * HOUR_MS) <= TICK_MS

@@ -42,6 +42,7 @@ class TwinDevice:
     lost_ms: int | None = None
     """When its link was lost; None while there is one, as far as anybody noticed."""
     left: bool = False
+    channels: dict[str, None] = field(default_factory=dict)
 
     def lost_at_ms(self) -> int:
         silent_ms = self.heard_ms + POLICY.timeout_ms
@@ -63,82 +64,6 @@ class TwinDevice:
         if idle_ms >= POLICY.away_after_ms and self.status in ("chat", "online"):
             return "away"
         return self.status
-
-
-@dataclass
-class TwinUser:
-    """Everything said of one user."""
-
-    devices: dict[str, TwinDevice] = field(default_factory=dict)
-    claim: str = ""
-    claim_until_ms: int | None = None
-    text: str = ""
-    emoji: str = ""
-    text_until_ms: int | None = None
-
-    def status(self, now_ms: int) -> str:
-        shown = [device.shown(now_ms) for device in self.devices.values()]
-        claim = self.claim if self.claim_until_ms is None or now_ms < self.claim_until_ms else ""
-        if claim == "offline" or all(status == "offline" for status in shown):
-            return "offline"
-        if claim:
-            return claim
-        return next(status for status in ("dnd", "chat", "online", "away", "xa") if status in shown)
-
-    def words(self, now_ms: int) -> tuple[str, str]:
-        if self.text_until_ms is not None and now_ms >= self.text_until_ms:
-            return "", ""
-        return self.text, self.emoji
-
-
-class Twin:
-    """All users, by the same inputs as the engine."""
-
-    def __init__(self) -> None:
-        self.users: dict[str, TwinUser] = {}
-
-    def user(self, name: str) -> TwinUser:
-        return self.users.setdefault(name, TwinUser())
-
-    def attach(self, now_ms: int, name: str, device_id: str, status: str, priority: int, idle_ms: int | None) -> None:
-        devices = self.user(name).devices
-        device = devices.get(device_id)
-        if device is None or not device.live(now_ms):
-            device = devices[device_id] = TwinDevice(now_ms, now_ms)
-        device.heard_ms, device.lost_ms = now_ms, None
-        device.status, device.priority = status, priority
-        self.report(now_ms, device, idle_ms)
-
-    def report(self, now_ms: int, device: TwinDevice, idle_ms: int | None) -> None:
-        device.heard_ms = now_ms
-        if idle_ms is not None:
-            known_ms = device.active_ms if device.reports else device.said_ms
-            device.active_ms = max(known_ms, now_ms - idle_ms)
-            device.reports = True
-
-    def say(self, now_ms: int, name: str, status: str | None, text: str | None, emoji: str | None, for_ms: int) -> None:
-        user = self.user(name)
-        until_ms = now_ms + for_ms if for_ms else None
-        if status is not None:
-            user.claim, user.claim_until_ms = ("", None) if status == "auto" else (status, until_ms)
-        if text is not None or emoji is not None:
-            was_text, was_emoji = user.words(now_ms)
-            user.text = was_text if text is None else text
-            user.emoji = emoji if emoji is not None else "" if text == "" else was_emoji
-            user.text_until_ms = until_ms
-
-    def compare(self, record: Record, now_ms: int) -> None:
-        """Raise `AssertionError` where what is seen differs from what is true."""
-        user = self.user(record.user)
-        assert record.status == user.status(now_ms), f"{record} at {now_ms}, but {user}"
-        assert (record.text, record.emoji) == user.words(now_ms), f"{record} at {now_ms}, but {user}"
-        if record.status == "offline":
-            assert record.device == "" and (record.version == 0 or record.last_seen_ms > 0 or record.since_ms == 0)
-            return
-        counted = {key: d for key, d in user.devices.items() if d.shown(now_ms) != "offline"}
-        assert record.device in counted, f"{record} has a primary that does not count: {user}"
-        lead_ms = max(d.active_ms for d in counted.values()) - counted[record.device].active_ms
-        assert lead_ms <= POLICY.primary_hysteresis_ms, f"the primary of {record} is {lead_ms} ms behind: {user}"
 
 
 @dataclass
@@ -186,3 +111,88 @@ class TwinClaims:
         if of_devices == "offline" or not order:
             return of_devices
         return self.made[order[0]].status
+
+
+@dataclass
+class TwinUser:
+    """Everything said of one user."""
+
+    devices: dict[str, TwinDevice] = field(default_factory=dict)
+    claims: TwinClaims = field(default_factory=TwinClaims)
+    text: str = ""
+    emoji: str = ""
+    text_until_ms: int | None = None
+
+    def status(self, now_ms: int) -> str:
+        shown = [device.shown(now_ms) for device in self.devices.values()]
+        best = next((status for status in ("dnd", "chat", "online", "away", "xa") if status in shown), "offline")
+        return self.claims.status(now_ms, best)
+
+    def channels(self, now_ms: int) -> list[str]:
+        return [name for device in self.devices.values() if device.live(now_ms) for name in device.channels]
+
+    def words(self, now_ms: int) -> tuple[str, str]:
+        if self.text_until_ms is not None and now_ms >= self.text_until_ms:
+            return "", ""
+        return self.text, self.emoji
+
+
+class Twin:
+    """All users, by the same inputs as the engine."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, TwinUser] = {}
+
+    def user(self, name: str) -> TwinUser:
+        return self.users.setdefault(name, TwinUser())
+
+    def attach(self, now_ms: int, name: str, device_id: str, status: str, priority: int, idle_ms: int | None) -> None:
+        devices = self.user(name).devices
+        device = devices.get(device_id)
+        if device is None or not device.live(now_ms):
+            device = devices[device_id] = TwinDevice(now_ms, now_ms)
+        device.heard_ms, device.lost_ms = now_ms, None
+        device.status, device.priority = status, priority
+        self.report(now_ms, device, idle_ms)
+
+    def report(self, now_ms: int, device: TwinDevice, idle_ms: int | None) -> None:
+        device.heard_ms = now_ms
+        if idle_ms is not None:
+            known_ms = device.active_ms if device.reports else device.said_ms
+            device.active_ms = max(known_ms, now_ms - idle_ms)
+            device.reports = True
+
+    def say(self, now_ms: int, name: str, status: str | None, text: str | None, emoji: str | None, for_ms: int) -> None:
+        user = self.user(name)
+        until_ms = now_ms + for_ms if for_ms else None
+        if status is not None:
+            if status == "auto":
+                user.claims.end("manual")
+            else:
+                user.claims.set("manual", "manual", status, until_ms)
+        if text is not None or emoji is not None:
+            was_text, was_emoji = user.words(now_ms)
+            user.text = was_text if text is None else text
+            user.emoji = emoji if emoji is not None else "" if text == "" else was_emoji
+            user.text_until_ms = until_ms
+
+    def members(self, now_ms: int, channel: str) -> dict[str, str]:
+        """Who is seen in the channel, and how."""
+        return {
+            name: user.status(now_ms)
+            for name, user in self.users.items()
+            if channel in user.channels(now_ms) and user.status(now_ms) != "offline"
+        }
+
+    def compare(self, record: Record, now_ms: int) -> None:
+        """Raise `AssertionError` where what is seen differs from what is true."""
+        user = self.user(record.user)
+        assert record.status == user.status(now_ms), f"{record} at {now_ms}, but {user}"
+        assert (record.text, record.emoji) == user.words(now_ms), f"{record} at {now_ms}, but {user}"
+        if record.status == "offline":
+            assert record.device == "" and (record.version == 0 or record.last_seen_ms > 0 or record.since_ms == 0)
+            return
+        counted = {key: d for key, d in user.devices.items() if d.shown(now_ms) != "offline"}
+        assert record.device in counted, f"{record} has a primary that does not count: {user}"
+        lead_ms = max(d.active_ms for d in counted.values()) - counted[record.device].active_ms
+        assert lead_ms <= POLICY.primary_hysteresis_ms, f"the primary of {record} is {lead_ms} ms behind: {user}"

@@ -1,15 +1,12 @@
 """Holds protocol.md against the code: tables, numbers, codes and hex examples, in both directions.
 
-The parser knows only Markdown headings, pipe tables and fenced blocks. Each check compares a whole table with
-what the code says, so that a row too many fails as surely as one too few.
+Each check compares a whole table with what the code says, so that a row too many fails as surely as one too few.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import msgpack
 import msgspec
@@ -20,123 +17,24 @@ from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
 from presenced.core.commands import _VERBS, LISTED
-from presenced.core.engine import Engine
-from presenced.core.model import Session
-from presenced.core.policy import Policy
-from presenced.core.requests import handle
 from presenced.errors import CODES
-from presenced.server.zones import calendar
 from presenced.wire import frames, messages
-
-PROTOCOL_MD = Path(__file__).parents[2] / "protocol.md"
-TEXT = PROTOCOL_MD.read_text(encoding="utf-8")
-
-MESSAGES = {**messages.CLIENT_MESSAGES, **messages.SERVER_MESSAGES}
-NESTED: dict[str, Any] = {
-    "Record": messages.Record,
-    "Window": messages.Window,
-    "ClaimInfo": messages.ClaimInfo,
-    "DeviceInfo": messages.DeviceInfo,
-    "ActivityInfo": messages.ActivityInfo,
-    "SyncInfo": messages.SyncInfo,
-}
-"""The structs without a type, which travel inside others."""
-
-STRUCTS: dict[str, Any] = {struct.__name__: struct for struct in MESSAGES.values()} | NESTED
-
-NAME = "name"
-NAME_OR_EMPTY = "name or empty"
-STRING_LIMITS = {
-    ("Hello", "token"): f"{limits.TOKEN_BYTES_MAX} bytes",
-    ("Hello", "user"): NAME_OR_EMPTY,
-    ("Hello", "device"): NAME_OR_EMPTY,
-    ("Hello", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("Hello", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("Hello", "agent"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("SetStatus", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
-    ("SetStatus", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
-    ("SetStatus", "user"): NAME_OR_EMPTY,
-    ("SetStatus", "device"): NAME_OR_EMPTY,
-    ("SetDevice", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("SetDevice", "user"): NAME_OR_EMPTY,
-    ("SetDevice", "device"): NAME_OR_EMPTY,
-    ("Who", "after"): NAME_OR_EMPTY,
-    ("Attach", "user"): NAME,
-    ("Attach", "device"): NAME,
-    ("Attach", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("Attach", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("Forget", "device"): NAME,
-    ("Forget", "user"): NAME_OR_EMPTY,
-    ("GetDevices", "user"): NAME_OR_EMPTY,
-    ("Touch", "user"): NAME_OR_EMPTY,
-    ("Touch", "device"): NAME_OR_EMPTY,
-    ("AddClaim", "claim"): NAME,
-    ("AddClaim", "user"): NAME_OR_EMPTY,
-    ("EndClaim", "claim"): NAME,
-    ("EndClaim", "user"): NAME_OR_EMPTY,
-    ("GetClaims", "user"): NAME_OR_EMPTY,
-    ("SetSchedule", "zone"): f"{limits.ZONE_BYTES_MAX} bytes",
-    ("SetSchedule", "user"): NAME_OR_EMPTY,
-    ("AddActivity", "activity"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("AddActivity", "channel"): NAME_OR_EMPTY,
-    ("AddActivity", "payload"): f"{limits.PAYLOAD_BYTES_MAX} bytes",
-    ("AddActivity", "user"): NAME_OR_EMPTY,
-    ("AddActivity", "device"): NAME_OR_EMPTY,
-    ("GetActivity", "user"): NAME_OR_EMPTY,
-    ("Join", "channel"): NAME,
-    ("Join", "user"): NAME_OR_EMPTY,
-    ("Join", "device"): NAME_OR_EMPTY,
-    ("Leave", "channel"): NAME,
-    ("Leave", "user"): NAME_OR_EMPTY,
-    ("Leave", "device"): NAME_OR_EMPTY,
-    ("GetMembers", "channel"): NAME,
-    ("GetMembers", "after"): NAME_OR_EMPTY,
-    ("WatchChannel", "channel"): NAME,
-    ("UnwatchChannel", "channel"): NAME,
-    ("Sync", "user"): NAME_OR_EMPTY,
-    ("GetSync", "user"): NAME_OR_EMPTY,
-    ("Command", "text"): f"{limits.COMMAND_BYTES_MAX} bytes",
-    ("Command", "user"): NAME_OR_EMPTY,
-    ("Command", "device"): NAME_OR_EMPTY,
-    ("Welcome", "user"): NAME,
-    ("Welcome", "device"): NAME_OR_EMPTY,
-    ("Goodbye", "code"): "",
-    ("Goodbye", "message"): "",
-    ("Error", "code"): "",
-    ("Error", "message"): "",
-    ("WhoPage", "next"): NAME_OR_EMPTY,
-    ("DeviceList", "user"): NAME,
-    ("ClaimList", "user"): NAME,
-    ("ClaimList", "zone"): f"{limits.ZONE_BYTES_MAX} bytes",
-    ("ClaimList", "schedule_status"): "",
-    ("ActivityList", "user"): NAME,
-    ("MembersPage", "channel"): NAME,
-    ("MembersPage", "next"): NAME_OR_EMPTY,
-    ("ChannelEvent", "channel"): NAME,
-    ("ChannelCounts", "channel"): NAME,
-    ("OwnState", "user"): NAME,
-    ("SyncState", "user"): NAME,
-    ("Event", "user"): NAME,
-    ("Event", "old"): "",
-    ("Event", "new"): "",
-    ("Event", "reason"): "",
-    ("CommandReply", "text"): "",
-    ("CommandReply", "verb"): "",
-    ("Record", "user"): NAME,
-    ("Record", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
-    ("Record", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
-    ("Record", "device"): NAME_OR_EMPTY,
-    ("ClaimInfo", "claim"): NAME,
-    ("DeviceInfo", "device"): NAME,
-    ("DeviceInfo", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("DeviceInfo", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("ActivityInfo", "activity"): f"{limits.LABEL_BYTES_MAX} bytes",
-    ("ActivityInfo", "channel"): NAME_OR_EMPTY,
-    ("ActivityInfo", "device"): NAME_OR_EMPTY,
-    ("ActivityInfo", "payload"): f"{limits.PAYLOAD_BYTES_MAX} bytes",
-    ("SyncInfo", "device"): NAME,
-}
-"""Limits on strings are checked by `address`, in bytes, not by the structs; this says which holds for which."""
+from tests.docs.document import (
+    DOCUMENTED,
+    EXAMPLES,
+    MESSAGES,
+    NESTED,
+    SECTIONS,
+    STRING_LIMITS,
+    STRUCTS,
+    TEXT,
+    Example,
+    decoded,
+    default_words,
+    limit_words,
+    table,
+    type_words,
+)
 
 SERVER_ONLY_LIMITS = {
     "FRAMES_PER_WAKE_MAX",
@@ -148,122 +46,6 @@ SERVER_ONLY_LIMITS = {
     "READ_ONLY_RETRY_MS",
 }
 """Bounds that no client can notice. Every other one must stand in protocol.md."""
-
-
-class Section(NamedTuple):
-    title: str
-    body: str
-
-
-class Example(NamedTuple):
-    section: str
-    payload: bytes
-    length: int
-    value: list[Any]
-
-
-def sections() -> dict[str, Section]:
-    """By number (`5.1`): title and the text up to the next heading."""
-    found = {}
-    pieces = re.split(r"^#{2,3} (\d+(?:\.\d+)?)\.? (.+)$", TEXT, flags=re.MULTILINE)
-    for number, title, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
-        assert number not in found, f"section {number} stands twice in protocol.md"
-        found[number] = Section(title, body)
-    return found
-
-
-def tables(body: str) -> list[list[dict[str, str]]]:
-    """Every pipe table of `body` as rows by column name, backquotes kept."""
-    found = []
-    for block in re.findall(r"(?:^[ ]*\|.*\|\n)+", body, flags=re.MULTILINE):
-        lines = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block.splitlines()]
-        head, rule, *rows = lines
-        assert all(set(cell) <= set("-:") for cell in rule), f"a table has no rule below its head: {head}"
-        for row in rows:
-            assert len(row) == len(head), f"a row has {len(row)} cells, its table {len(head)}: {row}"
-        found.append([dict(zip(head, row, strict=True)) for row in rows])
-    return found
-
-
-def table(body: str, first_column: str) -> list[dict[str, str]]:
-    """The one table of `body` whose head begins with `first_column`."""
-    blocks = [block for block in re.findall(r"(?:^\|.*\|\n)+", body, flags=re.MULTILINE)]
-    matching = [block for block in blocks if block.startswith(f"| {first_column} |")]
-    assert len(matching) == 1, f"{len(matching)} tables begin with the column {first_column!r}, not one"
-    return tables(matching[0])[0]
-
-
-def examples() -> list[Example]:
-    found = []
-    for number, section in SECTIONS.items():
-        for digits, text in re.findall(r"```hex\n(.*?)```\n```json\n(.*?)```", section.body, flags=re.DOTALL):
-            data = bytes.fromhex(digits)
-            found.append(Example(number, data[4:], int.from_bytes(data[:4], "big"), json.loads(text)))
-    return found
-
-
-SECTIONS = sections()
-EXAMPLES = examples()
-
-
-def documented_structs() -> dict[str, tuple[str, int | None]]:
-    """Struct name to (section number, type number) as the headings say."""
-    found: dict[str, tuple[str, int | None]] = {"Record": ("6.1", None)}
-    for number, section in SECTIONS.items():
-        heading = re.fullmatch(r"(\w+) \((?:type (\d+)|no type)\)", section.title)
-        if heading:
-            found[heading[1]] = (number, int(heading[2]) if heading[2] else None)
-    return found
-
-
-DOCUMENTED = documented_structs()
-
-
-# --- what the code says of a field, in the document's words ------------------------------------------------------
-
-
-def type_words(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.IntType():
-            return "int"
-        case inspect.BoolType():
-            return "bool"
-        case inspect.StrType() | inspect.LiteralType():
-            return "string"
-        case inspect.ListType(item_type=item):
-            return f"list of {type_words(item)}"
-        case inspect.StructType(cls=cls):
-            return cls.__name__.removesuffix("Info").lower()
-        case inspect.UnionType(types=types):
-            return " or ".join(type_words(part) for part in types)
-        case inspect.NoneType():
-            return "null"
-    raise AssertionError(f"protocol.md has no word for {kind}")
-
-
-def default_words(field: inspect.Field) -> str:
-    return "" if field.required else f"`{json.dumps(field.default)}`"
-
-
-def limit_words(struct: str, field: str, kind: inspect.Type) -> str | frozenset[str]:
-    """The limit as text; a frozenset of words where any order will do."""
-    match kind:
-        case inspect.UnionType(types=types):
-            (inner,) = (part for part in types if not isinstance(part, inspect.NoneType))
-            return limit_words(struct, field, inner)
-        case inspect.LiteralType(values=values):
-            return frozenset(str(value) for value in values)
-        case inspect.IntType(ge=low, le=high):
-            return "" if low is None and high is None else f"{low} to {high}"
-        case inspect.ListType(item_type=item, min_length=low, max_length=high):
-            if high is None:
-                return ""
-            items = f"{low or 0} to {high} items"
-            each = limit_words(struct, field, item) if isinstance(item, inspect.IntType) else ""
-            return f"{items}, each {each}" if each else items
-        case inspect.StrType():
-            return STRING_LIMITS[struct, field]
-    return ""
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
@@ -330,47 +112,6 @@ def test_field_table_is_the_struct(struct: str) -> None:
 def test_every_reference_names_a_section() -> None:
     for number in re.findall(r"section (\d+(?:\.\d+)?)", TEXT):
         assert number in SECTIONS, f"there is no section {number}"
-
-
-def test_each_request_stands_once_in_the_table_of_roles() -> None:
-    """Who may send what is told of every message, and with an id it is told what it is answered with."""
-    rows = [table(SECTIONS["12.2"].body, "request")]
-    named = [name for row in rows[0] for name in row["request"].split(", ")]
-    assert sorted(named) == sorted(struct.__name__ for struct in messages.CLIENT_MESSAGES.values())
-
-
-@pytest.mark.parametrize("struct", messages.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
-def test_the_table_of_roles_is_what_the_server_does(struct: Any) -> None:
-    """A request without a word about whom is sent as it is; one that takes a user names another than its own."""
-    (row,) = (row for row in table(SECTIONS["12.2"].body, "request") if struct.__name__ in row["request"].split(", "))
-    example = next(example for example in EXAMPLES if example.value[0] == struct.__struct_config__.tag)
-    message = messages.decode_client(example.payload)
-    if "user" in struct.__struct_fields__ and struct is not messages.Hello:
-        message = msgspec.structs.replace(message, user="somebody-else")
-    refused = "forbidden" in row["role `user`"] or "its own user" in row["role `user`"]
-    assert ("forbidden" in codes_of(message, "user")) == refused
-    assert "forbidden" not in codes_of(message, "service")
-
-
-def codes_of(message: Any, role: messages.Role) -> list[str]:
-    """The codes of the errors with which a core in which nothing has happened answers `message`."""
-    engine = Engine(Policy(), now_ms=1, wall_ms=1_767_225_600_000, epoch=1, calendar=calendar)
-    session = Session(NoEdge(), "somebody", role)
-    engine.attach(1, session, "device")
-    handle(engine, session, 1, message)
-    engine.settle(1)
-    answers = [messages.decode_server(data[4:]) for data in session.pending]
-    return [answer.code for answer in answers if isinstance(answer, messages.Error)]
-
-
-class NoEdge:
-    """A link that goes nowhere."""
-
-    def send(self, data: bytes) -> None:
-        raise AssertionError("nothing is written before a turn ends")
-
-    def end(self, code: str) -> None:
-        raise AssertionError("nothing is closed before a turn ends")
 
 
 def test_every_string_limit_belongs_to_a_field() -> None:
@@ -456,6 +197,7 @@ def test_limit_table_is_the_limits() -> None:
         ("13.3", f"Up to {limits.BEATS_MAX:,} devices"),
         ("13.11", f"at most {limits.LABEL_BYTES_MAX} bytes"),
         ("13.11", f"{limits.ACTIVITY_AGE_MS_MAX // 86_400_000} days ago or {limits.ACTIVITY_AHEAD_MS_MAX // 1000} s"),
+        ("13.16", f"more than {limits.CHANNELS_PER_DEVICE_MAX:,}"),
         ("13.22", f"at most {limits.COMMAND_BYTES_MAX:,} bytes"),
         ("15.1", f"up to {limits.CLAIMS_PER_USER_MAX} at a time"),
         ("15.2", f"within {'an hour' if SCHEDULE_CHECK_MS == 3_600_000 else SCHEDULE_CHECK_MS}"),
@@ -490,11 +232,6 @@ def test_every_message_has_an_example() -> None:
 def test_every_struct_without_a_type_is_in_an_example() -> None:
     shown = {type(value).__name__ for example in EXAMPLES for value in parts(decoded(example))}
     assert set(NESTED) <= shown
-
-
-def decoded(example: Example) -> Any:
-    client = example.value[0] in messages.CLIENT_MESSAGES
-    return (messages.decode_client if client else messages.decode_server)(example.payload)
 
 
 def parts(value: Any) -> list[Any]:

@@ -32,6 +32,7 @@ class Service:
         self.pushed: deque[Frame] = deque()
         """Pushes that were read while waiting for something else."""
         self._ids = itertools.count(1)
+        self._answers: dict[int, Frame] = {}
         idle_ms, sync = hello.get("idle_ms"), hello.get("sync", False)
         self.wire.send([HELLO, [1], "", name, device, "", "", 0, "online", idle_ms, role, "test", sync])
         self.welcome = self.wire.next()
@@ -44,11 +45,15 @@ class Service:
         return request_id
 
     def reply(self, request_id: int) -> Frame:
-        """The answer to it, whatever it is."""
-        while (got := self.wire.next())[0] in PUSHES:
-            self.pushed.append(got)
-        assert got[1] == request_id, got
-        return got
+        """The answer to it, whatever it is. Answers may come in any order."""
+        while request_id not in self._answers:
+            got = self.wire.next()
+            if got[0] in PUSHES:
+                self.pushed.append(got)
+            else:
+                assert got[1] not in self._answers, f"answered twice: {got}"
+                self._answers[got[1]] = got
+        return self._answers.pop(request_id)
 
     def ask(self, kind: int, *fields: Any) -> Frame:
         return self.reply(self.post(kind, *fields))
@@ -104,3 +109,22 @@ class Service:
 
     def close(self) -> None:
         self.wire.close()
+
+
+class Watcher:
+    """A link that watches users, and says what it was told since it was asked last."""
+
+    def __init__(self, link: Service, service: Service, *users: str) -> None:
+        self.link, self.service = link, service
+        self.numbers = itertools.count(1)
+        service.do(SET_STATUS, None, "", None, 0, "marker")
+        assert link.ask(WATCH, [*users, "marker"])[0] == 69
+
+    def told(self) -> list[list[Any]]:
+        """Everything pushed since: a change made now by the service comes after it."""
+        text = f"mark {next(self.numbers)}"
+        self.service.do(SET_STATUS, None, text, None, 0, "marker")
+        return self.link.pushes_until(text)
+
+    def statuses(self) -> list[tuple[str, str]]:
+        return [(frame[1][0], frame[1][1]) for frame in self.told() if frame[0] == PRESENCE]

@@ -27,6 +27,7 @@ from tests.e2e.service_client import (
     GET_CLAIMS,
     GET_MEMBERS,
     GET_SYNC,
+    HEARTBEAT,
     JOIN,
     MEMBERS_PAGE,
     OWN_STATE,
@@ -37,6 +38,7 @@ from tests.e2e.service_client import (
     WATCH,
     WATCH_CHANNEL,
     Service,
+    Watcher,
 )
 from tests.e2e.wire_client import PRESENCE
 
@@ -67,25 +69,6 @@ def start(start_daemon: Any, links: list[Service]) -> Callable[..., Open]:
     return started
 
 
-class Watcher:
-    """A link that watches users, and says what it was told since it was asked last."""
-
-    def __init__(self, link: Service, service: Service, *users: str) -> None:
-        self.link, self.service = link, service
-        self.numbers = itertools.count(1)
-        service.do(SET_STATUS, None, "", None, 0, "marker")
-        assert link.ask(WATCH, [*users, "marker"])[0] == 69
-
-    def told(self) -> list[list[Any]]:
-        """Everything pushed since: a change made now by the service comes after it."""
-        text = f"mark {next(self.numbers)}"
-        self.service.do(SET_STATUS, None, text, None, 0, "marker")
-        return self.link.pushes_until(text)
-
-    def statuses(self) -> list[tuple[str, str]]:
-        return [(frame[1][0], frame[1][1]) for frame in self.told() if frame[0] == PRESENCE]
-
-
 # --- devices of a service ------------------------------------------------------------------------------------------
 
 
@@ -102,7 +85,9 @@ def test_a_reconnect_is_not_activity(start: Callable[..., Open]) -> None:
     service.do(ATTACH, 2, "carol", "tab", "web", "Firefox")
     service.do(ATTACH, 2, "carol", "tab", "web", "Firefox")
     tab = service.devices("carol")["tab"]
-    assert (tab[3], tab[4], tab[6]) == ("away", "connected", active_ms)
+    assert (tab[3], tab[4]) == ("away", "connected")
+    # Moving would be by 400 s; the wall clock's milliseconds are rounded anew in each answer.
+    assert abs(tab[6] - active_ms) < 60_000
     assert watcher.told() == []
 
 
@@ -130,9 +115,11 @@ def test_a_device_without_beats_is_lost_and_its_neighbour_is_not(start: Callable
     service.do(ATTACH, 1, "carol", "tab")
     service.do(ATTACH, 2, "dave", "tab")
     assert follower.ask(FOLLOW)[0] == FOLLOWING
-    while not follower.arrives(0.1):
+    for _ in range(200):
+        if follower.arrives(0.1):
+            break
         service.wire.send([BEATS, [1, 0]])
-        follower.wire.send([2])
+        follower.wire.send([HEARTBEAT])
     offline = follower.push()
     assert (offline[0], *offline[3:8]) == (EVENT, "offline", "dave", "online", "offline", "lost")
     assert service.status("carol") == "online"
@@ -358,6 +345,8 @@ def test_commands(start: Callable[..., Open]) -> None:
         got = service.ask(COMMAND, text, "carol", "tab")
         return got[2], got[4], got[3]
 
+    assert typed('/presence status "waiting for you"')[:2] == (True, "status")
+    assert service.record("carol")[2] == "waiting for you"
     assert typed('/presence status "waiting for you" for 30m')[:2] == (True, "status")
     assert service.record("carol")[2] == "waiting for you"
     assert typed('status "presence is all"')[:2] == (True, "status")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -54,7 +54,7 @@ def opening(windows: list[Window], zone: str, wall_ms: int) -> Opening:
     return calendar(Schedule(zone, windows, "dnd"), wall_ms)
 
 
-@lru_cache(maxsize=None)
+@cache
 def minutes(zone: str, day: datetime) -> list[tuple[int, int, int]]:
     """Each minute from five days before that day to twelve after: wall time, weekday and local minute of the day."""
     first = day.replace(tzinfo=UTC) - timedelta(days=5)

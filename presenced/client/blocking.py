@@ -1,0 +1,190 @@
+"""The synchronous face of the client, for scripts: the same methods without `await`, on a loop in a thread of its own.
+
+One thread for each connection; its methods may be called from any number of threads. Iterators block until the next
+item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`) run in the connection's own thread
+and must not call it; they may put what they are told into a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from presenced.client.client import Client
+from presenced.client.connect import connect as open_client, connect_service as open_service
+from presenced.client.connection import Connection
+from presenced.client.service import Service
+from presenced.client.stream import Stream
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
+
+
+def connect(url: str, **options: Any) -> Blocking[Client]:
+    """Connect a user's device. Options and errors are those of `presenced.connect`."""
+    return _opened(open_client(url, **options)._open)
+
+
+def connect_service(url: str, **options: Any) -> Blocking[Service]:
+    """Connect a backend. Options and errors are those of `presenced.connect_service`."""
+    return _opened(open_service(url, **options)._open)
+
+
+class _Thread:
+    """A loop in a thread. It does not keep a program alive that forgets to close."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
+        self._thread.start()
+
+    def do(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run it there and wait; what interrupts the wait (Ctrl-C) ends the work too."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a callback cannot wait for its own connection; hand the work to another thread")
+        if not self._thread.is_alive():
+            raise RuntimeError("this connection is closed; connect again")
+
+        async def run() -> T:
+            return await work()
+
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(run(), self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop and the thread. Idempotent."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                self.loop.run_until_complete(asyncio.wait(tasks))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
+
+
+class Blocking(Generic[C]):
+    """A connected client, as `presenced.Client` or `presenced.Service` but without `await`."""
+
+    def __init__(self, client: C, thread: _Thread) -> None:
+        self._client = client
+        self._thread = thread
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        kind = getattr(type(self._client), name, None)
+        if not callable(kind):
+            # A property, or the ordinary error for what is not there.
+            return self._thread.do(_soon(getattr, self._client, name))
+        method = getattr(self._client, name)
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = self._thread.do(_soon(method, *args, **kwargs))
+            if isinstance(result, Stream) or inspect.isasyncgen(result):
+                return BlockingIterator(result, self._thread)
+            # What ends a callback has to run where the callback does.
+            return functools.partial(self._run, result) if inspect.isfunction(result) else result
+
+        return call
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._client) if not name.startswith("_")]
+
+    def close(self, *, bye: bool = True) -> None:
+        """As `close` of the client; its thread ends. Does nothing the second time."""
+        if self._thread.loop.is_closed():
+            return
+        try:
+            self._thread.do(lambda: self._client.close(bye=bye))
+        finally:
+            self._thread.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(bye=exc_type is None or not issubclass(exc_type, Exception))
+
+    def _run(self, function: Callable[[], Any]) -> Any:
+        return self._thread.do(_soon(function))
+
+
+class BlockingIterator(Generic[T]):
+    """A watch, or the events, without `await`: iterate it, `close` it, look at what else it has (`records`, ...)."""
+
+    def __init__(self, stream: Any, thread: _Thread) -> None:
+        self._stream: AsyncIterator[T] = stream
+        self._thread = thread
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self._thread.do(self._stream.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._thread.do(_soon(getattr, self._stream, name))
+        if not inspect.ismethod(value):
+            return value
+        return lambda *args, **kwargs: self._thread.do(_soon(value, *args, **kwargs))
+
+    def close(self) -> None:
+        """End it. Does nothing the second time."""
+        self._thread.do(_soon(getattr(self._stream, "aclose")))  # noqa: B009
+
+    def __enter__(self) -> Self:
+        if isinstance(self._stream, Stream):
+            self._thread.do(self._stream.start)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _opened(open_it: Callable[[], Awaitable[C]]) -> Blocking[C]:
+    thread = _Thread()
+    try:
+        return Blocking(thread.do(open_it), thread)
+    except BaseException:
+        thread.stop()
+        raise
+
+
+def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:
+    """A function of the client's, plain or async, to be run in its thread."""
+
+    async def work() -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.iscoroutine(result) else result
+
+    return work

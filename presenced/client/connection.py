@@ -1,0 +1,255 @@
+"""What a user's client and a service's have in common: the state of the link, requests with their futures and
+timeouts, and what anybody may ask and watch.
+
+A thin shell: what is known lives in `session` and its parts, the link in `keeper`, the requests in `calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
+
+from presenced.client.callbacks import Callbacks
+from presenced.client.changes import Feed
+from presenced.client.everyone import Everyone
+from presenced.client.followed import Followed
+from presenced.client.keeper import Identity, Keeper, State, StateCallback
+from presenced.client.pending import Make, OnReply, Reply, Request
+from presenced.client.rooms import Rooms
+from presenced.client.session import Session, chunks, error_of
+from presenced.client.stream import ChannelWatch
+from presenced.client.values import check_channel, check_names
+from presenced.client.watch import Watch
+from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
+from presenced.wire import messages
+from presenced.wire.messages import Record, ServerMessage, Welcome
+
+_R = TypeVar("_R", bound=Reply)
+_N = TypeVar("_N", bound=Request)
+_log = logging.getLogger("presenced.client")
+
+
+class Connection:
+    """A connected client. For one event loop, not for several threads (`presenced.sync` is)."""
+
+    def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
+        self._identity = identity
+        self._request_timeout_s = request_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._callbacks = Callbacks(self._loop)
+        self._session: Session[asyncio.Future[Reply]] = Session()
+        self._keeper = Keeper(identity, self._session, self._receive, timeout_s, reconnects)
+        self._rooms = Rooms(self._say)
+        self._followed = Followed(self._say)
+        self._everyone = Everyone(self._session, self._say)
+        self._session.parts += [self._rooms, self._followed, self._everyone]
+        self._pushes: dict[type, Callable[[Any], None]] = {
+            messages.Presence: lambda push: self._session.presence(push.record),
+            messages.ChannelEvent: self._rooms.event,
+            messages.ChannelCounts: self._rooms.counted,
+            messages.Event: self._followed.event,
+        }
+
+    # --- the link ---------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """`connected`, `connecting` (the link was lost and is being repaired) or `closed`."""
+        return self._keeper.state
+
+    @property
+    def reason(self) -> PresenceError | None:
+        """Why the client is not connected: the last loss while `connecting`, the end while `closed`."""
+        return self._keeper.reason
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the server announced at the last connect: heartbeat, limits, its epoch."""
+        assert self._session.welcome is not None
+        return self._session.welcome
+
+    @property
+    def server_time_ms(self) -> int:
+        """The server's wall time, as well as this client knows it (off by up to the network's delay)."""
+        return self._keeper.clock_ms + self._keeper.now_ms()
+
+    def on_state(self, callback: StateCallback) -> Callable[[], None]:
+        """Call `callback(state, reason)` after each change of `state`; returns a function that ends it.
+
+        It may be async and may await this client. What it raises goes to the loop's exception handler.
+        """
+        self._keeper.callbacks.append(callback)
+
+        def end() -> None:
+            if callback in self._keeper.callbacks:
+                self._keeper.callbacks.remove(callback)
+
+        return end
+
+    async def ping(self) -> float:
+        """The round trip to the server in seconds, its turn included."""
+        started_s = self._loop.time()
+        pong = await self._request(messages.Ping, messages.Pong)
+        ended_s = self._loop.time()
+        self._keeper.clock_ms = pong.server_time_ms - self._keeper.now_ms()
+        return ended_s - started_s
+
+    async def close(self, *, bye: bool = True) -> None:
+        """Leave: with `bye` the own device is gone at once, without it after the server's grace time.
+
+        Watches end; requests that wait raise `ConnectionLost` (`closed`). Does nothing the second time.
+        """
+        await self._keeper.close(bye=bye)
+
+    # --- watching ---------------------------------------------------------------------------------------------
+
+    def watch(self, *users: str) -> Watch:
+        """Watch users: `async for change in me.watch("bob")`, or `async with me.watch("bob") as watch:`.
+
+        Nothing is sent before it is entered or iterated. Watches may overlap; the server is asked once.
+        """
+        return Watch(self, check_names(users))
+
+    def watch_channel(self, channel: str) -> ChannelWatch:
+        """Watch who is online in a channel: members, joins, leaves, changes, exact counts. Used like `watch`."""
+        check_channel(channel)
+        return ChannelWatch(self, channel)
+
+    # --- for streams ------------------------------------------------------------------------------------------
+
+    async def _watch(self, feed: Feed, users: list[str]) -> None:
+        self._refuse_closed()
+        self._session.attach(feed, users)
+        try:
+            for chunk in chunks(users, self._session.users_per_request_max):
+                unknown = self._session.unknown(chunk)
+                if unknown:
+                    await self._ask(messages.Watch, unknown)
+        except BaseException:
+            self._say_unwatch(self._session.detach(feed, users))
+            raise
+
+    async def _unwatch(self, feed: Feed, users: list[str]) -> None:
+        for chunk in chunks(self._session.detach(feed, users), self._session.users_per_request_max):
+            await self._request(_naming(messages.Unwatch, chunk), messages.Done)
+
+    def _release_feed(self, feed: Feed) -> None:
+        """Whoever closes a watch has no use for its errors, and need not wait for the reply."""
+        self._say_unwatch(self._session.release(feed))
+
+    def _later(self, release: Callable[[Any], None], feed: Any) -> None:
+        """A stream was collected; this may run in any thread, and after the loop's end."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(release, feed)
+
+    def _say_unwatch(self, users: list[str]) -> None:
+        # Without a link nothing need be said: the next starts empty and is told only of what is still wanted.
+        for chunk in chunks(users, self._session.users_per_request_max):
+            self._say(_naming(messages.Unwatch, chunk), None)
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    async def _get_many(self, users: Iterable[str]) -> dict[str, Record]:
+        found: dict[str, Record] = {}
+        for chunk in chunks(check_names(users), self._session.users_per_request_max):
+            reply = await self._ask(messages.Get, chunk)
+            found.update(zip(chunk, reply.records, strict=False))
+        return found
+
+    async def _online(self, channel: str | None) -> AsyncIterator[Record]:
+        """Everybody online, or in a channel, page by page in order of name."""
+        after, limit = "", self._session.users_per_request_max
+        while True:
+            page: messages.WhoPage | messages.MembersPage
+            if channel is None:
+                page = await self._request(_who(after, limit), messages.WhoPage)
+            else:
+                page = await self._request(_members(channel, after, limit), messages.MembersPage)
+            for record in page.records:
+                yield record
+            # A next page that does not go on would be asked for without end.
+            if not page.next or page.next <= after:
+                return
+            after = page.next
+
+    async def _ask(
+        self, kind: Callable[[int, list[str]], messages.Get | messages.Watch], users: list[str]
+    ) -> messages.Records:
+        reply = await self._request(_naming(kind, users), messages.Records)
+        if len(reply.records) != len(users):
+            raise _bad_reply(f"{len(reply.records)} records for {len(users)} names")
+        return reply
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    async def _request(self, make: Make, expected: type[_R], on_reply: OnReply | None = None) -> _R:
+        self._refuse_closed()
+        waiter: asyncio.Future[Reply] = self._loop.create_future()
+        try:
+            self._keeper.send(self._session.open(make, waiter, self._keeper.now_ms(), on_reply))
+            async with asyncio.timeout(self._request_timeout_s):
+                reply = await waiter
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            self._session.forget(waiter)
+        if not isinstance(reply, expected):
+            raise _bad_reply(f"a {type(reply).__name__}")
+        return reply
+
+    async def _do(self, make: Make, on_reply: OnReply | None = None) -> None:
+        """A request whose reply says only that it was applied."""
+        await self._request(make, messages.Done, on_reply)
+
+    def _say(self, make: Make, on_reply: OnReply | None) -> None:
+        """A request that nobody waits for; dropped without a link."""
+        if self._keeper.is_linked:
+            self._keeper.send(self._session.open(make, None, self._keeper.now_ms(), on_reply))
+
+    def _late(self) -> PresenceError:
+        reason = self._keeper.reason
+        if not self._keeper.is_linked and reason is not None:
+            sentence = f"no link to the server for {self._request_timeout_s:g} s: {reason}"
+            return ConnectionLost(reason.code, sentence)
+        return RequestTimeout(f"the server did not answer within {self._request_timeout_s:g} s")
+
+    def _refuse_closed(self) -> None:
+        if self._keeper.state == "closed":
+            raise self._keeper.closed_error()
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def _receive(self, message: ServerMessage) -> None:
+        push = self._pushes.get(type(message))
+        if push is not None:
+            push(message)
+        elif isinstance(message, messages.Error):
+            if message.id == 0:
+                _log.warning("the server refused a message: %s (%s)", message.message, message.code)
+            for waiter in self._session.settle(message):
+                if not waiter.done():
+                    waiter.set_exception(error_of(message))
+        elif isinstance(message, messages.Following) and message.id == 0:
+            self._followed.fell_behind(message)
+        elif isinstance(message, Reply):
+            for waiter in self._session.settle(message):
+                if not waiter.done():
+                    waiter.set_result(message)
+
+
+def _naming(kind: Callable[[int, list[str]], _N], users: list[str]) -> Callable[[int], _N]:
+    return lambda request_id: kind(request_id, users)
+
+
+def _who(after: str, limit: int) -> Make:
+    return lambda request_id: messages.Who(request_id, after, limit)
+
+
+def _members(channel: str, after: str, limit: int) -> Make:
+    return lambda request_id: messages.GetMembers(request_id, channel, after, limit)
+
+
+def _bad_reply(what: str) -> PresenceError:
+    return ProtocolError("bad_reply", f"the server answered with {what}; are its version and this one's alike?")

@@ -1,0 +1,61 @@
+"""What the tests of the client with the real server share: a server in this process, and taking with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import presenced
+from presenced.server.server import Server
+from presenced.server.settings import Settings
+from tests.client.fake_server import DEADLINE_S
+
+T = TypeVar("T", covariant=True)
+
+
+class Stream(Protocol[T]):
+    async def __anext__(self) -> T: ...
+
+
+@asynccontextmanager
+async def running(**settings: object) -> AsyncIterator[Server]:
+    """A server that checks its invariants after each turn; without a secret it believes who a client says it is."""
+    if "secret_file" not in settings:
+        settings["dev"] = True
+    settings = {"listen": "127.0.0.1:0", "check": True, "change_spacing_ms": 0} | settings
+    server = Server(Settings(**settings))  # type: ignore[arg-type]
+    await server.start()
+    try:
+        yield server
+        assert server.failed is None
+    finally:
+        await server.stop()
+
+
+def url(server: Server, user: str, device: str = "laptop", query: str = "") -> str:
+    return f"presence://{user}@127.0.0.1:{server.port}/{device}{query}"
+
+
+def service(server: Server, **options: Any) -> Any:
+    return presenced.connect_service(f"presence://chat@127.0.0.1:{server.port}", **options)
+
+
+def drop_links(server: Server) -> None:
+    """As a broken network does: no goodbye."""
+    for link in list(server.links):
+        link.abort()
+
+
+async def take(stream: Stream[T], count: int) -> list[T]:
+    """The next items."""
+    async with asyncio.timeout(DEADLINE_S):
+        return [await stream.__anext__() for _ in range(count)]
+
+
+async def has_nothing(stream: Stream[Any], *links: Any) -> bool:
+    """Whether nothing waits, now that all that the server said before these links' next reply is here."""
+    for link in links:
+        await link.ping()
+    return stream._feed.take() is None  # type: ignore[attr-defined]

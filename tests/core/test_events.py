@@ -1,0 +1,290 @@
+"""Events for services: each once, in order per user, with a cursor to go on from."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from presenced.core import events as module
+from presenced.limits import GRACE_MS
+from presenced.wire.messages import Attach, Event, Follow, Following, Get, SetStatus
+from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+
+
+def follow(link: FakeLink, epoch: int = 0, seq: int = 0) -> Following:
+    return link.expect(Follow(link.next_id(), epoch, seq), Following)
+
+
+def stage() -> tuple[World, FakeLink, FakeLink, int]:
+    """A world, a service that acts, one that follows, and the epoch of the events."""
+    world = World()
+    app = world.open("app", role="service")
+    follower = world.open("follower", role="service")
+    following = follow(follower)
+    assert (following.seq, following.reset) == (0, False)
+    return world, app, follower, following.epoch
+
+
+def change(app: FakeLink, count: int, start: int = 0) -> None:
+    """So many status changes of alice."""
+    for number in range(start, start + count):
+        app.done(SetStatus(app.next_id(), ("dnd", "away")[number % 2], user="alice"))  # type: ignore[arg-type]
+
+
+# --- what is told ---------------------------------------------------------------------------------------------
+
+
+def test_each_change_is_told_once_with_what_was_and_what_is() -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    app.done(SetStatus(app.next_id(), "dnd", "lunch", "*", user="alice"))
+    app.attach(2, "alice/phone", idle_ms=0)
+    world.advance(31_000)
+    app.beats(1, -1, 2, 0)
+    app.release(2)
+    app.release(1)
+    assert [(e.kind, e.old, e.new, e.reason) for e in follower.told.events] == [
+        ("online", "offline", "online", ""),
+        ("status_change", "offline", "online", ""),
+        ("status_change", "online", "dnd", ""),
+        ("text_change", "", "* lunch", ""),
+        ("device_change", "web", "phone", ""),
+        ("device_change", "phone", "web", ""),
+        ("offline", "dnd", "offline", "bye"),
+        ("status_change", "dnd", "offline", "bye"),
+    ]
+    assert [e.at_ms - WALL_MS for e in follower.told.events] == [0] * 4 + [31_000] * 4
+    assert {e.user for e in follower.told.events} == {"alice"}
+
+
+@pytest.mark.parametrize("how, reason", [("bye", "bye"), ("lost", "lost"), ("idle", "idle"), ("hidden", "hidden")])
+def test_an_offline_says_why(how: str, reason: str) -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    if how == "bye":
+        app.release(1)
+    elif how == "lost":
+        app.release(1, lost=True)
+        world.advance(GRACE_MS + TICK_MS)
+    elif how == "idle":
+        app.beats(1, 3_600_000)
+    else:
+        app.done(SetStatus(app.next_id(), "offline", user="alice"))
+    assert follower.told.kinds()[2:] == [f"offline {reason}", "status_change"]
+    assert follower.told.events[-1].reason == reason
+
+
+def test_the_reason_is_that_of_the_members_own_change_also_if_they_are_in_channels_or_asked_for() -> None:
+    world, app, follower, _ = stage()
+    for ref, name in enumerate(("alice", "bob", "carol"), start=1):
+        app.attach(ref, f"{name}/web")
+        app.join(f"{name}/web", "room")
+    app.release(2, lost=True)
+    world.advance(GRACE_MS + TICK_MS)
+    app.say(SetStatus(500, "offline", user="carol"))
+    app.say(Get(501, ["carol"]))
+    app.say(SetStatus(502, "auto", user="carol"))
+    app.release(1)
+    assert follower.told.kinds("alice")[2:] == ["offline bye", "status_change"]
+    assert follower.told.kinds("bob")[2:] == ["offline lost", "status_change"]
+    assert follower.told.kinds("carol")[2:] == ["offline hidden", "status_change", "online", "status_change"]
+
+
+def test_changes_within_one_turn_that_somebody_asked_between_are_a_chain() -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    for status in ("dnd", "away", "auto"):
+        app.say(SetStatus(app.next_id(), status, user="alice"))
+        app.say(Get(app.next_id(), ["alice"]))
+    world.turn()
+    chain = [(e.old, e.new) for e in follower.told.events if e.kind == "status_change"]
+    assert chain == [("offline", "online"), ("online", "dnd"), ("dnd", "away"), ("away", "online")]
+
+
+def test_what_nobody_sees_is_no_event() -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web", idle_ms=0)
+    told = len(follower.told.events)
+    app.attach(1, "alice/web")
+    app.lose()
+    heir = world.open("heir", role="service")
+    heir.attach(1, "alice/web")
+    heir.beats(1, 5)
+    heir.done(SetStatus(heir.next_id(), "online", user="alice"))
+    heir.claim("alice", "trip", "calendar", "dnd")
+    assert len(follower.told.events) == told
+
+
+def test_somebody_who_hides_makes_no_event_until_they_show() -> None:
+    world, app, follower, _ = stage()
+    app.claim("alice", "night", "calendar", "offline")
+    app.attach(1, "alice/web")
+    app.attach(2, "alice/phone", status="dnd")
+    app.release(1)
+    assert follower.told.events == []
+    app.end_claim("alice", "night")
+    assert follower.told.kinds() == ["online", "status_change"]
+
+
+# --- the cursor -----------------------------------------------------------------------------------------------
+
+
+def test_a_service_that_comes_back_is_told_exactly_what_it_missed() -> None:
+    world, app, follower, epoch = stage()
+    app.attach(1, "alice/web")
+    follower.lose()
+    change(app, 5)
+    back = world.open("follower", role="service")
+    back.told.seq = follower.told.seq
+    following = follow(back, epoch, follower.told.seq)
+    assert not following.reset and following.epoch == epoch
+    assert [e.seq for e in follower.told.events + back.told.events] == list(range(1, 8))
+    change(app, 1, 5)
+    assert back.told.events[-1].seq == 8
+    other = world.open("other", role="service")
+    assert follow(other, epoch, 8).seq == 8 and other.told.events == []
+
+
+def test_nothing_that_happened_before_it_followed_is_told() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.attach(1, "alice/web")
+    follower = world.open("follower", role="service")
+    app.say(SetStatus(500, "dnd", user="alice"))
+    follower.say(Follow(1))
+    app.say(SetStatus(501, "away", user="alice"))
+    world.turn()
+    assert [(e.old, e.new) for e in follower.told.events] == [("dnd", "away")]
+
+
+@pytest.mark.parametrize("epoch_off, seq, reset", [(1, 3, True), (-1, 0, True), (0, 99, True), (0, 7, False)])
+def test_a_cursor_of_another_run_or_from_the_future_is_reset(epoch_off: int, seq: int, reset: bool) -> None:
+    world, app, _, epoch = stage()
+    app.attach(1, "alice/web")
+    change(app, 5)
+    back = world.open("back", role="service")
+    following = follow(back, epoch + epoch_off, seq)
+    assert (following.reset, following.seq) == (reset, 7)
+    assert back.told.events == []
+    change(app, 1, 5)
+    assert [e.seq for e in back.told.events] == [8]
+
+
+def test_a_restart_is_another_run() -> None:
+    world, app, _, epoch = stage()
+    app.attach(1, "alice/web")
+    after = world.restarted(1_000)
+    back = after.open("back", role="service")
+    assert follow(back, epoch, 2).reset
+
+
+def test_a_cursor_older_than_what_is_kept_is_reset_and_one_that_is_just_kept_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_KEPT", 10)
+    world, app, follower, epoch = stage()
+    app.attach(1, "alice/web")
+    change(app, 35)
+    assert len(follower.told.events) == 37
+    kept = 37 - 20
+    for seq, reset in ((kept - 8, True), (37 - 10, False), (37, False)):
+        back = world.open(f"back{seq}", role="service")
+        back.told.seq = seq
+        assert follow(back, epoch, seq).reset == reset
+        assert [e.seq for e in back.told.events] == ([] if reset else list(range(seq + 1, 38)))
+
+
+def test_a_slow_follower_is_caught_up_when_it_reads_again() -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    follower.stall()
+    change(app, 50)
+    assert len(follower.told.events) == 2
+    world.next_ms = 0
+    world.advance(1)
+    assert world.next_ms is None or world.next_ms > world.now_ms, "turn after turn for somebody who does not read"
+    follower.drain()
+    assert len(follower.told.events) == 52 and follower.told.resets == 0
+
+
+def test_one_that_is_far_behind_is_caught_up_in_bounded_turns() -> None:
+    world, app, follower, epoch = stage()
+    app.attach(1, "alice/web")
+    follower.lose()
+    change(app, 3 * module.BATCH_EVENTS)
+    back = world.open("back", role="service")
+    back.told.seq = 0
+    back.say(Follow(1, epoch, 0))
+    counts = []
+    while not counts or world.engine.events.is_behind:
+        world.turn()
+        counts.append(len(back.told.events))
+        assert len(counts) < 10
+    assert counts[0] <= module.BATCH_EVENTS
+    assert all(later - before <= module.BATCH_EVENTS for before, later in zip(counts, counts[1:], strict=False))
+    assert counts[-1] == 3 * module.BATCH_EVENTS + 2
+
+
+def test_a_slow_follower_that_falls_out_of_what_is_kept_is_told_so_and_goes_on_from_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_KEPT", 10)
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    follower.fill()
+    change(app, 60)
+    follower.drain()
+    resets = [m for m in follower.messages if isinstance(m, Following) and m.id == 0]
+    assert [(m.reset, m.seq) for m in resets] == [(True, 62)]
+    change(app, 1)
+    assert [e.seq for e in follower.told.events] == [1, 2, 63]
+
+
+def test_a_follower_that_goes_is_forgotten_and_nothing_is_kept_until_somebody_follows() -> None:
+    world, app, follower, _ = stage()
+    follower.bye()
+    assert world.engine.events.followers == {}
+    quiet = World()
+    app = quiet.open("app", role="service")
+    app.attach(1, "alice/web")
+    assert quiet.engine.events.seq == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_the_events_lead_from_what_was_known_to_what_is(seed: int) -> None:
+    dice = random.Random(seed)
+    world, app, follower, epoch = stage()
+    status: dict[str, str] = {}
+    for step in range(200):
+        ref = dice.randrange(1, 6)
+        user = f"user{ref}"
+        if dice.random() < 0.3:
+            app.say(Attach(1_000 + step, ref, user, "web", status=dice.choice(("online", "dnd"))))
+        elif dice.random() < 0.6:
+            app.say(SetStatus(1_000 + step, dice.choice(("auto", "dnd", "offline")), dice.choice("ab"), user=user))
+        elif ref in (app.session.refs or {}):
+            app.release(ref, lost=dice.random() < 0.3)
+        if dice.random() < 0.3:
+            app.say(Get(2_000 + step, [user]))
+        if dice.random() < 0.5:
+            world.advance(dice.choice((0, 500, GRACE_MS)))
+            app.beat()
+            follower.beat()
+        if dice.random() < 0.1:
+            follower.drain() if not follower.reading else follower.stall()
+        if dice.random() < 0.05:
+            told, seq, events = follower.told, follower.told.seq, follower.told.events
+            follower.lose()
+            follower = world.open("follower", role="service")
+            follower.told = told
+            assert not follow(follower, epoch, seq).reset and events is follower.told.events
+    follower.drain()
+    world.advance(1_000)
+    for event in follower.told.events:
+        if event.kind == "status_change":
+            assert status.get(event.user, "offline") == event.old
+            status[event.user] = event.new
+    for user in world.engine.users.values():
+        assert status.get(user.name, "offline") == user.record.status
+    assert all(isinstance(event, Event) for event in follower.told.events)

@@ -1,0 +1,399 @@
+"""A service speaks for many: attaching, heartbeats, grace, and taking over."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from presenced.core.model import CONNECTED, GONE, GRACE
+from presenced.core.policy import Policy
+from presenced.limits import DEVICES_PER_USER_MAX, GRACE_MS
+from presenced.wire.messages import (
+    AddActivity,
+    AddClaim,
+    Attach,
+    Beats,
+    ClientMessage,
+    Command,
+    CommandReply,
+    Detach,
+    DeviceList,
+    Done,
+    EndClaim,
+    Error,
+    Forget,
+    Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetSync,
+    Join,
+    Leave,
+    Records,
+    SetDevice,
+    SetStatus,
+    Sync,
+    Touch,
+    WatchAll,
+)
+from tests.core.world import TICK_MS, FakeLink, World
+
+TIMEOUT_MS = Policy().timeout_ms
+
+
+def services(count: int = 2) -> tuple[World, FakeLink, list[FakeLink]]:
+    """A world, somebody who watches alice and bob, and some services."""
+    world = World()
+    watcher = world.open("watcher", role="service")
+    watcher.watch("alice", "bob")
+    return world, watcher, [world.open(f"backend{number}", role="service") for number in range(count)]
+
+
+def pass_beating(world: World, ms: int, *links: FakeLink, refs: int = 1) -> None:
+    end_ms = world.now_ms + ms
+    while world.now_ms < end_ms:
+        world.advance(min(20_000, end_ms - world.now_ms))
+        for link in links:
+            link.beats(*(part for ref in range(1, refs + 1) for part in (ref, -1)))
+
+
+# --- coming and going -----------------------------------------------------------------------------------------
+
+
+def test_what_a_service_attaches_is_seen_like_any_device() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web", kind="browser", name="Firefox", status="chat")
+    assert watcher.statuses("alice") == ["chat"] and watcher.view["alice"].device == "web"
+    info = app.expect(GetDevices(app.next_id(), "alice"), DeviceList).devices[0]
+    assert (info.device, info.kind, info.name, info.state, info.primary) == (
+        "web", "browser", "Firefox", "connected", True,
+    )  # fmt: skip
+
+
+def test_one_that_leaves_is_gone_at_once_and_one_that_is_lost_only_after_grace() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.attach(2, "bob/web")
+    app.release(1)
+    app.release(2, lost=True)
+    assert watcher.statuses("alice") == ["online", "offline"] and watcher.statuses("bob") == ["online"]
+    world.advance(GRACE_MS - 1)
+    assert watcher.statuses("bob") == ["online"]
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("bob") == ["online", "offline"]
+
+
+def test_a_ref_that_is_not_held_cannot_be_detached_and_neither_twice() -> None:
+    _, _, (app, other) = services()
+    app.attach(1, "alice/web")
+    assert other.refused(Detach(other.next_id(), 1)) == "no_such_device"
+    app.release(1)
+    assert app.refused(Detach(app.next_id(), 1)) == "no_such_device"
+
+
+def test_ten_thousand_devices_of_a_lost_service_are_taken_over_by_another_and_nothing_is_told() -> None:
+    world = World()
+    world.checks = False
+    watcher = world.open("watcher", role="service")
+    watcher.done(WatchAll(watcher.next_id()))
+    app = world.open("backend", role="service")
+    for ref in range(1, 10_001):
+        app.say(Attach(ref, ref, f"user{ref % 5_000}", f"web{ref}"))
+    world.turn()
+    assert sum(isinstance(message, Done) for message in app.messages) == 10_000
+    assert len(watcher.view) == 5_000
+    app.forget()
+    watcher.forget()
+    app.lose()
+    assert world.engine.leases.live == 10_000
+    assert all(device.state == GRACE for user in world.engine.users.values() for device in user.devices.values())
+    world.advance(GRACE_MS - 1_000)
+    heir = world.open("backend", role="service")
+    for ref in range(1, 10_001):
+        heir.say(Attach(ref, 20_000 + ref, f"user{ref % 5_000}", f"web{ref}"))
+    world.turn()
+    for start in range(0, 10_000, 4_000):
+        refs = range(20_001 + start, min(20_001 + start + 4_000, 30_001))
+        heir.say(Beats([part for ref in refs for part in (ref, 0)]))
+    world.advance(GRACE_MS * 2)
+    watcher.beat()
+    heir.beat()
+    assert watcher.pushes == [] and world.engine.leases.live == 10_000
+    world.check()
+    # The heir stays and its devices fall silent: all of them are lost, spread over turns, each told once.
+    world.standing_max = 100
+    for _ in range(5):
+        world.advance(20_000)
+        heir.beat()
+        watcher.beat()
+    assert heir.open and world.engine.leases.live == 0
+    assert len(watcher.pushes) == 5_000 and {record.status for record in watcher.pushes} == {"offline"}
+    world.check()
+
+
+def test_two_services_hold_different_devices_of_one_user_and_the_last_to_go_takes_them_offline() -> None:
+    world, watcher, (east, west) = services()
+    east.attach(1, "alice/web")
+    west.attach(1, "alice/phone", status="dnd")
+    assert watcher.statuses("alice") == ["online", "dnd"]
+    west.lose()
+    pass_beating(world, GRACE_MS + 1_000, east)
+    assert watcher.statuses("alice") == ["online", "dnd", "online"]
+    east.release(1)
+    assert watcher.statuses("alice")[-1] == "offline"
+
+
+def test_one_of_three_tabs_closes_and_nothing_is_told_and_the_last_is_one_leave() -> None:
+    world, watcher, (app, _) = services()
+    for ref in (1, 2, 3):
+        app.attach(ref, f"alice/tab{ref}")
+    watcher.forget()
+    app.release(2)
+    app.release(3, lost=True)
+    pass_beating(world, GRACE_MS * 2, app)
+    assert watcher.pushes == []
+    app.release(1, lost=True)
+    world.advance(GRACE_MS + TICK_MS)
+    assert watcher.statuses("alice") == ["offline"]
+
+
+# --- taking over ----------------------------------------------------------------------------------------------
+
+
+def test_a_service_takes_a_device_from_another_and_what_that_one_says_of_it_counts_no_more() -> None:
+    world, watcher, (old, new) = services()
+    old.attach(1, "alice/web")
+    old.attach(2, "bob/web")
+    watcher.forget()
+    new.attach(7, "alice/web")
+    assert watcher.pushes == [] and old.open
+    assert old.refused(Detach(old.next_id(), 1)) == "no_such_device"
+    for _ in range(4):
+        world.advance(TIMEOUT_MS // 2)
+        old.beats(1, 0, 2, 0)
+        new.beat()
+    # The old one's heartbeats hold only what it still has.
+    assert world.device("alice/web").state != CONNECTED and world.device("bob/web").state == CONNECTED
+    old.lose()
+    assert world.device("bob/web").state == GRACE
+
+
+def test_a_user_link_is_replaced_by_a_service_and_a_service_by_a_user_link_without_a_word() -> None:
+    world, watcher, (app, _) = services()
+    laptop = world.open("alice/laptop")
+    watcher.forget()
+    app.attach(1, "alice/laptop")
+    assert laptop.ended == "replaced" and world.device("alice/laptop").state == CONNECTED
+    laptop = world.open("alice/laptop")
+    assert app.open and laptop.open and watcher.pushes == []
+    assert app.refused(Detach(app.next_id(), 1)) == "no_such_device"
+    app.lose()
+    assert world.device("alice/laptop").state == CONNECTED
+    laptop.bye()
+    assert watcher.statuses("alice") == ["offline"]
+
+
+def test_attaching_again_what_is_attached_describes_it_anew_and_is_no_transition() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web", name="one")
+    watcher.forget()
+    app.attach(2, "alice/web", name="two")
+    assert world.device("alice/web").name == "two" and watcher.pushes == []
+    assert list((app.session.refs or {}).keys()) == [2]
+    app.attach(2, "alice/web", status="away")
+    assert watcher.statuses("alice") == ["away"]
+
+
+def test_a_ref_that_is_used_again_lets_go_of_the_device_before() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.attach(1, "bob/web")
+    assert world.device("alice/web").state == GONE and world.device("bob/web").state == CONNECTED
+    app.attach(1, "bob/phone")
+    assert world.device("bob/web").state == GONE and world.device("bob/phone").state == CONNECTED
+    assert watcher.statuses("alice") == ["online", "offline"]
+    assert watcher.view["bob"].status == "online"
+
+
+def test_a_service_may_have_a_device_of_its_own_beside_those_that_it_holds() -> None:
+    world, watcher, _ = services(0)
+    app = world.open("bob/console", role="service")
+    app.attach(1, "alice/web")
+    app.done(AddActivity(app.next_id(), "message", user="alice"))
+    app.done(SetStatus(app.next_id(), "dnd", user="alice"))
+    app.set_status("away")
+    assert (watcher.view["alice"].status, watcher.view["bob"].status) == ("dnd", "away")
+    app.bye()
+    assert world.device("bob/console").state == GONE and world.device("alice/web").state == GRACE
+
+
+# --- heartbeats -----------------------------------------------------------------------------------------------
+
+
+def test_beats_renew_each_lease_and_the_link_itself_lives_by_any_frame() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.attach(2, "bob/web")
+    for _ in range(6):
+        world.advance(TIMEOUT_MS // 2)
+        app.beats(1, -1)
+        watcher.beat()
+    assert app.open and watcher.statuses("alice") == ["online"]
+    assert watcher.statuses("bob") == ["online", "offline"]
+    assert world.device("bob/web").state == GONE and app.refused(Detach(app.next_id(), 2)) == "no_such_device"
+
+
+def test_a_silent_service_loses_its_link_and_its_devices_go_into_grace() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    world.advance(TIMEOUT_MS // 2)
+    watcher.beat()
+    world.advance(TIMEOUT_MS // 2 + TICK_MS)
+    assert app.ended == "lease_expired" and world.device("alice/web").state == GRACE
+    world.advance(GRACE_MS + TICK_MS)
+    assert watcher.statuses("alice") == ["online", "offline"]
+
+
+def test_beats_carry_how_idle_each_device_is() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.attach(2, "bob/web")
+    app.beats(1, 299_000, 2, -1)
+    assert watcher.statuses("alice") == ["online"]
+    world.advance(1_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["online", "away"] and watcher.statuses("bob") == ["online"]
+    app.beats(1, 0, 2, 3_600_000)
+    assert watcher.statuses("alice")[-1] == "online" and watcher.statuses("bob") == ["online", "offline"]
+    app.beats(2, 5)
+    assert watcher.statuses("bob")[-1] == "online"
+
+
+def test_beats_for_refs_that_nobody_holds_are_passed_over() -> None:
+    world, watcher, (app, other) = services()
+    app.attach(1, "alice/web")
+    app.forget()
+    app.beats(2, 0, 3, -1, 1, 400_000)
+    other.beats(1, 0)
+    assert watcher.statuses("alice") == ["online", "away"] and app.messages == []
+
+
+def test_beats_with_a_ref_and_no_idle_time_are_refused_as_a_whole() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.say(Beats([1, 400_000, 2]))
+    world.turn()
+    assert isinstance(app.messages[-1], Error) and (app.messages[-1].id, app.messages[-1].code) == (0, "bad_request")
+    assert watcher.statuses("alice") == ["online"]
+
+
+def test_a_reconnect_of_a_service_is_not_activity() -> None:
+    world, watcher, (app, heir) = services()
+    app.attach(1, "alice/web", idle_ms=290_000)
+    app.lose()
+    world.advance(5_000)
+    heir.attach(1, "alice/web")
+    world.advance(5_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["online", "away"]
+
+
+# --- the unknown ----------------------------------------------------------------------------------------------
+
+
+def test_of_somebody_unknown_the_answer_is_the_same_as_of_somebody_offline_and_empty() -> None:
+    world, _, (app, _) = services()
+    app.done(SetStatus(app.next_id(), None, "here", user="known"))
+    app.done(SetStatus(app.next_id(), None, "", user="known"))
+    assert "known" in world.engine.users
+    queries: list[type[ClientMessage]] = [GetDevices, GetClaims, GetActivity, GetSync]  # type: ignore[list-item]
+    for query in queries:
+        known, unknown = app.ask(query(app.next_id(), "known")), app.ask(query(app.next_id(), "ghost"))  # type: ignore[operator]
+        assert type(known) is type(unknown) and not isinstance(known, Error)
+        assert msgspec.structs.asdict(unknown) == msgspec.structs.asdict(known) | {
+            "user": "ghost", "id": getattr(unknown, "id", 0),
+        }  # fmt: skip
+    record = app.expect(Get(app.next_id(), ["ghost"]), Records).records[0]
+    assert (record.status, record.version) == ("offline", 0)
+    app.done(EndClaim(app.next_id(), "x", "ghost"))
+    app.done(Sync(app.next_id(), "ghost"))
+    assert "ghost" not in world.engine.users
+
+
+def test_a_device_that_is_not_known_or_gone_is_said_to_be_and_nothing_is_applied() -> None:
+    world, _, (app, _) = services()
+    app.attach(1, "alice/web")
+    app.release(1)
+    facts = len(world.log.facts)
+    for user, device in (("alice", "phone"), ("ghost", "web"), ("alice", "web")):
+        for message in (
+            SetDevice(app.next_id(), "dnd", user=user, device=device),
+            Join(app.next_id(), "room", user, device),
+            AddActivity(app.next_id(), "message", user=user, device=device),
+        ):
+            assert app.refused(message) == "no_such_device"
+    for message in (
+        SetStatus(app.next_id(), "dnd", user="alice", device="phone"),
+        Touch(app.next_id(), "alice", "phone"),
+        Forget(app.next_id(), "phone", "alice"),
+        Leave(app.next_id(), "room", "alice", "phone"),
+        Command(app.next_id(), "dnd", "alice", "phone"),
+    ):
+        assert app.refused(message) == "no_such_device"
+    assert len(world.log.facts) == facts and "ghost" not in world.engine.users
+    assert world.engine.channels.by_name == {}
+
+
+def test_a_request_about_nobody_in_particular_is_refused_to_a_service_without_a_device() -> None:
+    _, _, (app, _) = services()
+    for message in (
+        SetStatus(app.next_id(), "dnd"),
+        Join(app.next_id(), "room"),
+        GetDevices(app.next_id()),
+        Touch(app.next_id()),
+        Command(app.next_id(), "who"),
+        AddClaim(app.next_id(), "a", "call", "dnd"),
+    ):
+        assert app.refused(message) == "no_device"
+    assert app.refused(Join(app.next_id(), "room", "alice")) == "no_device"
+    assert app.refused(SetDevice(app.next_id(), "dnd", user="alice")) == "no_device"
+
+
+def test_something_said_on_a_device_that_is_gone_counts_and_is_no_input_there() -> None:
+    world, watcher, (app, _) = services()
+    app.attach(1, "alice/web", idle_ms=400_000)
+    app.attach(2, "alice/phone")
+    app.release(1)
+    app.done(SetStatus(app.next_id(), "dnd", user="alice", device="web"))
+    app.expect(Command(app.next_id(), "away", "alice", "web"), CommandReply)
+    assert watcher.view["alice"].status == "away" and not world.device("alice/web").scheduled
+    world.advance(1_000)
+
+
+@pytest.mark.parametrize(
+    "user, device, kind, name, code",
+    [
+        ("", "web", "", "", "bad_name"),
+        ("two words", "web", "", "", "bad_name"),
+        ("alice", "", "", "", "bad_name"),
+        ("alice", "a/b", "", "", "bad_name"),
+        ("alice", "x" * 129, "", "", "bad_name"),
+        ("alice", "web", "k" * 65, "", "bad_text"),
+        ("alice", "web", "", "a\nb", "bad_text"),
+    ],
+)
+def test_a_device_with_a_bad_name_is_not_attached(user: str, device: str, kind: str, name: str, code: str) -> None:
+    world, _, (app, _) = services()
+    app.attach(1, "bob/web")
+    assert app.refused(Attach(app.next_id(), 1, user, device, kind, name)) == code
+    assert world.device("bob/web").state == CONNECTED and "alice" in world.engine.users
+    assert world.user("alice").devices == {}
+
+
+def test_one_live_device_too_many_is_refused_and_the_ref_stays_what_it_was() -> None:
+    world, _, (app, _) = services()
+    for number in range(DEVICES_PER_USER_MAX):
+        app.attach(number + 1, f"alice/tab{number}")
+    assert app.refused(Attach(app.next_id(), 1, "alice", "more")) == "device_limit"
+    assert world.device("alice/tab0").state == CONNECTED and len(world.user("alice").devices) == DEVICES_PER_USER_MAX
+    app.release(3)
+    app.attach(99, "alice/more")
+    assert "tab2" not in world.user("alice").devices
