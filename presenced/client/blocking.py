@@ -21,6 +21,7 @@ from presenced.client.connect import connect as open_client, connect_service as 
 from presenced.client.connection import Connection
 from presenced.client.service import Service
 from presenced.client.stream import Stream
+from presenced.errors import ConnectionLost
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
@@ -41,31 +42,48 @@ class _Thread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._is_stopping = False
+        self._waiting: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
         self._thread.start()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run it there and wait; what interrupts the wait (Ctrl-C) ends the work too."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback cannot wait for its own connection; hand the work to another thread")
-        if not self._thread.is_alive():
-            raise RuntimeError("this connection is closed; connect again")
 
         async def run() -> T:
             return await work()
 
-        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(run(), self.loop)
+        with self._lock:
+            if self._is_stopping:
+                raise _closed()
+            future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(run(), self.loop)
+            self._waiting.add(future)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise _closed() from None
         except BaseException:
             future.cancel()
             raise
+        finally:
+            self._waiting.discard(future)
 
     def stop(self) -> None:
-        """End the loop and the thread. Idempotent."""
-        if self._thread.is_alive():
+        """End the loop and the thread; whoever still waits is released. Idempotent."""
+        with self._lock:
+            is_first, self._is_stopping = not self._is_stopping, True
+        if is_first:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
+            for future in list(self._waiting):
+                future.cancel()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -112,7 +130,7 @@ class Blocking(Generic[C]):
 
     def close(self, *, bye: bool = True) -> None:
         """As `close` of the client; its thread ends. Does nothing the second time."""
-        if self._thread.loop.is_closed():
+        if self._thread.is_stopping:
             return
         try:
             self._thread.do(lambda: self._client.close(bye=bye))
@@ -178,6 +196,10 @@ def _opened(open_it: Callable[[], Awaitable[C]]) -> Blocking[C]:
     except BaseException:
         thread.stop()
         raise
+
+
+def _closed() -> ConnectionLost:
+    return ConnectionLost("closed", "this connection is closed; connect again", temporary=False)
 
 
 def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:

@@ -378,16 +378,18 @@ class Link(asyncio.Protocol):
     def _welcome(self, now_ms: int, version: int, session: Session) -> Welcome:
         engine = self.server.engine
         policy = engine.policy
+        device = session.device
+        away_after_ms, offline_after_ms = policy.idle_limits(device.kind if device is not None else "")
         return Welcome(
             version=version,
             user=session.user_name,
-            device=session.device.id if session.device is not None else "",
+            device=device.id if device is not None else "",
             role=session.role,
             heartbeat_ms=policy.heartbeat_ms,
             timeout_ms=policy.timeout_ms,
             grace_ms=policy.grace_ms,
-            away_after_ms=policy.away_after_ms,
-            offline_after_ms=policy.offline_after_ms,
+            away_after_ms=away_after_ms,
+            offline_after_ms=offline_after_ms,
             frame_bytes_max=limits.FRAME_BYTES_MAX,
             users_per_request_max=limits.USERS_PER_REQUEST_MAX,
             watch_users_max=policy.watch_limit(session.role),

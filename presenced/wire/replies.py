@@ -150,7 +150,7 @@ class ChannelCounts(Message, tag=77):
     total: int
     counts: list[int]
     records: list[Record]
-    """Members that changed or came, each once; of those who left the record says offline or what they are now."""
+    """Members that changed or came, each once."""
     left: list[str]
     complete: bool
     """False: more changed than is listed here; page through the members to know all."""
@@ -200,7 +200,7 @@ class Following(Message, tag=81):
     id: int
     epoch: int
     seq: int
-    """The newest event there is."""
+    """The cursor from which it goes on."""
     reset: bool
     """Events were missed that cannot be told any more: take a snapshot (who) and go on from here."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -46,6 +46,16 @@ def drop_links(server: Server) -> None:
     """As a broken network does: no goodbye."""
     for link in list(server.links):
         link.abort()
+
+
+async def lose(client: Any, drop: Callable[[], object]) -> None:
+    """Break its link by `drop`, and return once it has noticed; it may be back by then."""
+    lost = asyncio.Event()
+    end = client.on_state(lambda state, reason: lost.set())
+    drop()
+    async with asyncio.timeout(DEADLINE_S):
+        await lost.wait()
+    end()
 
 
 async def take(stream: Stream[T], count: int) -> list[T]:

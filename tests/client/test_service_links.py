@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 import presenced
@@ -31,10 +32,12 @@ from presenced.wire.messages import (
     Hello,
     Join,
     ServerMessage,
+    SetDevice,
+    SetStatus,
     Watch,
 )
 from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
-from tests.client.helpers import drop_links, has_nothing, running, service, take, url
+from tests.client.helpers import drop_links, has_nothing, lose, running, service, take, url
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +91,7 @@ class TestWithTheServer:
                 mine = next(
                     link for link in server.links if link.session is not None and link.session.role == "service"
                 )
-                mine.abort()
-                await eventually(lambda: p.state == "connecting")
+                await lose(p, mine.abort)
                 await p.set_status("u0500", "dnd")
                 assert [change.user for change in await take(watch, 1)] == ["u0500"]
                 assert [(change.kind, change.user) for change in await take(room, 1)] == [("change", "u0500")]
@@ -134,8 +136,7 @@ class TestWithTheServer:
             await p.join("u1", "web", "general")
             await p.join("u1", "web", "other")
             await p.leave("u1", "web", "other")
-            drop_links(server)
-            await eventually(lambda: p.state == "connecting")
+            await lose(p, lambda: drop_links(server))
             assert await p.count_online("general") == 1
             assert await p.count_online("other") == 0
 
@@ -238,8 +239,6 @@ class TestWithAScript:
             assert fake.of(Attach)[-1].idle_ms is not None and fake.of(Attach)[0].idle_ms is None
 
     async def test_they_are_sent_at_the_interval_instead_of_its_own_heartbeat(self, fake: FakeServer) -> None:
-        import msgspec
-
         fake.welcome = msgspec.structs.replace(fake.welcome, heartbeat_ms=20)
         async with of_fake(fake) as p:
             await fake.until(lambda: fake.of(Heartbeat))
@@ -268,8 +267,7 @@ class TestWithAScript:
             await p.set_device("u1", "web", status="dnd", priority=3, name="new")
             p.idle("u1", "web", 400)
             seen = len(fake.received)
-            fake.link.drop()
-            await eventually(lambda: p.state == "connecting")
+            await lose(p, fake.link.drop)
             await p.set_status("u1", "away")
             again = fake.received[seen:]
         kinds = [type(message) for message in again if not isinstance(message, Beats | Bye)]
@@ -299,8 +297,7 @@ class TestWithAScript:
         async with of_fake(fake, request_timeout_s=0.05) as p:
             await p.attach("u1", "web")
             fake.refusals = [Goodbye("busy", "full", 1)] * 10_000
-            fake.link.drop()
-            await eventually(lambda: p.state == "connecting")
+            await lose(p, fake.link.drop)
             with pytest.raises(ConnectionLost):
                 await p.detach("u1", "web")
             assert p.attached == []
@@ -383,24 +380,22 @@ class TestWithAScript:
 
     async def test_what_was_never_sent_waits_for_a_link(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
-            fake.link.drop()
-            await eventually(lambda: p.state == "connecting")
+            fake.refusals = [Goodbye("busy", "full", 50)]
+            await lose(p, fake.link.drop)
+            assert p.state == "connecting"
             await p.record_activity("u1", "message")
         assert len(fake.of(AddActivity)) == 1
 
     async def test_offline_only_the_last_status_of_each_user_is_kept(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
             fake.refusals = [Goodbye("busy", "full", 50)]
-            fake.link.drop()
-            await eventually(lambda: p.state == "connecting")
+            await lose(p, fake.link.drop)
             async with asyncio.timeout(DEADLINE_S):
                 await asyncio.gather(
                     *[p.set_status(user, status) for status in ("away", "dnd") for user in ("u1", "u2")],
                     p.rename_device("u1", "web", "new"),
                     p.set_device_status("u1", "web", "xa"),
                 )
-        from presenced.wire.messages import SetDevice, SetStatus
-
         assert [(message.user, message.status) for message in fake.of(SetStatus)] == [("u1", "dnd"), ("u2", "dnd")]
         assert [(message.name, message.status) for message in fake.of(SetDevice)] == [("new", None), (None, "xa")]
 

@@ -1,4 +1,4 @@
-"""One client of the virtual world and its connection: the core's edge on one side, what the client has learned on the other."""
+"""One client of the virtual world and its connection: on one side the core's edge, on the other what it has learned."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from presenced.limits import (
 from presenced.wire.messages import (
     Attach,
     Bye,
+    ChannelEvent,
+    Detach,
     GetMembers,
     Join,
     Leave,
@@ -297,6 +299,19 @@ def test_a_whole_service_with_members_that_says_bye_in_one_turn_leaves_right_cou
     world.turn()
     assert members(app).total == 0
     assert {user for _, kind, user in watcher.told.room_events if kind == "leave"} == {"alice", "bob"}
+
+
+def test_who_goes_offline_with_their_device_leaves_once_and_as_what_they_are_then() -> None:
+    world, app, watcher = stage()
+    app.join("bob/web", "room")
+    app.say(SetStatus(500, "dnd", user="bob"))
+    app.say(Watch(501, ["bob"]))
+    app.say(Detach(502, 3))
+    world.turn()
+    told = [m for m in watcher.messages if isinstance(m, ChannelEvent)]
+    assert [(event.kind, event.record.status) for event in told] == [
+        ("join", "online"), ("change", "dnd"), ("leave", "offline"),
+    ]  # fmt: skip
 
 
 # --- watching -------------------------------------------------------------------------------------------------

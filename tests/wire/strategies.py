@@ -47,6 +47,8 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.text(max_size=40)
         case inspect.NoneType():
             return st.none()
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.LiteralType(values=values):
             return st.sampled_from(values)
         case inspect.ListType(item_type=item, min_length=low, max_length=high):
@@ -83,6 +85,10 @@ def admits(kind: inspect.Type, word: str) -> bool:
             return word == "null"
         case inspect.StrType():
             return word == "a word"
+        case inspect.BoolType():
+            return word == "true"
+        case inspect.ListType(min_length=low):
+            return word == "an empty list" and not low
         case inspect.IntType(ge=low, le=high):
             return word == "zero" and (low is None or low <= 0) and (high is None or high >= 0)
         case _:
