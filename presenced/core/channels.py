@@ -145,7 +145,7 @@ class Channels:
                 self._count_in(channel, user.name, new.status)
             if was_online or is_online:
                 kind: MemberKind = "change" if was_online and is_online else "join" if is_online else "leave"
-                self._tell(channel, kind, user, now_ms)
+                self._tell(channel, kind, user, now_ms, new)
 
     def _count_in(self, channel: Channel, name: str, status: str) -> None:
         channel.online.add(name)
@@ -253,7 +253,8 @@ class Channels:
         complete = len(changed) <= CHANNEL_BATCH_MAX and len(left) <= CHANNEL_BATCH_MAX
         return ChannelCounts(channel.name, len(channel.online), channel.count_list(), records, gone, complete)
 
-    def _tell(self, channel: Channel, kind: MemberKind, user: User, now_ms: int) -> None:
+    def _tell(self, channel: Channel, kind: MemberKind, user: User, now_ms: int, record: Record | None = None) -> None:
+        """Tell the watchers what a member does: with the present record, or with that of a change just before it."""
         if not channel.watchers:
             return
         if channel.is_large or channel.queued or any(sending is channel for _, sending, _ in self._sending):
@@ -268,7 +269,9 @@ class Channels:
                 channel.queued = True
                 self._batches.add(now_ms, channel)
             return
-        event = ChannelEvent(channel.name, kind, len(channel.online), self._publisher.record_of(user))
+        if record is None or record is user.record:
+            record = self._publisher.record_of(user)
+        event = ChannelEvent(channel.name, kind, len(channel.online), record)
         data = frame(encode(event))
         for session in channel.watchers:
             self._send(session, data, channel.name)

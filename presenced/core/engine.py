@@ -298,6 +298,7 @@ class Engine:
             new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
             self.claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
         if device is not None and device.state != GONE:
+            # One that is gone has no deadline to arm.
             self.leases.input(device, now_ms)
         self.publisher.touch(user)
 

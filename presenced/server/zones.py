@@ -19,14 +19,29 @@ DAY_MIN = 24 * 60
 AHEAD_DAYS = 9
 """A weekly schedule changes within a week; a transition can push that over its edge."""
 
+ANSWERS_MAX = 4_096
+_answers: dict[tuple[str, tuple[Window, ...]], tuple[int, Opening]] = {}
+"""By zone and windows: the wall time of the question, and the answer, which holds from then to its change."""
+
 
 def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     """Whether the schedule is open at `wall_ms`, and when that changes.
 
-    Raises `LookupError` for a zone that is not known. Some hundred conversions: about half a millisecond.
+    Raises `LookupError` for a zone that is not known. Some hundred conversions: 0.1 ms for one window, 2 ms for 28. So
+    the last answers are kept while they hold: thousands may have the same hours, and all ask at the same moment.
     """
-    zone = _zone(schedule.zone)
-    windows = schedule.windows
+    key = (schedule.zone, tuple(schedule.windows))
+    known = _answers.get(key)
+    if known is not None and known[0] <= wall_ms < known[1].changes_ms:
+        return known[1]
+    opening = _opening(schedule.windows, _zone(schedule.zone), wall_ms)
+    if len(_answers) >= ANSWERS_MAX:
+        _answers.clear()
+    _answers[key] = (wall_ms, opening)
+    return opening
+
+
+def _opening(windows: list[Window], zone: ZoneInfo, wall_ms: int) -> Opening:
     is_open = _is_open(windows, zone, wall_ms)
     for edge_ms in _edges(windows, zone, wall_ms):
         if _is_open(windows, zone, edge_ms) != is_open:

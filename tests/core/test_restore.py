@@ -186,6 +186,19 @@ def test_claims_that_ended_while_nobody_was_running_are_ended_and_the_one_below_
 
 
 @pytest.mark.parametrize("from_snapshot", [False, True])
+def test_a_claim_that_was_made_anew_is_the_newest_after_a_restart_as_well(from_snapshot: bool) -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.attach(1, "alice/web")
+    app.claim("alice", "one", "calendar", "dnd")
+    app.claim("alice", "two", "calendar", "away")
+    app.claim("alice", "one", "calendar", "xa")
+    after = world.restarted(facts=world.snapshot() if from_snapshot else None)
+    assert after.record("alice") == world.record("alice") and after.record("alice").status == "xa"
+    assert claim_infos(after.user("alice")) == claim_infos(world.user("alice"))
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
 def test_members_who_come_back_within_grace_stay_members_and_the_others_leave(from_snapshot: bool) -> None:
     world = World()
     app = world.open("app", role="service")

@@ -15,6 +15,7 @@ from presenced.wire.messages import (
     Error,
     GetDevices,
     SetStatus,
+    Unwatch,
     WatchAll,
 )
 from tests.core.world import TICK_MS, FakeLink, World
@@ -275,3 +276,44 @@ def test_a_reconnect_of_a_service_is_not_activity() -> None:
     heir.attach(1, "alice/web")
     world.advance(5_000 + TICK_MS)
     assert watcher.statuses("alice") == ["online", "away"]
+
+
+# --- watching everybody ---------------------------------------------------------------------------------------
+
+
+def test_who_watches_everybody_is_told_each_change_once_until_it_stops() -> None:
+    world, _, (app, all_seeing) = services()
+    all_seeing.watch("alice")
+    all_seeing.done(WatchAll(all_seeing.next_id()))
+    app.attach(1, "alice/web")
+    app.attach(2, "carol/web")
+    assert [(record.user, record.status) for record in all_seeing.pushes] == [("alice", "online"), ("carol", "online")]
+    all_seeing.done(WatchAll(all_seeing.next_id(), False))
+    app.release(1)
+    app.release(2)
+    assert [(record.user, record.status) for record in all_seeing.pushes[2:]] == [("alice", "offline")]
+    all_seeing.done(WatchAll(all_seeing.next_id()))
+    all_seeing.lose()
+    assert all_seeing.session not in world.engine.publisher.everyone
+
+
+def test_who_watches_everybody_and_reads_slowly_gets_the_latest_of_each_also_of_those_it_stops_watching() -> None:
+    world, _, (app, all_seeing) = services()
+    all_seeing.watch("alice")
+    all_seeing.done(WatchAll(all_seeing.next_id()))
+    all_seeing.fill()
+    app.attach(1, "alice/web")
+    app.attach(2, "carol/web")
+    app.attach(1, "alice/web", status="dnd")
+    all_seeing.say(Unwatch(all_seeing.next_id(), ["alice"]))
+    all_seeing.drain()
+    assert [(record.user, record.status) for record in all_seeing.pushes] == [("alice", "dnd"), ("carol", "online")]
+
+
+def test_when_a_services_token_ends_its_devices_go_into_grace_like_those_of_a_lost_link() -> None:
+    world, watcher, _ = services(0)
+    app = world.open("backend", role="service", expires_ms=world.now_ms + 10_000)
+    app.attach(1, "alice/web")
+    world.advance(10_000 + TICK_MS)
+    assert app.ended == "token_expired" and world.device("alice/web").state == GRACE
+    assert watcher.statuses("alice") == ["online"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 
 from presenced.core.claims import Opening
 from presenced.core.model import Schedule
+from presenced.server import zones
 from presenced.server.zones import calendar
 from presenced.wire.messages import Window
 
@@ -142,3 +144,25 @@ def test_a_window_on_one_day_lasts_into_the_next_and_not_into_the_one_after() ->
 def test_what_names_no_zone_is_a_lookup_error(zone: str) -> None:
     with pytest.raises(LookupError):
         opening(WINDOWS["the night"], zone, 1_700_000_000_000)
+
+
+def test_answers_that_are_kept_are_the_same_as_fresh_ones_in_whatever_order_they_are_asked() -> None:
+    dice = random.Random(1)
+    start_ms = at_ms("Europe/Berlin", 2024, 10, 24)
+    windows = WINDOWS["several that touch and overlap"]
+    for _ in range(300):
+        wall_ms = start_ms + dice.randrange(7 * 24 * 60) * MINUTE_MS + dice.choice((-1, 0, 1))
+        zone = dice.choice(("Europe/Berlin", "UTC"))
+        kept = opening(windows, zone, wall_ms)
+        assert kept == opening([*windows, windows[dice.randrange(len(windows))]], zone, wall_ms)
+        if dice.random() < 0.3:
+            zones._answers.clear()
+        assert kept == opening(windows, zone, wall_ms)
+
+
+def test_the_answers_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zones, "ANSWERS_MAX", 10)
+    zones._answers.clear()
+    for minute in range(50):
+        opening([Window(DAILY, minute, minute + 1)], "UTC", 1_700_000_000_000)
+        assert len(zones._answers) <= 10
