@@ -21,16 +21,13 @@ import msgspec
 
 from presenced.cli.render import printable
 from presenced.storage.backup import CannotBackUp, back_up
-from presenced.storage.check import Checked
-from presenced.storage.check import check as check_store
-from presenced.storage.dump import Line
-from presenced.storage.dump import dump as dump_store
+from presenced.storage.check import Checked, check as check_store
+from presenced.storage.dump import Line, dump as dump_store
 from presenced.storage.files import FULL, OsDirectory
 from presenced.storage.journal import DiskFull
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError
-from presenced.storage.repair import CannotRepair, Repaired
-from presenced.storage.repair import repair as repair_store
+from presenced.storage.repair import CannotRepair, Repaired, repair as repair_store
 from presenced.storage.store import DirectoryError, Locked, claim
 from presenced.storage.survey import NotAStore
 

@@ -44,7 +44,6 @@ class _Thread:
         self.loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
         self._is_stopping = False
-        self._waiting: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
         self._thread.start()
 
@@ -64,7 +63,6 @@ class _Thread:
             if self._is_stopping:
                 raise _closed()
             future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(run(), self.loop)
-            self._waiting.add(future)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -72,8 +70,6 @@ class _Thread:
         except BaseException:
             future.cancel()
             raise
-        finally:
-            self._waiting.discard(future)
 
     def stop(self) -> None:
         """End the loop and the thread; whoever still waits is released. Idempotent."""
@@ -82,13 +78,12 @@ class _Thread:
         if is_first:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
-            for future in list(self._waiting):
-                future.cancel()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            # Whatever was begun before `stop` was asked for is a task by now; what waits for one is released with it.
             tasks = asyncio.all_tasks(self.loop)
             for task in tasks:
                 task.cancel()

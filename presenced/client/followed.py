@@ -159,7 +159,7 @@ class Followed:
                 continue
             if event.seq == position.seq + 1:
                 feed.put(here.epoch, event)
-            elif event.seq > position.seq:
+            elif event.seq > position.seq and not self._is_asking:
                 self._ask()
 
     def fell_behind(self, message: Following) -> None:

@@ -56,29 +56,31 @@ class Claims:
 
     # --- saying -----------------------------------------------------------------------------------------------
 
-    def set(self, user: User, name: str, claim: Claim | None) -> None:
-        """Make, replace or (None) end the claim of this name. Raises `RequestError` (`claim_limit`). O(claims)."""
-        claims = user.claims
-        if claim is None:
-            if claims is None or claims.pop(name, None) is None:
-                return
-            if not claims:
-                user.claims = None
+    def set(self, user: User, claim: Claim) -> None:
+        """Make a claim, or replace the one of its name. Raises `RequestError` (`claim_limit`). O(claims).
+
+        The limit is for what applications claim: a person is never kept from saying something, and when a window
+        opens nobody is there to be refused.
+        """
+        others = [other for other in user.claims if other.name not in (claim.name, MANUAL, SCHEDULED)]
+        if claim.name not in (MANUAL, SCHEDULED) and len(others) >= CLAIMS_PER_USER_MAX:
+            raise RequestError(
+                "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
+            )
+        # Last, even if it replaces one: within a source the newest counts.
+        self._put(user, (*_without(user.claims, claim.name), claim))
+        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
+
+    def end(self, user: User, name: str) -> None:
+        """End the claim of this name, if there is one. O(claims)."""
+        rest = _without(user.claims, name)
+        if len(rest) != len(user.claims):
+            self._put(user, rest)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
-        else:
-            if claims is None:
-                claims = user.claims = {}
-            # What a schedule claims is not counted: nobody is there to be refused when a window opens.
-            others = len(claims) - (SCHEDULED in claims)
-            if name not in claims and name != SCHEDULED and others >= CLAIMS_PER_USER_MAX:
-                raise RequestError(
-                    "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
-                )
-            # Taken out first, so that it comes last: within a source the newest counts.
-            claims.pop(name, None)
-            claims[name] = claim
-            self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, name, claim.source))
-        user.claim = strongest(user.claims)
+
+    def _put(self, user: User, claims: tuple[Claim, ...]) -> None:
+        user.claims = claims
+        user.claim = strongest(claims)
         self.arm(user)
         self._publisher.touch(user)
 
@@ -107,9 +109,9 @@ class Claims:
 
     def due(self, user: User, now_ms: int) -> None:
         """The user's wheel entry came out: end what has come to its end. O(claims)."""
-        for name, claim in list((user.claims or {}).items()):
-            if claim.due_ms and now_ms >= claim.due_ms and name != SCHEDULED:
-                self.set(user, name, None)
+        for claim in user.claims:
+            if claim.due_ms and now_ms >= claim.due_ms:
+                self.end(user, claim.name)
         if user.text_due_ms and now_ms >= user.text_due_ms:
             self.set_text(user, "", "", 0, 0)
         schedule = user.schedule
@@ -121,10 +123,9 @@ class Claims:
     def arm(self, user: User) -> None:
         """Wait for the first end of the user's claims and text, and for the schedule. O(claims)."""
         due_ms = user.text_due_ms
-        if user.claims:
-            for claim in user.claims.values():
-                if claim.due_ms and (not due_ms or claim.due_ms < due_ms):
-                    due_ms = claim.due_ms
+        for claim in user.claims:
+            if claim.due_ms and (not due_ms or claim.due_ms < due_ms):
+                due_ms = claim.due_ms
         if user.schedule is not None and (not due_ms or user.schedule.due_ms < due_ms):
             due_ms = user.schedule.due_ms
         if due_ms:
@@ -140,11 +141,10 @@ class Claims:
 
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
         schedule = user.schedule
-        scheduled = (user.claims or {}).get(SCHEDULED)
         if schedule is None:
-            if scheduled is not None:
-                self.set(user, SCHEDULED, None)
+            self.end(user, SCHEDULED)
             return
+        scheduled = next((claim for claim in user.claims if claim.name == SCHEDULED), None)
         offset_ms = self._publisher.wall_offset_ms
         try:
             opening = self._calendar(schedule, now_ms + offset_ms)
@@ -155,25 +155,31 @@ class Claims:
         if opening.changes_ms:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
         if not opening.is_open:
-            if scheduled is not None:
-                self.set(user, SCHEDULED, None)
+            self.end(user, SCHEDULED)
         elif scheduled is None or (scheduled.status, scheduled.until_ms) != (schedule.status, opening.changes_ms):
             since_ms = scheduled.since_ms if scheduled is not None else now_ms + offset_ms
-            self.set(user, SCHEDULED, Claim(schedule.status, since_ms, opening.changes_ms, 0, "schedule"))
+            self.set(user, Claim(SCHEDULED, "schedule", schedule.status, since_ms, opening.changes_ms, 0))
 
 
-def strongest(claims: dict[str, Claim] | None) -> Claim | None:
+def strongest(claims: tuple[Claim, ...]) -> Claim | None:
     """The claim that counts. O(claims)."""
     best: Claim | None = None
     best_rank = 0
-    for claim in (claims or {}).values():
-        rank = RANK[claim.source] + (HIDES if claim.status == "offline" else 0)
+    for claim in claims:
+        rank = _rank(claim)
         if rank >= best_rank:
             best, best_rank = claim, rank
     return best
 
 
-def by_strength(claims: dict[str, Claim] | None) -> list[tuple[str, Claim]]:
-    """All claims with their names, the one that counts first. O(claims log claims)."""
-    newest_first = list(reversed(list((claims or {}).items())))
-    return sorted(newest_first, key=lambda item: (item[1].status != "offline", -RANK[item[1].source]))
+def by_strength(claims: tuple[Claim, ...]) -> list[Claim]:
+    """All claims, the one that counts first. O(claims log claims)."""
+    return sorted(reversed(claims), key=_rank, reverse=True)
+
+
+def _rank(claim: Claim) -> int:
+    return RANK[claim.source] + (HIDES if claim.status == "offline" else 0)
+
+
+def _without(claims: tuple[Claim, ...], name: str) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims if claim.name != name)

@@ -289,10 +289,10 @@ class Engine:
         due_ms = now_ms + for_ms if for_ms else 0
         until_ms = due_ms + self.publisher.wall_offset_ms if for_ms else 0
         if status == "auto":
-            self.claims.set(user, MANUAL, None)
+            self.claims.end(user, MANUAL)
         elif status is not None:
             since_ms = now_ms + self.publisher.wall_offset_ms
-            self.claims.set(user, MANUAL, Claim(status, since_ms, until_ms, due_ms))
+            self.claims.set(user, Claim(MANUAL, "manual", status, since_ms, until_ms, due_ms))
         if text is not None or emoji is not None:
             new_text = text if text is not None else user.text
             new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)

@@ -19,8 +19,8 @@ def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
     """What it takes to restore a settled user; nothing for one who is only watched. O(devices)."""
     facts: list[Fact] = []
     name = user.name
-    for claim_name, claim in (user.claims or {}).items():
-        facts.append(ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim_name, claim.source))
+    for claim in user.claims:
+        facts.append(ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
     if user.schedule is not None:
         facts.append(ScheduleSet(name, user.schedule.zone, user.schedule.windows, user.schedule.status))
     if user.text or user.emoji:

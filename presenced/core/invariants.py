@@ -67,7 +67,7 @@ def _check_devices(engine: Engine, user: User) -> int:
 
 def _check_expiry(user: User) -> None:
     dues = [user.text_due_ms] if user.text_due_ms else []
-    dues.extend(claim.due_ms for claim in (user.claims or {}).values() if claim.due_ms)
+    dues.extend(claim.due_ms for claim in user.claims if claim.due_ms)
     if user.schedule is not None:
         dues.append(user.schedule.due_ms)
     assert user.scheduled == bool(dues), f"{user.name} is in the wheel without an expiry, or not in it with one"

@@ -118,16 +118,17 @@ class Device(Timer):
 class Claim:
     """Somebody's statement of a status for the whole user."""
 
-    __slots__ = ("status", "since_ms", "until_ms", "due_ms", "source")
+    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms")
 
-    def __init__(self, status: Status, since_ms: int, until_ms: int, due_ms: int, source: Source = "manual") -> None:
+    def __init__(self, name: str, source: Source, status: Status, since_ms: int, until_ms: int, due_ms: int) -> None:
+        self.name = name
+        self.source: Source = source
         self.status: Status = status
         self.since_ms = since_ms
         self.until_ms = until_ms
         """Wall time of its end; 0 = none."""
         self.due_ms = due_ms
         """The same moment on the monotonic clock; 0 = none."""
-        self.source: Source = source
 
 
 class Schedule:
@@ -177,8 +178,9 @@ class User(Timer):
         self.name = name
         # what was said
         self.devices: dict[str, Device] = {}
-        self.claims: dict[str, Claim] | None = None
-        """By name, the newest last."""
+        self.claims: tuple[Claim, ...] = ()
+        """One of each name, the newest last. A tuple: most users have one or none, and a dict of one takes four times
+        the memory."""
         self.claim: Claim | None = None
         """The one of them that counts."""
         self.schedule: Schedule | None = None

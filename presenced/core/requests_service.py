@@ -132,8 +132,8 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
             raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
         due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
     until_ms = due_ms + offset_ms if due_ms else 0
-    claim = Claim(message.status, now_ms + offset_ms, until_ms, due_ms, message.source)
-    engine.claims.set(user_of(engine, session, message.user), message.claim, claim)
+    claim = Claim(message.claim, message.source, message.status, now_ms + offset_ms, until_ms, due_ms)
+    engine.claims.set(user_of(engine, session, message.user), claim)
     acknowledge(engine, session, message.id)
 
 
@@ -143,7 +143,7 @@ def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim)
         raise RequestError("bad_request", "what a schedule claims ends with its window, or with setschedule")
     user = known_user(engine, session, message.user)
     if user is not None:
-        engine.claims.set(user, message.claim, None)
+        engine.claims.end(user, message.claim)
     acknowledge(engine, session, message.id)
 
 

@@ -143,15 +143,13 @@ class Restorer:
 
     def _claim(self, fact: ClaimSet) -> None:
         user = self._user(fact.user)
-        claims = user.claims or {}
-        claims.pop(fact.claim, None)
+        claims = tuple(claim for claim in user.claims if claim.name != fact.claim)
         if fact.status:
             # The end of a scheduled one is its schedule's business.
             due_ms = 0 if fact.claim == SCHEDULED else self._due_ms(fact.until_ms)
-            claims[self._shared(fact.claim)] = Claim(
-                cast(Status, fact.status), fact.since_ms, fact.until_ms, due_ms, fact.source
-            )
-        user.claims = claims or None
+            name, status = self._shared(fact.claim), cast(Status, fact.status)
+            claims = (*claims, Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms))
+        user.claims = claims
         user.claim = strongest(claims)
 
     def _schedule(self, fact: ScheduleSet) -> None:

@@ -116,8 +116,8 @@ class OwnStates:
 def claim_infos(user: User) -> list[ClaimInfo]:
     """The user's claims, the one that counts first."""
     return [
-        ClaimInfo(name, claim.source, claim.status, claim.since_ms, claim.until_ms)
-        for name, claim in by_strength(user.claims)
+        ClaimInfo(claim.name, claim.source, claim.status, claim.since_ms, claim.until_ms)
+        for claim in by_strength(user.claims)
     ]
 
 

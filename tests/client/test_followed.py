@@ -124,6 +124,16 @@ def test_a_restarted_server_resets_all_and_goes_on() -> None:
     assert read(first) == ["reset 8-3", "8-4"] == read(second)
 
 
+def test_a_gap_is_seen_and_asked_for() -> None:
+    server, feed = Server(), reader()
+    server.followed.attach(feed)
+    server.answer()
+    server.newest += 1
+    server.happen(2)
+    server.answer()
+    assert read(feed) == ["7-101", "7-102", "7-103"] and server.asked == [(0, 0), (7, 100)]
+
+
 def test_what_has_left_the_ring_resets_only_who_needs_it() -> None:
     server, good, bad = Server(oldest=50), reader(Position(7, 90)), reader(Position(7, 10))
     server.followed.attach(good)

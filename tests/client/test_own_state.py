@@ -17,7 +17,10 @@ from presenced.wire.messages import (
     Applied,
     ClientMessage,
     DeviceInfo,
+    Done,
     Hello,
+    Join,
+    Leave,
     OwnState,
     Record,
     ServerMessage,
@@ -203,14 +206,18 @@ class TestForOneself:
                 await me.leave("general")
                 assert (await take(watch, 1))[0].kind == "leave"
 
-    async def test_a_channel_is_joined_again_after_the_grace(self) -> None:
-        async with running(grace_ms=0) as server, presenced.connect(url(server, "u1")) as me:
+    async def test_a_channel_is_joined_again_on_a_new_link(self, fake: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            return [Done(message.id, 1)] if isinstance(message, Join | Leave) else fake.plainly(message)
+
+        fake.answer = answer
+        async with presenced.connect(fake.url()) as me:
             await me.join("general")
             await me.join("other")
             await me.leave("other")
-            await lose(me, lambda: next(iter(server.links)).abort())
+            await lose(me, fake.link.drop)
             await me.ping()
-            assert [(await me.members(channel)).total for channel in ("general", "other")] == [1, 0]
+        assert [message.channel for message in fake.of(Join)] == ["general", "other", "general"]
 
     async def test_an_activity_is_not_recorded_twice(self, fake: FakeServer) -> None:
         def lose_it(message: ClientMessage) -> list[ServerMessage]:

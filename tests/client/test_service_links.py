@@ -386,6 +386,24 @@ class TestWithAScript:
             await p.record_activity("u1", "message")
         assert len(fake.of(AddActivity)) == 1
 
+    async def test_and_after_that_wait_only_once(self, fake: FakeServer) -> None:
+        plain = fake.answer
+
+        def lose_it(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, AddActivity):
+                fake.link.drop()
+                return []
+            return plain(message)
+
+        fake.answer = lose_it
+        async with of_fake(fake) as p:
+            fake.refusals = [Goodbye("busy", "full", 50)]
+            await lose(p, fake.link.drop)
+            with pytest.raises(ConnectionLost, match="may or may not"):
+                await p.record_activity("u1", "message")
+            await p.ping()
+        assert len(fake.of(AddActivity)) == 1
+
     async def test_offline_only_the_last_status_of_each_user_is_kept(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
             fake.refusals = [Goodbye("busy", "full", 50)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Iterator
@@ -102,9 +103,10 @@ def test_stopping_releases_whoever_waits(p: Service) -> None:
         except (StopIteration, presenced.ConnectionLost) as error:
             outcomes.put(type(error).__name__)
 
+    tasks = len(asyncio.all_tasks(p._thread.loop))
     thread = threading.Thread(target=read)
     thread.start()
-    while not p._thread._waiting:
+    while len(asyncio.all_tasks(p._thread.loop)) == tasks:
         pass
     p._thread.stop()
     assert outcomes.get(timeout=DEADLINE_S) == "ConnectionLost"

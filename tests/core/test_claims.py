@@ -187,13 +187,21 @@ def test_as_many_claims_as_are_allowed_and_one_more_is_refused_until_one_ends() 
         app.claim("alice", f"claim{number}", "calendar", "away")
     before = (claims_of(app), world.record("alice"), len(world.log.facts))
     assert app.refused(AddClaim(app.next_id(), "more", "call", "dnd", user="alice")) == "claim_limit"
-    assert alice.refused(SetStatus(alice.next_id(), "dnd", "text", "*", 5_000)) == "claim_limit"
     assert (claims_of(app), world.record("alice"), len(world.log.facts)) == before
     app.claim("alice", "claim3", "call", "xa")
     assert world.record("alice").status == "xa"
     app.end_claim("alice", "claim0")
-    alice.set_status("dnd")
+    app.claim("alice", "more", "call", "dnd")
     assert len(claims_of(app)) == CLAIMS_PER_USER_MAX
+
+
+def test_a_person_may_say_something_however_much_applications_claim() -> None:
+    world, app, alice = stage()
+    for number in range(CLAIMS_PER_USER_MAX):
+        app.claim("alice", f"claim{number}", "calendar", "away")
+    alice.set_status("dnd")
+    assert world.record("alice").status == "dnd"
+    assert app.refused(AddClaim(app.next_id(), "more", "call", "dnd", user="alice")) == "claim_limit"
 
 
 def test_a_schedules_window_opens_also_for_somebody_with_as_many_claims_as_are_allowed() -> None:

@@ -42,7 +42,7 @@ def make(rows: list[tuple[int, str, int, int, int]], claim: str | None) -> tuple
         device.state, device.priority, device.idle_level, device.active_ms = state, priority, level, active_ms
         device.status = status  # type: ignore[assignment]
         devices.append(device)
-    return devices, Claim(claim, 0, 0, 0) if claim else None  # type: ignore[arg-type]
+    return devices, Claim("manual", "manual", claim, 0, 0, 0) if claim else None  # type: ignore[arg-type]
 
 
 def naive(devices: list[Device], claim: Claim | None, primary: Device | None) -> tuple[str, list[Device | None]]:
