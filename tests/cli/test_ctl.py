@@ -144,9 +144,7 @@ class TestOneShot:
         cleared = json.loads(ctl("--url", url, "clear").stdout)
         assert (cleared["status"], cleared["text"]) == ("online", "")
 
-    def test_set_by_somebody_on_no_device_shows_for_the_grace_and_says_so(
-        self, start_daemon: Any, start: Any
-    ) -> None:
+    def test_set_by_somebody_on_no_device_shows_for_the_grace_and_says_so(self, start_daemon: Any, start: Any) -> None:
         daemon = start_daemon("--grace", "1s")
         watch = start("--url", daemon.url("bob", "desk"), "watch", "alice", "-C", "4")
         assert json.loads(watch.line("stdout"))["status"] == "offline"
