@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test check style types format bench clean
+.PHONY: run test check style types format bench torture clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
-	$(BIN)/presenced serve --dev --data-dir var/presenced
+	$(BIN)/presenced serve --dev --data-dir var/presenced $(OPTIONS)
 
 test: $(INSTALLED)  ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: style types test  ## what has to hold before anything is merged
 
@@ -28,6 +28,13 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
 	$(BIN)/python -m bench fanout --watchers 1000 --changes 200
+
+torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 1,000 kills
+	$(BIN)/python -m tests.storage.seeded_bugs
+	$(BIN)/python -m tests.torture.crash --states 1000000
+	$(BIN)/python -m tests.torture.reader
+	$(BIN)/python -m tests.torture.kill --rounds 1000
+	$(BIN)/python -m tests.torture.faults
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

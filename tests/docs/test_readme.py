@@ -1,0 +1,162 @@
+"""The README's commands, run as they are written, but for the port and the directories."""
+
+from __future__ import annotations
+
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+LONG_S = 60.0
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def written(start: str) -> str:
+    """The one command of the README that begins so."""
+    found = [command for command in commands() if command.startswith(start)]
+    assert len(found) == 1, f"the README has {len(found)} commands that begin with {start!r}"
+    return found[0]
+
+
+class Place:
+    """A free port and an empty directory, and the README's commands adapted to them."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.directory = directory
+
+    def adapt(self, command: str) -> list[str]:
+        command = command.replace("127.0.0.1/", f"127.0.0.1:{self.port}/").replace("5250", str(self.port))
+        command = command.replace("var/presenced", str(self.directory / "data")).replace(
+            "/tmp/copy", f"{self.directory}/copy"
+        )
+        command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+        return shlex.split(command)
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.adapt(command), cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False
+        )
+
+    def start(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], LONG_S)
+    assert ready, "nothing was printed"
+    return process.stdout.readline()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=LONG_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """`make run`, as the README's first command, on a port and a directory of its own."""
+    place = Place(tmp_path)
+    assert commands()[0] == "make run"
+    options = f"OPTIONS=--listen 127.0.0.1:{place.port} --data-dir {tmp_path / 'data'}"
+    # The environment that runs these tests is the one that `make` would make.
+    daemon = place.start(["make", "--silent", "run", f"BIN={Path(sys.executable).parent}", "INSTALLED=", options])
+    assert line(daemon) == f"listening on presence://127.0.0.1:{place.port}\n"
+    yield place
+    subprocess.run(["pkill", "-INT", "-P", str(daemon.pid)], check=False)
+    daemon.communicate(timeout=LONG_S)
+
+
+def test_one_watches_what_another_sets(place: Place) -> None:
+    watching = place.start(place.adapt(written(".venv/bin/presencectl --url presence://bob")))
+    try:
+        assert '"kind": "snapshot"' in line(watching)
+        done = place.run(written(".venv/bin/presencectl --url presence://alice"))
+        assert done.returncode == 0, done.stderr
+        seen = line(watching) + line(watching)
+        assert '"status": "away"' in seen and "back at three" in seen
+    finally:
+        end(watching)
+
+
+def test_the_python_program_prints_what_it_sees(place: Place, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(blocks("python")[0].replace("5250", str(place.port)))
+    running = place.start([sys.executable, "-u", str(program)])
+    try:
+        assert "bob" in line(running)
+        assert line(running).startswith("snapshot bob")
+    finally:
+        end(running)
+
+
+def test_the_store_can_be_looked_at_and_copied(place: Place) -> None:
+    assert place.run(written(".venv/bin/presencectl --url presence://alice")).returncode == 0
+    for start in (".venv/bin/presenced store check", ".venv/bin/presenced store dump", ".venv/bin/presenced backup"):
+        done = place.run(written(start))
+        assert done.returncode == 0, f"{start}: {done.stderr}"
+        assert done.stdout
+
+
+def test_a_daemon_with_tokens(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    secret = tmp_path / "secret"
+    made = written("head -c 48").replace("> secret", f"> {secret}")
+    subprocess.run(made, shell=True, check=True, cwd=tmp_path)
+    token = place.run(written(".venv/bin/presenced token").replace("--secret-file secret", f"--secret-file {secret}"))
+    assert token.stdout.count(".") == 2, token.stderr
+    serve = written(".venv/bin/presenced serve --secret-file").split(" --listen")[0]
+    command = [*place.adapt(serve.replace("secret-file secret", f"secret-file {secret}"))]
+    daemon = place.start([*command, "--listen", f"127.0.0.1:{place.port}"])
+    try:
+        assert "listening" in line(daemon)
+        url = f"presence://alice@127.0.0.1:{place.port}/laptop"
+        asked = place.run(f".venv/bin/presencectl --url {url} --token {token.stdout.strip()} get alice")
+        assert '"user": "alice"' in asked.stdout, asked.stderr
+    finally:
+        end(daemon)
+
+
+def test_the_bench_runs(place: Place) -> None:
+    command = written(".venv/bin/python -m bench fanout").replace("1000", "20").replace("200", "5")
+    done = place.run(f"{command} --rounds 1")
+    assert done.returncode == 0, done.stderr
+    assert "ratio" in done.stdout
+
+
+def test_every_command_of_the_readme_is_run_here() -> None:
+    tested = (
+        "make run",
+        "make test",
+        ".venv/bin/presencectl --url",
+        ".venv/bin/presenced",
+        "head -c",
+        ".venv/bin/python",
+    )
+    left = [command for command in commands() if not command.startswith(tested)]
+    assert not left, f"no test runs {left}"
