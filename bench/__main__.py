@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import durable, fanout, graph, heartbeat, idle, recovery, scale, service, snapshot
+from bench import durable, fanout, heartbeat, idle, recovery, redis_graph, scale, service, snapshot
 from bench.daemon import BenchError, take_cores
 from bench.report import Result, machine_facts, print_result
 
@@ -69,10 +70,15 @@ def heartbeat_command(as_json: bool, **options: int) -> None:
 @click.option("--changes", default=20, type=click.IntRange(1), help="Changes of each user in a round.")
 @click.option("--rounds", default=3, type=click.IntRange(1), help="Counted rounds.")
 @click.option("--seed", default=1, help="Chooses who watches whom.")
+@click.option("--peer", type=click.Choice(["redis"]), help="Insist on this peer; Redis if it is installed.")
+@click.option("--no-peer", is_flag=True, help="The daemon alone.")
 @as_json
-def graph_command(as_json: bool, **options: int) -> None:
-    """What a delivery costs when everybody changes as fast as the server answers."""
-    finish("graph: server CPU for each delivery", run_profile(graph.run, options), as_json=as_json)
+def graph_command(as_json: bool, peer: str | None, no_peer: bool, **options: Any) -> None:
+    """What a delivery costs when everybody changes as fast as the server answers, beside Redis pub/sub."""
+    if peer and no_peer:
+        raise click.UsageError("--peer and --no-peer exclude each other")
+    run = partial(redis_graph.run, insist=peer is not None, alone=no_peer)
+    finish("graph: server CPU for each delivery", run_profile(run, options), as_json=as_json)
 
 
 @main.command("durable")

@@ -13,14 +13,15 @@ import os
 import random
 import select
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from bench.daemon import BenchError, Cores, need_descriptors, start_daemon
+from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
 from bench.load import Link, edge_triggered, open_device_links, presences, read_available, watch
 from bench.report import Result, median, spread
 from presenced.wire.frames import frame
-from presenced.wire.messages import Done, SetStatus, Status, encode
+from presenced.wire.messages import Done, Presence, SetStatus, Status, encode
 
 FIRST_ID = 1 << 24
 """Request ids from here on take five bytes on the wire: long enough to be found in a stream without parsing
@@ -72,39 +73,102 @@ class Tally:
     merged: int = 0
     lost: int = 0
     wrong: int = 0
+    push_bytes: int = 0
+    """The payload of one push, without its length."""
 
 
-def run(*, users: int, contacts: int, changes: int, rounds: int, seed: int, cores: Cores) -> Result:
+@dataclass
+class Figures:
+    """What the counted rounds gave, one entry a round."""
+
+    cpu_us: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    waited_ns: int = 0
+    measured_ns: int = 0
+
+
+class Side:
+    """A server with everyone of the graph connected to it. This one speaks presence; a peer is a subclass."""
+
+    prefix = ""
+    """What the names of its figures begin with."""
+
+    def __init__(self, server: Server, people: Mapping[int, Person], poller: select.epoll, *, spin: bool) -> None:
+        self.server = server
+        self.people = people
+        self.figures = Figures()
+        self.tally = Tally()
+        self._poller = poller
+        self._spin = spin
+
+    def verify(self, changes: int) -> None:
+        """Count and check what everyone read in the round."""
+        verify(self.people, changes, self.tally)
+
+    def play(self, changes: int) -> None:
+        """One counted round of `changes` changes by everyone."""
+        server, before = self.server, self.tally.deliveries
+        cpu_ns, waited_ns, started_ns = server.settled_cpu_ns(), server.waited_ns(), time.monotonic_ns()
+        round_ns = saturate(self._poller, self.people, changes, spin=self._spin) - started_ns
+        waited_ns = server.waited_ns() - waited_ns
+        cpu_ns = server.settled_cpu_ns() - cpu_ns
+        self.verify(changes)
+        deliveries, figures = self.tally.deliveries - before, self.figures
+        if not deliveries:
+            raise BenchError("nobody was told of anything in a whole round")
+        figures.cpu_us.append(cpu_ns / 1000 / deliveries)
+        figures.rates.append(deliveries / (round_ns / 1e9))
+        figures.busy.append(cpu_ns / round_ns)
+        figures.waited_ns += waited_ns
+        figures.measured_ns += round_ns
+
+    def warm_up(self) -> int:
+        """One change by everyone, not counted; gives the bytes of a push."""
+        saturate(self._poller, self.people, 1, spin=self._spin)
+        self.verify(1)
+        push_bytes = self.tally.push_bytes
+        self.tally = Tally()
+        return push_bytes
+
+    def told(self, cpu_key: str) -> Result:
+        """The figures, medians over the rounds."""
+        figures, prefix = self.figures, self.prefix
+        return {
+            cpu_key: median(figures.cpu_us),
+            f"{prefix or 'server_'}spread": spread(figures.cpu_us),
+            f"{prefix}deliveries_per_s": round(median(figures.rates)),
+            f"{prefix}server_core_busy": median(figures.busy),
+            f"{prefix}core_taken_by_others": round(figures.waited_ns / figures.measured_ns, 3),
+            f"{prefix}deliveries": self.tally.deliveries,
+        }
+
+
+OpenPeer = Callable[[ExitStack, Cores, dict[str, list[str]], int], Side]
+"""Sets a peer up: the stack that ends it, the cores, whom each user watches, the bytes of a push."""
+
+
+def run(
+    *, users: int, contacts: int, changes: int, rounds: int, seed: int, cores: Cores, open_peer: OpenPeer | None = None
+) -> Result:
     """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
     if contacts >= users:
         raise BenchError(f"{users} users cannot have {contacts} contacts each; ask for fewer contacts")
-    need_descriptors(users)
+    need_descriptors(users if open_peer is None else 2 * users)
     names = [f"user{index}" for index in range(users)]
     choose = random.Random(seed)
-    cpu_us: list[float] = []
-    rates: list[float] = []
-    busy: list[float] = []
-    tally = Tally()
+    watches = {own: choose.sample([name for name in names if name != own], contacts) for own in names}
     with ExitStack() as stack:
-        daemon = stack.enter_context(start_daemon(cores.server))
-        links = open_device_links(stack, daemon.port, names)
-        watches = [choose.sample([name for name in names if name != own], contacts) for own in names]
-        watch(links, watches)
-        people = {link.fd: Person(link, names) for link, names in zip(links, watches, strict=True)}
-        poller = edge_triggered(stack, links)
-        for number in range(rounds + 1):
-            counts = changes if number else 1
-            before = tally.deliveries
-            cpu_ns, started_ns = daemon.settled_cpu_ns(), time.monotonic_ns()
-            round_ns = saturate(poller, people, counts, spin=not cores.shared) - started_ns
-            cpu_ns = daemon.settled_cpu_ns() - cpu_ns
-            verify(people, counts, tally)
-            if number == 0:
-                tally = Tally()
-            elif tally.deliveries > before:
-                cpu_us.append(cpu_ns / 1000 / (tally.deliveries - before))
-                rates.append((tally.deliveries - before) / (round_ns / 1e9))
-                busy.append(cpu_ns / round_ns)
+        side = open_side(stack, cores, watches)
+        push_bytes = side.warm_up()
+        peer = open_peer(stack, cores, watches, push_bytes) if open_peer else None
+        if peer:
+            peer.warm_up()
+        for _ in range(rounds):
+            side.play(changes)
+            if peer:
+                peer.play(changes)
+    sides = [side, peer] if peer else [side]
     return {
         "profile": "graph",
         "users": users,
@@ -112,18 +176,35 @@ def run(*, users: int, contacts: int, changes: int, rounds: int, seed: int, core
         "changes": changes,
         "rounds": rounds,
         "seed": seed,
-        "server_cpu_us_per_delivery": median(cpu_us or [0.0]),
-        "server_spread": spread(cpu_us or [0.0]),
-        "deliveries_per_s": round(median(rates or [0.0])),
-        "server_core_busy": median(busy or [0.0]),
-        "deliveries": tally.deliveries,
-        "merged": tally.merged,
-        "lost": tally.lost,
-        "wrong": tally.wrong,
+        "push_bytes": push_bytes,
+        **side.told("server_cpu_us_per_delivery"),
+        "merged": side.tally.merged,
+        **(compared(side, peer) if peer else {}),
+        "lost": sum(one.tally.lost for one in sides),
+        "wrong": sum(one.tally.wrong for one in sides),
     }
 
 
-def saturate(poller: select.epoll, people: dict[int, Person], changes: int, *, spin: bool) -> int:
+def compared(side: Side, peer: Side) -> Result:
+    """The peer's figures, and the ratio of the CPU for a delivery, taken for each round."""
+    ratios = [one / other for one, other in zip(side.figures.cpu_us, peer.figures.cpu_us, strict=True)]
+    return {
+        **peer.told(f"{peer.prefix}cpu_us_per_delivery"),
+        "ratio": median(ratios),
+        "ratio_spread": spread(ratios),
+    }
+
+
+def open_side(stack: ExitStack, cores: Cores, watches: dict[str, list[str]]) -> Side:
+    """The daemon with a link for each user that watches its contacts."""
+    daemon = stack.enter_context(start_daemon(cores.server))
+    links = open_device_links(stack, daemon.port, list(watches))
+    watch(links, list(watches.values()))
+    people = {link.fd: Person(link, watches[link.user]) for link in links}
+    return Side(daemon, people, edge_triggered(stack, links), spin=not cores.shared)
+
+
+def saturate(poller: select.epoll, people: Mapping[int, Person], changes: int, *, spin: bool) -> int:
     """Let everyone make `changes` changes and read until nothing more comes; the time of the last arrival."""
     poll, read, clock = poller.poll, os.read, time.monotonic_ns
     busy = len(people)
@@ -158,7 +239,7 @@ def saturate(poller: select.epoll, people: dict[int, Person], changes: int, *, s
     return last_ns
 
 
-def verify(people: dict[int, Person], changes: int, tally: Tally) -> None:
+def verify(people: Mapping[int, Person], changes: int, tally: Tally) -> None:
     """Count what everyone read in the round and hold its end against the truth; forgets the round."""
     truth = {person.link.user: person.latest for person in people.values()}
     for person in people.values():
@@ -172,6 +253,8 @@ def verify(people: dict[int, Person], changes: int, tally: Tally) -> None:
                 tally.wrong += 1
             versions[record.user] = record.version
             last[record.user] = (record.status, record.text)
+        if pushes:
+            tally.push_bytes = len(encode(Presence(pushes[-1].record)))
         tally.deliveries += len(pushes)
         tally.merged += changes * len(person.watches) - len(pushes)
         tally.lost += sum(last.get(user) != truth[user] for user in person.watches)

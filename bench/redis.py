@@ -1,6 +1,6 @@
-"""The peer of the durable profile: a Redis of the system, configured to sync every write before it answers.
+"""The peer of the durable and graph profiles: a Redis of the system, which syncs every write or writes nothing at all.
 
-Just enough of its protocol (RESP) for SET and GET on raw sockets, so that both servers see the same generator.
+Just enough of its protocol (RESP) for raw sockets, so that both servers see the same generator.
 """
 
 from __future__ import annotations
@@ -37,16 +37,24 @@ def redis_version(program: str) -> str:
 
 def start_redis(core: int, directory: Path) -> Server:
     """Redis on a port of its own in `directory`: append-only file, synced before each answer, no snapshots."""
-    command = [find_redis(), "--port", str(_free_port()), "--bind", "127.0.0.1", "--protected-mode", "yes"]
-    command += ["--dir", str(directory), "--daemonize", "no", "--logfile", "", "--save", ""]
-    command += ["--appendonly", "yes", "--appendfsync", "always", "--maxclients", "20000"]
+    return _start(core, "--dir", str(directory), "--appendonly", "yes", "--appendfsync", "always")
+
+
+def start_redis_in_memory(core: int) -> Server:
+    """Redis on a port of its own that writes no file, and cuts no subscriber off however much waits for it."""
+    return _start(core, "--appendonly", "no", "--client-output-buffer-limit", "pubsub", "0", "0", "0")
+
+
+def _start(core: int, *options: str) -> Server:
+    line = [find_redis(), "--port", str(_free_port()), "--bind", "127.0.0.1", "--protected-mode", "yes"]
+    line += ["--daemonize", "no", "--logfile", "", "--save", "", "--maxclients", "20000", *options]
     # It names the port first, and can be connected to only when it has said that it is ready.
-    return Server(command, core, r"port=(\d+)(?s:.*)Ready to accept connections")
+    return Server(line, core, r"port=(\d+)(?s:.*)Ready to accept connections")
 
 
 def set_request(key: str, value: str) -> bytes:
     """SET key value, as bytes on the wire."""
-    return _command(b"SET", key.encode(), value.encode())
+    return command(b"SET", key.encode(), value.encode())
 
 
 def get_values(port: int, keys: list[str]) -> dict[str, str]:
@@ -55,7 +63,7 @@ def get_values(port: int, keys: list[str]) -> dict[str, str]:
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as link:
         replies = link.makefile("rb")
         for key in keys:
-            link.sendall(_command(b"GET", key.encode()))
+            link.sendall(command(b"GET", key.encode()))
             head = replies.readline()
             if not head.startswith(b"$"):
                 raise BenchError(f"Redis said {head!r} to GET")
@@ -77,14 +85,15 @@ def open_redis_links(stack: ExitStack, port: int, count: int) -> list[RedisLink]
     for _ in range(count):
         link = stack.enter_context(socket.create_connection(("127.0.0.1", port), TIMEOUT_S))
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.sendall(_command(b"PING"))
+        link.sendall(command(b"PING"))
         if link.recv(READ_BYTES) != b"+PONG\r\n":
             raise BenchError("Redis did not answer a ping")
         links.append(RedisLink(link, link.fileno()))
     return links
 
 
-def _command(*words: bytes) -> bytes:
+def command(*words: bytes) -> bytes:
+    """A command, as bytes on the wire."""
     parts = [b"*%d\r\n" % len(words)]
     parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
     return b"".join(parts)

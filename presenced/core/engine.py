@@ -129,8 +129,8 @@ class Engine:
         """The session's link speaks for this device from now on: its own, or (a service's) one under a `ref`.
 
         Whoever held the device before is replaced: a link of its own is closed, a service just holds it no more.
-        `idle_ms` is the time since the person's last input; None keeps what is known. Raises `RequestError`
-        (`device_limit`). O(devices of the user).
+        An empty kind or name, and `idle_ms` (the time since the person's last input) None, keep what is known.
+        Raises `RequestError` (`device_limit`). O(devices of the user).
         """
         user = self.users.get(user_name or session.user_name)
         device = user.devices.get(device_id) if user is not None else None
@@ -142,6 +142,8 @@ class Engine:
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
             self._end_device(other, now_ms, "bye")
         user = device.user
+        # An empty one says nothing: it must not undo a rename.
+        kind, name = kind or device.kind, name or device.name
         before = (device.state == GONE, device.kind, device.name, device.priority, device.status)
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status

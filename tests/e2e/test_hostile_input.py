@@ -129,10 +129,10 @@ def test_the_cap_after_hello(port: int, beside: Bystander) -> None:
 
 def test_the_cap_before_hello(port: int) -> None:
     """A hello padded to exactly the cap is welcome: readers ignore trailing fields."""
-    base = encode([1, [1], "", "padded", "x", "", "", 0, "online", None, "user", ""])
+    base = encode([1, [1], "", "padded", "x", "", "", 0, "online", None, "user", "", False])
     pad = HELLO_BYTES_MAX - len(base) - 3
     with Wire(port) as link:
-        link.send_payload(b"\x9d" + base[1:] + b"\xc5" + pad.to_bytes(2, "big") + bytes(pad))
+        link.send_payload(b"\x9e" + base[1:] + b"\xc5" + pad.to_bytes(2, "big") + bytes(pad))
         assert link.next()[0] == WELCOME
 
 

@@ -1,0 +1,35 @@
+"""A chat bot for presence that knows no command: what people type goes through, what they are to read comes back.
+
+    echo 'alice: /presence away for 30m' | python -m presenced.examples.bot --url presence://bot@127.0.0.1:5250
+
+Reads lines `USER: TEXT` and prints `USER: REPLY` for each, in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import presenced
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Answers what people type about presence.")
+    parser.add_argument("--url", default="presence://bot@127.0.0.1:5250", help="of the presence server")
+    parser.add_argument("--token", help="with the role service")
+    options = parser.parse_args()
+    try:
+        with presenced.sync.connect_service(options.url, token=options.token) as p:
+            for line in sys.stdin:
+                user, _, text = line.strip().partition(":")
+                try:
+                    reply = p.command(user, text).text
+                except presenced.PresenceError as error:
+                    reply = error.message
+                print(f"{user}: {reply}", flush=True)
+    except presenced.PresenceError as error:
+        sys.exit(f"bot: {error.message}")
+
+
+if __name__ == "__main__":
+    main()
