@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from bench import durable, fanout, heartbeat, idle, recovery, redis_graph, scale, service, snapshot
+from bench import channel, durable, fanout, heartbeat, idle, recovery, redis_graph, scale, service, snapshot
 from bench.daemon import BenchError, take_cores
 from bench.report import Result, machine_facts, print_result
 
@@ -122,6 +122,16 @@ def snapshot_command(as_json: bool, **options: Any) -> None:
 def service_command(as_json: bool, **options: int) -> None:
     """What a device costs that a backend speaks for: attaching it, and its heartbeat."""
     finish("service: server CPU for each device", run_profile(service.run, options), as_json=as_json)
+
+
+@main.command("channel")
+@click.option("--members", default=50_000, type=click.IntRange(2_000), help="Members, each of whom watches the room.")
+@click.option("--changes-per-s", default=1_000, type=click.IntRange(1), help="Members that change.")
+@click.option("--seconds", default=5, type=click.IntRange(1), help="How long, in the room's own time.")
+@as_json
+def channel_command(as_json: bool, **options: int) -> None:
+    """How long turns take, and how much each is told, in a very large room; without sockets."""
+    finish("channel: a very large room", run_profile(channel.run, options), as_json=as_json)
 
 
 @main.command("scale")
