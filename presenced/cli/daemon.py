@@ -21,7 +21,8 @@ from presenced.cli.store import backup, store
 from presenced.errors import AddressError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
-from presenced.server.server import CannotListen, Server
+from presenced.server.listening import CannotListen
+from presenced.server.server import Server
 from presenced.server.settings import Settings, SettingsError
 from presenced.storage.journal import DiskFull
 from presenced.storage.manifest import ManifestError

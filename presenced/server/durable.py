@@ -12,20 +12,19 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from presenced import limits
 from presenced.core.engine import Engine
-from presenced.core.facts import facts_of
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
 from presenced.server.settings import Durability
+from presenced.server.snapshotting import Snapshotting
 from presenced.server.turn import Ack
-from presenced.storage.committer import Committer, array_of
+from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import Findings
-from presenced.storage.snapshot import SnapshotWriter
 from presenced.storage.store import claim, open_store
 from presenced.wire.messages import encode
 
@@ -39,21 +38,10 @@ the last, or after this time if anything was."""
 SNAPSHOT_RETRY_S = 1.0
 """The least time between two snapshots that make up for facts that the log did not take."""
 
-SLICE_USERS = 256
-SLICE_S = 0.0003
-"""How much of a snapshot is made between two looks at the sockets, whichever is first."""
-
-SLICE_GAP_S = 0.001
-"""Between two slices, so that a turn that has become due never waits for more than one: with none, the median time
-from change to watcher went from 0.4 to 1.5 ms while a snapshot of a million users was taken."""
-
 FACTS_PER_FRAME_MAX = 8_192
 """Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
 
 SWITCH_INTERVAL_S = 0.0005
-
-JOBS_AHEAD = 4
-"""Pieces that may wait for the disk: bounds the memory that a snapshot takes."""
 
 PROGRESS_EVERY_S = 2.0
 
@@ -71,7 +59,7 @@ class DurableLog:
         self._engine: Engine | None = None
         self._journal: Journal | None = None
         self._committer: Committer | None = None
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: Snapshotting | None = None
         self._immediate: list[Ack] = []
         self._snapshot_s = 0.0
         self._dropped = False
@@ -243,13 +231,13 @@ class DurableLog:
         """Whether a snapshot is under way."""
         return self._snapshot is not None
 
-    def _begin_snapshot(self) -> _Snapshot:
+    def _begin_snapshot(self) -> Snapshotting:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
         self._makes_up = self._committer.lost_facts
         self._committer.lost_facts = False
-        return _Snapshot(self._engine, self._journal, self._committer, self._snapshot_ended)
+        return Snapshotting(self._engine, self._journal, self._committer, self._snapshot_ended)
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         """On the committer's thread."""
@@ -267,102 +255,6 @@ class DurableLog:
 
     def _snapshot_over(self) -> None:
         self._snapshot = None
-
-
-class _Snapshot:
-    """One snapshot under way: slices of users on the loop, pieces of the file on the committer's thread."""
-
-    def __init__(
-        self, engine: Engine, journal: Journal, committer: Committer, ended: Callable[[BaseException | None], None]
-    ) -> None:
-        self._engine = engine
-        self._journal = journal
-        self._committer = committer
-        self._ended = ended
-        self._writer: SnapshotWriter | None = None
-        self._next = 0
-        self._waiting_jobs = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def begin(self) -> None:
-        """Start, on the loop."""
-        self._loop = asyncio.get_running_loop()
-        self._next = len(self._engine.users.order) - 1
-        self._run(self._open())
-
-    def run_to_end(self) -> None:
-        """All at once, for the end of a process. The committer does the file's part as it closes."""
-        self._next = len(self._engine.users.order) - 1
-        self._committer.run(self._open(), self._job_done)
-        while self._next >= 0:
-            self._add_slice(float("inf"))
-        self._finish()
-
-    def _slice(self) -> None:
-        """Dump some users, then let the loop look at its sockets."""
-        assert self._loop is not None
-        if self._waiting_jobs >= JOBS_AHEAD:
-            self._loop.call_later(SLICE_GAP_S, self._slice)
-            return
-        self._add_slice(time.perf_counter() + SLICE_S)
-        if self._next >= 0:
-            self._loop.call_later(SLICE_GAP_S, self._slice)
-        else:
-            self._finish()
-
-    def _add_slice(self, until_s: float) -> None:
-        order = self._engine.users.order
-        offset_ms = self._engine.publisher.wall_offset_ms
-        parts: list[bytes] = []
-        # Users may have been dropped since the last slice; what took their places has been seen already.
-        at = min(self._next, len(order) - 1)
-        stop = at - SLICE_USERS
-        while at >= 0 and at > stop:
-            parts.extend(map(encode, facts_of(order[at], offset_ms)))
-            at -= 1
-            if time.perf_counter() > until_s:
-                break
-        self._next = at
-        if parts:
-            self._run(self._add(array_of(parts, len(parts)), len(parts)))
-
-    def _finish(self) -> None:
-        self._run(self._close(self._engine.publisher.version))
-
-    # --- jobs, on the committer's thread ----------------------------------------------------------------------
-
-    def _run(self, job: Iterator[None]) -> None:
-        self._waiting_jobs += 1
-        self._committer.run(job, self._job_done)
-
-    def _job_done(self, error: BaseException | None) -> None:
-        if error is not None and self._writer is not None:
-            self._writer.abandon()
-            self._writer = None
-        if error is not None:
-            self._ended(error)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._count_down)
-
-    def _count_down(self) -> None:
-        self._waiting_jobs -= 1
-
-    def _open(self) -> Iterator[None]:
-        self._writer = self._journal.begin_snapshot()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._slice)
-        yield
-
-    def _add(self, payload: bytes, count: int) -> Iterator[None]:
-        if self._writer is not None:
-            self._writer.add(payload, count)
-        yield
-
-    def _close(self, version: int) -> Iterator[None]:
-        if self._writer is not None:
-            yield from self._journal.finish_snapshot(self._writer, version)
-            self._writer = None
-            self._ended(None)
 
 
 class _Progress:

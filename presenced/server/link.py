@@ -12,21 +12,13 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from presenced import limits
-from presenced.address import check_label, check_name
 from presenced.core.model import Session
 from presenced.core.replying import refuse
 from presenced.core.requests import handle
-from presenced.errors import CODES, AddressError, PresenceError, ProtocolError
+from presenced.errors import CODES, PresenceError, ProtocolError
+from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.wire.frames import LENGTH_BYTES, FrameReader, frame
-from presenced.wire.messages import (
-    PROTOCOL_VERSIONS,
-    BadMessage,
-    Goodbye,
-    Hello,
-    Welcome,
-    decode_client,
-    encode,
-)
+from presenced.wire.messages import BadMessage, Goodbye, decode_client, encode
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -321,78 +313,13 @@ class Link(asyncio.Protocol):
 
     def _hello(self, now_ms: int, payload: bytes) -> None:
         """The first frame: who is it? Raises what the goodbye will say."""
-        try:
-            hello = decode_client(payload)
-        except BadMessage as error:
-            code = "bad_frame" if error.code == "bad_frame" else "hello_required"
-            if str(error).startswith("Hello:"):
-                code = "bad_hello"
-            raise ProtocolError(code, str(error)) from None
-        if not isinstance(hello, Hello):
-            raise ProtocolError("hello_required", f"{type(hello).__name__} came before hello; say hello first")
-        version = max((v for v in hello.versions if v in PROTOCOL_VERSIONS), default=None)
-        if version is None:
-            raise ProtocolError("bad_version", f"this server speaks protocol versions {list(PROTOCOL_VERSIONS)}")
-        session = self._open(now_ms, hello)
-        self.server.engine.publisher.reply(session, encode(self._welcome(now_ms, version, session)))
-
-    def _open(self, now_ms: int, hello: Hello) -> Session:
+        hello, version = read_hello(payload)
         identity = self.server.identify(hello)
-        if hello.user and hello.user != identity.user:
-            raise ProtocolError("bad_token", "the hello names another user than the token does")
-        if not hello.device and identity.role == "user":
-            raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
-        try:
-            check_name(identity.user, "user")
-            if hello.device:
-                check_name(hello.device, "device")
-            for label, what in ((hello.kind, "kind"), (hello.name, "device label"), (hello.agent, "agent")):
-                check_label(label, what)
-        except AddressError as error:
-            raise ProtocolError("bad_hello", error.message) from None
-        session = Session(self, identity.user, identity.role)
-        session.expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
+        expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
         engine = self.server.engine
-        if hello.device:
-            engine.attach(
-                now_ms,
-                session,
-                hello.device,
-                kind=hello.kind,
-                name=hello.name,
-                priority=hello.priority,
-                status=hello.status,
-                idle_ms=hello.idle_ms,
-            )
-            if hello.sync and session.device is not None:
-                engine.own_states.add(session, session.device.user)
-        else:
-            engine.open_without_device(now_ms, session)
-        self.session = session
+        session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.state = OPEN
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
         self.rate, self.burst = self.server.rate_for(identity.role)
         self.credit, self.credit_ms = self.burst, now_ms
-        return session
-
-    def _welcome(self, now_ms: int, version: int, session: Session) -> Welcome:
-        engine = self.server.engine
-        policy = engine.policy
-        device = session.device
-        away_after_ms, offline_after_ms = policy.idle_limits(device.kind if device is not None else "")
-        return Welcome(
-            version=version,
-            user=session.user_name,
-            device=device.id if device is not None else "",
-            role=session.role,
-            heartbeat_ms=policy.heartbeat_ms,
-            timeout_ms=policy.timeout_ms,
-            grace_ms=policy.grace_ms,
-            away_after_ms=away_after_ms,
-            offline_after_ms=offline_after_ms,
-            frame_bytes_max=limits.FRAME_BYTES_MAX,
-            users_per_request_max=limits.USERS_PER_REQUEST_MAX,
-            watch_users_max=policy.watch_limit(session.role),
-            server_time_ms=now_ms + engine.publisher.wall_offset_ms,
-            epoch=engine.publisher.epoch,
-        )
+        engine.publisher.reply(session, encode(welcome(engine, session, version, now_ms)))

@@ -10,9 +10,6 @@ import asyncio
 import gc
 import logging
 import random
-import resource
-import socket
-import ssl
 import time
 from collections import Counter
 from typing import cast
@@ -24,8 +21,9 @@ from presenced.core.engine import Engine
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.link import AWAITING, CLOSED, ENDING, Link
+from presenced.server.listening import CannotListen, links_max_for, listen, tls_context
 from presenced.server.report import Report
-from presenced.server.settings import Durability, Settings, SettingsError
+from presenced.server.settings import Durability, Settings
 from presenced.server.turn import Log, MemoryLog, run_turn
 from presenced.server.zones import calendar
 from presenced.storage.files import OsDirectory
@@ -34,18 +32,7 @@ from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, Hello, Role, encode
 
 BACKLOG_CONNECTIONS = 4096
-TCP_USER_TIMEOUT_MS = 20_000
-"""Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""
-
 UNLIMITED = 1 << 60
-
-
-class CannotListen(Exception):
-    """The address cannot be listened on."""
-
-    def __init__(self, reason: OSError) -> None:
-        super().__init__(reason.strerror or str(reason))
-        self.reason = reason
 
 
 class Server:
@@ -96,11 +83,11 @@ class Server:
         Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
         """
         self._loop = asyncio.get_running_loop()
-        self.links_max = _links_max(self.settings.max_links)
-        tls = _tls_context(self.settings)
+        self.links_max = links_max_for(self.settings.max_links)
+        tls = tls_context(self.settings)
         # The port is claimed first: finding it taken must not cost a replay.
         try:
-            listener = _listen(*self.settings.address())
+            listener = listen(*self.settings.address())
         except OSError as error:
             raise CannotListen(error) from None
         self.port = listener.getsockname()[1]
@@ -334,54 +321,3 @@ def _monotonic_ms() -> int:
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except socket.gaierror as error:
-        raise SettingsError(f"--listen {host}: {error.strerror}; give an address of this machine") from None
-    except UnicodeError:
-        raise SettingsError(f"--listen {host!r} is not the name of a host; give an address of this machine") from None
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.SEND_BUFFER_BYTES)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _links_max(wanted: int) -> int:
-    """How many links to admit, having raised the file-descriptor limit as far as it goes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = hard - limits.DESCRIPTORS_RESERVED
-    if possible < 1:
-        raise SettingsError(f"the limit of {hard} file descriptors leaves none for links; raise it (ulimit -n)")
-    if wanted > possible:
-        raise SettingsError(
-            f"--max-links {wanted} is more than the limit of {hard} file descriptors allows ({possible}); "
-            "raise it (ulimit -n, or LimitNOFILE= in the unit)"
-        )
-    return wanted or possible
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used: {error}"
-        ) from None
-    return context

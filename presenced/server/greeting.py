@@ -1,0 +1,95 @@
+"""The start of a link: read the hello, decide who it is, open a session, and say welcome.
+
+All that is wrong with a hello ends the link: it is raised as the error that the goodbye will tell.
+"""
+
+from __future__ import annotations
+
+from presenced import limits
+from presenced.address import check_label, check_name
+from presenced.core.engine import Engine
+from presenced.core.model import Edge, Session
+from presenced.errors import AddressError, ProtocolError
+from presenced.server.identity import Identity
+from presenced.wire.messages import PROTOCOL_VERSIONS, BadMessage, Hello, Welcome, decode_client
+
+
+def read_hello(payload: bytes) -> tuple[Hello, int]:
+    """The first frame's hello, and the protocol version to speak. Raises `ProtocolError`."""
+    try:
+        hello = decode_client(payload)
+    except BadMessage as error:
+        code = "bad_frame" if error.code == "bad_frame" else "hello_required"
+        if str(error).startswith("Hello:"):
+            code = "bad_hello"
+        raise ProtocolError(code, str(error)) from None
+    if not isinstance(hello, Hello):
+        raise ProtocolError("hello_required", f"{type(hello).__name__} came before hello; say hello first")
+    version = max((version for version in hello.versions if version in PROTOCOL_VERSIONS), default=None)
+    if version is None:
+        raise ProtocolError("bad_version", f"this server speaks protocol versions {list(PROTOCOL_VERSIONS)}")
+    return hello, version
+
+
+def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, expires_ms: int, now_ms: int) -> Session:
+    """The session of a link whose hello this is, with its device attached, if it has one.
+
+    Raises `ProtocolError`, or `RequestError` (`device_limit`), before anything is changed.
+    """
+    _check(hello, identity)
+    session = Session(edge, identity.user, identity.role)
+    session.expires_ms = expires_ms
+    if not hello.device:
+        engine.open_without_device(now_ms, session)
+        return session
+    device = engine.attach(
+        now_ms,
+        session,
+        hello.device,
+        kind=hello.kind,
+        name=hello.name,
+        priority=hello.priority,
+        status=hello.status,
+        idle_ms=hello.idle_ms,
+    )
+    if hello.sync:
+        engine.own_states.add(session, device.user)
+    return session
+
+
+def welcome(engine: Engine, session: Session, version: int, now_ms: int) -> Welcome:
+    """What the link is told of the server and of what holds for it."""
+    policy = engine.policy
+    device = session.device
+    away_after_ms, offline_after_ms = policy.idle_limits(device.kind if device is not None else "")
+    return Welcome(
+        version=version,
+        user=session.user_name,
+        device=device.id if device is not None else "",
+        role=session.role,
+        heartbeat_ms=policy.heartbeat_ms,
+        timeout_ms=policy.timeout_ms,
+        grace_ms=policy.grace_ms,
+        away_after_ms=away_after_ms,
+        offline_after_ms=offline_after_ms,
+        frame_bytes_max=limits.FRAME_BYTES_MAX,
+        users_per_request_max=limits.USERS_PER_REQUEST_MAX,
+        watch_users_max=policy.watch_limit(session.role),
+        server_time_ms=now_ms + engine.publisher.wall_offset_ms,
+        epoch=engine.publisher.epoch,
+    )
+
+
+def _check(hello: Hello, identity: Identity) -> None:
+    if hello.user and hello.user != identity.user:
+        raise ProtocolError("bad_token", "the hello names another user than the token does")
+    if not hello.device and identity.role == "user":
+        raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
+    try:
+        check_name(identity.user, "user")
+        if hello.device:
+            check_name(hello.device, "device")
+        for label, what in ((hello.kind, "kind"), (hello.name, "device label"), (hello.agent, "agent")):
+            check_label(label, what)
+    except AddressError as error:
+        raise ProtocolError("bad_hello", error.message) from None
