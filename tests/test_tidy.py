@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (*GROUND, "wire", "core", "storage", "server", "client", "cli", "__version__"),
     "__init__": (*GROUND, "wire", "client", "sync"),
     "__main__": ("cli",),
+    "examples": ("", "sync"),
 }
-"""What each part of the package may import from the package. A part that is not named here is refused."""
+"""What each part of the package may import from the package ("" = `import presenced` itself). A part that is not named
+here is refused. The examples do with what every application has."""
 
 IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
@@ -258,6 +260,9 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (layering, "server/link.py", "import bench.fanout", "what is installed"),
     (layering, "core/engine.py", "from presenced import __version__", "a layer not below it"),
     (layering, "server/link.py", "import presenced", "a layer not below it"),
+    (layering, "examples/chat.py", "from presenced.client import connect", "a layer not below it"),
+    (layering, "examples/chat.py", "import presenced.wire", "a layer not below it"),
+    (layering, "examples/chat.py", "from . import bot", "a layer not below it"),
     (layering, "extras/new.py", "", "has no place in the layers"),
     *[(purity, "core/engine.py", f"import {name}", "is deterministic") for name in sorted(IMPURE)],
     (purity, "wire/frames.py", "from os import path", "is deterministic"),
@@ -311,6 +316,7 @@ def test_a_breach_is_seen(rule: Rule, path: str, text: str, says: str) -> None:
         ("server/link.py", '"""."""\ntry: ...\nexcept Exception:\n    log()'),
         ("server/link.py", '"""."""\ntry: ...\nexcept OSError: pass'),
         ("__init__.py", '"""."""\nfrom presenced.client import connect'),
+        ("examples/chat.py", '"""."""\nimport presenced\nimport presenced.sync'),
     ],
 )
 def test_what_is_allowed_passes(path: str, text: str) -> None:

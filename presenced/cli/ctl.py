@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from presenced import __version__
-from presenced.cli import exits
+from presenced.cli import ctl_channels, ctl_chat, ctl_own, exits
+from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.options import Duration
 from presenced.cli.render import Output
 from presenced.cli.target import Target
@@ -31,12 +31,8 @@ if TYPE_CHECKING:
 PING_INTERVAL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the group's options say, for the commands."""
-
-    target: Target
-    output: Output
+READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
+"""Commands that are about nobody in particular, or about those whom they name."""
 
 
 @click.group(epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +41,9 @@ class Context:
     envvar="PRESENCE_URL",
     metavar="URL",
     help="presence://USER@HOST:PORT/DEVICE, presences:// with TLS. [env PRESENCE_URL; default: you, at 127.0.0.1:5250]",
+)
+@click.option(
+    "--as", "as_user", default="", metavar="USER", help="Act for USER; takes the role of a service, whose URL this is."
 )
 @click.option("--token", envvar="PRESENCE_TOKEN", default="", metavar="T", help="[env PRESENCE_TOKEN]")
 @click.option("--token-file", default="", metavar="F", help="Read the token from a file.")
@@ -58,17 +57,31 @@ class Context:
 @click.option("--no-color", is_flag=True, help="[env NO_COLOR]")
 @click.version_option(__version__, prog_name="presencectl")
 @click.pass_context
-def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, **options: Any) -> None:
+def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, as_user: str, **options: Any) -> None:
     """See and set who is online, at a presenced server.
 
     `online` connects as the URL's device, and so does `set` if you are on none. The other commands come as a device
     of their own that watchers do not see and that replaces nobody's; so `set` works beside a running `online`.
+    Where a command is about a device (`join`, `leave`, `activity add`), it is the URL's unless --device names another.
+
+    A user acts for themselves. With --as a service acts for anybody: the URL's user and the token are the service's.
     """
+    if as_user and ctx.invoked_subcommand in READERS | {"online"}:
+        raise click.UsageError(f"--as has no meaning for `{ctx.invoked_subcommand}`; leave it out")
     is_terminal = sys.stdout.isatty()
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
     ctx.obj = Context(
-        Target(url or "", options["token"], options["token_file"], options["ca_file"], options["insecure"], timeout),
+        Target(
+            url or "",
+            options["token"],
+            options["token_file"],
+            options["ca_file"],
+            options["insecure"],
+            timeout,
+            as_user,
+        ),
         Output(is_json=as_json or not is_terminal, has_colour=has_colour, is_quiet=options["quiet"]),
+        as_json,
     )
 
 
@@ -102,15 +115,17 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
     """
 
     async def work() -> int:
-        async with context.target.one_shot() as me:
-            await me.set_status(status, text, emoji, until=for_ms / 1000 if for_ms else None)
-            record = await me.get(me.user)
+        async with context.target.acting() as acting:
+            until = for_ms / 1000 if for_ms else None
+            await acting.calls.set_status(acting.link, acting.user, "", status, text, emoji, until)
+            record = await acting.record()
         if record.status == "offline" and status not in ("offline", "auto"):
-            me = await context.target.device(status="online", name=None, priority=None)
-            try:
-                record = await me.get(me.user)
-            finally:
-                await me.close(bye=False)
+            if not context.target.as_user:
+                me = await context.target.device(status="online", name=None, priority=None)
+                try:
+                    record = await me.get(me.user)
+                finally:
+                    await me.close(bye=False)
             context.output.note(f"no device of {record.user} stays online; `presencectl online` does")
         context.output.records([record])
         return exits.OK
@@ -124,9 +139,9 @@ def clear(context: Context) -> None:
     """End your manual status and clear your text."""
 
     async def work() -> int:
-        async with context.target.one_shot() as me:
-            await me.clear()
-            context.output.records([await me.get(me.user)])
+        async with context.target.acting() as acting:
+            await acting.calls.set_status(acting.link, acting.user, "", "auto", "", "", None)
+            context.output.records([await acting.record()])
         return exits.OK
 
     exits.run(work())
@@ -159,31 +174,27 @@ def who(context: Context, count: bool, limit: int | None) -> None:
 
 
 @main.command()
-@click.argument("users", nargs=-1, required=True, metavar="USER...")
-@click.option("-C", "--count", type=click.IntRange(min=1), help="End after so many lines.")
-@click.option("-W", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
+@click.argument("users", nargs=-1, metavar="USER...")
+@click.option("--channel", help="Watch who is in this channel, instead of users.")
+@until_enough
 @click.pass_obj
-def watch(context: Context, users: tuple[str, ...], count: int | None, wait: float | None) -> None:
-    """Print users as they are, then each change at once, until Ctrl-C.
+def watch(context: Context, users: tuple[str, ...], channel: str | None, count: int | None, wait: float | None) -> None:
+    """Print users, or the members of a channel, as they are, then each change at once, until Ctrl-C.
 
     With -C and -W together the exit code is 1 if the time is up before the count.
     """
-    import asyncio
+    if bool(users) == (channel is not None):
+        raise click.UsageError("name what to watch: USER..., or --channel CHANNEL")
 
     async def work() -> int:
         async with context.target.one_shot(reconnect=True) as me:
-            _tell_of_links(me, context)
-            left = count
-            try:
-                async with asyncio.timeout(wait), me.watch(*users) as changes:
-                    async for change in changes:
-                        context.output.change(change)
-                        left = None if left is None else left - 1
-                        if left == 0:
-                            return exits.OK
-            except TimeoutError:
-                return exits.OK if count is None else exits.NO
-        return exits.OK
+            tell_of_links(me, context.output)
+            if channel is not None:
+                async with me.watch_channel(channel) as members:
+                    show = ctl_channels.member_shower(context.output, members)
+                    return await follow(members, show, count, wait)
+            async with me.watch(*users) as changes:
+                return await follow(changes, context.output.change, count, wait)
 
     exits.run(work())
 
@@ -222,7 +233,7 @@ def online(context: Context, status: str, name: str | None, priority: int | None
         me = await context.target.device(status=status, name=name, priority=priority)
         try:
             ended = _until_signal_or_end(me)
-            _tell_of_links(me, context)
+            tell_of_links(me, context.output)
             context.output.note(f"{me.user}/{me.device} is {status} at {context.target.place()}; Ctrl-C to leave")
             await ended
         finally:
@@ -253,16 +264,6 @@ def _until_signal_or_end(me: Client) -> asyncio.Future[None]:
     return ended
 
 
-def _tell_of_links(me: Client, context: Context) -> None:
-    def tell(state: str, reason: PresenceError | None) -> None:
-        if state == "connecting":
-            context.output.note(f"{reason}; reconnecting")
-        elif state == "connected":
-            context.output.note("connected again")
-
-    me.on_state(tell)
-
-
 async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIterator[Record]:
     count = 0
     async for record in records:
@@ -270,6 +271,10 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
         count += 1
         if count == limit:
             return
+
+
+for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -32,14 +32,15 @@ INTERRUPTED = 130
 EPILOG = """\b
 Exit codes:
   0    done; yes
-  1    no: the one asked for is offline, or the wanted changes did not come
+  1    no: the one asked for is offline or not there, the wanted changes did not
+       come, a device does not show its own state, a chat command was not done
   2    wrong usage: an option, a name, a URL
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed
   75   the server is busy or did not answer in time; try again
   76   what answers there does not speak presenced's protocol
-  77   not permitted: the token is missing, wrong or expired
+  77   not permitted: the token is missing, wrong or expired, or of another role
   78   the token or certificate cannot be used
   130  interrupted by Ctrl-C
 """
@@ -50,6 +51,8 @@ _ADVICE = {
     "unreachable": " (start one with `presenced serve --dev`)",
     "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "tls_failed": " (see --ca-file and --insecure)",
+    "forbidden": " (--as USER acts for others, with a token of the role service)",
+    "no_such_device": " (see `presencectl devices`)",
     "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
 }
 
@@ -60,7 +63,7 @@ def exit_code(error: PresenceError) -> int:
         return USAGE
     if error.code in ("tls_failed", "bad_token_file"):
         return CONFIG
-    if isinstance(error, AuthError):
+    if isinstance(error, AuthError) or error.code == "forbidden":
         return DENIED
     if isinstance(error, ProtocolError):
         return PROTOCOL

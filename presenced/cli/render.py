@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from presenced.client import Change, Record
 
 _COLOURS = {"chat": "green", "online": "green", "away": "yellow", "xa": "yellow", "dnd": "red", "offline": None}
+
+
+RECORD_TITLES = ("user", "status", "since", "device", "text")
+
+
+class Row(NamedTuple):
+    """One thing of several: its JSON for programs, its cells for people, and the status that colours it."""
+
+    value: dict[str, Any]
+    cells: Sequence[str]
+    status: str = ""
 
 
 class Output:
@@ -36,17 +47,29 @@ class Output:
             return
         shown = list(records)
         if shown:
-            self._table(shown)
+            self._table(RECORD_TITLES, [_record_row(record) for record in shown])
         if note:
             self.note(note)
 
-    def change(self, change: Change) -> None:
-        """One change, at once."""
+    def change(self, change: Change) -> bool:
+        """One change, at once. Always True: it was printed."""
         if self.is_json:
             old_status = change.old.status if change.old is not None else None
             self.line({"kind": change.kind, **to_json(change.new), "old_status": old_status})
-            return
-        self._people_line(describe(change), change.new.status)
+        else:
+            self.moment(describe(change), change.new.status)
+        return True
+
+    def rows(self, rows: Iterable[Row], titles: Sequence[str], *, nothing: str = "") -> None:
+        """Several things of a kind. `nothing` is for people, if there is none."""
+        shown = list(rows)
+        if self.is_json:
+            for row in shown:
+                self.line(row.value)
+        elif shown:
+            self._table(titles, shown)
+        elif nothing:
+            self.note(nothing)
 
     def line(self, value: dict[str, Any]) -> None:
         """One JSON object, flushed, so that a reader at the other end of a pipe sees it now."""
@@ -65,12 +88,14 @@ class Output:
         if not self.is_quiet:
             print(printable(sentence), file=sys.stderr, flush=True)
 
-    def _people_line(self, sentence: str, status: str) -> None:
+    def moment(self, sentence: str, status: str = "") -> None:
+        """For people: something that happened now, in the colour of a status."""
         colour = _COLOURS.get(status) if self.has_colour else None
         clock = datetime.now().strftime("%H:%M:%S")
+        sentence = printable(sentence)
         print(f"{clock}  {click.style(sentence, fg=colour) if colour else sentence}", flush=True)
 
-    def _table(self, records: list[Record]) -> None:
+    def _table(self, titles: Sequence[str], rows: list[Row]) -> None:
         # rich costs 60 ms to import, which only somebody who looks at a table pays.
         from rich.console import Console
         from rich.table import Table
@@ -78,13 +103,13 @@ class Output:
 
         console = Console(no_color=not self.has_colour, highlight=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("user", "status", "since", "device", "text"):
+        for title in titles:
             table.add_column(title, overflow="fold")
-        for record in records:
-            colour = _COLOURS.get(record.status) or "dim"
-            cells = (record.user, record.status, _since(record), record.device, _words(record))
-            styles = ("bold", colour, "", "dim", "")
-            table.add_row(*[Text(printable(cell), style) for cell, style in zip(cells, styles, strict=True)])
+        for row in rows:
+            styles = [{"status": _COLOURS.get(row.status) or "dim", "device": "dim"}.get(title, "") for title in titles]
+            styles[0] = "bold"
+            cells = zip(row.cells, styles, strict=True)
+            table.add_row(*[Text(printable(cell), style) for cell, style in cells])
         console.print(table)
 
 
@@ -134,6 +159,11 @@ def clock_time(wall_ms: int, now: datetime | None = None) -> str:
     then = datetime.fromtimestamp(wall_ms / 1000)
     today = (now or datetime.now()).date()
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
+
+
+def _record_row(record: Record) -> Row:
+    cells = (record.user, record.status, _since(record), record.device, _words(record))
+    return Row(to_json(record), cells, record.status)
 
 
 def _since(record: Record) -> str:

@@ -6,27 +6,49 @@ import getpass
 import os
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from presenced.address import DEFAULT_PORT, Url, parse_url
-from presenced.errors import AddressError, AuthError, ConnectionLost
+from presenced.address import DEFAULT_PORT, Url, check_name, parse_url
+from presenced.errors import AddressError, AuthError, ConnectionLost, PresenceError
 
 if TYPE_CHECKING:
     import ssl
 
-    from presenced.client import Client
+    from presenced.client import Client, Record
     from presenced.client.connect import Connecting
+    from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
 """XMPP's rule: a negative priority is reachable and never makes the user available."""
 
 
 @dataclass(frozen=True, slots=True)
+class Acting:
+    """A link and for whom a command acts over it."""
+
+    link: Client | Service
+    calls: Any
+    """The module `client.calls`, whose requests take both kinds of link."""
+    user: str
+    """As requests name it: empty for the link's own."""
+    name: str
+    own_device: str
+    """Of this command, which nobody wants to be told of; empty if it has none."""
+
+    async def record(self) -> Record:
+        """The user as watchers see them."""
+        found: dict[str, Record] = await self.link._get_many([self.name])
+        return found[self.name]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """The options that say where to; nothing is opened before `one_shot` or `device`."""
+    """The options that say where to; nothing is opened before one of the methods that connect."""
 
     url: str
     token: str
@@ -34,14 +56,70 @@ class Target:
     ca_file: str
     is_insecure: bool
     timeout_s: float
+    as_user: str = ""
+    """For whom a service acts; empty: a user, for themselves."""
 
-    def one_shot(self, *, reconnect: bool = False) -> Connecting[Client]:
+    @asynccontextmanager
+    async def one_shot(self, *, reconnect: bool = False) -> AsyncIterator[Client]:
         """A link for one command: a device of its own that no watcher sees and that replaces nobody's.
 
-        Its id is unique to this process, because the URL's device may be in use by the person's real program.
+        Its id is unique to this process, because the URL's device may be in use by the person's real program. It says
+        bye however the command ends: a server remembers devices that are lost, and this one is of no interest.
         """
         device = f"ctl-{host_name()}-{os.getpid()}"
-        return self._connect(self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY), reconnect)
+        url = self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY)
+        client = await self._connect(url, reconnect)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def service(self, *, reconnect: bool = False) -> AsyncIterator[Service]:
+        """A link of the role service for one command. Raises `AuthError` (`forbidden`) if the token is a user's."""
+        from presenced.client import connect_service
+
+        url = self._parsed()._replace(device="")
+        try:
+            service = await connect_service(
+                format_url(url),
+                token=self._token(url),
+                ssl_context=self._tls() if url.tls else None,
+                timeout_s=self.timeout_s,
+                request_timeout_s=self.timeout_s,
+                reconnect=reconnect,
+            )
+        except PresenceError as error:
+            # What a server says to a user's token without a device: right, and no help to somebody at a shell.
+            if error.code == "bad_hello":
+                raise AuthError("forbidden", "this takes the role of a service, and the token is a user's") from None
+            raise
+        try:
+            yield service
+        finally:
+            await service.close()
+
+    @asynccontextmanager
+    async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
+        """A link for a command that acts for `user`, else for whom --as names, else for the URL's user."""
+        from presenced.client import calls
+
+        named = user or self.as_user
+        if named:
+            check_name(named, "user")
+        if self.as_user:
+            async with self.service(reconnect=reconnect) as service:
+                yield Acting(service, calls, named, named, "")
+        else:
+            async with self.one_shot(reconnect=reconnect) as client:
+                yield Acting(client, calls, named, named or client.user, client.device)
+
+    def device_id(self, given: str | None) -> str:
+        """The device that a command is about: the one given, else the URL's. Empty if neither names one."""
+        device = given or self._parsed().device
+        if device:
+            check_name(device, "device")
+        return device
 
     def device(self, *, status: str, name: str | None, priority: int | None) -> Connecting[Client]:
         """The person's device itself: the URL's, or this machine's name."""

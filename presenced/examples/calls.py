@@ -11,54 +11,59 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Awaitable
 
 import presenced
 
 
 def show(call: str, result: object) -> None:
     """`call` is what the other system names it."""
-    print(f"{call:20} {result}", flush=True)
+    print(f"{call:20} {'done' if result is None else result}", flush=True)
+
+
+async def do(call: str, doing: Awaitable[object]) -> None:
+    show(call, await doing)
 
 
 async def go_service(p: presenced.Service, user: str) -> None:
-    show("SetOnline", await p.attach(user, "web", kind="browser", name="Firefox"))
-    show("SetAway", await p.set_status(user, "away"))
-    show("GetStatus", await p.get_status(user))
-    show("GetOnlineUsers", await p.get_online_users())
-    show("UpdateLastSeen", await p.touch(user, "web"))
-    show("SetOffline", await p.detach(user, "web"))
+    await do("SetOnline", p.attach(user, "web", kind="browser", name="Firefox"))
+    await do("SetAway", p.set_status(user, "away"))
+    await do("GetStatus", p.get_status(user))
+    await do("GetOnlineUsers", p.get_online_users())
+    await do("UpdateLastSeen", p.touch(user, "web"))
+    await do("SetOffline", p.detach(user, "web"))
 
 
 async def typescript_library(p: presenced.Service, user: str) -> None:
     await p.attach(user, "web", kind="browser")
     await p.join(user, "web", "example-channel")
-    show("setStatus", await p.set_status(user, "dnd", text="in a meeting", until=30 * 60))
-    show("getStatus", await p.get_status(user))
-    show("getStatuses", await p.get_statuses([user, "nobody-knows-me"]))
-    show("setCustomStatus", await p.set_text(user, "at the dentist", emoji="🦷", until=60 * 60))
-    show("clearCustomStatus", await p.clear_text(user))
-    show("recordActivity", await p.record_activity(user, "message", channel="example-channel", device="web"))
-    show("getActivity", await p.get_activity(user, limit=5))
-    show("setDeviceStatus", await p.set_device_status(user, "web", "chat"))
-    show("getDevices", await p.get_devices(user))
-    show("getOnlineUsers", await p.get_online_users(channel="example-channel"))
-    show("/presence", (await p.command(user, "/presence auto", "web")).text)
-    show("sync", await p.sync(user))
-    show("getSyncStatus", await p.sync_status(user))
+    await do("setStatus", p.set_status(user, "dnd", text="in a meeting", until=30 * 60))
+    await do("getStatus", p.get_status(user))
+    await do("getStatuses", p.get_statuses([user, "nobody-knows-me"]))
+    await do("setCustomStatus", p.set_text(user, "at the dentist", emoji="🦷", until=60 * 60))
+    await do("clearCustomStatus", p.clear_text(user))
+    await do("recordActivity", p.record_activity(user, "message", channel="example-channel", device="web"))
+    await do("getActivity", p.get_activity(user, limit=5))
+    await do("setDeviceStatus", p.set_device_status(user, "web", "chat"))
+    await do("getDevices", p.get_devices(user))
+    await do("getOnlineUsers", p.get_online_users(channel="example-channel"))
+    await do("/presence", p.command(user, "/presence auto", "web"))
+    await do("sync", p.sync(user))
+    await do("getSyncStatus", p.sync_status(user))
     await p.detach(user, "web")
 
 
 async def events(p: presenced.Service, user: str) -> None:
     """What happens is told as it happens; `p.events()` iterates over the same, and goes on from a cursor."""
-    told: dict[str, asyncio.Queue[presenced.Event]] = {}
-    ends = []
-    for kind in ("online", "status_change", "offline"):
-        queue = told[kind] = asyncio.Queue()
-        ends.append(p.on(kind, queue.put))  # type: ignore[arg-type]  # each is one of the names
+    online: asyncio.Queue[presenced.Event] = asyncio.Queue()
+    changed: asyncio.Queue[presenced.Event] = asyncio.Queue()
+    offline: asyncio.Queue[presenced.Event] = asyncio.Queue()
+    ends = [p.on("online", online.put), p.on("status_change", changed.put), p.on("offline", offline.put)]
     await p.attach(user, "web")
     await p.detach(user, "web")
-    for kind, queue in told.items():
-        show({"status_change": "statusChange"}.get(kind, kind), await queue.get())
+    await do("online", online.get())
+    await do("statusChange", changed.get())
+    await do("offline", offline.get())
     for end in ends:
         end()
 

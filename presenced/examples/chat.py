@@ -63,14 +63,17 @@ class Room:
 
 
 class Chat:
-    """All people and rooms of this process."""
+    """All people and rooms of this process; `tasks` run for as long as it does."""
 
-    def __init__(self, presence: presenced.Service, narrating: asyncio.TaskGroup) -> None:
+    def __init__(self, presence: presenced.Service, tasks: asyncio.TaskGroup) -> None:
         self.presence = presence
-        self.narrating = narrating
+        self.tasks = tasks
         self.people: dict[tuple[str, str], Person] = {}
         self.rooms: dict[str, Room] = {}
         self.moving = asyncio.Lock()
+
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tasks.create_task(self.serve(reader, writer))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection from its first line to its end."""
@@ -80,12 +83,13 @@ class Chat:
             name, _, channel = (await read_line(reader) or "").strip().partition(" ")
             user, _, device = name.partition("/")
             person = Person(user, device or "chat", writer)
+            says_bye = True
             try:
                 await self.enter(person, channel.strip() or "lobby")
                 says_bye = await self.converse(person, reader)
-                await self.depart(person, says_bye)
             except presenced.PresenceError as error:
                 person.tell(f"! {error.message}")
+            await self.depart(person, says_bye)
         writer.close()
 
     async def enter(self, person: Person, channel: str) -> None:
@@ -95,7 +99,10 @@ class Chat:
         if older is not None:
             older.tell("! You are here from elsewhere now")
             older.writer.close()
-            await self.leave(older, channel)
+            person.room, older.room = older.room, None
+            if person.room is not None:
+                person.room.people.remove(older)
+                person.room.people.add(person)
         await self.join(person, channel)
         person.tell(HELP)
 
@@ -129,31 +136,33 @@ class Chat:
             await self.presence.record_activity(person.user, "message", channel=channel, device=person.device)
 
     async def join(self, person: Person, channel: str) -> None:
+        """Into the channel, and out of the one before."""
         await self.presence.join(person.user, person.device, channel)
-        await self.leave(person, channel)
+        before = await self.step_out(person)
+        if before and before != channel:
+            await self.presence.leave(person.user, person.device, before)
         async with self.moving:
             room = self.rooms.get(channel)
             if room is None:
                 room = Room(self.presence.watch_channel(channel))
                 await room.watch.start()
                 self.rooms[channel] = room
-                self.narrating.create_task(room.narrate())
+                self.tasks.create_task(room.narrate())
             room.people.add(person)
             person.room = room
         await self.list_members(person)
 
-    async def leave(self, person: Person, channel: str = "") -> None:
-        """Out of the room; the device stays in `channel`, if that is the room."""
-        room, person.room = person.room, None
-        if room is None:
-            return
+    async def step_out(self, person: Person) -> str:
+        """Out of the room, which is watched for as long as somebody is in it; the name of its channel."""
         async with self.moving:
-            room.people.discard(person)
+            room, person.room = person.room, None
+            if room is None:
+                return ""
+            room.people.remove(person)
             if not room.people:
                 del self.rooms[room.watch.channel]
                 await room.watch.aclose()
-        if room.watch.channel != channel:
-            await self.presence.leave(person.user, person.device, room.watch.channel)
+            return room.watch.channel
 
     async def list_members(self, person: Person) -> None:
         if person.room is not None:
@@ -164,10 +173,12 @@ class Chat:
 
     async def depart(self, person: Person, says_bye: bool) -> None:
         """Who said bye is gone at once; who was cut off has the grace time to come back."""
+        await self.step_out(person)
         if self.people.get((person.user, person.device)) is person:
             del self.people[person.user, person.device]
-            await self.presence.detach(person.user, person.device, lost=not says_bye)
-            await self.leave(person, person.room.watch.channel if person.room is not None else "")
+            # Without a link to the server the device is let go on the next.
+            with contextlib.suppress(presenced.PresenceError):
+                await self.presence.detach(person.user, person.device, lost=not says_bye)
 
 
 def described(record: presenced.Record) -> str:
@@ -182,8 +193,8 @@ async def read_line(reader: asyncio.StreamReader) -> str | None:
 
 async def run(listen: str, url: str, token: str | None) -> None:
     host, _, port = listen.rpartition(":")
-    async with presenced.connect_service(url, token=token) as presence, asyncio.TaskGroup() as narrating:
-        server = await asyncio.start_server(Chat(presence, narrating).serve, host, int(port))
+    async with presenced.connect_service(url, token=token) as presence, asyncio.TaskGroup() as tasks:
+        server = await asyncio.start_server(Chat(presence, tasks).connected, host, int(port))
         address = server.sockets[0].getsockname()
         print(f"listening on {address[0]}:{address[1]}", flush=True)
         await asyncio.Event().wait()
@@ -195,12 +206,14 @@ def main() -> None:
     parser.add_argument("--url", default="presence://chat@127.0.0.1:5250", help="of the presence server")
     parser.add_argument("--token", help="with the role service")
     options = parser.parse_args()
+    failure = ""
     try:
         asyncio.run(run(options.listen, options.url, options.token))
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         pass
-    except* presenced.PresenceError as errors:
-        sys.exit(f"chat: {errors.exceptions[0]}")
+    except* (presenced.PresenceError, OSError) as errors:
+        failure = f"chat: {errors.exceptions[0]}"
+    sys.exit(failure or None)
 
 
 if __name__ == "__main__":

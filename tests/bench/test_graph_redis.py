@@ -89,16 +89,18 @@ def the_stand_in_is_found() -> bool:
     return Path(program).read_bytes().startswith(b"#!")
 
 
+@pytest.mark.parametrize("changes", ["1", "4"])
 @pytest.mark.parametrize(
     ("fault", "counted"),
     [("mute", (1, 0)), ("double", (0, 1)), ("stale", (5, 5)), ("stray", (0, 1))],
 )
 def test_one_faulty_delivery_of_redis_fails_the_run(
-    monkeypatch: pytest.MonkeyPatch, stand_in_redis: None, fault: str, counted: tuple[int, int]
+    monkeypatch: pytest.MonkeyPatch, stand_in_redis: None, fault: str, counted: tuple[int, int], changes: str
 ) -> None:
     monkeypatch.setenv("REDIS_FAULT", fault)
     # Everybody watches everybody, so that the message with the fault has five readers whoever it is from.
-    result = run("--contacts", "5")
+    # With a single change it is the round's last word of its user, with four others come after it.
+    result = run("--contacts", "5", "--changes", changes)
     found = json.loads(result.stdout)
     assert (found["lost"], found["wrong"]) == counted
     assert result.exit_code == 1

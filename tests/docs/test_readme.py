@@ -149,6 +149,32 @@ def test_the_bench_runs(place: Place) -> None:
     assert "ratio" in done.stdout
 
 
+def test_the_examples_run(place: Place) -> None:
+    chat = written(".venv/bin/python -m presenced.examples.chat")
+    started = place.start(
+        place.adapt(chat.replace("6667", "0") + " --url presence://chat@127.0.0.1:5250"),
+    )
+    try:
+        assert line(started).startswith("listening on 127.0.0.1:")
+    finally:
+        end(started)
+    typed, _, bot = written("echo 'alice: /presence").partition(" | ")
+    said = subprocess.run(
+        place.adapt(bot + " --url presence://bot@127.0.0.1:5250"),
+        input=shlex.split(typed)[1] + "\n",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        check=False,
+    )
+    assert said.stdout.startswith("alice: You will show as away"), said.stderr
+    calls = written(".venv/bin/python -m presenced.examples.calls")
+    device = "--device-url presence://example@127.0.0.1:5250/display?priority=-1"
+    done = place.run(f"{calls} --url presence://backend@127.0.0.1:5250 {device}")
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_command_of_the_readme_is_run_here() -> None:
     tested = (
         "make run",
@@ -157,6 +183,7 @@ def test_every_command_of_the_readme_is_run_here() -> None:
         ".venv/bin/presenced",
         "head -c",
         ".venv/bin/python",
+        "echo 'alice",
     )
     left = [command for command in commands() if not command.startswith(tested)]
     assert not left, f"no test runs {left}"

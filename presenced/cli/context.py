@@ -1,0 +1,79 @@
+"""What the commands of `presencectl` share: the options of the group, and printing what goes on until it has an end.
+
+Knows no single command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from presenced.cli import exits
+from presenced.cli.render import Output
+from presenced.cli.target import Target
+
+if TYPE_CHECKING:
+    from presenced.client.connection import Connection
+    from presenced.errors import PresenceError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the group's options say, for the commands."""
+
+    target: Target
+    output: Output
+    wants_json: bool
+    """JSON was asked for in words, not only because of a pipe."""
+
+
+class DefaultGroup(click.Group):
+    """A group that lists when no subcommand is named: `activity bob` is `activity list bob`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with `list` put in."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def until_enough(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `count` and `wait` of a command that goes on."""
+    command = click.option("-W", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")(
+        command
+    )
+    return click.option("-C", "--count", type=click.IntRange(min=1), help="End after so many lines.")(command)
+
+
+async def follow(items: AsyncIterable[T], show: Callable[[T], bool], count: int | None, wait: float | None) -> int:
+    """Show items until there were `count` that `show` printed, or `wait` seconds are over; returns the exit code."""
+    import asyncio
+
+    left = count
+    try:
+        async with asyncio.timeout(wait):
+            async for item in items:
+                if show(item) and left is not None:
+                    left -= 1
+                    if left == 0:
+                        return exits.OK
+    except TimeoutError:
+        return exits.OK if count is None else exits.NO
+    return exits.OK
+
+
+def tell_of_links(link: Connection, output: Output) -> None:
+    """Note each loss of the link and its repair."""
+
+    def tell(state: str, reason: PresenceError | None) -> None:
+        if state == "connecting":
+            output.note(f"{reason}; reconnecting")
+        elif state == "connected":
+            output.note("connected again")
+
+    link.on_state(tell)

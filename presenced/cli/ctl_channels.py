@@ -1,0 +1,171 @@
+"""The commands of `presencectl` about channels, and the events that a service follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from presenced.cli import exits
+from presenced.cli.context import Context, follow, tell_of_links, until_enough
+from presenced.cli.render import Output, to_json
+from presenced.errors import AddressError
+from presenced.limits import USERS_PER_REQUEST_MAX
+
+if TYPE_CHECKING:
+    from presenced.client.followed import Event
+    from presenced.client.rooms import MemberChange
+    from presenced.client.stream import ChannelWatch
+    from presenced.wire.messages import Record
+
+KINDS = ("online", "offline", "status_change", "text_change", "device_change", "reset")
+STATUS_KINDS = ("online", "offline", "status_change")
+"""Those that tell a status as the new value."""
+
+device_option = click.option("--device", help="The live device; default: the URL's.")
+
+
+@click.command()
+@click.argument("channel")
+@device_option
+@click.pass_obj
+def join(context: Context, channel: str, device: str | None) -> None:
+    """Have a live device join a channel, until it leaves or is gone.
+
+    The device is another program's, such as `presencectl online`; this command does not stay for it.
+    """
+
+    async def work() -> int:
+        device_id = _live_device(context, device)
+        async with context.target.acting() as acting:
+            await acting.calls.join(acting.link, acting.user, device_id, channel)
+        return exits.OK
+
+    exits.run(work())
+
+
+@click.command()
+@click.argument("channel")
+@device_option
+@click.pass_obj
+def leave(context: Context, channel: str, device: str | None) -> None:
+    """Have a device leave a channel; not having been there is no error."""
+
+    async def work() -> int:
+        device_id = _live_device(context, device)
+        async with context.target.acting() as acting:
+            await acting.calls.leave(acting.link, acting.user, device_id, channel)
+        return exits.OK
+
+    exits.run(work())
+
+
+@click.command()
+@click.argument("channel")
+@click.option("--count", is_flag=True, help="Only how many.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many users.")
+@click.pass_obj
+def members(context: Context, channel: str, count: bool, limit: int | None) -> None:
+    """List who is online in a channel, in order of name."""
+    output = context.output
+
+    async def work() -> int:
+        async with context.target.one_shot() as me:
+            first = await me.members(channel, limit=0)
+            if count:
+                print(first.total)
+                return exits.OK
+            shown: list[Record] = []
+            after, left = "", first.total if limit is None else limit
+            while left > 0:
+                page = await me.members(channel, after, min(left, USERS_PER_REQUEST_MAX))
+                if output.is_json:
+                    # Page by page: a pipe that closes early ends the paging too.
+                    output.records(page.records)
+                else:
+                    shown += page.records
+                left -= len(page.records)
+                if page.next <= after:
+                    break
+                after = page.next
+        if not output.is_json:
+            of = ", ".join(f"{number} {status}" for status, number in first.counts.items() if number)
+            output.records(shown, note=f"{first.total} in {channel}" + (f": {of}" if of else ""))
+        return exits.OK
+
+    exits.run(work())
+
+
+@click.command()
+@click.option("--cursor", default="", help="From behind the event that had this cursor on; default: from now on.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
+@until_enough
+@click.pass_obj
+def events(context: Context, cursor: str, kinds: tuple[str, ...], count: int | None, wait: float | None) -> None:
+    """Print what happens to all users, each event once and in order, until Ctrl-C. For services.
+
+    Keep the cursor of the last one, and go on behind it later with --cursor. A `reset`, which --kind never leaves
+    out, says that the server cannot tell all that was missed. With -C and -W together the exit code is 1 if the time is
+    up before the count.
+    """
+    output = context.output
+
+    def show(event: Event) -> bool:
+        if kinds and event.kind not in (*kinds, "reset"):
+            return False
+        if output.is_json:
+            output.line(event._asdict())
+        else:
+            output.moment(describe_event(event), event.new if event.kind in STATUS_KINDS else "")
+        return True
+
+    async def work() -> int:
+        async with context.target.service(reconnect=True) as service:
+            tell_of_links(service, output)
+            async with service.events(cursor or None) as stream:
+                output.note(f"following from {stream.cursor}")
+                return await follow(stream, show, count, wait)
+
+    exits.run(work())
+
+
+def member_shower(output: Output, watch: ChannelWatch) -> Callable[[MemberChange], bool]:
+    """A function that prints one step of a watched channel."""
+
+    def show(change: MemberChange) -> bool:
+        record = change.record
+        if not output.is_json:
+            output.moment(describe_member(change), record.status if record is not None else "")
+            return True
+        value = {"kind": change.kind, "channel": change.channel, "total": change.total}
+        output.line({**value, "counts": watch.counts} if record is None else {**value, **to_json(record)})
+        return True
+
+    return show
+
+
+def describe_member(change: MemberChange) -> str:
+    """A step of a channel in one line for people."""
+    if change.record is None:
+        return f"{change.total} in {change.channel}"
+    words = {"snapshot": "is in", "join": "joined", "leave": "left", "change": "in"}[change.kind]
+    return f"{change.user}  {change.record.status}  {words} {change.channel}  ({change.total})"
+
+
+def describe_event(event: Event) -> str:
+    """An event in one line for people."""
+    if event.kind == "reset":
+        return f"reset  (events were missed; look at the state of now)  {event.cursor}"
+    why = f"  ({event.reason})" if event.reason else ""
+    return f"{event.user}  {event.kind}  {event.old or '-'} \u2192 {event.new or '-'}{why}  {event.cursor}"
+
+
+def _live_device(context: Context, given: str | None) -> str:
+    device_id = context.target.device_id(given)
+    if not device_id:
+        raise AddressError("no device is named; write --device DEVICE, or presence://USER@HOST:PORT/DEVICE as the URL")
+    return device_id
+
+
+COMMANDS: tuple[click.Command, ...] = (join, leave, members, events)
