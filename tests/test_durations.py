@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from presenced.durations import format_duration, parse_duration_ms
 from presenced.limits import DURATION_MS_MAX

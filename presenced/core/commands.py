@@ -80,7 +80,8 @@ def _show(call: _Call) -> _Answer:
     text = f"You are {describe(record)}"
     claim = call.user.claim
     if claim is not None and claim.due_ms:
-        text += f", for {_rounded(claim.due_ms - call.now_ms)} more"
+        left = _rounded(claim.due_ms - call.now_ms)
+        text += f", for {left} more" if record.status == claim.status else f"; {claim.status} holds for {left} more"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
 
 

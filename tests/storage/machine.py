@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
-from presenced.storage import journal as journal_module
-from presenced.storage import snapshot as snapshot_module
+from presenced.storage import journal as journal_module, snapshot as snapshot_module
 from presenced.storage.committer import array_of
 from presenced.storage.journal import DiskFull, Journal
 from presenced.storage.recovery import Recovered, recover

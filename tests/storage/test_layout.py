@@ -11,8 +11,7 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
 from presenced.storage import layout
