@@ -147,7 +147,7 @@ class Schedule:
 class Own:
     """A user's own state and the links that are told of it."""
 
-    __slots__ = ("version", "sessions", "synced_ms", "stale")
+    __slots__ = ("version", "sessions", "synced_ms", "stale", "shape")
 
     def __init__(self) -> None:
         self.version = 0
@@ -158,6 +158,8 @@ class Own:
         """Wall time of the last acknowledgement of this version; 0 = none."""
         self.stale = False
         """It has changed and is to be sent at the end of the turn."""
+        self.shape = b""
+        """What of it was last told, as bytes to compare with."""
 
 
 class User(Timer):

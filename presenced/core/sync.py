@@ -41,12 +41,27 @@ class OwnStates:
             user.own = None
 
     def changed(self, user: User) -> None:
-        """Something of the user's own state has changed. O(1)."""
-        if user.own is not None:
-            self._publisher.version += 1
-            user.own.version = self._publisher.version
-            user.own.synced_ms = 0
-            self._send_soon(user)
+        """Something may have changed of the user's own state. O(devices and claims) for users with such links."""
+        own = user.own
+        if own is None:
+            return
+        shape = self._shape(user)
+        if shape == own.shape:
+            return
+        own.shape = shape
+        self._publisher.version += 1
+        own.version = self._publisher.version
+        own.synced_ms = 0
+        self._send_soon(user)
+
+    def _shape(self, user: User) -> bytes:
+        """What makes it another state: not the times, and not the devices that only look in."""
+        devices = [
+            (device.id, device.kind, device.name, device.status, device.state, device.idle_level, device.priority)
+            for device in user.devices.values()
+            if device.priority >= 0
+        ]
+        return encode([user.record, claim_infos(user), user.text_until_ms, devices])
 
     def push_again(self, user: User) -> None:
         """Send it to all of the user's links once more."""

@@ -99,7 +99,7 @@ def test_one_faulty_delivery_of_redis_fails_the_run(
 ) -> None:
     monkeypatch.setenv("REDIS_FAULT", fault)
     # Everybody watches everybody, so that the message with the fault has five readers whoever it is from.
-    # With a single change it is the round's last word of its user, with four others come after it.
+    # With --changes 1 it is the last word of its user, which only the end of the round shows to be missing.
     result = run("--contacts", "5", "--changes", changes)
     found = json.loads(result.stdout)
     assert (found["lost"], found["wrong"]) == counted

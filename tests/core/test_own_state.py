@@ -55,7 +55,7 @@ def test_each_change_is_pushed_once_to_each_device_with_a_newer_version() -> Non
         lambda: app.claim("alice", "trip", "calendar", "away"),
         lambda: app.end_claim("alice", "trip"),
         lambda: phone.set_device("xa"),
-        lambda: world.open("alice/tool", priority=-1),
+        lambda: world.open("alice/tablet"),
     ):
         change()
         counts = [count + 1 for count in counts]
@@ -66,7 +66,9 @@ def test_each_change_is_pushed_once_to_each_device_with_a_newer_version() -> Non
     app.done(Touch(app.next_id(), "alice", "phone"))
     app.attach(9, "bob/web")
     laptop.beat()
-    assert [len(laptop.told.own), len(phone.told.own)] == counts
+    tool = world.open("alice/tool", priority=-1)
+    tool.bye()
+    assert [len(laptop.told.own), len(phone.told.own)] == counts, "a tool that looks in is no change"
 
 
 def test_synced_and_total_count_the_devices_that_show_the_latest_version() -> None:
