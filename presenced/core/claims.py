@@ -62,11 +62,12 @@ class Claims:
         The limit is for what applications claim: a person is never kept from saying something, and when a window
         opens nobody is there to be refused.
         """
-        others = [other for other in user.claims if other.name not in (claim.name, MANUAL, SCHEDULED)]
-        if claim.name not in (MANUAL, SCHEDULED) and len(others) >= CLAIMS_PER_USER_MAX:
-            raise RequestError(
-                "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
-            )
+        if claim.name not in (MANUAL, SCHEDULED):
+            others = [other for other in user.claims if other.name not in (claim.name, MANUAL, SCHEDULED)]
+            if len(others) >= CLAIMS_PER_USER_MAX:
+                raise RequestError(
+                    "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
+                )
         # Last, even if it replaces one: within a source the newest counts.
         self._put(user, (*_without(user.claims, claim.name), claim))
         self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))

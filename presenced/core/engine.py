@@ -65,10 +65,13 @@ class Engine:
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next; None = never, as things stand, and 0 = at once."""
-        if self.events.is_behind:
+        if self.events.followers and self.events.is_behind:
             return 0
-        times = (self.wheel.next_ms, self.publisher.next_ms, self.channels.next_ms)
-        return min((time for time in times if time is not None), default=None)
+        next_ms = self.wheel.next_ms
+        for other_ms in (self.publisher.next_ms, self.channels.next_ms):
+            if other_ms is not None and (next_ms is None or other_ms < next_ms):
+                next_ms = other_ms
+        return next_ms
 
     def tick(self, now_ms: int) -> None:
         """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more."""
@@ -89,26 +92,32 @@ class Engine:
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
         self._follow_changes(now_ms)
-        for user in self.publisher.take_own_touched():
-            self.own_states.changed(user)
+        publisher = self.publisher
+        if publisher.own_touched:
+            for user in publisher.take_own_touched():
+                self.own_states.changed(user)
         self.own_states.flush()
-        self.events.flush()
-        for user in self.publisher.take_blank():
-            self.users.forget_if_blank(user)
+        if self.events.followers:
+            self.events.flush()
+        if publisher.blank:
+            for user in publisher.take_blank():
+                self.users.forget_if_blank(user)
 
     def _follow_changes(self, now_ms: int) -> None:
         """Bring channels and events up to date with the state. Also before a membership changes: a channel counts its
         members by the records that it was last told of."""
         publisher = self.publisher
         publisher.settle_all(now_ms)
-        wall_ms = now_ms + publisher.wall_offset_ms
-        for user, old, new, hides in publisher.take_changes():
-            if user.channels is not None:
-                self.channels.follow_record(user, old, new, now_ms)
-            if self.events.is_kept:
-                reason = "hidden" if hides else self._reasons.get(user.name, "idle")
-                self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
-        self._reasons.clear()
+        if publisher.changes:
+            wall_ms = now_ms + publisher.wall_offset_ms
+            for user, old, new, hides in publisher.take_changes():
+                if user.channels is not None:
+                    self.channels.follow_record(user, old, new, now_ms)
+                if self.events.is_kept:
+                    reason = "hidden" if hides else self._reasons.get(user.name, "idle")
+                    self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
+        if self._reasons:
+            self._reasons.clear()
 
     # --- links ------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class Events:
 
     def follow(self, session: Session, request_id: int, epoch: int, seq: int) -> None:
         """Send the session every event from after (epoch, seq); epoch 0 = from now on."""
-        self.is_kept = True
+        self.is_kept = self._publisher.keeps_changes = True
         oldest = self.seq - len(self._kept)
         known = epoch == self.epoch and oldest <= seq <= self.seq
         session.follow_seq = seq if known else self.seq

@@ -64,6 +64,8 @@ class Publisher:
         """Watchers they went to, held ones included."""
         self.everyone: dict[Session, None] = {}
         """Sessions that are told of every user."""
+        self.keeps_changes = False
+        """Whether anybody wants the changes of users who are in no channel."""
         self.changes: list[Change] = []
         """How records have changed, for those who follow changes."""
         self.own_touched: list[User] = []
@@ -125,7 +127,8 @@ class Publisher:
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
         self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
-        self.changes.append(Change(user, old, user.record, hides))
+        if self.keeps_changes or user.channels is not None:
+            self.changes.append(Change(user, old, user.record, hides))
         if user.watchers or self.everyone:
             self._push(user, now_ms)
 

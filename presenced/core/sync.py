@@ -100,6 +100,8 @@ class OwnStates:
 
     def flush(self) -> None:
         """Send what has changed, once for each user. O(changed users and their links)."""
+        if not self._stale:
+            return
         stale, self._stale = self._stale, []
         for user in stale:
             own = user.own
