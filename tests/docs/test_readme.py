@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import shlex
@@ -63,10 +64,16 @@ class Place:
 
 
 def line(process: subprocess.Popen[str]) -> str:
+    """The next line, byte by byte: what a buffered reader had read ahead, `select` would not see."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], LONG_S)
-    assert ready, "nothing was printed"
-    return process.stdout.readline()
+    said = b""
+    while not said.endswith(b"\n"):
+        ready, _, _ = select.select([process.stdout], [], [], LONG_S)
+        assert ready, f"nothing was printed after {said!r}"
+        byte = os.read(process.stdout.fileno(), 1)
+        assert byte, f"it ended after {said!r}"
+        said += byte
+    return said.decode()
 
 
 def end(process: subprocess.Popen[str]) -> None:
