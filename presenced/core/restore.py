@@ -78,6 +78,8 @@ class Restorer:
         heard_ms = stopped_wall_ms - self._offset_ms
         online = []
         members: list[Device] = []
+        # Of some there is nothing left, such as a claim that has ended.
+        blank: list[User] = []
         for place, user in enumerate(users):
             # One moment for all devices of a user: those who stay away go offline in one step.
             until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
@@ -95,8 +97,10 @@ class Restorer:
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
-            if user.claims or user.text_due_ms or user.schedule is not None:
+            if user.text_due_ms or user.schedule is not None or _waits_for_an_end(user.claims):
                 engine.claims.resume(user, self._now_ms)
+            if not record.version and not user.devices:
+                blank.append(user)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
                 publisher.touch(user)
@@ -105,8 +109,7 @@ class Restorer:
             names, device.channels = device.channels, None
             for name in names or ():
                 engine.channels.add(device, name)
-        for user in list(users):
-            # Of some there is nothing left, such as a claim that has ended.
+        for user in blank:
             engine.users.forget_if_blank(user)
 
     def _differs(self, user: User) -> bool:
@@ -143,14 +146,16 @@ class Restorer:
 
     def _claim(self, fact: ClaimSet) -> None:
         user = self._user(fact.user)
-        claims = tuple(claim for claim in user.claims if claim.name != fact.claim)
+        claims = user.claims
+        if claims:
+            claims = tuple(claim for claim in claims if claim.name != fact.claim)
         if fact.status:
             # The end of a scheduled one is its schedule's business.
             due_ms = 0 if fact.claim == SCHEDULED else self._due_ms(fact.until_ms)
             name, status = self._shared(fact.claim), cast(Status, fact.status)
             claims = (*claims, Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms))
         user.claims = claims
-        user.claim = strongest(claims)
+        user.claim = claims[0] if len(claims) == 1 else strongest(claims)
 
     def _schedule(self, fact: ScheduleSet) -> None:
         user = self._user(fact.user)
@@ -210,3 +215,7 @@ class Restorer:
             self._shared(fact.device),
             fact.version,
         )
+
+
+def _waits_for_an_end(claims: tuple[Claim, ...]) -> bool:
+    return any(claim.due_ms or claim.name == SCHEDULED for claim in claims)
