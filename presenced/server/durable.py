@@ -77,21 +77,30 @@ class DurableLog:
         claim(self._directory)
         # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
         engine.wheel.advance(now_ms, 1)
-        restorer = Restorer(engine, now_ms)
         # Everything that is read stays: looking for garbage in it again and again would double the time.
         gc.disable()
         try:
-            self._journal, recovered = open_store(
-                self._directory,
-                restorer.apply,
-                sync_each=self._durability.policy == "always",
-                new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
-                salts=lambda: secrets.randbits(32),
-                wall_ms=lambda: time.time_ns() // 1_000_000,
-                progress=_Progress(),
-            )
+            report = self._restore(engine, now_ms)
         finally:
+            gc.freeze()
             gc.enable()
+        # All that came due while nobody was running, however much, before anybody can ask.
+        while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
+            engine.tick(now_ms)
+        self._engine = engine
+        return report
+
+    def _restore(self, engine: Engine, now_ms: int) -> Findings:
+        restorer = Restorer(engine, now_ms)
+        self._journal, recovered = open_store(
+            self._directory,
+            restorer.apply,
+            sync_each=self._durability.policy == "always",
+            new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
+            salts=lambda: secrets.randbits(32),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+            progress=_Progress(),
+        )
         report = recovered.report
         manifest = recovered.manifest
         if manifest is not None:
@@ -103,10 +112,6 @@ class DurableLog:
             version_gap=limits.VERSION_GAP if manifest is not None and not report.clean else 0,
             stopped_wall_ms=report.last_wall_ms,
         )
-        # All that came due while nobody was running, however much, before anybody can ask.
-        while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
-            engine.tick(now_ms)
-        self._engine = engine
         return report
 
     def start(
