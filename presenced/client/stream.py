@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -31,7 +32,7 @@ class AnyFeed(Protocol[T_co]):
     def take(self) -> T_co | None: ...
 
 
-class Stream(Generic[T]):
+class Stream(ABC, Generic[T]):
     """Iterates over a feed; survives lost links. Iteration ends when it or the client is closed, and raises
     `PresenceError` if the client came to its end otherwise.
 
@@ -65,9 +66,9 @@ class Stream(Generic[T]):
             self._is_started = False
             raise
 
+    @abstractmethod
     async def _begin(self) -> None:
         """Attach the feed and wait until it is ready."""
-        raise NotImplementedError
 
     async def _until(self, is_ready: Callable[[], bool]) -> None:
         """Wait for the first answer; without one in time the stream is over."""

@@ -58,10 +58,6 @@ class Publisher:
         self.facts: list[Fact] = []
         self.dirty_sessions: list[Session] = []
         """Sessions with something pending that may be written now."""
-        self.pushes = 0
-        """Records fanned out so far."""
-        self.deliveries = 0
-        """Watchers they went to, held ones included."""
         self.everyone: dict[Session, None] = {}
         """Sessions that are told of every user."""
         self.keeps_changes = False
@@ -235,8 +231,6 @@ class Publisher:
         for session in self.everyone:
             if session not in watchers and not self.push(session, data) and session.held is not None:
                 session.held[user] = None
-        self.pushes += 1
-        self.deliveries += len(watchers) + len(self.everyone)
 
     def _presence(self, user: User) -> bytes:
         encoded = user.encoded

@@ -231,11 +231,6 @@ class DurableLog:
             self._snapshot = self._begin_snapshot()
             self._loop.call_soon(self._snapshot.begin)
 
-    @property
-    def snapshot_running(self) -> bool:
-        """Whether a snapshot is under way."""
-        return self._snapshot is not None
-
     def _begin_snapshot(self) -> Snapshotting:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()

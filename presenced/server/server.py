@@ -53,7 +53,6 @@ class Server:
         self.goodbyes: Counter[str] = Counter()
         """Links ended by the server, by code."""
         self.stalls = 0
-        self.turns = 0
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""
         # Links that wait for a fixed time. Each is looked at again when it comes out.
@@ -202,7 +201,6 @@ class Server:
             logging.getLogger("presenced").critical("a turn failed; stopping", exc_info=True)
             self._fail(error)
             return
-        self.turns += 1
         self._arm(now_ms, next_ms)
 
     def _look_at_waiting_links(self, now_ms: int) -> None:

@@ -53,7 +53,6 @@ class Journal:
         self.durable_seq = 1
         """All facts before this are on stable storage."""
         self.bytes_since_snapshot = 0
-        self.syncs = 0
         self._sync_each = sync_each
         self._salts = salts
         self._wall_ms = wall_ms
@@ -93,7 +92,6 @@ class Journal:
         """Make everything written durable. An error here is final."""
         assert self._file is not None
         self._file.sync()
-        self.syncs += 1
         self.durable_seq = self.next_seq
 
     @property
