@@ -18,12 +18,12 @@ from presenced import limits
 from presenced.address import DEFAULT_PORT, check_name
 from presenced.cli.options import Duration
 from presenced.cli.store import backup, store
+from presenced.config.settings import Settings, SettingsError
 from presenced.errors import AddressError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
 from presenced.server.listening import CannotListen
 from presenced.server.server import Server
-from presenced.server.settings import Settings, SettingsError
 from presenced.storage.journal import DiskFull
 from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from presenced import limits
+from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
-from presenced.server.settings import Durability
 from presenced.server.snapshotting import Snapshotting
 from presenced.server.turn import Ack
 from presenced.storage.committer import Committer

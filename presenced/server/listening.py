@@ -7,7 +7,7 @@ import socket
 import ssl
 
 from presenced import limits
-from presenced.server.settings import Settings, SettingsError
+from presenced.config.settings import Settings, SettingsError
 
 TCP_USER_TIMEOUT_MS = 20_000
 """Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""

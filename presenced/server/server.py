@@ -15,6 +15,7 @@ from collections import Counter
 from typing import cast
 
 from presenced import limits
+from presenced.config.settings import Durability, Settings
 from presenced.core import invariants
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
@@ -23,7 +24,6 @@ from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.link import AWAITING, CLOSED, ENDING, Link
 from presenced.server.listening import CannotListen, links_max_for, listen, tls_context
 from presenced.server.report import Report
-from presenced.server.settings import Durability, Settings
 from presenced.server.turn import Log, MemoryLog, run_turn
 from presenced.server.zones import calendar
 from presenced.storage.files import OsDirectory

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import presenced
+from presenced.config.settings import Settings
 from presenced.server.server import Server
-from presenced.server.settings import Settings
 from tests.client.fake_server import DEADLINE_S
 
 T = TypeVar("T", covariant=True)

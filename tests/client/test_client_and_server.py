@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import presenced
+from presenced.config.settings import Settings
 from presenced.server.identity import mint
 from presenced.server.server import Server
-from presenced.server.settings import Settings
 from tests.client.fake_server import DEADLINE_S, eventually
 from tests.client.helpers import running, url
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import presenced
+from presenced.config.settings import Settings
 from presenced.server.server import Server
-from presenced.server.settings import Settings
 from tests.client.fake_server import DEADLINE_S
 from tests.conftest import REPOSITORY
 

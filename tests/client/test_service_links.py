@@ -11,10 +11,10 @@ import pytest
 
 import presenced
 from presenced.client import holding
+from presenced.config.settings import Settings
 from presenced.errors import ConnectionLost, RequestError, RequestTimeout
 from presenced.limits import BEATS_MAX
 from presenced.server.server import Server
-from presenced.server.settings import Settings
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,

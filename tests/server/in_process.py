@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from presenced.config.settings import Settings
 from presenced.server.server import Server
-from presenced.server.settings import Settings
 
 T = TypeVar("T")
 WAIT_S = 20.0

@@ -12,9 +12,16 @@ from presenced.address import DEFAULT_PORT
 from presenced.core.policy import Policy
 from presenced.durations import parse_duration_ms
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "text", "journal", "json"]
+
 
 class SettingsError(Exception):
-    """A setting cannot work; the sentence says which, why, and what to do."""
+    """Settings that cannot work; each sentence says which, why, and what to do."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
 
 
 class Durability(msgspec.Struct, frozen=True):
@@ -64,6 +71,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str = ""
     """Empty: state lives in memory only."""
     durability: str = "always"
+    snapshot_every_ms: int = 900_000
+    """A snapshot at least this often, if anything was written since the last; 0 = by size alone."""
+    snapshot_log_bytes: int = 64 << 20
+    """A snapshot when this much log (or as much as the last snapshot, if that is more) was written since the last."""
+    drain_spread_ms: int = 5_000
+    """Over this time the links are closed one after the other when the daemon stops; fewer links take less."""
+    drain_timeout_ms: int = 20_000
+    """Stopping takes no longer than this: what is left is cut off."""
+    admin_socket: str = ""
+    """Path of the Unix socket of `presencectl status` and the like; empty = none, `auto` = `admin_path()`."""
+    admin_mode: int = 0o660
+    admin_group: str = ""
+    """The socket's group; empty = the daemon's own."""
+    http: str = ""
+    """HOST:PORT of metrics and health; empty = none."""
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    """`auto` = `journal` if standard error is the journal, else `text`."""
+    loop: Literal["uvloop", "asyncio"] = "uvloop"
     check: bool = False
 
     def policy(self) -> Policy:

@@ -1,0 +1,1 @@
+"""What an operator may choose, where each choice comes from, and whether it can work."""
