@@ -1,0 +1,126 @@
+"""The server at this moment, as one value: metrics, the status page, `presencectl status`, `top` and `doctor` are all
+made from it, so that they cannot contradict each other.
+
+Taking it costs a few dozen reads of integers, whatever the number of links and users.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """A histogram of durations. `buckets[i]` counts those below 2**i microseconds and not in a bucket before."""
+
+    count: int
+    sum_us: int
+    p50_us: float
+    p99_us: float
+    max_us: int
+    buckets: list[int]
+
+
+class SlowWatcher(msgspec.Struct, frozen=True):
+    """A link that does not take what it is sent."""
+
+    who: str
+    """`user/device`, or the user alone."""
+    role: str
+    held: int
+    """Users whose latest record it is owed."""
+    for_ms: int
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """The write-ahead log and the snapshots."""
+
+    directory: str
+    durability: str
+    state: str
+    """`ok`, `busy` (durable requests are refused for now), `full` (no space), `failed`, `closed`."""
+    pending_facts: int
+    pending_bytes: int
+    log_bytes: int
+    """Since the last snapshot."""
+    commits: int
+    commit: Quantiles
+    snapshot_running: bool
+    snapshot_wall_ms: int
+    """When the newest snapshot was finished; 0 = there is none."""
+    snapshot_bytes: int
+    snapshot_took_ms: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. Totals count from the start of the process."""
+
+    # who and where
+    version: str
+    python: str
+    loop: str
+    pid: int
+    state: str
+    """`starting`, `serving`, `draining`, `stopped`."""
+    wall_ms: int
+    uptime_ms: int
+    epoch: int
+    version_counter: int
+    listeners: list[str]
+    """URLs, such as `presence://127.0.0.1:5250`."""
+    config: str
+    """The file that was read; empty = none."""
+    dev: bool
+    # presence
+    users: int
+    """Known, online or not."""
+    users_online: int
+    by_status: dict[str, int]
+    """Users shown as chat, online, away, xa, dnd."""
+    devices_connected: int
+    devices_grace: int
+    channels: int
+    watches: int
+    """User watched by link, summed."""
+    # links
+    links: int
+    links_max: int
+    links_by_role: dict[str, int]
+    """user, service, admin, and `none` for those without a hello so far."""
+    accepted: int
+    hellos: int
+    goodbyes: dict[str, int]
+    """Links ended or refused by the server, by code."""
+    slow_watchers: int
+    slowest: list[SlowWatcher]
+    throttled: int
+    """Links not read for now, because they are over their rate."""
+    # work
+    frames_in: int
+    changes: int
+    """Records that were made anew and differed."""
+    deliveries: int
+    """Presence frames handed to links."""
+    bytes_out: int
+    turns: int
+    stalls: int
+    turn: Quantiles
+    reaction: Quantiles
+    """From the first read input of a turn to its last write."""
+    lag: Quantiles
+    """How late deadlines of the wheel were looked at."""
+    wheel: int
+    """Entries in the wheel."""
+    expired: int
+    """Leases that ran out."""
+    wall_jumps: int
+    wall_jump_ms: int
+    # the process
+    rss_bytes: int
+    cpu_ms: int
+    descriptors: int
+    descriptors_max: int
+    gc_collections: int
+    # the disk; None = state in memory only
+    log: LogStatus | None
+    reloads: int
+    failed_reloads: int
