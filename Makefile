@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PREFIX ?= /usr/local
+DESTDIR ?=
 
-.PHONY: run test check style types format bench torture clean
+.PHONY: run test check style types format bench torture install uninstall systemd-test clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
 	$(BIN)/presenced serve --dev --data-dir var/presenced $(OPTIONS)
@@ -35,6 +37,18 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.torture.reader
 	$(BIN)/python -m tests.torture.kill --rounds 1000
 	$(BIN)/python -m tests.torture.faults
+
+# Under /usr/local, or PREFIX; into a package's tree with DESTDIR; with another interpreter by PYTHON.
+INSTALL_CHOICES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))'
+
+install:  ## (as root) the programs, the systemd units, and once a configuration and a secret; again = upgrade
+	@$(INSTALL_CHOICES) systemd/install.sh
+
+uninstall:  ## (as root) takes that away, but for configuration, secret, state and user
+	@$(INSTALL_CHOICES) systemd/uninstall.sh
+
+systemd-test: $(INSTALLED)  ## (as root) the installed service under a real systemd, in a container
+	$(BIN)/python -m pytest -q tests/systemd
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -150,6 +150,14 @@ and none of them may come again."""
 
 READ_ONLY_RETRY_MS = 1_000
 
+SNAPSHOT_LOG_BYTES = 64 << 20
+SNAPSHOT_EVERY_MS = 900_000
+"""When snapshots are taken, unless the operator chooses otherwise: after this much log, or this long after the last."""
+
+DRAIN_SPREAD_MS = 5_000
+DRAIN_TIMEOUT_MS = 20_000
+"""Over how long the links are closed when the daemon stops, and how long stopping may take altogether."""
+
 TICK_ENTRIES_MAX = 2_000
 """Wheel entries handled in one turn (about 2 ms); the rest waits for the next."""
 

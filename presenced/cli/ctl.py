@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from presenced import __version__
-from presenced.cli import ctl_channels, ctl_chat, ctl_own, exits
+from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_own, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.options import Duration
 from presenced.cli.render import Output
@@ -273,7 +273,7 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
             return
 
 
-for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS):
+for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS, *ctl_admin.COMMANDS):
     main.add_command(command)
 
 

@@ -1,25 +1,30 @@
-"""The `presenced` command: run the daemon, make tokens."""
+"""The `presenced` command: run the daemon, make tokens; settings and data directories have modules of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import faulthandler
 import logging
 import os
 import signal
 import sys
 import time
 from importlib.metadata import version as package_version
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import click
 
-from presenced import limits
-from presenced.address import DEFAULT_PORT, check_name
+from presenced.address import check_name
+from presenced.cli.config import config as config_group
+from presenced.cli.dashboard import dashboard
 from presenced.cli.options import Duration
+from presenced.cli.settings import config_option, setting_options
 from presenced.cli.store import backup, store
-from presenced.config.settings import Settings, SettingsError
+from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.errors import AddressError
+from presenced.server import logs
+from presenced.server.admin import CannotOpenAdmin
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
 from presenced.server.listening import CannotListen
@@ -38,6 +43,8 @@ EXIT_BUSY = 75
 EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
 
+_ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno.EACCES: EXIT_PERMISSION}
+
 log = logging.getLogger("presenced")
 
 
@@ -52,68 +59,30 @@ def main() -> None:
     "directory cannot be used, 74 the disk failed, 75 port or data directory in use (try again), 77 no permission, "
     "78 configuration."
 )
-@click.option("--dev", is_flag=True, help="Try it out: believe the name and role that a client gives. Loopback only.")
-@click.option("--listen", default=f"127.0.0.1:{DEFAULT_PORT}", show_default=True, metavar="HOST:PORT")
-@click.option("--secret-file", default="", metavar="FILE", help="The secret that tokens are signed with.")
-@click.option("--tls-cert", default="", metavar="FILE", help="Serve TLS (presences://) with this certificate chain.")
-@click.option("--tls-key", default="", metavar="FILE", help="The certificate's private key.")
-@click.option("--heartbeat", type=Duration(), default="30s", show_default=True, help="Interval asked of clients.")
-@click.option("--grace", type=Duration(), default="15s", show_default=True, help="From lost link to offline.")
-@click.option("--away-after", type=Duration(), default="5m", show_default=True, help="Idle time; 0 = never.")
-@click.option("--offline-after", type=Duration(), default="1h", show_default=True, help="Idle time; 0 = never.")
-@click.option(
-    "--idle",
-    multiple=True,
-    metavar="KIND=AWAY,OFFLINE",
-    help="Other idle times for a kind of device, such as mobile=10m,0; may be repeated.",
-)
-@click.option(
-    "--change-spacing",
-    type=Duration(),
-    default="200ms",
-    show_default=True,
-    help="Least time between pushes of one user's record, beyond the burst; 0 = none.",
-)
-@click.option("--change-burst", type=int, default=limits.CHANGE_BURST, show_default=True)
-@click.option(
-    "--rate",
-    type=click.IntRange(min=0),
-    default=None,
-    help=f"Frames per second of each link; 0 = unlimited. [default: {limits.RATE_FRAMES_PER_S}, services "
-    f"{limits.SERVICE_RATE_FRAMES_PER_S}]",
-)
-@click.option("--max-links", type=click.IntRange(min=0), default=0, help="0 = by the file-descriptor limit.")
-@click.option(
-    "--data-dir",
-    default="",
-    metavar="DIR",
-    help="Keep the state here, so that it survives a restart. Without it, memory only.",
-)
-@click.option(
-    "--durability",
-    default="always",
-    show_default=True,
-    metavar="POLICY",
-    help="What an acknowledgement promises: always (on disk; loses nothing), interval=1s (a power cut loses about the "
-    "last second), os (a power cut loses what the system had not written, about 30 s), off (anything since the last "
-    "snapshot). A crash of the process alone loses nothing acknowledged but with off.",
-)
-@click.option("--check", is_flag=True, help="Verify every invariant after each turn (slow; for tests).")
-@click.option("--loop", type=click.Choice(["uvloop", "asyncio"]), default="uvloop", show_default=True)
-def serve(loop: str, **options: Any) -> None:
+@config_option
+@setting_options
+def serve(config: str | None, **flags: Any) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    Prints one line on standard output once it listens; everything else is logged on standard error. SIGUSR1 takes
-    a snapshot of the data directory now.
+    Prints one line on standard output once it listens; everything else is logged on standard error. Settings come
+    from a file (see `presenced config default`), the environment and the options below; the later weighs more. SIGHUP
+    reads them anew. SIGUSR1 takes a snapshot of the data directory now.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    settings = Settings(
-        **{_SETTING.get(name, name): value for name, value in options.items()},
-    )
+    # systemd's watchdog ends a process that is stuck by SIGABRT: where it stood is told on standard error.
+    faulthandler.enable()
+    configuration = Configuration(flags, os.environ, config)
     try:
-        server = Server(settings)
-        with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            runner.run(_serve(server, loop))
+        loaded = configuration.load()
+    except SettingsError as error:
+        _leave(str(error), EXIT_CONFIG)
+    settings = loaded.settings
+    logs.configure(settings.log_format, settings.log_level)
+    for note in loaded.notes:
+        log.warning("%s", note)
+    try:
+        server = Server(settings, configuration=configuration)
+        with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
+            runner.run(_serve(server, loaded))
     except Exception as error:
         _leave(*explain(error, settings))
 
@@ -123,14 +92,17 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
     match error:
         case SettingsError() | SecretError():
             return str(error), EXIT_CONFIG
+        case CannotOpenAdmin():
+            return str(error), _ADMIN_EXITS.get(error.reason.errno or 0, EXIT_CONFIG)
         case CannotListen() if error.reason.errno == errno.EADDRINUSE:
+            address, option = (error.address, "--http") if error.address else (settings.listen, "--listen")
             return (
-                f"{settings.listen} is in use, perhaps by another presenced; stop that one, or choose another "
-                "port with --listen",
+                f"{address} is in use, perhaps by another presenced; stop that one, or choose another "
+                f"port with {option}",
                 EXIT_BUSY,
             )
         case CannotListen():
-            return f"cannot listen on {settings.listen}: {error}", EXIT_CONFIG
+            return f"cannot listen on {error.address or settings.listen}: {error}", EXIT_CONFIG
         case Locked():
             return str(error), EXIT_BUSY
         case DirectoryError():
@@ -147,17 +119,7 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
     return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
 
 
-_SETTING = {
-    "heartbeat": "heartbeat_ms",
-    "grace": "grace_ms",
-    "away_after": "away_after_ms",
-    "offline_after": "offline_after_ms",
-    "change_spacing": "change_spacing_ms",
-}
-"""Options whose setting bears its unit."""
-
-
-async def _serve(server: Server, loop_name: str) -> None:
+async def _serve(server: Server, loaded: Loaded) -> None:
     loop = asyncio.get_running_loop()
     stopping: list[asyncio.Task[None]] = []
 
@@ -168,20 +130,25 @@ async def _serve(server: Server, loop_name: str) -> None:
         log.info("%s: stopping", number.name)
         stopping.append(loop.create_task(server.stop()))
 
-    await server.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
+    def handle_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, server.begin_reload)
+        loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
+
+    await server.start(before_ready=handle_signals)
     settings = server.settings
     host, _ = settings.address()
     scheme = "presences" if settings.tls_cert else "presence"
     log.info(
-        "presenced %s on Python %s, %s; at most %d links; %s%s",
+        "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
         package_version("presenced"),
         sys.version.split()[0],
-        loop_name,
+        settings.loop,
+        ", ".join(server.operations.listeners()),
         server.links_max,
         _storage(server),
+        f"; settings from {', '.join(loaded.files)}" if loaded.files else "",
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
     for remark in server.recovered.remarks if server.recovered is not None else ():
@@ -229,10 +196,16 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     click.echo(mint(secret, user, cast(Role, role), int(time.time()), ttl // 1000))
 
 
-def _leave(sentence: str, code: int) -> Any:
-    print(f"presenced: {sentence}", file=sys.stderr)
+def _leave(sentences: str, code: int) -> NoReturn:
+    """End with one line on standard error for each sentence."""
+    # In the journal an error, not one line of information among others.
+    prefix = "<3>" if logs.is_journal(sys.stderr) else "presenced: "
+    for sentence in sentences.splitlines():
+        print(f"{prefix}{sentence}", file=sys.stderr)
     sys.exit(code)
 
 
+main.add_command(config_group)
 main.add_command(store)
 main.add_command(backup)
+main.add_command(dashboard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from presenced.errors import (
@@ -33,15 +33,17 @@ EPILOG = """\b
 Exit codes:
   0    done; yes
   1    no: the one asked for is offline or not there, the wanted changes did not
-       come, a device does not show its own state, a chat command was not done
+       come, a device does not show its own state, a chat command was not done,
+       the doctor found a problem, no link was there to kick
   2    wrong usage: an option, a name, a URL
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed
   75   the server is busy or did not answer in time; try again
   76   what answers there does not speak presenced's protocol
-  77   not permitted: the token is missing, wrong or expired, or of another role
-  78   the token or certificate cannot be used
+  77   not permitted: the token is missing, wrong or expired, or of another role;
+       the admin socket is for others
+  78   the token or certificate cannot be used; the new configuration is refused
   130  interrupted by Ctrl-C
 """
 
@@ -80,8 +82,13 @@ def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its end and leave with its code. Errors become one line on stderr, never a traceback."""
     import asyncio  # A third of a command's start, which --help and wrong usage need not pay.
 
+    run_blocking(lambda: asyncio.run(work))
+
+
+def run_blocking(work: Callable[[], int]) -> None:
+    """The same for a command that needs no event loop."""
     try:
-        code = asyncio.run(work)
+        code = work()
         sys.stdout.flush()
     except PresenceError as error:
         code = complain(str(error) + _ADVICE.get(error.code, ""), exit_code(error))

@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT
+from presenced.config import rules
+from presenced.config.durability import Durability as Durability
+from presenced.config.faults import SettingsError as SettingsError
+from presenced.config.keys import BY_FIELD
+from presenced.config.kinds import Fault, IdleTimes, parse_address
+from presenced.config.rules import is_loopback as is_loopback
 from presenced.core.policy import Policy
-from presenced.durations import parse_duration_ms
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "journal", "json"]
 
 
-class SettingsError(Exception):
-    """Settings that cannot work; each sentence says which, why, and what to do."""
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
-class Durability(msgspec.Struct, frozen=True):
-    """What an acknowledgement promises of the disk."""
-
-    policy: Literal["always", "interval", "os", "off"] = "always"
-    interval_ms: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Durability:
-        """`always`, `interval=1s`, `os` or `off`; raises `SettingsError`."""
-        policy, _, interval = text.partition("=")
-        if policy == "interval":
-            try:
-                interval_ms = parse_duration_ms(interval)
-            except ValueError:
-                interval_ms = 0
-            if 1 <= interval_ms <= 3_600_000:
-                return cls("interval", interval_ms)
-        elif policy in ("always", "os", "off") and not interval:
-            return cls(cast(Literal["always", "os", "off"], policy))
-        raise SettingsError(
-            f"--durability {text!r} is none of always, interval=DURATION (such as interval=1s, at most 1h), os, off"
-        )
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """See `presenced serve --help` for the meaning of each; durations are in milliseconds."""
+    """What each means is said in `keys`, and where it needs more, here; durations are in milliseconds."""
 
     listen: str = f"127.0.0.1:{DEFAULT_PORT}"
     dev: bool = False
@@ -105,66 +77,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def idle_by_kind(self) -> dict[str, tuple[int, int]]:
-        """What `idle` says, as numbers; raises `SettingsError`."""
-        by_kind = {}
-        for text in self.idle:
-            kind, equals, times = text.partition("=")
-            away, comma, offline = times.partition(",")
-            try:
-                if not (kind and equals and comma):
-                    raise ValueError("a part is missing")
-                by_kind[kind] = (parse_duration_ms(away), parse_duration_ms(offline))
-            except ValueError as error:
-                raise SettingsError(
-                    f"--idle {text!r} is not KIND=AWAY,OFFLINE such as mobile=10m,0 ({error})"
-                ) from None
-        return by_kind
+        """What `idle` says, as numbers of milliseconds; raises `SettingsError`."""
+        try:
+            return IdleTimes().by_kind(self.idle)
+        except Fault as fault:
+            raise SettingsError(f"presence.idle {fault}; give {IdleTimes.allowed}") from None
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen on; raises `SettingsError`."""
-        host, colon, port = self.listen.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isdecimal() or int(port) > 65535:
-            raise SettingsError(f"--listen {self.listen!r} is not HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
-        return host, int(port)
+        try:
+            return parse_address(self.listen)
+        except ValueError:
+            raise SettingsError(f"{self.listen!r} is not HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}") from None
 
     def validate(self) -> None:
-        """Raise `SettingsError` for combinations that cannot work or would not be safe."""
-        host, _ = self.address()
-        if self.dev and self.secret_file:
-            raise SettingsError("--dev believes every name, so --secret-file would be ignored; give one of the two")
-        if self.dev and not is_loopback(host):
-            raise SettingsError(
-                f"--dev believes every name and so listens on loopback only, not on {host}; "
-                "use --listen 127.0.0.1:PORT, or --secret-file FILE instead of --dev"
-            )
-        if not self.dev and not self.secret_file:
-            raise SettingsError(
-                "no identity is configured: give --secret-file FILE (tokens are made by `presenced token`), "
-                "or --dev to try things out on this machine"
-            )
-        if bool(self.tls_cert) != bool(self.tls_key):
-            raise SettingsError("--tls-cert and --tls-key go together; one of them is missing")
-        Durability.parse(self.durability)
-        self.idle_by_kind()
-        for name, value, least in (
-            ("--heartbeat", self.heartbeat_ms, 10),
-            ("--grace", self.grace_ms, 0),
-            ("--away-after", self.away_after_ms, 0),
-            ("--offline-after", self.offline_after_ms, 0),
-            ("--change-spacing", self.change_spacing_ms, 0),
-        ):
-            if not least <= value <= limits.DURATION_MS_MAX:
-                raise SettingsError(f"{name} must be from {least} ms to 366 days")
-        if not 1 <= self.change_burst <= 1000:
-            raise SettingsError("--change-burst must be from 1 to 1000")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        """Raise `SettingsError` with every value that is out of bounds, else with every combination that cannot work
+        or would not be safe."""
+        faults = rules.broken_bounds(self) or rules.broken_rules(self, lambda field: BY_FIELD[field].name)
+        if faults:
+            raise SettingsError(*faults)

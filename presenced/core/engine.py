@@ -8,6 +8,8 @@ and `sync` (who else is told of what). Every input takes `now_ms` first and eith
 
 from __future__ import annotations
 
+import msgspec
+
 from presenced.core.channels import Channels
 from presenced.core.claims import MANUAL, Calendar, Claims, Opening
 from presenced.core.events import Events
@@ -55,6 +57,18 @@ class Engine:
         self._reasons: dict[str, str] = {}
         """Why users' devices went in this turn, for the events."""
         self.set_wall(now_ms, wall_ms)
+
+    def set_policy(self, policy: Policy, now_ms: int) -> None:
+        """Another grace and another spacing from now on. The other times stay: deadlines in the wheel and promises
+        in welcomes were made with them."""
+        self.policy = msgspec.structs.replace(
+            self.policy,
+            grace_ms=policy.grace_ms,
+            change_spacing_ms=policy.change_spacing_ms,
+            change_burst=policy.change_burst,
+        )
+        self.leases.set_policy(self.policy)
+        self.publisher.set_spacing(self.policy, now_ms)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -219,13 +233,17 @@ class Engine:
         else:
             session.heard_ms = now_ms
 
-    def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> None:
-        """As `heard`, and the person's last input was `idle_ms` ago (None: no report). O(1)."""
+    def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
+        """As `heard`, and the person's last input was `idle_ms` ago (None: no report). O(1).
+
+        Gives whether anything came of it that a turn has to look at.
+        """
         device = session.device
         if device is not None:
             self.leases.heartbeat(device, now_ms, idle_ms)
-        else:
-            session.heard_ms = now_ms
+            return self.publisher.has_touched
+        session.heard_ms = now_ms
+        return False
 
     def drained(self, session: Session) -> None:
         """The link takes again what it is sent: queue what it missed. O(what changed)."""
@@ -243,6 +261,7 @@ class Engine:
     def _end_session(self, session: Session) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
         self.leases.end_session(session)
+        self.publisher.slow.pop(session, None)
         if session.held is not None:
             # It stays held: what is owed to it still must not overtake what its link has not taken.
             session.held.clear()

@@ -36,6 +36,7 @@ def check(engine: Engine) -> None:
         assert user.position == position and engine.users.get(user.name) is user, f"{user.name} is out of order"
     assert len(engine.users.order) == len(engine.users), "users and their order differ in number"
     assert live == engine.leases.live, f"{live} live devices are counted as {engine.leases.live}"
+    _check_counters(engine)
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"
     _check_channels(engine)
@@ -63,6 +64,20 @@ def _check_devices(engine: Engine, user: User) -> int:
             deadline_ms = engine.leases.deadline(device)
             assert device.due_ms <= deadline_ms, f"{where} is due at {device.due_ms}, after {deadline_ms}"
     return live
+
+
+def _check_counters(engine: Engine) -> None:
+    publisher = engine.publisher
+    users = engine.users.values()
+    connected = sum(device.state == CONNECTED for user in users for device in user.devices.values())
+    assert connected == engine.leases.connected, f"{connected} connected are counted as {engine.leases.connected}"
+    watches = sum(len(user.watchers or ()) for user in users)
+    assert watches == engine.watching.count, f"{watches} watches are counted as {engine.watching.count}"
+    for status, count in publisher.by_status.items():
+        shown = sum(user.record.status == status for user in users)
+        assert shown == count, f"{shown} users who show {status} are counted as {count}"
+    for session in publisher.slow:
+        assert session.held is not None, "a session that takes what it is sent is counted as slow"
 
 
 def _check_expiry(user: User) -> None:

@@ -31,9 +31,16 @@ class Leases:
     def __init__(self, policy: Policy, wheel: Wheel, publisher: Publisher) -> None:
         self.live = 0
         """Devices that are connected or in grace."""
+        self.connected = 0
+        self.expired = 0
+        """Leases that ran out so far."""
         self._policy = policy
         self._wheel = wheel
         self._publisher = publisher
+
+    def set_policy(self, policy: Policy) -> None:
+        """Another grace, for links that are lost from now on."""
+        self._policy = policy
 
     # --- coming and going -------------------------------------------------------------------------------------
 
@@ -46,6 +53,8 @@ class Leases:
             device.idle_level = ACTIVE
             device.active_ms = now_ms
             device.input_ms = 0
+        if device.state != CONNECTED:
+            self.connected += 1
         device.session = session
         device.ref = ref
         if ref:
@@ -62,6 +71,8 @@ class Leases:
 
     def lose(self, device: Device, now_ms: int) -> None:
         """Its link is lost: grace."""
+        if device.state == CONNECTED:
+            self.connected -= 1
         device.session = None
         device.ref = 0
         device.state = GRACE
@@ -77,6 +88,8 @@ class Leases:
 
     def end(self, device: Device) -> None:
         """It is gone."""
+        if device.state == CONNECTED:
+            self.connected -= 1
         device.session = None
         device.ref = 0
         device.state = GONE
@@ -160,6 +173,7 @@ class Leases:
             if session.expires_ms and now_ms >= session.expires_ms and not device.ref:
                 return "token_expired"
             if now_ms >= device.heard_ms + self._policy.timeout_ms:
+                self.expired += 1
                 return "lease_expired"
         self._set_level(device, self._level(device, now_ms))
         self._arm(device)
@@ -170,6 +184,7 @@ class Leases:
         if session.expires_ms and now_ms >= session.expires_ms:
             return "token_expired"
         if now_ms >= session.heard_ms + self._policy.timeout_ms:
+            self.expired += 1
             return "lease_expired"
         self._wheel.schedule(session, self._session_deadline(session))
         return ""

@@ -34,6 +34,8 @@ _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2
 
 _NOBODY: dict[Session, None] = {}
 
+ONLINE_STATUSES = ("chat", "online", "away", "xa", "dnd")
+
 
 class Change(NamedTuple):
     """One change of a record. Both sides are kept: a record may change twice before anybody is told."""
@@ -68,11 +70,30 @@ class Publisher:
         """Touched users who have a link that wants their own state."""
         self.blank: list[User] = []
         """Touched users of whom there may be nothing to remember."""
+        # counted for the operator
+        self.by_status = dict.fromkeys(ONLINE_STATUSES, 0)
+        """Users who are not offline, by what they show."""
+        self.changed = 0
+        """Records that were made anew and differed."""
+        self.deliveries = 0
+        """Presence frames handed to links."""
+        self.bytes_out = 0
+        """Bytes written to links."""
+        self.slow: dict[Session, int] = {}
+        """Sessions that do not take what they are sent, and since when."""
         self._dirty: list[User] = []
         self._spacing_ms = policy.change_spacing_ms
         self._burst = policy.change_burst
         self._hysteresis_ms = policy.primary_hysteresis_ms
         self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+
+    def set_spacing(self, policy: Policy, now_ms: int) -> None:
+        """Another spacing and burst. What waits under the old spacing goes out now. O(users that wait)."""
+        if (policy.change_spacing_ms, policy.change_burst) == (self._spacing_ms, self._burst):
+            return
+        waiting, self._spaced = self._spaced, DelayQueue(policy.change_spacing_ms)
+        self._spacing_ms, self._burst = policy.change_spacing_ms, policy.change_burst
+        self._release(waiting.take_due(now_ms + waiting.delay_ms), now_ms)
 
     # --- records ----------------------------------------------------------------------------------------------
 
@@ -81,6 +102,11 @@ class Publisher:
         if not user.dirty:
             user.dirty = True
             self._dirty.append(user)
+
+    @property
+    def has_touched(self) -> bool:
+        """Whether there are touched users."""
+        return bool(self._dirty)
 
     def settle_all(self, now_ms: int) -> None:
         """Settle every touched user. O(touched)."""
@@ -113,12 +139,17 @@ class Publisher:
         if status != old.status:
             since_ms = wall_ms
             last_seen_ms = 0
+            if old.status != "offline":
+                self.by_status[old.status] -= 1
             if status == "offline":
                 # Claiming to be offline must look like going offline: last seen is that moment.
                 last_seen_ms = wall_ms if hides else self._last_contact_ms(user, before)
                 self.online.remove(user.name)
-            elif old.status == "offline":
-                self.online.add(user.name)
+            else:
+                self.by_status[status] += 1
+                if old.status == "offline":
+                    self.online.add(user.name)
+        self.changed += 1
         self.version += 1
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
@@ -184,7 +215,10 @@ class Publisher:
 
     def release_spaced(self, now_ms: int) -> None:
         """Push the records whose spacing is over."""
-        for user in self._spaced.take_due(now_ms):
+        self._release(self._spaced.take_due(now_ms), now_ms)
+
+    def _release(self, users: list[User], now_ms: int) -> None:
+        for user in users:
             # Also if all is again as it was pushed last: a reply may have told a watcher of what was in between.
             user.push_waits = False
             user.push_credit = 0
@@ -219,6 +253,7 @@ class Publisher:
         data = self._presence(user)
         dirty = self.dirty_sessions
         watchers = user.watchers or _NOBODY
+        self.deliveries += len(watchers)
         for session in watchers:
             # What has something pending is neither clean nor held; nearly all are the former, one test each.
             if pending := session.pending:
@@ -227,9 +262,14 @@ class Publisher:
                 pending.append(data)
                 dirty.append(session)
             else:
+                self.deliveries -= 1
                 session.held[user] = None
         for session in self.everyone:
-            if session not in watchers and not self.push(session, data) and session.held is not None:
+            if session in watchers:
+                continue
+            if self.push(session, data):
+                self.deliveries += 1
+            elif session.held is not None:
                 session.held[user] = None
 
     def _presence(self, user: User) -> bytes:
@@ -260,10 +300,11 @@ class Publisher:
         session.pending.append(data)
         return True
 
-    def hold(self, session: Session) -> None:
+    def hold(self, session: Session, now_ms: int) -> None:
         """The link does not take what it is sent: keep only which users changed, and its replies. Idempotent."""
         if session.held is None:
             session.held = {}
+            self.slow[session] = now_ms
             session.replies, session.pending = session.pending, []
 
     def drained(self, session: Session) -> None:
@@ -273,12 +314,14 @@ class Publisher:
         if held is None:
             return
         session.held = None
+        self.slow.pop(session, None)
         session.pending, session.replies = session.replies, []
         watching = session.watching or {}
         everything = session in self.everyone
         for user in held:
             if everything or user.name in watching:
                 session.pending.append(self._presence(user))
+                self.deliveries += 1
         if session.pending:
             self.dirty_sessions.append(session)
 

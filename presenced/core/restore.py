@@ -97,6 +97,7 @@ class Restorer:
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
+                publisher.by_status[record.status] += 1
             if user.text_due_ms or user.schedule is not None or _waits_for_an_end(user.claims):
                 engine.claims.resume(user, self._now_ms)
             if not record.version and not user.devices:

@@ -16,6 +16,8 @@ class Watching:
         self._everyone = everyone
         """Sessions that are told of every user, watched or not."""
         self._users = users
+        self.count = 0
+        """Watches of all sessions together."""
 
     def add(self, session: Session, names: list[str]) -> list[User]:
         """Add users, known or not, to the session's watch; gives them in the order asked.
@@ -41,6 +43,7 @@ class Watching:
                     user.watchers = {}
                 user.watchers[session] = None
             users.append(user)
+        self.count += added
         return users
 
     def remove(self, session: Session, names: list[str]) -> None:
@@ -57,6 +60,7 @@ class Watching:
             self._stop(session, user)
 
     def _stop(self, session: Session, user: User) -> None:
+        self.count -= 1
         if session.held is not None and session not in self._everyone:
             session.held.pop(user, None)
         if user.watchers is not None:

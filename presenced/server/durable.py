@@ -20,20 +20,17 @@ from presenced.core.engine import Engine
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
 from presenced.server.snapshotting import Snapshotting
+from presenced.server.status import LogStatus
 from presenced.server.turn import Ack
 from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import Findings
+from presenced.storage.snapshot import taken_wall_ms
 from presenced.storage.store import claim, open_store
 from presenced.wire.messages import encode
 
 log = logging.getLogger("presenced")
-
-SNAPSHOT_LOG_BYTES = 64 << 20
-SNAPSHOT_EVERY_S = 900.0
-"""A snapshot is taken when this much log (or as much as the last snapshot, if that is more) has been written since
-the last, or after this time if anything was."""
 
 SNAPSHOT_RETRY_S = 1.0
 """The least time between two snapshots that make up for facts that the log did not take."""
@@ -53,9 +50,29 @@ class LogFailed(Exception):
 class DurableLog:
     """A `turn.Log` on disk. `open_into`, then `start` on the loop; `close` at the end."""
 
-    def __init__(self, directory: Directory, durability: Durability) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        durability: Durability,
+        *,
+        progress: Callable[[int], object] = lambda percent: None,
+        observe: Callable[[int], object] = lambda ns: None,
+    ) -> None:
+        """`progress` is told of a long replay's percentage, `observe` how many nanoseconds each commit took (on the
+        committer's thread)."""
+        self.snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
+        self.snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
+        """A snapshot is taken when this much log (or as much as the last snapshot, if that is more) has been written
+        since the last, or after this time (0 = never for that) if anything was."""
+        self.snapshots = 0
+        """Finished since the start."""
+        self.snapshot_took_ms = 0
+        self.snapshot_wall_ms = 0
+        """When the newest one was taken; 0 = there is none."""
         self._directory = directory
         self._durability = durability
+        self._progress = progress
+        self._observe = observe
         self._engine: Engine | None = None
         self._journal: Journal | None = None
         self._committer: Committer | None = None
@@ -99,11 +116,13 @@ class DurableLog:
             new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
             salts=lambda: secrets.randbits(32),
             wall_ms=lambda: time.time_ns() // 1_000_000,
-            progress=_Progress(),
+            progress=_Progress(self._progress),
         )
         report = recovered.report
         manifest = recovered.manifest
         if manifest is not None:
+            if manifest.snapshots:
+                self.snapshot_wall_ms = taken_wall_ms(self._directory, manifest.snapshots[0])
             engine.publisher.epoch = manifest.epoch
             engine.publisher.version = manifest.version
         restorer.finish(
@@ -128,6 +147,7 @@ class DurableLog:
             policy="os" if self._durability.policy == "off" else self._durability.policy,
             interval_s=self._durability.interval_ms / 1000,
             clock=time.monotonic,
+            observe=self._observe,
         )
         self._snapshot_s = time.monotonic()
         # The committer's thread takes the interpreter for checksums and lists; by default it may keep it for 5 ms
@@ -209,6 +229,25 @@ class DurableLog:
         """What ended the log, if anything did."""
         return self._committer.error if self._committer is not None else None
 
+    def status(self) -> LogStatus:
+        """For the operator. O(1)."""
+        assert self._journal is not None and self._committer is not None
+        newest = self._journal.manifest.snapshots[0] if self._journal.manifest.snapshots else None
+        state = self._committer.state
+        return LogStatus(
+            directory=getattr(self._directory, "path", ""),
+            durability=self._durability.policy,
+            state="busy" if state == "ok" and self._committer.busy else state,
+            pending_facts=self._committer.pending_facts,
+            pending_bytes=self._committer.pending_bytes,
+            log_bytes=self._journal.bytes_since_snapshot,
+            snapshot_running=self.snapshot_running,
+            snapshot_wall_ms=self.snapshot_wall_ms,
+            snapshot_bytes=newest.bytes if newest is not None else 0,
+            snapshot_took_ms=self.snapshot_took_ms,
+            snapshots=self.snapshots,
+        )
+
     # --- snapshots --------------------------------------------------------------------------------------------
 
     def _consider_snapshot(self) -> None:
@@ -219,11 +258,26 @@ class DurableLog:
         last = self._journal.manifest.snapshots[0].bytes if self._journal.manifest.snapshots else 0
         waited_s = time.monotonic() - self._snapshot_s
         if (
-            written > max(SNAPSHOT_LOG_BYTES, last)
-            or (waited_s > SNAPSHOT_EVERY_S and (written or self._dropped))
+            written > max(self.snapshot_log_bytes, last)
+            or (0 < self.snapshot_every_s < waited_s and (written or self._dropped))
             or (self._committer.lost_facts and self._committer.state == "ok" and waited_s > SNAPSHOT_RETRY_S)
         ):
             self.take_snapshot()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was written since the last snapshot."""
+        return self._journal is not None and bool(self._journal.bytes_since_snapshot or self._dropped)
+
+    @property
+    def snapshot_running(self) -> bool:
+        """Whether one is being taken."""
+        return self._snapshot is not None
+
+    def hurry(self) -> None:
+        """Nobody is served any more: what is left of the snapshot under way may take the loop for itself."""
+        if self._snapshot is not None:
+            self._snapshot.hurry()
 
     def take_snapshot(self) -> None:
         """Begin a snapshot now, unless one is under way. The server goes on meanwhile."""
@@ -241,7 +295,11 @@ class DurableLog:
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         """On the committer's thread."""
-        if error is not None:
+        if error is None:
+            self.snapshots += 1
+            self.snapshot_wall_ms = time.time_ns() // 1_000_000
+            self.snapshot_took_ms = round((time.monotonic() - self._snapshot_s) * 1000)
+        else:
             off = self._durability.policy == "off"
             kept = "what changed since the last one is in memory alone" if off else "the log still has everything"
             log.warning("the snapshot was given up (%s); %s", error, kept)
@@ -260,11 +318,14 @@ class DurableLog:
 class _Progress:
     """Says now and then how far a long replay has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[int], object]) -> None:
+        self._tell = tell
         self._said_s = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now_s = time.monotonic()
         if now_s - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now_s
-            log.info("reading the data directory: %d %%", 100 * done // max(total, 1))
+            percent = 100 * done // max(total, 1)
+            log.info("reading the data directory: %d %%", percent)
+            self._tell(percent)

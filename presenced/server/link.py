@@ -17,7 +17,8 @@ from presenced.core.replying import refuse
 from presenced.core.requests import handle
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
-from presenced.wire.frames import LENGTH_BYTES, FrameReader, frame
+from presenced.wire.frames import FrameReader, frame
+from presenced.wire.lone_heartbeat import lone_heartbeat
 from presenced.wire.messages import BadMessage, Goodbye, decode_client, encode
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "server", "transport", "fd", "session", "state", "reader",
-        "credit", "credit_ms", "rate", "burst", "waiting", "partial_ms", "partial_queued",
+        "credit", "credit_ms", "rate", "burst", "waiting", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, now_ms: int) -> None:
         self.server = server
+        self.since_ms = now_ms
+        """When it was accepted."""
         self.transport: asyncio.Transport | None = None
         self.fd = -1
         """The socket, where it may be written to directly; -1 with TLS and once the link ends."""
@@ -74,6 +77,15 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
+        if not self.waiting and not self.partial_ms:
+            # Nothing is left over from before, so what came begins with a frame.
+            session = self.session
+            if session is not None and self.credit > 0:
+                idle_ms = lone_heartbeat(data)
+                if idle_ms is not None:
+                    self.credit -= 1
+                    self.server.heartbeat(self, session, idle_ms)
+                    return
         if self.state >= ENDING:
             return
         now_ms = self.server.begin()
@@ -90,14 +102,14 @@ class Link(asyncio.Protocol):
         self.state = CLOSED
         now_ms = self.server.begin()
         self.server.forget(self)
-        session, self.session = self.session, None
+        session = self._take_session()
         if session is not None and self.server.failed is None:
             self.server.engine.detach(now_ms, session)
 
     def pause_writing(self) -> None:
         """The peer does not read: what it watches is kept latest-wins from now on."""
         if self.session is not None:
-            self.server.engine.publisher.hold(self.session)
+            self.server.engine.publisher.hold(self.session, self.server.begin())
 
     def resume_writing(self) -> None:
         """The peer has read: it gets the latest of what changed."""
@@ -105,39 +117,28 @@ class Link(asyncio.Protocol):
             self.server.begin()
             self.server.engine.drained(self.session)
             if self.waiting and self.credit >= 0:
-                self.server.backlog.append(self)
+                self.server.waiting.backlog.append(self)
 
     # --- called by the server and by the turn -----------------------------------------------------------------
 
-    def serve(self, now_ms: int, data: bytes = b"") -> None:
+    def serve(self, now_ms: int) -> None:
         """Handle the frames that are whole, as many as this link may have handled now."""
         try:
-            reader = self.reader
-            if (
-                self.state == OPEN
-                and self.session is not None
-                and reader.pending_bytes == 0
-                and 0 < len(data) - LENGTH_BYTES <= reader.frame_bytes_max
-                and int.from_bytes(data[:LENGTH_BYTES], "big") == len(data) - LENGTH_BYTES
-            ):
-                # Exactly one frame, as nearly always; past the reader it costs a fifth less CPU per heartbeat.
-                self._message(now_ms, self.session, data[LENGTH_BYTES:])
-                count = 1
-            else:
-                reader.feed(data)
-                count = self._serve(now_ms)
+            count = self._serve(now_ms)
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
             return
         except Exception:
-            self.server.report.event(
-                now_ms, "link_failed", f"while serving {self.label()}", level=logging.ERROR, exc=True
-            )
-            self.end("link_failed")
+            self.fail(now_ms)
             return
         if self.state >= ENDING:
             return
         self._bound(now_ms, count)
+
+    def fail(self, now_ms: int) -> None:
+        """Serving this link raised what nobody foresaw: it alone ends. To be called while the exception is handled."""
+        self.server.report.event(now_ms, "link_failed", f"while serving {self.label()}", level=logging.ERROR, exc=True)
+        self.end("link_failed")
 
     def resume(self, now_ms: int) -> None:
         """Go on with a link that was not read for a while."""
@@ -150,7 +151,7 @@ class Link(asyncio.Protocol):
                 # here unread, so it is not silent.
                 if self.session is not None and self.reader.has_frame:
                     self.server.engine.heard(self.session, now_ms)
-                self.server.throttled.add(now_ms, self)
+                self.server.waiting.throttled.add(now_ms, self)
                 return
         self.waiting = False
         if self.transport is not None:
@@ -167,7 +168,22 @@ class Link(asyncio.Protocol):
             self.end("frame_timeout", f"a frame was begun and not finished within {seconds} s")
         else:
             self.partial_queued = True
-            self.server.partials.add(now_ms, self)
+            self.server.waiting.partials.add(now_ms, self)
+
+    def check_hello(self) -> None:
+        """It was accepted a while ago: has it said who it is?"""
+        if self.transport is None and self.state != CLOSED:
+            # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
+            self.state = CLOSED
+            self.server.forget(self)
+        elif self.state == AWAITING:
+            seconds = limits.HELLO_TIMEOUT_MS // 1000
+            self.end("hello_timeout", f"no hello came within {seconds} s")
+
+    def check_ending(self) -> None:
+        """Goodbye was said a while ago: has the peer closed?"""
+        if self.state == ENDING:
+            self.abort()
 
     def send(self, data: bytes) -> None:
         """Write now. On plain TCP straight to the socket: measured against `transport.write` 10 % less CPU per
@@ -195,7 +211,7 @@ class Link(asyncio.Protocol):
         now_ms = self.server.begin()
         if code:
             self.server.note_goodbye(now_ms, code, self)
-        session, self.session = self.session, None
+        session = self._take_session()
         if session is not None:
             if session.pending and session.held is None:
                 # What was answered before the breach, in the same turn, is still read before the goodbye.
@@ -224,13 +240,19 @@ class Link(asyncio.Protocol):
                 transport.abort()
         else:
             transport.close()
-        self.server.ending.add(now_ms, self)
+        self.server.waiting.ending.add(now_ms, self)
 
     def abort(self) -> None:
         """Drop the connection without a word."""
         self.fd = -1
         if self.transport is not None:
             self.transport.abort()
+
+    @property
+    def peer(self) -> str:
+        """The other side's address."""
+        name = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return f"{name[0]}:{name[1]}" if name else ""
 
     def label(self) -> str:
         """Who this is, for the log. Quoted: the name came from outside."""
@@ -271,15 +293,22 @@ class Link(asyncio.Protocol):
             return
         handle(engine, session, now_ms, message)
 
+    def _take_session(self) -> Session | None:
+        session, self.session = self.session, None
+        if session is not None:
+            self.server.roles[session.role] -= 1
+        return session
+
     def _bound(self, now_ms: int, count: int) -> None:
         """Decide when this link's further input is taken: by its rate, its backlog, its unread replies."""
+        self.server.stats.frames_in += count
         self.credit -= count
         if self.credit < 0:
             self._refill(now_ms)
         session = self.session
         if self.credit < 0:
             self._wait()
-            self.server.throttled.add(now_ms, self)
+            self.server.waiting.throttled.add(now_ms, self)
         elif session is not None and session.held is not None and session.reply_bytes > limits.OUTBOX_BYTES_MAX:
             # It asks and does not read. `resume_writing` takes it up again; its lease goes on running.
             self._wait()
@@ -287,7 +316,7 @@ class Link(asyncio.Protocol):
             self.partial_ms = 0
         elif self.reader.has_frame:
             self._wait()
-            self.server.backlog.append(self)
+            self.server.waiting.backlog.append(self)
         else:
             self._note_partial(now_ms, count)
 
@@ -309,7 +338,7 @@ class Link(asyncio.Protocol):
             self.partial_ms = now_ms
         if not self.partial_queued:
             self.partial_queued = True
-            self.server.partials.add(now_ms, self)
+            self.server.waiting.partials.add(now_ms, self)
 
     def _hello(self, now_ms: int, payload: bytes) -> None:
         """The first frame: who is it? Raises what the goodbye will say."""
@@ -319,6 +348,8 @@ class Link(asyncio.Protocol):
         engine = self.server.engine
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.state = OPEN
+        self.server.roles[session.role] += 1
+        self.server.stats.hellos += 1
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
         self.rate, self.burst = self.server.rate_for(identity.role)
         self.credit, self.credit_ms = self.burst, now_ms

@@ -14,11 +14,12 @@ TCP_USER_TIMEOUT_MS = 20_000
 
 
 class CannotListen(Exception):
-    """The address cannot be listened on."""
+    """The address cannot be listened on; `address` names it where it is not that of `--listen`."""
 
-    def __init__(self, reason: OSError) -> None:
+    def __init__(self, reason: OSError, address: str = "") -> None:
         super().__init__(reason.strerror or str(reason))
         self.reason = reason
+        self.address = address
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """The server: listens, reads the clock, runs the turns, and stops in order.
 
-It owns what belongs to no single link: the engine, the log, the queues of links that wait for a fixed time, and the
-one timer that wakes the loop for the next turn.
+It owns what belongs to no single link: the engine, the log, the links that wait, and the one timer that wakes the
+loop for the next turn. What it shows to its operator is in `operations`.
 """
 
 from __future__ import annotations
@@ -9,105 +9,129 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import random
-import time
+import os
+import socket
 from collections import Counter
-from typing import cast
+from collections.abc import Callable
+from time import monotonic_ns, time_ns
 
 from presenced import limits
+from presenced.config import Configuration
 from presenced.config.settings import Durability, Settings
 from presenced.core import invariants
-from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.server.accepting import Acceptor
+from presenced.server.activation import take_sockets
+from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.identity import Identity, believe, load_secret, verify
-from presenced.server.link import AWAITING, CLOSED, ENDING, Link
+from presenced.server.link import Link
 from presenced.server.listening import CannotListen, links_max_for, listen, tls_context
+from presenced.server.operations import Operations
+from presenced.server.reload import ReloadReport
 from presenced.server.report import Report
+from presenced.server.stats import Stats
 from presenced.server.turn import Log, MemoryLog, run_turn
+from presenced.server.waiting import WaitingLinks
 from presenced.server.zones import calendar
 from presenced.storage.files import OsDirectory
 from presenced.storage.recovery import Findings
-from presenced.wire.frames import frame
-from presenced.wire.messages import Goodbye, Hello, Role, encode
+from presenced.wire.messages import Hello, Role
 
-BACKLOG_CONNECTIONS = 4096
 UNLIMITED = 1 << 60
 
 
 class Server:
-    """One listening presence server. `start`, then `stop`; `port` is the one it got."""
+    """One listening presence server. `start`, then `stop`; `port` is the one it got.
 
-    def __init__(self, settings: Settings, *, log: Log | None = None) -> None:
+    With a `configuration` the settings can be reloaded while it runs.
+    """
+
+    def __init__(
+        self, settings: Settings, *, log: Log | None = None, configuration: Configuration | None = None
+    ) -> None:
         settings.validate()
         self.settings = settings
+        self.configuration = configuration
         now_ms, wall_ms = _monotonic_ms(), _wall_ms()
         self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=calendar)
         self.log: Log = log if log is not None else MemoryLog()
         self.recovered: Findings | None = None
         """What was found in the data directory."""
+        self.state = "starting"
+        """`starting`, `serving`, `draining`, `stopped`."""
+        self.stats = Stats(now_ms, wall_ms)
         self.report = Report()
-        self.port = 0
+        self.host, self.port = settings.address()
         self.links: dict[Link, None] = {}
         self.links_max = 0
-        self.goodbyes: Counter[str] = Counter()
-        """Links ended by the server, by code."""
-        self.stalls = 0
+        self.roles: Counter[Role] = Counter()
+        """Links whose hello was accepted, by role."""
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""
-        # Links that wait for a fixed time. Each is looked at again when it comes out.
-        self.hello_due: DelayQueue[Link] = DelayQueue(limits.HELLO_TIMEOUT_MS)
-        self.partials: DelayQueue[Link] = DelayQueue(limits.FRAME_TIMEOUT_MS)
-        self.throttled: DelayQueue[Link] = DelayQueue(limits.THROTTLE_MS)
-        self.ending: DelayQueue[Link] = DelayQueue(limits.CLOSE_TIMEOUT_MS)
-        self.backlog: list[Link] = []
-        """Links with whole frames left over for the next turn."""
-        self._secret = b"" if settings.dev else load_secret(settings.secret_file)
-        self._began_ms = now_ms
+        self.waiting = WaitingLinks()
+        self.tls = tls_context(settings)
+        self.secret = b"" if settings.dev else load_secret(settings.secret_file)
+        self._inherited = take_sockets(os.environ)
+        self.operations = Operations(self, self._inherited)
+        self._began_ns = 0
         """When the input of the coming turn began to be read."""
         self._turn_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._catching_up = False
         """The turn has been put off once because the process stood still."""
-        self._listener: asyncio.Server | None = None
+        self._listener: Acceptor | None = None
         self._stopping = False
         self._stopped = asyncio.Event()
 
     # --- start and stop ---------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, before_ready: Callable[[], object] = lambda: None) -> None:
         """Read the data directory, then listen. Links are served from here on.
+
+        `before_ready` is called once they are and before systemd is told: signals must be handled by then.
 
         Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
         """
         self._loop = asyncio.get_running_loop()
         self.links_max = links_max_for(self.settings.max_links)
-        tls = tls_context(self.settings)
         # The port is claimed first: finding it taken must not cost a replay.
-        try:
-            listener = listen(*self.settings.address())
-        except OSError as error:
-            raise CannotListen(error) from None
-        self.port = listener.getsockname()[1]
+        listener = self._listening_socket()
         try:
             if self.settings.data_dir:
                 self._open_data_dir()
+            await self.operations.open()
         except BaseException:
             listener.close()
             raise
-        self._listener = await self._loop.create_server(
-            self._accept,
-            sock=listener,
-            backlog=BACKLOG_CONNECTIONS,
-            ssl=tls,
-            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls else None,
-        )
+        self._listener = Acceptor(self, listener, self.tls)
         # What exists now lives for ever: collections need not walk it again.
         gc.freeze()
+        self.state = "serving"
+        self.stats.ready_took_ms = _monotonic_ms() - self.stats.started_ms
+        before_ready()
+        self.operations.ready()
+
+    def _listening_socket(self) -> socket.socket:
+        listener = self._inherited.pop("client", None)
+        if listener is None:
+            try:
+                listener = listen(*self.settings.address())
+            except OSError as error:
+                raise CannotListen(error) from None
+        self.host, self.port = listener.getsockname()[:2]
+        return listener
 
     def _open_data_dir(self) -> None:
-        durable = DurableLog(OsDirectory(self.settings.data_dir), Durability.parse(self.settings.durability))
+        durable = DurableLog(
+            OsDirectory(self.settings.data_dir),
+            Durability.parse(self.settings.durability),
+            progress=self.operations.replaying,
+            observe=self.stats.fsync.add,
+        )
+        self.apply_snapshot_settings(durable)
         now_ms = _monotonic_ms()
         self.recovered = durable.open_into(self.engine, now_ms)
         durable.start(self._loop, self.begin, lambda: self._fail(LogFailed(str(durable.error))))
@@ -117,35 +141,53 @@ class Server:
         self._arm(now_ms, run_turn(self.engine, self.log, now_ms))
 
     async def stop(self) -> None:
-        """Stop accepting, tell each link to come back in a while, close them; after two seconds abort the rest.
+        """Drain: stop accepting, tell each link to come back after its own delay and close one after the other, take
+        a snapshot meanwhile, mark the store as stopped in order.
 
-        Nobody is announced as offline. Idempotent.
+        Nobody is announced as offline. Takes at most about `drain_timeout_ms`, and with few links far less.
+        Idempotent.
         """
         if self._stopping:
             await self._stopped.wait()
             return
         self._stopping = True
+        self.state = "draining"
+        self.operations.stopping()
+        until_ms = _monotonic_ms() + self.settings.drain_timeout_ms
         if self._listener is not None:
             self._listener.close()
-        for link in list(self.links):
-            # Each comes back at its own moment, so that they do not all come at once.
-            link.end("going_away", retry_ms=random.randint(200, 2_000))
-        give_up_ms = _monotonic_ms() + limits.CLOSE_TIMEOUT_MS
-        while self.links and _monotonic_ms() < give_up_ms:
-            await asyncio.sleep(0.01)
-        for link in list(self.links):
-            link.abort()
+        if isinstance(self.log, DurableLog) and self.log.has_news:
+            self.log.take_snapshot()
+        await close_links(self, until_ms)
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(self.log, DurableLog) and self.failed is None:
+            await finish_snapshot(self.log, until_ms)
             run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
             self.log.close(self.engine.publisher.version)
-        self._stopped.set()
+        await self._end()
+
+    def begin_stop(self) -> None:
+        """Start `stop`, from where nothing can be awaited."""
+        self.operations.run(self.stop())
+
+    async def reload(self) -> ReloadReport:
+        """Read the configuration anew, all or nothing, and say what came of it."""
+        return await self.operations.reload()
+
+    def begin_reload(self) -> None:
+        """Start `reload`, from where nothing can be awaited."""
+        self.operations.run(self.reload())
 
     def take_snapshot(self) -> None:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
         if isinstance(self.log, DurableLog):
             self.log.take_snapshot()
+
+    def apply_snapshot_settings(self, durable: DurableLog) -> None:
+        """Tell the log when snapshots are to be taken."""
+        durable.snapshot_every_s = self.settings.snapshot_every_ms / 1000
+        durable.snapshot_log_bytes = self.settings.snapshot_log_bytes
 
     def _fail(self, error: BaseException) -> None:
         """Stop at once: there is something that cannot be gone on from."""
@@ -155,6 +197,11 @@ class Server:
             self._listener.close()
         for link in list(self.links):
             link.abort()
+        self.operations.run(self._end())
+
+    async def _end(self) -> None:
+        await self.operations.close()
+        self.state = "stopped"
         self._stopped.set()
 
     async def wait_stopped(self) -> None:
@@ -169,69 +216,58 @@ class Server:
         """The time, read anew: were it that of the first call, what is read after the process stood still would be
         dated before it. The first call after a turn sees to it that a turn follows once everything that is readable
         now has been read."""
-        now_ms = _monotonic_ms()
+        now_ns = monotonic_ns()
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            self._began_ms = now_ms
+            self._began_ns = now_ns
             self._loop.call_soon(self._turn)
-        return now_ms
+        return now_ns // 1_000_000
 
     def _turn(self) -> None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() or self.failed is not None:
             return
-        now_ms = _monotonic_ms()
-        if now_ms - self._began_ms > limits.STALL_MS and not self._catching_up:
+        began_ns = monotonic_ns()
+        now_ms = began_ns // 1_000_000
+        waited_ms = (began_ns - self._began_ns) // 1_000_000
+        if waited_ms > limits.STALL_MS and not self._catching_up:
             # As in `_wake`, but it stood still between reading and this turn. Once in a row: a pass may really take
             # that long, and then the turn must run all the same.
             self._catching_up = True
-            self._note_stall(now_ms, now_ms - self._began_ms)
+            self._note_stall(now_ms, waited_ms)
             self._loop.call_later(0.001, self._turn)
             return
         self._catching_up = False
+        engine = self.engine
+        stats = self.stats
+        deliveries = engine.publisher.deliveries
         try:
-            self._look_at_waiting_links(now_ms)
+            self.waiting.look_at(now_ms)
             # From here on input belongs to the next turn.
             self._turn_scheduled = False
-            self.engine.set_wall(now_ms, _wall_ms())
-            next_ms = run_turn(self.engine, self.log, now_ms, stopping=self._stopping)
+            engine.set_wall(now_ms, _wall_ms())
+            next_ms = run_turn(engine, self.log, now_ms, stopping=self._stopping)
             if self.settings.check and not self._turn_scheduled:
-                invariants.check(self.engine)
+                invariants.check(engine)
         except Exception as error:
             # Half a turn leaves no state to trust. No link caused this: links catch their own.
             logging.getLogger("presenced").critical("a turn failed; stopping", exc_info=True)
             self._fail(error)
             return
+        ended_ns = monotonic_ns()
+        stats.turn.add(ended_ns - began_ns)
+        if engine.publisher.deliveries != deliveries:
+            stats.reaction.add(ended_ns - self._began_ns)
         self._arm(now_ms, next_ms)
-
-    def _look_at_waiting_links(self, now_ms: int) -> None:
-        backlog, self.backlog = self.backlog, []
-        for link in backlog:
-            link.resume(now_ms)
-        for link in self.throttled.take_due(now_ms):
-            link.resume(now_ms)
-        for link in self.partials.take_due(now_ms):
-            link.check_partial(now_ms)
-        for link in self.hello_due.take_due(now_ms):
-            if link.transport is None and link.state != CLOSED:
-                # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
-                link.state = CLOSED
-                self.forget(link)
-            elif link.state == AWAITING:
-                seconds = limits.HELLO_TIMEOUT_MS // 1000
-                link.end("hello_timeout", f"no hello came within {seconds} s")
-        for link in self.ending.take_due(now_ms):
-            if link.state == ENDING:
-                link.abort()
 
     def _arm(self, now_ms: int, next_ms: int | None) -> None:
         """See to it that a turn runs at `next_ms` or when the first waiting link is due, whichever is first."""
-        if self.backlog:
-            self.begin()
-            return
-        for queue in (self.hello_due, self.partials, self.throttled, self.ending):
-            queue_ms = queue.next_ms
-            if queue_ms is not None and (next_ms is None or queue_ms < next_ms):
-                next_ms = queue_ms
+        waiting_ms = self.waiting.next_ms
+        if waiting_ms is not None:
+            if not waiting_ms:
+                self.begin()
+                return
+            if next_ms is None or waiting_ms < next_ms:
+                next_ms = waiting_ms
         if next_ms is None:
             return
         if self._timer is not None:
@@ -244,7 +280,9 @@ class Server:
 
     def _wake(self) -> None:
         self._timer = None
-        now_ms = _monotonic_ms()
+        now_ns = monotonic_ns()
+        now_ms = now_ns // 1_000_000
+        self.stats.lag.add(max(0, now_ns - self._timer_ms * 1_000_000))
         if now_ms - self._timer_ms > limits.STALL_MS:
             # The process stood still. What clients sent meanwhile lies in the socket buffers: it is read in the
             # loop pass between this call and the next, before anything is taken for silent.
@@ -255,14 +293,25 @@ class Server:
         self.begin()
 
     def _note_stall(self, now_ms: int, stood_ms: int) -> None:
-        self.stalls += 1
+        self.stats.stalls += 1
         self.report.event(now_ms, "stall", f"the process stood still for {stood_ms} ms")
+
+    def heartbeat(self, link: Link, session: Session, idle_ms: int) -> None:
+        """A link sent a heartbeat and nothing else (`NO_REPORT`: without an idle time). It needs no turn unless it
+        brings something about: with one each it would cost three times as much."""
+        self.stats.frames_in += 1
+        now_ms = monotonic_ns() // 1_000_000
+        try:
+            if self.engine.heartbeat(session, now_ms, None if idle_ms < 0 else idle_ms):
+                self.begin()
+        except Exception:
+            link.fail(now_ms)
 
     # --- for links --------------------------------------------------------------------------------------------
 
     def identify(self, hello: Hello) -> Identity:
         """Who the hello speaks for; raises `AuthError`."""
-        return believe(hello) if self.settings.dev else verify(self._secret, hello.token)
+        return believe(hello) if self.settings.dev else verify(self.secret, hello.token)
 
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
         """A wall time as a moment of the monotonic clock; 0 stays 0."""
@@ -280,7 +329,7 @@ class Server:
 
     def note_goodbye(self, now_ms: int, code: str, link: Link) -> None:
         """Count a link that the server ends, and log it unless it is everyday life."""
-        self.goodbyes[code] += 1
+        self.stats.goodbyes[code] += 1
         if code not in ("going_away", "lease_expired", "replaced", "link_failed"):
             self.report.event(now_ms, code, f"closing {link.label()}")
 
@@ -288,34 +337,28 @@ class Server:
         """The link is gone. Idempotent."""
         self.links.pop(link, None)
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        """The protocol factory. Counting is done here: with TLS, `connection_made` comes only after the handshake,
-        which a silent client never finishes."""
+    def admit(self) -> Link | None:
+        """A connection has come in: the link for it, or None if there is no room. Counting is done here: with TLS,
+        `connection_made` comes only after the handshake, which a silent client never finishes."""
         now_ms = self.begin()
         if len(self.links) >= self.links_max or self._stopping:
-            self.goodbyes["busy"] += 1
+            self.stats.goodbyes["busy"] += 1
             self.report.event(now_ms, "busy", f"{len(self.links)} links, refusing more")
-            return _Refusal()
-        link = Link(self)
+            return None
+        link = Link(self, now_ms)
+        self.stats.accepted += 1
         self.links[link] = None
-        self.hello_due.add(now_ms, link)
+        self.waiting.hello_due.add(now_ms, link)
         return link
 
-
-class _Refusal(asyncio.Protocol):
-    """Says that there is no room, and closes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast: uvloop's transports do not derive from asyncio's.
-        refused = cast(asyncio.WriteTransport, transport)
-        goodbye = Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))
-        refused.write(frame(encode(goodbye)))
-        refused.close()
+    def note_accept_failure(self, error: OSError) -> None:
+        """The system has nothing left for another connection."""
+        self.report.event(self.begin(), "accept", f"no connection can be taken: {error}", level=logging.WARNING)
 
 
 def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+    return monotonic_ns() // 1_000_000
 
 
 def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return time_ns() // 1_000_000

@@ -50,9 +50,10 @@ class Stats:
     """The server's own counters since it started. Those of the core stand in the core (`Publisher`, `Leases`)."""
 
     __slots__ = (
-        "started_wall_ms", "started_ms", "accepted", "hellos", "goodbyes", "frames_in", "bytes_out", "turns",
-        "stalls", "turn", "reaction", "lag", "fsync", "wall_jumps", "wall_jump_ms", "reloads", "failed_reloads",
-        "snapshots", "snapshot_wall_ms", "snapshot_took_ms", "ready_took_ms",
+        "started_wall_ms", "started_ms", "accepted", "hellos", "goodbyes", "frames_in",
+        "stalls", "turn", "reaction", "lag", "fsync", "wall_jumps", "wall_jump_ms", "reloads", "reloaded_wall_ms",
+        "failed_reloads",
+        "ready_took_ms",
     )  # fmt: skip
 
     def __init__(self, now_ms: int, wall_ms: int) -> None:
@@ -67,8 +68,6 @@ class Stats:
         self.goodbyes: Counter[str] = Counter()
         """Links ended, or refused, by the server, by code."""
         self.frames_in = 0
-        self.bytes_out = 0
-        self.turns = 0
         self.stalls = 0
         """Times the process stood still for more than `limits.STALL_MS`."""
         self.turn = Times()
@@ -78,13 +77,11 @@ class Stats:
         self.lag = Times()
         """How much later than it was due a deadline of the wheel was looked at."""
         self.fsync = Times()
-        """How long a commit took to be as durable as promised. Written by the committer's thread alone."""
+        """How long a commit to the log took. Written by the committer's thread alone."""
         self.wall_jumps = 0
         self.wall_jump_ms = 0
         """The last jump of the wall clock against the monotonic one."""
         self.reloads = 0
+        self.reloaded_wall_ms = 0
+        """When the configuration in force was read by a reload; 0 = at the start."""
         self.failed_reloads = 0
-        self.snapshots = 0
-        self.snapshot_wall_ms = 0
-        """When the last snapshot was finished; 0 = none since the start."""
-        self.snapshot_took_ms = 0

@@ -36,19 +36,20 @@ class LogStatus(msgspec.Struct, frozen=True):
 
     directory: str
     durability: str
+    """The policy: `always`, `interval`, `os`, `off`."""
     state: str
     """`ok`, `busy` (durable requests are refused for now), `full` (no space), `failed`, `closed`."""
     pending_facts: int
     pending_bytes: int
     log_bytes: int
     """Since the last snapshot."""
-    commits: int
-    commit: Quantiles
     snapshot_running: bool
     snapshot_wall_ms: int
     """When the newest snapshot was finished; 0 = there is none."""
     snapshot_bytes: int
     snapshot_took_ms: int
+    snapshots: int
+    """Finished since the start."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +109,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """From the first read input of a turn to its last write."""
     lag: Quantiles
     """How late deadlines of the wheel were looked at."""
+    commit: Quantiles
+    """Commits to the log."""
     wheel: int
     """Entries in the wheel."""
     expired: int

@@ -90,7 +90,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.read_only = log.refusal
 
     # 5. One write per link, whatever has gathered for it.
-    write_all(publisher.take_dirty_sessions())
+    publisher.bytes_out += write_all(publisher.take_dirty_sessions())
 
     # 6. Goodbyes last, so that what was said before them is read before them.
     closing, engine.closing = engine.closing, []
@@ -100,8 +100,8 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     return None if stopping else engine.next_ms
 
 
-def write_all(sessions: Sequence[Session]) -> None:
-    """Write what is pending. Links with equal pending frames share one joined buffer.
+def write_all(sessions: Sequence[Session]) -> int:
+    """Write what is pending; gives how many bytes. Links with equal pending frames share one joined buffer.
 
     Comparing with the previous link's frames is a pointer comparison each and finds nearly all equal runs, because
     the watchers of the same users come in the same order; a dict keyed by the frames found no more and cost a
@@ -109,6 +109,7 @@ def write_all(sessions: Sequence[Session]) -> None:
     """
     before: list[bytes] = []
     data = b""
+    size = written = 0
     for session in sessions:
         pending = session.pending
         if not pending:
@@ -116,7 +117,10 @@ def write_all(sessions: Sequence[Session]) -> None:
         if pending != before:
             data = pending[0] if len(pending) == 1 else b"".join(pending)
             before = pending.copy()
+            size = len(data)
         # Emptied and kept: a new list per write is one more object for the collector to track, 2 % of a delivery.
         pending.clear()
         session.reply_bytes = 0
         session.edge.send(data)
+        written += size
+    return written

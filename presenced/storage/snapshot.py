@@ -158,6 +158,17 @@ def verify_snapshot(directory: Directory, entry: SnapshotEntry) -> None:
         file.close()
 
 
+def taken_wall_ms(directory: Directory, entry: SnapshotEntry) -> int:
+    """When it was begun; raises `SnapshotError`."""
+    file = directory.open(entry.name)
+    try:
+        return unpack_segment_header(file.read_at(0, SEGMENT_HEADER_BYTES)).created_ms
+    except LayoutError as error:
+        raise SnapshotError(f"{entry.name}: {error}") from None
+    finally:
+        file.close()
+
+
 def read_snapshot(directory: Directory, entry: SnapshotEntry, apply: Callable[[Sequence[Fact]], None]) -> None:
     """Hand the facts of a verified snapshot to `apply`, a batch at a time; raises `SnapshotError`."""
     file = directory.open(entry.name)

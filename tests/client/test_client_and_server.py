@@ -97,7 +97,7 @@ class TestLasting:
                     loop = asyncio.get_running_loop()
                     ends_s = loop.time() + 3 * alice.welcome.timeout_ms / 1000
                     await eventually(lambda: loop.time() > ends_s)
-                    assert (alice.state, server.goodbyes["lease_expired"]) == ("connected", 0)
+                    assert (alice.state, server.stats.goodbyes["lease_expired"]) == ("connected", 0)
                     assert watch.records["alice"].status == "online"
 
     async def test_a_link_lost_for_a_moment_is_seen_by_nobody(self, server: Server) -> None:

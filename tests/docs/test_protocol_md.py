@@ -44,6 +44,10 @@ SERVER_ONLY_LIMITS = {
     "TICK_ENTRIES_MAX",
     "STALL_MS",
     "READ_ONLY_RETRY_MS",
+    "SNAPSHOT_LOG_BYTES",
+    "SNAPSHOT_EVERY_MS",
+    "DRAIN_SPREAD_MS",
+    "DRAIN_TIMEOUT_MS",
 }
 """Bounds that no client can notice. Every other one must stand in protocol.md."""
 

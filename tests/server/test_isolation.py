@@ -117,7 +117,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
             link.close()
         running.until(lambda server: not server.links)
         running.until(lambda server: server.engine.leases.live == 0)
-        running.until(lambda server: len(server.hello_due) == len(server.ending) == 0)
+        running.until(lambda server: len(server.waiting.hello_due) == len(server.waiting.ending) == 0)
 
         def left_over(server: Any) -> list[object]:
             engine = server.engine
@@ -127,7 +127,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 len(engine.wheel),
                 list(engine.publisher.online),
                 len(engine.publisher.facts) + len(engine.publisher.dirty_sessions) + len(engine.acks),
-                len(server.partials) + len(server.throttled) + len(server.backlog),
+                len(server.waiting.partials) + len(server.waiting.throttled) + len(server.waiting.backlog),
             ]
 
         assert running.ask(left_over) == [[f"visitor-{number}" for number in range(7)], [], 0, [], 0, 0]
@@ -181,8 +181,8 @@ def test_standing_still_between_reading_and_the_turn(loop: str, monkeypatch: pyt
     """A minute passes after some input was read and before its turn: the rest, which lies in the sockets, is read
     before anybody is taken for silent. Who really was silent is found."""
     skipped_ms = 0
-    real = server_module._monotonic_ms
-    monkeypatch.setattr(server_module, "_monotonic_ms", lambda: real() + skipped_ms)
+    real = server_module.monotonic_ns
+    monkeypatch.setattr(server_module, "monotonic_ns", lambda: real() + skipped_ms * 1_000_000)
     with InProcess(loop, heartbeat_ms=8_000, grace_ms=0, change_spacing_ms=0) as running:
         observer = opened(running.port, "observer")
         lively = opened(running.port, "lively")
@@ -204,7 +204,7 @@ def test_standing_still_between_reading_and_the_turn(loop: str, monkeypatch: pyt
         lively.send(Ping(1))
         assert lively.next()[:2] == [PONG, 1]
         assert observer.quiet()
-        assert running.ask(lambda server: server.stalls) == 1
+        assert running.ask(lambda server: server.stats.stalls) == 1
         lively.close()
         observer.close()
 
@@ -229,4 +229,4 @@ def test_stopping_twice_is_stopping_once() -> None:
 
         asyncio.run_coroutine_threadsafe(stop_twice(), running.loop)
         link.ended_with("going_away")
-    assert running.server.goodbyes["going_away"] == 1
+    assert running.server.stats.goodbyes["going_away"] == 1

@@ -1,0 +1,162 @@
+"""The blocking client of the admin socket: a line out, a line back. Who may use it is decided by its file."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import socket
+import stat
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError, RequestError, RequestTimeout
+from presenced.runtime_paths import admin_path_for_commands
+
+READ_BYTES = 1 << 20
+TEMPORARY_CODES = frozenset({"busy"})
+
+
+def default_path() -> str:
+    """The socket of the service on this machine, else of one's own daemon."""
+    return admin_path_for_commands(os.environ, os.getuid())
+
+
+class AdminLink:
+    """A connection to the daemon at `path`. It is opened by the first `ask`, and again after it was lost."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+        self._unread = b""
+
+    def __enter__(self) -> AdminLink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self, verb: str, *, timeout_s: float | None = -1, **fields: Any) -> Any:
+        """The daemon's answer, as JSON says it. `timeout_s` of None waits as long as it takes.
+
+        Raises `PresenceError`: `ConnectionLost` (nobody is there), `AuthError` (the file is for others),
+        `RequestTimeout`, `RequestError` with the daemon's code (it refused), `ProtocolError` (that is no presenced).
+        """
+        try:
+            connection = self._connected()
+            connection.settimeout(self._timeout_s if timeout_s == -1 else timeout_s)
+            connection.sendall(msgspec.json.encode({"do": verb, **fields}) + b"\n")
+            line = self._line(connection)
+        except TimeoutError:
+            # The answer may still come, and must not be taken for that to the next question.
+            self.close()
+            raise RequestTimeout(f"the daemon at {self.path} does not answer (see --timeout)") from None
+        except OSError as error:
+            self.close()
+            raise ConnectionLost("lost", f"the daemon at {self.path} went away: {error.strerror or error}") from None
+        except PresenceError:
+            self.close()
+            raise
+        return self._result(line)
+
+    def until_closed(self, timeout_s: float) -> bool:
+        """Wait for the daemon to close the connection, as it does when it has stopped; False after `timeout_s`."""
+        if self._socket is None:
+            return True
+        self._socket.settimeout(timeout_s)
+        try:
+            while self._socket.recv(READ_BYTES):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._unread = b""
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(self._timeout_s)
+            try:
+                connection.connect(self.path)
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                    raise cannot_connect(self.path, error) from None
+                raise
+            self._socket = connection
+        return self._socket
+
+    def _line(self, connection: socket.socket) -> bytes:
+        parts = [self._unread]
+        while b"\n" not in parts[-1]:
+            part = connection.recv(READ_BYTES)
+            if not part:
+                raise ConnectionLost("lost", f"the daemon at {self.path} closed the connection; it may be stopping")
+            parts.append(part)
+        line, _, self._unread = b"".join(parts).partition(b"\n")
+        return line
+
+    def _result(self, line: bytes) -> Any:
+        try:
+            answer = msgspec.json.decode(line)
+            if answer["ok"]:
+                return answer["result"]
+            code, message = str(answer["code"]), str(answer["message"])
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise ProtocolError("bad_frame", f"what answers at {self.path} is no presenced") from None
+        raise RequestError(code, message, temporary=code in TEMPORARY_CODES)
+
+
+def cannot_connect(path: str, error: OSError) -> PresenceError:
+    """Why a socket cannot be connected to, and what to do."""
+    if isinstance(error, PermissionError):
+        return AuthError("forbidden_socket", _who_may(path))
+    if isinstance(error, FileNotFoundError):
+        advice = "is presenced running, with admin.socket set (--admin-socket auto)? --socket names another path"
+        return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectionLost("no_daemon", f"nobody answers at {path}: the daemon that made it is gone; start it again")
+    if isinstance(error, BlockingIOError):
+        return RequestTimeout(f"the daemon at {path} does not take connections just now; try again")
+    return ConnectionLost("no_daemon", f"{path} cannot be connected to: {error.strerror or error}; see --socket")
+
+
+def _who_may(path: str) -> str:
+    """Whom the socket is for, as far as can be seen, and how to become one of them."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"{os.path.dirname(path)} may not be entered by {_me()}; use sudo, or ask whoever runs the daemon"
+    if not status.st_mode & stat.S_IWGRP:
+        return f"{path} is for its owner alone (mode {stat.S_IMODE(status.st_mode):o}); use sudo"
+    if status.st_gid == 0:
+        # Nobody is to become a member of that one for this.
+        return f"{path} is for root; use sudo, or set admin.group in the configuration to a group of operators"
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    return (
+        f"{path} is for the group {group}, and {_me()} is not in it: `sudo usermod -aG {group} {_me()}` and log in "
+        "anew, or use sudo"
+    )
+
+
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,329 @@
+"""The commands of `presencectl` for operators, over the daemon's admin socket instead of the network.
+
+They need no URL and no token: who may is decided by the owner, group and mode of the socket's file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from presenced.cli import exits
+from presenced.cli.admin_link import AdminLink, default_path
+from presenced.cli.context import Context
+from presenced.cli.options import Duration
+from presenced.cli.render import Row, printable
+from presenced.cli.top_figures import age
+from presenced.durations import format_duration
+from presenced.errors import ProtocolError
+from presenced.server.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
+from presenced.server.status import Status
+
+LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
+DRAIN_MARGIN_S = 10.0
+
+socket_option = click.option(
+    "--socket",
+    "path",
+    envvar="PRESENCED_ADMIN_SOCKET",
+    metavar="PATH",
+    help="The daemon's admin socket. [env PRESENCED_ADMIN_SOCKET; default: /run/presenced/admin.sock, else your own]",
+)
+
+
+def link_to(context: Context, path: str | None) -> AdminLink:
+    """The daemon that a command is about. Raises `click.UsageError` for options of the group without meaning here."""
+    if context.target.as_user:
+        raise click.UsageError("--as has no meaning for the commands of operators; leave it out")
+    return AdminLink(path or default_path(), context.target.timeout_s)
+
+
+def run(context: Context, path: str | None, work: Callable[[AdminLink], int]) -> None:
+    """Run a command over the socket and leave with its exit code."""
+    link = link_to(context, path)
+
+    def with_link() -> int:
+        with link:
+            return work(link)
+
+    exits.run_blocking(with_link)
+
+
+def status_of(answer: Any) -> Status:
+    """A status as a value; raises `ProtocolError` if the daemon is of a version that has another."""
+    try:
+        return msgspec.convert(answer, Status)
+    except msgspec.ValidationError as error:
+        raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@socket_option
+@click.pass_obj
+def status(context: Context, path: str | None) -> None:
+    """Show how the daemon is: since when, for whom, and how full."""
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("status")
+        context.output.say(answer, "" if context.output.is_json else sentence(status_of(answer)))
+        return exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@click.option("--all", "wants_all", is_flag=True, help="Also what is well.")
+@socket_option
+@click.pass_obj
+def doctor(context: Context, wants_all: bool, path: str | None) -> None:
+    """Say what is wrong with the daemon, and what to do. Exit code 1 if there is a problem; warnings are no problem."""
+
+    def work(link: AdminLink) -> int:
+        findings: list[dict[str, str]] = link.ask("doctor")
+        output = context.output
+        for finding in findings:
+            if output.is_json:
+                output.line(finding)
+            elif wants_all or finding["severity"] != "ok":
+                colour = {"problem": "red", "warning": "yellow"}.get(finding["severity"], "green")
+                head = f"{finding['severity']:8}"
+                print(click.style(head, fg=colour) if output.has_colour else head, printable(finding["what"]))
+                if finding["advice"]:
+                    print(" " * 8, f"-> {printable(finding['advice'])}")
+        worse = sum(finding["severity"] != "ok" for finding in findings)
+        if not output.is_json:
+            output.note(f"{len(findings)} checks, {worse or 'none'} to look at" + ("" if wants_all else " (--all)"))
+        return exits.NO if any(finding["severity"] == "problem" for finding in findings) else exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@click.argument("user", default="")
+@click.option("--role", type=click.Choice(get_args(LinkRole)), help="Only of this role; none = without a hello so far.")
+@click.option("--slow", is_flag=True, help="Only those that do not take what they are sent.")
+@click.option("--sort", type=click.Choice(get_args(Sort)), default="since", show_default=True, help="What comes first.")
+@click.option("--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="At most so many.")
+@socket_option
+@click.pass_obj
+def links(context: Context, /, path: str | None, **filters: Any) -> None:
+    """List connections: all, or of USER, or of USER/DEVICE. The newest first, or the largest."""
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("links", **filters)
+        output = context.output
+        output.rows([_link_row(one) for one in answer["links"]], LINK_TITLES)
+        if not output.is_json:
+            shown, matching, total = len(answer["links"]), answer["matching"], answer["total"]
+            output.note(f"{shown:,} of {matching:,} shown, of {total:,} links in all")
+        return exits.OK
+
+    run(context, path, work)
+
+
+def _link_row(one: dict[str, Any]) -> Row:
+    cells = (
+        one["user"],
+        one["device"] or (f"({one['holds']:,} devices)" if one["holds"] else ""),
+        one["role"],
+        one["peer"],
+        age(one["age_ms"]),
+        age(one["silent_ms"]) if one["silent_ms"] >= 0 else "",
+        f"{one['watching']:,}",
+        f"{one['held']:,}" + (" slow" if one["slow"] else ""),
+    )
+    return Row(one, cells)
+
+
+# --- doing --------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("user", default="")
+@click.option("--role", type=click.Choice(get_args(LinkRole)), help="Of USER those of this role; alone: all of it.")
+@click.option("--message", default="", help="What they are told.")
+@click.option(
+    "--retry",
+    type=Duration(),
+    default=format_duration(RETRY_MS),
+    show_default=True,
+    help="How long they are told to stay away: so long to twice as long.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before closing all of a role.")
+@socket_option
+@click.pass_obj
+def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool, path: str | None) -> None:
+    """Close the connections of USER, of USER/DEVICE, or with --role of a whole role.
+
+    They may come back, and clients do so by themselves: this is for links that hang, not a ban. Exit code 1 if there
+    was none.
+    """
+    if not user and role is None:
+        raise click.UsageError("name whom to kick: USER, USER/DEVICE, or --role ROLE")
+    if not user:
+        _confirm(f"Close every link of the role {role}?", yes)
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry)
+        number, held_by = answer["links"], answer["held_by"]
+        context.output.say(answer, f"{number:,} {'link' if number == 1 else 'links'} closed")
+        if held_by:
+            context.output.note(f"{user} is also held by the service {', '.join(held_by)}, which was left alone")
+        return exits.OK if number else exits.NO
+
+    run(context, path, work)
+
+
+@click.command()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Return when the daemon is gone.")
+@socket_option
+@click.pass_obj
+def drain(context: Context, yes: bool, wait: bool, path: str | None) -> None:
+    """Stop the daemon in order, as SIGTERM does: links are told to come back, and closed over a while.
+
+    systemd does not start it again after that by itself; `systemctl restart presenced` does both.
+    """
+    _confirm("Stop the daemon?", yes)
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("drain")
+        spread, latest = format_duration(answer["spread_ms"]), format_duration(answer["timeout_ms"])
+        told = f"stopping: {answer['links']:,} links are closed over {spread}, gone in {latest} at the latest"
+        if not wait:
+            context.output.say(answer, told)
+            return exits.OK
+        context.output.note(told)
+        is_gone = link.until_closed(answer["timeout_ms"] / 1000 + DRAIN_MARGIN_S)
+        if not is_gone:
+            return exits.complain(f"the daemon at {link.path} is still there", exits.TEMPORARY)
+        context.output.say(answer, "stopped")
+        return exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Return when it is finished.")
+@socket_option
+@click.pass_obj
+def snapshot(context: Context, wait: bool, path: str | None) -> None:
+    """Take a snapshot of the data directory now, while the daemon serves."""
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("snapshot", wait=wait, timeout_s=None if wait else -1)
+        if answer["finished"]:
+            told = f"snapshot of {answer['bytes']:,} bytes taken in {answer['took_ms']:,} ms"
+        else:
+            told = "snapshot begun" if answer["begun"] else "a snapshot is under way already"
+        context.output.say(answer, told)
+        return exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@socket_option
+@click.pass_obj
+def reload(context: Context, path: str | None) -> None:
+    """Read the configuration, the certificate and the secret anew, as SIGHUP does.
+
+    All or nothing: with a fault in it the old one stays, and the exit code is 78.
+    """
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("reload", timeout_s=None)
+        output = context.output
+        if output.is_json:
+            output.line(answer)
+        elif answer["ok"]:
+            for line in answer["applied"]:
+                print(f"applied        {printable(line)}")
+            for line in answer["needs_restart"]:
+                print(f"needs restart  {printable(line)}")
+            output.note(f"reloaded in {answer['took_ms']} ms" + ("" if answer["applied"] else ", nothing is different"))
+        if not answer["ok"]:
+            faults = "\n".join(answer["faults"])
+            return exits.complain(f"refused, the old configuration stays:\n{faults}", exits.CONFIG)
+        return exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@click.argument("level", required=False, type=click.Choice(get_args(LogLevel)))
+@socket_option
+@click.pass_obj
+def loglevel(context: Context, level: str | None, path: str | None) -> None:
+    """Show how much the daemon logs, or set it until the next reload or restart."""
+
+    def work(link: AdminLink) -> int:
+        answer = link.ask("loglevel", level=level)
+        context.output.say(answer, answer["level"])
+        return exits.OK
+
+    run(context, path, work)
+
+
+@click.command()
+@click.option(
+    "--interval",
+    "interval_ms",
+    type=Duration(),
+    default="1s",
+    show_default=True,
+    help="From one look to the next; at least 100ms.",
+)
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many looks.")
+@socket_option
+@click.pass_obj
+def top(context: Context, interval_ms: int, count: int | None, path: str | None) -> None:
+    """Watch the daemon work: a live screen, or one line per interval if piped. q quits, s sorts the watchers."""
+    from presenced.cli.top import Top
+
+    if interval_ms < 100:
+        raise click.BadParameter("must be at least 100ms", param_hint="--interval")
+    run(context, path, lambda link: Top(link, context.output, interval_ms / 1000, count).run())
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Ask, if there is somebody to ask."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm(question, abort=True)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def sentence(now: Status) -> str:
+    """The status in one line for people."""
+    by_status = ", ".join(f"{number:,} {name}" for name, number in now.by_status.items() if number)
+    parts = [
+        f"presenced {now.version} {now.state} for {age(now.uptime_ms)}",
+        f"{now.users_online:,} users online" + (f" ({by_status})" if by_status else ""),
+        f"{now.devices_connected + now.devices_grace:,} devices",
+        f"{now.links:,} of {now.links_max:,} links",
+    ]
+    if now.log is None:
+        parts.append("state in memory only")
+    else:
+        parts.append(f"log {now.log.state} ({now.log.durability})")
+        if now.log.snapshot_running:
+            parts.append("taking a snapshot")
+        elif now.log.snapshot_wall_ms:
+            parts.append(f"snapshot {age(now.wall_ms - now.log.snapshot_wall_ms)} ago")
+        else:
+            parts.append("no snapshot so far")
+    if now.dev:
+        parts.append("DEVELOPMENT MODE")
+    return ", ".join(parts)
+
+
+COMMANDS = (status, doctor, links, kick, drain, snapshot, reload, loglevel, top)

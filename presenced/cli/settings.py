@@ -1,0 +1,55 @@
+"""The settings as options of a command: one for each key of the table that has a flag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from presenced.cli.options import Duration
+from presenced.config import KEYS, Key, Settings
+from presenced.config.kinds import Bool, Choice, Duration as DurationKind, IdleTimes, Int
+
+DEFAULTS = Settings()
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command all of them. An option that is not given is None, False or (): it then overrides nothing."""
+    for key in reversed(KEYS):
+        if key.flag:
+            command = click.option(key.flag, help=_help(key), metavar=key.metavar, **_form(key))(command)
+    return command
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--config FILE`, as `config`."""
+    return click.option(
+        "--config",
+        metavar="FILE",
+        help="The file with the settings, see `presenced config default`. Without it $PRESENCED_CONFIG, presenced.toml "
+        "in $CONFIGURATION_DIRECTORY, or /etc/presenced/presenced.toml, if there is one (the last not with --dev).",
+    )(command)
+
+
+def _form(key: Key) -> dict[str, Any]:
+    match key.kind:
+        case Bool():
+            return {"is_flag": True, "default": False}
+        case DurationKind():
+            return {"type": Duration()}
+        case Choice():
+            return {"type": click.Choice(key.kind.words)}
+        case Int():
+            # What no number of the kind can be is wrong usage; what is out of bounds is a fault of the settings.
+            return {"type": click.IntRange(min=0) if key.kind.least == 0 else click.INT}
+        case IdleTimes():
+            return {"multiple": True}
+    return {}
+
+
+def _help(key: Key) -> str:
+    default = key.kind.text(getattr(DEFAULTS, key.field))
+    if key.name == "presence.idle":
+        return f"{key.doc} Such as mobile=10m,0; may be repeated."
+    return key.doc + (f" [default: {default}]" if default and not isinstance(key.kind, Bool) else "")

@@ -1,0 +1,275 @@
+"""`presencectl top`: a screen that shows the daemon at work, drawn anew each interval.
+
+The numbers come from `top_figures`; here are the terminal, the keys, and what to do while the daemon is away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from presenced.cli import exits
+from presenced.cli.admin_link import AdminLink
+from presenced.cli.render import Output, printable
+from presenced.cli.top_figures import (
+    HISTORY_MAX,
+    SORTS,
+    Look,
+    age,
+    bar,
+    compare,
+    log_text,
+    rate,
+    size,
+    sorted_watchers,
+    spark,
+    time_of,
+    to_json,
+)
+from presenced.errors import ConnectionLost, ProtocolError, RequestError, RequestTimeout
+from presenced.server.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+WATCHERS_MAX = 20
+STATUSES = (("chat", "green"), ("online", "green"), ("away", "yellow"), ("xa", "yellow"), ("dnd", "red"))
+BAR_CELLS = 20
+SAMPLES_S = 1.0
+"""The daemon keeps a sample of each second; with this interval the bars begin with them."""
+
+
+class Top:
+    """One run of the command, from the first look to the last."""
+
+    def __init__(self, link: AdminLink, output: Output, interval_s: float, count: int | None) -> None:
+        self._link = link
+        self._output = output
+        self._interval_s = interval_s
+        self._left = count
+        self._sort = SORTS[0]
+        self._before: Status | None = None
+        self._look: Look | None = None
+        self._away = ""
+        """Why there is no newer look; empty while there is."""
+        self._deliveries: list[float] = []
+        self._turns: list[float] = []
+
+    def run(self) -> int:
+        """Look until there is enough, or somebody quits. Returns the exit code.
+
+        Raises what `AdminLink.ask` does, if the first look fails: there may never have been a daemon.
+        """
+        self._ask()
+        if self._output.is_json:
+            return self._print()
+        if self._interval_s == SAMPLES_S:
+            samples = self._link.ask("history")
+            self._deliveries = samples["deliveries_per_s"][-HISTORY_MAX:]
+            self._turns = samples["turn_p99_us"][-HISTORY_MAX:]
+        # For people on a terminal, and keys come from one, or from nowhere.
+        with _keys() as keys:
+            return self._draw(keys)
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def _take(self) -> bool:
+        """Look; False, with the reason kept, while the daemon is away. A restarted one is found again."""
+        try:
+            self._ask()
+        except (ConnectionLost, RequestTimeout, RequestError) as error:
+            self._away = str(error)
+            return False
+        self._away = ""
+        return True
+
+    def _ask(self) -> None:
+        answer = self._link.ask("status")
+        try:
+            now = msgspec.convert(answer, Status)
+        except msgspec.ValidationError as error:
+            raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
+        self._look = look = compare(self._before, now)
+        if self._before is not None and self._before.pid == now.pid:
+            # Else it is since the daemon's start, and no interval as the others are.
+            self._deliveries = [*self._deliveries, look.deliveries_per_s][-HISTORY_MAX:]
+            self._turns = [*self._turns, float(look.turn_p99_us)][-HISTORY_MAX:]
+        self._before = now
+
+    def _is_enough(self) -> bool:
+        """Count one look as shown."""
+        if self._left is not None:
+            self._left -= 1
+        return self._left == 0
+
+    # --- without a screen -------------------------------------------------------------------------------------
+
+    def _print(self) -> int:
+        """A line per look. The first is since the daemon started, as vmstat does it."""
+        while True:
+            if not self._away and self._look is not None:
+                self._output.line(to_json(self._look))
+                if self._is_enough():
+                    return exits.OK
+            time.sleep(self._interval_s)
+            was_away = bool(self._away)
+            if not self._take() and not was_away:
+                self._output.note(f"daemon away, retrying: {self._away}")
+
+    # --- with one ---------------------------------------------------------------------------------------------
+
+    def _draw(self, keys: Keys) -> int:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(no_color=not self._output.has_colour, highlight=False)
+        with _ended_in_order(), Live(console=console, screen=True, auto_refresh=False) as live:
+            next_s = time.monotonic() + self._interval_s
+            live.update(self.picture(console.width, console.height), refresh=True)
+            while self._away or not self._is_enough():
+                while (key := keys.wait(next_s)) is not None:
+                    if key == "q":
+                        return exits.OK
+                    if key == "s":
+                        self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+                    # Also for any other key: the window may have another size by now.
+                    live.update(self.picture(console.width, console.height), refresh=True)
+                next_s = max(time.monotonic(), next_s + self._interval_s)
+                self._take()
+                live.update(self.picture(console.width, console.height), refresh=True)
+        # The screen is that from before again, and what was asked for is to stay.
+        console.print(self.picture(console.width, console.height))
+        return exits.OK
+
+    def picture(self, width: int, height: int) -> Group:
+        """The whole screen."""
+        from rich.console import Group
+        from rich.text import Text
+
+        assert self._look is not None
+        look = self._look
+        now = look.now
+        head = Text(f"presenced {now.version}  {now.state}  up {age(now.uptime_ms)}  pid {now.pid}", "bold")
+        if now.dev:
+            head.append("  DEVELOPMENT MODE", "bold yellow")
+        if self._away:
+            head = Text("daemon away, retrying", "bold red").append(f"  {printable(self._away)}", "not bold")
+        head.no_wrap, head.overflow = True, "ellipsis"
+        parts: list[RenderableType] = [head, Text(""), self._figures(look, width), Text("")]
+        # What is above takes so many lines, and the last one is for the keys.
+        room = min(WATCHERS_MAX, height - 19)
+        if now.slowest and room > 0:
+            parts += [self._watchers(look, room), Text("")]
+        else:
+            parts += [Text(f"{now.slow_watchers:,} slow watchers", "dim"), Text("")]
+        keys = f"q quit   s sort the watchers (now by {self._sort})"
+        parts.append(Text(keys, "dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*parts)
+
+    def _figures(self, look: Look, width: int) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        now = look.now
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        row = _line_up
+        users = Text(f"{now.users_online:,} online of {now.users:,}  ")
+        for status, colour in STATUSES:
+            number = now.by_status.get(status, 0)
+            users.append(f" {number:,} {status} ", colour if number else "dim")
+        table.add_row("users", users)
+        table.add_row("", bar(now.users_online / max(1, now.users), BAR_CELLS))
+        table.add_row("devices", f"{now.devices_connected:,} connected, {now.devices_grace:,} in grace")
+        roles = ", ".join(f"{number:,} {role}" for role, number in now.links_by_role.items() if number)
+        table.add_row("links", f"{now.links:,} of {now.links_max:,}" + (f" ({roles})" if roles else ""))
+        table.add_row("", bar(now.links / max(1, now.links_max), BAR_CELLS))
+        cells = max(10, min(60, width - 40))
+        table.add_row("deliveries", row(f"{rate(look.deliveries_per_s)}/s", spark(self._deliveries, cells)))
+        table.add_row("changes", row(f"{rate(look.changes_per_s)}/s", f"frames in {rate(look.frames_per_s)}/s"))
+        table.add_row("out", row(f"{size(look.bytes_out_per_s)}/s", f"logins {rate(look.logins_per_s)}/s"))
+        turn = f"p50 {time_of(look.turn_p50_us)}  p99 {time_of(look.turn_p99_us)}"
+        table.add_row("turn", row(turn, spark(self._turns, cells)))
+        table.add_row("lag", row(f"p99 {time_of(look.lag_p99_us)}", f"{now.stalls:,} stalls"))
+        table.add_row("process", row(f"cpu {look.cpu_percent:.0f} %", f"{size(now.rss_bytes)} of memory"))
+        table.add_row("log", Text(log_text(now), "" if now.log is None or now.log.state == "ok" else "bold red"))
+        return table
+
+    def _watchers(self, look: Look, room: int) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title, key in (("slow watcher", "who"), ("role", ""), ("owed", "held"), ("slow for", "for")):
+            mark = " v" if key == self._sort else ""
+            table.add_column(title + mark, justify="right" if key in ("held", "for") else "left", no_wrap=True)
+        for watcher in sorted_watchers(look.now.slowest, self._sort)[:room]:
+            cells = (printable(watcher.who), watcher.role, f"{watcher.held:,}", age(watcher.for_ms))
+            table.add_row(*[Text(cell) for cell in cells])
+        return table
+
+
+def _line_up(left: str, right: str) -> str:
+    return f"{left:24}{right}"
+
+
+class Keys:
+    """Keys that are pressed, one at a time; without a terminal to read from, only time goes by."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def wait(self, until_s: float) -> str | None:
+        """The next key, or None at `until_s` of the monotonic clock."""
+        while (left_s := until_s - time.monotonic()) > 0:
+            if self._fd is None:
+                time.sleep(left_s)
+            elif select.select([self._fd], [], [], left_s)[0]:
+                pressed = os.read(self._fd, 1)
+                if pressed:
+                    return pressed.decode(errors="replace")
+                # The terminal is gone.
+                self._fd = None
+        return None
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as an exception does, so that the terminal is put back."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Keys]:
+    """Keys at once and unseen, until the end, whatever that is; Ctrl-C stays what it is."""
+    if not sys.stdin.isatty():
+        yield Keys(None)
+        return
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    try:
+        yield Keys(fd)
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -1,0 +1,254 @@
+"""What files, environment and options say: each value with its origin, and a fault for each that cannot be taken.
+
+The three sources give the same thing, a list of `Given`; who wins is decided in `loading`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from presenced.config.faults import did_you_mean, printable, quoted, shown
+from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTIONS, Key
+from presenced.config.kinds import CREDENTIAL, Fault, IdleTimes, Int, Path
+from presenced.config.toml_text import Document
+
+
+class Origin(NamedTuple):
+    """Where a value comes from. `place` is a file, a variable or an option; `line` is that of the file, from 1."""
+
+    source: Literal["default", "file", "environment", "option"]
+    place: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        place = printable(self.place) if self.place else self.source
+        return f"{place}:{self.line}" if self.source == "file" else place
+
+
+DEFAULT = Origin("default")
+
+
+class Given(NamedTuple):
+    """One value that somebody gave. `name` is the key's, and for idle times has the kind of device at its end."""
+
+    name: str
+    key: Key
+    value: Any
+    origin: Origin
+
+
+class Findings:
+    """What one or more sources said."""
+
+    def __init__(self, environ: Mapping[str, str], outside: bool = False) -> None:
+        """`outside`: the unit's credentials are out of sight, which is no fault of the settings."""
+        self.given: list[Given] = []
+        self.faults: list[str] = []
+        self.at_fault: set[str] = set()
+        """Fields of `Settings` with a fault: nothing can be said about their values."""
+        self.notes: list[str] = []
+        """What is no fault, and the operator should know."""
+        self._environ = environ
+        self._outside = outside
+
+    # --- the sources ------------------------------------------------------------------------------------------
+
+    def take_file(self, document: Document) -> None:
+        """Every key of a file."""
+        for section, table in document.values.items():
+            origin = Origin("file", document.path, document.line(section))
+            if section not in SECTIONS:
+                self._reject(origin, *_unknown_section(section))
+            elif not isinstance(table, dict):
+                self.faults.append(
+                    f"{origin}: {section} is a section; write [{section}] and below it {_last_parts(section)}"
+                )
+            else:
+                self._take_section(document, section, table)
+
+    def _take_section(self, document: Document, section: str, table: dict[str, Any]) -> None:
+        for last, value in table.items():
+            name = f"{section}.{last}"
+            origin = Origin("file", document.path, document.line(section, last))
+            key = BY_NAME.get(name)
+            if key is None:
+                self._reject(origin, *_unknown_key(section, last))
+            elif name != IDLE:
+                self._take(key, name, value, origin, lambda key=key, value=value: key.kind.read(value))
+            elif not isinstance(value, dict):
+                self._refuse(key, name, value, origin, "is not a table")
+            else:
+                for kind, times in value.items():
+                    origin = Origin("file", document.path, document.line(section, last, kind))
+                    self._take_idle(kind, times, origin)
+
+    def take_environment(self) -> None:
+        """Every variable PRESENCED_SECTION__KEY, in order of name."""
+        for variable in sorted(self._environ):
+            if not variable.startswith(ENV_PREFIX):
+                continue
+            text, origin = self._environ[variable], Origin("environment", variable)
+            key = BY_ENV.get(variable)
+            if key is None:
+                self._judge_variable(variable)
+            elif key.name == IDLE:
+                for part in filter(str.strip, text.split(";")):
+                    kind, _, times = part.partition("=")
+                    self._take_idle(kind, times, origin)
+            else:
+                self._take(key, key.name, text, origin, lambda key=key, text=text: key.kind.read_text(text))
+
+    def _judge_variable(self, variable: str) -> None:
+        if "__" in variable.removeprefix(ENV_PREFIX):
+            section, _, last = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+            section = did_you_mean(section, SECTIONS)
+            near = _near_key(section, last.replace("__", "_")) or _near_key(section, last.partition("__")[0])
+            advice = f"did you mean {near.env}?" if near else "`presenced config default` lists the known ones"
+            self._reject(Origin("environment", variable), f"names no setting; {advice}", [near] if near else [])
+            return
+        for known in BY_ENV:
+            if known.replace("__", "_") == variable:
+                self.notes.append(f"{variable} is not read; did you mean {known}?")
+
+    def take_options(self, options: Mapping[str, object]) -> None:
+        """Options of `presenced serve`, by parameter name. None, False and () stand for options not given."""
+        for key in KEYS:
+            value = options.get(key.parameter) if key.flag else None
+            if value is None or value is False or value == ():
+                continue
+            origin = Origin("option", key.flag)
+            if key.name == IDLE:
+                for text in value if isinstance(value, tuple) else (str(value),):
+                    kind, _, times = str(text).partition("=")
+                    self._take_idle(kind, times, origin)
+            else:
+                self._take(key, key.name, value, origin, lambda key=key, value=value: key.kind.check(value) or value)
+
+    # --- one value --------------------------------------------------------------------------------------------
+
+    def _take(self, key: Key, name: str, raw: object, origin: Origin, read: Any) -> None:
+        try:
+            value = read()
+            if isinstance(key.kind, Path) and value.startswith(CREDENTIAL):
+                value = credential_path(value.removeprefix(CREDENTIAL), self._environ)
+                key.kind.check(value)
+        except NotInUnit as fault:
+            if not self._outside:
+                self._fail(key, f"{origin}: {name}: {fault}")
+                return
+            self.notes.append(f"{origin}: {name}: {value} is not looked at; only a unit with LoadCredential= has it")
+            self.given.append(Given(name, key, value, origin))
+        except CredentialFault as fault:
+            self._fail(key, f"{origin}: {name}: {fault}")
+        except Fault as fault:
+            self._refuse(key, name, raw, origin, str(fault))
+        else:
+            self.given.append(Given(name, key, value, origin))
+
+    def _take_idle(self, kind: str, times: object, origin: Origin) -> None:
+        key = BY_NAME[IDLE]
+        assert isinstance(key.kind, IdleTimes)
+        try:
+            if not isinstance(times, str):
+                raise Fault("is not text in quotes")
+            entry = key.kind.entry(kind, times)
+        except Fault as fault:
+            self._refuse(key, f"{IDLE}.{toml_key(kind.strip())}", times, origin, str(fault))
+        else:
+            self.given.append(Given(f"{IDLE}.{entry.partition('=')[0]}", key, entry, origin))
+
+    def _refuse(self, key: Key, name: str, raw: object, origin: Origin, why: str) -> None:
+        if key.secret:
+            what = f"the value of {name}"
+        elif origin.source == "option" and key.name != IDLE:
+            what = f"{name} = {_option_text(key, raw)}"
+        else:
+            what = f"{name} = {shown(raw)}"
+        self._fail(key, f"{origin}: {what} {why}; give {key.kind.allowed}")
+
+    def _reject(self, origin: Origin, sentence: str, meant: list[Key]) -> None:
+        """A name that does not exist. Of the keys that were meant nothing is known."""
+        self.at_fault.update(key.field for key in meant)
+        self.faults.append(f"{origin}: {sentence}")
+
+    def _fail(self, key: Key, fault: str) -> None:
+        self.at_fault.add(key.field)
+        self.faults.append(fault)
+
+
+class CredentialFault(Fault):
+    """A credential that is not there: a whole sentence."""
+
+
+class NotInUnit(CredentialFault):
+    """No credentials were passed to this process."""
+
+
+def credential_path(name: str, environ: Mapping[str, str]) -> str:
+    """The file that systemd put the credential into; raises `CredentialFault`."""
+    if not name or "/" in name or name in (".", ".."):
+        raise CredentialFault(f"credential:{printable(name)} is not the name of a credential; give credential:NAME")
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
+        raise NotInUnit(
+            f"credential:{printable(name)} is for a unit with LoadCredential={printable(name)}:FILE, and "
+            "CREDENTIALS_DIRECTORY is not set; elsewhere give the path of a file"
+        )
+    path = os.path.join(directory, name)
+    if not os.path.exists(path):
+        raise CredentialFault(
+            f"{printable(path)} does not exist; is LoadCredential={printable(name)}:FILE in the unit?"
+        )
+    return path
+
+
+def _option_text(key: Key, value: object) -> str:
+    """An option's value as a file would spell it."""
+    try:
+        return shown(value) if isinstance(value, str) or isinstance(key.kind, Int) else shown(key.kind.text(value))
+    except (TypeError, ValueError, AttributeError):
+        return shown(value)
+
+
+def _unknown_section(section: str) -> tuple[str, list[Key]]:
+    """A sentence, and the keys that may have been meant. What the section holds is not repeated: it may be a secret."""
+    shown_section = printable(section)
+    near = did_you_mean(section, SECTIONS)
+    if near:
+        meant = [key for key in KEYS if key.section == near]
+        return f"there is no section {shown_section}; did you mean {near}?", meant
+    meant = [key for key in KEYS if key.last == section]
+    if meant:
+        names = " or ".join(key.name for key in meant)
+        return f"{shown_section} stands outside of a section; did you mean {names}?", meant
+    return f"there is no section {shown_section}; there are {', '.join(SECTIONS)}", []
+
+
+def _unknown_key(section: str, last: str) -> tuple[str, list[Key]]:
+    """As `_unknown_section`."""
+    name = f"{section}.{printable(last)}"
+    near = _near_key(section, last)
+    if near:
+        return f"there is no key {name}; did you mean {near.name}?", [near]
+    return f"there is no key {name}; {section} has {_last_parts(section)}", []
+
+
+def _near_key(section: str, last: str) -> Key | None:
+    """The key of this section, or else of another, whose name comes next to `last`."""
+    for keys in ([key for key in KEYS if key.section == section], KEYS):
+        near = did_you_mean(last, [key.last for key in keys])
+        if near:
+            return next(key for key in keys if key.last == near)
+    return None
+
+
+def _last_parts(section: str) -> str:
+    return ", ".join(key.last for key in KEYS if key.section == section)
+
+
+def toml_key(word: str) -> str:
+    """One part of a key as a file has to spell it."""
+    bare = word and all(character.isascii() and (character.isalnum() or character in "_-") for character in word)
+    return word if bare else quoted(word)

@@ -1,0 +1,149 @@
+"""Takes connections from the listener: few in each pass of the loop, so that those that are turned away never hold
+more file descriptors than are kept back for such.
+
+The loops' own servers do not do. asyncio's accepts the whole backlog in one pass, and without descriptors writes a
+line for each try; and both let a client that is to be turned away hold its descriptor for as long as it draws out the
+TLS handshake. A log that finds no descriptor for its next file ends the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from presenced import limits
+from presenced.wire.frames import frame
+from presenced.wire.messages import Goodbye, encode
+
+if TYPE_CHECKING:
+    from presenced.server.link import Link
+    from presenced.server.server import Server
+
+BACKLOG_CONNECTIONS = 4096
+ACCEPTS_PER_PASS = 32
+REFUSALS_MAX = 32
+"""TLS clients at a time that go through a handshake only to be told that there is no room; others are cut off."""
+
+RETRY_S = 0.1
+"""How long accepting rests when the system has no descriptors or memory for another connection."""
+
+
+class Acceptor:
+    """Serves the listening socket from here on; `close` closes it."""
+
+    def __init__(self, server: Server, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self._server = server
+        self._socket = listener
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals = 0
+        self._resting: asyncio.TimerHandle | None = None
+        listener.setblocking(False)
+        listener.listen(BACKLOG_CONNECTIONS)
+        self._loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        """Take no more connections. Idempotent."""
+        if self._resting is not None:
+            self._resting.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_PASS):
+            try:
+                accepted, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # Most likely EMFILE. The listener stays readable, and asking again at once would take a whole core.
+                self._loop.remove_reader(self._socket)
+                self._resting = self._loop.call_later(RETRY_S, self._resume)
+                self._server.note_accept_failure(error)
+                return
+            accepted.setblocking(False)
+            link = self._server.admit()
+            if link is not None:
+                self._run(accepted, self._open(link, accepted))
+            else:
+                self._refuse(accepted)
+
+    def _resume(self) -> None:
+        self._resting = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    async def _open(self, link: Link, accepted: socket.socket) -> None:
+        try:
+            await self._connect(link, accepted)
+        except OSError:
+            # The handshake came to nothing, or the peer is gone already.
+            self._server.forget(link)
+
+    def _refuse(self, accepted: socket.socket) -> None:
+        if self._tls is None:
+            try:
+                accepted.send(_goodbye())
+            except OSError:
+                pass
+            accepted.close()
+        elif self._refusals >= REFUSALS_MAX:
+            accepted.close()
+        else:
+            self._refusals += 1
+            self._run(accepted, self._refuse_with_tls(accepted))
+
+    async def _refuse_with_tls(self, accepted: socket.socket) -> None:
+        refusal = _Refusal()
+        try:
+            await self._connect(refusal, accepted)
+            await refusal.over.wait()
+        except OSError:
+            return
+        finally:
+            self._refusals -= 1
+
+    async def _connect(self, protocol: asyncio.BaseProtocol, accepted: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=self._tls,
+            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if self._tls is not None else None,
+        )
+
+    def _run(self, accepted: socket.socket, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                # The loop ends, perhaps before the task began.
+                accepted.close()
+
+        task.add_done_callback(done)
+
+
+class _Refusal(asyncio.Protocol):
+    """Says that there is no room, and closes."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast: uvloop's transports do not derive from asyncio's.
+        refused = cast(asyncio.WriteTransport, transport)
+        refused.write(_goodbye())
+        refused.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over.set()
+
+
+def _goodbye() -> bytes:
+    return frame(encode(Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))))

@@ -1,0 +1,61 @@
+"""Sockets that systemd opened for this process (sd_listen_fds(3)): they stay bound while the daemon is restarted, so
+that clients wait in the backlog and are not refused.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+from presenced.config.settings import SettingsError
+
+FIRST_FD = 3
+NAMES = ("client", "http", "admin")
+"""What `FileDescriptorName=` in a socket unit may say. A socket without a name of its own is the clients'."""
+
+
+def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
+    """The inherited listening sockets by name; the variables are taken out of the environment.
+
+    Raises `SettingsError` if one is of no use here.
+    """
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return {}
+    taken: dict[str, socket.socket] = {}
+    faults = []
+    for index in range(int(count)):
+        name = names[index] if index < len(names) else ""
+        if name not in NAMES and (not name or name == "unknown" or name.endswith(".socket")):
+            name = "client"
+        try:
+            inherited = socket.socket(fileno=FIRST_FD + index)
+        except OSError as error:
+            faults.append(f"what systemd passes as {name} is no socket ({error.strerror}); see the socket unit")
+            continue
+        inherited.set_inheritable(False)
+        inherited.setblocking(False)
+        if name not in NAMES:
+            faults.append(
+                f"the socket unit passes a socket named {name!r}; FileDescriptorName= may be client, http or admin"
+            )
+        elif name in taken:
+            faults.append(f"the socket units pass two sockets named {name}; one is enough")
+        elif not _listens(inherited, name):
+            faults.append(f"the socket {name} from systemd is not a listening stream socket of the right kind")
+        else:
+            taken[name] = inherited
+    if faults:
+        raise SettingsError(*faults)
+    return taken
+
+
+def _listens(inherited: socket.socket, name: str) -> bool:
+    families = (socket.AF_UNIX,) if name == "admin" else (socket.AF_INET, socket.AF_INET6)
+    return (
+        inherited.family in families
+        and inherited.type == socket.SOCK_STREAM
+        and inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    )

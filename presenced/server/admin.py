@@ -1,0 +1,276 @@
+"""The admin socket: a Unix socket over which operators ask and command, one JSON object a line each way.
+
+Who may connect is a matter of the file's owner, group and mode, and of nothing else: to be let in is to be an
+operator. What is asked is done by `control`; nothing that comes in here can disturb the presence of users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import grp
+import logging
+import os
+import socket
+import stat
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from presenced.runtime_paths import admin_path
+from presenced.server.control import Caller, Control, ControlError
+from presenced.server.control_values import LINE_BYTES_MAX, VERBS, Answer, AnyRequest, Refusal
+from presenced.server.listening import CannotListen
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+log = logging.getLogger("presenced")
+
+CONNECTIONS_MAX = 16
+IDLE_S = 600.0
+"""A connection over which nothing is asked, or whose answers are not read, is closed after this."""
+
+BACKLOG_CONNECTIONS = 128
+
+
+class CannotOpenAdmin(CannotListen):
+    """The admin socket cannot be opened; the text is a whole sentence."""
+
+    def __init__(self, number: int, sentence: str) -> None:
+        super().__init__(OSError(number, sentence))
+
+
+class AdminServer:
+    """The open socket. `open`, then `close`."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        self.path = path
+        self._control = Control(server, path)
+        self._decoder = msgspec.json.Decoder(AnyRequest)
+        self._listener: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._inode = 0
+        """Of the socket's file; 0 = the file is not ours to remove."""
+
+    @classmethod
+    async def open(cls, server: Server, sock: socket.socket | None = None) -> AdminServer:
+        """Listen on `settings.admin_socket`, or on a socket that was inherited, whose mode is its maker's affair.
+
+        Raises `CannotOpenAdmin`: another daemon answers there (EADDRINUSE), or the file, its group or its mode
+        cannot be had.
+        """
+        settings = server.settings
+        if sock is not None:
+            self = cls(server, str(sock.getsockname()))
+            sock.setblocking(False)
+        else:
+            path = settings.admin_socket
+            if path == "auto":
+                path = admin_path(os.environ, os.getuid())
+                make_directory(os.path.dirname(path))
+            self = cls(server, path)
+            sock = listening_socket(path, settings.admin_mode, group_id(settings.admin_group))
+            self._inode = os.stat(path).st_ino
+        try:
+            self._listener = await asyncio.start_unix_server(
+                self._connected, sock=sock, limit=LINE_BYTES_MAX, backlog=BACKLOG_CONNECTIONS
+            )
+        except BaseException:
+            sock.close()
+            self._remove()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """Close the socket and every connection, and remove the file if it is still ours. Idempotent."""
+        if self._listener is not None:
+            # First the file: once the socket is closed, a next daemon may take the path at any moment.
+            self._remove()
+            self._listener.close()
+            self._listener = None
+        connections = [task for task in self._connections if task is not asyncio.current_task()]
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            if self._inode and os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
+
+    # --- connections ------------------------------------------------------------------------------------------
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            if len(self._connections) > CONNECTIONS_MAX:
+                message = f"{CONNECTIONS_MAX} connections are open already; close one"
+                await self._write(writer, Refusal("busy", message))
+            else:
+                await self._converse(reader, writer, caller_of(writer))
+        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            # The caller left, slept too long, or the daemon stops.
+            writer.transport.abort()
+        except Exception:
+            log.exception("an admin connection failed")
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: Caller) -> None:
+        while True:
+            async with asyncio.timeout(IDLE_S):
+                try:
+                    line = await reader.readline()
+                except ValueError:
+                    # Where the next request begins is unknown.
+                    message = f"a request is longer than {LINE_BYTES_MAX} bytes"
+                    await self._write(writer, Refusal("too_long", message))
+                    return
+            if not line:
+                return
+            answer = await self._answer(line, caller)
+            async with asyncio.timeout(IDLE_S):
+                await self._write(writer, answer)
+
+    async def _answer(self, line: bytes, caller: Caller) -> Answer | Refusal:
+        try:
+            request = self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            sentence = f"this is no request ({error}); known are {', '.join(VERBS)}"
+            return Refusal("bad_request", sentence)
+        try:
+            return Answer(await self._control.perform(request, caller))
+        except ControlError as error:
+            return Refusal(error.code, error.message)
+        except Exception as error:
+            log.exception("admin: %s failed", type(request).__name__.lower())
+            return Refusal("failed", f"the daemon failed: {type(error).__name__}: {error}")
+
+    async def _write(self, writer: asyncio.StreamWriter, answer: Answer | Refusal) -> None:
+        writer.write(msgspec.json.encode(answer) + b"\n")
+        await writer.drain()
+
+
+def caller_of(writer: asyncio.StreamWriter) -> Caller:
+    """Who is at the other end, as the kernel says."""
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = struct.unpack("iII", credentials)
+    return Caller(uid, pid)
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def listening_socket(path: str, mode: int, group: int | None) -> socket.socket:
+    """A listening socket at `path`, reachable for those whom `mode` and `group` name from its first moment on.
+
+    Raises `CannotOpenAdmin`.
+    """
+    remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    is_bound = False
+    try:
+        # The file exists before its mode can be set; until then it is for nobody but ourselves. And nobody can
+        # connect before `listen`.
+        old_mask = os.umask(0o177)
+        try:
+            listener.bind(path)
+            is_bound = True
+        finally:
+            os.umask(old_mask)
+        if group is not None:
+            _give_to(path, group)
+        os.chmod(path, mode)
+        listener.listen(BACKLOG_CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        if is_bound:
+            os.unlink(path)
+        if isinstance(error, FileExistsError) or error.errno == errno.EADDRINUSE:
+            raise _in_use(path) from None
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            sentence = f"the directory of the admin socket {path} does not exist; make it, or set admin.socket"
+            raise CannotOpenAdmin(errno.ENOENT, sentence) from None
+        sentence = f"the admin socket {path} cannot be made: {error.strerror or error}"
+        raise CannotOpenAdmin(error.errno or errno.ENAMETOOLONG, sentence) from None
+    return listener
+
+
+def _give_to(path: str, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except PermissionError:
+        name = grp.getgrgid(group).gr_name
+        raise OSError(
+            errno.EPERM,
+            f"only root and members of the group {name} may give it to that group; add the daemon's user to it "
+            "(SupplementaryGroups= in the unit), or leave admin.group out",
+        ) from None
+
+
+def remove_stale(path: str) -> None:
+    """Remove a socket that nobody answers on any more. Raises `CannotOpenAdmin` if somebody does, or if what lies
+    there is no socket."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        # Nothing there, or nothing to be seen: binding will say which.
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise CannotOpenAdmin(
+            errno.EEXIST, f"{path} is no socket, and is left alone; remove it, or set admin.socket to another path"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        except OSError as error:
+            # EAGAIN: its backlog is full, so somebody is there.
+            if error.errno == errno.EAGAIN:
+                raise _in_use(path) from None
+            sentence = f"the admin socket {path} is somebody else's: {error.strerror}; set admin.socket"
+            raise CannotOpenAdmin(error.errno or errno.EPERM, sentence) from None
+        else:
+            raise _in_use(path)
+
+
+def _in_use(path: str) -> CannotOpenAdmin:
+    sentence = f"another presenced answers on the admin socket {path}; stop that one, or set admin.socket"
+    return CannotOpenAdmin(errno.EADDRINUSE, sentence)
+
+
+def make_directory(directory: str) -> None:
+    """See to it that `directory` is there, is ours, and is for nobody else to write to. In `/tmp` somebody else may
+    have made one of that name, and would then hold our socket."""
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.lstat(directory)
+    except OSError as error:
+        sentence = f"the directory {directory} of the admin socket cannot be made: {error.strerror}; set admin.socket"
+        raise CannotOpenAdmin(error.errno or errno.EPERM, sentence) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise CannotOpenAdmin(
+            errno.EPERM,
+            f"{directory} is not a directory that is ours alone to write to; remove it, or set admin.socket",
+        )
+
+
+def group_id(name: str) -> int | None:
+    """The number of a group; None for no name. Raises `CannotOpenAdmin`."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        sentence = f"admin.group {name!r} does not exist on this machine; make it (groupadd), or leave admin.group out"
+        raise CannotOpenAdmin(errno.EINVAL, sentence) from None

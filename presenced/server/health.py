@@ -1,0 +1,14 @@
+"""Whether clients should be sent to this server now, in words: what /readyz says and `presenced_ready` counts."""
+
+from __future__ import annotations
+
+from presenced.server.status import Status
+
+
+def not_ready(status: Status) -> str:
+    """Why clients should not be sent here; "" = they may be."""
+    if status.state != "serving":
+        return f"the server is {status.state}"
+    if status.log is not None and status.log.state == "failed":
+        return "the log failed: nothing can be saved; look at the disk and the daemon's own log"
+    return ""

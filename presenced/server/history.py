@@ -1,0 +1,100 @@
+"""The last five minutes in one sample a second, for the plots of the status page and of `presencectl top`.
+
+Totals become rates and histograms become the quantile of their second here, so that whoever draws need not know of
+either. Nothing of this is kept over a restart: Prometheus is for the long run.
+"""
+
+from __future__ import annotations
+
+from presenced.server.stats import BUCKETS
+from presenced.server.status import Quantiles, Status
+
+SAMPLES_MAX = 300
+
+SERIES = (
+    "at_ms",
+    "deliveries_per_s",
+    "changes_per_s",
+    "frames_per_s",
+    "links",
+    "users_online",
+    "turn_p99_us",
+    "lag_p99_us",
+    "rss_bytes",
+    "cpu_permille",
+)
+"""What a sample holds. `at_ms` is the uptime when it was taken: no clock that somebody sets can bend it."""
+
+
+class History:
+    """The last `SAMPLES_MAX` samples: `series[name][i]` is what `name` was at `series["at_ms"][i]`, oldest first."""
+
+    __slots__ = ("series", "_before")
+
+    def __init__(self) -> None:
+        self.series: dict[str, list[int]] = {name: [] for name in SERIES}
+        self._before: _Totals | None = None
+
+    def __len__(self) -> int:
+        return len(self.series["at_ms"])
+
+    def sample(self, status: Status) -> None:
+        """Add what changed since the last call. The first call only remembers the totals. O(buckets)."""
+        now = _Totals(status)
+        before, self._before = self._before, now
+        if before is None or now.at_ms <= before.at_ms:
+            return
+        # Taken from the time that went by, not from the second that was meant: after a stall it was longer.
+        passed_ms = now.at_ms - before.at_ms
+        values = (
+            now.at_ms,
+            (now.deliveries - before.deliveries) * 1000 // passed_ms,
+            (now.changes - before.changes) * 1000 // passed_ms,
+            (now.frames - before.frames) * 1000 // passed_ms,
+            status.links,
+            status.users_online,
+            quantile_us(now.turn, before.turn, status.turn.max_us),
+            quantile_us(now.lag, before.lag, status.lag.max_us),
+            status.rss_bytes,
+            (now.cpu_ms - before.cpu_ms) * 1000 // passed_ms,
+        )
+        for name, value in zip(SERIES, values, strict=True):
+            kept = self.series[name]
+            kept.append(value)
+            if len(kept) > SAMPLES_MAX:
+                del kept[0]
+
+
+class _Totals:
+    """What the next sample is held against. The buckets are copied: the server goes on counting in its own."""
+
+    __slots__ = ("at_ms", "deliveries", "changes", "frames", "cpu_ms", "turn", "lag")
+
+    def __init__(self, status: Status) -> None:
+        self.at_ms = status.uptime_ms
+        self.deliveries = status.deliveries
+        self.changes = status.changes
+        self.frames = status.frames_in
+        self.cpu_ms = status.cpu_ms
+        self.turn = _copy(status.turn)
+        self.lag = _copy(status.lag)
+
+
+def _copy(quantiles: Quantiles) -> list[int]:
+    return list(quantiles.buckets)
+
+
+def quantile_us(now: list[int], before: list[int], max_us: int, share: float = 0.99) -> int:
+    """Upper edge of the bucket below which `share` of the durations counted between two states lie; 0 without any.
+
+    `max_us` is the longest ever seen, which no edge goes beyond. O(buckets).
+    """
+    counts = [new - old for new, old in zip(now, before, strict=True)]
+    wanted = share * sum(counts)
+    below = 0
+    for index, number in enumerate(counts):
+        below += number
+        if number and below >= wanted:
+            edge_us = 1 << index if index < BUCKETS - 1 else max_us
+            return min(edge_us, max(1, max_us))
+    return 0

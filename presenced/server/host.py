@@ -1,0 +1,82 @@
+"""What the doctor wants to know of the machine and the files. Whatever cannot be read is left out."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from presenced.server.doctor import Facts
+from presenced.server.status import Status
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
+    """The facts, read now: a few small files."""
+    used_bytes, max_bytes = memory()
+    python = sys.version_info
+    return Facts(
+        memory_bytes=used_bytes or status.rss_bytes,
+        memory_max_bytes=max_bytes,
+        config_changed_wall_ms=changed_wall_ms(status.config),
+        config_read_wall_ms=read_wall_ms(server),
+        socket_path=socket_path,
+        socket_mode=mode_of(socket_path),
+        python=(python.major, python.minor, python.micro),
+    )
+
+
+def read_wall_ms(server: Server) -> int:
+    """When the configuration was read: at the start, or by the last reload that was taken."""
+    return server.stats.reloaded_wall_ms or server.stats.started_wall_ms
+
+
+def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int, int]:
+    """Bytes in use and the limit of the nearest control group (v2) that has one; 0, 0 if none has."""
+    try:
+        line = next(line for line in own_cgroup.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return 0, 0
+    group = cgroups / line.removeprefix("0::").lstrip("/")
+    if ".." in group.parts:
+        # Outside of what is mounted here, as in a container: then the root is the nearest.
+        group = cgroups
+    while True:
+        limit = number_in(group / "memory.max")
+        if limit:
+            return number_in(group / "memory.current"), limit
+        if group == cgroups:
+            break
+        group = group.parent
+    return 0, 0
+
+
+def number_in(path: Path) -> int:
+    """The number in a file; 0 if there is none, such as `max`."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def changed_wall_ms(path: str) -> int:
+    """When a file was written last; 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime_ns // 1_000_000 if path else 0
+    except OSError:
+        return 0
+
+
+def mode_of(path: str) -> int:
+    """The permission bits of a file; 0 if there is none."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return 0

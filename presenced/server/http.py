@@ -1,0 +1,275 @@
+"""HTTP for operators: GET and HEAD of a few pages, on a listener of its own.
+
+Every connection is bounded in bytes, in time and in number, and all of them together in requests per second, so that
+nothing that comes in here can take presence its time. There is no authentication: listen on loopback, or on an address
+that only the monitoring can reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from presenced.config.settings import is_loopback
+from presenced.server.doctor import Finding, diagnose
+from presenced.server.host import facts_of
+from presenced.server.listening import CannotListen
+from presenced.server.pages import Page, Pages, text
+from presenced.server.picture import take_status
+from presenced.server.report import Report
+from presenced.server.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, parse
+from presenced.server.status import Status
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+CONNECTIONS_MAX = 32
+IDLE_S = 10.0
+"""From the accept, or from one answer, to the whole head of the next request; and for reading an answer."""
+
+LINGER_S = 1.0
+"""After the last answer of a connection the rest of what the peer sends is read and dropped for this long: closing
+over unread bytes would reset the connection, and the peer would lose the answer."""
+
+REQUEST_GAP_S = 0.005
+"""Between two answers of the whole listener; a request that comes sooner waits."""
+
+
+class HttpServer:
+    """The listener. `port` is the one it got, `url` where it answers."""
+
+    def __init__(self, pages: Pages, report: Report, idle_s: float = IDLE_S) -> None:
+        self.pages = pages
+        self.report = report
+        self.idle_s = idle_s
+        self.port = 0
+        self.url = ""
+        self.connections: dict[Connection, None] = {}
+        self._listener: asyncio.Server | None = None
+        self._free_s = 0.0
+        """When the next answer may be given."""
+
+    @classmethod
+    async def open(cls, server: Server, sock: socket.socket | None = None) -> HttpServer:
+        """Listen on `server.settings.http` (HOST:PORT), or on the bound `sock`; raises `CannotListen`."""
+
+        def examine(status: Status) -> list[Finding]:
+            admin = server.operations.admin
+            return diagnose(status, server.settings, facts_of(server, status, admin.path if admin is not None else ""))
+
+        http = cls(Pages(lambda: take_status(server), server.operations.history, examine), server.report)
+        await http.listen(server.settings.http, sock)
+        return http
+
+    async def listen(self, address: str, sock: socket.socket | None = None) -> None:
+        """Serve from here on; raises `CannotListen` with the address."""
+        loop = asyncio.get_running_loop()
+        host, _, port = address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            if sock is not None:
+                self._listener = await loop.create_server(lambda: Connection(self), sock=sock)
+            else:
+                self._listener = await loop.create_server(lambda: Connection(self), host or None, int(port))
+        except OSError as error:
+            raise CannotListen(error, address) from None
+        name = self._listener.sockets[0].getsockname()
+        if isinstance(name, tuple):
+            self.port = name[1]
+            self.url = f"http://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{self.port}"
+        if self.port and not is_loopback(name[0]):
+            logging.getLogger("presenced").warning(
+                "metrics and the status page are open at %s without authentication: whoever reaches it can read them",
+                self.url,
+            )
+
+    async def close(self) -> None:
+        """Stop listening and close the connections. Idempotent."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.close()
+        give_up_s = time.monotonic() + LINGER_S
+        while self.connections and time.monotonic() < give_up_s:
+            await asyncio.sleep(0.005)
+        for connection in list(self.connections):
+            connection.abort()
+
+    def reserve_s(self) -> float:
+        """Take the next free moment for an answer; gives how long it is until then, in seconds."""
+        now_s = time.monotonic()
+        self._free_s = max(self._free_s, now_s)
+        wait_s = self._free_s - now_s
+        self._free_s += REQUEST_GAP_S
+        return wait_s
+
+    def answer(self, path: str) -> Page:
+        """The page, or 500: what goes wrong in making one is logged and reaches nobody else."""
+        try:
+            return self.pages.answer(path)
+        except Exception:
+            now_ms = time.monotonic_ns() // 1_000_000
+            self.report.event(now_ms, "http", f"while answering {path}", level=logging.ERROR, exc=True)
+            return text(500, "the server failed while making this page; its log says why")
+
+
+class Connection(asyncio.Protocol):
+    """One HTTP connection: a request is answered before the next one is looked at."""
+
+    def __init__(self, http: HttpServer) -> None:
+        self.http = http
+        self.buffer = b""
+        self.answering = False
+        """A request waits for its moment, or its answer for a peer that does not read."""
+        self.full = False
+        self.ending = False
+        """The last answer is given: whatever else comes is dropped."""
+        self.ended_by_peer = False
+
+    # --- called by the loop -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are enough."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.loop = asyncio.get_running_loop()
+        self.transport.set_write_buffer_limits(high=0)
+        self.timer = self.loop.call_later(self.http.idle_s, self.expire)
+        number = len(self.http.connections)
+        self.http.connections[self] = None
+        if number >= 2 * CONNECTIONS_MAX:
+            # Not even a refusal: those that are being told to go are as many as may be told.
+            self.abort()
+        elif number >= CONNECTIONS_MAX:
+            self._last(text(503, f"{CONNECTIONS_MAX} connections are open, which is the most; close one"))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in; not more than one read beyond a head's limit are kept."""
+        if self.ending:
+            return
+        self.buffer += data
+        if len(self.buffer) > HEAD_BYTES_MAX:
+            self.transport.pause_reading()
+        if not self.answering:
+            self._look()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more: what it asked is still answered."""
+        self.ended_by_peer = True
+        return self.answering
+
+    def pause_writing(self) -> None:
+        """The peer does not read as fast: nothing further is answered for now."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """The answer is out."""
+        self.full = False
+        if self.answering and not self.ending:
+            self._answered()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self.ending = True
+        self.timer.cancel()
+        self.http.connections.pop(self, None)
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Answer the next request if it is here whole."""
+        self.buffer = self.buffer.lstrip(b"\r\n")
+        end = self.buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+        try:
+            if end >= 0:
+                request = parse(self.buffer[:end])
+                self.buffer = self.buffer[end + 4 :]
+                self.answering = True
+                self.timer.cancel()
+                self.timer = self.loop.call_later(self.http.reserve_s(), self._answer, request)
+                return
+            if begins_wrong(self.buffer):
+                raise BadRequest(400, "this is not HTTP/1.1: the request line is missing")
+            if len(self.buffer) >= HEAD_BYTES_MAX:
+                raise BadRequest(431, f"the request line and headers are longer than {HEAD_BYTES_MAX} bytes")
+        except BadRequest as error:
+            self._last(text(error.status, error.sentence), allow=error.status == 405)
+            return
+        if self.ended_by_peer:
+            self.close()
+
+    def _answer(self, request: Request) -> None:
+        page = self.http.answer(request.path)
+        if not request.keep:
+            self._last(page, request.head_only)
+            return
+        self._restart(self.http.idle_s)
+        self._write(page, request.head_only)
+        if not self.full:
+            self._answered()
+
+    def _answered(self) -> None:
+        self.answering = False
+        self._restart(self.http.idle_s)
+        self._look()
+        if self.ending or self.answering or len(self.buffer) > HEAD_BYTES_MAX or self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+
+    def _write(self, page: Page, head_only: bool = False, *, last: bool = False, allow: bool = False) -> None:
+        lines = (
+            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}",
+            f"Date: {formatdate(usegmt=True)}",
+            f"Content-Type: {page.content_type}",
+            f"Content-Length: {len(page.body)}",
+            f"Content-Security-Policy: {page.policy}",
+            "X-Content-Type-Options: nosniff",
+            "Referrer-Policy: no-referrer",
+            "Cache-Control: no-store",
+            *(["Allow: GET, HEAD"] if allow else []),
+            *(["Connection: close"] if last else []),
+            "\r\n",
+        )
+        self.transport.write("\r\n".join(lines).encode("latin-1") + (b"" if head_only else page.body))
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def _last(self, page: Page, head_only: bool = False, *, allow: bool = False) -> None:
+        """Answer, say that nothing follows, and give the peer a moment to read it."""
+        self.ending = True
+        self.buffer = b""
+        self._write(page, head_only, last=True, allow=allow)
+        if self.ended_by_peer:
+            self.close()
+            return
+        self._restart(LINGER_S)
+        if not self.transport.is_closing():
+            # It is, if the peer was found to be gone while writing to it.
+            self.transport.write_eof()
+            self.transport.resume_reading()
+
+    def _restart(self, seconds: float) -> None:
+        self.timer.cancel()
+        self.timer = self.loop.call_later(seconds, self.expire)
+
+    def expire(self) -> None:
+        """Time is up for whatever the peer was to do."""
+        if self.buffer and not self.answering:
+            self._last(text(408, f"the request was not here whole within {self.http.idle_s:g} s"))
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Close once what was written is out; not later than the time for reading it allows."""
+        self.ending = True
+        self._restart(LINGER_S)
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self.ending = True
+        self.transport.abort()

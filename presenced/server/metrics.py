@@ -1,0 +1,198 @@
+"""The server's figures as Prometheus metrics: one collector over one `Status`, taken when somebody scrapes.
+
+Nothing here counts: the server adds up plain integers, and this only gives them names, units and help. Every name
+begins with `presenced_`; times are in seconds, sizes in bytes. The process's own figures are among them and do not come
+from the library's collector, which finds nothing where /proc/stat is hidden (ProcSubset=pid) and says nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from presenced.errors import CODES
+from presenced.server.health import not_ready
+from presenced.server.stats import BUCKETS
+from presenced.server.status import LogStatus, Quantiles, Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+STATES = ("starting", "serving", "draining", "stopped")
+LOG_STATES = ("ok", "busy", "full", "failed", "closed")
+STATUSES = ("chat", "online", "away", "xa", "dnd")
+ROLES = ("user", "service", "admin", "none")
+GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)
+"""Label values that are always there, so that a rate is known from the first time on and not from the second."""
+
+_EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
+"""Upper edges of the buckets in seconds, as Prometheus writes them."""
+
+
+class StatusCollector(Collector):
+    """Turns what `take` gives into metric families; about 250 samples, whatever the number of links."""
+
+    def __init__(self, take: Callable[[], Status]) -> None:
+        self._take = take
+        self._started_s: float | None = None
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: asking for the names must not take a status."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; those of the log only where there is one."""
+        status = self._take()
+        yield from self._server(status)
+        yield from _presence(status)
+        yield from _links(status)
+        yield from _work(status)
+        yield from _process(status)
+        if status.log is not None:
+            yield from _log(status, status.log)
+
+    def _server(self, status: Status) -> Iterator[Metric]:
+        about = {"version": status.version, "python": status.python, "loop": status.loop}
+        yield InfoMetricFamily("presenced_build", "What runs here.", about)
+        yield _one_of("presenced_state", "1 for the state that the server is in.", STATES, status.state)
+        yield _gauge("presenced_ready", "1 if clients may be sent here (as /readyz says).", not not_ready(status))
+        if self._started_s is None:
+            # Worked out once: from two clocks it would come out a millisecond different each time.
+            self._started_s = (status.wall_ms - status.uptime_ms) / 1000
+        yield _gauge("presenced_start_time_seconds", "When the process started, as Unix time.", self._started_s)
+        yield _gauge("presenced_uptime_seconds", "Since the process started.", status.uptime_ms / 1000)
+        yield _gauge("presenced_epoch", "Identifies the history of versions; changes if it was lost.", status.epoch)
+        yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
+        yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
+        yield _counter("presenced_reloads_failed", "Reloads that were rejected.", status.failed_reloads)
+        yield _counter("presenced_clock_jumps", "Jumps of the wall clock.", status.wall_jumps)
+        yield _gauge(
+            "presenced_clock_jump_last_seconds", "By how much the clock jumped last.", status.wall_jump_ms / 1000
+        )
+
+
+def render(registry: CollectorRegistry) -> bytes:
+    """The metrics in Prometheus' text format 0.0.4."""
+    return generate_latest(registry)
+
+
+def registry_of(take: Callable[[], Status]) -> CollectorRegistry:
+    """A registry of this server alone: several in one process do not get in each other's way."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(take))
+    return registry
+
+
+def _presence(status: Status) -> Iterator[Metric]:
+    yield _gauge("presenced_users", "Users known, online or not.", status.users)
+    yield _gauges(
+        "presenced_users_online", "Users shown with a status other than offline.", "status", STATUSES, status.by_status
+    )
+    devices = {"connected": status.devices_connected, "grace": status.devices_grace}
+    yield _gauges("presenced_devices", "Live devices; in grace = the link is lost.", "state", (), devices)
+    yield _gauge("presenced_channels", "Channels with members.", status.channels)
+    yield _gauge("presenced_watches", "Users watched, summed over the links.", status.watches)
+    yield _counter("presenced_changes", "Records that were made anew and differed.", status.changes)
+    yield _counter("presenced_deliveries", "Presence frames handed to links.", status.deliveries)
+    yield _counter("presenced_leases_expired", "Devices that were not heard in time.", status.expired)
+
+
+def _links(status: Status) -> Iterator[Metric]:
+    yield _gauges("presenced_links", "Open connections; none = no hello so far.", "role", ROLES, status.links_by_role)
+    yield _gauge("presenced_links_max", "Links that are admitted at most.", status.links_max)
+    yield _counter("presenced_links_accepted", "Connections taken.", status.accepted)
+    yield _counter("presenced_hellos", "Hellos answered with a welcome.", status.hellos)
+    goodbyes = CounterMetricFamily(
+        "presenced_goodbyes", "Links refused or ended by the server, by error code.", labels=["code"]
+    )
+    for code, number in (dict.fromkeys(GOODBYES, 0) | status.goodbyes).items():
+        goodbyes.add_metric([code], number)
+    yield goodbyes
+    yield _gauge("presenced_slow_watchers", "Links that do not take what they are sent.", status.slow_watchers)
+    yield _gauge(
+        "presenced_slow_watcher_records_max",
+        "Records held back for the slowest watcher.",
+        max((slow.held for slow in status.slowest), default=0),
+    )
+    yield _gauge(
+        "presenced_slow_watcher_seconds_max",
+        "For how long the slowest watcher has not read.",
+        max((slow.for_ms for slow in status.slowest), default=0) / 1000,
+    )
+    yield _gauge("presenced_links_throttled", "Links not read now, being over their rate.", status.throttled)
+    yield _counter("presenced_frames_received", "Frames that came in.", status.frames_in)
+    yield _counter("presenced_sent_bytes", "Bytes handed to links.", status.bytes_out)
+
+
+def _work(status: Status) -> Iterator[Metric]:
+    yield _histogram(
+        "presenced_change_to_write_seconds",
+        "From the first input read in a turn to the last write of what it brought about.",
+        status.reaction,
+    )
+    yield _histogram("presenced_turn_duration_seconds", "How long a turn took.", status.turn)
+    yield _histogram("presenced_wheel_lag_seconds", "How late a deadline was looked at.", status.lag)
+    yield _gauge("presenced_wheel_entries", "Deadlines waiting in the timer wheel.", status.wheel)
+    yield _counter("presenced_turns", "Passes of the server.", status.turns)
+    yield _counter("presenced_stalls", "Times the process stood still for more than a second.", status.stalls)
+
+
+def _process(status: Status) -> Iterator[Metric]:
+    yield _gauge("presenced_resident_memory_bytes", "Memory that is resident.", status.rss_bytes)
+    yield _counter("presenced_cpu_seconds", "CPU time, user and system.", status.cpu_ms / 1000)
+    yield _gauge("presenced_open_fds", "File descriptors in use.", status.descriptors)
+    yield _gauge("presenced_max_fds", "File descriptors allowed.", status.descriptors_max)
+    yield _counter("presenced_gc_collections", "Runs of the garbage collector.", status.gc_collections)
+
+
+def _log(status: Status, log: LogStatus) -> Iterator[Metric]:
+    yield InfoMetricFamily(
+        "presenced_log", "The write-ahead log.", {"directory": log.directory, "durability": log.durability}
+    )
+    yield _one_of("presenced_log_state", "1 for the state that the log is in.", LOG_STATES, log.state)
+    yield _gauge("presenced_log_pending_facts", "Facts not yet as durable as promised.", log.pending_facts)
+    yield _gauge("presenced_log_pending_bytes", "Bytes not yet as durable as promised.", log.pending_bytes)
+    yield _gauge("presenced_log_size_bytes", "Log written since the last snapshot.", log.log_bytes)
+    yield _histogram("presenced_log_commit_duration_seconds", "How long a commit to the log took.", status.commit)
+    yield _counter("presenced_snapshots", "Snapshots finished.", log.snapshots)
+    yield _gauge("presenced_snapshot_running", "1 while a snapshot is being written.", log.snapshot_running)
+    age = GaugeMetricFamily("presenced_snapshot_age_seconds", "Since the newest snapshot; absent if there is none.")
+    if log.snapshot_wall_ms:
+        age.add_metric([], max(0, status.wall_ms - log.snapshot_wall_ms) / 1000)
+    yield age
+    yield _gauge("presenced_snapshot_duration_seconds", "How long the newest took.", log.snapshot_took_ms / 1000)
+    yield _gauge("presenced_snapshot_size_bytes", "Size of the newest.", log.snapshot_bytes)
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, float(value))
+
+
+def _counter(name: str, documentation: str, value: float) -> Metric:
+    """`name` without `_total`, which the library adds."""
+    return CounterMetricFamily(name, documentation, float(value))
+
+
+def _gauges(name: str, documentation: str, label: str, known: Iterable[str], values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for key, value in (dict.fromkeys(known, 0) | dict(values)).items():
+        family.add_metric([key], value)
+    return family
+
+
+def _one_of(name: str, documentation: str, known: tuple[str, ...], now: str) -> Metric:
+    return _gauges(name, documentation, "state", known, {now: 1})
+
+
+def _histogram(name: str, documentation: str, durations: Quantiles) -> Metric:
+    """The count comes from the buckets alone: a count read a moment later may already be one more."""
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    for edge, number in zip(_EDGES, durations.buckets, strict=False):
+        below += number
+        buckets.append((edge, below))
+    buckets.append(("+Inf", below + sum(durations.buckets[len(_EDGES) :])))
+    return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=durations.sum_us / 1_000_000)

@@ -1,0 +1,86 @@
+"""What systemd is told of this process: ready, reloading, stopping, alive, and a line for `systemctl status`.
+
+The protocol is sd_notify(3): datagrams of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Without that
+variable everything here does nothing. The libraries for it need a compiler or are no longer kept, and it is short.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+EXTEND_S = 30
+"""How much longer systemd is asked to wait each time a slow start or stop reports progress."""
+
+
+class Notifier:
+    """The notification socket, taken out of the environment so that no child process can write to it."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        address = environ.pop("NOTIFY_SOCKET", "")
+        # An abstract socket is written with '@' and begins with a NUL.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.setblocking(False)
+        self.watchdog_s = _watchdog_s(environ)
+        """How often a sign of life is due; 0 = systemd waits for none."""
+        self._status = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody listens."""
+        return self._socket is not None
+
+    def send(self, *lines: str) -> None:
+        """Send the lines in one datagram. A socket that is gone or full is no reason to fail."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto("\n".join(lines).encode(), self._address)
+        except OSError:
+            return
+
+    def ready(self, status: str) -> None:
+        """Started, or done reloading."""
+        self._status = status
+        self.send("READY=1", f"STATUS={status}")
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it, whatever came of it. Both fields in one datagram: `Type=notify-reload`
+        waits for ever without the time."""
+        self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, status: str) -> None:
+        """The drain begins."""
+        self.send("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}")
+
+    def working(self, status: str) -> None:
+        """A slow start or stop goes on: systemd is not to lose patience."""
+        self.send(f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}")
+
+    def status(self, status: str) -> None:
+        """The line that `systemctl status` shows; sent only if it is another than the last."""
+        if status != self._status:
+            self._status = status
+            self.send(f"STATUS={status}")
+
+    def alive(self) -> None:
+        """The sign of life. Sent from the event loop itself: one from a thread would hide a loop that is stuck."""
+        self.send("WATCHDOG=1")
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _watchdog_s(environ: MutableMapping[str, str]) -> float:
+    """Half of what systemd allows, as sd_watchdog_enabled(3) advises."""
+    usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
+    if not usec.isdecimal() or (pid and pid != str(os.getpid())):
+        return 0.0
+    return int(usec) / 2_000_000

@@ -1,0 +1,120 @@
+"""Takes the `Status` of a running server. Reads integers that are kept anyway; O(1) in links, users and devices."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from presenced import __version__
+from presenced.core.model import Session
+from presenced.server.durable import DurableLog
+from presenced.server.stats import Times
+from presenced.server.status import Quantiles, SlowWatcher, Status
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+SLOWEST = 20
+SLOW_LOOKED_AT = 500
+"""Of more slow watchers than this only the ones that have been slow longest are looked at."""
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def take_status(server: Server) -> Status:
+    """The server at this moment."""
+    engine, stats = server.engine, server.stats
+    publisher, leases = engine.publisher, engine.leases
+    now_ms = time.monotonic_ns() // 1_000_000
+    log = server.log.status() if isinstance(server.log, DurableLog) else None
+    roles = {role: server.roles[role] for role in ("user", "service", "admin")}
+    return Status(
+        version=__version__,
+        python=platform.python_version(),
+        loop=server.settings.loop,
+        pid=os.getpid(),
+        state=server.state,
+        wall_ms=time.time_ns() // 1_000_000,
+        uptime_ms=now_ms - stats.started_ms,
+        epoch=publisher.epoch,
+        version_counter=publisher.version,
+        listeners=server.operations.listeners(),
+        config=server.configuration.path if server.configuration is not None else "",
+        dev=server.settings.dev,
+        users=len(engine.users),
+        users_online=len(publisher.online),
+        by_status=dict(publisher.by_status),
+        devices_connected=leases.connected,
+        devices_grace=leases.live - leases.connected,
+        channels=len(engine.channels.by_name),
+        watches=engine.watching.count,
+        links=len(server.links),
+        links_max=server.links_max,
+        links_by_role={**roles, "none": len(server.links) - sum(roles.values())},
+        accepted=stats.accepted,
+        hellos=stats.hellos,
+        goodbyes=dict(stats.goodbyes),
+        slow_watchers=len(publisher.slow),
+        slowest=slowest(publisher.slow.items(), now_ms),
+        throttled=len(server.waiting.throttled),
+        frames_in=stats.frames_in,
+        changes=publisher.changed,
+        deliveries=publisher.deliveries,
+        bytes_out=publisher.bytes_out,
+        turns=stats.turn.count,
+        stalls=stats.stalls,
+        turn=quantiles(stats.turn),
+        reaction=quantiles(stats.reaction),
+        lag=quantiles(stats.lag),
+        commit=quantiles(stats.fsync),
+        wheel=len(engine.wheel),
+        expired=leases.expired,
+        wall_jumps=stats.wall_jumps,
+        wall_jump_ms=stats.wall_jump_ms,
+        rss_bytes=_rss_bytes(),
+        cpu_ms=time.process_time_ns() // 1_000_000,
+        descriptors=server.operations.descriptors(),
+        descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        gc_collections=sum(generation["collections"] for generation in gc.get_stats()),
+        log=log,
+        reloads=stats.reloads,
+        failed_reloads=stats.failed_reloads,
+    )
+
+
+def quantiles(times: Times) -> Quantiles:
+    """The histogram as a value."""
+    return Quantiles(
+        count=times.count,
+        sum_us=times.sum_ns // 1000,
+        p50_us=times.quantile_us(0.5),
+        p99_us=times.quantile_us(0.99),
+        max_us=times.max_ns // 1000,
+        buckets=list(times.buckets),
+    )
+
+
+def slowest(slow: Iterable[tuple[Session, int]], now_ms: int) -> list[SlowWatcher]:
+    """Those that are owed most."""
+    found = [
+        SlowWatcher(
+            who=session.user_name if session.device is None else f"{session.user_name}/{session.device.id}",
+            role=session.role,
+            held=len(session.held or ()),
+            for_ms=now_ms - since_ms,
+        )
+        for session, since_ms in islice(slow, SLOW_LOOKED_AT)
+    ]
+    found.sort(key=lambda watcher: (watcher.held, watcher.for_ms), reverse=True)
+    return found[:SLOWEST]
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE_BYTES

@@ -1,0 +1,123 @@
+"""A new configuration for a running server: read and checked away from the loop, then applied whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from presenced.config import KEYS, Loaded, difference
+from presenced.config.settings import Settings, SettingsError
+from presenced.server import logs
+from presenced.server.durable import DurableLog
+from presenced.server.identity import SecretError, load_secret
+from presenced.server.listening import links_max_for, tls_context
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+LINKS_AT_ONCE = 1_000
+"""Links whose rate is changed before the loop looks at its sockets again."""
+
+log = logging.getLogger("presenced")
+
+
+class ReloadReport(msgspec.Struct, frozen=True):
+    """What came of a reload."""
+
+    ok: bool
+    applied: list[str] = []
+    """Keys that have another value from now on, with both."""
+    needs_restart: list[str] = []
+    """Keys that were changed and wait for a restart."""
+    faults: list[str] = []
+    """Why nothing was applied."""
+    took_ms: int = 0
+
+
+class _Prepared(NamedTuple):
+    settings: Settings
+    """What is in force from now on: what needs a restart is as it was."""
+    applied: list[str]
+    needs_restart: list[str]
+    tls: ssl.SSLContext | None
+    secret: bytes
+    links_max: int
+
+
+async def reload(server: Server) -> ReloadReport:
+    """Read the files, the environment and the flags anew. An error in any of them leaves everything as it was."""
+    began_ns = time.monotonic_ns()
+    began_wall_ms = time.time_ns() // 1_000_000
+    if server.configuration is None:
+        return ReloadReport(False, faults=["this server was started without a configuration that could be reloaded"])
+    try:
+        # On a thread: a certificate takes milliseconds to read, and links are not to wait for it.
+        loaded = await asyncio.to_thread(server.configuration.load)
+        prepared = await asyncio.to_thread(_prepare, server, loaded)
+    except (SettingsError, SecretError) as error:
+        faults = str(error).splitlines()
+        server.stats.failed_reloads += 1
+        for fault in faults:
+            log.error("reload: %s", fault)
+        log.error("reload: nothing was changed; the configuration in force is the one from before")
+        return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
+    await _apply(server, prepared)
+    server.stats.reloads += 1
+    server.stats.reloaded_wall_ms = began_wall_ms
+    report = ReloadReport(True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns))
+    for line in report.applied:
+        log.info("reload: %s", line)
+    for line in report.needs_restart:
+        log.warning("reload: %s needs a restart", line)
+    log.info("reload: done in %d ms%s", report.took_ms, "" if report.applied else "; nothing new")
+    return report
+
+
+def _prepare(server: Server, loaded: Loaded) -> _Prepared:
+    """Everything that can fail. Raises `SettingsError`, `SecretError`."""
+    new, old = loaded.settings, server.settings
+    found = difference(old, new)
+    changed = {name for name, _, _ in found.applied}
+    settings = msgspec.structs.replace(
+        old, **{key.field: getattr(new, key.field) for key in KEYS if key.name in changed}
+    )
+    settings.validate()
+    tls = tls_context(settings)
+    secret = server.secret if settings.dev else load_secret(settings.secret_file)
+    applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
+    if secret != server.secret:
+        applied.append("auth.secret_file: another secret")
+    needs_restart = [f"{name}: {before} -> {after}" for name, before, after in found.needs_restart]
+    return _Prepared(settings, applied, needs_restart, tls, secret, links_max_for(settings.max_links))
+
+
+async def _apply(server: Server, prepared: _Prepared) -> None:
+    """Cannot fail, but for a certificate file that is exchanged this very moment."""
+    old, new = server.settings, prepared.settings
+    server.settings = new
+    server.links_max = prepared.links_max
+    server.secret = prepared.secret
+    if server.tls is not None and new.tls_cert:
+        # Into the context that the listener uses: links from now on are shown the new certificate.
+        server.tls.load_cert_chain(new.tls_cert, new.tls_key)
+    logs.configure(new.log_format, new.log_level)
+    server.engine.set_policy(new.policy(), time.monotonic_ns() // 1_000_000)
+    server.begin()
+    if isinstance(server.log, DurableLog):
+        server.apply_snapshot_settings(server.log)
+    if new.rate != old.rate:
+        for at, link in enumerate(list(server.links)):
+            if link.session is not None:
+                link.rate, link.burst = server.rate_for(link.session.role)
+                link.credit = min(link.credit, link.burst)
+            if at % LINKS_AT_ONCE == LINKS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+
+
+def _since_ms(began_ns: int) -> int:
+    return (time.monotonic_ns() - began_ns) // 1_000_000

@@ -1,0 +1,77 @@
+"""A command whose input and output are a terminal, as a person has it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import time
+
+from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command
+from tests.conftest import REPOSITORY
+
+
+class Terminal:
+    """Starts at once; `until` and `end` wait with a deadline."""
+
+    def __init__(self, *args: str) -> None:
+        self.controller, terminal = pty.openpty()
+        self.shown = ""
+        try:
+            self.process = subprocess.Popen(
+                command(*args),
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+                cwd=REPOSITORY,
+                start_new_session=True,
+                env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+            )
+        finally:
+            os.close(terminal)
+
+    def until(self, text: str) -> str:
+        """What was shown up to and with `text`; fails if it does not come."""
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in self.shown:
+            left_s = deadline - time.monotonic()
+            assert left_s > 0 and select.select([self.controller], [], [], left_s)[0], f"only {self.shown!r}"
+            self._read(text)
+        before, _, self.shown = self.shown.partition(text)
+        return before + text
+
+    def type(self, keys: str) -> None:
+        os.write(self.controller, keys.encode())
+
+    def end(self) -> int:
+        """Wait for the end; the exit code. What was shown last stays in `shown`."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
+            if select.select([self.controller], [], [], 0.05)[0]:
+                try:
+                    self._read("the end")
+                except AssertionError:
+                    break
+        code = self.process.wait(DEADLINE_S)
+        while select.select([self.controller], [], [], 0)[0]:
+            try:
+                self._read("more")
+            except AssertionError:
+                break
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.controller)
+
+    def _read(self, wanted: str) -> None:
+        try:
+            data = os.read(self.controller, 65_536)
+        except OSError:
+            data = b""  # Linux says EIO once the other side of a terminal is closed.
+        assert data, f"it ended without {wanted!r}, after {self.shown!r}"
+        self.shown += data.decode()

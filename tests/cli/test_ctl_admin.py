@@ -1,0 +1,346 @@
+"""The commands of operators: real processes against a real daemon's admin socket, and what they say when none is
+there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from presenced.cli import exits
+from presenced.cli.admin_link import AdminLink, cannot_connect
+from presenced.cli.ctl_admin import sentence
+from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
+from presenced.sync import connect
+from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl
+from tests.conftest import REPOSITORY, Daemon, StartDaemon
+from tests.server.test_doctor import HEALTHY, LOG, WALL_MS
+
+
+@pytest.fixture
+def admin(admin_daemon: Daemon, admin_path: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command against the daemon, with pipes."""
+    return lambda *args: ctl(*args, "--socket", admin_path)
+
+
+def one_answer(path: str, answer: bytes) -> threading.Thread:
+    """Something that listens at `path` and answers the first line with `answer`, then waits for the caller to go."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def serve() -> None:
+        with listener:
+            taken, _ = listener.accept()
+            with taken:
+                taken.recv(4096)
+                if answer:
+                    taken.sendall(answer)
+                    taken.shutdown(socket.SHUT_WR)
+                taken.recv(4096)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+class TestLooking:
+    def test_status(self, admin: Any, admin_daemon: Daemon, on_terminal: Any, admin_path: str) -> None:
+        with connect(admin_daemon.url("alice", "laptop")):
+            answer = json.loads(admin("status").stdout)
+            assert answer["users_online"] == 1 and answer["pid"] == admin_daemon.process.pid
+            terminal = on_terminal("status", "--socket", admin_path)
+            told = terminal.until("DEVELOPMENT MODE").replace("\r\n", " ")
+            assert "serving for" in told and "1 users online (1 online), 1 devices, 1 of" in told
+            assert "state in memory only" in told
+            assert terminal.end() == 0
+
+    def test_the_sentence(self) -> None:
+        now = msgspec.structs.replace(HEALTHY, uptime_ms=11_520_000, links=2_900)
+        assert sentence(now) == (
+            "presenced 0.1.0 serving for 3h12m, 1,200 users online (1,000 online, 200 away), 1,304 devices, "
+            "2,900 of 19,872 links, log ok (always), snapshot 5m ago"
+        )
+        none = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_wall_ms=0, state="full"))
+        assert sentence(none).endswith("log full (always), no snapshot so far")
+        now = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_running=True))
+        assert sentence(now).endswith("taking a snapshot")
+        assert WALL_MS - LOG.snapshot_wall_ms == 300_000
+
+    def test_doctor(self, admin: Any, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
+        done = admin("doctor")
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0, "warnings are no problem"
+        assert {one["severity"] for one in found} == {"warning", "ok"} and len(found) > 10
+        os.chmod(admin_path, 0o666)
+        done = admin("doctor")
+        assert done.returncode == 1
+        assert json.loads(done.stdout.splitlines()[0])["check"] == "admin_socket"
+        terminal = on_terminal("doctor", "--socket", admin_path)
+        assert terminal.end() == 1
+        assert "problem \x1b[0m everybody on this machine" in terminal.shown
+        assert "-> set admin.mode to 0660" in terminal.shown and "3 to look at (--all)" in terminal.shown
+        assert "Python" not in terminal.shown
+        assert (
+            "Python"
+            in subprocess.run(
+                [*command("--json", "doctor", "--all", "--socket", admin_path)],
+                capture_output=True,
+                text=True,
+                cwd=REPOSITORY,
+            ).stdout
+        )
+
+    def test_links(self, admin: Any, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
+        with connect(admin_daemon.url("alice", "laptop")), connect(admin_daemon.url("bob", "tab")):
+            rows = [json.loads(line) for line in admin("links").stdout.splitlines()]
+            assert [row["user"] for row in rows] == ["bob", "alice"]
+            [row] = [json.loads(line) for line in admin("links", "alice", "--limit", "5").stdout.splitlines()]
+            assert row["device"] == "laptop"
+            assert admin("links", "--slow", "--sort", "held", "--role", "user").stdout == ""
+            terminal = on_terminal("links", "--limit", "1", "--socket", admin_path)
+            assert terminal.end() == 0
+            assert "tab" in terminal.shown and "laptop" not in terminal.shown
+            assert "1 of 2 shown, of 2 links in all" in terminal.shown
+
+    def test_loglevel(self, admin: Any, admin_daemon: Daemon) -> None:
+        assert json.loads(admin("loglevel").stdout) == {"level": "info"}
+        assert json.loads(admin("loglevel", "warning").stdout) == {"level": "warning"}
+        assert admin("loglevel", "loud").returncode == exits.USAGE
+        assert "admin: log level warning, asked by uid" in admin_daemon.log()
+
+
+class TestDoing:
+    def test_kick(self, admin: Any, admin_daemon: Daemon) -> None:
+        with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
+            done = admin("kick", "alice", "--message", "bye", "--retry", "1m")
+            assert (done.returncode, json.loads(done.stdout)) == (0, {"links": 1, "held_by": []})
+            with pytest.raises(ConnectionLost) as caught:
+                while True:
+                    alice.ping()
+            assert (caught.value.code, caught.value.message) == ("kicked", "bye")
+        done = admin("kick", "alice")
+        assert (done.returncode, json.loads(done.stdout)["links"]) == (exits.NO, 0)
+        assert admin("kick").returncode == exits.USAGE
+        assert admin("kick", "--role", "user").returncode == exits.NO, "nobody is asked where nobody is"
+
+    def test_a_whole_role_is_asked_about(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
+        with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
+            terminal = on_terminal("kick", "--role", "user", "--socket", admin_path)
+            terminal.until("Close every link of the role user? [y/N]")
+            terminal.type("n\n")
+            assert terminal.end() == 1
+            assert alice.ping() > 0
+            terminal = on_terminal("kick", "--role", "user", "--yes", "--socket", admin_path)
+            terminal.until("1 link closed")
+            assert terminal.end() == 0
+
+    def test_drain_asks(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
+        terminal = on_terminal("drain", "--socket", admin_path)
+        terminal.until("Stop the daemon? [y/N]")
+        terminal.type("n\n")
+        assert terminal.end() == 1
+        assert admin_daemon.process.poll() is None
+        terminal = on_terminal("drain", "--wait", "--socket", admin_path)
+        terminal.until("[y/N]")
+        terminal.type("y\n")
+        terminal.until("stopping: 0 links")
+        terminal.until("stopped")
+        assert terminal.end() == 0
+        assert admin_daemon.process.wait(DEADLINE_S) == 0
+
+    def test_drain(self, admin: Any, admin_daemon: Daemon, admin_path: str) -> None:
+        done = admin("drain")
+        assert done.returncode == 0 and json.loads(done.stdout)["links"] == 0
+        assert admin_daemon.process.wait(DEADLINE_S) == 0
+        assert not os.path.exists(admin_path)
+        assert "admin: drain, asked by uid" in admin_daemon.log()
+
+    def test_snapshot(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path, on_terminal: Any) -> None:
+        start_daemon("--admin-socket", admin_path, "--data-dir", str(tmp_path / "data"))
+        answer = json.loads(ctl("snapshot", "--wait", "--socket", admin_path).stdout)
+        assert answer["finished"] and answer["bytes"] > 0
+        terminal = on_terminal("snapshot", "--wait", "--socket", admin_path)
+        terminal.until(f"snapshot of {answer['bytes']:,} bytes taken in")
+        assert terminal.end() == 0
+
+    def test_a_snapshot_of_nothing(self, admin: Any) -> None:
+        done = admin("snapshot")
+        assert done.returncode == exits.REFUSED and "in memory only" in done.stderr
+
+    def test_reload(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path, on_terminal: Any) -> None:
+        file = tmp_path / "presenced.toml"
+        file.write_text('[presence]\ngrace = "20s"\n')
+        start_daemon("--admin-socket", admin_path, "--config", str(file))
+        file.write_text('[presence]\ngrace = "25s"\n[heartbeat]\ninterval = "40s"\n')
+        answer = json.loads(ctl("reload", "--socket", admin_path).stdout)
+        assert answer["ok"] and len(answer["applied"]) == len(answer["needs_restart"]) == 1
+        terminal = on_terminal("reload", "--socket", admin_path)
+        terminal.until("needs restart  heartbeat.interval")
+        terminal.until("reloaded in")
+        assert terminal.end() == 0
+        file.write_text('[presence]\ngrace = "soon"\n')
+        done = ctl("reload", "--socket", admin_path)
+        assert done.returncode == exits.CONFIG
+        assert "refused, the old configuration stays" in done.stderr and "presence.grace" in done.stderr
+        assert json.loads(done.stdout)["ok"] is False
+
+
+class TestFindingIt:
+    def test_the_environment_names_it(self, admin_daemon: Daemon, admin_path: str) -> None:
+        assert ctl("loglevel", env={"PRESENCED_ADMIN_SOCKET": admin_path}).returncode == 0
+
+    def test_ones_own_is_the_default(self, start_daemon: StartDaemon, tmp_path: Path) -> None:
+        if os.path.exists("/run/presenced/admin.sock"):
+            pytest.skip("this machine has a service of its own, which comes first")
+        own = {"XDG_RUNTIME_DIR": str(tmp_path)}
+        (tmp_path / "presenced").mkdir(mode=0o700)
+        start_daemon("--admin-socket", str(tmp_path / "presenced" / "admin.sock"))
+        assert ctl("loglevel", env=own).returncode == 0
+
+    def test_it_is_not_there(self, admin_path: str) -> None:
+        done = ctl("status", "--socket", admin_path)
+        assert done.returncode == exits.UNREACHABLE and done.stdout == ""
+        assert f"there is no admin socket at {admin_path}: is presenced running, with admin.socket set" in done.stderr
+
+    def test_nobody_answers(self, admin_path: str) -> None:
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(admin_path)
+        stale.close()
+        done = ctl("status", "--socket", admin_path)
+        assert done.returncode == exits.UNREACHABLE and "the daemon that made it is gone" in done.stderr
+
+    def test_no_answer_in_time(self, admin_path: str) -> None:
+        thread = one_answer(admin_path, b"")
+        done = ctl("--timeout", "0.2", "status", "--socket", admin_path)
+        assert done.returncode == exits.TEMPORARY and "does not answer" in done.stderr
+        thread.join(DEADLINE_S)
+
+    @pytest.mark.parametrize(
+        ("answer", "code", "says"),
+        [
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", exits.PROTOCOL, "is no presenced"),
+            (b"[]\n", exits.PROTOCOL, "is no presenced"),
+            (b'{"ok": true}\n', exits.PROTOCOL, "is no presenced"),
+            (b'{"ok": tr', exits.UNREACHABLE, "closed the connection"),
+            (b'{"ok": false, "code": "busy", "message": "too many"}\n', exits.TEMPORARY, "too many"),
+            (b'{"ok": false, "code": "failed", "message": "oh"}\n', exits.REFUSED, "oh"),
+        ],
+    )
+    def test_answers_that_are_none(self, admin_path: str, answer: bytes, code: int, says: str) -> None:
+        thread = one_answer(admin_path, answer)
+        done = ctl("status", "--socket", admin_path)
+        assert done.returncode == code and says in done.stderr and "Traceback" not in done.stderr
+        thread.join(DEADLINE_S)
+
+    def test_another_version(self, admin_path: str, on_terminal: Any) -> None:
+        thread = one_answer(admin_path, b'{"ok": true, "result": {"version": "9"}}\n')
+        terminal = on_terminal("status", "--socket", admin_path)
+        terminal.until("the daemon is of another version than presencectl")
+        assert terminal.end() == exits.PROTOCOL
+        thread.join(DEADLINE_S)
+
+    def test_acting_for_others_has_no_meaning(self, admin_daemon: Daemon, admin_path: str) -> None:
+        done = ctl("--as", "alice", "status", "--socket", admin_path)
+        assert done.returncode == exits.USAGE and "--as has no meaning" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("gid", "mode", "says"),
+        [
+            (1, 0o660, "is for the group operators, and "),
+            (1, 0o660, "`sudo usermod -aG operators "),
+            (2, 0o660, "is for the group 2, and "),
+            (0, 0o660, "is for root; use sudo, or set admin.group"),
+            (1, 0o600, "is for its owner alone (mode 600)"),
+        ],
+    )
+    def test_one_that_is_for_others(self, monkeypatch: pytest.MonkeyPatch, gid: int, mode: int, says: str) -> None:
+        """By the error and the file alone: root, who may run these tests, is let in everywhere."""
+        file = SimpleNamespace(st_gid=gid, st_mode=stat.S_IFSOCK | mode)
+        groups = {1: SimpleNamespace(gr_name="operators")}
+        monkeypatch.setattr("presenced.cli.admin_link.os.stat", lambda _: file)
+        monkeypatch.setattr("presenced.cli.admin_link.grp.getgrgid", groups.__getitem__)
+        denied = cannot_connect("/run/admin.sock", PermissionError(errno.EACCES, "Permission denied"))
+        assert isinstance(denied, AuthError) and exits.exit_code(denied) == exits.DENIED
+        assert says in denied.message
+
+    def test_one_that_cannot_be_seen(self, tmp_path: Path) -> None:
+        hidden = cannot_connect(str(tmp_path / "none" / "a"), PermissionError(errno.EACCES, "Permission denied"))
+        assert f"{tmp_path}/none may not be entered by" in hidden.message
+
+    def test_other_troubles(self, admin_path: str) -> None:
+        busy = cannot_connect(admin_path, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
+        assert exits.exit_code(busy) == exits.TEMPORARY
+        other = cannot_connect(admin_path, OSError(errno.ENOTDIR, "Not a directory"))
+        assert exits.exit_code(other) == exits.UNREACHABLE
+
+    def test_two_daemons_at_one_socket(self, admin_daemon: Daemon, admin_path: str) -> None:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "presenced",
+                "serve",
+                "--dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-socket",
+                admin_path,
+            ],
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            timeout=DEADLINE_S,
+            env=ENVIRONMENT,
+        )
+        assert done.returncode == 75 and done.stdout == ""
+        assert f"another presenced answers on the admin socket {admin_path}" in done.stderr
+        assert ctl("loglevel", "--socket", admin_path).returncode == 0
+
+    def test_a_daemon_that_was_killed(self, start_daemon: StartDaemon, admin_path: str) -> None:
+        start_daemon("--admin-socket", admin_path).kill()
+        assert stat.S_ISSOCK(os.stat(admin_path).st_mode)
+        start_daemon("--admin-socket", admin_path)
+        assert ctl("loglevel", "--socket", admin_path).returncode == 0
+
+
+class TestLink:
+    def test_it_connects_anew_after_a_loss(self, start_daemon: StartDaemon, admin_path: str) -> None:
+        first = start_daemon("--admin-socket", admin_path)
+        with AdminLink(admin_path, DEADLINE_S) as link:
+            pid = link.ask("status")["pid"]
+            first.process.send_signal(signal.SIGTERM)
+            first.process.wait(DEADLINE_S)
+            with pytest.raises(ConnectionLost):
+                link.ask("status")
+            start_daemon("--admin-socket", admin_path)
+            assert link.ask("status")["pid"] != pid
+
+    def test_a_late_answer_is_not_the_next_ones(self, admin_path: str) -> None:
+        thread = one_answer(admin_path, b"")
+        with AdminLink(admin_path, 0.1) as link:
+            with pytest.raises(RequestTimeout):
+                link.ask("status")
+            thread.join(DEADLINE_S)
+            assert link._socket is None
+
+    def test_refusals_bear_the_daemons_code(self, admin_daemon: Daemon, admin_path: str) -> None:
+        with AdminLink(admin_path, DEADLINE_S) as link:
+            with pytest.raises(RequestError) as caught:
+                link.ask("snapshot")
+            assert caught.value.code == "no_data_dir"
+            assert link.until_closed(0.01) is False
+        assert link.until_closed(0.01) is True

@@ -1,0 +1,238 @@
+"""`presencectl top`: its figures as a pure function, its pictures, and the program itself on a real terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from presenced.cli import exits
+from presenced.cli.admin_link import AdminLink
+from presenced.cli.render import Output
+from presenced.cli.top import Top
+from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
+from presenced.server.status import SlowWatcher, Status
+from presenced.sync import connect
+from tests.cli.terminal import Terminal
+from tests.cli.test_ctl import DEADLINE_S, ctl
+from tests.conftest import Daemon, StartDaemon
+from tests.server.test_doctor import HEALTHY, LOG
+
+ALTERNATE, BACK = "\x1b[?1049h", "\x1b[?1049l"
+CURSOR_HIDDEN, CURSOR_SHOWN = "\x1b[?25l", "\x1b[?25h"
+WATCHERS = [
+    SlowWatcher("erin/tab", "user", 5, 9_000),
+    SlowWatcher("alice/\x1b[2Jevil", "user", 40, 3_000),
+    SlowWatcher("shop", "service", 900, 1_000),
+]
+
+
+def later(by_ms: int, **changes: Any) -> Status:
+    return msgspec.structs.replace(HEALTHY, uptime_ms=HEALTHY.uptime_ms + by_ms, **changes)
+
+
+class TestFigures:
+    def test_rates_are_those_of_the_interval(self) -> None:
+        now = later(
+            2_000,
+            deliveries=HEALTHY.deliveries + 3_000,
+            changes=HEALTHY.changes + 50,
+            frames_in=HEALTHY.frames_in + 7,
+            bytes_out=HEALTHY.bytes_out + 4_096,
+            hellos=HEALTHY.hellos + 2,
+            cpu_ms=HEALTHY.cpu_ms + 500,
+        )
+        look = compare(HEALTHY, now)
+        assert (look.deliveries_per_s, look.changes_per_s, look.frames_per_s) == (1_500, 25, 3.5)
+        assert (look.bytes_out_per_s, look.logins_per_s, look.cpu_percent) == (2_048, 1, 25)
+
+    def test_times_are_those_of_the_interval(self) -> None:
+        """However many turns were fast before, the slow ones of now are seen."""
+        before = [0] * 24
+        before[5] = 1_000_000
+        after = [*before]
+        after[5] += 5
+        after[14] += 5
+        turns = msgspec.structs.replace(HEALTHY.turn, buckets=before, max_us=20_000)
+        now_turns = msgspec.structs.replace(turns, buckets=after)
+        now = later(1_000, turn=now_turns)
+        look = compare(msgspec.structs.replace(HEALTHY, turn=turns), now)
+        assert (look.turn_p50_us, look.turn_p99_us) == (32, 16_384)
+        assert compare(now, msgspec.structs.replace(now, uptime_ms=now.uptime_ms + 1)).turn_p99_us == 0, "no turn"
+
+    @pytest.mark.parametrize(
+        "changes", [{"pid": 2, "uptime_ms": 90_000_000}, {"pid": 2, "uptime_ms": 500}, {"uptime_ms": 500}]
+    )
+    def test_another_process_is_not_held_against_the_last(self, changes: dict[str, Any]) -> None:
+        now = msgspec.structs.replace(HEALTHY, deliveries=1_000, **changes)
+        assert compare(HEALTHY, now).deliveries_per_s == pytest.approx(1_000_000 / now.uptime_ms)
+        assert compare(None, now) == compare(HEALTHY, now)
+
+    def test_bars(self) -> None:
+        assert spark([], 5) == ""
+        assert spark([0, 0], 5) == "▁▁"
+        assert spark([0, 1, 2, 4, 8], 4) == "▂▃▅█"
+        assert spark([1], 0) == ""
+        assert [bar(share, 4) for share in (-1, 0, 0.5, 1, 7)] == ["····", "····", "██··", "████", "████"]
+
+    def test_orders(self) -> None:
+        names = {sort: [one.who[:4] for one in sorted_watchers(WATCHERS, sort)] for sort in ("held", "for", "who")}
+        assert names == {
+            "held": ["shop", "alic", "erin"],
+            "for": ["erin", "alic", "shop"],
+            "who": ["alic", "erin", "shop"],
+        }
+
+    def test_words(self) -> None:
+        assert [rate(value) for value in (0, 0.25, 3, 9.96, 12_345.6)] == ["0", "0.2", "3", "10.0", "12,346"]
+        assert [time_of(value) for value in (0, 999, 1_024, 16_384, 2_097_152)] == [
+            "0 us",
+            "999 us",
+            "1.02 ms",
+            "16.4 ms",
+            "2.1 s",
+        ]
+        assert [size(value) for value in (0, 1_023, 1 << 20, 3 << 29)] == ["0 B", "1,023 B", "1.0 MiB", "1.5 GiB"]
+        assert size(1 << 50) == "1,048,576.0 GiB"
+        assert [age(value) for value in (-5, 12, 999, 61_999, 90_061_000)] == ["0ms", "12ms", "999ms", "1m1s", "1d1h"]
+
+    def test_the_log(self) -> None:
+        assert log_text(HEALTHY) == "ok (always), 0 facts wait, 1.0 MiB of log, snapshot 5m ago, 4.0 MiB"
+        assert log_text(msgspec.structs.replace(HEALTHY, log=None)) == "in memory only"
+        for changes, says in (({"snapshot_running": True}, "taking a"), ({"snapshot_wall_ms": 0}, "no snapshot")):
+            log = msgspec.structs.replace(LOG, **changes)
+            assert says in log_text(msgspec.structs.replace(HEALTHY, log=log))
+
+
+class TestPicture:
+    def shown(self, status: Status, width: int = 100, height: int = 30) -> list[str]:
+        top = Top(AdminLink("/nowhere", 1), Output(is_json=False, has_colour=False, is_quiet=False), 1, None)
+        top._look = compare(None, status)
+        console = Console(file=io.StringIO(), width=width, height=height)
+        console.print(top.picture(width, height))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue().splitlines()
+
+    def test_the_slowest_watchers_stand_in_it(self) -> None:
+        lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=3, slowest=WATCHERS))
+        at = next(number for number, line in enumerate(lines) if line.startswith("slow watcher"))
+        assert "owed v" in lines[at]
+        assert [line.split()[0] for line in lines[at + 1 : at + 4]] == ["shop", "alice/\ufffd[2Jevil", "erin/tab"]
+        assert not any("\x1b" in line for line in lines), "a name is no control sequence"
+
+    @pytest.mark.parametrize(("width", "height"), [(100, 30), (80, 24), (60, 20), (40, 18)])
+    def test_it_fits_the_screen(self, width: int, height: int) -> None:
+        many = [SlowWatcher(f"user{at}/tab", "user", at, at) for at in range(20)]
+        lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=500, slowest=many), width, height)
+        assert len(lines) <= height
+        assert lines[-1].startswith("q quit"), "the keys are still to be seen"
+
+
+class TestProgram:
+    def test_lines_for_programs(self, admin_daemon: Daemon, admin_path: str) -> None:
+        with connect(admin_daemon.url("alice", "laptop")):
+            done = ctl("top", "-n", "3", "--interval", "100ms", "--socket", admin_path)
+        looks = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 0 and len(looks) == 3
+        assert [look["users_online"] for look in looks] == [1, 1, 1]
+        assert looks[0]["uptime_ms"] + 100 <= looks[1]["uptime_ms"]
+
+    def test_it_shows_quits_and_sorts(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
+        with connect(admin_daemon.url("alice", "laptop")):
+            terminal: Terminal = on_terminal("top", "--interval", "100ms", "--socket", admin_path)
+            before = mode_of(terminal)
+            terminal.until(ALTERNATE)
+            shown = terminal.until("q quit")
+            assert "1 online of 1" in shown and "1 connected" in shown and "(1 user)" in shown
+            assert not mode_of(terminal)[3] & (termios.ICANON | termios.ECHO), "keys come at once and unseen"
+            terminal.until("now by held")
+            terminal.type("x")
+            terminal.until("now by held")
+            terminal.type("s")
+            terminal.until("now by for")
+            terminal.type("ss")
+            terminal.until("now by held")
+            terminal.type("q")
+            assert terminal.end() == 0
+        assert_put_back(terminal, before)
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, 143)])
+    def test_the_terminal_is_put_back(
+        self, admin_daemon: Daemon, admin_path: str, on_terminal: Any, number: signal.Signals, code: int
+    ) -> None:
+        terminal: Terminal = on_terminal("top", "--socket", admin_path)
+        before = mode_of(terminal)
+        terminal.until("q quit")
+        if number == signal.SIGINT:
+            os.killpg(terminal.process.pid, number)
+        else:
+            terminal.process.send_signal(number)
+        assert terminal.end() == code
+        assert_put_back(terminal, before)
+        assert "Traceback" not in terminal.shown
+
+    def test_so_many_looks_and_the_last_one_stays(
+        self, admin_daemon: Daemon, admin_path: str, on_terminal: Any
+    ) -> None:
+        terminal: Terminal = on_terminal("top", "-n", "2", "--interval", "100ms", "--socket", admin_path)
+        before = mode_of(terminal)
+        assert terminal.end() == 0
+        screen, _, after = terminal.shown.partition(BACK)
+        assert screen.count("q quit") == 2
+        assert "users" in after and "process" in after
+        assert mode_of(terminal) == before
+
+    def test_a_daemon_that_restarts(self, start_daemon: StartDaemon, admin_path: str, on_terminal: Any) -> None:
+        first = start_daemon("--admin-socket", admin_path)
+        terminal: Terminal = on_terminal("top", "--interval", "100ms", "--socket", admin_path)
+        terminal.until(f"pid {first.process.pid}")
+        first.stop()
+        terminal.until("daemon away, retrying")
+        second = start_daemon("--admin-socket", admin_path)
+        terminal.until(f"pid {second.process.pid}")
+        terminal.type("q")
+        assert terminal.end() == 0
+
+    def test_lines_over_a_restart(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path) -> None:
+        from tests.cli.test_ctl import Running
+
+        first = start_daemon("--admin-socket", admin_path)
+        running = Running("top", "--interval", "100ms", "--socket", admin_path)
+        try:
+            assert running.json()["state"] == "serving"
+            first.stop()
+            assert "daemon away, retrying" in running.line("stderr")
+            start_daemon("--admin-socket", admin_path)
+            deadline = time.monotonic() + DEADLINE_S
+            while (look := running.json())["uptime_ms"] > 60_000 or look["state"] != "serving":
+                assert time.monotonic() < deadline
+        finally:
+            running.kill()
+
+    def test_no_daemon_at_all(self, admin_path: str, on_terminal: Any) -> None:
+        terminal: Terminal = on_terminal("top", "--socket", admin_path)
+        assert terminal.end() == exits.UNREACHABLE
+        assert "there is no admin socket" in terminal.shown and ALTERNATE not in terminal.shown
+
+    def test_an_interval_that_is_too_short(self, admin_path: str) -> None:
+        assert ctl("top", "--interval", "99ms", "--socket", admin_path).returncode == exits.USAGE
+
+
+def mode_of(terminal: Terminal) -> list[Any]:
+    return termios.tcgetattr(terminal.controller)
+
+
+def assert_put_back(terminal: Terminal, before: list[Any]) -> None:
+    """As it was: the screen from before, the cursor, and what keys do."""
+    assert BACK in terminal.shown
+    assert terminal.shown.rfind(CURSOR_SHOWN) > terminal.shown.rfind(CURSOR_HIDDEN)
+    assert mode_of(terminal) == before

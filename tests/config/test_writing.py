@@ -1,0 +1,120 @@
+"""The commented file and the printed settings give back what they were made from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
+
+from presenced.config import KEYS, Settings
+from presenced.config.keys import IDLE
+from presenced.config.loading import take_survey
+from presenced.config.sources import Origin
+from presenced.config.writing import default_text, settings_text
+from tests.config.making import written
+
+
+def test_the_default_file_as_it_is_gives_the_defaults(tmp_path: Path) -> None:
+    survey = take_survey({}, {}, written(tmp_path / "f.toml", default_text()))
+    assert survey.values == ()
+    assert survey.loaded.settings == Settings()
+    assert set(survey.loaded.origins.values()) == {Origin("default")}
+
+
+def test_the_default_file_with_every_line_uncommented_gives_them_too(tmp_path: Path) -> None:
+    text, count = re.subn(r"^#(?! |$)", "", default_text(), flags=re.MULTILINE)
+    keys = [key for key in KEYS if key.name != IDLE]
+    assert count == len(keys)
+    survey = take_survey({}, {}, written(tmp_path / "f.toml", text))
+    assert survey.values == ()
+    assert survey.loaded.settings == Settings()
+    assert {name: origin.source for name, origin in survey.loaded.origins.items()} == {key.name: "file" for key in keys}
+
+
+def test_the_example_of_idle_times_can_be_uncommented(tmp_path: Path) -> None:
+    text = default_text().replace("# mobile = ", "mobile = ")
+    assert take_survey({}, {}, written(tmp_path / "f.toml", text)).loaded.settings.idle == ("mobile=10m,0",)
+
+
+def test_the_default_file_says_everything_of_each_key() -> None:
+    flowing = " ".join(default_text().replace("\n#", " ").split())
+    for key in KEYS:
+        assert " ".join(key.doc.split()) in flowing
+        assert f"Allowed: {key.kind.allowed}." in flowing
+        effect = "reload" if key.reloadable else "restart"
+        flag = f", option {key.flag}" if key.flag else ""
+        assert f"Variable {key.env}{flag}. A change needs a {effect}." in flowing
+    assert max(len(line) for line in default_text().splitlines()) <= 100
+
+
+def test_where_each_value_comes_from(tmp_path: Path) -> None:
+    path = written(tmp_path / "f.toml", '[listen]\nrate = 3\n[presence.idle]\n"a.b" = "1m,0"\n')
+    loaded = take_survey({"grace": 5}, {"PRESENCED_LOG__LEVEL": "debug"}, path).loaded
+    lines = settings_text(loaded.settings, loaded.origins).splitlines()
+    assert f"rate = 3  # {path}:2" in lines
+    assert f'"a.b" = "1m,0"  # {path}:4' in lines
+    assert 'grace = "5ms"  # --grace' in lines
+    assert 'level = "debug"  # PRESENCED_LOG__LEVEL' in lines
+    assert "burst = 10  # default" in lines
+    assert "#" not in settings_text(loaded.settings)
+
+
+DURATIONS = st.integers(10, 3_600_000)
+PATHS = st.text("ab/: \"\\'\u00e9#[]=", max_size=20).filter(lambda text: not text.startswith("credential:"))
+KIND_NAMES = st.text("ab. \"\\'\u00e9#", min_size=1, max_size=10).filter(lambda name: name.strip() == name)
+IDLE_TIMES = st.dictionaries(KIND_NAMES, st.sampled_from(["10m,0", "1h30m,2h", "0,1ms"]), max_size=3)
+ANY: dict[str, st.SearchStrategy[Any]] = {
+    "listen": st.sampled_from(["127.0.0.1:0", "[::1]:5250", "example.org:65535"]),
+    "dev": st.booleans(),
+    "secret_file": PATHS,
+    "tls_cert": PATHS,
+    "tls_key": PATHS,
+    "heartbeat_ms": DURATIONS,
+    "grace_ms": DURATIONS,
+    "away_after_ms": DURATIONS,
+    "offline_after_ms": DURATIONS,
+    "idle": IDLE_TIMES.map(lambda times: tuple(sorted(f"{kind}={text}" for kind, text in times.items()))),
+    "change_spacing_ms": DURATIONS,
+    "change_burst": st.integers(1, 1000),
+    "rate": st.none() | st.integers(0, 10**9),
+    "max_links": st.integers(0, 10**9),
+    "data_dir": PATHS,
+    "durability": st.sampled_from(["always", "os", "off", "interval=5s"]),
+    "snapshot_every_ms": st.just(0) | DURATIONS,
+    "snapshot_log_bytes": st.integers(1, 1 << 40),
+    "drain_spread_ms": DURATIONS,
+    "drain_timeout_ms": DURATIONS,
+    "admin_socket": PATHS,
+    "admin_mode": st.integers(0, 0o777),
+    "admin_group": PATHS,
+    "http": st.sampled_from(["", "127.0.0.1:9250"]),
+    "log_level": st.sampled_from(["debug", "error"]),
+    "log_format": st.sampled_from(["auto", "json"]),
+    "loop": st.sampled_from(["uvloop", "asyncio"]),
+    "check": st.booleans(),
+}
+
+
+def test_the_strategy_knows_every_field() -> None:
+    assert list(ANY) == [field.name for field in msgspec.structs.fields(Settings)]
+
+
+@given(st.fixed_dictionaries(ANY))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_shown_is_loaded_as_the_same(tmp_path: Path, fields: dict[str, Any]) -> None:
+    settings = Settings(**fields)
+    survey = take_survey({}, {}, written(tmp_path / "f.toml", settings_text(settings, {})))
+    assert survey.values == ()
+    assert survey.loaded.settings == settings
+
+
+@given(st.fixed_dictionaries(ANY))
+def test_the_same_through_the_environment(fields: dict[str, Any]) -> None:
+    settings = Settings(**fields)
+    environ = {key.env: key.kind.text(getattr(settings, key.field)) for key in KEYS}
+    survey = take_survey({}, environ, "/dev/null")
+    assert survey.values == ()
+    assert survey.loaded.settings == settings

@@ -1,0 +1,145 @@
+"""A daemon whose file descriptors are all taken goes on serving, keeps its log on disk, and writes little about it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from presenced.limits import DESCRIPTORS_RESERVED
+from presenced.wire.messages import Ping, SetStatus
+from tests.e2e.wire_client import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
+from tests.ops.certificates import make_certificate
+from tests.ops.running import Running, until
+from tests.server.in_process import LOOPS
+
+NOFILE = 256
+CLIENTS = 2_000
+LINES_MAX = 40
+CORE_SHARE_MAX = 0.5
+BACK_S = 2.0
+
+
+@contextlib.contextmanager
+def crowd(daemon: Running) -> Iterator[list[socket.socket]]:
+    """Many clients that connect at one moment and say nothing. The daemon stands still while they come, so that it
+    meets all of them in one pass of its loop."""
+    clients = []
+    daemon.signal(signal.SIGSTOP)
+    try:
+        for _ in range(CLIENTS):
+            client = socket.socket()
+            clients.append(client)
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(("127.0.0.1", daemon.port))
+        daemon.signal(signal.SIGCONT)
+        yield clients
+    finally:
+        daemon.signal(signal.SIGCONT)
+        for client in clients:
+            client.close()
+
+
+def snapshots(data: Path) -> list[str]:
+    return sorted(path.name for path in data.glob("snap-*.prs"))
+
+
+def take_snapshot(daemon: Running, data: Path) -> None:
+    """As an operator does; asked again as long as the one before is still being finished."""
+    had = snapshots(data)
+
+    def another() -> bool:
+        daemon.signal(signal.SIGUSR1)
+        time.sleep(0.02)
+        return snapshots(data)[-1:] != had[-1:]
+
+    until(another, lambda: f"no snapshot\n{daemon.log()}")
+
+
+def hold_up(daemon: Running, data: Path, tls: ssl.SSLContext | None = None) -> None:
+    """Everything that must go on goes on while the crowd is there, and a newcomer is served once it has left."""
+    there = opened(daemon.port, "alice", tls=tls)
+    began_lines = daemon.log().count("\n")
+    with crowd(daemon):
+        for number in range(1, 6):
+            # Each in another stage of the rush.
+            there.send(Ping(number))
+            assert there.until(PONG)[1] == number
+            there.send(SetStatus(number, text=f"text {number}"))
+            assert there.until(DONE)[1] == number, "what is durable is still made so"
+            take_snapshot(daemon, data)
+        assert daemon.descriptors() < NOFILE, "some are kept back"
+        used_s, began_s = daemon.cpu_s(), time.monotonic()
+        while (took_s := time.monotonic() - began_s) < 1.0:
+            there.send(Ping(9))
+            assert there.until(PONG)[1] == 9
+            time.sleep(0.1)
+        assert daemon.cpu_s() - used_s < CORE_SHARE_MAX * took_s, "it spins"
+    began_s = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError, AssertionError), Wire(daemon.port, tls=tls) as newcomer:
+            newcomer.send(hello("newcomer"))
+            if newcomer.next()[0] == WELCOME:
+                break
+        assert time.monotonic() - began_s < BACK_S, "a place is free and nobody gets it"
+        time.sleep(0.01)
+    assert daemon.log().count("\n") - began_lines < LINES_MAX, daemon.log()
+    there.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_two_thousand_clients_and_descriptors_for_a_hundred(loop: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    options = ("--loop", loop, "--data-dir", str(data), "--drain-spread", "0s")
+    with Running(tmp_path / "log", *options, nofile=NOFILE) as daemon:
+        assert f"at most {NOFILE - DESCRIPTORS_RESERVED} links" in daemon.log()
+        hold_up(daemon, data)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_two_thousand_clients_that_never_finish_the_handshake(loop: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    cert, key = make_certificate(tmp_path, "first")
+    options = ("--loop", loop, "--data-dir", str(data), "--tls-cert", str(cert), "--tls-key", str(key))
+    trust = ssl.create_default_context(cafile=str(cert))
+    with Running(tmp_path / "log", *options, "--drain-spread", "0s", nofile=NOFILE) as daemon:
+        hold_up(daemon, data, trust)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_without_any_descriptor_left_accepting_rests_and_goes_on(loop: str, tmp_path: Path) -> None:
+    """Nothing kept back at all: the reserve itself is gone."""
+    patches = "import presenced.limits as limits\nlimits.DESCRIPTORS_RESERVED = 1\n"
+    with Running(tmp_path / "log", "--loop", loop, patches=patches, nofile=NOFILE) as daemon:
+        there = opened(daemon.port, "alice")
+        with crowd(daemon):
+            until(lambda: daemon.descriptors() >= NOFILE - 1, lambda: "it has descriptors left")
+            daemon.until_log("no connection can be taken")
+            used_s, began_s = daemon.cpu_s(), time.monotonic()
+            while (took_s := time.monotonic() - began_s) < 1.0:
+                there.send(Ping(9))
+                assert there.until(PONG)[1] == 9
+                time.sleep(0.1)
+            assert daemon.cpu_s() - used_s < CORE_SHARE_MAX * took_s, "it spins"
+            assert daemon.log().count("\n") < LINES_MAX, daemon.log()
+        with opened(daemon.port, "newcomer"):
+            there.close()
+
+
+def test_who_is_refused_is_told_so(tmp_path: Path) -> None:
+    with Running(tmp_path / "log", "--max-links", "1") as daemon:
+        with opened(daemon.port, "alice"):
+            refused = [Wire(daemon.port) for _ in range(100)]
+            for link in refused:
+                got = link.next()
+                assert (got[0], got[1]) == (GOODBYE, "busy")
+                assert 1_000 <= got[3] <= 5_000
+                assert link.rest() == []
+                link.close()

@@ -1,0 +1,178 @@
+"""The end of a daemon: everybody is told when to come back, nobody is announced as gone, the state is on disk."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from presenced.server.drain import LINK_MS, RETURN_MS_MIN
+from presenced.wire.messages import Get, Heartbeat, SetStatus, Watch
+from tests.e2e.wire_client import DONE, GOODBYE, PRESENCE, RECORDS, Wire, opened
+from tests.ops.running import Running, until
+from tests.server.in_process import LOOPS
+
+both_loops = pytest.mark.parametrize("loop", LOOPS)
+
+
+def store_check(data: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "presenced", "store", "check", str(data)], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def snapshots(data: Path) -> list[str]:
+    return sorted(path.name for path in data.glob("snap-*.prs"))
+
+
+@both_loops
+def test_closes_are_spread_and_each_link_has_a_delay_of_its_own(loop: str, tmp_path: Path) -> None:
+    """Under load: the delays bring nobody back before the last has been closed."""
+    spread_ms = 300
+    options = ("--loop", loop, "--data-dir", str(tmp_path / "data"), "--drain-spread", f"{spread_ms}ms", "--rate", "0")
+    with Running(tmp_path / "log", *options) as daemon:
+        links = [opened(daemon.port, f"user{number}") for number in range(400)]
+        assert len(links) * LINK_MS > spread_ms
+        daemon.signal(signal.SIGTERM)
+        closed_ms, back_ms, delays_ms = [], [], []
+        for link in links:
+            # They are closed in the order in which they came.
+            goodbye = link.ended_with("going_away")
+            now_ms = time.monotonic() * 1000
+            closed_ms.append(now_ms)
+            back_ms.append(now_ms + goodbye[3])
+            delays_ms.append(goodbye[3])
+        assert daemon.wait() == 0
+        assert len(set(delays_ms)) > 100, "not all at once"
+        assert min(delays_ms) >= RETURN_MS_MIN
+        assert min(back_ms) > max(closed_ms), "somebody would come back while nobody listens"
+        assert closed_ms[-1] - closed_ms[0] > spread_ms * 0.5, "one after the other"
+        assert max(back_ms) - min(back_ms) > 1_000
+
+
+def test_nobody_is_told_offline_and_what_is_said_meanwhile_is_served(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    options = ("--data-dir", str(data), "--change-spacing", "0", "--grace", "0s", "--rate", "0")
+    told = []
+    with Running(tmp_path / "log1", *options, "--drain-spread", "1s") as daemon:
+        # The links are closed in the order in which they came, over at least the 300 ms of as many links.
+        early = [opened(daemon.port, f"early{number}") for number in range(1_000)]
+        speaker, watcher = opened(daemon.port, "speaker"), opened(daemon.port, "watcher")
+        watcher.send(Watch(1, ["speaker", *(f"early{number}" for number in range(200))]))
+        assert watcher.next()[0] == RECORDS
+        daemon.signal(signal.SIGTERM)
+        early[0].ended_with("going_away")
+        speaker.send(SetStatus(1, text="said during the drain"))
+        assert speaker.next()[:2] == [DONE, 1], "made durable"
+        told = watcher.rest()
+        speaker.ended_with("going_away")
+        assert daemon.wait() == 0
+    pushes = [frame[1] for frame in told if frame[0] == PRESENCE]
+    assert [(push[0], push[1], push[2]) for push in pushes] == [("speaker", "online", "said during the drain")]
+    assert told[-1][0] == GOODBYE
+    with Running(tmp_path / "log2", *options, "--drain-spread", "0s") as daemon:
+        with opened(daemon.port, "watcher") as watcher:
+            watcher.send(Get(2, ["speaker", *(f"early{number}" for number in range(200))]))
+            records = watcher.until(RECORDS)[4]
+            assert {record[1] for record in records} == {"online"}, "held in grace"
+            assert records[0][2] == "said during the drain"
+
+
+def test_the_state_is_left_as_a_snapshot_and_the_store_as_closed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with Running(tmp_path / "log1", "--data-dir", str(data)) as daemon:
+        with opened(daemon.port, "alice") as link:
+            link.send(SetStatus(1, text="lunch"))
+            assert link.until(DONE)
+        before = snapshots(data)
+        daemon.stop()
+        after = snapshots(data)
+        assert after and after != before
+    said = store_check(data)
+    assert "clean" in said and "unclean" not in said, said
+    with Running(tmp_path / "log2", "--data-dir", str(data)) as daemon:
+        assert f"read {after[-1]} and" in daemon.log() and "after a clean stop" in daemon.log()
+
+
+@pytest.mark.parametrize("durability", ["always", "interval=1s", "os", "off"])
+def test_every_durability_keeps_the_state_over_a_stop(durability: str, tmp_path: Path) -> None:
+    options = ("--data-dir", str(tmp_path / "data"), "--durability", durability)
+    with Running(tmp_path / "log1", *options) as daemon, opened(daemon.port, "alice") as link:
+        link.send(SetStatus(1, text="lunch"))
+        assert link.until(DONE)
+        daemon.signal(signal.SIGTERM)
+        link.ended_with("going_away")
+        assert daemon.wait() == 0
+    with Running(tmp_path / "log2", *options) as daemon, opened(daemon.port, "bob") as link:
+        link.send(Get(1, ["alice"]))
+        assert link.until(RECORDS)[4][0][1:3] == ["online", "lunch"]
+
+
+@both_loops
+def test_a_client_that_does_not_read_holds_nothing_up(loop: str, tmp_path: Path) -> None:
+    options = ("--loop", loop, "--change-spacing", "0", "--rate", "0", "--drain-timeout", "1s")
+    with Running(tmp_path / "log", *options) as daemon:
+        deaf = opened(daemon.port, "deaf", receive_bytes=2048)
+        speaker = opened(daemon.port, "speaker")
+        deaf.send(Watch(1, ["speaker"]))
+        for number in range(1, 3_000):
+            speaker.send(SetStatus(number, text=f"{number} " + "x" * 400))
+            assert speaker.until(DONE)[1] == number
+        deaf.send(*[Heartbeat()] * 3)
+        took_s = daemon.stop()
+        assert took_s < 4, f"{took_s:.1f} s with a timeout of 1 s"
+        speaker.close()
+        deaf.close()
+
+
+def test_the_timeout_ends_a_drain_that_is_spread_wider(tmp_path: Path) -> None:
+    options = ("--drain-spread", "1h", "--drain-timeout", "500ms")
+    with Running(tmp_path / "log", *options) as daemon:
+        links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
+        began_s = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        for link in links:
+            link.ended_with("going_away")
+        assert daemon.wait() == 0
+        assert time.monotonic() - began_s < 5
+
+
+def test_asked_twice_it_ends_now(tmp_path: Path) -> None:
+    options = ("--drain-spread", "1h", "--drain-timeout", "1h")
+    daemon = Running(tmp_path / "log", *options)
+    try:
+        links = [opened(daemon.port, f"user{number}") for number in range(300)]
+        daemon.signal(signal.SIGTERM)
+        links[0].ended_with("going_away")
+        daemon.until_log("SIGTERM: stopping")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 143
+        for link in links:
+            link.close()
+    finally:
+        daemon.kill()
+
+
+@both_loops
+def test_without_links_stopping_takes_no_time(loop: str, tmp_path: Path) -> None:
+    with Running(tmp_path / "log", "--loop", loop, "--data-dir", str(tmp_path / "data")) as daemon:
+        assert daemon.stop() < 2.0, "a generous bound on what takes some hundredths of a second"
+
+
+def test_nobody_gets_in_while_it_drains(tmp_path: Path) -> None:
+    options = ("--drain-spread", "1h", "--drain-timeout", "2s")
+    with Running(tmp_path / "log", *options) as daemon:
+        links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
+        daemon.signal(signal.SIGTERM)
+        links[0].ended_with("going_away")
+        with pytest.raises(ConnectionRefusedError):
+            Wire(daemon.port)
+        for link in links:
+            link.close()
+        until(lambda: daemon.process.poll() is not None, lambda: "it waits for links that are gone")

@@ -1,0 +1,276 @@
+"""SIGHUP with another file: what can be exchanged while links are served is, all or nothing, and the rest is named."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from presenced.server.identity import mint
+from presenced.wire.messages import Get, Ping, SetStatus, Watch
+from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
+from tests.ops.certificates import make_certificate
+from tests.ops.running import Running, until
+
+HEAD = "[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\n"
+
+
+class Configured:
+    """A daemon whose settings are all in a file."""
+
+    def __init__(self, folder: Path, text: str = "") -> None:
+        self.file = folder / "presenced.toml"
+        self.write(text)
+        self.daemon = Running(folder / "log", "--config", str(self.file), dev=False, listen=None)
+        self.port = self.daemon.port
+        self._reloads = 0
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text if "[auth]" in text else HEAD + text)
+
+    def reload(self, text: str | None = None) -> str:
+        """SIGHUP, and what the log says of it once it is over."""
+        if text is not None:
+            self.write(text)
+        began = len(self.daemon.log())
+        self.daemon.signal(signal.SIGHUP)
+
+        def over() -> bool:
+            said = self.daemon.log()[began:]
+            return "reload: done in" in said or "reload: nothing was changed" in said
+
+        until(over, lambda: f"the reload does not end\n{self.daemon.log()}")
+        return self.daemon.log()[began:]
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Iterator[Configured]:
+    configured = Configured(tmp_path)
+    with configured.daemon:
+        yield configured
+
+
+def test_another_grace_is_for_links_lost_from_now_on(configured: Configured) -> None:
+    port = configured.port
+    watcher = opened(port, "watcher")
+    watcher.send(Watch(1, ["alice", "bob"]))
+    watcher.next()
+    alice, bob = opened(port, "alice"), opened(port, "bob")
+    for _ in range(2):
+        assert watcher.until(PRESENCE)
+    alice.close()
+    said = configured.reload("[presence]\ngrace = '0s'\n")
+    assert "presence.grace: 15s -> 0" in said
+    bob.close()
+    record = watcher.until(PRESENCE)[1]
+    assert record[:2] == ["bob", "offline"], "and alice has the time that she was promised"
+    watcher.send(Get(2, ["alice"]))
+    assert watcher.until(RECORDS)[4][0][1] == "online"
+    watcher.close()
+
+
+def test_another_spacing_releases_what_waits(configured: Configured) -> None:
+    configured.reload("[change]\nspacing = '1h'\nburst = 1\n")
+    port = configured.port
+    watcher, alice = opened(port, "watcher"), opened(port, "alice")
+    watcher.send(Watch(1, ["alice"]))
+    watcher.until(RECORDS)
+    for number in range(1, 10):
+        alice.send(SetStatus(number, text=f"text {number}"))
+        assert alice.until(DONE)[1] == number
+    assert watcher.until(PRESENCE)[1][2] == "text 1", "the burst"
+    assert watcher.quiet()
+    configured.reload("[change]\nspacing = '0s'\n")
+    assert watcher.until(PRESENCE)[1][2] == "text 9", "the latest"
+    alice.send(SetStatus(10, text="at once"))
+    assert watcher.until(PRESENCE)[1][2] == "at once"
+    for link in (watcher, alice):
+        link.close()
+
+
+def rush(link: Wire, number: int) -> float:
+    """Seconds until the last of so many pings is answered."""
+    began_s = time.monotonic()
+    link.send(*[Ping(at) for at in range(1, number + 1)])
+    while link.until(PONG)[1] != number:
+        pass
+    return time.monotonic() - began_s
+
+
+def test_another_rate_is_for_links_old_and_new(configured: Configured) -> None:
+    old = opened(configured.port, "old")
+    configured.reload("[listen]\naddress = '127.0.0.1:0'\nrate = 10\n[auth]\ndev = true\n")
+    # Bursts are four times the rate: 40 at once, and twenty more over two seconds.
+    assert rush(old, 60) > 1.0, "its credit of before is cut down too"
+    with opened(configured.port, "new") as new:
+        assert rush(new, 60) > 1.0
+    configured.reload("[listen]\naddress = '127.0.0.1:0'\nrate = 0\n[auth]\ndev = true\n")
+    with opened(configured.port, "newer") as newer:
+        assert rush(newer, 1_000) < 5
+    assert rush(old, 1_000) < 5, "a hundred seconds under the old rate"
+    old.close()
+
+
+def test_another_number_of_links(configured: Configured) -> None:
+    listen = "[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\n"
+    links = [opened(configured.port, f"user{number}") for number in range(3)]
+    configured.reload(f"{listen}max_links = 2\n")
+    with Wire(configured.port) as refused:
+        refused.ended_with("busy")
+    for number, link in enumerate(links, 1):
+        link.send(Ping(number))
+        assert link.until(PONG)[1] == number, "those who are there stay"
+    configured.reload(f"{listen}max_links = 4\n")
+    opened(configured.port, "fourth").close()
+    for link in links:
+        link.close()
+
+
+def test_level_and_format_of_the_log(configured: Configured) -> None:
+    configured.reload("[log]\nformat = 'json'\n")
+    configured.reload("[log]\nformat = 'journal'\n")
+    log = configured.daemon.log()
+    assert '"message": "reload: log.format: auto -> json"' in log.replace('\\"', "")
+    assert "<6>reload: log.format:" in log
+    configured.write("[log]\nlevel = 'error'\n")
+    before = len(configured.daemon.log())
+    configured.daemon.signal(signal.SIGHUP)
+    # Nothing is said of it any more; what comes next shows that it was taken.
+    configured.write("[log]\nlevel = 'nonsense'\n")
+    configured.daemon.signal(signal.SIGHUP)
+    configured.daemon.until_log("reload: nothing was changed")
+    assert "done in" not in configured.daemon.log()[before:]
+
+
+def test_snapshots_as_the_new_settings_say(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    storage = f"[storage]\ndirectory = '{data}'\n"
+    configured = Configured(tmp_path, storage)
+    with configured.daemon, opened(configured.port, "alice") as alice:
+        before = sorted(data.glob("snap-*.prs"))
+        configured.reload(f"{storage}snapshot_every = '10ms'\n")
+
+        def taken() -> bool:
+            alice.send(SetStatus(1, text=f"{time.monotonic_ns()}"))
+            alice.until(DONE)
+            return sorted(data.glob("snap-*.prs")) != before
+
+        until(taken, lambda: "no snapshot is taken")
+
+
+def fingerprint(port: int) -> bytes:
+    """The certificate that a new link is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with Wire(port, tls=context) as link:
+        shown = link.socket.getpeercert(binary_form=True)  # type: ignore[union-attr]
+    assert shown
+    return bytes(shown)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_the_certificate_is_exchanged_and_old_links_go_on(loop: str, tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path, "used")
+    other_cert, other_key = make_certificate(tmp_path, "other")
+    text = (
+        f"[runtime]\nloop = '{loop}'\n[auth]\ndev = true\n"
+        f"[listen]\naddress = '127.0.0.1:0'\ntls_cert = '{cert}'\ntls_key = '{key}'\n"
+    )
+    configured = Configured(tmp_path, text)
+    trust = ssl.create_default_context(cafile=str(cert))
+    with configured.daemon:
+        beside = Bystander(configured.port, tls=trust)
+        first = fingerprint(configured.port)
+        # Half an exchange: a key that does not fit.
+        shutil.copy(other_key, key)
+        said = configured.reload()
+        assert "nothing was changed" in said and str(cert) in said
+        assert fingerprint(configured.port) == first
+        shutil.copy(other_cert, cert)
+        configured.reload()
+        second = fingerprint(configured.port)
+        assert second != first
+        assert second == ssl.PEM_cert_to_DER_cert(other_cert.read_text())
+        beside.check()
+        beside.close()
+
+
+def test_the_secret_is_exchanged(tmp_path: Path) -> None:
+    old, new = b"the-old-secret-with-more-than-32-bytes", b"the-new-secret-with-more-than-32-bytes"
+    secret = tmp_path / "secret"
+    secret.write_bytes(old)
+    secret.chmod(0o600)
+    text = f"[auth]\nsecret_file = '{secret}'\n[listen]\naddress = '127.0.0.1:0'\n"
+    configured = Configured(tmp_path, text)
+    now_s = int(time.time())
+
+    def answer(key: bytes) -> list[object]:
+        with Wire(configured.port) as link:
+            link.send(hello("alice", token=mint(key, "alice", "user", now_s, 600)))
+            return link.next()
+
+    with configured.daemon:
+        there = Wire(configured.port)
+        there.send(hello("bob", token=mint(old, "bob", "user", now_s, 600)))
+        assert there.next()[0] == WELCOME
+        assert answer(new)[:2] == [GOODBYE, "bad_token"]
+        secret.write_bytes(new)
+        said = configured.reload()
+        assert "auth.secret_file: another secret" in said and new.decode() not in said
+        assert answer(new)[0] == WELCOME
+        assert answer(old)[:2] == [GOODBYE, "bad_token"]
+        there.send(Ping(1))
+        assert there.until(PONG)[1] == 1, "who was let in stays"
+        secret.write_bytes(b"short")
+        assert "nothing was changed" in configured.reload()
+        assert answer(new)[0] == WELCOME
+        there.close()
+
+
+def test_what_needs_a_restart_is_named_and_not_applied(configured: Configured, tmp_path: Path) -> None:
+    said = configured.reload(
+        "[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:1'\n[heartbeat]\ninterval = '5s'\n"
+        f"[storage]\ndirectory = '{tmp_path / 'data'}'\n[presence]\ngrace = '3s'\naway_after = '7m'\n"
+        "[runtime]\nloop = 'asyncio'\n"
+    )
+    for key in ("listen.address", "heartbeat.interval", "storage.directory", "presence.away_after", "runtime.loop"):
+        assert any(key in line and "needs a restart" in line for line in said.splitlines()), f"{key}\n{said}"
+    assert "presence.grace: 15s -> 3s" in said
+    assert not (tmp_path / "data").exists()
+    with Wire(configured.port) as link:
+        link.send(hello("alice"))
+        assert link.next()[2] == 30_000, "the old interval is dictated"
+
+
+def test_a_broken_file_changes_nothing_and_every_fault_is_told(configured: Configured) -> None:
+    said = configured.reload(
+        "[presence]\ngrace = 'red'\n[change]\nburst = -3\nspaceing = '1s'\n[log]\nlevel = 'error'\n"
+    )
+    for fault in ("presence.grace", "change.burst", "spaceing"):
+        assert fault in said
+    assert "nothing was changed" in said
+    assert all(" ERROR " in line for line in said.splitlines()), said
+    assert "nothing new" in configured.reload(""), "neither the sound key of that file"
+
+
+def test_two_at_once_are_done_one_after_the_other(configured: Configured) -> None:
+    configured.write("[presence]\ngrace = '3s'\n")
+    began = len(configured.daemon.log())
+    with opened(configured.port, "alice") as link:
+        for number in range(1, 6):
+            configured.daemon.signal(signal.SIGHUP)
+            link.send(Ping(number))
+            assert link.until(PONG)[1] == number
+    configured.daemon.until_log("reload: done")
+    said = configured.reload("[presence]\ngrace = '4s'\n")
+    assert "presence.grace: 3s -> 4s" in said
+    assert configured.daemon.log()[began:].count("15s -> 3s") == 1, "once, however often it was asked for"
+
+
+def test_an_unchanged_file_is_said_to_be(configured: Configured) -> None:
+    assert "nothing new" in configured.reload()

@@ -1,0 +1,280 @@
+"""The doctor's checks, one by one: each is shown a healthy server with one thing wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from presenced.config import settings as config_settings
+from presenced.config.settings import Settings
+from presenced.server import control_values
+from presenced.server.doctor import CHECKS, Facts, Finding, diagnose, is_private
+from presenced.server.host import changed_wall_ms, memory, mode_of
+from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
+
+HOUR_MS = 3_600_000
+WALL_MS = 1_800_000_000_000
+GIB = 1 << 30
+
+
+def times(count: int, p99_us: float) -> Quantiles:
+    return Quantiles(count, round(count * p99_us / 2), p99_us / 4, p99_us, round(p99_us), [0] * 24)
+
+
+LOG = LogStatus(
+    directory="/var/lib/presenced",
+    durability="always",
+    state="ok",
+    pending_facts=0,
+    pending_bytes=0,
+    log_bytes=1 << 20,
+    snapshot_running=False,
+    snapshot_wall_ms=WALL_MS - 300_000,
+    snapshot_bytes=4 << 20,
+    snapshot_took_ms=80,
+    snapshots=3,
+)
+HEALTHY = Status(
+    version="0.1.0",
+    python="3.11.7",
+    loop="uvloop",
+    pid=1,
+    state="serving",
+    wall_ms=WALL_MS,
+    uptime_ms=9 * HOUR_MS,
+    epoch=1,
+    version_counter=7,
+    listeners=["presences://0.0.0.0:5250", "http://127.0.0.1:9250", "unix:/run/presenced/admin.sock"],
+    config="/etc/presenced/presenced.toml",
+    dev=False,
+    users=5_000,
+    users_online=1_200,
+    by_status={"chat": 0, "online": 1_000, "away": 200, "xa": 0, "dnd": 0},
+    devices_connected=1_300,
+    devices_grace=4,
+    channels=2,
+    watches=40_000,
+    links=1_300,
+    links_max=19_872,
+    links_by_role={"user": 1_299, "service": 1, "admin": 0, "none": 0},
+    accepted=4_000,
+    hellos=4_000,
+    goodbyes={"lease_expired": 7},
+    slow_watchers=0,
+    slowest=[],
+    throttled=0,
+    frames_in=100_000,
+    changes=9_000,
+    deliveries=400_000,
+    bytes_out=1 << 25,
+    turns=50_000,
+    stalls=0,
+    turn=times(50_000, 900.0),
+    reaction=times(9_000, 1_200.0),
+    lag=times(9_000, 2_000.0),
+    commit=times(8_000, 4_000.0),
+    wheel=1_304,
+    expired=9,
+    wall_jumps=0,
+    wall_jump_ms=0,
+    rss_bytes=200 << 20,
+    cpu_ms=60_000,
+    descriptors=1_330,
+    descriptors_max=20_000,
+    gc_collections=12,
+    log=LOG,
+    reloads=1,
+    failed_reloads=0,
+)
+SETTINGS = Settings(
+    listen="0.0.0.0:5250",
+    secret_file="/etc/presenced/secret",
+    tls_cert="/etc/presenced/cert.pem",
+    tls_key="/etc/presenced/key.pem",
+    data_dir="/var/lib/presenced",
+    http="127.0.0.1:9250",
+    admin_socket="/run/presenced/admin.sock",
+)
+FACTS = Facts(
+    memory_bytes=200 << 20,
+    memory_max_bytes=GIB,
+    config_changed_wall_ms=WALL_MS - 10 * HOUR_MS,
+    config_read_wall_ms=WALL_MS - 9 * HOUR_MS,
+    socket_path="/run/presenced/admin.sock",
+    socket_mode=0o660,
+    python=(3, 11, 7),
+)
+
+
+def findings(
+    status: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> list[Finding]:
+    changed = dict(status or {})
+    if log is not None:
+        changed["log"] = msgspec.structs.replace(LOG, **log)
+    return diagnose(
+        msgspec.structs.replace(HEALTHY, **changed),
+        msgspec.structs.replace(SETTINGS, **(settings or {})),
+        msgspec.structs.replace(FACTS, **(facts or {})),
+    )
+
+
+def watchers(number: int) -> dict[str, Any]:
+    slowest = [SlowWatcher(f"u{at}/tab", "user", 9 - at, 5_000) for at in range(min(number, 4))]
+    return {"slow_watchers": number, "slowest": slowest}
+
+
+CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
+    ("links", "warning", {"status": {"links": 15_898}}, "15,898 of 19,872 links are taken"),
+    ("links", "ok", {"status": {"links": 15_897}}, "15,897 of 19,872 links"),
+    ("links", "problem", {"status": {"links": 19_872}}, "19,872 of 19,872 links are taken"),
+    ("links", "warning", {"status": {"links_max": 896, "links": 3}}, "room for 896 links only"),
+    ("descriptors", "warning", {"status": {"descriptors": 16_000}}, "16,000 of 20,000 file descriptors"),
+    ("descriptors", "ok", {"status": {"descriptors": 15_999}}, "15,999 of 20,000"),
+    ("refusals", "warning", {"status": {"goodbyes": {"busy": 1_204}}}, "1,204 links were refused"),
+    ("memory", "warning", {"facts": {"memory_bytes": int(0.81 * GIB)}}, "the limit is 1,024.0 MiB"),
+    ("memory", "problem", {"facts": {"memory_bytes": int(0.96 * GIB)}}, "the limit is 1,024.0 MiB"),
+    ("memory", "ok", {"facts": {"memory_bytes": 9 * GIB, "memory_max_bytes": 0}}, "no limit is set"),
+    ("durability", "warning", {"status": {"log": None}}, "in memory only"),
+    ("durability", "warning", {"log": {"durability": "off"}}, "durability is off"),
+    ("durability", "ok", {"log": {"durability": "interval"}}, "durability interval"),
+    ("log_state", "problem", {"log": {"state": "full"}}, "is full"),
+    ("log_state", "problem", {"log": {"state": "busy", "pending_facts": 70_000}}, "70,000 facts wait"),
+    ("log_state", "problem", {"log": {"state": "failed"}}, "has failed"),
+    ("disk_speed", "warning", {"status": {"commit": times(100, 65_536.0)}}, "the disk is slow"),
+    ("disk_speed", "ok", {"status": {"commit": times(100, 32_768.0)}}, "less than 32.8 ms"),
+    ("snapshots", "warning", {"log": {"log_bytes": 300 << 20}}, "300.0 MiB of log since"),
+    ("snapshots", "ok", {"log": {"log_bytes": 300 << 20, "snapshot_bytes": 100 << 20}}, "the last snapshot"),
+    ("snapshots", "ok", {"log": {"log_bytes": 300 << 20, "snapshot_running": True}}, "is being taken"),
+    ("snapshots", "warning", {"log": {"snapshot_wall_ms": WALL_MS - 2 * HOUR_MS}}, "no snapshot for 2h"),
+    ("snapshots", "warning", {"log": {"snapshot_wall_ms": 0}}, "no snapshot for 9h"),
+    ("snapshots", "ok", {"log": {"snapshot_wall_ms": WALL_MS - 2 * HOUR_MS, "log_bytes": 0}}, "2h old"),
+    (
+        "snapshots",
+        "ok",
+        {"log": {"snapshot_wall_ms": WALL_MS - 9 * HOUR_MS}, "status": {"uptime_ms": 60_000}},
+        "9h old",
+    ),
+    (
+        "snapshots",
+        "ok",
+        {"log": {"snapshot_wall_ms": WALL_MS - 2 * HOUR_MS}, "settings": {"snapshot_every_ms": 0}},
+        "2h old",
+    ),
+    ("clock", "warning", {"status": {"wall_jumps": 2, "wall_jump_ms": -3_600_000}}, "last by -3,600,000 ms"),
+    ("stalls", "warning", {"status": {"stalls": 3}}, "3 times"),
+    ("turns", "warning", {"status": {"turn": times(1_000, 32_768.0)}}, "less than 32.8 ms"),
+    ("turns", "ok", {"status": {"turn": times(1_000, 16_384.0)}}, "less than 16.4 ms"),
+    ("intervals", "warning", {"settings": {"grace_ms": 600_000}}, "presence.grace is 10m"),
+    ("intervals", "warning", {"settings": {"heartbeat_ms": 300_001}}, "heartbeat.interval is 5m"),
+    ("slow_watchers", "warning", {"status": watchers(14)}, "u0/tab, u1/tab, u2/tab"),
+    ("slow_watchers", "ok", {"status": watchers(13)}, "13 of 1,300"),
+    ("slow_watchers", "ok", {"status": {**watchers(10), "links": 20}}, "10 of 20"),
+    ("encryption", "warning", {"status": {"listeners": ["presence://0.0.0.0:5250"]}}, "without TLS"),
+    ("encryption", "warning", {"status": {"listeners": ["presence://[2001:db8::1]:5250"]}}, "without TLS"),
+    ("encryption", "ok", {"status": {"listeners": ["presence://[::1]:5250"]}}, "no address is open"),
+    ("identity", "warning", {"status": {"dev": True, "listeners": ["presence://127.0.0.1:1"]}}, "every name is"),
+    ("identity", "problem", {"status": {"dev": True, "listeners": ["presences://0.0.0.0:1"]}}, "the whole network"),
+    ("identity", "warning", {"status": {"dev": True, "listeners": ["presence://[::1]:1", "http://1.2.3.4:1"]}}, "mode"),
+    ("http", "warning", {"settings": {"http": "0.0.0.0:9250"}}, "open to the network on 0.0.0.0:9250"),
+    ("http", "warning", {"settings": {"http": ":9250"}}, "open to the network"),
+    ("http", "ok", {"settings": {"http": ""}}, "not served"),
+    ("admin_socket", "problem", {"facts": {"socket_mode": 0o666}}, "everybody on this machine"),
+    ("admin_socket", "ok", {"facts": {"socket_mode": 0o664}}, "mode 664"),
+    ("admin_socket", "ok", {"facts": {"socket_path": "", "socket_mode": 0}}, "there is no admin socket"),
+    ("python", "problem", {"facts": {"python": (3, 12, 6)}}, "Python 3.12.6"),
+    ("python", "ok", {"facts": {"python": (3, 12, 7)}}, "Python 3.12.7"),
+    ("configuration", "warning", {"facts": {"config_changed_wall_ms": WALL_MS}}, "has changed"),
+    ("configuration", "ok", {"status": {"config": ""}}, "no configuration file"),
+]
+
+
+class TestChecks:
+    def test_a_healthy_server_is_well_in_all_regards(self) -> None:
+        said = findings()
+        assert [one for one in said if one.severity != "ok" or one.advice] == []
+        assert [one.check for one in said] == [check.__name__ for check in CHECKS]
+
+    @pytest.mark.parametrize(("check", "severity", "changes", "says"), CASES)
+    def test_one_thing(self, check: str, severity: str, changes: dict[str, Any], says: str) -> None:
+        said = findings(**changes)
+        [found] = [one for one in said if one.check == check]
+        assert found.severity == severity and says in found.what
+        assert bool(found.advice) == (severity != "ok"), "whoever is told of a fault is told what to do"
+        others = [one.check for one in said if one.severity != "ok" and one.check != check]
+        assert others == [], "one fault is told once"
+
+    def test_every_check_has_a_case(self) -> None:
+        assert {check.__name__ for check in CHECKS} == {case[0] for case in CASES}
+
+    def test_the_worst_comes_first(self) -> None:
+        said = findings(status={"stalls": 1, "links": 19_872}, facts={"socket_mode": 0o666})
+        order = [one.severity for one in said]
+        assert order[:3] == ["problem", "problem", "warning"] and set(order[3:]) == {"ok"}
+
+    @pytest.mark.parametrize("commits", [0, 99])
+    def test_a_few_commits_say_nothing_of_the_disk(self, commits: int) -> None:
+        said = findings(status={"commit": times(commits, 1e6)})
+        assert [one for one in said if one.check == "disk_speed"] == []
+
+    def test_the_first_turns_say_nothing(self) -> None:
+        said = findings(status={"turn": times(999, 1e6)})
+        assert [one for one in said if one.check == "turns"] == []
+
+    @pytest.mark.parametrize(
+        ("url", "is_so"),
+        [
+            ("unix:/run/x", True),
+            ("http://localhost:1", True),
+            ("http://127.3.4.5:1", True),
+            ("http://10.0.0.1:1", False),
+            ("http://:9", False),
+            ("http://[nonsense:9", False),
+        ],
+    )
+    def test_private_addresses(self, url: str, is_so: bool) -> None:
+        assert is_private(url) is is_so
+
+
+class TestHost:
+    def test_the_limit_of_the_nearest_group_counts(self, tmp_path: Path) -> None:
+        unit = tmp_path / "fs" / "system.slice" / "presenced.service"
+        unit.mkdir(parents=True)
+        own = tmp_path / "cgroup"
+        own.write_text("1:name=old:/elsewhere\n0::/system.slice/presenced.service\n")
+        assert memory(own, tmp_path / "fs") == (0, 0)
+        (unit / "memory.max").write_text("max\n")
+        (unit / "memory.current").write_text("77\n")
+        (unit.parent / "memory.max").write_text("4096\n")
+        (unit.parent / "memory.current").write_text("1234\n")
+        assert memory(own, tmp_path / "fs") == (1234, 4096)
+        (unit / "memory.max").write_text("99\n")
+        assert memory(own, tmp_path / "fs") == (77, 99)
+
+    def test_a_group_outside_of_what_is_mounted(self, tmp_path: Path) -> None:
+        """In a container without a namespace of its own the tree's root is the container's group."""
+        own = tmp_path / "cgroup"
+        own.write_text("0::/../../other\n")
+        (tmp_path / "fs").mkdir()
+        (tmp_path / "memory.max").write_text("5\n")
+        assert memory(own, tmp_path / "fs") == (0, 0)
+        (tmp_path / "fs" / "memory.max").write_text("6\n")
+        (tmp_path / "fs" / "memory.current").write_text("3\n")
+        assert memory(own, tmp_path / "fs") == (3, 6)
+        assert memory(tmp_path / "none", tmp_path / "fs") == (0, 0)
+
+    def test_files_that_are_not_there(self, tmp_path: Path) -> None:
+        assert changed_wall_ms("") == 0
+        assert changed_wall_ms(str(tmp_path / "none")) == 0
+        assert mode_of(str(tmp_path / "none")) == 0
+
+
+def test_levels_are_those_of_the_settings() -> None:
+    """They stand twice, because commands that only look do not load the settings."""
+    assert get_args(control_values.LogLevel) == get_args(config_settings.LogLevel)

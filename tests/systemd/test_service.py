@@ -1,0 +1,291 @@
+"""The installed service under a real systemd: what it may do, what it says, how it takes its configuration."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+import subprocess
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.systemd.service import ADDRESS, CONFIG, PROGRAM, STATE, UNIT, Service
+
+EXPOSURE_MAX = 1.2
+EX_CONFIG = 78
+
+
+def test_install_says_what_to_do_next_and_does_not_start_anything(installed: Service) -> None:
+    assert "systemctl enable --now presenced" in installed.said
+    assert installed.show(UNIT, "ActiveState") == "inactive"
+    assert installed.run("stat", "-c", "%a %U", "/etc/presenced/secret").split() == ["600", "root"]
+    assert installed.show(UNIT, "LoadState") == "loaded"
+
+
+def test_it_says_when_it_is_ready_and_how_it_is(service: Service) -> None:
+    shown = service.run("systemctl", "status", "--no-pager", UNIT)
+    assert "Active: active (running)" in shown
+    assert service.show(UNIT, "Type") == "notify"
+    assert service.show(UNIT, "StatusText"), "the daemon gave no line for systemctl status"
+    service.ping()
+    assert "presenced" in service.run("presencectl", "status")
+
+
+def test_an_operator_without_root_needs_the_group(service: Service) -> None:
+    visitor = ("setpriv", "--reuid=65500", "--regid=65500")
+    service.run(*visitor, "--clear-groups", "presencectl", "status", status=77)
+    service.run(*visitor, "--groups=presenced", "presencectl", "status")
+
+
+def test_it_has_no_privileges(service: Service) -> None:
+    status = dict(re.findall(r"^(\w+):\s+(.*)$", service.read(f"/proc/{service.main_pid(UNIT)}/status"), re.M))
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    uid = service.run("id", "--user", "presenced").strip()
+    assert set(status["Uid"].split()) == {uid} != {"0"}
+
+
+def test_it_sees_and_writes_its_own_state_only(service: Service) -> None:
+    assert service.run("stat", "-c", "%a %U:%G", STATE).split() == ["700", "presenced:presenced"]
+    assert service.run("stat", "-c", "%a %U:%G", "/run/presenced").split() == ["750", "presenced:presenced"]
+    assert service.run("stat", "-c", "%a %G", "/run/presenced/admin.sock").split() == ["660", "presenced"]
+    inside = f"nsenter --target {service.main_pid(UNIT)} --mount --root"
+    for place in ("/", "/etc", "/etc/presenced", "/usr", "/usr/local/lib/presenced", "/var", "/var/lib", "/sys"):
+        # As root, who is held back by nothing but the mount.
+        assert "Read-only file system" in service.sh(f"{inside} touch {place}/touched", status=1), place
+    assert service.sh(f"{inside} ls -A /home /root").split() == ["/home:", "/root:"]
+    assert service.sh(f"{inside} ls /proc/sys", status=2), "more of /proc is there than the processes"
+
+
+def test_its_exposure_is_small(service: Service) -> None:
+    for unit in (UNIT, "presenced@two.service"):
+        said = service.run("systemd-analyze", "security", "--no-pager", unit)
+        found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+        assert found and float(found[1]) <= EXPOSURE_MAX, said
+
+
+def test_the_installed_configuration_is_in_force(service: Service) -> None:
+    shown = service.sh(f"CREDENTIALS_DIRECTORY=/run/credentials/{UNIT} presenced config show --config {CONFIG}")
+    for line in (
+        'directory = "/var/lib/presenced"',
+        'secret_file = "/run/credentials/presenced.service/auth-secret"',
+        'socket = "auto"',
+    ):
+        assert line in shown
+    assert "ok: " in service.sh("presenced config check")
+    assert service.read("/run/credentials/presenced.service/auth-secret") == service.read("/etc/presenced/secret")
+    fetch = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:5251/healthz', timeout=5).status)"
+    assert service.run("/usr/bin/env", "python3", "-c", fetch).strip() == "200"
+
+
+def test_the_journal_has_priorities_and_one_entry_for_each_event(service: Service) -> None:
+    after = service.cursor()
+    service.run("systemctl", "restart", UNIT)
+    service.configure("log", 'level = "loud"')
+    service.run("systemctl", "reload", UNIT)
+    service.wait_for(lambda: "log.level" in service.messages(after), "the journal said what is wrong")
+    own = [entry for entry in service.journal(UNIT, after) if entry.get("_COMM") == "presenced"]
+    started = [entry for entry in own if entry["MESSAGE"].startswith("presenced ")]
+    refused = [entry for entry in own if "log.level" in entry["MESSAGE"]]
+    assert [entry["PRIORITY"] for entry in started] == ["6"]
+    assert {entry["PRIORITY"] for entry in refused} <= {"3", "4"} and refused
+    assert not [entry for entry in own if re.match(r"<\d>|INFO|\d{4}-", entry["MESSAGE"])], "a second prefix"
+
+
+def test_a_reload_applies_what_it_can_and_says_what_needs_a_restart(service: Service) -> None:
+    pid, after = service.main_pid(UNIT), service.cursor()
+    service.configure("presence", 'grace = "20s"')
+    service.configure("heartbeat", 'interval = "40s"')
+    service.run("systemctl", "reload", UNIT)
+    service.wait_for(lambda: "heartbeat.interval" in service.messages(after), "the journal told of the reload")
+    said = service.messages(after)
+    assert "presence.grace" in said and "restart" in said, said
+    assert service.show(UNIT, "ActiveState") == "active"
+    assert service.main_pid(UNIT) == pid
+    service.ping()
+
+
+def test_a_broken_configuration_is_refused_by_the_reload_and_does_not_loop_at_a_restart(service: Service) -> None:
+    pid, after = service.main_pid(UNIT), service.cursor()
+    service.configure("presence", 'graze = "20s"')
+    service.run("systemctl", "reload", UNIT)
+    service.wait_for(lambda: "graze" in service.messages(after), "the journal named the fault")
+    service.wait_for(lambda: service.show(UNIT, "ActiveState") == "active", "the reload was over")
+    assert service.main_pid(UNIT) == pid
+    service.ping()
+
+    after = service.cursor()
+    service.run("systemctl", "restart", UNIT, status=1)
+    reasons = [entry for entry in service.journal(UNIT, after) if "graze" in entry["MESSAGE"]]
+    assert {entry["PRIORITY"] for entry in reasons} == {"3"}, service.messages(after)
+    assert service.show(UNIT, "ActiveState") == "failed"
+    assert service.show(UNIT, "ExecMainStatus") == str(EX_CONFIG)
+    # A restart would be due after half a second: the unit would be activating, or have counted one.
+    assert service.show(UNIT, "SubState") == "failed"
+    assert service.show(UNIT, "NRestarts") == "0"
+
+
+@pytest.mark.parametrize(
+    ("broken", "status"),
+    [
+        (f"cp -a {STATE} {STATE}.kept; echo rot >{STATE}/MANIFEST; echo rot >{STATE}/MANIFEST.copy", "65"),
+        ("sed -i 's#/var/lib/presenced#/var/lib/elsewhere#' /etc/presenced/presenced.toml", "73"),
+    ],
+    ids=["damaged state", "a data directory that the unit does not allow"],
+)
+def test_what_a_restart_cannot_mend_is_not_tried_again(service: Service, broken: str, status: str) -> None:
+    service.run("systemctl", "stop", UNIT)
+    service.sh(broken)
+    try:
+        service.run("systemctl", "start", UNIT, status=1)
+        assert service.show(UNIT, "ExecMainStatus") == status, service.messages("")
+        assert (service.show(UNIT, "SubState"), service.show(UNIT, "NRestarts")) == ("failed", "0")
+    finally:
+        service.sh(f"if [ -e {STATE}.kept ]; then rm -rf {STATE}; mv {STATE}.kept {STATE}; fi")
+
+
+def test_a_port_in_use_is_tried_again(service: Service) -> None:
+    service.run("systemctl", "stop", UNIT)
+    program = "import socket; s = socket.create_server(('127.0.0.1', 5250)); print('up', flush=True); input()"
+    holder = service.popen("python3", "-c", program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == "up\n"
+        service.run("systemctl", "start", UNIT, status=1)
+    finally:
+        holder.communicate("\n", timeout=10)
+    service.wait_until_active()
+    service.ping()
+
+
+def test_without_the_secret_it_does_not_start(service: Service) -> None:
+    service.run("systemctl", "stop", UNIT)
+    service.run("mv", "/etc/presenced/secret", "/etc/presenced/secret.away")
+    try:
+        service.run("systemctl", "start", UNIT, status=1)
+    finally:
+        service.run("mv", "/etc/presenced/secret.away", "/etc/presenced/secret")
+
+
+def certificate(serial: int) -> tuple[str, str]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "presenced")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.public_bytes(encoding).decode(), secret.decode()
+
+
+def test_a_certificate_of_the_group_is_served_and_renewed_by_a_reload(service: Service) -> None:
+    """The key is root's, and readable for the group presenced; as a credential it would need a restart."""
+    shown = (
+        "import socket, ssl; context = ssl._create_unverified_context(); "
+        "link = context.wrap_socket(socket.create_connection(('127.0.0.1', 5250), 10)); "
+        "print(ssl.DER_cert_to_PEM_cert(link.getpeercert(True)))"
+    )
+
+    def put(serial: int) -> str:
+        cert, key = certificate(serial)
+        service.write("/etc/presenced/tls/cert.pem", cert)
+        service.write("/etc/presenced/tls/key.pem", key)
+        service.sh("cd /etc/presenced/tls; chown root:presenced key.pem; chmod 640 key.pem")
+        return cert
+
+    first = put(1)
+    service.configure("listen", 'tls_cert = "/etc/presenced/tls/cert.pem"\ntls_key = "/etc/presenced/tls/key.pem"')
+    service.run("systemctl", "restart", UNIT)
+    assert service.run(PROGRAM, "-c", shown).strip() == first.strip()
+    said = service.sh(
+        "presencectl --url presences://alice@127.0.0.1/laptop --ca-file /etc/presenced/tls/cert.pem "
+        '--token "$(presenced token --user alice --secret-file /etc/presenced/secret)" ping'
+    )
+    assert "rtt_ms" in said
+    second = put(2)
+    service.run("systemctl", "reload", UNIT)
+    service.wait_for(lambda: service.run(PROGRAM, "-c", shown).strip() == second.strip(), "the new one was served")
+
+
+def test_two_instances_beside_it(service: Service) -> None:
+    service.sh(
+        "cd /etc/presenced; (umask 077; head -c 48 /dev/urandom | base64 >two.secret); "
+        "sed -e 's#/var/lib/presenced#/var/lib/presenced-two#; s#127.0.0.1:5251#127.0.0.1:5261#' "
+        '-e \'s|^#address = "127.0.0.1:5250"|address = "127.0.0.1:5260"|\' presenced.toml >two.toml; '
+        "systemctl start presenced@two"
+    )
+    try:
+        service.ping("127.0.0.1:5260", "/etc/presenced/two.secret")
+        service.ping(ADDRESS)
+        with pytest.raises(AssertionError, match="token"):
+            service.ping("127.0.0.1:5260", "/etc/presenced/secret")
+        assert service.run("stat", "-c", "%a %U", "/var/lib/presenced-two").split() == ["700", "presenced"]
+        assert service.sh("presencectl status --socket /run/presenced-two/admin.sock")
+        service.run("systemctl", "stop", "presenced@two")
+        assert "stopped cleanly" in service.run("presenced", "store", "check", "/var/lib/presenced-two")
+    finally:
+        service.run("systemctl", "stop", "presenced@two")
+
+
+def test_notify_reload_waits_for_the_outcome(service: Service) -> None:
+    version = int(service.run("systemctl", "--version").split()[1])
+    if version < 253:
+        pytest.skip(f"Type=notify-reload came with systemd 253; this is {version}")
+    service.drop_in(service.read("/usr/local/share/presenced/drop-ins/notify-reload.conf"))
+    service.run("systemctl", "restart", UNIT)
+    assert service.show(UNIT, "Type") == "notify-reload"
+    after = service.cursor()
+    service.configure("presence", 'grace = "20s"')
+    service.run("systemctl", "reload", UNIT)
+    assert "presence.grace" in service.messages(after), "the reload was over before it was done"
+
+
+def test_a_dynamic_user_will_do(service: Service) -> None:
+    service.run("systemctl", "stop", UNIT)
+    service.sh("mv /var/lib/presenced /var/lib/presenced.static; userdel presenced")
+    service.drop_in(service.read("/usr/local/share/presenced/drop-ins/dynamic-user.conf"))
+    try:
+        service.run("systemctl", "start", UNIT)
+        service.ping()
+        assert service.sh("readlink /var/lib/presenced").strip() == "private/presenced"
+    finally:
+        service.sh(
+            "systemctl stop presenced; rm -rf /var/lib/presenced /var/lib/private/presenced; "
+            "systemd-sysusers; mv /var/lib/presenced.static /var/lib/presenced; chown -R presenced: /var/lib/presenced"
+        )
+
+
+def test_an_upgrade_keeps_configuration_secret_and_state(service: Service) -> None:
+    service.configure("presence", 'grace = "33s"')
+    ours = "sha256sum /etc/presenced/presenced.toml /etc/presenced/secret"
+    before, pid = service.sh(ours), service.main_pid(UNIT)
+    said = service.install()
+    assert "systemctl restart presenced" in said
+    assert service.sh(ours) == before
+    assert service.main_pid(UNIT) == pid, "the running daemon was disturbed"
+    service.ping()
+    service.run("systemctl", "restart", UNIT)
+    service.ping()
+
+
+def test_uninstall_leaves_what_is_the_operators(service: Service) -> None:
+    said = service.install("uninstall")
+    for kept in ("/etc/presenced", STATE):
+        assert kept in said
+    service.run("test", "-s", "/etc/presenced/secret", "-a", "-s", CONFIG, "-a", "-e", f"{STATE}/MANIFEST")
+    assert service.show(UNIT, "LoadState") == "not-found"
+    left = service.sh("find /usr/local -name '*presence*' -not -path '/usr/local/lib/python*'; pgrep -x presenced || :")
+    assert left.split() == []
