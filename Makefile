@@ -10,7 +10,7 @@ DESTDIR ?=
 .PHONY: run test check style types format bench torture install uninstall systemd-test clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
-	$(BIN)/presenced serve --dev --data-dir var/presenced $(OPTIONS)
+	$(BIN)/presenced serve --dev --data-dir var/presenced --admin-socket auto --http 127.0.0.1:5251 $(OPTIONS)
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile

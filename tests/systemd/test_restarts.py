@@ -15,14 +15,16 @@ from tests.systemd.service import ADDRESS, PROGRAM, STATE, UNIT, Service
 SOCKET = "presenced.socket"
 
 REFUSALS = """
-import json, socket, sys, threading
+import json, socket, struct, sys, threading
 tried = refused = 0
 over = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
-while not over.is_set():
+while not over.wait(0.002):
     try:
-        socket.create_connection(('127.0.0.1', 5250), timeout=10).close()
-    except ConnectionRefusedError:
+        with socket.create_connection(('127.0.0.1', 5250), timeout=10) as link:
+            # Reset at its end, so that no port stays in use.
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    except (ConnectionRefusedError, ConnectionResetError):
         refused += 1
     tried += 1
     if tried == 1:
