@@ -20,7 +20,7 @@ from presenced.cli.render import Row, printable
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
 from presenced.errors import ProtocolError
-from presenced.server.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
+from presenced.ops.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
 from presenced.server.status import Status
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")

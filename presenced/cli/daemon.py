@@ -23,8 +23,10 @@ from presenced.cli.settings import config_option, setting_options
 from presenced.cli.store import backup, store
 from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.errors import AddressError
-from presenced.server import logs
-from presenced.server.admin import CannotOpenAdmin
+from presenced.ops import logs
+from presenced.ops.activation import take_sockets
+from presenced.ops.admin import CannotOpenAdmin
+from presenced.ops.operations import Operations
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, SecretError, load_secret, mint
 from presenced.server.listening import CannotListen
@@ -80,9 +82,11 @@ def serve(config: str | None, **flags: Any) -> None:
     for note in loaded.notes:
         log.warning("%s", note)
     try:
-        server = Server(settings, configuration=configuration)
+        sockets = take_sockets(os.environ)
+        server = Server(settings, configuration=configuration, listener=sockets.get("client"))
+        operations = Operations(server, environ=os.environ, sockets=sockets)
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
-            runner.run(_serve(server, loaded))
+            runner.run(_serve(server, operations, loaded))
     except Exception as error:
         _leave(*explain(error, settings))
 
@@ -119,21 +123,22 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
     return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
 
 
-async def _serve(server: Server, loaded: Loaded) -> None:
+async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None:
     loop = asyncio.get_running_loop()
-    stopping: list[asyncio.Task[None]] = []
+    asked: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
-        if stopping:
+        if asked:
             # Asked twice: now.
             os._exit(128 + number)
         log.info("%s: stopping", number.name)
-        stopping.append(loop.create_task(server.stop()))
+        asked.append(number)
+        server.begin_stop()
 
     def handle_signals() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, server.begin_reload)
+        loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
         loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
 
     await server.start(before_ready=handle_signals)
@@ -145,7 +150,7 @@ async def _serve(server: Server, loaded: Loaded) -> None:
         package_version("presenced"),
         sys.version.split()[0],
         settings.loop,
-        ", ".join(server.operations.listeners()),
+        ", ".join(server.listeners),
         server.links_max,
         _storage(server),
         f"; settings from {', '.join(loaded.files)}" if loaded.files else "",

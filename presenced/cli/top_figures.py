@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from presenced.durations import format_duration
-from presenced.server.history import quantile_us
+from presenced.ops.history import quantile_us
 from presenced.server.status import Quantiles, SlowWatcher, Status
 
 SORTS = ("held", "for", "who")

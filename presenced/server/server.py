@@ -1,7 +1,7 @@
 """The server: listens, reads the clock, runs the turns, and stops in order.
 
 It owns what belongs to no single link: the engine, the log, the links that wait, and the one timer that wakes the
-loop for the next turn. What it shows to its operator is in `operations`.
+loop for the next turn. Who else wants to know of its life is its `observer`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -22,14 +21,12 @@ from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.server.accepting import Acceptor
-from presenced.server.activation import take_sockets
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.link import Link
 from presenced.server.listening import CannotListen, links_max_for, listen, tls_context
-from presenced.server.operations import Operations
-from presenced.server.reload import ReloadReport
+from presenced.server.observer import Observer
 from presenced.server.report import Report
 from presenced.server.stats import Stats
 from presenced.server.turn import Log, MemoryLog, run_turn
@@ -43,14 +40,18 @@ UNLIMITED = 1 << 60
 
 
 class Server:
-    """One listening presence server. `start`, then `stop`; `port` is the one it got.
-
-    With a `configuration` the settings can be reloaded while it runs.
-    """
+    """One listening presence server. `start`, then `stop`; `port` is the one it got."""
 
     def __init__(
-        self, settings: Settings, *, log: Log | None = None, configuration: Configuration | None = None
+        self,
+        settings: Settings,
+        *,
+        log: Log | None = None,
+        configuration: Configuration | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
+        """`configuration` is where the settings come from, for reloads; `listener` a bound socket to listen on
+        instead of `settings.listen`."""
         settings.validate()
         self.settings = settings
         self.configuration = configuration
@@ -63,7 +64,7 @@ class Server:
         """`starting`, `serving`, `draining`, `stopped`."""
         self.stats = Stats(now_ms, wall_ms)
         self.report = Report()
-        self.host, self.port = settings.address()
+        _, self.port = settings.address()
         self.links: dict[Link, None] = {}
         self.links_max = 0
         self.roles: Counter[Role] = Counter()
@@ -73,8 +74,11 @@ class Server:
         self.waiting = WaitingLinks()
         self.tls = tls_context(settings)
         self.secret = b"" if settings.dev else load_secret(settings.secret_file)
-        self._inherited = take_sockets(os.environ)
-        self.operations = Operations(self, self._inherited)
+        self.observer = Observer()
+        self.listeners: list[str] = []
+        """Where it can be reached, as URLs; the clients' first."""
+        self._given = listener
+        self._last_tasks: list[asyncio.Task[None]] = []
         self._began_ns = 0
         """When the input of the coming turn began to be read."""
         self._turn_scheduled = False
@@ -102,7 +106,7 @@ class Server:
         try:
             if self.settings.data_dir:
                 self._open_data_dir()
-            await self.operations.open()
+            await self.observer.open()
         except BaseException:
             listener.close()
             raise
@@ -112,23 +116,25 @@ class Server:
         self.state = "serving"
         self.stats.ready_took_ms = _monotonic_ms() - self.stats.started_ms
         before_ready()
-        self.operations.ready()
+        self.observer.ready()
 
     def _listening_socket(self) -> socket.socket:
-        listener = self._inherited.pop("client", None)
+        listener = self._given
         if listener is None:
             try:
                 listener = listen(*self.settings.address())
             except OSError as error:
                 raise CannotListen(error) from None
-        self.host, self.port = listener.getsockname()[:2]
+        host, self.port = listener.getsockname()[:2]
+        scheme = "presences" if self.tls is not None else "presence"
+        self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")
         return listener
 
     def _open_data_dir(self) -> None:
         durable = DurableLog(
             OsDirectory(self.settings.data_dir),
             Durability.parse(self.settings.durability),
-            progress=self.operations.replaying,
+            progress=self.observer.replaying,
             observe=self.stats.fsync.add,
         )
         self.apply_snapshot_settings(durable)
@@ -152,7 +158,7 @@ class Server:
             return
         self._stopping = True
         self.state = "draining"
-        self.operations.stopping()
+        self.observer.stopping()
         until_ms = _monotonic_ms() + self.settings.drain_timeout_ms
         if self._listener is not None:
             self._listener.close()
@@ -163,21 +169,14 @@ class Server:
             self._timer.cancel()
         if isinstance(self.log, DurableLog) and self.failed is None:
             await finish_snapshot(self.log, until_ms)
+            self.observer.closing()
             run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
             self.log.close(self.engine.publisher.version)
         await self._end()
 
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
-        self.operations.run(self.stop())
-
-    async def reload(self) -> ReloadReport:
-        """Read the configuration anew, all or nothing, and say what came of it."""
-        return await self.operations.reload()
-
-    def begin_reload(self) -> None:
-        """Start `reload`, from where nothing can be awaited."""
-        self.operations.run(self.reload())
+        self._last_tasks.append(self._loop.create_task(self.stop()))
 
     def take_snapshot(self) -> None:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
@@ -197,10 +196,10 @@ class Server:
             self._listener.close()
         for link in list(self.links):
             link.abort()
-        self.operations.run(self._end())
+        self._last_tasks.append(self._loop.create_task(self._end()))
 
     async def _end(self) -> None:
-        await self.operations.close()
+        await self.observer.close()
         self.state = "stopped"
         self._stopped.set()
 

@@ -27,7 +27,7 @@ from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTim
 from presenced.sync import connect
 from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
-from tests.server.test_doctor import HEALTHY, LOG, WALL_MS
+from tests.ops.test_doctor import HEALTHY, LOG, WALL_MS
 
 
 @pytest.fixture

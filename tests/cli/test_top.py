@@ -25,7 +25,7 @@ from presenced.sync import connect
 from tests.cli.terminal import Terminal
 from tests.cli.test_ctl import DEADLINE_S, ctl
 from tests.conftest import Daemon, StartDaemon
-from tests.server.test_doctor import HEALTHY, LOG
+from tests.ops.test_doctor import HEALTHY, LOG
 
 ALTERNATE, BACK = "\x1b[?1049h", "\x1b[?1049l"
 CURSOR_HIDDEN, CURSOR_SHOWN = "\x1b[?25l", "\x1b[?25h"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.server.activation import take_sockets
+from presenced.ops.activation import take_sockets
 from presenced.wire.messages import Get
 from tests.e2e.wire_client import RECORDS, WELCOME, Wire, hello, opened
 from tests.ops.running import Running, listening

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.server import logs
+from presenced.ops import logs
 from presenced.server.identity import mint
 from presenced.server.report import BURST_LINES, WINDOW_MS, Report
 from presenced.wire.messages import Get

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.server.notify import EXTEND_S, Notifier
+from presenced.ops.notify import EXTEND_S, Notifier
 from presenced.wire.messages import SetStatus
 from tests.e2e.wire_client import DONE, opened
 from tests.ops.running import Manager, Running, until
@@ -157,7 +157,7 @@ def test_the_status_says_how_the_disk_is(tmp_path: Path) -> None:
 def test_no_child_can_write_to_the_manager(tmp_path: Path) -> None:
     """The environment that the daemon would pass on is clean."""
     code = (
-        "import os\nfrom presenced.server import operations\n"
+        "import os\nfrom presenced.ops import operations\n"
         "was = operations.Operations.ready\n"
         "def ready(self):\n    was(self)\n"
         "    print([n for n in os.environ if n.startswith(('NOTIFY', 'WATCHDOG', 'LISTEN_'))], flush=True)\n"

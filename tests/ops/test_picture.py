@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from presenced.core.model import Session
-from presenced.server.picture import SLOWEST, slowest, take_status
+from presenced.ops.picture import SLOWEST, slowest, take_status
 from presenced.server.stats import BUCKETS, Times
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
 from tests.e2e.wire_client import DONE, PRESENCE, RECORDS, Wire, opened

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from presenced.config.settings import Settings
+from presenced.ops.operations import Operations
 from presenced.server.server import Server
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class InProcess:
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
         self.server = Server(self.settings)
+        self.operations = Operations(self.server)
         await self.server.start()
         self._started.set()
         await self.server._stopped.wait()

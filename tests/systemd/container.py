@@ -93,10 +93,11 @@ class Container:
         self._groups = _make_control_groups(f"presenced-test-{machine}")
         arguments = [str(self._mounted), machine, str(REPOSITORY), *map(str, self._groups)]
         with self._output.open("wb") as output:
-            # The parent-death signal passes to what is executed, up to systemd-nspawn, with which its container dies.
+            # unshare dies with this process, the first process of its PID namespace with unshare, and with that one
+            # everything in there: the container's processes would outlive systemd-nspawn.
             self._nspawn = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
-                + ["sh", "-c", script, "sh", *arguments],
+                + ["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -112,7 +113,8 @@ class Container:
         """End the container and wait until all of it is gone. Idempotent."""
         if self._nspawn.poll() is None:
             if self._init_pid:
-                # Asked to halt (systemd(1)), it ends in order; the kill below is for one that does not.
+                # Asked to halt (systemd(1)), it ends in order; the kill below is for one that does not, and takes all
+                # of its processes along.
                 os.kill(self._init_pid, signal.SIGRTMIN + 3)
                 try:
                     self._nspawn.wait(WAIT_S)
@@ -199,11 +201,11 @@ class Container:
 
     def _booted(self) -> bool:
         if not self._init_pid:
-            children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-            inits = [pid for pid in children if _name_of(pid) == "systemd"]
+            inits = [pid for nspawn in _children_of(self._nspawn.pid) for pid in _children_of(nspawn)]
+            inits = [pid for pid in inits if _name_of(pid) == "systemd"]
             if not inits:
                 return False
-            self._init_pid = int(inits[0])
+            self._init_pid = inits[0]
         return self.run("systemctl", "is-system-running", status=None).strip() in ("running", "degraded")
 
 
@@ -226,7 +228,14 @@ def _make_control_groups(name: str) -> list[Path]:
     return made
 
 
-def _name_of(pid: str) -> str:
+def _children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:

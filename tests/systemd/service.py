@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.systemd.container import SOURCE, WAIT_S, Container
+from tests.systemd.container import SOURCE, WAIT_S, Container, Failed
 
 UNIT = "presenced.service"
 PROGRAM = "/usr/local/lib/presenced/bin/python"
@@ -43,11 +43,16 @@ class Service(Container):
 
     def fresh(self) -> None:
         """Running as installed: no drop-ins, its own configuration, no sockets of systemd, nothing failed."""
-        self.sh(
+        before = (
             "systemctl stop presenced.socket presenced.service; rm -rf /etc/systemd/system/presenced.service.d; "
             f"test -e {CONFIG}.installed || cp {CONFIG} {CONFIG}.installed; cp {CONFIG}.installed {CONFIG}; "
-            "systemctl daemon-reload; systemctl reset-failed; systemctl start presenced.service"
+            "systemctl daemon-reload; systemctl reset-failed"
         )
+        self.sh(before)
+        try:
+            self.run("systemctl", "start", UNIT)
+        except Failed as failure:
+            raise Failed(f"{failure}{self.run('journalctl', '--no-pager', '--lines=50', '--unit', UNIT)}") from None
 
     def drop_in(self, text: str) -> None:
         """Change the unit by a drop-in; it takes effect at the next start, or for some settings at once."""

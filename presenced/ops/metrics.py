@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from presenced.errors import CODES
-from presenced.server.health import not_ready
+from presenced.ops.health import not_ready
 from presenced.server.stats import BUCKETS
 from presenced.server.status import LogStatus, Quantiles, Status
 

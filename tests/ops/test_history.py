@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.server.history import SAMPLES_MAX, SERIES, History
-from presenced.server.picture import quantiles
+from presenced.ops.history import SAMPLES_MAX, SERIES, History
+from presenced.ops.picture import quantiles
 from presenced.server.stats import Times
-from tests.server.made_status import durations, made_status
+from tests.ops.made_status import durations, made_status
 
 
 def last(history: History) -> dict[str, int]:

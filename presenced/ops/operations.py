@@ -7,61 +7,71 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING
 
-from presenced.server.admin import AdminServer
-from presenced.server.history import History
-from presenced.server.http import HttpServer
-from presenced.server.notify import Notifier
-from presenced.server.picture import take_status
-from presenced.server.reload import ReloadReport, reload
+from presenced.ops.admin import AdminServer
+from presenced.ops.history import History
+from presenced.ops.http import HttpServer
+from presenced.ops.notify import Notifier
+from presenced.ops.picture import take_status
+from presenced.ops.reload import ReloadReport, reload
+from presenced.server.observer import Observer
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
 LOOK_S = 1.0
+PATIENCE_S = 5.0
 WALL_JUMP_MS = 500
 """The wall clock is set this much forward or back against the monotonic one: it jumped."""
 
 log = logging.getLogger("presenced")
 
 
-class Operations:
-    """`open` when the state stands, `ready` when links are taken, `close` at the end."""
+class Operations(Observer):
+    """Everything an operator has of one server; made before it starts. `environ` tells of systemd, and `sockets` are
+    the listening ones that systemd passed, by name."""
 
-    def __init__(self, server: Server, inherited: dict[str, socket.socket]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        environ: MutableMapping[str, str] | None = None,
+        sockets: Mapping[str, socket.socket] | None = None,
+    ) -> None:
+        self.server = server
         self.history = History()
-        self.notifier = Notifier(os.environ)
+        self.notifier = Notifier(environ if environ is not None else {})
         self.admin: AdminServer | None = None
         self.http: HttpServer | None = None
-        self._server = server
-        self._inherited = inherited
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sockets = sockets or {}
+        self._tasks: set[asyncio.Task[ReloadReport]] = set()
         self._look_timer: asyncio.TimerHandle | None = None
         self._watchdog_timer: asyncio.TimerHandle | None = None
+        self._patience_timer: asyncio.TimerHandle | None = None
         self._reloading = asyncio.Lock()
         self._wall_offset_ms = 0
-        self._base_descriptors = 0
+        server.observer = self
 
     # --- start and end ----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open what is configured, or was passed by systemd. Raises `CannotListen`, `SettingsError`."""
-        settings = self._server.settings
-        admin, http = self._inherited.pop("admin", None), self._inherited.pop("http", None)
-        if settings.admin_socket or admin is not None:
-            self.admin = await AdminServer.open(self._server, admin)
+        settings, listeners = self.server.settings, self.server.listeners
+        admin, http = self._sockets.get("admin"), self._sockets.get("http")
         if settings.http or http is not None:
-            self.http = await HttpServer.open(self._server, http)
+            self.http = await HttpServer.open(self, http)
+            listeners.append(self.http.url)
+        if settings.admin_socket or admin is not None:
+            self.admin = await AdminServer.open(self, admin)
+            listeners.append(f"unix:{self.admin.path}")
 
     def ready(self) -> None:
         """Links are taken from now on."""
         self._loop = asyncio.get_running_loop()
-        self._base_descriptors = len(os.listdir("/proc/self/fd"))
         self._wall_offset_ms = _wall_offset_ms()
         self.notifier.ready(self.status_line())
         if self.notifier.watchdog_s:
@@ -75,11 +85,21 @@ class Operations:
 
     def stopping(self) -> None:
         """The drain begins."""
-        self.notifier.stopping(f"draining {len(self._server.links):,} links")
+        self.notifier.stopping(f"draining {len(self.server.links):,} links")
+        self._be_patient()
+
+    def closing(self) -> None:
+        """The links are gone."""
+        self.notifier.working("writing what is left")
+
+    def _be_patient(self) -> None:
+        # Asked for again and again, because the drain may be configured to take up to an hour.
+        self.notifier.working(f"draining, {len(self.server.links):,} links left")
+        self._patience_timer = self._loop.call_later(PATIENCE_S, self._be_patient)
 
     async def close(self) -> None:
         """Close what is open. Idempotent."""
-        for timer in (self._look_timer, self._watchdog_timer):
+        for timer in (self._look_timer, self._watchdog_timer, self._patience_timer):
             if timer is not None:
                 timer.cancel()
         if self.admin is not None:
@@ -88,9 +108,9 @@ class Operations:
             await self.http.close()
         self.notifier.close()
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run a task of the operator's, from where nothing can be awaited."""
-        task = asyncio.get_running_loop().create_task(work)
+    def begin_reload(self) -> None:
+        """Start `reload`, from where nothing can be awaited."""
+        task = asyncio.get_running_loop().create_task(self.reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -98,7 +118,7 @@ class Operations:
 
     def _look(self) -> None:
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
-        stats = self._server.stats
+        stats = self.server.stats
         offset_ms = _wall_offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
             stats.wall_jumps += 1
@@ -108,8 +128,8 @@ class Operations:
                 stats.wall_jump_ms,
             )
         self._wall_offset_ms = offset_ms
-        self.history.sample(take_status(self._server))
-        if self._server.state == "serving":
+        self.history.sample(take_status(self.server))
+        if self.server.state == "serving":
             self.notifier.status(self.status_line())
 
     def _feed_watchdog(self) -> None:
@@ -121,36 +141,27 @@ class Operations:
 
     def status_line(self) -> str:
         """What `systemctl status` shows."""
-        server = self._server
+        server = self.server
         publisher, leases = server.engine.publisher, server.engine.leases
         refusal = server.log.refusal
-        kept = ("log ok" if not refusal else f"log {refusal}") if server.settings.data_dir else "in memory only"
-        slow = f", {len(publisher.slow):,} slow watchers" if publisher.slow else ""
-        return f"{len(publisher.online):,} users online, {leases.live:,} devices, {len(server.links):,} links{slow}, {kept}"
-
-    def listeners(self) -> list[str]:
-        """Where the server can be reached, as URLs."""
-        server = self._server
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        urls = [f"{'presences' if server.settings.tls_cert else 'presence'}://{host}:{server.port}"]
-        if self.http is not None:
-            urls.append(self.http.url)
-        if self.admin is not None:
-            urls.append(f"unix:{self.admin.path}")
-        return urls
-
-    def descriptors(self) -> int:
-        """Open file descriptors. The kernel tells their number since Linux 6.2; before, it is estimated."""
-        return os.stat("/proc/self/fd").st_size or self._base_descriptors + len(self._server.links)
+        parts = [
+            f"{len(publisher.online):,} users online",
+            f"{leases.live:,} devices",
+            f"{len(server.links):,} links",
+        ]
+        if publisher.slow:
+            parts.append(f"{len(publisher.slow):,} slow watchers")
+        parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")
+        return ", ".join(parts)
 
     async def reload(self) -> ReloadReport:
         """Read the configuration anew, all or nothing, and say what came of it."""
         async with self._reloading:
             self.notifier.reloading()
             try:
-                return await reload(self._server)
+                return await reload(self.server)
             finally:
-                if self._server.state == "serving":
+                if self.server.state == "serving":
                     self.notifier.ready(self.status_line())
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from presenced.config import KEYS, Loaded, difference
 from presenced.config.settings import Settings, SettingsError
-from presenced.server import logs
+from presenced.ops import logs
 from presenced.server.durable import DurableLog
 from presenced.server.identity import SecretError, load_secret
 from presenced.server.listening import links_max_for, tls_context

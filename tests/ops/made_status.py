@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from presenced.server.picture import quantiles
+from presenced.ops.picture import quantiles
 from presenced.server.stats import Times
 from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
 

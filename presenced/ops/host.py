@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from presenced.server.doctor import Facts
+from presenced.ops.doctor import Facts
 from presenced.server.status import Status
 
 if TYPE_CHECKING:

@@ -16,17 +16,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from presenced.config.settings import is_loopback
-from presenced.server.doctor import Finding, diagnose
-from presenced.server.host import facts_of
+from presenced.ops.doctor import Finding, diagnose
+from presenced.ops.host import facts_of
+from presenced.ops.pages import Page, Pages, text
+from presenced.ops.picture import take_status
+from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, parse
 from presenced.server.listening import CannotListen
-from presenced.server.pages import Page, Pages, text
-from presenced.server.picture import take_status
 from presenced.server.report import Report
-from presenced.server.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, parse
 from presenced.server.status import Status
 
 if TYPE_CHECKING:
-    from presenced.server.server import Server
+    from presenced.ops.operations import Operations
 
 CONNECTIONS_MAX = 32
 IDLE_S = 10.0
@@ -55,14 +55,15 @@ class HttpServer:
         """When the next answer may be given."""
 
     @classmethod
-    async def open(cls, server: Server, sock: socket.socket | None = None) -> HttpServer:
-        """Listen on `server.settings.http` (HOST:PORT), or on the bound `sock`; raises `CannotListen`."""
+    async def open(cls, operations: Operations, sock: socket.socket | None = None) -> HttpServer:
+        """Listen on `settings.http` (HOST:PORT), or on the bound `sock`; raises `CannotListen`."""
+        server = operations.server
 
         def examine(status: Status) -> list[Finding]:
-            admin = server.operations.admin
+            admin = operations.admin
             return diagnose(status, server.settings, facts_of(server, status, admin.path if admin is not None else ""))
 
-        http = cls(Pages(lambda: take_status(server), server.operations.history, examine), server.report)
+        http = cls(Pages(lambda: take_status(server), operations.history, examine), server.report)
         await http.listen(server.settings.http, sock)
         return http
 

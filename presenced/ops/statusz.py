@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
-from presenced.server.doctor import Finding
-from presenced.server.figures import count, micros, percent, size, span
-from presenced.server.history import SAMPLES_MAX, History
+from presenced.ops.doctor import Finding
+from presenced.ops.figures import count, micros, percent, size, span
+from presenced.ops.history import SAMPLES_MAX, History
+from presenced.ops.svg import plot
 from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
-from presenced.server.svg import plot
 
 _STYLE = files("presenced").joinpath("share", "statusz.css").read_text(encoding="utf-8")
 _SCRIPT = files("presenced").joinpath("share", "statusz.js").read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from presenced.server.history import History
-from presenced.server.http import HttpServer
-from presenced.server.pages import Pages
+from presenced.ops.history import History
+from presenced.ops.http import HttpServer
+from presenced.ops.pages import Pages
 from presenced.server.report import Report
+from tests.ops.made_status import made_status
 from tests.server.in_process import LOOPS
-from tests.server.made_status import made_status
 
 WAIT_S = 20.0
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from presenced.server import metrics, statusz
-from presenced.server.doctor import Finding
-from presenced.server.health import not_ready
-from presenced.server.history import History
+from presenced.ops import metrics, statusz
+from presenced.ops.doctor import Finding
+from presenced.ops.health import not_ready
+from presenced.ops.history import History
 from presenced.server.status import Status
 
 KEPT_MS = 100

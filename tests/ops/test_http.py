@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from presenced.server import http as http_module
-from presenced.server.http import CONNECTIONS_MAX, REQUEST_GAP_S, HttpServer
+from presenced.ops import http as http_module
+from presenced.ops.http import CONNECTIONS_MAX, REQUEST_GAP_S, HttpServer
+from presenced.ops.pages import Page
+from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, parse
 from presenced.server.listening import CannotListen
-from presenced.server.pages import Page
 from presenced.server.report import Report
-from presenced.server.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, parse
 from presenced.sync import connect
-from tests.server.http_stand import Stand, on_both_loops, pages, run, standing
+from tests.ops.http_stand import Stand, on_both_loops, pages, run, standing
+from tests.ops.made_status import made_log, made_status
 from tests.server.in_process import LOOPS, InProcess
-from tests.server.made_status import made_log, made_status
 
 # --- what is asked properly ---------------------------------------------------------------------------------------
 
@@ -455,7 +455,7 @@ async def test_closing_ends_every_connection_and_the_listener(stand: Stand) -> N
 def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
     """As many connections as there may be ask for the dearest page without end; links are served all the same."""
     with InProcess(loop_name, http="127.0.0.1:0") as node:
-        port = node.ask(lambda server: server.operations.http.port)
+        port = node.ask(lambda server: server.observer.http.port)
         flood = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX)]
         try:
             for number, peer in enumerate(flood):
@@ -469,4 +469,4 @@ def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
             for peer in flood:
                 peer.close()
         assert not node.loop_errors
-    assert not node.server.operations.http.connections
+    assert not node.server.observer.http.connections

@@ -17,14 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from presenced.server import figures, statusz
-from presenced.server.doctor import Finding
-from presenced.server.history import History
+from presenced.ops import figures, statusz
+from presenced.ops.doctor import Finding
+from presenced.ops.history import History
+from presenced.ops.svg import HEIGHT, WIDTH, plot
 from presenced.server.status import SlowWatcher, Status
-from presenced.server.svg import HEIGHT, WIDTH, plot
 from presenced.sync import connect
+from tests.ops.made_status import made_log, made_status
 from tests.server.in_process import InProcess
-from tests.server.made_status import made_log, made_status
 
 CHROMIUM_S = 60.0
 EVIL = "<img/src=x/onerror=alert(1)>\"'&"
@@ -328,17 +328,17 @@ def chromium(tmp_path: Path) -> Iterator[list[str]]:
 
 def test_a_browser_shows_the_page_of_a_real_server(chromium: list[str], tmp_path: Path) -> None:
     with InProcess(http="127.0.0.1:0", data_dir=str(tmp_path / "data")) as node:
-        url = node.ask(lambda server: server.operations.http.url) + "/statusz"
+        url = node.ask(lambda server: server.observer.http.url) + "/statusz"
         asked: list[str] = []
 
         def count_requests(server: Any) -> None:
-            answer = server.operations.http.pages.answer
-            server.operations.http.pages.answer = lambda path: asked.append(path) or answer(path)
+            answer = server.observer.http.pages.answer
+            server.observer.http.pages.answer = lambda path: asked.append(path) or answer(path)
 
         node.ask(count_requests)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
-            node.until(lambda server: len(server.operations.history) >= 2)
+            node.until(lambda server: len(server.observer.history) >= 2)
             dumped = run([*chromium, "--virtual-time-budget=5000", "--dump-dom", url])
             picture = tmp_path / "statusz.png"
             run([*chromium, f"--screenshot={picture}", url])

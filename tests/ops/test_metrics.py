@@ -14,14 +14,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from presenced.errors import CODES
-from presenced.server import metrics
-from presenced.server.history import History
-from presenced.server.pages import Pages
-from presenced.server.picture import take_status
+from presenced.ops import metrics
+from presenced.ops.history import History
+from presenced.ops.pages import Pages
+from presenced.ops.picture import take_status
 from presenced.server.status import LogStatus, Status
 from presenced.sync import connect, connect_service
+from tests.ops.made_status import WALL_MS, durations, made_log, made_status
 from tests.server.in_process import InProcess
-from tests.server.made_status import WALL_MS, durations, made_log, made_status
 
 
 def scrape(status: Status) -> str:
@@ -226,7 +226,7 @@ def get(port: int, path: str) -> bytes:
 
 def test_a_scrape_of_a_real_server(tmp_path: Path) -> None:
     with InProcess(http="127.0.0.1:0", data_dir=str(tmp_path)) as node:
-        port = node.ask(lambda server: server.operations.http.port)
+        port = node.ask(lambda server: server.observer.http.port)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
             text = get(port, "/metrics").decode()

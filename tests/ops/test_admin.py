@@ -22,9 +22,8 @@ import pytest
 from presenced.cli.admin_link import AdminLink
 from presenced.config.settings import Settings
 from presenced.errors import ConnectionLost, RequestError
-from presenced.runtime_paths import admin_path, admin_path_for_commands
-from presenced.server import logs
-from presenced.server.admin import (
+from presenced.ops import logs
+from presenced.ops.admin import (
     CONNECTIONS_MAX,
     AdminServer,
     CannotOpenAdmin,
@@ -32,8 +31,9 @@ from presenced.server.admin import (
     listening_socket,
     make_directory,
 )
-from presenced.server.control import SLICE_LINKS, Caller, Control
-from presenced.server.control_values import LINE_BYTES_MAX, VERBS, Links
+from presenced.ops.control import SLICE_LINKS, Caller, Control
+from presenced.ops.control_values import LINE_BYTES_MAX, VERBS, Links
+from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
 from tests.server.in_process import WAIT_S, InProcess
@@ -112,7 +112,8 @@ class Raw:
 
 
 def serve_at(path: str, **settings: Any) -> Any:
-    return SimpleNamespace(settings=Settings(dev=True, admin_socket=path, **settings))
+    server = SimpleNamespace(settings=Settings(dev=True, admin_socket=path, **settings))
+    return SimpleNamespace(server=server)
 
 
 def kicked_with(client: Any) -> ConnectionLost:
@@ -148,7 +149,7 @@ class TestFile:
                 Raw(file)
             real(file, mode)
 
-        monkeypatch.setattr("presenced.server.admin.os.chmod", chmod)
+        monkeypatch.setattr("presenced.ops.admin.os.chmod", chmod)
         mask = os.umask(0)
         try:
             listening_socket(path, 0o660, None).close()
@@ -166,7 +167,7 @@ class TestFile:
         def refuse(*_: object) -> None:
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
-        monkeypatch.setattr("presenced.server.admin.os.chown", refuse)
+        monkeypatch.setattr("presenced.ops.admin.os.chown", refuse)
         with pytest.raises(CannotOpenAdmin, match=f"members of the group {own.gr_name}") as caught:
             listening_socket(path, 0o660, own.gr_gid)
         assert caught.value.reason.errno == errno.EPERM
@@ -246,7 +247,7 @@ class TestFile:
             directory.mkdir()
             directory.chmod(0o777 if how == "mode" else 0o700)
         if how == "owner":
-            monkeypatch.setattr("presenced.server.admin.os.getuid", lambda: os.geteuid() + 1)
+            monkeypatch.setattr("presenced.ops.admin.os.getuid", lambda: os.geteuid() + 1)
         with pytest.raises(CannotOpenAdmin, match="ours alone|cannot be made"):
             make_directory(str(directory))
 
@@ -324,12 +325,12 @@ class TestProtocol:
                 assert msgspec.json.decode(one_more.file.readline())["code"] == "busy"
                 assert one_more.file.read() == b""
             raws[0].__exit__()
-            served.until(lambda server: len(cast(Any, server.operations.admin)._connections) < CONNECTIONS_MAX)
+            served.until(lambda server: len(cast(Any, server.observer.admin)._connections) < CONNECTIONS_MAX)
             with Raw(path) as another:
                 assert another.send(b'{"do": "loglevel"}\n')["ok"]
 
     def test_one_over_which_nothing_is_asked_is_closed(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("presenced.server.admin.IDLE_S", 0.05)
+        monkeypatch.setattr("presenced.ops.admin.IDLE_S", 0.05)
         with InProcess(admin_socket=path) as served, Raw(path) as raw:
             assert raw.file.read() == b""
             assert served.loop_errors == []
@@ -340,7 +341,7 @@ class TestProtocol:
             with InProcess(loop, admin_socket=path) as served:
                 raws = [stack.enter_context(Raw(path)) for _ in range(3)]
                 assert raws[0].send(b'{"do": "loglevel"}\n')["ok"]
-                served.until(lambda server: len(cast(Any, server.operations.admin)._connections) == 3)
+                served.until(lambda server: len(cast(Any, server.observer.admin)._connections) == 3)
             assert [raw.file.read() for raw in raws] == [b""] * 3
             assert served.loop_errors == []
 
@@ -350,7 +351,7 @@ class TestProtocol:
         def fail(_: object) -> None:
             raise ZeroDivisionError("oh")
 
-        monkeypatch.setattr("presenced.server.control.take_status", fail)
+        monkeypatch.setattr("presenced.ops.control.take_status", fail)
         with Raw(path) as raw:
             answer = raw.send(b'{"do": "status"}\n')
             assert answer["code"] == "failed" and "ZeroDivisionError: oh" in answer["message"]
@@ -361,7 +362,7 @@ class TestProtocol:
         for _ in range(10):
             with Raw(path) as raw:
                 raw.socket.sendall(b'{"do": "status"}\n' * 50)
-        served.until(lambda server: not cast(Any, server.operations.admin)._connections)
+        served.until(lambda server: not cast(Any, server.observer.admin)._connections)
         assert served.loop_errors == []
 
 
@@ -436,7 +437,7 @@ class TestLinks:
         """The loop turns at least once for each slice, so that nothing else waits for the whole."""
         number = 20_000
         links: dict[Any, None] = {StandIn(at * 7919 % number): None for at in range(number)}
-        control = Control(cast(Any, SimpleNamespace(links=links)), "")
+        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links))), "")
         passes = 0
 
         async def count() -> None:
@@ -457,7 +458,7 @@ class TestLinks:
         links: dict[Any, None] = {StandIn(at): None for at in range(3)}
         first = next(iter(links))
         first.state = 2
-        control = Control(cast(Any, SimpleNamespace(links=links)), "")
+        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links))), "")
         answer = cast(Any, await control.perform(Links(), Caller(0, 0)))
         assert (answer.total, len(answer.links)) == (2, 2)
 
@@ -596,7 +597,7 @@ class TestDaemon:
         assert said(started_ms + 5_000) == "ok"
 
     def test_the_history(self, served: InProcess, ask: Any) -> None:
-        served.until(lambda server: len(server.operations.history) > 0)
+        served.until(lambda server: len(server.observer.history) > 0)
         series = ask("history")
         assert len(series["deliveries_per_s"]) == len(series["at_ms"]) >= 1
 

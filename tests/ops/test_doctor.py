@@ -10,9 +10,9 @@ import pytest
 
 from presenced.config import settings as config_settings
 from presenced.config.settings import Settings
-from presenced.server import control_values
-from presenced.server.doctor import CHECKS, Facts, Finding, diagnose, is_private
-from presenced.server.host import changed_wall_ms, memory, mode_of
+from presenced.ops import control_values
+from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose, is_private
+from presenced.ops.host import changed_wall_ms, memory, mode_of
 from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
 
 HOUR_MS = 3_600_000

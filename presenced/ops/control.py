@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from presenced.server import logs
-from presenced.server.control_values import (
+from presenced.ops import logs
+from presenced.ops.control_values import (
     AnyRequest,
     Doctor,
     Drain,
@@ -36,14 +36,14 @@ from presenced.server.control_values import (
     Snapshotted,
     Status,
 )
-from presenced.server.doctor import Finding, diagnose
-from presenced.server.host import facts_of
+from presenced.ops.doctor import Finding, diagnose
+from presenced.ops.host import facts_of
+from presenced.ops.picture import take_status
 from presenced.server.link import ENDING
-from presenced.server.picture import take_status
 
 if TYPE_CHECKING:
+    from presenced.ops.operations import Operations
     from presenced.server.link import Link
-    from presenced.server.server import Server
 
 log = logging.getLogger("presenced")
 
@@ -79,8 +79,9 @@ class Caller(NamedTuple):
 class Control:
     """The requests of operators, done at one server."""
 
-    def __init__(self, server: Server, socket_path: str) -> None:
-        self._server = server
+    def __init__(self, operations: Operations, socket_path: str) -> None:
+        self._operations = operations
+        self._server = operations.server
         self._socket_path = socket_path
 
     async def perform(self, request: AnyRequest, caller: Caller) -> object:
@@ -101,11 +102,11 @@ class Control:
                 return await self._snapshot(request, caller)
             case Reload():
                 log.info("admin: reload, asked by %s", caller)
-                return await server.reload()
+                return await self._operations.reload()
             case Loglevel():
                 return self._loglevel(request, caller)
             case History():
-                return server.operations.history.series
+                return self._operations.history.series
 
     def findings(self) -> list[Finding]:
         """What the doctor says of the server."""

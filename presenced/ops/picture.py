@@ -24,6 +24,9 @@ SLOWEST = 20
 SLOW_LOOKED_AT = 500
 """Of more slow watchers than this only the ones that have been slow longest are looked at."""
 
+OTHER_DESCRIPTORS = 24
+"""About what the process has open beside its links."""
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -44,7 +47,7 @@ def take_status(server: Server) -> Status:
         uptime_ms=now_ms - stats.started_ms,
         epoch=publisher.epoch,
         version_counter=publisher.version,
-        listeners=server.operations.listeners(),
+        listeners=list(server.listeners),
         config=server.configuration.path if server.configuration is not None else "",
         dev=server.settings.dev,
         users=len(engine.users),
@@ -79,7 +82,7 @@ def take_status(server: Server) -> Status:
         wall_jump_ms=stats.wall_jump_ms,
         rss_bytes=_rss_bytes(),
         cpu_ms=time.process_time_ns() // 1_000_000,
-        descriptors=server.operations.descriptors(),
+        descriptors=_descriptors(server),
         descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         gc_collections=sum(generation["collections"] for generation in gc.get_stats()),
         log=log,
@@ -113,6 +116,11 @@ def slowest(slow: Iterable[tuple[Session, int]], now_ms: int) -> list[SlowWatche
     ]
     found.sort(key=lambda watcher: (watcher.held, watcher.for_ms), reverse=True)
     return found[:SLOWEST]
+
+
+def _descriptors(server: Server) -> int:
+    """Open ones. The kernel tells their number since Linux 6.2; before, it is estimated."""
+    return os.stat("/proc/self/fd").st_size or len(server.links) + OTHER_DESCRIPTORS
 
 
 def _rss_bytes() -> int:

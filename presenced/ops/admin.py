@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from presenced.ops.control import Caller, Control, ControlError
+from presenced.ops.control_values import LINE_BYTES_MAX, VERBS, Answer, AnyRequest, Refusal
 from presenced.runtime_paths import admin_path
-from presenced.server.control import Caller, Control, ControlError
-from presenced.server.control_values import LINE_BYTES_MAX, VERBS, Answer, AnyRequest, Refusal
 from presenced.server.listening import CannotListen
 
 if TYPE_CHECKING:
-    from presenced.server.server import Server
+    from presenced.ops.operations import Operations
 
 log = logging.getLogger("presenced")
 
@@ -46,9 +46,9 @@ class CannotOpenAdmin(CannotListen):
 class AdminServer:
     """The open socket. `open`, then `close`."""
 
-    def __init__(self, server: Server, path: str) -> None:
+    def __init__(self, operations: Operations, path: str) -> None:
         self.path = path
-        self._control = Control(server, path)
+        self._control = Control(operations, path)
         self._decoder = msgspec.json.Decoder(AnyRequest)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -56,22 +56,22 @@ class AdminServer:
         """Of the socket's file; 0 = the file is not ours to remove."""
 
     @classmethod
-    async def open(cls, server: Server, sock: socket.socket | None = None) -> AdminServer:
+    async def open(cls, operations: Operations, sock: socket.socket | None = None) -> AdminServer:
         """Listen on `settings.admin_socket`, or on a socket that was inherited, whose mode is its maker's affair.
 
         Raises `CannotOpenAdmin`: another daemon answers there (EADDRINUSE), or the file, its group or its mode
         cannot be had.
         """
-        settings = server.settings
+        settings = operations.server.settings
         if sock is not None:
-            self = cls(server, str(sock.getsockname()))
+            self = cls(operations, str(sock.getsockname()))
             sock.setblocking(False)
         else:
             path = settings.admin_socket
             if path == "auto":
                 path = admin_path(os.environ, os.getuid())
                 make_directory(os.path.dirname(path))
-            self = cls(server, path)
+            self = cls(operations, path)
             sock = listening_socket(path, settings.admin_mode, group_id(settings.admin_group))
             self._inode = os.stat(path).st_ino
         try:
