@@ -43,13 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str = ""
     """Empty: state lives in memory only."""
     durability: str = "always"
-    snapshot_every_ms: int = 900_000
+    snapshot_every_ms: int = limits.SNAPSHOT_EVERY_MS
     """A snapshot at least this often, if anything was written since the last; 0 = by size alone."""
-    snapshot_log_bytes: int = 64 << 20
+    snapshot_log_bytes: int = limits.SNAPSHOT_LOG_BYTES
     """A snapshot when this much log (or as much as the last snapshot, if that is more) was written since the last."""
-    drain_spread_ms: int = 5_000
+    drain_spread_ms: int = limits.DRAIN_SPREAD_MS
     """Over this time the links are closed one after the other when the daemon stops; fewer links take less."""
-    drain_timeout_ms: int = 20_000
+    drain_timeout_ms: int = limits.DRAIN_TIMEOUT_MS
     """Stopping takes no longer than this: what is left is cut off."""
     admin_socket: str = ""
     """Path of the Unix socket of `presencectl status` and the like; empty = none, `auto` = `admin_path()`."""

@@ -55,9 +55,10 @@ async def close_links(server: Server, until_ms: int) -> None:
 
 
 async def finish_snapshot(log: DurableLog, until_ms: int) -> None:
-    """Let the snapshot under way come to its end, if it does so in time; the log has everything either way."""
+    """Let the snapshot under way come to its end, if it does so in time and there is room for it; the log has
+    everything either way."""
     log.hurry()
-    while log.snapshot_running and _now_ms() < until_ms:
+    while log.snapshot_running and not log.refusal and _now_ms() < until_ms:
         await asyncio.sleep(LOOK_S)
 
 

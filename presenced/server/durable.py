@@ -25,8 +25,9 @@ from presenced.server.turn import Ack
 from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
+from presenced.storage.manifest import Manifest
 from presenced.storage.recovery import Findings
-from presenced.storage.snapshot import taken_wall_ms
+from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 from presenced.wire.messages import encode
 
@@ -121,8 +122,7 @@ class DurableLog:
         report = recovered.report
         manifest = recovered.manifest
         if manifest is not None:
-            if manifest.snapshots:
-                self.snapshot_wall_ms = taken_wall_ms(self._directory, manifest.snapshots[0])
+            self.snapshot_wall_ms = self._newest_wall_ms(self._journal.manifest)
             engine.publisher.epoch = manifest.epoch
             engine.publisher.version = manifest.version
         restorer.finish(
@@ -132,6 +132,15 @@ class DurableLog:
             stopped_wall_ms=report.last_wall_ms,
         )
         return report
+
+    def _newest_wall_ms(self, manifest: Manifest) -> int:
+        """When the newest snapshot was taken; 0 if there is none that could be read. For the operator's eyes only."""
+        for entry in manifest.snapshots:
+            try:
+                return taken_wall_ms(self._directory, entry)
+            except (SnapshotError, OSError):
+                continue
+        return 0
 
     def start(
         self, loop: asyncio.AbstractEventLoop, wake: Callable[[], object], on_failure: Callable[[], object]

@@ -162,7 +162,7 @@ class Server:
         until_ms = _monotonic_ms() + self.settings.drain_timeout_ms
         if self._listener is not None:
             self._listener.close()
-        if isinstance(self.log, DurableLog) and self.log.has_news:
+        if isinstance(self.log, DurableLog) and self.log.has_news and not self.log.refusal:
             self.log.take_snapshot()
         await close_links(self, until_ms)
         if self._timer is not None:

@@ -261,6 +261,8 @@ class Committer:
                 self._changed.wait(RETRY_FULL_S)
             else:
                 self._pending.clear()
+                # Jobs that waited for these come to their own end.
+                self._settled = self._submitted
                 self._state = "failed"
                 self.error = DiskFull("the disk was full until the end")
 

@@ -29,7 +29,7 @@ ACKS = 90
 """Acknowledgements in one life: enough for several snapshots and segments with the bounds below."""
 
 BOUNDS: dict[str, object] = {
-    "presenced.server.durable:SNAPSHOT_LOG_BYTES": 3_000,
+    "presenced.limits:SNAPSHOT_LOG_BYTES": 3_000,
     "presenced.storage.journal:ALLOCATE_BYTES": 1 << 16,
 }
 

@@ -151,7 +151,7 @@ def test_ended_and_started_on_a_full_disk(tmp_path: Path, disk: Path, how: str) 
 
 def test_a_snapshot_for_which_there_is_no_room_is_given_up(tmp_path: Path, disk: Path) -> None:
     with make_node(tmp_path, disk) as node:
-        node.bounds["presenced.server.durable:SNAPSHOT_LOG_BYTES"] = 20_000
+        node.bounds["presenced.limits:SNAPSHOT_LOG_BYTES"] = 20_000
         node.start()
         with Swarm(node.port) as swarm:
             scribe = Scribe(opened(swarm, "alice"))

@@ -13,7 +13,7 @@ from tests.durable.killing import KillLoop
 from tests.durable.node import Node, wait_until
 from tests.durable.swarm import DONE, PRESENCE, STATUS, TEXT, Peer, Swarm, ask, hello, opened, operator
 
-SNAPSHOT_ALWAYS = {"presenced.server.durable:SNAPSHOT_EVERY_S": 0.0}
+SNAPSHOT_ALWAYS = {"presenced.limits:SNAPSHOT_EVERY_MS": 10}
 
 
 @pytest.mark.parametrize("policy", ["interval=200ms", "os"])

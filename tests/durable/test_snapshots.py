@@ -13,8 +13,8 @@ from tests.durable.node import Node, wait_until
 from tests.durable.swarm import DONE, TEXT, Swarm, ask, number_of, opened, operator
 
 ROUNDS = 10
-OFTEN = {"presenced.server.durable:SNAPSHOT_LOG_BYTES": 20_000}
-ALWAYS = {"presenced.server.durable:SNAPSHOT_EVERY_S": 0.0}
+OFTEN = {"presenced.limits:SNAPSHOT_LOG_BYTES": 20_000}
+ALWAYS = {"presenced.limits:SNAPSHOT_EVERY_MS": 10}
 
 
 def manifest_of(node: Node) -> dict[str, Any]:

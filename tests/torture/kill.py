@@ -20,7 +20,7 @@ from tests.durable.node import Node
 KINDS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
     ((), {}),
     (("--change-spacing", "0"), {}),
-    ((), {"presenced.server.durable:SNAPSHOT_LOG_BYTES": 20_000}),
+    ((), {"presenced.limits:SNAPSHOT_LOG_BYTES": 20_000}),
 )
 REPORT_EVERY_ROUNDS = 50
 
