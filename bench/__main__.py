@@ -1,171 +1,220 @@
-"""`python -m bench PROFILE`: choose a profile, run it, print it. Exit codes: 0 clean, 1 void or failed, 2
-usage.
+"""`python -m bench PROFILE`: choose a profile, run it, print it. Exit codes: 0 clean, 1 void, failed or a broken
+promise, 2 usage, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import channel, durable, fanout, heartbeat, idle, recovery, redis_graph, scale, service, snapshot
-from bench.daemon import BenchError, take_cores
-from bench.report import Result, machine_facts, print_result
+from bench import slo
+from bench.daemon import BenchError
+from bench.export import NotAResult, read_result, write_text
+from bench.profiles import FLAG, PEERS, PROFILES
+from bench.registry import Option, Profile
+from bench.runner import FAILED, SIGNALS, Wanted, run_all
 
-place_option = click.option(
-    "--place",
+USAGE = 2
+
+EPILOG = f"""\b
+Exit codes:
+  0    every delivery was right, every promise kept
+  1    a delivery was lost, doubled or wrong, a promise was broken, or there is
+       no result
+  2    wrong usage, or a file that is not a result
+  130  ended by Ctrl-C, after what was there by then has been told
+  143  the same by SIGTERM
+
+--slo takes {slo.GRAMMAR}.
+"""
+
+
+def _new_file(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    # Before the run and not after it: a run may take an hour.
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"the directory {path.absolute().parent} is not there; create it first")
+    return path
+
+
+def _promises(_context: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> list[slo.Promise]:
+    try:
+        return [slo.promise_of(text) for text in texts]
+    except slo.BadPromise as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _peers(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...] | None:
+    """None for all that are installed."""
+    names = tuple(name.strip() for name in text.lower().split(",") if name.strip())
+    if names in (("all",), ("none",)):
+        return None if names == ("all",) else ()
+    unknown = [name for name in names if name not in PEERS]
+    if unknown or not names:
+        raise click.BadParameter(f"{text!r}: give all, none, or some of {', '.join(PEERS)} with commas between them")
+    return tuple(dict.fromkeys(names))
+
+
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+_OUTPUT = [
+    click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout instead of a table."),
+    click.Option(["--json-file"], type=_FILE, callback=_new_file, help="The same object into a file."),
+    click.Option(["--csv", "csv_file"], type=_FILE, callback=_new_file, help="A row for each figure and round."),
+    click.Option(["--report", "report_file"], type=_FILE, callback=_new_file, help="A page to look at (HTML)."),
+    click.Option(["--slo"], multiple=True, callback=_promises, help="A promise such as p99=50ms; may be repeated."),
+    click.Option(["-q", "--quiet"], is_flag=True, help="One line for each profile, and no progress bar."),
+]
+_PLACE = click.Option(
+    ["--place"],
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A directory on a disk for the data; bench/build or the temporary directory if it is not given.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+_PEERS = click.Option(
+    ["--peers"],
+    default="all",
+    callback=_peers,
+    help=f"all that are installed, none, or some of {', '.join(PEERS)}: one that is named must be there.",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True}, epilog=EPILOG)
 def main() -> None:
-    """Measure the daemon: CPU and memory beside a bare C loop, durable writes beside Redis, recovery, snapshots.
+    """Measure the daemon beside a bare C loop and its peers: CPU, latency, memory, durable writes, recovery.
 
-    The servers are pinned to one core and the load to another. A run in which a delivery is lost, doubled or
-    wrong, or an acknowledged write is lost, ends with exit code 1.
+    The servers are pinned to one core and the load to another. A run in which a delivery is lost, doubled or wrong, or
+    an acknowledged write is lost, ends with exit code 1.
     """
 
 
-@main.command("fanout")
-@click.option("--watchers", default=1000, type=click.IntRange(1), help="Links that watch all publishers.")
-@click.option("--changes", default=200, type=click.IntRange(1), help="Changes of each publisher in a round.")
-@click.option("--publishers", default=1, type=click.IntRange(1), help="Users who change at once.")
-@click.option("--rounds", default=5, type=click.IntRange(1), help="Rounds on each server, alternating.")
-@click.option("--warmup", default=20, type=click.IntRange(1), help="Changes before the first round.")
-@click.option("--durable", is_flag=True, help="Give the daemon a data directory.")
-@as_json
-def fanout_command(as_json: bool, **options: Any) -> None:
-    """What it costs to tell many watchers of a change, and how long they wait for it."""
-    finish("fan-out: server CPU for each delivery", run_profile(fanout.run, options), as_json=as_json)
+def _wanted(given: dict[str, Any]) -> Wanted:
+    """Takes the output's options out of what was given."""
+    return Wanted(
+        json=given.pop("as_json"),
+        json_file=given.pop("json_file"),
+        csv_file=given.pop("csv_file"),
+        report_file=given.pop("report_file"),
+        promises=given.pop("slo"),
+        quiet=given.pop("quiet"),
+    )
 
 
-@main.command("idle")
-@click.option("--links", default=10_000, type=click.IntRange(1), help="Devices, each of its own user.")
-@as_json
-def idle_command(as_json: bool, **options: int) -> None:
-    """What a connected device that does nothing costs in resident memory."""
-    finish("idle: the daemon's resident memory", run_profile(idle.run, options), as_json=as_json)
+def _command(profile: Profile) -> click.Command:
+    """The command of one profile."""
+    options: list[click.Parameter] = [_option(option) for option in profile.options]
+    if profile.rounds:
+        options.append(_rounds(profile.rounds))
+    if profile.peers:
+        options.append(_PEERS)
+    if profile.place:
+        options.append(_PLACE)
+
+    def run(**given: Any) -> None:
+        wanted = _wanted(given)
+        _hold_peers(profile, given)
+        sys.exit(run_all([(profile, given)], wanted))
+
+    return click.Command(
+        profile.name, callback=run, params=[*options, *_OUTPUT], help=profile.about, short_help=profile.title
+    )
 
 
-@main.command("heartbeat")
-@click.option("--links", default=1000, type=click.IntRange(1), help="Links that send heartbeats.")
-@click.option("--sweeps", default=20, type=click.IntRange(1), help="Heartbeats of each link in a round.")
-@click.option("--rounds", default=5, type=click.IntRange(1), help="Rounds; their sweeps alternate.")
-@as_json
-def heartbeat_command(as_json: bool, **options: int) -> None:
-    """What a heartbeat costs, beside a C loop that only reads it."""
-    finish("heartbeat: server CPU for each", run_profile(heartbeat.run, options), as_json=as_json)
+def _hold_peers(profile: Profile, given: dict[str, Any]) -> None:
+    """A usage error if a peer was named that the profile does not have."""
+    strange = [name for name in given.get("peers") or () if name not in profile.peers]
+    if strange:
+        known = ", ".join(profile.peers)
+        raise click.UsageError(f"{profile.name} is not compared with {', '.join(strange)}; there is {known}")
 
 
-@main.command("graph")
-@click.option("--users", default=900, type=click.IntRange(2), help="Users, each with one link.")
-@click.option("--contacts", default=50, type=click.IntRange(1), help="Others that each user watches.")
-@click.option("--changes", default=20, type=click.IntRange(1), help="Changes of each user in a round.")
-@click.option("--rounds", default=3, type=click.IntRange(1), help="Counted rounds.")
-@click.option("--seed", default=1, help="Chooses who watches whom.")
-@click.option("--peer", type=click.Choice(["redis"]), help="Insist on this peer; Redis if it is installed.")
-@click.option("--no-peer", is_flag=True, help="The daemon alone.")
-@as_json
-def graph_command(as_json: bool, peer: str | None, no_peer: bool, **options: Any) -> None:
-    """What a delivery costs when everybody changes as fast as the server answers, beside Redis pub/sub."""
-    if peer and no_peer:
-        raise click.UsageError("--peer and --no-peer exclude each other")
-    run = partial(redis_graph.run, insist=peer is not None, alone=no_peer)
-    finish("graph: server CPU for each delivery", run_profile(run, options), as_json=as_json)
+def _option(option: Option) -> click.Option:
+    flag = f"--{option.name.replace('_', '-')}"
+    if option.kind is FLAG:
+        return click.Option([flag, option.name], is_flag=True, default=option.default, help=option.help)
+    return click.Option(
+        [flag, option.name],
+        type=option.kind,
+        default=option.default,
+        multiple=option.multiple,
+        help=option.help,
+    )
 
 
-@main.command("durable")
-@click.option("--writers", default=200, type=click.IntRange(1), help="Connections with one write outstanding each.")
-@click.option("--seconds", default=5.0, type=click.FloatRange(0.05), help="Time of each server in a round.")
-@click.option("--rounds", default=3, type=click.IntRange(1), help="Rounds; within each the servers alternate.")
-@place_option
-@as_json
-def durable_command(as_json: bool, **options: Any) -> None:
-    """What it costs to have a write on the disk before it is acknowledged, beside Redis. With --writers 1: what
-    a single request waits."""
-    finish("durable: acknowledged writes", run_profile(durable.run, options), as_json=as_json)
+def _rounds(default: int | None) -> click.Option:
+    return click.Option(
+        ["--rounds"], type=click.IntRange(1), default=default, help="Counted rounds; the servers take turns in each."
+    )
 
 
-@main.command("recovery")
-@click.option("--users", default=1_000_000, type=click.IntRange(1), help="Users, each with status, text and a device.")
-@place_option
-@as_json
-def recovery_command(as_json: bool, **options: Any) -> None:
-    """How long the daemon takes to start on a full data directory, from its log alone and from a snapshot."""
-    finish("recovery: from start to ready", run_profile(recovery.run, options), as_json=as_json)
+def _all(quick: bool, rounds: int | None, peers: tuple[str, ...] | None, place: Path | None, **given: Any) -> None:
+    wanted = _wanted(given)
+    profiles = []
+    for profile in PROFILES.values():
+        settings = profile.settings(quick=quick)
+        if profile.rounds and rounds is not None:
+            settings["rounds"] = rounds
+        if profile.peers:
+            settings["peers"] = None if peers is None else tuple(name for name in peers if name in profile.peers)
+        if profile.place:
+            settings["place"] = place
+        profiles.append((profile, settings))
+    sys.exit(run_all(profiles, wanted))
 
 
-@main.command("snapshot")
-@click.option("--users", default=1_000_000, type=click.IntRange(1), help="Users in the snapshot.")
-@click.option("--changes-per-s", default=200, type=click.IntRange(1, 2000), help="Changes, sent on time.")
-@click.option("--watchers", default=100, type=click.IntRange(1), help="Links that watch the one who changes.")
-@click.option("--rounds", default=3, type=click.IntRange(1), help="Snapshots, with a quiet time before each.")
-@click.option("--quiet-s", default=5.0, type=click.FloatRange(0.05), help="The quiet time.")
-@place_option
-@as_json
-def snapshot_command(as_json: bool, **options: Any) -> None:
-    """What watchers notice of a snapshot that is taken while they are served."""
-    finish("snapshot: from change to watcher", run_profile(snapshot.run, options), as_json=as_json)
+def _report(files: tuple[Path, ...], output: Path) -> None:
+    """Make one page of result files."""
+    from bench.html import page  # only a report needs it
+
+    _exit_on_error(lambda: write_text(output, page([read_result(file) for file in files])))
 
 
-@main.command("service")
-@click.option("--devices", default=10_000, type=click.IntRange(1), help="Devices, each of its own user.")
-@click.option("--rounds", default=5, type=click.IntRange(1), help="Heartbeats of all devices that are counted.")
-@as_json
-def service_command(as_json: bool, **options: int) -> None:
-    """What a device costs that a backend speaks for: attaching it, and its heartbeat."""
-    finish("service: server CPU for each device", run_profile(service.run, options), as_json=as_json)
+def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
+    """Tell what differs between two result files by more than the noise: B over A, figure by figure."""
+    from bench import compare
+
+    code = 0
+
+    def tell() -> None:
+        nonlocal code
+        one, other = read_result(a), read_result(b)
+        found = compare.print_comparison(one, other, as_json=as_json)
+        code = FAILED if gate and found else 0
+
+    _exit_on_error(tell)
+    sys.exit(code)
 
 
-@main.command("channel")
-@click.option("--members", default=50_000, type=click.IntRange(2_000), help="Members, each of whom watches the room.")
-@click.option("--changes-per-s", default=1_000, type=click.IntRange(1), help="Members that change.")
-@click.option("--seconds", default=5, type=click.IntRange(1), help="How long, in the room's own time.")
-@as_json
-def channel_command(as_json: bool, **options: int) -> None:
-    """How long turns take, and how much each is told, in a very large room; without sockets."""
-    finish("channel: a very large room", run_profile(channel.run, options), as_json=as_json)
-
-
-@main.command("scale")
-@click.option("--users", "users", multiple=True, default=(10_000, 100_000, 1_000_000), type=click.IntRange(1000))
-@click.option("--live-devices", default=200_000, type=click.IntRange(1000), help="At most as many as users.")
-@as_json
-def scale_command(as_json: bool, **options: Any) -> None:
-    """Whether a change costs more among many users, without sockets, and what users and devices weigh."""
-    finish("scale: the engine without sockets", run_profile(scale.run, options), as_json=as_json)
-
-
-def run_profile(run: Any, options: dict[str, Any]) -> Result:
-    cores = take_cores()
+def _exit_on_error(action: Callable[[], None]) -> None:
     try:
-        return {**run(cores=cores, **options), **machine_facts(cores)}
-    except (BenchError, OSError) as error:
+        action()
+    except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(USAGE if isinstance(error, NotAResult) else FAILED)
 
 
-def finish(title: str, result: Result, *, as_json: bool) -> None:
-    """Print the result; exit 1 if any delivery in it was not as it should be."""
-    print_result(title, result, as_json=as_json)
-    faults = {key: result[key] for key in ("lost", "duplicated", "wrong") if result.get(key)}
-    if faults:
-        told = ", ".join(f"{count} {what}" for what, count in faults.items())
-        print(f"bench: the run failed: {told}; its figures mean nothing", file=sys.stderr)
-        sys.exit(1)
+def _add_commands() -> None:
+    for profile in PROFILES.values():
+        main.add_command(_command(profile))
+    quick = click.Option(["--quick"], is_flag=True, help="Small sizes and few rounds: a minute or two in all.")
+    options: list[click.Parameter] = [quick, _rounds(None), _PEERS, _PLACE, *_OUTPUT]
+    about = "Run every profile, one after another, into one result."
+    main.add_command(click.Command("all", callback=_all, params=options, help=about))
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    page_file = click.Option(
+        ["-o", "--output"], type=_FILE, required=True, callback=_new_file, help="The page to write."
+    )
+    files = click.Argument(["files"], nargs=-1, required=True, type=file)
+    main.add_command(click.Command("report", callback=_report, params=[files, page_file], help=_report.__doc__))
+    two: list[click.Parameter] = [click.Argument(["a"], type=file), click.Argument(["b"], type=file)]
+    as_json = click.Option(["--json", "as_json"], is_flag=True, help="One JSON object instead of a table.")
+    gate = click.Option(["--gate"], is_flag=True, help="Exit with 1 if presenced got worse by more than the noise.")
+    main.add_command(click.Command("compare", callback=_compare, params=[*two, as_json, gate], help=_compare.__doc__))
 
 
-def _terminate(signal_number: int, _frame: object) -> None:
-    sys.exit(128 + signal_number)  # unwinds the context managers, which end the servers
-
+_add_commands()
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _terminate)
+    SIGNALS.install()
     main()

@@ -209,8 +209,9 @@ class Server:
 
 def _become_child(core: int) -> None:
     """Runs between fork and exec: pin before the first thread exists, and die with the bench even if it is
-    killed.
+    killed. Ctrl-C at the terminal is for the bench alone, which tells what it has before it ends its servers.
     """
+    os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     os.sched_setaffinity(0, {core})
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -22,8 +22,8 @@ from pathlib import Path
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
 from bench.disk import FileSystem, choose_place, file_system, scratch
 from bench.load import Connection, edge_triggered, get_records, open_device_links, open_link, read_available
-from bench.redis import OK, find_redis, get_values, open_redis_links, redis_version, set_request, start_redis
-from bench.report import Result, latency_us, median, percentile, spread
+from bench.peers.redis import OK, find_redis, get_values, open_redis_links, redis_version, set_request, start_redis
+from bench.result import OURS, Checks, Latency, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import Done, Hello, SetStatus, Welcome, decode_server, encode
 
@@ -66,6 +66,7 @@ class Side:
         self.server = server
         self.users = users
         self.figures = Figures()
+        self.checks = Checks()
         self.waited_ns = self.measured_ns = 0
         self._disk = disk
         self._poll_s = 0.0 if spin else STALL_S
@@ -154,6 +155,7 @@ class Side:
     def end_round(self, *, counted: bool) -> None:
         """Take the round's figures, or drop them: it was the warm-up."""
         writes, taken_ns, cpu_ns, flushes = self._round
+        self.checks.deliveries += writes if counted else 0
         self._round = [0, 0, 0, 0]
         if not counted:
             self.figures.latencies_ns.clear()
@@ -202,37 +204,67 @@ class RedisSide(Side):
         return get_values(self.server.port, self.users)
 
 
-def run(*, writers: int, seconds: float, rounds: int, place: Path | None, cores: Cores) -> Result:
-    """Run the profile. What was lost is in the result; `BenchError` means that there is no result."""
+def run(
+    *,
+    writers: int = 200,
+    seconds: float = 5.0,
+    rounds: int = 3,
+    place: Path | None = None,
+    peers: Sequence[str] | None = None,
+    cores: Cores,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Run the profile. What was lost is in the checks; `BenchError` means that there is no outcome. Redis takes part if
+    it is installed; with `peers` it must be, or must not."""
     need_descriptors(LINKS_PER_WRITER * writers)
-    program = find_redis()
+    outcome = Outcome("durable", "durable: writes that are on the disk before they are acknowledged", "us_per_write")
+    program = redis_program(outcome, peers)
     place = choose_place(place)
     disk = file_system(place)
     users = [f"user{index}" for index in range(writers)]
     spin = not cores.shared
     with ExitStack() as stack:
         directory = scratch(stack, place, "durable")
-        always, memory, peer = (
-            Side(stack, stack.enter_context(start_policy(cores, directory, "always")), disk, users, spin=spin),
-            Side(stack, stack.enter_context(start_policy(cores, directory, "os")), disk, users, spin=spin),
-            RedisSide(stack, stack.enter_context(start_peer(cores, directory)), disk, users, spin=spin),
-        )
-        sides = (always, memory, peer)
-        run_rounds(sides, seconds, rounds)
-        lost = sum(side.lost() for side in sides)
-        lost_in_crash = crash(stack, always, cores, directory)
-    return {
-        "profile": "durable",
+        always = Side(stack, stack.enter_context(start_policy(cores, directory, "always")), disk, users, spin=spin)
+        memory = Side(stack, stack.enter_context(start_policy(cores, directory, "os")), disk, users, spin=spin)
+        sides, peer = [always, memory], None
+        if program:
+            server = stack.enter_context(start_peer(cores, directory))
+            peer = RedisSide(stack, server, disk, users, spin=spin)
+            sides.append(peer)
+        with partial() as cut:
+            run_rounds(sides, seconds, rounds, progress)
+        if not cut.happened:
+            for side in sides:
+                side.checks.lost += side.lost()
+            crash(stack, always, cores, directory)
+    outcome.interrupted = cut.happened
+    outcome.options = {
         "writers": writers,
         "seconds": seconds,
         "rounds": rounds,
         "text_bytes": len(text_of(FIRST_ID)),
         "file_system": f"{disk.kind} on {disk.device}, {place}",
-        "redis": redis_version(program),
-        **compared(always, memory, peer),
-        "lost": lost + lost_in_crash,
-        "core_taken_by_others": round(peer.waited_ns / max(peer.measured_ns, 1), 3),
     }
+    outcome.notes.append("figures with os_ are those of the daemon with --durability os; Redis syncs every write too")
+    outcome.servers[OURS] = told(always, memory)
+    if peer is not None:
+        outcome.servers["redis"] = told(peer)
+        outcome.servers["redis"].version = redis_version(program)
+    return outcome
+
+
+def redis_program(outcome: Outcome, peers: Sequence[str] | None) -> str:
+    """Where Redis is; empty if it does not take part. `BenchError` if it was asked for and there is none."""
+    if peers is not None and "redis" not in peers:
+        return ""
+    try:
+        return find_redis()
+    except BenchError as missing:
+        if peers is not None:
+            raise
+        outcome.missing["redis"] = str(missing)
+        return ""
 
 
 def start_policy(cores: Cores, directory: Path, policy: str) -> Server:
@@ -247,9 +279,10 @@ def start_peer(cores: Cores, directory: Path) -> Server:
     return start_redis(cores.server, own)
 
 
-def run_rounds(sides: tuple[Side, ...], seconds: float, rounds: int) -> None:
+def run_rounds(sides: Sequence[Side], seconds: float, rounds: int, progress: Progress = no_progress) -> None:
     """A warm-up and `rounds` rounds, each side in turn for a slice at a time."""
     for number in range(rounds + 1):
+        progress("rounds", number, rounds + 1)
         left_s = seconds if number else min(seconds, SLICE_S)
         gc.collect()
         gc.disable()
@@ -262,35 +295,34 @@ def run_rounds(sides: tuple[Side, ...], seconds: float, rounds: int) -> None:
             side.end_round(counted=number > 0)
 
 
-def crash(stack: ExitStack, side: Side, cores: Cores, directory: Path) -> int:
-    """Kill the server while everybody writes and start it again: how many users' acknowledged texts it has lost."""
+def crash(stack: ExitStack, side: Side, cores: Cores, directory: Path) -> None:
+    """Kill the server while everybody writes and start it again: users whose acknowledged text it has lost count."""
     side.drive(KILL_AFTER_S, drain=False)
     side.server.kill()
     side.take_late_answers()
     side.server = stack.enter_context(start_policy(cores, directory, "always"))
-    return side.lost()
+    side.checks.lost += side.lost()
 
 
-def compared(always: Side, memory: Side, peer: Side) -> Result:
-    """The figures of the three; the ratio is taken for each round."""
-    ratios = [one / other for one, other in zip(always.figures.rates, peer.figures.rates, strict=True)]
-    result: Result = {}
-    for side, prefix in ((always, ""), (memory, "os_"), (peer, "redis_")):
-        figures = side.figures
-        result |= {
-            f"{prefix}writes_per_s": round(median(figures.rates)),
-            f"{prefix}writes_per_s_spread": spread(figures.rates),
-            **latency_us(figures.latencies_ns, prefix),
-            f"{prefix}server_cpu_us_per_write": median(figures.cpu_us),
-            f"{prefix}disk_flushes_per_write": median(figures.flushes),
+def told(side: Side, memory: Side | None = None) -> ServerOutcome:
+    """The figures of a server; those of the daemon that answers at the speed of memory beside them."""
+    outcome = ServerOutcome(checks=side.checks)
+    for one, prefix in ((side, ""), (memory, "os_")):
+        if one is None or not one.figures.rates:
+            continue
+        figures = one.figures
+        outcome.figures |= {
+            f"{prefix}us_per_write": [1e6 / rate for rate in figures.rates],
+            f"{prefix}writes_per_s": [round(rate) for rate in figures.rates],
+            f"{prefix}server_cpu_us_per_write": figures.cpu_us,
+            f"{prefix}disk_flushes_per_write": figures.flushes,
+            f"{prefix}core_taken_by_others": [round(one.waited_ns / max(one.measured_ns, 1), 3)],
         }
-    extra_ns = percentile(always.figures.latencies_ns, 50) - percentile(memory.figures.latencies_ns, 50)
-    return {
-        "ratio": median(ratios),
-        "ratio_spread": spread(ratios),
-        "durable_p50_extra_ms": round(extra_ns / 1e6, 3),
-        **result,
-    }
+        outcome.latency[f"{prefix}write"] = Latency.of_ns(figures.latencies_ns)
+    if memory is not None and "write" in outcome.latency and "os_write" in outcome.latency:
+        extra_us = outcome.latency["write"].p50_us - outcome.latency["os_write"].p50_us
+        outcome.figures["durable_p50_extra_ms"] = [round(extra_us / 1000, 3)]
+    return outcome
 
 
 def text_of(number: int) -> str:

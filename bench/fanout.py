@@ -6,7 +6,8 @@ change: what coalescing saves.
 
 The C limit runs at the same time on links of its own. After each step of the daemon its publishers send
 exactly the bytes that the daemon delivered, so that both sides see the same machine to within milliseconds,
-the same payload and the same generator. The ratio is taken for each round; the rounds' median is the result.
+the same payload and the same generator. The peers take their turns within the same round, one after the other. The
+ratio is taken for each round; the rounds' median is the result.
 
 The generator polls without sleeping: one that sleeps makes the server pay for waking it, and the faster
 server pays less often, because it keeps the generator busy. Real watchers are on other machines and cost no
@@ -16,129 +17,144 @@ wake-up.
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bench.daemon import BenchError, Cores, need_descriptors, start_daemon, start_limit, stop_limit
+from bench.daemon import BenchError, Cores, need_descriptors
 from bench.disk import choose_place, scratch
-from bench.load import Link, open_device_links, open_limit_links, watch
-from bench.report import Result, latency_us, median, spread
-from bench.side import Side, Step, Told
-from presenced.wire.frames import frame
-from presenced.wire.messages import SetStatus, Status, encode
+from bench.lineup import Lineup
+from bench.peers.base import Peer
+from bench.peers.limit import Limit
+from bench.peers.ours import Presenced, frames_by_user
+from bench.peers.storm import Storm, drain
+from bench.result import LIMIT, OURS, Outcome, Progress, no_progress, partial
+from bench.side import Side
+
+FIGURE = "server_cpu_us_per_delivery"
 
 
 def run(
-    *, watchers: int, changes: int, publishers: int, rounds: int, warmup: int, durable: bool = False, cores: Cores
-) -> Result:
-    """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
-    need_descriptors(2 * (watchers + publishers))
-    watcher_users = [f"w{index}" for index in range(watchers)]
-    publisher_users = [f"p{index}" for index in range(publishers)]
+    *,
+    watchers: int,
+    changes: int,
+    publishers: int,
+    rounds: int,
+    warmup: int,
+    durable: bool = False,
+    cores: Cores,
+    peers: Sequence[str] | None = (),
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Run the profile. Faulty deliveries are in the outcome; `BenchError` means that there is none."""
     mode = "star" if publishers == 1 else "coalesced"
-    spin = not cores.shared
+    options: dict[str, object] = {"watchers": watchers, "publishers": publishers, "changes": changes}
+    options |= {"rounds": rounds, "warmup": warmup, "durable": durable, "limit_mode": mode}
+    outcome = Outcome("fanout", "fan-out: server CPU for each delivery", FIGURE, options)
+    lineup = Lineup(outcome, cores, peers, progress)
+    need_descriptors((2 + lineup.expected) * (watchers + publishers))
+    changing = [f"p{index}" for index in range(publishers)]
+    contacts = {f"w{index}": changing for index in range(watchers)}
     with ExitStack() as stack:
+        options_of_ours: tuple[str, ...] = ()
         if durable:
-            directory = scratch(stack, choose_place(), "fanout")
-            daemon = stack.enter_context(start_daemon(cores.server, ("--data-dir", str(directory))))
-        else:
-            daemon = stack.enter_context(start_daemon(cores.server))
-        limit = stack.enter_context(start_limit(cores.server, mode))
-        publisher_links = open_device_links(stack, daemon.port, publisher_users)
-        watcher_links = open_device_links(stack, daemon.port, watcher_users)
-        watch(watcher_links, [publisher_users] * watchers)
-        a = Side(stack, daemon, publisher_links, watcher_links, spin=spin)
-        publisher_links = open_limit_links(stack, limit.port, publisher_users, b"P")
-        watcher_links = open_limit_links(stack, limit.port, watcher_users, b"W")
-        b = Side(stack, limit, publisher_links, watcher_links, spin=spin)
-        frame_bytes = run_rounds(a, b, changes=changes, rounds=rounds, warmup=warmup)
-        if a.tally.clean:
-            stop_limit(limit)
-            if b.tally != a.tally:
-                raise BenchError(f"the C server's run is void: daemon {a.tally}, C server {b.tally}")
-    return {
-        "profile": "fanout",
-        "watchers": watchers,
-        "publishers": publishers,
-        "changes": changes,
-        "rounds": rounds,
-        "durable": durable,
-        "limit_mode": mode,
-        "frame_bytes": frame_bytes,
-        **compared(a, b),
-    }
+            options_of_ours = ("--data-dir", str(scratch(stack, choose_place(), "fanout")))
+        own = (Presenced(options=options_of_ours), Limit(mode))
+        lineup.start(stack, own, [*changing, *contacts], contacts)
+        sides = open_sides(stack, lineup, contacts, changing, progress)
+        with partial() as cut:
+            play(lineup, sides, changes=changes, rounds=rounds, warmup=warmup, progress=progress)
+        outcome.interrupted = cut.happened
+        for name, side in sides.items():
+            if name in outcome.servers:
+                side.tell(outcome.servers[name])
+        if LIMIT in outcome.servers and not cut.happened:
+            hold_limit(lineup, outcome)
+    return outcome
 
 
-def run_rounds(a: Side, b: Side, *, changes: int, rounds: int, warmup: int) -> int:
-    """A warm-up and `rounds` rounds on both sides; stops at a fault. Returns the last step's bytes per
-    frame.
-    """
-    source = Changes(a.publishers)
-    replayed = Step([], {})
+def open_sides(
+    stack: ExitStack, lineup: Lineup, contacts: dict[str, list[str]], changing: list[str], progress: Progress
+) -> dict[str, Side]:
+    """Every server with its publishers and watchers logged in and nothing left to read."""
+    sides = {}
+    for index, server in enumerate(list(lineup.servers)):
+        progress(f"logging in to {server.name}", index, len(lineup.servers))
+        with lineup.excused(server):
+            storm = Storm(server, contacts, records=False)
+            stack.callback(storm.close)
+            storm.log_in(changing)
+            storm.log_in(contacts)
+            drain(server, list(storm.links.values()))
+            publishers = [storm.links[user] for user in changing]
+            watchers = [storm.links[user] for user in contacts]
+            sides[server.name] = Side(stack, server, publishers, watchers, spin=not lineup.cores.shared)
+    return sides
+
+
+def play(lineup: Lineup, sides: dict[str, Side], *, changes: int, rounds: int, warmup: int, progress: Progress) -> None:
+    """A warm-up and `rounds` rounds on all servers in turn; stops at a fault of ours."""
+    ours, limit = sides[OURS], sides.get(LIMIT)
+    outcome = lineup.outcome
     for number in range(rounds + 1):
-        gc.collect()
-        gc.disable()
-        a.begin()
-        b.begin()
-        for _ in range(changes if number else warmup):
-            step = source.next_step()
-            told = a.run_step(step)
-            if not a.tally.clean:
-                break
-            replayed = replay(step, told, b.publishers)
-            b.run_step(replayed)
-        a.end()
-        b.end()
-        gc.enable()
-        if not a.tally.clean:
+        steps = changes if number else warmup
+        play_ours(ours, limit, steps, outcome if number else None)
+        for peer in [server for server in lineup.servers if server.name not in (OURS, LIMIT)]:
+            with lineup.excused(peer):
+                play_peer(peer, sides[peer.name], steps, outcome if number else None)
+        progress("round", number, rounds)
+        if ours.checks.faults:
             break
         if number == 0:
-            a.forget()
-            b.forget()
-    return max((len(data) for _, data in replayed.sends), default=0)
+            for side in sides.values():
+                side.forget()
 
 
-class Changes:
-    """The endless sequence of steps: the publishers alternate between two statuses, with a new text each
-    time.
-    """
-
-    def __init__(self, publishers: list[Link]) -> None:
-        self.publishers = publishers
-        self.count = 0
-
-    def next_step(self) -> Step:
-        self.count += 1
-        status: Status = "dnd" if self.count % 2 else "away"
-        text = f"in a call, no. {self.count:06d}"
-        data = frame(encode(SetStatus(self.count, status, text)))
-        return Step(
-            [(link.fd, data) for link in self.publishers],
-            {link.user: (status, text) for link in self.publishers},
-        )
-
-
-def replay(step: Step, told: Told, publishers: list[Link]) -> Step:
-    """The same step for the C server: what the daemon delivered is what its publishers send."""
-    return Step([(link.fd, frame(encode(told[link.user]))) for link in publishers], step.expected)
+def play_ours(ours: Side, limit: Side | None, steps: int, outcome: Outcome | None) -> None:
+    """A round of ours and of the C limit, whose steps alternate; to the first fault."""
+    both = [side for side in (ours, limit) if side]
+    gc.collect()
+    gc.disable()
+    try:
+        for side in both:
+            side.begin()
+        for _ in range(steps):
+            told = ours.run_step()
+            if ours.checks.faults:
+                break
+            if limit is not None:
+                assert isinstance(limit.peer, Limit)
+                limit.peer.replayed = frames_by_user(told)
+                limit.run_step()
+        for side in both:
+            side.end(outcome.servers[side.peer.name] if outcome else None)
+    finally:
+        gc.enable()
 
 
-def compared(a: Side, b: Side) -> Result:
-    """The figures of both sides and their ratio; zeros where a fault ended the run before its first round."""
-    server = a.figures.cpu_us_per_delivery or [0.0]
-    limit = b.figures.cpu_us_per_delivery or [0.0]
-    ratios = [one / other if other else 0.0 for one, other in zip(server, limit, strict=False)]
-    return {
-        "server_cpu_us_per_delivery": median(server),
-        "server_spread": spread(server),
-        "limit_cpu_us_per_delivery": median(limit),
-        "limit_spread": spread(limit),
-        "ratio": median(ratios),
-        "ratio_spread": spread(ratios),
-        **latency_us(a.figures.latencies_ns, ""),
-        **latency_us(b.figures.latencies_ns, "limit_"),
-        "deliveries": a.tally.deliveries,
-        "lost": a.tally.lost,
-        "duplicated": a.tally.duplicated,
-        "wrong": a.tally.wrong,
-        "core_taken_by_others": median(a.figures.core_taken or [0.0]),
-    }
+def play_peer(peer: Peer, side: Side, steps: int, outcome: Outcome | None) -> None:
+    """A round of a peer: as many steps, or a share of them if each takes tens of times longer; to the first
+    fault."""
+    gc.collect()
+    gc.disable()
+    try:
+        side.begin()
+        for _ in range(max(1, steps // peer.share)):
+            side.run_step()
+            if side.checks.faults:
+                break
+        side.end(outcome.servers[peer.name] if outcome else None)
+    finally:
+        gc.enable()
+
+
+def hold_limit(lineup: Lineup, outcome: Outcome) -> None:
+    """The C loop has no checks of its own: what it passed on must be what ours told, and it must have dropped
+    nothing."""
+    ours, limit = outcome.servers[OURS].checks, outcome.servers[LIMIT].checks
+    if ours.faults:
+        return
+    for server in lineup.servers:
+        if isinstance(server, Limit):
+            server.stop_and_count()
+    if limit != ours:
+        raise BenchError(f"the C server's run is void: presenced {ours}, C server {limit}")

@@ -1,9 +1,11 @@
 """Profile `graph`: every user is online, watches some others, and changes as fast as the server answers.
 
 Each user has one change outstanding: the next is sent when the reply to the last arrives, and the server may batch as
-it likes. `server_core_busy` tells whether the server or the generator set the pace. The server may also tell a slow
-watcher only the latest of several changes; what counts as lost is a watcher whose last word on a user, after
-everything came to rest, is not that user's last word.
+it likes. `server_core_busy` tells whether the server or the generator set the pace. A server may also tell a slow
+watcher only the latest of several changes, if it says so; whoever does not must tell each. The servers take turns,
+round by round, on the same graph.
+
+While a round runs what arrives is only kept; it is taken apart and checked afterwards.
 """
 
 from __future__ import annotations
@@ -13,46 +15,44 @@ import os
 import random
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
-from bench.load import Link, edge_triggered, open_device_links, presences, read_available, watch
-from bench.report import Result, median, spread
-from presenced.wire.frames import frame
-from presenced.wire.messages import Done, Presence, SetStatus, Status, encode
+from bench.daemon import BenchError, Cores, need_descriptors
+from bench.lineup import Lineup
+from bench.load import edge_triggered, read_available
+from bench.meter import Meter
+from bench.peers.base import Peer, PeerLink
+from bench.peers.checks import Ledger
+from bench.peers.ours import Presenced
+from bench.peers.storm import Storm, drain, expect_clean
+from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 
-FIRST_ID = 1 << 24
-"""Request ids from here on take five bytes on the wire: long enough to be found in a stream without parsing
-it.
-"""
-
+FIGURE = "server_cpu_us_per_delivery"
 READ_BYTES = 16_384
-QUIET_S = 0.3
+QUIET_S = 0.05
 STALL_S = 10.0
+"""How long nothing may come while replies are due; a slow server has up to four times as long."""
 
 
 @dataclass
 class Person:
-    """One user of the graph: a link, whom it watches, and everything it read in this round."""
+    """One user of the graph: a link, and everything it read in this round."""
 
-    link: Link
-    watches: list[str]
+    link: PeerLink
     chunks: list[bytes] = field(default_factory=list)
-    request: int = FIRST_ID
+    number: int = 0
     left: int = 0
     answer: bytes = b""
-    """The bytes that the reply to the outstanding request begins with."""
-    latest: tuple[Status, str] = ("online", "")
+    """The bytes in the reply to the outstanding change."""
 
-    def send_change(self) -> None:
-        self.request += 1
+    def send_change(self, peer: Peer) -> None:
+        """Make the next change."""
+        self.number += 1
         self.left -= 1
-        status: Status = "dnd" if self.request % 2 else "away"
-        self.latest = (status, f"in a call, no. {self.request - FIRST_ID:06d}")
-        self.answer = encode(Done(self.request, 0))[:-1]
-        os.write(self.link.fd, frame(encode(SetStatus(self.request, *self.latest))))
+        self.answer = peer.answer(self.link.user, self.number)
+        os.write(self.link.fd, peer.change(self.link.user, self.number))
 
     def answered(self, data: bytes) -> bool:
         """Is the reply to the outstanding change in what was just read, or split between it and the last?"""
@@ -67,158 +67,153 @@ class Person:
         return True
 
 
-@dataclass
-class Tally:
-    deliveries: int = 0
-    merged: int = 0
-    lost: int = 0
-    wrong: int = 0
-    push_bytes: int = 0
-    """The payload of one push, without its length."""
-
-
-@dataclass
-class Figures:
-    """What the counted rounds gave, one entry a round."""
-
-    cpu_us: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    waited_ns: int = 0
-    measured_ns: int = 0
-
-
 class Side:
-    """A server with everyone of the graph connected to it. This one speaks presence; a peer is a subclass."""
+    """A server with everyone of the graph connected to it."""
 
-    prefix = ""
-    """What the names of its figures begin with."""
-
-    def __init__(self, server: Server, people: Mapping[int, Person], poller: select.epoll, *, spin: bool) -> None:
-        self.server = server
+    def __init__(
+        self,
+        peer: Peer,
+        people: Mapping[int, Person],
+        poller: select.epoll,
+        contacts: Mapping[str, Sequence[str]],
+        *,
+        spin: bool,
+    ) -> None:
+        self.peer = peer
         self.people = people
-        self.figures = Figures()
-        self.tally = Tally()
+        self.ledger = Ledger(contacts, merges=peer.merges)
         self._poller = poller
         self._spin = spin
 
-    def verify(self, changes: int) -> None:
-        """Count and check what everyone read in the round."""
-        verify(self.people, changes, self.tally)
-
-    def play(self, changes: int) -> None:
-        """One counted round of `changes` changes by everyone."""
-        server, before = self.server, self.tally.deliveries
-        cpu_ns, waited_ns, started_ns = server.settled_cpu_ns(), server.waited_ns(), time.monotonic_ns()
-        round_ns = saturate(self._poller, self.people, changes, spin=self._spin) - started_ns
-        waited_ns = server.waited_ns() - waited_ns
-        cpu_ns = server.settled_cpu_ns() - cpu_ns
-        self.verify(changes)
-        deliveries, figures = self.tally.deliveries - before, self.figures
+    def play(self, changes: int, outcome: ServerOutcome | None) -> None:
+        """One round of `changes` changes by everyone, added to `outcome` if it counts."""
+        server, before = self.peer.process, self.ledger.checks.deliveries
+        with Meter(server) as meter:
+            started_ns = time.monotonic_ns()
+            last_ns = self._saturate(changes)
+        # The loop has listened on for a while: only what was before its last arrival was work.
+        meter.taken_ns = last_ns - started_ns
+        self.verify()
+        deliveries = self.ledger.checks.deliveries - before
         if not deliveries:
-            raise BenchError("nobody was told of anything in a whole round")
-        figures.cpu_us.append(cpu_ns / 1000 / deliveries)
-        figures.rates.append(deliveries / (round_ns / 1e9))
-        figures.busy.append(cpu_ns / round_ns)
-        figures.waited_ns += waited_ns
-        figures.measured_ns += round_ns
+            raise BenchError(f"{self.peer.name} told nobody of anything in a whole round")
+        if outcome is not None:
+            outcome.figures.setdefault(FIGURE, []).append(meter.cpu_us_per(deliveries))
+            outcome.figures.setdefault("deliveries_per_s", []).append(deliveries / (meter.taken_ns / 1e9))
+            outcome.figures.setdefault("rss_bytes", []).append(self.peer.rss_bytes())
+            meter.note(outcome)
 
-    def warm_up(self) -> int:
-        """One change by everyone, not counted; gives the bytes of a push."""
-        saturate(self._poller, self.people, 1, spin=self._spin)
-        self.verify(1)
-        push_bytes = self.tally.push_bytes
-        self.tally = Tally()
-        return push_bytes
+    def _saturate(self, changes: int) -> int:
+        """Let everyone change, and read until the server rests and nothing is left; the time of the last arrival."""
+        gc.collect()
+        gc.disable()
+        try:
+            last_ns = saturate(self._poller, self.people, self.peer, changes, spin=self._spin)
+        finally:
+            gc.enable()
+        late = True
+        while late:
+            self.peer.process.settled_cpu_ns()
+            late = False
+            for person in self.people.values():
+                data = read_available(person.link.fd)
+                if data:
+                    person.chunks.append(data)
+                    late, last_ns = True, time.monotonic_ns()
+        return last_ns
 
-    def told(self, cpu_key: str) -> Result:
-        """The figures, medians over the rounds."""
-        figures, prefix = self.figures, self.prefix
-        return {
-            cpu_key: median(figures.cpu_us),
-            f"{prefix or 'server_'}spread": spread(figures.cpu_us),
-            f"{prefix}deliveries_per_s": round(median(figures.rates)),
-            f"{prefix}server_core_busy": median(figures.busy),
-            f"{prefix}core_taken_by_others": round(figures.waited_ns / figures.measured_ns, 3),
-            f"{prefix}deliveries": self.tally.deliveries,
-        }
-
-
-OpenPeer = Callable[[ExitStack, Cores, dict[str, list[str]], int], Side]
-"""Sets a peer up: the stack that ends it, the cores, whom each user watches, the bytes of a push."""
+    def verify(self) -> None:
+        """Count and check what everyone read in the round; forgets it."""
+        for person in self.people.values():
+            data = b"".join(person.chunks)
+            person.chunks.clear()
+            self.ledger.told(person.link.user, self.peer.read(person.link, data))
+            expect_clean(self.peer, person.link)
+        self.ledger.come_to_rest({person.link.user: person.number for person in self.people.values()})
 
 
 def run(
-    *, users: int, contacts: int, changes: int, rounds: int, seed: int, cores: Cores, open_peer: OpenPeer | None = None
-) -> Result:
-    """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
+    *,
+    users: int,
+    contacts: int,
+    changes: int,
+    rounds: int,
+    seed: int,
+    cores: Cores,
+    peers: Sequence[str] | None = (),
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Run the profile. Faulty deliveries are in the outcome; `BenchError` means that there is none."""
     if contacts >= users:
         raise BenchError(f"{users} users cannot have {contacts} contacts each; ask for fewer contacts")
-    need_descriptors(users if open_peer is None else 2 * users)
+    options = {"users": users, "contacts": contacts, "changes": changes, "rounds": rounds, "seed": seed}
+    outcome = Outcome("graph", "graph: server CPU for each delivery", FIGURE, options)
+    lineup = Lineup(outcome, cores, peers, progress)
+    need_descriptors((1 + lineup.expected) * users)
     names = [f"user{index}" for index in range(users)]
-    choose = random.Random(seed)
-    watches = {own: choose.sample([name for name in names if name != own], contacts) for own in names}
+    watches = graph_of(names, contacts, seed)
     with ExitStack() as stack:
-        side = open_side(stack, cores, watches)
-        push_bytes = side.warm_up()
-        peer = open_peer(stack, cores, watches, push_bytes) if open_peer else None
-        if peer:
-            peer.warm_up()
-        for _ in range(rounds):
-            side.play(changes)
-            if peer:
-                peer.play(changes)
-    sides = [side, peer] if peer else [side]
-    return {
-        "profile": "graph",
-        "users": users,
-        "contacts": contacts,
-        "changes": changes,
-        "rounds": rounds,
-        "seed": seed,
-        "push_bytes": push_bytes,
-        **side.told("server_cpu_us_per_delivery"),
-        "merged": side.tally.merged,
-        **(compared(side, peer) if peer else {}),
-        "lost": sum(one.tally.lost for one in sides),
-        "wrong": sum(one.tally.wrong for one in sides),
-    }
+        lineup.start(stack, (Presenced(),), names, watches)
+        sides = {}
+        for index, server in enumerate(list(lineup.servers)):
+            progress(f"logging in to {server.name}", index, len(lineup.servers))
+            with lineup.excused(server):
+                sides[server.name] = open_side(stack, server, watches, spin=not cores.shared)
+        with partial() as cut:
+            for number in range(rounds + 1):
+                for server in list(lineup.servers):
+                    with lineup.excused(server):
+                        play(sides[server.name], changes if number else 1, outcome if number else None)
+                progress("round", number, rounds)
+        outcome.interrupted = cut.happened
+    for name, told in outcome.servers.items():
+        told.checks = sides[name].ledger.checks
+    merged = sides[OURS].ledger.merged
+    if merged:
+        outcome.notes.append(f"presenced merged {merged:,} changes with later ones of the same user")
+    lineup.note_limits()
+    return outcome
 
 
-def compared(side: Side, peer: Side) -> Result:
-    """The peer's figures, and the ratio of the CPU for a delivery, taken for each round."""
-    ratios = [one / other for one, other in zip(side.figures.cpu_us, peer.figures.cpu_us, strict=True)]
-    return {
-        **peer.told(f"{peer.prefix}cpu_us_per_delivery"),
-        "ratio": median(ratios),
-        "ratio_spread": spread(ratios),
-    }
+def play(side: Side, changes: int, outcome: Outcome | None) -> None:
+    """A round of one server; the warm-up if there is no `outcome` to add it to."""
+    side.play(max(1, changes // side.peer.share), outcome.servers[side.peer.name] if outcome else None)
+    if outcome is None:
+        side.ledger.forget()
 
 
-def open_side(stack: ExitStack, cores: Cores, watches: dict[str, list[str]]) -> Side:
-    """The daemon with a link for each user that watches its contacts."""
-    daemon = stack.enter_context(start_daemon(cores.server))
-    links = open_device_links(stack, daemon.port, list(watches))
-    watch(links, list(watches.values()))
-    people = {link.fd: Person(link, watches[link.user]) for link in links}
-    return Side(daemon, people, edge_triggered(stack, links), spin=not cores.shared)
+def graph_of(names: Sequence[str], contacts: int, seed: int) -> dict[str, list[str]]:
+    """Whom each user watches: `contacts` others, by chance."""
+    choose = random.Random(seed)
+    return {own: choose.sample([name for name in names if name != own], contacts) for own in names}
 
 
-def saturate(poller: select.epoll, people: Mapping[int, Person], changes: int, *, spin: bool) -> int:
-    """Let everyone make `changes` changes and read until nothing more comes; the time of the last arrival."""
+def open_side(stack: ExitStack, peer: Peer, watches: Mapping[str, Sequence[str]], *, spin: bool) -> Side:
+    """The server with a link for each user that watches its contacts, and nothing left to read."""
+    storm = Storm(peer, watches, records=False)
+    stack.callback(storm.close)
+    storm.log_in(watches)
+    links = list(storm.links.values())
+    drain(peer, links)
+    people = {link.fd: Person(link) for link in links}
+    return Side(peer, people, edge_triggered(stack, links), watches, spin=spin)
+
+
+def saturate(poller: select.epoll, people: Mapping[int, Person], peer: Peer, changes: int, *, spin: bool) -> int:
+    """Let everyone make `changes` changes and read until nothing more comes for a while; the time of the last
+    arrival."""
     poll, read, clock = poller.poll, os.read, time.monotonic_ns
     busy = len(people)
-    gc.collect()
-    gc.disable()
+    stall_s = STALL_S * min(peer.share, 4)
     last_ns = clock()
     for person in people.values():
         person.left = changes
-        person.send_change()
+        person.send_change(peer)
     while True:
         events = poll(0.0 if spin else QUIET_S)
         now_ns = clock()
         if not events:
-            if now_ns - last_ns > (STALL_S if busy else QUIET_S) * 1e9:
+            if now_ns - last_ns > (stall_s if busy else QUIET_S) * 1e9:
                 break
             continue
         last_ns = now_ns
@@ -230,32 +225,20 @@ def saturate(poller: select.epoll, people: Mapping[int, Person], changes: int, *
             person.chunks.append(data)
             if person.answered(data):
                 if person.left:
-                    person.send_change()
+                    person.send_change(peer)
                 else:
                     busy -= 1
-    gc.enable()
     if busy:
-        raise BenchError(f"{busy} users have had no reply to their last change for {STALL_S:.0f} s")
+        raise BenchError(
+            f"{busy} users have had no reply to their last change for {stall_s:.0f} s{heard(people, peer)}"
+        )
     return last_ns
 
 
-def verify(people: Mapping[int, Person], changes: int, tally: Tally) -> None:
-    """Count what everyone read in the round and hold its end against the truth; forgets the round."""
-    truth = {person.link.user: person.latest for person in people.values()}
+def heard(people: Mapping[int, Person], peer: Peer) -> str:
+    """What one who waits for a reply has heard instead, for the message."""
     for person in people.values():
-        last: dict[str, tuple[str, str]] = {}
-        versions: dict[str, int] = {}
-        pushes = presences(b"".join(person.chunks))
-        person.chunks.clear()
-        for push in pushes:
-            record = push.record
-            if record.version <= versions.get(record.user, 0):
-                tally.wrong += 1
-            versions[record.user] = record.version
-            last[record.user] = (record.status, record.text)
-        if pushes:
-            tally.push_bytes = len(encode(Presence(pushes[-1].record)))
-        tally.deliveries += len(pushes)
-        tally.merged += changes * len(person.watches) - len(pushes)
-        tally.lost += sum(last.get(user) != truth[user] for user in person.watches)
-        tally.wrong += len(last.keys() - set(person.watches))
+        if person.answer:
+            peer.read(person.link, b"".join(person.chunks))
+            return f"; {peer.name} said {person.link.rest[:200]!r} to {person.link.user}" if person.link.rest else ""
+    return ""

@@ -11,49 +11,44 @@ from contextlib import ExitStack
 
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon, start_limit, stop_limit
 from bench.load import Link, await_ping, open_device_links, open_limit_links
-from bench.report import Result, median, spread
+from bench.peers.ours import Presenced
+from bench.result import LIMIT, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.frames import frame
 from presenced.wire.messages import Heartbeat, encode
 
 BEAT = frame(encode(Heartbeat(1500)))
+FIGURE = "server_cpu_us_per_heartbeat"
 
 
-def run(*, links: int, sweeps: int, rounds: int, cores: Cores) -> Result:
+def run(*, links: int, sweeps: int, rounds: int, cores: Cores, progress: Progress = no_progress) -> Outcome:
     """Run the profile; `BenchError` if a heartbeat was not handled."""
     need_descriptors(2 * links)
     users = [f"user{index}" for index in range(links)]
-    server_us: list[float] = []
-    limit_us: list[float] = []
+    options = {"links": links, "sweeps": sweeps, "rounds": rounds, "frame_bytes": len(BEAT)}
+    outcome = Outcome("heartbeat", "heartbeat: server CPU for each", FIGURE, options)
+    ours, theirs = ServerOutcome(Presenced.find()), ServerOutcome()
+    outcome.servers = {OURS: ours, LIMIT: theirs}
     with ExitStack() as stack:
+        progress("logging in", 0, 1)
         daemon = stack.enter_context(start_daemon(cores.server))
         limit = stack.enter_context(start_limit(cores.server, "read"))
         device_links = open_device_links(stack, daemon.port, users)
         limit_links = open_limit_links(stack, limit.port, users, b"P")
-        for number in range(rounds + 1):
-            one, other = sweep_both(daemon, device_links, limit, limit_links, sweeps if number else 1)
-            if number:
-                server_us.append(one / 1000 / (sweeps * links))
-                limit_us.append(other / 1000 / (sweeps * links))
+        with partial() as cut:
+            for number in range(rounds + 1):
+                one, other = sweep_both(daemon, device_links, limit, limit_links, sweeps if number else 1)
+                if number:
+                    ours.figures.setdefault(FIGURE, []).append(one / 1000 / (sweeps * links))
+                    theirs.figures.setdefault(FIGURE, []).append(other / 1000 / (sweeps * links))
+                progress("round", number, rounds)
+        outcome.interrupted = cut.happened
         # Frames of a link are handled in order: a pong means that the heartbeats before it were.
         await_ping(device_links)
         counts = stop_limit(limit)
     sent_bytes = (rounds * sweeps + 1) * links * len(BEAT)
-    if counts["bytes_in"] != sent_bytes:
+    if counts["bytes_in"] != sent_bytes and not cut.happened:
         raise BenchError(f"the C server read {counts['bytes_in']} of {sent_bytes} bytes; the run is void")
-    ratios = [one / other for one, other in zip(server_us, limit_us, strict=True)]
-    return {
-        "profile": "heartbeat",
-        "links": links,
-        "rounds": rounds,
-        "heartbeats": rounds * sweeps * links,
-        "server_cpu_us_per_heartbeat": median(server_us),
-        "server_spread": spread(server_us),
-        "limit_cpu_us_per_heartbeat": median(limit_us),
-        "limit_spread": spread(limit_us),
-        "ratio": median(ratios),
-        "ratio_spread": spread(ratios),
-        "frame_bytes": len(BEAT),
-    }
+    return outcome
 
 
 def sweep_both(
@@ -70,6 +65,7 @@ def sweep_both(
 
 
 def sweep(links: list[Link]) -> None:
+    """One heartbeat on each link."""
     write = os.write
     for link in links:
         write(link.fd, BEAT)

@@ -17,31 +17,37 @@ from bench.daemon import Cores, Server, need_descriptors, start_daemon
 from bench.disk import choose_place, file_system, forget_cached, scratch
 from bench.filled import STATUSES, filled, run_apart, user_name, user_text
 from bench.load import get_records, open_device_links
-from bench.report import Result
+from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.messages import Who, WhoPage
 
 START_TIMEOUT_S = 300.0
 SAMPLE_USERS = 5000
+KINDS = ("log", "snapshot")
 
 
-def run(*, users: int, place: Path | None, cores: Cores) -> Result:
-    """Run the profile. Users that came back wrong are in the result; `BenchError` means that there is none."""
+def run(
+    *, users: int = 1_000_000, place: Path | None = None, cores: Cores, progress: Progress = no_progress
+) -> Outcome:
+    """Run the profile. Users that came back wrong are in the checks; `BenchError` means that there is no outcome."""
     need_descriptors(2)
     place = choose_place(place)
     disk = file_system(place)
-    result: Result = {
-        "profile": "recovery",
-        "users": users,
-        "file_system": f"{disk.kind} on {disk.device}, {place}",
-    }
-    wrong = 0
-    for kind in ("log", "snapshot"):
-        with ExitStack() as stack:
-            directory = copy_of(stack, place, users, kind)
-            figures, wrong_here = recover_once(stack, directory, users, cores)
-            result |= {f"{kind}_{key}": value for key, value in figures.items()}
-            wrong += wrong_here
-    return {**result, "wrong": wrong}
+    ours = ServerOutcome()
+    outcome = Outcome("recovery", "recovery: from start to ready", "log_ready_s")
+    outcome.options = {"users": users, "file_system": f"{disk.kind} on {disk.device}, {place}"}
+    outcome.servers[OURS] = ours
+    outcome.notes.append("the files are not in the page cache when the daemon starts")
+    with partial() as cut:
+        for number, kind in enumerate(KINDS):
+            progress(f"from the {kind}", number, len(KINDS))
+            with ExitStack() as stack:
+                directory = copy_of(stack, place, users, kind)
+                figures, wrong = recover_once(stack, directory, users, cores)
+                ours.figures |= {f"{kind}_{key}": [value] for key, value in figures.items()}
+                ours.checks.wrong += wrong
+        progress("done", len(KINDS), len(KINDS))
+    outcome.interrupted = cut.happened
+    return outcome
 
 
 def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
@@ -52,7 +58,7 @@ def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
     return directory
 
 
-def recover_once(stack: ExitStack, directory: Path, users: int, cores: Cores) -> tuple[Result, int]:
+def recover_once(stack: ExitStack, directory: Path, users: int, cores: Cores) -> tuple[dict[str, float], int]:
     """Read the directory alone, then start the daemon on it: the figures, and how many users came back wrong."""
     forget_cached(directory)
     read = json.loads(run_apart("replay", str(directory), core=cores.server))
@@ -60,7 +66,7 @@ def recover_once(stack: ExitStack, directory: Path, users: int, cores: Cores) ->
     started_s = time.perf_counter()
     daemon = stack.enter_context(start_full(directory, cores))
     ready_s = time.perf_counter() - started_s
-    figures: Result = {
+    figures: dict[str, float] = {
         "ready_s": round(ready_s, 2),
         "ready_cpu_s": round(daemon.cpu_ns() / 1e9, 2),
         "facts_per_s": round(read["facts"] / read["replay_s"]),

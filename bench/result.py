@@ -1,19 +1,57 @@
 """What a profile found, as one value: figures of each server by round, checks, latencies, ratios.
 
 Every profile returns an `Outcome`; the terminal table, JSON, CSV, the report and `compare` are made from it and
-from nothing else.
+from nothing else. A profile is called as
+
+    run(*, its own options, rounds, cores, peers, place, progress) -> Outcome
+
+with those of the last five that its entry in `bench.profiles` says it takes. `peers` is None for all that are
+installed, or the names asked for, `()` for none; one that is asked for and missing is a `BenchError` with the command
+that installs it. `progress(what, done, total)` may be called as often as a round ends, and costs nothing when nobody
+looks.
+
+The counted rounds stand in a `with partial() as cut:`, so that Ctrl-C ends them and not the run: what is there by then
+makes the outcome, with `interrupted=cut.happened`.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OURS = "presenced"
 LIMIT = "limit"
 """The bare C loop."""
+
+CHANGE_TO_WATCHER = "change_to_watcher"
+"""The name of the latency that every profile with watchers has: from the change to its arrival."""
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is, and how much there is."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+@dataclass
+class Cut:
+    """Whether the rounds were ended by a signal."""
+
+    happened: bool = False
+
+
+@contextmanager
+def partial() -> Iterator[Cut]:
+    """Let Ctrl-C or SIGTERM end what is inside; what comes after it still runs."""
+    cut = Cut()
+    try:
+        yield cut
+    except KeyboardInterrupt:
+        cut.happened = True
 
 
 @dataclass
@@ -51,6 +89,19 @@ class Latency:
     max_us: float
     points: list[tuple[float, float]] = field(default_factory=list)
 
+    @classmethod
+    def of_ns(cls, values_ns: Iterable[int]) -> Latency:
+        """From times in nanoseconds, in any order. O(n log n)."""
+        ordered = sorted(values_ns)
+        if not ordered:
+            return cls(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+        def at_us(percent: float) -> float:
+            return round(percentile(ordered, percent) / 1000, 1)
+
+        points = [(percent, at_us(percent)) for percent in curve_percents(len(ordered))]
+        return cls(len(ordered), at_us(50), at_us(90), at_us(99), at_us(99.9), at_us(100), points)
+
 
 @dataclass
 class ServerOutcome:
@@ -64,7 +115,8 @@ class ServerOutcome:
     latency: dict[str, Latency] = field(default_factory=dict)
     """By what is timed: `change_to_watcher`, `login`."""
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """Points for plots, such as cost against scale."""
+    """Points (x, y) for plots, such as cost against scale; the name is `y_by_x` with their units:
+    `server_cpu_us_per_delivery_by_links`, `rss_bytes_by_s`."""
 
 
 @dataclass
@@ -134,3 +186,23 @@ class Outcome:
 def median(values: Sequence[float]) -> float:
     """The median, to three decimals."""
     return round(statistics.median(values), 3)
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """The smallest and the largest of the rounds."""
+    return [round(min(values), 3), round(max(values), 3)]
+
+
+def percentile(ordered: Sequence[int], percent: float) -> int:
+    """The nearest-rank percentile of sorted values; 0 if there are none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0
+
+
+def curve_percents(count: int) -> list[float]:
+    """The percentiles of a curve through `count` values: each half of what is left above in five steps, as long as
+    there is a value above, and 100."""
+    percents, left = [], 100.0
+    while left * count / 100 >= 1 and left > 1e-5:
+        percents += [round(100 - left + left / 10 * number, 7) for number in range(5)]
+        left /= 2
+    return [*(percent for percent in percents if (100 - percent) * count / 100 > 0.999), 100.0]

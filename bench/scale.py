@@ -1,115 +1,152 @@
-"""Profile `scale`: the engine without sockets: does a change cost more among a million users, and what do they weigh?
+"""Profile `scale`: does it cost more to tell each of 19,000 watchers of a change than each of 1,000?
 
-Each size is built in a process of its own, so that what one leaves behind in memory weighs on no other.
+One publisher, everybody else watches, one change at a time. Each round starts a daemon and measures at each size as the
+links grow in number, so that a size has as many links as watchers and all sizes of a round see the same machine.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import subprocess
-import sys
-import time
-from pathlib import Path
+import os
+import select
+from contextlib import ExitStack
 
-from bench.daemon import BenchError, Cores
-from bench.report import Result
-from presenced.core.engine import Engine
-from presenced.core.model import Session, User
-from presenced.core.policy import Policy
-from presenced.server.turn import MemoryLog, run_turn
+from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.histogram import Histogram
+from bench.load import Link, edge_triggered, open_device_links, read_available, watch
+from bench.meter import Meter, add_figure
+from bench.openloop import now_ns
+from bench.result import CHANGE_TO_WATCHER, OURS, Checks, Outcome, Progress, ServerOutcome, median, no_progress, partial
+from bench.witness import Witness
 
-WATCHERS = 50
-CHANGES = 20_000
-LINKS = 20
-NOW_MS = 10**9
-
-
-class Nowhere:
-    """An edge that drops what it is sent."""
-
-    def send(self, data: bytes) -> None:
-        """Drop it."""
-
-    def end(self, code: str) -> None:
-        """Drop it."""
+PUBLISHER = "publisher"
+STEP_TIMEOUT_S = 10.0
+RATIO_MAX = 1.3
+"""What the last size may cost, of what the first does."""
 
 
-def run(*, users: tuple[int, ...], live_devices: int, cores: Cores) -> Result:
-    """Build an engine of each size and measure it."""
-    result: Result = {"profile": "scale", "watchers": WATCHERS, "changes": CHANGES, "live_devices": live_devices}
-    costs = []
-    for size in users:
-        command = [sys.executable, "-m", "bench.scale", str(size), str(min(live_devices, size))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
-        if done.returncode:
-            raise BenchError(f"the engine with {size} users failed:\n{done.stderr[-2000:]}")
-        measured = json.loads(done.stdout)
-        costs.append(measured["change_us"])
-        result[f"change_us_at_{size}"] = measured["change_us"]
-        result[f"bytes_per_user_at_{size}"] = measured["bytes_per_user"]
-        result[f"bytes_per_live_device_at_{size}"] = measured["bytes_per_live_device"]
-    result["ratio"] = round(costs[-1] / costs[0], 3)
-    return result
+class Star:
+    """A publisher and its watchers, who become more."""
+
+    def __init__(self, stack: ExitStack, server: Server, checks: Checks, *, spin: bool) -> None:
+        self.server = server
+        self.witness = Witness({}, checks)
+        self._stack = stack
+        self._spin = spin
+        self._publisher = open_device_links(stack, server.port, [PUBLISHER])[0]
+        self._watchers: list[Link] = []
+
+    def grow(self, watchers: int) -> None:
+        """Connect more of them, until there are `watchers`."""
+        names = [f"watcher{index}" for index in range(len(self._watchers), watchers)]
+        links = open_device_links(self._stack, self.server.port, names)
+        watch(links, [[PUBLISHER]] * len(links))
+        self._watchers += links
+        self.witness.add({link.fd: [PUBLISHER] for link in links})
+
+    def play(self, changes: int, latency: Histogram) -> Meter:
+        """Make `changes` changes, each once the last has reached everybody."""
+        with ExitStack() as stack:
+            poller = edge_triggered(stack, [self._publisher, *self._watchers])
+            witness = self.witness
+            due = witness.arrived
+            gc.collect()
+            gc.disable()
+            with Meter(self.server) as meter:
+                for _ in range(changes):
+                    due += len(self._watchers)
+                    os.write(self._publisher.fd, witness.change(PUBLISHER, now_ns()))
+                    if not self._told(poller, due):
+                        break
+            gc.enable()
+            for fd, _ in poller.poll(0.05):
+                witness.keep(fd, now_ns(), read_available(fd))
+            witness.settle(latency)
+            witness.close()
+        for link in (self._publisher, *self._watchers):
+            link.socket.setblocking(True)
+        return meter
+
+    def _told(self, poller: select.epoll, due: int) -> bool:
+        """Read until `due` notifications have arrived in all; False if somebody is still not told of the last
+        change when the time is up."""
+        witness, poll_s = self.witness, 0.0 if self._spin else STEP_TIMEOUT_S
+        deadline_ns = now_ns() + int(STEP_TIMEOUT_S * 1e9)
+        while witness.arrived < due:
+            for fd, _ in poller.poll(poll_s):
+                data = read_available(fd)
+                witness.keep(fd, now_ns(), data)
+            if now_ns() > deadline_ns:
+                witness.settle()
+                return not witness.behind([link.fd for link in self._watchers])
+        return True
 
 
-def measure(users: int, live_devices: int) -> dict[str, float]:
-    """One size: memory of known users, of live devices beyond them, and the time of a change with its fan-out."""
-    engine = Engine(Policy(change_spacing_ms=0), now_ms=NOW_MS, wall_ms=1_700_000_000_000, epoch=1)
-    before = _resident_bytes()
-    known = [_known_user(engine, f"user{number:07d}", number) for number in range(users)]
-    run_turn(engine, MemoryLog(), NOW_MS)
-    after_users = _resident_bytes()
-    links = [Session(Nowhere(), f"backend{number}", "service") for number in range(LINKS)]
-    step = max(1, users // live_devices)
-    for number, user in enumerate(known[::step][:live_devices]):
-        engine.attach(
-            NOW_MS, links[number % LINKS], "web", user_name=user.name, ref=number + 1, kind="browser", idle_ms=0
+def run(
+    *,
+    links: tuple[int, ...] = (1000, 5000, 19_000),
+    deliveries: int = 200_000,
+    rounds: int = 3,
+    cores: Cores,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Run the profile: about `deliveries` deliveries at each number of `links`, `rounds` times."""
+    sizes = sorted(set(links))
+    if not sizes:
+        raise BenchError("name at least one number of links with --links")
+    need_descriptors(sizes[-1] + 1)
+    ours = ServerOutcome()
+    outcome = Outcome(
+        "scale", "scale: server CPU for each delivery, by the number of links", "server_cpu_us_per_delivery"
+    )
+    outcome.options = {"links": sizes, "deliveries": deliveries, "rounds": rounds}
+    outcome.servers[OURS] = ours
+    whole = {size: Histogram() for size in sizes}
+    with partial() as cut:
+        for number in range(rounds):
+            with ExitStack() as stack:
+                server = stack.enter_context(start_daemon(cores.server))
+                star = Star(stack, server, ours.checks, spin=not cores.shared)
+                for place, size in enumerate(sizes):
+                    progress("sizes", number * len(sizes) + place, rounds * len(sizes))
+                    measure(star, ours, size, deliveries, whole[size])
+            one, other = (ours.figures[figure_of(size)][-1] for size in (sizes[-1], sizes[0]))
+            if ours.checks.faults:
+                break
+            add_figure(ours, "cpu_ratio_last_to_first", round(one / other, 3))
+            add_figure(ours, outcome.main_figure, one)
+    outcome.interrupted = cut.happened
+    told(outcome, ours, sizes, whole)
+    return outcome
+
+
+def measure(star: Star, ours: ServerOutcome, size: int, deliveries: int, latency: Histogram) -> None:
+    """One size of one round: a change to warm up, and those that count."""
+    star.grow(size)
+    star.play(1, Histogram())
+    checks = star.witness.checks
+    before = checks.deliveries
+    meter = star.play(max(2, deliveries // size), latency)
+    add_figure(ours, figure_of(size), meter.cpu_us_per(checks.deliveries - before))
+    meter.note(ours)
+
+
+def figure_of(size: int) -> str:
+    """The name of the cost at a size."""
+    return f"server_cpu_us_per_delivery_at_{size}"
+
+
+def told(outcome: Outcome, ours: ServerOutcome, sizes: list[int], whole: dict[int, Histogram]) -> None:
+    """Medians by size, the waits at the largest, and whether the target is kept."""
+    series = ours.series
+    for size in sizes:
+        if costs := ours.figures.get(figure_of(size)):
+            series.setdefault("server_cpu_us_per_delivery_by_links", []).append((size, median(costs)))
+            series.setdefault("p50_us_by_links", []).append((size, whole[size].latency().p50_us))
+            ours.latency[f"{CHANGE_TO_WATCHER}_at_{size}"] = whole[size].latency()
+    if ratios := ours.figures.get("cpu_ratio_last_to_first"):
+        kept = "met" if median(ratios) <= RATIO_MAX else "missed"
+        outcome.notes.append(
+            f"the target, that a delivery at {sizes[-1]:,} links costs at most {RATIO_MAX} times one at {sizes[0]:,}, "
+            f"is {kept}: {median(ratios)}"
         )
-        if number % 1000 == 0:
-            run_turn(engine, MemoryLog(), NOW_MS)
-    run_turn(engine, MemoryLog(), NOW_MS)
-    after_devices = _resident_bytes()
-    return {
-        "change_us": round(_change_us(engine, known[::step][:live_devices]), 3),
-        "bytes_per_user": round((after_users - before) / users),
-        "bytes_per_live_device": round((after_devices - after_users) / live_devices),
-    }
-
-
-def _known_user(engine: Engine, name: str, number: int) -> User:
-    user = engine.users.get_or_new(name)
-    engine.set_status(NOW_MS, user, None, status="dnd", text=f"in a meeting, no. {number}", emoji=None, for_ms=0)
-    if number % 1000 == 0:
-        run_turn(engine, MemoryLog(), NOW_MS)
-    return user
-
-
-def _change_us(engine: Engine, online: list[User]) -> float:
-    """Microseconds for a change of one user, spread over all that are online, told to some watchers."""
-    changed = online[:: max(1, len(online) // 1000)][:1000]
-    watchers = [Session(Nowhere(), f"watcher{number}", "service") for number in range(WATCHERS)]
-    for session in watchers:
-        for start in range(0, len(changed), 256):
-            engine.watching.add(session, [user.name for user in changed[start : start + 256]])
-    log = MemoryLog()
-    gc.freeze()
-    best = float("inf")
-    for attempt in range(3):
-        began = time.perf_counter()
-        for number in range(CHANGES):
-            user = changed[number % len(changed)]
-            status = "away" if (number // len(changed) + attempt) % 2 else "dnd"
-            engine.set_status(NOW_MS, user, None, status=status, text=None, emoji=None, for_ms=0)
-            run_turn(engine, log, NOW_MS)
-        best = min(best, time.perf_counter() - began)
-    return best / CHANGES * 1e6
-
-
-def _resident_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))))

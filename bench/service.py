@@ -10,7 +10,8 @@ from contextlib import ExitStack
 
 from bench.daemon import BenchError, Cores, need_descriptors, start_daemon
 from bench.load import Link, await_ping, open_link
-from bench.report import Result, median, spread
+from bench.meter import add_figure
+from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.frames import frame
 from presenced.wire.messages import Attach, Beats, Done, Hello, Welcome, encode
 
@@ -19,9 +20,13 @@ IN_FLIGHT = 256
 """Requests sent before their answers are read: fits the buffers of both sides."""
 
 
-def run(*, devices: int, rounds: int, cores: Cores) -> Result:
+def run(*, devices: int = 10_000, rounds: int = 5, cores: Cores, progress: Progress = no_progress) -> Outcome:
     """Run the profile; `BenchError` if anything was refused."""
     need_descriptors(8)
+    ours = ServerOutcome()
+    outcome = Outcome("service", "service: server CPU for each device of a backend", "server_cpu_us_per_beat")
+    outcome.options = {"devices": devices, "rounds": rounds}
+    outcome.servers[OURS] = ours
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
         link = open_link(stack, daemon.port, "backend")
@@ -30,24 +35,18 @@ def run(*, devices: int, rounds: int, cores: Cores) -> Result:
         resident = daemon.resident_bytes()
         before = daemon.settled_cpu_ns()
         attach_all(link, devices)
-        attach_us = (daemon.settled_cpu_ns() - before) / 1000 / devices
-        grown = daemon.resident_bytes() - resident
-        beat_us = []
-        for number in range(rounds + 1):
-            before = daemon.settled_cpu_ns()
-            beat_all(link, devices, idle_ms=1_000 + number)
-            await_ping([link])
-            if number:
-                beat_us.append((daemon.settled_cpu_ns() - before) / 1000 / devices)
-    return {
-        "profile": "service",
-        "devices": devices,
-        "rounds": rounds,
-        "server_cpu_us_per_attach": round(attach_us, 3),
-        "server_cpu_us_per_beat": median(beat_us),
-        "server_spread": spread(beat_us),
-        "rss_bytes_per_device": round(grown / devices),
-    }
+        add_figure(ours, "server_cpu_us_per_attach", (daemon.settled_cpu_ns() - before) / 1000 / devices)
+        add_figure(ours, "rss_bytes_per_device", round((daemon.resident_bytes() - resident) / devices))
+        with partial() as cut:
+            for number in range(rounds + 1):
+                progress("rounds", number, rounds + 1)
+                before = daemon.settled_cpu_ns()
+                beat_all(link, devices, idle_ms=1_000 + number)
+                await_ping([link])
+                if number:
+                    add_figure(ours, outcome.main_figure, (daemon.settled_cpu_ns() - before) / 1000 / devices)
+    outcome.interrupted = cut.happened
+    return outcome
 
 
 def attach_all(link: Link, devices: int) -> None:

@@ -1,7 +1,8 @@
 """One server under the fan-out load: send a step, read until every watcher has it, verify what they read.
 
-The reading is the generator's hot loop. It must be cheaper than the server it waits for, so it compares bytes
-where it can and parses only what differs; every watcher's bytes are accounted for either way.
+The reading is the generator's hot loop. It must be cheaper than the server it waits for, so it compares bytes where it
+can, counts deliveries by their framing where it cannot, and parses between the steps; every watcher's bytes are
+accounted for.
 """
 
 from __future__ import annotations
@@ -10,139 +11,117 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from bench.daemon import Server
-from bench.load import Link, edge_triggered, presences, read_available, whole_frames
-from presenced.wire.messages import Presence, Status
+from bench.histogram import Histogram
+from bench.load import edge_triggered, read_available
+from bench.meter import Meter
+from bench.peers.base import GHOST, Peer, PeerLink
+from bench.peers.storm import expect_clean
+from bench.result import CHANGE_TO_WATCHER, Checks, ServerOutcome
 
 STEP_TIMEOUT_S = 5.0
+"""How long nothing may come before what is missing counts as lost; a slow server has up to four times as long."""
+
 AFTERMATH_S = 0.05
 """How long a round listens for what should not come any more."""
 
-Expected = dict[str, tuple[Status, str]]
-Told = dict[str, Presence]
-
-
-class Step(NamedTuple):
-    """What is sent at once, and what every watcher must then be told of each publisher."""
-
-    sends: list[tuple[int, bytes]]
-    expected: Expected
-
-
-@dataclass
-class Tally:
-    """What the watchers got. One fault may count twice: a wrong record is also a lost one, as the right one never
-    came."""
-
-    deliveries: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    wrong: int = 0
-
-    @property
-    def clean(self) -> bool:
-        return not (self.lost or self.duplicated or self.wrong)
-
-
-@dataclass
-class Figures:
-    """What the counted rounds gave, one entry a round; latencies one for each watcher and step."""
-
-    cpu_us_per_delivery: list[float] = field(default_factory=list)
-    core_taken: list[float] = field(default_factory=list)
-    latencies_ns: list[int] = field(default_factory=list)
-
 
 class Side:
-    """A server with its links. `begin`, any number of steps, `end` make a round."""
+    """A server with its links. A round is some steps within `begin` and `end`."""
 
     def __init__(
-        self, stack: ExitStack, server: Server, publishers: list[Link], watchers: list[Link], *, spin: bool
+        self, stack: ExitStack, peer: Peer, publishers: list[PeerLink], watchers: list[PeerLink], *, spin: bool
     ) -> None:
-        self.server = server
+        self.peer = peer
         self.publishers = publishers
-        self.watchers = watchers
-        self.tally = Tally()
-        self.figures = Figures()
+        self.checks = Checks()
+        self.number = 0
+        """Of the last change of every publisher."""
+        self._latency = Histogram()
+        self._expected = [link.user for link in publishers]
         self._poller = edge_triggered(stack, publishers + watchers)
-        self._poll_s = 0.0 if spin else STEP_TIMEOUT_S
+        self._timeout_s = STEP_TIMEOUT_S * min(peer.share, 4)
+        self._poll_s = 0.0 if spin else self._timeout_s
         self._watcher_fds = {link.fd for link in watchers}
-        self._replies = {link.fd: b"" for link in publishers}
-        self._last_version = 0
-        # os.read allocates what it asks for: room for a step's frames, not for the largest read.
-        self._read_bytes = 4096 if len(publishers) <= 24 else 65_536
-        self._started = (0, 0, 0, 0)
+        self._replies = {link.fd: link for link in publishers}
+        self._replied = dict.fromkeys(self._replies, b"")
+        # os.read allocates what it asks for: room for a step's messages, not for the largest read.
+        self._read_bytes = 4096 if len(publishers) <= 12 else 65_536
+        self._meter = Meter(peer.process)
+        self._delivered = 0
 
     def begin(self) -> None:
         """Start a round: note the server's CPU time once it rests."""
-        server = self.server
-        self._started = (
-            server.settled_cpu_ns(),
-            server.waited_ns(),
-            time.monotonic_ns(),
-            self.tally.deliveries,
-        )
+        self._delivered = self.checks.deliveries
+        self._meter = Meter(self.peer.process)
+        self._meter.__enter__()
 
-    def end(self) -> None:
-        """End the round: take its figures, then hear whether anything comes that should not."""
-        cpu_ns, waited_ns, started_ns, delivered = self._started
-        cpu_ns = self.server.settled_cpu_ns() - cpu_ns
-        waited_ns = self.server.waited_ns() - waited_ns
-        self.figures.core_taken.append(waited_ns / (time.monotonic_ns() - started_ns))
-        if self.tally.deliveries > delivered:
-            self.figures.cpu_us_per_delivery.append(cpu_ns / 1000 / (self.tally.deliveries - delivered))
+    def end(self, outcome: ServerOutcome | None) -> None:
+        """End the round: add its figures to `outcome`, if it counts, then hear whether anything comes that should
+        not."""
+        self._meter.__exit__(None, None, None)
+        delivered = self.checks.deliveries - self._delivered
+        if outcome is not None and delivered:
+            figures = outcome.figures
+            figures.setdefault("server_cpu_us_per_delivery", []).append(self._meter.cpu_us_per(delivered))
+            taken = self._meter.waited_ns / max(1, self._meter.taken_ns)
+            figures.setdefault("core_taken_by_others", []).append(round(taken, 3))
         for fd, _ in self._poller.poll(AFTERMATH_S):
             self._unexpected(fd, read_available(fd))
-        for data in self._replies.values():
-            presences(data)  # raises at anything but the replies that a publisher is due
-        self._replies = dict.fromkeys(self._replies, b"")
+        for fd, link in self._replies.items():
+            if self.peer.read(link, self._replied[fd]):
+                self.checks.wrong += 1
+            expect_clean(self.peer, link)
+        self._replied = dict.fromkeys(self._replied, b"")
 
     def forget(self) -> None:
         """Drop what was counted so far: it was the warm-up."""
-        self.tally = Tally()
-        self.figures = Figures()
+        self.checks = Checks()
+        self._latency = Histogram()
 
-    def run_step(self, step: Step) -> Told:
-        """Send, read, verify. Returns the records that the watchers were told, by user."""
-        blobs = self._collect(step)
-        told: Told = {}
+    def tell(self, outcome: ServerOutcome) -> None:
+        """What the checks and clocks of the counted rounds found."""
+        outcome.checks = self.checks
+        outcome.latency[CHANGE_TO_WATCHER] = self._latency.latency()
+
+    def run_step(self) -> bytes:
+        """Let every publisher change, read, verify. Returns what a watcher was told."""
+        self.number += 1
+        sends = [(link.fd, self.peer.change(link.user, self.number)) for link in self.publishers]
+        blobs = self._collect(sends)
         for blob, watchers in blobs.items():
-            self._verify(blob, watchers, step.expected, told)
-        versions = [told[user].record.version for user in step.expected if user in told]
-        if versions and min(versions) <= self._last_version:
-            self.tally.wrong += len(versions)
-        self._last_version = max(versions, default=self._last_version)
-        return told
+            if watchers:
+                self._verify(blob, watchers)
+        return max(blobs, key=lambda blob: blobs[blob])
 
-    def _collect(self, step: Step) -> Counter[bytes]:
-        """Send, and read until every watcher holds a frame of each publisher: what they hold, and how many
-        do.
+    def _collect(self, sends: list[tuple[int, bytes]]) -> Counter[bytes]:
+        """Send, and read until every watcher holds a delivery of each publisher: what they hold, and how many do.
 
-        Watchers of one step normally hold the same bytes, so that a comparison stands for parsing.
+        On most servers the watchers of one step hold the same bytes, so that a comparison stands for parsing.
         """
         pending = self._watcher_fds.copy()
         held: dict[int, bytes] = {}
         blobs: Counter[bytes] = Counter()
-        note = self.figures.latencies_ns.append
+        note = self._latency.record
         poll, poll_s, read, read_bytes = self._poller.poll, self._poll_s, os.read, self._read_bytes
         clock = time.perf_counter_ns
         common = b""
         common_count = 0
-        started_ns = clock()
-        self._send(step)
+        started_ns = last_ns = clock()
+        self._send(sends)
         while pending:
             events = poll(poll_s)
-            if not events and clock() - started_ns > STEP_TIMEOUT_S * 1e9:
-                break
+            if not events:
+                if clock() - last_ns > self._timeout_s * 1e9:
+                    break
+                continue
+            last_ns = clock()
             for fd, _ in events:
                 data = read(fd, read_bytes)
                 if data == common and fd in pending and fd not in held:
                     common_count += 1
                 else:
-                    whole = self._take(fd, data, pending, held, len(step.sends))
+                    whole = self._take(fd, data, pending, held, len(sends))
                     if not whole:
                         continue
                     blobs[common] += common_count
@@ -154,47 +133,52 @@ class Side:
             blobs[held.get(fd, b"")] += 1
         return blobs
 
-    def _send(self, step: Step) -> None:
+    def _send(self, sends: list[tuple[int, bytes]]) -> None:
         """Several changes are made at once: the server stands still until the last is there. Otherwise it serves
         the first alone and the others together, or not, by an accident of microseconds that decides the figure."""
-        together = len(step.sends) > 1
+        together = len(sends) > 1
         if together:
-            self.server.pause()
-        for fd, data in step.sends:
+            self.peer.process.pause()
+        for fd, data in sends:
             os.write(fd, data)
         if together:
-            self.server.resume()
+            self.peer.process.resume()
 
     def _take(self, fd: int, data: bytes, pending: set[int], held: dict[int, bytes], count: int) -> bytes:
-        """The slow way: keep `data`; returns all that a watcher holds once that is `count` frames."""
+        """The slow way: keep `data`; returns all that a watcher holds once that is `count` deliveries."""
         if len(data) == self._read_bytes or not data:
             data += read_available(fd)
         if fd not in pending:
             self._unexpected(fd, data)
             return b""
         held[fd] = held.get(fd, b"") + data
-        return held.pop(fd) if whole_frames(held[fd])[0] >= count else b""
+        return held.pop(fd) if self.peer.count(held[fd]) >= count else b""
 
     def _unexpected(self, fd: int, data: bytes) -> None:
-        if fd in self._replies:
-            self._replies[fd] += data
-        else:
-            self.tally.duplicated += max(1, whole_frames(data)[0])
+        if fd in self._replied:
+            self._replied[fd] += data
+            return
+        deliveries, rest = self.peer.parse("", data)
+        self.checks.duplicated += len(deliveries) + bool(rest)
 
-    def _verify(self, blob: bytes, watchers: int, expected: Expected, told: Told) -> None:
-        """Hold what `watchers` watchers read against what was to be told, and against what the others
-        read.
-        """
-        tally = self.tally
+    def _verify(self, blob: bytes, watchers: int) -> None:
+        """Hold what `watchers` watchers read against what was to be told. One fault may count twice: a wrong record is
+        also a lost one, as the right one never came."""
+        checks = self.checks
+        deliveries, rest = self.peer.parse("", blob)
         seen: Counter[str] = Counter()
-        for message in presences(blob[: whole_frames(blob)[1]]):
-            record = message.record
-            same = told.setdefault(record.user, message) == message
-            if same and expected.get(record.user) == (record.status, record.text):
-                seen[record.user] += 1
+        for user, number in deliveries:
+            if number == self.number:
+                seen[user] += 1
+            elif number == GHOST:
+                checks.ghost += watchers
+            elif 0 <= number < self.number:
+                checks.misordered += watchers
             else:
-                tally.wrong += watchers
-        for user in expected:
-            tally.deliveries += watchers * min(1, seen[user])
-            tally.lost += watchers * (seen[user] == 0)
-            tally.duplicated += watchers * max(0, seen[user] - 1)
+                checks.wrong += watchers
+        for user in self._expected:
+            times = seen.pop(user, 0)
+            checks.deliveries += watchers * min(1, times)
+            checks.lost += watchers * (times == 0)
+            checks.duplicated += watchers * max(0, times - 1)
+        checks.wrong += watchers * (seen.total() + bool(rest and len(deliveries) >= len(self._expected)))

@@ -22,9 +22,19 @@ from pathlib import Path
 
 from bench.daemon import BenchError, Cores, Server, need_descriptors
 from bench.disk import choose_place, file_system
+from bench.histogram import Histogram
 from bench.load import edge_triggered, open_device_links, read_available, watch, whole_frames
 from bench.recovery import copy_of, start_full
-from bench.report import Result, median, percentile, spread
+from bench.result import (
+    CHANGE_TO_WATCHER,
+    OURS,
+    Outcome,
+    Progress,
+    ServerOutcome,
+    no_progress,
+    partial,
+    percentile,
+)
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping, SetStatus, encode
 
@@ -50,16 +60,16 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
     left_out: int = 0
+    waits: Histogram = field(default_factory=Histogram)
+    """All of them, of all rounds."""
 
-    def result(self, prefix: str) -> Result:
-        """Medians over the rounds; the longest pause of all."""
+    def told(self, prefix: str) -> dict[str, list[float]]:
+        """By name, one value for each round."""
         return {
-            f"{prefix}latency_p50_us": median(self.p50_us),
-            f"{prefix}latency_p99_us": median(self.p99_us),
-            f"{prefix}latency_p99_spread": spread(self.p99_us),
-            f"{prefix}longest_pause_ms": max(self.pause_ms),
-            f"{prefix}longest_pause_spread": spread(self.pause_ms),
-            f"{prefix}seconds": median(self.seconds),
+            f"{prefix}p50_us": self.p50_us,
+            f"{prefix}p99_us": self.p99_us,
+            f"{prefix}longest_pause_ms": self.pause_ms,
+            f"{prefix}phase_s": self.seconds,
         }
 
 
@@ -122,6 +132,8 @@ class Load:
         pauses = sorted(self._pings_ns)
         if not pauses or not ordered:
             raise BenchError("the phase was too short, or the generator was kept from its core all the time")
+        for value_ns in ordered:
+            figures.waits.record(value_ns)
         figures.p50_us.append(percentile(ordered, 50) / 1000)
         figures.p99_us.append(percentile(ordered, 99) / 1000)
         figures.pause_ms.append(round((pauses[-1] - percentile(pauses, 50)) / 1e6, 3))
@@ -200,52 +212,60 @@ class Load:
 
 def run(
     *,
-    users: int,
-    changes_per_s: int,
-    watchers: int,
-    rounds: int,
-    quiet_s: float,
-    place: Path | None,
+    users: int = 1_000_000,
+    changes_per_s: int = 200,
+    watchers: int = 100,
+    rounds: int = 3,
+    quiet_s: float = 5.0,
+    place: Path | None = None,
     cores: Cores,
-) -> Result:
-    """Run the profile. Faulty deliveries are in the result; `BenchError` means that there is no result."""
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Run the profile. Faulty deliveries are in the checks; `BenchError` means that there is no outcome."""
     need_descriptors(watchers + 2)
     place = choose_place(place)
     disk = file_system(place)
     quiet, during = Figures(), Figures()
+    ours = ServerOutcome()
     with ExitStack() as stack:
+        progress("filling a directory", 0, rounds)
         directory = copy_of(stack, place, users, "snapshot")
         server = stack.enter_context(start_full(directory, cores))
         load = Load(stack, server, watchers, changes_per_s, spin=not cores.shared)
         files = Files(directory)
         before_bytes = server.resident_bytes()
-        load.run(Figures(), lambda seconds: seconds >= min(quiet_s, 1.0))
-        for _ in range(rounds):
-            load.run(quiet, lambda seconds: seconds >= quiet_s)
-            files.note()
-            server.signal(signal.SIGUSR1)
-            load.run(during, lambda seconds: _finished(files, seconds))
-        grown_bytes = server.resident_bytes() - before_bytes
-    ratios = [one / other for one, other in zip(during.p99_us, quiet.p99_us, strict=True)]
-    return {
-        "profile": "snapshot",
+        with partial() as cut:
+            load.run(Figures(), lambda seconds: seconds >= min(quiet_s, 1.0))
+            for number in range(rounds):
+                progress("rounds", number, rounds)
+                load.run(quiet, lambda seconds: seconds >= quiet_s)
+                files.note()
+                server.signal(signal.SIGUSR1)
+                load.run(during, lambda seconds: _finished(files, seconds))
+            progress("rounds", rounds, rounds)
+        ours.figures["rss_growth_bytes"] = [server.resident_bytes() - before_bytes]
+    ours.checks.deliveries, ours.checks.lost, ours.checks.wrong = load.deliveries, load.lost, load.wrong
+    ratios = [one / other for one, other in zip(during.p99_us, quiet.p99_us, strict=False)]
+    ours.figures |= {
+        **during.told(""),
+        **quiet.told("quiet_"),
+        "p99_ratio": ratios,
+        "merged": [load.merged],
+        "left_out": [quiet.left_out + during.left_out],
+        "core_taken_by_others": quiet.taken,
+    }
+    ours.latency = {CHANGE_TO_WATCHER: during.waits.latency(), f"quiet_{CHANGE_TO_WATCHER}": quiet.waits.latency()}
+    outcome = Outcome("snapshot", "snapshot: what watchers notice of one", "p99_us", interrupted=cut.happened)
+    outcome.servers[OURS] = ours
+    outcome.options = {
         "users": users,
         "changes_per_s": changes_per_s,
         "watchers": watchers,
         "rounds": rounds,
         "file_system": f"{disk.kind} on {disk.device}, {place}",
-        "p99_ratio": median(ratios),
-        "p99_ratio_spread": spread(ratios),
-        **during.result(""),
-        **quiet.result("quiet_"),
-        "rss_growth_bytes": grown_bytes,
-        "deliveries": load.deliveries,
-        "merged": load.merged,
-        "lost": load.lost,
-        "wrong": load.wrong,
-        "left_out": quiet.left_out + during.left_out,
-        "core_taken_by_others": median(quiet.taken),
     }
+    outcome.notes.append("quiet_ is the time between snapshots; what the generator itself held up is left out")
+    return outcome
 
 
 def _finished(files: Files, seconds: float) -> bool:

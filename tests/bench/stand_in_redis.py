@@ -2,8 +2,9 @@
 
 Run as a script with Redis's options: what it does not know it ignores. With REDIS_FAULT=lose in the environment it
 acknowledges every tenth SET and forgets it at once, and with REDIS_FAULT=refuse it answers SET with an error. Of the
-tenth message that it publishes, `mute` keeps one subscriber's copy back, `double` sends it twice, `stale` sends
-the channel's first message in its place, and `stray` sends it to one who did not subscribe.
+tenth message that it publishes, or the one with the number REDIS_FAULT_AT, `mute` keeps one subscriber's copy back,
+`double` sends it twice, `stale` sends the channel's first message in its place, and `stray` sends it to one who did
+not subscribe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import sys
 
 FAULT = os.environ.get("REDIS_FAULT", "none")
+FAULT_AT = int(os.environ.get("REDIS_FAULT_AT", "10"))
 
 
 class StandIn:
@@ -28,13 +30,13 @@ class StandIn:
         receivers = self.subscribers.get(channel, [])
         told = receivers
         first = self.first.setdefault(channel, payload)
-        if self.messages == 10 and FAULT == "mute":
+        if self.messages == FAULT_AT and FAULT == "mute":
             told = receivers[1:]
-        if self.messages == 10 and FAULT == "double":
+        if self.messages == FAULT_AT and FAULT == "double":
             told = [receivers[0], *receivers]
-        if self.messages == 10 and FAULT == "stale":
+        if self.messages == FAULT_AT and FAULT == "stale":
             payload = first
-        if self.messages == 10 and FAULT == "stray":
+        if self.messages == FAULT_AT and FAULT == "stray":
             told = [sender, *receivers]
         for receiver in told:
             receiver.sendall(

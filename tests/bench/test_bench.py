@@ -5,43 +5,33 @@ Nothing here looks at how fast anything was.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import daemon, fanout, graph, side
+from bench import daemon, side
 from bench.__main__ import main
 from bench.daemon import BenchError, Server, need_descriptors
-from presenced.wire.frames import frame
-from presenced.wire.messages import Presence, Record, encode
+from bench.peers import ours
+from bench.units import show
 
 FAULTY = Path(__file__).parent / "faulty_daemon.py"
 READY = r"listening on presence://127\.0\.0\.1:(\d+)"
 
 MACHINE_KEYS = {"python", "kernel", "cpu_count", "commit", "command_line", "pinning", "change_spacing", "rate_limit"}
-FANOUT_KEYS = {
-    "server_cpu_us_per_delivery",
-    "limit_cpu_us_per_delivery",
-    "ratio",
-    "ratio_spread",
-    "deliveries",
-    "lost",
-    "duplicated",
-    "wrong",
-    "rounds",
-    "latency_p50_us",
-    "latency_p99_us",
-    "limit_latency_p50_us",
-    "limit_latency_p99_us",
-}
+TINY = ("fanout", "--watchers", "5", "--changes", "4", "--rounds", "2", "--peers", "none")
 
 
 @pytest.fixture(autouse=True)
@@ -56,46 +46,57 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--json"])
 
 
-def figures(result: Result) -> dict[str, object]:
+def outcome(result: Result) -> dict[str, Any]:
+    """The one outcome of a run that has passed."""
     assert result.exit_code == 0, result.output
-    found: dict[str, object] = json.loads(result.stdout)
-    assert found.keys() >= MACHINE_KEYS
-    return found
+    found = json.loads(result.stdout)
+    assert found["schema"] == 1 and found["machine"].keys() >= MACHINE_KEYS
+    [only] = found["outcomes"]
+    assert not only["interrupted"]
+    return dict(only)
 
 
 @pytest.mark.parametrize("publishers", [1, 3])
 def test_fanout_counts_every_delivery(publishers: int) -> None:
-    found = figures(
-        run("fanout", "--watchers", "5", "--changes", "4", "--rounds", "2", "--publishers", str(publishers))
-    )
-    assert found.keys() >= FANOUT_KEYS
-    assert found["deliveries"] == 5 * 4 * 2 * publishers
-    assert (found["lost"], found["duplicated"], found["wrong"]) == (0, 0, 0)
-    assert (found["change_spacing"], found["rate_limit"]) == ("off", "off")
+    found = outcome(run(*TINY, "--publishers", str(publishers)))
+    assert list(found["servers"]) == ["presenced", "limit"]
+    assert found["ratio"].keys() == {"limit"} and found["ratio"]["limit"]["median"] > 0
+    for server in found["servers"].values():
+        assert server["checks"] == {**dict.fromkeys(server["checks"], 0), "deliveries": 5 * 4 * 2 * publishers}
+        assert len(server["server_cpu_us_per_delivery"]["rounds"]) == 2
+        latency = server["latency"]["change_to_watcher"]
+        assert 0 < latency["p50_us"] <= latency["p99_us"] <= latency["max_us"]
 
 
-def test_idle_tells_memory_for_each_device() -> None:
-    assert figures(run("idle", "--links", "50")).keys() >= {"rss_bytes_per_device", "links"}
+def test_idle_tells_memory_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.idle.DEADLINES_S", 0.0)
+    found = outcome(run("idle", "--links", "50", "--rest-s", "0.05"))
+    assert found["main_figure"] == "rss_bytes_per_device" and found["options"]["links"] == 50
+    assert "rss_bytes_per_device" in found["servers"]["presenced"]
 
 
 def test_heartbeat_compares_with_the_limit() -> None:
-    found = figures(run("heartbeat", "--links", "5", "--sweeps", "2", "--rounds", "1"))
-    assert found["heartbeats"] == 10
-    assert found.keys() >= {"server_cpu_us_per_heartbeat", "limit_cpu_us_per_heartbeat", "ratio"}
+    found = outcome(run("heartbeat", "--links", "5", "--sweeps", "2", "--rounds", "1"))
+    assert found["ratio"].keys() == {"limit"}
+    assert all("server_cpu_us_per_heartbeat" in server for server in found["servers"].values())
 
 
 def test_graph_counts_every_delivery() -> None:
-    found = figures(run("graph", "--users", "8", "--contacts", "3", "--changes", "5", "--rounds", "2"))
-    assert found["deliveries"] == 8 * 3 * 5 * 2
-    assert (found["lost"], found["wrong"], found["merged"]) == (0, 0, 0)
-    assert "server_cpu_us_per_delivery" in found
+    arguments = ("--users", "8", "--contacts", "3", "--changes", "5", "--rounds", "2", "--peers", "none")
+    found = outcome(run("graph", *arguments))["servers"]["presenced"]
+    assert found["checks"] == {**dict.fromkeys(found["checks"], 0), "deliveries": 8 * 3 * 5 * 2}
+    assert len(found["server_cpu_us_per_delivery"]["rounds"]) == 2
 
 
-def test_the_table_for_people_has_the_same_figures() -> None:
-    result = CliRunner().invoke(main, ["fanout", "--watchers", "3", "--changes", "2", "--rounds", "1"])
+def test_the_table_for_people_has_the_same_figures(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    result = CliRunner().invoke(main, [*TINY, "--json-file", str(file)])
     assert result.exit_code == 0, result.output
-    for key in FANOUT_KEYS:
-        assert key in result.stdout
+    [found] = json.loads(file.read_text())["outcomes"]
+    for name in ("presenced", "limit"):
+        figure = found["servers"][name]["server_cpu_us_per_delivery"]["median"]
+        assert show("server_cpu_us_per_delivery", figure) in result.stdout
+    assert "40 ok" in result.stdout and "python -m bench" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -108,31 +109,15 @@ def test_one_faulty_delivery_fails_the_run(
 ) -> None:
     monkeypatch.setattr(side, "STEP_TIMEOUT_S", 0.5)
     command = [sys.executable, str(FAULTY), fault]
-    monkeypatch.setattr(fanout, "start_daemon", lambda core: Server(command, core, READY))
-    result = run("fanout", "--watchers", "7", "--changes", "5", "--rounds", "1", "--publishers", str(publishers))
-    found = json.loads(result.stdout)
+    monkeypatch.setattr(ours, "start_daemon", lambda core: Server(command, core, READY))
+    tiny = ("--watchers", "7", "--changes", "5", "--rounds", "1", "--peers", "none")
+    result = run("fanout", *tiny, "--publishers", str(publishers))
+    found = json.loads(result.stdout)["outcomes"][0]["servers"]["presenced"]["checks"]
     # With several publishers a doubled frame also pushes the last one of its step out of its place.
     assert all(found[key] >= count for key, count in counted.items())
     assert any(found[key] for key in ("lost", "duplicated", "wrong")) == bool(counted)
     assert result.exit_code == (1 if counted else 0)
     assert ("the run failed" in result.stderr) == bool(counted)
-
-
-def test_graph_sees_a_lost_last_word_and_an_old_one() -> None:
-    told = frame(encode(Presence(Record("bob", "dnd", "one", "", 1, 0, "d", 7))))
-
-    class FakeLink:
-        def __init__(self, user: str) -> None:
-            self.user = user
-
-    people = {
-        0: graph.Person(FakeLink("alice"), ["bob", "carol"], chunks=[told, told]),  # type: ignore[arg-type]
-        1: graph.Person(FakeLink("bob"), [], latest=("dnd", "one")),  # type: ignore[arg-type]
-        2: graph.Person(FakeLink("carol"), [], latest=("away", "two")),  # type: ignore[arg-type]
-    }
-    tally = graph.Tally()
-    graph.verify(people, 1, tally)
-    assert (tally.lost, tally.wrong, tally.deliveries) == (1, 1, 2)
 
 
 def test_too_few_descriptors_says_how_many_are_needed() -> None:
@@ -165,18 +150,106 @@ def test_the_limit_is_void_once_it_dropped_a_write() -> None:
         daemon.stop_limit(FullServer())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process(signal_number: int) -> None:
-    command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "1000000"]
-    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stderr=subprocess.DEVNULL)
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_tells_what_it_has_and_leaves_no_process(
+    tmp_path: Path, signal_number: int, code: int
+) -> None:
+    file = tmp_path / "a.json"
+    command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
+    command += ["--peers", "none", "--json-file", str(file)]
+    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         children = wait_for_children(bench.pid, 2)
+        wait_for_rounds(children[0])
         bench.send_signal(signal_number)
-        assert bench.wait(20) != 0
+        said, complained = bench.communicate(timeout=20)
     finally:
         bench.kill()
         bench.wait()
+    assert (bench.returncode, complained) == (code, "")
+    assert "interrupted: these are the rounds that were complete" in said
+    [found] = json.loads(file.read_text())["outcomes"]
+    assert found["interrupted"]
+    rounds = found["servers"]["presenced"]["server_cpu_us_per_delivery"]["rounds"]
+    assert 0 < len(rounds) < 1_000_000
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_ctrl_c_at_a_terminal_is_for_the_bench_and_not_for_its_servers() -> None:
+    """A terminal sends the signal to all that belong to it: servers that heeded it would be gone before the last words
+    are counted."""
+    ours, theirs = os.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
+    bench = subprocess.Popen(
+        [*command, "--peers", "none"],
+        cwd=FAULTY.parents[2],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    try:
+        children = wait_for_children(bench.pid, 2)
+        wait_for_rounds(children[0])
+        assert os.tcgetpgrp(ours) == bench.pid
+        assert all(os.getpgid(child) != bench.pid for child in children)
+        os.write(ours, b"\x03")
+        shown = b""
+        with suppress(OSError):  # EIO: nobody has the terminal any more
+            while data := os.read(ours, 65_536):
+                shown += data
+        assert bench.wait(20) == 130
+    finally:
+        bench.kill()
+        bench.wait()
+        os.close(ours)
+    assert b"interrupted: these are the rounds that were complete" in shown
+    assert b"fanout" in shown.partition(b"fan-out:")[0], "the bar was there before the table"
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_one_that_is_interrupted_while_it_starts_leaves_no_process() -> None:
+    command = [sys.executable, "-m", "bench", "fanout", "--watchers", "5000", "--peers", "none"]
+    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        children = wait_for_daemon(bench.pid)
+        bench.send_signal(signal.SIGTERM)
+        said, complained = bench.communicate(timeout=20)
+    finally:
+        bench.kill()
+        bench.wait()
+    assert (bench.returncode, said) == (143, "")
+    assert complained == "bench: fanout: interrupted before a round was complete\n"
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def wait_for_daemon(pid: int) -> list[int]:
+    """The ids of the children once the daemon is one of them."""
+    deadline = time.monotonic() + 30
+    while True:
+        children = wait_for_children(pid, 1)
+        for child in children:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if b"serve" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                    return children
+        assert time.monotonic() < deadline, "the bench did not start the daemon"
+
+
+def wait_for_rounds(daemon_pid: int) -> None:
+    """Until the daemon, which has started, has used more CPU than the logins and the warm-up take."""
+    deadline = time.monotonic() + 30
+    clock = (~daemon_pid << 3) | 2  # clock_getcpuclockid(3)
+    started_s = time.clock_gettime(clock)
+    while time.clock_gettime(clock) < started_s + 0.1:
+        assert time.monotonic() < deadline, "the bench does not use its server"
+        os.sched_yield()
 
 
 def wait_for_children(pid: int, count: int) -> list[int]:

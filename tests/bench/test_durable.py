@@ -5,41 +5,32 @@ Redis is a stand-in here: the profile must be testable where there is none. Noth
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bench import disk, durable, recovery, snapshot
-from bench.__main__ import main
+from bench import disk, durable, fanout, recovery, snapshot
 from bench.daemon import BenchError, Cores, Server
 from bench.disk import choose_place, file_system
 from bench.filled import filled, user_text
-from tests.bench.test_bench import FAULTY, MACHINE_KEYS, wait_for_children
+from bench.result import OURS, Outcome, ServerOutcome
+from tests.bench.test_bench import FAULTY, wait_for_children
 
 STAND_IN = FAULTY.with_name("stand_in_redis.py")
-TINY = ("durable", "--writers", "3", "--seconds", "0.1", "--rounds", "2")
+CORE = max(os.sched_getaffinity(0))
+CORES = Cores(CORE, CORE)
+"""Shared, so that the generator does not spin beside the other tests."""
 
 MOUNTS = """\
 24 22 254:16 / /tmp/disk rw - xfs /dev/vdb rw
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 23 22 0:21 / /tmp rw,nosuid shared:2 master:3 - tmpfs tmpfs rw
 """
-
-
-@pytest.fixture(autouse=True)
-def own_cores() -> Iterator[None]:
-    """The bench pins its process, which is this one."""
-    before = os.sched_getaffinity(0)
-    yield
-    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(autouse=True)
@@ -68,30 +59,27 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return made
 
 
-def run(place: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, [*arguments, "--place", str(place), "--json"])
+def tiny(place: Path) -> Outcome:
+    """The durable profile, as small as it can be."""
+    return durable.run(writers=3, seconds=0.1, rounds=2, place=place, cores=CORES)
 
 
-def figures(result: Result) -> dict[str, object]:
-    assert result.exit_code == 0, result.output
-    found: dict[str, object] = json.loads(result.stdout)
-    assert found.keys() >= MACHINE_KEYS
-    return found
+def ours(outcome: Outcome) -> ServerOutcome:
+    assert not outcome.interrupted
+    assert outcome.main_figure in outcome.servers[OURS].figures
+    return outcome.servers[OURS]
 
 
 def test_durable_compares_with_memory_and_redis_and_leaves_nothing_behind(place: Path) -> None:
-    found = figures(run(place, *TINY))
-    assert found.keys() >= {
-        "ratio",
-        "durable_p50_extra_ms",
-        "core_taken_by_others",
-        *(
-            f"{prefix}{key}"
-            for prefix in ("", "os_", "redis_")
-            for key in ("writes_per_s", "latency_p50_us", "latency_p99_us", "server_cpu_us_per_write")
-        ),
-    }
-    assert (found["lost"], found["redis"]) == (0, "0.0.0")
+    found = tiny(place)
+    names = {"us_per_write", "writes_per_s", "server_cpu_us_per_write", "core_taken_by_others"}
+    assert ours(found).figures.keys() >= {*names, *(f"os_{name}" for name in names), "durable_p50_extra_ms"}
+    assert ours(found).latency.keys() == {"write", "os_write"}
+    redis = found.servers["redis"]
+    assert redis.figures.keys() >= names and redis.version == "0.0.0"
+    assert len(redis.figures["us_per_write"]) == 2 and found.ratios()["redis"]["median"] > 0
+    assert redis.latency["write"].count == redis.checks.deliveries > 0
+    assert found.faults() == {}
     assert os.listdir(place) == []
 
 
@@ -99,10 +87,8 @@ def test_what_redis_acknowledged_and_forgot_fails_the_run(place: Path, monkeypat
     monkeypatch.setenv("REDIS_FAULT", "lose")
     # One writer whose every tenth write is forgotten, and a run that ends at such a one.
     monkeypatch.setattr(durable.RedisSide, "drive", lambda side, seconds, drain: drive_tens(side))
-    result = run(place, "durable", "--writers", "1", "--seconds", "0.1", "--rounds", "1")
-    assert json.loads(result.stdout)["lost"] == 1
-    assert result.exit_code == 1
-    assert "the run failed: 1 lost" in result.stderr
+    found = durable.run(writers=1, seconds=0.1, rounds=1, place=place, cores=CORES)
+    assert found.faults() == {"redis": {"lost": 1}}
 
 
 def drive_tens(side: durable.RedisSide) -> int:
@@ -122,23 +108,28 @@ def test_what_the_daemon_forgot_in_the_crash_fails_the_run(place: Path, monkeypa
         return start(cores, directory / "elsewhere" if started.count(policy) > 1 else directory, policy)
 
     monkeypatch.setattr(durable, "start_policy", start_elsewhere)
-    result = run(place, *TINY)
-    assert json.loads(result.stdout)["lost"] == 3
-    assert result.exit_code == 1
+    assert tiny(place).faults() == {OURS: {"lost": 3}}
 
 
 def test_a_refused_write_ends_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_FAULT", "refuse")
-    result = run(place, *TINY)
-    assert result.exit_code == 1
-    assert "MISCONF" in result.stderr
+    with pytest.raises(BenchError, match="MISCONF"):
+        tiny(place)
 
 
-def test_without_redis_the_message_says_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(place))
-    result = run(place, *TINY)
-    assert result.exit_code == 1
-    assert "apt-get install redis-server" in result.stderr
+def test_redis_takes_part_if_it_is_there_and_must_if_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = durable.run(writers=2, seconds=0.05, rounds=1, peers=(), place=place, cores=CORES)
+    assert list(alone.servers) == [OURS] and alone.missing == {}
+    monkeypatch.setattr(durable, "find_redis", missing)
+    alone = durable.run(writers=2, seconds=0.05, rounds=1, place=place, cores=CORES)
+    assert list(alone.servers) == [OURS]
+    assert "apt-get install redis-server" in alone.missing["redis"]
+    with pytest.raises(BenchError, match="apt-get install redis-server"):
+        durable.run(writers=2, seconds=0.05, rounds=1, peers=("redis",), place=place, cores=CORES)
+
+
+def missing() -> str:
+    raise BenchError("it is not there; install it: apt-get install redis-server")
 
 
 def test_the_file_system_of_a_path_is_that_of_its_innermost_mount(tmp_path: Path) -> None:
@@ -157,16 +148,18 @@ def test_a_place_in_memory_is_refused(place: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(disk, "IN_MEMORY", (file_system(place).kind,))
     with pytest.raises(BenchError, match="--place"):
         choose_place(place)
-    assert run(place, *TINY).exit_code == 1
+    with pytest.raises(BenchError, match="in memory"):
+        tiny(place)
 
 
 def test_recovery_reads_both_kinds_and_keeps_what_it_built(place: Path) -> None:
-    found = figures(run(place, "recovery", "--users", "30"))
+    found = recovery.run(users=30, place=place, cores=CORES)
+    told = ours(found).figures
     # A user's log: the device and its record, then claim, text and record; a snapshot has each once.
-    assert (found["log_facts"], found["snapshot_facts"]) == (150, 120)
-    assert found["wrong"] == 0
+    assert (told["log_facts"], told["snapshot_facts"]) == ([150], [120])
+    assert found.faults() == {}
     for kind in ("log", "snapshot"):
-        assert found.keys() >= {f"{kind}_{key}" for key in ("ready_s", "facts_per_s", "rss_bytes", "disk_bytes")}
+        assert told.keys() >= {f"{kind}_{key}" for key in ("ready_s", "facts_per_s", "rss_bytes", "disk_bytes")}
     kept = sorted(os.listdir(place))
     assert [name.rpartition("-")[0] for name in kept] == ["users-30-log", "users-30-snapshot"]
     before = (place / kept[0]).stat().st_mtime_ns
@@ -176,26 +169,18 @@ def test_recovery_reads_both_kinds_and_keeps_what_it_built(place: Path) -> None:
 
 def test_a_user_that_came_back_wrong_fails_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "user_text", lambda index: "another text" if index == 7 else user_text(index))
-    result = run(place, "recovery", "--users", "30")
-    assert json.loads(result.stdout)["wrong"] == 2
-    assert result.exit_code == 1
+    assert recovery.run(users=30, place=place, cores=CORES).faults() == {OURS: {"wrong": 2}}
 
 
 def test_snapshot_counts_what_watchers_are_told_while_it_is_taken(place: Path, patient: None) -> None:
-    found = figures(run(place, "snapshot", "--users", "500", "--watchers", "3", "--rounds", "2", "--quiet-s", "0.2"))
-    assert found.keys() >= {
-        "latency_p50_us",
-        "latency_p99_us",
-        "longest_pause_ms",
-        "quiet_latency_p99_us",
-        "quiet_longest_pause_ms",
-        "p99_ratio",
-        "rss_growth_bytes",
-    }
-    assert (found["lost"], found["wrong"]) == (0, 0)
-    told, merged = found["deliveries"], found["merged"]
-    assert isinstance(told, int) and isinstance(merged, int)
-    assert told > 0 and (told + merged) % 3 == 0
+    found = snapshot.run(users=500, watchers=3, rounds=2, quiet_s=0.2, place=place, cores=CORES)
+    told = ours(found)
+    names = {"p50_us", "p99_us", "longest_pause_ms"}
+    assert told.figures.keys() >= {*names, *(f"quiet_{name}" for name in names), "p99_ratio", "rss_growth_bytes"}
+    assert len(told.figures["p99_us"]) == 2
+    assert found.faults() == {}
+    deliveries, merged = told.checks.deliveries, told.figures["merged"][0]
+    assert deliveries > 0 and (deliveries + merged) % 3 == 0
     assert [name for name in os.listdir(place) if name.startswith("snapshot-")] == []
 
 
@@ -210,17 +195,15 @@ def test_a_change_that_a_watcher_is_not_told_is_lost(
             take(load, fd, data)
 
     monkeypatch.setattr(snapshot.Load, "_take", deaf_to_the_last)
-    result = run(place, "snapshot", "--users", "5", "--watchers", "3", "--rounds", "1", "--quiet-s", "0.1")
-    assert json.loads(result.stdout)["lost"] == 3
-    assert result.exit_code == 1
+    found = snapshot.run(users=5, watchers=3, rounds=1, quiet_s=0.1, place=place, cores=CORES)
+    assert found.faults() == {OURS: {"lost": 3}}
 
 
-def test_fanout_with_a_data_directory_is_the_same_run() -> None:
-    result = CliRunner().invoke(
-        main, ["fanout", "--watchers", "3", "--changes", "2", "--rounds", "1", "--durable", "--json"]
-    )
-    found = figures(result)
-    assert (found["durable"], found["deliveries"], found["lost"]) == (True, 6, 0)
+def test_fanout_with_a_data_directory_is_the_same_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "choose_place", lambda: place)
+    found = fanout.run(watchers=3, changes=2, publishers=1, rounds=1, warmup=1, durable=True, peers=(), cores=CORES)
+    assert (ours(found).checks.deliveries, found.faults()) == (6, {})
+    assert os.listdir(place) == []
 
 
 def test_an_interrupted_run_leaves_neither_processes_nor_files(place: Path) -> None:

@@ -1,0 +1,198 @@
+"""Our own server behind the same interface as its peers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import jwt
+
+from bench.daemon import BenchError, Server, start_daemon
+from bench.load import frames, whole_frames
+from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
+from bench.result import OURS
+from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.wire.frames import LENGTH_BYTES, frame
+from presenced.wire.messages import (
+    Bye,
+    Done,
+    Error,
+    Goodbye,
+    Hello,
+    Presence,
+    Record,
+    Records,
+    SetStatus,
+    Watch,
+    Welcome,
+    decode_server,
+    encode,
+)
+
+DEVICE = "bench"
+SECRET = "a secret that the bench and its server share, for one run"
+TOKEN_S = 86_400
+FIRST_ID = 1 << 24
+"""Request ids from here on take five bytes on the wire: long enough to be found in a stream without parsing it."""
+
+TEXT = "in a call, no. "
+
+
+class Presenced(Peer):
+    """presenced with the loads' common settings; in dev mode, or with real tokens."""
+
+    name = OURS
+    program = "presenced"
+    package = ""
+    about = (
+        "presenced: change spacing and rate limit off, no data directory unless asked for; it may tell only the latest "
+        "of several changes of a user, and every other server is held to each of them, once and in order"
+    )
+    merges = True
+
+    def __init__(self, payload_bytes: int = 57, *, options: tuple[str, ...] = (), tokens: bool = False) -> None:
+        super().__init__(payload_bytes)
+        self._options = options
+        self._tokens = tokens
+        self._server: Server | None = None
+        self._versions: dict[Delivery, int] = {}
+
+    @classmethod
+    def find(cls) -> str:
+        """The version of this tree."""
+        return importlib.metadata.version("presenced")
+
+    @classmethod
+    def version(cls, program: str) -> str:
+        """The same: there is no program to be found."""
+        return cls.find()
+
+    @property
+    def process(self) -> Server:
+        """What is measured; only between `start` and `stop`."""
+        assert self._server is not None, "presenced is not running"
+        return self._server
+
+    def start(self, core: int, workdir: Path, users: Sequence[str], contacts: Contacts) -> None:
+        """Start it; it needs to know nobody."""
+        if self._tokens:
+            secret = workdir / "secret"
+            secret.touch(mode=0o600)
+            secret.write_text(SECRET)
+            self._server = start_with_tokens(core, secret, self._options)
+        else:
+            self._server = start_daemon(core, self._options) if self._options else start_daemon(core)
+        self.port = self._server.port
+
+    def stop(self) -> None:
+        """End and reap it; idempotent."""
+        if self._server is not None:
+            self._server.stop()
+
+    def login(self, user: str, contacts: Sequence[str], *, records: bool) -> Conversation:
+        """Hello and Watch in one write. Every Watch is answered with records, whether they are looked at or not."""
+        token = token_of(user) if self._tokens else ""
+        said = [frame(encode(Hello([1], token, user, DEVICE)))]
+        for at in range(0, len(contacts), USERS_PER_REQUEST_MAX):
+            said.append(frame(encode(Watch(1 + at, list(contacts[at : at + USERS_PER_REQUEST_MAX])))))
+        came = yield b"".join(said)
+        while whole_frames(came)[0] < len(said):
+            came += yield b""
+        told: Known = {}
+        for payload in frames(came[: whole_frames(came)[1]]):
+            message = decode_server(payload)
+            if isinstance(message, Goodbye | Error):
+                raise BenchError(f"presenced said {message.code} to {user}: {message.message}")
+            if isinstance(message, Records):
+                told.update((record.user, number_of(record)) for record in message.records)
+            elif not isinstance(message, Welcome | Presence):
+                raise BenchError(f"presenced said {message} to the hello of {user}")
+        return told
+
+    def logout(self, user: str) -> bytes:
+        """Bye: the next login is not a return within the grace."""
+        return frame(encode(Bye()))
+
+    def change(self, user: str, number: int) -> bytes:
+        """SetStatus."""
+        status = show_of(number).decode()
+        return frame(encode(SetStatus(FIRST_ID + number, status, text_of(number))))  # type: ignore[arg-type]
+
+    def answer(self, user: str, number: int) -> bytes:
+        """Done, up to the version, which is not known yet."""
+        return encode(Done(FIRST_ID + number, 0))[:-1]
+
+    def count(self, data: bytes) -> int:
+        """By the frames' lengths; where only deliveries are expected."""
+        return whole_frames(data)[0]
+
+    def parse(self, reader: str, data: bytes) -> tuple[list[Delivery], bytes]:
+        """Every message is decoded in full. A record of which another watcher was told something else is wrong."""
+        deliveries = []
+        end = whole_frames(data)[1]
+        for payload in frames(data[:end]):
+            message = decode_server(payload)
+            if isinstance(message, Presence):
+                deliveries.append(self._delivery(message.record))
+            elif not isinstance(message, Done):
+                raise BenchError(f"presenced said {message} to {reader or 'a watcher'}")
+        return deliveries, data[end:]
+
+    def _delivery(self, record: Record) -> Delivery:
+        number = number_of(record)
+        delivery = record.user, number
+        if number > 0:
+            versions = self._versions
+            same = versions.setdefault(delivery, record.version) == record.version
+            if not same or versions.get((record.user, number - 1), 0) >= record.version:
+                return record.user, WRONG
+        return delivery
+
+
+def number_of(record: Record) -> int:
+    """The number of the change that a record is of; 0 if its user has just come."""
+    if record.status == "offline":
+        return GHOST
+    if record.status == "online" and not record.text:
+        return 0
+    digits = record.text[len(TEXT) :]
+    number = int(digits) if digits.isdigit() else WRONG
+    return number if (record.status, record.text) == (show_of(number).decode(), text_of(number)) else WRONG
+
+
+def text_of(number: int) -> str:
+    """The text of a change: all of one size."""
+    return f"{TEXT}{number:06d}"
+
+
+def push_bytes() -> int:
+    """What one notification takes on the wire without its length; peers are given payloads of the same size."""
+    record = Record("user000", "dnd", text_of(1), "", time.time_ns() // 1_000_000, 0, DEVICE, 100_000)
+    return len(encode(Presence(record)))
+
+
+def frames_by_user(blob: bytes) -> dict[str, bytes]:
+    """The frames in what a watcher was told, by the user whom each is about."""
+    told = {}
+    for payload in frames(blob[: whole_frames(blob)[1]]):
+        message = decode_server(payload)
+        if isinstance(message, Presence):
+            told[message.record.user] = len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+    return told
+
+
+@lru_cache(maxsize=100_000)
+def token_of(user: str) -> str:
+    """A token that lasts longer than any run; made once, as it is the application that pays for it."""
+    return jwt.encode({"sub": user, "exp": int(time.time()) + TOKEN_S}, SECRET, algorithm="HS256")
+
+
+def start_with_tokens(core: int, secret: Path, options: tuple[str, ...]) -> Server:
+    """The daemon as an operator runs it: it believes nobody without a token."""
+    command = [sys.executable, "-m", "presenced", "serve", "--secret-file", str(secret), "--listen", "127.0.0.1:0"]
+    command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h", *options]
+    return Server(command, core, r"listening on presence://127\.0\.0\.1:(\d+)")

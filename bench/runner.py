@@ -1,0 +1,150 @@
+"""One command from its profiles to its exit code: run them, keep what a signal left, write the files, judge the result.
+
+Exit codes: 0 clean; 1 a fault, a broken promise or no result; 130 and 143 ended by Ctrl-C and SIGTERM, after what was
+there by then has been told.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import slo
+from bench.daemon import BenchError, Cores, take_cores
+from bench.export import ResultFile, json_text, write_csv, write_text
+from bench.machine import machine_facts
+from bench.progress import Bar
+from bench.registry import Profile
+from bench.sentences import faults_sentence
+from bench.table import print_outcome, print_quiet
+
+OK = 0
+FAILED = 1
+SIGNALLED = 128
+
+
+@dataclass
+class Wanted:
+    """What is to come out, and what it must keep."""
+
+    json: bool = False
+    json_file: Path | None = None
+    csv_file: Path | None = None
+    report_file: Path | None = None
+    quiet: bool = False
+    promises: Sequence[slo.Promise] = field(default_factory=tuple)
+
+
+class Signals:
+    """Turns SIGINT and SIGTERM into what `partial` catches, while a profile runs, and into the exit at other times."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self.number = 0
+
+    def install(self) -> None:
+        """For the program; whoever calls the commands as functions keeps its own handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, _frame: object) -> None:
+        self.number = number
+        if self.running:
+            raise KeyboardInterrupt
+        sys.exit(SIGNALLED + number)  # unwinds the context managers, which end the servers
+
+    @property
+    def exit_code(self) -> int:
+        """130 or 143."""
+        return SIGNALLED + (self.number or signal.SIGINT)
+
+
+SIGNALS = Signals()
+
+
+def run_all(profiles: Sequence[tuple[Profile, dict[str, Any]]], wanted: Wanted) -> int:
+    """Run each with its settings, tell what was found, and give the exit code."""
+    cores = take_cores()
+    result = ResultFile(machine_facts(cores))
+    interrupted = False
+    for number, (profile, settings) in enumerate(profiles, 1):
+        title = profile.name if len(profiles) == 1 else f"{number}/{len(profiles)} {profile.name}"
+        interrupted = _run_one(profile, settings, cores, result, title, quiet=wanted.quiet)
+        if result.outcomes and result.outcomes[-1].profile == profile.name and not wanted.json:
+            if wanted.quiet:
+                print_quiet(result.outcomes[-1])
+            else:
+                print_outcome(result.outcomes[-1], result.machine, foot=number == len(profiles) or interrupted)
+                if number < len(profiles) and not interrupted:
+                    print()
+            sys.stdout.flush()
+        if interrupted:
+            break
+    return _finish(result, wanted, interrupted=interrupted)
+
+
+def _run_one(
+    profile: Profile, settings: dict[str, Any], cores: Cores, result: ResultFile, title: str, *, quiet: bool
+) -> bool:
+    """Add its outcome to the result, or why there is none. True if a signal ended it."""
+    SIGNALS.running = True
+    try:
+        with Bar(title, quiet=quiet) as bar:
+            outcome = profile.run(cores=cores, progress=bar, **settings)
+    except KeyboardInterrupt:
+        result.failed[profile.name] = "interrupted before a round was complete"
+        return True
+    except (BenchError, OSError) as error:
+        if SIGNALS.number:
+            result.failed[profile.name] = "interrupted before a round was complete"
+            return True
+        result.failed[profile.name] = str(error)
+        return False
+    finally:
+        SIGNALS.running = False
+        gc.enable()
+        gc.unfreeze()
+        gc.collect()
+    result.outcomes.append(outcome)
+    return outcome.interrupted
+
+
+def _finish(result: ResultFile, wanted: Wanted, *, interrupted: bool) -> int:
+    """Write what was asked for, say what is wrong, and give the exit code."""
+    told = [f"{name}: {why}" for name, why in result.failed.items()]
+    told += [f"{outcome.profile}: {sentence}" for outcome in result.outcomes if (sentence := faults_sentence(outcome))]
+    if not interrupted and not (result.failed and not result.outcomes):
+        told += slo.broken(wanted.promises, result.outcomes)
+    try:
+        _write(result, wanted)
+    except BenchError as error:
+        told.append(str(error))
+    for sentence in told:
+        print(f"bench: {sentence}", file=sys.stderr)
+    if interrupted:
+        return SIGNALS.exit_code
+    return FAILED if told else OK
+
+
+def _write(result: ResultFile, wanted: Wanted) -> None:
+    text = json_text(result)
+    # Written to stdout whatever becomes of the files: it may be all that remains of an hour.
+    if wanted.json:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    if wanted.json_file is not None:
+        write_text(wanted.json_file, text)
+    if wanted.csv_file is not None:
+        rows = io.StringIO()
+        write_csv(rows, result)
+        write_text(wanted.csv_file, rows.getvalue())
+    if wanted.report_file is not None:
+        from bench.html import page  # only a report needs it
+
+        write_text(wanted.report_file, page([result]))
