@@ -240,8 +240,7 @@ class Engine:
         """
         device = session.device
         if device is not None:
-            self.leases.heartbeat(device, now_ms, idle_ms)
-            return self.publisher.has_touched
+            return self.leases.heartbeat(device, now_ms, idle_ms)
         session.heard_ms = now_ms
         return False
 

@@ -113,29 +113,34 @@ class Leases:
 
     # --- signs of life ----------------------------------------------------------------------------------------
 
-    def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> None:
-        """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1)."""
+    def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> bool:
+        """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1).
+
+        Gives whether its user was touched by it, so that a turn has to look.
+        """
         device.heard_ms = now_ms
         if idle_ms is None:
-            return
+            return False
         if not device.idle_known:
             self._report_idle(device, now_ms, idle_ms)
             self._arm(device)
             self._publisher.touch(device.user)
-            return
+            return True
         active_ms = now_ms - idle_ms
         if active_ms <= device.active_ms:
-            return
+            return False
         device.active_ms = active_ms
         if device.idle_level != ACTIVE and self._level(device, now_ms) != device.idle_level:
             self._set_level(device, self._level(device, now_ms))
             self._arm(device)
-            return
+            return True
         primary = device.user.primary
         if primary is not device and (
             primary is None or active_ms - primary.active_ms > self._policy.primary_hysteresis_ms
         ):
             self._publisher.touch(device.user)
+            return True
+        return False
 
     def input(self, device: Device, now_ms: int) -> None:
         """Its person said something on it: that is input, whatever it reports."""

@@ -103,11 +103,6 @@ class Publisher:
             user.dirty = True
             self._dirty.append(user)
 
-    @property
-    def has_touched(self) -> bool:
-        """Whether there are touched users."""
-        return bool(self._dirty)
-
     def settle_all(self, now_ms: int) -> None:
         """Settle every touched user. O(touched)."""
         if self._dirty:

@@ -108,16 +108,17 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
 
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
-    for name in message.users:
-        if name not in engine.users:
-            check_name(name, "user")
     publisher = engine.publisher
-    # Settled before they are watched: what changed earlier in this turn is in the reply and not pushed as well.
+    find = engine.users.get
     for name in message.users:
-        known = engine.users.get(name)
-        if known is not None:
+        known = find(name)
+        if known is None:
+            check_name(name, "user")
+        elif known.dirty:
+            # Before it is watched: what changed earlier in this turn is in the reply and not pushed as well.
             publisher.settle(known, now_ms)
-    records = [publisher.record_of(user) for user in engine.watching.add(session, message.users)]
+    record_of = publisher.record_of
+    records = [record_of(user) for user in engine.watching.add(session, message.users)]
     reply_records(engine, session, message.id, records)
 
 

@@ -28,22 +28,26 @@ class Watching:
         if watching is None:
             watching = session.watching = {}
         most = self._policy.watch_limit(session.role)
-        added = len({name: None for name in names if name not in watching})
-        if len(watching) + added > most:
-            raise RequestError(
-                "watch_limit",
-                f"this link watches {len(watching)} users and may watch {most}; unwatch some before adding {added}",
-            )
+        before = len(watching)
+        if before + len(names) > most:
+            # Names may be in it twice, or be watched already.
+            added = len({name: None for name in names if name not in watching})
+            if before + added > most:
+                raise RequestError(
+                    "watch_limit",
+                    f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
+                )
         users = []
+        find, make = self._users.get, self._users.new
         for name in names:
             user = watching.get(name)
             if user is None:
-                user = watching[name] = self._users.get_or_new(name)
+                user = watching[name] = find(name) or make(name)
                 if user.watchers is None:
                     user.watchers = {}
                 user.watchers[session] = None
             users.append(user)
-        self.count += added
+        self.count += len(watching) - before
         return users
 
     def remove(self, session: Session, names: list[str]) -> None:

@@ -83,7 +83,8 @@ class Link(asyncio.Protocol):
             if session is not None and self.credit > 0:
                 idle_ms = lone_heartbeat(data)
                 if idle_ms is not None:
-                    self.credit -= 1
+                    if self.rate:
+                        self.credit -= 1
                     self.server.heartbeat(self, session, idle_ms)
                     return
         if self.state >= ENDING:

@@ -1,0 +1,126 @@
+"""The short way for tokens in the usual form accepts exactly what the library accepts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import example, given, settings, strategies as st
+
+from presenced.errors import AuthError
+from presenced.server.identity import Identity, _accept, _judge, mint, verify
+
+SECRET = b"a secret that is long enough for the hash of it"
+NOW_S = int(time.time())
+
+times = st.sampled_from([0, 1, NOW_S - 3600, NOW_S + 3600, 2**31, 2**53, 2**63, 2**64, -1])
+oddities = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
+
+
+def claims() -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "sub": st.one_of(st.sampled_from(["alice", "", "\u00fc", "a\nb"]), oddities),
+            "exp": st.one_of(times, oddities, times.map(str), times.map(float)),
+            "nbf": st.one_of(times, oddities),
+            "iat": st.one_of(times, oddities),
+            "role": st.one_of(st.sampled_from(["user", "service", "admin", "root", ""]), oddities),
+            "jti": st.one_of(st.text(max_size=3), oddities),
+            "aud": oddities,
+            "iss": oddities,
+            "other": oddities,
+        },
+    )
+
+
+headers = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {"alg": st.sampled_from(["HS256", "HS512", "none", "hs256"])},
+        optional={"typ": st.sampled_from(["JWT", "at+jwt"]), "crit": st.just(["exp"]), "kid": st.text(max_size=3)},
+    ),
+)
+
+
+def signed(header: dict[str, Any] | None, payload: bytes) -> str:
+    """A token of these parts with a genuine signature, whatever they are."""
+    head = jwt.encode({}, SECRET, "HS256").split(".")[0] if header is None else encoded(json.dumps(header).encode())
+    text = f"{head}.{encoded(payload)}"
+    return f"{text}.{encoded(jwt.get_algorithm_by_name('HS256').sign(text.encode(), SECRET))}"
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def judged(token: str) -> Identity | None:
+    try:
+        return _judge(SECRET, token)
+    except AuthError:
+        return None
+
+
+@settings(max_examples=400)
+@given(headers, claims())
+@example(None, {"sub": "alice", "exp": NOW_S + 3600})
+def test_it_accepts_only_what_the_library_does(header: dict[str, Any] | None, said: dict[str, Any]) -> None:
+    token = signed(header, json.dumps(said).encode())
+    found = _accept(SECRET, token, int(time.time()))
+    assert found is None or found == judged(token)
+
+
+@given(st.sampled_from(["user", "service", "admin"]), st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
+def test_it_accepts_what_is_minted(role: Any, user: str) -> None:
+    token = mint(SECRET, user, role, NOW_S, 3600)
+    assert _accept(SECRET, token, NOW_S) == judged(token) == Identity(user, role, (NOW_S + 3600) * 1000)
+
+
+@given(st.data())
+def test_a_token_that_was_touched_is_not_accepted(data: st.DataObject) -> None:
+    token = mint(SECRET, "alice", "user", NOW_S, 3600)
+    at = data.draw(st.integers(0, len(token) - 1))
+    other = data.draw(st.sampled_from(sorted(set("Ab0-_.=\n \u00e9") - {token[at]})))
+    for touched in (
+        token[:at] + other + token[at + 1 :],
+        token[:at] + token[at + 1 :],
+        token[:at] + other + token[at:],
+    ):
+        assert _accept(SECRET, touched, NOW_S) is None, touched
+        with pytest.raises(AuthError):
+            verify(SECRET, touched)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"sub":"alice","exp":99999999999} ',
+        b'{"sub":"alice","exp":99999999999',
+        b'{"sub":"alice","sub":"bob","exp":99999999999}',
+        b'{"sub":"alice","exp":99999999999,"role":null}',
+        b'["sub","alice","exp",99999999999]',
+        b"\xff",
+        b"",
+    ],
+)
+def test_odd_payloads_that_are_genuinely_signed(payload: bytes) -> None:
+    token = signed(None, payload)
+    found = _accept(SECRET, token, NOW_S)
+    assert found is None or found == judged(token)
+
+
+def test_the_time_counts() -> None:
+    token = mint(SECRET, "alice", "user", NOW_S, 60)
+    assert _accept(SECRET, token, NOW_S + 59) is not None
+    assert _accept(SECRET, token, NOW_S + 60) is None
+    assert _accept(SECRET, token, NOW_S - 1) is None, "made in the future"
+
+
+def test_another_secret_is_not_accepted() -> None:
+    assert (
+        _accept(b"another secret, and as long as it has to be", mint(SECRET, "alice", "user", NOW_S, 60), NOW_S) is None
+    )
