@@ -45,7 +45,7 @@ PROFILES: dict[str, Profile] = {
                 Option("changes", 20, "Changes of each user in a round.", quick=10),
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
-            rounds=3,
+            rounds=5,
             peers=PEERS,
         ),
         Profile(
@@ -74,7 +74,7 @@ PROFILES: dict[str, Profile] = {
                 Option("contacts", 50, "Others that each of them watches.", quick=10),
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
-            rounds=3,
+            rounds=5,
             peers=PEERS,
         ),
         Profile(
@@ -98,6 +98,17 @@ PROFILES: dict[str, Profile] = {
                 Option("rest_s", 5.0, "How long nothing happens.", SECONDS, quick=1.0),
             ),
             rounds=1,
+        ),
+        Profile(
+            "operate",
+            "operate: what an operator waits for, and what looking costs",
+            "Starts on an empty directory, scrapes of the metrics, reloads of the configuration while a link pings, "
+            "and the daemon's share of a core while many links only send heartbeats.",
+            (
+                Option("links", 10_000, "Devices, each of its own user.", quick=500),
+                Option("seconds", 10.0, "How long heartbeats are sent in a round.", SECONDS, quick=1.0),
+            ),
+            rounds=5,
         ),
         Profile(
             "flap",

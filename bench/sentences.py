@@ -14,6 +14,7 @@ HEADLINES = {
     "login": "a login with {contacts} contacts costs {main} of server CPU",
     "heartbeat": "a heartbeat costs {main} of server CPU",
     "idle": "a connected device that does nothing takes {main} of memory",
+    "operate": "with {links} links, a scrape of the metrics takes {main}",
     "service": "a device that a backend speaks for costs {main} of server CPU {per}",
     "restart": "{users} users return after the daemon was killed: {main} of server CPU for each",
     "durable": "a change that is on the disk before it is acknowledged: {main}, with {writers} writers at once",

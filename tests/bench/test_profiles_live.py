@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench import disk, flap, idle, latency, mixed, restart, scale, slow, soak
+from bench import disk, flap, idle, latency, mixed, operate, restart, scale, slow, soak
 from bench.daemon import BenchError, Cores, Server, start_daemon
 from bench.result import OURS, Outcome, ServerOutcome
 
@@ -302,3 +302,24 @@ def test_an_interrupted_run_has_its_rounds_and_leaves_no_process(module: str, op
     deadline_s = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in children):
         assert time.monotonic() < deadline_s, "the daemon is still there"
+
+
+# --- operate -----------------------------------------------------------------------------------------------------
+
+
+def test_operate_starts_scrapes_reloads_and_beats() -> None:
+    found = operate.run(links=20, seconds=0.3, rounds=2, cores=CORES)
+    told = found.servers[OURS].figures
+    assert {name: len(values) for name, values in told.items()} == dict.fromkeys(
+        ("ready_ms", "scrape_ms", "calm_ping_max_ms", "reload_ms", "reload_ping_max_ms", "server_cpu_percent"), 2
+    )
+    assert all(value > 0 for name, values in told.items() if name != "reload_ms" for value in values)
+
+
+def test_operate_tells_a_reload_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_from_1(path: Path, number: int) -> None:
+        path.write_text('presence.grace = "15s"' if number == 0 else "presence.grace = 15")
+
+    monkeypatch.setattr(operate, "write_settings", broken_from_1)
+    with pytest.raises(BenchError, match="did not take the new configuration"):
+        operate.run(links=2, seconds=0.1, rounds=1, cores=CORES)
