@@ -45,7 +45,7 @@ class Engine:
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
-        self.watching = Watching(policy, self.users, self.publisher.everyone)
+        self.watching = Watching(policy, self.users, self.publisher)
         self.channels = Channels(self.publisher)
         self.events = Events(self.publisher, wall_ms)
         self.own_states = OwnStates(self.publisher)

@@ -7,6 +7,8 @@ for the log, and one frame that is shared by all watchers. Two rules:
   first, so an answer is never older than the requests before it.
 * Fan-out costs one list append per watcher and nothing else: no object, no encoding, no call. Written inline for
   that reason; a helper call per watcher costs as much again as the append.
+* The first fan-out of a turn does not even do that: it is kept back as it is (`Broadcast`), and if no other comes, as
+  when one user changes, it is written to each watcher without touching any list: a tenth of a delivery.
 
 Slow watchers. A link that does not take what it is sent is not disconnected and not queued for: from then on the
 users that changed are noted (`Session.held`), and their latest records follow when it drains.
@@ -47,6 +49,14 @@ class Change(NamedTuple):
     """Whether the user is offline by their own wish."""
 
 
+class Broadcast(NamedTuple):
+    """One frame for all watchers of a user, in nobody's list yet."""
+
+    user: User
+    watchers: dict[Session, None]
+    data: bytes
+
+
 class Publisher:
     """Owns the records that are seen: their versions, who is online, and what each session is still to be sent."""
 
@@ -81,6 +91,7 @@ class Publisher:
         """Bytes written to links."""
         self.slow: dict[Session, int] = {}
         """Sessions that do not take what they are sent, and since when."""
+        self._broadcast: Broadcast | None = None
         self._dirty: list[User] = []
         self._spacing_ms = policy.change_spacing_ms
         self._burst = policy.change_burst
@@ -248,6 +259,11 @@ class Publisher:
         data = self._presence(user)
         dirty = self.dirty_sessions
         watchers = user.watchers or _NOBODY
+        if self._broadcast is not None:
+            self.spread()
+        elif not dirty and not self.everyone:
+            self._broadcast = Broadcast(user, watchers, data)
+            return
         self.deliveries += len(watchers)
         for session in watchers:
             # What has something pending is neither clean nor held; nearly all are the former, one test each.
@@ -266,6 +282,29 @@ class Publisher:
                 self.deliveries += 1
             elif session.held is not None:
                 session.held[user] = None
+
+    def spread(self) -> None:
+        """Put what was kept back into the lists of those whom it is for, before what came after it. Needed before
+        anybody begins or stops to watch, or takes frames again. O(watchers)."""
+        if self._broadcast is None:
+            return
+        user, watchers, data = self._broadcast
+        self._broadcast = None
+        for session in watchers:
+            if session.held is not None:
+                session.held[user] = None
+                continue
+            self.deliveries += 1
+            if session.pending:
+                session.pending.insert(0, data)
+            else:
+                session.pending.append(data)
+                self.dirty_sessions.append(session)
+
+    def take_broadcast(self) -> Broadcast | None:
+        """What was kept back, to be written to each of its watchers that takes it before anything else."""
+        broadcast, self._broadcast = self._broadcast, None
+        return broadcast
 
     def _presence(self, user: User) -> bytes:
         encoded = user.encoded
@@ -308,6 +347,7 @@ class Publisher:
         held = session.held
         if held is None:
             return
+        self.spread()
         session.held = None
         self.slow.pop(session, None)
         session.pending, session.replies = session.replies, []

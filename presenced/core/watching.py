@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from presenced.core.model import Session, User
 from presenced.core.policy import Policy
+from presenced.core.publisher import Publisher
 from presenced.core.users import Users
 from presenced.errors import RequestError
 
@@ -11,11 +12,10 @@ from presenced.errors import RequestError
 class Watching:
     """Adds and removes watches."""
 
-    def __init__(self, policy: Policy, users: Users, everyone: dict[Session, None]) -> None:
+    def __init__(self, policy: Policy, users: Users, publisher: Publisher) -> None:
         self._policy = policy
-        self._everyone = everyone
-        """Sessions that are told of every user, watched or not."""
         self._users = users
+        self._publisher = publisher
         self.count = 0
         """Watches of all sessions together."""
 
@@ -37,6 +37,7 @@ class Watching:
                     "watch_limit",
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
+        self._publisher.spread()
         users = []
         find, make = self._users.get, self._users.new
         for name in names:
@@ -52,6 +53,7 @@ class Watching:
 
     def remove(self, session: Session, names: list[str]) -> None:
         """Take users off the session's watch; one that is not on it is no error. O(names)."""
+        self._publisher.spread()
         for name in names:
             user = session.watching.pop(name, None) if session.watching is not None else None
             if user is not None:
@@ -65,7 +67,7 @@ class Watching:
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1
-        if session.held is not None and session not in self._everyone:
+        if session.held is not None and session not in self._publisher.everyone:
             session.held.pop(user, None)
         if user.watchers is not None:
             user.watchers.pop(session, None)

@@ -214,6 +214,7 @@ class Link(asyncio.Protocol):
             self.server.note_goodbye(now_ms, code, self)
         session = self._take_session()
         if session is not None:
+            self.server.engine.publisher.spread()
             if session.pending and session.held is None:
                 # What was answered before the breach, in the same turn, is still read before the goodbye.
                 pending, session.pending = session.pending, []

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.core.publisher import Broadcast, Publisher
 from presenced.core.records import Fact
 from presenced.core.replying import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
@@ -90,6 +91,9 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.read_only = log.refusal
 
     # 5. One write per link, whatever has gathered for it.
+    broadcast = publisher.take_broadcast()
+    if broadcast is not None:
+        write_broadcast(publisher, broadcast)
     publisher.bytes_out += write_all(publisher.take_dirty_sessions())
 
     # 6. Goodbyes last, so that what was said before them is read before them.
@@ -98,6 +102,25 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         session.edge.end(code)
 
     return None if stopping else engine.next_ms
+
+
+def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
+    """Write one frame to all watchers of a user, straight from the set of them. O(watchers)."""
+    user, watchers, data = broadcast
+    written = late = 0
+    # A copy, because a write may find that a link is gone.
+    for session in list(watchers):
+        if session.held is not None:
+            session.held[user] = None
+        elif session.pending:
+            # A reply that came after the change, in the same turn.
+            session.pending.insert(0, data)
+            late += 1
+        else:
+            session.edge.send(data)
+            written += 1
+    publisher.deliveries += written + late
+    publisher.bytes_out += written * len(data)
 
 
 def write_all(sessions: Sequence[Session]) -> int:
