@@ -180,7 +180,11 @@ def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
         nonlocal code
         one, other = read_result(a), read_result(b)
         found = compare.print_comparison(one, other, as_json=as_json)
-        code = FAILED if gate and found else 0
+        if gate:
+            reasons = compare.unjudged(one, other)
+            for reason in reasons:
+                print(f"bench: the gate stays shut: {reason}", file=sys.stderr)
+            code = FAILED if found or reasons else 0
 
     _exit_on_error(tell)
     sys.exit(code)
@@ -209,7 +213,11 @@ def _add_commands() -> None:
     main.add_command(click.Command("report", callback=_report, params=[files, page_file], help=_report.__doc__))
     two: list[click.Parameter] = [click.Argument(["a"], type=file), click.Argument(["b"], type=file)]
     as_json = click.Option(["--json", "as_json"], is_flag=True, help="One JSON object instead of a table.")
-    gate = click.Option(["--gate"], is_flag=True, help="Exit with 1 if presenced got worse by more than the noise.")
+    gate = click.Option(
+        ["--gate"],
+        is_flag=True,
+        help="Exit with 1 if presenced got worse by more than the noise, or that cannot be judged.",
+    )
     main.add_command(click.Command("compare", callback=_compare, params=[*two, as_json, gate], help=_compare.__doc__))
 
 

@@ -13,6 +13,7 @@ hold even where the two files come from a faster and a slower hour.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -45,8 +46,8 @@ class Difference:
 
     @property
     def ratio(self) -> float:
-        """B over A."""
-        return self.b / self.a
+        """B over A; without a limit if A is 0 and B is not."""
+        return quotient(self.b, self.a)
 
 
 def compare(a: ResultFile, b: ResultFile) -> list[Difference]:
@@ -88,10 +89,7 @@ def warnings(a: ResultFile, b: ResultFile) -> list[str]:
         if one != other:
             found.append(f"{name} differs: {one} and {other}")
     for one, other in pairs(a, b):
-        names = {**one.options, **other.options}
-        # A file keeps a tuple as a list.
-        changed = [name for name in names if _plain(one.options.get(name)) != _plain(other.options.get(name))]
-        if changed:
+        if changed := changed_options(one, other):
             told = ", ".join(f"{name} {one.options.get(name)} and {other.options.get(name)}" for name in changed)
             found.append(f"the options of {one.profile} differ, so that its figures are of different work: {told}")
         for each, file in ((one, a), (other, b)):
@@ -105,9 +103,9 @@ def table(differences: list[Difference]) -> Table:
     """For people."""
     made = Table(["figure", "server", "A", "B", "B/A", "rounds allow", "verdict"])
     for each in differences:
-        spread = f"{number(each.low)} - {number(each.high)}"
+        spread = f"{_shown(each.low)} - {_shown(each.high)}"
         figure = f"{each.profile}: {label(each.figure)}"
-        shown = [show(each.figure, each.a), show(each.figure, each.b), number(each.ratio), spread]
+        shown = [show(each.figure, each.a), show(each.figure, each.b), _shown(each.ratio), spread]
         made.rows.append([figure, shown_name(each.server), *shown, each.verdict])
     return made
 
@@ -121,14 +119,55 @@ def object_of(a: ResultFile, b: ResultFile) -> dict[str, object]:
             "figure": each.figure,
             "a": each.a,
             "b": each.b,
-            "ratio": round(each.ratio, 4),
-            "ratio_min": round(each.low, 4),
-            "ratio_max": round(each.high, 4),
+            "ratio": _finite(each.ratio),
+            "ratio_min": _finite(each.low),
+            "ratio_max": _finite(each.high),
             "verdict": each.verdict,
         }
         for each in compare(a, b)
     ]
     return {"schema": 1, "a": a.machine, "b": b.machine, "warnings": warnings(a, b), "differences": rows}
+
+
+def _finite(ratio: float) -> float | None:
+    """JSON knows no infinity."""
+    return round(ratio, 4) if math.isfinite(ratio) else None
+
+
+def _shown(ratio: float) -> str:
+    return number(ratio) if math.isfinite(ratio) else "from 0"
+
+
+def unjudged(a: ResultFile, b: ResultFile) -> list[str]:
+    """Why a gate cannot let B through, in sentences: what cannot be judged is not taken for as good."""
+    found = [f"{profile} gave no result in {b.name}: {why}" for profile, why in b.failed.items()]
+    matched = list(pairs(a, b))
+    for each in b.outcomes:
+        if each.faults() or each.interrupted:
+            found.append(f"{each.profile} in {b.name} {'failed' if each.faults() else 'was interrupted'}")
+    for each in a.outcomes:
+        if not any(each is one for one, _ in matched) and each.profile not in b.failed:
+            found.append(f"{each.profile} is missing in {b.name}")
+    for one, other in matched:
+        if one.faults() or one.interrupted:
+            found.append(f"{one.profile} in {a.name} {'failed' if one.faults() else 'was interrupted'}")
+        if changed := changed_options(one, other):
+            found.append(f"{one.profile} did different work in the two files: {', '.join(changed)}")
+        mine, theirs = (set(each.servers[OURS].figures if OURS in each.servers else ()) for each in (one, other))
+        if not mine & theirs:
+            found.append(f"{one.profile} has no figure of presenced in both files")
+        elif one.main_figure not in theirs:
+            found.append(f"{one.profile} has no {one.main_figure} of presenced in {b.name}")
+    return found if matched or found else ["the files have no profile in common"]
+
+
+def changed_options(one: Outcome, other: Outcome) -> list[str]:
+    """The settings that differ; a file keeps a tuple as a list."""
+    return [
+        name
+        for name in {**one.options, **other.options}
+        if _plain(one.options.get(name)) != _plain(other.options.get(name))
+    ]
 
 
 def print_comparison(a: ResultFile, b: ResultFile, *, as_json: bool) -> bool:
@@ -176,10 +215,17 @@ def verdict_of(figure: str, a: list[float], b: list[float]) -> str:
 
 
 def _add(found: list[Difference], profile: str, server: str, figure: str, a: list[float], b: list[float]) -> None:
-    if not a or not b or min(a) <= 0 or min(b) <= 0:
+    if not a or not b:
         return
-    ratio_limits = min(b) / max(a), max(b) / min(a)
+    ratio_limits = quotient(min(b), max(a)), quotient(max(b), min(a))
     found.append(Difference(profile, server, figure, median(a), median(b), *ratio_limits, verdict_of(figure, a, b)))
+
+
+def quotient(b: float, a: float) -> float:
+    """B over A where that means something: figures that may be 0 or less are judged by their difference."""
+    if a > 0 and b >= 0:
+        return b / a
+    return 1.0 if a == b else math.inf if b > a else 0.0
 
 
 def _width(values: list[float]) -> float:

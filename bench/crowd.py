@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from bench.daemon import BenchError, Server
 from bench.flap import RESET
 from bench.histogram import Histogram
-from bench.load import READ_BYTES, Link, get_records, open_device_links, whole_frames
+from bench.load import READ_BYTES, Link, decoded, get_records, open_device_links, whole_frames
 from bench.openloop import Arrivals, OpenLoop, now_ns
 from bench.result import Checks
 from bench.witness import number_of, text_of
@@ -38,7 +38,6 @@ from presenced.wire.messages import (
     StatusRequest,
     Watch,
     Welcome,
-    decode_server,
     encode,
 )
 
@@ -92,6 +91,10 @@ class Returns:
         self._count += 1
         heapq.heappush(self._waiting, (due_ns, self._count, do))
 
+    def shift(self, by_ns: int) -> None:
+        """Everything is due so much later: time stood still between two rounds."""
+        self._waiting = [(due_ns + by_ns, count, do) for due_ns, count, do in self._waiting]
+
     @property
     def next_ns(self) -> int | None:
         """When the first is due."""
@@ -125,11 +128,22 @@ class Crowd:
         self._ids = WATCH_ID
         self._numbers = 0
         self._turn = 0
+        self._paused_ns = 0
         self._random = random.Random(seed)
         self._stack = stack
         stack.callback(self._close_all)
         self._poller = stack.enter_context(select.epoll())
         self.loop = OpenLoop(self._poller, self.read, spin=spin)
+
+    def resume(self) -> None:
+        """A round begins: what was due since `suspend` is not late by the time between the rounds."""
+        if self._paused_ns:
+            self.returns.shift(now_ns() - self._paused_ns)
+            self._paused_ns = 0
+
+    def suspend(self, at_ns: int) -> None:
+        """The round has ended at `at_ns`: nobody does anything until `resume`."""
+        self._paused_ns = at_ns
 
     @property
     def online(self) -> int:
@@ -232,7 +246,10 @@ class Crowd:
 
     def audit(self) -> None:
         """Bring everything to rest, and hold what people know, and what they said, against what the server says."""
-        while self.returns.next_ns is not None:
+        self.resume()
+        while (due_ns := self.returns.next_ns) is not None:
+            # Now, and not when they would have come: nobody waits for a time that has not come.
+            self.returns.shift(now_ns() - due_ns)
             self.returns.act()
         with ExitStack() as stack:
             auditor = open_device_links(stack, self.server.port, ["auditor"])[0]
@@ -267,7 +284,7 @@ class Crowd:
         while at < end:
             start = at + LENGTH_BYTES
             at = start + int.from_bytes(data[at:start], "big")
-            message = decode_server(data[start:at])
+            message = decoded(data[start:at])
             if isinstance(message, Presence):
                 self._told(person, message.record, time_ns)
             elif isinstance(message, Records):

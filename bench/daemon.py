@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 BENCH = Path(__file__).parent
 START_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 30.0
+"""How long a server may take to end in order before it is killed; ours is longer about it with many links."""
 DESCRIPTORS_SPARE = 192
 """For everything but the links: the daemon keeps back 128."""
 
@@ -78,8 +79,13 @@ def need_descriptors(links: int) -> None:
 class Server:
     """One child process, pinned, that told its port. A context manager: the process is always ended and reaped."""
 
-    def __init__(self, command: list[str], core: int, ready: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
+    def __init__(
+        self, command: list[str], core: int, ready: str, *, timeout_s: float = START_TIMEOUT_S, strict: bool = False
+    ) -> None:
+        """`ready` finds the port in what it prints. With `strict` it must end in order, with exit code 0."""
         self.command = command
+        self._strict = strict
+        self._killed = False
         self._errors = tempfile.TemporaryFile()
         # An interrupt must not fall between the birth of the process and the moment somebody knows of it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
@@ -92,13 +98,13 @@ class Server:
                 cwd=BENCH.parent,
                 preexec_fn=lambda: _become_child(core),
             )
-            atexit.register(self.stop)
+            atexit.register(self._end)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         try:
             self.port = self._wait_for_port(ready, timeout_s)
         except BaseException:
-            self.stop()
+            self._end()
             raise
         self._clock_id = (~self._process.pid << 3) | 2  # clock_getcpuclockid(3) of a process
 
@@ -112,7 +118,10 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if error is None:
+            self.stop()
+        else:
+            self._end()  # how it ended is not what went wrong first
 
     def _wait_for_port(self, ready: str, timeout_s: float) -> int:
         assert self._process.stdout is not None
@@ -136,10 +145,19 @@ class Server:
         return self._errors.read().decode(errors="replace").strip() or "(nothing)"
 
     def stop(self) -> str:
-        """End the process and reap it; idempotent. Returns what else it wrote to stdout."""
+        """End the process and reap it; idempotent. Returns what else it wrote to stdout. `BenchError` if a strict one
+        had to be killed, or ended with another exit code than 0: nothing that it did before can be believed."""
+        said, trouble = self._end()
+        if trouble and self._strict:
+            raise BenchError(trouble)
+        return said
+
+    def _end(self) -> tuple[str, str]:
+        """End and reap it: what else it wrote to stdout, and what was wrong with the end."""
         process = self._process
         if process.stdout is None or process.stdout.closed:
-            return ""
+            return "", ""
+        forced = False
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGCONT)
@@ -148,17 +166,23 @@ class Server:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                forced = True
+        trouble = ""
+        if forced or (process.returncode and not self._killed):
+            how = f"did not end within {STOP_TIMEOUT_S:.0f} s" if forced else f"ended with code {process.returncode}"
+            trouble = f"{' '.join(self.command)} {how}; it said:\n{self.errors()}"
         said = (process.stdout.read() or b"").decode()
         process.stdout.close()
         self._errors.close()
-        atexit.unregister(self.stop)
-        return said
+        atexit.unregister(self._end)
+        return said, trouble
 
     def kill(self) -> None:
         """End it as a crash would: no signal handler runs. Returns once it is gone."""
+        self._killed = True
         self._process.kill()
         self._process.wait()
-        self.stop()
+        self._end()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -222,7 +246,7 @@ def start_daemon(core: int, options: tuple[str, ...] = (), *, timeout_s: float =
     command = [sys.executable, "-m", "presenced", "serve", "--dev", "--listen", "127.0.0.1:0"]
     command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h"]
     ready = r"listening on presence://127\.0\.0\.1:(\d+)"
-    return Server([*command, *options], core, ready, timeout_s=timeout_s)
+    return Server([*command, *options], core, ready, timeout_s=timeout_s, strict=True)
 
 
 def start_limit(core: int, mode: str) -> Server:

@@ -14,22 +14,31 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
 from bench.disk import FileSystem, choose_place, file_system, scratch
-from bench.load import Connection, edge_triggered, get_records, open_device_links, open_link, read_available
+from bench.load import (
+    FIRST_ID,
+    Connection,
+    decoded,
+    edge_triggered,
+    get_records,
+    open_device_links,
+    open_link,
+    read_available,
+)
+from bench.openloop import BUSY_MAX
 from bench.peers.redis import OK, find_redis, get_values, open_redis_links, redis_version, set_request, start_redis
-from bench.result import OURS, Checks, Latency, Outcome, Progress, ServerOutcome, no_progress, partial
+from bench.result import OURS, Checks, Latency, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.wire.frames import LENGTH_BYTES, frame
-from presenced.wire.messages import Done, Hello, SetStatus, Welcome, decode_server, encode
+from presenced.wire.messages import Done, Hello, SetStatus, Welcome, encode
 
-FIRST_ID = 1 << 24
-"""Request ids from here on take five bytes, so that all requests have the same size."""
-
+FIGURE = "server_cpu_us_per_write"
 SLICE_S = 0.5
 STALL_S = 10.0
 KILL_AFTER_S = 0.5
@@ -56,6 +65,9 @@ class Figures:
     rates: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     flushes: list[float] = field(default_factory=list)
+    server_busy: list[float] = field(default_factory=list)
+    generator_busy: list[float] = field(default_factory=list)
+    rss_bytes: list[float] = field(default_factory=list)
     latencies_ns: list[int] = field(default_factory=list)
 
 
@@ -67,13 +79,13 @@ class Side:
         self.users = users
         self.figures = Figures()
         self.checks = Checks()
-        self.waited_ns = self.measured_ns = 0
+        self.waited_ns = self.measured_ns = self.idle_ns = 0
         self._disk = disk
         self._poll_s = 0.0 if spin else STALL_S
         links = self._open(stack)
         self._poller = edge_triggered(stack, links)
         self.writers = {link.fd: Writer(link.fd, user) for link, user in zip(links, users, strict=True)}
-        self._round = [0, 0, 0, 0]
+        self._round = [0, 0, 0, 0, 0]
 
     def _open(self, stack: ExitStack) -> Sequence[Connection]:
         return open_device_links(stack, self.server.port, self.users)
@@ -86,7 +98,7 @@ class Side:
         """Is `data` the whole answer to the outstanding write? `BenchError` if it is another one."""
         if len(data) < LENGTH_BYTES or len(data) < LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big"):
             return False
-        message = decode_server(data[LENGTH_BYTES:])
+        message = decoded(data[LENGTH_BYTES:])
         if not isinstance(message, Done) or message.id != writer.sent:
             raise BenchError(f"{writer.user} waited for the answer to its write and got {message}")
         return True
@@ -99,14 +111,14 @@ class Side:
         """Write for `seconds`, then wait for the answers that are out; adds to the round."""
         server = self.server
         cpu_ns, waited_ns, flushes = server.settled_cpu_ns(), server.waited_ns(), self._disk.flushes()
-        before = len(self.figures.latencies_ns)
+        before, self.idle_ns = len(self.figures.latencies_ns), 0
         taken_ns = self.drive(seconds, drain=True)
         flushes = self._disk.flushes() - flushes
         self.waited_ns += server.waited_ns() - waited_ns
         self.measured_ns += taken_ns
         cpu_ns = server.settled_cpu_ns() - cpu_ns
         writes = len(self.figures.latencies_ns) - before
-        for index, value in enumerate((writes, taken_ns, cpu_ns, flushes)):
+        for index, value in enumerate((writes, taken_ns, cpu_ns, flushes, self.idle_ns)):
             self._round[index] += value
 
     def drive(self, seconds: float, *, drain: bool) -> int:
@@ -116,7 +128,7 @@ class Side:
         """
         writers, poll, poll_s, clock = self.writers, self._poller.poll, self._poll_s, time.perf_counter_ns
         note = self.figures.latencies_ns.append
-        started_ns = now_ns = last_ns = clock()
+        started_ns = now_ns = last_ns = before_ns = clock()
         until_ns = started_ns + int(seconds * 1e9)
         outstanding = len(writers)
         for writer in writers.values():
@@ -126,6 +138,9 @@ class Side:
             now_ns = clock()
             if now_ns >= until_ns and not drain:
                 break
+            if poll_s or not events:
+                self.idle_ns += now_ns - before_ns
+                before_ns = now_ns
             if not events:
                 if now_ns - last_ns > STALL_S * 1e9:
                     raise BenchError(f"{outstanding} writes have had no answer for {STALL_S:.0f} s")
@@ -145,6 +160,7 @@ class Side:
                     self._send(writer, now_ns)
                 else:
                     outstanding -= 1
+            before_ns = clock()
         return last_ns - started_ns
 
     def _send(self, writer: Writer, now_ns: int) -> None:
@@ -154,15 +170,18 @@ class Side:
 
     def end_round(self, *, counted: bool) -> None:
         """Take the round's figures, or drop them: it was the warm-up."""
-        writes, taken_ns, cpu_ns, flushes = self._round
+        writes, taken_ns, cpu_ns, flushes, idle_ns = self._round
         self.checks.deliveries += writes if counted else 0
-        self._round = [0, 0, 0, 0]
+        self._round = [0, 0, 0, 0, 0]
         if not counted:
             self.figures.latencies_ns.clear()
             return
         self.figures.rates.append(writes / (taken_ns / 1e9))
         self.figures.cpu_us.append(cpu_ns / 1000 / writes)
         self.figures.flushes.append(flushes / writes)
+        self.figures.server_busy.append(round(cpu_ns / taken_ns, 3))
+        self.figures.generator_busy.append(round(1 - idle_ns / taken_ns, 3))
+        self.figures.rss_bytes.append(self.server.resident_bytes())
 
     def lost(self) -> int:
         """Users of whom the server does not tell the last acknowledged text, nor one that was sent after it."""
@@ -217,7 +236,7 @@ def run(
     """Run the profile. What was lost is in the checks; `BenchError` means that there is no outcome. Redis takes part if
     it is installed; with `peers` it must be, or must not."""
     need_descriptors(LINKS_PER_WRITER * writers)
-    outcome = Outcome("durable", "durable: writes that are on the disk before they are acknowledged", "us_per_write")
+    outcome = Outcome("durable", "durable: writes that are on the disk before they are acknowledged", FIGURE)
     program = redis_program(outcome, peers)
     place = choose_place(place)
     disk = file_system(place)
@@ -228,15 +247,18 @@ def run(
         always = Side(stack, stack.enter_context(start_policy(cores, directory, "always")), disk, users, spin=spin)
         memory = Side(stack, stack.enter_context(start_policy(cores, directory, "os")), disk, users, spin=spin)
         sides, peer = [always, memory], None
+        excuse = Excuse(outcome, sides, named=peers is not None)
         if program:
-            server = stack.enter_context(start_peer(cores, directory))
-            peer = RedisSide(stack, server, disk, users, spin=spin)
-            sides.append(peer)
+            with excuse(None):
+                server = stack.enter_context(start_peer(cores, directory))
+                peer = RedisSide(stack, server, disk, users, spin=spin)
+                sides.append(peer)
         with partial() as cut:
-            run_rounds(sides, seconds, rounds, progress)
+            run_rounds(sides, seconds, rounds, progress, excuse)
         if not cut.happened:
-            for side in sides:
-                side.checks.lost += side.lost()
+            for side in list(sides):
+                with excuse(side):
+                    side.checks.lost += side.lost()
             crash(stack, always, cores, directory)
     outcome.interrupted = cut.happened
     outcome.options = {
@@ -248,10 +270,47 @@ def run(
     }
     outcome.notes.append("figures with os_ are those of the daemon with --durability os; Redis syncs every write too")
     outcome.servers[OURS] = told(always, memory)
-    if peer is not None:
+    if peer in sides:
         outcome.servers["redis"] = told(peer)
         outcome.servers["redis"].version = redis_version(program)
+    outcome.notes += limits(outcome)
     return outcome
+
+
+def limits(outcome: Outcome) -> list[str]:
+    """A sentence for whatever rate was that of the generator, not of the server or the disk."""
+    found = []
+    for name, server in outcome.servers.items():
+        for prefix in ("", "os_"):
+            busy = server.figures.get(f"{prefix}generator_busy", [])
+            if busy and median(busy) > BUSY_MAX:
+                which = f"{name} with --durability os" if prefix else name
+                found.append(
+                    f"the generator was the limit of {which}: it was busy {median(busy):.0%} of the time; CPU for each "
+                    "write is right, writes per second could be more"
+                )
+    return found
+
+
+class Excuse:
+    """A failing Redis ends its part, and not the run, unless it was asked for by name."""
+
+    def __init__(self, outcome: Outcome, sides: list[Side], *, named: bool) -> None:
+        self._outcome = outcome
+        self._sides = sides
+        self._named = named
+
+    @contextmanager
+    def __call__(self, side: Side | None) -> Iterator[None]:
+        """What goes wrong inside is of `side`, or of a Redis that has not started yet if that is None."""
+        try:
+            yield
+        except (BenchError, OSError) as error:
+            if self._named or not (side is None or isinstance(side, RedisSide)):
+                raise
+            self._outcome.missing["redis"] = f"redis failed: {error}"
+            if side is not None:
+                self._sides.remove(side)
 
 
 def redis_program(outcome: Outcome, peers: Sequence[str] | None) -> str:
@@ -279,20 +338,29 @@ def start_peer(cores: Cores, directory: Path) -> Server:
     return start_redis(cores.server, own)
 
 
-def run_rounds(sides: Sequence[Side], seconds: float, rounds: int, progress: Progress = no_progress) -> None:
-    """A warm-up and `rounds` rounds, each side in turn for a slice at a time."""
+def run_rounds(
+    sides: list[Side], seconds: float, rounds: int, progress: Progress, excuse: Callable[[Side], Any]
+) -> None:
+    """A warm-up and `rounds` rounds, each side in turn for a slice at a time. Another one begins each time, and what
+    one has left in the page cache is written before the next begins: nobody pays for somebody else's writes."""
+    turn = 0
     for number in range(rounds + 1):
         progress("rounds", number, rounds + 1)
         left_s = seconds if number else min(seconds, SLICE_S)
         gc.collect()
         gc.disable()
         while left_s > 0:
-            for side in sides:
-                side.run_slice(min(SLICE_S, left_s))
+            first = turn % len(sides)
+            turn += 1
+            for side in [*sides[first:], *sides[:first]]:
+                os.sync()
+                with excuse(side):
+                    side.run_slice(min(SLICE_S, left_s))
             left_s -= SLICE_S
         gc.enable()
-        for side in sides:
-            side.end_round(counted=number > 0)
+        for side in list(sides):
+            with excuse(side):
+                side.end_round(counted=number > 0)
 
 
 def crash(stack: ExitStack, side: Side, cores: Cores, directory: Path) -> None:
@@ -312,9 +380,11 @@ def told(side: Side, memory: Side | None = None) -> ServerOutcome:
             continue
         figures = one.figures
         outcome.figures |= {
-            f"{prefix}us_per_write": [1e6 / rate for rate in figures.rates],
+            f"{prefix}{FIGURE}": figures.cpu_us,
             f"{prefix}writes_per_s": [round(rate) for rate in figures.rates],
-            f"{prefix}server_cpu_us_per_write": figures.cpu_us,
+            f"{prefix}rss_bytes": figures.rss_bytes,
+            f"{prefix}server_core_busy": figures.server_busy,
+            f"{prefix}generator_busy": figures.generator_busy,
             f"{prefix}disk_flushes_per_write": figures.flushes,
             f"{prefix}core_taken_by_others": [round(one.waited_ns / max(one.measured_ns, 1), 3)],
         }

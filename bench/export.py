@@ -19,8 +19,10 @@ from bench.result import Checks, Latency, Outcome, ServerOutcome
 SCHEMA = 1
 NOT_FIGURES = ("version", "checks", "latency", "series")
 CSV_COLUMNS = ("profile", "server", "version", "figure", "round", "value")
+CSV_OPTIONS = ("change_spacing", "options")
+"""Of the profile; the options as one JSON object."""
 CSV_MACHINE = (
-    *("date", "commit", "dirty", "cpu", "cpu_count", "kernel", "python", "uvloop", "msgspec"),
+    *("date", "commit", "dirty", "cpu", "cpu_count", "kernel", "python", "presenced", "uvloop", "msgspec"),
     *("pinning", "command_line"),
 )
 
@@ -121,11 +123,12 @@ def write_csv(file: TextIO, result: ResultFile) -> None:
     """A row for each profile, server, figure and round; what belongs to the whole run has the round `all`. Every row
     carries the machine, so that files can be put together."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((*CSV_COLUMNS, *CSV_MACHINE))
+    writer.writerow((*CSV_COLUMNS, *CSV_OPTIONS, *CSV_MACHINE))
     machine = [result.machine.get(name, "") for name in CSV_MACHINE]
     for outcome in result.outcomes:
+        options = (outcome.options.get("change_spacing", ""), json.dumps(outcome.options))
         for row in csv_rows(outcome):
-            writer.writerow((*row, *machine))
+            writer.writerow((*row, *options, *machine))
 
 
 def csv_rows(outcome: Outcome) -> Iterator[Sequence[object]]:

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 
 from bench.daemon import BenchError, Cores, need_descriptors
 from bench.disk import choose_place, scratch
-from bench.lineup import Lineup
+from bench.lineup import Lineup, share_of
 from bench.peers.base import Peer
 from bench.peers.limit import Limit
 from bench.peers.ours import Presenced, frames_by_user
@@ -61,6 +61,8 @@ def run(
         own = (Presenced(options=options_of_ours), Limit(mode))
         lineup.start(stack, own, [*changing, *contacts], contacts)
         sides = open_sides(stack, lineup, contacts, changing, progress)
+        lineup.note_work(changes, "changes of each publisher")
+        outcome.notes += notes(publishers)
         with partial() as cut:
             play(lineup, sides, changes=changes, rounds=rounds, warmup=warmup, progress=progress)
         outcome.interrupted = cut.happened
@@ -70,6 +72,17 @@ def run(
         if LIMIT in outcome.servers and not cut.happened:
             hold_limit(lineup, outcome)
     return outcome
+
+
+def notes(publishers: int) -> list[str]:
+    """How the waits were taken."""
+    told = ["a closed loop: each step waits for the one before; waits include the generator's reading of all watchers"]
+    if publishers > 1:
+        told.append(
+            "several publishers: the server is stopped (SIGSTOP) while the changes are sent, and the clock starts when "
+            "it goes on (SIGCONT)"
+        )
+    return told
 
 
 def open_sides(
@@ -138,7 +151,7 @@ def play_peer(peer: Peer, side: Side, steps: int, outcome: Outcome | None) -> No
     gc.disable()
     try:
         side.begin()
-        for _ in range(max(1, steps // peer.share)):
+        for _ in range(share_of(peer, steps)):
             side.run_step()
             if side.checks.faults:
                 break

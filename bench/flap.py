@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
-from bench.load import Link, edge_triggered, open_device_links, presences, read_available, watch
+from bench.load import Link, Rests, edge_triggered, open_device_links, presences, read_available, watch
 from bench.meter import Meter, add_figure
 from bench.result import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 
@@ -43,6 +43,7 @@ class Flappers:
         self.lost_ns: dict[str, int] = {}
         self._watched: dict[int, set[str]] = {}
         self._versions: dict[tuple[int, str], int] = {}
+        self._rests = Rests()
         stack.callback(self.drop, self.users, tell=False)
         self.come(self.users)
         shares = [self.users[start : start + WATCH_MAX] for start in range(0, links, WATCH_MAX)]
@@ -91,7 +92,7 @@ class Flappers:
         return count
 
     def _take(self, fd: int, checks: Checks) -> int:
-        pushes = presences(read_available(fd))
+        pushes = presences(self._rests.whole(fd, read_available(fd)))
         for push in pushes:
             record = push.record
             key = (fd, record.user)
@@ -125,6 +126,7 @@ def run(
     ours = ServerOutcome()
     outcome = Outcome("flap", "flap: links that are lost and come back", "server_cpu_us_per_flap")
     outcome.options = {"links": links, "watchers": watchers, "late": late, "grace_s": grace_s, "rounds": rounds}
+    outcome.options["change_spacing"] = f"{SPACING_MS} ms"
     outcome.servers[OURS] = ours
     outcome.notes.append(f"change spacing is on ({SPACING_MS} ms), unlike in the other profiles")
     options = ("--grace", f"{round(grace_s * 1000)}ms", "--change-spacing", f"{SPACING_MS}ms")

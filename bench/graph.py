@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import select
 import time
 from collections.abc import Mapping, Sequence
@@ -20,18 +19,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bench.daemon import BenchError, Cores, need_descriptors
-from bench.lineup import Lineup
+from bench.lineup import Lineup, share_of
 from bench.load import edge_triggered, read_available
 from bench.meter import Meter
 from bench.peers.base import Peer, PeerLink
 from bench.peers.checks import Ledger
 from bench.peers.ours import Presenced
 from bench.peers.storm import Storm, drain, expect_clean
+from bench.people import random_graph
 from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 
 FIGURE = "server_cpu_us_per_delivery"
 READ_BYTES = 16_384
 QUIET_S = 0.05
+CHANGES_MIN = 5
+"""Of each user in a round, also on a server that is given only a share: fewer are all start and end."""
+
 STALL_S = 10.0
 """How long nothing may come while replies are due; a slow server has up to four times as long."""
 
@@ -93,6 +96,7 @@ class Side:
             last_ns = self._saturate(changes)
         # The loop has listened on for a while: only what was before its last arrival was work.
         meter.taken_ns = last_ns - started_ns
+        wire_bytes = sum(len(chunk) for person in self.people.values() for chunk in person.chunks)
         self.verify()
         deliveries = self.ledger.checks.deliveries - before
         if not deliveries:
@@ -100,6 +104,8 @@ class Side:
         if outcome is not None:
             outcome.figures.setdefault(FIGURE, []).append(meter.cpu_us_per(deliveries))
             outcome.figures.setdefault("deliveries_per_s", []).append(deliveries / (meter.taken_ns / 1e9))
+            # With the replies to the own changes.
+            outcome.figures.setdefault("wire_bytes_per_delivery", []).append(round(wire_bytes / deliveries, 1))
             outcome.figures.setdefault("rss_bytes", []).append(self.peer.rss_bytes())
             meter.note(outcome)
 
@@ -144,21 +150,19 @@ def run(
     progress: Progress = no_progress,
 ) -> Outcome:
     """Run the profile. Faulty deliveries are in the outcome; `BenchError` means that there is none."""
-    if contacts >= users:
-        raise BenchError(f"{users} users cannot have {contacts} contacts each; ask for fewer contacts")
+    watches = random_graph(users, contacts, seed)
     options = {"users": users, "contacts": contacts, "changes": changes, "rounds": rounds, "seed": seed}
     outcome = Outcome("graph", "graph: server CPU for each delivery", FIGURE, options)
     lineup = Lineup(outcome, cores, peers, progress)
     need_descriptors((1 + lineup.expected) * users)
-    names = [f"user{index}" for index in range(users)]
-    watches = graph_of(names, contacts, seed)
     with ExitStack() as stack:
-        lineup.start(stack, (Presenced(),), names, watches)
+        lineup.start(stack, (Presenced(),), list(watches), watches)
         sides = {}
         for index, server in enumerate(list(lineup.servers)):
             progress(f"logging in to {server.name}", index, len(lineup.servers))
             with lineup.excused(server):
                 sides[server.name] = open_side(stack, server, watches, spin=not cores.shared)
+        lineup.note_work(changes, "changes of each user", least=CHANGES_MIN)
         with partial() as cut:
             for number in range(rounds + 1):
                 for server in list(lineup.servers):
@@ -177,15 +181,9 @@ def run(
 
 def play(side: Side, changes: int, outcome: Outcome | None) -> None:
     """A round of one server; the warm-up if there is no `outcome` to add it to."""
-    side.play(max(1, changes // side.peer.share), outcome.servers[side.peer.name] if outcome else None)
+    side.play(share_of(side.peer, changes, least=CHANGES_MIN), outcome.servers[side.peer.name] if outcome else None)
     if outcome is None:
         side.ledger.forget()
-
-
-def graph_of(names: Sequence[str], contacts: int, seed: int) -> dict[str, list[str]]:
-    """Whom each user watches: `contacts` others, by chance."""
-    choose = random.Random(seed)
-    return {own: choose.sample([name for name in names if name != own], contacts) for own in names}
 
 
 def open_side(stack: ExitStack, peer: Peer, watches: Mapping[str, Sequence[str]], *, spin: bool) -> Side:

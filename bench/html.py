@@ -19,6 +19,11 @@ from bench.style import STYLE
 from bench.table import LEFT, Table, notes, tables
 from bench.units import label, number, plain, show, shown_name
 
+EVERY_DELIVERY_CHECKED = frozenset(
+    ("fanout", "graph", "latency", "login", "flap", "slow", "restart", "snapshot", "scale", "mixed", "soak")
+)
+"""Others count what arrives, look at what there is in the end, or deliver nothing."""
+
 BESIDE_SERVERS_MAX = 2
 """So many servers' figures have room beside a chart."""
 
@@ -31,6 +36,7 @@ MACHINE_NAMES = {
     "memory_bytes": "Memory",
     "kernel": "Kernel",
     "python": "Python",
+    "presenced": "presenced",
     "uvloop": "uvloop",
     "msgspec": "msgspec",
     "pinning": "Pinning",
@@ -56,7 +62,7 @@ def page(results: Sequence[ResultFile]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>presenced: what it costs</title><style>{STYLE}</style></head>\n<body><main>"
         f'<h1>What presenced costs</h1><p class="where">{where}. CPU is what the kernel counted for the server&rsquo;s '
-        "process, and every delivery was checked. Bars show the median of the rounds, whiskers the smallest and the "
+        f"process.{_checked(found)} Bars show the median of the rounds, whiskers the smallest and the "
         "largest.</p>"
         f'{failed}<div class="cards">{cards}</div>{sections}{machines}</main></body></html>\n'
     )
@@ -107,6 +113,11 @@ def _section(outcome: Outcome, anchor: str, file: str) -> str:
     if settings:
         parts.append(f"<details><summary>How the servers were set</summary>{_list(settings)}</details>")
     return "".join([*parts, "</section>\n"])
+
+
+def _checked(found: Sequence[tuple[ResultFile, Outcome, str]]) -> str:
+    names = [outcome.profile for _, outcome, _ in found if outcome.profile in EVERY_DELIVERY_CHECKED]
+    return f" Every delivery was checked in {', '.join(dict.fromkeys(names))}." if names else ""
 
 
 def _list(texts: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from bench.daemon import Cores, Server, need_descriptors, start_daemon
-from bench.load import open_device_links
+from bench.load import await_ping, open_device_links
 from bench.meter import add_figure
 from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import HELLO_TIMEOUT_MS
@@ -22,7 +22,7 @@ SETTLE_TIMEOUT_S = 10.0
 
 
 def run(
-    *, links: int = 10_000, rest_s: float = 5.0, rounds: int = 1, cores: Cores, progress: Progress = no_progress
+    *, links: int = 10_000, rest_s: float = 5.0, rounds: int = 3, cores: Cores, progress: Progress = no_progress
 ) -> Outcome:
     """Open `links` links, each its own user and device: the growth of resident memory over their number, and the CPU
     that they cost while nothing happens for `rest_s`. Each round has a daemon of its own."""
@@ -51,13 +51,13 @@ def play(
     stack: ExitStack, daemon: Server, ours: ServerOutcome, links: int, rest_s: float, opened: Callable[[int], None]
 ) -> None:
     """One round on a fresh daemon."""
-    open_device_links(stack, daemon.port, [f"warm{index}" for index in range(WARM_LINKS)])
+    opened_links = open_device_links(stack, daemon.port, [f"warm{index}" for index in range(WARM_LINKS)])
     before_bytes = steady_resident_bytes(daemon)
     started_s = time.monotonic()
     cpu_ns = daemon.settled_cpu_ns()
     for start in range(0, links, OPENED_AT_ONCE):
         users = [f"user{index}" for index in range(start, min(start + OPENED_AT_ONCE, links))]
-        open_device_links(stack, daemon.port, users)
+        opened_links += open_device_links(stack, daemon.port, users)
         opened(start + len(users))
     cpu_ns = daemon.settled_cpu_ns() - cpu_ns
     opening_s = time.monotonic() - started_s
@@ -68,6 +68,8 @@ def play(
     time.sleep(rest_s)
     resting_ns = daemon.cpu_ns() - resting_ns
     resting_s = (time.monotonic_ns() - started_ns) / 1e9
+    # One that was given up would cost nothing: all must still be served.
+    await_ping(opened_links)
     add_figure(ours, "rss_bytes_per_device", round((after_bytes - before_bytes) / links))
     add_figure(ours, "rss_before_bytes", before_bytes)
     add_figure(ours, "rss_after_bytes", after_bytes)

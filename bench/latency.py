@@ -13,14 +13,17 @@ import os
 import random
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
 from bench.histogram import Histogram
-from bench.load import Link, edge_triggered, open_device_links, read_available, watch
+from bench.lineup import BUSY_MIN
+from bench.load import FIRST_ID, Link, edge_triggered, open_device_links, read_available, watch
 from bench.meter import Meter, add_figure
 from bench.openloop import QUIET_S, Arrivals, OpenLoop, now_ns
+from bench.people import random_graph
 from bench.result import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
-from bench.witness import FIRST_ID, Witness
+from bench.witness import Witness
 from presenced.wire.messages import Done, encode
 
 PEAK_S = 2.0
@@ -85,7 +88,9 @@ def run(
         with partial() as cut:
             if not peak:
                 progress("measuring the peak", 0, rounds)
-                peak = peak_per_s(crowd, PEAK_S)
+                found = find_peak(crowd, PEAK_S)
+                peak = found.changes_per_s
+                found.tell(outcome)
             rate = share * peak
             for number in range(rounds):
                 progress("rounds", number, rounds)
@@ -105,20 +110,6 @@ def run(
     return outcome
 
 
-def random_graph(users: int, contacts: int, seed: int) -> dict[str, list[str]]:
-    """Whom each user watches; `BenchError` if there are too few for that."""
-    if contacts >= users:
-        raise BenchError(f"{users} users cannot have {contacts} contacts each; ask for fewer contacts")
-    choose = random.Random(seed)
-    names = [f"user{index}" for index in range(users)]
-    found = {}
-    for own in range(users):
-        # One more than needed, of which oneself is left out: a list without oneself for each would be quadratic.
-        chosen = choose.sample(range(users), contacts + 1)
-        found[names[own]] = [names[index] for index in chosen if index != own][:contacts]
-    return found
-
-
 def play(
     crowd: Crowd,
     loop: OpenLoop,
@@ -132,9 +123,10 @@ def play(
     choose = random.Random(seed or 0).choice
     witness, links, latency = crowd.witness, crowd.links, Histogram()
     before, changes = witness.checks.deliveries, witness.changes
-    loop.lag = Histogram()
+    loop.new_round()
     with Meter(crowd.server) as meter:
         loop.run(Arrivals(rate_per_s, seconds, lambda due_ns: crowd.change(choose(links), due_ns), seed=seed))
+    meter.taken_ns = loop.span_ns
     loop.drain(crowd.server)
     witness.settle(latency)
     witness.close()
@@ -169,11 +161,41 @@ def kept_targets(ours: ServerOutcome, share: float, *, limited: bool) -> list[st
     ]
 
 
-def peak_per_s(crowd: Crowd, seconds: float) -> float:
+@dataclass(frozen=True)
+class Peak:
+    """What the closed loop found, and who set its pace."""
+
+    changes_per_s: float
+    server_busy: float
+    generator_busy: float
+
+    def tell(self, outcome: Outcome) -> None:
+        """How busy both were, and a note if that was not the server's peak."""
+        ours = outcome.servers[OURS]
+        add_figure(ours, "peak_core_busy", round(self.server_busy, 3))
+        add_figure(ours, "peak_generator_busy", round(self.generator_busy, 3))
+        if self.server_busy < BUSY_MIN:
+            outcome.notes.append(
+                f"the peak may be that of the load: while it was measured the server's core was busy for "
+                f"{self.server_busy:.0%} of the time, the generator for {self.generator_busy:.0%}"
+            )
+
+
+def find_peak(crowd: Crowd, seconds: float) -> Peak:
     """Changes per second when each user sends the next as soon as the last is acknowledged: a closed loop."""
+    with Meter(crowd.server) as meter:
+        changes_per_s, idle_ns, taken_ns = saturate(crowd, seconds)
+    OpenLoop(crowd.poller, crowd.read, spin=crowd.spin).drain(crowd.server)
+    crowd.witness.close()
+    return Peak(changes_per_s, meter.cpu_ns / max(1, taken_ns), 1 - idle_ns / max(1, taken_ns))
+
+
+def saturate(crowd: Crowd, seconds: float) -> tuple[float, int, int]:
+    """The closed loop: changes per second, and of the nanoseconds until the last arrival those in which the generator
+    had nothing to do, and all."""
     poll, witness, answers = crowd.poller.poll, crowd.witness, Answers()
     by_fd = {link.fd: link for link in crowd.links}
-    outstanding, answered = len(by_fd), 0
+    outstanding, answered, idle_ns, quiet_ns = len(by_fd), 0, 0, 0
     gc.collect()
     gc.disable()
     started_ns = last_ns = time_ns = now_ns()
@@ -182,7 +204,11 @@ def peak_per_s(crowd: Crowd, seconds: float) -> float:
         crowd.change(link, started_ns)
         answers.expect(link.fd, witness.changes)
     while time_ns - last_ns < (STALL_S if outstanding else QUIET_S) * 1e9:
-        for fd, _ in poll(0.0 if crowd.spin else QUIET_S):
+        events = poll(0.0 if crowd.spin else QUIET_S)
+        if events:
+            # A quiet time at the end is no idleness: only what was before an arrival is.
+            idle_ns, quiet_ns = idle_ns + quiet_ns, 0
+        for fd, _ in events:
             data = read_available(fd)
             last_ns = time.monotonic_ns()
             witness.keep(fd, last_ns, data)
@@ -194,13 +220,12 @@ def peak_per_s(crowd: Crowd, seconds: float) -> float:
                 answers.expect(fd, witness.changes)
             else:
                 outstanding -= 1
-        time_ns = now_ns()
+        before_ns, time_ns = time_ns, now_ns()
+        quiet_ns += 0 if events else time_ns - before_ns
     gc.enable()
-    OpenLoop(crowd.poller, crowd.read, spin=crowd.spin).drain(crowd.server)
-    witness.close()
     if not answered:
         raise BenchError("no change was acknowledged while the peak was measured; the time is too short")
-    return answered / seconds
+    return answered / seconds, idle_ns, last_ns - started_ns
 
 
 class Answers:

@@ -23,6 +23,11 @@ BUSY_MIN = 0.9
 """A saturated server below this was waiting: the load was the limit, and not the server."""
 
 
+def share_of(server: Peer, count: int, *, least: int = 1) -> int:
+    """What a server is given of `count` things to do in a round: at least `least` of them."""
+    return max(min(count, least), count // server.share)
+
+
 class Lineup:
     """Servers that run, in the order of the table. One of ours must run; a peer that was not asked for by name may be
     missing or fail, which `outcome.missing` then tells."""
@@ -60,12 +65,18 @@ class Lineup:
         servers = [*own, *(kind(payload_bytes) for kind in self._found)]
         for index, server in enumerate(servers):
             self._progress(f"starting {server.name}", index, len(servers))
-            stack.callback(server.stop)
+            stack.callback(self._stop, server)
             with self.excused(server):
                 server.start(self.cores.server, workdir, users, contacts)
                 self.servers.append(server)
                 self.outcome.servers[server.name] = ServerOutcome(server.find())
                 self.outcome.notes.append(server.about)
+
+    def _stop(self, server: Peer) -> None:
+        """End it; how a peer has ended is worth a note."""
+        server.stop()
+        if server.trouble and server.name not in self.outcome.missing:
+            self.outcome.notes.append(f"{server.name}: {server.trouble}")
 
     @contextmanager
     def excused(self, server: Peer) -> Iterator[None]:
@@ -80,6 +91,21 @@ class Lineup:
             if server in self.servers:
                 self.servers.remove(server)
             server.stop()
+
+    def note_work(self, count: int, what: str, *, least: int = 1) -> None:
+        """Say how much each server is given in a round, where that is not the same, and which may merge."""
+        servers = self.servers
+        merging = [server.name for server in servers if server.merges]
+        for server in servers:
+            if server.share > 1:
+                self.outcome.notes.append(
+                    f"{server.name}: {share_of(server, count, least=least):,} {what} per round, the others {count:,}, "
+                    "as each takes it tens of times longer; figures are for each delivery"
+                )
+        if merging and what != "logins":
+            self.outcome.notes.append(
+                f"may tell only the latest of several changes: {', '.join(merging)}; all others must tell each"
+            )
 
     def note_limits(self) -> None:
         """Say where the load was the limit of a profile that should saturate the server."""

@@ -17,6 +17,7 @@ from bench.daemon import BenchError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
+    BadMessage,
     Done,
     Error,
     Get,
@@ -37,6 +38,10 @@ from presenced.wire.messages import (
 )
 
 Reply = TypeVar("Reply", Welcome, Records, Pong, WhoPage)
+
+FIRST_ID = 1 << 24
+"""Request ids from here on take five bytes on the wire: all requests have the same size, and an answer can be found in
+a stream without parsing it."""
 
 READ_BYTES = 65_536
 REPLY_TIMEOUT_S = 20.0
@@ -68,7 +73,7 @@ class Link:
         while True:
             payload, self._rest = _first_frame(self._rest)
             if payload is not None:
-                message = decode_server(payload)
+                message = decoded(payload)
                 if isinstance(message, Goodbye | Error):
                     raise BenchError(f"the server said {message.code} to {self.user}: {message.message}")
                 return message
@@ -84,8 +89,28 @@ class Link:
                 raise BenchError(f"{self.user} waited for {kind.__name__} and got {message}")
         return message
 
+    def take_unread(self) -> bytes:
+        """What has come behind the last message that was received: for whoever reads on by other means."""
+        unread, self._rest = self._rest, b""
+        return unread
+
     def close(self) -> None:
         self.socket.close()
+
+
+class Rests:
+    """Keeps, for each link, the frame of which only the beginning has come."""
+
+    def __init__(self) -> None:
+        self._rests: dict[int, bytes] = {}
+
+    def whole(self, fd: int, data: bytes) -> bytes:
+        """The whole frames in what was kept and `data`; the rest waits for the next read."""
+        data = self._rests.pop(fd, b"") + data
+        end = whole_frames(data)[1]
+        if end < len(data):
+            self._rests[fd] = data[end:]
+        return data[:end]
 
 
 def open_link(stack: ExitStack, port: int, user: str) -> Link:
@@ -202,6 +227,14 @@ def frames(data: bytes) -> Iterator[bytes]:
         yield data[start:at]
 
 
+def decoded(payload: bytes) -> ServerMessage:
+    """The message in a frame; `BenchError` if the server sent what is none."""
+    try:
+        return decode_server(payload)
+    except BadMessage as error:
+        raise BenchError(f"the server sent what is no message: {error}: {payload[:100]!r}") from error
+
+
 def whole_frames(data: bytes) -> tuple[int, int]:
     """How many whole frames `data` begins with, and how many bytes they take."""
     count = at = 0
@@ -219,7 +252,7 @@ def presences(data: bytes) -> list[Presence]:
     """The presence pushes in `data`, in order; replies to requests are passed over."""
     found = []
     for payload in frames(data):
-        message = decode_server(payload)
+        message = decoded(payload)
         if isinstance(message, Presence):
             found.append(message)
         elif not isinstance(message, Done):

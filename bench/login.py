@@ -18,13 +18,13 @@ from contextlib import ExitStack
 
 from bench.daemon import Cores, need_descriptors
 from bench.histogram import Histogram
-from bench.lineup import Lineup
+from bench.lineup import Lineup, share_of
 from bench.meter import Meter
 from bench.peers.base import Peer, PeerFailed
 from bench.peers.checks import check_records
 from bench.peers.ours import Presenced
 from bench.peers.storm import Storm, drain, send
-from bench.result import Outcome, Progress, ServerOutcome, no_progress, partial
+from bench.result import Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 
 FIGURE = "server_cpu_us_per_login"
 LATENCY = "login"
@@ -44,6 +44,7 @@ class Side:
         drain(peer, list(self._there.links.values()))
         self._number = 0
         self._latency = Histogram()
+        self._checks = Checks()
 
     def play(self, users: Sequence[str], outcome: ServerOutcome | None) -> None:
         """One storm, added to `outcome` if it counts."""
@@ -55,10 +56,14 @@ class Side:
         try:
             with Meter(self.peer.process) as meter:
                 storm.log_in(users)
-            if outcome is not None:
-                for user in users:
-                    check_records(storm.told[user], self._contacts[user], truth, outcome.checks)
+            for user in users:
+                check_records(storm.told[user], self._contacts[user], truth, self._checks)
+            if outcome is None:
+                self._checks.deliveries = 0  # it was the warm-up; a fault stays a fault
+            else:
+                outcome.checks = self._checks
                 outcome.figures.setdefault(FIGURE, []).append(meter.cpu_us_per(len(users)))
+                outcome.figures.setdefault("rss_bytes", []).append(self.peer.rss_bytes())
                 outcome.figures.setdefault("logins_per_s", []).append(len(users) / (meter.taken_ns / 1e9))
                 meter.note(outcome)
                 outcome.latency[LATENCY] = latency.latency()
@@ -107,6 +112,7 @@ def run(
             progress(f"logging in to {server.name}", index, len(lineup.servers))
             with lineup.excused(server):
                 sides[server.name] = Side(stack, server, watches, there)
+        lineup.note_work(users, "logins")
         with partial() as cut:
             for number in range(rounds + 1):
                 for server in list(lineup.servers):
@@ -120,7 +126,7 @@ def run(
 
 def play(side: Side, names: Sequence[str], outcome: Outcome | None) -> None:
     """A round of one server: all users, or a share of them if each takes tens of times longer; few for the warm-up."""
-    count = max(1, len(names) // side.peer.share)
+    count = share_of(side.peer, len(names))
     if outcome is None:
         side.play(names[: max(1, count // 5)], None)
         return

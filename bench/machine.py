@@ -29,13 +29,14 @@ def machine_facts(cores: Cores) -> dict[str, object]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "presenced": _version("presenced"),
         **{name: _version(name) for name in LIBRARIES},
         "pinning": (
             f"servers and load share core {cores.server}: there is no second one"
             if cores.shared
             else f"servers on core {cores.server}, load on core {cores.load}"
         ),
-        "change_spacing": "off",
+        "change_spacing": "off unless a profile sets it",
         "rate_limit": "off",
     }
 
@@ -46,8 +47,10 @@ def machine_lines(facts: dict[str, object]) -> list[str]:
     libraries = ", ".join(f"{name} {facts[name]}" for name in LIBRARIES if facts.get(name))
     return [
         f"{facts.get('cpu')}, {facts.get('cpu_count')} cores; {facts.get('pinning')}",
-        f"Linux {facts.get('kernel')}, Python {facts.get('python')}, {libraries}",
-        f"commit {facts.get('commit') or 'unknown'}{dirty}; {facts.get('date')}; change spacing and rate limit off",
+        f"presenced {facts.get('presenced') or 'unknown'}, Linux {facts.get('kernel')}, Python {facts.get('python')}, "
+        f"{libraries}",
+        f"commit {facts.get('commit') or 'unknown'}{dirty}; {facts.get('date')}; change spacing "
+        f"{facts.get('change_spacing')}, rate limit off",
         f"{facts.get('command_line')}",
     ]
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 from bench.crowd import Crowd
 from bench.daemon import BenchError, Cores, need_descriptors, start_daemon
-from bench.latency import random_graph
 from bench.meter import Meter, add_figure
 from bench.openloop import Arrivals, Merged, now_ns
+from bench.people import random_graph
 from bench.result import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import USERS_PER_REQUEST_MAX
 
@@ -54,7 +54,7 @@ def run(
     speed: float = 1.0,
     heartbeat_s: float = 30.0,
     seed: int = 1,
-    rounds: int = 2,
+    rounds: int = 3,
     cores: Cores,
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -119,14 +119,19 @@ def live(
         (mix.flaps, crowd.flap),
         (mix.queries, crowd.query),
     )
-    agendas = [
-        Arrivals(rate * hourly, seconds, do, seed=seed * 100 + number) for number, (rate, do) in enumerate(streams)
-    ]
-    end_ns = now_ns() + int(seconds * 1e9)
-    beats = Arrivals(len(crowd.people) / heartbeat_s, seconds, crowd.heartbeat)
+    crowd.loop.new_round()
     before = crowd.checks.deliveries
     with Meter(crowd.server) as meter:
+        crowd.resume()
+        end_ns = now_ns() + int(seconds * 1e9)
+        agendas = [
+            Arrivals(rate * hourly, seconds, do, seed=seed * 100 + number) for number, (rate, do) in enumerate(streams)
+        ]
+        beats = Arrivals(len(crowd.people) / heartbeat_s, seconds, crowd.heartbeat)
         crowd.loop.run(Until(end_ns, Merged(beats, *agendas, crowd.returns)))
+    crowd.suspend(end_ns)
+    # The quiet time at the end is not a part of the round.
+    meter.taken_ns = max(crowd.loop.span_ns, int(seconds * 1e9))
     add_figure(ours, PER_S, meter.cpu_ns / 1e6 / (meter.taken_ns / 1e9) / online * 1000)
     add_figure(ours, "online", online)
     add_figure(ours, "deliveries_per_s", round((crowd.checks.deliveries - before) / (meter.taken_ns / 1e9), 1))

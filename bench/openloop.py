@@ -54,17 +54,28 @@ class OpenLoop:
 
     def __init__(self, poller: select.epoll, read: Callable[[int], None], *, spin: bool) -> None:
         self.lag = Histogram()
-        """By how much it was late, for each thing that it did."""
+        """By how much it was late in this round, for each thing that it did."""
         self.idle_ns = self.taken_ns = 0
-        """Time in which nothing was due and nothing arrived, of all."""
+        """Time of this round in which nothing was due and nothing arrived, of all."""
+        self.span_ns = 0
+        """From the start of the last run to the last thing that was done or arrived in it: without the quiet end."""
+        self._lag_before = Histogram()
+        self._before_ns = (0, 0)
         self._poller = poller
         self._read = read
         self._spin = spin
 
+    def new_round(self) -> None:
+        """What is measured from here on is of another round; `notes` are of all."""
+        self._lag_before.add(self.lag)
+        idle_ns, taken_ns = self._before_ns
+        self._before_ns = idle_ns + self.idle_ns, taken_ns + self.taken_ns
+        self.lag, self.idle_ns, self.taken_ns = Histogram(), 0, 0
+        gc.collect()  # here, as it may take longer than the first things that are due could wait
+
     def run(self, agenda: Agenda, *, quiet_s: float = QUIET_S) -> None:
         """Until the agenda is done and nothing has arrived for `quiet_s` (or something still does after 10 s)."""
         poll, clock, read, lag = self._poller.poll, now_ns, self._read, self.lag.record
-        gc.collect()
         gc.disable()
         started_ns = before_ns = last_ns = clock()
         ended_ns = 0
@@ -95,6 +106,7 @@ class OpenLoop:
         finally:
             gc.enable()
             self.taken_ns += (ended_ns or clock()) - started_ns
+            self.span_ns = max(last_ns, ended_ns) - started_ns
 
     def drain(self, server: Server) -> None:
         """Wait until the server rests, and read what it has sent: one that is kept from its core for a while looks as
@@ -104,7 +116,7 @@ class OpenLoop:
 
     @property
     def busy(self) -> float:
-        """The share of the time in which it had something to do."""
+        """The share of the round's time in which it had something to do."""
         return 1 - self.idle_ns / self.taken_ns if self.taken_ns else 0.0
 
     def notes(self) -> list[str]:
@@ -115,11 +127,14 @@ class OpenLoop:
         return self._limits() + shared
 
     def _limits(self) -> list[str]:
-        lag_us = self.lag.percentile_ns(99) / 1000
+        self.new_round()
+        lag_us = self._lag_before.percentile_ns(99) / 1000
+        idle_ns, taken_ns = self._before_ns
+        busy = 1 - idle_ns / taken_ns if taken_ns else 0.0
         if lag_us > LATE_US:
             return [f"the generator was the limit: one in a hundred times it was {lag_us:,.0f} us late or more"]
-        if self.busy > BUSY_MAX and self._spin:
-            return [f"the generator was the limit: it was busy {self.busy:.0%} of the time"]
+        if busy > BUSY_MAX and self._spin:
+            return [f"the generator was the limit: it was busy {busy:.0%} of the time"]
         return []
 
     def _patience_s(self, due_ns: int | None, time_ns: int) -> float:

@@ -97,7 +97,7 @@ PROFILES: dict[str, Profile] = {
                 Option("links", 10_000, "Devices, each of its own user.", quick=2000),
                 Option("rest_s", 5.0, "How long nothing happens.", SECONDS, quick=1.0),
             ),
-            rounds=1,
+            rounds=3,
         ),
         Profile(
             "operate",
@@ -170,7 +170,7 @@ PROFILES: dict[str, Profile] = {
                 Option("after_s", 45.0, "How long is listened after each restart.", SECONDS, quick=1.0),
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
-            rounds=2,
+            rounds=3,
             place=True,
         ),
         Profile(
@@ -179,6 +179,7 @@ PROFILES: dict[str, Profile] = {
             "How long the daemon takes to start on a full data directory, from its log alone and from a snapshot; the "
             "files are not in the page cache.",
             (Option("users", 1_000_000, "Users, each with status, text and a device.", quick=20_000),),
+            rounds=3,
             place=True,
         ),
         Profile(
@@ -224,7 +225,7 @@ PROFILES: dict[str, Profile] = {
                 Option("heartbeat_s", 30.0, "The interval of heartbeats.", POSITIVE),
                 Option("seed", 1, "Chooses who does what when.", click.INT),
             ),
-            rounds=2,
+            rounds=3,
         ),
         Profile(
             "soak",
@@ -248,8 +249,9 @@ PROFILES: dict[str, Profile] = {
             (
                 Option("members", 50_000, "Members, each of whom watches the room.", click.IntRange(2_000), quick=5000),
                 Option("changes_per_s", 1_000, "Members that change."),
-                Option("seconds", 5, "How long, in the room's own time.", quick=2),
+                Option("seconds", 5, "Time of a round, in the room's own time.", quick=1),
             ),
+            rounds=3,
         ),
         Profile(
             "core",

@@ -16,9 +16,9 @@ from pathlib import Path
 from bench.daemon import BenchError, Cores, Server, need_descriptors, start_daemon
 from bench.disk import choose_place, file_system, scratch
 from bench.histogram import Histogram
-from bench.latency import random_graph
-from bench.load import Link, edge_triggered, presences, read_available
+from bench.load import Link, Rests, edge_triggered, presences, read_available
 from bench.meter import add_figure
+from bench.people import random_graph
 from bench.result import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 from bench.witness import number_of, status_of, text_of
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, USERS_PER_REQUEST_MAX
@@ -88,12 +88,14 @@ class Clients:
     def listen(self, stack: ExitStack, seconds: float) -> None:
         """Judge whatever anyone is told for so long."""
         by_fd = {linked(client).fd: client for client in self.all}
+        rests = Rests()
+        for fd, client in by_fd.items():
+            self._judge_all(client, rests.whole(fd, linked(client).take_unread()))
         poller = edge_triggered(stack, [linked(client) for client in self.all])
         deadline_s = time.monotonic() + seconds
         while (left_s := deadline_s - time.monotonic()) > 0:
             for fd, _ in poller.poll(left_s):
-                for push in presences(read_available(fd)):
-                    self._judge(by_fd[fd], push.record, pushed=True)
+                self._judge_all(by_fd[fd], rests.whole(fd, read_available(fd)))
 
     def settle(self, stack: ExitStack) -> None:
         """Read and forget what is under way before the daemon is ended."""
@@ -101,6 +103,10 @@ class Clients:
         while events := poller.poll(0.3):
             for fd, _ in events:
                 read_available(fd)
+
+    def _judge_all(self, client: Client, data: bytes) -> None:
+        for push in presences(data):
+            self._judge(client, push.record, pushed=True)
 
     def _await_records(self, client: Client, *, judged: bool) -> None:
         link = linked(client)
@@ -138,7 +144,7 @@ def run(
     contacts: int = 20,
     after_s: float = AFTER_S,
     seed: int = 1,
-    rounds: int = 2,
+    rounds: int = 3,
     place: Path | None = None,
     cores: Cores,
     progress: Progress = no_progress,

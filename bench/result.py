@@ -71,6 +71,9 @@ class Checks:
     wrong: int = 0
     """Told to somebody who does not watch, or with another content than was said."""
 
+    grown: int = 0
+    """Resources (memory, descriptors) that grew beyond their bound."""
+
     @property
     def faults(self) -> dict[str, int]:
         """The faults that occurred, by name."""
@@ -186,11 +189,6 @@ class Outcome:
 def median(values: Sequence[float]) -> float:
     """The median, to three decimals."""
     return round(statistics.median(values), 3)
-
-
-def spread(values: Sequence[float]) -> list[float]:
-    """The smallest and the largest of the rounds."""
-    return [round(min(values), 3), round(max(values), 3)]
 
 
 def percentile(ordered: Sequence[int], percent: float) -> int:

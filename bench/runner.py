@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +23,16 @@ from bench.export import ResultFile, json_text, write_csv, write_text
 from bench.machine import machine_facts
 from bench.progress import Bar
 from bench.registry import Profile
+from bench.result import OURS
 from bench.sentences import faults_sentence
 from bench.table import print_outcome, print_quiet
 
 OK = 0
 FAILED = 1
 SIGNALLED = 128
+PATIENCE = 2
+"""The signal with this number is not heeded."""
+HOLD_ON = b"\nbench: telling what there is; once more to throw it away\n"
 
 
 @dataclass
@@ -42,11 +48,18 @@ class Wanted:
 
 
 class Signals:
-    """Turns SIGINT and SIGTERM into what `partial` catches, while a profile runs, and into the exit at other times."""
+    """Turns SIGINT and SIGTERM into what `partial` catches, while a profile runs, and into the exit at other times.
+
+    Between the first signal and the end of the telling a second one is not heeded: it would throw away what was found.
+    The third one ends everything.
+    """
 
     def __init__(self) -> None:
         self.running = False
+        self.telling = False
+        """There are results that are not written yet."""
         self.number = 0
+        self._count = 0
 
     def install(self) -> None:
         """For the program; whoever calls the commands as functions keeps its own handlers."""
@@ -55,8 +68,14 @@ class Signals:
 
     def _take(self, number: int, _frame: object) -> None:
         self.number = number
+        self._count += 1
+        if self._count == PATIENCE:
+            os.write(2, HOLD_ON)  # not print: it may be in the middle of one
+            return
         if self.running:
             raise KeyboardInterrupt
+        if self.telling and self._count < PATIENCE:
+            return
         sys.exit(SIGNALLED + number)  # unwinds the context managers, which end the servers
 
     @property
@@ -73,6 +92,7 @@ def run_all(profiles: Sequence[tuple[Profile, dict[str, Any]]], wanted: Wanted) 
     cores = take_cores()
     result = ResultFile(machine_facts(cores))
     interrupted = False
+    SIGNALS.telling = True
     for number, (profile, settings) in enumerate(profiles, 1):
         title = profile.name if len(profiles) == 1 else f"{number}/{len(profiles)} {profile.name}"
         interrupted = _run_one(profile, settings, cores, result, title, quiet=wanted.quiet)
@@ -84,9 +104,13 @@ def run_all(profiles: Sequence[tuple[Profile, dict[str, Any]]], wanted: Wanted) 
                 if number < len(profiles) and not interrupted:
                     print()
             sys.stdout.flush()
+        interrupted = interrupted or bool(SIGNALS.number)
         if interrupted:
             break
-    return _finish(result, wanted, interrupted=interrupted)
+    try:
+        return _finish(result, wanted, interrupted=interrupted)
+    finally:
+        SIGNALS.telling = False
 
 
 def _run_one(
@@ -106,11 +130,19 @@ def _run_one(
             return True
         result.failed[profile.name] = str(error)
         return False
+    except Exception as error:
+        # Whatever one profile meets, the results of those before it must be written.
+        traceback.print_exc()
+        result.failed[profile.name] = f"{type(error).__name__}: {error}"
+        return False
     finally:
         SIGNALS.running = False
         gc.enable()
         gc.unfreeze()
         gc.collect()
+    outcome.options.setdefault("change_spacing", "off")
+    if OURS in outcome.servers and not outcome.servers[OURS].version:
+        outcome.servers[OURS].version = str(result.machine.get("presenced", ""))
     result.outcomes.append(outcome)
     return outcome.interrupted
 

@@ -21,6 +21,9 @@ from bench.witness import Witness
 
 PUBLISHER = "publisher"
 STEP_TIMEOUT_S = 10.0
+AFTERMATH_NS = 50_000_000
+"""How long it listens on once everybody has been told."""
+
 RATIO_MAX = 1.3
 """What the last size may cost, of what the first does."""
 
@@ -59,8 +62,11 @@ class Star:
                     if not self._told(poller, due):
                         break
             gc.enable()
-            for fd, _ in poller.poll(0.05):
-                witness.keep(fd, now_ns(), read_available(fd))
+            # For what should not come, and for the publisher's last acknowledgement, which `close` asks for.
+            until_ns = now_ns() + AFTERMATH_NS
+            while now_ns() < until_ns:
+                for fd, _ in poller.poll(AFTERMATH_NS / 5e9):
+                    witness.keep(fd, now_ns(), read_available(fd))
             witness.settle(latency)
             witness.close()
         for link in (self._publisher, *self._watchers):

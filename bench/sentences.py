@@ -17,7 +17,7 @@ HEADLINES = {
     "operate": "with {links} links, a scrape of the metrics takes {main}",
     "service": "a device that a backend speaks for costs {main} of server CPU {per}",
     "restart": "{users} users return after the daemon was killed: {main} of server CPU for each",
-    "durable": "a change that is on the disk before it is acknowledged: {main}, with {writers} writers at once",
+    "durable": "a change that is on the disk before it is acknowledged: {main} of server CPU, with {writers} writers",
     "scale": "told to each of {links_max} watchers, a change costs {main} of server CPU",
     "flap": "a link that is lost and comes back within the grace costs {main} of server CPU",
     "slow": "{slow} of {watchers} watchers stop reading: the p99 of the others becomes {main} times as long",

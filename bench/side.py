@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
+from bench.daemon import BenchError
 from bench.histogram import Histogram
 from bench.load import edge_triggered, read_available
 from bench.meter import Meter
@@ -49,10 +50,14 @@ class Side:
         self._read_bytes = 4096 if len(publishers) <= 12 else 65_536
         self._meter = Meter(peer.process)
         self._delivered = 0
+        self._wire_bytes = 0
+        self._stepped = 0
+        """Changes of each publisher in this round."""
 
     def begin(self) -> None:
         """Start a round: note the server's CPU time once it rests."""
         self._delivered = self.checks.deliveries
+        self._stepped = self._wire_bytes = 0
         self._meter = Meter(self.peer.process)
         self._meter.__enter__()
 
@@ -64,19 +69,45 @@ class Side:
         if outcome is not None and delivered:
             figures = outcome.figures
             figures.setdefault("server_cpu_us_per_delivery", []).append(self._meter.cpu_us_per(delivered))
+            figures.setdefault("wire_bytes_per_delivery", []).append(round(self._wire_bytes / delivered, 1))
+            figures.setdefault("rss_bytes", []).append(self.peer.rss_bytes())
             taken = self._meter.waited_ns / max(1, self._meter.taken_ns)
             figures.setdefault("core_taken_by_others", []).append(round(taken, 3))
-        for fd, _ in self._poller.poll(AFTERMATH_S):
-            self._unexpected(fd, read_available(fd))
+        self._listen_on()
         for fd, link in self._replies.items():
             if self.peer.read(link, self._replied[fd]):
                 self.checks.wrong += 1
             expect_clean(self.peer, link)
         self._replied = dict.fromkeys(self._replied, b"")
 
+    def _listen_on(self) -> None:
+        """Hear for a while what should not come, and the acknowledgements of the last changes, which must."""
+        started_s = time.monotonic()
+        while (passed_s := time.monotonic() - started_s) < AFTERMATH_S or (
+            self._unacknowledged() and passed_s < self._timeout_s
+        ):
+            for fd, _ in self._poller.poll(AFTERMATH_S / 5):
+                self._unexpected(fd, read_available(fd))
+        users = self._unacknowledged()
+        if users and not self.checks.faults:
+            raise BenchError(f"{self.peer.name} has not acknowledged the last change of {', '.join(users[:5])}")
+
+    def _unacknowledged(self) -> list[str]:
+        """Who has made a change in this round and has not heard that the last of them is applied."""
+        if not self._stepped:
+            return []
+        waiting = []
+        for fd, link in self._replies.items():
+            answer = self.peer.answer(link.user, self.number)
+            # Some protocols answer all changes alike: then there must be one for each.
+            alike = answer == self.peer.answer(link.user, self.number + 1)
+            if answer and self._replied[fd].count(answer) < (self._stepped if alike else 1):
+                waiting.append(link.user)
+        return waiting
+
     def forget(self) -> None:
-        """Drop what was counted so far: it was the warm-up."""
-        self.checks = Checks()
+        """Drop the deliveries and waits so far: it was the warm-up. A fault stays a fault."""
+        self.checks.deliveries = 0
         self._latency = Histogram()
 
     def tell(self, outcome: ServerOutcome) -> None:
@@ -87,10 +118,12 @@ class Side:
     def run_step(self) -> bytes:
         """Let every publisher change, read, verify. Returns what a watcher was told."""
         self.number += 1
+        self._stepped += 1
         sends = [(link.fd, self.peer.change(link.user, self.number)) for link in self.publishers]
         blobs = self._collect(sends)
         for blob, watchers in blobs.items():
             if watchers:
+                self._wire_bytes += len(blob) * watchers
                 self._verify(blob, watchers)
         return max(blobs, key=lambda blob: blobs[blob])
 
@@ -107,8 +140,7 @@ class Side:
         clock = time.perf_counter_ns
         common = b""
         common_count = 0
-        started_ns = last_ns = clock()
-        self._send(sends)
+        started_ns = last_ns = self._send(sends)
         while pending:
             events = poll(poll_s)
             if not events:
@@ -133,16 +165,20 @@ class Side:
             blobs[held.get(fd, b"")] += 1
         return blobs
 
-    def _send(self, sends: list[tuple[int, bytes]]) -> None:
+    def _send(self, sends: list[tuple[int, bytes]]) -> int:
         """Several changes are made at once: the server stands still until the last is there. Otherwise it serves
-        the first alone and the others together, or not, by an accident of microseconds that decides the figure."""
+        the first alone and the others together, or not, by an accident of microseconds that decides the figure.
+        Returns when the wait for the changes begins: when they are sent, or when the server goes on."""
         together = len(sends) > 1
         if together:
             self.peer.process.pause()
+        started_ns = time.perf_counter_ns()
         for fd, data in sends:
             os.write(fd, data)
         if together:
+            started_ns = time.perf_counter_ns()
             self.peer.process.resume()
+        return started_ns
 
     def _take(self, fd: int, data: bytes, pending: set[int], held: dict[int, bytes], count: int) -> bytes:
         """The slow way: keep `data`; returns all that a watcher holds once that is `count` deliveries."""

@@ -2,9 +2,10 @@
 
     p50=2ms  p90=5ms  p99=50ms  p99.9=100ms  max=1s    from a change to its watchers
     cpu=5us                                            the main figure, where that is CPU time
+    rss_growth=1MiB                                    of soak: what resident memory grows by in a minute
     ratio.redis=1.0                                    presenced's main figure over Redis's, or over any other server's
 
-Everything is at most; times are `ns`, `us`, `ms` or `s`.
+Everything is at most; times are `ns`, `us`, `ms` or `s`, sizes `bytes`, `KiB`, `MiB` or `GiB`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from statistics import median
 from bench.profiles import PEERS
 from bench.result import CHANGE_TO_WATCHER, LIMIT, OURS, Outcome
 from bench.table import PERCENTILES
-from bench.units import TIMES_US, number, show_us, shown_name, unit_of
+from bench.units import BYTES, TIMES_US, number, show_bytes, show_us, shown_name, unit_of
 
 _KEYS = dict(PERCENTILES)
+GROWTH = "rss_growth"
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)")
-GRAMMAR = "p50, p90, p99, p99.9 or max=TIME (50ms), cpu=TIME (5us), ratio.SERVER=NUMBER (ratio.redis=1.0)"
+GRAMMAR = (
+    "p50, p90, p99, p99.9 or max=TIME (50ms), cpu=TIME (5us), rss_growth=BYTES a minute (1MiB), "
+    "ratio.SERVER=NUMBER (ratio.redis=1.0)"
+)
 
 
 class BadPromise(ValueError):
@@ -41,7 +46,7 @@ class Promise:
 def promise_of(text: str) -> Promise:
     """What `text` promises; `BadPromise` if that cannot be told."""
     key, equals, limit = text.replace(" ", "").partition("=")
-    key = key.lower()
+    key, limit = key.lower(), limit.lower()
     found = _LIMIT.fullmatch(limit)
     if not equals or not found:
         raise BadPromise(f"{text!r} is not of the form NAME=LIMIT; there are {GRAMMAR}")
@@ -53,6 +58,10 @@ def promise_of(text: str) -> Promise:
         if unit:
             raise BadPromise(f"{text!r}: a ratio has no unit, such as {key}={found[1]}")
         return Promise(text, key, value)
+    if key == GROWTH:
+        if unit not in BYTES:
+            raise BadPromise(f"{text!r} needs a unit of size: bytes, KiB, MiB or GiB, such as {key}={found[1]}MiB")
+        return Promise(text, key, value * BYTES[unit])
     if key not in (*_KEYS, "cpu"):
         raise BadPromise(f"{text!r} names nothing that can be promised; there are {GRAMMAR}")
     if unit not in TIMES_US:
@@ -79,7 +88,7 @@ def _judge(promise: Promise, outcome: Outcome) -> str | None:
     if value <= promise.most:
         return ""
     is_ratio = promise.key.startswith("ratio.")
-    shown = number(value) if is_ratio else show_us(value)
+    shown = number(value) if is_ratio else show_bytes(value) if promise.key == GROWTH else show_us(value)
     return f"{outcome.profile} breaks --slo {promise.text}: it is {shown}"
 
 
@@ -90,6 +99,9 @@ def _value(key: str, outcome: Outcome) -> float | None:
     if key in _KEYS:
         latency = ours.latency.get(CHANGE_TO_WATCHER)
         return float(getattr(latency, _KEYS[key])) if latency and latency.count else None
+    if key == GROWTH:
+        grown = ours.figures.get("rss_growth_bytes_per_min")
+        return median(grown) if grown else None
     if key == "cpu":
         values = ours.figures.get(outcome.main_figure)
         unit = unit_of(outcome.main_figure)
@@ -106,6 +118,8 @@ def _why_not(promise: Promise, outcomes: Sequence[Outcome]) -> str:
     profiles = ", ".join(outcome.profile for outcome in outcomes)
     if promise.key in _KEYS:
         return f"{profiles} has no latency from a change to its watchers"
+    if promise.key == GROWTH:
+        return f"{profiles} does not look at the growth of memory; soak does"
     if promise.key == "cpu":
         figures = ", ".join(outcome.main_figure for outcome in outcomes)
         return f"the main figure of {profiles} is not CPU time but {figures}"

@@ -151,6 +151,7 @@ def play_round(
     """Everybody reads; some stop; they read again."""
     witness, server = audience.witness, audience.server
     p99_ns = []
+    audience.loop.new_round()
     for histogram, prefix in zip(whole, ("", "slow_"), strict=True):
         if prefix:
             audience.stop_reading()
@@ -158,6 +159,7 @@ def play_round(
         latency = Histogram()
         with Meter(server) as meter:
             audience.play(rate_per_s, seconds, seed)
+        meter.taken_ns = audience.loop.span_ns
         audience.loop.drain(server)
         witness.settle(latency)
         witness.close(but=audience.deaf)

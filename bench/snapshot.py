@@ -43,6 +43,9 @@ OWN_PAUSE_NS = 2_000_000
 """A generator that did not look at its links for longer than this must not blame the server: what was under way
 meanwhile is left out. Reading one change from all watchers takes it less than half of that."""
 
+LEFT_OUT_MAX = 0.01
+"""More than this share left out makes the run void."""
+
 LOOK_EVERY_NS = 20_000_000
 DRAIN_S = 5.0
 SNAPSHOT_TIMEOUT_S = 300.0
@@ -60,6 +63,7 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
     left_out: int = 0
+    counted: int = 0
     waits: Histogram = field(default_factory=Histogram)
     """All of them, of all rounds."""
 
@@ -114,6 +118,7 @@ class Load:
         self._pings_ns: list[int] = []
         self._paused_until_ns = 0
         self._left_out = 0
+        self._kept_ns = own_wait_ns()
 
     def run(self, figures: Figures, over: Callable[[float], bool]) -> None:
         """Send changes and pings on time until `over(seconds)` says so, then wait for what is out."""
@@ -140,6 +145,7 @@ class Load:
         figures.seconds.append(taken_ns / 1e9)
         figures.taken.append(waited_ns / taken_ns)
         figures.left_out += self._left_out
+        figures.counted += len(ordered) + len(pauses)
 
     def _drive(self, over: Callable[[float], bool]) -> int:
         clock = time.perf_counter_ns
@@ -150,7 +156,7 @@ class Load:
         while not until_ns or ((out or self._behind()) and now_ns < until_ns):
             events = self._poller.poll(0.0 if self._spin else 0.0005)
             now_ns = clock()
-            if now_ns - before_ns > OWN_PAUSE_NS:
+            if now_ns - before_ns > OWN_PAUSE_NS and self._was_kept():
                 self._paused_until_ns = now_ns
             before_ns = now_ns
             for fd, _ in events:
@@ -173,10 +179,16 @@ class Load:
                 ping_ns += PING_EVERY_NS
             if now_ns >= look_ns:
                 look_ns = now_ns + LOOK_EVERY_NS
+                self._kept_ns = own_wait_ns()
                 if over((now_ns - started_ns) / 1e9):
                     until_ns = now_ns + int(DRAIN_S * 1e9)
                     taken_ns = now_ns - started_ns
         return taken_ns
+
+    def _was_kept(self) -> bool:
+        """Had something else this process's core for most of the pause? Only then is it no fault of the server's."""
+        before_ns, self._kept_ns = self._kept_ns, own_wait_ns()
+        return self._kept_ns - before_ns > OWN_PAUSE_NS // 2
 
     def _behind(self) -> bool:
         return any(seen != self._change for seen in self._seen.values())
@@ -245,13 +257,21 @@ def run(
             progress("rounds", rounds, rounds)
         ours.figures["rss_growth_bytes"] = [server.resident_bytes() - before_bytes]
     ours.checks.deliveries, ours.checks.lost, ours.checks.wrong = load.deliveries, load.lost, load.wrong
+    left_out = quiet.left_out + during.left_out
+    share = left_out / max(1, left_out + quiet.counted + during.counted)
+    if share > LEFT_OUT_MAX:
+        raise BenchError(
+            f"{share:.1%} of all waits were left out, as something else had the generator's core; the run is void, "
+            "run it again on a machine that does less"
+        )
     ratios = [one / other for one, other in zip(during.p99_us, quiet.p99_us, strict=False)]
     ours.figures |= {
         **during.told(""),
         **quiet.told("quiet_"),
         "p99_ratio": ratios,
         "merged": [load.merged],
-        "left_out": [quiet.left_out + during.left_out],
+        "left_out": [left_out],
+        "left_out_share": [round(share, 5)],
         "core_taken_by_others": quiet.taken,
     }
     ours.latency = {CHANGE_TO_WATCHER: during.waits.latency(), f"quiet_{CHANGE_TO_WATCHER}": quiet.waits.latency()}
@@ -266,6 +286,11 @@ def run(
     }
     outcome.notes.append("quiet_ is the time between snapshots; what the generator itself held up is left out")
     return outcome
+
+
+def own_wait_ns() -> int:
+    """Time that this thread was ready to run and something else had its core."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1])
 
 
 def _finished(files: Files, seconds: float) -> bool:

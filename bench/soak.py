@@ -7,6 +7,7 @@ pools fill.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -14,8 +15,14 @@ from bench.crowd import Crowd
 from bench.daemon import Cores
 from bench.mixed import PER_S, Mix, live, open_crowd, tell
 from bench.result import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
+from bench.units import label
 
 WARM_SHARE = 0.2
+JUDGED_FROM_S = 60.0
+RSS_GROWTH_MAX = 1 << 20
+DESCRIPTORS_GROWTH_MAX = 1
+"""Bytes, and descriptors beside those of the links, that it may take more each minute in the second half."""
+
 RSS, DESCRIPTORS, COST = "rss_bytes_by_s", "descriptors_beside_links_by_s", f"{PER_S}_by_s"
 
 
@@ -50,11 +57,12 @@ def run(
         progress("connecting", 0, samples)
         crowd = open_crowd(stack, cores, users, contacts, heartbeat_s, seed)
         ours.checks = crowd.checks
+        started_s = time.monotonic()
         with partial() as cut:
             for number in range(samples):
                 progress("samples", number, samples)
                 live(crowd, ours, mix, speed, sample_s, heartbeat_s, seed + number)
-                sample(crowd, ours, (number + 1) * sample_s)
+                sample(crowd, ours, time.monotonic() - started_s)
             progress("samples", samples, samples)
             crowd.audit()
     outcome.interrupted = cut.happened
@@ -73,11 +81,13 @@ def sample(crowd: Crowd, ours: ServerOutcome, at_s: float) -> None:
         (DESCRIPTORS, descriptors),
         (COST, ours.figures[PER_S][-1]),
     ):
-        ours.series.setdefault(name, []).append((at_s, value))
+        ours.series.setdefault(name, []).append((round(at_s, 1), value))
 
 
 def judge(outcome: Outcome, ours: ServerOutcome) -> None:
-    """The slopes, as figures for a minute."""
+    """The slopes, as figures for a minute, and whether those of the second half stay within their bounds: what is
+    beyond them is a fault."""
+    hold_bounds(outcome, ours)
     for name, figure in ((RSS, outcome.main_figure), (DESCRIPTORS, "descriptors_growth_per_min")):
         if points := ours.series.get(name):
             warm = points[int(len(points) * WARM_SHARE) :]
@@ -87,6 +97,28 @@ def judge(outcome: Outcome, ours: ServerOutcome) -> None:
     outcome.notes.append(
         "growth is the slope after the first fifth of the time; a pool that fills shows as growth, too"
     )
+
+
+def hold_bounds(outcome: Outcome, ours: ServerOutcome) -> None:
+    """Count as grown what rose too fast in the second half of the time, or say that it was too short for that."""
+    points = ours.series.get(RSS, [])
+    if len(points) < 2:
+        return
+    half_s = points[-1][0] / 2
+    if half_s < JUDGED_FROM_S:
+        outcome.notes.append(
+            f"too short to judge growth: the second half must last {JUDGED_FROM_S:.0f} s and has {half_s:.0f} s"
+        )
+        return
+    for name, most in ((RSS, RSS_GROWTH_MAX), (DESCRIPTORS, DESCRIPTORS_GROWTH_MAX)):
+        late = [point for point in ours.series[name] if point[0] >= half_s]
+        per_min = slope(late) * 60
+        if per_min > most:
+            ours.checks.grown += 1
+            outcome.notes.append(
+                f"{label(name.removesuffix('_by_s'))} grows by {per_min:,.0f} a minute in the second half of the time; "
+                f"the bound is {most:,}"
+            )
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

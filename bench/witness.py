@@ -13,15 +13,13 @@ from collections.abc import Collection, Mapping
 
 from bench.daemon import BenchError
 from bench.histogram import Histogram
-from bench.load import whole_frames
+from bench.load import FIRST_ID, decoded, whole_frames
 from bench.result import Checks
 from presenced.wire.frames import LENGTH_BYTES, frame
-from presenced.wire.messages import Done, Presence, SetStatus, Status, decode_server, encode
+from presenced.wire.messages import Done, Presence, SetStatus, Status, encode
 
 MARK = "change no. "
 MARK_BYTES = MARK.encode()
-FIRST_ID = 1 << 24
-"""Request ids from here on take five bytes, so that all requests have the same size."""
 
 
 class Witness:
@@ -106,7 +104,7 @@ class Witness:
                     known[user] = last
 
     def _message(self, fd: int, time_ns: int, payload: bytes, latency: Histogram | None) -> None:
-        message = decode_server(payload)
+        message = decoded(payload)
         if isinstance(message, Presence):
             record = message.record
             self._told(fd, time_ns, record.user, record.status, record.text, latency)

@@ -16,6 +16,8 @@ if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 	running=yes
 	systemctl disable --now --quiet presenced.socket presenced.service 2>/dev/null || true
 	systemctl stop --quiet 'presenced@*.service' || true
+	# Of the template: every instance that was enabled.
+	systemctl disable --quiet presenced@.service 2>/dev/null || true
 fi
 
 for command in presenced presencectl; do

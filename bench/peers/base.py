@@ -93,6 +93,8 @@ class Peer(ABC):
         """`payload_bytes` is the size of what is told of a change, where a server leaves that to its users."""
         self.payload_bytes = payload_bytes
         self.port = 0
+        self.trouble = ""
+        """What was wrong with its end, if anything, once it has been stopped."""
 
     # --- the process ---------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class External(Peer):
         self._own_links.clear()
         if self._process is not None:
             self._process.stop()
+            self.trouble = self._process.trouble
 
 
 def port_is_taken(port: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import jwt
 
 from bench.daemon import BenchError, Server, start_daemon
-from bench.load import frames, whole_frames
+from bench.load import FIRST_ID, decoded, frames, whole_frames
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
 from bench.result import OURS
 from presenced.limits import USERS_PER_REQUEST_MAX
@@ -29,16 +29,12 @@ from presenced.wire.messages import (
     SetStatus,
     Watch,
     Welcome,
-    decode_server,
     encode,
 )
 
 DEVICE = "bench"
 SECRET = "a secret that the bench and its server share, for one run"
 TOKEN_S = 86_400
-FIRST_ID = 1 << 24
-"""Request ids from here on take five bytes on the wire: long enough to be found in a stream without parsing it."""
-
 TEXT = "in a call, no. "
 
 
@@ -104,7 +100,7 @@ class Presenced(Peer):
             came += yield b""
         told: Known = {}
         for payload in frames(came[: whole_frames(came)[1]]):
-            message = decode_server(payload)
+            message = decoded(payload)
             if isinstance(message, Goodbye | Error):
                 raise BenchError(f"presenced said {message.code} to {user}: {message.message}")
             if isinstance(message, Records):
@@ -135,7 +131,7 @@ class Presenced(Peer):
         deliveries = []
         end = whole_frames(data)[1]
         for payload in frames(data[:end]):
-            message = decode_server(payload)
+            message = decoded(payload)
             if isinstance(message, Presence):
                 deliveries.append(self._delivery(message.record))
             elif not isinstance(message, Done):
@@ -179,7 +175,7 @@ def frames_by_user(blob: bytes) -> dict[str, bytes]:
     """The frames in what a watcher was told, by the user whom each is about."""
     told = {}
     for payload in frames(blob[: whole_frames(blob)[1]]):
-        message = decode_server(payload)
+        message = decoded(payload)
         if isinstance(message, Presence):
             told[message.record.user] = len(payload).to_bytes(LENGTH_BYTES, "big") + payload
     return told
@@ -195,4 +191,4 @@ def start_with_tokens(core: int, secret: Path, options: tuple[str, ...]) -> Serv
     """The daemon as an operator runs it: it believes nobody without a token."""
     command = [sys.executable, "-m", "presenced", "serve", "--secret-file", str(secret), "--listen", "127.0.0.1:0"]
     command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h", *options]
-    return Server(command, core, r"listening on presence://127\.0\.0\.1:(\d+)")
+    return Server(command, core, r"listening on presence://127\.0\.0\.1:(\d+)", strict=True)

@@ -49,6 +49,8 @@ class PeerProcess:
         self.log = log
         self._gentle = gentle
         self._stopped = False
+        self.trouble = ""
+        """What was wrong with its end, once it has been stopped."""
         self._spent_ns: dict[int, int] = {}
         # An interrupt must not fall between the birth of the process and the moment somebody knows of it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
@@ -96,6 +98,8 @@ class PeerProcess:
         process = self._process
         if self._stopped:
             return
+        if process.poll() is not None:
+            self.trouble = f"it had ended by itself with code {process.returncode}"
         below = _tree(process.pid)[1:]
         if self._gentle and process.poll() is None:
             _signal(process.pid, signal.SIGTERM)
@@ -103,7 +107,7 @@ class PeerProcess:
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                pass
+                self.trouble = f"it did not end within {STOP_TIMEOUT_S:.0f} s of SIGTERM and was killed"
         if process.poll() is None:
             process.kill()
             process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.daemon import BenchError
 from bench.histogram import Histogram
@@ -55,8 +55,8 @@ class Storm:
                     link.close()
                 self._running.clear()
 
-    def _fill(self, poller: select.epoll, waiting: Iterable[str], at_once: int) -> None:
-        for user in waiting:
+    def _fill(self, poller: select.epoll, waiting: Iterator[str], at_once: int) -> None:
+        while len(self._running) < at_once and (user := next(waiting, None)) is not None:
             started_ns = time.perf_counter_ns()
             link = PeerLink(self._peer.port, user)
             conversation = self._peer.login(user, self._contacts.get(user, ()), records=self._records)
@@ -64,8 +64,6 @@ class Storm:
             link.socket.setblocking(False)
             poller.register(link.fd, select.EPOLLIN)
             self._running[link.fd] = link, conversation, started_ns
-            if len(self._running) >= at_once:
-                return
 
     def _readable(self, poller: select.epoll, fd: int) -> None:
         if fd in self._stands:

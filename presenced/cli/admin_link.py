@@ -14,6 +14,7 @@ import msgspec
 
 from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError, RequestError, RequestTimeout
 from presenced.runtime_paths import admin_path_for_commands
+from presenced.server.status import Status
 
 READ_BYTES = 1 << 20
 TEMPORARY_CODES = frozenset({"busy"})
@@ -41,15 +42,15 @@ class AdminLink:
     ) -> None:
         self.close()
 
-    def ask(self, verb: str, *, timeout_s: float | None = -1, **fields: Any) -> Any:
-        """The daemon's answer, as JSON says it. `timeout_s` of None waits as long as it takes.
+    def ask(self, verb: str, *, is_long: bool = False, **fields: Any) -> Any:
+        """The daemon's answer, as JSON says it. One that `is_long` in coming is waited for without an end.
 
         Raises `PresenceError`: `ConnectionLost` (nobody is there), `AuthError` (the file is for others),
         `RequestTimeout`, `RequestError` with the daemon's code (it refused), `ProtocolError` (that is no presenced).
         """
         try:
             connection = self._connected()
-            connection.settimeout(self._timeout_s if timeout_s == -1 else timeout_s)
+            connection.settimeout(None if is_long else self._timeout_s)
             connection.sendall(msgspec.json.encode({"do": verb, **fields}) + b"\n")
             line = self._line(connection)
         except TimeoutError:
@@ -118,6 +119,14 @@ class AdminLink:
         except (msgspec.DecodeError, KeyError, TypeError):
             raise ProtocolError("bad_frame", f"what answers at {self.path} is no presenced") from None
         raise RequestError(code, message, temporary=code in TEMPORARY_CODES)
+
+
+def status_of(answer: Any) -> Status:
+    """A status as a value; raises `ProtocolError` if the daemon is of a version that has another."""
+    try:
+        return msgspec.convert(answer, Status)
+    except msgspec.ValidationError as error:
+        raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
 
 
 def cannot_connect(path: str, error: OSError) -> PresenceError:

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from presenced.cli.certificate import validity_warning
+from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
-from presenced.config import Settings, SettingsError
-from presenced.config.kinds import CREDENTIAL, parse_address
+from presenced.config import Settings
+from presenced.config.kinds import parse_address
 from presenced.config.loading import Survey, take_survey
 from presenced.config.rules import is_loopback
 from presenced.config.writing import default_text, settings_text
-from presenced.server.identity import SecretError, load_secret
-from presenced.server.listening import tls_context
 
 FAULTY = 78
 CODES = "Exit codes: 0 the daemon would accept this configuration, 2 usage, 78 it would not."
@@ -36,11 +36,11 @@ def config() -> None:
 def check(config: str | None) -> None:
     """Say whether the daemon would start with these settings, and what to look at again.
 
-    Every fault is told, one a line with its place. The files of the certificate, the key and the secret are read as
-    the daemon would, though as the user who runs this; credentials of a unit are not looked at.
+    Every fault is told, one a line with its place. The files of the certificate, the key and the secret are read, and
+    hosts looked up, as the daemon would, though as the user who runs this; credentials of a unit are not looked at.
     """
     survey = take_survey({}, os.environ, config, outside=True)
-    faults = [*survey.faults, *_faults_of_files(survey)]
+    faults = all_faults(survey)
     _tell("warning: ", warnings(survey))
     if faults:
         _tell("", faults)
@@ -86,6 +86,12 @@ def warnings(survey: Survey) -> Iterator[str]:
         )
     if settings.admin_socket and settings.admin_mode & 0o007:
         yield f"admin.mode {settings.admin_mode:04o} lets every account of this machine control the daemon; use 0660"
+    for fault in fault_of_limit(settings):
+        yield f"{fault}; that is the limit of this shell, and the service has its own"
+    if settings.tls_cert and settings.tls_key:
+        ending = validity_warning(settings.tls_cert, settings.tls_key)
+        if ending:
+            yield ending
     if settings.secret_file and not settings.dev:
         try:
             mode = stat.S_IMODE(os.stat(settings.secret_file).st_mode)
@@ -93,26 +99,6 @@ def warnings(survey: Survey) -> Iterator[str]:
             return
         if mode & 0o007:
             yield f"the secret file {settings.secret_file} can be read by every account (mode {mode:04o}); chmod 0600"
-
-
-def _faults_of_files(survey: Survey) -> Iterator[str]:
-    """What opening the files says that the settings name."""
-    settings = survey.loaded.settings
-    if settings.tls_cert and settings.tls_key and not _is_credential(settings.tls_cert, settings.tls_key):
-        try:
-            tls_context(settings)
-        except SettingsError as error:
-            yield from error.faults
-    if settings.secret_file and not settings.dev and not _is_credential(settings.secret_file):
-        try:
-            load_secret(settings.secret_file)
-        except SecretError as error:
-            yield str(error)
-
-
-def _is_credential(*paths: str) -> bool:
-    """Whether one of them is the unit's alone."""
-    return any(path.startswith(CREDENTIAL) for path in paths)
 
 
 def _summary(survey: Survey) -> str:

@@ -10,16 +10,14 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 import click
-import msgspec
 
 from presenced.cli import exits
-from presenced.cli.admin_link import AdminLink, default_path
+from presenced.cli.admin_link import AdminLink, default_path, status_of
 from presenced.cli.context import Context
 from presenced.cli.options import Duration
 from presenced.cli.render import Row, printable
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
-from presenced.errors import ProtocolError
 from presenced.ops.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
 from presenced.server.status import Status
 
@@ -51,14 +49,6 @@ def run(context: Context, path: str | None, work: Callable[[AdminLink], int]) ->
             return work(link)
 
     exits.run_blocking(with_link)
-
-
-def status_of(answer: Any) -> Status:
-    """A status as a value; raises `ProtocolError` if the daemon is of a version that has another."""
-    try:
-        return msgspec.convert(answer, Status)
-    except msgspec.ValidationError as error:
-        raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
 
 
 # --- looking ------------------------------------------------------------------------------------------------------
@@ -189,7 +179,8 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
 def drain(context: Context, yes: bool, wait: bool, path: str | None) -> None:
     """Stop the daemon in order, as SIGTERM does: links are told to come back, and closed over a while.
 
-    systemd does not start it again after that by itself; `systemctl restart presenced` does both.
+    systemd does not start it again after that by itself; `systemctl restart presenced` does both. But if
+    presenced.socket is enabled, the first client that returns starts it: `systemctl stop presenced.socket` before this.
     """
     _confirm("Stop the daemon?", yes)
 
@@ -218,7 +209,7 @@ def snapshot(context: Context, wait: bool, path: str | None) -> None:
     """Take a snapshot of the data directory now, while the daemon serves."""
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("snapshot", wait=wait, timeout_s=None if wait else -1)
+        answer = link.ask("snapshot", wait=wait, is_long=wait)
         if answer["finished"]:
             told = f"snapshot of {answer['bytes']:,} bytes taken in {answer['took_ms']:,} ms"
         else:
@@ -235,11 +226,13 @@ def snapshot(context: Context, wait: bool, path: str | None) -> None:
 def reload(context: Context, path: str | None) -> None:
     """Read the configuration, the certificate and the secret anew, as SIGHUP does.
 
-    All or nothing: with a fault in it the old one stays, and the exit code is 78.
+    All or nothing: with a fault in it the old one stays, and the exit code is 78. Files that are credentials of the
+    service ("credential:NAME", as the installed secret is) are as they were when it started: a new secret there needs
+    `systemctl restart presenced`.
     """
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("reload", timeout_s=None)
+        answer = link.ask("reload", is_long=True)
         output = context.output
         if output.is_json:
             output.line(answer)

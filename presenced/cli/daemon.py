@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from importlib.metadata import version as package_version
@@ -19,9 +20,11 @@ from presenced.address import check_name
 from presenced.cli.config import config as config_group
 from presenced.cli.dashboard import dashboard
 from presenced.cli.options import Duration
+from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
 from presenced.cli.store import backup, store
 from presenced.config import Configuration, Loaded, Settings, SettingsError
+from presenced.config.settings import LogFormat
 from presenced.errors import AddressError
 from presenced.ops import logs
 from presenced.ops.activation import take_sockets
@@ -58,8 +61,8 @@ def main() -> None:
 
 @main.command(
     epilog="Exit codes: 0 stopped cleanly, 2 usage, 65 acknowledged data is damaged, 70 internal failure, 73 the data "
-    "directory cannot be used, 74 the disk failed, 75 port or data directory in use (try again), 77 no permission, "
-    "78 configuration."
+    "directory cannot be used, 74 the disk failed, 75 port or data directory in use, or address not there yet (try "
+    "again), 77 no permission, 78 configuration."
 )
 @config_option
 @setting_options
@@ -73,22 +76,29 @@ def serve(config: str | None, **flags: Any) -> None:
     # systemd's watchdog ends a process that is stuck by SIGABRT: where it stood is told on standard error.
     faulthandler.enable()
     configuration = Configuration(flags, os.environ, config)
+    survey = configuration.survey()
+    loaded, settings = survey.loaded, survey.loaded.settings
+    sockets: dict[str, socket.socket] = {}
+    faults: list[str] = []
     try:
-        loaded = configuration.load()
+        sockets = take_sockets(os.environ)
     except SettingsError as error:
-        _leave(str(error), EXIT_CONFIG)
-    settings = loaded.settings
+        faults += error.faults
+    # All at once: whoever mends one fault is not to find the next at the next start.
+    faults += [*all_faults(survey, passed=frozenset(sockets)), *fault_of_limit(settings)]
+    if faults:
+        _leave(faults, EXIT_CONFIG, settings.log_format)
     logs.configure(settings.log_format, settings.log_level)
     for note in loaded.notes:
         log.warning("%s", note)
     try:
-        sockets = take_sockets(os.environ)
         server = Server(settings, configuration=configuration, listener=sockets.get("client"))
         operations = Operations(server, environ=os.environ, sockets=sockets)
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(server, operations, loaded))
     except Exception as error:
-        _leave(*explain(error, settings))
+        sentences, code = explain(error, settings)
+        _leave(sentences.splitlines(), code, settings.log_format)
 
 
 def explain(error: Exception, settings: Settings) -> tuple[str, int]:
@@ -98,15 +108,8 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             return str(error), EXIT_CONFIG
         case CannotOpenAdmin():
             return str(error), _ADMIN_EXITS.get(error.reason.errno or 0, EXIT_CONFIG)
-        case CannotListen() if error.reason.errno == errno.EADDRINUSE:
-            address, option = (error.address, "--http") if error.address else (settings.listen, "--listen")
-            return (
-                f"{address} is in use, perhaps by another presenced; stop that one, or choose another "
-                f"port with {option}",
-                EXIT_BUSY,
-            )
         case CannotListen():
-            return f"cannot listen on {error.address or settings.listen}: {error}", EXIT_CONFIG
+            return _cannot_listen(error, settings)
         case Locked():
             return str(error), EXIT_BUSY
         case DirectoryError():
@@ -121,6 +124,22 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             code = EXIT_DIRECTORY if error.errno in (errno.ENOTDIR, errno.EROFS, errno.ENOENT) else EXIT_IO
             return f"the data directory {settings.data_dir} cannot be used: {error.strerror}", code
     return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
+
+
+def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
+    """As `explain`. What another process or the network has to end may be gone at the next start."""
+    address, key = (error.address, "http.address") if error.address else (settings.listen, "listen.address")
+    match error.reason.errno:
+        case errno.EADDRINUSE:
+            sentence = "is in use, perhaps by another presenced; stop that one, or choose another port with"
+            return f"{address} {sentence} {key}", EXIT_BUSY
+        case errno.EADDRNOTAVAIL:
+            sentence = "this machine does not have that address, or not yet; give it one, or choose another with"
+            return f"cannot listen on {address}: {sentence} {key}", EXIT_BUSY
+        case errno.EACCES | errno.EPERM:
+            advice = f"choose a port from 1024 up with {key}, or let systemd open it (presenced.socket)"
+            return f"no permission to listen on {address}: {advice}", EXIT_PERMISSION
+    return f"cannot listen on {address}: {error}; see {key}", EXIT_CONFIG
 
 
 async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None:
@@ -143,8 +162,6 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
 
     await server.start(before_ready=handle_signals)
     settings = server.settings
-    host, _ = settings.address()
-    scheme = "presences" if settings.tls_cert else "presence"
     log.info(
         "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
         package_version("presenced"),
@@ -158,7 +175,8 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     )
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)
-    print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", flush=True)
+    # Where the socket really is: a port of 0 has become one, and a socket of systemd has an address of its own.
+    print(f"listening on {server.listeners[0]}", flush=True)
     await server.wait_stopped()
     log.info("stopped")
 
@@ -195,18 +213,22 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
         check_name(user, "user")
         secret = load_secret(secret_file)
     except (AddressError, SecretError) as error:
-        _leave(str(error), EXIT_CONFIG)
+        _leave([str(error)], EXIT_CONFIG)
     if ttl < 1000:
         raise click.BadParameter("must be at least 1s", param_hint="--ttl")
     click.echo(mint(secret, user, cast(Role, role), int(time.time()), ttl // 1000))
 
 
-def _leave(sentences: str, code: int) -> NoReturn:
-    """End with one line on standard error for each sentence."""
-    # In the journal an error, not one line of information among others.
-    prefix = "<3>" if logs.is_journal(sys.stderr) else "presenced: "
-    for sentence in sentences.splitlines():
-        print(f"{prefix}{sentence}", file=sys.stderr)
+def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto") -> NoReturn:
+    """End with one line on standard error for each sentence, as the log would have it."""
+    if log_format == "json" or log_format == "journal" or logs.is_journal(sys.stderr) and log_format == "auto":
+        # In the journal errors, not lines of information among others.
+        logs.configure(log_format, "error")
+        for sentence in sentences:
+            log.error("%s", sentence)
+    else:
+        for sentence in sentences:
+            print(f"presenced: {sentence}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -16,10 +16,8 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from presenced.cli import exits
-from presenced.cli.admin_link import AdminLink
+from presenced.cli.admin_link import AdminLink, status_of
 from presenced.cli.render import Output, printable
 from presenced.cli.top_figures import (
     HISTORY_MAX,
@@ -36,7 +34,7 @@ from presenced.cli.top_figures import (
     time_of,
     to_json,
 )
-from presenced.errors import ConnectionLost, ProtocolError, RequestError, RequestTimeout
+from presenced.errors import ConnectionLost, RequestError, RequestTimeout
 from presenced.server.status import Status
 
 if TYPE_CHECKING:
@@ -95,11 +93,7 @@ class Top:
         return True
 
     def _ask(self) -> None:
-        answer = self._link.ask("status")
-        try:
-            now = msgspec.convert(answer, Status)
-        except msgspec.ValidationError as error:
-            raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
+        now = status_of(self._link.ask("status"))
         self._look = look = compare(self._before, now)
         if self._before is not None and self._before.pid == now.pid:
             # Else it is since the daemon's start, and no interval as the others are.

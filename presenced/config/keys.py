@@ -139,7 +139,8 @@ KEYS: tuple[Key, ...] = (
         "auth.secret_file",
         "secret_file",
         Path(credential=True),
-        "The secret that tokens are signed with. The file is read anew on every reload.",
+        "The secret that tokens are signed with. The file is read anew on every reload; but a credential "
+        "(credential:NAME, as installed) is copied by systemd when the service starts, so a new one needs a restart.",
         "--secret-file",
         reloadable=True,
         secret=True,
@@ -241,7 +242,8 @@ KEYS: tuple[Key, ...] = (
         "admin.group",
         "admin_group",
         Text('the name of a group, or "" for none', 64),
-        "The group that the socket belongs to; empty = the daemon's own.",
+        "The group that the socket belongs to; empty = the daemon's own, which is presenced when installed: operators "
+        "join it. In the installed unit another group takes the drop-in admin-group.conf.",
     ),
     Key(
         "http.address",

@@ -20,6 +20,8 @@ from presenced.config.toml_text import FileFault, read_document
 SYSTEM_DIRECTORY = "/etc/presenced"
 FILE_NAME = "presenced.toml"
 DROP_INS = "conf.d"
+"""The directory beside `presenced.toml` with files that are read after it. Any other NAME.toml has NAME.d, so that
+several servers with their files in one directory do not share them."""
 
 
 class Loaded(NamedTuple):
@@ -31,7 +33,7 @@ class Loaded(NamedTuple):
     path: str
     """The file that was read; empty = none."""
     files: tuple[str, ...]
-    """That file and those of `conf.d` beside it, in the order in which they were read."""
+    """That file and its drop-ins, in the order in which they were read."""
     notes: tuple[str, ...]
     """What is no fault, and the operator should know: one sentence each."""
 
@@ -120,7 +122,7 @@ def _find(
     """The main file ("" = none) and all that are to be read; a directory may have drop-ins alone."""
     path = path or environ.get("PRESENCED_CONFIG", "")
     if path:
-        return path, [path, *_drop_ins(os.path.dirname(path), findings.faults)]
+        return path, [path, *_drop_ins(path, findings.faults)]
     for directory in environ.get("CONFIGURATION_DIRECTORY", "").split(":"):
         if directory and (files := _files_in(directory, findings.faults)):
             return files[0], files
@@ -137,11 +139,17 @@ def _find(
 
 def _files_in(directory: str, complaints: list[str]) -> list[str]:
     main = os.path.join(directory, FILE_NAME)
-    return ([main] if os.path.lexists(main) else []) + _drop_ins(directory, complaints)
+    return ([main] if os.path.lexists(main) else []) + _drop_ins(main, complaints)
 
 
-def _drop_ins(directory: str, complaints: list[str]) -> list[str]:
-    place = os.path.join(directory, DROP_INS)
+def drop_in_directory(path: str) -> str:
+    """Where the drop-ins of a configuration file are: `conf.d` beside presenced.toml, `NAME.d` beside NAME.toml."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, DROP_INS if name == FILE_NAME else os.path.splitext(name)[0] + ".d")
+
+
+def _drop_ins(main: str, complaints: list[str]) -> list[str]:
+    place = drop_in_directory(main)
     try:
         names = os.listdir(place)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -161,13 +169,23 @@ class Configuration:
     def __init__(self, flags: Mapping[str, object], environ: Mapping[str, str], path: str | None) -> None:
         self._flags, self._environ, self._wanted = dict(flags), dict(environ), path
         self.path = ""
-        """The file that the last load read; empty = none, or not loaded so far."""
+        """The file that the last sound load read; empty = none, or not loaded so far."""
+        self.files: tuple[str, ...] = ()
+        """That file and its drop-ins; a change of any of them waits for a reload."""
+
+    def survey(self) -> Survey:
+        """The settings as they are now, with all faults beside them. May be called in any thread."""
+        survey = take_survey(self._flags, self._environ, self._wanted)
+        if not survey.faults:
+            self.path, self.files = survey.loaded.path, survey.loaded.files
+        return survey
 
     def load(self) -> Loaded:
         """The settings as they are now; raises `SettingsError` with all faults. May be called in any thread."""
-        loaded = load(self._flags, self._environ, self._wanted)
-        self.path = loaded.path
-        return loaded
+        survey = self.survey()
+        if survey.faults:
+            raise SettingsError(*survey.faults)
+        return survey.loaded
 
 
 class Difference(NamedTuple):

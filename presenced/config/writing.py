@@ -15,8 +15,9 @@ _HEAD = """\
 The settings of the presenced daemon. Every key stands here with its default, commented out.
 
 The daemon looks for --config FILE, $PRESENCED_CONFIG, presenced.toml in $CONFIGURATION_DIRECTORY, and
-/etc/presenced/presenced.toml, and takes the first. The files conf.d/*.toml beside it are read after it, in order of
-name. The environment weighs more than any file, and the options of `presenced serve` more than the environment.
+/etc/presenced/presenced.toml, and takes the first. Read after it, in order of name, are the files conf.d/*.toml
+beside presenced.toml; beside a file of another name, NAME.toml, they are NAME.d/*.toml. The environment weighs more
+than any file, and the options of `presenced serve` more than the environment.
 
 `presenced config check` says whether the daemon would start. `presenced config show --origin` prints what is in
 force and where it comes from. `systemctl reload presenced` (SIGHUP) applies what is marked "reload".

@@ -7,7 +7,8 @@ None until it is used: an empty dict costs 64 bytes, None costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 from presenced.core.wheel import Timer
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
@@ -28,6 +29,12 @@ class Edge(Protocol):
 
     def send(self, data: bytes) -> None:
         """Write `data` now."""
+
+    @staticmethod
+    def send_all(edges: Sequence[Any], data: bytes) -> None:
+        """Write the same `data` to each of these, which are all of this class, now."""
+        for edge in edges:
+            edge.send(data)
 
     def end(self, code: str) -> None:
         """Say goodbye with `code` (nothing, if empty) and close."""

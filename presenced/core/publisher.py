@@ -16,6 +16,7 @@ users that changed are noted (`Session.held`), and their latest records follow w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -85,6 +86,8 @@ class Publisher:
         """Users who are not offline, by what they show."""
         self.changed = 0
         """Records that were made anew and differed."""
+        self.refused: Counter[str] = Counter()
+        """Requests answered with an error, by code."""
         self.deliveries = 0
         """Presence frames handed to links."""
         self.bytes_out = 0

@@ -9,6 +9,7 @@ from presenced.wire.messages import Done, Error, Record, Records, encode
 
 def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
     """Answer a request (0 = unknown which) with an error frame."""
+    engine.publisher.refused[code] += 1
     engine.publisher.reply(session, encode(Error(request_id, code, text, retry_ms)))
 
 

@@ -204,14 +204,20 @@ def listening_socket(path: str, mode: int, group: int | None) -> socket.socket:
 
 
 def _give_to(path: str, group: int) -> None:
+    if os.stat(path).st_gid == group:
+        # The daemon's own: a unit need not let it change owners for that.
+        return
     try:
         os.chown(path, -1, group)
-    except PermissionError:
+    except OSError as error:
+        # EINVAL: in a unit with PrivateUsers= the group has no number.
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
         name = grp.getgrgid(group).gr_name
         raise OSError(
             errno.EPERM,
-            f"only root and members of the group {name} may give it to that group; add the daemon's user to it "
-            "(SupplementaryGroups= in the unit), or leave admin.group out",
+            f"only root and members of the group {name} may give it to that group; run the daemon with that group as "
+            "its own (in a unit Group=, see the drop-in admin-group.conf), or leave admin.group out",
         ) from None
 
 

@@ -12,6 +12,8 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -73,7 +75,18 @@ class Caller(NamedTuple):
     pid: int
 
     def __str__(self) -> str:
-        return f"uid {self.uid} (pid {self.pid})"
+        who = "unmapped uid" if self.uid == overflow_uid() else f"uid {self.uid}"
+        return f"{who} (pid {self.pid})"
+
+
+@cache
+def overflow_uid() -> int:
+    """What the kernel says instead of a uid that has no number here, as those of others in a unit with PrivateUsers=
+    (user_namespaces(7)). A unit with ProcSubset=pid cannot see it; it is 65534 unless somebody changed it."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return 65534
 
 
 class Control:
@@ -87,6 +100,8 @@ class Control:
     async def perform(self, request: AnyRequest, caller: Caller) -> object:
         """Do it and return the answer. What changes anything is logged. Raises `ControlError`."""
         server = self._server
+        if server.state == "starting" and not isinstance(request, Status):
+            raise ControlError("starting", "the daemon is starting; ask again in a moment")
         match request:
             case Status():
                 return take_status(server)
@@ -111,7 +126,8 @@ class Control:
     def findings(self) -> list[Finding]:
         """What the doctor says of the server."""
         status = take_status(self._server)
-        return diagnose(status, self._server.settings, facts_of(self._server, status, self._socket_path))
+        facts = facts_of(self._server, status, self._socket_path)
+        return diagnose(status, self._server.settings, facts, self._operations.history.earlier(status))
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -221,7 +237,7 @@ class Control:
             logs.set_level(request.level)
             if not was_heard:
                 log.info("admin: log level %s, asked by %s", request.level, caller)
-        return Level(logging.getLevelName(log.getEffectiveLevel()).lower())
+        return Level(logs.level())
 
 
 def link_info(link: Link, now_ms: int) -> LinkInfo:

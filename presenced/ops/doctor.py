@@ -13,7 +13,8 @@ import msgspec
 
 from presenced.config.settings import Settings, is_loopback
 from presenced.durations import format_duration
-from presenced.server.status import Status
+from presenced.ops.history import quantile_us
+from presenced.server.status import Quantiles, Status
 
 LINKS_SMALL: Final = 1_000
 FULL_SHARE: Final = 0.8
@@ -66,11 +67,37 @@ class Patient(NamedTuple):
     status: Status
     settings: Settings
     facts: Facts
+    before: Status | None = None
+    """What `status` was a few minutes ago; None = the server does not run as long."""
+
+    @property
+    def period(self) -> str:
+        """Of what totals are judged, in words."""
+        if self.before is None:
+            return "since the start"
+        minutes = round((self.status.uptime_ms - self.before.uptime_ms) / 60_000)
+        return f"in the last {minutes} minutes"
+
+    def lately(self, total: Callable[[Status], int]) -> int:
+        """How much a total has grown in the period."""
+        return total(self.status) - (total(self.before) if self.before is not None else 0)
+
+    def durations(self, histogram: Callable[[Status], Quantiles]) -> tuple[int, float]:
+        """How many durations were counted in the period, and below what 99 of 100 of them were, in microseconds."""
+        now = histogram(self.status)
+        if self.before is None:
+            return now.count, now.p99_us
+        before = histogram(self.before)
+        return now.count - before.count, float(quantile_us(now.buckets, before.buckets, now.max_us))
 
 
-def diagnose(status: Status, settings: Settings, facts: Facts) -> list[Finding]:
-    """Every check's findings: problems first, then warnings, then what is well."""
-    patient = Patient(status, settings, facts)
+def diagnose(status: Status, settings: Settings, facts: Facts, before: Status | None = None) -> list[Finding]:
+    """Every check's findings: problems first, then warnings, then what is well.
+
+    With the status of a few minutes `before`, totals are judged by what came since: what happened once must not be
+    reported for ever.
+    """
+    patient = Patient(status, settings, facts, before)
     findings = [
         Finding(severity, check.__name__, what, advice) for check in CHECKS for severity, what, advice in check(patient)
     ]
@@ -108,12 +135,12 @@ def descriptors(patient: Patient) -> Said:
 
 def refusals(patient: Patient) -> Said:
     """Was anybody sent away for lack of room?"""
-    number = patient.status.goodbyes.get("busy", 0)
+    number = patient.lately(lambda status: status.goodbyes.get("busy", 0))
     if number:
         advice = "raise listen.max_links and LimitNOFILE=, or look with `presencectl links` at who holds so many"
-        yield "warning", f"{number:,} links were refused because there were too many", advice
+        yield "warning", f"{number:,} links were refused {patient.period} because there were too many", advice
     else:
-        yield "ok", "no link was refused for lack of room", ""
+        yield "ok", f"no link was refused for lack of room {patient.period}", ""
 
 
 def memory(patient: Patient) -> Said:
@@ -170,11 +197,11 @@ def log_state(patient: Patient) -> Said:
 
 def disk_speed(patient: Patient) -> Said:
     """How long does a commit take?"""
-    commit = patient.status.commit
-    if commit.count < COMMITS_ENOUGH:
+    number, p99_us = patient.durations(lambda status: status.commit)
+    if number < COMMITS_ENOUGH:
         return
-    said = f"99 of 100 commits take less than {_ms(commit.p99_us)}"
-    if commit.p99_us > COMMIT_SLOW_US:
+    said = f"99 of 100 commits took less than {_ms(p99_us)} {patient.period}"
+    if p99_us > COMMIT_SLOW_US:
         advice = "move storage.directory to a faster disk, or set storage.durability to interval=1s"
         yield "warning", f"the disk is slow: {said}", advice
     else:
@@ -209,35 +236,36 @@ def snapshots(patient: Patient) -> Said:
 
 def clock(patient: Patient) -> Said:
     """Did the wall clock jump?"""
-    status = patient.status
-    if status.wall_jumps:
-        what = f"the clock of this machine was set {status.wall_jumps:,} times, last by {status.wall_jump_ms:,} ms"
+    number = patient.lately(lambda status: status.wall_jumps)
+    if number:
+        last_ms = patient.status.wall_jump_ms
+        what = f"the clock of this machine was set {number:,} times {patient.period}, last by {last_ms:,} ms"
         yield (
             "warning",
             what,
             "let chrony or systemd-timesyncd slew the clock; times of that moment are wrong by as much",
         )
     else:
-        yield "ok", "the clock of this machine did not jump", ""
+        yield "ok", f"the clock of this machine did not jump {patient.period}", ""
 
 
 def stalls(patient: Patient) -> Said:
     """Did the process stand still?"""
-    number = patient.status.stalls
+    number = patient.lately(lambda status: status.stalls)
     if number:
         advice = "look for a suspended machine, swapping (vmstat 1) or a CPU limit (CPUQuota=)"
-        yield "warning", f"the process stood still for a second or more, {number:,} times", advice
+        yield "warning", f"the process stood still for a second or more, {number:,} times {patient.period}", advice
     else:
-        yield "ok", "the process never stood still", ""
+        yield "ok", f"the process did not stand still {patient.period}", ""
 
 
 def turns(patient: Patient) -> Said:
     """How long does a turn take?"""
-    turn = patient.status.turn
-    if turn.count < TURNS_ENOUGH:
+    number, p99_us = patient.durations(lambda status: status.turn)
+    if number < TURNS_ENOUGH:
         return
-    said = f"99 of 100 turns take less than {_ms(turn.p99_us)}"
-    if turn.p99_us > TURN_SLOW_US:
+    said = f"99 of 100 turns took less than {_ms(p99_us)} {patient.period}"
+    if p99_us > TURN_SLOW_US:
         advice = "the CPU is short: look at `presencectl top`; raise change.spacing, or give the daemon a faster core"
         yield "warning", f"turns are long: {said}", advice
     else:

@@ -6,10 +6,15 @@ either. Nothing of this is kept over a restart: Prometheus is for the long run.
 
 from __future__ import annotations
 
+from collections import deque
+
 from presenced.server.stats import BUCKETS
 from presenced.server.status import Quantiles, Status
 
 SAMPLES_MAX = 300
+
+LOOK_BACK_MS = 300_000
+MARK_EVERY_MS = 10_000
 
 SERIES = (
     "at_ms",
@@ -29,17 +34,37 @@ SERIES = (
 class History:
     """The last `SAMPLES_MAX` samples: `series[name][i]` is what `name` was at `series["at_ms"][i]`, oldest first."""
 
-    __slots__ = ("series", "_before")
+    __slots__ = ("series", "_before", "_marks")
 
     def __init__(self) -> None:
+        self._marks: deque[Status] = deque()
+        """Statuses of the last five minutes, one each ten seconds, and the last one before those."""
         self.series: dict[str, list[int]] = {name: [] for name in SERIES}
         self._before: _Totals | None = None
 
     def __len__(self) -> int:
         return len(self.series["at_ms"])
 
+    def earlier(self, status: Status) -> Status | None:
+        """The status of about five minutes before `status`, to tell from its totals what happened lately; None if the
+        server does not run as long. O(marks)."""
+        found = None
+        for mark in self._marks:
+            if status.uptime_ms - mark.uptime_ms < LOOK_BACK_MS:
+                break
+            found = mark
+        return found
+
+    def _mark(self, status: Status) -> None:
+        if self._marks and status.uptime_ms - self._marks[-1].uptime_ms < MARK_EVERY_MS:
+            return
+        self._marks.append(status)
+        while len(self._marks) > 1 and status.uptime_ms - self._marks[1].uptime_ms >= LOOK_BACK_MS:
+            self._marks.popleft()
+
     def sample(self, status: Status) -> None:
         """Add what changed since the last call. The first call only remembers the totals. O(buckets)."""
+        self._mark(status)
         now = _Totals(status)
         before, self._before = self._before, now
         if before is None or now.at_ms <= before.at_ms:

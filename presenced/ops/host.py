@@ -39,7 +39,10 @@ def read_wall_ms(server: Server) -> int:
 
 
 def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int, int]:
-    """Bytes in use and the limit of the nearest control group (v2) that has one; 0, 0 if none has."""
+    """Bytes in use and the limit of the nearest control group (v2) that has one; 0, 0 if none has.
+
+    Without the page cache that the kernel drops when memory is short: a daemon that writes a log fills it up.
+    """
     try:
         line = next(line for line in own_cgroup.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
@@ -51,11 +54,19 @@ def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int,
     while True:
         limit = number_in(group / "memory.max")
         if limit:
-            return number_in(group / "memory.current"), limit
+            return max(0, number_in(group / "memory.current") - _inactive_file_bytes(group)), limit
         if group == cgroups:
             break
         group = group.parent
     return 0, 0
+
+
+def _inactive_file_bytes(group: Path) -> int:
+    try:
+        words = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return next((int(word[1]) for word in words if word[0] == "inactive_file"), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def number_in(path: Path) -> int:

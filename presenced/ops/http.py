@@ -61,7 +61,8 @@ class HttpServer:
 
         def examine(status: Status) -> list[Finding]:
             admin = operations.admin
-            return diagnose(status, server.settings, facts_of(server, status, admin.path if admin is not None else ""))
+            facts = facts_of(server, status, admin.path if admin is not None else "")
+            return diagnose(status, server.settings, facts, operations.history.earlier(status))
 
         http = cls(Pages(lambda: take_status(server), operations.history, examine), server.report)
         await http.listen(server.settings.http, sock)

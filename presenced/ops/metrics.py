@@ -24,9 +24,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("starting", "serving", "draining", "stopped")
 LOG_STATES = ("ok", "busy", "full", "failed", "closed")
 STATUSES = ("chat", "online", "away", "xa", "dnd")
-ROLES = ("user", "service", "admin", "none")
+ROLES = ("user", "service", "admin", "none", "ending")
 GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)
+REFUSED = tuple(code for code, meaning in CODES.items() if not meaning.closes)
 """Label values that are always there, so that a rate is known from the first time on and not from the second."""
+
+LINKS_HELP = "Open connections; none = no hello so far, ending = told goodbye."
 
 _EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
 """Upper edges of the buckets in seconds, as Prometheus writes them."""
@@ -101,16 +104,19 @@ def _presence(status: Status) -> Iterator[Metric]:
 
 
 def _links(status: Status) -> Iterator[Metric]:
-    yield _gauges("presenced_links", "Open connections; none = no hello so far.", "role", ROLES, status.links_by_role)
+    yield _gauges("presenced_links", LINKS_HELP, "role", ROLES, status.links_by_role)
     yield _gauge("presenced_links_max", "Links that are admitted at most.", status.links_max)
     yield _counter("presenced_links_accepted", "Connections taken.", status.accepted)
     yield _counter("presenced_hellos", "Hellos answered with a welcome.", status.hellos)
-    goodbyes = CounterMetricFamily(
-        "presenced_goodbyes", "Links refused or ended by the server, by error code.", labels=["code"]
+    goodbyes = "Links refused or ended by the server, by error code."
+    yield _counters("presenced_goodbyes", goodbyes, "code", GOODBYES, status.goodbyes)
+    refused = "Requests answered with an error, by its code."
+    yield _counters("presenced_requests_refused", refused, "code", REFUSED, status.refused)
+    yield _counter(
+        "presenced_accept_failures", "Times nothing was left for another connection.", status.accept_failures
     )
-    for code, number in (dict.fromkeys(GOODBYES, 0) | status.goodbyes).items():
-        goodbyes.add_metric([code], number)
-    yield goodbyes
+    yield _counter("presenced_tls_handshakes_failed", "TLS handshakes that came to nothing.", status.handshakes_failed)
+    yield _counter("presenced_refusals_cut_off", "TLS connections refused without a word.", status.cut_off)
     yield _gauge("presenced_slow_watchers", "Links that do not take what they are sent.", status.slow_watchers)
     yield _gauge(
         "presenced_slow_watcher_records_max",
@@ -174,6 +180,13 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
 def _counter(name: str, documentation: str, value: float) -> Metric:
     """`name` without `_total`, which the library adds."""
     return CounterMetricFamily(name, documentation, float(value))
+
+
+def _counters(name: str, documentation: str, label: str, known: Iterable[str], values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, documentation, labels=[label])
+    for key, value in (dict.fromkeys(known, 0) | dict(values)).items():
+        family.add_metric([key], value)
+    return family
 
 
 def _gauges(name: str, documentation: str, label: str, known: Iterable[str], values: Mapping[str, int]) -> Metric:

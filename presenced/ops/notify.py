@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import MutableMapping
+
+RETRY_S = 0.2
+"""How long the loop may be held up for what must not be lost, where systemd does not read as fast."""
 
 EXTEND_S = 30
 """How much longer systemd is asked to wait each time a slow start or stop reports progress."""
@@ -25,6 +29,7 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(RETRY_S))
         self.watchdog_s = _watchdog_s(environ)
         """How often a sign of life is due; 0 = systemd waits for none."""
         self._status = ""
@@ -34,28 +39,44 @@ class Notifier:
         """Whether anybody listens."""
         return self._socket is not None
 
-    def send(self, *lines: str) -> None:
-        """Send the lines in one datagram. A socket that is gone or full is no reason to fail."""
+    def send(self, *lines: str, must_arrive: bool = False) -> None:
+        """Send the lines in one datagram. A socket that is gone or full is no reason to fail; but what `must_arrive`
+        waits up to `RETRY_S` for room."""
         if self._socket is None:
             return
+        data = "\n".join(lines).encode()
         try:
-            self._socket.sendto("\n".join(lines).encode(), self._address)
+            self._socket.sendto(data, self._address)
+        except BlockingIOError:
+            if must_arrive:
+                self._send_waiting(self._socket, data)
         except OSError:
             return
+
+    def _send_waiting(self, sender: socket.socket, data: bytes) -> None:
+        # The kernel waits (SO_SNDTIMEO): poll(2) says nothing of the room that the receiver has.
+        sender.setblocking(True)
+        try:
+            sender.sendto(data, self._address)
+        except OSError:
+            return
+        finally:
+            sender.setblocking(False)
 
     def ready(self, status: str) -> None:
         """Started, or done reloading."""
         self._status = status
-        self.send("READY=1", f"STATUS={status}")
+        self.send("READY=1", f"STATUS={status}", must_arrive=True)
 
     def reloading(self) -> None:
         """A reload begins; `ready` ends it, whatever came of it. Both fields in one datagram: `Type=notify-reload`
         waits for ever without the time."""
-        self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", must_arrive=True)
 
     def stopping(self, status: str) -> None:
         """The drain begins."""
-        self.send("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}")
+        extend = f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}"
+        self.send("STOPPING=1", f"STATUS={status}", extend, must_arrive=True)
 
     def working(self, status: str) -> None:
         """A slow start or stop goes on: systemd is not to lose patience."""
@@ -76,6 +97,10 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 def _watchdog_s(environ: MutableMapping[str, str]) -> float:

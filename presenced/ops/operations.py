@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 PATIENCE_S = 5.0
+DRAIN_MARGIN_MS = 10_000
+CLOSING_MAX_MS = 300_000
+"""systemd is asked to wait until the drain should be over and this much longer, then for the disk at most so long: it
+is to end a daemon that does not end itself."""
+
 WALL_JUMP_MS = 500
 """The wall clock is set this much forward or back against the monotonic one: it jumped."""
 
@@ -52,6 +57,8 @@ class Operations(Observer):
         self._look_timer: asyncio.TimerHandle | None = None
         self._watchdog_timer: asyncio.TimerHandle | None = None
         self._patience_timer: asyncio.TimerHandle | None = None
+        self._patient_until_ms = 0
+        self._is_closing = False
         self._reloading = asyncio.Lock()
         self._wall_offset_ms = 0
         server.observer = self
@@ -60,6 +67,7 @@ class Operations(Observer):
 
     async def open(self) -> None:
         """Open what is configured, or was passed by systemd. Raises `CannotListen`, `SettingsError`."""
+        self._loop = asyncio.get_running_loop()
         settings, listeners = self.server.settings, self.server.listeners
         admin, http = self._sockets.get("admin"), self._sockets.get("http")
         if settings.http or http is not None:
@@ -71,7 +79,6 @@ class Operations(Observer):
 
     def ready(self) -> None:
         """Links are taken from now on."""
-        self._loop = asyncio.get_running_loop()
         self._wall_offset_ms = _wall_offset_ms()
         self.notifier.ready(self.status_line())
         if self.notifier.watchdog_s:
@@ -86,27 +93,37 @@ class Operations(Observer):
     def stopping(self) -> None:
         """The drain begins."""
         self.notifier.stopping(f"draining {len(self.server.links):,} links")
+        self._patient_until_ms = _monotonic_ms() + self.server.settings.drain_timeout_ms + DRAIN_MARGIN_MS
         self._be_patient()
 
     def closing(self) -> None:
         """The links are gone."""
-        self.notifier.working("writing what is left")
+        self._is_closing = True
+        self._patient_until_ms = _monotonic_ms() + CLOSING_MAX_MS
+        self._be_patient()
 
     def _be_patient(self) -> None:
         # Asked for again and again, because the drain may be configured to take up to an hour.
-        self.notifier.working(f"draining, {len(self.server.links):,} links left")
+        if self._patience_timer is not None:
+            self._patience_timer.cancel()
+        if _monotonic_ms() >= self._patient_until_ms:
+            return
+        links = f"draining, {len(self.server.links):,} links left"
+        self.notifier.working("writing what is left" if self._is_closing else links)
         self._patience_timer = self._loop.call_later(PATIENCE_S, self._be_patient)
 
     async def close(self) -> None:
-        """Close what is open. Idempotent."""
+        """Close what is open. Idempotent. The operators' socket last: who waits for its end finds all else free."""
         for timer in (self._look_timer, self._watchdog_timer, self._patience_timer):
             if timer is not None:
                 timer.cancel()
-        if self.admin is not None:
-            await self.admin.close()
-        if self.http is not None:
-            await self.http.close()
-        self.notifier.close()
+        try:
+            if self.http is not None:
+                await self.http.close()
+        finally:
+            if self.admin is not None:
+                await self.admin.close()
+            self.notifier.close()
 
     def begin_reload(self) -> None:
         """Start `reload`, from where nothing can be awaited."""
@@ -119,6 +136,7 @@ class Operations(Observer):
     def _look(self) -> None:
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
         stats = self.server.stats
+        self.server.report.flush(_monotonic_ms())
         offset_ms = _wall_offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
             stats.wall_jumps += 1
@@ -163,6 +181,10 @@ class Operations(Observer):
             finally:
                 if self.server.state == "serving":
                     self.notifier.ready(self.status_line())
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def _wall_offset_ms() -> int:

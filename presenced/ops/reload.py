@@ -12,6 +12,7 @@ import msgspec
 
 from presenced.config import KEYS, Loaded, difference
 from presenced.config.settings import Settings, SettingsError
+from presenced.core.policy import Policy
 from presenced.ops import logs
 from presenced.server.durable import DurableLog
 from presenced.server.identity import SecretError, load_secret
@@ -45,8 +46,10 @@ class _Prepared(NamedTuple):
     applied: list[str]
     needs_restart: list[str]
     tls: ssl.SSLContext | None
+    """With the certificate of this moment, read once and found good."""
     secret: bytes
     links_max: int
+    policy: Policy
 
 
 async def reload(server: Server) -> ReloadReport:
@@ -61,12 +64,19 @@ async def reload(server: Server) -> ReloadReport:
         prepared = await asyncio.to_thread(_prepare, server, loaded)
     except (SettingsError, SecretError) as error:
         faults = str(error).splitlines()
-        server.stats.failed_reloads += 1
         for fault in faults:
             log.error("reload: %s", fault)
-        log.error("reload: nothing was changed; the configuration in force is the one from before")
-        return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
-    await _apply(server, prepared)
+        return _rejected(server, faults, began_ns)
+    except Exception as error:
+        log.error("reload: an internal failure", exc_info=True)
+        return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ns)
+    try:
+        await _apply(server, prepared)
+    except Exception as error:
+        server.stats.failed_reloads += 1
+        log.critical("reload: an internal failure while it was applied; restart the daemon", exc_info=True)
+        fault = f"an internal failure while it was applied ({type(error).__name__}: {error}); restart the daemon"
+        return ReloadReport(False, faults=[fault], took_ms=_since_ms(began_ns))
     server.stats.reloads += 1
     server.stats.reloaded_wall_ms = began_wall_ms
     report = ReloadReport(True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns))
@@ -76,6 +86,12 @@ async def reload(server: Server) -> ReloadReport:
         log.warning("reload: %s needs a restart", line)
     log.info("reload: done in %d ms%s", report.took_ms, "" if report.applied else "; nothing new")
     return report
+
+
+def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
+    server.stats.failed_reloads += 1
+    log.error("reload: nothing was changed; the configuration in force is the one from before")
+    return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
 
 
 def _prepare(server: Server, loaded: Loaded) -> _Prepared:
@@ -93,20 +109,23 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     if secret != server.secret:
         applied.append("auth.secret_file: another secret")
     needs_restart = [f"{name}: {before} -> {after}" for name, before, after in found.needs_restart]
-    return _Prepared(settings, applied, needs_restart, tls, secret, links_max_for(settings.max_links))
+    links_max = links_max_for(settings.max_links)
+    log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", links_max)
+    return _Prepared(settings, applied, needs_restart, tls, secret, links_max, settings.policy())
 
 
 async def _apply(server: Server, prepared: _Prepared) -> None:
-    """Cannot fail, but for a certificate file that is exchanged this very moment."""
+    """Put in force what was checked. Nothing is read in here, and nothing in here can fail for what an operator
+    wrote."""
     old, new = server.settings, prepared.settings
     server.settings = new
     server.links_max = prepared.links_max
     server.secret = prepared.secret
-    if server.tls is not None and new.tls_cert:
-        # Into the context that the listener uses: links from now on are shown the new certificate.
-        server.tls.load_cert_chain(new.tls_cert, new.tls_key)
+    if server.tls is not None and prepared.tls is not None:
+        # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.
+        server.tls = prepared.tls
     logs.configure(new.log_format, new.log_level)
-    server.engine.set_policy(new.policy(), time.monotonic_ns() // 1_000_000)
+    server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)
     server.begin()
     if isinstance(server.log, DurableLog):
         server.apply_snapshot_settings(server.log)

@@ -146,18 +146,22 @@ def _presence(status: Status) -> list[Row]:
     ]
 
 
+ROLE_WORDS = {"none": "No hello so far", "ending": "Told goodbye"}
+
+
 def _links(status: Status) -> list[Row]:
     return [
-        *(
-            (f"Role {role}" if role != "none" else "No hello so far", count(number))
-            for role, number in status.links_by_role.items()
-        ),
+        *((ROLE_WORDS.get(role) or f"Role {role}", count(number)) for role, number in status.links_by_role.items()),
         ("Taken", count(status.accepted)),
         ("Welcomed", count(status.hellos)),
         ("Not read now, over their rate", count(status.throttled)),
         ("Frames in", count(status.frames_in)),
         ("Sent", size(status.bytes_out)),
         *((f"Ended: {code}", count(number)) for code, number in sorted(status.goodbyes.items()) if number),
+        *((f"Request refused: {code}", count(number)) for code, number in sorted(status.refused.items()) if number),
+        ("Connections that could not be taken", count(status.accept_failures)),
+        ("TLS handshakes that failed", count(status.handshakes_failed)),
+        ("TLS connections cut off for lack of room", count(status.cut_off)),
     ]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import ssl
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,10 +35,10 @@ RETRY_S = 0.1
 class Acceptor:
     """Serves the listening socket from here on; `close` closes it."""
 
-    def __init__(self, server: Server, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, server: Server, listener: socket.socket) -> None:
+        """`server.tls` is asked for each connection, since a reload exchanges it."""
         self._server = server
         self._socket = listener
-        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusals = 0
@@ -86,16 +85,19 @@ class Acceptor:
             await self._connect(link, accepted)
         except OSError:
             # The handshake came to nothing, or the peer is gone already.
+            if self._server.tls is not None:
+                self._server.stats.handshakes_failed += 1
             self._server.forget(link)
 
     def _refuse(self, accepted: socket.socket) -> None:
-        if self._tls is None:
+        if self._server.tls is None:
             try:
                 accepted.send(_goodbye())
             except OSError:
                 pass
             accepted.close()
         elif self._refusals >= REFUSALS_MAX:
+            self._server.stats.cut_off += 1
             accepted.close()
         else:
             self._refusals += 1
@@ -112,11 +114,12 @@ class Acceptor:
             self._refusals -= 1
 
     async def _connect(self, protocol: asyncio.BaseProtocol, accepted: socket.socket) -> None:
+        tls = self._server.tls
         await self._loop.connect_accepted_socket(
             lambda: protocol,
             accepted,
-            ssl=self._tls,
-            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if self._tls is not None else None,
+            ssl=tls,
+            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls is not None else None,
         )
 
     def _run(self, accepted: socket.socket, work: Coroutine[Any, Any, None]) -> None:

@@ -43,6 +43,8 @@ SWITCH_INTERVAL_S = 0.0005
 
 PROGRESS_EVERY_S = 2.0
 
+LOOK_S = 0.01
+
 
 class LogFailed(Exception):
     """The disk failed under the log. What was not acknowledged may be lost, and nothing may be acknowledged."""
@@ -82,6 +84,9 @@ class DurableLog:
         self._snapshot_s = 0.0
         self._dropped = False
         """With durability off: whether there are facts since the last snapshot."""
+        self._closing = False
+        self.is_over = False
+        """The thread has ended, and nothing is written to the directory any more."""
         self._makes_up = False
         """Whether the snapshot under way is to hold what a full disk kept out of the log."""
 
@@ -164,16 +169,31 @@ class DurableLog:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._committer.start()
 
-    def close(self, version: int) -> None:
-        """Write what is left, and mark the store as stopped in order. Blocks."""
-        if self._committer is None:
+    async def close(self, version: int) -> None:
+        """Write what is left, and mark the store as stopped in order; `error` tells if that failed. The loop goes on
+        meanwhile, however long the disk takes: signals are handled, and systemd hears that this process lives."""
+        if self._committer is None or self._closing:
             return
-        if self._durability.policy == "off" and (self._dropped or self._snapshot is not None):
-            # Also if one is under way: its slices are made by the loop, which runs no more.
-            self._begin_snapshot().run_to_end()
-        self._committer.close(version)
+        if self._durability.policy == "off":
+            await self._save_all()
+        self._closing = True
+        if self._snapshot is not None:
+            # The log has everything. What of it waits for the disk is still written before the thread ends.
+            self._snapshot.stop()
+        await asyncio.to_thread(self._committer.close, version)
+        self.is_over = True
         if self._committer.error is not None:
             log.error("the log did not close in order: %s", self._committer.error)
+
+    async def _save_all(self) -> None:
+        """Without a log: the state as it is now into a snapshot, after the one under way, however long it takes."""
+        assert self._committer is not None
+        for is_last in (False, True):
+            if is_last and self._dropped:
+                self.take_snapshot()
+            self.hurry()
+            while self._snapshot is not None and self._committer.state != "failed":
+                await asyncio.sleep(LOOK_S)
 
     # --- turn.Log ---------------------------------------------------------------------------------------------
 
@@ -290,7 +310,8 @@ class DurableLog:
 
     def take_snapshot(self) -> None:
         """Begin a snapshot now, unless one is under way. The server goes on meanwhile."""
-        if self._snapshot is None:
+        if self._snapshot is None and not self._closing:
+            log.info("snapshot: begun")
             self._snapshot = self._begin_snapshot()
             self._loop.call_soon(self._snapshot.begin)
 
@@ -308,6 +329,9 @@ class DurableLog:
             self.snapshots += 1
             self.snapshot_wall_ms = time.time_ns() // 1_000_000
             self.snapshot_took_ms = round((time.monotonic() - self._snapshot_s) * 1000)
+            assert self._journal is not None
+            size_bytes = self._journal.manifest.snapshots[0].bytes
+            log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
         else:
             off = self._durability.policy == "off"
             kept = "what changed since the last one is in memory alone" if off else "the log still has everything"

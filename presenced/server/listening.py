@@ -14,7 +14,7 @@ TCP_USER_TIMEOUT_MS = 20_000
 
 
 class CannotListen(Exception):
-    """The address cannot be listened on; `address` names it where it is not that of `--listen`."""
+    """The address cannot be listened on; `address` names it where it is not that of `listen.address`."""
 
     def __init__(self, reason: OSError, address: str = "") -> None:
         super().__init__(reason.strerror or str(reason))
@@ -22,14 +22,20 @@ class CannotListen(Exception):
         self.address = address
 
 
+def resolve(host: str, port: int, key: str = "listen.address") -> tuple[socket.AddressFamily, tuple[object, ...]]:
+    """Family and address to bind for what the setting `key` says. Raises `SettingsError`; may ask a name server."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise SettingsError(f"{key} {host}: {error.strerror}; give an address of this machine") from None
+    except UnicodeError:
+        raise SettingsError(f"{key} {host!r} is not the name of a host; give an address of this machine") from None
+    return found[0], found[4]
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except socket.gaierror as error:
-        raise SettingsError(f"--listen {host}: {error.strerror}; give an address of this machine") from None
-    except UnicodeError:
-        raise SettingsError(f"--listen {host!r} is not the name of a host; give an address of this machine") from None
+    family, address = resolve(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,29 +52,46 @@ def listen(host: str, port: int) -> socket.socket:
 
 def links_max_for(wanted: int) -> int:
     """How many links to admit, having raised the file-descriptor limit as far as it goes."""
+    possible = links_possible(wanted)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return wanted or possible
+
+
+def links_possible(wanted: int) -> int:
+    """How many links the file-descriptor limit allows; raises `SettingsError` if those are fewer than `wanted`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = hard - limits.DESCRIPTORS_RESERVED
     if possible < 1:
         raise SettingsError(f"the limit of {hard} file descriptors leaves none for links; raise it (ulimit -n)")
     if wanted > possible:
         raise SettingsError(
-            f"--max-links {wanted} is more than the limit of {hard} file descriptors allows ({possible}); "
+            f"listen.max_links {wanted} is more than the limit of {hard} file descriptors allows ({possible}); "
             "raise it (ulimit -n, or LimitNOFILE= in the unit)"
         )
-    return wanted or possible
+    return possible
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """The TLS settings of the listener; None = plain TCP. Raises `SettingsError`."""
     if not settings.tls_cert:
         return None
+    faults = []
+    for key, path in (("listen.tls_cert", settings.tls_cert), ("listen.tls_key", settings.tls_key)):
+        # OpenSSL would not say which of the two it could not read.
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            faults.append(f"{key} {path} cannot be read: {error.strerror}")
+    if faults:
+        raise SettingsError(*faults)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used: {error}"
+            f"listen.tls_cert {settings.tls_cert} and listen.tls_key {settings.tls_key} cannot be used: {error}"
         ) from None
     return context

@@ -10,7 +10,7 @@ class Observer:
         """The data directory is being read, and it takes a while."""
 
     async def open(self) -> None:
-        """The state stands, and links are not taken yet. What is raised here ends the start."""
+        """The clients' address is bound, and the state is not read yet. What is raised here ends the start."""
 
     def ready(self) -> None:
         """Links are taken."""

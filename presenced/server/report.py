@@ -17,15 +17,27 @@ class Report:
     """Writes events; per cause at most `BURST_LINES` in each window of `WINDOW_MS`."""
 
     def __init__(self) -> None:
-        self._windows: dict[str, tuple[int, int]] = {}
+        self._windows: dict[str, tuple[int, int, int]] = {}
+        """By cause: when its window began, events in it, and the level of the last."""
 
     def event(self, now_ms: int, cause: str, text: str, *, level: int = logging.INFO, exc: bool = False) -> None:
         """Write `text`, unless `cause` has had its lines for now. `cause` is one of a fixed few, never input."""
-        began_ms, count = self._windows.get(cause, (now_ms, 0))
+        began_ms, count, _ = self._windows.get(cause, (now_ms, 0, level))
         if now_ms - began_ms >= WINDOW_MS:
-            if count > BURST_LINES:
-                logger.log(level, "%s: %d more lines in the last 10 s were not written", cause, count - BURST_LINES)
+            _tell_held_back(cause, count, level)
             began_ms, count = now_ms, 0
-        self._windows[cause] = (began_ms, count + 1)
+        self._windows[cause] = (began_ms, count + 1, level)
         if count < BURST_LINES:
             logger.log(level, "%s: %s", cause, text, exc_info=exc)
+
+    def flush(self, now_ms: int) -> None:
+        """Tell of what was held back in windows that are over: the next event may never come. O(causes)."""
+        for cause, (began_ms, count, level) in list(self._windows.items()):
+            if now_ms - began_ms >= WINDOW_MS:
+                del self._windows[cause]
+                _tell_held_back(cause, count, level)
+
+
+def _tell_held_back(cause: str, count: int, level: int) -> None:
+    if count > BURST_LINES:
+        logger.log(level, "%s: %d more lines in the last 10 s were not written", cause, count - BURST_LINES)

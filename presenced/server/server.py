@@ -16,7 +16,7 @@ from time import monotonic_ns, time_ns
 
 from presenced import limits
 from presenced.config import Configuration
-from presenced.config.settings import Durability, Settings
+from presenced.config.settings import Durability, Settings, SettingsError, is_loopback
 from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
@@ -35,6 +35,8 @@ from presenced.server.zones import calendar
 from presenced.storage.files import OsDirectory
 from presenced.storage.recovery import Findings
 from presenced.wire.messages import Hello, Role
+
+logger = logging.getLogger("presenced")
 
 UNLIMITED = 1 << 60
 
@@ -77,7 +79,10 @@ class Server:
         self.observer = Observer()
         self.listeners: list[str] = []
         """Where it can be reached, as URLs; the clients' first."""
+        self.ending = 0
+        """Links that were told goodbye and have not closed so far; they are among `links`."""
         self._given = listener
+        self._directory: OsDirectory | None = None
         self._last_tasks: list[asyncio.Task[None]] = []
         self._began_ns = 0
         """When the input of the coming turn began to be read."""
@@ -88,6 +93,8 @@ class Server:
         """The turn has been put off once because the process stood still."""
         self._listener: Acceptor | None = None
         self._stopping = False
+        self._closing = False
+        """The last turn has run: what still happens to links is nobody's news."""
         self._stopped = asyncio.Event()
 
     # --- start and stop ---------------------------------------------------------------------------------------
@@ -95,28 +102,51 @@ class Server:
     async def start(self, *, before_ready: Callable[[], object] = lambda: None) -> None:
         """Read the data directory, then listen. Links are served from here on.
 
-        `before_ready` is called once they are and before systemd is told: signals must be handled by then.
+        `before_ready` is called once they are and before systemd is told: signals must be handled by then. What is
+        raised leaves nothing open, and a data directory that was read as after a stop in order.
 
         Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
         """
         self._loop = asyncio.get_running_loop()
         self.links_max = links_max_for(self.settings.max_links)
-        # The port is claimed first: finding it taken must not cost a replay.
+        # The addresses are claimed first: finding one taken must not cost a replay.
         listener = self._listening_socket()
         try:
+            await self.observer.open()
             if self.settings.data_dir:
                 self._open_data_dir()
-            await self.observer.open()
+            self._listener = self._acceptor(listener)
+            # What exists now lives for ever: collections need not walk it again.
+            gc.freeze()
+            self.state = "serving"
+            self.stats.ready_took_ms = _monotonic_ms() - self.stats.started_ms
+            before_ready()
+            self.observer.ready()
         except BaseException:
             listener.close()
+            await self._undo_start()
             raise
-        self._listener = Acceptor(self, listener, self.tls)
-        # What exists now lives for ever: collections need not walk it again.
-        gc.freeze()
-        self.state = "serving"
-        self.stats.ready_took_ms = _monotonic_ms() - self.stats.started_ms
-        before_ready()
-        self.observer.ready()
+
+    def _acceptor(self, listener: socket.socket) -> Acceptor:
+        try:
+            return Acceptor(self, listener)
+        except OSError as error:
+            # Two may bind a port at the same time, and only one may listen.
+            raise CannotListen(error) from None
+
+    async def _undo_start(self) -> None:
+        """Close what a start that failed has opened. What goes wrong in that is told and not raised."""
+        self._stopping = self._closing = True
+        if self._listener is not None:
+            self._listener.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            if isinstance(self.log, DurableLog) and not self.log.refusal:
+                await self.log.close(self.engine.publisher.version)
+        except Exception:
+            logger.error("the log could not be closed after the start failed", exc_info=True)
+        await self._end()
 
     def _listening_socket(self) -> socket.socket:
         listener = self._given
@@ -126,13 +156,21 @@ class Server:
             except OSError as error:
                 raise CannotListen(error) from None
         host, self.port = listener.getsockname()[:2]
+        if self._given is not None and self.settings.dev and not is_loopback(host):
+            # The rule for listen.address, which a socket unit knows nothing of.
+            listener.close()
+            raise SettingsError(
+                f"auth.dev believes every name and so listens on loopback only, not on {host}, which is what the "
+                "socket unit passes; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
+            )
         scheme = "presences" if self.tls is not None else "presence"
         self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")
         return listener
 
     def _open_data_dir(self) -> None:
+        self._directory = OsDirectory(self.settings.data_dir)
         durable = DurableLog(
-            OsDirectory(self.settings.data_dir),
+            self._directory,
             Durability.parse(self.settings.durability),
             progress=self.observer.replaying,
             observe=self.stats.fsync.add,
@@ -158,8 +196,19 @@ class Server:
             return
         self._stopping = True
         self.state = "draining"
+        try:
+            await self._drain(_monotonic_ms() + self.settings.drain_timeout_ms)
+        except Exception as error:
+            # Nobody waits for this: a daemon that neither serves nor ends would be the worst of all.
+            logger.critical("the stop failed; ending as it is, and the next start reads the log", exc_info=True)
+            self.failed = self.failed or error
+            for link in list(self.links):
+                link.abort()
+        finally:
+            await self._end()
+
+    async def _drain(self, until_ms: int) -> None:
         self.observer.stopping()
-        until_ms = _monotonic_ms() + self.settings.drain_timeout_ms
         if self._listener is not None:
             self._listener.close()
         if isinstance(self.log, DurableLog) and self.log.has_news and not self.log.refusal:
@@ -171,8 +220,10 @@ class Server:
             await finish_snapshot(self.log, until_ms)
             self.observer.closing()
             run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
-            self.log.close(self.engine.publisher.version)
-        await self._end()
+            self._closing = True
+            await self.log.close(self.engine.publisher.version)
+            if self.log.error is not None and self.failed is None:
+                self.failed = LogFailed(str(self.log.error))
 
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
@@ -182,6 +233,8 @@ class Server:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
         if isinstance(self.log, DurableLog):
             self.log.take_snapshot()
+        else:
+            logger.info("snapshot: none is taken, because the state is in memory only")
 
     def apply_snapshot_settings(self, durable: DurableLog) -> None:
         """Tell the log when snapshots are to be taken."""
@@ -199,9 +252,20 @@ class Server:
         self._last_tasks.append(self._loop.create_task(self._end()))
 
     async def _end(self) -> None:
-        await self.observer.close()
-        self.state = "stopped"
-        self._stopped.set()
+        try:
+            if self._directory is not None and self._may_release():
+                # Before the operators' connections close: whoever waited for that may start the next daemon.
+                self._directory.close()
+            await self.observer.close()
+        except Exception:
+            logger.error("the sockets for operators did not close in order", exc_info=True)
+        finally:
+            self.state = "stopped"
+            self._stopped.set()
+
+    def _may_release(self) -> bool:
+        """Whether nothing of this process writes to the data directory any more."""
+        return not isinstance(self.log, DurableLog) or self.log.is_over
 
     async def wait_stopped(self) -> None:
         """Return once `stop` is done; raise what broke the turn, if that is why."""
@@ -223,7 +287,7 @@ class Server:
         return now_ns // 1_000_000
 
     def _turn(self) -> None:
-        if self._stopped.is_set() or self.failed is not None:
+        if self._stopped.is_set() or self.failed is not None or self._closing:
             return
         began_ns = monotonic_ns()
         now_ms = began_ns // 1_000_000
@@ -249,7 +313,7 @@ class Server:
                 invariants.check(engine)
         except Exception as error:
             # Half a turn leaves no state to trust. No link caused this: links catch their own.
-            logging.getLogger("presenced").critical("a turn failed; stopping", exc_info=True)
+            logger.critical("a turn failed; stopping", exc_info=True)
             self._fail(error)
             return
         ended_ns = monotonic_ns()
@@ -261,21 +325,22 @@ class Server:
     def _arm(self, now_ms: int, next_ms: int | None) -> None:
         """See to it that a turn runs at `next_ms` or when the first waiting link is due, whichever is first."""
         waiting_ms = self.waiting.next_ms
-        if waiting_ms is not None:
-            if not waiting_ms:
-                self.begin()
-                return
-            if next_ms is None or waiting_ms < next_ms:
-                next_ms = waiting_ms
+        if waiting_ms == 0 or next_ms == 0:
+            self.begin()
+            return
+        if waiting_ms is not None and (next_ms is None or waiting_ms < next_ms):
+            next_ms = waiting_ms
         if next_ms is None:
             return
+        # What is left over of a turn was due before: that it takes several turns is no standing still.
+        next_ms = max(next_ms, now_ms)
         if self._timer is not None:
             if self._timer_ms <= next_ms:
                 # It fires earlier than needed, which costs one empty turn; moving it would cost more.
                 return
             self._timer.cancel()
         self._timer_ms = next_ms
-        self._timer = self._loop.call_later(max(0, next_ms - now_ms) / 1000, self._wake)
+        self._timer = self._loop.call_later((next_ms - now_ms) / 1000, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -326,11 +391,13 @@ class Server:
             return limits.RATE_FRAMES_PER_S, limits.RATE_BURST_FRAMES
         return limits.SERVICE_RATE_FRAMES_PER_S, limits.SERVICE_RATE_BURST_FRAMES
 
-    def note_goodbye(self, now_ms: int, code: str, link: Link) -> None:
-        """Count a link that the server ends, and log it unless it is everyday life."""
+    def note_goodbye(self, now_ms: int, code: str, link: Link, message: str = "") -> None:
+        """Count a link that the server ends, and log it with the reason unless it is everyday life."""
         self.stats.goodbyes[code] += 1
         if code not in ("going_away", "lease_expired", "replaced", "link_failed"):
-            self.report.event(now_ms, code, f"closing {link.label()}")
+            self.report.event(now_ms, code, f"closing {link.label()}" + (f": {message}" if message else ""))
+        elif logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: closing %s", code, link.label())
 
     def forget(self, link: Link) -> None:
         """The link is gone. Idempotent."""
@@ -352,6 +419,7 @@ class Server:
 
     def note_accept_failure(self, error: OSError) -> None:
         """The system has nothing left for another connection."""
+        self.stats.accept_failures += 1
         self.report.event(self.begin(), "accept", f"no connection can be taken: {error}", level=logging.WARNING)
 
 

@@ -43,6 +43,7 @@ class Snapshotting:
         self._waiting_jobs = 0
         self._slice_s = SLICE_S
         self._gap_s = SLICE_GAP_S
+        self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> None:
@@ -55,17 +56,15 @@ class Snapshotting:
         """Take the loop for itself from now on, as nobody is served any more."""
         self._slice_s, self._gap_s = 0.05, 0.0
 
-    def run_to_end(self) -> None:
-        """All at once, for the end of a process. The committer does the file's part as it closes."""
-        self._next = len(self._engine.users.order) - 1
-        self._committer.run(self._open(), self._job_done)
-        while self._next >= 0:
-            self._add_slice(float("inf"))
-        self._finish()
+    def stop(self) -> None:
+        """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
+        self._is_stopped = True
 
     def _slice(self) -> None:
         """Dump some users, then let the loop look at its sockets."""
         assert self._loop is not None
+        if self._is_stopped:
+            return
         if self._waiting_jobs >= JOBS_AHEAD:
             self._loop.call_later(SLICE_GAP_S, self._slice)
             return

@@ -52,7 +52,7 @@ class Stats:
     __slots__ = (
         "started_wall_ms", "started_ms", "accepted", "hellos", "goodbyes", "frames_in",
         "stalls", "turn", "reaction", "lag", "fsync", "wall_jumps", "wall_jump_ms", "reloads", "reloaded_wall_ms",
-        "failed_reloads",
+        "failed_reloads", "accept_failures", "handshakes_failed", "cut_off",
         "ready_took_ms",
     )  # fmt: skip
 
@@ -85,3 +85,9 @@ class Stats:
         self.reloaded_wall_ms = 0
         """When the configuration in force was read by a reload; 0 = at the start."""
         self.failed_reloads = 0
+        self.accept_failures = 0
+        """Times the system had nothing left for another connection."""
+        self.handshakes_failed = 0
+        """TLS handshakes of admitted connections that came to nothing."""
+        self.cut_off = 0
+        """TLS connections that there was no room for, not even to be told so."""

@@ -86,11 +86,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     links: int
     links_max: int
     links_by_role: dict[str, int]
-    """user, service, admin, and `none` for those without a hello so far."""
+    """user, service, admin, `none` for those without a hello so far, `ending` for those that were told goodbye."""
     accepted: int
     hellos: int
     goodbyes: dict[str, int]
     """Links ended or refused by the server, by code."""
+    refused: dict[str, int]
+    """Requests answered with an error, by code."""
+    accept_failures: int
+    """Times the system had nothing left for another connection."""
+    handshakes_failed: int
+    """TLS handshakes that came to nothing."""
+    cut_off: int
+    """TLS connections that there was no room for, not even to be told so."""
     slow_watchers: int
     slowest: list[SlowWatcher]
     throttled: int

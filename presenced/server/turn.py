@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from presenced.core.engine import Engine
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.core.publisher import Broadcast, Publisher
 from presenced.core.records import Fact
 from presenced.core.replying import refuse
@@ -107,9 +107,9 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
     """Write one frame to all watchers of a user, straight from the set of them. O(watchers)."""
     user, watchers, data = broadcast
-    written = late = 0
-    # A copy, because a write may find that a link is gone.
-    for session in list(watchers):
+    edges: list[Edge] = []
+    late = 0
+    for session in watchers:
         if session.held is not None:
             session.held[user] = None
         elif session.pending:
@@ -117,10 +117,11 @@ def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
             session.pending.insert(0, data)
             late += 1
         else:
-            session.edge.send(data)
-            written += 1
-    publisher.deliveries += written + late
-    publisher.bytes_out += written * len(data)
+            edges.append(session.edge)
+    if edges:
+        edges[0].send_all(edges, data)
+    publisher.deliveries += len(edges) + late
+    publisher.bytes_out += len(edges) * len(data)
 
 
 def write_all(sessions: Sequence[Session]) -> int:

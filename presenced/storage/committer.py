@@ -55,7 +55,7 @@ class Committer:
         clock: Callable[[], float],
         observe: Callable[[int], object] = lambda ns: None,
     ) -> None:
-        """`observe` is told on the thread how many nanoseconds each commit took."""
+        """`observe` is told on the thread how many nanoseconds each commit took, and each sync of its own."""
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
@@ -218,7 +218,7 @@ class Committer:
     def _tidy(self) -> None:
         """Nothing came for a while: leave a witness, which syncs as well."""
         try:
-            self.journal.witness()
+            self._timed(self.journal.witness)
             self._synced_s = self._clock()
         except DiskFull:
             return
@@ -228,11 +228,9 @@ class Committer:
 
     def _commit(self, batch: list[Submission]) -> None:
         frames = list(_frames(batch))
-        began_ns = time.monotonic_ns()
         try:
             if frames:
-                self.journal.commit(frames)
-                self._observe(time.monotonic_ns() - began_ns)
+                self._timed(lambda: self.journal.commit(frames))
         except DiskFull:
             self._hold_back(batch)
             return
@@ -247,8 +245,13 @@ class Committer:
             self._wake()
         if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
             # After the acks, which with this policy do not wait for it.
-            self.journal.sync()
+            self._timed(self.journal.sync)
             self._synced_s = self._clock()
+
+    def _timed(self, work: Callable[[], None]) -> None:
+        began_ns = time.monotonic_ns()
+        work()
+        self._observe(time.monotonic_ns() - began_ns)
 
     def _hold_back(self, batch: list[Submission]) -> None:
         """The disk is full: keep the facts, answer those who wait, and try again in a while."""

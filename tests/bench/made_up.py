@@ -20,7 +20,8 @@ MACHINE: dict[str, object] = {
     "uvloop": "0.23.0",
     "msgspec": "0.22.0",
     "pinning": "servers on core 1, load on core 0",
-    "change_spacing": "off",
+    "change_spacing": "off unless a profile sets it",
+    "presenced": "0.1.0",
     "rate_limit": "off",
 }
 COSTS = {OURS: 3.5, LIMIT: 2.9, "redis": 7.2, "nats": 8.7, "mosquitto": 9.4, "ejabberd": 38.9, "prosody": 80.0}

@@ -72,12 +72,12 @@ def ours(outcome: Outcome) -> ServerOutcome:
 
 def test_durable_compares_with_memory_and_redis_and_leaves_nothing_behind(place: Path) -> None:
     found = tiny(place)
-    names = {"us_per_write", "writes_per_s", "server_cpu_us_per_write", "core_taken_by_others"}
+    names = {"writes_per_s", "server_cpu_us_per_write", "core_taken_by_others"}
     assert ours(found).figures.keys() >= {*names, *(f"os_{name}" for name in names), "durable_p50_extra_ms"}
     assert ours(found).latency.keys() == {"write", "os_write"}
     redis = found.servers["redis"]
     assert redis.figures.keys() >= names and redis.version == "0.0.0"
-    assert len(redis.figures["us_per_write"]) == 2 and found.ratios()["redis"]["median"] > 0
+    assert len(redis.figures["server_cpu_us_per_write"]) == 2 and found.ratios()["redis"]["median"] > 0
     assert redis.latency["write"].count == redis.checks.deliveries > 0
     assert found.faults() == {}
     assert os.listdir(place) == []
@@ -111,10 +111,15 @@ def test_what_the_daemon_forgot_in_the_crash_fails_the_run(place: Path, monkeypa
     assert tiny(place).faults() == {OURS: {"lost": 3}}
 
 
-def test_a_refused_write_ends_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_write_ends_the_run_only_of_a_redis_that_was_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REDIS_FAULT", "refuse")
     with pytest.raises(BenchError, match="MISCONF"):
-        tiny(place)
+        durable.run(writers=3, seconds=0.1, rounds=2, place=place, cores=CORES, peers=("redis",))
+    found = tiny(place)
+    assert "MISCONF" in found.missing["redis"] and list(found.servers) == [OURS]
+    assert len(ours(found).figures["server_cpu_us_per_write"]) == 2
 
 
 def test_redis_takes_part_if_it_is_there_and_must_if_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +161,7 @@ def test_recovery_reads_both_kinds_and_keeps_what_it_built(place: Path) -> None:
     found = recovery.run(users=30, place=place, cores=CORES)
     told = ours(found).figures
     # A user's log: the device and its record, then claim, text and record; a snapshot has each once.
-    assert (told["log_facts"], told["snapshot_facts"]) == ([150], [120])
+    assert (told["log_facts"], told["snapshot_facts"]) == ([150] * 3, [120] * 3)
     assert found.faults() == {}
     for kind in ("log", "snapshot"):
         assert told.keys() >= {f"{kind}_{key}" for key in ("ready_s", "facts_per_s", "rss_bytes", "disk_bytes")}
@@ -169,7 +174,7 @@ def test_recovery_reads_both_kinds_and_keeps_what_it_built(place: Path) -> None:
 
 def test_a_user_that_came_back_wrong_fails_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "user_text", lambda index: "another text" if index == 7 else user_text(index))
-    assert recovery.run(users=30, place=place, cores=CORES).faults() == {OURS: {"wrong": 2}}
+    assert recovery.run(users=30, rounds=1, place=place, cores=CORES).faults() == {OURS: {"wrong": 2}}
 
 
 def test_snapshot_counts_what_watchers_are_told_while_it_is_taken(place: Path, patient: None) -> None:

@@ -14,8 +14,9 @@ from bench import flap, latency, openloop
 from bench.crowd import HERE, Crowd, Person, Returns
 from bench.daemon import BenchError
 from bench.histogram import LONGEST_NS, Histogram
-from bench.latency import Answers, random_graph
+from bench.latency import Answers
 from bench.openloop import Arrivals, Merged, OpenLoop
+from bench.people import random_graph
 from bench.restart import Client, Clients
 from bench.result import Checks, Latency
 from bench.soak import slope

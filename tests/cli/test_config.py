@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import time
 import tomllib
 from pathlib import Path
@@ -14,7 +16,7 @@ from click.testing import CliRunner, Result
 from presenced.cli.daemon import main
 from presenced.config import Settings, load, loading
 from presenced.config.writing import default_text, settings_text
-from tests.cli.test_daemon import CONFIG, SECRET, refused, run
+from tests.cli.test_daemon import BUSY, CONFIG, SECRET, refused, run
 from tests.client.test_client_tls import make_certificate
 from tests.config.making import written
 from tests.e2e.daemons import Process
@@ -56,7 +58,7 @@ def said(result: Result) -> list[str]:
 
 def test_a_sound_configuration_is_one_line(tmp_path: Path, secret_file: str) -> None:
     path = written(tmp_path / "f.toml", f"[auth]\nsecret_file = '{secret_file}'\n")
-    drop_in = written(tmp_path / "conf.d" / "x.toml", "[storage]\ndirectory = '/var/lib/x'\n")
+    drop_in = written(tmp_path / "f.d" / "x.toml", "[storage]\ndirectory = '/var/lib/x'\n")
     result = config("check", "--config", path)
     assert (result.exit_code, said(result)) == (0, [])
     assert result.stdout == (
@@ -71,7 +73,7 @@ def test_no_file_at_all(secret_file: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "[listen]\nrate = -1\ntls_cert = '/nonexistent/cert'\ntls_key = '/nonexistent/key'\n"
+    text = "[listen]\nrate = -1\ntls_cert = '/nonexistent/cert'\ntls_key = '/nonexistent/key'\naddress = 'no..host:1'\n"
     text += "[auth]\nsecret_file = '/nonexistent/secret'\n[drain]\nspread = '1h'\n"
     path = written(tmp_path / "f.toml", text)
     monkeypatch.setenv("PRESENCED_LOG__LEVEL", "loud")
@@ -81,7 +83,9 @@ def test_every_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         f"{path}:2:",
         "PRESENCED_LOG__LEVEL:",
         "drain.timeout",
-        "--tls-cert",
+        "listen.address",
+        "listen.tls_cert",
+        "listen.tls_key",
         "the",
     ]
     assert "the secret file /nonexistent/secret does not exist; make one with" in said(result)[-1]
@@ -100,6 +104,57 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     assert "cannot be used" in said(config("check", "--config", path))[0]
     written(tmp_path / "f.toml", text.replace(f"tls_key = '{certificate}'", f"tls_key = '{key}'"))
     assert "presences://127.0.0.1:5250" in config("check", "--config", path).stdout
+
+
+@pytest.mark.parametrize("how", ["check", "serve"])
+def test_settings_and_what_they_name_are_told_together(tmp_path: Path, how: str) -> None:
+    """Whoever mends the first fault is not to meet the next at the next start."""
+    text = "[listen]\naddress = 'no..host:1'\nrate = -1\ntls_cert = '/nonexistent/cert'\ntls_key = '/nonexistent/key'\n"
+    text += "[auth]\nsecret_file = '/nonexistent/secret'\n[http]\naddress = 'none..such:1'\n"
+    path = written(tmp_path / "f.toml", text)
+    ended = run(*(("config", "check") if how == "check" else ("serve",)), "--config", path)
+    assert (ended.returncode, ended.stdout) == (CONFIG, "")
+    lines = [line.removeprefix("presenced: ") for line in ended.stderr.splitlines() if "warning: " not in line]
+    begins = (
+        f"{path}:3: listen.rate",
+        "listen.address 'no..host' is not",
+        "http.address 'none..such' is not",
+        "listen.tls_cert /nonexistent/cert cannot be read: No such file",
+        "listen.tls_key /nonexistent/key cannot be read: No such file",
+        "the secret file /nonexistent/secret does not exist",
+    )
+    assert len(lines) == len(begins), ended.stderr
+    for line, begin in zip(lines, begins, strict=True):
+        assert line.startswith(begin), line
+
+
+def test_more_links_than_this_shell_may_have_files_is_a_warning(tmp_path: Path, secret_file: str) -> None:
+    """The service has a limit of its own; but `serve` itself would not start."""
+    text = f"[auth]\nsecret_file = '{secret_file}'\n[listen]\nmax_links = 999999999\n"
+    path = written(tmp_path / "f.toml", text)
+    result = config("check", "--config", path)
+    assert result.exit_code == 0
+    (line,) = said(result)
+    assert line.startswith("warning: listen.max_links 999999999 is more than the limit of ")
+    assert "listen.max_links 999999999 is more" in refused(CONFIG, "--config", path)
+
+
+def test_faults_are_lines_of_json_if_the_log_is_json(tmp_path: Path) -> None:
+    path = written(tmp_path / "f.toml", "[log]\nformat = 'json'\n[auth]\nsecret_file = '/nonexistent'\n")
+    ended = run("serve", "--config", path, "--heartbeat", "0")
+    assert ended.returncode == CONFIG
+    entries = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [entry["level"] for entry in entries] == ["error", "error"]
+    assert entries[0]["message"].startswith("--heartbeat: ")
+    assert entries[1]["message"].startswith("the secret file /nonexistent does not exist")
+
+
+def test_what_ends_a_start_is_a_line_of_json_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = run("serve", "--dev", "--listen", address, "--log-format", "json")
+    assert ended.returncode == BUSY
+    assert f"{address} is in use" in json.loads(ended.stderr.splitlines()[-1])["message"]
 
 
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:

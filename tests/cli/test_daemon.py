@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,10 +13,14 @@ from pathlib import Path
 import jwt
 import pytest
 
+from presenced.cli.daemon import explain
+from presenced.config import Settings
+from presenced.server.listening import CannotListen
 from tests.e2e.daemons import REPOSITORY, Process
 from tests.e2e.wire_client import opened
+from tests.ops.running import Running
 
-USAGE, BUSY, CONFIG = 2, 75, 78
+USAGE, BUSY, PERMISSION, CONFIG = 2, 75, 77, 78
 SECRET = "0123456789abcdef" * 2
 
 
@@ -56,7 +61,10 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "a port by name": (("--dev", "--listen", "127.0.0.1:http"), "HOST:PORT"),
     "a certificate alone": (("--dev", "--tls-cert", "x"), "go together"),
     "a key alone": (("--dev", "--tls-key", "x"), "go together"),
-    "a certificate that is not there": (("--dev", "--tls-cert", "/nonexistent", "--tls-key", "/y"), "cannot be used"),
+    "a certificate that is not there": (
+        ("--dev", "--tls-cert", "/nonexistent", "--tls-key", __file__),
+        "cannot be read",
+    ),
     "a heartbeat of nothing": (
         ("--dev", "--heartbeat", "0"),
         '--heartbeat: heartbeat.interval = "0" is out of range; give a duration from 10ms',
@@ -95,7 +103,46 @@ def test_an_address_of_another_machine(tmp_path: Path) -> None:
     """192.0.2.0/24 is nobody's (RFC 5737)."""
     path = tmp_path / "secret"
     path.write_text(SECRET)
-    assert "cannot listen on 192.0.2.1:0" in refused(CONFIG, "--secret-file", str(path), "--listen", "192.0.2.1:0")
+    said = refused(BUSY, "--secret-file", str(path), "--listen", "192.0.2.1:0")
+    assert "cannot listen on 192.0.2.1:0: this machine does not have that address, or not yet" in said
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize(("address", "key"), [("", "listen.address"), ("127.0.0.1:81", "http.address")])
+def test_a_port_without_permission(code: int, address: str, key: str) -> None:
+    settings = Settings(dev=True, listen="127.0.0.1:80")
+    sentence, exit_code = explain(CannotListen(OSError(code, "no"), address), settings)
+    assert exit_code == PERMISSION
+    assert sentence.startswith(f"no permission to listen on {address or '127.0.0.1:80'}: ") and key in sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.EADDRINUSE, BUSY), (errno.EADDRNOTAVAIL, BUSY), (errno.EAFNOSUPPORT, CONFIG)]
+)
+def test_what_can_pass_is_tried_again_and_the_rest_is_not(code: int, expected: int) -> None:
+    for address, key in (("", "listen.address"), ("127.0.0.1:81", "http.address")):
+        sentence, exit_code = explain(CannotListen(OSError(code, "no"), address), Settings(dev=True))
+        assert exit_code == expected
+        assert key in sentence and (address or Settings().listen) in sentence
+
+
+def test_the_line_names_the_socket_that_systemd_passed(tmp_path: Path) -> None:
+    """Not the address of the settings, which nobody listens on."""
+    with socket.create_server(("127.0.0.2", 0)) as passed:
+        port = passed.getsockname()[1]
+        daemon = Running(tmp_path / "log", listen="127.0.0.1:5250", sockets=(passed,))
+        with daemon:
+            assert daemon.line == f"listening on presence://127.0.0.2:{port}"
+
+
+def test_an_address_that_systemd_opened_need_not_be_one(tmp_path: Path) -> None:
+    """The settings' own is not used, so it is not looked up either."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        options = ("--secret-file", str(secret))
+        with Running(tmp_path / "log", *options, listen="no..host:1", sockets=(passed,), dev=False) as daemon:
+            assert daemon.port == passed.getsockname()[1]
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def system_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_options_over_environment_over_drop_ins_over_the_file_over_defaults(tmp_path: Path) -> None:
     path = written(tmp_path / "f.toml", DEV + "[change]\nburst = 1\n[presence]\ngrace = '1s'\naway_after = '1s'\n")
-    first = written(tmp_path / "conf.d" / "10.toml", "[presence]\ngrace = '2s'\naway_after = '2s'\n")
-    second = written(tmp_path / "conf.d" / "20.toml", "[presence]\naway_after = '3s'\noffline_after = '3s'\n")
+    first = written(tmp_path / "f.d" / "10.toml", "[presence]\ngrace = '2s'\naway_after = '2s'\n")
+    second = written(tmp_path / "f.d" / "20.toml", "[presence]\naway_after = '3s'\noffline_after = '3s'\n")
     environ = {"PRESENCED_PRESENCE__OFFLINE_AFTER": "4s", "PRESENCED_HEARTBEAT__INTERVAL": "4s"}
     found = load({"heartbeat": 5_000, "listen": None, "check": False, "idle": ()}, environ, path)
     settings = found.settings
@@ -52,10 +52,23 @@ def test_options_over_environment_over_drop_ins_over_the_file_over_defaults(tmp_
 def test_drop_ins_are_read_in_order_of_name_and_nothing_else_is(tmp_path: Path) -> None:
     path = written(tmp_path / "f.toml", DEV)
     for name, burst in (("b.toml", 3), ("a.toml", 2), (".c.toml", 4), ("d.toml~", 5), ("e.conf", 6)):
-        written(tmp_path / "conf.d" / name, f"[change]\nburst = {burst}\n")
+        written(tmp_path / "f.d" / name, f"[change]\nburst = {burst}\n")
     found = load({}, {}, path)
     assert [os.path.basename(name) for name in found.files] == ["f.toml", "a.toml", "b.toml"]
     assert found.settings.change_burst == 3
+
+
+def test_servers_with_files_in_one_directory_do_not_share_drop_ins(tmp_path: Path) -> None:
+    """`conf.d` is that of presenced.toml; of any other file it is named after the file."""
+    burst = "[change]\nburst = {}\n"
+    paths = [written(tmp_path / name, DEV) for name in ("presenced.toml", "two.toml", "three.conf")]
+    drop_ins = [
+        written(tmp_path / name / "x.toml", burst.format(number)) for number, name in enumerate(("conf.d", "two.d"), 2)
+    ]
+    found = [load({}, {}, path) for path in paths]
+    assert [one.files for one in found] == [(paths[0], drop_ins[0]), (paths[1], drop_ins[1]), (paths[2],)]
+    assert [one.settings.change_burst for one in found] == [2, 3, Settings().change_burst]
+    assert load({}, {"PRESENCED_CONFIG": paths[1]}, None).files == found[1].files
 
 
 def test_idle_times_are_put_together_kind_by_kind(tmp_path: Path) -> None:
@@ -151,14 +164,14 @@ def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path, how: str) -> No
 def test_one_bad_file_does_not_hide_the_faults_of_another(tmp_path: Path) -> None:
     """But what only holds between values is not judged: the bad file may have said it."""
     path = written(tmp_path / "f.toml", "[listen]\nrate = -1\n")
-    bad = written(tmp_path / "conf.d" / "a.toml", "[listen\n")
-    os.symlink("/nonexistent", tmp_path / "conf.d" / "b.toml")
+    bad = written(tmp_path / "f.d" / "a.toml", "[listen\n")
+    os.symlink("/nonexistent", tmp_path / "f.d" / "b.toml")
     with pytest.raises(SettingsError) as caught:
         load({}, {}, path)
     assert [fault.split(": ")[0] for fault in caught.value.faults] == [
         f"{path}:2",
         f"{bad}:1:8",
-        str(tmp_path / "conf.d" / "b.toml"),
+        str(tmp_path / "f.d" / "b.toml"),
     ]
 
 
@@ -390,10 +403,28 @@ def test_loading_takes_no_time_to_speak_of(tmp_path: Path) -> None:
     may be busy with something else."""
     path = written(tmp_path / "f.toml", DEV + "# a comment line\n" * 500)
     for number in range(5):
-        written(tmp_path / "conf.d" / f"{number}.toml", f"[change]\nburst = {number + 1}\n")
+        written(tmp_path / "f.d" / f"{number}.toml", f"[change]\nburst = {number + 1}\n")
     took_s = []
     for _ in range(5):
         began_s = time.thread_time()
         take_survey({}, dict(os.environ), path)
         took_s.append(time.thread_time() - began_s)
     assert min(took_s) < 0.020
+
+
+def test_a_configuration_keeps_which_files_it_is_from(tmp_path: Path) -> None:
+    """Those of the last time that nothing was wrong."""
+    path, drop_in = written(tmp_path / "f.toml", DEV), written(tmp_path / "f.d" / "x.toml", "")
+    configuration = Configuration({}, {}, path)
+    assert (configuration.path, configuration.files) == ("", ())
+    configuration.load()
+    assert (configuration.path, configuration.files) == (path, (path, drop_in))
+    os.unlink(drop_in)
+    written(tmp_path / "f.toml", DEV + "[listen]\nrate = -1\n")
+    assert len(configuration.survey().faults) == 1
+    with pytest.raises(SettingsError):
+        configuration.load()
+    assert configuration.files == (path, drop_in)
+    written(tmp_path / "f.toml", DEV)
+    configuration.load()
+    assert configuration.files == (path,)

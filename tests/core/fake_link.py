@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.core.requests import handle
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.frames import FrameReader
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ServerMessage)
 
 
-class FakeLink:
+class FakeLink(Edge):
     """One client and its connection: the core's edge on one side, what the client has learned on the other."""
 
     def __init__(self, world: World, user: str, role: Role) -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from presenced.core.channels import SLICE_WATCHERS
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.limits import (
     CHANNEL_BATCH_MAX,
     CHANNEL_FULL_MAX,
@@ -46,7 +46,7 @@ def names(page: MembersPage) -> list[str]:
     return [record.user for record in page.records]
 
 
-class Counter:
+class Counter(Edge):
     """An edge that only counts its writes."""
 
     def __init__(self) -> None:

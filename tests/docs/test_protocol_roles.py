@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from presenced.core.engine import Engine
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.requests import handle
 from presenced.server.zones import calendar
@@ -61,7 +61,7 @@ def codes_of(message: Any, role: messages.Role, read_only: str = "") -> list[str
     return [answer.code for answer in answers if isinstance(answer, messages.Error)]
 
 
-class NoEdge:
+class NoEdge(Edge):
     """A link that goes nowhere."""
 
     def send(self, data: bytes) -> None:

@@ -164,14 +164,25 @@ class TestFile:
         with pytest.raises(CannotOpenAdmin, match="'no-such-group' does not exist"):
             group_id("no-such-group")
 
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
+    def test_a_group_that_it_may_not_be_given_to(self, path: str, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        """EINVAL is what a unit with PrivateUsers= gets. Its own group it has without asking."""
+
         def refuse(*_: object) -> None:
-            raise PermissionError(errno.EPERM, "Operation not permitted")
+            raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("presenced.ops.admin.os.chown", refuse)
-        with pytest.raises(CannotOpenAdmin, match=f"members of the group {own.gr_name}") as caught:
-            listening_socket(path, 0o660, own.gr_gid)
+        other = next(group for group in grp.getgrall() if group.gr_gid != os.getgid())
+        with pytest.raises(CannotOpenAdmin, match=f"members of the group {other.gr_name} .*admin-group.conf") as caught:
+            listening_socket(path, 0o660, other.gr_gid)
         assert caught.value.reason.errno == errno.EPERM
         assert not os.path.exists(path), "nothing half-made stays"
+        listening_socket(path, 0o660, os.getgid()).close()
+
+    def test_a_caller_without_a_number_here(self) -> None:
+        overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
+        assert str(Caller(overflow, 7)) == "unmapped uid (pid 7)"
+        assert str(Caller(0, 7)) == "uid 0 (pid 7)"
 
     def test_one_that_nobody_answers_on_is_replaced(self, path: str, ask: Any) -> None:
         stale = socket.socket(socket.AF_UNIX)
@@ -437,7 +448,7 @@ class TestLinks:
         """The loop turns at least once for each slice, so that nothing else waits for the whole."""
         number = 20_000
         links: dict[Any, None] = {StandIn(at * 7919 % number): None for at in range(number)}
-        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links))), "")
+        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links, state="serving"))), "")
         passes = 0
 
         async def count() -> None:
@@ -458,7 +469,7 @@ class TestLinks:
         links: dict[Any, None] = {StandIn(at): None for at in range(3)}
         first = next(iter(links))
         first.state = 2
-        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links))), "")
+        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links, state="serving"))), "")
         answer = cast(Any, await control.perform(Links(), Caller(0, 0)))
         assert (answer.total, len(answer.links)) == (2, 2)
 

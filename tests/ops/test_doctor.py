@@ -59,10 +59,14 @@ HEALTHY = Status(
     watches=40_000,
     links=1_300,
     links_max=19_872,
-    links_by_role={"user": 1_299, "service": 1, "admin": 0, "none": 0},
+    links_by_role={"user": 1_299, "service": 1, "admin": 0, "none": 0, "ending": 0},
     accepted=4_000,
     hellos=4_000,
     goodbyes={"lease_expired": 7},
+    refused={},
+    accept_failures=0,
+    handshakes_failed=0,
+    cut_off=0,
     slow_watchers=0,
     slowest=[],
     throttled=0,
@@ -278,3 +282,49 @@ class TestHost:
 def test_levels_are_those_of_the_settings() -> None:
     """They stand twice, because commands that only look do not load the settings."""
     assert get_args(control_values.LogLevel) == get_args(config_settings.LogLevel)
+
+
+class TestLately:
+    """What happened once is not reported for ever."""
+
+    def before(self, **fields: Any) -> Status:
+        return msgspec.structs.replace(HEALTHY, uptime_ms=HEALTHY.uptime_ms - 300_000, **fields)
+
+    def judged(self, check: str, before: Status | None, **fields: Any) -> Finding:
+        found = diagnose(msgspec.structs.replace(HEALTHY, **fields), SETTINGS, FACTS, before)
+        return next(finding for finding in found if finding.check == check)
+
+    @pytest.mark.parametrize(
+        ("check", "fields"),
+        [
+            ("stalls", {"stalls": 3}),
+            ("refusals", {"goodbyes": {"busy": 9}}),
+            ("clock", {"wall_jumps": 2, "wall_jump_ms": 900}),
+        ],
+    )
+    def test_totals(self, check: str, fields: dict[str, Any]) -> None:
+        past = self.judged(check, self.before(**fields), **fields)
+        assert past.severity == "ok" and "in the last 5 minutes" in past.what
+        now = self.judged(check, self.before(), **fields)
+        assert now.severity == "warning" and "in the last 5 minutes" in now.what
+        assert "since the start" in self.judged(check, None, **fields).what
+
+    @pytest.mark.parametrize(("check", "field"), [("turns", "turn"), ("disk_speed", "commit")])
+    def test_durations(self, check: str, field: str) -> None:
+        def counted(slow: int, fast: int) -> Quantiles:
+            buckets = [0] * 24
+            buckets[18], buckets[8] = slow, fast
+            return Quantiles(slow + fast, 0, 200.0, 262_144.0, 250_000, buckets)
+
+        long_ago = self.judged(check, self.before(**{field: counted(500, 5_000)}), **{field: counted(500, 9_000)})
+        assert long_ago.severity == "ok" and "0.256 ms in the last 5 minutes" in long_ago.what
+        lately = self.judged(check, self.before(**{field: counted(0, 5_000)}), **{field: counted(500, 9_000)})
+        assert lately.severity == "warning" and "250 ms in the last 5 minutes" in lately.what
+
+
+def test_files_in_the_page_cache_are_no_memory_in_need(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("0::/\n")
+    for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 100\ninactive_file 650\nactive_file 50\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory(own, tmp_path) == (250, 1000)

@@ -99,3 +99,16 @@ def test_the_oldest_make_room(samples: int) -> None:
         assert len(values) == SAMPLES_MAX
     assert history.series["at_ms"][0] == (samples - SAMPLES_MAX + 1) * 1_000
     assert history.series["at_ms"][-1] == samples * 1_000
+
+
+def test_what_was_five_minutes_ago() -> None:
+    history = History()
+    for second in range(0, 1_000):
+        status = made_status(uptime_ms=second * 1_000, stalls=second)
+        history.sample(status)
+        before = history.earlier(status)
+        if second < 300:
+            assert before is None, "it does not run as long"
+        else:
+            assert before is not None and 300 <= second - before.stalls < 311
+    assert len(history._marks) < 40

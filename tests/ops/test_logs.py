@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,3 +221,40 @@ def test_no_secret_and_no_token_is_ever_written(tmp_path: Path) -> None:
         for part in token.split("."):
             assert len(part) < 4 or part not in log
     assert secret.decode() not in log
+
+
+def test_what_was_held_back_is_told_though_nothing_more_comes(caplog: pytest.LogCaptureFixture) -> None:
+    report = Report()
+    with caplog.at_level(logging.INFO, "presenced"):
+        for _ in range(BURST_LINES + 7):
+            report.event(5_000, "accept", "no connection can be taken", level=logging.WARNING)
+        caplog.clear()
+        report.flush(5_000 + WINDOW_MS - 1)
+        assert not caplog.messages
+        report.flush(5_000 + WINDOW_MS)
+        report.flush(5_000 + 9 * WINDOW_MS)
+        assert caplog.messages == ["accept: 7 more lines in the last 10 s were not written"]
+        assert caplog.records[0].levelno == logging.WARNING
+        caplog.clear()
+        report.event(5_000 + 9 * WINDOW_MS, "accept", "again")
+        assert caplog.messages == ["accept: again"]
+
+
+def test_a_link_that_never_said_who_it_is_is_known_by_its_address(tmp_path: Path) -> None:
+    with Running(tmp_path / "log") as daemon, socket.create_connection(("127.0.0.1", daemon.port)) as link:
+        host, port = link.getsockname()
+        link.sendall(b"\x00\x00\x00\x01\xc1")
+        said = daemon.until_log(f"closing a link without hello from '{host}:{port}': ")
+        assert "bad_frame" in said or "hello_required" in said
+
+
+def test_debug_tells_of_links_and_snapshots(tmp_path: Path) -> None:
+    with Running(tmp_path / "log", "--log-level", "debug", "--data-dir", str(tmp_path / "data")) as daemon:
+        with opened(daemon.port, "alice") as link:
+            daemon.until_log("hello: 'alice/laptop' as user from '127.0.0.1:")
+            daemon.signal(signal.SIGUSR1)
+            daemon.until_log("snapshot: begun")
+            assert re.search(r"snapshot: finished, \d+ bytes in \d+ ms", daemon.until_log("snapshot: finished"))
+            daemon.signal(signal.SIGTERM)
+            daemon.until_log("going_away: closing 'alice/laptop'")
+            link.ended_with("going_away")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -269,3 +270,32 @@ def test_the_end_is_told_first(tmp_path: Path) -> None:
                 assert stopping and stopping[0][:2] == ["STOPPING=1", "STATUS=draining 1 links"], stopping
             assert daemon.wait() == 0
         assert all(lines[0] != "READY=1" for lines in manager.waiting()), "no word of readiness after the end"
+
+
+def test_what_must_not_be_lost_waits_for_a_manager_that_is_slow(manager: Manager) -> None:
+    notifier = Notifier(dict(manager.environ))
+    number = 0
+    while number == 0 or not full(notifier):
+        number += 1
+        assert number < 5_000
+    reader = threading.Timer(0.05, manager.waiting)
+    reader.start()
+    notifier.stopping("draining")
+    reader.join()
+    assert "STOPPING=1" in [line for lines in manager.told + manager.waiting() for line in lines]
+    began_s = time.monotonic()
+    while not full(notifier):
+        pass
+    notifier.ready("nobody reads")
+    assert time.monotonic() - began_s < 2, "and not for ever"
+    notifier.close()
+
+
+def full(notifier: Notifier) -> bool:
+    """Send one more; whether there was no room for it."""
+    assert notifier._socket is not None
+    try:
+        notifier._socket.sendto(b"x" * 1_000, notifier._address)
+    except BlockingIOError:
+        return True
+    return False

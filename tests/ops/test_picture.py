@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.ops.picture import SLOWEST, slowest, take_status
+from presenced.server.server import Server
 from presenced.server.stats import BUCKETS, Times
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
-from tests.e2e.wire_client import DONE, PRESENCE, RECORDS, Wire, opened
+from tests.e2e.wire_client import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
 from tests.server.in_process import InProcess
 
 
@@ -36,7 +37,7 @@ def test_it_agrees_with_what_was_done() -> None:
         assert (status.devices_connected, status.devices_grace) == (4, 1), "alice, watcher, carol, fifth; lost"
         assert (status.watches, status.deliveries) == (2, 1)
         assert (status.links, status.links_max) == (5, 5)
-        assert status.links_by_role == {"user": 3, "service": 1, "admin": 0, "none": 1}
+        assert status.links_by_role == {"user": 3, "service": 1, "admin": 0, "none": 1, "ending": 0}
         assert (status.accepted, status.hellos, status.goodbyes) == (6, 5, {"busy": 1})
         assert status.listeners == [f"presence://127.0.0.1:{running.port}"]
         assert status.frames_in == 8, "five hellos and three requests"
@@ -106,14 +107,14 @@ def test_taking_it_costs_the_same_with_ten_thousand_users() -> None:
 
 
 def test_of_many_slow_watchers_the_worst_are_named() -> None:
-    class Edge:
+    class Nowhere(Edge):
         def send(self, data: bytes) -> None: ...
 
         def end(self, code: str) -> None: ...
 
     sessions = []
     for number in range(100):
-        session = Session(Edge(), f"u{number}", "user")
+        session = Session(Nowhere(), f"u{number}", "user")
         session.held = dict.fromkeys(range(number))  # type: ignore[arg-type]
         sessions.append((session, 1_000 + number))
     found = slowest(sessions, 2_000)
@@ -145,3 +146,30 @@ def test_quantiles_are_right_to_a_factor_of_two() -> None:
     for share, exact_us in ((0.01, 10), (0.5, 500), (0.9, 900), (0.99, 990), (1.0, 1_000)):
         assert exact_us <= times.quantile_us(share) <= 2 * exact_us
     assert times.quantile_us(1.0) == 1_000, "never more than the longest"
+
+
+def test_links_that_were_told_goodbye_are_not_without_a_hello() -> None:
+    with InProcess() as running:
+        alice, silent = opened(running.port, "alice"), Wire(running.port)
+        running.until(lambda server: len(server.links) == 2)
+
+        def end_all(server: Server) -> dict[str, int]:
+            for link in list(server.links):
+                link.end("kicked")
+            return take_status(server).links_by_role
+
+        assert running.ask(end_all) == {"user": 0, "service": 0, "admin": 0, "none": 0, "ending": 2}
+        alice.close()
+        running.until(lambda server: len(server.links) == 1)
+        assert running.ask(take_status).links_by_role["ending"] == 1
+        silent.close()
+        running.until(lambda server: not server.links)
+        assert running.ask(take_status).links_by_role["ending"] == 0
+
+
+def test_requests_that_are_refused_are_counted_by_code() -> None:
+    with InProcess() as running, opened(running.port, "alice") as alice:
+        alice.send(Get(1, ["not a name\n"]), Get(2, ["bob"]), Get(3, ["not a name\n"]))
+        alice.until(ERROR)
+        alice.until(ERROR)
+        assert running.ask(take_status).refused == {"bad_name": 2}

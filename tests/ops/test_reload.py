@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from presenced.config import Configuration
+from presenced.ops import reload as reload_module
+from presenced.ops.reload import ReloadReport
 from presenced.server.identity import mint
+from presenced.server.server import Server
 from presenced.wire.messages import Get, Ping, SetStatus, Watch
 from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
 from tests.ops.certificates import make_certificate
@@ -274,3 +280,60 @@ def test_two_at_once_are_done_one_after_the_other(configured: Configured) -> Non
 
 def test_an_unchanged_file_is_said_to_be(configured: Configured) -> None:
     assert "nothing new" in configured.reload()
+
+
+# --- what cannot be foreseen --------------------------------------------------------------------------------------
+
+
+async def reloaded(folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> tuple[ReloadReport, Server]:
+    file = folder / "presenced.toml"
+    file.write_text(HEAD)
+    configuration = Configuration({}, {}, str(file))
+    server = Server(configuration.load().settings, configuration=configuration)
+    await server.start()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(reload_module, place, fail)
+    file.write_text(f"{HEAD}rate = 77\n")
+    report = await reload_module.reload(server)
+    await server.stop()
+    return report, server
+
+
+@pytest.mark.parametrize("place", ["_prepare", "_apply"])
+async def test_a_failure_of_ours_is_told_and_counted(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, server = await reloaded(tmp_path, monkeypatch, place)
+    assert not report.ok and "nobody foresaw this" in report.faults[0]
+    assert server.stats.failed_reloads == 1 and server.stats.reloads == 0
+    assert server.settings.rate is None
+
+
+async def test_a_certificate_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found good is what is shown, though the file is another by then."""
+    cert, key = make_certificate(tmp_path, "used")
+    file = tmp_path / "presenced.toml"
+    file.write_text(f"{HEAD}tls_cert = '{cert}'\ntls_key = '{key}'\n")
+    configuration = Configuration({}, {}, str(file))
+    server = Server(configuration.load().settings, configuration=configuration)
+    await server.start()
+    first = await asyncio.to_thread(fingerprint, server.port)
+    other_cert, other_key = make_certificate(tmp_path, "other")
+    shutil.copy(other_cert, cert)
+    shutil.copy(other_key, key)
+    prepare = reload_module._prepare
+
+    def prepare_and_lose(*arguments: Any) -> Any:
+        prepared = prepare(*arguments)
+        key.unlink()
+        return prepared
+
+    monkeypatch.setattr(reload_module, "_prepare", prepare_and_lose)
+    report = await reload_module.reload(server)
+    assert report.ok, report.faults
+    second = await asyncio.to_thread(fingerprint, server.port)
+    assert second == ssl.PEM_cert_to_DER_cert(other_cert.read_text()) != first
+    await server.stop()

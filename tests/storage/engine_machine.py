@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from presenced.core.engine import Engine
 from presenced.core.facts import facts_of
-from presenced.core.model import GONE, Session
+from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import ClaimSet, Fact, TextSet
 from presenced.core.restore import Restorer
@@ -20,7 +20,7 @@ START_MS = 5_000_000
 WALL_MS = 1_700_000_000_000
 
 
-class NoLink:
+class NoLink(Edge):
     """A client that is told nothing."""
 
     def send(self, data: bytes) -> None:

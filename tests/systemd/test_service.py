@@ -40,6 +40,38 @@ def test_an_operator_without_root_needs_the_group(service: Service) -> None:
     service.run(*visitor, "--groups=presenced", "presencectl", "status")
 
 
+OPERATOR = ("setpriv", "--reuid=65500", "--regid=65500", "--groups=operators")
+
+
+def test_the_log_says_that_it_cannot_know_who_asked(service: Service) -> None:
+    after = service.cursor()
+    service.run("setpriv", "--reuid=65500", "--regid=65500", "--groups=presenced", "presencectl", "loglevel", "debug")
+    service.wait_for(lambda: "unmapped uid (pid " in service.messages(after), "the journal told of the request")
+    assert "uid 65534" not in service.messages(after)
+
+
+def test_a_group_of_operators_by_the_drop_in(service: Service) -> None:
+    """Without it `admin.group` ends the start with a sentence that names it; with it everything works but the owner."""
+    service.sh("groupadd --force operators")
+    service.configure("admin", 'group = "operators"')
+    after = service.cursor()
+    service.run("systemctl", "restart", UNIT, status=1)
+    assert "drop-in admin-group.conf" in service.messages(after), service.messages(after)
+    assert service.show(UNIT, "ExecMainStatus") == "77"
+    service.drop_in(service.read("/usr/local/share/presenced/drop-ins/admin-group.conf"))
+    service.run("systemctl", "reset-failed", UNIT)
+    service.run("systemctl", "start", UNIT)
+    assert service.run("stat", "-c", "%a %U:%G", "/run/presenced/admin.sock").split() == ["660", "presenced:operators"]
+    after = service.cursor()
+    service.run(*OPERATOR, "presencectl", "loglevel", "debug")
+    service.run("setpriv", "--reuid=65500", "--regid=65500", "--groups=presenced", "presencectl", "status", status=77)
+    service.wait_for(lambda: "uid 65500 (pid " in service.messages(after), "the journal told who asked")
+    service.ping()
+    judged = service.run("systemd-analyze", "security", "--no-pager", UNIT)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+    assert found and float(found[1]) <= EXPOSURE_MAX, judged
+
+
 def test_it_has_no_privileges(service: Service) -> None:
     status = dict(re.findall(r"^(\w+):\s+(.*)$", service.read(f"/proc/{service.main_pid(UNIT)}/status"), re.M))
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -282,7 +314,11 @@ def test_an_upgrade_keeps_configuration_secret_and_state(service: Service) -> No
 
 
 def test_uninstall_leaves_what_is_the_operators(service: Service) -> None:
+    service.run("systemctl", "enable", "presenced@two", "presenced@three", UNIT, "presenced.socket")
+    links = "find /etc/systemd/system -name 'presenced*' -type l"
+    assert len(service.sh(links).split()) == 4
     said = service.install("uninstall")
+    assert service.sh(links).split() == [], "systemd would look for what is gone at every boot"
     for kept in ("/etc/presenced", STATE):
         assert kept in said
     service.run("test", "-s", "/etc/presenced/secret", "-a", "-s", CONFIG, "-a", "-e", f"{STATE}/MANIFEST")

@@ -84,6 +84,20 @@ def test_the_exposure_of_the_services_is_small(units: list[str]) -> None:
         assert judged.returncode == 0, judged.stdout
 
 
+def test_the_exposure_with_the_drop_in_for_another_group_is_as_small(units: list[str]) -> None:
+    """The tool reads no drop-ins of a file; what comes last in a unit has the same effect."""
+    drop_in = (REPOSITORY / "systemd" / "drop-ins" / "admin-group.conf").read_text()
+    assert "PrivateUsers=no" in drop_in
+    unit = Path(units[0])
+    unit.write_text(unit.read_text() + drop_in)
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+    )
+    assert judged.returncode == 0, judged.stdout
+
+
 def test_every_path_in_the_units_is_there(tree: Path) -> None:
     for name in UNITS:
         text = inside(tree, f"{UNITS_PLACE}/{name}").read_text()

@@ -1,0 +1,54 @@
+"""Everything that can be found at fault before a daemon touches anything, in one go: settings, and what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from presenced.config import Settings, SettingsError
+from presenced.config.kinds import CREDENTIAL, parse_address
+from presenced.config.loading import Survey
+from presenced.config.rules import is_loopback
+from presenced.server.identity import SecretError, load_secret
+from presenced.server.listening import links_possible, resolve, tls_context
+
+
+def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset()) -> list[str]:
+    """The faults of the settings, then those of the files and addresses that they name, a sentence each.
+
+    Reads the files and asks the resolver. `passed` are the names of sockets that systemd opened: their addresses do
+    not count. Credentials of a unit that are out of sight are not looked at.
+    """
+    settings = survey.loaded.settings
+    faults = [*survey.faults]
+    if "client" not in passed and (not settings.dev or is_loopback(settings.address()[0])):
+        # With dev, any other host is a fault already.
+        faults += _tried(lambda: resolve(*settings.address()))
+    if settings.http and "http" not in passed:
+        faults += _tried(lambda: resolve(*parse_address(settings.http), "http.address"))
+    return [*faults, *_faults_of_files(settings)]
+
+
+def fault_of_limit(settings: Settings) -> list[str]:
+    """That this process may not open as many files as the settings want links; else nothing."""
+    return list(_tried(lambda: links_possible(settings.max_links)))
+
+
+def _faults_of_files(settings: Settings) -> Iterator[str]:
+    if settings.tls_cert and settings.tls_key and not _is_credential(settings.tls_cert, settings.tls_key):
+        yield from _tried(lambda: tls_context(settings))
+    if settings.secret_file and not settings.dev and not _is_credential(settings.secret_file):
+        yield from _tried(lambda: load_secret(settings.secret_file))
+
+
+def _tried(attempt: Callable[[], object]) -> Iterator[str]:
+    try:
+        attempt()
+    except SettingsError as error:
+        yield from error.faults
+    except SecretError as error:
+        yield str(error)
+
+
+def _is_credential(*paths: str) -> bool:
+    """Whether one of them is the unit's alone."""
+    return any(path.startswith(CREDENTIAL) for path in paths)
