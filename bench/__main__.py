@@ -170,6 +170,16 @@ def _report(files: tuple[Path, ...], output: Path) -> None:
     _exit_on_error(lambda: write_text(output, page([read_result(file) for file in files])))
 
 
+def _plot(files: tuple[Path, ...], output: Path) -> None:
+    """Make one picture (SVG) of the bars in result files, as for a README."""
+    from bench.plot import picture  # only a plot needs it
+
+    def draw() -> None:
+        write_text(output, picture([outcome for file in files for outcome in read_result(file).outcomes]))
+
+    _exit_on_error(draw)
+
+
 def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
     """Tell what differs between two result files by more than the noise: B over A, figure by figure."""
     from bench import compare
@@ -211,6 +221,10 @@ def _add_commands() -> None:
     )
     files = click.Argument(["files"], nargs=-1, required=True, type=file)
     main.add_command(click.Command("report", callback=_report, params=[files, page_file], help=_report.__doc__))
+    plot_file = click.Option(
+        ["-o", "--output"], type=_FILE, required=True, callback=_new_file, help="The picture to write."
+    )
+    main.add_command(click.Command("plot", callback=_plot, params=[files, plot_file], help=_plot.__doc__))
     two: list[click.Parameter] = [click.Argument(["a"], type=file), click.Argument(["b"], type=file)]
     as_json = click.Option(["--json", "as_json"], is_flag=True, help="One JSON object instead of a table.")
     gate = click.Option(

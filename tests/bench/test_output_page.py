@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from bench import svg
 from bench.__main__ import main
-from bench.export import json_text
+from bench.export import ResultFile, json_text
 from bench.html import page
 from bench.result import OURS, Checks, Latency, Outcome, ServerOutcome
 from bench.svg import Bar, Scale, scale_of
@@ -200,3 +200,25 @@ def test_several_files_make_one_page(tmp_path: Path) -> None:
     reader = read((tmp_path / "page.html").read_text())
     assert "monday.json" in reader.text and "tuesday.json" in reader.text
     assert len(reader.anchors) == 2
+
+
+# --- the picture -------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_has_a_chart_for_each_outcome_with_somebody_to_compare_with(tmp_path: Path) -> None:
+    files = []
+    for number, names in enumerate((("presenced", "redis"), ("presenced", "limit", "nats"), ("presenced",))):
+        outcome = Outcome("fanout", "fan-out", "server_cpu_us_per_delivery", {"watchers": 1000 + number})
+        for name in names:
+            outcome.servers[name] = ServerOutcome(figures={"server_cpu_us_per_delivery": [3.5, 3.7, 3.6]})
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json_text(ResultFile({}, [outcome])))
+    picture = tmp_path / "picture.svg"
+    done = CliRunner().invoke(main, ["plot", *map(str, files), "-o", str(picture)])
+    assert done.exit_code == 0, done.output
+    root = ElementTree.parse(picture).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    titles = [text.text for text in root.iter(f"{space}text") if text.get("class") == "title"]
+    assert len(titles) == 2 and "1,000 watchers" in str(titles[0]) and "1,001 watchers" in str(titles[1])
+    assert len(list(root.iter(f"{space}rect"))) == 1 + 2 + 3, "the background and a bar for each server"
+    assert "http" not in picture.read_text().replace("http://www.w3.org/2000/svg", ""), "it needs nothing from outside"

@@ -402,7 +402,7 @@ def test_the_daemon_says_which_address_is_in_use(tmp_path: Path) -> None:
             cwd=tmp_path,
         )
     assert done.returncode == 75
-    assert f"{address} is in use" in done.stderr and "--http" in done.stderr
+    assert f"{address} is in use" in done.stderr and "http.address" in done.stderr
     assert "Traceback" not in done.stderr and not done.stdout
 
 

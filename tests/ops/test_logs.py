@@ -258,3 +258,4 @@ def test_debug_tells_of_links_and_snapshots(tmp_path: Path) -> None:
             daemon.signal(signal.SIGTERM)
             daemon.until_log("going_away: closing 'alice/laptop'")
             link.ended_with("going_away")
+            assert daemon.wait() == 0

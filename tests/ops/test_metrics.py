@@ -132,6 +132,11 @@ def test_values_and_units() -> None:
     assert value(text, "presenced_devices", state="grace") == 31
     assert value(text, "presenced_links", role="none") == 3
     assert value(text, "presenced_goodbyes_total", code="replaced") == 222
+    assert value(text, "presenced_requests_refused_total", code="bad_request") == 9
+    assert value(text, "presenced_requests_refused_total", code="read_only") == 0, "known from the first time on"
+    assert value(text, "presenced_accept_failures_total") == 67
+    assert value(text, "presenced_tls_handshakes_failed_total") == 71
+    assert value(text, "presenced_refusals_cut_off_total") == 73
     assert value(text, "presenced_slow_watcher_records_max") == 431
     assert value(text, "presenced_slow_watcher_seconds_max") == 12.2
     assert value(text, "presenced_cpu_seconds_total") == 31.337

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,8 @@ from presenced.server.server import Server
 from presenced.server.stats import BUCKETS, Times
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
 from tests.e2e.wire_client import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
-from tests.server.in_process import InProcess
+from tests.ops.certificates import make_certificate
+from tests.server.in_process import LOOPS, InProcess
 
 
 def test_it_agrees_with_what_was_done() -> None:
@@ -173,3 +176,13 @@ def test_requests_that_are_refused_are_counted_by_code() -> None:
         alice.until(ERROR)
         alice.until(ERROR)
         assert running.ask(take_status).refused == {"bad_name": 2}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_handshakes_that_come_to_nothing_are_counted(loop: str, tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path, "used")
+    with InProcess(loop, tls_cert=str(cert), tls_key=str(key)) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as link:
+            link.sendall(b"this is no handshake\r\n")
+            running.until(lambda server: server.stats.accepted == 1 and not server.links)
+        assert running.ask(take_status).handshakes_failed == 1

@@ -184,7 +184,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     )
     assert page.elements == clean.elements, "the same elements with the same attributes"
     assert page.row(EVIL) == [EVIL, "431", "12 s"]
-    assert page.text.count(EVIL) == 13
+    assert page.text.count(EVIL) == 14
     state = shown(made_status(state=EVIL))
     assert ("b", {"class": EVIL}) in state.elements
     assert [tag for tag, _ in state.elements] == [tag for tag, _ in shown(made_status()).elements]
