@@ -150,11 +150,11 @@ def run(
     progress: Progress = no_progress,
 ) -> Outcome:
     """Run the profile. Faulty deliveries are in the outcome; `BenchError` means that there is none."""
-    watches = random_graph(users, contacts, seed)
     options = {"users": users, "contacts": contacts, "changes": changes, "rounds": rounds, "seed": seed}
     outcome = Outcome("graph", "graph: server CPU for each delivery", FIGURE, options)
     lineup = Lineup(outcome, cores, peers, progress)
     need_descriptors((1 + lineup.expected) * users)
+    watches = random_graph(users, contacts, seed)
     with ExitStack() as stack:
         lineup.start(stack, (Presenced(),), list(watches), watches)
         sides = {}

@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 START_S = 15.0
 STOP_S = 15.0
 """Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
