@@ -211,7 +211,7 @@ def _exit_on_error(action: Callable[[], None]) -> None:
 def _add_commands() -> None:
     for profile in PROFILES.values():
         main.add_command(_command(profile))
-    quick = click.Option(["--quick"], is_flag=True, help="Small sizes and few rounds: a minute or two in all.")
+    quick = click.Option(["--quick"], is_flag=True, help="Small sizes and few rounds: about four minutes in all.")
     options: list[click.Parameter] = [quick, _rounds(None), _PEERS, _PLACE, *_OUTPUT]
     about = "Run every profile, one after another, into one result."
     main.add_command(click.Command("all", callback=_all, params=options, help=about))
