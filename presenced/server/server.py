@@ -202,6 +202,8 @@ class Server:
             # Nobody waits for this: a daemon that neither serves nor ends would be the worst of all.
             logger.critical("the stop failed; ending as it is, and the next start reads the log", exc_info=True)
             self.failed = self.failed or error
+            if self._listener is not None:
+                self._listener.close()
             for link in list(self.links):
                 link.abort()
         finally:
