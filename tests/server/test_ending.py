@@ -124,6 +124,7 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
             with pytest.raises(RuntimeError, match="no"):
                 await server.wait_stopped()
     assert server.state == "stopped"
+    assert server._listener is not None and server._listener._socket.fileno() < 0, "nobody is left waiting"
     if place != "close":
         await server.log.close(0)  # type: ignore[attr-defined]
 
