@@ -8,6 +8,7 @@ value that `Settings` holds (`check`). What is wrong is a `Fault`, a `ValueError
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 from presenced.address import DEFAULT_PORT, check_label
@@ -38,7 +39,7 @@ class Fault(ValueError):
     """What is wrong with a value, in words that follow it."""
 
 
-class Kind:
+class Kind(ABC):
     """The base of all kinds; `allowed` says what can be written, in words that follow "give"."""
 
     allowed = ""
@@ -49,13 +50,13 @@ class Kind:
             raise Fault("is not text in quotes")
         return self.read_text(given)
 
+    @abstractmethod
     def read_text(self, text: str) -> Any:
         """The same for the text of an environment variable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, value: Any) -> None:
         """Raise `Fault` unless `Settings` may hold `value`."""
-        raise NotImplementedError
 
     def text(self, value: Any) -> str:
         """How an environment variable spells it; `read_text` gives the same value back."""
