@@ -179,15 +179,14 @@ def test_a_daemon_without_grace_is_found_out(monkeypatch: pytest.MonkeyPatch) ->
     come = flap.Flappers.come
 
     def come_late(flappers: flap.Flappers, users: list[str]) -> float:
-        """Not before the daemon has told that they are gone."""
+        """Not before the daemon has told that the first of them is gone; the others may still return in time."""
         if flappers.lost_ns:
-            flappers._poller.poll(10)
-            flappers.server.settled_cpu_ns()
+            assert flappers._poller.poll(30)
         return come(flappers, users)
 
     monkeypatch.setattr(flap.Flappers, "come", come_late)
     found = flap.run(links=4, watchers=1, late=0, grace_s=60.0, rounds=1, cores=CORES)
-    assert found.faults()[OURS] == {"ghost": 4 * 2}
+    assert found.faults()[OURS].keys() == {"ghost"}
 
 
 def test_a_return_that_takes_longer_than_the_grace_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
