@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -19,9 +20,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_freeze = gc.freeze
+gc.freeze = lambda: None
+"""A server that is started inside a test would put what the test has left open so far out of the collector's sight."""
+
 START_S = 15.0
 STOP_S = 15.0
 """Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """What a test leaves open is its own failure, and not that of the one during which it happens to be collected."""
+    yield
+    gc.collect()
+    # What is still there lives on: looking at it after each of thousands of tests would cost minutes.
+    _freeze()
 
 
 class Daemon:

@@ -151,6 +151,10 @@ class Keeper:
             # A bug of this package: nobody awaits this task, so it is told here and whoever waits is released.
             self._loop.call_exception_handler({"message": "a presenced client failed", "exception": error})
             self._end(PresenceError("internal", f"the client failed: {error!r}", temporary=False))
+        finally:
+            if self._link is not None:
+                # Whoever ended this task has not closed the client, as when a loop ends with it: nobody else would.
+                self._link.drop(self.closed_error())
 
     async def _serve(self, link: Link) -> PresenceError:
         """Beat until the link is lost; returns why."""

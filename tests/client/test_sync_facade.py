@@ -91,7 +91,7 @@ def test_closing_ends_an_iterator_in_another_thread(server: InProcess) -> None:
         p.get_status("u1")
 
 
-def test_stopping_releases_whoever_waits(p: Service) -> None:
+def test_stopping_releases_whoever_waits(p: Service, server: InProcess) -> None:
     """Even in the middle of a request, and without a word from the server."""
     events = p.events()
     events.__enter__()
@@ -111,6 +111,7 @@ def test_stopping_releases_whoever_waits(p: Service) -> None:
     p._thread.stop()
     assert outcomes.get(timeout=DEADLINE_S) == "ConnectionLost"
     thread.join(DEADLINE_S)
+    server.until(lambda server: not server.links)
 
 
 def test_callbacks_run_beside_it_and_may_be_ended(p: Service) -> None:
