@@ -26,7 +26,8 @@ def check(engine: Engine) -> None:
             assert version not in versions, f"{name} and {versions[version]} share version {version}"
             assert version <= publisher.version, f"{name} is newer than the counter"
             versions[version] = name
-        for session in user.watchers or ():
+        for session, edge in (user.watchers or {}).items():
+            assert edge is session.edge, f"{name} is told to a link that is not the watching session's"
             assert session.watching is not None, f"{name} is watched by a session that has ended"
             assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
             _check_session(engine, session)
@@ -109,6 +110,7 @@ def _check_session(engine: Engine, session: object) -> None:
     pending = getattr(session, "pending", [])
     if held is None and pending:
         assert session in engine.publisher.dirty_sessions, "a session has something pending and is not dirty"
+    assert (held is not None) == (session in engine.publisher.slow), "a session is held and not slow, or the reverse"
     watching = getattr(session, "watching", None) or {}
     for user in held or ():
         assert user.name in watching or user.watchers is None or session not in user.watchers, (

@@ -7,7 +7,7 @@ None until it is used: an empty dict costs 64 bytes, None costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 from presenced.core.wheel import Timer
@@ -31,7 +31,7 @@ class Edge(Protocol):
         """Write `data` now."""
 
     @staticmethod
-    def send_all(edges: Sequence[Any], data: bytes) -> None:
+    def send_all(edges: Collection[Any], data: bytes) -> None:
         """Write the same `data` to each of these, which are all of this class, now."""
         for edge in edges:
             edge.send(data)
@@ -211,7 +211,8 @@ class User(Timer):
         self.primary: Device | None = None
         self.dirty = False
         """Something was said since the record was last made."""
-        self.watchers: dict[Session, None] | None = None
+        self.watchers: dict[Session, Edge] | None = None
+        """With what each is written to, so that telling all of them the same touches nothing else of them."""
         # spacing of pushes: a bucket of credits
         self.push_credit = -1
         """Pushes left in the burst; -1 = full and never used."""

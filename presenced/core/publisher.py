@@ -25,7 +25,7 @@ from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.merge import merge
-from presenced.core.model import GONE, IDLE_OFFLINE, Device, Session, User
+from presenced.core.model import GONE, IDLE_OFFLINE, Device, Edge, Session, User
 from presenced.core.policy import Policy
 from presenced.core.records import Fact, RecordSet
 from presenced.wire.frames import frame
@@ -35,7 +35,7 @@ _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2
 """Array of two, type number: what stands before the record in every presence message."""
 
 
-_NOBODY: dict[Session, None] = {}
+_NOBODY: dict[Session, Edge] = {}
 
 ONLINE_STATUSES = ("chat", "online", "away", "xa", "dnd")
 
@@ -54,7 +54,7 @@ class Broadcast(NamedTuple):
     """One frame for all watchers of a user, in nobody's list yet."""
 
     user: User
-    watchers: dict[Session, None]
+    watchers: dict[Session, Edge]
     data: bytes
 
 

@@ -46,7 +46,7 @@ class Watching:
                 user = watching[name] = find(name) or make(name)
                 if user.watchers is None:
                     user.watchers = {}
-                user.watchers[session] = None
+                user.watchers[session] = session.edge
             users.append(user)
         self.count += len(watching) - before
         return users

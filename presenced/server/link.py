@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, cast
 
 from presenced import limits
@@ -39,7 +39,7 @@ class Link(asyncio.Protocol):
     """The edge of one connection (`core.model.Edge`)."""
 
     __slots__ = (
-        "server", "transport", "fd", "session", "state", "reader",
+        "fd", "server", "transport", "session", "state", "reader",
         "credit", "credit_ms", "rate", "burst", "waiting", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
@@ -211,7 +211,7 @@ class Link(asyncio.Protocol):
             self.transport.write(data[written:])
 
     @staticmethod
-    def send_all(edges: Sequence[Link], data: bytes) -> None:
+    def send_all(edges: Collection[Link], data: bytes) -> None:
         """`send` to each without the call, which is a twentieth of a delivery. What does not go its usual way goes
         there."""
         write, size = os.write, len(data)

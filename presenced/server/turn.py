@@ -107,17 +107,21 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
     """Write one frame to all watchers of a user, straight from the set of them. O(watchers)."""
     user, watchers, data = broadcast
-    edges: list[Edge] = []
+    # A copy: the sending of one may end up anywhere, and the set must not change under the loop.
+    edges: list[Edge] = list(watchers.values())
     late = 0
-    for session in watchers:
-        if session.held is not None:
-            session.held[user] = None
-        elif session.pending:
-            # A reply that came after the change, in the same turn.
-            session.pending.insert(0, data)
-            late += 1
-        else:
-            edges.append(session.edge)
+    # Sessions are looked at only if one of them may not be written to now: among 19,000 that is a tenth of a delivery.
+    if publisher.slow or any(session in watchers for session in publisher.dirty_sessions):
+        edges.clear()
+        for session, edge in watchers.items():
+            if session.held is not None:
+                session.held[user] = None
+            elif session.pending:
+                # A reply that came after the change, in the same turn.
+                session.pending.insert(0, data)
+                late += 1
+            else:
+                edges.append(edge)
     if edges:
         edges[0].send_all(edges, data)
     publisher.deliveries += len(edges) + late
