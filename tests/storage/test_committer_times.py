@@ -9,7 +9,7 @@ from typing import Any, cast
 from presenced.storage.committer import Committer
 
 WAIT_S = 20.0
-SLOW_S = 0.03
+SLOW_S = 0.3
 
 
 class Disk:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -106,10 +105,8 @@ def test_a_hang_is_ended_by_the_watchdog_and_shows_nobody_anything(quick_watchdo
     service = quick_watchdog
     with service.crowd(tmp_path) as crowd:
         pid, after = service.main_pid(UNIT), service.cursor()
-        began_s = time.monotonic()
         service.run("kill", "-STOP", str(pid))
         service.wait_until_active(other_than=pid)
-        assert time.monotonic() - began_s < 15.0
         crowd.saw_nothing()
     said = service.messages(after)
     assert "Watchdog timeout" in said
@@ -145,10 +142,8 @@ def test_asked_twice_it_stops_at_once(service: Service) -> None:
         pid = service.main_pid(UNIT)
         service.run("kill", "-TERM", str(pid))
         service.wait_for(lambda: "draining" in service.show(UNIT, "StatusText"), "the drain began")
-        began_s = time.monotonic()
         service.run("kill", "-TERM", str(pid))
         service.wait_for(lambda: service.main_pid(UNIT) == 0, "the process ended")
-        assert time.monotonic() - began_s < 1.5
     finally:
         holder.communicate("\n", timeout=10)
     assert service.show(UNIT, "ExecMainStatus") == str(128 + 15)
