@@ -148,7 +148,16 @@ class OsDirectory:
         return OsDirectory(Path(self.path) / name)
 
     def lock(self) -> None:
-        """flock(2) on the file LOCK; the kernel lets go of it however the process ends."""
+        """flock(2) on the directory and on the file LOCK in it; the kernel lets go of both however the process ends.
+
+        The directory, because LOCK can be deleted and made anew by another; the file as well, because NFS has no locks
+        for directories.
+        """
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
         if self._lock < 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._lock = os.open("LOCK", flags, 0o600, dir_fd=self._descriptor)

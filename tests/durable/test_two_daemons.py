@@ -13,13 +13,16 @@ from tests.durable.swarm import DONE, TEXT, Swarm, ask, opened, operator
 IN_USE = 75
 
 
-def test_the_second_daemon_leaves_and_the_first_is_undisturbed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_tidied", [False, True], ids=["as-it-is", "LOCK-deleted"])
+def test_the_second_daemon_leaves_and_the_first_is_undisturbed(is_tidied: bool, tmp_path: Path) -> None:
     with Node(tmp_path / "first") as first, Node(tmp_path / "second") as second:
         second.data = first.data
         first.start()
         with Swarm(first.port) as swarm:
             alice = opened(swarm, "alice")
             assert alice.answer(SetStatus(1, text="before"))[0] == DONE
+            if is_tidied:
+                (first.data / "LOCK").unlink()
             files = {name: (first.data / name).stat().st_ino for name in first.files()}
             with pytest.raises(StartFailed) as failed:
                 second.start()
