@@ -124,14 +124,17 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
             with pytest.raises(RuntimeError, match="no"):
                 await server.wait_stopped()
     assert server.state == "stopped"
-    assert server._listener is not None and server._listener._socket.fileno() < 0, "nobody is left waiting"
+    acceptor = server._lifecycle.acceptor
+    assert acceptor is not None and acceptor._socket.fileno() < 0, "nobody is left waiting"
     if place != "close":
         await server.log.close(0)  # type: ignore[attr-defined]
 
 
 def test_a_daemon_whose_stop_fails_ends_with_its_own_status(tmp_path: Path) -> None:
     patches = (
-        "from presenced.server import server\nasync def fail(*_): raise RuntimeError('no')\nserver.close_links = fail\n"
+        "from presenced.server import lifecycle\n"
+        "async def fail(*_): raise RuntimeError('no')\n"
+        "lifecycle.close_links = fail\n"
     )
     daemon = Running(tmp_path / "log", "--drain-timeout", "10s", patches=patches)
     try:
