@@ -11,7 +11,6 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from presenced.config.settings import Durability, SettingsError, is_loopback
@@ -19,6 +18,7 @@ from presenced.server.accepting import Acceptor
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.listening import CannotListen, links_max_for, listen
+from presenced.server.replay import Replay, StartAbandoned
 from presenced.storage.files import OsDirectory
 
 if TYPE_CHECKING:
@@ -36,13 +36,15 @@ class Lifecycle:
         self._server = server
         self._given = given
         self._directory: OsDirectory | None = None
+        self._replay: Replay | None = None
+        """The one that is under way."""
         self._is_ending = False
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
 
     # --- the start --------------------------------------------------------------------------------------------
 
-    async def start(self, before_ready: Callable[[], object]) -> None:
+    async def start(self) -> None:
         """See `Server.start`."""
         server = self._server
         server.links_max = links_max_for(server.settings.max_links)
@@ -50,14 +52,15 @@ class Lifecycle:
         listener = self._listening_socket()
         try:
             await server.observer.open()
+            if self._is_ending:
+                raise StartAbandoned("it was stopped before it had started")
             if server.settings.data_dir:
-                self._open_data_dir()
+                await self._open_data_dir()
             self.acceptor = self._acceptor_of(listener)
             # What exists now lives for ever: collections need not walk it again.
             gc.freeze()
             server.state = "serving"
             server.stats.ready_took_ms = _monotonic_ms() - server.stats.started_ms
-            before_ready()
             server.observer.ready()
         except BaseException:
             listener.close()
@@ -84,20 +87,29 @@ class Lifecycle:
         server.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}")
         return listener
 
-    def _open_data_dir(self) -> None:
+    async def _open_data_dir(self) -> None:
         server = self._server
         self._directory = OsDirectory(server.settings.data_dir)
         durable = DurableLog(
             self._directory,
             Durability.parse(server.settings.durability),
-            progress=server.observer.replaying,
             observe=server.stats.fsync.add,
         )
         server.apply_snapshot_settings(durable)
-        server.recovered = durable.open_into(server.engine, _monotonic_ms())
+        engine, now_ms = server.engine, _monotonic_ms()
+        replay = self._replay = Replay(
+            lambda progress: durable.open_into(engine, now_ms, progress), server.observer.replaying
+        )
+        try:
+            server.recovered = await replay.run()
+        finally:
+            self._replay = None
         durable.start(asyncio.get_running_loop(), server.begin, lambda: self.end_at_once(LogFailed(str(durable.error))))
         server.log = durable
         server.first_turn()
+        if replay.reason is not None:
+            # Too late for the replay to notice; by now the log can be closed in order.
+            raise replay.reason
 
     def _acceptor_of(self, listener: socket.socket) -> Acceptor:
         try:
@@ -123,6 +135,10 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """See `Server.stop`."""
+        if self._replay is not None:
+            # `start` raises it, and sees to the rest.
+            self._replay.abandon(StartAbandoned("it was stopped before it had started"))
+            self._is_ending = True
         if self._is_ending:
             await self._over.wait()
             return

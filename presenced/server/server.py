@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
 from time import monotonic_ns, time_ns
 
 from presenced import limits
@@ -93,16 +92,17 @@ class Server:
 
     # --- start and stop ---------------------------------------------------------------------------------------
 
-    async def start(self, *, before_ready: Callable[[], object] = lambda: None) -> None:
+    async def start(self) -> None:
         """Read the data directory, then listen. Links are served from here on.
 
-        `before_ready` is called once they are and before systemd is told: signals must be handled by then. What is
-        raised leaves nothing open, and a data directory that was read as after a stop in order.
+        While the directory is read the loop goes on, and the engine is not to be touched: `state` is `starting`.
+        What is raised leaves nothing open, and a data directory that was read as after a stop in order.
 
-        Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
+        Raises `SettingsError`, `CannotListen` (port in use), what `storage.store` raises, and `StartAbandoned` if
+        `stop` was called meanwhile.
         """
         self._loop = asyncio.get_running_loop()
-        await self._lifecycle.start(before_ready)
+        await self._lifecycle.start()
 
     async def stop(self) -> None:
         """Drain: stop accepting, tell each link to come back after its own delay and close one after the other, take
@@ -127,6 +127,8 @@ class Server:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
         if isinstance(self.log, DurableLog):
             self.log.take_snapshot()
+        elif self.state == "starting":
+            logger.info("snapshot: none is taken, because the daemon is starting")
         else:
             logger.info("snapshot: none is taken, because the state is in memory only")
 

@@ -75,9 +75,10 @@ async def test_a_start_that_fails_late_leaves_a_clean_store_and_nothing_open(tmp
 
     descriptors = len(os.listdir("/proc/self/fd"))
     server = Server(settings(data_dir=str(data), admin_socket=str(admin), http="127.0.0.1:0"))
-    Operations(server)
+    operations = Operations(server)
+    operations.ready = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="no"):
-        await server.start(before_ready=fail)
+        await server.start()
     await asyncio.sleep(0)
     assert not admin.exists()
     assert len(os.listdir("/proc/self/fd")) <= descriptors
