@@ -18,7 +18,7 @@ from presenced.storage.recovery import Findings, Progress
 
 log = logging.getLogger("presenced")
 
-TELL_EVERY_S = 0.2
+TELL_EVERY_S = 0.5
 LOG_EVERY_S = 2.0
 
 
