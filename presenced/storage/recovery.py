@@ -48,7 +48,8 @@ Progress = Callable[[int, int], None]
 PROGRESS_BYTES = 1 << 18
 """How often: at least this much is read from one call to the next, within one file."""
 
-ZEROS_BYTES = 4096
+ZEROS_BYTES = 1 << 12
+"""Zeros are looked for in pieces of this size."""
 
 _decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
@@ -175,12 +176,16 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
 
 
 def _segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
-    """How much of a segment is read. That of the active one is not listed."""
+    """How much there is to read in a segment. That of the active one is not listed: it is what stands before the zeros
+    at its end, where the log goes on. O(zeros)."""
     if entry.sealed:
         return entry.bytes
     file = directory.open(segment_name(entry.number))
     try:
-        return file.size()
+        used_bytes = file.size()
+        while used_bytes > 0 and not file.read_at(max(0, used_bytes - ZEROS_BYTES), ZEROS_BYTES).strip(b"\0"):
+            used_bytes -= ZEROS_BYTES
+        return max(0, used_bytes)
     finally:
         file.close()
 
@@ -221,14 +226,6 @@ class _Meter:
         if position >= self._next and self._progress is not None:
             self._next = position + PROGRESS_BYTES
             self._progress(self._done_bytes + position, self._total_bytes)
-
-    def shorten(self, data: bytes) -> None:
-        """A file turns out to be `data`: the zeros at its end, where the log goes on, will not be read. O(zeros)."""
-        used = len(data)
-        zeros = bytes(ZEROS_BYTES)
-        while used >= ZEROS_BYTES and data[used - ZEROS_BYTES : used] == zeros:
-            used -= ZEROS_BYTES
-        self._total_bytes -= len(data) - used
 
     def file_done(self, file_bytes: int) -> None:
         """A file has been read; the next begins."""
@@ -278,8 +275,6 @@ class _LogReader:
                 )
         self.next_seq = entry.first_seq
         header = self._segment_header(name, entry, data)
-        if not entry.sealed:
-            self._meter.shorten(data)
         tail = Tail(entry, header)
         self._read_frames(name, data, tail)
         if entry.sealed:

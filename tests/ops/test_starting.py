@@ -29,7 +29,7 @@ from presenced.ops import metrics
 from presenced.ops.control_values import VERBS
 from presenced.ops.operations import Operations
 from presenced.ops.starting import Starting
-from presenced.server import replay
+from presenced.server import replay, snapshotting
 from presenced.server.replay import StartAbandoned
 from presenced.server.server import Server
 from presenced.storage import recovery
@@ -69,12 +69,13 @@ Restorer.apply = held
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of a daemon that was killed, with a log of many frames."""
+    """A directory of a daemon that was killed, with many users and a log of many frames."""
     place = tmp_path_factory.mktemp("kept")
     with Running(place / "log", "--data-dir", str(place / "data")) as daemon:
-        with opened(daemon.port, "alice") as link:
+        with opened(daemon.port, "service", role="service") as link:
             for number in range(1, TEXTS + 1):
-                link.send(SetStatus(number, text=f"text {number}"))
+                user = f"user{number}" if number < TEXTS else "alice"
+                link.send(SetStatus(number, text=f"text {number}", user=user))
                 assert link.until(DONE)[1] == number
         daemon.process.kill()
         daemon.process.wait()
@@ -248,9 +249,12 @@ class Gate(NamedTuple):
 
     reached: threading.Event
     open: threading.Event
+    passed: list[str]
+    """For each time that the thread came by, where that was."""
 
-    def hold(self) -> None:
+    def hold(self, where: str) -> None:
         """On the thread."""
+        self.passed.append(where)
         self.reached.set()
         assert self.open.wait(WAIT_S)
 
@@ -263,12 +267,12 @@ class Gate(NamedTuple):
 @pytest.fixture(params=["half way", "all read"])
 def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """The replay waits at its first frame, or where nothing is left to be read."""
-    gate = Gate(threading.Event(), threading.Event())
+    gate = Gate(threading.Event(), threading.Event(), [])
     name = "apply" if request.param == "half way" else "finish"
     original = getattr(Restorer, name)
 
     def held(self: Restorer, *args: Any, **named: Any) -> None:
-        gate.hold()
+        gate.hold(name)
         original(self, *args, **named)
 
     monkeypatch.setattr(Restorer, name, held)
@@ -345,6 +349,7 @@ async def test_stopped_meanwhile_it_ends_in_order(gate: Gate, data: Path) -> Non
     await asyncio.gather(*stopping)
     await server.wait_stopped()
     assert server.state == "stopped" and not replaying_threads()
+    assert len(gate.passed) == 1, "the rest is not read"
     await assert_good(data)
 
 
@@ -422,12 +427,14 @@ async def test_the_percentage_never_falls_and_is_a_hundred_only_when_it_serves(
 ) -> None:
     monkeypatch.setattr(recovery, "PROGRESS_BYTES", 1)
     monkeypatch.setattr(replay, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(snapshotting, "SLICE_USERS", 1)
     for _ in range(2):
         # The second time from a snapshot.
         told: list[int] = []
         server = server_on(data)
         server.observer.replaying = told.append  # type: ignore[method-assign]
         await server.start()
-        assert told == sorted(told) and told[0] < 50 and 50 < told[-1] <= 99, told
+        assert told == sorted(told) and told[-1] <= 99, told
+        assert len({*told}) > TEXTS / 2, told
         server.take_snapshot()
         await server.stop()
