@@ -17,7 +17,7 @@ from presenced.runtime_paths import admin_path_for_commands
 from presenced.server.status import Status
 
 READ_BYTES = 1 << 20
-TEMPORARY_CODES = frozenset({"busy"})
+TEMPORARY_CODES = frozenset({"busy", "starting"})
 
 
 def default_path() -> str:

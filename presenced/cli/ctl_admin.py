@@ -241,6 +241,8 @@ def reload(context: Context, path: str | None) -> None:
                 print(f"applied        {printable(line)}")
             for line in answer["needs_restart"]:
                 print(f"needs restart  {printable(line)}")
+            for line in answer.get("kept", ()):
+                print(f"kept           {printable(line)}")
             output.note(f"reloaded in {answer['took_ms']} ms" + ("" if answer["applied"] else ", nothing is different"))
         if not answer["ok"]:
             faults = "\n".join(answer["faults"])
@@ -255,7 +257,10 @@ def reload(context: Context, path: str | None) -> None:
 @socket_option
 @click.pass_obj
 def loglevel(context: Context, level: str | None, path: str | None) -> None:
-    """Show how much the daemon logs, or set it until the next reload or restart."""
+    """Show how much the daemon logs, or set it until a restart.
+
+    A reload leaves it as it is, and says so, unless log.level in the configuration is another than before.
+    """
 
     def work(link: AdminLink) -> int:
         answer = link.ask("loglevel", level=level)

@@ -71,7 +71,8 @@ def serve(config: str | None, **flags: Any) -> None:
 
     Prints one line on standard output once it listens; everything else is logged on standard error. Settings come
     from a file (see `presenced config default`), the environment and the options below; the later weighs more. SIGHUP
-    reads them anew. SIGUSR1 takes a snapshot of the data directory now.
+    reads them anew. SIGUSR1 takes a snapshot of the data directory now. While the data directory is read at the start,
+    SIGTERM and SIGINT end the daemon at once, with exit code 0, and SIGHUP waits until it serves.
     """
     # systemd's watchdog ends a process that is stuck by SIGABRT: where it stood is told on standard error.
     faulthandler.enable()
@@ -145,22 +146,25 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
 async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None:
     loop = asyncio.get_running_loop()
     asked: list[signal.Signals] = []
+    leaving: list[asyncio.Task[None]] = []
 
     def on_signal(number: signal.Signals) -> None:
         if asked:
             # Asked twice: now.
             os._exit(128 + number)
-        log.info("%s: stopping", number.name)
         asked.append(number)
-        server.begin_stop()
+        if server.state == "starting":
+            leaving.append(loop.create_task(_leave_early(operations, number)))
+        else:
+            log.info("%s: stopping", number.name)
+            server.begin_stop()
 
-    def handle_signals() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
-        loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
-
-    await server.start(before_ready=handle_signals)
+    # Before the start: a data directory may take long to read.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
+    loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
+    await server.start()
     settings = server.settings
     log.info(
         "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
@@ -179,6 +183,16 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     print(f"listening on {server.listeners[0]}", flush=True)
     await server.wait_stopped()
     log.info("stopped")
+
+
+async def _leave_early(operations: Operations, number: signal.Signals) -> None:
+    """End the process while the data directory is read. The thread that reads is not waited for: what it does to the
+    directory survives a crash at any moment, and by now it has acknowledged nothing."""
+    log.info("%s: ending before the start is over; the next start reads the data directory anew", number.name)
+    try:
+        await operations.leave_early()
+    finally:
+        os._exit(0)
 
 
 def _storage(server: Server) -> str:

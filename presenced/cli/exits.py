@@ -39,7 +39,7 @@ Exit codes:
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed
-  75   the server is busy or did not answer in time; try again
+  75   the server is busy or starting, or did not answer in time; try again
   76   what answers there does not speak presenced's protocol
   77   not permitted: the token is missing, wrong or expired, or of another role;
        the admin socket is for others

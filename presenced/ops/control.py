@@ -100,8 +100,8 @@ class Control:
     async def perform(self, request: AnyRequest, caller: Caller) -> object:
         """Do it and return the answer. What changes anything is logged. Raises `ControlError`."""
         server = self._server
-        if server.state == "starting" and not isinstance(request, Status):
-            raise ControlError("starting", "the daemon is starting; ask again in a moment")
+        if server.state == "starting":
+            raise self._is_starting()
         match request:
             case Status():
                 return take_status(server)
@@ -122,6 +122,11 @@ class Control:
                 return self._loglevel(request, caller)
             case History():
                 return self._operations.history.series
+
+    def _is_starting(self) -> ControlError:
+        starting = self._operations.starting()
+        assert starting is not None
+        return ControlError("starting", f"{starting.sentence}; ask again in a moment")
 
     def findings(self) -> list[Finding]:
         """What the doctor says of the server."""

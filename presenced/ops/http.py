@@ -64,7 +64,8 @@ class HttpServer:
             facts = facts_of(server, status, admin.path if admin is not None else "")
             return diagnose(status, server.settings, facts, operations.history.earlier(status))
 
-        http = cls(Pages(lambda: take_status(server), operations.history, examine), server.report)
+        pages = Pages(lambda: take_status(server), operations.history, examine, operations.starting)
+        http = cls(pages, server.report)
         await http.listen(server.settings.http, sock)
         return http
 

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TextIO, cast
 
 from presenced.config.settings import LogFormat, LogLevel
 
@@ -83,9 +83,9 @@ def set_level(level: LogLevel) -> None:
     logging.getLogger().setLevel(max(logging.WARNING, logger.level))
 
 
-def level() -> str:
-    """The level in force, in lower case."""
-    return logging.getLevelName(logger.getEffectiveLevel()).lower()
+def level() -> LogLevel:
+    """The level in force."""
+    return cast(LogLevel, logging.getLevelName(logger.getEffectiveLevel()).lower())
 
 
 def is_journal(stream: TextIO) -> bool:

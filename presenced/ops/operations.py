@@ -18,6 +18,7 @@ from presenced.ops.http import HttpServer
 from presenced.ops.notify import Notifier
 from presenced.ops.picture import take_status
 from presenced.ops.reload import ReloadReport, reload
+from presenced.ops.starting import Starting, starting_of
 from presenced.server.observer import Observer
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Operations(Observer):
         self._patience_timer: asyncio.TimerHandle | None = None
         self._patient_until_ms = 0
         self._is_closing = False
+        self._read_percent = 0
+        self._wants_reload = False
+        """One was asked for before there was anything to apply it to."""
         self._reloading = asyncio.Lock()
         self._wall_offset_ms = 0
         server.observer = self
@@ -85,9 +89,12 @@ class Operations(Observer):
             self._feed_watchdog()
         if self.notifier.active or self.admin is not None or self.http is not None:
             self._look_timer = self._loop.call_later(LOOK_S, self._look)
+        if self._wants_reload:
+            self.begin_reload()
 
     def replaying(self, percent: int) -> None:
         """The data directory is being read."""
+        self._read_percent = percent
         self.notifier.working(f"reading the data directory: {percent} %")
 
     def stopping(self) -> None:
@@ -126,7 +133,11 @@ class Operations(Observer):
             self.notifier.close()
 
     def begin_reload(self) -> None:
-        """Start `reload`, from where nothing can be awaited."""
+        """Start `reload`, from where nothing can be awaited; while the server starts, as soon as it has."""
+        if self.server.state == "starting":
+            self._wants_reload = True
+            log.info("reload: put off until the start is over")
+            return
         task = asyncio.get_running_loop().create_task(self.reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -171,6 +182,15 @@ class Operations(Observer):
             parts.append(f"{len(publisher.slow):,} slow watchers")
         parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")
         return ", ".join(parts)
+
+    def starting(self) -> Starting | None:
+        """How far the start is, None once it is over: till then a status cannot be taken."""
+        return starting_of(self.server, self._read_percent)
+
+    async def leave_early(self) -> None:
+        """Close what is open, because the process ends before the start is over."""
+        self.notifier.stopping("stopping before the start is over")
+        await self.close()
 
     async def reload(self) -> ReloadReport:
         """Read the configuration anew, all or nothing, and say what came of it."""

@@ -16,6 +16,7 @@ from presenced.ops import metrics, statusz
 from presenced.ops.doctor import Finding
 from presenced.ops.health import not_ready
 from presenced.ops.history import History
+from presenced.ops.starting import Starting
 from presenced.server.status import Status
 
 KEPT_MS = 100
@@ -36,14 +37,19 @@ class Page(NamedTuple):
 
 class Pages:
     """The pages of one server: `take` gives its status now, `history` what it was in the last minutes, and `examine`
-    what the doctor says of a status."""
+    what the doctor says of a status. While `starting` gives anything, none of them is asked."""
 
     def __init__(
-        self, take: Callable[[], Status], history: History, examine: Callable[[Status], list[Finding]]
+        self,
+        take: Callable[[], Status],
+        history: History,
+        examine: Callable[[Status], list[Finding]],
+        starting: Callable[[], Starting | None] = lambda: None,
     ) -> None:
         self._take = take
         self._history = history
         self._examine = examine
+        self._starting = starting
         self._registry = metrics.registry_of(take)
         self._kept: dict[str, tuple[int, Page]] = {}
         self._routes: dict[str, Callable[[], Page]] = {
@@ -61,6 +67,9 @@ class Pages:
         make = self._routes.get(path)
         if make is None:
             return text(404, f"there is no {path!r} here, only: {', '.join(self._routes)}")
+        starting = self._starting()
+        if starting is not None:
+            return _while_starting(path, starting) or make()
         if path not in self._costly:
             return make()
         now_ms = time.monotonic_ns() // 1_000_000
@@ -90,6 +99,21 @@ class Pages:
 
     def _statusz_json(self) -> Page:
         return Page(200, JSON, msgspec.json.encode(self._take()))
+
+
+def _while_starting(path: str, starting: Starting) -> Page | None:
+    """The page at `path` where there is another one as long as the server starts. /metrics is answered: for Prometheus
+    a refusal would be a server that is down."""
+    match path:
+        case "/metrics":
+            return Page(200, metrics.CONTENT_TYPE, starting.metrics())
+        case "/readyz":
+            return text(503, f"not ready: {starting.sentence}")
+        case "/statusz":
+            return Page(503, HTML, statusz.starting(starting.sentence), statusz.POLICY)
+        case "/statusz.json":
+            return Page(503, JSON, msgspec.json.encode({"state": "starting", "message": starting.sentence}))
+    return None
 
 
 def text(status: int, sentence: str) -> Page:

@@ -38,6 +38,8 @@ class ReloadReport(msgspec.Struct, frozen=True):
     faults: list[str] = []
     """Why nothing was applied."""
     took_ms: int = 0
+    kept: list[str] = []
+    """What was set by hand and not in the configuration, and stays."""
 
 
 class _Prepared(NamedTuple):
@@ -70,6 +72,7 @@ async def reload(server: Server) -> ReloadReport:
     except Exception as error:
         log.error("reload: an internal failure", exc_info=True)
         return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ns)
+    kept = _kept_by_hand(server.settings, prepared.settings)
     try:
         await _apply(server, prepared)
     except Exception as error:
@@ -79,11 +82,13 @@ async def reload(server: Server) -> ReloadReport:
         return ReloadReport(False, faults=[fault], took_ms=_since_ms(began_ns))
     server.stats.reloads += 1
     server.stats.reloaded_wall_ms = began_wall_ms
-    report = ReloadReport(True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns))
+    report = ReloadReport(True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns), kept)
     for line in report.applied:
         log.info("reload: %s", line)
     for line in report.needs_restart:
         log.warning("reload: %s needs a restart", line)
+    for line in report.kept:
+        log.info("reload: %s", line)
     log.info("reload: done in %d ms%s", report.took_ms, "" if report.applied else "; nothing new")
     return report
 
@@ -92,6 +97,15 @@ def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
     server.stats.failed_reloads += 1
     log.error("reload: nothing was changed; the configuration in force is the one from before")
     return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
+
+
+def _kept_by_hand(old: Settings, new: Settings) -> list[str]:
+    """A level that was set with `presencectl loglevel` stays until the configuration has another than before."""
+    level = logs.level()
+    if new.log_level != old.log_level or level == new.log_level:
+        return []
+    undo = f"`presencectl loglevel {new.log_level}` undoes it"
+    return [f"log.level: {level} was set by hand and stays; the configuration says {new.log_level} ({undo})"]
 
 
 def _prepare(server: Server, loaded: Loaded) -> _Prepared:
@@ -124,7 +138,8 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
     if server.tls is not None and prepared.tls is not None:
         # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.
         server.tls = prepared.tls
-    logs.configure(new.log_format, new.log_level)
+    level = new.log_level if new.log_level != old.log_level else logs.level()
+    logs.configure(new.log_format, level)
     server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)
     server.begin()
     if isinstance(server.log, DurableLog):

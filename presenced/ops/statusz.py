@@ -56,6 +56,12 @@ def page(status: Status, history: History, findings: Iterable[Finding]) -> bytes
     return _document(title, head, body)
 
 
+def starting(sentence: str) -> bytes:
+    """The page while there is nothing to show; it asks again each second, until there is."""
+    head = '<meta http-equiv="refresh" content="1">'
+    return _document("presenced: starting", head, f"<h1>presenced</h1><main><p>{escape(sentence)}</p></main>")
+
+
 def index(paths: Iterable[str]) -> bytes:
     """The page at `/`: links to the others."""
     items = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths if path != "/")

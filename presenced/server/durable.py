@@ -26,7 +26,7 @@ from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
-from presenced.storage.recovery import Findings
+from presenced.storage.recovery import Findings, Progress
 from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 from presenced.wire.messages import encode
@@ -40,8 +40,6 @@ FACTS_PER_FRAME_MAX = 8_192
 """Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
 
 SWITCH_INTERVAL_S = 0.0005
-
-PROGRESS_EVERY_S = 2.0
 
 LOOK_S = 0.01
 
@@ -58,11 +56,9 @@ class DurableLog:
         directory: Directory,
         durability: Durability,
         *,
-        progress: Callable[[int], object] = lambda percent: None,
         observe: Callable[[int], object] = lambda ns: None,
     ) -> None:
-        """`progress` is told of a long replay's percentage, `observe` how many nanoseconds each commit took (on the
-        committer's thread)."""
+        """`observe` is told how many nanoseconds each commit took, on the committer's thread."""
         self.snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
         self.snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
         """A snapshot is taken when this much log (or as much as the last snapshot, if that is more) has been written
@@ -74,7 +70,6 @@ class DurableLog:
         """When the newest one was taken; 0 = there is none."""
         self._directory = directory
         self._durability = durability
-        self._progress = progress
         self._observe = observe
         self._engine: Engine | None = None
         self._journal: Journal | None = None
@@ -92,10 +87,11 @@ class DurableLog:
 
     # --- opening ----------------------------------------------------------------------------------------------
 
-    def open_into(self, engine: Engine, now_ms: int) -> Findings:
-        """Claim the directory and bring the engine to the state that is in it.
+    def open_into(self, engine: Engine, now_ms: int, progress: Progress | None = None) -> Findings:
+        """Claim the directory and bring the engine to the state that is in it. On any thread, if no other touches the
+        engine or this meanwhile; `progress` is called there.
 
-        Raises what `storage.store` raises; the engine is then of no use.
+        Raises what `storage.store` and `progress` raise; the engine is then of no use.
         """
         claim(self._directory)
         # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
@@ -103,7 +99,7 @@ class DurableLog:
         # Everything that is read stays: looking for garbage in it again and again would double the time.
         gc.disable()
         try:
-            report = self._restore(engine, now_ms)
+            report = self._restore(engine, now_ms, progress)
         finally:
             gc.freeze()
             gc.enable()
@@ -113,7 +109,7 @@ class DurableLog:
         self._engine = engine
         return report
 
-    def _restore(self, engine: Engine, now_ms: int) -> Findings:
+    def _restore(self, engine: Engine, now_ms: int, progress: Progress | None) -> Findings:
         restorer = Restorer(engine, now_ms)
         self._journal, recovered = open_store(
             self._directory,
@@ -122,7 +118,7 @@ class DurableLog:
             new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
             salts=lambda: secrets.randbits(32),
             wall_ms=lambda: time.time_ns() // 1_000_000,
-            progress=_Progress(self._progress),
+            progress=progress,
         )
         report = recovered.report
         manifest = recovered.manifest
@@ -346,19 +342,3 @@ class DurableLog:
 
     def _snapshot_over(self) -> None:
         self._snapshot = None
-
-
-class _Progress:
-    """Says now and then how far a long replay has come."""
-
-    def __init__(self, tell: Callable[[int], object]) -> None:
-        self._tell = tell
-        self._said_s = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now_s = time.monotonic()
-        if now_s - self._said_s >= PROGRESS_EVERY_S:
-            self._said_s = now_s
-            percent = 100 * done // max(total, 1)
-            log.info("reading the data directory: %d %%", percent)
-            self._tell(percent)

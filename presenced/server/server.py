@@ -1,38 +1,34 @@
-"""The server: listens, reads the clock, runs the turns, and stops in order.
+"""The server: reads the clock, runs the turns, and serves its links with what belongs to no single one of them.
 
-It owns what belongs to no single link: the engine, the log, the links that wait, and the one timer that wakes the
-loop for the next turn. Who else wants to know of its life is its `observer`.
+It owns the engine, the log, the links that wait, and the one timer that wakes the loop for the next turn. How it
+starts and ends is its `lifecycle`'s; who else wants to know of its life is its `observer`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
 from time import monotonic_ns, time_ns
 
 from presenced import limits
 from presenced.config import Configuration
-from presenced.config.settings import Durability, Settings, SettingsError, is_loopback
+from presenced.config.settings import Settings
 from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.server.accepting import Acceptor
-from presenced.server.drain import close_links, finish_snapshot
-from presenced.server.durable import DurableLog, LogFailed
+from presenced.server.durable import DurableLog
 from presenced.server.identity import Identity, believe, load_secret, verify
+from presenced.server.lifecycle import Lifecycle
 from presenced.server.link import Link
-from presenced.server.listening import CannotListen, links_max_for, listen, tls_context
+from presenced.server.listening import tls_context
 from presenced.server.observer import Observer
 from presenced.server.report import Report
 from presenced.server.stats import Stats
 from presenced.server.turn import Log, MemoryLog, run_turn
 from presenced.server.waiting import WaitingLinks
 from presenced.server.zones import calendar
-from presenced.storage.files import OsDirectory
 from presenced.storage.recovery import Findings
 from presenced.wire.messages import Hello, Role
 
@@ -81,9 +77,7 @@ class Server:
         """Where it can be reached, as URLs; the clients' first."""
         self.ending = 0
         """Links that were told goodbye and have not closed so far; they are among `links`."""
-        self._given = listener
-        self._directory: OsDirectory | None = None
-        self._last_tasks: list[asyncio.Task[None]] = []
+        self._lifecycle = Lifecycle(self, listener)
         self._began_ns = 0
         """When the input of the coming turn began to be read."""
         self._turn_scheduled = False
@@ -91,98 +85,24 @@ class Server:
         self._timer_ms = 0
         self._catching_up = False
         """The turn has been put off once because the process stood still."""
-        self._listener: Acceptor | None = None
         self._stopping = False
+        """No link is taken any more, and no time passes for those that there are."""
         self._closing = False
         """The last turn has run: what still happens to links is nobody's news."""
-        self._stopped = asyncio.Event()
 
     # --- start and stop ---------------------------------------------------------------------------------------
 
-    async def start(self, *, before_ready: Callable[[], object] = lambda: None) -> None:
+    async def start(self) -> None:
         """Read the data directory, then listen. Links are served from here on.
 
-        `before_ready` is called once they are and before systemd is told: signals must be handled by then. What is
-        raised leaves nothing open, and a data directory that was read as after a stop in order.
+        While the directory is read the loop goes on, and the engine is not to be touched: `state` is `starting`.
+        What is raised leaves nothing open, and a data directory that was read as after a stop in order.
 
-        Raises `SettingsError`, `CannotListen` (port in use), and what `storage.store` raises.
+        Raises `SettingsError`, `CannotListen` (port in use), what `storage.store` raises, and `StartAbandoned` if
+        `stop` was called meanwhile.
         """
         self._loop = asyncio.get_running_loop()
-        self.links_max = links_max_for(self.settings.max_links)
-        # The addresses are claimed first: finding one taken must not cost a replay.
-        listener = self._listening_socket()
-        try:
-            await self.observer.open()
-            if self.settings.data_dir:
-                self._open_data_dir()
-            self._listener = self._acceptor(listener)
-            # What exists now lives for ever: collections need not walk it again.
-            gc.freeze()
-            self.state = "serving"
-            self.stats.ready_took_ms = _monotonic_ms() - self.stats.started_ms
-            before_ready()
-            self.observer.ready()
-        except BaseException:
-            listener.close()
-            await self._undo_start()
-            raise
-
-    def _acceptor(self, listener: socket.socket) -> Acceptor:
-        try:
-            return Acceptor(self, listener)
-        except OSError as error:
-            # Two may bind a port at the same time, and only one may listen.
-            raise CannotListen(error) from None
-
-    async def _undo_start(self) -> None:
-        """Close what a start that failed has opened. What goes wrong in that is told and not raised."""
-        self._stopping = self._closing = True
-        if self._listener is not None:
-            self._listener.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        try:
-            if isinstance(self.log, DurableLog) and not self.log.refusal:
-                await self.log.close(self.engine.publisher.version)
-        except Exception:
-            logger.error("the log could not be closed after the start failed", exc_info=True)
-        await self._end()
-
-    def _listening_socket(self) -> socket.socket:
-        listener = self._given
-        if listener is None:
-            try:
-                listener = listen(*self.settings.address())
-            except OSError as error:
-                raise CannotListen(error) from None
-        host, self.port = listener.getsockname()[:2]
-        if self._given is not None and self.settings.dev and not is_loopback(host):
-            # The rule for listen.address, which a socket unit knows nothing of.
-            listener.close()
-            raise SettingsError(
-                f"auth.dev believes every name and so listens on loopback only, not on {host}, which is what the "
-                "socket unit passes; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
-            )
-        scheme = "presences" if self.tls is not None else "presence"
-        self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")
-        return listener
-
-    def _open_data_dir(self) -> None:
-        self._directory = OsDirectory(self.settings.data_dir)
-        durable = DurableLog(
-            self._directory,
-            Durability.parse(self.settings.durability),
-            progress=self.observer.replaying,
-            observe=self.stats.fsync.add,
-        )
-        self.apply_snapshot_settings(durable)
-        now_ms = _monotonic_ms()
-        self.recovered = durable.open_into(self.engine, now_ms)
-        durable.start(self._loop, self.begin, lambda: self._fail(LogFailed(str(durable.error))))
-        self.log = durable
-        # What came due while nobody was running is applied before anybody can ask.
-        now_ms = _monotonic_ms()
-        self._arm(now_ms, run_turn(self.engine, self.log, now_ms))
+        await self._lifecycle.start()
 
     async def stop(self) -> None:
         """Drain: stop accepting, tell each link to come back after its own delay and close one after the other, take
@@ -191,50 +111,24 @@ class Server:
         Nobody is announced as offline. Takes at most about `drain_timeout_ms`, and with few links far less.
         Idempotent.
         """
-        if self._stopping:
-            await self._stopped.wait()
-            return
-        self._stopping = True
-        self.state = "draining"
-        try:
-            await self._drain(_monotonic_ms() + self.settings.drain_timeout_ms)
-        except Exception as error:
-            # Nobody waits for this: a daemon that neither serves nor ends would be the worst of all.
-            logger.critical("the stop failed; ending as it is, and the next start reads the log", exc_info=True)
-            self.failed = self.failed or error
-            if self._listener is not None:
-                self._listener.close()
-            for link in list(self.links):
-                link.abort()
-        finally:
-            await self._end()
-
-    async def _drain(self, until_ms: int) -> None:
-        self.observer.stopping()
-        if self._listener is not None:
-            self._listener.close()
-        if isinstance(self.log, DurableLog) and self.log.has_news and not self.log.refusal:
-            self.log.take_snapshot()
-        await close_links(self, until_ms)
-        if self._timer is not None:
-            self._timer.cancel()
-        if isinstance(self.log, DurableLog) and self.failed is None:
-            await finish_snapshot(self.log, until_ms)
-            self.observer.closing()
-            run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
-            self._closing = True
-            await self.log.close(self.engine.publisher.version)
-            if self.log.error is not None and self.failed is None:
-                self.failed = LogFailed(str(self.log.error))
+        await self._lifecycle.stop()
 
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
-        self._last_tasks.append(self._loop.create_task(self.stop()))
+        self._lifecycle.begin_stop()
+
+    async def wait_stopped(self) -> None:
+        """Return once `stop` is done; raise what broke the turn, if that is why."""
+        await self._lifecycle.wait()
+        if self.failed is not None:
+            raise self.failed
 
     def take_snapshot(self) -> None:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
         if isinstance(self.log, DurableLog):
             self.log.take_snapshot()
+        elif self.state == "starting":
+            logger.info("snapshot: none is taken, because the daemon is starting")
         else:
             logger.info("snapshot: none is taken, because the state is in memory only")
 
@@ -243,37 +137,31 @@ class Server:
         durable.snapshot_every_s = self.settings.snapshot_every_ms / 1000
         durable.snapshot_log_bytes = self.settings.snapshot_log_bytes
 
-    def _fail(self, error: BaseException) -> None:
-        """Stop at once: there is something that cannot be gone on from."""
-        self.failed = error
+    # --- for the lifecycle ------------------------------------------------------------------------------------
+
+    def first_turn(self) -> None:
+        """Apply what came due while nobody was running, before anybody can ask."""
+        now_ms = _monotonic_ms()
+        self._arm(now_ms, run_turn(self.engine, self.log, now_ms))
+
+    def last_turn(self) -> None:
+        """Apply what has come in, with no time passing, and let no turn follow."""
+        run_turn(self.engine, self.log, _monotonic_ms(), stopping=True)
+        self._closing = True
+
+    def refuse_links(self) -> None:
+        """Take no more links, and let no more time pass for those that there are."""
         self._stopping = True
-        if self._listener is not None:
-            self._listener.close()
-        for link in list(self.links):
-            link.abort()
-        self._last_tasks.append(self._loop.create_task(self._end()))
 
-    async def _end(self) -> None:
-        try:
-            if self._directory is not None and self._may_release():
-                # Before the operators' connections close: whoever waited for that may start the next daemon.
-                self._directory.close()
-            await self.observer.close()
-        except Exception:
-            logger.error("the sockets for operators did not close in order", exc_info=True)
-        finally:
-            self.state = "stopped"
-            self._stopped.set()
+    def stop_timer(self) -> None:
+        """Nothing that is due later is waited for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _may_release(self) -> bool:
-        """Whether nothing of this process writes to the data directory any more."""
-        return not isinstance(self.log, DurableLog) or self.log.is_over
-
-    async def wait_stopped(self) -> None:
-        """Return once `stop` is done; raise what broke the turn, if that is why."""
-        await self._stopped.wait()
-        if self.failed is not None:
-            raise self.failed
+    def end_turns(self) -> None:
+        """No link is taken, and no turn runs any more."""
+        self._stopping = self._closing = True
+        self.stop_timer()
 
     # --- the turn ---------------------------------------------------------------------------------------------
 
@@ -289,7 +177,7 @@ class Server:
         return now_ns // 1_000_000
 
     def _turn(self) -> None:
-        if self._stopped.is_set() or self.failed is not None or self._closing:
+        if self.state == "stopped" or self.failed is not None or self._closing:
             return
         began_ns = monotonic_ns()
         now_ms = began_ns // 1_000_000
@@ -316,7 +204,7 @@ class Server:
         except Exception as error:
             # Half a turn leaves no state to trust. No link caused this: links catch their own.
             logger.critical("a turn failed; stopping", exc_info=True)
-            self._fail(error)
+            self._lifecycle.end_at_once(error)
             return
         ended_ns = monotonic_ns()
         stats.turn.add(ended_ns - began_ns)

@@ -43,7 +43,13 @@ from presenced.storage.snapshot import SnapshotError, read_snapshot, verify_snap
 
 Apply = Callable[[Sequence[Fact]], None]
 Progress = Callable[[int, int], None]
-"""Called now and then with the bytes read and the bytes in all."""
+"""Called now and then with the bytes read and the bytes in all. What it raises ends the reading."""
+
+PROGRESS_BYTES = 1 << 18
+"""How often: at least this much is read from one call to the next, within one file."""
+
+ZEROS_BYTES = 1 << 12
+"""Zeros are looked for in pieces of this size."""
 
 _decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
@@ -108,25 +114,21 @@ def recover(directory: Directory, apply: Apply, progress: Progress | None = None
     report.clean = manifest.clean
     _check_files(directory, manifest, report)
     snapshot = _choose_snapshot(directory, manifest, report)
-    total = sum(entry.bytes for entry in manifest.segments)
-    from_seq = 1
+    from_seq = 1 if snapshot is None else snapshot.start_seq
+    segments = [entry for entry in manifest.segments if not entry.sealed or entry.end_seq > from_seq]
+    total = sum(_segment_bytes(directory, entry) for entry in segments) + (snapshot.bytes if snapshot else 0)
+    meter = _Meter(progress, total)
     if snapshot is not None:
-        total += snapshot.bytes
         try:
-            read_snapshot(directory, snapshot, apply)
+            read_snapshot(directory, snapshot, apply, meter.at)
         except SnapshotError as error:
             # Its bytes are those that were written, so that going back to the one before is no remedy.
             raise DamageError(f"{error}, though it is whole; another version of the program wrote it") from None
         report.snapshot = snapshot.name
-        from_seq = snapshot.start_seq
-    reader = _LogReader(directory, manifest, report, apply, from_seq)
-    done = snapshot.bytes if snapshot is not None else 0
-    for entry in manifest.segments:
-        if entry.sealed and entry.end_seq <= from_seq:
-            continue
-        done += reader.read_segment(entry)
-        if progress is not None:
-            progress(done, max(total, done))
+        meter.file_done(snapshot.bytes)
+    reader = _LogReader(directory, manifest, report, apply, from_seq, meter)
+    for entry in segments:
+        meter.file_done(reader.read_segment(entry))
     if snapshot is not None and reader.next_seq < snapshot.end_seq:
         raise DamageError(
             f"{snapshot.name} needs the log up to {snapshot.end_seq - 1}, and the log ends at {reader.next_seq - 1}; "
@@ -173,6 +175,21 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
             report.remarks.append(f"{name} was prepared and never used")
 
 
+def _segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
+    """How much there is to read in a segment. That of the active one is not listed: it is what stands before the zeros
+    at its end, where the log goes on. O(zeros)."""
+    if entry.sealed:
+        return entry.bytes
+    file = directory.open(segment_name(entry.number))
+    try:
+        used_bytes = file.size()
+        while used_bytes > 0 and not file.read_at(max(0, used_bytes - ZEROS_BYTES), ZEROS_BYTES).strip(b"\0"):
+            used_bytes -= ZEROS_BYTES
+        return max(0, used_bytes)
+    finally:
+        file.close()
+
+
 def _has_frames(directory: Directory, name: str) -> bool:
     file = directory.open(name)
     try:
@@ -194,10 +211,42 @@ def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings)
     return None
 
 
+class _Meter:
+    """Tells `progress` now and then how much has been read."""
+
+    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
+        self._progress = progress
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
+        """Of files that were read whole."""
+        self._next = 0
+
+    def at(self, position: int) -> None:
+        """The file that is read now has been read up to here. Called for each frame."""
+        if position >= self._next and self._progress is not None:
+            self._next = position + PROGRESS_BYTES
+            self._progress(self._done_bytes + position, self._total_bytes)
+
+    def file_done(self, file_bytes: int) -> None:
+        """A file has been read; the next begins."""
+        self._next = 0
+        self.at(file_bytes)
+        self._next = 0
+        self._done_bytes += file_bytes
+
+
 class _LogReader:
     """Reads segments in order and keeps what links one to the next."""
 
-    def __init__(self, directory: Directory, manifest: Manifest, report: Findings, apply: Apply, from_seq: int) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        manifest: Manifest,
+        report: Findings,
+        apply: Apply,
+        from_seq: int,
+        meter: _Meter,
+    ) -> None:
         self.next_seq = 0
         self.durable_seq = 1
         self.tail: Tail | None = None
@@ -206,6 +255,7 @@ class _LogReader:
         self._report = report
         self._apply = apply
         self._from_seq = from_seq
+        self._meter = meter
         self._previous: SegmentEntry | None = None
 
     def read_segment(self, entry: SegmentEntry) -> int:
@@ -275,6 +325,7 @@ class _LogReader:
                 self._replay(header, payload, name, position)
                 ends.append((header.end_seq, position + header.frame_bytes, header.crc))
             position += header.frame_bytes
+            self._meter.at(position)
         tail.position = position
         # A seal at the end is not taken in: it says of others that they were synced, and nobody says it of the seal.
         for end_seq, end, crc in reversed(ends):

@@ -169,8 +169,14 @@ def taken_wall_ms(directory: Directory, entry: SnapshotEntry) -> int:
         file.close()
 
 
-def read_snapshot(directory: Directory, entry: SnapshotEntry, apply: Callable[[Sequence[Fact]], None]) -> None:
-    """Hand the facts of a verified snapshot to `apply`, a batch at a time; raises `SnapshotError`."""
+def read_snapshot(
+    directory: Directory,
+    entry: SnapshotEntry,
+    apply: Callable[[Sequence[Fact]], None],
+    at: Callable[[int], object] = lambda position: None,
+) -> None:
+    """Hand the facts of a verified snapshot to `apply`, a batch at a time, and tell `at` after each how many bytes have
+    been read; raises `SnapshotError`."""
     file = directory.open(entry.name)
     try:
         block = file.read_at(0, SEGMENT_HEADER_BYTES)
@@ -188,6 +194,7 @@ def read_snapshot(directory: Directory, entry: SnapshotEntry, apply: Callable[[S
             crc = header.crc
             facts += header.facts
             position += header.frame_bytes
+            at(position)
         if facts != entry.facts:
             raise LayoutError(f"it holds {facts} facts and should hold {entry.facts}")
     except (LayoutError, msgspec.MsgspecError) as error:

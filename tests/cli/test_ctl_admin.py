@@ -198,6 +198,42 @@ class TestDoing:
         assert "refused, the old configuration stays" in done.stderr and "presence.grace" in done.stderr
         assert json.loads(done.stdout)["ok"] is False
 
+    def test_a_level_set_by_hand_stays_until_the_configuration_has_another(
+        self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path, on_terminal: Any
+    ) -> None:
+        file = tmp_path / "presenced.toml"
+        file.write_text("[log]\nlevel = 'info'\n")
+        daemon = start_daemon("--admin-socket", admin_path, "--config", str(file))
+
+        def reloaded(text: str = "") -> list[str]:
+            if text:
+                file.write_text(text)
+            kept: list[str] = link.ask("reload", is_long=True)["kept"]
+            return kept
+
+        with AdminLink(admin_path, DEADLINE_S) as link:
+            assert reloaded() == []
+            link.ask("loglevel", level="debug")
+            [kept] = reloaded()
+            assert kept.startswith("log.level: debug was set by hand and stays; the configuration says info")
+            assert f"reload: {kept}" in daemon.log()
+            # Another format makes the log anew, and not the level.
+            assert len(reloaded("[log]\nformat = 'json'\n")) == 1
+            assert link.ask("loglevel") == {"level": "debug"}
+            terminal = on_terminal("reload", "--socket", admin_path)
+            terminal.until("kept           log.level: debug")
+            assert terminal.end() == 0
+            assert reloaded("[log]\nlevel = 'warning'\n") == []
+            assert link.ask("loglevel") == {"level": "warning"}
+            # What is refused changes neither.
+            link.ask("loglevel", level="error")
+            file.write_text("[log]\nlevel = 'loud'\n")
+            assert not link.ask("reload", is_long=True)["ok"]
+            assert link.ask("loglevel") == {"level": "error"}
+            # Set by hand to what the configuration says: there is nothing to tell.
+            link.ask("loglevel", level="warning")
+            assert reloaded("[log]\nlevel = 'warning'\n") == []
+
 
 class TestFindingIt:
     def test_the_environment_names_it(self, admin_daemon: Daemon, admin_path: str) -> None:

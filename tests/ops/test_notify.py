@@ -226,7 +226,7 @@ def test_a_long_replay_asks_for_more_time(tmp_path: Path) -> None:
         daemon.process.wait()
         daemon.process.returncode = 0
     with Manager(str(tmp_path / "notify")) as manager:
-        patches = "from presenced.server import durable\ndurable.PROGRESS_EVERY_S = 0.0\n"
+        patches = "from presenced.server import replay\nreplay.TELL_EVERY_S = replay.LOG_EVERY_S = 0.0\n"
         with Running(tmp_path / "log", "--data-dir", data, environ=manager.environ, patches=patches) as daemon:
             manager.until("READY=1")
             *working, ready = manager.told

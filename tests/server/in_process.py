@@ -4,6 +4,7 @@ look inside it."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -80,7 +81,9 @@ class InProcess:
         self.operations = Operations(self.server)
         await self.server.start()
         self._started.set()
-        await self.server._stopped.wait()
+        with contextlib.suppress(Exception):
+            # What failed is for the test to look at.
+            await self.server.wait_stopped()
         while self.server.links:
             # Aborted ones are told in the next pass.
             await asyncio.sleep(0)

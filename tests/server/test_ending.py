@@ -75,9 +75,10 @@ async def test_a_start_that_fails_late_leaves_a_clean_store_and_nothing_open(tmp
 
     descriptors = len(os.listdir("/proc/self/fd"))
     server = Server(settings(data_dir=str(data), admin_socket=str(admin), http="127.0.0.1:0"))
-    Operations(server)
+    operations = Operations(server)
+    operations.ready = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="no"):
-        await server.start(before_ready=fail)
+        await server.start()
     await asyncio.sleep(0)
     assert not admin.exists()
     assert len(os.listdir("/proc/self/fd")) <= descriptors
@@ -124,7 +125,8 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
             with pytest.raises(RuntimeError, match="no"):
                 await server.wait_stopped()
     assert server.state == "stopped"
-    assert server._listener is not None and server._listener._socket.fileno() < 0, "nobody is left waiting"
+    acceptor = server._lifecycle.acceptor
+    assert acceptor is not None and acceptor._socket.fileno() < 0, "nobody is left waiting"
     if place != "close":
         await server.log.close(0)  # type: ignore[attr-defined]
         assert server._directory is not None
@@ -133,7 +135,9 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
 
 def test_a_daemon_whose_stop_fails_ends_with_its_own_status(tmp_path: Path) -> None:
     patches = (
-        "from presenced.server import server\nasync def fail(*_): raise RuntimeError('no')\nserver.close_links = fail\n"
+        "from presenced.server import lifecycle\n"
+        "async def fail(*_): raise RuntimeError('no')\n"
+        "lifecycle.close_links = fail\n"
     )
     daemon = Running(tmp_path / "log", "--drain-timeout", "10s", patches=patches)
     try:

@@ -1,0 +1,220 @@
+"""How a server starts and how it ends: addresses, data directory and listener are opened in this order, and given
+back in order, whatever fails on the way.
+
+It tells the server's parts what to do; they know nothing of it. Only who asks for a start or an end comes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from presenced.config.settings import Durability, SettingsError, is_loopback
+from presenced.server.accepting import Acceptor
+from presenced.server.drain import close_links, finish_snapshot
+from presenced.server.durable import DurableLog, LogFailed
+from presenced.server.listening import CannotListen, links_max_for, listen
+from presenced.server.replay import Replay, StartAbandoned
+from presenced.storage.files import OsDirectory
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+logger = logging.getLogger("presenced")
+
+
+class Lifecycle:
+    """The one start and the one end of `server`; its state, log and addresses are set from here."""
+
+    def __init__(self, server: Server, given: socket.socket | None) -> None:
+        """`given` is a bound socket to listen on instead of `settings.listen`."""
+        self.acceptor: Acceptor | None = None
+        self._server = server
+        self._given = given
+        self._directory: OsDirectory | None = None
+        self._replay: Replay | None = None
+        """The one that is under way."""
+        self._is_ending = False
+        self._over = asyncio.Event()
+        self._last_tasks: list[asyncio.Task[None]] = []
+
+    # --- the start --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """See `Server.start`."""
+        server = self._server
+        server.links_max = links_max_for(server.settings.max_links)
+        # The addresses are claimed first: finding one taken must not cost a replay.
+        listener = self._listening_socket()
+        try:
+            await server.observer.open()
+            if self._is_ending:
+                raise StartAbandoned("it was stopped before it had started")
+            if server.settings.data_dir:
+                await self._open_data_dir()
+            self.acceptor = self._acceptor_of(listener)
+            # What exists now lives for ever: collections need not walk it again.
+            gc.freeze()
+            server.state = "serving"
+            server.stats.ready_took_ms = _monotonic_ms() - server.stats.started_ms
+            server.observer.ready()
+        except BaseException:
+            listener.close()
+            await self._undo_start()
+            raise
+
+    def _listening_socket(self) -> socket.socket:
+        server = self._server
+        listener = self._given
+        if listener is None:
+            try:
+                listener = listen(*server.settings.address())
+            except OSError as error:
+                raise CannotListen(error) from None
+        host, server.port = listener.getsockname()[:2]
+        if self._given is not None and server.settings.dev and not is_loopback(host):
+            # The rule for listen.address, which a socket unit knows nothing of.
+            listener.close()
+            raise SettingsError(
+                f"auth.dev believes every name and so listens on loopback only, not on {host}, which is what the "
+                "socket unit passes; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
+            )
+        scheme = "presences" if server.tls is not None else "presence"
+        server.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}")
+        return listener
+
+    async def _open_data_dir(self) -> None:
+        server = self._server
+        self._directory = OsDirectory(server.settings.data_dir)
+        durable = DurableLog(
+            self._directory,
+            Durability.parse(server.settings.durability),
+            observe=server.stats.fsync.add,
+        )
+        server.apply_snapshot_settings(durable)
+        engine, now_ms = server.engine, _monotonic_ms()
+        replay = self._replay = Replay(
+            lambda progress: durable.open_into(engine, now_ms, progress), server.observer.replaying
+        )
+        try:
+            server.recovered = await replay.run()
+        finally:
+            self._replay = None
+        durable.start(asyncio.get_running_loop(), server.begin, lambda: self.end_at_once(LogFailed(str(durable.error))))
+        server.log = durable
+        server.first_turn()
+        if replay.reason is not None:
+            # Too late for the replay to notice; by now the log can be closed in order.
+            raise replay.reason
+
+    def _acceptor_of(self, listener: socket.socket) -> Acceptor:
+        try:
+            return Acceptor(self._server, listener)
+        except OSError as error:
+            # Two may bind a port at the same time, and only one may listen.
+            raise CannotListen(error) from None
+
+    async def _undo_start(self) -> None:
+        """Close what a start that failed has opened. What goes wrong in that is told and not raised."""
+        server = self._server
+        self._is_ending = True
+        self._stop_accepting()
+        server.end_turns()
+        try:
+            if isinstance(server.log, DurableLog) and not server.log.refusal:
+                await server.log.close(server.engine.publisher.version)
+        except Exception:
+            logger.error("the log could not be closed after the start failed", exc_info=True)
+        await self._end()
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """See `Server.stop`."""
+        if self._replay is not None:
+            # `start` raises it, and sees to the rest.
+            self._replay.abandon(StartAbandoned("it was stopped before it had started"))
+            self._is_ending = True
+        if self._is_ending:
+            await self._over.wait()
+            return
+        self._is_ending = True
+        server = self._server
+        server.state = "draining"
+        server.refuse_links()
+        try:
+            await self._drain(_monotonic_ms() + server.settings.drain_timeout_ms)
+        except Exception as error:
+            # Nobody waits for this: a daemon that neither serves nor ends would be the worst of all.
+            logger.critical("the stop failed; ending as it is, and the next start reads the log", exc_info=True)
+            server.failed = server.failed or error
+            self._stop_accepting()
+            for link in list(server.links):
+                link.abort()
+        finally:
+            await self._end()
+
+    async def _drain(self, until_ms: int) -> None:
+        server = self._server
+        server.observer.stopping()
+        self._stop_accepting()
+        if isinstance(server.log, DurableLog) and server.log.has_news and not server.log.refusal:
+            server.log.take_snapshot()
+        await close_links(server, until_ms)
+        server.stop_timer()
+        if isinstance(server.log, DurableLog) and server.failed is None:
+            await finish_snapshot(server.log, until_ms)
+            server.observer.closing()
+            server.last_turn()
+            await server.log.close(server.engine.publisher.version)
+            if server.log.error is not None and server.failed is None:
+                server.failed = LogFailed(str(server.log.error))
+
+    def begin_stop(self) -> None:
+        """Start `stop`, from where nothing can be awaited."""
+        self._last_tasks.append(asyncio.get_running_loop().create_task(self.stop()))
+
+    def end_at_once(self, error: BaseException) -> None:
+        """There is something that cannot be gone on from."""
+        server = self._server
+        server.failed = error
+        self._is_ending = True
+        server.refuse_links()
+        self._stop_accepting()
+        for link in list(server.links):
+            link.abort()
+        self._last_tasks.append(asyncio.get_running_loop().create_task(self._end()))
+
+    def _stop_accepting(self) -> None:
+        if self.acceptor is not None:
+            self.acceptor.close()
+
+    async def _end(self) -> None:
+        server = self._server
+        try:
+            if self._directory is not None and self._may_release():
+                # Before the operators' connections close: whoever waited for that may start the next daemon.
+                self._directory.close()
+            await server.observer.close()
+        except Exception:
+            logger.error("the sockets for operators did not close in order", exc_info=True)
+        finally:
+            server.state = "stopped"
+            self._over.set()
+
+    def _may_release(self) -> bool:
+        """Whether nothing of this process writes to the data directory any more."""
+        log = self._server.log
+        return not isinstance(log, DurableLog) or log.is_over
+
+    async def wait(self) -> None:
+        """Return once the server has ended, in order or not."""
+        await self._over.wait()
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
