@@ -272,7 +272,7 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (layering, "client/session.py", "from presenced.server import link", "a layer not below it"),
     (layering, "client/session.py", "from presenced.storage import log", "a layer not below it"),
     (layering, "cli/ctl.py", "from tests.helpers import X", "what is installed"),
-    (layering, "server/link.py", "import bench.fanout", "what is installed"),
+    (layering, "server/link.py", "import bench.profiles.fanout", "what is installed"),
     (layering, "core/engine.py", "from presenced import __version__", "a layer not below it"),
     (layering, "server/link.py", "import presenced", "a layer not below it"),
     (layering, "examples/chat.py", "from presenced.client import connect", "a layer not below it"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bench.peers.base import GHOST, Contacts, Delivery, Known
-from bench.result import Checks
+from bench.results.outcome import Checks
 
 
 class Ledger:

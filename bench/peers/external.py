@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from bench.daemon import START_TIMEOUT_S
+from bench.machine.process import START_TIMEOUT_S
+from bench.machine.tree import PeerProcess, free_port
 from bench.peers.base import START_TRIES, Contacts, Peer, PeerFailed, PeerLink
-from bench.peers.process import PeerProcess, free_port
 
 
 class External(Peer):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jwt
 
-from bench.daemon import BenchError, Server, start_daemon
-from bench.load import FIRST_ID, decoded, frames, whole_frames
+from bench.load.links import FIRST_ID, decoded, frames, whole_frames
+from bench.machine.process import BenchError, Server, start_daemon
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
-from bench.result import OURS
+from bench.results.outcome import OURS
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (

@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.daemon import BenchError, Server
+from bench.machine.process import BenchError, Server
+from bench.machine.tree import free_port
 from bench.peers.base import MARK, PAYLOAD, READ_BYTES, TIMEOUT_S, Contacts, Conversation, Known, PeerFailed
 from bench.peers.external import External
-from bench.peers.process import free_port
 
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"

@@ -7,10 +7,10 @@ import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.daemon import BenchError
-from bench.histogram import Histogram
-from bench.load import read_available
+from bench.load.links import read_available
+from bench.machine.process import BenchError
 from bench.peers.base import READ_BYTES, Contacts, Conversation, Known, Peer, PeerFailed, PeerLink, Stand, closed
+from bench.results.histogram import Histogram
 
 AT_ONCE = 64
 """Connects in flight: fewer than the smallest listen backlog in use (100), so that no SYN waits for its retry."""

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from bench import channel, core, service
-from bench.daemon import BenchError, Cores
-from bench.result import OURS, Outcome
+from bench.machine.process import BenchError, Cores
+from bench.profiles import channel, core, service
+from bench.results.outcome import OURS, Outcome
 from presenced.core.channels import Channel
 
 CORE = max(os.sched_getaffinity(0))

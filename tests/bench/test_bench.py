@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import daemon, side
 from bench.__main__ import main
-from bench.daemon import BenchError, Server, need_descriptors
-from bench.peers import ours
-from bench.units import show
+from bench.machine import process as daemon
+from bench.machine.process import BenchError, Server, need_descriptors
+from bench.peers import ours, steps as side
+from bench.results.units import show
 
 FAULTY = Path(__file__).parent / "faulty_daemon.py"
 READY = r"listening on presence://127\.0\.0\.1:(\d+)"
@@ -69,7 +69,7 @@ def test_fanout_counts_every_delivery(publishers: int) -> None:
 
 
 def test_idle_tells_memory_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.idle.DEADLINES_S", 0.0)
+    monkeypatch.setattr("bench.profiles.idle.DEADLINES_S", 0.0)
     found = outcome(run("idle", "--links", "50", "--rest-s", "0.05"))
     assert found["main_figure"] == "rss_bytes_per_device" and found["options"]["links"] == 50
     assert "rss_bytes_per_device" in found["servers"]["presenced"]

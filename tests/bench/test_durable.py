@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import disk, durable, fanout, recovery, snapshot
-from bench.daemon import BenchError, Cores, Server
-from bench.disk import choose_place, file_system
-from bench.filled import filled, user_text
-from bench.result import OURS, Outcome, ServerOutcome
+from bench.load.filled import filled, user_text
+from bench.machine import disk
+from bench.machine.disk import choose_place, file_system
+from bench.machine.process import BenchError, Cores, Server
+from bench.profiles import durable, fanout, recovery, snapshot
+from bench.results.outcome import OURS, Outcome, ServerOutcome
 from tests.bench.test_bench import FAULTY, wait_for_children
 
 STAND_IN = FAULTY.with_name("stand_in_redis.py")
@@ -213,7 +214,7 @@ def test_fanout_with_a_data_directory_is_the_same_run(place: Path, monkeypatch: 
 
 def test_an_interrupted_run_leaves_neither_processes_nor_files(place: Path) -> None:
     # As `place` does it, in a process of its own.
-    script = "from bench import disk, __main__; disk.IN_MEMORY = (); __main__.main()"
+    script = "from bench import __main__; from bench.machine import disk; disk.IN_MEMORY = (); __main__.main()"
     command = [sys.executable, "-c", script, "durable", "--writers", "3", "--seconds", "600", "--place", str(place)]
     with ExitStack() as stack:
         bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stderr=subprocess.DEVNULL)

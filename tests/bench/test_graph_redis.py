@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import graph
 from bench.__main__ import main
+from bench.profiles import graph
 from tests.bench.test_bench import FAULTY
 
 TINY = ("graph", "--users", "6", "--contacts", "3", "--changes", "4", "--rounds", "2")
@@ -125,7 +125,7 @@ def test_the_same_in_the_fan_out(
 ) -> None:
     monkeypatch.setenv("REDIS_FAULT", fault)
     monkeypatch.setenv("REDIS_FAULT_AT", "15")
-    monkeypatch.setattr("bench.side.STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("bench.peers.steps.STEP_TIMEOUT_S", 0.5)
     tiny = ("fanout", "--watchers", "5", "--changes", "10", "--rounds", "1", "--warmup", "1")
     result = CliRunner().invoke(main, [*tiny, "--peers", "redis", "--json"])
     assert faults(servers(result)["redis"]) == counted

@@ -12,12 +12,32 @@ from pathlib import Path
 
 import pytest
 
-from bench import table, units
-from bench.daemon import BenchError, Cores
-from bench.export import CSV_COLUMNS, NotAResult, csv_rows, json_text, outcome_of, read_result, write_csv, write_text
-from bench.machine import machine_facts, machine_lines
-from bench.result import LIMIT, OURS, Checks, Latency, Outcome, ServerOutcome, curve_percents, partial, percentile
-from bench.sentences import faults_sentence, headline
+from bench.machine.facts import machine_facts, machine_lines
+from bench.machine.process import BenchError, Cores
+from bench.report import table
+from bench.report.sentences import faults_sentence, headline
+from bench.results import units
+from bench.results.files import (
+    CSV_COLUMNS,
+    NotAResult,
+    csv_rows,
+    json_text,
+    outcome_of,
+    read_result,
+    write_csv,
+    write_text,
+)
+from bench.results.outcome import (
+    LIMIT,
+    OURS,
+    Checks,
+    Latency,
+    Outcome,
+    ServerOutcome,
+    curve_percents,
+    partial,
+    percentile,
+)
 from tests.bench import made_up
 from tests.bench.made_up import MACHINE, fanout
 

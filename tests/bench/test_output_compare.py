@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import compare, slo
 from bench.__main__ import main
-from bench.compare import BETTER, CONDITION, NOISE, WORSE, verdict_of
-from bench.export import json_text
-from bench.result import OURS, Checks, Outcome
+from bench.report import compare, slo
+from bench.report.compare import BETTER, CONDITION, NOISE, WORSE, verdict_of
+from bench.results.files import json_text
+from bench.results.outcome import OURS, Checks, Outcome
 from tests.bench.made_up import core, fanout, idle, result
 
 CPU = "server_cpu_us_per_delivery"

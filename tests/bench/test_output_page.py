@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from bench import svg
 from bench.__main__ import main
-from bench.export import ResultFile, json_text
-from bench.html import page
-from bench.result import OURS, Checks, Latency, Outcome, ServerOutcome
-from bench.svg import Bar, Scale, scale_of
+from bench.report import svg
+from bench.report.html import page
+from bench.report.svg import Bar, Scale, scale_of
+from bench.results.files import ResultFile, json_text
+from bench.results.outcome import OURS, Checks, Latency, Outcome, ServerOutcome
 from tests.bench.made_up import core, fanout, idle, result
 
 VOID = {"meta", "br", "hr"}

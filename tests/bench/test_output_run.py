@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import progress, runner
+from bench import runner
 from bench.__main__ import main
-from bench.daemon import BenchError
-from bench.profiles import PROFILES
-from bench.progress import Bar
+from bench.catalog import PROFILES
+from bench.machine.process import BenchError
 from bench.registry import Profile
-from bench.result import OURS, Checks, Outcome, no_progress, partial
+from bench.report import progress
+from bench.report.progress import Bar
+from bench.results.outcome import OURS, Checks, Outcome, no_progress, partial
 from tests.bench.made_up import fanout
 
 RUNNER_GIVES = {"rounds", "cores", "peers", "place", "progress"}
@@ -181,7 +182,7 @@ def test_no_result_is_told_in_its_words(runs: Callable[[Run], None]) -> None:
 
 
 def test_a_profile_that_is_not_there_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bench.fanout", None)
+    monkeypatch.setitem(sys.modules, "bench.profiles.fanout", None)
     done = call("fanout")
     assert done.exit_code == 1 and "the profile fanout cannot be loaded" in done.stderr
     assert call("channel", "--members", "2000", "--changes-per-s", "100", "--seconds", "1").exit_code == 0

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import fanout, graph, login
-from bench.daemon import Cores, take_cores
-from bench.lineup import PEERS
-from bench.load import read_available
+from bench.load.links import read_available
+from bench.machine.process import Cores, take_cores
 from bench.peers.base import GHOST, Delivery, Peer, PeerLink, PeerMissing
+from bench.peers.lineup import PEERS
 from bench.peers.ours import Presenced
 from bench.peers.storm import Storm
-from bench.result import OURS, Outcome
+from bench.profiles import fanout, graph, login
+from bench.results.outcome import OURS, Outcome
 
 DEADLINE_S = 20.0
 LINKS: list[PeerLink] = []

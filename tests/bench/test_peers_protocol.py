@@ -15,7 +15,7 @@ from bench.peers.ours import Presenced, text_of
 from bench.peers.prosody import Prosody
 from bench.peers.redis import Redis
 from bench.peers.xmpp import rosters
-from bench.result import Checks
+from bench.results.outcome import Checks
 from presenced.wire.frames import frame
 from presenced.wire.messages import Done, Presence, Record, encode
 

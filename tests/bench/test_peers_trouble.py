@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from bench import daemon, fanout, graph, lineup, login
-from bench.daemon import BenchError, Cores, take_cores
-from bench.lineup import PEERS, Lineup
-from bench.peers import external
+from bench.machine import process as daemon
+from bench.machine.process import BenchError, Cores, take_cores
+from bench.machine.tree import PeerProcess
+from bench.peers import external, lineup
 from bench.peers.base import Peer, PeerMissing
-from bench.peers.process import PeerProcess
+from bench.peers.lineup import PEERS, Lineup
 from bench.peers.redis import Redis
-from bench.result import OURS, Outcome, ServerOutcome, no_progress
+from bench.profiles import fanout, graph, login
+from bench.results.outcome import OURS, Outcome, ServerOutcome, no_progress
 from tests.bench.test_bench import FAULTY
 
 SMALL: dict[str, Any] = {"users": 6, "contacts": 3, "changes": 4, "rounds": 2, "seed": 1}
@@ -114,7 +115,7 @@ def test_one_that_does_not_start_is_told_with_its_own_words(broken: None, cores:
 def test_one_that_ends_in_the_middle_does_not_end_the_run(
     monkeypatch: pytest.MonkeyPatch, stand_in: None, cores: Cores, profile: Any
 ) -> None:
-    monkeypatch.setattr("bench.side.STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("bench.peers.steps.STEP_TIMEOUT_S", 0.5)
     started: list[PeerProcess] = []
     start = PeerProcess.__init__
 

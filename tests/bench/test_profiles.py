@@ -10,17 +10,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import flap, latency, openloop
-from bench.crowd import HERE, Crowd, Person, Returns
-from bench.daemon import BenchError
-from bench.histogram import LONGEST_NS, Histogram
-from bench.latency import Answers
-from bench.openloop import Arrivals, Merged, OpenLoop
-from bench.people import random_graph
-from bench.restart import Client, Clients
-from bench.result import Checks, Latency
-from bench.soak import slope
-from bench.witness import FIRST_ID, Witness, number_of, status_of, text_of
+from bench.load import openloop
+from bench.load.contacts import random_graph
+from bench.load.crowd import HERE, Crowd, Person, Returns
+from bench.load.openloop import Arrivals, Merged, OpenLoop
+from bench.load.witness import FIRST_ID, Witness, number_of, status_of, text_of
+from bench.machine.process import BenchError
+from bench.profiles import flap, latency
+from bench.profiles.latency import Answers
+from bench.profiles.restart import Client, Clients
+from bench.profiles.soak import slope
+from bench.results.histogram import LONGEST_NS, Histogram
+from bench.results.outcome import Checks, Latency
 from presenced.wire.frames import frame
 from presenced.wire.messages import Done, Error, Presence, Record, encode
 

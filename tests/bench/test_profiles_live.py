@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from bench import disk, flap, idle, latency, mixed, operate, restart, scale, slow, soak
-from bench.daemon import BenchError, Cores, Server, start_daemon
-from bench.result import OURS, Outcome, ServerOutcome
+from bench.machine import disk
+from bench.machine.process import BenchError, Cores, Server, start_daemon
+from bench.profiles import flap, idle, latency, mixed, operate, restart, scale, slow, soak
+from bench.results.outcome import OURS, Outcome, ServerOutcome
 
 CORE = max(os.sched_getaffinity(0))
 CORES = Cores(CORE, CORE)
@@ -85,7 +86,7 @@ def test_latency_at_a_stated_peak_tells_every_change_to_every_watcher() -> None:
 def test_a_daemon_that_holds_changes_back_is_charged_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spacing lets a user's changes wait: a closed loop would not see it, as the reply does not."""
     monkeypatch.setattr(latency, "start_daemon", with_options("--change-spacing", "250ms", "--change-burst", "1"))
-    monkeypatch.setattr("bench.openloop.QUIET_S", 0.5)
+    monkeypatch.setattr("bench.load.openloop.QUIET_S", 0.5)
     monkeypatch.setattr(latency.OpenLoop.run, "__kwdefaults__", {"quiet_s": 0.6})
     found = latency.run(users=3, contacts=2, peak=100, share=1.0, seconds=0.6, even=True, rounds=1, cores=CORES)
     told = ours(found)
@@ -245,7 +246,7 @@ def test_a_mixed_load_does_everything_and_everybody_knows_the_truth() -> None:
 
 def test_a_lost_link_that_is_told_is_a_ghost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixed, "start_daemon", with_options("--grace", "1ms"))
-    monkeypatch.setattr("bench.crowd.BACK_S", (0.3, 0.4))
+    monkeypatch.setattr("bench.load.crowd.BACK_S", (0.3, 0.4))
     found = mixed.run(users=10, contacts=5, seconds=1.0, speed=3000, rounds=1, cores=CORES)
     assert found.faults()[OURS]["ghost"] > 0
 
@@ -265,8 +266,8 @@ def test_a_soak_samples_the_server_and_fits_a_line() -> None:
 
 INTERRUPTED = """
 import os
-from bench.daemon import Cores
-from bench import {module}
+from bench.machine.process import Cores
+from bench.profiles import {module}
 core = max(os.sched_getaffinity(0))
 told = lambda what, done, total: print(what, done, flush=True)
 outcome = {module}.run({options}, cores=Cores(core, core), progress=told)

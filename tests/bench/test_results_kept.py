@@ -16,18 +16,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench import compare, runner, slo, soak
+from bench import runner
 from bench.__main__ import main
-from bench.crowd import Returns
-from bench.daemon import BenchError, Server
-from bench.durable import Excuse, RedisSide, Side
-from bench.export import json_text
-from bench.load import Rests, decoded
-from bench.openloop import Arrivals, OpenLoop
+from bench.load.crowd import Returns
+from bench.load.links import Rests, decoded
+from bench.load.openloop import Arrivals, OpenLoop
+from bench.machine.process import BenchError, Server
 from bench.peers.storm import Storm
+from bench.profiles import soak
+from bench.profiles.durable import Excuse, RedisSide, Side
 from bench.registry import Profile
-from bench.result import OURS, Checks, Outcome, ServerOutcome, partial
-from bench.units import is_condition
+from bench.report import compare, slo
+from bench.results.files import json_text
+from bench.results.outcome import OURS, Checks, Outcome, ServerOutcome, partial
+from bench.results.units import is_condition
 from presenced.wire.frames import frame
 from tests.bench.made_up import core, fanout, idle, result
 

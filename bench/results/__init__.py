@@ -1,0 +1,1 @@
+"""What a profile found, as values (`outcome`), the histogram that it fills, the names of units, and result files."""
