@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bench.catalog import FLAG, PEERS, PROFILES
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 from bench.registry import Option, Profile
 from bench.report import slo
 from bench.results.files import NotAResult, read_result, write_text

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 from bench.results.outcome import Outcome
 
 

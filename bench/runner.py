@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
+from bench.machine.cores import Cores, take_cores
 from bench.machine.facts import machine_facts
-from bench.machine.process import BenchError, Cores, take_cores
 from bench.registry import Profile
 from bench.report import slo
 from bench.report.progress import Bar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 
 
 def random_graph(users: int, contacts: int, seed: int) -> dict[str, list[str]]:

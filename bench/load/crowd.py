@@ -15,10 +15,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from bench.errors import BenchError
 from bench.load.links import READ_BYTES, Link, decoded, get_records, open_device_links, whole_frames
 from bench.load.openloop import Arrivals, OpenLoop, now_ns
 from bench.load.witness import number_of, text_of
-from bench.machine.process import BenchError, Server
+from bench.machine.server import Server
 from bench.profiles.flap import RESET
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks

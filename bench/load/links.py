@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
@@ -129,20 +129,6 @@ def open_device_links(stack: ExitStack, port: int, users: list[str], device: str
             link.send(Hello([1], "", link.user, device))
         for link in opened:
             link.receive_reply(Welcome)
-    return links
-
-
-def open_limit_links(stack: ExitStack, port: int, users: list[str], role: bytes) -> list[Link]:
-    """The same for the C server: `role` is b"W" or b"P"."""
-    links: list[Link] = []
-    for at in range(0, len(users), OPENING_AT_ONCE):
-        opened = [open_link(stack, port, user) for user in users[at : at + OPENING_AT_ONCE]]
-        links += opened
-        for link in opened:
-            link.socket.sendall(role)
-        for link in opened:
-            if link.socket.recv(1) != b"A":
-                raise BenchError("the C server did not acknowledge a link")
     return links
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from bench.machine.process import Server
+from bench.machine.server import Server
 from bench.results.histogram import Histogram
 
 EVENTS_AT_ONCE = 32

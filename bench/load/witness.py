@@ -11,8 +11,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Mapping
 
+from bench.errors import BenchError
 from bench.load.links import FIRST_ID, decoded, whole_frames
-from bench.machine.process import BenchError
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks
 from presenced.wire.frames import LENGTH_BYTES, frame

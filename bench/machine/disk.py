@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.machine.process import BENCH, BenchError
+from bench.errors import BenchError
+from bench.paths import BUILD
 
-BUILD = BENCH / "build"
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
 

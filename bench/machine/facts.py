@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.machine.process import BENCH, Cores
+from bench.machine.cores import Cores
+from bench.paths import REPOSITORY
 
 LIBRARIES = ("uvloop", "msgspec")
 
@@ -73,7 +74,7 @@ def _commit() -> str:
     """The commit measured, marked if the tree differs from it; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
     try:
-        done = subprocess.run(command, cwd=BENCH, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return done.stdout.strip()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from bench.errors import BenchError
 from bench.machine.meter import Measured
-from bench.machine.process import BenchError
 
 TIMEOUT_S = 20.0
 READ_BYTES = 65_536

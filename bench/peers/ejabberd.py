@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.machine.tree import free_port
+from bench.machine.kernel import free_port
 from bench.peers.base import PROGRAM_DIRECTORIES, Contacts, PeerFailed, PeerMissing
 from bench.peers.xmpp import HOST, PASSWORD, Xmpp, rosters
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.load.limit import start_limit, stop_limit
 from bench.load.links import whole_frames
-from bench.machine.process import Server, start_limit, stop_limit
+from bench.machine.server import Server
 from bench.peers.base import Contacts, Conversation, Delivery, Peer, PeerFailed
 from bench.peers.ours import Presenced
 from bench.results.outcome import LIMIT

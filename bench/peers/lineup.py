@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.machine.process import BenchError, Cores
+from bench.errors import BenchError
+from bench.machine.cores import Cores
 from bench.peers.base import Contacts, Peer, PeerMissing
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.mosquitto import Mosquitto

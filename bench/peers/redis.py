@@ -16,8 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.machine.process import BenchError, Server
-from bench.machine.tree import free_port
+from bench.errors import BenchError
+from bench.machine.kernel import free_port
+from bench.machine.server import Server
 from bench.peers.base import MARK, PAYLOAD, READ_BYTES, TIMEOUT_S, Contacts, Conversation, Known, PeerFailed
 from bench.peers.external import External
 

@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
+from bench.errors import BenchError
 from bench.load.links import edge_triggered, read_available
 from bench.machine.meter import Meter
-from bench.machine.process import BenchError
 from bench.peers.base import GHOST, Peer, PeerLink
 from bench.peers.storm import expect_clean
 from bench.results.histogram import Histogram

@@ -7,8 +7,8 @@ import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from bench.errors import BenchError
 from bench.load.links import read_available
-from bench.machine.process import BenchError
 from bench.peers.base import READ_BYTES, Contacts, Conversation, Known, Peer, PeerFailed, PeerLink, Stand, closed
 from bench.results.histogram import Histogram
 

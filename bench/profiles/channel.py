@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from bench.errors import BenchError
+from bench.machine.cores import Cores
 from bench.machine.meter import add_figure
-from bench.machine.process import BenchError, Cores
 from bench.results.histogram import Histogram
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.core.engine import Engine

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gc
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from bench.machine.process import BenchError, Cores
+from bench.machine.apart import run_apart
+from bench.machine.cores import Cores
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session, User
@@ -67,20 +67,7 @@ def run(
 
 def measure_apart(users: int, live_devices: int, core: int) -> dict[str, list[float]]:
     """`measure` in a process of its own, pinned to `core`; `BenchError` with its words if it failed."""
-    command = [
-        "taskset",
-        "--cpu-list",
-        str(core),
-        sys.executable,
-        "-m",
-        "bench.profiles.core",
-        str(users),
-        str(live_devices),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    if done.returncode:
-        raise BenchError(f"the engine with {users} users failed:\n{done.stderr[-2000:]}")
-    measured: dict[str, list[float]] = json.loads(done.stdout)
+    measured: dict[str, list[float]] = json.loads(run_apart(__name__, str(users), str(live_devices), core=core))
     return measured
 
 

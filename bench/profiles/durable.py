@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.load.links import (
     FIRST_ID,
     Connection,
@@ -31,8 +33,9 @@ from bench.load.links import (
     read_available,
 )
 from bench.load.openloop import BUSY_MAX
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import FileSystem, choose_place, file_system, scratch
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.peers.redis import OK, find_redis, get_values, open_redis_links, redis_version, set_request, start_redis
 from bench.results.outcome import OURS, Checks, Latency, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.wire.frames import LENGTH_BYTES, frame

@@ -20,8 +20,9 @@ import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from bench.errors import BenchError
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, scratch
-from bench.machine.process import BenchError, Cores, need_descriptors
 from bench.peers.base import Peer
 from bench.peers.limit import Limit
 from bench.peers.lineup import Lineup, share_of

@@ -13,9 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.load.links import Link, Rests, edge_triggered, open_device_links, presences, read_available, watch
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 
 RESET = struct.pack("ii", 1, 0)

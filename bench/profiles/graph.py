@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from bench.errors import BenchError
 from bench.load.contacts import random_graph
 from bench.load.links import edge_triggered, read_available
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter
-from bench.machine.process import BenchError, Cores, need_descriptors
 from bench.peers.base import Peer, PeerLink
 from bench.peers.checks import Ledger
 from bench.peers.lineup import Lineup, share_of

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from bench.load.links import Link, await_ping, open_device_links, open_limit_links
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon, start_limit, stop_limit
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
+from bench.load.limit import open_limit_links, start_limit, stop_limit
+from bench.load.links import Link, await_ping, open_device_links
+from bench.machine.cores import Cores, need_descriptors
+from bench.machine.server import Server
 from bench.peers.ours import Presenced
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.frames import frame

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from bench.load.daemon import start_daemon
 from bench.load.links import await_ping, open_device_links
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import add_figure
-from bench.machine.process import Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import HELLO_TIMEOUT_MS
 

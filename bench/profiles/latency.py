@@ -15,12 +15,15 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from bench.errors import BenchError
 from bench.load.contacts import random_graph
+from bench.load.daemon import start_daemon
 from bench.load.links import FIRST_ID, Link, edge_triggered, open_device_links, read_available, watch
 from bench.load.openloop import QUIET_S, Arrivals, OpenLoop, now_ns
 from bench.load.witness import Witness
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.peers.lineup import BUSY_MIN
 from bench.results.histogram import Histogram
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial

@@ -16,8 +16,8 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter
-from bench.machine.process import Cores, need_descriptors
 from bench.peers.base import Peer, PeerFailed
 from bench.peers.checks import check_records
 from bench.peers.lineup import Lineup, share_of

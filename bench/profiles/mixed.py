@@ -9,11 +9,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+from bench.errors import BenchError
 from bench.load.contacts import random_graph
 from bench.load.crowd import Crowd
+from bench.load.daemon import start_daemon
 from bench.load.openloop import Arrivals, Merged, now_ns
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
-from bench.machine.process import BenchError, Cores, need_descriptors, start_daemon
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import USERS_PER_REQUEST_MAX
 

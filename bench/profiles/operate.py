@@ -15,10 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.load.links import Link, await_ping, open_device_links
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, scratch
 from bench.machine.meter import add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.cli.admin_link import AdminLink
 from presenced.wire.frames import frame

@@ -7,21 +7,19 @@ of its own, the whole start on the real daemon: from its exec to the line that s
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.load.filled import STATUSES, filled, run_apart, user_name, user_text
+from bench.load.filled import STATUSES, copy_of, replayed, start_full, user_name, user_text
 from bench.load.links import get_records, open_device_links
-from bench.machine.disk import choose_place, file_system, forget_cached, scratch
+from bench.machine.cores import Cores, need_descriptors
+from bench.machine.disk import choose_place, file_system, forget_cached
 from bench.machine.meter import add_figure
-from bench.machine.process import Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.messages import Who, WhoPage
 
-START_TIMEOUT_S = 300.0
 SAMPLE_USERS = 5000
 KINDS = ("log", "snapshot")
 
@@ -59,18 +57,10 @@ def run(
     return outcome
 
 
-def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
-    """A directory with `users` users that may be written to; removed with `stack`."""
-    source = filled(place, users, kind)
-    directory = scratch(stack, place, kind) / "data"
-    shutil.copytree(source, directory)
-    return directory
-
-
 def recover_once(stack: ExitStack, directory: Path, users: int, cores: Cores) -> tuple[dict[str, float], int]:
     """Read the directory alone, then start the daemon on it: the figures, and how many users came back wrong."""
     forget_cached(directory)
-    read = json.loads(run_apart("replay", str(directory), core=cores.server))
+    read = replayed(directory, cores.server)
     forget_cached(directory)
     started_s = time.perf_counter()
     daemon = stack.enter_context(start_full(directory, cores))
@@ -87,12 +77,6 @@ def recover_once(stack: ExitStack, directory: Path, users: int, cores: Cores) ->
         "disk_bytes": read["bytes"],
     }
     return figures, wrong_users(stack, daemon, users)
-
-
-def start_full(directory: Path, cores: Cores) -> Server:
-    """The daemon on a directory whose devices were live: a long grace, so that they do not all leave while it is
-    measured."""
-    return start_daemon(cores.server, ("--data-dir", str(directory), "--grace", "1h"), timeout_s=START_TIMEOUT_S)
 
 
 def wrong_users(stack: ExitStack, daemon: Server, users: int) -> int:

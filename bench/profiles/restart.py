@@ -13,12 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.load.contacts import random_graph
+from bench.load.daemon import start_daemon
 from bench.load.links import Link, Rests, edge_triggered, presences, read_available
 from bench.load.witness import number_of, status_of, text_of
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, file_system, scratch
 from bench.machine.meter import add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.histogram import Histogram
 from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, USERS_PER_REQUEST_MAX

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.load.links import Link, await_ping, get_records, open_device_links, open_link
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.frames import frame
 from presenced.wire.messages import Attach, Beats, Done, Hello, Welcome, encode

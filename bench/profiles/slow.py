@@ -14,11 +14,14 @@ import select
 import socket
 from contextlib import ExitStack
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
 from bench.load.openloop import Arrivals, OpenLoop, now_ns
 from bench.load.witness import Witness
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
-from bench.machine.process import BenchError, Cores, Server, need_descriptors, start_daemon
+from bench.machine.server import Server
 from bench.results.histogram import Histogram
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 

@@ -20,10 +20,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.errors import BenchError
+from bench.load.filled import copy_of, start_full
 from bench.load.links import edge_triggered, open_device_links, read_available, watch, whole_frames
+from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, file_system
-from bench.machine.process import BenchError, Cores, Server, need_descriptors
-from bench.profiles.recovery import copy_of, start_full
+from bench.machine.server import Server
 from bench.results.histogram import Histogram
 from bench.results.outcome import (
     CHANGE_TO_WATCHER,

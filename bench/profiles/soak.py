@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.load.crowd import Crowd
-from bench.machine.process import Cores
+from bench.machine.cores import Cores
 from bench.profiles.mixed import PER_S, Mix, live, open_crowd, tell
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from bench.results.units import label

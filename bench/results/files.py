@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 from bench.results.outcome import Checks, Latency, Outcome, ServerOutcome
 
 SCHEMA = 1

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from bench.machine.process import BenchError, Cores
+from bench.errors import BenchError
+from bench.machine.cores import Cores
 from bench.profiles import channel, core, service
 from bench.results.outcome import OURS, Outcome
 from presenced.core.channels import Channel

@@ -22,9 +22,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.__main__ import main
-from bench.machine import process as daemon
-from bench.machine.process import BenchError, Server, need_descriptors
-from bench.peers import ours, steps as side
+from bench.errors import BenchError
+from bench.load import limit
+from bench.machine.cores import need_descriptors
+from bench.machine.server import Server
+from bench.peers import ours, steps
 from bench.results.units import show
 
 FAULTY = Path(__file__).parent / "faulty_daemon.py"
@@ -107,9 +109,9 @@ def test_the_table_for_people_has_the_same_figures(tmp_path: Path) -> None:
 def test_one_faulty_delivery_fails_the_run(
     monkeypatch: pytest.MonkeyPatch, fault: str, counted: dict[str, int], publishers: int
 ) -> None:
-    monkeypatch.setattr(side, "STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(steps, "STEP_TIMEOUT_S", 0.5)
     command = [sys.executable, str(FAULTY), fault]
-    monkeypatch.setattr(ours, "start_daemon", lambda core: Server(command, core, READY))
+    monkeypatch.setattr(ours, "start_daemon", lambda core, *_, **__: Server(command, core, READY))
     tiny = ("--watchers", "7", "--changes", "5", "--rounds", "1", "--peers", "none")
     result = run("fanout", *tiny, "--publishers", str(publishers))
     found = json.loads(result.stdout)["outcomes"][0]["servers"]["presenced"]["checks"]
@@ -131,12 +133,10 @@ def test_a_daemon_that_does_not_start_is_told_with_its_words() -> None:
 
 
 def test_without_a_compiler_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "native").mkdir()
-    (tmp_path / "native" / "limit.c").write_text("int main(void) { return 0; }\n")
-    monkeypatch.setattr(daemon, "BENCH", tmp_path)
-    monkeypatch.setattr(daemon.shutil, "which", lambda name: None)
+    monkeypatch.setattr(limit, "BUILD", tmp_path)
+    monkeypatch.setattr(limit.shutil, "which", lambda name: None)
     with pytest.raises(BenchError, match="apt-get install gcc"):
-        daemon.start_limit(0, "star")
+        limit.start_limit(0, "star")
 
 
 def test_the_limit_is_void_once_it_dropped_a_write() -> None:
@@ -147,7 +147,7 @@ def test_the_limit_is_void_once_it_dropped_a_write() -> None:
             return '{"frames_in": 1, "bytes_in": 9, "writes": 1, "dropped": 1}'
 
     with pytest.raises(BenchError, match="dropped 1"):
-        daemon.stop_limit(FullServer())  # type: ignore[arg-type]
+        limit.stop_limit(FullServer())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

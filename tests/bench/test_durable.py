@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BenchError
 from bench.load.filled import filled, user_text
 from bench.machine import disk
+from bench.machine.cores import Cores
 from bench.machine.disk import choose_place, file_system
-from bench.machine.process import BenchError, Cores, Server
+from bench.machine.server import Server
 from bench.profiles import durable, fanout, recovery, snapshot
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 from tests.bench.test_bench import FAULTY, wait_for_children

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BenchError
+from bench.machine.cores import Cores
 from bench.machine.facts import machine_facts, machine_lines
-from bench.machine.process import BenchError, Cores
 from bench.report import table
 from bench.report.sentences import faults_sentence, headline
 from bench.results import units

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from bench import runner
 from bench.__main__ import main
 from bench.catalog import PROFILES
-from bench.machine.process import BenchError
+from bench.errors import BenchError
 from bench.registry import Profile
 from bench.report import progress
 from bench.report.progress import Bar

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.load.links import read_available
-from bench.machine.process import Cores, take_cores
+from bench.machine.cores import Cores, take_cores
 from bench.peers.base import GHOST, Delivery, Peer, PeerLink, PeerMissing
 from bench.peers.lineup import PEERS
 from bench.peers.ours import Presenced

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from bench.machine import process as daemon
-from bench.machine.process import BenchError, Cores, take_cores
-from bench.machine.tree import PeerProcess
+from bench.errors import BenchError
+from bench.load import limit
+from bench.machine.cores import Cores, take_cores
+from bench.machine.tree import ServerTree
 from bench.peers import external, lineup
 from bench.peers.base import Peer, PeerMissing
 from bench.peers.lineup import PEERS, Lineup
@@ -78,18 +79,8 @@ def test_a_peer_that_is_not_installed_names_what_installs_it(
 def test_without_a_compiler_the_fan_out_goes_on_without_the_c_loop(
     monkeypatch: pytest.MonkeyPatch, cores: Cores, tmp_path: Path
 ) -> None:
-    (tmp_path / "native").mkdir()
-    (tmp_path / "native" / "limit.c").write_text("int main(void) { return 0; }\n")
-    start = daemon.Server.__init__
-
-    def here(server: daemon.Server, *arguments: Any, **options: Any) -> None:
-        monkeypatch.setattr(daemon, "BENCH", bench)
-        start(server, *arguments, **options)
-        monkeypatch.setattr(daemon, "BENCH", tmp_path)
-
-    bench = daemon.BENCH
-    monkeypatch.setattr(daemon.Server, "__init__", here)
-    monkeypatch.setattr(daemon.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(limit, "BUILD", tmp_path)
+    monkeypatch.setattr(limit.shutil, "which", lambda *_, **__: None)
     small = {"watchers": 3, "changes": 2, "publishers": 1, "rounds": 1, "warmup": 1}
     outcome = fanout.run(**small, cores=cores, peers=())
     assert list(outcome.servers) == [OURS] and "apt-get install gcc" in outcome.missing["limit"]
@@ -116,14 +107,14 @@ def test_one_that_ends_in_the_middle_does_not_end_the_run(
     monkeypatch: pytest.MonkeyPatch, stand_in: None, cores: Cores, profile: Any
 ) -> None:
     monkeypatch.setattr("bench.peers.steps.STEP_TIMEOUT_S", 0.5)
-    started: list[PeerProcess] = []
-    start = PeerProcess.__init__
+    started: list[ServerTree] = []
+    start = ServerTree.__init__
 
-    def remembered(process: PeerProcess, *arguments: Any, **options: Any) -> None:
+    def remembered(process: ServerTree, *arguments: Any, **options: Any) -> None:
         start(process, *arguments, **options)
         started.append(process)
 
-    monkeypatch.setattr(PeerProcess, "__init__", remembered)
+    monkeypatch.setattr(ServerTree, "__init__", remembered)
 
     def progress(what: str, done: int, total: int) -> None:
         if (what, done) == ("round", 1):

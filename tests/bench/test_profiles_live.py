@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
 from bench.machine import disk
-from bench.machine.process import BenchError, Cores, Server, start_daemon
+from bench.machine.cores import Cores
+from bench.machine.server import Server
 from bench.profiles import flap, idle, latency, mixed, operate, restart, scale, slow, soak
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 
@@ -266,7 +269,7 @@ def test_a_soak_samples_the_server_and_fits_a_line() -> None:
 
 INTERRUPTED = """
 import os
-from bench.machine.process import Cores
+from bench.machine.cores import Cores
 from bench.profiles import {module}
 core = max(os.sched_getaffinity(0))
 told = lambda what, done, total: print(what, done, flush=True)

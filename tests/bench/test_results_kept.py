@@ -18,10 +18,11 @@ from click.testing import CliRunner
 
 from bench import runner
 from bench.__main__ import main
+from bench.errors import BenchError
 from bench.load.crowd import Returns
 from bench.load.links import Rests, decoded
 from bench.load.openloop import Arrivals, OpenLoop
-from bench.machine.process import BenchError, Server
+from bench.machine.server import Server
 from bench.peers.storm import Storm
 from bench.profiles import soak
 from bench.profiles.durable import Excuse, RedisSide, Side
