@@ -10,17 +10,16 @@ import heapq
 import os
 import random
 import select
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
-from bench.load.links import READ_BYTES, Link, decoded, get_records, open_device_links, whole_frames
+from bench.load.framing import decoded, whole_frames
+from bench.load.links import READ_BYTES, Link, get_records, open_device_links
 from bench.load.openloop import Arrivals, OpenLoop, now_ns
 from bench.load.witness import number_of, text_of
 from bench.machine.server import Server
-from bench.profiles.flap import RESET
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks
 from presenced.wire.frames import LENGTH_BYTES, frame
@@ -210,7 +209,7 @@ class Crowd:
             return
         person.state = AWAY
         self._count("flaps")
-        person.link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        person.link.reset_on_close()
         self._drop(person)
         self.returns.add(due_ns + self._within(BACK_S), lambda back_ns: self._connect(person, back_ns))
 

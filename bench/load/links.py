@@ -1,4 +1,4 @@
-"""The generator's links: raw sockets, hello, watch, and cutting what arrives into frames.
+"""The generator's links: raw sockets, hello, watch, and reading what arrives.
 
 Knows the wire and nothing of the server. Setting up takes whatever time it takes; what runs inside a measured
 part is written to cost the generator little, so that the server is what is waited for.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
 from bench.errors import BenchError
+from bench.load.framing import decoded, first_frame
 from presenced.limits import USERS_PER_REQUEST_MAX
-from presenced.wire.frames import LENGTH_BYTES, frame
+from presenced.wire.frames import frame
 from presenced.wire.messages import (
-    BadMessage,
-    Done,
     Error,
     Get,
     Goodbye,
@@ -33,15 +33,10 @@ from presenced.wire.messages import (
     Welcome,
     Who,
     WhoPage,
-    decode_server,
     encode,
 )
 
 Reply = TypeVar("Reply", Welcome, Records, Pong, WhoPage)
-
-FIRST_ID = 1 << 24
-"""Request ids from here on take five bytes on the wire: all requests have the same size, and an answer can be found in
-a stream without parsing it."""
 
 READ_BYTES = 65_536
 REPLY_TIMEOUT_S = 20.0
@@ -49,6 +44,17 @@ OPENING_AT_ONCE = 64
 """Connects in flight: fewer than the smallest listen backlog in use (100), so that no SYN waits for its
 retry.
 """
+
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger: close sends a reset."""
+
+
+def connected(port: int) -> socket.socket:
+    """A connection to a server on this machine, on which nothing waits for company before it is sent."""
+    made = socket.create_connection(("127.0.0.1", port), REPLY_TIMEOUT_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 class Link:
@@ -60,8 +66,7 @@ class Link:
 
     def __init__(self, port: int, user: str) -> None:
         self.user = user
-        self.socket = socket.create_connection(("127.0.0.1", port), REPLY_TIMEOUT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected(port)
         self.fd = self.socket.fileno()
         self._rest = b""
 
@@ -71,7 +76,7 @@ class Link:
     def receive(self) -> ServerMessage:
         """The next message, waited for."""
         while True:
-            payload, self._rest = _first_frame(self._rest)
+            payload, self._rest = first_frame(self._rest)
             if payload is not None:
                 message = decoded(payload)
                 if isinstance(message, Goodbye | Error):
@@ -94,23 +99,12 @@ class Link:
         unread, self._rest = self._rest, b""
         return unread
 
+    def reset_on_close(self) -> None:
+        """It will end as if the device had lost its network: by a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
     def close(self) -> None:
         self.socket.close()
-
-
-class Rests:
-    """Keeps, for each link, the frame of which only the beginning has come."""
-
-    def __init__(self) -> None:
-        self._rests: dict[int, bytes] = {}
-
-    def whole(self, fd: int, data: bytes) -> bytes:
-        """The whole frames in what was kept and `data`; the rest waits for the next read."""
-        data = self._rests.pop(fd, b"") + data
-        end = whole_frames(data)[1]
-        if end < len(data):
-            self._rests[fd] = data[end:]
-        return data[:end]
 
 
 def open_link(stack: ExitStack, port: int, user: str) -> Link:
@@ -200,54 +194,3 @@ def read_available(fd: int) -> bytes:
         if len(data) < READ_BYTES:
             break
     return b"".join(chunks)
-
-
-def frames(data: bytes) -> Iterator[bytes]:
-    """The payloads in `data`, which must end at the end of one."""
-    at = 0
-    while at < len(data):
-        start = at + LENGTH_BYTES
-        at = start + int.from_bytes(data[at:start], "big")
-        if at > len(data):
-            raise BenchError("a stream ends in the middle of a frame")
-        yield data[start:at]
-
-
-def decoded(payload: bytes) -> ServerMessage:
-    """The message in a frame; `BenchError` if the server sent what is none."""
-    try:
-        return decode_server(payload)
-    except BadMessage as error:
-        raise BenchError(f"the server sent what is no message: {error}: {payload[:100]!r}") from error
-
-
-def whole_frames(data: bytes) -> tuple[int, int]:
-    """How many whole frames `data` begins with, and how many bytes they take."""
-    count = at = 0
-    size = len(data)
-    while size - at >= LENGTH_BYTES:
-        end = at + LENGTH_BYTES + int.from_bytes(data[at : at + LENGTH_BYTES], "big")
-        if end > size:
-            break
-        at = end
-        count += 1
-    return count, at
-
-
-def presences(data: bytes) -> list[Presence]:
-    """The presence pushes in `data`, in order; replies to requests are passed over."""
-    found = []
-    for payload in frames(data):
-        message = decoded(payload)
-        if isinstance(message, Presence):
-            found.append(message)
-        elif not isinstance(message, Done):
-            raise BenchError(f"the server sent {message}")
-    return found
-
-
-def _first_frame(data: bytes) -> tuple[bytes | None, bytes]:
-    end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big")
-    if len(data) < end or len(data) < LENGTH_BYTES:
-        return None, data
-    return data[LENGTH_BYTES:end], data[end:]

@@ -12,14 +12,15 @@ from array import array
 from collections.abc import Collection, Mapping
 
 from bench.errors import BenchError
-from bench.load.links import FIRST_ID, decoded, whole_frames
+from bench.load.framing import FIRST_ID, Rests, decoded, frames
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks
-from presenced.wire.frames import LENGTH_BYTES, frame
+from presenced.wire.frames import frame
 from presenced.wire.messages import Done, Presence, SetStatus, Status, encode
 
 MARK = "change no. "
 MARK_BYTES = MARK.encode()
+DIGITS = 9
 
 
 class Witness:
@@ -39,7 +40,7 @@ class Witness:
         self._due_ns = array("q", [0])
         self._before = array("q", [0])
         self._kept: list[tuple[int, int, bytes]] = []
-        self._rests: dict[int, bytes] = {}
+        self._rests = Rests()
         self._unanswered: set[int] = set()
         self.add(watches)
 
@@ -68,16 +69,8 @@ class Witness:
         """Take apart what was kept and count it; the waits go into `latency`. O(notifications)."""
         kept, self._kept = self._kept, []
         for fd, time_ns, data in kept:
-            if rest := self._rests.pop(fd, b""):
-                data = rest + data
-            end = whole_frames(data)[1]
-            if end < len(data):
-                self._rests[fd] = data[end:]
-            at = 0
-            while at < end:
-                start = at + LENGTH_BYTES
-                at = start + int.from_bytes(data[at:start], "big")
-                self._message(fd, time_ns, data[start:at], latency)
+            for payload in frames(self._rests.whole(fd, data)):
+                self._message(fd, time_ns, payload, latency)
 
     def behind(self, fds: Collection[int]) -> int:
         """How many last words the links `fds` do not know yet, of what was settled. O(users that they watch)."""
@@ -143,7 +136,7 @@ def status_of(number: int) -> Status:
 
 def text_of(number: int) -> str:
     """The text that goes with it."""
-    return f"{MARK}{number:09d}"
+    return f"{MARK}{number:0{DIGITS}d}"
 
 
 def number_of(text: str) -> int:

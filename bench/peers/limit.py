@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.load.framing import whole_frames
 from bench.load.limit import start_limit, stop_limit
-from bench.load.links import whole_frames
 from bench.machine.server import Server
 from bench.peers.base import Contacts, Conversation, Delivery, Peer, PeerFailed
 from bench.peers.ours import Presenced

@@ -12,7 +12,7 @@ import jwt
 
 from bench.errors import BenchError
 from bench.load.daemon import start_daemon
-from bench.load.links import FIRST_ID, decoded, frames, whole_frames
+from bench.load.framing import FIRST_ID, decoded, frames, whole_frames
 from bench.machine.server import Server
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
 from bench.results.outcome import OURS

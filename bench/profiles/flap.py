@@ -7,22 +7,18 @@ is told of each of them twice, offline when the grace is over and online when th
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.errors import BenchError
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, Rests, edge_triggered, open_device_links, presences, read_available, watch
+from bench.load.framing import Rests, presences
+from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
 from bench.machine.server import Server
 from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
-
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time to linger: close sends a reset."""
 
 TARGET_US = 200
 WATCH_MAX = 1000
@@ -64,7 +60,7 @@ class Flappers:
             if link is None:
                 continue
             if number % 2:
-                link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                link.reset_on_close()
             link.close()
             if tell:
                 self.lost_ns[user] = time.monotonic_ns()

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from bench.errors import BenchError
 from bench.load.contacts import random_graph
 from bench.load.daemon import start_daemon
-from bench.load.links import FIRST_ID, Link, edge_triggered, open_device_links, read_available, watch
+from bench.load.framing import FIRST_ID
+from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
 from bench.load.openloop import QUIET_S, Arrivals, OpenLoop, now_ns
 from bench.load.witness import Witness
 from bench.machine.cores import Cores, need_descriptors

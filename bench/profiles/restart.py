@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.load.contacts import random_graph
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, Rests, edge_triggered, presences, read_available
+from bench.load.framing import Rests, presences
+from bench.load.links import OPENING_AT_ONCE, Link, edge_triggered, read_available
 from bench.load.witness import number_of, status_of, text_of
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, file_system, scratch
@@ -27,9 +28,6 @@ from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, USERS_PER_REQUEST_MAX
 from presenced.wire.frames import frame
 from presenced.wire.messages import Done, Hello, Presence, Record, Records, SetStatus, Watch, Welcome, encode
-
-AT_ONCE = 64
-"""Clients that return at the same time."""
 
 AFTER_S = (RESTART_GRACE_MS + RESTART_SPREAD_MS) / 1000 + 5
 ENDS = ("kill", "term")
@@ -61,8 +59,8 @@ class Clients:
 
     def come(self, stack: ExitStack, server: Server, login: Histogram | None = None) -> None:
         """Connect all and let each watch its contacts; the times from connecting to the answer go into `login`."""
-        for start in range(0, len(self.all), AT_ONCE):
-            some = self.all[start : start + AT_ONCE]
+        for start in range(0, len(self.all), OPENING_AT_ONCE):
+            some = self.all[start : start + OPENING_AT_ONCE]
             started_ns = []
             for client in some:
                 started_ns.append(time.monotonic_ns())

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.load.filled import copy_of, start_full
-from bench.load.links import edge_triggered, open_device_links, read_available, watch, whole_frames
+from bench.load.framing import whole_frames
+from bench.load.links import edge_triggered, open_device_links, read_available, watch
+from bench.load.witness import DIGITS, MARK_BYTES, text_of
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, file_system
 from bench.machine.server import Server
@@ -51,8 +53,6 @@ LEFT_OUT_MAX = 0.01
 LOOK_EVERY_NS = 20_000_000
 DRAIN_S = 5.0
 SNAPSHOT_TIMEOUT_S = 300.0
-MARK = b"change no. "
-DIGITS = 9
 
 
 @dataclass
@@ -198,14 +198,13 @@ class Load:
     def _send_change(self, due_ns: int) -> None:
         self._change += 1
         self._due_ns[self._change] = due_ns
-        text = MARK.decode() + f"{self._change:0{DIGITS}d}"
-        os.write(self.publisher.fd, frame(encode(SetStatus(self._change, None, text))))
+        os.write(self.publisher.fd, frame(encode(SetStatus(self._change, None, text_of(self._change)))))
 
     def _take(self, fd: int, data: bytes) -> None:
         """Note what one watcher was told: the number in each text, newest last."""
         now_ns = time.perf_counter_ns()
         seen = self._seen[fd]
-        for piece in data.split(MARK)[1:]:
+        for piece in data.split(MARK_BYTES)[1:]:
             number = int(piece[:DIGITS])
             if not seen < number <= self._change:
                 self.wrong += 1

@@ -16,10 +16,12 @@ import pytest
 
 from bench.errors import BenchError
 from bench.load.filled import filled, user_text
+from bench.load.writers import Writers
 from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.machine.disk import choose_place, file_system
 from bench.machine.server import Server
+from bench.peers.redis_writers import RedisWriters
 from bench.profiles import durable, fanout, recovery, snapshot
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 from tests.bench.test_bench import FAULTY, wait_for_children
@@ -89,16 +91,16 @@ def test_durable_compares_with_memory_and_redis_and_leaves_nothing_behind(place:
 def test_what_redis_acknowledged_and_forgot_fails_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_FAULT", "lose")
     # One writer whose every tenth write is forgotten, and a run that ends at such a one.
-    monkeypatch.setattr(durable.RedisSide, "drive", lambda side, seconds, drain: drive_tens(side))
+    monkeypatch.setattr(RedisWriters, "drive", lambda side, seconds, drain: drive_tens(side))
     found = durable.run(writers=1, seconds=0.1, rounds=1, place=place, cores=CORES)
     assert found.faults() == {"redis": {"lost": 1}}
 
 
-def drive_tens(side: durable.RedisSide) -> int:
+def drive_tens(side: RedisWriters) -> int:
     """Ten writes, each until its answer is there."""
     taken_ns = 0
     for _ in range(10):
-        taken_ns += durable.Side.drive(side, 0, drain=True)
+        taken_ns += Writers.drive(side, 0, drain=True)
     return taken_ns
 
 
@@ -128,7 +130,7 @@ def test_a_refused_write_ends_the_run_only_of_a_redis_that_was_asked_for(
 def test_redis_takes_part_if_it_is_there_and_must_if_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = durable.run(writers=2, seconds=0.05, rounds=1, peers=(), place=place, cores=CORES)
     assert list(alone.servers) == [OURS] and alone.missing == {}
-    monkeypatch.setattr(durable, "find_redis", missing)
+    monkeypatch.setattr(durable.Redis, "program_path", missing)
     alone = durable.run(writers=2, seconds=0.05, rounds=1, place=place, cores=CORES)
     assert list(alone.servers) == [OURS]
     assert "apt-get install redis-server" in alone.missing["redis"]

@@ -14,8 +14,9 @@ from bench.errors import BenchError
 from bench.load import openloop
 from bench.load.contacts import random_graph
 from bench.load.crowd import HERE, Crowd, Person, Returns
+from bench.load.framing import FIRST_ID
 from bench.load.openloop import Arrivals, Merged, OpenLoop
-from bench.load.witness import FIRST_ID, Witness, number_of, status_of, text_of
+from bench.load.witness import Witness, number_of, status_of, text_of
 from bench.profiles import flap, latency
 from bench.profiles.latency import Answers
 from bench.profiles.restart import Client, Clients

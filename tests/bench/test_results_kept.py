@@ -20,12 +20,14 @@ from bench import runner
 from bench.__main__ import main
 from bench.errors import BenchError
 from bench.load.crowd import Returns
-from bench.load.links import Rests, decoded
+from bench.load.framing import Rests, decoded
 from bench.load.openloop import Arrivals, OpenLoop
+from bench.load.writers import Writers
 from bench.machine.server import Server
+from bench.peers.redis_writers import RedisWriters
 from bench.peers.storm import Storm
 from bench.profiles import soak
-from bench.profiles.durable import Excuse, RedisSide, Side
+from bench.profiles.durable import Excuse
 from bench.registry import Profile
 from bench.report import compare, slo
 from bench.results.files import json_text
@@ -260,9 +262,9 @@ def test_the_quiet_time_at_the_end_is_not_measured() -> None:
 
 
 def test_a_failing_redis_is_missing_unless_it_was_asked_for() -> None:
-    side = RedisSide.__new__(RedisSide)
+    side = RedisWriters.__new__(RedisWriters)
     for named, expected in ((False, []), (True, [side])):
-        outcome, sides = Outcome("durable", "durable", CPU), list[Side]([side])
+        outcome, sides = Outcome("durable", "durable", CPU), list[Writers]([side])
         try:
             with Excuse(outcome, sides, named=named)(side):
                 raise BenchError("MISCONF")
