@@ -1,109 +1,36 @@
 """A crowd of people on their devices, who do all that people do: the load of the profiles `mixed` and `soak`.
 
-Each of them has a link, watches some others, and knows what it was told of them. What is told is looked at as it
-arrives: these loads are light for the generator. What everybody knows in the end is held against what the server says.
+Each of them has a link, watches some others, and knows what it was told of them, which `hearing` judges as it arrives.
+What everybody knows in the end is held against what the server says.
 """
 
 from __future__ import annotations
 
-import heapq
 import os
 import random
 import select
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from bench.errors import BenchError
-from bench.load.framing import decoded, whole_frames
+from bench.load.agenda import Arrivals, Returns, now_ns
+from bench.load.hearing import WATCH_ID, Hearing
 from bench.load.links import READ_BYTES, Link, get_records, open_device_links
-from bench.load.openloop import Arrivals, OpenLoop, now_ns
+from bench.load.openloop import OpenLoop
+from bench.load.people import AWAY, GONE, HERE, LEAVING, Person
 from bench.load.witness import number_of, text_of
 from bench.machine.server import Server
-from bench.results.histogram import Histogram
-from bench.results.outcome import Checks
-from presenced.wire.frames import LENGTH_BYTES, frame
-from presenced.wire.messages import (
-    Bye,
-    ClientMessage,
-    Done,
-    Get,
-    Goodbye,
-    Heartbeat,
-    Hello,
-    Presence,
-    Record,
-    Records,
-    SetStatus,
-    StatusRequest,
-    Watch,
-    Welcome,
-    encode,
-)
-
-HERE, AWAY, LEAVING, GONE = range(4)
-"""Connected; link lost and about to return; bye said and not yet closed by the server; logged out."""
+from presenced.wire.frames import frame
+from presenced.wire.messages import Bye, ClientMessage, Get, Heartbeat, Hello, SetStatus, StatusRequest, Watch, encode
 
 STATUSES: tuple[StatusRequest, ...] = ("dnd", "auto", "away", "auto")
 """What people say, in turn: half of the time nothing, and then their devices count."""
 
-WATCH_ID = 1
 TRIES = 30
 BACK_S = (0.5, 3.0)
 """How long a lost link is away."""
 
 PAUSE_S = (60.0, 300.0)
 AUDITS = 20
-
-
-@dataclass(slots=True)
-class Person:
-    """One user with one device."""
-
-    user: str
-    watches: list[str]
-    state: int = GONE
-    link: Link | None = None
-    idle_since_ns: int = 0
-    """Since when nothing was touched; 0 = it is in use."""
-    byes: int = 0
-    number: int = 0
-    """Of the last change; 0 = none."""
-    said: StatusRequest = "auto"
-    known: dict[str, Record] = field(default_factory=dict)
-    offline_seen: dict[str, int] = field(default_factory=dict)
-    outstanding: int = 0
-    """Requests without an answer so far."""
-    rest: bytes = b""
-    login_due_ns: int = 0
-    """When the login was due whose answer is not there yet; 0 = none."""
-
-
-class Returns:
-    """An agenda of what people do once some time has passed. Times may be added while it runs."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[int, int, Callable[[int], None]]] = []
-        self._count = 0
-
-    def add(self, due_ns: int, do: Callable[[int], None]) -> None:
-        """Call `do(due_ns)` then."""
-        self._count += 1
-        heapq.heappush(self._waiting, (due_ns, self._count, do))
-
-    def shift(self, by_ns: int) -> None:
-        """Everything is due so much later: time stood still between two rounds."""
-        self._waiting = [(due_ns + by_ns, count, do) for due_ns, count, do in self._waiting]
-
-    @property
-    def next_ns(self) -> int | None:
-        """When the first is due."""
-        return self._waiting[0][0] if self._waiting else None
-
-    def act(self) -> None:
-        """Do the first."""
-        due_ns, _, do = heapq.heappop(self._waiting)
-        do(due_ns)
 
 
 class Crowd:
@@ -114,19 +41,12 @@ class Crowd:
     ) -> None:
         self.server = server
         self.people = [Person(user, contacts) for user, contacts in watches.items()]
-        self.checks = Checks()
-        self.changes, self.logins, self.queries = Histogram(), Histogram(), Histogram()
-        """Waits of watchers for a change, of people for their contacts after connecting, and for an answer."""
+        self.hearing = Hearing(self.people)
+        self.checks = self.hearing.checks
         self.done: dict[str, int] = {}
         """How often each thing was done."""
         self.returns = Returns()
-        self._by_user = {person.user: person for person in self.people}
         self._by_fd: dict[int, Person] = {}
-        self._change_due: dict[int, tuple[str, int]] = {}
-        self._queries_due: dict[int, int] = {}
-        self._unanswered: dict[int, Person] = {}
-        self._ids = WATCH_ID
-        self._numbers = 0
         self._turn = 0
         self._paused_ns = 0
         self._random = random.Random(seed)
@@ -171,13 +91,11 @@ class Crowd:
         """Somebody sets a status and a text."""
         if (person := self._someone(HERE)) is None:
             return
-        self._numbers += 1
-        person.number = self._numbers
-        person.said = STATUSES[self._numbers % len(STATUSES)]
+        person.number = self.hearing.expect_change(person, due_ns)
+        person.said = STATUSES[person.number % len(STATUSES)]
         person.idle_since_ns = 0
-        self._change_due[person.number] = (person.user, due_ns)
         self._count("changes")
-        self._send(person, SetStatus(self._request(person), person.said, text_of(person.number)))
+        self._send(person, SetStatus(self.hearing.request(person), person.said, text_of(person.number)))
 
     def pause(self, due_ns: int) -> None:
         """Somebody leaves the desk, and is back some minutes later."""
@@ -217,10 +135,9 @@ class Crowd:
         """Somebody asks for the contacts' records."""
         if (person := self._someone(HERE)) is not None:
             self._count("queries")
-            self._queries_due[self._ids + 1] = due_ns
-            self._send(person, Get(self._request(person), person.watches))
+            self._send(person, Get(self.hearing.query(person, due_ns), person.watches))
 
-    # --- what they are told -----------------------------------------------------------------------------------
+    # --- reading, and the end ---------------------------------------------------------------------------------
 
     def read(self, fd: int) -> None:
         """Take what waits on a link, and look at it."""
@@ -238,7 +155,7 @@ class Crowd:
                 self._drop(person)
                 person.state = GONE
                 return
-            self._take(person, person.rest + data)
+            self.hearing.take(person, data)
 
     def rest(self, *, quiet_s: float = 0.3) -> None:
         """Read until nothing more comes."""
@@ -255,7 +172,7 @@ class Crowd:
             auditor = open_device_links(stack, self.server.port, ["auditor"])[0]
             for _ in range(AUDITS):
                 self.loop.drain(self.server)
-                truth = get_records(auditor, list(self._by_user))
+                truth = get_records(auditor, [person.user for person in self.people])
                 # One who pauses may just have become away: then it is asked again.
                 stale = sum(
                     person.known[user].version != truth[user].version
@@ -266,8 +183,8 @@ class Crowd:
                 if not stale:
                     break
         self.checks.stale += stale
-        if self._unanswered:
-            raise BenchError(f"{len(self._unanswered)} requests have had no answer; the server is stuck, or gone")
+        if self.hearing.unanswered:
+            raise BenchError(f"{self.hearing.unanswered} requests have had no answer; the server is stuck, or gone")
         for person in self.people:
             record = truth[person.user]
             self.checks.ghost += (record.status == "offline") != (person.state != HERE)
@@ -275,61 +192,6 @@ class Crowd:
             if person.state == HERE:
                 expected = ("online", "away") if person.said == "auto" else (person.said,)
                 self.checks.wrong += record.status not in expected
-
-    def _take(self, person: Person, data: bytes) -> None:
-        time_ns = now_ns()
-        end = whole_frames(data)[1]
-        person.rest = data[end:]
-        at = 0
-        while at < end:
-            start = at + LENGTH_BYTES
-            at = start + int.from_bytes(data[at:start], "big")
-            message = decoded(data[start:at])
-            if isinstance(message, Presence):
-                self._told(person, message.record, time_ns)
-            elif isinstance(message, Records):
-                self._answered(person, message, time_ns)
-            elif isinstance(message, Done):
-                self._settled(message.id)
-            elif not isinstance(message, Welcome) and not (isinstance(message, Goodbye) and person.state == LEAVING):
-                raise BenchError(f"the server sent {message} to {person.user}")
-
-    def _answered(self, person: Person, message: Records, time_ns: int) -> None:
-        if message.id != WATCH_ID:
-            self._settled(message.id)
-            self.queries.record(time_ns - self._queries_due.pop(message.id))
-            return
-        if person.login_due_ns > 0:
-            self.logins.record(time_ns - person.login_due_ns)
-        person.login_due_ns = 0
-        for record in message.records:
-            before = person.known.get(record.user)
-            self.checks.misordered += before is not None and record.version < before.version
-            person.known[record.user] = record
-
-    def _told(self, person: Person, record: Record, time_ns: int) -> None:
-        checks, before = self.checks, person.known.get(record.user)
-        if before is None:
-            checks.wrong += 1
-            return
-        if record.version <= before.version:
-            checks.duplicated += record.version == before.version
-            checks.misordered += record.version < before.version
-            return
-        person.known[record.user] = record
-        checks.deliveries += 1
-        if record.text != before.text:
-            user, due_ns = self._change_due.get(number_of(record.text), ("", 0))
-            if user != record.user:
-                checks.wrong += 1
-            elif number_of(record.text) < number_of(before.text):
-                checks.misordered += 1
-            else:
-                self.changes.record(time_ns - due_ns)
-        if record.status == "offline" and before.status != "offline":
-            seen = person.offline_seen[record.user] = person.offline_seen.get(record.user, 0) + 1
-            # Only one who said bye is gone: a lost link is back before its grace is over.
-            checks.ghost += seen > self._by_user[record.user].byes
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -387,14 +249,3 @@ class Crowd:
 
     def _count(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
-
-    def _request(self, person: Person) -> int:
-        self._ids += 1
-        self._unanswered[self._ids] = person
-        person.outstanding += 1
-        return self._ids
-
-    def _settled(self, request_id: int) -> None:
-        person = self._unanswered.pop(request_id, None)
-        if person is not None:
-            person.outstanding -= 1

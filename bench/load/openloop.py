@@ -9,12 +9,10 @@ of the generator than of the server.
 from __future__ import annotations
 
 import gc
-import random
 import select
-import time
 from collections.abc import Callable
-from typing import Protocol
 
+from bench.load.agenda import Agenda, Arrivals, now_ns
 from bench.machine.server import Server
 from bench.results.histogram import Histogram
 
@@ -33,20 +31,6 @@ DRAINED_S = 0.05
 
 LATE_US = 1000
 BUSY_MAX = 0.95
-
-now_ns = time.monotonic_ns
-"""The clock of all that is planned and all that arrives."""
-
-
-class Agenda(Protocol):
-    """What is to be done, each thing at its time."""
-
-    @property
-    def next_ns(self) -> int | None:
-        """When the next is due, by `now_ns`; None = nothing more."""
-
-    def act(self) -> None:
-        """Do the next, and look for the one after it."""
 
 
 class OpenLoop:
@@ -141,64 +125,3 @@ class OpenLoop:
         if self._spin:
             return 0.0
         return QUIET_S / 10 if due_ns is None else max(0.0, min(QUIET_S, (due_ns - time_ns) / 1e9))
-
-
-class Arrivals:
-    """Times at which something is due, at a steady rate: as evenly as can be, or as independent people do (Poisson).
-
-    An agenda by itself: `do(due_ns)` is called for each.
-    """
-
-    def __init__(
-        self,
-        rate_per_s: float,
-        seconds: float,
-        do: Callable[[int], None],
-        *,
-        seed: int | None = None,
-        delay_s: float = 0,
-    ) -> None:
-        """Begins after `delay_s`. With a `seed` the gaps are exponential, chosen by it; without one all are equal."""
-        self._gap_ns = 1e9 / rate_per_s if rate_per_s else 0.0
-        self._draw = random.Random(seed).expovariate if seed is not None else None
-        self._at_ns = now_ns() + delay_s * 1e9
-        self._until_ns = self._at_ns + seconds * 1e9
-        self._do = do
-        self.next_ns: int | None = None
-        self._advance()
-
-    def act(self) -> None:
-        """Do what is due."""
-        due_ns = self.next_ns
-        if due_ns is not None:
-            self._advance()
-            self._do(due_ns)
-
-    def _advance(self) -> None:
-        self._at_ns += self._draw(1.0) * self._gap_ns if self._draw else self._gap_ns
-        self.next_ns = int(self._at_ns) if self._gap_ns and self._at_ns <= self._until_ns else None
-
-
-class Merged:
-    """Several agendas as one: the earliest first."""
-
-    def __init__(self, *agendas: Agenda) -> None:
-        self._agendas = agendas
-        self._first: Agenda | None = None
-        self.next_ns: int | None = None
-        self._choose()
-
-    def act(self) -> None:
-        """Do what is due first."""
-        if self._first is not None:
-            self._first.act()
-        self._choose()
-
-    def _choose(self) -> None:
-        first: Agenda | None = None
-        for agenda in self._agendas:
-            due_ns = agenda.next_ns
-            if due_ns is not None and (first is None or first.next_ns is None or due_ns < first.next_ns):
-                first = agenda
-        self._first = first
-        self.next_ns = first.next_ns if first is not None else None

@@ -12,7 +12,9 @@ from array import array
 from collections.abc import Collection, Mapping
 
 from bench.errors import BenchError
+from bench.load.agenda import now_ns
 from bench.load.framing import FIRST_ID, Rests, decoded, frames
+from bench.load.links import read_available
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks
 from presenced.wire.frames import frame
@@ -59,6 +61,11 @@ class Witness:
         self._last[user] = number
         self._unanswered.add(FIRST_ID + number)
         return frame(encode(SetStatus(FIRST_ID + number, status_of(number), text_of(number))))
+
+    def read(self, fd: int) -> None:
+        """Read what waits on a link, and keep it."""
+        data = read_available(fd)
+        self.keep(fd, now_ns(), data)
 
     def keep(self, fd: int, time_ns: int, data: bytes) -> None:
         """Something was read from a link; what it is is looked at later."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from bench.errors import BenchError
 from bench.machine.cores import Cores
@@ -17,6 +18,8 @@ from bench.peers.ours import push_bytes
 from bench.peers.prosody import Prosody
 from bench.peers.redis import Redis
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median
+
+Connected = TypeVar("Connected")
 
 PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Redis, Nats, Mosquitto, Ejabberd, Prosody)}
 
@@ -72,6 +75,23 @@ class Lineup:
                 self.servers.append(server)
                 self.outcome.servers[server.name] = ServerOutcome(server.find())
                 self.outcome.notes.append(server.about)
+
+    def log_in(self, connect: Callable[[Peer], Connected]) -> dict[str, Connected]:
+        """What `connect` makes of each server that runs, with its users logged in, by the server's name."""
+        found = {}
+        for index, server in enumerate(list(self.servers)):
+            self._progress(f"logging in to {server.name}", index, len(self.servers))
+            with self.excused(server):
+                found[server.name] = connect(server)
+        return found
+
+    def take_turns(self, rounds: int, play: Callable[[Peer, int], None]) -> None:
+        """`play(server, number)` for each in turn: the warm-up, which has number 0, and `rounds` rounds."""
+        for number in range(rounds + 1):
+            for server in list(self.servers):
+                with self.excused(server):
+                    play(server, number)
+            self._progress("round", number, rounds)
 
     def _stop(self, server: Peer) -> None:
         """End it; how a peer has ended is worth a note."""

@@ -27,7 +27,7 @@ AFTERMATH_S = 0.05
 """How long a round listens for what should not come any more."""
 
 
-class Side:
+class SteppedServer:
     """A server with its links. A round is some steps within `begin` and `end`."""
 
     def __init__(

@@ -5,7 +5,7 @@ With one publisher this is the star: the cost of a single notification. With sev
 change: what coalescing saves.
 
 The C limit runs at the same time on links of its own. After each step of the daemon its publishers send
-exactly the bytes that the daemon delivered, so that both sides see the same machine to within milliseconds,
+exactly the bytes that the daemon delivered, so that both servers see the same machine to within milliseconds,
 the same payload and the same generator. The peers take their turns within the same round, one after the other. The
 ratio is taken for each round; the rounds' median is the result.
 
@@ -27,7 +27,7 @@ from bench.peers.base import Peer
 from bench.peers.limit import Limit
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.ours import Presenced, frames_by_user
-from bench.peers.steps import Side
+from bench.peers.steps import SteppedServer
 from bench.peers.storm import Storm, drain
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, no_progress, partial
 
@@ -61,15 +61,15 @@ def run(
             options_of_ours = ("--data-dir", str(scratch(stack, choose_place(), "fanout")))
         own = (Presenced(options=options_of_ours), Limit(mode))
         lineup.start(stack, own, [*changing, *contacts], contacts)
-        sides = open_sides(stack, lineup, contacts, changing, progress)
+        servers = log_in(stack, lineup, contacts, changing)
         lineup.note_work(changes, "changes of each publisher")
         outcome.notes += notes(publishers)
         with partial() as cut:
-            play(lineup, sides, changes=changes, rounds=rounds, warmup=warmup, progress=progress)
+            play(lineup, servers, changes=changes, rounds=rounds, warmup=warmup, progress=progress)
         outcome.interrupted = cut.happened
-        for name, side in sides.items():
+        for name, server in servers.items():
             if name in outcome.servers:
-                side.tell(outcome.servers[name])
+                server.tell(outcome.servers[name])
         if LIMIT in outcome.servers and not cut.happened:
             hold_limit(lineup, outcome)
     return outcome
@@ -86,51 +86,52 @@ def notes(publishers: int) -> list[str]:
     return told
 
 
-def open_sides(
-    stack: ExitStack, lineup: Lineup, contacts: dict[str, list[str]], changing: list[str], progress: Progress
-) -> dict[str, Side]:
+def log_in(
+    stack: ExitStack, lineup: Lineup, contacts: dict[str, list[str]], changing: list[str]
+) -> dict[str, SteppedServer]:
     """Every server with its publishers and watchers logged in and nothing left to read."""
-    sides = {}
-    for index, server in enumerate(list(lineup.servers)):
-        progress(f"logging in to {server.name}", index, len(lineup.servers))
-        with lineup.excused(server):
-            storm = Storm(server, contacts, records=False)
-            stack.callback(storm.close)
-            storm.log_in(changing)
-            storm.log_in(contacts)
-            drain(server, list(storm.links.values()))
-            publishers = [storm.links[user] for user in changing]
-            watchers = [storm.links[user] for user in contacts]
-            sides[server.name] = Side(stack, server, publishers, watchers, spin=not lineup.cores.shared)
-    return sides
+
+    def connect(server: Peer) -> SteppedServer:
+        storm = Storm(server, contacts, records=False)
+        stack.callback(storm.close)
+        storm.log_in(changing)
+        storm.log_in(contacts)
+        drain(server, list(storm.links.values()))
+        publishers = [storm.links[user] for user in changing]
+        watchers = [storm.links[user] for user in contacts]
+        return SteppedServer(stack, server, publishers, watchers, spin=not lineup.cores.shared)
+
+    return lineup.log_in(connect)
 
 
-def play(lineup: Lineup, sides: dict[str, Side], *, changes: int, rounds: int, warmup: int, progress: Progress) -> None:
+def play(
+    lineup: Lineup, servers: dict[str, SteppedServer], *, changes: int, rounds: int, warmup: int, progress: Progress
+) -> None:
     """A warm-up and `rounds` rounds on all servers in turn; stops at a fault of ours."""
-    ours, limit = sides[OURS], sides.get(LIMIT)
+    ours, limit = servers[OURS], servers.get(LIMIT)
     outcome = lineup.outcome
     for number in range(rounds + 1):
         steps = changes if number else warmup
         play_ours(ours, limit, steps, outcome if number else None)
         for peer in [server for server in lineup.servers if server.name not in (OURS, LIMIT)]:
             with lineup.excused(peer):
-                play_peer(peer, sides[peer.name], steps, outcome if number else None)
+                play_peer(peer, servers[peer.name], steps, outcome if number else None)
         progress("round", number, rounds)
         if ours.checks.faults:
             break
         if number == 0:
-            for side in sides.values():
-                side.forget()
+            for server in servers.values():
+                server.forget()
 
 
-def play_ours(ours: Side, limit: Side | None, steps: int, outcome: Outcome | None) -> None:
+def play_ours(ours: SteppedServer, limit: SteppedServer | None, steps: int, outcome: Outcome | None) -> None:
     """A round of ours and of the C limit, whose steps alternate; to the first fault."""
-    both = [side for side in (ours, limit) if side]
+    both = [server for server in (ours, limit) if server]
     gc.collect()
     gc.disable()
     try:
-        for side in both:
-            side.begin()
+        for server in both:
+            server.begin()
         for _ in range(steps):
             told = ours.run_step()
             if ours.checks.faults:
@@ -139,24 +140,24 @@ def play_ours(ours: Side, limit: Side | None, steps: int, outcome: Outcome | Non
                 assert isinstance(limit.peer, Limit)
                 limit.peer.replayed = frames_by_user(told)
                 limit.run_step()
-        for side in both:
-            side.end(outcome.servers[side.peer.name] if outcome else None)
+        for server in both:
+            server.end(outcome.servers[server.peer.name] if outcome else None)
     finally:
         gc.enable()
 
 
-def play_peer(peer: Peer, side: Side, steps: int, outcome: Outcome | None) -> None:
+def play_peer(peer: Peer, server: SteppedServer, steps: int, outcome: Outcome | None) -> None:
     """A round of a peer: as many steps, or a share of them if each takes tens of times longer; to the first
     fault."""
     gc.collect()
     gc.disable()
     try:
-        side.begin()
+        server.begin()
         for _ in range(share_of(peer, steps)):
-            side.run_step()
-            if side.checks.faults:
+            server.run_step()
+            if server.checks.faults:
                 break
-        side.end(outcome.servers[peer.name] if outcome else None)
+        server.end(outcome.servers[peer.name] if outcome else None)
     finally:
         gc.enable()
 

@@ -24,7 +24,7 @@ from bench.load.links import edge_triggered, read_available
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter
 from bench.peers.base import Peer, PeerLink
-from bench.peers.checks import Ledger
+from bench.peers.ledger import Ledger
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.ours import Presenced
 from bench.peers.storm import Storm, drain, expect_clean
@@ -71,7 +71,7 @@ class Person:
         return True
 
 
-class Side:
+class ConnectedGraph:
     """A server with everyone of the graph connected to it."""
 
     def __init__(
@@ -158,36 +158,32 @@ def run(
     watches = random_graph(users, contacts, seed)
     with ExitStack() as stack:
         lineup.start(stack, (Presenced(),), list(watches), watches)
-        sides = {}
-        for index, server in enumerate(list(lineup.servers)):
-            progress(f"logging in to {server.name}", index, len(lineup.servers))
-            with lineup.excused(server):
-                sides[server.name] = open_side(stack, server, watches, spin=not cores.shared)
+        graphs = lineup.log_in(lambda server: open_graph(stack, server, watches, spin=not cores.shared))
         lineup.note_work(changes, "changes of each user", least=CHANGES_MIN)
         with partial() as cut:
-            for number in range(rounds + 1):
-                for server in list(lineup.servers):
-                    with lineup.excused(server):
-                        play(sides[server.name], changes if number else 1, outcome if number else None)
-                progress("round", number, rounds)
+            lineup.take_turns(
+                rounds,
+                lambda server, number: play(graphs[server.name], changes if number else 1, outcome if number else None),
+            )
         outcome.interrupted = cut.happened
     for name, told in outcome.servers.items():
-        told.checks = sides[name].ledger.checks
-    merged = sides[OURS].ledger.merged
+        told.checks = graphs[name].ledger.checks
+    merged = graphs[OURS].ledger.merged
     if merged:
         outcome.notes.append(f"presenced merged {merged:,} changes with later ones of the same user")
     lineup.note_limits()
     return outcome
 
 
-def play(side: Side, changes: int, outcome: Outcome | None) -> None:
+def play(graph: ConnectedGraph, changes: int, outcome: Outcome | None) -> None:
     """A round of one server; the warm-up if there is no `outcome` to add it to."""
-    side.play(share_of(side.peer, changes, least=CHANGES_MIN), outcome.servers[side.peer.name] if outcome else None)
+    server = graph.peer
+    graph.play(share_of(server, changes, least=CHANGES_MIN), outcome.servers[server.name] if outcome else None)
     if outcome is None:
-        side.ledger.forget()
+        graph.ledger.forget()
 
 
-def open_side(stack: ExitStack, peer: Peer, watches: Mapping[str, Sequence[str]], *, spin: bool) -> Side:
+def open_graph(stack: ExitStack, peer: Peer, watches: Mapping[str, Sequence[str]], *, spin: bool) -> ConnectedGraph:
     """The server with a link for each user that watches its contacts, and nothing left to read."""
     storm = Storm(peer, watches, records=False)
     stack.callback(storm.close)
@@ -195,7 +191,7 @@ def open_side(stack: ExitStack, peer: Peer, watches: Mapping[str, Sequence[str]]
     links = list(storm.links.values())
     drain(peer, links)
     people = {link.fd: Person(link) for link in links}
-    return Side(peer, people, edge_triggered(stack, links), watches, spin=spin)
+    return ConnectedGraph(peer, people, edge_triggered(stack, links), watches, spin=spin)
 
 
 def saturate(poller: select.epoll, people: Mapping[int, Person], peer: Peer, changes: int, *, spin: bool) -> int:

@@ -16,11 +16,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.errors import BenchError
+from bench.load.agenda import Arrivals, now_ns
 from bench.load.contacts import random_graph
 from bench.load.daemon import start_daemon
 from bench.load.framing import FIRST_ID
 from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
-from bench.load.openloop import QUIET_S, Arrivals, OpenLoop, now_ns
+from bench.load.openloop import QUIET_S, OpenLoop
 from bench.load.witness import Witness
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
@@ -40,7 +41,7 @@ TAKEN_MAX = 0.05
 """The share of the server's core that others may take in a run that judges it."""
 
 
-class Crowd:
+class WitnessedGraph:
     """Everybody of the graph, connected to one server."""
 
     def __init__(self, stack: ExitStack, server: Server, watches: dict[str, list[str]], *, spin: bool) -> None:
@@ -50,11 +51,6 @@ class Crowd:
         self.witness = Witness({link.fd: watches[link.user] for link in self.links})
         self.spin = spin
         self.poller = edge_triggered(stack, self.links)
-
-    def read(self, fd: int) -> None:
-        """Keep what waits on a link."""
-        data = read_available(fd)
-        self.witness.keep(fd, now_ns(), data)
 
     def change(self, link: Link, due_ns: int) -> None:
         """A change of the user of this link, which was due at `due_ns`."""
@@ -85,25 +81,25 @@ def run(
     with ExitStack() as stack:
         progress("connecting", 0, rounds)
         server = stack.enter_context(start_daemon(cores.server))
-        crowd = Crowd(stack, server, watches, spin=not cores.shared)
-        ours.checks = crowd.witness.checks
-        loop = OpenLoop(crowd.poller, crowd.read, spin=crowd.spin)
+        graph = WitnessedGraph(stack, server, watches, spin=not cores.shared)
+        ours.checks = graph.witness.checks
+        loop = OpenLoop(graph.poller, graph.witness.read, spin=graph.spin)
         whole = Histogram()
         with partial() as cut:
             if not peak:
                 progress("measuring the peak", 0, rounds)
-                found = find_peak(crowd, PEAK_S)
+                found = find_peak(graph, PEAK_S)
                 peak = found.changes_per_s
                 found.tell(outcome)
             rate = share * peak
             for number in range(rounds):
                 progress("rounds", number, rounds)
-                play(crowd, loop, ours, whole, rate, seconds, None if even else seed + number)
+                play(graph, loop, ours, whole, rate, seconds, None if even else seed + number)
             progress("rounds", rounds, rounds)
     outcome.interrupted = cut.happened
     ours.latency[CHANGE_TO_WATCHER] = whole.latency()
     ours.figures["peak_changes_per_s"] = [round(peak)]
-    ours.figures["merged"] = [crowd.witness.merged]
+    ours.figures["merged"] = [graph.witness.merged]
     outcome.options |= {"peak": round(peak), "arrivals": "even" if even else "Poisson"}
     limits = loop.notes()
     outcome.notes += [
@@ -115,7 +111,7 @@ def run(
 
 
 def play(
-    crowd: Crowd,
+    graph: WitnessedGraph,
     loop: OpenLoop,
     ours: ServerOutcome,
     whole: Histogram,
@@ -125,13 +121,13 @@ def play(
 ) -> None:
     """One round of the open loop, and its figures."""
     choose = random.Random(seed or 0).choice
-    witness, links, latency = crowd.witness, crowd.links, Histogram()
+    witness, links, latency = graph.witness, graph.links, Histogram()
     before, changes = witness.checks.deliveries, witness.changes
     loop.new_round()
-    with Meter(crowd.server) as meter:
-        loop.run(Arrivals(rate_per_s, seconds, lambda due_ns: crowd.change(choose(links), due_ns), seed=seed))
+    with Meter(graph.server) as meter:
+        loop.run(Arrivals(rate_per_s, seconds, lambda due_ns: graph.change(choose(links), due_ns), seed=seed))
     meter.taken_ns = loop.span_ns
-    loop.drain(crowd.server)
+    loop.drain(graph.server)
     witness.settle(latency)
     witness.close()
     whole.add(latency)
@@ -185,30 +181,30 @@ class Peak:
             )
 
 
-def find_peak(crowd: Crowd, seconds: float) -> Peak:
+def find_peak(graph: WitnessedGraph, seconds: float) -> Peak:
     """Changes per second when each user sends the next as soon as the last is acknowledged: a closed loop."""
-    with Meter(crowd.server) as meter:
-        changes_per_s, idle_ns, taken_ns = saturate(crowd, seconds)
-    OpenLoop(crowd.poller, crowd.read, spin=crowd.spin).drain(crowd.server)
-    crowd.witness.close()
+    with Meter(graph.server) as meter:
+        changes_per_s, idle_ns, taken_ns = saturate(graph, seconds)
+    OpenLoop(graph.poller, graph.witness.read, spin=graph.spin).drain(graph.server)
+    graph.witness.close()
     return Peak(changes_per_s, meter.cpu_ns / max(1, taken_ns), 1 - idle_ns / max(1, taken_ns))
 
 
-def saturate(crowd: Crowd, seconds: float) -> tuple[float, int, int]:
+def saturate(graph: WitnessedGraph, seconds: float) -> tuple[float, int, int]:
     """The closed loop: changes per second, and of the nanoseconds until the last arrival those in which the generator
     had nothing to do, and all."""
-    poll, witness, answers = crowd.poller.poll, crowd.witness, Answers()
-    by_fd = {link.fd: link for link in crowd.links}
+    poll, witness, answers = graph.poller.poll, graph.witness, Answers()
+    by_fd = {link.fd: link for link in graph.links}
     outstanding, answered, idle_ns, quiet_ns = len(by_fd), 0, 0, 0
     gc.collect()
     gc.disable()
     started_ns = last_ns = time_ns = now_ns()
     until_ns = started_ns + int(seconds * 1e9)
-    for link in crowd.links:
-        crowd.change(link, started_ns)
+    for link in graph.links:
+        graph.change(link, started_ns)
         answers.expect(link.fd, witness.changes)
     while time_ns - last_ns < (STALL_S if outstanding else QUIET_S) * 1e9:
-        events = poll(0.0 if crowd.spin else QUIET_S)
+        events = poll(0.0 if graph.spin else QUIET_S)
         if events:
             # A quiet time at the end is no idleness: only what was before an arrival is.
             idle_ns, quiet_ns = idle_ns + quiet_ns, 0
@@ -220,7 +216,7 @@ def saturate(crowd: Crowd, seconds: float) -> tuple[float, int, int]:
                 continue
             answered += last_ns <= until_ns
             if last_ns < until_ns:
-                crowd.change(by_fd[fd], last_ns)
+                graph.change(by_fd[fd], last_ns)
                 answers.expect(fd, witness.changes)
             else:
                 outstanding -= 1

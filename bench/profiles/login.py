@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter
 from bench.peers.base import Peer, PeerFailed
-from bench.peers.checks import check_records
+from bench.peers.ledger import check_records
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.ours import Presenced
 from bench.peers.storm import Storm, drain, send
@@ -30,7 +30,7 @@ FIGURE = "server_cpu_us_per_login"
 LATENCY = "login"
 
 
-class Side:
+class LoginTarget:
     """A server with the contacts online."""
 
     def __init__(
@@ -107,29 +107,23 @@ def run(
     watches = {name: choose.sample(there, contacts) for name in names}
     with ExitStack() as stack:
         lineup.start(stack, (Presenced(tokens=True),), [*there, *names], watches)
-        sides = {}
-        for index, server in enumerate(list(lineup.servers)):
-            progress(f"logging in to {server.name}", index, len(lineup.servers))
-            with lineup.excused(server):
-                sides[server.name] = Side(stack, server, watches, there)
+        targets = lineup.log_in(lambda server: LoginTarget(stack, server, watches, there))
         lineup.note_work(users, "logins")
         with partial() as cut:
-            for number in range(rounds + 1):
-                for server in list(lineup.servers):
-                    with lineup.excused(server):
-                        play(sides[server.name], names, outcome if number else None)
-                progress("round", number, rounds)
+            lineup.take_turns(
+                rounds, lambda server, number: play(targets[server.name], names, outcome if number else None)
+            )
         outcome.interrupted = cut.happened
     lineup.note_limits()
     return outcome
 
 
-def play(side: Side, names: Sequence[str], outcome: Outcome | None) -> None:
+def play(target: LoginTarget, names: Sequence[str], outcome: Outcome | None) -> None:
     """A round of one server: all users, or a share of them if each takes tens of times longer; few for the warm-up."""
-    count = share_of(side.peer, len(names))
+    count = share_of(target.peer, len(names))
     if outcome is None:
-        side.play(names[: max(1, count // 5)], None)
+        target.play(names[: max(1, count // 5)], None)
         return
-    side.play(names[:count], outcome.servers[side.peer.name])
-    if outcome.servers[side.peer.name].checks.deliveries == 0:
-        raise PeerFailed(f"{side.peer.name} told nobody of a contact in a whole round")
+    target.play(names[:count], outcome.servers[target.peer.name])
+    if outcome.servers[target.peer.name].checks.deliveries == 0:
+        raise PeerFailed(f"{target.peer.name} told nobody of a contact in a whole round")

@@ -12,9 +12,9 @@ import select
 from contextlib import ExitStack
 
 from bench.errors import BenchError
+from bench.load.agenda import now_ns
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
-from bench.load.openloop import now_ns
+from bench.load.links import Link, edge_triggered, open_device_links, watch
 from bench.load.witness import Witness
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
@@ -79,7 +79,7 @@ class Star:
             until_ns = now_ns() + AFTERMATH_NS
             while now_ns() < until_ns:
                 for fd, _ in poller.poll(AFTERMATH_NS / 5e9):
-                    witness.keep(fd, now_ns(), read_available(fd))
+                    witness.read(fd)
             witness.settle(latency)
             witness.close()
         for link in (self._publisher, *self._watchers):
@@ -93,8 +93,7 @@ class Star:
         deadline_ns = now_ns() + int(STEP_TIMEOUT_S * 1e9)
         while witness.arrived < due:
             for fd, _ in poller.poll(poll_s):
-                data = read_available(fd)
-                witness.keep(fd, now_ns(), data)
+                witness.read(fd)
             if now_ns() > deadline_ns:
                 witness.settle()
                 return not witness.behind([link.fd for link in self._watchers])

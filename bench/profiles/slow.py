@@ -15,9 +15,10 @@ import socket
 from contextlib import ExitStack
 
 from bench.errors import BenchError
+from bench.load.agenda import Arrivals, now_ns
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, edge_triggered, open_device_links, read_available, watch
-from bench.load.openloop import Arrivals, OpenLoop, now_ns
+from bench.load.links import Link, edge_triggered, open_device_links, watch
+from bench.load.openloop import OpenLoop
 from bench.load.witness import Witness
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
@@ -50,7 +51,7 @@ class Audience:
         self.witness = Witness({link.fd: users for link in links})
         self._poller = edge_triggered(stack, [*self.publishers, *links])
         self._deaf: set[int] = set()
-        self.loop = OpenLoop(self._poller, self._read, spin=spin)
+        self.loop = OpenLoop(self._poller, self.witness.read, spin=spin)
 
     def play(self, rate_per_s: float, seconds: float, seed: int) -> None:
         """Let the publishers change for a while, each time one of them."""
@@ -88,10 +89,6 @@ class Audience:
     def deaf(self) -> set[int]:
         """The links that are not read for now."""
         return self._deaf
-
-    def _read(self, fd: int) -> None:
-        data = read_available(fd)
-        self.witness.keep(fd, now_ns(), data)
 
 
 def run(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.load.crowd import Crowd
+from bench.load.mix import PER_S, Mix, live, open_crowd, tell
 from bench.machine.cores import Cores
-from bench.profiles.mixed import PER_S, Mix, live, open_crowd, tell
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from bench.results.units import label
 

@@ -143,14 +143,14 @@ def test_a_refused_write_ends_the_run(monkeypatch: pytest.MonkeyPatch, stand_in_
 def test_a_faulty_delivery_of_the_daemon_fails_the_run_though_redis_made_none(
     monkeypatch: pytest.MonkeyPatch, stand_in_redis: None
 ) -> None:
-    verify = graph.Side.verify
+    verify = graph.ConnectedGraph.verify
 
-    def deaf_to_the_last(side: graph.Side) -> None:
+    def deaf_to_the_last(side: graph.ConnectedGraph) -> None:
         if side.peer.name == "presenced":
             next(iter(side.people.values())).chunks.clear()
         verify(side)
 
-    monkeypatch.setattr(graph.Side, "verify", deaf_to_the_last)
+    monkeypatch.setattr(graph.ConnectedGraph, "verify", deaf_to_the_last)
     result = run()
     # One of the six hears nothing in the warm-up and two rounds; what ours merges is not lost, but its last word must
     # arrive.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 import pytest
 
 from bench.peers.base import GHOST, WRONG, Delivery, Peer, PeerFailed, PeerLink, show_of
-from bench.peers.checks import Ledger, check_records
 from bench.peers.ejabberd import Ejabberd, exported
+from bench.peers.ledger import Ledger, check_records
 from bench.peers.mosquitto import GONE, Mosquitto, packet, text, topic
 from bench.peers.nats import Nats
 from bench.peers.ours import Presenced, text_of

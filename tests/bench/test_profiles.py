@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from bench.errors import BenchError
-from bench.load import openloop
+from bench.load import agenda, openloop
+from bench.load.agenda import Arrivals, Merged, Returns
 from bench.load.contacts import random_graph
-from bench.load.crowd import HERE, Crowd, Person, Returns
 from bench.load.framing import FIRST_ID
-from bench.load.openloop import Arrivals, Merged, OpenLoop
+from bench.load.hearing import Hearing
+from bench.load.openloop import OpenLoop
+from bench.load.people import HERE, Person
 from bench.load.witness import Witness, number_of, status_of, text_of
 from bench.profiles import flap, latency
 from bench.profiles.latency import Answers
@@ -83,6 +85,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
     monkeypatch.setattr(openloop, "now_ns", made)
+    monkeypatch.setattr(agenda, "now_ns", made)
     yield made
 
 
@@ -252,7 +255,7 @@ def test_a_change_counts_from_when_it_was_due_and_not_from_when_it_was_sent() ->
     one, other = socket.socketpair()
     with one, other:
         link, waits = SimpleNamespace(user="bob", fd=one.fileno()), Histogram()
-        everybody = latency.Crowd.__new__(latency.Crowd)
+        everybody = latency.WitnessedGraph.__new__(latency.WitnessedGraph)
         everybody.witness = Witness({1: ["bob"]})
         everybody.change(link, 123)  # type: ignore[arg-type]
         everybody.witness.keep(1, 200, push("bob", 1))
@@ -318,22 +321,21 @@ def test_after_a_restart_all_must_be_as_before() -> None:
 
 
 def test_a_crowd_sees_each_fault() -> None:
-    checks = Checks()
-    crowd = Crowd.__new__(Crowd)
     bob, ann = Person("bob", ["ann"], HERE), Person("ann", [], HERE)
-    crowd.checks, crowd.changes = checks, Histogram()
-    crowd._by_user, crowd._change_due = {"bob": bob, "ann": ann}, {1: ("bob", 0), 2: ("ann", 40), 3: ("ann", 50)}
+    hearing = Hearing([bob, ann])
+    checks = hearing.checks
+    assert [hearing.expect_change(*said) for said in ((bob, 0), (ann, 40), (ann, 50))] == [1, 2, 3]
 
     def tell(status: str, number: int, version: int, user: str = "ann") -> dict[str, int]:
         for name in vars(checks):
             setattr(checks, name, 0)
         text = text_of(number) if number else ""
-        crowd._told(bob, Record(user, status, text, "", 1, 0, "d", version), 100)  # type: ignore[arg-type]
+        hearing._told(bob, Record(user, status, text, "", 1, 0, "d", version), 100)  # type: ignore[arg-type]
         return checks.faults
 
     bob.known["ann"] = Record("ann", "online", "", "", 1, 0, "d", 1)
     assert tell("dnd", 3, 5) == {}
-    assert (crowd.changes.count, crowd.changes.max_ns) == (1, 50)
+    assert (hearing.changes.count, hearing.changes.max_ns) == (1, 50)
     assert tell("dnd", 3, 5) == {"duplicated": 1}
     assert tell("dnd", 3, 4) == {"misordered": 1}
     assert tell("dnd", 2, 6) == {"misordered": 1}

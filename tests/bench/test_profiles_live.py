@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
+from bench.load import mix
 from bench.load.daemon import start_daemon
 from bench.machine import disk
 from bench.machine.cores import Cores
@@ -248,7 +249,7 @@ def test_a_mixed_load_does_everything_and_everybody_knows_the_truth() -> None:
 
 
 def test_a_lost_link_that_is_told_is_a_ghost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixed, "start_daemon", with_options("--grace", "1ms"))
+    monkeypatch.setattr(mix, "start_daemon", with_options("--grace", "1ms"))
     monkeypatch.setattr("bench.load.crowd.BACK_S", (0.3, 0.4))
     found = mixed.run(users=10, contacts=5, seconds=1.0, speed=3000, rounds=1, cores=CORES)
     assert found.faults()[OURS]["ghost"] > 0

@@ -19,9 +19,9 @@ from click.testing import CliRunner
 from bench import runner
 from bench.__main__ import main
 from bench.errors import BenchError
-from bench.load.crowd import Returns
+from bench.load.agenda import Arrivals, Returns
 from bench.load.framing import Rests, decoded
-from bench.load.openloop import Arrivals, OpenLoop
+from bench.load.openloop import OpenLoop
 from bench.load.writers import Writers
 from bench.machine.server import Server
 from bench.peers.redis_writers import RedisWriters
