@@ -1,1 +1,4 @@
-"""What a profile found, as values (`outcome`), the histogram that it fills, the names of units, and result files."""
+"""What a profile found: `outcome` as values, `files` as JSON and CSV.
+
+`histogram` keeps times while a profile runs; `units` knows what a figure's name says of it.
+"""

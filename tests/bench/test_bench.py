@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.load import limit
 from bench.machine.cores import need_descriptors
 from bench.machine.server import Server
+from bench.paths import REPOSITORY
 from bench.peers import ours, steps
 from bench.results.units import show
 
@@ -120,6 +121,16 @@ def test_one_faulty_delivery_fails_the_run(
     assert any(found[key] for key in ("lost", "duplicated", "wrong")) == bool(counted)
     assert result.exit_code == (1 if counted else 0)
     assert ("the run failed" in result.stderr) == bool(counted)
+
+
+def test_what_is_not_run_is_not_loaded() -> None:
+    """A command line that loads every profile, or what draws a page, is slow to say anything."""
+    script = "import sys, bench.__main__; print(*(name for name in sys.modules if name.startswith('bench.')))"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    parts = {name.split(".")[1] for name in loaded}
+    assert "runner" in parts and not parts & {"load", "peers", "profiles"}
+    assert not {"bench.report.html", "bench.report.svg", "bench.report.compare"} & set(loaded)
 
 
 def test_too_few_descriptors_says_how_many_are_needed() -> None:
