@@ -168,7 +168,7 @@ def test_an_interrupted_run_tells_what_it_has_and_leaves_no_process(
     file = tmp_path / "a.json"
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
     command += ["--peers", "none", "--json-file", str(file)]
-    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    bench = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         children = wait_for_children(bench.pid, 2)
         wait_for_rounds(children[0])
@@ -197,7 +197,7 @@ def test_ctrl_c_at_a_terminal_is_for_the_bench_and_not_for_its_servers() -> None
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
     bench = subprocess.Popen(
         [*command, "--peers", "none"],
-        cwd=FAULTY.parents[2],
+        cwd=REPOSITORY,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -228,7 +228,7 @@ def test_ctrl_c_at_a_terminal_is_for_the_bench_and_not_for_its_servers() -> None
 
 def test_one_that_is_interrupted_while_it_starts_leaves_no_process() -> None:
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "5000", "--peers", "none"]
-    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    bench = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         children = wait_for_daemon(bench.pid)
         bench.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.load import limit
 from bench.machine.cores import Cores, take_cores
 from bench.machine.tree import ServerTree
+from bench.paths import REPOSITORY
 from bench.peers import external, lineup
 from bench.peers.base import Peer, PeerMissing
 from bench.peers.lineup import PEERS, Lineup
@@ -208,7 +209,7 @@ def test_an_interrupted_comparison_leaves_no_process(signal_number: int, tmp_pat
     files.mkdir()
     with (tmp_path / "said").open("wb") as said:
         bench = subprocess.Popen(
-            command, cwd=FAULTY.parents[2], stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(files)}
+            command, cwd=REPOSITORY, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(files)}
         )
     below: list[int] = []
     try:

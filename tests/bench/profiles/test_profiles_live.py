@@ -21,6 +21,7 @@ from bench.load.daemon import start_daemon
 from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.machine.server import Server
+from bench.paths import REPOSITORY
 from bench.profiles import flap, idle, latency, mixed, operate, restart, scale, slow, soak
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 
@@ -291,7 +292,7 @@ print("outcome", outcome.interrupted, sorted(outcome.servers["presenced"].figure
 def test_an_interrupted_run_has_its_rounds_and_leaves_no_process(module: str, options: str, after: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED.format(module=module, options=options)]
     with ExitStack() as stack:
-        bench = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+        bench = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
         stack.callback(bench.wait)
         stack.callback(bench.kill)
         assert bench.stdout is not None

@@ -21,6 +21,7 @@ from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.machine.disk import choose_place, file_system
 from bench.machine.server import Server
+from bench.paths import REPOSITORY
 from bench.peers.redis_writers import RedisWriters
 from bench.profiles import durable, fanout, recovery, snapshot
 from bench.results.outcome import OURS, Outcome, ServerOutcome
@@ -221,7 +222,7 @@ def test_an_interrupted_run_leaves_neither_processes_nor_files(place: Path) -> N
     script = "from bench import __main__; from bench.machine import disk; disk.IN_MEMORY = (); __main__.main()"
     command = [sys.executable, "-c", script, "durable", "--writers", "3", "--seconds", "600", "--place", str(place)]
     with ExitStack() as stack:
-        bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stderr=subprocess.DEVNULL)
+        bench = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
         stack.callback(bench.wait)
         stack.callback(bench.kill)
         children = wait_for_children(bench.pid, 3)
