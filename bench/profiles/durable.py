@@ -59,19 +59,19 @@ def run(
         directory = scratch(stack, place, "durable")
         always = Writers(stack, stack.enter_context(start_policy(cores, directory, "always")), disk, users, spin=spin)
         memory = Writers(stack, stack.enter_context(start_policy(cores, directory, "os")), disk, users, spin=spin)
-        sides, peer = [always, memory], None
-        excuse = Excuse(outcome, sides, named=peers is not None)
+        groups, peer = [always, memory], None
+        excuse = Excuse(outcome, groups, named=peers is not None)
         if program:
             with excuse(None):
                 server = stack.enter_context(start_peer(cores, directory))
                 peer = RedisWriters(stack, server, disk, users, spin=spin)
-                sides.append(peer)
+                groups.append(peer)
         with partial() as cut:
-            run_rounds(sides, seconds, rounds, progress, excuse)
+            run_rounds(groups, seconds, rounds, progress, excuse)
         if not cut.happened:
-            for side in list(sides):
-                with excuse(side):
-                    side.checks.lost += side.lost()
+            for group in list(groups):
+                with excuse(group):
+                    group.checks.lost += group.lost()
             crash(stack, always, cores, directory)
     outcome.interrupted = cut.happened
     outcome.options = {
@@ -83,7 +83,7 @@ def run(
     }
     outcome.notes.append("figures with os_ are those of the daemon with --durability os; Redis syncs every write too")
     outcome.servers[OURS] = told(always, memory)
-    if peer in sides:
+    if peer in groups:
         outcome.servers["redis"] = told(peer)
         outcome.servers["redis"].version = Redis.version(program)
     outcome.notes += limits(outcome)
@@ -108,22 +108,22 @@ def limits(outcome: Outcome) -> list[str]:
 class Excuse:
     """A failing Redis ends its part, and not the run, unless it was asked for by name."""
 
-    def __init__(self, outcome: Outcome, sides: list[Writers], *, named: bool) -> None:
+    def __init__(self, outcome: Outcome, groups: list[Writers], *, named: bool) -> None:
         self._outcome = outcome
-        self._sides = sides
+        self._groups = groups
         self._named = named
 
     @contextmanager
-    def __call__(self, side: Writers | None) -> Iterator[None]:
-        """What goes wrong inside is of `side`, or of a Redis that has not started yet if that is None."""
+    def __call__(self, group: Writers | None) -> Iterator[None]:
+        """What goes wrong inside is of `group`, or of a Redis that has not started yet if that is None."""
         try:
             yield
         except (BenchError, OSError) as error:
-            if self._named or not (side is None or isinstance(side, RedisWriters)):
+            if self._named or not (group is None or isinstance(group, RedisWriters)):
                 raise
             self._outcome.missing["redis"] = f"redis failed: {error}"
-            if side is not None:
-                self._sides.remove(side)
+            if group is not None:
+                self._groups.remove(group)
 
 
 def redis_program(outcome: Outcome, peers: Sequence[str] | None) -> str:
@@ -152,9 +152,9 @@ def start_peer(cores: Cores, directory: Path) -> Server:
 
 
 def run_rounds(
-    sides: list[Writers], seconds: float, rounds: int, progress: Progress, excuse: Callable[[Writers], Any]
+    groups: list[Writers], seconds: float, rounds: int, progress: Progress, excuse: Callable[[Writers], Any]
 ) -> None:
-    """A warm-up and `rounds` rounds, each side in turn for a slice at a time. Another one begins each time, and what
+    """A warm-up and `rounds` rounds, each group in turn for a slice at a time. Another one begins each time, and what
     one has left in the page cache is written before the next begins: nobody pays for somebody else's writes."""
     turn = 0
     for number in range(rounds + 1):
@@ -163,32 +163,32 @@ def run_rounds(
         gc.collect()
         gc.disable()
         while left_s > 0:
-            first = turn % len(sides)
+            first = turn % len(groups)
             turn += 1
-            for side in [*sides[first:], *sides[:first]]:
+            for group in [*groups[first:], *groups[:first]]:
                 os.sync()
-                with excuse(side):
-                    side.run_slice(min(SLICE_S, left_s))
+                with excuse(group):
+                    group.run_slice(min(SLICE_S, left_s))
             left_s -= SLICE_S
         gc.enable()
-        for side in list(sides):
-            with excuse(side):
-                side.end_round(counted=number > 0)
+        for group in list(groups):
+            with excuse(group):
+                group.end_round(counted=number > 0)
 
 
-def crash(stack: ExitStack, side: Writers, cores: Cores, directory: Path) -> None:
+def crash(stack: ExitStack, group: Writers, cores: Cores, directory: Path) -> None:
     """Kill the server while everybody writes and start it again: users whose acknowledged text it has lost count."""
-    side.drive(KILL_AFTER_S, drain=False)
-    side.server.kill()
-    side.take_late_answers()
-    side.server = stack.enter_context(start_policy(cores, directory, "always"))
-    side.checks.lost += side.lost()
+    group.drive(KILL_AFTER_S, drain=False)
+    group.server.kill()
+    group.take_late_answers()
+    group.server = stack.enter_context(start_policy(cores, directory, "always"))
+    group.checks.lost += group.lost()
 
 
-def told(side: Writers, memory: Writers | None = None) -> ServerOutcome:
+def told(group: Writers, memory: Writers | None = None) -> ServerOutcome:
     """The figures of a server; those of the daemon that answers at the speed of memory beside them."""
-    outcome = ServerOutcome(checks=side.checks)
-    for one, prefix in ((side, ""), (memory, "os_")):
+    outcome = ServerOutcome(checks=group.checks)
+    for one, prefix in ((group, ""), (memory, "os_")):
         if one is None or not one.figures.rates:
             continue
         figures = one.figures
