@@ -1,6 +1,6 @@
 """The table of the profiles: what each is called, what it measures, and what can be set.
 
-Every profile is a module of this package by its name; nothing of it is imported before it is run.
+Every profile is a module of `bench.profiles` by its name; nothing of it is imported before it is run.
 """
 
 from __future__ import annotations
