@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from bench import slo
-from bench.daemon import BenchError
-from bench.export import NotAResult, read_result, write_text
-from bench.profiles import FLAG, PEERS, PROFILES
+from bench.catalog import FLAG, PEERS, PROFILES
+from bench.errors import BenchError
 from bench.registry import Option, Profile
+from bench.report import slo
+from bench.results.files import NotAResult, read_result, write_text
 from bench.runner import FAILED, SIGNALS, Wanted, run_all
 
 USAGE = 2
@@ -165,14 +165,14 @@ def _all(quick: bool, rounds: int | None, peers: tuple[str, ...] | None, place: 
 
 def _report(files: tuple[Path, ...], output: Path) -> None:
     """Make one page of result files."""
-    from bench.html import page  # only a report needs it
+    from bench.report.html import page  # only a report needs it
 
     _exit_on_error(lambda: write_text(output, page([read_result(file) for file in files])))
 
 
 def _plot(files: tuple[Path, ...], output: Path) -> None:
     """Make one picture (SVG) of the bars in result files, as for a README."""
-    from bench.plot import picture  # only a plot needs it
+    from bench.report.plot import picture  # only a plot needs it
 
     def draw() -> None:
         write_text(output, picture([outcome for file in files for outcome in read_result(file).outcomes]))
@@ -182,7 +182,7 @@ def _plot(files: tuple[Path, ...], output: Path) -> None:
 
 def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
     """Tell what differs between two result files by more than the noise: B over A, figure by figure."""
-    from bench import compare
+    from bench.report import compare
 
     code = 0
 

@@ -1,4 +1,4 @@
-"""What is known of a profile without importing it, and how it is run; `bench.profiles` is the table of them."""
+"""What is known of a profile without importing it, and how it is run; `bench.catalog` is the table of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from bench.daemon import BenchError
-from bench.result import Outcome
+from bench.errors import BenchError
+from bench.results.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Profile:
     @property
     def module(self) -> str:
         """Where it is."""
-        return f"bench.{self.name}"
+        return f"bench.profiles.{self.name}"
 
     def load(self) -> Callable[..., Outcome]:
         """Its `run`; `BenchError` if its module or something that it needs is not there."""

@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import slo
-from bench.daemon import BenchError, Cores, take_cores
-from bench.export import ResultFile, json_text, write_csv, write_text
-from bench.machine import machine_facts
-from bench.progress import Bar
+from bench.errors import BenchError
+from bench.machine.cores import Cores, take_cores
+from bench.machine.facts import machine_facts
 from bench.registry import Profile
-from bench.result import OURS
-from bench.sentences import faults_sentence
-from bench.table import print_outcome, print_quiet
+from bench.report import slo
+from bench.report.progress import Bar
+from bench.report.sentences import faults_sentence
+from bench.report.table import print_outcome, print_quiet
+from bench.results.files import ResultFile, json_text, write_csv, write_text
+from bench.results.outcome import OURS
 
 OK = 0
 FAILED = 1
@@ -177,6 +178,6 @@ def _write(result: ResultFile, wanted: Wanted) -> None:
         write_csv(rows, result)
         write_text(wanted.csv_file, rows.getvalue())
     if wanted.report_file is not None:
-        from bench.html import page  # only a report needs it
+        from bench.report.html import page  # only a report needs it
 
         write_text(wanted.report_file, page([result]))

@@ -57,6 +57,36 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 """What each part of the package may import from the package ("" = `import presenced` itself). A part that is not named
 here is refused. The examples do with what every application has."""
 
+BENCH = REPOSITORY / "bench"
+BENCH_MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "__init__": (),
+    "errors": (),
+    "paths": (),
+    "results": ("errors", "results"),
+    "machine": ("errors", "paths", "results", "machine"),
+    "load": ("errors", "paths", "results", "machine", "load"),
+    "peers": ("errors", "results", "machine", "load", "peers"),
+    "profiles": ("errors", "results", "machine", "load", "peers"),
+    "registry": ("errors", "results"),
+    "catalog": ("registry",),
+    "report": ("errors", "results", "machine", "catalog", "report"),
+    "runner": ("errors", "results", "machine", "registry", "report"),
+    "__main__": ("errors", "results", "catalog", "registry", "report", "runner"),
+}
+"""What each part of the bench may import from the bench. No profile imports another: what two need is load."""
+
+BENCH_KNOWS: dict[str, tuple[str, ...]] = {
+    "load": ("limits", "wire"),
+    "peers": ("limits", "wire"),
+    "profiles": ("limits", "wire"),
+    "load.filling": ("wire", "core", "storage"),
+    "profiles.core": ("wire", "core", "server.turn"),
+    "profiles.channel": ("wire", "core", "server.turn"),
+    "profiles.operate": ("wire", "cli.admin_link"),
+}
+"""What parts and modules of the bench know of the package: it measures the daemon from outside. `filling` runs in a
+process of its own, and two profiles are of the engine alone."""
+
 IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
     "secrets uuid logging signal subprocess weakref".split()
@@ -82,7 +112,7 @@ class Source(NamedTuple):
 
     @property
     def module(self) -> str:
-        """The dotted name below `presenced`: `core.engine`, `errors`, `__init__`."""
+        """The dotted name below `presenced` or `bench`: `core.engine`, `errors`, `__init__`."""
         parts = Path(self.path).with_suffix("").parts[1:]
         return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
@@ -107,7 +137,7 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                parts = ["presenced", *source.module.split(".")]
+                parts = [Path(source.path).parts[0], *source.module.split(".")]
                 if not source.path.endswith("__init__.py"):
                     parts = parts[:-1]
                 parts = parts[: len(parts) - node.level + 1]
@@ -130,9 +160,31 @@ def layering(source: Source) -> Iterator[tuple[int, str]]:
             yield line, f"imports {top}: what is installed must not need what is not"
         if top != "presenced":
             continue
-        if not any(inner == part or inner.startswith(part + ".") for part in allowed):
+        if not within(inner, allowed):
             may = ", ".join(allowed) or "nothing of ours"
             yield line, f"{source.part} imports {name}, a layer not below it; it may import {may}"
+
+
+def within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def bench_layering(source: Source) -> Iterator[tuple[int, str]]:
+    allowed = BENCH_MAY_IMPORT.get(source.part)
+    if allowed is None:
+        yield 1, f"the part {source.part!r} of the bench has no place in its layers; give it one in BENCH_MAY_IMPORT"
+        return
+    known = BENCH_KNOWS.get(source.module, BENCH_KNOWS.get(source.part, ()))
+    for line, name in imports(source):
+        top, _, inner = name.partition(".")
+        if top == "tests":
+            yield line, f"imports {name}: the bench runs without the tests"
+        if top == "bench" and not within(inner, allowed):
+            may = ", ".join(allowed) or "nothing of the bench"
+            yield line, f"{source.part} imports {name}, a layer not below it; it may import {may}"
+        if top == "presenced" and not within(inner, known):
+            may = ", ".join(known) or "nothing of it"
+            yield line, f"{source.module} imports {name}: the bench measures from outside; it may know {may}"
 
 
 def purity(source: Source) -> Iterator[tuple[int, str]]:
@@ -225,16 +277,25 @@ RULES: list[Rule] = [
 ]
 
 
-def sources() -> list[Source]:
+BENCH_RULES: list[Rule] = [bench_layering, no_swallowing, size, docstring]
+
+
+def sources(package: Path = PACKAGE) -> list[Source]:
     return [
         read(path.relative_to(REPOSITORY).as_posix(), path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
+        for path in sorted(package.rglob("*.py"))
     ]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_code_keeps(rule: Rule) -> None:
     complaints = [f"{source.path}:{line}: {why}" for source in sources() for line, why in rule(source)]
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize("rule", BENCH_RULES, ids=lambda rule: rule.__name__)
+def test_the_bench_keeps(rule: Rule) -> None:
+    complaints = [f"{source.path}:{line}: {why}" for source in sources(BENCH) for line, why in rule(source)]
     assert not complaints, "\n" + "\n".join(complaints)
 
 
@@ -272,7 +333,7 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (layering, "client/session.py", "from presenced.server import link", "a layer not below it"),
     (layering, "client/session.py", "from presenced.storage import log", "a layer not below it"),
     (layering, "cli/ctl.py", "from tests.helpers import X", "what is installed"),
-    (layering, "server/link.py", "import bench.fanout", "what is installed"),
+    (layering, "server/link.py", "import bench.profiles.fanout", "what is installed"),
     (layering, "core/engine.py", "from presenced import __version__", "a layer not below it"),
     (layering, "server/link.py", "import presenced", "a layer not below it"),
     (layering, "examples/chat.py", "from presenced.client import connect", "a layer not below it"),
@@ -336,3 +397,33 @@ def test_a_breach_is_seen(rule: Rule, path: str, text: str, says: str) -> None:
 )
 def test_what_is_allowed_passes(path: str, text: str) -> None:
     assert [why for rule in RULES for _, why in rule(read(f"presenced/{path}", text))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "says"),
+    [
+        ("results/outcome.py", "from bench.machine.meter import Meter", "a layer not below it"),
+        ("machine/meter.py", "from bench.load import links", "a layer not below it"),
+        ("load/links.py", "from bench.peers.base import PeerLink", "a layer not below it"),
+        ("load/links.py", "from ..peers import base", "bench.peers.base"),
+        ("load/links.py", "import bench", "a layer not below it"),
+        ("peers/base.py", "def f():\n    from bench.profiles import graph", "a layer not below it"),
+        ("profiles/soak.py", "from bench.profiles.mixed import live", "a layer not below it"),
+        ("profiles/soak.py", "from bench.report import table", "a layer not below it"),
+        ("profiles/soak.py", "from bench.catalog import PROFILES", "a layer not below it"),
+        ("report/html.py", "from bench.load import links", "a layer not below it"),
+        ("runner.py", "from bench.profiles import graph", "a layer not below it"),
+        ("paths.py", "from bench.errors import BenchError", "nothing of the bench"),
+        ("load/links.py", "from presenced.core.engine import Engine", "measures from outside"),
+        ("load/filling.py", "from presenced.server import turn", "measures from outside"),
+        ("profiles/core.py", "from presenced.server import link", "measures from outside"),
+        ("profiles/graph.py", "import presenced", "measures from outside"),
+        ("machine/disk.py", "from presenced.limits import X", "nothing of it"),
+        ("load/links.py", "from tests.bench import made_up", "without the tests"),
+        ("extras/new.py", "", "has no place"),
+    ],
+)
+def test_a_breach_in_the_bench_is_seen(path: str, text: str, says: str) -> None:
+    complaints = [why for _, why in bench_layering(read(f"bench/{path}", text))]
+    assert len(complaints) == 1
+    assert says in complaints[0]

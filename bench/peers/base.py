@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from bench.daemon import BenchError
-from bench.meter import Measured
+from bench.errors import BenchError
+from bench.load.links import READ_BYTES, connected
+from bench.machine.meter import Measured
 
-TIMEOUT_S = 20.0
-READ_BYTES = 65_536
 START_TRIES = 3
 PROGRAM_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 """Where daemons are, also when PATH is that of somebody who is not root."""
@@ -58,8 +56,7 @@ class PeerLink:
     def __init__(self, port: int, user: str) -> None:
         self.user = user
         self.rest = b""
-        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected(port)
         self.fd = self.socket.fileno()
 
     def close(self) -> None:

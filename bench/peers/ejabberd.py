@@ -14,8 +14,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bench.machine.kernel import free_port
 from bench.peers.base import PROGRAM_DIRECTORIES, Contacts, PeerFailed, PeerMissing
-from bench.peers.process import free_port
 from bench.peers.xmpp import HOST, PASSWORD, Xmpp, rosters
 
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from bench.daemon import START_TIMEOUT_S
+from bench.machine.kernel import free_port, port_is_taken
+from bench.machine.process import START_TIMEOUT_S
+from bench.machine.tree import ServerTree
 from bench.peers.base import START_TRIES, Contacts, Peer, PeerFailed, PeerLink
-from bench.peers.process import PeerProcess, free_port
 
 
 class External(Peer):
@@ -27,7 +27,7 @@ class External(Peer):
 
     def __init__(self, payload_bytes: int = 57) -> None:
         super().__init__(payload_bytes)
-        self._process: PeerProcess | None = None
+        self._process: ServerTree | None = None
         self._own_links: list[PeerLink] = []
 
     @classmethod
@@ -38,7 +38,7 @@ class External(Peer):
         return found[1] if found else "unknown"
 
     @property
-    def process(self) -> PeerProcess:
+    def process(self) -> ServerTree:
         """What is measured; only between `start` and `stop`."""
         assert self._process is not None, f"{self.name} is not running"
         return self._process
@@ -62,7 +62,7 @@ class External(Peer):
             own.mkdir(parents=True)
             self.port = free_port()
             command = self.command(program, own, users, contacts)
-            self._process = process = PeerProcess(
+            self._process = process = ServerTree(
                 command, core, own / "log", environment=self.environment(own), gentle=self.gentle
             )
             try:
@@ -85,17 +85,6 @@ class External(Peer):
         if self._process is not None:
             self._process.stop()
             self.trouble = self._process.trouble
-
-
-def port_is_taken(port: int) -> bool:
-    """Does anybody listen on it?"""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def is_root() -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.daemon import Server, start_limit, stop_limit
-from bench.load import whole_frames
+from bench.load.framing import whole_frames
+from bench.load.limit import start_limit, stop_limit
+from bench.machine.server import Server
 from bench.peers.base import Contacts, Conversation, Delivery, Peer, PeerFailed
 from bench.peers.ours import Presenced
-from bench.result import LIMIT
+from bench.results.outcome import LIMIT
 
 
 class Limit(Peer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import sys
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,10 +10,12 @@ from pathlib import Path
 
 import jwt
 
-from bench.daemon import BenchError, Server, start_daemon
-from bench.load import FIRST_ID, decoded, frames, whole_frames
+from bench.errors import BenchError
+from bench.load.daemon import start_daemon
+from bench.load.framing import FIRST_ID, decoded, frames, whole_frames
+from bench.machine.server import Server
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
-from bench.result import OURS
+from bench.results.outcome import OURS
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
@@ -75,13 +76,12 @@ class Presenced(Peer):
 
     def start(self, core: int, workdir: Path, users: Sequence[str], contacts: Contacts) -> None:
         """Start it; it needs to know nobody."""
+        secret = None
         if self._tokens:
             secret = workdir / "secret"
             secret.touch(mode=0o600)
             secret.write_text(SECRET)
-            self._server = start_with_tokens(core, secret, self._options)
-        else:
-            self._server = start_daemon(core, self._options) if self._options else start_daemon(core)
+        self._server = start_daemon(core, self._options, secret_file=secret)
         self.port = self._server.port
 
     def stop(self) -> None:
@@ -185,10 +185,3 @@ def frames_by_user(blob: bytes) -> dict[str, bytes]:
 def token_of(user: str) -> str:
     """A token that lasts longer than any run; made once, as it is the application that pays for it."""
     return jwt.encode({"sub": user, "exp": int(time.time()) + TOKEN_S}, SECRET, algorithm="HS256")
-
-
-def start_with_tokens(core: int, secret: Path, options: tuple[str, ...]) -> Server:
-    """The daemon as an operator runs it: it believes nobody without a token."""
-    command = [sys.executable, "-m", "presenced", "serve", "--secret-file", str(secret), "--listen", "127.0.0.1:0"]
-    command += ["--change-spacing", "0", "--rate", "0", "--heartbeat", "10m", "--away-after", "1h", *options]
-    return Server(command, core, r"listening on presence://127\.0\.0\.1:(\d+)", strict=True)

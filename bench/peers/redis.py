@@ -3,23 +3,16 @@
 A user is one connection in RESP3, which may publish while it is subscribed to its contacts' channels. A change is a SET
 with an expiry, which is what a newcomer reads, and a PUBLISH of the same payload, which is what the watchers are
 told; both go out in one write. A login subscribes, reads the contacts with one MGET and announces its own user.
-
-The durable profile runs it with its append-only file instead (`start_redis`).
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-from bench.daemon import BenchError, Server
-from bench.peers.base import MARK, PAYLOAD, READ_BYTES, TIMEOUT_S, Contacts, Conversation, Known, PeerFailed
+from bench.peers.base import MARK, PAYLOAD, Contacts, Conversation, Known, PeerFailed
 from bench.peers.external import External
-from bench.peers.process import free_port
 
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
@@ -88,66 +81,6 @@ def server_line(program: str, port: int) -> list[str]:
     """The options that all uses share."""
     line = [program, "--port", str(port), "--bind", "127.0.0.1", "--protected-mode", "yes"]
     return [*line, "--daemonize", "no", "--logfile", "", "--save", "", "--maxclients", "20000", "--tcp-backlog", "4096"]
-
-
-# --- the durable profile ----------------------------------------------------------------------------------------
-
-
-def find_redis() -> str:
-    """The program; `BenchError` with the command that installs it if it is missing."""
-    return Redis.program_path()
-
-
-def redis_version(program: str) -> str:
-    """Such as 7.0.15."""
-    return Redis.version(program)
-
-
-def start_redis(core: int, directory: Path) -> Server:
-    """Redis on a port of its own in `directory`: append-only file, synced before each answer, no snapshots."""
-    line = [*server_line(find_redis(), free_port()), "--dir", str(directory), "--appendonly", "yes"]
-    # It names the port first, and can be connected to only when it has said that it is ready.
-    return Server([*line, "--appendfsync", "always"], core, r"port=(\d+)(?s:.*)Ready to accept connections")
-
-
-def set_request(key: str, value: str) -> bytes:
-    """SET key value, as bytes on the wire."""
-    return command(b"SET", key.encode(), value.encode())
-
-
-def get_values(port: int, keys: list[str]) -> dict[str, str]:
-    """What Redis holds for each of `keys`; those it does not hold are left out."""
-    found = {}
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as link:
-        replies = link.makefile("rb")
-        for key in keys:
-            link.sendall(command(b"GET", key.encode()))
-            head = replies.readline()
-            if not head.startswith(b"$"):
-                raise BenchError(f"Redis said {head!r} to GET")
-            if head != b"$-1\r\n":
-                found[key] = replies.read(int(head[1:]) + 2)[:-2].decode()
-    return found
-
-
-class RedisLink(NamedTuple):
-    """One connection of the generator to Redis."""
-
-    socket: socket.socket
-    fd: int
-
-
-def open_redis_links(stack: ExitStack, port: int, count: int) -> list[RedisLink]:
-    """Connections that Redis has answered on; `stack` closes them."""
-    links = []
-    for _ in range(count):
-        link = stack.enter_context(socket.create_connection(("127.0.0.1", port), TIMEOUT_S))
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.sendall(command(b"PING"))
-        if link.recv(READ_BYTES) != PONG:
-            raise BenchError("Redis did not answer a ping")
-        links.append(RedisLink(link, link.fileno()))
-    return links
 
 
 def command(*words: bytes) -> bytes:

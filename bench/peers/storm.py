@@ -7,13 +7,10 @@ import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.daemon import BenchError
-from bench.histogram import Histogram
-from bench.load import read_available
-from bench.peers.base import READ_BYTES, Contacts, Conversation, Known, Peer, PeerFailed, PeerLink, Stand, closed
-
-AT_ONCE = 64
-"""Connects in flight: fewer than the smallest listen backlog in use (100), so that no SYN waits for its retry."""
+from bench.errors import BenchError
+from bench.load.links import OPENING_AT_ONCE, READ_BYTES, read_available
+from bench.peers.base import Contacts, Conversation, Known, Peer, PeerFailed, PeerLink, Stand, closed
+from bench.results.histogram import Histogram
 
 STALL_S = 20.0
 
@@ -33,7 +30,7 @@ class Storm:
         self._running: dict[int, tuple[PeerLink, Conversation, int]] = {}
         self._stands: dict[int, tuple[PeerLink, Stand]] = {}
 
-    def log_in(self, users: Iterable[str], *, at_once: int = AT_ONCE) -> None:
+    def log_in(self, users: Iterable[str], *, at_once: int = OPENING_AT_ONCE) -> None:
         """Returns when all are in. `BenchError` if one is refused, or nothing happens for long."""
         waiting = iter(users)
         with select.epoll() as poller:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bench.export import ResultFile
-from bench.result import CHANGE_TO_WATCHER, LIMIT, OURS, Checks, Latency, Outcome, ServerOutcome
+from bench.results.files import ResultFile
+from bench.results.outcome import CHANGE_TO_WATCHER, LIMIT, OURS, Checks, Latency, Outcome, ServerOutcome
 
 MACHINE: dict[str, object] = {
     "date": "2026-02-03T04:05:06+00:00",

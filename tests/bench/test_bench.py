@@ -21,11 +21,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import daemon, side
 from bench.__main__ import main
-from bench.daemon import BenchError, Server, need_descriptors
-from bench.peers import ours
-from bench.units import show
+from bench.errors import BenchError
+from bench.load import limit
+from bench.machine.cores import need_descriptors
+from bench.machine.server import Server
+from bench.paths import REPOSITORY
+from bench.peers import ours, steps
+from bench.results.units import show
 
 FAULTY = Path(__file__).parent / "faulty_daemon.py"
 READY = r"listening on presence://127\.0\.0\.1:(\d+)"
@@ -69,7 +72,7 @@ def test_fanout_counts_every_delivery(publishers: int) -> None:
 
 
 def test_idle_tells_memory_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.idle.DEADLINES_S", 0.0)
+    monkeypatch.setattr("bench.profiles.idle.DEADLINES_S", 0.0)
     found = outcome(run("idle", "--links", "50", "--rest-s", "0.05"))
     assert found["main_figure"] == "rss_bytes_per_device" and found["options"]["links"] == 50
     assert "rss_bytes_per_device" in found["servers"]["presenced"]
@@ -107,9 +110,9 @@ def test_the_table_for_people_has_the_same_figures(tmp_path: Path) -> None:
 def test_one_faulty_delivery_fails_the_run(
     monkeypatch: pytest.MonkeyPatch, fault: str, counted: dict[str, int], publishers: int
 ) -> None:
-    monkeypatch.setattr(side, "STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(steps, "STEP_TIMEOUT_S", 0.5)
     command = [sys.executable, str(FAULTY), fault]
-    monkeypatch.setattr(ours, "start_daemon", lambda core: Server(command, core, READY))
+    monkeypatch.setattr(ours, "start_daemon", lambda core, *_, **__: Server(command, core, READY))
     tiny = ("--watchers", "7", "--changes", "5", "--rounds", "1", "--peers", "none")
     result = run("fanout", *tiny, "--publishers", str(publishers))
     found = json.loads(result.stdout)["outcomes"][0]["servers"]["presenced"]["checks"]
@@ -118,6 +121,16 @@ def test_one_faulty_delivery_fails_the_run(
     assert any(found[key] for key in ("lost", "duplicated", "wrong")) == bool(counted)
     assert result.exit_code == (1 if counted else 0)
     assert ("the run failed" in result.stderr) == bool(counted)
+
+
+def test_what_is_not_run_is_not_loaded() -> None:
+    """A command line that loads every profile, or what draws a page, is slow to say anything."""
+    script = "import sys, bench.__main__; print(*(name for name in sys.modules if name.startswith('bench.')))"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    parts = {name.split(".")[1] for name in loaded}
+    assert "runner" in parts and not parts & {"load", "peers", "profiles"}
+    assert not {"bench.report.html", "bench.report.svg", "bench.report.compare"} & set(loaded)
 
 
 def test_too_few_descriptors_says_how_many_are_needed() -> None:
@@ -131,12 +144,10 @@ def test_a_daemon_that_does_not_start_is_told_with_its_words() -> None:
 
 
 def test_without_a_compiler_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "native").mkdir()
-    (tmp_path / "native" / "limit.c").write_text("int main(void) { return 0; }\n")
-    monkeypatch.setattr(daemon, "BENCH", tmp_path)
-    monkeypatch.setattr(daemon.shutil, "which", lambda name: None)
+    monkeypatch.setattr(limit, "BUILD", tmp_path)
+    monkeypatch.setattr(limit.shutil, "which", lambda name: None)
     with pytest.raises(BenchError, match="apt-get install gcc"):
-        daemon.start_limit(0, "star")
+        limit.start_limit(0, "star")
 
 
 def test_the_limit_is_void_once_it_dropped_a_write() -> None:
@@ -147,7 +158,7 @@ def test_the_limit_is_void_once_it_dropped_a_write() -> None:
             return '{"frames_in": 1, "bytes_in": 9, "writes": 1, "dropped": 1}'
 
     with pytest.raises(BenchError, match="dropped 1"):
-        daemon.stop_limit(FullServer())  # type: ignore[arg-type]
+        limit.stop_limit(FullServer())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -157,7 +168,7 @@ def test_an_interrupted_run_tells_what_it_has_and_leaves_no_process(
     file = tmp_path / "a.json"
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
     command += ["--peers", "none", "--json-file", str(file)]
-    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    bench = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         children = wait_for_children(bench.pid, 2)
         wait_for_rounds(children[0])
@@ -186,7 +197,7 @@ def test_ctrl_c_at_a_terminal_is_for_the_bench_and_not_for_its_servers() -> None
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "3", "--changes", "200", "--rounds", "1000000"]
     bench = subprocess.Popen(
         [*command, "--peers", "none"],
-        cwd=FAULTY.parents[2],
+        cwd=REPOSITORY,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -217,7 +228,7 @@ def test_ctrl_c_at_a_terminal_is_for_the_bench_and_not_for_its_servers() -> None
 
 def test_one_that_is_interrupted_while_it_starts_leaves_no_process() -> None:
     command = [sys.executable, "-m", "bench", "fanout", "--watchers", "5000", "--peers", "none"]
-    bench = subprocess.Popen(command, cwd=FAULTY.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    bench = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         children = wait_for_daemon(bench.pid)
         bench.send_signal(signal.SIGTERM)

@@ -16,18 +16,23 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench import compare, runner, slo, soak
+from bench import runner
 from bench.__main__ import main
-from bench.crowd import Returns
-from bench.daemon import BenchError, Server
-from bench.durable import Excuse, RedisSide, Side
-from bench.export import json_text
-from bench.load import Rests, decoded
-from bench.openloop import Arrivals, OpenLoop
+from bench.errors import BenchError
+from bench.load.agenda import Arrivals, Returns
+from bench.load.framing import Rests, decoded
+from bench.load.openloop import OpenLoop
+from bench.load.writers import Writers
+from bench.machine.server import Server
+from bench.peers.redis_writers import RedisWriters
 from bench.peers.storm import Storm
+from bench.profiles import soak
+from bench.profiles.durable import Excuse
 from bench.registry import Profile
-from bench.result import OURS, Checks, Outcome, ServerOutcome, partial
-from bench.units import is_condition
+from bench.report import compare, slo
+from bench.results.files import json_text
+from bench.results.outcome import OURS, Checks, Outcome, ServerOutcome, partial
+from bench.results.units import is_condition
 from presenced.wire.frames import frame
 from tests.bench.made_up import core, fanout, idle, result
 
@@ -257,9 +262,9 @@ def test_the_quiet_time_at_the_end_is_not_measured() -> None:
 
 
 def test_a_failing_redis_is_missing_unless_it_was_asked_for() -> None:
-    side = RedisSide.__new__(RedisSide)
+    side = RedisWriters.__new__(RedisWriters)
     for named, expected in ((False, []), (True, [side])):
-        outcome, sides = Outcome("durable", "durable", CPU), list[Side]([side])
+        outcome, sides = Outcome("durable", "durable", CPU), list[Writers]([side])
         try:
             with Excuse(outcome, sides, named=named)(side):
                 raise BenchError("MISCONF")

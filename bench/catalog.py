@@ -1,0 +1,273 @@
+"""The table of the profiles: what each is called, what it measures, and what can be set.
+
+Every profile is a module of `bench.profiles` by its name; nothing of it is imported before it is run.
+"""
+
+from __future__ import annotations
+
+import click
+
+from bench.registry import Option, Profile
+
+PEERS = ("redis", "nats", "mosquitto", "ejabberd", "prosody")
+
+SECONDS = click.FloatRange(0.05)
+POSITIVE = click.FloatRange(0, min_open=True)
+FLAG = click.BOOL
+COUNT_OR_0 = click.FloatRange(0)
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "fanout",
+            "fan-out: server CPU for each delivery",
+            "Publishers change and every watcher must be told, one step at a time: the server's CPU for each delivery, "
+            "and how long the watchers wait for it. A bare C loop is sent the same bytes in turn with the server.",
+            (
+                Option("watchers", 1000, "Links that watch all publishers.", quick=200),
+                Option("changes", 200, "Changes of each publisher in a round.", quick=20),
+                Option("publishers", 1, "Users who change at once."),
+                Option("warmup", 20, "Changes before the first round.", quick=5),
+                Option("durable", False, "Give the daemon a data directory.", kind=FLAG),
+            ),
+            rounds=5,
+            peers=PEERS,
+        ),
+        Profile(
+            "graph",
+            "graph: server CPU for each delivery",
+            "Every user is online, watches some others, and changes as fast as the server answers: a closed loop, "
+            "which finds the peak and says nothing of the waits at a lower rate.",
+            (
+                Option("users", 900, "Users, each with one link.", click.IntRange(2), quick=100),
+                Option("contacts", 50, "Others that each user watches.", quick=10),
+                Option("changes", 20, "Changes of each user in a round.", quick=10),
+                Option("seed", 1, "Chooses who watches whom.", click.INT),
+            ),
+            rounds=5,
+            peers=PEERS,
+        ),
+        Profile(
+            "latency",
+            "latency: from a change to its watchers, at a fixed rate",
+            "Changes come at fixed times whatever the server does, and each wait counts from the time at which its "
+            "change was due: an open loop, which a server that stands still cannot slow down.",
+            (
+                Option("users", 900, "Users, each with one link.", click.IntRange(2), quick=200),
+                Option("contacts", 50, "Others that each user watches.", quick=20),
+                Option("share", 0.5, "Of the peak, which is measured first.", click.FloatRange(0, 1, min_open=True)),
+                Option("peak", 0.0, "Changes per second, if it is not to be measured; 0 = measure.", COUNT_OR_0),
+                Option("seconds", 5.0, "Time of a round.", SECONDS, quick=1.0),
+                Option("even", False, "Changes at equal distances, not at random ones.", FLAG),
+                Option("seed", 1, "Chooses who watches whom.", click.INT),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "login",
+            "login: server CPU for each",
+            "Users come online all at once, as after a deployment or a lost network. A login is everything from the "
+            "connection to the moment at which the user has been told the present state of every contact.",
+            (
+                Option("users", 900, "Users who log in.", click.IntRange(2), quick=100),
+                Option("contacts", 50, "Others that each of them watches.", quick=10),
+                Option("seed", 1, "Chooses who watches whom.", click.INT),
+            ),
+            rounds=5,
+            peers=PEERS,
+        ),
+        Profile(
+            "heartbeat",
+            "heartbeat: server CPU for each",
+            "One heartbeat on every link, then a rest, so that two never share a read: in life they are half a minute "
+            "apart. A C loop reads and discards the same bytes in turn with the server.",
+            (
+                Option("links", 1000, "Links that send heartbeats.", quick=300),
+                Option("sweeps", 20, "Heartbeats of each link in a round.", quick=10),
+            ),
+            rounds=5,
+        ),
+        Profile(
+            "idle",
+            "idle: memory and CPU of devices that do nothing",
+            "The growth of the daemon's resident memory over the number of devices that have connected and rest, and "
+            "the CPU that they cost while nothing happens.",
+            (
+                Option("links", 10_000, "Devices, each of its own user.", quick=2000),
+                Option("rest_s", 5.0, "How long nothing happens.", SECONDS, quick=1.0),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "operate",
+            "operate: what an operator waits for, and what looking costs",
+            "Starts on an empty directory, scrapes of the metrics, reloads of the configuration while a link pings, "
+            "and the daemon's share of a core while many links only send heartbeats.",
+            (
+                Option("links", 10_000, "Devices, each of its own user.", quick=500),
+                Option("seconds", 10.0, "How long heartbeats are sent in a round.", SECONDS, quick=1.0),
+            ),
+            rounds=5,
+        ),
+        Profile(
+            "flap",
+            "flap: links that are lost and come back",
+            "All devices lose their links at once, as on a train, and return within the grace: what that costs, and "
+            "that nobody is told of it. Then some stay away longer, and their watchers are told of each of them twice.",
+            (
+                Option("links", 10_000, "Devices that lose their links.", quick=1000),
+                Option("watchers", 5, "Links that watch each of them."),
+                Option("late", 1000, "How many come back after the grace.", quick=100),
+                Option("grace_s", 10.0, "The grace.", SECONDS, quick=1.0),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "slow",
+            "slow: watchers that do not read",
+            "Some watchers stop reading while changes go on at a fixed rate: whether the others notice, what it costs, "
+            "and what the slow ones get when they read again. The figure is the others' p99 beside them over that "
+            "without.",
+            (
+                Option("watchers", 100, "Links that watch all publishers.", click.IntRange(2)),
+                Option("slow", 10, "How many of them stop reading."),
+                Option("publishers", 20, "Users who change."),
+                Option("changes_per_s", 500, "Changes of all of them together."),
+                Option("seconds", 8.0, "Each of the two parts of a round.", SECONDS, quick=2.0),
+                Option("seed", 1, "Chooses who changes when.", click.INT),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "service",
+            "service: server CPU for each device of a backend",
+            "One backend link speaks for many devices: what attaching each costs, and its heartbeat.",
+            (Option("devices", 10_000, "Devices, each of its own user.", quick=2000),),
+            rounds=5,
+        ),
+        Profile(
+            "durable",
+            "durable: writes that are on the disk before they are acknowledged",
+            "Writers that each wait for the answer to one write before they send the next; every answer is checked, "
+            "and so is what the server still knows after it was killed in their midst.",
+            (
+                Option("writers", 200, "Connections with one write outstanding each.", quick=50),
+                Option("seconds", 5.0, "Time of each server in a round.", SECONDS, quick=0.5),
+            ),
+            rounds=3,
+            peers=("redis",),
+            place=True,
+        ),
+        Profile(
+            "restart",
+            "restart: what watchers see of one",
+            "The daemon is ended under its clients, by SIGKILL and by SIGTERM in turn, and started again: how long "
+            "until all are back, and whether anybody is told of anybody as gone who is not.",
+            (
+                Option("users", 2000, "Users, each with one link.", click.IntRange(2), quick=300),
+                Option("contacts", 20, "Others that each user watches."),
+                Option("after_s", 45.0, "How long is listened after each restart.", SECONDS, quick=1.0),
+                Option("seed", 1, "Chooses who watches whom.", click.INT),
+            ),
+            rounds=3,
+            place=True,
+        ),
+        Profile(
+            "recovery",
+            "recovery: from start to ready",
+            "How long the daemon takes to start on a full data directory, from its log alone and from a snapshot; the "
+            "files are not in the page cache.",
+            (Option("users", 1_000_000, "Users, each with status, text and a device.", quick=20_000),),
+            rounds=3,
+            place=True,
+        ),
+        Profile(
+            "snapshot",
+            "snapshot: what watchers notice of one",
+            "Changes come at fixed times while a snapshot is taken; quiet times and snapshots alternate.",
+            (
+                Option("users", 1_000_000, "Users in the snapshot.", quick=20_000),
+                Option("changes_per_s", 200, "Changes, sent on time.", click.IntRange(1, 2000)),
+                Option("watchers", 100, "Links that watch the one who changes."),
+                Option("quiet_s", 5.0, "The quiet time.", SECONDS, quick=1.0),
+            ),
+            rounds=3,
+            place=True,
+        ),
+        Profile(
+            "scale",
+            "scale: server CPU for each delivery, by the number of links",
+            "One publisher, everybody else watches: whether telling each of very many costs more than telling each of "
+            "a thousand. All sizes of a round are measured on one daemon as its links grow in number.",
+            (
+                Option(
+                    "links",
+                    (1000, 5000, 19_000),
+                    "How many links; may be given several times.",
+                    quick=(200, 2000),
+                    multiple=True,
+                ),
+                Option("deliveries", 200_000, "About so many at each size.", quick=20_000),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "mixed",
+            "mixed: everything at once",
+            "What people do in an ordinary hour: logins, changes, pauses, lost links, queries and heartbeats come when "
+            "they come, whatever the server does. Waits count from the planned time.",
+            (
+                Option("users", 5000, "Users, nine tenths of whom are online.", click.IntRange(10), quick=300),
+                Option("contacts", 20, "Others that each user watches."),
+                Option("seconds", 60.0, "Time of a round.", SECONDS, quick=4.0),
+                Option("speed", 1.0, "How many times as much happens.", POSITIVE, quick=10.0),
+                Option("heartbeat_s", 30.0, "The interval of heartbeats.", POSITIVE),
+                Option("seed", 1, "Chooses who does what when.", click.INT),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "soak",
+            "soak: a mixed load for a long time",
+            "The mixed load for a long time: whether memory, descriptors or cost grow. Growth is the slope of a "
+            "straight line through the samples after the first fifth of the time.",
+            (
+                Option("minutes", 10.0, "How long.", POSITIVE, quick=0.15),
+                Option("users", 2000, "Users, nine tenths of whom are online.", click.IntRange(10), quick=300),
+                Option("contacts", 20, "Others that each user watches."),
+                Option("speed", 10.0, "How many times as much happens as in `mixed`.", POSITIVE),
+                Option("sample_s", 10.0, "Time between two looks at the server.", SECONDS, quick=1.0),
+                Option("heartbeat_s", 30.0, "The interval of heartbeats.", POSITIVE),
+                Option("seed", 1, "Chooses who does what when.", click.INT),
+            ),
+        ),
+        Profile(
+            "channel",
+            "channel: a very large room",
+            "How long turns take, and how much each member is told, in a very large room; without sockets.",
+            (
+                Option("members", 50_000, "Members, each of whom watches the room.", click.IntRange(2_000), quick=5000),
+                Option("changes_per_s", 1_000, "Members that change."),
+                Option("seconds", 5, "Time of a round, in the room's own time.", quick=1),
+            ),
+            rounds=3,
+        ),
+        Profile(
+            "core",
+            "core: the engine without sockets",
+            "Whether a change costs more among many users, and what users and devices weigh.",
+            (
+                Option(
+                    "users",
+                    (10_000, 100_000, 1_000_000),
+                    "How many; may be given several times.",
+                    click.IntRange(1000),
+                    quick=(2_000, 20_000),
+                    multiple=True,
+                ),
+                Option("live_devices", 200_000, "At most as many as users.", click.IntRange(1000), quick=20_000),
+            ),
+        ),
+    )
+}

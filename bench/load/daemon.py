@@ -1,0 +1,23 @@
+"""The daemon, with the settings that all loads share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.machine.process import START_TIMEOUT_S
+from bench.machine.server import Server
+
+READY = r"listening on presence://127\.0\.0\.1:(\d+)"
+COMMON = ("--listen 127.0.0.1:0 --change-spacing 0 --rate 0 --heartbeat 10m --away-after 1h").split()
+"""No spacing, no rate limit, leases longer than any run."""
+
+
+def start_daemon(
+    core: int, options: tuple[str, ...] = (), *, secret_file: Path | None = None, timeout_s: float = START_TIMEOUT_S
+) -> Server:
+    """The daemon on a port of its own, with `options` added. It believes every name, or with `secret_file`, as an
+    operator runs it, nobody without a token."""
+    trust = ["--dev"] if secret_file is None else ["--secret-file", str(secret_file)]
+    command = [sys.executable, "-m", "presenced", "serve", *trust, *COMMON, *options]
+    return Server(command, core, READY, timeout_s=timeout_s, strict=True)

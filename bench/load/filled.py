@@ -1,0 +1,86 @@
+"""A data directory with many users in it: made once, kept for later runs, and copied to be served from.
+
+It is made and read back by `filling`, in a process of its own, so that the memory which that takes is not the bench's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.load.daemon import start_daemon
+from bench.machine.apart import run_apart
+from bench.machine.cores import Cores
+from bench.machine.disk import scratch
+from bench.machine.server import Server
+from bench.paths import REPOSITORY
+
+STATUSES = ("dnd", "away", "chat", "online")
+FILLING = "bench.load.filling"
+APART_TIMEOUT_S = 900
+START_TIMEOUT_S = 300.0
+
+
+def filled(place: Path, users: int, kind: str) -> Path:
+    """A directory in `place` with `users` users, only in the log or only in a snapshot; made if there is none yet.
+
+    Not to be served from: serve from a copy.
+    """
+    found = place / f"users-{users}-{kind}-{_format_digest()}"
+    if found.exists():
+        return found
+    for outdated in place.glob(f"users-{users}-{kind}-*"):
+        shutil.rmtree(outdated, ignore_errors=True)
+    partial = place / f"{found.name}.{os.getpid()}"
+    try:
+        run_apart(FILLING, "build", str(partial), str(users), kind, timeout_s=APART_TIMEOUT_S)
+        partial.rename(found)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return found
+
+
+def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
+    """A directory with `users` users that may be written to; removed with `stack`."""
+    source = filled(place, users, kind)
+    directory = scratch(stack, place, kind) / "data"
+    shutil.copytree(source, directory)
+    return directory
+
+
+def replayed(directory: Path, core: int) -> dict[str, float]:
+    """Read a directory on `core` as the daemon does, and nothing else: facts, bytes, seconds and CPU seconds."""
+    read: dict[str, float] = json.loads(
+        run_apart(FILLING, "replay", str(directory), core=core, timeout_s=APART_TIMEOUT_S)
+    )
+    return read
+
+
+def start_full(directory: Path, cores: Cores) -> Server:
+    """The daemon on a directory whose devices were live: a long grace, so that they do not all leave while it is
+    measured."""
+    return start_daemon(cores.server, ("--data-dir", str(directory), "--grace", "1h"), timeout_s=START_TIMEOUT_S)
+
+
+def user_name(index: int) -> str:
+    """The name of a user, in the form of an address."""
+    return f"user{index:07d}@example.org"
+
+
+def user_text(index: int) -> str:
+    """The text of a user."""
+    return f"in a call until late, no. {index:07d}"
+
+
+def _format_digest() -> str:
+    digest = hashlib.sha256()
+    root = REPOSITORY / "presenced"
+    for name in ("core/records.py", "core/facts.py", "storage/layout.py", "storage/manifest.py"):
+        digest.update((root / name).read_bytes())
+    for maker in (__file__, Path(__file__).with_name("filling.py")):
+        digest.update(Path(maker).read_bytes())
+    return digest.hexdigest()[:12]
