@@ -129,8 +129,8 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
     assert acceptor is not None and acceptor._socket.fileno() < 0, "nobody is left waiting"
     if place != "close":
         await server.log.close(0)  # type: ignore[attr-defined]
-        assert server._directory is not None
-        server._directory.close()
+        assert server._lifecycle._directory is not None
+        server._lifecycle._directory.close()
 
 
 def test_a_daemon_whose_stop_fails_ends_with_its_own_status(tmp_path: Path) -> None:
