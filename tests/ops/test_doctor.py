@@ -11,7 +11,8 @@ import pytest
 from presenced.config import settings as config_settings
 from presenced.config.settings import Settings
 from presenced.ops import control_values
-from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose, is_private
+from presenced.ops.checks.access import is_private
+from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose
 from presenced.ops.host import changed_wall_ms, memory, mode_of
 from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
 
