@@ -37,6 +37,9 @@ CODES: dict[str, Code] = {
     "bad_activity": Code(False, False, "the type or payload of an activity is missing, too long or not printable"),
     "read_only": Code(False, True, "the server's disk is full: nothing can be saved now, presence goes on"),
     "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),
+    "memory_low": Code(
+        False, True, "the server is short of memory: nothing that needs more of it can be done just now"
+    ),
     "hello_repeated": Code(False, False, "this link has already said hello"),
     # Goodbyes: the server closes the link after them.
     "bad_frame": Code(True, False, "the bytes are not a frame of this protocol"),

@@ -14,7 +14,7 @@ from presenced.ops import control_values
 from presenced.ops.checks.access import is_private
 from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose
 from presenced.ops.host import changed_wall_ms, memory, mode_of
-from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
 
 HOUR_MS = 3_600_000
 WALL_MS = 1_800_000_000_000
@@ -37,6 +37,16 @@ LOG = LogStatus(
     snapshot_bytes=4 << 20,
     snapshot_took_ms=80,
     snapshots=3,
+)
+MEMORY = MemoryStatus(
+    used_bytes=200 << 20,
+    budget_bytes=0,
+    level="ok",
+    since_wall_ms=0,
+    refused_links=0,
+    refused_hellos=0,
+    refused_requests=0,
+    ended_links=0,
 )
 HEALTHY = Status(
     version="0.1.0",
@@ -86,6 +96,7 @@ HEALTHY = Status(
     wall_jumps=0,
     wall_jump_ms=0,
     rss_bytes=200 << 20,
+    memory=MEMORY,
     cpu_ms=60_000,
     descriptors=1_330,
     descriptors_max=20_000,

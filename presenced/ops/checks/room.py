@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from presenced.durations import format_duration
 from presenced.ops.checks.finding import Patient, Said, Severity, mib
 
 LINKS_SMALL: Final = 1_000
@@ -12,6 +13,7 @@ SLOW_WATCHERS: Final = 10
 SLOW_WATCHERS_SHARE: Final = 0.01
 MEMORY_WARNING: Final = 0.8
 MEMORY_PROBLEM: Final = 0.95
+MIB: Final = 1 << 20
 
 
 def links(patient: Patient) -> Said:
@@ -39,7 +41,7 @@ def descriptors(patient: Patient) -> Said:
 
 def refusals(patient: Patient) -> Said:
     """Was anybody sent away for lack of room?"""
-    number = patient.lately(lambda status: status.goodbyes.get("busy", 0))
+    number = patient.lately(lambda status: status.goodbyes.get("busy", 0) - status.memory.turned_away)
     if number:
         advice = "raise listen.max_links and LimitNOFILE=, or look with `presencectl links` at who holds so many"
         yield "warning", f"{number:,} links were refused {patient.period} because there were too many", advice
@@ -48,21 +50,36 @@ def refusals(patient: Patient) -> Said:
 
 
 def memory(patient: Patient) -> Said:
-    """How near is the limit of the control group?"""
-    used, most = patient.facts.memory_bytes, patient.facts.memory_max_bytes
-    if not most:
-        yield "ok", f"{mib(used)} of memory, no limit is set", ""
+    """Is it short, was it, how near is the budget, and how near the limit of the control group?"""
+    now, settings = patient.status.memory, patient.settings
+    raise_it = "raise MemoryMax= of the unit (or the container's limit)"
+    if settings.memory_bytes:
+        raise_it = "raise limits.memory (and MemoryMax= of the unit, if that is not above it)"
+    who = "`presencectl links --slow` shows who does not read"
+    said = f"{now.used_bytes / MIB:,.0f} of {now.budget_bytes / MIB:,.0f} MiB of memory are in use"
+    if now.level != "ok":
+        does = "ending links, refusing new ones" if now.level == "ending" else "refusing new links and new state"
+        since = format_duration(max(0, patient.status.wall_ms - now.since_wall_ms) // 1000 * 1000)
+        yield "problem", f"{said}: {does} for {since}", f"{raise_it}; {who}"
         return
-    said = f"{mib(used)} of memory, and the limit is {mib(most)}"
-    if used >= MEMORY_WARNING * most:
+    links = patient.lately(lambda status: status.memory.turned_away)
+    requests = patient.lately(lambda status: status.memory.refused_requests)
+    used, most = patient.facts.memory_bytes, patient.facts.memory_max_bytes
+    if links or requests:
+        what = f"memory ran short: {links:,} links and {requests:,} requests were turned away {patient.period}"
+        yield "warning", what, f"{raise_it}; {who}"
+    elif most and used >= MEMORY_WARNING * most:
         severity: Severity = "problem" if used >= MEMORY_PROBLEM * most else "warning"
-        yield (
-            severity,
-            said,
-            "raise MemoryMax= of the unit (or the container's limit) before the kernel ends the daemon",
-        )
-    else:
+        advice = "raise MemoryMax= of the unit (or the container's limit) before the kernel ends the daemon"
+        yield severity, f"{mib(used)} of memory, and the limit is {mib(most)}", advice
+    elif now.budget_bytes and now.used_bytes >= MEMORY_WARNING * now.budget_bytes:
+        yield "warning", f"{said}; beyond, links are refused", raise_it
+    elif now.budget_bytes:
         yield "ok", said, ""
+    elif most:
+        yield "ok", f"{mib(used)} of memory, and the limit is {mib(most)}", ""
+    else:
+        yield "ok", f"{mib(used)} of memory, no limit is set", ""
 
 
 def slow_watchers(patient: Patient) -> Said:
