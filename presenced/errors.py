@@ -54,7 +54,7 @@ CODES: dict[str, Code] = {
     "device_limit": Code(True, True, "the user has as many live devices as are allowed"),
     "replaced": Code(True, False, "another link came for the same device"),
     "lease_expired": Code(True, True, "nothing was heard on the link for the announced time"),
-    "busy": Code(True, True, "the server holds as many links as it may"),
+    "busy": Code(True, True, "the server holds as many links as it may, or is short of memory"),
     "going_away": Code(True, True, "the server is stopping; come back after the delay it gives"),
     "kicked": Code(True, True, "an operator closed this link; come back after the delay it gives"),
     "link_failed": Code(True, True, "the server failed while serving this link"),

@@ -31,6 +31,9 @@ ZONE_BYTES_MAX = 64
 """The name of a time zone in the IANA database; the longest has 32."""
 
 CHANNELS_PER_DEVICE_MAX = 10_000
+SERVICE_WATCH_CHANNELS_MAX = 1_000_000
+"""Channels that one link of a service watches. A link of a user: as many as a device is in."""
+
 ACTIVITIES_PER_USER_MAX = 100
 """Activities kept of one user; the oldest make room."""
 
