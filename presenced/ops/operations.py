@@ -149,7 +149,8 @@ class Operations(Observer):
                 stats.wall_jump_ms,
             )
         self._wall_offset_ms = offset_ms
-        self.history.sample(take_status(self.server))
+        if self.admin is not None or self.http is not None:
+            self.history.sample(take_status(self.server))
         if self.server.state == "serving":
             self.notifier.status(self.status_line())
 

@@ -77,6 +77,8 @@ class Memory:
         """When it went over the budget; 0 = it is within."""
         self.next_ms = 0
         """When `glance` is due."""
+        self.give_back_ms = 0
+        """When free memory may be given back to the kernel again."""
         self.refused_links = 0
         self.refused_hellos = 0
         self.ended_links = 0

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import logging
 import random
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ and does not read stays below."""
 HELD_BYTES = 64
 """About what one user costs in the dict of what a link is owed."""
 
+GIVE_BACK_REST = 50
+"""After giving memory back for some time the daemon does not do so for this many times as long: nobody may notice."""
+
 SHORT = "the server is short of memory and takes no new links; come back after the delay it gives"
 ENDED = "the server is short of memory, and this link was owed more than others; come back after the delay it gives"
 
@@ -63,8 +67,11 @@ def look(server: Server, now_ms: int) -> None:
     """Once a second: go by the memory that is in use, and free some if it is far too much."""
     if server.memory.look(now_ms):
         _change(server, now_ms)
-    if server.memory.level:
+    if server.memory.level and now_ms >= server.memory.give_back_ms:
+        began_ns = time.monotonic_ns()
         give_back()
+        took_ms = (time.monotonic_ns() - began_ns) // 1_000_000
+        server.memory.give_back_ms = now_ms + took_ms * GIVE_BACK_REST
     if server.memory.wants_room(now_ms) and server.shedding is None:
         server.shedding = asyncio.get_running_loop().create_task(_shed(server))
 
