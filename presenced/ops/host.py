@@ -41,10 +41,13 @@ def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int,
 
     Without the page cache that the kernel drops when memory is short: a daemon that writes a log fills it up.
     """
-    for group, is_v2 in groups(own_cgroup, cgroups):
-        limit = number_in(group / "memory.max") if is_v2 else 0
-        if limit:
-            return max(0, number_in(group / "memory.current") - stat_of(group, "inactive_file")), limit
+    try:
+        for group, is_v2 in groups(own_cgroup, cgroups):
+            limit = number_in(group / "memory.max") if is_v2 else 0
+            if limit:
+                return max(0, number_in(group / "memory.current") - stat_of(group, "inactive_file")), limit
+    except OSError:
+        pass
     return 0, 0
 
 

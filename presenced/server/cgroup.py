@@ -1,7 +1,7 @@
 """What the kernel's control groups allow this process in memory, and what they count against it.
 
-Version 2 (`memory.high`, `memory.max`) and version 1 (`memory.limit_in_bytes`). Whatever cannot be read is taken as not
-limited: this is for a budget, and the kernel holds to its limits by itself.
+Version 2 (`memory.high`, `memory.max`) and version 1 (`memory.limit_in_bytes`). A file that cannot be read is taken as
+one without a limit: this is for a budget, and the kernel holds to its limits by itself.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ V1_LIMITS = ("memory.limit_in_bytes",)
 
 
 def groups(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> Iterator[tuple[Path, bool]]:
-    """The groups that hold this process, its own first and the root last, and whether they are of version 2."""
-    try:
-        lines = own_cgroup.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    """The groups that hold this process, its own first and the root last, and whether they are of version 2.
+
+    Raises `OSError` if they cannot be told, as when no file descriptor is left; so do those that are made with it.
+    """
+    for line in own_cgroup.read_text().splitlines():
         _, _, rest = line.partition(":")
         controllers, colon, path = rest.partition(":")
         if not colon:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from presenced.limits import (
@@ -37,9 +38,14 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """The memory of this process that is resident. About 10 us."""
-    with open("/proc/self/statm", "rb", buffering=0) as file:
-        return int(file.read(128).split()[1]) * _PAGE_BYTES
+    """The memory of this process that is resident. About 5 us, and no file descriptor more than the first time."""
+    return int(os.pread(_statm(), 128, 0).split()[1]) * _PAGE_BYTES
+
+
+@cache
+def _statm() -> int:
+    # Kept open: when no descriptor is left, memory is as likely to be short.
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def level_of(level: int, used_bytes: int, budget_bytes: int) -> int:
@@ -69,8 +75,8 @@ class Memory:
     ) -> None:
         """`wanted_bytes` is the setting: None = a share of what the control groups allow, 0 = no budget."""
         self.level = OK
-        self.used_bytes = 0
-        """At the last look."""
+        self.used_bytes = resident()
+        """At the last look. The first is now, while there are descriptors to be had."""
         self.budget_bytes = 0
         """0 = none."""
         self.since_wall_ms = 0
@@ -101,10 +107,13 @@ class Memory:
         """Look at everything; gives whether the level has changed. A few small files: once a second."""
         if now_ms >= self._limit_ms:
             self._limit_ms = now_ms + LIMIT_EVERY_MS
-            wanted = self._wanted_bytes
-            self.budget_bytes = self._limit() * MEMORY_AUTO_PERCENT // 100 if wanted is None else wanted
+            self.budget_bytes = self._budget()
         resident = self._resident()
-        self._beside_bytes = max(0, self._charged() - resident) if self.budget_bytes else 0
+        try:
+            self._beside_bytes = max(0, self._charged() - resident) if self.budget_bytes else 0
+        except OSError:
+            # No descriptor is left to read it with: it is what it was.
+            pass
         return self._judge(now_ms, resident)
 
     def glance(self, now_ms: int) -> bool:
@@ -116,6 +125,15 @@ class Memory:
     def wants_room(self, now_ms: int) -> bool:
         """Whether links are to be ended: it is far over the budget, or over it for long."""
         return self.level == ENDING or (self.level == REFUSING and now_ms - self._since_ms >= MEMORY_PATIENCE_MS)
+
+    def _budget(self) -> int:
+        if self._wanted_bytes is not None:
+            return self._wanted_bytes
+        try:
+            return self._limit() * MEMORY_AUTO_PERCENT // 100
+        except OSError:
+            # As above; where there are no control groups it is none from the beginning.
+            return self.budget_bytes
 
     def _judge(self, now_ms: int, resident: int) -> bool:
         # Without a budget nothing follows from it.

@@ -79,5 +79,5 @@ def may_make_one() -> str:
     try:
         with control_group(1 << 30):
             return ""
-    except NoControlGroup as reason:
+    except (NoControlGroup, OSError) as reason:
         return str(reason)

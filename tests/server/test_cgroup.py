@@ -101,7 +101,9 @@ class TestLimits:
         tree = Tree(tmp_path, own)
         assert tree.limit == 0 and tree.charged() == 0
         tree.own.unlink()
-        assert tree.limit == 0 and tree.charged() == 0
+        for ask in (lambda: tree.limit, tree.charged):
+            with pytest.raises(OSError):
+                ask()
 
     def test_of_this_very_process(self) -> None:
         assert tightest_limit() >= 0 and charged_bytes() >= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 
 import pytest
@@ -15,7 +17,17 @@ from presenced.ops.checks.room import memory as finding
 from presenced.ops.doctor import Facts
 from presenced.ops.picture import take_status
 from presenced.server import shedding
-from presenced.server.memory import ENDING, LEVELS, LIMIT_EVERY_MS, NEVER_MS, OK, REFUSING, Memory, level_of
+from presenced.server.memory import (
+    ENDING,
+    LEVELS,
+    LIMIT_EVERY_MS,
+    NEVER_MS,
+    OK,
+    REFUSING,
+    Memory,
+    level_of,
+    resident_bytes,
+)
 from presenced.server.server import Server
 from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
 from tests.e2e.wire_client import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
@@ -118,6 +130,24 @@ class TestMemory:
         made.memory.look(3)
         assert made.memory.used_bytes == 11, "less than what is resident is no reading to go by"
 
+    def test_without_descriptors_all_is_as_it_was(self) -> None:
+        made = Readings(None)
+        made.limit, made.charged = 1000, 99
+        made.memory.look(1)
+
+        def fail() -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        made.memory._limit = made.memory._charged = fail
+        made.memory.look(1 + LIMIT_EVERY_MS)
+        assert (made.memory.budget_bytes, made.memory.used_bytes) == (700, 99)
+
+    def test_reading_takes_no_descriptor(self) -> None:
+        assert resident_bytes() > MIB
+        before = len(os.listdir("/proc/self/fd"))
+        assert all(resident_bytes() > MIB for _ in range(3))
+        assert len(os.listdir("/proc/self/fd")) == before
+
     def test_looks_lie_apart(self) -> None:
         made = Readings(100)
         made.memory.glance(1000)
@@ -210,6 +240,16 @@ def test_a_server_at_each_level(loop: str) -> None:
         bystander.close()
 
 
+def with_texts(running: InProcess) -> tuple[Wire, list[str]]:
+    """A service, and users with long texts: 143 KiB when asked for all of them."""
+    service = opened(running.port, "backend", "", role="service")
+    names = [f"u{at}" for at in range(256)]
+    service.send(*(SetStatus(at + 1, text="x" * 512, user=name) for at, name in enumerate(names)))
+    for _ in names:
+        assert service.next()[0] == DONE
+    return service, names
+
+
 def owed(running: InProcess, name: str, replies: int, names: list[str]) -> Wire:
     """A link that has asked for so many long replies and reads none of them."""
     link = opened(running.port, name, receive_bytes=4096)
@@ -226,11 +266,7 @@ def owed(running: InProcess, name: str, replies: int, names: list[str]) -> Wire:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_links_that_are_owed_most_are_ended_few_at_a_time_and_keep_their_grace(loop: str) -> None:
     with Pressed(loop, rate=0, change_spacing_ms=0, check=False) as running:
-        service = opened(running.port, "backend", "", role="service")
-        names = [f"u{at}" for at in range(256)]
-        service.send(*(SetStatus(at + 1, text="x" * 512, user=name) for at, name in enumerate(names)))
-        for _ in names:
-            assert service.next()[0] == DONE
+        service, names = with_texts(running)
         watcher = opened(running.port, "watcher")
         light = [owed(running, f"light{at}", 3, names) for at in range(2)]
         heavy = [owed(running, f"heavy{at}", 16, names) for at in range(shedding.ENDS_MIN)]
@@ -254,11 +290,7 @@ def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
     """Fifty links ask for far more than is made in one turn, and each gets all of it."""
     asked = 8
     with InProcess(rate=0, change_spacing_ms=0, check=False) as running:
-        service = opened(running.port, "backend", "", role="service")
-        names = [f"u{at}" for at in range(256)]
-        service.send(*(SetStatus(at + 1, text="x" * 512, user=name) for at, name in enumerate(names)))
-        for _ in names:
-            assert service.next()[0] == DONE
+        service, names = with_texts(running)
         links = [opened(running.port, f"reader{number}") for number in range(50)]
         steps: list[int] = []
 
@@ -282,3 +314,17 @@ def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
         assert sum(steps) > 4 * limits.REPLY_BYTES_PER_TURN
         for link in (*links, service):
             link.close()
+
+
+def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
+    with Pressed(rate=0, change_spacing_ms=0, check=False) as running:
+        service, names = with_texts(running)
+        link = owed(running, "alice", 3, names)
+        running.press(100)
+        link.send(Ping(4))
+        running.until(lambda server: any(one.waiting for one in server.links))
+        link.send(Ping(5))
+        assert [link.until(PONG)[1] for _ in range(2)] == [4, 5], "it reads, and is read again"
+        running.until(lambda server: not any(one.waiting for one in server.links))
+        link.close()
+        service.close()
