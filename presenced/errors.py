@@ -37,6 +37,9 @@ CODES: dict[str, Code] = {
     "bad_activity": Code(False, False, "the type or payload of an activity is missing, too long or not printable"),
     "read_only": Code(False, True, "the server's disk is full: nothing can be saved now, presence goes on"),
     "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),
+    "memory_low": Code(
+        False, True, "the server is short of memory: nothing that needs more of it can be done just now"
+    ),
     "hello_repeated": Code(False, False, "this link has already said hello"),
     # Goodbyes: the server closes the link after them.
     "bad_frame": Code(True, False, "the bytes are not a frame of this protocol"),
@@ -51,7 +54,7 @@ CODES: dict[str, Code] = {
     "device_limit": Code(True, True, "the user has as many live devices as are allowed"),
     "replaced": Code(True, False, "another link came for the same device"),
     "lease_expired": Code(True, True, "nothing was heard on the link for the announced time"),
-    "busy": Code(True, True, "the server holds as many links as it may"),
+    "busy": Code(True, True, "the server holds as many links as it may, or is short of memory"),
     "going_away": Code(True, True, "the server is stopping; come back after the delay it gives"),
     "kicked": Code(True, True, "an operator closed this link; come back after the delay it gives"),
     "link_failed": Code(True, True, "the server failed while serving this link"),

@@ -31,6 +31,9 @@ ZONE_BYTES_MAX = 64
 """The name of a time zone in the IANA database; the longest has 32."""
 
 CHANNELS_PER_DEVICE_MAX = 10_000
+SERVICE_WATCH_CHANNELS_MAX = 1_000_000
+"""Channels that one link of a service watches. A link of a user: as many as a device is in."""
+
 ACTIVITIES_PER_USER_MAX = 100
 """Activities kept of one user; the oldest make room."""
 
@@ -150,6 +153,31 @@ and none of them may come again."""
 
 READ_ONLY_RETRY_MS = 1_000
 
+# --- memory ---------------------------------------------------------------------------------------------------
+MEMORY_AUTO_PERCENT = 70
+"""The budget, of the tightest limit of the control groups. The rest is for what the kernel counts against the same
+limit and for what grows between two looks."""
+
+MEMORY_ENDING_PERCENT = 115
+"""Of the budget: from here on links are ended, and what has long answers is refused."""
+
+MEMORY_RELIEF_PERCENT = 5
+"""So much of the budget below where it was entered a level is left."""
+
+MEMORY_PATIENCE_MS = 5_000
+"""Over the budget for so long, links are ended too: nobody may keep all others out by not reading."""
+
+MEMORY_GLANCE_MS = 20
+"""How far apart looks at the memory in use are while there is work."""
+
+MEMORY_RETRY_MS = 2_000
+"""How long whoever is refused for want of memory is asked to wait; links up to four times as long."""
+
+REPLY_BYTES_PER_TURN = 8_388_608
+"""Replies made from one turn to the next. What is asked beyond it waits, so that what thousands of links ask for at
+once is neither in memory at once nor made before anybody can look how much of that there is."""
+
+# --- the disk, and stops --------------------------------------------------------------------------------------
 SNAPSHOT_LOG_BYTES = 64 << 20
 SNAPSHOT_EVERY_MS = 900_000
 """When snapshots are taken, unless the operator chooses otherwise: after this much log, or this long after the last."""
@@ -166,5 +194,6 @@ STALL_MS = 1_000
 socket buffers, so they are read before anything expires."""
 
 assert TOKEN_BYTES_MAX + 2 * NAME_BYTES_MAX + 3 * LABEL_BYTES_MAX < HELLO_BYTES_MAX <= FRAME_BYTES_MAX
+assert MEMORY_ENDING_PERCENT - MEMORY_RELIEF_PERCENT > 100
 assert USERS_PER_REQUEST_MAX * (NAME_BYTES_MAX + 3) < FRAME_BYTES_MAX
 assert USERS_PER_REQUEST_MAX * (2 * NAME_BYTES_MAX + TEXT_BYTES_MAX + EMOJI_BYTES_MAX + 64) < SERVER_FRAME_BYTES_MAX

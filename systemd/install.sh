@@ -97,7 +97,7 @@ put_units() {
 	done
 	put systemd/presenced.sysusers.conf "$PREFIX/lib/sysusers.d/presenced.conf"
 	put systemd/presenced.tmpfiles.conf "$PREFIX/lib/tmpfiles.d/presenced.conf"
-	for drop_in in admin-group notify-reload dynamic-user loopback-only; do
+	for drop_in in admin-group notify-reload dynamic-user loopback-only memory; do
 		put "systemd/drop-ins/$drop_in.conf" "$PREFIX/share/presenced/drop-ins/$drop_in.conf"
 	done
 	for page in README.md protocol.md; do

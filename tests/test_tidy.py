@@ -97,10 +97,11 @@ LATE_IMPORTS = {
     "asyncio": ("cli",),
     "ssl": ("cli",),
     "presenced": ("cli", "__init__"),
+    "ctypes": ("server",),
 }
-"""What may be imported inside functions, and in which parts. uvloop is optional. A command starts fast only if it
-loads what it uses and nothing more: rich for a table, asyncio for a link, ssl for TLS, the server for `serve`.
-And the package's `__getattr__` spares the server the client."""
+"""What may be imported inside functions, and in which parts. uvloop is optional, and ctypes may not load. A command
+starts fast only if it loads what it uses and nothing more: rich for a table, asyncio for a link, ssl for TLS, the
+server for `serve`. And the package's `__getattr__` spares the server the client."""
 
 
 class Source(NamedTuple):

@@ -309,6 +309,9 @@ def sentence(now: Status) -> str:
         f"{now.devices_connected + now.devices_grace:,} devices",
         f"{now.links:,} of {now.links_max:,} links",
     ]
+    if now.memory.level != "ok":
+        used, budget = now.memory.used_bytes >> 20, now.memory.budget_bytes >> 20
+        parts.append(f"MEMORY SHORT ({used:,} of {budget:,} MiB): {now.memory.level} links")
     if now.log is None:
         parts.append("state in memory only")
     else:

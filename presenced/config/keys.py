@@ -28,6 +28,9 @@ from presenced.config.kinds import (
 
 ENV_PREFIX = "PRESENCED_"
 HOUR_MS = 3_600_000
+MEMORY_BYTES_MIN = 64 << 20
+"""A daemon without a single link takes 45 MiB: with less it would refuse everybody for ever."""
+
 IDLE = "presence.idle"
 """The one key that is a table: a key for each kind of device stands below it."""
 
@@ -74,6 +77,7 @@ SECTIONS = {
     "heartbeat": "",
     "presence": "When a device counts as away, and as gone.",
     "change": "How often changes of one user are pushed to those who watch.",
+    "limits": "How much the daemon may take.",
     "storage": "What is kept on disk.",
     "drain": "How the daemon stops.",
     "admin": "The socket of presencectl's commands for operators.",
@@ -178,6 +182,15 @@ KEYS: tuple[Key, ...] = (
         Int(1, 1000),
         "Changes of one user that are pushed at once.",
         "--change-burst",
+        reloadable=True,
+    ),
+    Key(
+        "limits.memory",
+        "memory_bytes",
+        Size(MEMORY_BYTES_MIN, 1 << 50, "512MiB", zero=True, otherwise="auto"),
+        f"Memory that the daemon may use before it refuses what needs more: new links, new state; far over it, it ends "
+        f"the links that are owed most. 0 = no bound, auto = {limits.MEMORY_AUTO_PERCENT} % of the tightest limit of "
+        "its control groups (MemoryHigh=, MemoryMax= of the unit, the container's), none if those set none.",
         reloadable=True,
     ),
     Key(

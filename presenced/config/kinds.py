@@ -136,14 +136,15 @@ class Int(Kind):
 
 
 class Amount(Kind):
-    """A number with a unit. The number 0 needs none, being the same in all."""
+    """A number with a unit. The number 0 needs none, being the same in all. With `otherwise`, also that word, which
+    stands for None."""
 
     noun = ""
 
-    def __init__(self, least: int, most: int, example: str, *, zero: bool = False) -> None:
-        self.least, self.most, self.zero = least, most, zero
+    def __init__(self, least: int, most: int, example: str, *, zero: bool = False, otherwise: str = "") -> None:
+        self.least, self.most, self.zero, self.otherwise = least, most, zero, otherwise
         self.allowed = f"a {self.noun} from {self.text(least)} to {self.text(most)}" + (", or 0" if zero else "")
-        self.allowed += f", such as {quoted(example)}"
+        self.allowed += f", such as {quoted(example)}" + (f', or "{otherwise}"' if otherwise else "")
 
     def read(self, given: object) -> Any:
         if given == 0 and not isinstance(given, (bool, float)):
@@ -153,6 +154,8 @@ class Amount(Kind):
         return super().read(given)
 
     def check(self, value: Any) -> None:
+        if value is None and self.otherwise:
+            return
         if isinstance(value, bool) or not isinstance(value, int):
             raise Fault(f"is not a {self.noun}")
         if not self.least <= value <= self.most and not (self.zero and value == 0):
@@ -198,7 +201,9 @@ class Size(Amount):
 
     noun = "size"
 
-    def read_text(self, text: str) -> int:
+    def read_text(self, text: str) -> int | None:
+        if self.otherwise and text.strip() == self.otherwise:
+            return None
         if text.strip() == "0":
             return int(self._checked(0))
         match = _SIZE.fullmatch(text.strip())
@@ -209,6 +214,8 @@ class Size(Amount):
         return int(self._checked(int(match[1]) * _SIZE_UNITS[match[2]]))
 
     def text(self, value: Any) -> str:
+        if value is None:
+            return self.otherwise
         for unit, unit_bytes in _SIZE_UNITS.items():
             if value and value % unit_bytes == 0:
                 return f"{value // unit_bytes}{unit}"

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Frames per second of each link; 0 = unlimited, None = by role."""
     max_links: int = 0
     """0 = as many as the file-descriptor limit allows."""
+    memory_bytes: int | None = None
+    """0 = no budget, None = by the control groups."""
     data_dir: str = ""
     """Empty: state lives in memory only."""
     durability: str = "always"

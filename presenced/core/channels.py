@@ -24,6 +24,7 @@ from presenced.limits import (
     CHANNEL_FULL_MAX,
     CHANNEL_INTERVAL_MS,
     CHANNELS_PER_DEVICE_MAX,
+    SERVICE_WATCH_CHANNELS_MAX,
 )
 from presenced.wire.frames import frame
 from presenced.wire.messages import ChannelCounts, ChannelEvent, MemberKind, Record, encode
@@ -189,8 +190,9 @@ class Channels:
     def check_watch(self, session: Session, name: str) -> None:
         """Raise `RequestError` (`channel_limit`) if the session may not watch this channel as well."""
         watched = session.channels or {}
-        if session.role == "user" and len(watched) >= CHANNELS_PER_DEVICE_MAX and name not in watched:
-            raise RequestError("channel_limit", f"this link watches {CHANNELS_PER_DEVICE_MAX} channels; unwatch one")
+        most = CHANNELS_PER_DEVICE_MAX if session.role == "user" else SERVICE_WATCH_CHANNELS_MAX
+        if len(watched) >= most and name not in watched:
+            raise RequestError("channel_limit", f"this link watches {most} channels; unwatch one")
 
     def unwatch(self, session: Session, name: str) -> None:
         """Tell it no more. Idempotent."""

@@ -40,6 +40,8 @@ class Engine:
         self.calendar = calendar
         self.read_only = ""
         """Why nothing durable can be promised now (an error code); "" while all is well."""
+        self.memory_level = 0
+        """How short memory is: 0 = not at all, 1 = what makes new state is refused, 2 = so is what has long answers."""
         self.wheel = Wheel(now_ms)
         self.publisher = Publisher(policy, epoch)
         self.users = Users(self.publisher)

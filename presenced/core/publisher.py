@@ -91,6 +91,8 @@ class Publisher:
         self.deliveries = 0
         """Presence frames handed to links."""
         self.bytes_out = 0
+        self.reply_bytes = 0
+        """Of all replies that were made, with their frames."""
         """Bytes written to links."""
         self.slow: dict[Session, int] = {}
         """Sessions that do not take what they are sent, and since when."""
@@ -320,7 +322,9 @@ class Publisher:
     def reply(self, session: Session, payload: bytes) -> None:
         """Queue a message for this session alone, in order with the pushes."""
         data = frame(payload)
-        session.reply_bytes += len(data)
+        size = len(data)
+        session.reply_bytes += size
+        self.reply_bytes += size
         if session.held is not None:
             session.replies.append(data)
             return

@@ -16,13 +16,20 @@ from presenced.core import requests_channels, requests_service
 from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
 from presenced.core.replying import acknowledge, refuse, reply_records
-from presenced.core.subjects import device_of, live_device_of, require_durability, user_of
+from presenced.core.subjects import device_of, live_device_of, require_durability, require_memory, user_of
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
+    Command,
     Done,
+    Follow,
     Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetMembers,
+    GetSync,
     Heartbeat,
     Hello,
     Ping,
@@ -31,6 +38,7 @@ from presenced.wire.messages import (
     SetStatus,
     Unwatch,
     Watch,
+    WatchChannel,
     Who,
     WhoPage,
     encode,
@@ -41,6 +49,8 @@ def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage
     """Apply one message of a link that has said hello; replies and errors go to its session."""
     engine.heard(session, now_ms)
     try:
+        if engine.memory_level > 1 and type(message) in _LONG_ANSWERS:
+            require_memory(engine, 2)
         _HANDLERS[type(message)](engine, session, now_ms, message)
     except (RequestError, AddressError) as error:
         refuse(engine, session, getattr(message, "id", 0), error.code, error.message, error.retry_ms)
@@ -117,6 +127,8 @@ def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> Non
         elif known.dirty:
             # Before it is watched: what changed earlier in this turn is in the reply and not pushed as well.
             publisher.settle(known, now_ms)
+    if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
+        require_memory(engine)
     record_of = publisher.record_of
     records = [record_of(user) for user in engine.watching.add(session, message.users)]
     reply_records(engine, session, message.id, records)
@@ -153,3 +165,8 @@ _HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
     **requests_channels.HANDLERS,
 }
 """Each takes its own member of the union; the key says which."""
+
+_LONG_ANSWERS = frozenset(
+    (Get, Watch, Who, GetDevices, GetClaims, GetActivity, GetMembers, WatchChannel, GetSync, Follow, Command)
+)
+"""What asks for more than it takes to ask: thousands of links that do so and do not read would fill any memory."""

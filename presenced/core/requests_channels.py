@@ -17,6 +17,7 @@ from presenced.core.subjects import (
     live_device_of,
     name_of,
     require_durability,
+    require_memory,
     require_service,
     user_of,
 )
@@ -43,7 +44,10 @@ from presenced.wire.messages import (
 def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     require_durability(engine)
     check_channel(message.channel)
-    engine.join(now_ms, live_device_of(engine, session, message.user, message.device), message.channel)
+    device = live_device_of(engine, session, message.user, message.device)
+    if message.channel not in (device.channels or ()):
+        require_memory(engine)
+    engine.join(now_ms, device, message.channel)
     acknowledge(engine, session, message.id)
 
 
@@ -67,6 +71,8 @@ def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMemb
 def _watch_channel(engine: Engine, session: Session, now_ms: int, message: WatchChannel) -> None:
     check_channel(message.channel)
     engine.channels.check_watch(session, message.channel)
+    if message.channel not in (session.channels or ()):
+        require_memory(engine)
     engine.settle(now_ms)
     _reply_members(engine, session, message.id, message.channel, "", message.limit)
     engine.channels.watch(session, message.channel)
@@ -110,12 +116,16 @@ def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -
 
 def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> None:
     require_service(session)
+    if session.follow_seq < 0:
+        require_memory(engine)
     engine.settle(now_ms)
     engine.events.follow(session, message.id, message.epoch, message.seq)
 
 
 def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll) -> None:
     require_service(session)
+    if message.on and session not in engine.publisher.everyone:
+        require_memory(engine)
     engine.settle(now_ms)
     if message.on:
         engine.publisher.everyone[session] = None

@@ -19,6 +19,7 @@ from presenced.core.subjects import (
     name_of,
     require_durability,
     require_live,
+    require_memory,
     require_service,
     user_of,
 )
@@ -54,6 +55,10 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
     check_name(message.device, "device")
     check_label(message.kind, "kind")
     check_label(message.name, "device label")
+    if engine.memory_level:
+        known = engine.users.get(message.user)
+        if known is None or message.device not in known.devices:
+            require_memory(engine)
     engine.attach(
         now_ms,
         session,
@@ -133,7 +138,10 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
     until_ms = due_ms + offset_ms if due_ms else 0
     claim = Claim(message.claim, message.source, message.status, now_ms + offset_ms, until_ms, due_ms)
-    engine.claims.set(user_of(engine, session, message.user), claim)
+    user = user_of(engine, session, message.user)
+    if all(other.name != claim.name for other in user.claims):
+        require_memory(engine)
+    engine.claims.set(user, claim)
     acknowledge(engine, session, message.id)
 
 
@@ -172,7 +180,10 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
         schedule = Schedule(message.zone, message.windows, message.status)
         if len(message.zone.encode()) > ZONE_BYTES_MAX or not _is_zone(engine, schedule, now_ms):
             raise RequestError("bad_schedule", f"{message.zone[:64]!r} is no time zone known here; write Europe/Berlin")
-    engine.claims.set_schedule(user_of(engine, session, message.user), schedule, now_ms)
+    user = user_of(engine, session, message.user)
+    if schedule is not None and user.schedule is None:
+        require_memory(engine)
+    engine.claims.set_schedule(user, schedule, now_ms)
     acknowledge(engine, session, message.id)
 
 
@@ -197,6 +208,7 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
     if message.channel:
         check_channel(message.channel)
     at_ms = time_of_activity(message.at_ms, now_ms + publisher.wall_offset_ms)
+    require_memory(engine)
     device = device_of(engine, session, message.user, message.device)
     if device is not None:
         require_live(device)

@@ -6,7 +6,7 @@ from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
 from presenced.errors import CODES, AddressError, RequestError
-from presenced.limits import READ_ONLY_RETRY_MS
+from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
 
 def name_of(session: Session, name: str) -> str:
@@ -25,10 +25,14 @@ def name_of(session: Session, name: str) -> str:
 
 
 def user_of(engine: Engine, session: Session, name: str) -> User:
-    """That user, made if nothing is known of them yet, and dropped with the turn if that stays so."""
+    """That user, made if nothing is known of them yet, and dropped with the turn if that stays so.
+
+    Raises as `name_of`, and `RequestError` (`memory_low`) if the user would have to be made.
+    """
     user_name = name_of(session, name)
     user = engine.users.get(user_name)
     if user is None:
+        require_memory(engine)
         user = engine.users.new(user_name)
         engine.publisher.touch(user)
     return user
@@ -79,6 +83,13 @@ def require_durability(engine: Engine) -> None:
     """Raise `RequestError` if nothing can be promised to be kept just now."""
     if engine.read_only:
         raise RequestError(engine.read_only, CODES[engine.read_only].meaning, retry_ms=READ_ONLY_RETRY_MS)
+
+
+def require_memory(engine: Engine, level: int = 1) -> None:
+    """Raise `RequestError` (`memory_low`) if memory is so short that what this request needs is refused: from level 1
+    on what would be kept, from level 2 on also what has a long answer."""
+    if engine.memory_level >= level:
+        raise RequestError("memory_low", CODES["memory_low"].meaning, retry_ms=MEMORY_RETRY_MS)
 
 
 def check_channel(name: str) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from presenced.ops.doctor import Facts
+from presenced.server.cgroup import CGROUPS, OWN_CGROUP, groups, number_in, stat_of
 from presenced.server.status import Status
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
-
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
@@ -44,37 +42,13 @@ def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int,
     Without the page cache that the kernel drops when memory is short: a daemon that writes a log fills it up.
     """
     try:
-        line = next(line for line in own_cgroup.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return 0, 0
-    group = cgroups / line.removeprefix("0::").lstrip("/")
-    if ".." in group.parts:
-        # Outside of what is mounted here, as in a container: then the root is the nearest.
-        group = cgroups
-    while True:
-        limit = number_in(group / "memory.max")
-        if limit:
-            return max(0, number_in(group / "memory.current") - _inactive_file_bytes(group)), limit
-        if group == cgroups:
-            break
-        group = group.parent
+        for group, is_v2 in groups(own_cgroup, cgroups):
+            limit = number_in(group / "memory.max") if is_v2 else 0
+            if limit:
+                return max(0, number_in(group / "memory.current") - stat_of(group, "inactive_file")), limit
+    except OSError:
+        pass
     return 0, 0
-
-
-def _inactive_file_bytes(group: Path) -> int:
-    try:
-        words = (line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return next((int(word[1]) for word in words if word[0] == "inactive_file"), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def number_in(path: Path) -> int:
-    """The number in a file; 0 if there is none, such as `max`."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0
 
 
 def changed_wall_ms(path: str) -> int:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from presenced.errors import CODES
 from presenced.ops.health import not_ready
+from presenced.server.memory import LEVELS
 from presenced.server.stats import BUCKETS
 from presenced.server.status import LogStatus, Quantiles, Status
 
@@ -148,6 +149,19 @@ def _work(status: Status) -> Iterator[Metric]:
 
 def _process(status: Status) -> Iterator[Metric]:
     yield _gauge("presenced_resident_memory_bytes", "Memory that is resident.", status.rss_bytes)
+    memory = status.memory
+    used = "Memory that counts against the budget: resident, and the kernel's for the process where it can be told."
+    yield _gauge("presenced_memory_used_bytes", used, memory.used_bytes)
+    yield _gauge("presenced_memory_budget_bytes", "limits.memory; 0 = none.", memory.budget_bytes)
+    level = "1 for how short memory is: refusing = new links and state are, ending = links are ended for it as well."
+    yield _one_of("presenced_memory_level", level, LEVELS, memory.level)
+    shed = {
+        "link": memory.refused_links,
+        "hello": memory.refused_hellos,
+        "request": memory.refused_requests,
+        "ended_link": memory.ended_links,
+    }
+    yield _counters("presenced_memory_shed", "What was refused or ended for want of memory.", "what", (), shed)
     yield _counter("presenced_cpu_seconds", "CPU time, user and system.", status.cpu_ms / 1000)
     yield _gauge("presenced_open_fds", "File descriptors in use.", status.descriptors)
     yield _gauge("presenced_max_fds", "File descriptors allowed.", status.descriptors_max)

@@ -19,7 +19,9 @@ from presenced.ops.notify import Notifier
 from presenced.ops.picture import take_status
 from presenced.ops.reload import ReloadReport, reload
 from presenced.ops.starting import Starting, starting_of
+from presenced.server.memory import LEVELS
 from presenced.server.observer import Observer
+from presenced.server.shedding import look as look_at_memory
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -87,8 +89,7 @@ class Operations(Observer):
         self.notifier.ready(self.status_line())
         if self.notifier.watchdog_s:
             self._feed_watchdog()
-        if self.notifier.active or self.admin is not None or self.http is not None:
-            self._look_timer = self._loop.call_later(LOOK_S, self._look)
+        self._look_timer = self._loop.call_later(LOOK_S, self._look)
         if self._wants_reload:
             self.begin_reload()
 
@@ -147,7 +148,9 @@ class Operations(Observer):
     def _look(self) -> None:
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
         stats = self.server.stats
-        self.server.report.flush(_monotonic_ms())
+        now_ms = _monotonic_ms()
+        self.server.report.flush(now_ms)
+        look_at_memory(self.server, now_ms)
         offset_ms = _wall_offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
             stats.wall_jumps += 1
@@ -157,7 +160,8 @@ class Operations(Observer):
                 stats.wall_jump_ms,
             )
         self._wall_offset_ms = offset_ms
-        self.history.sample(take_status(self.server))
+        if self.admin is not None or self.http is not None:
+            self.history.sample(take_status(self.server))
         if self.server.state == "serving":
             self.notifier.status(self.status_line())
 
@@ -180,6 +184,8 @@ class Operations(Observer):
         ]
         if publisher.slow:
             parts.append(f"{len(publisher.slow):,} slow watchers")
+        if server.memory.level:
+            parts.append(f"memory short: {LEVELS[server.memory.level]} links")
         parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")
         return ", ".join(parts)
 

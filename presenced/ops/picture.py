@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from presenced import __version__
 from presenced.core.model import Session
 from presenced.server.durable import DurableLog
+from presenced.server.memory import LEVELS, resident_bytes
 from presenced.server.stats import Times
-from presenced.server.status import Quantiles, SlowWatcher, Status
+from presenced.server.status import MemoryStatus, Quantiles, SlowWatcher, Status
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -26,8 +27,6 @@ SLOW_LOOKED_AT = 500
 
 OTHER_DESCRIPTORS = 24
 """About what the process has open beside its links."""
-
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def take_status(server: Server) -> Status:
@@ -88,7 +87,8 @@ def take_status(server: Server) -> Status:
         expired=leases.expired,
         wall_jumps=stats.wall_jumps,
         wall_jump_ms=stats.wall_jump_ms,
-        rss_bytes=_rss_bytes(),
+        rss_bytes=resident_bytes(),
+        memory=_memory(server),
         cpu_ms=time.process_time_ns() // 1_000_000,
         descriptors=_descriptors(server),
         descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -131,6 +131,15 @@ def _descriptors(server: Server) -> int:
     return os.stat("/proc/self/fd").st_size or len(server.links) + OTHER_DESCRIPTORS
 
 
-def _rss_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * _PAGE_BYTES
+def _memory(server: Server) -> MemoryStatus:
+    memory = server.memory
+    return MemoryStatus(
+        used_bytes=memory.used_bytes,
+        budget_bytes=memory.budget_bytes,
+        level=LEVELS[memory.level],
+        since_wall_ms=memory.since_wall_ms,
+        refused_links=memory.refused_links,
+        refused_hellos=memory.refused_hellos,
+        refused_requests=server.engine.publisher.refused["memory_low"],
+        ended_links=memory.ended_links,
+    )

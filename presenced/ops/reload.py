@@ -134,6 +134,8 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
     old, new = server.settings, prepared.settings
     server.settings = new
     server.links_max = prepared.links_max
+    if new.memory_bytes != old.memory_bytes:
+        server.memory.set_wanted(new.memory_bytes)
     server.secret = prepared.secret
     if server.tls is not None and prepared.tls is not None:
         # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.

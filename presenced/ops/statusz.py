@@ -16,7 +16,7 @@ from presenced.ops.doctor import Finding
 from presenced.ops.figures import count, micros, percent, size, span
 from presenced.ops.history import SAMPLES_MAX, History
 from presenced.ops.svg import plot
-from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
 
 _STYLE = files("presenced").joinpath("share", "statusz.css").read_text(encoding="utf-8")
 _SCRIPT = files("presenced").joinpath("share", "statusz.js").read_text(encoding="utf-8")
@@ -174,6 +174,7 @@ def _links(status: Status) -> list[Row]:
 def _process(status: Status) -> list[Row]:
     return [
         ("Resident memory", size(status.rss_bytes)),
+        *_memory(status.memory),
         ("CPU time", span(status.cpu_ms)),
         ("File descriptors", f"{count(status.descriptors)} of {count(status.descriptors_max)}"),
         ("Collections of garbage", count(status.gc_collections)),
@@ -184,6 +185,17 @@ def _process(status: Status) -> list[Row]:
         ("Settings", status.config or "no file"),
         ("Epoch", str(status.epoch)),
         ("Version of the latest record", str(status.version_counter)),
+    ]
+
+
+def _memory(memory: MemoryStatus) -> list[Row]:
+    budget = size(memory.budget_bytes) if memory.budget_bytes else "none"
+    return [
+        ("Memory that counts, and its budget", f"{size(memory.used_bytes)}, {budget}"),
+        ("For want of memory: state", memory.level),
+        ("Links refused for it", count(memory.refused_links + memory.refused_hellos)),
+        ("Requests refused for it", count(memory.refused_requests)),
+        ("Links ended for it", count(memory.ended_links)),
     ]
 
 

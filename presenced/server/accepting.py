@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from presenced import limits
 from presenced.server.listening import TCP_USER_TIMEOUT_MS
+from presenced.server.shedding import SHORT, retry_ms
 from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, encode
 
@@ -92,7 +93,7 @@ class Acceptor:
     def _refuse(self, accepted: socket.socket) -> None:
         if self._server.tls is None:
             try:
-                accepted.send(_goodbye())
+                accepted.send(_goodbye(self._server))
             except OSError:
                 pass
             accepted.close()
@@ -104,7 +105,7 @@ class Acceptor:
             self._run(accepted, self._refuse_with_tls(accepted))
 
     async def _refuse_with_tls(self, accepted: socket.socket) -> None:
-        refusal = _Refusal()
+        refusal = _Refusal(_goodbye(self._server))
         try:
             await self._connect(refusal, accepted)
             await refusal.over.wait()
@@ -138,18 +139,21 @@ class Acceptor:
 class _Refusal(asyncio.Protocol):
     """Says that there is no room, and closes."""
 
-    def __init__(self) -> None:
+    def __init__(self, goodbye: bytes) -> None:
         self.over = asyncio.Event()
+        self._goodbye = goodbye
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast: uvloop's transports do not derive from asyncio's.
         refused = cast(asyncio.WriteTransport, transport)
-        refused.write(_goodbye())
+        refused.write(self._goodbye)
         refused.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over.set()
 
 
-def _goodbye() -> bytes:
+def _goodbye(server: Server) -> bytes:
+    if server.memory.level:
+        return frame(encode(Goodbye("busy", SHORT, retry_ms())))
     return frame(encode(Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))))

@@ -18,6 +18,7 @@ from presenced.core.replying import refuse
 from presenced.core.requests import handle
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
+from presenced.server.shedding import refuse_hello
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.lone_heartbeat import lone_heartbeat
 from presenced.wire.messages import BadMessage, Goodbye, decode_client, encode
@@ -292,7 +293,11 @@ class Link(asyncio.Protocol):
     def _serve(self, now_ms: int) -> int:
         """Handle frames up to a bound on their number and on the bytes of their replies; gives how many."""
         count = 0
-        while (allowed := min(limits.FRAMES_PER_WAKE_MAX, self.credit + 1) - count) > 0:
+        publisher, until_bytes = self.server.engine.publisher, self.server.replies_until_bytes
+        while (
+            publisher.reply_bytes < until_bytes
+            and (allowed := min(limits.FRAMES_PER_WAKE_MAX, self.credit + 1) - count) > 0
+        ):
             # Few at a time, since what has been taken must be answered; a hello alone, since it changes the limits.
             payloads = self.reader.take(min(_FRAMES_AT_ONCE, allowed) if self.state == OPEN else 1)
             if not payloads:
@@ -335,7 +340,7 @@ class Link(asyncio.Protocol):
         if self.credit < 0:
             self._wait()
             self.server.waiting.throttled.add(now_ms, self)
-        elif session is not None and session.held is not None and session.reply_bytes > limits.OUTBOX_BYTES_MAX:
+        elif session is not None and session.held is not None and session.reply_bytes > self.server.outbox_bytes_max:
             # It asks and does not read. `resume_writing` takes it up again; its lease goes on running.
             self._wait()
         elif not self.reader.pending_bytes:
@@ -370,6 +375,7 @@ class Link(asyncio.Protocol):
         """The first frame: who is it? Raises what the goodbye will say."""
         hello, version = read_hello(payload)
         identity = self.server.identify(hello)
+        refuse_hello(self.server)
         expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
         engine = self.server.engine
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)

@@ -23,8 +23,10 @@ from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.lifecycle import Lifecycle
 from presenced.server.link import Link
 from presenced.server.listening import tls_context
+from presenced.server.memory import Memory
 from presenced.server.observer import Observer
 from presenced.server.report import Report
+from presenced.server.shedding import glance
 from presenced.server.stats import Stats
 from presenced.server.turn import Log, MemoryLog, run_turn
 from presenced.server.waiting import WaitingLinks
@@ -70,6 +72,11 @@ class Server:
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""
         self.waiting = WaitingLinks()
+        self.memory = Memory(settings.memory_bytes)
+        self.shedding: asyncio.Task[None] | None = None
+        """Links are being chosen to be ended, because memory is short."""
+        self.replies_until_bytes = limits.REPLY_BYTES_PER_TURN
+        """Of all replies' bytes: what is asked once there are so many waits for the next turn."""
         self.tls = tls_context(settings)
         self.secret = b"" if settings.dev else load_secret(settings.secret_file)
         self.observer = Observer()
@@ -191,6 +198,9 @@ class Server:
             return
         self._catching_up = False
         engine = self.engine
+        if now_ms >= self.memory.next_ms or engine.publisher.reply_bytes >= self.replies_until_bytes:
+            glance(self, now_ms)
+        self.replies_until_bytes = engine.publisher.reply_bytes + limits.REPLY_BYTES_PER_TURN
         stats = self.stats
         deliveries = engine.publisher.deliveries
         try:
@@ -281,6 +291,11 @@ class Server:
             return limits.RATE_FRAMES_PER_S, limits.RATE_BURST_FRAMES
         return limits.SERVICE_RATE_FRAMES_PER_S, limits.SERVICE_RATE_BURST_FRAMES
 
+    @property
+    def outbox_bytes_max(self) -> int:
+        """Unread replies beyond which a link is not read. While memory is short, none."""
+        return 0 if self.memory.level else limits.OUTBOX_BYTES_MAX
+
     def note_goodbye(self, now_ms: int, code: str, link: Link, message: str = "") -> None:
         """Count a link that the server ends, and log it with the reason unless it is everyday life."""
         self.stats.goodbyes[code] += 1
@@ -297,6 +312,10 @@ class Server:
         """A connection has come in: the link for it, or None if there is no room. Counting is done here: with TLS,
         `connection_made` comes only after the handshake, which a silent client never finishes."""
         now_ms = self.begin()
+        if self.memory.level:
+            self.stats.goodbyes["busy"] += 1
+            self.memory.refused_links += 1
+            return None
         if len(self.links) >= self.links_max or self._stopping:
             self.stats.goodbyes["busy"] += 1
             self.report.event(now_ms, "busy", f"{len(self.links)} links, refusing more")

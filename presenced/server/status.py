@@ -31,6 +31,28 @@ class SlowWatcher(msgspec.Struct, frozen=True):
     for_ms: int
 
 
+class MemoryStatus(msgspec.Struct, frozen=True):
+    """Memory in use against the budget, and what was done for want of it."""
+
+    used_bytes: int
+    """Resident, and what the kernel holds for the process if that can be told."""
+    budget_bytes: int
+    """0 = none."""
+    level: str
+    """`ok`, `refusing` (new links and new state are), `ending` (also links that are owed most)."""
+    since_wall_ms: int
+    """When it went over the budget; 0 = it is within."""
+    refused_links: int
+    refused_hellos: int
+    refused_requests: int
+    ended_links: int
+
+    @property
+    def turned_away(self) -> int:
+        """Links that were told `busy` for it."""
+        return self.refused_links + self.refused_hellos + self.ended_links
+
+
 class LogStatus(msgspec.Struct, frozen=True):
     """The write-ahead log and the snapshots."""
 
@@ -127,6 +149,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     wall_jump_ms: int
     # the process
     rss_bytes: int
+    memory: MemoryStatus
     cpu_ms: int
     descriptors: int
     descriptors_max: int

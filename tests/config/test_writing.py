@@ -81,6 +81,7 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "change_burst": st.integers(1, 1000),
     "rate": st.none() | st.integers(0, 10**9),
     "max_links": st.integers(0, 10**9),
+    "memory_bytes": st.none() | st.just(0) | st.integers(64 << 20, 1 << 50),
     "data_dir": PATHS,
     "durability": st.sampled_from(["always", "os", "off", "interval=5s"]),
     "snapshot_every_ms": st.just(0) | DURATIONS,

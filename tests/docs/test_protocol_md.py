@@ -48,6 +48,11 @@ SERVER_ONLY_LIMITS = {
     "SNAPSHOT_EVERY_MS",
     "DRAIN_SPREAD_MS",
     "DRAIN_TIMEOUT_MS",
+    "MEMORY_AUTO_PERCENT",
+    "MEMORY_ENDING_PERCENT",
+    "MEMORY_RELIEF_PERCENT",
+    "MEMORY_GLANCE_MS",
+    "REPLY_BYTES_PER_TURN",
 }
 """Bounds that no client can notice. Every other one must stand in protocol.md."""
 
@@ -189,6 +194,8 @@ def test_limit_table_is_the_limits() -> None:
         ("4.3", f"({limits.HEARTBEAT_MS // 1000} s by default"),
         ("4.4", f"Close your side; {limits.CLOSE_TIMEOUT_MS // 1000} s later"),
         ("4.5", f"{limits.RATE_FRAMES_PER_S} frames per second with bursts of {limits.RATE_BURST_FRAMES}"),
+        ("8.1", f"{limits.MEMORY_RETRY_MS // 1000} to {4 * limits.MEMORY_RETRY_MS // 1000} s in `retry_ms`"),
+        ("8.1", f"more than {limits.MEMORY_PATIENCE_MS // 1000} s"),
         ("4.5", f"{limits.SERVICE_RATE_FRAMES_PER_S:,} and {limits.SERVICE_RATE_BURST_FRAMES:,}"),
         ("4.5", f"{limits.OUTBOX_BYTES_MAX:,} bytes"),
         ("6.5", f"more than {limits.CHANGE_BURST} times"),

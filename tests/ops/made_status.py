@@ -8,7 +8,7 @@ import msgspec
 
 from presenced.ops.picture import quantiles
 from presenced.server.stats import Times
-from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
 
 WALL_MS = 1_790_000_000_000
 
@@ -70,6 +70,16 @@ def made_status(**fields: Any) -> Status:
         wall_jumps=23,
         wall_jump_ms=-1_500,
         rss_bytes=123_456_789,
+        memory=MemoryStatus(
+            used_bytes=134_567_890,
+            budget_bytes=536_870_912,
+            level="ok",
+            since_wall_ms=0,
+            refused_links=47,
+            refused_hellos=53,
+            refused_requests=59,
+            ended_links=6,
+        ),
         cpu_ms=31_337,
         descriptors=10_101,
         descriptors_max=20_002,

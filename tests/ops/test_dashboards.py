@@ -266,6 +266,20 @@ FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
     ("PresencedSlowWatchers", [*links(1_000), series("presenced_slow_watchers", "11x30")], True),
     ("PresencedSlowWatchers", [*links(10_000), series("presenced_slow_watchers", "11x30")], False),
     ("PresencedRefusing", [series("presenced_goodbyes_total", "0x28 1x2", code="busy")], True),
+    ("PresencedMemoryShort", [series("presenced_memory_level", "0x25 1x5", state="refusing")], True),
+    ("PresencedMemoryShort", [series("presenced_memory_level", "0x28 1x2", state="ending")], True),
+    ("PresencedMemoryShort", [series("presenced_memory_level", "1x30", state="ok")], False),
+    *(
+        (
+            "PresencedMemoryNear",
+            [
+                series("presenced_memory_used_bytes", f"{used}x30"),
+                series("presenced_memory_budget_bytes", f"{budget}x30"),
+            ],
+            fires,
+        )
+        for used, budget, fires in ((86, 100, True), (84, 100, False), (86, 0, False))
+    ),
     ("PresencedRefusing", [series("presenced_goodbyes_total", "0+5x30", code="replaced")], False),
     ("PresencedLogNotOk", [series("presenced_log_state", "1x30", state="full")], True),
     (

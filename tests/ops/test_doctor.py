@@ -11,9 +11,10 @@ import pytest
 from presenced.config import settings as config_settings
 from presenced.config.settings import Settings
 from presenced.ops import control_values
-from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose, is_private
+from presenced.ops.checks.access import is_private
+from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose
 from presenced.ops.host import changed_wall_ms, memory, mode_of
-from presenced.server.status import LogStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
 
 HOUR_MS = 3_600_000
 WALL_MS = 1_800_000_000_000
@@ -36,6 +37,16 @@ LOG = LogStatus(
     snapshot_bytes=4 << 20,
     snapshot_took_ms=80,
     snapshots=3,
+)
+MEMORY = MemoryStatus(
+    used_bytes=200 << 20,
+    budget_bytes=0,
+    level="ok",
+    since_wall_ms=0,
+    refused_links=0,
+    refused_hellos=0,
+    refused_requests=0,
+    ended_links=0,
 )
 HEALTHY = Status(
     version="0.1.0",
@@ -85,6 +96,7 @@ HEALTHY = Status(
     wall_jumps=0,
     wall_jump_ms=0,
     rss_bytes=200 << 20,
+    memory=MEMORY,
     cpu_ms=60_000,
     descriptors=1_330,
     descriptors_max=20_000,
@@ -134,6 +146,11 @@ def watchers(number: int) -> dict[str, Any]:
     return {"slow_watchers": number, "slowest": slowest}
 
 
+def in_use(used_mib: int, **fields: Any) -> dict[str, Any]:
+    """So much of a budget of 512 MiB."""
+    return {"memory": msgspec.structs.replace(MEMORY, used_bytes=used_mib << 20, budget_bytes=512 << 20, **fields)}
+
+
 CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("links", "warning", {"status": {"links": 15_898}}, "15,898 of 19,872 links are taken"),
     ("links", "ok", {"status": {"links": 15_897}}, "15,897 of 19,872 links"),
@@ -145,6 +162,28 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("memory", "warning", {"facts": {"memory_bytes": int(0.81 * GIB)}}, "the limit is 1,024.0 MiB"),
     ("memory", "problem", {"facts": {"memory_bytes": int(0.96 * GIB)}}, "the limit is 1,024.0 MiB"),
     ("memory", "ok", {"facts": {"memory_bytes": 9 * GIB, "memory_max_bytes": 0}}, "no limit is set"),
+    ("memory", "ok", {"status": in_use(409)}, "409 of 512 MiB of memory are in use"),
+    ("memory", "warning", {"status": in_use(410)}, "410 of 512 MiB of memory are in use; beyond, links are refused"),
+    (
+        "memory",
+        "problem",
+        {"status": in_use(513, level="refusing", since_wall_ms=WALL_MS - 180_500)},
+        "513 of 512 MiB of memory are in use: refusing new links and new state for 3m",
+    ),
+    (
+        "memory",
+        "problem",
+        {"status": in_use(600, level="ending", since_wall_ms=WALL_MS), "settings": {"memory_bytes": 512 << 20}},
+        "600 of 512 MiB of memory are in use: ending links, refusing new ones for 0",
+    ),
+    ("memory", "problem", {"status": in_use(9), "facts": {"memory_bytes": int(0.96 * GIB)}}, "the limit is 1,024.0"),
+    (
+        "memory",
+        "warning",
+        {"status": {**in_use(9, refused_links=8, refused_hellos=2, ended_links=1), "goodbyes": {"busy": 11}}},
+        "memory ran short: 11 links and 0 requests were turned away since the start",
+    ),
+    ("memory", "warning", {"status": in_use(9, refused_requests=3)}, "0 links and 3 requests"),
     ("durability", "warning", {"status": {"log": None}}, "in memory only"),
     ("durability", "warning", {"log": {"durability": "off"}}, "durability is off"),
     ("durability", "ok", {"log": {"durability": "interval"}}, "durability interval"),
@@ -299,12 +338,13 @@ class TestLately:
         [
             ("stalls", {"stalls": 3}),
             ("refusals", {"goodbyes": {"busy": 9}}),
+            ("memory", {**in_use(9, refused_links=4, refused_requests=2), "goodbyes": {"busy": 4}}),
             ("clock", {"wall_jumps": 2, "wall_jump_ms": 900}),
         ],
     )
     def test_totals(self, check: str, fields: dict[str, Any]) -> None:
         past = self.judged(check, self.before(**fields), **fields)
-        assert past.severity == "ok" and "in the last 5 minutes" in past.what
+        assert past.severity == "ok" and ("in the last 5 minutes" in past.what or check == "memory")
         now = self.judged(check, self.before(), **fields)
         assert now.severity == "warning" and "in the last 5 minutes" in now.what
         assert "since the start" in self.judged(check, None, **fields).what

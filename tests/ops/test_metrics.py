@@ -18,7 +18,7 @@ from presenced.ops import metrics
 from presenced.ops.history import History
 from presenced.ops.pages import Pages
 from presenced.ops.picture import take_status
-from presenced.server.status import LogStatus, Status
+from presenced.server.status import LogStatus, MemoryStatus, Status
 from presenced.sync import connect, connect_service
 from tests.ops.made_status import WALL_MS, durations, made_log, made_status
 from tests.server.in_process import InProcess
@@ -109,11 +109,18 @@ def other(current: Any) -> Any:
     raise AssertionError(f"no other value for {current!r}")
 
 
-@pytest.mark.parametrize("field", [name for name in Status.__struct_fields__ if name != "log"])
+@pytest.mark.parametrize("field", [name for name in Status.__struct_fields__ if name not in ("log", "memory")])
 def test_every_figure_of_the_status_is_exported(field: str) -> None:
     status = made_status()
     changed = msgspec.structs.replace(status, **{field: other(getattr(status, field))})
     assert (scrape(status) == scrape(changed)) == (field in UNSEEN)
+
+
+@pytest.mark.parametrize("field", [name for name in MemoryStatus.__struct_fields__ if name != "since_wall_ms"])
+def test_every_figure_of_the_memory_is_exported(field: str) -> None:
+    memory = made_status().memory
+    changed = "ending" if field == "level" else other(getattr(memory, field))
+    assert scrape(made_status()) != scrape(made_status(memory=msgspec.structs.replace(memory, **{field: changed})))
 
 
 @pytest.mark.parametrize("field", LogStatus.__struct_fields__)
@@ -129,6 +136,11 @@ def test_values_and_units() -> None:
     assert value(text, "presenced_uptime_seconds") == 100.25
     assert value(text, "presenced_start_time_seconds") == (WALL_MS - 100_250) / 1000
     assert value(text, "presenced_users_online", status="away") == 1_600
+    assert value(text, "presenced_memory_budget_bytes") == 536_870_912
+    assert value(text, "presenced_memory_level", state="ok") == 1
+    assert value(text, "presenced_memory_level", state="refusing") == 0
+    assert value(text, "presenced_memory_shed_total", what="request") == 59
+    assert value(text, "presenced_memory_shed_total", what="ended_link") == 6
     assert value(text, "presenced_devices", state="grace") == 31
     assert value(text, "presenced_links", role="none") == 3
     assert value(text, "presenced_goodbyes_total", code="replaced") == 222

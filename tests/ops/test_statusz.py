@@ -98,6 +98,10 @@ def test_the_figures_of_the_status() -> None:
     assert page.row("Shown as away") == ["1,600"]
     assert page.row("Role service") == ["5"]
     assert page.row("Ended: replaced") == ["222"]
+    assert page.row("Memory that counts, and its budget") == ["128 MiB, 512 MiB"]
+    assert page.row("For want of memory: state") == ["ok"]
+    assert page.row("Links refused for it") == ["100"]
+    assert page.row("Requests refused for it") == ["59"]
     assert page.row("File descriptors") == ["10,101 of 20,002"]
     assert page.row("Directory") == ["/var/lib/presenced"]
     assert page.row("State") == ["ok"]
@@ -124,6 +128,8 @@ def test_every_figure_of_the_status_is_shown(field: str) -> None:
     }.get(type(now), lambda: None)()
     if field == "log":
         changed = None
+    elif field == "memory":
+        changed = msgspec.structs.replace(now, ended_links=7)
     elif changed is None:
         changed = msgspec.structs.replace(now, count=5, p50_us=77_000.0)
     other = msgspec.structs.replace(status, **{field: changed})

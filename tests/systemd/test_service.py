@@ -72,6 +72,22 @@ def test_a_group_of_operators_by_the_drop_in(service: Service) -> None:
     assert found and float(found[1]) <= EXPOSURE_MAX, judged
 
 
+def test_limits_of_memory_by_the_drop_in(service: Service) -> None:
+    """And in the unit's own confinement free memory is given back to the kernel, for which ctypes has to load."""
+    assert service.show(UNIT, "OOMPolicy") == "stop"
+    tried = "from presenced.server import shedding; shedding.give_back(); print(bool(shedding._malloc_trim()))"
+    limits = service.read("/usr/local/share/presenced/drop-ins/memory.conf")
+    service.drop_in(f"{limits}ExecStartPre={PROGRAM} -c '{tried}'\n")
+    assert (service.show(UNIT, "MemoryHigh"), service.show(UNIT, "MemoryMax")) == (str(920 << 20), str(1 << 30))
+    after = service.cursor()
+    service.run("systemctl", "restart", UNIT)
+    service.ping()
+    service.wait_for(lambda: "True" in service.messages(after).splitlines(), "memory could be given back")
+    judged = service.run("systemd-analyze", "security", "--no-pager", UNIT)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+    assert found and float(found[1]) <= EXPOSURE_MAX, judged
+
+
 def test_it_has_no_privileges(service: Service) -> None:
     status = dict(re.findall(r"^(\w+):\s+(.*)$", service.read(f"/proc/{service.main_pid(UNIT)}/status"), re.M))
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):

@@ -1,0 +1,68 @@
+"""Who may do what: who reaches the server, by which name, and who may read on the way."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from presenced.config.settings import is_loopback
+from presenced.ops.checks.finding import Patient, Said
+
+
+def encryption(patient: Patient) -> Said:
+    """Is what goes over the network encrypted?"""
+    bare = [url for url in patient.status.listeners if url.startswith("presence://") and not is_private(url)]
+    if bare:
+        advice = "set listen.tls_cert and listen.tls_key, or listen on 127.0.0.1 behind something that ends TLS"
+        yield (
+            "warning",
+            f"{', '.join(bare)} is reachable from outside without TLS: tokens can be read on the way",
+            advice,
+        )
+    else:
+        yield "ok", "no address is open to the network without TLS", ""
+
+
+def identity(patient: Patient) -> Said:
+    """Are names checked?"""
+    if not patient.status.dev:
+        yield "ok", "names are proved by tokens", ""
+        return
+    is_open = not all(is_private(url) for url in patient.status.listeners if url.startswith("presence"))
+    what = "development mode: every name is believed" + (", from the whole network" if is_open else "")
+    yield (
+        "problem" if is_open else "warning",
+        what,
+        "set auth.secret_file and drop auth.dev before anybody relies on it",
+    )
+
+
+def http(patient: Patient) -> Said:
+    """Who can read the metrics?"""
+    address = patient.settings.http
+    if address and not is_private(f"http://{address}"):
+        advice = "set http.address to 127.0.0.1:PORT, or let a firewall admit only those who collect metrics"
+        yield "warning", f"metrics and health are open to the network on {address}, without any password", advice
+    else:
+        yield "ok", f"metrics are on {address}" if address else "metrics are not served", ""
+
+
+def admin_socket(patient: Patient) -> Said:
+    """Who may stop the daemon?"""
+    facts = patient.facts
+    if not facts.socket_path:
+        yield "ok", "there is no admin socket", ""
+    elif facts.socket_mode & 0o002:
+        advice = "set admin.mode to 0660, and admin.group to the group of the operators"
+        yield "problem", f"everybody on this machine may stop the daemon through {facts.socket_path}", advice
+    else:
+        yield "ok", f"the admin socket {facts.socket_path} has mode {facts.socket_mode:o}", ""
+
+
+def is_private(url: str) -> bool:
+    """Whether only this machine can reach the address of `url`; a path of a Unix socket is."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return is_loopback(host) if host is not None else not parts.netloc

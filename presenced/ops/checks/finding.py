@@ -1,0 +1,104 @@
+"""What a check is shown and what it says. A check is a function from a `Patient` to what it found of one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from presenced.config.settings import Settings
+from presenced.ops.history import quantile_us
+from presenced.server.status import Quantiles, Status
+
+Severity = Literal["problem", "warning", "ok"]
+Said = Iterator[tuple[Severity, str, str]]
+"""Severity, what was found, and what to do about it (empty if nothing is)."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not in the status: the machine and the files."""
+
+    memory_bytes: int = 0
+    """Used in the control group; the process alone if that cannot be read."""
+    memory_max_bytes: int = 0
+    """The limit of the control group; 0 = none, or it cannot be read."""
+    config_changed_wall_ms: int = 0
+    """When the configuration file was written last; 0 = there is none."""
+    config_read_wall_ms: int = 0
+    """When the server read it."""
+    socket_path: str = ""
+    socket_mode: int = 0
+    """Permission bits of the admin socket."""
+    python: tuple[int, int, int] = (3, 11, 0)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at. `check` is a stable name for programs."""
+
+    severity: Severity
+    check: str
+    what: str
+    advice: str = ""
+    """What to do; empty if nothing is."""
+
+
+class Patient(NamedTuple):
+    """All that a check may look at."""
+
+    status: Status
+    settings: Settings
+    facts: Facts
+    before: Status | None = None
+    """What `status` was a few minutes ago; None = the server does not run as long."""
+
+    @property
+    def period(self) -> str:
+        """Of what totals are judged, in words."""
+        if self.before is None:
+            return "since the start"
+        minutes = round((self.status.uptime_ms - self.before.uptime_ms) / 60_000)
+        return f"in the last {minutes} minutes"
+
+    def lately(self, total: Callable[[Status], int]) -> int:
+        """How much a total has grown in the period."""
+        return total(self.status) - (total(self.before) if self.before is not None else 0)
+
+    def durations(self, histogram: Callable[[Status], Quantiles]) -> tuple[int, float]:
+        """How many durations were counted in the period, and below what 99 of 100 of them were, in microseconds."""
+        now = histogram(self.status)
+        if self.before is None:
+            return now.count, now.p99_us
+        before = histogram(self.before)
+        return now.count - before.count, float(quantile_us(now.buckets, before.buckets, now.max_us))
+
+    def slower_than(
+        self,
+        limit_us: int,
+        histogram: Callable[[Status], Quantiles],
+        *,
+        enough: int,
+        noun: str,
+        verdict: str,
+        advice: str,
+    ) -> Said:
+        """Whether 99 of 100 durations of the period were below the limit; nothing if there were fewer than `enough`.
+        `noun` says of what, `verdict` what it means if they were not."""
+        number, p99_us = self.durations(histogram)
+        if number < enough:
+            return
+        said = f"99 of 100 {noun} took less than {ms(p99_us)} {self.period}"
+        if p99_us > limit_us:
+            yield "warning", f"{verdict}: {said}", advice
+        else:
+            yield "ok", said, ""
+
+
+def mib(size_bytes: int) -> str:
+    """`1,024.0 MiB`."""
+    return f"{size_bytes / (1 << 20):,.1f} MiB"
+
+
+def ms(duration_us: float) -> str:
+    """`32.8 ms`, `1.2 s`."""
+    return f"{duration_us / 1000:,.3g} ms" if duration_us < 1_000_000 else f"{duration_us / 1_000_000:,.3g} s"

@@ -1,0 +1,63 @@
+"""Time: does the machine's clock run evenly, does the process, and are its intervals of use?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from presenced.durations import format_duration
+from presenced.ops.checks.finding import Patient, Said
+
+TURN_SLOW_US: Final = 20_000
+TURNS_ENOUGH: Final = 1_000
+LONG_MS: Final = 300_000
+
+
+def clock(patient: Patient) -> Said:
+    """Did the wall clock jump?"""
+    number = patient.lately(lambda status: status.wall_jumps)
+    if number:
+        last_ms = patient.status.wall_jump_ms
+        what = f"the clock of this machine was set {number:,} times {patient.period}, last by {last_ms:,} ms"
+        yield (
+            "warning",
+            what,
+            "let chrony or systemd-timesyncd slew the clock; times of that moment are wrong by as much",
+        )
+    else:
+        yield "ok", f"the clock of this machine did not jump {patient.period}", ""
+
+
+def stalls(patient: Patient) -> Said:
+    """Did the process stand still?"""
+    number = patient.lately(lambda status: status.stalls)
+    if number:
+        advice = "look for a suspended machine, swapping (vmstat 1) or a CPU limit (CPUQuota=)"
+        yield "warning", f"the process stood still for a second or more, {number:,} times {patient.period}", advice
+    else:
+        yield "ok", f"the process did not stand still {patient.period}", ""
+
+
+def turns(patient: Patient) -> Said:
+    """How long does a turn take?"""
+    return patient.slower_than(
+        TURN_SLOW_US,
+        lambda status: status.turn,
+        enough=TURNS_ENOUGH,
+        noun="turns",
+        verdict="turns are long",
+        advice="the CPU is short: look at `presencectl top`; raise change.spacing, or give the daemon a faster core",
+    )
+
+
+def intervals(patient: Patient) -> Said:
+    """Will lost devices be seen in a useful time?"""
+    settings = patient.settings
+    found = False
+    for key, value_ms in (("heartbeat.interval", settings.heartbeat_ms), ("presence.grace", settings.grace_ms)):
+        if value_ms > LONG_MS:
+            found = True
+            what = f"{key} is {format_duration(value_ms)}: those who are lost are shown as online for so long"
+            yield "warning", what, f"set {key} to 30s or so, if that is not meant"
+    if not found:
+        told = f"{format_duration(settings.heartbeat_ms)}, grace {format_duration(settings.grace_ms)}"
+        yield "ok", f"heartbeats come each {told}", ""

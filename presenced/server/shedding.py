@@ -1,0 +1,146 @@
+"""What the server does when memory is short: says so, ends the links that are owed most, gives memory back.
+
+The core is told the level and refuses requests by it; `Server.admit` and the hello refuse links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from presenced import limits
+from presenced.errors import ProtocolError
+from presenced.server.memory import OK, REFUSING
+
+if TYPE_CHECKING:
+    from presenced.server.link import Link
+    from presenced.server.server import Server
+
+log = logging.getLogger("presenced")
+
+SLICE_LINKS = 1_000
+"""Links that are weighed before the loop looks at its sockets again."""
+
+ENDS_MIN = 4
+ENDS_SHARE = 100
+"""Of so many links one is ended each second, and at least the number above."""
+
+HEAVY_BYTES = 65_536
+"""Who is owed less is not ended: it would free nothing that is worth a lost link. A user's link that asks for nothing
+and does not read stays below."""
+
+HELD_BYTES = 64
+"""About what one user costs in the dict of what a link is owed."""
+
+GIVE_BACK_REST = 50
+"""After giving memory back for some time the daemon does not do so for this many times as long: nobody may notice."""
+
+SHORT = "the server is short of memory and takes no new links; come back after the delay it gives"
+ENDED = "the server is short of memory, and this link was owed more than others; come back after the delay it gives"
+
+
+def retry_ms() -> int:
+    """When somebody who is turned away may come back: not all at once."""
+    return random.randint(limits.MEMORY_RETRY_MS, 4 * limits.MEMORY_RETRY_MS)
+
+
+def refuse_hello(server: Server) -> None:
+    """Raise the goodbye to a link that was admitted before memory ran short, and would need more of it now."""
+    if server.memory.level:
+        server.memory.refused_hellos += 1
+        raise ProtocolError("busy", SHORT, retry_ms=retry_ms())
+
+
+def glance(server: Server, now_ms: int) -> None:
+    """Between two looks, in a turn: memory may grow by hundreds of megabytes in a second."""
+    if server.memory.glance(now_ms):
+        _change(server, now_ms)
+
+
+def look(server: Server, now_ms: int) -> None:
+    """Once a second: go by the memory that is in use, and free some if it is far too much."""
+    if server.memory.look(now_ms):
+        _change(server, now_ms)
+    if server.memory.level and now_ms >= server.memory.give_back_ms:
+        began_ns = time.monotonic_ns()
+        give_back()
+        took_ms = (time.monotonic_ns() - began_ns) // 1_000_000
+        server.memory.give_back_ms = now_ms + took_ms * GIVE_BACK_REST
+    if server.memory.wants_room(now_ms) and server.shedding is None:
+        server.shedding = asyncio.get_running_loop().create_task(_shed(server))
+
+
+def _change(server: Server, now_ms: int) -> None:
+    memory = server.memory
+    server.engine.memory_level = memory.level
+    used, budget = memory.used_bytes >> 20, memory.budget_bytes >> 20
+    if memory.level == OK:
+        text, level = f"{used:,} of {budget:,} MiB: there is room again, nothing is refused", logging.INFO
+    elif memory.level == REFUSING:
+        text, level = f"{used:,} of {budget:,} MiB: refusing new links and what needs more memory", logging.WARNING
+    else:
+        text, level = f"{used:,} of {budget:,} MiB: ending the links that are owed most as well", logging.ERROR
+    server.report.event(now_ms, "memory", text, level=level)
+
+
+async def _shed(server: Server) -> None:
+    """End the links that are owed most. O(links), in slices."""
+    try:
+        for link in await _heaviest(server):
+            server.memory.ended_links += 1
+            link.end("busy", ENDED, retry_ms())
+    finally:
+        server.shedding = None
+
+
+async def _heaviest(server: Server) -> list[Link]:
+    found: list[tuple[int, int, Link]] = []
+    links = list(server.links)
+    most = max(ENDS_MIN, len(links) // ENDS_SHARE)
+    for at, link in enumerate(links):
+        weight = weight_of(link)
+        if weight >= HEAVY_BYTES:
+            # The number keeps links from being compared.
+            entry = (weight, at, link)
+            if len(found) < most:
+                heapq.heappush(found, entry)
+            else:
+                heapq.heappushpop(found, entry)
+        if at % SLICE_LINKS == SLICE_LINKS - 1:
+            await asyncio.sleep(0)
+    return [link for _, _, link in sorted(found, reverse=True)]
+
+
+def weight_of(link: Link) -> int:
+    """About how many bytes it holds that it was sent and does not read, or sent and were not taken so far."""
+    transport, session = link.transport, link.session
+    if transport is None or session is None or transport.is_closing():
+        return 0
+    owed = transport.get_write_buffer_size() + link.reader.pending_bytes + HELD_BYTES * len(session.held or ())
+    return owed + (session.reply_bytes if session.held is not None else 0)
+
+
+def give_back() -> None:
+    """Let the C library return to the kernel what is free in its heap: without that the memory of what was refused
+    and ended stays resident, and counts. About a millisecond for each 100 MiB."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).malloc_trim
+    except (ImportError, OSError, AttributeError, MemoryError):
+        # Another C library, or one under which ctypes may make no callbacks: those give back by themselves, or not.
+        log.debug("memory: this C library cannot be asked to give memory back")
+        return None

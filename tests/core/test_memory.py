@@ -1,0 +1,195 @@
+"""What the core refuses while memory is short, what it goes on with, and that protocol.md says the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from presenced.wire import messages
+from presenced.wire.messages import (
+    AddActivity,
+    AddClaim,
+    Applied,
+    Attach,
+    Beats,
+    Bye,
+    Command,
+    Detach,
+    EndClaim,
+    Error,
+    Follow,
+    Forget,
+    Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetMembers,
+    GetSync,
+    Heartbeat,
+    Join,
+    Leave,
+    Ping,
+    SetDevice,
+    SetSchedule,
+    SetStatus,
+    Sync,
+    Touch,
+    Unwatch,
+    UnwatchChannel,
+    Watch,
+    WatchAll,
+    WatchChannel,
+    Who,
+    Window,
+)
+from tests.core.fake_link import FakeLink
+from tests.core.world import World
+from tests.docs.document import SECTIONS, table
+
+
+def windows() -> list[Any]:
+    """One window of a week, by the struct's own fields."""
+    return [Window(1, 480, 1020)]
+
+
+GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
+    "Watch": (lambda n: Watch(n, ["watched", "unknown"]), lambda n: Watch(n, ["watched"])),
+    "WatchChannel": (lambda n: WatchChannel(n, "other"), lambda n: WatchChannel(n, "room")),
+    "Join": (lambda n: Join(n, "other", "carol", "web"), lambda n: Join(n, "room", "carol", "web")),
+    "Follow": (lambda n: Follow(n), None),
+    "WatchAll": (lambda n: WatchAll(n, True), lambda n: WatchAll(n, False)),
+    "Attach": (lambda n: Attach(n, 9, "carol", "phone"), lambda n: Attach(n, 1, "carol", "web")),
+    "AddClaim": (
+        lambda n: AddClaim(n, "other", "call", "dnd", user="carol"),
+        lambda n: AddClaim(n, "busy", "call", "away", user="carol"),
+    ),
+    "SetSchedule": (
+        lambda n: SetSchedule(n, "UTC", windows(), "dnd", user="dave"),
+        lambda n: SetSchedule(n, "UTC", windows(), "away", user="carol"),
+    ),
+    "AddActivity": (lambda n: AddActivity(n, "message", user="carol"), None),
+    "SetStatus": (lambda n: SetStatus(n, "dnd", user="unknown"), lambda n: SetStatus(n, "dnd", "text", user="carol")),
+    "Touch": (lambda n: Touch(n, user="unknown"), lambda n: Touch(n, user="carol")),
+    "Command": (lambda n: Command(n, "/presence", user="unknown"), lambda n: Command(n, "/presence", user="carol")),
+}
+"""What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
+
+LONG: dict[str, Callable[[int], Any]] = {
+    "Get": lambda n: Get(n, ["carol"]),
+    "Who": lambda n: Who(n),
+    "GetDevices": lambda n: GetDevices(n, "carol"),
+    "GetClaims": lambda n: GetClaims(n, "carol"),
+    "GetActivity": lambda n: GetActivity(n, "carol"),
+    "GetMembers": lambda n: GetMembers(n, "room"),
+    "GetSync": lambda n: GetSync(n, "carol"),
+}
+OTHERS: dict[str, Callable[[int], Any]] = {
+    "Ping": lambda n: Ping(n),
+    "Unwatch": lambda n: Unwatch(n, ["watched"]),
+    "UnwatchChannel": lambda n: UnwatchChannel(n, "room"),
+    "SetDevice": lambda n: SetDevice(n, status="away", user="carol", device="web"),
+    "EndClaim": lambda n: EndClaim(n, "busy", "carol"),
+    "Sync": lambda n: Sync(n, "carol"),
+    "Forget": lambda n: Forget(n, "gone", "carol"),
+    "Leave": lambda n: Leave(n, "room", "carol", "web"),
+    "Detach": lambda n: Detach(n, 1),
+}
+UNANSWERED = (Heartbeat, Beats, Applied, Bye)
+FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *LONG}
+"""Refused when memory is very short whatever they would add."""
+
+
+@pytest.fixture
+def service() -> FakeLink:
+    """A service with something of everything, and memory is not short yet."""
+    link = World().open("backend", role="service")
+    for message in (
+        Attach(101, 1, "carol", "web"),
+        Attach(102, 2, "carol", "gone"),
+        Detach(103, 2),
+        Attach(104, 3, "dave", "web"),
+        Join(105, "room", "carol", "web"),
+        AddClaim(106, "busy", "call", "dnd", user="carol"),
+        SetSchedule(107, "UTC", windows(), "dnd", user="carol"),
+    ):
+        link.done(message)
+    link.ask(Watch(108, ["watched"]))
+    link.ask(WatchChannel(109, "room"))
+    return link
+
+
+def refused(link: FakeLink, message: Any) -> bool:
+    answer = link.ask(message)
+    if not isinstance(answer, Error):
+        return False
+    assert (answer.code, answer.retry_ms) == ("memory_low", 2_000), answer
+    return True
+
+
+@pytest.mark.parametrize("name", GROWS)
+def test_what_makes_new_state_is_refused_and_the_same_without_is_done(service: FakeLink, name: str) -> None:
+    grows, stays = GROWS[name]
+    engine = service.world.engine
+    engine.memory_level = 1
+    before = len(engine.users), len(engine.channels.by_name), engine.watching.count, service.world.snapshot()
+    assert refused(service, grows(1))
+    assert before == (
+        len(engine.users),
+        len(engine.channels.by_name),
+        engine.watching.count,
+        service.world.snapshot(),
+    ), "half of it was applied"
+    assert stays is None or not refused(service, stays(2))
+    engine.memory_level = 2
+    assert refused(service, grows(3))
+    assert stays is None or refused(service, stays(4)) == (name in FOR_LONG)
+    engine.memory_level = 0
+    assert not refused(service, grows(5))
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_has_long_answers_is_refused_when_it_is_very_short(service: FakeLink, name: str) -> None:
+    service.world.engine.memory_level = 1
+    assert not refused(service, LONG[name](1))
+    service.world.engine.memory_level = 2
+    assert refused(service, LONG[name](2))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_all_others_are_done(service: FakeLink, name: str) -> None:
+    service.world.engine.memory_level = 2
+    assert not refused(service, OTHERS[name](1))
+
+
+def test_watches_and_following_go_on(service: FakeLink) -> None:
+    world = service.world
+    service.ask(Follow(1))
+    service.done(WatchAll(2, True))
+    world.engine.memory_level = 1
+    assert not refused(service, Follow(3)) and not refused(service, WatchAll(4, True))
+    world.engine.memory_level = 2
+    service.done(SetStatus(5, "xa", user="dave"))
+    world.advance(1_000)
+    assert service.view["dave"].status == "xa"
+
+
+def test_every_request_is_in_one_of_the_lists() -> None:
+    answered = {struct.__name__ for struct in messages.CLIENT_MESSAGES.values()} - {"Hello"}
+    assert {*GROWS, *LONG, *OTHERS, *(struct.__name__ for struct in UNANSWERED)} == answered
+
+
+def test_protocol_md_says_the_same() -> None:
+    short, very_short, done = set(), set(), set()
+    for row in table(SECTIONS["8.1"].body, "request"):
+        for name in re.findall(r"[A-Z]\w+", row["request"]):
+            first, second = row["when short"], row["when very short"]
+            if first.startswith("refused"):
+                short.add(name)
+            if second == "refused" or (name in second and f"{name} as before" not in second):
+                very_short.add(name)
+            if first == "done":
+                done.add(name)
+    assert (short, very_short, done) == ({*GROWS}, FOR_LONG, {*LONG})

@@ -1,0 +1,330 @@
+"""Levels of memory and when they change, with made-up readings; and what a server does at each, in one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, strategies as st
+
+from presenced import limits
+from presenced.config.settings import Settings
+from presenced.limits import MEMORY_GLANCE_MS, MEMORY_PATIENCE_MS
+from presenced.ops.checks.finding import Patient
+from presenced.ops.checks.room import memory as finding
+from presenced.ops.doctor import Facts
+from presenced.ops.picture import take_status
+from presenced.server import shedding
+from presenced.server.memory import (
+    ENDING,
+    LEVELS,
+    LIMIT_EVERY_MS,
+    NEVER_MS,
+    OK,
+    REFUSING,
+    Memory,
+    level_of,
+    resident_bytes,
+)
+from presenced.server.server import Server
+from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
+from tests.e2e.wire_client import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
+from tests.server.in_process import LOOPS, InProcess
+
+MIB = 1 << 20
+
+
+def levels(readings: Iterable[int]) -> list[int]:
+    """The levels that follow on each other, with a budget of 1000."""
+    level, seen = OK, []
+    for used in readings:
+        level = level_of(level, used, 1000)
+        seen.append(level)
+    return seen
+
+
+class TestLevels:
+    def test_over_the_budget_and_far_over_it(self) -> None:
+        assert levels([0, 999, 1000, 1149, 1150, 5000]) == [OK, OK, REFUSING, REFUSING, ENDING, ENDING]
+
+    def test_each_is_left_below_where_it_was_entered(self) -> None:
+        assert levels([1000, 999, 950, 949, 999, 1000]) == [REFUSING, REFUSING, REFUSING, OK, OK, REFUSING]
+        assert levels([1150, 1149, 1100, 1099, 1149, 1150]) == [ENDING, ENDING, ENDING, REFUSING, REFUSING, ENDING]
+
+    def test_from_the_worst_to_well_at_once(self) -> None:
+        assert levels([2000, 10]) == [ENDING, OK]
+
+    def test_without_a_budget_there_is_no_level(self) -> None:
+        assert [level_of(level, 1 << 60, 0) for level in (OK, REFUSING, ENDING)] == [OK, OK, OK]
+
+    @given(st.lists(st.integers(0, 2000)), st.integers(0, 2000))
+    def test_what_is_steady_keeps_its_level(self, before: list[int], used: int) -> None:
+        after = levels([*before, used, used, used])[-3:]
+        assert len(set(after)) == 1, "a reading that does not change must not change the level"
+
+
+class Readings:
+    """What a `Memory` reads, as a test says."""
+
+    def __init__(self, wanted: int | None) -> None:
+        self.resident = 10
+        self.charged = 0
+        self.limit = 0
+        self.limits_read = 0
+        self.memory = Memory(
+            wanted, resident=lambda: self.resident, charged=lambda: self.charged, limit=self._read_limit
+        )
+
+    def _read_limit(self) -> int:
+        self.limits_read += 1
+        return self.limit
+
+
+class TestMemory:
+    def test_the_budget_is_seven_tenths_of_the_limit(self) -> None:
+        made = Readings(None)
+        made.limit = 1000
+        assert not made.memory.look(5) and made.memory.budget_bytes == 700
+        made.resident = 700
+        assert made.memory.look(6) and LEVELS[made.memory.level] == "refusing"
+
+    def test_another_limit_is_seen_within_ten_seconds(self) -> None:
+        made = Readings(None)
+        made.limit = 1000
+        made.memory.look(5)
+        made.limit = 2000
+        made.memory.look(5 + LIMIT_EVERY_MS - 1)
+        assert (made.memory.budget_bytes, made.limits_read) == (700, 1)
+        made.memory.look(5 + LIMIT_EVERY_MS)
+        assert (made.memory.budget_bytes, made.limits_read) == (1400, 2)
+
+    @pytest.mark.parametrize("wanted", [None, 0])
+    def test_without_a_budget_no_turn_looks(self, wanted: int | None) -> None:
+        made = Readings(wanted)
+        made.charged = 1 << 40
+        assert not made.memory.glance(1)
+        assert (made.memory.budget_bytes, made.memory.next_ms, made.memory.used_bytes) == (0, NEVER_MS, 10)
+
+    def test_the_setting_counts_before_the_limit(self) -> None:
+        made = Readings(100)
+        made.limit = 50
+        made.memory.look(1)
+        assert (made.memory.budget_bytes, made.limits_read) == (100, 0)
+
+    def test_another_setting_is_gone_by_at_once(self) -> None:
+        made = Readings(100)
+        made.memory.look(1)
+        made.memory.set_wanted(10)
+        assert made.memory.next_ms == 0
+        assert made.memory.glance(2) and made.memory.level == REFUSING
+
+    def test_what_the_kernel_holds_for_it_counts(self) -> None:
+        made = Readings(100)
+        made.charged = 99
+        assert not made.memory.look(1) and made.memory.used_bytes == 99
+        made.resident = 11
+        assert made.memory.glance(2) and made.memory.used_bytes == 100, "the kernel's part is that of the last look"
+        made.charged = 5
+        made.memory.look(3)
+        assert made.memory.used_bytes == 11, "less than what is resident is no reading to go by"
+
+    def test_without_descriptors_all_is_as_it_was(self) -> None:
+        made = Readings(None)
+        made.limit, made.charged = 1000, 99
+        made.memory.look(1)
+
+        def fail() -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        made.memory._limit = made.memory._charged = fail
+        made.memory.look(1 + LIMIT_EVERY_MS)
+        assert (made.memory.budget_bytes, made.memory.used_bytes) == (700, 99)
+
+    def test_reading_takes_no_descriptor(self) -> None:
+        assert resident_bytes() > MIB
+        before = len(os.listdir("/proc/self/fd"))
+        assert all(resident_bytes() > MIB for _ in range(3))
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_looks_lie_apart(self) -> None:
+        made = Readings(100)
+        made.memory.glance(1000)
+        assert made.memory.next_ms == 1000 + MEMORY_GLANCE_MS
+
+    def test_since_when(self) -> None:
+        made = Readings(100)
+        made.memory.look(1)
+        assert made.memory.since_wall_ms == 0
+        made.resident = 100
+        made.memory.look(2)
+        since = made.memory.since_wall_ms
+        assert since > 0
+        made.resident = 200
+        made.memory.look(3)
+        assert made.memory.since_wall_ms == since, "it is the same shortage"
+        made.resident = 10
+        made.memory.look(4)
+        assert made.memory.since_wall_ms == 0
+
+    def test_room_is_made_at_once_if_it_is_far_too_much_else_after_a_while(self) -> None:
+        made = Readings(100)
+        made.memory.look(1)
+        assert not made.memory.wants_room(1 + MEMORY_PATIENCE_MS)
+        made.resident = 100
+        made.memory.look(2)
+        assert not made.memory.wants_room(1 + MEMORY_PATIENCE_MS)
+        assert made.memory.wants_room(2 + MEMORY_PATIENCE_MS)
+        made.resident = 115
+        made.memory.look(3)
+        assert made.memory.wants_room(3)
+
+
+class Pressed(InProcess):
+    """A server whose memory is what the test says, in percent of the budget."""
+
+    def press(self, percent: int) -> None:
+        def change(server: Server) -> None:
+            server.memory._resident = lambda: percent * MIB
+            server.memory.set_wanted(100 * MIB)
+            shedding.look(server, self.now_ms(server))
+
+        self.ask(change)
+
+    def look(self) -> None:
+        self.ask(lambda server: shedding.look(server, self.now_ms(server)))
+
+    @staticmethod
+    def now_ms(server: Server) -> int:
+        return server.begin()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_server_at_each_level(loop: str) -> None:
+    with Pressed(loop, change_spacing_ms=0) as running:
+        bystander = Bystander(running.port)
+        late = Wire(running.port)
+        running.until(lambda server: len(server.links) == 3)
+        running.press(100)
+        goodbye = Wire(running.port).ended_with("busy")
+        assert 2_000 <= goodbye[3] <= 8_000
+        late.send(hello("late"))
+        late.ended_with("busy")
+        bystander.watcher.send(Watch(1, ["marker", "nobody"]))
+        assert bystander.watcher.refused_with("memory_low", 1)[4] == 2_000
+        bystander.watcher.send(Watch(2, ["marker"]), Get(3, ["marker"]), Heartbeat())
+        assert [bystander.watcher.next()[:2] for _ in range(2)] == [[RECORDS, 2], [RECORDS, 3]]
+        bystander.check()
+        assert "memory short: refusing" in running.ask(lambda _: running.operations.status_line())
+
+        running.press(115)
+        bystander.watcher.send(Get(4, ["marker"]), Ping(5))
+        bystander.watcher.refused_with("memory_low", 4)
+        assert bystander.watcher.next()[:2] == [PONG, 5]
+        bystander.check()
+        status = running.ask(take_status)
+        assert status.memory.level == "ending" and status.memory.budget_bytes == 100 * MIB
+        assert (status.memory.refused_links, status.memory.refused_hellos) == (1, 1)
+        assert (status.memory.refused_requests, status.memory.ended_links) == (2, 0), "nobody was owed much"
+        assert status.goodbyes == {"busy": 2} and status.memory.turned_away == 2
+
+        running.press(94)
+        opened(running.port, "newcomer").close()
+        bystander.watcher.send(Watch(6, ["nobody"]))
+        assert bystander.watcher.next()[:2] == [RECORDS, 6]
+        bystander.check()
+        status = running.ask(take_status)
+        [said] = finding(Patient(status, Settings(memory_bytes=100 * MIB, dev=True), Facts()))
+        assert said[0] == "warning" and "2 links and 2 requests were turned away" in said[1]
+        bystander.close()
+
+
+def with_texts(running: InProcess) -> tuple[Wire, list[str]]:
+    """A service, and users with long texts: 143 KiB when asked for all of them."""
+    service = opened(running.port, "backend", "", role="service")
+    names = [f"u{at}" for at in range(256)]
+    service.send(*(SetStatus(at + 1, text="x" * 512, user=name) for at, name in enumerate(names)))
+    for _ in names:
+        assert service.next()[0] == DONE
+    return service, names
+
+
+def owed(running: InProcess, name: str, replies: int, names: list[str]) -> Wire:
+    """A link that has asked for so many long replies and reads none of them."""
+    link = opened(running.port, name, receive_bytes=4096)
+    link.send(*(Get(at + 1, names) for at in range(replies)))
+    running.until(
+        lambda server: any(
+            one.session is not None and one.session.user_name == name and shedding.weight_of(one) > 50_000
+            for one in server.links
+        )
+    )
+    return link
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_links_that_are_owed_most_are_ended_few_at_a_time_and_keep_their_grace(loop: str) -> None:
+    with Pressed(loop, rate=0, change_spacing_ms=0, check=False) as running:
+        service, names = with_texts(running)
+        watcher = opened(running.port, "watcher")
+        light = [owed(running, f"light{at}", 3, names) for at in range(2)]
+        heavy = [owed(running, f"heavy{at}", 16, names) for at in range(shedding.ENDS_MIN)]
+        watcher.send(Watch(1, [f"heavy{at}" for at in range(shedding.ENDS_MIN)]))
+        assert watcher.next()[0] == RECORDS
+        running.press(115)
+        running.until(lambda server: server.memory.ended_links == shedding.ENDS_MIN)
+        running.until(lambda server: {one.session.user_name for one in server.links if one.session} >= {"light0"})
+        left = running.ask(lambda server: {one.session.user_name for one in server.links if one.session})
+        assert left == {"backend", "watcher", "light0", "light1"}
+        assert running.ask(lambda server: server.stats.goodbyes["busy"]) == shedding.ENDS_MIN
+        watcher.send(Ping(2))
+        assert watcher.next()[0] == PONG and watcher.quiet(), "they are in grace, and nobody is told"
+        running.look()
+        running.until(lambda server: server.memory.ended_links == shedding.ENDS_MIN + 2)
+        for link in (*light, *heavy, watcher, service):
+            link.close()
+
+
+def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
+    """Fifty links ask for far more than is made in one turn, and each gets all of it."""
+    asked = 8
+    with InProcess(rate=0, change_spacing_ms=0, check=False) as running:
+        service, names = with_texts(running)
+        links = [opened(running.port, f"reader{number}") for number in range(50)]
+        steps: list[int] = []
+
+        def count_turns(server: Server) -> None:
+            turn, publisher = server._turn, server.engine.publisher
+            before = [publisher.reply_bytes]
+
+            def counted() -> None:
+                steps.append(publisher.reply_bytes - before[0])
+                before[0] = publisher.reply_bytes
+                turn()
+
+            server._turn = counted  # type: ignore[method-assign]
+
+        running.ask(count_turns)
+        running.ask(lambda server: [link.send(*(Get(at + 1, names) for at in range(asked))) for link in links])
+        for link in links:
+            assert [link.next()[:2] for _ in range(asked)] == [[RECORDS, at + 1] for at in range(asked)]
+        # One batch of one link may go beyond.
+        assert max(steps) < limits.REPLY_BYTES_PER_TURN + asked * 200_000
+        assert sum(steps) > 4 * limits.REPLY_BYTES_PER_TURN
+        for link in (*links, service):
+            link.close()
+
+
+def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
+    with Pressed(rate=0, change_spacing_ms=0, check=False) as running:
+        service, names = with_texts(running)
+        link = owed(running, "alice", 3, names)
+        running.press(100)
+        link.send(Ping(4))
+        running.until(lambda server: any(one.waiting for one in server.links))
+        link.send(Ping(5))
+        assert [link.until(PONG)[1] for _ in range(2)] == [4, 5], "it reads, and is read again"
+        running.until(lambda server: not any(one.waiting for one in server.links))
+        link.close()
+        service.close()
