@@ -132,8 +132,23 @@ class Connection:
             raise
 
     async def _unwatch(self, feed: Feed, users: list[str]) -> None:
+        self._refuse_closed()
+        waiters: list[asyncio.Future[Reply]] = []
+        sent: list[Request] = []
         for chunk in chunks(self._session.detach(feed, users), self._session.users_per_request_max):
-            await self._request(_naming(messages.Unwatch, chunk), messages.Done)
+            waiters.append(self._loop.create_future())
+            sent.append(self._session.open(_naming(messages.Unwatch, chunk), waiters[-1], self._keeper.now_ms()))
+        # All of them before the first wait: the users are detached, and whoever watches one of them anew meanwhile
+        # must be asked for after this, not cut off by it.
+        self._keeper.send(*sent)
+        try:
+            async with asyncio.timeout(self._request_timeout_s):
+                await asyncio.gather(*waiters)
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            for waiter in waiters:
+                self._session.forget(waiter)
 
     def _release_feed(self, feed: Feed) -> None:
         """Whoever closes a watch has no use for its errors, and need not wait for the reply."""

@@ -452,6 +452,38 @@ class TestWatching:
             server.link.send(Presence(record("bob", "dnd", 5)), Presence(record("carol", "away", 6)))
             assert await take(watch, 1) == [("carol", "online", "away")]
 
+    async def test_removing_many_cuts_off_no_later_watch(self, server: FakeServer) -> None:
+        names = [f"u{number:03}" for number in range(300)]
+        async with presenced.connect(server.url()) as me, me.watch(*names) as watch:
+            await take(watch, 300)
+            removing = asyncio.ensure_future(watch.remove(*names))
+            await asyncio.sleep(0)
+            async with me.watch(names[-1]) as later:
+                await take(later, 1)
+                await removing
+                told = [message for message in server.received if isinstance(message, Watch | Unwatch)]
+        assert [(type(message), len(message.users)) for message in told] == [
+            (Watch, 256),
+            (Watch, 44),
+            (Unwatch, 256),
+            (Unwatch, 44),
+            (Watch, 1),
+        ], "the last word about this user is that they are watched"
+
+    async def test_a_refused_removal_is_told_once_all_is_answered(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, Unwatch):
+                return [Error(message.id, "overloaded", "failed")]
+            return server.plainly(message)
+
+        server.answer = answer
+        names = [f"u{number:03}" for number in range(600)]
+        async with presenced.connect(server.url()) as me, me.watch(*names) as watch:
+            with pytest.raises(RequestError, match="failed"):
+                await watch.remove(*names)
+            await me.ping()
+            assert watch.users == [] and not me._session._waiting and not me._session._pending
+
     async def test_breaking_out_and_dropping_it_unwatches(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
             async for _ in me.watch("bob"):

@@ -54,6 +54,18 @@ class TestSeeing:
             assert await take(watch) == [("offline", "offline")], "leaving the block is a bye, so no grace"
             assert watch.records["alice"].last_seen_ms > 0
 
+    async def test_a_watch_begun_while_many_are_removed_goes_on(self, server: Server) -> None:
+        names = [f"u{number:03}" for number in range(300)]
+        async with presenced.connect(url(server, "me")) as me, presenced.connect(url(server, names[-1])) as last:
+            async with me.watch(*names) as watch:
+                removing = asyncio.ensure_future(watch.remove(*names))
+                await asyncio.sleep(0)
+                async with me.watch(names[-1]) as later:
+                    assert await take(later) == [("snapshot", "online")]
+                    await removing
+                    await last.set_status("dnd")
+                    assert await take(later) == [("status", "dnd")]
+
     async def test_what_was_asked_for_is_answered(self, server: Server) -> None:
         async with presenced.connect(url(server, "alice")) as alice, presenced.connect(url(server, "bob")):
             await alice.set_status("away", text="tea")
