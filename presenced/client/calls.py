@@ -7,11 +7,11 @@ service's share them. All raise `AddressError` before anything is sent, and `Req
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from presenced.address import check_emoji, check_label, check_name, check_text
 from presenced.client.connection import Connection
-from presenced.client.pending import OnReply
+from presenced.client.pending import OnReply, Reply
 from presenced.client.rooms import COUNTED
 from presenced.client.values import (
     Answer,
@@ -35,9 +35,21 @@ from presenced.client.values import (
 from presenced.client.windows import WindowLike, windows_of, written
 from presenced.limits import ACTIVITIES_PER_USER_MAX, PAYLOAD_BYTES_MAX
 from presenced.wire import messages
-from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, DeviceStatus, Source, Status, StatusRequest
+from presenced.wire.messages import (
+    ActivityInfo,
+    ClaimInfo,
+    DeviceInfo,
+    DeviceStatus,
+    Error,
+    Source,
+    Status,
+    StatusRequest,
+)
 
 NO_WINDOWS: list[messages.Window] = []
+
+OnDone = Callable[[DeviceStatus | None, int | None, str | None], None]
+"""Takes the status, priority and name that a device was given; None for what was left as it is."""
 
 
 async def set_status(
@@ -62,15 +74,30 @@ async def set_status(
 
 
 async def set_device(
-    link: Connection, user: str, device: str, status: DeviceStatus | None, priority: int | None, name: str | None
+    link: Connection,
+    user: str,
+    device: str,
+    status: DeviceStatus | None,
+    priority: int | None,
+    name: str | None,
+    on_done: OnDone | None = None,
 ) -> None:
+    """`on_done` is called once it is applied, as the reply is read. Not by who waits for it: of several that wait for
+    a link, one may stand for all, and its values are the ones that hold."""
     if status is not None:
         check_device_status(status)
     if priority is not None:
         check_priority(priority)
     if name is not None:
         check_label(name, "device label")
-    await link._do(lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device))
+
+    def answered(reply: Reply | Error) -> None:
+        if on_done is not None and not isinstance(reply, Error):
+            on_done(status, priority, name)
+
+    await link._do(
+        lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device), answered
+    )
 
 
 async def forget_device(link: Connection, user: str, device: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import replace
 
 from presenced.client import calls
 from presenced.client.connection import Connection
@@ -19,8 +18,6 @@ from presenced.client.values import (
     SyncStatus,
     Until,
     WhoPage,
-    check_device_status,
-    check_priority,
     idle_ms_of,
 )
 from presenced.client.windows import WindowLike
@@ -116,15 +113,9 @@ class Client(Connection):
     # --- devices ----------------------------------------------------------------------------------------------
 
     async def set_device(self, *, status: DeviceStatus | None = None, priority: int | None = None) -> None:
-        """Set this device's own status or priority; kept over reconnects."""
-        if status is not None:
-            check_device_status(status)
-            self._identity.status = status
-        if priority is not None:
-            check_priority(priority)
-            self._identity.priority = priority
-        now = replace(self._identity)
-        await calls.set_device(self, "", "", now.status, now.priority, None)
+        """Set this device's own status or priority, what is not given stays as it is. Once set it is kept over
+        reconnects, which state again what was last set here, or given to `connect`."""
+        await calls.set_device(self, "", "", status, priority, None, self._identity.describe)
 
     async def get_devices(self) -> list[DeviceInfo]:
         """All of the user's devices that the server remembers, this one among them."""
@@ -132,9 +123,8 @@ class Client(Connection):
 
     async def rename_device(self, device: str, name: str) -> None:
         """Give one of the user's live devices another display name. Raises `RequestError` (`no_such_device`)."""
-        await calls.set_device(self, "", device, None, None, name)
-        if device == self.device:
-            self._name(name)
+        is_this = device == self.device
+        await calls.set_device(self, "", device, None, None, name, self._identity.describe if is_this else None)
 
     async def forget_device(self, device: str) -> None:
         """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
@@ -253,11 +243,8 @@ class Client(Connection):
         for info in state.devices:
             if info.device == self.device:
                 # Renamed elsewhere: the next hello must not take that back.
-                self._name(info.name)
+                self._identity.describe(name=info.name)
         self._own.put(state)
-
-    def _name(self, name: str) -> None:
-        self._identity.url = self._identity.url._replace(name=name)
 
 
 class _Joined:

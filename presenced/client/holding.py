@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 from presenced.address import check_label, check_name
 from presenced.client import calls
@@ -52,7 +53,7 @@ class Holding(Connection):
         """Speak for this device from now on: it is online, and this client keeps it so, over lost links too.
 
         `idle`: seconds since the person's last input, if that is known. Attaching what is held changes it. Raises
-        `RequestError` (`device_limit`); then, or if the reply does not come, the device is not held.
+        `RequestError` (`device_limit`); then, or if the reply does not come, the device is not held, or as it was.
         """
         refused = await self.attach_many([Attachment(user, device, kind, name, priority, status, idle)])
         for error in refused.values():
@@ -120,12 +121,13 @@ class Holding(Connection):
         """
         _check_user(user)
         check_name(device, "device")
-        await calls.set_device(self, user, device, status, priority, name)
-        held = self._held.devices.get((user, device))
-        if held is not None:
-            held.status = held.status if status is None else status
-            held.priority = held.priority if priority is None else priority
-            held.name = held.name if name is None else name
+
+        def done(status: DeviceStatus | None, priority: int | None, name: str | None) -> None:
+            held = self._held.devices.get((user, device))
+            if held is not None:
+                held.describe(status, priority, name)
+
+        await calls.set_device(self, user, device, status, priority, name, done)
 
     async def join(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel until it leaves or is gone; of one that is held, kept over lost links.
@@ -159,15 +161,19 @@ class Holding(Connection):
         sent: list[ClientMessage] = []
         for attachment in wanted:
             was_held = (attachment.user, attachment.device) in self._held.devices
-            held = self._describe(attachment, now_ms)
+            held = self._held.hold(attachment.user, attachment.device)
+            if attachment.idle is not None:
+                # True of the person, whatever the server says of the device.
+                held.activity = held.activity or Activity()
+                held.activity.report(now_ms, idle_ms_of(attachment.idle))
             waiter: asyncio.Future[Reply] = self._loop.create_future()
             waiting[waiter] = held, was_held
             sent.append(
                 self._session.open(
-                    lambda request_id, held=held: held.attach(request_id, now_ms),  # type: ignore[misc]
+                    partial(held.attach_as, attachment, now_ms=now_ms),
                     waiter,
                     now_ms,
-                    self._held.attached(held, was_held),
+                    self._held.attached(held, attachment, was_held),
                 )
             )
         self._keeper.send(*sent)
@@ -187,15 +193,6 @@ class Holding(Connection):
             elif error is not None:
                 self._give_up(waiting)
                 raise error
-
-    def _describe(self, attachment: Attachment, now_ms: int) -> HeldDevice:
-        held = self._held.hold(attachment.user, attachment.device)
-        held.kind, held.name = attachment.kind, attachment.name
-        held.priority, held.status = attachment.priority, attachment.status
-        if attachment.idle is not None:
-            held.activity = held.activity or Activity()
-            held.activity.report(now_ms, idle_ms_of(attachment.idle))
-        return held
 
     def _give_up(self, waiting: dict[asyncio.Future[Reply], tuple[HeldDevice, bool]]) -> None:
         """The caller is told that these failed: let go of those that may have been attached all the same."""

@@ -47,6 +47,14 @@ class Identity:
     wants_own: bool = False
     """Whether this device shows the user's own state."""
 
+    def describe(
+        self, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+    ) -> None:
+        """What the next hello says; None leaves one as it is."""
+        self.status = self.status if status is None else status
+        self.priority = self.priority if priority is None else priority
+        self.url = self.url if name is None else self.url._replace(name=name)
+
 
 class Keeper:
     """See the module's docstring. Ends the session when it is over for good."""

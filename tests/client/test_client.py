@@ -238,7 +238,7 @@ class TestRequests:
             SetStatus(1, None, "lunch", "\U0001f334", 0),
             SetStatus(1, "auto", "", "", 0),
         ]
-        assert [(message.status, message.priority) for message in server.of(SetDevice)] == [("online", 7)]
+        assert [(message.status, message.priority) for message in server.of(SetDevice)] == [(None, 7)]
 
     async def test_wrong_arguments_are_refused_before_anything_is_sent(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
@@ -353,6 +353,36 @@ class TestReturning:
         hello = server.of(Hello)[1]
         assert (hello.status, hello.priority) == ("dnd", 3)
         assert hello.idle_ms is not None and hello.idle_ms >= 1_000_000, "coming back is not activity"
+
+    async def test_nothing_comes_back_that_was_refused_or_never_answered(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, SetDevice):
+                return [Error(message.id, "read_only", "full")] if message.status == "xa" else []
+            return server.plainly(message)
+
+        server.answer = answer
+        async with presenced.connect(server.url(), request_timeout_s=0.2) as me:
+            with pytest.raises(RequestError, match="full"):
+                await me.set_device(status="xa")
+            with pytest.raises(RequestTimeout):
+                await me.set_device(priority=9)
+            with pytest.raises(RequestTimeout):
+                await me.rename_device("laptop", "new")
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 2)
+        hello = server.of(Hello)[1]
+        assert (hello.status, hello.priority, hello.name) == ("online", 0, "")
+
+    async def test_of_what_was_set_without_a_link_the_last_comes_back(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.refusals = [Goodbye("busy", "full", 50)]
+            server.link.drop()
+            await eventually(lambda: me.state == "connecting")
+            await asyncio.gather(*[me.set_device(status=status) for status in ("away", "xa", "dnd")])
+            assert [message.status for message in server.of(SetDevice)] == ["dnd"], "one stands for all"
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 4)
+        assert server.of(Hello)[-1].status == "dnd"
 
     @pytest.mark.parametrize("code", ["replaced", "bad_frame", "bad_version"])
     async def test_where_returning_would_repeat_it_the_client_ends(self, server: FakeServer, code: str) -> None:

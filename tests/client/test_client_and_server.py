@@ -15,7 +15,7 @@ from presenced.config.settings import Settings
 from presenced.server.identity import mint
 from presenced.server.server import Server
 from tests.client.fake_server import DEADLINE_S, eventually
-from tests.client.helpers import running, url
+from tests.client.helpers import running, service, url
 
 SECRET = b"k" * 48
 
@@ -65,6 +65,12 @@ class TestSeeing:
                     await removing
                     await last.set_status("dnd")
                     assert await take(later) == [("status", "dnd")]
+
+    async def test_setting_one_thing_leaves_what_a_service_set(self, server: Server) -> None:
+        async with presenced.connect(url(server, "alice")) as alice, service(server) as p:
+            await p.set_device("alice", "laptop", status="away")
+            await alice.set_device(priority=5)
+            assert [(info.status, info.priority) for info in await alice.get_devices()] == [("away", 5)]
 
     async def test_what_was_asked_for_is_answered(self, server: Server) -> None:
         async with presenced.connect(url(server, "alice")) as alice, presenced.connect(url(server, "bob")):
