@@ -45,10 +45,14 @@ def connect(
     in `sync_status`; by default each does but one of negative priority, which only looks in.
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
-    (`unreachable`, `no_answer`, `busy`, ...). Later losses of the link are repaired in the background unless
-    `reconnect` is false. Leaving the block normally, or by cancellation, says bye: the device is gone at once.
-    Leaving it by an exception does not: the server waits its grace time, so a program that crashes and is started
-    again does not flicker.
+    (`unreachable`, `no_answer`, `busy`, ...), and tries nothing twice but a refused token that a function may replace.
+    Later losses of the link are repaired in the background unless `reconnect` is false, for as long as the error is
+    `temporary`; any other ends the client (`state` is `closed`, `reason` says why): `replaced`, a refused token, a peer
+    that is not presenced. So with `tls_failed`: a certificate that has expired, or a handshake broken off, is tried
+    again until its operator has mended it; one that is not trusted, or no TLS at all, ends the client.
+
+    Leaving the block normally, or by cancellation, says bye: the device is gone at once. Leaving it by an exception
+    does not: the server waits its grace time, so a program that crashes and is started again does not flicker.
     """
 
     def make() -> Client:

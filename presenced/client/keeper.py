@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from presenced.address import Url
-from presenced.client.backoff import FINAL_CODES, TOKEN_CODES, Backoff
+from presenced.client.backoff import Backoff
 from presenced.client.callbacks import Callbacks
 from presenced.client.link import Link, open_link
 from presenced.client.pending import Reply
@@ -81,7 +81,7 @@ class Keeper:
         self._reconnects = reconnects
         self._activity = Activity()
         self._backoff = Backoff(random.random)
-        self._fresh_token_tried = False
+        self._is_token_renewed = False
         self._link: Link | None = None
         self._pulse: Pulse | None = None
         self._task: asyncio.Task[None] | None = None
@@ -120,6 +120,7 @@ class Keeper:
         except AuthError as error:
             if not self._may_renew_token(error):
                 raise
+            self._is_token_renewed = True
             link = await self._open_link()
         self._begin(link)
         url = self._identity.url
@@ -183,6 +184,8 @@ class Keeper:
 
     async def _come_back(self, error: PresenceError) -> Link:
         while True:
+            # What is not temporary and did not end the client is a token refused: this attempt has the one fresh one.
+            self._is_token_renewed |= not error.temporary
             await asyncio.sleep(self._backoff.delay_ms(error.retry_ms) / 1000)
             try:
                 return await self._open_link()
@@ -211,7 +214,7 @@ class Keeper:
         )
         link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
         self._session.welcome = welcome
-        self._fresh_token_tried = False
+        self._is_token_renewed = False
         return link
 
     def _begin(self, link: Link) -> None:
@@ -243,16 +246,13 @@ class Keeper:
     # --- the end, and who is told -----------------------------------------------------------------------------
 
     def _is_final(self, error: PresenceError) -> bool:
-        if error.code in TOKEN_CODES:
-            return not self._may_renew_token(error)
-        return error.code in FINAL_CODES
+        """Would coming back only repeat it? For `replaced` it would start a war between two programs for one device."""
+        return not error.temporary and not self._may_renew_token(error)
 
     def _may_renew_token(self, error: PresenceError) -> bool:
         """One fresh token is asked for between two welcomes; if that is refused too, it is final."""
-        if error.code not in TOKEN_CODES or not callable(self._identity.token) or self._fresh_token_tried:
-            return False
-        self._fresh_token_tried = True
-        return True
+        is_refusal = isinstance(error, AuthError) and not error.temporary
+        return is_refusal and callable(self._identity.token) and not self._is_token_renewed
 
     def _give_up(self, reason: PresenceError) -> None:
         """The link is lost: what must not be sent twice is not sent again."""

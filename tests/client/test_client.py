@@ -14,6 +14,7 @@ import pytest
 import presenced
 from presenced.client.backoff import Backoff
 from presenced.errors import (
+    CODES,
     AddressError,
     AuthError,
     ConnectionLost,
@@ -25,6 +26,7 @@ from presenced.errors import (
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
+    Done,
     Error,
     Goodbye,
     Heartbeat,
@@ -155,9 +157,22 @@ class TestOpening:
         assert len(server.of(Hello)) == 1
 
     async def test_plain_tcp_where_tls_was_asked_for(self, server: FakeServer) -> None:
-        with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
+        with pytest.raises(ConnectionLost, match="broke off the TLS handshake.*write presence://") as caught:
             await presenced.connect(server.url().replace("presence:", "presences:"))
-        assert caught.value.code == "tls_failed"
+        assert (caught.value.code, caught.value.temporary) == ("tls_failed", True), "so does one that is restarted"
+
+    async def test_a_peer_that_answers_something_else_than_tls(self) -> None:
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(reply, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
+                await presenced.connect(f"presences://alice@127.0.0.1:{port}/laptop")
+        assert (caught.value.code, caught.value.temporary) == ("tls_failed", False)
 
     async def test_cancelling_leaves_nothing_open(self, server: FakeServer) -> None:
         server.answer = lambda message: []
@@ -384,6 +399,26 @@ class TestReturning:
             await server.until(lambda: len(server.of(Hello)) == 4)
         assert server.of(Hello)[-1].status == "dnd"
 
+    @pytest.mark.parametrize("code", [*(code for code, kind in CODES.items() if kind.closes), "of_a_later_version"])
+    async def test_it_comes_back_after_what_is_temporary_and_nothing_else(self, server: FakeServer, code: str) -> None:
+        temporary = code not in CODES or CODES[code].temporary
+        async with presenced.connect(server.url(), token="t") as me:
+            reasons: list[PresenceError | None] = []
+            me.on_state(lambda state, reason: reasons.append(reason))
+            server.link.send(Goodbye(code, "for a reason"))
+            await eventually(lambda: reasons and me.state != "connecting")
+            assert me.state == ("connected" if temporary else "closed")
+            assert reasons[0] is not None and (reasons[0].code, reasons[0].temporary) == (code, temporary)
+        assert len(server.of(Hello)) == 1 + temporary
+
+    async def test_nor_does_it_call_a_port_where_something_else_answers_by_now(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.answer = lambda message: [Done(1, 1)]
+            server.link.drop()
+            await eventually(lambda: me.state == "closed")
+            assert me.reason is not None and (me.reason.code, me.reason.temporary) == ("not_presenced", False)
+        assert len(server.of(Hello)) == 2
+
     @pytest.mark.parametrize("code", ["replaced", "bad_frame", "bad_version"])
     async def test_where_returning_would_repeat_it_the_client_ends(self, server: FakeServer, code: str) -> None:
         server.answer = lambda message: server.plainly(message) if isinstance(message, Hello | Watch) else []
@@ -422,9 +457,12 @@ class TestReturning:
 
     async def test_a_server_that_talks_nonsense_is_left_and_called_again(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
+            reasons: list[PresenceError | None] = []
+            me.on_state(lambda state, reason: reasons.append(reason))
             server.link.writer.write(b"\0\0\0\x01\xc0")
             await server.until(lambda: len(server.of(Hello)) == 2)
             await eventually(lambda: me.state == "connected")
+            assert reasons[0] is not None and (reasons[0].code, reasons[0].temporary) == ("garbled", True)
 
     async def test_messages_of_a_later_version_are_passed_over(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
