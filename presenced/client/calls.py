@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from presenced.address import check_emoji, check_label, check_name, check_text
+from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
 from presenced.client.connection import Connection
 from presenced.client.pending import OnReply, Reply
 from presenced.client.rooms import COUNTED
@@ -21,7 +21,6 @@ from presenced.client.values import (
     SyncStatus,
     Until,
     WhoPage,
-    check_channel,
     check_claim,
     check_command,
     check_device_status,

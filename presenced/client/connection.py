@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
+from presenced.address import check_channel
 from presenced.client.callbacks import Callbacks
 from presenced.client.changes import Feed
 from presenced.client.everyone import Everyone
@@ -20,7 +21,7 @@ from presenced.client.pending import Make, OnReply, Reply, Request
 from presenced.client.rooms import Rooms
 from presenced.client.session import Session, chunks, error_of
 from presenced.client.stream import ChannelWatch
-from presenced.client.values import check_channel, check_names
+from presenced.client.values import check_names
 from presenced.client.watch import Watch
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
 from presenced.wire import messages
@@ -40,7 +41,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._callbacks = Callbacks(self._loop)
         self._session: Session[asyncio.Future[Reply]] = Session()
-        self._keeper = Keeper(identity, self._session, self._receive, timeout_s, reconnects)
+        self._keeper = Keeper(identity, self._session, self._receive, self._callbacks, timeout_s, reconnects)
         self._rooms = Rooms(self._say)
         self._followed = Followed(self._say)
         self._everyone = Everyone(self._session, self._say)

@@ -1,6 +1,7 @@
 """The devices that a service holds: their references, how idle each is, the channels joined; all of it over all links.
 
-Pure. What is held is what is to be: a new link attaches it again before anything else is said on it.
+What is held is what is to be: a new link attaches it again before anything else is said on it. Knows no sockets, no
+loop and no clock; of what a new link refuses, which nobody waits for, it tells the log.
 """
 
 from __future__ import annotations

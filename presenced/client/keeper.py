@@ -64,6 +64,7 @@ class Keeper:
         identity: Identity,
         session: Session[asyncio.Future[Reply]],
         receive: Callable[[ServerMessage], None],
+        callbacks: Callbacks,
         timeout_s: float,
         reconnects: bool,
     ) -> None:
@@ -77,6 +78,7 @@ class Keeper:
         self._identity = identity
         self._session = session
         self._receive = receive
+        self._callbacks = callbacks
         self._timeout_s = timeout_s
         self._reconnects = reconnects
         self._activity = Activity()
@@ -85,7 +87,6 @@ class Keeper:
         self._link: Link | None = None
         self._pulse: Pulse | None = None
         self._task: asyncio.Task[None] | None = None
-        self._callbacks = Callbacks(self._loop)
 
     @property
     def is_linked(self) -> bool:

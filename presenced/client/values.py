@@ -168,14 +168,6 @@ def check_device_status(status: str) -> None:
     _check_choice(status, get_args(DeviceStatus))
 
 
-def check_channel(channel: str) -> None:
-    """Raise `AddressError` (`bad_channel`) unless `channel` can name one: the rules are those for users."""
-    try:
-        check_name(channel, "channel")
-    except AddressError as error:
-        raise AddressError(error.message, "bad_channel") from None
-
-
 def check_limit(limit: int, least: int = 0, most: int = USERS_PER_REQUEST_MAX) -> None:
     if not least <= limit <= most:
         raise _refused(f"limit must be from {least} to {most}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
-from presenced.errors import CODES, AddressError, RequestError
+from presenced.errors import CODES, RequestError
 from presenced.limits import READ_ONLY_RETRY_MS
 
 
@@ -79,11 +79,3 @@ def require_durability(engine: Engine) -> None:
     """Raise `RequestError` if nothing can be promised to be kept just now."""
     if engine.read_only:
         raise RequestError(engine.read_only, CODES[engine.read_only].meaning, retry_ms=READ_ONLY_RETRY_MS)
-
-
-def check_channel(name: str) -> None:
-    """Raise `RequestError` (`bad_channel`) unless `name` can name a channel: the rules are those for users."""
-    try:
-        check_name(name, "channel")
-    except AddressError as error:
-        raise RequestError("bad_channel", error.message) from None
