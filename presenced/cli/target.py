@@ -41,8 +41,7 @@ class Acting:
 
     async def record(self) -> Record:
         """The user as watchers see them."""
-        found: dict[str, Record] = await self.link._get_many([self.name])
-        return found[self.name]
+        return await self.link.get_status(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The Python client: state that knows no sockets and no loop (`session` and its parts `held`, `rooms`, `followed`,
 `everyone`; `pending`, `changes`, `pulse`, `backoff`, `values`, `windows`) under an asyncio shell (`link`, `keeper`,
-`connection`, `stream`), and on top of it a user's client, a service's and the synchronous one (`client`, `service`,
-`blocking`). Knows nothing of the server.
+`connection`, `stream`), and on top of it what all clients ask (`asking`), a user's client, a service's and the
+synchronous one (`client`, `service`, `blocking`). Knows nothing of the server.
 """
 
 from __future__ import annotations

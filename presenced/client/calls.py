@@ -13,6 +13,7 @@ from presenced.address import check_channel, check_emoji, check_label, check_nam
 from presenced.client.connection import Connection
 from presenced.client.pending import OnReply, Reply
 from presenced.client.rooms import COUNTED
+from presenced.client.session import chunks
 from presenced.client.values import (
     Answer,
     MembersPage,
@@ -25,6 +26,7 @@ from presenced.client.values import (
     check_command,
     check_device_status,
     check_limit,
+    check_names,
     check_priority,
     check_status,
     duration_ms,
@@ -40,6 +42,7 @@ from presenced.wire.messages import (
     DeviceInfo,
     DeviceStatus,
     Error,
+    Record,
     Source,
     Status,
     StatusRequest,
@@ -179,7 +182,15 @@ async def get_activity(link: Connection, user: str, limit: int, since: Moment) -
     return reply.activities
 
 
-# --- channels and lists ---------------------------------------------------------------------------------------
+# --- others, channels and lists -------------------------------------------------------------------------------
+
+
+async def get_statuses(link: Connection, users: Iterable[str]) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for chunk in chunks(check_names(users), link._session.users_per_request_max):
+        reply = await link._ask(messages.Get, chunk)
+        found.update(zip(chunk, reply.records, strict=False))
+    return found
 
 
 async def join(link: Connection, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
@@ -192,7 +203,7 @@ async def leave(link: Connection, user: str, device: str, channel: str) -> None:
     await link._do(lambda request_id: messages.Leave(request_id, channel, user, device))
 
 
-async def members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:
+async def get_members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:
     check_channel(channel)
     check_limit(limit)
     page = await link._request(
@@ -215,7 +226,7 @@ async def sync(link: Connection, user: str) -> None:
     await link._do(lambda request_id: messages.Sync(request_id, user))
 
 
-async def sync_status(link: Connection, user: str) -> SyncStatus:
+async def get_sync_status(link: Connection, user: str) -> SyncStatus:
     reply = await link._request(lambda request_id: messages.GetSync(request_id, user), messages.SyncState)
     devices = {info.device: info.applied for info in reply.devices}
     return SyncStatus(reply.user, reply.version, reply.synced, reply.total, reply.last_sync_ms, devices)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from presenced.address import check_channel
@@ -25,7 +25,7 @@ from presenced.client.values import check_names
 from presenced.client.watch import Watch
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
 from presenced.wire import messages
-from presenced.wire.messages import Record, ServerMessage, Welcome
+from presenced.wire.messages import ServerMessage, Welcome
 
 _R = TypeVar("_R", bound=Reply)
 _N = TypeVar("_N", bound=Request)
@@ -167,29 +167,6 @@ class Connection:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    async def _get_many(self, users: Iterable[str]) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for chunk in chunks(check_names(users), self._session.users_per_request_max):
-            reply = await self._ask(messages.Get, chunk)
-            found.update(zip(chunk, reply.records, strict=False))
-        return found
-
-    async def _online(self, channel: str | None) -> AsyncIterator[Record]:
-        """Everybody online, or in a channel, page by page in order of name."""
-        after, limit = "", self._session.users_per_request_max
-        while True:
-            page: messages.WhoPage | messages.MembersPage
-            if channel is None:
-                page = await self._request(_who(after, limit), messages.WhoPage)
-            else:
-                page = await self._request(_members(channel, after, limit), messages.MembersPage)
-            for record in page.records:
-                yield record
-            # A next page that does not go on would be asked for without end.
-            if not page.next or page.next <= after:
-                return
-            after = page.next
-
     async def _ask(
         self, kind: Callable[[int, list[str]], messages.Get | messages.Watch], users: list[str]
     ) -> messages.Records:
@@ -257,14 +234,6 @@ class Connection:
 
 def _naming(kind: Callable[[int, list[str]], _N], users: list[str]) -> Callable[[int], _N]:
     return lambda request_id: kind(request_id, users)
-
-
-def _who(after: str, limit: int) -> Make:
-    return lambda request_id: messages.Who(request_id, after, limit)
-
-
-def _members(channel: str, after: str, limit: int) -> Make:
-    return lambda request_id: messages.GetMembers(request_id, channel, after, limit)
 
 
 def _bad_reply(what: str) -> PresenceError:

@@ -263,7 +263,7 @@ class TestRequests:
                 lambda: me.set_text("x" * 513),
                 lambda: me.set_device(status="offline"),  # type: ignore[arg-type]
                 lambda: me.set_device(priority=128),
-                lambda: me.get(""),
+                lambda: me.get_status(""),
                 lambda: me.who(limit=257),
             ]
             for attempt in attempts:
@@ -277,8 +277,8 @@ class TestRequests:
         server.welcome = msgspec.structs.replace(server.welcome, users_per_request_max=3)
         names = [f"u{number}" for number in range(8)]
         async with presenced.connect(server.url()) as me:
-            assert list(await me.get_many(names)) == names
-            assert await me.get_many([]) == {}
+            assert list(await me.get_statuses(names)) == names
+            assert await me.get_statuses([]) == {}
 
     async def test_a_refused_request_raises_its_code_and_disturbs_no_other(self, server: FakeServer) -> None:
         def answer(message: ClientMessage) -> list[ServerMessage]:
@@ -341,7 +341,7 @@ class TestReturning:
             await eventually(lambda: me.state == "connecting")
             await eventually(lambda: me.reason is not None and me.reason.code == "busy")
             with pytest.raises(ConnectionLost, match=r"no link to the server for 0\.05 s: full"):
-                await me.get("bob")
+                await me.get_status("bob")
 
     async def test_the_servers_advice_reaches_the_backoff(
         self, server: FakeServer, monkeypatch: pytest.MonkeyPatch
@@ -425,7 +425,7 @@ class TestReturning:
         async with presenced.connect(server.url()) as me:
             watch = me.watch("bob")
             assert await take(watch, 1) == [("bob", "snapshot", "offline")]
-            waiting = asyncio.ensure_future(me.get("bob"))
+            waiting = asyncio.ensure_future(me.get_status("bob"))
             iterating = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]
             await eventually(lambda: me._session._waiting)
             server.link.send(Goodbye(code, "never again"))
@@ -598,7 +598,7 @@ class TestIdle:
         assert {message.idle_ms for message in server.of(Heartbeat)} == {0}
 
     async def test_input_after_absence_is_told_at_once(self, server: FakeServer) -> None:
-        async with presenced.connect(server.url(), idle_s=400) as me:
+        async with presenced.connect(server.url(), idle=400) as me:
             me.active()
             me.active()
             await me.ping()
@@ -690,7 +690,7 @@ class TestLeaving:
         server.refusals = [Goodbye("busy", "full", 60_000)]
         server.link.drop()
         await eventually(lambda: me.reason is not None and me.reason.code == "busy")
-        waiting = asyncio.ensure_future(me.get("bob"))
+        waiting = asyncio.ensure_future(me.get_status("bob"))
         await eventually(lambda: me._session._waiting)
         async with asyncio.timeout(DEADLINE_S):
             await me.close()

@@ -75,15 +75,15 @@ class TestSeeing:
     async def test_what_was_asked_for_is_answered(self, server: Server) -> None:
         async with presenced.connect(url(server, "alice")) as alice, presenced.connect(url(server, "bob")):
             await alice.set_status("away", text="tea")
-            assert (await alice.get("alice")).text == "tea"
-            found = await alice.get_many(["nobody", "bob"])
+            assert (await alice.get_status("alice")).text == "tea"
+            found = await alice.get_statuses(["nobody", "bob"])
             assert [(user, record.status) for user, record in found.items()] == [
                 ("nobody", "offline"),
                 ("bob", "online"),
             ]
             page = await alice.who(limit=1)
             assert (page.total, page.next, [record.user for record in page.records]) == (2, "alice", ["alice"])
-            assert [record.user async for record in alice.who_all()] == ["alice", "bob"]
+            assert [record.user async for record in alice.online_users()] == ["alice", "bob"]
             assert await alice.ping() > 0
             assert abs(alice.server_time_ms - time.time() * 1000) < 5000
 
@@ -98,7 +98,7 @@ class TestSeeing:
     async def test_input_brings_a_person_back_at_once(self) -> None:
         async with running(away_after_ms=300_000, change_spacing_ms=0) as server:
             async with (
-                presenced.connect(url(server, "alice"), idle_s=301) as alice,
+                presenced.connect(url(server, "alice"), idle=301) as alice,
                 alice.watch("alice") as watch,
             ):
                 assert await take(watch) == [("snapshot", "away")]
@@ -160,8 +160,8 @@ class TestLasting:
                 await eventually(lambda: first.state == "closed")
                 assert first.reason is not None and first.reason.code == "replaced"
                 with pytest.raises(presenced.ConnectionLost):
-                    await first.get("alice")
-                assert (await second.get("alice")).status == "online"
+                    await first.get_status("alice")
+                assert (await second.get_status("alice")).status == "online"
 
     async def test_uvloop_serves_as_well(self) -> None:
         import uvloop
@@ -189,7 +189,7 @@ class TestTokens:
         async with running(secret_file=str(secret)) as server:
             good = mint(SECRET, "alice", "user", now_s, 600)
             async with presenced.connect(url(server, "alice"), token=good) as alice:
-                assert (await alice.get("alice")).status == "online"
+                assert (await alice.get_status("alice")).status == "online"
             for token, code in (("nonsense", "bad_token"), ("", "bad_token")):
                 with pytest.raises(presenced.AuthError) as caught:
                     await presenced.connect(url(server, "alice"), token=token)
