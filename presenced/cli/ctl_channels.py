@@ -14,8 +14,8 @@ from presenced.errors import AddressError
 from presenced.limits import USERS_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
+    from presenced.client.channels import MemberChange
     from presenced.client.followed import Event
-    from presenced.client.rooms import MemberChange
     from presenced.client.stream import ChannelWatch
     from presenced.wire.messages import Record
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
+from presenced.client.channels import COUNTED
 from presenced.client.connection import Connection
 from presenced.client.pending import OnReply, Reply
-from presenced.client.rooms import COUNTED
 from presenced.client.session import chunks
 from presenced.client.values import (
     Answer,

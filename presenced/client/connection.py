@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from presenced.address import check_channel
 from presenced.client.callbacks import Callbacks
 from presenced.client.changes import Feed
+from presenced.client.channels import Channels
 from presenced.client.everyone import Everyone
 from presenced.client.followed import Followed
 from presenced.client.keeper import Identity, Keeper, State, StateCallback
 from presenced.client.pending import Make, OnReply, Reply, Request
-from presenced.client.rooms import Rooms
 from presenced.client.session import Session, chunks, error_of
 from presenced.client.stream import ChannelWatch
 from presenced.client.values import check_names
@@ -42,14 +42,14 @@ class Connection:
         self._callbacks = Callbacks(self._loop)
         self._session: Session[asyncio.Future[Reply]] = Session()
         self._keeper = Keeper(identity, self._session, self._receive, self._callbacks, timeout_s, reconnects)
-        self._rooms = Rooms(self._say)
+        self._channels = Channels(self._say)
         self._followed = Followed(self._say)
         self._everyone = Everyone(self._session, self._say)
-        self._session.parts += [self._rooms, self._followed, self._everyone]
+        self._session.parts += [self._channels, self._followed, self._everyone]
         self._pushes: dict[type, Callable[[Any], None]] = {
             messages.Presence: lambda push: self._session.presence(push.record),
-            messages.ChannelEvent: self._rooms.event,
-            messages.ChannelCounts: self._rooms.counted,
+            messages.ChannelEvent: self._channels.event,
+            messages.ChannelCounts: self._channels.counted,
             messages.Event: self._followed.event,
         }
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from presenced.client.heartbeat import Activity
 from presenced.client.pending import Make, OnReply, Reply
-from presenced.client.pulse import Activity
 from presenced.client.values import Attachment
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import BEATS_MAX, REQUEST_ID_MAX

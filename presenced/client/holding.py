@@ -9,10 +9,10 @@ from functools import partial
 from presenced.address import check_channel, check_label, check_name
 from presenced.client import calls
 from presenced.client.asking import Asking
+from presenced.client.heartbeat import Activity
 from presenced.client.held import Held, HeldDevice, beats_of
 from presenced.client.keeper import Identity
 from presenced.client.pending import Reply
-from presenced.client.pulse import Activity
 from presenced.client.values import Attachment, Idle, check_device_status, check_priority, idle_ms_of
 from presenced.errors import RequestError
 from presenced.wire import messages

@@ -17,9 +17,9 @@ from typing import Literal
 from presenced.address import Url
 from presenced.client.backoff import Backoff
 from presenced.client.callbacks import Callbacks
+from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
 from presenced.client.pending import Reply
-from presenced.client.pulse import Activity, Pulse
 from presenced.client.session import Session
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.limits import TOKEN_BYTES_MAX
@@ -85,7 +85,7 @@ class Keeper:
         self._backoff = Backoff(random.random)
         self._is_token_renewed = False
         self._link: Link | None = None
-        self._pulse: Pulse | None = None
+        self._heartbeats: Heartbeats | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -110,9 +110,9 @@ class Keeper:
     def is_urgent(self, activity: Activity, now_ms: int) -> bool:
         """Would what it says come too late with the next heartbeat?"""
         welcome = self._session.welcome
-        if self._pulse is None or welcome is None:
+        if self._heartbeats is None or welcome is None:
             return False
-        return activity.is_urgent(now_ms, self._pulse.heartbeat_ms, welcome.away_after_ms)
+        return activity.is_urgent(now_ms, self._heartbeats.heartbeat_ms, welcome.away_after_ms)
 
     async def start(self) -> None:
         """Open the first link; raises `PresenceError` if that fails."""
@@ -128,7 +128,7 @@ class Keeper:
         self._task = asyncio.create_task(self._keep(link), name=f"presenced client {url.user}/{url.device}")
 
     async def close(self, *, bye: bool) -> None:
-        link, self._link, self._pulse = self._link, None, None
+        link, self._link, self._heartbeats = self._link, None, None
         self._end(None)
         if self._task is not None:
             self._task.cancel()
@@ -147,7 +147,7 @@ class Keeper:
         try:
             while True:
                 error = await self._serve(link)
-                self._link = self._pulse = None
+                self._link = self._heartbeats = None
                 self._give_up(error)
                 self._backoff.link_ended(self.now_ms() - link.opened_ms)
                 if not self._reconnects or self._is_final(error):
@@ -169,9 +169,9 @@ class Keeper:
     async def _serve(self, link: Link) -> PresenceError:
         """Beat until the link is lost; returns why."""
         while not link.lost.done():
-            pulse, now_ms = self._pulse, self.now_ms()
-            assert pulse is not None
-            while (due := pulse.due(now_ms, link.heard_ms)) is not None:
+            heartbeats, now_ms = self._heartbeats, self.now_ms()
+            assert heartbeats is not None
+            while (due := heartbeats.due(now_ms, link.heard_ms)) is not None:
                 if due == "heartbeat":
                     link.send(*(self.beats(now_ms) or [messages.Heartbeat(self._activity.tell(now_ms))]))
                 elif due == "ping":
@@ -179,7 +179,7 @@ class Keeper:
                 else:
                     link.drop(ConnectionLost("silent", "the server fell silent; the link counts as lost"))
                     break
-            wait_ms = max(1, pulse.next_ms(link.heard_ms) - now_ms)
+            wait_ms = max(1, heartbeats.next_ms(link.heard_ms) - now_ms)
             await asyncio.wait({link.lost}, timeout=None if due == "lost" else wait_ms / 1000)
         return link.lost.result()
 
@@ -224,7 +224,7 @@ class Keeper:
         welcome = self._session.welcome
         assert welcome is not None
         self.clock_ms = welcome.server_time_ms - now_ms
-        self._pulse = Pulse(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
+        self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         link.attach(self._receive)
         link.send(*self._session.resume(welcome, now_ms))

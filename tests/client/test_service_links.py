@@ -474,7 +474,7 @@ class TestWithAScript:
             for stream in (p.events(), p.watch_all(), p.watch_channel("general")):
                 with pytest.raises(RequestTimeout):
                     await stream.start()
-            assert not p._followed._feeds and not p._everyone._feeds and not p._rooms._rooms
+            assert not p._followed._feeds and not p._everyone._feeds and not p._channels._channels
 
 
 async def _read(events: presenced.Events) -> int:
