@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from presenced.errors import AddressError
 from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
@@ -41,6 +41,14 @@ def check_name(name: str, what: str) -> None:
             )
     if not unicodedata.is_normalized("NFC", name):
         raise AddressError(f"the {what} name is not in Unicode NFC; normalise it so that it has one spelling")
+
+
+def check_channel(channel: str) -> None:
+    """Raise `AddressError` (`bad_channel`) unless `channel` can name one: the rules are those for users."""
+    try:
+        check_name(channel, "channel")
+    except AddressError as error:
+        raise AddressError(error.message, "bad_channel") from None
 
 
 def check_label(label: str, what: str, bytes_max: int = LABEL_BYTES_MAX) -> None:
@@ -142,3 +150,11 @@ def parse_url(url: str) -> Url:
         name=name,
         priority=priority,
     )
+
+
+def format_url(url: Url) -> str:
+    """The URL as `parse_url` reads it, without its token, which travels apart."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    query = urlencode({"kind": url.kind, "name": url.name, "priority": url.priority}, quote_via=quote)
+    scheme = "presences" if url.tls else "presence"
+    return f"{scheme}://{quote(url.user, safe='')}@{host}:{url.port}/{quote(url.device, safe='')}?{query}"

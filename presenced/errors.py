@@ -65,7 +65,8 @@ class PresenceError(Exception):
     """The root of everything that this package raises on purpose.
 
     `code` is stable (protocol.md lists the codes that come from the server), `temporary` says whether the same
-    attempt may succeed later, `retry_ms` how long to wait first (0 = no advice).
+    attempt may succeed later, `retry_ms` how long to wait first (0 = no advice). A client that has lost its link comes
+    back after what is temporary, and after nothing else.
     """
 
     def __init__(self, code: str, message: str, *, temporary: bool | None = None, retry_ms: int = 0) -> None:

@@ -6,7 +6,17 @@ import unicodedata
 
 import pytest
 
-from presenced.address import DEFAULT_PORT, Url, check_emoji, check_label, check_name, check_text, parse_url
+from presenced.address import (
+    DEFAULT_PORT,
+    Url,
+    check_channel,
+    check_emoji,
+    check_label,
+    check_name,
+    check_text,
+    format_url,
+    parse_url,
+)
 from presenced.errors import AddressError, PresenceError
 from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
 
@@ -203,6 +213,7 @@ def url(**parts: object) -> Url:
 )
 def test_good_urls(text: str, parts: Url) -> None:
     assert parse_url(text) == parts
+    assert parse_url(format_url(parts)) == parts._replace(token=""), "written again it is the same, but for the token"
 
 
 @pytest.mark.parametrize(
@@ -253,3 +264,11 @@ def test_a_token_is_never_in_a_message(text: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_url(text)
     assert "S3CRET" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 129, "\ud800"])
+def test_the_rules_for_channels_are_those_for_users_under_a_code_of_their_own(name: str) -> None:
+    with pytest.raises(AddressError, match="the channel ") as caught:
+        check_channel(name)
+    assert caught.value.code == "bad_channel"
+    check_channel("general")

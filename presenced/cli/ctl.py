@@ -93,7 +93,7 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 
     async def work() -> int:
         async with context.target.one_shot() as me:
-            records = await me.get_many(users)
+            records = await me.get_statuses(users)
         context.output.records(records.values())
         is_no = len(records) == 1 and all(record.status == "offline" for record in records.values())
         return exits.NO if is_no else exits.OK
@@ -123,7 +123,7 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
             if not context.target.as_user:
                 me = await context.target.device(status="online", name=None, priority=None)
                 try:
-                    record = await me.get(me.user)
+                    record = await me.get_status(me.user)
                 finally:
                     await me.close(bye=False)
             context.output.note(f"no device of {record.user} stays online; `presencectl online` does")
@@ -157,16 +157,16 @@ def who(context: Context, count: bool, limit: int | None) -> None:
 
     async def work() -> int:
         async with context.target.one_shot() as me:
-            total = (await me.who(limit=0)).total
+            total = await me.count_online()
             if count:
                 print(total)
                 return exits.OK
             if output.is_json:
                 # Line by line: a pipe that closes early ends the paging too.
-                async for record in _first(me.who_all(), limit):
+                async for record in _first(me.online_users(), limit):
                     output.records([record])
                 return exits.OK
-            records = [record async for record in _first(me.who_all(), limit)]
+            records = [record async for record in _first(me.online_users(), limit)]
         output.records(records, note=f"{total} online")
         return exits.OK
 

@@ -14,8 +14,8 @@ from presenced.errors import AddressError
 from presenced.limits import USERS_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
+    from presenced.client.channels import MemberChange
     from presenced.client.followed import Event
-    from presenced.client.rooms import MemberChange
     from presenced.client.stream import ChannelWatch
     from presenced.wire.messages import Record
 
@@ -72,14 +72,14 @@ def members(context: Context, channel: str, count: bool, limit: int | None) -> N
 
     async def work() -> int:
         async with context.target.one_shot() as me:
-            first = await me.members(channel, limit=0)
+            first = await me.get_members(channel, limit=0)
             if count:
                 print(first.total)
                 return exits.OK
             shown: list[Record] = []
             after, left = "", first.total if limit is None else limit
             while left > 0:
-                page = await me.members(channel, after, min(left, USERS_PER_REQUEST_MAX))
+                page = await me.get_members(channel, after, min(left, USERS_PER_REQUEST_MAX))
                 if output.is_json:
                     # Page by page: a pipe that closes early ends the paging too.
                     output.records(page.records)

@@ -336,13 +336,13 @@ def sync_status(context: Context, user: str, wait: float) -> None:
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
-            found: SyncStatus = await acting.calls.sync_status(acting.link, acting.user)
+            found: SyncStatus = await acting.calls.get_sync_status(acting.link, acting.user)
             # A list of devices with this command's own in it is news to the others: a look disturbs what it looks at.
             for _ in range(round(wait / SYNC_INTERVAL_S)):
                 if found.synced == found.total:
                     break
                 await asyncio.sleep(SYNC_INTERVAL_S)
-                found = await acting.calls.sync_status(acting.link, acting.user)
+                found = await acting.calls.get_sync_status(acting.link, acting.user)
         behind = [name for name, version in found.devices.items() if version < found.version]
         when = f", last at {clock_time(found.last_sync_ms)}" if found.last_sync_ms else ""
         sentence = f"{found.synced} of {found.total} devices are up to date{when}"

@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
-from presenced.address import DEFAULT_PORT, Url, check_name, parse_url
+from presenced.address import DEFAULT_PORT, Url, check_name, format_url, parse_url
 from presenced.errors import AddressError, AuthError, ConnectionLost, PresenceError
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ class Acting:
 
     async def record(self) -> Record:
         """The user as watchers see them."""
-        found: dict[str, Record] = await self.link._get_many([self.name])
-        return found[self.name]
+        return await self.link.get_status(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +176,6 @@ class Target:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def format_url(url: Url) -> str:
-    """The URL as `parse_url` reads it, without its token, which travels apart."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    query = urlencode({"kind": url.kind, "name": url.name, "priority": url.priority}, quote_via=quote)
-    scheme = "presences" if url.tls else "presence"
-    return f"{scheme}://{quote(url.user, safe='')}@{host}:{url.port}/{quote(url.device, safe='')}?{query}"
 
 
 def host_name() -> str:

@@ -1,4 +1,4 @@
-"""When to come back after a lost link, and when not to. Pure: the random source is passed in."""
+"""How long to wait before coming back after a lost link. Pure: the random source is passed in."""
 
 from __future__ import annotations
 
@@ -9,23 +9,6 @@ CAP_MS = 20_000
 LASTED_MS = 10_000
 """A link that held this long was a good one: the next loss starts from the short delay again. Without it a server
 that accepts and drops would be called ten times a second by every client."""
-
-FINAL_CODES = frozenset(
-    {
-        "replaced",
-        "bye",
-        "bad_version",
-        "bad_hello",
-        "bad_frame",
-        "frame_too_large",
-        "hello_required",
-        "hello_repeated",
-    }
-)
-"""Coming back would only repeat it; for `replaced` it would start a war between two programs for one device."""
-
-TOKEN_CODES = frozenset({"bad_token", "token_expired"})
-"""Final too, unless a new token can be had."""
 
 
 class Backoff:

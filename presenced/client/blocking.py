@@ -14,27 +14,16 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from presenced.client.client import Client
-from presenced.client.connect import connect as open_client, connect_service as open_service
+from presenced.client.connect import Connecting, connect as open_client, connect_service as open_service
 from presenced.client.connection import Connection
-from presenced.client.service import Service
 from presenced.client.stream import Stream
 from presenced.errors import ConnectionLost
 
+P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
-
-
-def connect(url: str, **options: Any) -> Blocking[Client]:
-    """Connect a user's device. Options and errors are those of `presenced.connect`."""
-    return _opened(open_client(url, **options)._open)
-
-
-def connect_service(url: str, **options: Any) -> Blocking[Service]:
-    """Connect a backend. Options and errors are those of `presenced.connect_service`."""
-    return _opened(open_service(url, **options)._open)
 
 
 class _Thread:
@@ -184,6 +173,22 @@ class BlockingIterator(Generic[T]):
         self.close()
 
 
+def _blocking(connect: Callable[P, Connecting[C]]) -> Callable[P, Blocking[C]]:
+    """`connect` without `await`: the same arguments, and what it returns is connected."""
+
+    @functools.wraps(connect)
+    def connected(*args: P.args, **options: P.kwargs) -> Blocking[C]:
+        return _opened(connect(*args, **options)._open)
+
+    name = connect.__name__
+    returned = inspect.signature(connect).return_annotation.replace(Connecting.__name__, Blocking.__name__)
+    connected.__module__ = "presenced.sync"
+    connected.__annotations__ = connect.__annotations__ | {"return": returned}
+    connected.__signature__ = inspect.signature(connect).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    connected.__doc__ = f"As `presenced.{name}`, but for `with {name}(url)` and without `await`:\n\n{connect.__doc__}"
+    return connected
+
+
 def _opened(open_it: Callable[[], Awaitable[C]]) -> Blocking[C]:
     thread = _Thread()
     try:
@@ -205,3 +210,7 @@ def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[
         return await result if inspect.iscoroutine(result) else result
 
     return work
+
+
+connect = _blocking(open_client)
+connect_service = _blocking(open_service)

@@ -7,12 +7,13 @@ service's share them. All raise `AddressError` before anything is sent, and `Req
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from presenced.address import check_emoji, check_label, check_name, check_text
+from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
+from presenced.client.channels import COUNTED
 from presenced.client.connection import Connection
-from presenced.client.pending import OnReply
-from presenced.client.rooms import COUNTED
+from presenced.client.pending import OnReply, Reply
+from presenced.client.session import chunks
 from presenced.client.values import (
     Answer,
     MembersPage,
@@ -21,11 +22,11 @@ from presenced.client.values import (
     SyncStatus,
     Until,
     WhoPage,
-    check_channel,
     check_claim,
     check_command,
     check_device_status,
     check_limit,
+    check_names,
     check_priority,
     check_status,
     duration_ms,
@@ -35,9 +36,22 @@ from presenced.client.values import (
 from presenced.client.windows import WindowLike, windows_of, written
 from presenced.limits import ACTIVITIES_PER_USER_MAX, PAYLOAD_BYTES_MAX
 from presenced.wire import messages
-from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, DeviceStatus, Source, Status, StatusRequest
+from presenced.wire.messages import (
+    ActivityInfo,
+    ClaimInfo,
+    DeviceInfo,
+    DeviceStatus,
+    Error,
+    Record,
+    Source,
+    Status,
+    StatusRequest,
+)
 
 NO_WINDOWS: list[messages.Window] = []
+
+OnDone = Callable[[DeviceStatus | None, int | None, str | None], None]
+"""Takes the status, priority and name that a device was given; None for what was left as it is."""
 
 
 async def set_status(
@@ -62,15 +76,30 @@ async def set_status(
 
 
 async def set_device(
-    link: Connection, user: str, device: str, status: DeviceStatus | None, priority: int | None, name: str | None
+    link: Connection,
+    user: str,
+    device: str,
+    status: DeviceStatus | None,
+    priority: int | None,
+    name: str | None,
+    on_done: OnDone | None = None,
 ) -> None:
+    """`on_done` is called once it is applied, as the reply is read. Not by who waits for it: of several that wait for
+    a link, one may stand for all, and its values are the ones that hold."""
     if status is not None:
         check_device_status(status)
     if priority is not None:
         check_priority(priority)
     if name is not None:
         check_label(name, "device label")
-    await link._do(lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device))
+
+    def answered(reply: Reply | Error) -> None:
+        if on_done is not None and not isinstance(reply, Error):
+            on_done(status, priority, name)
+
+    await link._do(
+        lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device), answered
+    )
 
 
 async def forget_device(link: Connection, user: str, device: str) -> None:
@@ -153,7 +182,15 @@ async def get_activity(link: Connection, user: str, limit: int, since: Moment) -
     return reply.activities
 
 
-# --- channels and lists ---------------------------------------------------------------------------------------
+# --- others, channels and lists -------------------------------------------------------------------------------
+
+
+async def get_statuses(link: Connection, users: Iterable[str]) -> dict[str, Record]:
+    found: dict[str, Record] = {}
+    for chunk in chunks(check_names(users), link._session.users_per_request_max):
+        reply = await link._ask(messages.Get, chunk)
+        found.update(zip(chunk, reply.records, strict=False))
+    return found
 
 
 async def join(link: Connection, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
@@ -166,7 +203,7 @@ async def leave(link: Connection, user: str, device: str, channel: str) -> None:
     await link._do(lambda request_id: messages.Leave(request_id, channel, user, device))
 
 
-async def members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:
+async def get_members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:
     check_channel(channel)
     check_limit(limit)
     page = await link._request(
@@ -189,7 +226,7 @@ async def sync(link: Connection, user: str) -> None:
     await link._do(lambda request_id: messages.Sync(request_id, user))
 
 
-async def sync_status(link: Connection, user: str) -> SyncStatus:
+async def get_sync_status(link: Connection, user: str) -> SyncStatus:
     reply = await link._request(lambda request_id: messages.GetSync(request_id, user), messages.SyncState)
     devices = {info.device: info.applied for info in reply.devices}
     return SyncStatus(reply.user, reply.version, reply.synced, reply.total, reply.last_sync_ms, devices)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 
 from presenced.client import calls
-from presenced.client.connection import Connection
+from presenced.client.asking import Asking
 from presenced.client.held import joining
 from presenced.client.keeper import Identity
 from presenced.client.own import OwnCallback, OwnView
 from presenced.client.pending import Make, OnReply
 from presenced.client.values import (
     Answer,
-    MembersPage,
+    Idle,
     Moment,
     Schedule,
     SyncStatus,
     Until,
-    WhoPage,
-    check_device_status,
-    check_priority,
     idle_ms_of,
 )
 from presenced.client.windows import WindowLike
@@ -32,14 +28,13 @@ from presenced.wire.messages import (
     DeviceInfo,
     DeviceStatus,
     OwnState,
-    Record,
     Source,
     Status,
     StatusRequest,
 )
 
 
-class Client(Connection):
+class Client(Asking):
     """A connected user's device; made by `connect`. For one event loop, not for several threads.
 
     Methods that ask the server raise `AddressError` before anything is sent, `RequestError` if it refuses,
@@ -81,6 +76,10 @@ class Client(Connection):
         """Set the user's text, whatever the status; an empty one clears it."""
         await calls.set_status(self, "", "", None, text, emoji, until)
 
+    async def clear_text(self) -> None:
+        """Clear text and emoji; the status stays."""
+        await calls.set_status(self, "", "", None, "", "", None)
+
     async def clear(self) -> None:
         """End the manual status and clear text and emoji."""
         await calls.set_status(self, "", "", "auto", "", "", None)
@@ -109,22 +108,22 @@ class Client(Connection):
         """Have the own state sent to all of the user's connected devices again."""
         await calls.sync(self, "")
 
-    async def sync_status(self) -> SyncStatus:
+    async def get_sync_status(self) -> SyncStatus:
         """How many of the user's connected devices show the own state as it is now."""
-        return await calls.sync_status(self, "")
+        return await calls.get_sync_status(self, "")
 
     # --- devices ----------------------------------------------------------------------------------------------
 
-    async def set_device(self, *, status: DeviceStatus | None = None, priority: int | None = None) -> None:
-        """Set this device's own status or priority; kept over reconnects."""
-        if status is not None:
-            check_device_status(status)
-            self._identity.status = status
-        if priority is not None:
-            check_priority(priority)
-            self._identity.priority = priority
-        now = replace(self._identity)
-        await calls.set_device(self, "", "", now.status, now.priority, None)
+    async def set_device(
+        self, *, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+    ) -> None:
+        """Set this device's own status, priority or display name; what is not given stays as it is. Once set it is
+        kept over reconnects, which state again what was last set here, or given to `connect`."""
+        await calls.set_device(self, "", "", status, priority, name, self._identity.describe)
+
+    async def set_device_status(self, status: DeviceStatus) -> None:
+        """Set this device's own status."""
+        await self.set_device(status=status)
 
     async def get_devices(self) -> list[DeviceInfo]:
         """All of the user's devices that the server remembers, this one among them."""
@@ -132,9 +131,8 @@ class Client(Connection):
 
     async def rename_device(self, device: str, name: str) -> None:
         """Give one of the user's live devices another display name. Raises `RequestError` (`no_such_device`)."""
-        await calls.set_device(self, "", device, None, None, name)
-        if device == self.device:
-            self._name(name)
+        is_this = device == self.device
+        await calls.set_device(self, "", device, None, None, name, self._identity.describe if is_this else None)
 
     async def forget_device(self, device: str) -> None:
         """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
@@ -148,13 +146,13 @@ class Client(Connection):
         """
         self.idle(0)
 
-    def idle(self, idle_s: float) -> None:
-        """The person's last input was `idle_s` seconds ago; from here the idle time grows by itself.
+    def idle(self, idle: Idle) -> None:
+        """The person's last input was `idle` (seconds, or a timedelta) ago; from here the idle time grows by itself.
 
         The last input only ever moves forward: what the server was told before, or has seen this device set, is
-        not taken back. Pass `idle_s` to `connect` to come as somebody who is idle already.
+        not taken back. Pass `idle` to `connect` to come as somebody who is idle already.
         """
-        self._keeper.report_idle(idle_ms_of(idle_s))
+        self._keeper.report_idle(idle_ms_of(idle))
 
     # --- claims, schedule, activity ---------------------------------------------------------------------------
 
@@ -170,7 +168,7 @@ class Client(Connection):
         """End a claim; the one below shows again. One that is not there is no error."""
         await calls.end_claim(self, "", claim)
 
-    async def claims(self) -> list[ClaimInfo]:
+    async def get_claims(self) -> list[ClaimInfo]:
         """The user's claims, the one that counts first."""
         return await calls.get_claims(self, "")
 
@@ -186,7 +184,7 @@ class Client(Connection):
         """End the schedule and what it claims."""
         await calls.clear_schedule(self, "")
 
-    async def schedule(self) -> Schedule | None:
+    async def get_schedule(self) -> Schedule | None:
         """The user's schedule, None if there is none."""
         return await calls.get_schedule(self, "")
 
@@ -224,40 +222,14 @@ class Client(Connection):
         self._joined.channels.pop(channel, None)
         await calls.leave(self, "", "", channel)
 
-    async def members(self, channel: str, after: str = "", limit: int = 100) -> MembersPage:
-        """Who is online in a channel: exact counts, and one page of at most `limit` (0 to 256) after the name
-        `after`."""
-        return await calls.members(self, channel, after, limit)
-
-    # --- others' state ----------------------------------------------------------------------------------------
-
-    async def get(self, user: str) -> Record:
-        """The record of one user; one never seen is offline with `since_ms` 0."""
-        return (await self._get_many([user]))[user]
-
-    async def get_many(self, users: Iterable[str]) -> dict[str, Record]:
-        """The records of any number of users, in the order asked; one request for each 256 or so."""
-        return await self._get_many(users)
-
-    async def who(self, after: str = "", limit: int = 100) -> WhoPage:
-        """Who is online: the count and one page of at most `limit` (0 to 256) users after the name `after`."""
-        return await calls.who(self, after, limit)
-
-    def who_all(self) -> AsyncIterator[Record]:
-        """Everybody online in order of name, page by page: users who come and go meanwhile may be missed."""
-        return self._online(None)
-
     # --- within -----------------------------------------------------------------------------------------------
 
     def _own_state(self, state: OwnState) -> None:
         for info in state.devices:
             if info.device == self.device:
                 # Renamed elsewhere: the next hello must not take that back.
-                self._name(info.name)
+                self._identity.describe(name=info.name)
         self._own.put(state)
-
-    def _name(self, name: str) -> None:
-        self._identity.url = self._identity.url._replace(name=name)
 
 
 class _Joined:

@@ -12,7 +12,7 @@ from presenced.client.client import Client
 from presenced.client.connection import Connection
 from presenced.client.keeper import Identity, Token
 from presenced.client.service import Service
-from presenced.client.values import check_device_status
+from presenced.client.values import Idle, check_device_status
 from presenced.errors import AddressError
 from presenced.wire.messages import DeviceStatus
 
@@ -31,7 +31,7 @@ def connect(
     request_timeout_s: float = REQUEST_TIMEOUT_S,
     reconnect: bool = True,
     status: DeviceStatus = "online",
-    idle_s: float | None = None,
+    idle: Idle | None = None,
     sync: bool | None = None,
 ) -> Connecting[Client]:
     """Connect a user's device: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
@@ -39,16 +39,21 @@ def connect(
     `url` is `presence://USER[:TOKEN]@HOST[:PORT]/DEVICE[?kind=K&name=N&priority=P]`, or `presences://` for TLS.
     The device's id must be the same each time this program runs on this device. `token` is a string or a function
     (plain or async) that is called for each attempt. `timeout_s` bounds each attempt to connect, `request_timeout_s`
-    each request, the wait for a link included. `status` is the device's own. `idle_s` is how long the person has been
-    idle at this moment, for an app that measures it; without it they count as active until the app says otherwise
-    (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state (`Client.own`) and counts
-    in `sync_status`; by default each does but one of negative priority, which only looks in.
+    each request, the wait for a link included. `status` is the device's own. `idle` is how long the person has been
+    idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until
+    the app says otherwise (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
+    (`Client.own`) and counts in `get_sync_status`; by default each does but one of negative priority, which only
+    looks in.
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
-    (`unreachable`, `no_answer`, `busy`, ...). Later losses of the link are repaired in the background unless
-    `reconnect` is false. Leaving the block normally, or by cancellation, says bye: the device is gone at once.
-    Leaving it by an exception does not: the server waits its grace time, so a program that crashes and is started
-    again does not flicker.
+    (`unreachable`, `no_answer`, `busy`, ...), and tries nothing twice but a refused token that a function may replace.
+    Later losses of the link are repaired in the background unless `reconnect` is false, for as long as the error is
+    `temporary`; any other ends the client (`state` is `closed`, `reason` says why): `replaced`, a refused token, a peer
+    that is not presenced. So with `tls_failed`: a certificate that has expired, or a handshake broken off, is tried
+    again until its operator has mended it; one that is not trusted, or no TLS at all, ends the client.
+
+    Leaving the block normally, or by cancellation, says bye: the device is gone at once. Leaving it by an exception
+    does not: the server waits its grace time, so a program that crashes and is started again does not flicker.
     """
 
     def make() -> Client:
@@ -61,8 +66,8 @@ def connect(
         given = parsed.token if token is None else token
         identity = Identity(parsed, given, _tls(parsed, ssl_context), "user", status, parsed.priority, wants_own)
         client = Client(identity, timeout_s, request_timeout_s, reconnect)
-        if idle_s is not None:
-            client.idle(idle_s)
+        if idle is not None:
+            client.idle(idle)
         return client
 
     return Connecting(make)

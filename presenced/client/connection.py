@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from presenced.address import check_channel
 from presenced.client.callbacks import Callbacks
 from presenced.client.changes import Feed
+from presenced.client.channels import Channels
 from presenced.client.everyone import Everyone
 from presenced.client.followed import Followed
 from presenced.client.keeper import Identity, Keeper, State, StateCallback
 from presenced.client.pending import Make, OnReply, Reply, Request
-from presenced.client.rooms import Rooms
 from presenced.client.session import Session, chunks, error_of
 from presenced.client.stream import ChannelWatch
-from presenced.client.values import check_channel, check_names
+from presenced.client.values import check_names
 from presenced.client.watch import Watch
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
 from presenced.wire import messages
-from presenced.wire.messages import Record, ServerMessage, Welcome
+from presenced.wire.messages import ServerMessage, Welcome
 
 _R = TypeVar("_R", bound=Reply)
 _N = TypeVar("_N", bound=Request)
@@ -40,15 +41,15 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._callbacks = Callbacks(self._loop)
         self._session: Session[asyncio.Future[Reply]] = Session()
-        self._keeper = Keeper(identity, self._session, self._receive, timeout_s, reconnects)
-        self._rooms = Rooms(self._say)
+        self._keeper = Keeper(identity, self._session, self._receive, self._callbacks, timeout_s, reconnects)
+        self._channels = Channels(self._say)
         self._followed = Followed(self._say)
         self._everyone = Everyone(self._session, self._say)
-        self._session.parts += [self._rooms, self._followed, self._everyone]
+        self._session.parts += [self._channels, self._followed, self._everyone]
         self._pushes: dict[type, Callable[[Any], None]] = {
             messages.Presence: lambda push: self._session.presence(push.record),
-            messages.ChannelEvent: self._rooms.event,
-            messages.ChannelCounts: self._rooms.counted,
+            messages.ChannelEvent: self._channels.event,
+            messages.ChannelCounts: self._channels.counted,
             messages.Event: self._followed.event,
         }
 
@@ -132,8 +133,23 @@ class Connection:
             raise
 
     async def _unwatch(self, feed: Feed, users: list[str]) -> None:
+        self._refuse_closed()
+        waiters: list[asyncio.Future[Reply]] = []
+        sent: list[Request] = []
         for chunk in chunks(self._session.detach(feed, users), self._session.users_per_request_max):
-            await self._request(_naming(messages.Unwatch, chunk), messages.Done)
+            waiters.append(self._loop.create_future())
+            sent.append(self._session.open(_naming(messages.Unwatch, chunk), waiters[-1], self._keeper.now_ms()))
+        # All of them before the first wait: the users are detached, and whoever watches one of them anew meanwhile
+        # must be asked for after this, not cut off by it.
+        self._keeper.send(*sent)
+        try:
+            async with asyncio.timeout(self._request_timeout_s):
+                await asyncio.gather(*waiters)
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            for waiter in waiters:
+                self._session.forget(waiter)
 
     def _release_feed(self, feed: Feed) -> None:
         """Whoever closes a watch has no use for its errors, and need not wait for the reply."""
@@ -150,29 +166,6 @@ class Connection:
             self._say(_naming(messages.Unwatch, chunk), None)
 
     # --- asking -----------------------------------------------------------------------------------------------
-
-    async def _get_many(self, users: Iterable[str]) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for chunk in chunks(check_names(users), self._session.users_per_request_max):
-            reply = await self._ask(messages.Get, chunk)
-            found.update(zip(chunk, reply.records, strict=False))
-        return found
-
-    async def _online(self, channel: str | None) -> AsyncIterator[Record]:
-        """Everybody online, or in a channel, page by page in order of name."""
-        after, limit = "", self._session.users_per_request_max
-        while True:
-            page: messages.WhoPage | messages.MembersPage
-            if channel is None:
-                page = await self._request(_who(after, limit), messages.WhoPage)
-            else:
-                page = await self._request(_members(channel, after, limit), messages.MembersPage)
-            for record in page.records:
-                yield record
-            # A next page that does not go on would be asked for without end.
-            if not page.next or page.next <= after:
-                return
-            after = page.next
 
     async def _ask(
         self, kind: Callable[[int, list[str]], messages.Get | messages.Watch], users: list[str]
@@ -241,14 +234,6 @@ class Connection:
 
 def _naming(kind: Callable[[int, list[str]], _N], users: list[str]) -> Callable[[int], _N]:
     return lambda request_id: kind(request_id, users)
-
-
-def _who(after: str, limit: int) -> Make:
-    return lambda request_id: messages.Who(request_id, after, limit)
-
-
-def _members(channel: str, after: str, limit: int) -> Make:
-    return lambda request_id: messages.GetMembers(request_id, channel, after, limit)
 
 
 def _bad_reply(what: str) -> PresenceError:

@@ -1,6 +1,7 @@
 """The devices that a service holds: their references, how idle each is, the channels joined; all of it over all links.
 
-Pure. What is held is what is to be: a new link attaches it again before anything else is said on it.
+What is held is what is to be: a new link attaches it again before anything else is said on it. Knows no sockets, no
+loop and no clock; of what a new link refuses, which nobody waits for, it tells the log.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from presenced.client.heartbeat import Activity
 from presenced.client.pending import Make, OnReply, Reply
-from presenced.client.pulse import Activity
+from presenced.client.values import Attachment
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import BEATS_MAX, REQUEST_ID_MAX
 from presenced.wire.messages import Attach, Beats, Detach, DeviceStatus, Error, Join
@@ -47,19 +49,28 @@ class HeldDevice:
         """The level to tell now; None = no report."""
         return None if self.activity is None else self.activity.tell(now_ms)
 
+    def describe(
+        self, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+    ) -> None:
+        """What the next attach says; None leaves one as it is."""
+        self.status = self.status if status is None else status
+        self.priority = self.priority if priority is None else priority
+        self.name = self.name if name is None else name
+
+    def adopt(self, attachment: Attachment) -> None:
+        """It is described so from now on."""
+        self.kind, self.name = attachment.kind, attachment.name
+        self.priority, self.status = attachment.priority, attachment.status
+
     def attach(self, request_id: int, now_ms: int) -> Attach:
         """The request that attaches it, as it is now."""
-        return Attach(
-            request_id,
-            self.ref,
-            self.user,
-            self.device,
-            self.kind,
-            self.name,
-            self.priority,
-            self.status,
-            self.idle_ms(now_ms),
-        )
+        kind, name, priority, status = self.kind, self.name, self.priority, self.status
+        return Attach(request_id, self.ref, self.user, self.device, kind, name, priority, status, self.idle_ms(now_ms))
+
+    def attach_as(self, attachment: Attachment, request_id: int, now_ms: int) -> Attach:
+        """The request that attaches it as described; that is to be its own description once it is granted."""
+        _, _, kind, name, priority, status, _ = attachment
+        return Attach(request_id, self.ref, self.user, self.device, kind, name, priority, status, self.idle_ms(now_ms))
 
 
 class Held:
@@ -72,7 +83,7 @@ class Held:
         self._last_ref = 0
 
     def hold(self, user: str, device: str) -> HeldDevice:
-        """The device under this name, which the caller then describes; a new one if it is not held."""
+        """The device under this name; a new one, which nothing describes yet, if it is not held."""
         held = self.devices.get((user, device))
         if held is None:
             held = HeldDevice(self._free_ref(), user, device)
@@ -116,12 +127,13 @@ class Held:
     def end(self, error: PresenceError | None) -> None:
         """See `Part`."""
 
-    def attached(self, held: HeldDevice, was_held: bool) -> OnReply:
+    def attached(self, held: HeldDevice, attachment: Attachment, was_held: bool) -> OnReply:
         """What to do with the reply to an attach that somebody waits for."""
 
         def answered(reply: Reply | Error) -> None:
             if not isinstance(reply, Error):
                 held.is_attached = True
+                held.adopt(attachment)
             elif not was_held:
                 self.drop(held)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from functools import partial
 
-from presenced.address import check_label, check_name
+from presenced.address import check_channel, check_label, check_name
 from presenced.client import calls
-from presenced.client.connection import Connection
+from presenced.client.asking import Asking
+from presenced.client.heartbeat import Activity
 from presenced.client.held import Held, HeldDevice, beats_of
 from presenced.client.keeper import Identity
 from presenced.client.pending import Reply
-from presenced.client.pulse import Activity
-from presenced.client.values import Attachment, check_channel, check_device_status, check_priority, idle_ms_of
+from presenced.client.values import Attachment, Idle, check_device_status, check_priority, idle_ms_of
 from presenced.errors import RequestError
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, DeviceStatus
@@ -22,7 +22,7 @@ MANY = 2_048
 """Attachments that are on their way at a time: enough to keep the link busy, and their timeouts honest."""
 
 
-class Holding(Connection):
+class Holding(Asking):
     """The part of a service that speaks for devices."""
 
     def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
@@ -47,12 +47,13 @@ class Holding(Connection):
         name: str = "",
         priority: int = 0,
         status: DeviceStatus = "online",
-        idle: float | timedelta | None = None,
+        idle: Idle | None = None,
     ) -> None:
         """Speak for this device from now on: it is online, and this client keeps it so, over lost links too.
 
-        `idle`: seconds since the person's last input, if that is known. Attaching what is held changes it. Raises
-        `RequestError` (`device_limit`); then, or if the reply does not come, the device is not held.
+        `idle`: how long ago the person's last input was (seconds, or a timedelta), if that is known. Attaching what is
+        held changes it. Raises `RequestError` (`device_limit`); then, or if the reply does not come, the device is not
+        held, or held as it was.
         """
         refused = await self.attach_many([Attachment(user, device, kind, name, priority, status, idle)])
         for error in refused.values():
@@ -85,11 +86,20 @@ class Holding(Connection):
             held.is_given_up = True
             raise
 
-    def active(self, user: str, device: str, idle: float | timedelta = 0) -> None:
-        """The person gave input on this device, now or `idle` seconds ago. Cheap: call it for each. O(1)
+    def active(self, user: str, device: str) -> None:
+        """The person gave input on this device now. Cheap: call it for each. O(1)
 
-        From the first call on the idle time grows by itself; a device without any counts as active. Told with the next
-        heartbeat, or at once if the device would show as away until then. Raises `RequestError` (`no_such_device`).
+        A person who was away, or would be before the next heartbeat, shows as online at once. From the first call on
+        the idle time grows by itself; a device without any counts as active. Raises `RequestError` (`no_such_device`).
+        """
+        self.idle(user, device, 0)
+
+    def idle(self, user: str, device: str, idle: Idle) -> None:
+        """The person's last input on this device was `idle` (seconds, or a timedelta) ago; from here the idle time
+        grows by itself.
+
+        The last input only ever moves forward: what the server was told before, or has seen this device set, is not
+        taken back. Raises `RequestError` (`no_such_device`).
         """
         held = self._held.get(user, device)
         now_ms, idle_ms = self._keeper.now_ms(), idle_ms_of(idle)
@@ -100,10 +110,6 @@ class Holding(Connection):
             if not self._urgent:
                 self._loop.call_soon(self._tell_urgent)
             self._urgent[held] = None
-
-    def idle(self, user: str, device: str, idle: float | timedelta) -> None:
-        """The person's last input on this device was `idle` seconds ago. As `active`."""
-        self.active(user, device, idle)
 
     async def set_device(
         self,
@@ -120,12 +126,13 @@ class Holding(Connection):
         """
         _check_user(user)
         check_name(device, "device")
-        await calls.set_device(self, user, device, status, priority, name)
-        held = self._held.devices.get((user, device))
-        if held is not None:
-            held.status = held.status if status is None else status
-            held.priority = held.priority if priority is None else priority
-            held.name = held.name if name is None else name
+
+        def done(status: DeviceStatus | None, priority: int | None, name: str | None) -> None:
+            held = self._held.devices.get((user, device))
+            if held is not None:
+                held.describe(status, priority, name)
+
+        await calls.set_device(self, user, device, status, priority, name, done)
 
     async def join(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel until it leaves or is gone; of one that is held, kept over lost links.
@@ -159,15 +166,19 @@ class Holding(Connection):
         sent: list[ClientMessage] = []
         for attachment in wanted:
             was_held = (attachment.user, attachment.device) in self._held.devices
-            held = self._describe(attachment, now_ms)
+            held = self._held.hold(attachment.user, attachment.device)
+            if attachment.idle is not None:
+                # True of the person, whatever the server says of the device.
+                held.activity = held.activity or Activity()
+                held.activity.report(now_ms, idle_ms_of(attachment.idle))
             waiter: asyncio.Future[Reply] = self._loop.create_future()
             waiting[waiter] = held, was_held
             sent.append(
                 self._session.open(
-                    lambda request_id, held=held: held.attach(request_id, now_ms),  # type: ignore[misc]
+                    partial(held.attach_as, attachment, now_ms=now_ms),
                     waiter,
                     now_ms,
-                    self._held.attached(held, was_held),
+                    self._held.attached(held, attachment, was_held),
                 )
             )
         self._keeper.send(*sent)
@@ -187,15 +198,6 @@ class Holding(Connection):
             elif error is not None:
                 self._give_up(waiting)
                 raise error
-
-    def _describe(self, attachment: Attachment, now_ms: int) -> HeldDevice:
-        held = self._held.hold(attachment.user, attachment.device)
-        held.kind, held.name = attachment.kind, attachment.name
-        held.priority, held.status = attachment.priority, attachment.status
-        if attachment.idle is not None:
-            held.activity = held.activity or Activity()
-            held.activity.report(now_ms, idle_ms_of(attachment.idle))
-        return held
 
     def _give_up(self, waiting: dict[asyncio.Future[Reply], tuple[HeldDevice, bool]]) -> None:
         """The caller is told that these failed: let go of those that may have been attached all the same."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from presenced.address import Url
-from presenced.client.backoff import FINAL_CODES, TOKEN_CODES, Backoff
+from presenced.client.backoff import Backoff
 from presenced.client.callbacks import Callbacks
+from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
 from presenced.client.pending import Reply
-from presenced.client.pulse import Activity, Pulse
 from presenced.client.session import Session
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.limits import TOKEN_BYTES_MAX
@@ -47,6 +47,14 @@ class Identity:
     wants_own: bool = False
     """Whether this device shows the user's own state."""
 
+    def describe(
+        self, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+    ) -> None:
+        """What the next hello says; None leaves one as it is."""
+        self.status = self.status if status is None else status
+        self.priority = self.priority if priority is None else priority
+        self.url = self.url if name is None else self.url._replace(name=name)
+
 
 class Keeper:
     """See the module's docstring. Ends the session when it is over for good."""
@@ -56,6 +64,7 @@ class Keeper:
         identity: Identity,
         session: Session[asyncio.Future[Reply]],
         receive: Callable[[ServerMessage], None],
+        callbacks: Callbacks,
         timeout_s: float,
         reconnects: bool,
     ) -> None:
@@ -69,15 +78,15 @@ class Keeper:
         self._identity = identity
         self._session = session
         self._receive = receive
+        self._callbacks = callbacks
         self._timeout_s = timeout_s
         self._reconnects = reconnects
         self._activity = Activity()
         self._backoff = Backoff(random.random)
-        self._fresh_token_tried = False
+        self._is_token_renewed = False
         self._link: Link | None = None
-        self._pulse: Pulse | None = None
+        self._heartbeats: Heartbeats | None = None
         self._task: asyncio.Task[None] | None = None
-        self._callbacks = Callbacks(self._loop)
 
     @property
     def is_linked(self) -> bool:
@@ -101,9 +110,9 @@ class Keeper:
     def is_urgent(self, activity: Activity, now_ms: int) -> bool:
         """Would what it says come too late with the next heartbeat?"""
         welcome = self._session.welcome
-        if self._pulse is None or welcome is None:
+        if self._heartbeats is None or welcome is None:
             return False
-        return activity.is_urgent(now_ms, self._pulse.heartbeat_ms, welcome.away_after_ms)
+        return activity.is_urgent(now_ms, self._heartbeats.heartbeat_ms, welcome.away_after_ms)
 
     async def start(self) -> None:
         """Open the first link; raises `PresenceError` if that fails."""
@@ -112,13 +121,14 @@ class Keeper:
         except AuthError as error:
             if not self._may_renew_token(error):
                 raise
+            self._is_token_renewed = True
             link = await self._open_link()
         self._begin(link)
         url = self._identity.url
         self._task = asyncio.create_task(self._keep(link), name=f"presenced client {url.user}/{url.device}")
 
     async def close(self, *, bye: bool) -> None:
-        link, self._link, self._pulse = self._link, None, None
+        link, self._link, self._heartbeats = self._link, None, None
         self._end(None)
         if self._task is not None:
             self._task.cancel()
@@ -137,7 +147,7 @@ class Keeper:
         try:
             while True:
                 error = await self._serve(link)
-                self._link = self._pulse = None
+                self._link = self._heartbeats = None
                 self._give_up(error)
                 self._backoff.link_ended(self.now_ms() - link.opened_ms)
                 if not self._reconnects or self._is_final(error):
@@ -159,9 +169,9 @@ class Keeper:
     async def _serve(self, link: Link) -> PresenceError:
         """Beat until the link is lost; returns why."""
         while not link.lost.done():
-            pulse, now_ms = self._pulse, self.now_ms()
-            assert pulse is not None
-            while (due := pulse.due(now_ms, link.heard_ms)) is not None:
+            heartbeats, now_ms = self._heartbeats, self.now_ms()
+            assert heartbeats is not None
+            while (due := heartbeats.due(now_ms, link.heard_ms)) is not None:
                 if due == "heartbeat":
                     link.send(*(self.beats(now_ms) or [messages.Heartbeat(self._activity.tell(now_ms))]))
                 elif due == "ping":
@@ -169,12 +179,14 @@ class Keeper:
                 else:
                     link.drop(ConnectionLost("silent", "the server fell silent; the link counts as lost"))
                     break
-            wait_ms = max(1, pulse.next_ms(link.heard_ms) - now_ms)
+            wait_ms = max(1, heartbeats.next_ms(link.heard_ms) - now_ms)
             await asyncio.wait({link.lost}, timeout=None if due == "lost" else wait_ms / 1000)
         return link.lost.result()
 
     async def _come_back(self, error: PresenceError) -> Link:
         while True:
+            # What is not temporary and did not end the client is a token refused: this attempt has the one fresh one.
+            self._is_token_renewed |= not error.temporary
             await asyncio.sleep(self._backoff.delay_ms(error.retry_ms) / 1000)
             try:
                 return await self._open_link()
@@ -203,7 +215,7 @@ class Keeper:
         )
         link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
         self._session.welcome = welcome
-        self._fresh_token_tried = False
+        self._is_token_renewed = False
         return link
 
     def _begin(self, link: Link) -> None:
@@ -212,7 +224,7 @@ class Keeper:
         welcome = self._session.welcome
         assert welcome is not None
         self.clock_ms = welcome.server_time_ms - now_ms
-        self._pulse = Pulse(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
+        self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         link.attach(self._receive)
         link.send(*self._session.resume(welcome, now_ms))
@@ -235,16 +247,13 @@ class Keeper:
     # --- the end, and who is told -----------------------------------------------------------------------------
 
     def _is_final(self, error: PresenceError) -> bool:
-        if error.code in TOKEN_CODES:
-            return not self._may_renew_token(error)
-        return error.code in FINAL_CODES
+        """Would coming back only repeat it? For `replaced` it would start a war between two programs for one device."""
+        return not error.temporary and not self._may_renew_token(error)
 
     def _may_renew_token(self, error: PresenceError) -> bool:
         """One fresh token is asked for between two welcomes; if that is refused too, it is final."""
-        if error.code not in TOKEN_CODES or not callable(self._identity.token) or self._fresh_token_tried:
-            return False
-        self._fresh_token_tried = True
-        return True
+        is_refusal = isinstance(error, AuthError) and not error.temporary
+        return is_refusal and callable(self._identity.token) and not self._is_token_renewed
 
     def _give_up(self, reason: PresenceError) -> None:
         """The link is lost: what must not be sent twice is not sent again."""

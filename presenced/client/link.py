@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from presenced.address import Url
-from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError
+from presenced.errors import CODES, AuthError, ConnectionLost, PresenceError, ProtocolError
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import (
@@ -25,6 +25,9 @@ from presenced.wire.messages import (
 
 BYE_TIMEOUT_S = 1.0
 """How long the server may take to close after our bye."""
+
+_OUT_OF_TIME = (9, 10)
+"""OpenSSL's codes for a certificate that is not valid yet, or not any more: time or its operator heals that."""
 
 _AUTH = frozenset({"bad_token", "token_expired"})
 _PROTOCOL = frozenset(
@@ -142,6 +145,11 @@ class Link(asyncio.Protocol):
             self.drop(self._strange("it did not begin with welcome"))
 
     def _strange(self, detail: str) -> ProtocolError:
+        if self._is_greeted():
+            sentence = (
+                f"what came from {self._peer} is no message of presenced's protocol ({detail}); it was hung up on"
+            )
+            return ProtocolError("garbled", sentence, temporary=True)
         return ProtocolError(
             "not_presenced",
             f"what answers at {self._peer} does not speak presenced's protocol ({detail}); is the port right?",
@@ -156,7 +164,8 @@ def reason_of(goodbye: Goodbye) -> PresenceError:
         return AuthError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
     if goodbye.code in _PROTOCOL:
         return ProtocolError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
-    temporary = PresenceError(goodbye.code, sentence).temporary
+    # A code of a later version counts as temporary, as protocol.md has it.
+    temporary = goodbye.code not in CODES or CODES[goodbye.code].temporary
     return ConnectionLost(goodbye.code, sentence, temporary=temporary, retry_ms=goodbye.retry_ms)
 
 
@@ -194,9 +203,14 @@ def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: 
             "unreachable", f"{peer} did not answer within {timeout_s:g} s; check the host, the port and firewalls"
         )
     if isinstance(error, ssl.SSLCertVerificationError):
-        sentence = f"the certificate of {peer} is not trusted ({error.verify_message}); give the CA that signed it"
-        return ConnectionLost("tls_failed", sentence, temporary=False)
-    if isinstance(error, ssl.SSLError | ConnectionAbortedError | ConnectionResetError) and url.tls:
+        is_temporary = error.verify_code in _OUT_OF_TIME
+        advice = "its operator has to renew it" if is_temporary else "give the CA that signed it"
+        sentence = f"the certificate of {peer} is not trusted ({error.verify_message}); {advice}"
+        return ConnectionLost("tls_failed", sentence, temporary=is_temporary)
+    if url.tls and isinstance(error, ssl.SSLEOFError | ConnectionAbortedError | ConnectionResetError):
+        sentence = f"{peer} broke off the TLS handshake; if it does so each time, it has no TLS: write presence://"
+        return ConnectionLost("tls_failed", sentence)
+    if url.tls and isinstance(error, ssl.SSLError):
         sentence = f"{peer} does not speak TLS as expected ({error}); without TLS, write presence://"
         return ConnectionLost("tls_failed", sentence, temporary=False)
     if isinstance(error, OSError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 from presenced.address import check_name
@@ -11,7 +11,7 @@ from presenced.client import calls
 from presenced.client.followed import Event, EventFeed, EventName, parse_cursor
 from presenced.client.holding import Holding
 from presenced.client.stream import Events, EveryoneWatch
-from presenced.client.values import Answer, MembersPage, Moment, Schedule, SyncStatus, Until
+from presenced.client.values import Answer, Moment, Schedule, SyncStatus, Until
 from presenced.client.windows import WindowLike
 from presenced.errors import AddressError
 from presenced.wire.messages import (
@@ -19,7 +19,6 @@ from presenced.wire.messages import (
     ClaimInfo,
     DeviceInfo,
     DeviceStatus,
-    Record,
     Source,
     Status,
     StatusRequest,
@@ -38,14 +37,6 @@ class Service(Holding):
     """
 
     # --- status and text --------------------------------------------------------------------------------------
-
-    async def get_status(self, user: str) -> Record:
-        """The record of one user; one never seen is offline with `since_ms` 0."""
-        return (await self._get_many([user]))[user]
-
-    async def get_statuses(self, users: Iterable[str]) -> dict[str, Record]:
-        """The records of any number of users, in the order asked; one request for each 256 or so."""
-        return await self._get_many(users)
 
     async def set_status(
         self,
@@ -71,6 +62,10 @@ class Service(Holding):
     async def clear_text(self, user: str) -> None:
         """Clear text and emoji; the status stays."""
         await calls.set_status(self, _named(user), "", None, "", "", None)
+
+    async def clear(self, user: str) -> None:
+        """End the manual status and clear text and emoji."""
+        await calls.set_status(self, _named(user), "", "auto", "", "", None)
 
     async def touch(self, user: str, device: str | None = None) -> None:
         """The user was seen just now: updates last seen and nothing else."""
@@ -158,36 +153,15 @@ class Service(Holding):
         """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
         return await calls.get_activity(self, _named(user), limit, since)
 
-    # --- who is online ----------------------------------------------------------------------------------------
-
-    async def get_online_users(self, channel: str | None = None) -> list[Record]:
-        """Everybody online, or online in a channel, in order of name. O(users online); see `online_users`."""
-        return [record async for record in self.online_users(channel)]
-
-    def online_users(self, channel: str | None = None) -> AsyncIterator[Record]:
-        """The same page by page, one request for each 256: users who come and go meanwhile may be missed."""
-        return self._online(channel)
-
-    async def count_online(self, channel: str | None = None) -> int:
-        """How many users are online, or online in a channel: exactly. O(1)"""
-        if channel is None:
-            return (await calls.who(self, "", 0)).total
-        return (await calls.members(self, channel, "", 0)).total
-
-    async def members(self, channel: str, after: str = "", limit: int = 100) -> MembersPage:
-        """Who is online in a channel: exact counts, and one page of at most `limit` (0 to 256) after the name
-        `after`."""
-        return await calls.members(self, channel, after, limit)
-
     # --- the own state of users -------------------------------------------------------------------------------
 
     async def sync(self, user: str) -> None:
         """Have the user's own state sent to all of their connected devices again."""
         await calls.sync(self, _named(user))
 
-    async def sync_status(self, user: str) -> SyncStatus:
+    async def get_sync_status(self, user: str) -> SyncStatus:
         """How many of the user's connected devices show their own state as it is now."""
-        return await calls.sync_status(self, _named(user))
+        return await calls.get_sync_status(self, _named(user))
 
     # --- being told -------------------------------------------------------------------------------------------
 

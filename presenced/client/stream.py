@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from presenced.client.changes import Change, Feed
+from presenced.client.channels import ChannelFeed, MemberChange
 from presenced.client.followed import Event, EventFeed
-from presenced.client.rooms import MemberChange, RoomFeed
 from presenced.errors import ConnectionLost, PresenceError
 from presenced.wire.messages import Record
 
@@ -136,31 +136,31 @@ class ChannelWatch(Stream[MemberChange]):
 
     def __init__(self, connection: Connection, name: str) -> None:
         wake = asyncio.Event()
-        self._feed = RoomFeed(wake.set)
+        self._feed = ChannelFeed(wake.set)
         self.channel = name
-        super().__init__(connection, self._feed, wake, connection._rooms.release)
+        super().__init__(connection, self._feed, wake, connection._channels.release)
 
     @property
     def members(self) -> dict[str, Record]:
         """The members that are known of, by name; a copy. All who are online if `is_complete`."""
-        return dict(self._feed.room.members) if self._feed.room is not None else {}
+        return dict(self._feed.channel.members) if self._feed.channel is not None else {}
 
     @property
     def is_complete(self) -> bool:
-        return self._feed.room is not None and self._feed.room.is_complete
+        return self._feed.channel is not None and self._feed.channel.is_complete
 
     @property
     def total(self) -> int:
         """Members who are online: exact, as of the last news."""
-        return self._feed.room.total if self._feed.room is not None else 0
+        return self._feed.channel.total if self._feed.channel is not None else 0
 
     @property
     def counts(self) -> dict[str, int]:
         """Of those, how many by status; if not `is_complete`, as of the last batch or page."""
-        return dict(self._feed.room.counts) if self._feed.room is not None else {}
+        return dict(self._feed.channel.counts) if self._feed.channel is not None else {}
 
     async def _begin(self) -> None:
-        self._client._rooms.attach(self._feed, self.channel)
+        self._client._channels.attach(self._feed, self.channel)
         await self._until(lambda: self._feed.is_ready)
 
 

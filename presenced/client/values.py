@@ -22,6 +22,8 @@ from presenced.wire.messages import (
 Until = timedelta | datetime | float | None
 """Until when something holds: a duration (timedelta, or a number of seconds), a point in time, or None = for good."""
 
+Idle = float | timedelta
+"""How long ago a person's last input was: a number of seconds, or a timedelta."""
 
 Moment = datetime | timedelta | None
 """A point in time: an aware datetime, or how long ago (a timedelta)."""
@@ -79,7 +81,7 @@ class Attachment(NamedTuple):
     name: str = ""
     priority: int = 0
     status: DeviceStatus = "online"
-    idle: float | timedelta | None = None
+    idle: Idle | None = None
 
 
 class WhoPage(NamedTuple):
@@ -136,7 +138,7 @@ def moment_ms(moment: Moment, server_ms: int, what: str) -> int:
     return max(1, server_ms - int(moment / timedelta(milliseconds=1)))
 
 
-def idle_ms_of(idle: float | timedelta) -> int:
+def idle_ms_of(idle: Idle) -> int:
     """Idle time in milliseconds. Raises `AddressError` for a negative one."""
     seconds = idle.total_seconds() if isinstance(idle, timedelta) else idle
     if not seconds >= 0:
@@ -166,14 +168,6 @@ def check_status(status: str) -> None:
 
 def check_device_status(status: str) -> None:
     _check_choice(status, get_args(DeviceStatus))
-
-
-def check_channel(channel: str) -> None:
-    """Raise `AddressError` (`bad_channel`) unless `channel` can name one: the rules are those for users."""
-    try:
-        check_name(channel, "channel")
-    except AddressError as error:
-        raise AddressError(error.message, "bad_channel") from None
 
 
 def check_limit(limit: int, least: int = 0, most: int = USERS_PER_REQUEST_MAX) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.address import check_name
+from presenced.address import check_channel, check_name
 from presenced.core import commands
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replying import acknowledge, done
 from presenced.core.subjects import (
-    check_channel,
     device_of,
     known_user,
     live_device_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.address import check_label, check_name
+from presenced.address import check_channel, check_label, check_name
 from presenced.core.activity import keep_activity, recent_activities, time_of_activity
 from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
@@ -13,7 +13,6 @@ from presenced.core.model import GONE, Claim, Schedule, Session
 from presenced.core.records import ActivityAdded
 from presenced.core.replying import acknowledge, done
 from presenced.core.subjects import (
-    check_channel,
     device_of,
     known_user,
     name_of,

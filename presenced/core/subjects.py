@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
-from presenced.errors import CODES, AddressError, RequestError
+from presenced.errors import CODES, RequestError
 from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
 
@@ -90,11 +90,3 @@ def require_memory(engine: Engine, level: int = 1) -> None:
     on what would be kept, from level 2 on also what has a long answer."""
     if engine.memory_level >= level:
         raise RequestError("memory_low", CODES["memory_low"].meaning, retry_ms=MEMORY_RETRY_MS)
-
-
-def check_channel(name: str) -> None:
-    """Raise `RequestError` (`bad_channel`) unless `name` can name a channel: the rules are those for users."""
-    try:
-        check_name(name, "channel")
-    except AddressError as error:
-        raise RequestError("bad_channel", error.message) from None

@@ -49,7 +49,7 @@ async def typescript_library(p: presenced.Service, user: str) -> None:
     await do("getOnlineUsers", p.get_online_users(channel="example-channel"))
     await do("/presence", p.command(user, "/presence auto", "web"))
     await do("sync", p.sync(user))
-    await do("getSyncStatus", p.sync_status(user))
+    await do("getSyncStatus", p.get_sync_status(user))
     await p.detach(user, "web")
 
 

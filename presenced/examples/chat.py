@@ -166,7 +166,7 @@ class Chat:
 
     async def list_members(self, person: Person) -> None:
         if person.room is not None:
-            page = await self.presence.members(person.room.watch.channel)
+            page = await self.presence.get_members(person.room.watch.channel)
             listed = ", ".join(f"{record.user} ({described(record)})" for record in page.records)
             more = ", ..." if page.next else ""
             person.tell(f"* {person.room.watch.channel} has {page.total} online: {listed}{more}")

@@ -14,6 +14,7 @@ import pytest
 import presenced
 from presenced.client.backoff import Backoff
 from presenced.errors import (
+    CODES,
     AddressError,
     AuthError,
     ConnectionLost,
@@ -25,6 +26,7 @@ from presenced.errors import (
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
+    Done,
     Error,
     Goodbye,
     Heartbeat,
@@ -155,9 +157,22 @@ class TestOpening:
         assert len(server.of(Hello)) == 1
 
     async def test_plain_tcp_where_tls_was_asked_for(self, server: FakeServer) -> None:
-        with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
+        with pytest.raises(ConnectionLost, match="broke off the TLS handshake.*write presence://") as caught:
             await presenced.connect(server.url().replace("presence:", "presences:"))
-        assert caught.value.code == "tls_failed"
+        assert (caught.value.code, caught.value.temporary) == ("tls_failed", True), "so does one that is restarted"
+
+    async def test_a_peer_that_answers_something_else_than_tls(self) -> None:
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(reply, "127.0.0.1", 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
+                await presenced.connect(f"presences://alice@127.0.0.1:{port}/laptop")
+        assert (caught.value.code, caught.value.temporary) == ("tls_failed", False)
 
     async def test_cancelling_leaves_nothing_open(self, server: FakeServer) -> None:
         server.answer = lambda message: []
@@ -238,7 +253,7 @@ class TestRequests:
             SetStatus(1, None, "lunch", "\U0001f334", 0),
             SetStatus(1, "auto", "", "", 0),
         ]
-        assert [(message.status, message.priority) for message in server.of(SetDevice)] == [("online", 7)]
+        assert [(message.status, message.priority) for message in server.of(SetDevice)] == [(None, 7)]
 
     async def test_wrong_arguments_are_refused_before_anything_is_sent(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
@@ -248,7 +263,7 @@ class TestRequests:
                 lambda: me.set_text("x" * 513),
                 lambda: me.set_device(status="offline"),  # type: ignore[arg-type]
                 lambda: me.set_device(priority=128),
-                lambda: me.get(""),
+                lambda: me.get_status(""),
                 lambda: me.who(limit=257),
             ]
             for attempt in attempts:
@@ -262,8 +277,8 @@ class TestRequests:
         server.welcome = msgspec.structs.replace(server.welcome, users_per_request_max=3)
         names = [f"u{number}" for number in range(8)]
         async with presenced.connect(server.url()) as me:
-            assert list(await me.get_many(names)) == names
-            assert await me.get_many([]) == {}
+            assert list(await me.get_statuses(names)) == names
+            assert await me.get_statuses([]) == {}
 
     async def test_a_refused_request_raises_its_code_and_disturbs_no_other(self, server: FakeServer) -> None:
         def answer(message: ClientMessage) -> list[ServerMessage]:
@@ -326,7 +341,7 @@ class TestReturning:
             await eventually(lambda: me.state == "connecting")
             await eventually(lambda: me.reason is not None and me.reason.code == "busy")
             with pytest.raises(ConnectionLost, match=r"no link to the server for 0\.05 s: full"):
-                await me.get("bob")
+                await me.get_status("bob")
 
     async def test_the_servers_advice_reaches_the_backoff(
         self, server: FakeServer, monkeypatch: pytest.MonkeyPatch
@@ -354,13 +369,63 @@ class TestReturning:
         assert (hello.status, hello.priority) == ("dnd", 3)
         assert hello.idle_ms is not None and hello.idle_ms >= 1_000_000, "coming back is not activity"
 
+    async def test_nothing_comes_back_that_was_refused_or_never_answered(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, SetDevice):
+                return [Error(message.id, "read_only", "full")] if message.status == "xa" else []
+            return server.plainly(message)
+
+        server.answer = answer
+        async with presenced.connect(server.url(), request_timeout_s=0.2) as me:
+            with pytest.raises(RequestError, match="full"):
+                await me.set_device(status="xa")
+            with pytest.raises(RequestTimeout):
+                await me.set_device(priority=9)
+            with pytest.raises(RequestTimeout):
+                await me.rename_device("laptop", "new")
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 2)
+        hello = server.of(Hello)[1]
+        assert (hello.status, hello.priority, hello.name) == ("online", 0, "")
+
+    async def test_of_what_was_set_without_a_link_the_last_comes_back(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.refusals = [Goodbye("busy", "full", 50)]
+            server.link.drop()
+            await eventually(lambda: me.state == "connecting")
+            await asyncio.gather(*[me.set_device(status=status) for status in ("away", "xa", "dnd")])
+            assert [message.status for message in server.of(SetDevice)] == ["dnd"], "one stands for all"
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 4)
+        assert server.of(Hello)[-1].status == "dnd"
+
+    @pytest.mark.parametrize("code", [*(code for code, kind in CODES.items() if kind.closes), "of_a_later_version"])
+    async def test_it_comes_back_after_what_is_temporary_and_nothing_else(self, server: FakeServer, code: str) -> None:
+        temporary = code not in CODES or CODES[code].temporary
+        async with presenced.connect(server.url(), token="t") as me:
+            reasons: list[PresenceError | None] = []
+            me.on_state(lambda state, reason: reasons.append(reason))
+            server.link.send(Goodbye(code, "for a reason"))
+            await eventually(lambda: reasons and me.state != "connecting")
+            assert me.state == ("connected" if temporary else "closed")
+            assert reasons[0] is not None and (reasons[0].code, reasons[0].temporary) == (code, temporary)
+        assert len(server.of(Hello)) == 1 + temporary
+
+    async def test_nor_does_it_call_a_port_where_something_else_answers_by_now(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.answer = lambda message: [Done(1, 1)]
+            server.link.drop()
+            await eventually(lambda: me.state == "closed")
+            assert me.reason is not None and (me.reason.code, me.reason.temporary) == ("not_presenced", False)
+        assert len(server.of(Hello)) == 2
+
     @pytest.mark.parametrize("code", ["replaced", "bad_frame", "bad_version"])
     async def test_where_returning_would_repeat_it_the_client_ends(self, server: FakeServer, code: str) -> None:
         server.answer = lambda message: server.plainly(message) if isinstance(message, Hello | Watch) else []
         async with presenced.connect(server.url()) as me:
             watch = me.watch("bob")
             assert await take(watch, 1) == [("bob", "snapshot", "offline")]
-            waiting = asyncio.ensure_future(me.get("bob"))
+            waiting = asyncio.ensure_future(me.get_status("bob"))
             iterating = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]
             await eventually(lambda: me._session._waiting)
             server.link.send(Goodbye(code, "never again"))
@@ -392,9 +457,12 @@ class TestReturning:
 
     async def test_a_server_that_talks_nonsense_is_left_and_called_again(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
+            reasons: list[PresenceError | None] = []
+            me.on_state(lambda state, reason: reasons.append(reason))
             server.link.writer.write(b"\0\0\0\x01\xc0")
             await server.until(lambda: len(server.of(Hello)) == 2)
             await eventually(lambda: me.state == "connected")
+            assert reasons[0] is not None and (reasons[0].code, reasons[0].temporary) == ("garbled", True)
 
     async def test_messages_of_a_later_version_are_passed_over(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
@@ -452,6 +520,38 @@ class TestWatching:
             server.link.send(Presence(record("bob", "dnd", 5)), Presence(record("carol", "away", 6)))
             assert await take(watch, 1) == [("carol", "online", "away")]
 
+    async def test_removing_many_cuts_off_no_later_watch(self, server: FakeServer) -> None:
+        names = [f"u{number:03}" for number in range(300)]
+        async with presenced.connect(server.url()) as me, me.watch(*names) as watch:
+            await take(watch, 300)
+            removing = asyncio.ensure_future(watch.remove(*names))
+            await asyncio.sleep(0)
+            async with me.watch(names[-1]) as later:
+                await take(later, 1)
+                await removing
+                told = [message for message in server.received if isinstance(message, Watch | Unwatch)]
+        assert [(type(message), len(message.users)) for message in told] == [
+            (Watch, 256),
+            (Watch, 44),
+            (Unwatch, 256),
+            (Unwatch, 44),
+            (Watch, 1),
+        ], "the last word about this user is that they are watched"
+
+    async def test_a_refused_removal_is_told_once_all_is_answered(self, server: FakeServer) -> None:
+        def answer(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, Unwatch):
+                return [Error(message.id, "overloaded", "failed")]
+            return server.plainly(message)
+
+        server.answer = answer
+        names = [f"u{number:03}" for number in range(600)]
+        async with presenced.connect(server.url()) as me, me.watch(*names) as watch:
+            with pytest.raises(RequestError, match="failed"):
+                await watch.remove(*names)
+            await me.ping()
+            assert watch.users == [] and not me._session._waiting and not me._session._pending
+
     async def test_breaking_out_and_dropping_it_unwatches(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
             async for _ in me.watch("bob"):
@@ -498,7 +598,7 @@ class TestIdle:
         assert {message.idle_ms for message in server.of(Heartbeat)} == {0}
 
     async def test_input_after_absence_is_told_at_once(self, server: FakeServer) -> None:
-        async with presenced.connect(server.url(), idle_s=400) as me:
+        async with presenced.connect(server.url(), idle=400) as me:
             me.active()
             me.active()
             await me.ping()
@@ -590,7 +690,7 @@ class TestLeaving:
         server.refusals = [Goodbye("busy", "full", 60_000)]
         server.link.drop()
         await eventually(lambda: me.reason is not None and me.reason.code == "busy")
-        waiting = asyncio.ensure_future(me.get("bob"))
+        waiting = asyncio.ensure_future(me.get_status("bob"))
         await eventually(lambda: me._session._waiting)
         async with asyncio.timeout(DEADLINE_S):
             await me.close()

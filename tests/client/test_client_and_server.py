@@ -15,7 +15,7 @@ from presenced.config.settings import Settings
 from presenced.server.identity import mint
 from presenced.server.server import Server
 from tests.client.fake_server import DEADLINE_S, eventually
-from tests.client.helpers import running, url
+from tests.client.helpers import running, service, url
 
 SECRET = b"k" * 48
 
@@ -54,18 +54,36 @@ class TestSeeing:
             assert await take(watch) == [("offline", "offline")], "leaving the block is a bye, so no grace"
             assert watch.records["alice"].last_seen_ms > 0
 
+    async def test_a_watch_begun_while_many_are_removed_goes_on(self, server: Server) -> None:
+        names = [f"u{number:03}" for number in range(300)]
+        async with presenced.connect(url(server, "me")) as me, presenced.connect(url(server, names[-1])) as last:
+            async with me.watch(*names) as watch:
+                removing = asyncio.ensure_future(watch.remove(*names))
+                await asyncio.sleep(0)
+                async with me.watch(names[-1]) as later:
+                    assert await take(later) == [("snapshot", "online")]
+                    await removing
+                    await last.set_status("dnd")
+                    assert await take(later) == [("status", "dnd")]
+
+    async def test_setting_one_thing_leaves_what_a_service_set(self, server: Server) -> None:
+        async with presenced.connect(url(server, "alice")) as alice, service(server) as p:
+            await p.set_device("alice", "laptop", status="away")
+            await alice.set_device(priority=5)
+            assert [(info.status, info.priority) for info in await alice.get_devices()] == [("away", 5)]
+
     async def test_what_was_asked_for_is_answered(self, server: Server) -> None:
         async with presenced.connect(url(server, "alice")) as alice, presenced.connect(url(server, "bob")):
             await alice.set_status("away", text="tea")
-            assert (await alice.get("alice")).text == "tea"
-            found = await alice.get_many(["nobody", "bob"])
+            assert (await alice.get_status("alice")).text == "tea"
+            found = await alice.get_statuses(["nobody", "bob"])
             assert [(user, record.status) for user, record in found.items()] == [
                 ("nobody", "offline"),
                 ("bob", "online"),
             ]
             page = await alice.who(limit=1)
             assert (page.total, page.next, [record.user for record in page.records]) == (2, "alice", ["alice"])
-            assert [record.user async for record in alice.who_all()] == ["alice", "bob"]
+            assert [record.user async for record in alice.online_users()] == ["alice", "bob"]
             assert await alice.ping() > 0
             assert abs(alice.server_time_ms - time.time() * 1000) < 5000
 
@@ -80,7 +98,7 @@ class TestSeeing:
     async def test_input_brings_a_person_back_at_once(self) -> None:
         async with running(away_after_ms=300_000, change_spacing_ms=0) as server:
             async with (
-                presenced.connect(url(server, "alice"), idle_s=301) as alice,
+                presenced.connect(url(server, "alice"), idle=301) as alice,
                 alice.watch("alice") as watch,
             ):
                 assert await take(watch) == [("snapshot", "away")]
@@ -142,8 +160,8 @@ class TestLasting:
                 await eventually(lambda: first.state == "closed")
                 assert first.reason is not None and first.reason.code == "replaced"
                 with pytest.raises(presenced.ConnectionLost):
-                    await first.get("alice")
-                assert (await second.get("alice")).status == "online"
+                    await first.get_status("alice")
+                assert (await second.get_status("alice")).status == "online"
 
     async def test_uvloop_serves_as_well(self) -> None:
         import uvloop
@@ -171,7 +189,7 @@ class TestTokens:
         async with running(secret_file=str(secret)) as server:
             good = mint(SECRET, "alice", "user", now_s, 600)
             async with presenced.connect(url(server, "alice"), token=good) as alice:
-                assert (await alice.get("alice")).status == "online"
+                assert (await alice.get_status("alice")).status == "online"
             for token, code in (("nonsense", "bad_token"), ("", "bad_token")):
                 with pytest.raises(presenced.AuthError) as caught:
                     await presenced.connect(url(server, "alice"), token=token)

@@ -23,10 +23,10 @@ from tests.client.fake_server import DEADLINE_S
 from tests.conftest import REPOSITORY
 
 
-def make_certificate(folder: Path) -> tuple[str, str]:
-    """A self-signed certificate for 127.0.0.1 and its key, as files."""
+def make_certificate(folder: Path, days: int = 1) -> tuple[str, str]:
+    """A self-signed certificate for 127.0.0.1 and its key, as files; it ends in so many days, or has."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"test {days}")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -34,8 +34,8 @@ def make_certificate(folder: Path) -> tuple[str, str]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -76,6 +76,43 @@ async def test_a_certificate_that_nobody_vouches_for(server: Server) -> None:
     with pytest.raises(presenced.ConnectionLost, match="certificate of 127.0.0.1.* is not trusted") as caught:
         await presenced.connect(url(server))
     assert (caught.value.code, caught.value.temporary) == ("tls_failed", False)
+
+
+async def test_it_does_not_come_back_to_one_that_shows_another_certificate(server: Server, tmp_path: Path) -> None:
+    trust = ssl.create_default_context(cafile=server.settings.tls_cert)
+    async with presenced.connect(url(server), ssl_context=trust) as me:
+        await server.stop()
+        (tmp_path / "other").mkdir()
+        cert, key = make_certificate(tmp_path / "other")
+        other = Server(Settings(dev=True, listen=f"127.0.0.1:{server.port}", tls_cert=cert, tls_key=key))
+        await other.start()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while me.state != "closed":
+                    await asyncio.sleep(0.01)
+        finally:
+            await other.stop()
+        assert me.reason is not None and (me.reason.code, me.reason.temporary) == ("tls_failed", False)
+
+
+async def test_but_it_does_to_one_whose_certificate_has_expired(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    cert, key = make_certificate(tmp_path / "old", days=-1)
+    trust = ssl.create_default_context(cafile=server.settings.tls_cert)
+    trust.load_verify_locations(cert)
+    async with presenced.connect(url(server), ssl_context=trust) as me:
+        await server.stop()
+        old = Server(Settings(dev=True, listen=f"127.0.0.1:{server.port}", tls_cert=cert, tls_key=key))
+        await old.start()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while me.reason is None or me.reason.code != "tls_failed":
+                    await asyncio.sleep(0.01)
+            assert me.state == "connecting" and me.reason.temporary
+            with pytest.raises(presenced.ConnectionLost, match="expired.*its operator has to renew it"):
+                await presenced.connect(url(server, "bob"), ssl_context=trust)
+        finally:
+            await old.stop()
 
 
 async def test_plain_tcp_to_a_tls_port(server: Server) -> None:

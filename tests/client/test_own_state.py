@@ -63,7 +63,7 @@ class TestOwnState:
             assert [info.device for info in b.own.devices] == ["a", "b"]
             await a.ping()
             await b.ping()
-            status = await a.sync_status()
+            status = await a.get_sync_status()
             assert (status.user, status.synced, status.total) == ("u1", 2, 2)
             assert status.devices == {"a": status.version, "b": status.version} and status.last_sync_ms > 0
 
@@ -88,12 +88,12 @@ class TestOwnState:
             await a.set_status("dnd")
             await eventually(lambda: len(shown) == 2)
             await b.ping()
-            status = await a.sync_status()
+            status = await a.get_sync_status()
             assert (status.synced, status.total, status.devices["b"] < status.version) == (1, 2, True)
             may_go_on.set()
             await eventually(lambda: not b._own._is_working)
             await b.ping()
-            assert (await a.sync_status()).synced == 2
+            assert (await a.get_sync_status()).synced == 2
             end()
 
     async def test_one_that_fails_is_not_in_sync_until_it_is_sent_again(self, server: Server) -> None:
@@ -110,13 +110,13 @@ class TestOwnState:
             a.on_own(show)
             await a.set_status("dnd")
             await eventually(lambda: reported and not a._own._is_working)
-            assert (await a.sync_status()).synced == 0
+            assert (await a.get_sync_status()).synced == 0
             fails[0] = False
             await a.sync()
             await a.ping()
             await eventually(lambda: not a._own._is_working)
             await a.ping()
-            assert (await a.sync_status()).synced == 1
+            assert (await a.get_sync_status()).synced == 1
 
     async def test_a_slow_callback_gets_the_latest(self, fake: FakeServer) -> None:
         async with presenced.connect(fake.url()) as me:
@@ -146,7 +146,7 @@ class TestOwnState:
     ) -> None:
         async with presenced.connect(url(server, "u1", "a", query), **options) as a:
             await a.ping()
-            assert a.own is None and (await a.sync_status()).total == 0
+            assert a.own is None and (await a.get_sync_status()).total == 0
 
     async def test_a_new_name_outlives_the_link_wherever_it_was_given(self, fake: FakeServer) -> None:
         plain = fake.answer
@@ -176,15 +176,15 @@ class TestForOneself:
     async def test_claims_and_schedule(self, server: Server) -> None:
         async with presenced.connect(url(server, "u1")) as me:
             await me.add_claim("call-7", "call", "dnd", until=60)
-            assert [claim.claim for claim in await me.claims()] == ["call-7"]
-            assert (await me.get("u1")).status == "dnd"
+            assert [claim.claim for claim in await me.get_claims()] == ["call-7"]
+            assert (await me.get_status("u1")).status == "dnd"
             await me.end_claim("call-7")
-            assert await me.claims() == []
+            assert await me.get_claims() == []
             await me.set_schedule("UTC", [("mon-sun", "00:00", "24:00")], status="xa")
-            assert (await me.get("u1")).status == "xa"
-            assert isinstance(await me.schedule(), Schedule)
+            assert (await me.get_status("u1")).status == "xa"
+            assert isinstance(await me.get_schedule(), Schedule)
             await me.clear_schedule()
-            assert await me.schedule() is None and (await me.get("u1")).status == "online"
+            assert await me.get_schedule() is None and (await me.get_status("u1")).status == "online"
 
     async def test_activity_and_commands(self, server: Server) -> None:
         async with presenced.connect(url(server, "u1", "a")) as me:
@@ -192,7 +192,7 @@ class TestForOneself:
             (done,) = await me.get_activity(limit=5, since=timedelta(hours=1))
             assert (done.activity, done.channel, done.device, done.payload) == ("edit", "docs", "a", "x")
             answer = await me.command("/presence dnd for 30m")
-            assert answer.ok and (await me.get("u1")).status == "dnd"
+            assert answer.ok and (await me.get_status("u1")).status == "dnd"
 
     async def test_channels(self, server: Server) -> None:
         async with presenced.connect(url(server, "u1")) as me, presenced.connect(url(server, "u2")) as other:
@@ -201,7 +201,7 @@ class TestForOneself:
                 assert [(change.kind, change.user, change.total) for change in await take(watch, 1)] == [
                     ("join", "u1", 1)
                 ]
-                page = await other.members("general")
+                page = await other.get_members("general")
                 assert (page.total, [record.user for record in page.records]) == (1, ["u1"])
                 await me.leave("general")
                 assert (await take(watch, 1))[0].kind == "leave"

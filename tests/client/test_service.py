@@ -246,7 +246,7 @@ class TestChannels:
         assert [record.user async for record in p.online_users("general")] == names[:280]
         assert (await p.count_online(), await p.count_online("general"), await p.count_online("empty")) == (300, 280, 0)
         await p.set_status("u001", "dnd")
-        page = await p.members("general", after="u000", limit=2)
+        page = await p.get_members("general", after="u000", limit=2)
         assert (page.total, page.counts["dnd"], page.counts["online"], page.next) == (280, 1, 279, "u002")
         assert [record.user for record in page.records] == ["u001", "u002"]
         async with p.watch_channel("general") as watch:
@@ -366,7 +366,7 @@ class TestBeingTold:
 
 class TestSyncAndCommands:
     async def test_sync_of_somebodys_devices(self, server: Server, p: presenced.Service) -> None:
-        assert (await p.sync_status("u1")).total == 0
+        assert (await p.get_sync_status("u1")).total == 0
         async with presenced.connect(url(server, "u1", "a")), presenced.connect(url(server, "u1", "b")) as second:
             await eventually(lambda: second.own is not None)
             pushed: list[int] = []
@@ -402,7 +402,7 @@ async def test_wrong_names_are_refused_before_anything_is_sent(p: presenced.Serv
         lambda: p.set_status("", "dnd"),
         lambda: p.sync(""),
         lambda: p.set_device("u1", "", status="dnd"),
-        lambda: p.members("general", limit=257),
+        lambda: p.get_members("general", limit=257),
     ]
     before = p._session._last_id
     for attempt in attempts:

@@ -319,6 +319,32 @@ class TestWithAScript:
             await p.ping()
         assert len(fake.of(Attach)) == 1
 
+    async def test_what_is_held_stays_as_it_was_if_it_may_not_change(self, fake: FakeServer) -> None:
+        plain = fake.answer
+
+        def refuse(message: ClientMessage) -> list[ServerMessage]:
+            if isinstance(message, Attach) and message.name == "refused":
+                return [Error(message.id, "read_only", "full")]
+            if isinstance(message, Attach) and message.name == "unanswered":
+                return []
+            return plain(message)
+
+        fake.answer = refuse
+        async with of_fake(fake, request_timeout_s=0.2) as p:
+            await p.attach("u1", "web", kind="browser", name="old", priority=1, status="away")
+            with pytest.raises(RequestError, match="full"):
+                await p.attach("u1", "web", kind="tab", name="refused", priority=2, status="dnd")
+            with pytest.raises(RequestTimeout):
+                await p.attach("u1", "web", kind="tab", name="unanswered", priority=3, status="dnd")
+            await lose(p, fake.link.drop)
+            await p.ping()
+            again = fake.of(Attach)[-1]
+            assert (again.kind, again.name, again.priority, again.status) == ("browser", "old", 1, "away")
+            await p.attach("u1", "web", name="new")
+            await lose(p, fake.link.drop)
+            await p.ping()
+        assert (fake.of(Attach)[-1].kind, fake.of(Attach)[-1].name) == ("", "new")
+
     async def test_one_in_flight_is_sent_again_once(self, fake: FakeServer) -> None:
         plain = fake.answer
 
@@ -417,6 +443,17 @@ class TestWithAScript:
         assert [(message.user, message.status) for message in fake.of(SetStatus)] == [("u1", "dnd"), ("u2", "dnd")]
         assert [(message.name, message.status) for message in fake.of(SetDevice)] == [("new", None), (None, "xa")]
 
+    async def test_and_that_one_comes_back(self, fake: FakeServer) -> None:
+        async with of_fake(fake) as p:
+            await p.attach("u1", "web")
+            fake.refusals = [Goodbye("busy", "full", 50)]
+            await lose(p, fake.link.drop)
+            async with asyncio.timeout(DEADLINE_S):
+                await asyncio.gather(*[p.set_device_status("u1", "web", status) for status in ("away", "xa", "dnd")])
+            await lose(p, fake.link.drop)
+            await p.ping()
+        assert fake.of(Attach)[-1].status == "dnd"
+
     async def test_closing_ends_streams_and_callbacks(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
             events, everyone, room = p.events(), p.watch_all(), p.watch_channel("general")
@@ -437,7 +474,7 @@ class TestWithAScript:
             for stream in (p.events(), p.watch_all(), p.watch_channel("general")):
                 with pytest.raises(RequestTimeout):
                     await stream.start()
-            assert not p._followed._feeds and not p._everyone._feeds and not p._rooms._rooms
+            assert not p._followed._feeds and not p._everyone._feeds and not p._channels._channels
 
 
 async def _read(events: presenced.Events) -> int:

@@ -46,7 +46,7 @@ def test_methods_have_the_same_names_and_need_no_await(p: Service) -> None:
 
 def test_a_users_device(server: InProcess) -> None:
     with presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop") as me:
-        assert me.get("u1").status == "online"
+        assert me.get_status("u1").status == "online"
         me.set_text("hi")
         assert me.own is not None
     server.until(lambda inner: not inner.links)

@@ -89,7 +89,7 @@ class Crowd:
         then for back would have moved the last."""
         client = self.people[0].client
         assert client is not None
-        found = await client.get_many([self.name(number) for number in range(self.count)])
+        found = await client.get_statuses([self.name(number) for number in range(self.count)])
         return {name: (record.status, record.text, record.since_ms) for name, record in found.items()}
 
     async def report(self, before: dict[str, tuple[str, str, int]], began_s: float) -> dict[str, object]:

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from presenced.client.pulse import Activity, Pulse
+from presenced.client.heartbeat import Activity, Heartbeats
 
 
-def run(pulse: Pulse, until_ms: int, *, answers: bool) -> list[tuple[int, str]]:
-    """What the pulse does from 0 to `until_ms` when the server answers pings at once, or not at all."""
+def run(heartbeats: Heartbeats, until_ms: int, *, answers: bool) -> list[tuple[int, str]]:
+    """What the heartbeats does from 0 to `until_ms` when the server answers pings at once, or not at all."""
     done: list[tuple[int, str]] = []
     now_ms = heard_ms = 0
     while now_ms <= until_ms:
-        while (due := pulse.due(now_ms, heard_ms)) is not None:
+        while (due := heartbeats.due(now_ms, heard_ms)) is not None:
             done.append((now_ms, due))
             if due == "lost":
                 return done
             if due == "ping" and answers:
                 heard_ms = now_ms
-        assert pulse.next_ms(heard_ms) > now_ms, "the pulse wants to be called again without letting time pass"
-        now_ms = pulse.next_ms(heard_ms)
+        assert heartbeats.next_ms(heard_ms) > now_ms, (
+            "the heartbeats wants to be called again without letting time pass"
+        )
+        now_ms = heartbeats.next_ms(heard_ms)
     return done
 
 
-class TestPulse:
+class TestHeartbeats:
     def test_it_beats_at_the_interval_after_a_first_beat_in_its_second_half(self) -> None:
-        pulse = Pulse(0, 1000, 500, jitter=0.5)
-        beats = [at_ms for at_ms, what in run(pulse, 4000, answers=True) if what == "heartbeat"]
+        heartbeats = Heartbeats(0, 1000, 500, jitter=0.5)
+        beats = [at_ms for at_ms, what in run(heartbeats, 4000, answers=True) if what == "heartbeat"]
         assert beats == [750, 1750, 2750, 3750]
-        assert Pulse(0, 1000, 500, jitter=0.0).heartbeat_ms == 500
-        assert Pulse(0, 1000, 500, jitter=1.0).heartbeat_ms == 1000
+        assert Heartbeats(0, 1000, 500, jitter=0.0).heartbeat_ms == 500
+        assert Heartbeats(0, 1000, 500, jitter=1.0).heartbeat_ms == 1000
 
     def test_a_silent_server_is_asked_after_two_intervals(self) -> None:
-        pings = [at_ms for at_ms, what in run(Pulse(0, 1000, 500, 0.5), 7000, answers=True) if what == "ping"]
+        pings = [at_ms for at_ms, what in run(Heartbeats(0, 1000, 500, 0.5), 7000, answers=True) if what == "ping"]
         assert pings == [2000, 4000, 6000]
 
     def test_silence_after_that_means_the_link_is_lost(self) -> None:
-        assert run(Pulse(0, 1000, 700, 0.5), 9000, answers=False)[-2:] == [(2000, "ping"), (2700, "lost")]
+        assert run(Heartbeats(0, 1000, 700, 0.5), 9000, answers=False)[-2:] == [(2000, "ping"), (2700, "lost")]
 
     def test_what_comes_in_between_counts_as_an_answer(self) -> None:
-        pulse = Pulse(0, 1000, 700, 1.0)
-        assert pulse.due(2000, 0) == "ping"
-        assert pulse.due(2000, 0) == "heartbeat"
-        assert pulse.due(2700, 2001) is None
+        heartbeats = Heartbeats(0, 1000, 700, 1.0)
+        assert heartbeats.due(2000, 0) == "ping"
+        assert heartbeats.due(2000, 0) == "heartbeat"
+        assert heartbeats.due(2700, 2001) is None
 
     def test_an_absurd_interval_does_not_make_it_spin(self) -> None:
-        assert len(run(Pulse(0, 0, 500, 1.0), 1000, answers=True)) < 120
+        assert len(run(Heartbeats(0, 0, 500, 1.0), 1000, answers=True)) < 120
 
 
 class TestActivity:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.client import rooms as module
+from presenced.client import channels as module
+from presenced.client.channels import COUNTED, ChannelFeed, Channels
 from presenced.client.pending import Make, OnReply, Request
-from presenced.client.rooms import COUNTED, RoomFeed, Rooms
 from presenced.errors import ConnectionLost, RequestError
 from presenced.wire.messages import (
     ChannelCounts,
@@ -32,7 +32,7 @@ class Server:
         self.size = size
         self.requests: list[Request] = []
         self._waiting: list[tuple[Request, OnReply | None]] = []
-        self.rooms = Rooms(self.send)
+        self.channels = Channels(self.send)
 
     def send(self, make: Make, on_reply: OnReply | None) -> None:
         request = make(len(self.requests) + 1)
@@ -60,23 +60,23 @@ class Server:
             del self.members[member.user]
         else:
             self.members[member.user] = member
-        self.rooms.event(ChannelEvent("general", kind, len(self.members), member))  # type: ignore[arg-type]
+        self.channels.event(ChannelEvent("general", kind, len(self.members), member))  # type: ignore[arg-type]
 
     def reconnect(self) -> None:
         self._waiting = []
-        for make, on_reply in self.rooms.standing(0):
+        for make, on_reply in self.channels.standing(0):
             self.send(make, on_reply)
         self.answer()
 
 
-def watcher(server: Server, times: int = 99) -> RoomFeed:
-    feed = RoomFeed(lambda: None)
-    server.rooms.attach(feed, "general")
+def watcher(server: Server, times: int = 99) -> ChannelFeed:
+    feed = ChannelFeed(lambda: None)
+    server.channels.attach(feed, "general")
     server.answer(times)
     return feed
 
 
-def told(feed: RoomFeed) -> list[tuple[str, str]]:
+def told(feed: ChannelFeed) -> list[tuple[str, str]]:
     found = []
     while (change := feed.take()) is not None:
         found.append((change.kind, change.user))
@@ -87,7 +87,11 @@ def test_all_pages_are_the_snapshot() -> None:
     server = Server("a", "b", "c", "d", "e")
     feed = watcher(server)
     assert told(feed) == [("snapshot", name) for name in "abcde"]
-    assert feed.room is not None and feed.room.is_complete and (feed.room.total, feed.room.counts["online"]) == (5, 5)
+    assert (
+        feed.channel is not None
+        and feed.channel.is_complete
+        and (feed.channel.total, feed.channel.counts["online"]) == (5, 5)
+    )
 
 
 def test_what_comes_between_the_pages_counts_in_its_order() -> None:
@@ -98,15 +102,15 @@ def test_what_comes_between_the_pages_counts_in_its_order() -> None:
     server.tell("change", record("d", "dnd"))
     server.tell("join", record("aa"))
     server.answer()
-    assert feed.room is not None
-    assert {name: member.status for name, member in feed.room.members.items()} == {
+    assert feed.channel is not None
+    assert {name: member.status for name, member in feed.channel.members.items()} == {
         "aa": "online",
         "b": "online",
         "c": "online",
         "d": "dnd",
     }
     assert ("leave", "a") not in told(feed), "nobody had been told that it was there"
-    assert feed.room.counts == {"chat": 0, "online": 3, "away": 0, "xa": 0, "dnd": 1}
+    assert feed.channel.counts == {"chat": 0, "online": 3, "away": 0, "xa": 0, "dnd": 1}
 
 
 def test_joins_changes_and_leaves_with_exact_counts() -> None:
@@ -118,8 +122,8 @@ def test_joins_changes_and_leaves_with_exact_counts() -> None:
     assert told(feed) == [("join", "b"), ("change", "a")]
     server.tell("leave", record("a", "offline"))
     assert told(feed) == [("leave", "a")]
-    assert feed.room is not None
-    assert (feed.room.total, feed.room.counts) == (1, {"chat": 0, "online": 0, "away": 1, "xa": 0, "dnd": 0})
+    assert feed.channel is not None
+    assert (feed.channel.total, feed.channel.counts) == (1, {"chat": 0, "online": 0, "away": 1, "xa": 0, "dnd": 0})
 
 
 def test_a_slow_watcher_gets_only_where_things_stand() -> None:
@@ -141,16 +145,18 @@ def test_after_a_lost_link_only_what_differs() -> None:
     server.members |= {"c": record("c", "dnd"), "cc": record("cc")}
     server.reconnect()
     assert sorted(told(feed)) == [("change", "c"), ("join", "cc"), ("leave", "b"), ("leave", "e")]
-    assert feed.room is not None and sorted(feed.room.members) == ["a", "c", "cc", "d"]
+    assert feed.channel is not None and sorted(feed.channel.members) == ["a", "c", "cc", "d"]
 
 
 def test_batches_of_a_large_channel() -> None:
     server = Server("a", "b")
     feed = watcher(server)
     told(feed)
-    server.rooms.counted(ChannelCounts("general", 2, [0, 1, 0, 0, 1], [record("a", "dnd"), record("c")], ["b"], True))
+    server.channels.counted(
+        ChannelCounts("general", 2, [0, 1, 0, 0, 1], [record("a", "dnd"), record("c")], ["b"], True)
+    )
     assert sorted(told(feed)) == [("change", "a"), ("join", "c"), ("leave", "b")]
-    assert feed.room is not None and (feed.room.total, feed.room.counts["dnd"]) == (2, 1)
+    assert feed.channel is not None and (feed.channel.total, feed.channel.counts["dnd"]) == (2, 1)
     assert len(server.requests) == 1, "a complete batch asks for nothing"
 
 
@@ -159,12 +165,12 @@ def test_after_missed_changes_a_small_channel_is_listed_anew() -> None:
     feed = watcher(server)
     told(feed)
     server.members = {"b": record("b"), "d": record("d")}
-    server.rooms.counted(ChannelCounts("general", 2, [0, 2, 0, 0, 0], [], [], False))
+    server.channels.counted(ChannelCounts("general", 2, [0, 2, 0, 0, 0], [], [], False))
     assert told(feed) == [("counts", "")]
-    server.rooms.counted(ChannelCounts("general", 2, [0, 2, 0, 0, 0], [], [], False))
+    server.channels.counted(ChannelCounts("general", 2, [0, 2, 0, 0, 0], [], [], False))
     server.answer()
     assert sorted(told(feed)) == [("counts", ""), ("join", "d"), ("leave", "a"), ("leave", "c")]
-    assert feed.room is not None and feed.room.is_complete
+    assert feed.channel is not None and feed.channel.is_complete
     assert sum(isinstance(request, GetMembers) for request in server.requests) == 3, "one listing at a time"
 
 
@@ -172,16 +178,16 @@ def test_a_very_large_channel_is_not_listed_to_its_end(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MEMBERS_LISTED_MAX", 4)
     server = Server(*[f"u{number}" for number in range(9)])
     feed = watcher(server)
-    assert feed.room is not None
-    assert (len(feed.room.members), feed.room.is_complete, feed.room.total) == (4, False, 9)
+    assert feed.channel is not None
+    assert (len(feed.channel.members), feed.channel.is_complete, feed.channel.total) == (4, False, 9)
     told(feed)
     asked = len(server.requests)
-    server.rooms.counted(ChannelCounts("general", 9, [0, 8, 0, 0, 1], [], [], False))
-    assert (len(server.requests), told(feed), feed.room.counts["dnd"]) == (asked, [("counts", "")], 1)
+    server.channels.counted(ChannelCounts("general", 9, [0, 8, 0, 0, 1], [], [], False))
+    assert (len(server.requests), told(feed), feed.channel.counts["dnd"]) == (asked, [("counts", "")], 1)
     for number in range(5):
         server.tell("leave", record(f"u{number}"))
     server.answer()
-    assert feed.room.is_complete and sorted(feed.room.members) == ["u5", "u6", "u7", "u8"], "small enough again"
+    assert feed.channel.is_complete and sorted(feed.channel.members) == ["u5", "u6", "u7", "u8"], "small enough again"
 
 
 def test_two_watchers_ask_once_and_unwatch_with_the_last() -> None:
@@ -189,29 +195,29 @@ def test_two_watchers_ask_once_and_unwatch_with_the_last() -> None:
     first = watcher(server)
     second = watcher(server)
     assert told(second) == [("snapshot", "a")] == told(first)
-    server.rooms.release(first)
+    server.channels.release(first)
     assert len(server.requests) == 1
-    server.rooms.release(second)
-    server.rooms.release(second)
+    server.channels.release(second)
+    server.channels.release(second)
     assert [type(request) for request in server.requests] == [WatchChannel, UnwatchChannel]
-    assert list(server.rooms.standing(0)) == []
+    assert list(server.channels.standing(0)) == []
 
 
 def test_a_refused_channel_ends_its_watchers_and_can_be_tried_again() -> None:
     server = Server("a")
-    refused = RoomFeed(lambda: None)
-    server.rooms.attach(refused, "general")
+    refused = ChannelFeed(lambda: None)
+    server.channels.attach(refused, "general")
     _, on_reply = server._waiting.pop()
     assert on_reply is not None
     on_reply(Error(1, "bad_channel", "no"))
     assert isinstance(refused.error, RequestError)
     again = watcher(server)
-    server.rooms.release(refused)
+    server.channels.release(refused)
     assert told(again) == [("snapshot", "a")]
 
 
 def test_the_end_reaches_all() -> None:
     server = Server("a")
     feed = watcher(server)
-    server.rooms.end(ConnectionLost("closed", "closed"))
+    server.channels.end(ConnectionLost("closed", "closed"))
     assert feed.is_over and feed.error is not None

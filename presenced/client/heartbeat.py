@@ -51,7 +51,7 @@ class Activity:
         return next_heartbeat_ms >= away_at_ms and now_ms - self._told_ms >= spacing_ms
 
 
-class Pulse:
+class Heartbeats:
     """What one link has to send when: heartbeats at the dictated interval, a ping if the server has been silent.
 
     A server has nothing to say to a client that asks and watches nothing, so silence alone proves nothing: after

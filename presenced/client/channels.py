@@ -53,14 +53,14 @@ class MemberChange(NamedTuple):
         return self.record.user if self.record is not None else ""
 
 
-class RoomFeed:
+class ChannelFeed:
     """What one watcher of a channel has not seen yet: per member only where they stood at the last look."""
 
-    __slots__ = ("_bases", "_counts_changed", "_order", "_snapshots", "error", "is_over", "room", "wake")
+    __slots__ = ("_bases", "_counts_changed", "_order", "_snapshots", "error", "is_over", "channel", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
-        self.room: Room | None = None
+        self.channel: Channel | None = None
         self.error: PresenceError | None = None
         self.is_over = False
         self._order: deque[str] = deque()
@@ -70,7 +70,7 @@ class RoomFeed:
 
     @property
     def is_ready(self) -> bool:
-        return self.room is not None and self.room.is_known
+        return self.channel is not None and self.channel.is_known
 
     def moved(self, user: str, before: Record | None, *, snapshot: bool) -> None:
         """A member came, went or changed; `before` is None for one who was not there."""
@@ -89,24 +89,24 @@ class RoomFeed:
 
     def take(self) -> MemberChange | None:
         """The next change, or None if the watcher has seen everything."""
-        room = self.room
-        if room is None:
+        channel = self.channel
+        if channel is None:
             return None
         while self._order:
             user = self._order.popleft()
-            before, now = self._bases.pop(user), room.members.get(user)
+            before, now = self._bases.pop(user), channel.members.get(user)
             is_snapshot = user in self._snapshots
             self._snapshots.pop(user, None)
             if now is None:
                 if before is not None:
-                    return MemberChange("leave", room.name, before, room.total)
+                    return MemberChange("leave", channel.name, before, channel.total)
             elif before is None:
-                return MemberChange("snapshot" if is_snapshot else "join", room.name, now, room.total)
+                return MemberChange("snapshot" if is_snapshot else "join", channel.name, now, channel.total)
             elif kind_of(before, now) is not None:
-                return MemberChange("change", room.name, now, room.total)
+                return MemberChange("change", channel.name, now, channel.total)
         if self._counts_changed:
             self._counts_changed = False
-            return MemberChange("counts", room.name, None, room.total)
+            return MemberChange("counts", channel.name, None, channel.total)
         return None
 
     def end(self, error: PresenceError | None) -> None:
@@ -116,7 +116,7 @@ class RoomFeed:
             self.wake()
 
 
-class Room:
+class Channel:
     """One watched channel."""
 
     def __init__(self, name: str, send: Send) -> None:
@@ -130,15 +130,15 @@ class Room:
         """The server does not let this client watch it."""
         self.is_complete = False
         """All members online are in `members`."""
-        self.feeds: dict[RoomFeed, None] = {}
+        self.feeds: dict[ChannelFeed, None] = {}
         self._send = send
         self._was_listed = False
         self._is_listing = False
         self._list_again = False
 
-    def join(self, feed: RoomFeed) -> None:
+    def join(self, feed: ChannelFeed) -> None:
         """A watcher comes and gets at once what is held."""
-        feed.room = self
+        feed.channel = self
         self.feeds[feed] = None
         for user in self.members:
             feed.moved(user, None, snapshot=True)
@@ -242,55 +242,55 @@ class Room:
                 self.counts[record.status] = max(0, self.counts[record.status] + step)
 
 
-class Rooms:
+class Channels:
     """All channels that a client watches."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._rooms: dict[str, Room] = {}
+        self._channels: dict[str, Channel] = {}
 
-    def attach(self, feed: RoomFeed, name: str) -> None:
+    def attach(self, feed: ChannelFeed, name: str) -> None:
         """`feed` watches the channel; asked of the server if nobody did yet."""
-        room = self._rooms.get(name)
-        is_new = room is None or room.is_refused
-        if room is None or room.is_refused:
-            room = self._rooms[name] = Room(name, self._send)
-        room.join(feed)
+        channel = self._channels.get(name)
+        is_new = channel is None or channel.is_refused
+        if channel is None or channel.is_refused:
+            channel = self._channels[name] = Channel(name, self._send)
+        channel.join(feed)
         if is_new:
-            self._send(*room.listing())
+            self._send(*channel.listing())
 
-    def release(self, feed: RoomFeed) -> None:
+    def release(self, feed: ChannelFeed) -> None:
         """`feed` is closed; with the last one of a channel the server is told. Idempotent."""
         feed.end(None)
-        room = feed.room
-        if room is None or feed not in room.feeds:
+        channel = feed.channel
+        if channel is None or feed not in channel.feeds:
             return
-        del room.feeds[feed]
-        if not room.feeds and self._rooms.get(room.name) is room:
-            del self._rooms[room.name]
-            name = room.name
+        del channel.feeds[feed]
+        if not channel.feeds and self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+            name = channel.name
             self._send(lambda request_id: UnwatchChannel(request_id, name), None)
 
     def event(self, message: ChannelEvent) -> None:
         """A push arrived."""
-        room = self._rooms.get(message.channel)
-        if room is not None:
-            room.event(message)
+        channel = self._channels.get(message.channel)
+        if channel is not None:
+            channel.event(message)
 
     def counted(self, message: ChannelCounts) -> None:
         """A push arrived."""
-        room = self._rooms.get(message.channel)
-        if room is not None:
-            room.counted(message)
+        channel = self._channels.get(message.channel)
+        if channel is not None:
+            channel.counted(message)
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         """See `Part`."""
-        for room in self._rooms.values():
-            yield room.listing()
+        for channel in self._channels.values():
+            yield channel.listing()
 
     def end(self, error: PresenceError | None) -> None:
         """See `Part`."""
-        for room in self._rooms.values():
-            for feed in room.feeds:
+        for channel in self._channels.values():
+            for feed in channel.feeds:
                 feed.end(error)
-        self._rooms.clear()
+        self._channels.clear()

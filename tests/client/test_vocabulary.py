@@ -1,0 +1,105 @@
+"""One act, one name: what a user's client, a service's and the synchronous one call alike, they do alike."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+from typing import Any, get_type_hints
+
+import pytest
+
+import presenced
+import presenced.sync
+from presenced.client.connect import Connecting
+from tests.server.in_process import InProcess
+
+ONLY_A_USERS = {
+    "user": "a service is nobody in particular",
+    "device": "and has none of its own",
+    "own": "only a device shows its user's own state",
+    "on_own": "the same",
+}
+ONLY_A_SERVICES = {
+    "attach": "a user's link is one device, attached by connecting",
+    "attach_many": "the same",
+    "attached": "the same",
+    "detach": "the same; leaving is `close`",
+    "touch": "what a device sends says that it was seen",
+    "events": "about everybody, which only a service may be told",
+    "on": "the same",
+    "watch_all": "the same",
+}
+"""What one of them has alone, and why."""
+
+CLIENT, SERVICE = presenced.Client, presenced.Service
+
+
+def names(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+SHARED = sorted(names(CLIENT) & names(SERVICE))
+
+
+def parameters(function: Any, *without: str) -> list[tuple[str, Any, Any, str]]:
+    """What a caller writes, `self` apart."""
+    found = [one for one in inspect.signature(function).parameters.values() if one.name not in ("self", *without)]
+    return [(one.name, one.kind, one.default, str(one.annotation)) for one in found]
+
+
+def test_neither_has_an_act_that_the_other_lacks_without_a_reason() -> None:
+    assert names(CLIENT) - names(SERVICE) == set(ONLY_A_USERS)
+    assert names(SERVICE) - names(CLIENT) == set(ONLY_A_SERVICES)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_services_method_takes_user_and_device_first_and_is_a_users_otherwise(name: str) -> None:
+    mine, theirs = getattr(CLIENT, name), getattr(SERVICE, name)
+    if mine is theirs:
+        return
+    wanted = parameters(mine)
+    assert wanted in (parameters(theirs, "user"), parameters(theirs, "user", "device"))
+    taken = [one[0] for one in parameters(theirs)]
+    assert taken[0] == "user" and ("device" not in taken[:3] or taken.index("device") in (1, 2))
+    assert inspect.signature(mine).return_annotation == inspect.signature(theirs).return_annotation
+
+
+def test_questions_about_anybody_are_one_function_of_both() -> None:
+    for name in (
+        "get_status",
+        "get_statuses",
+        "get_online_users",
+        "online_users",
+        "count_online",
+        "who",
+        "get_members",
+    ):
+        assert getattr(CLIENT, name) is getattr(SERVICE, name)
+
+
+@pytest.mark.parametrize("name", ["connect", "connect_service"])
+def test_the_synchronous_connect_has_the_signature_of_the_other(name: str) -> None:
+    mine, theirs = getattr(presenced.sync, name), getattr(presenced, name)
+    assert parameters(mine) == parameters(theirs)
+    assert get_type_hints(theirs)["return"].__origin__ is Connecting
+    returned = theirs.__annotations__["return"].replace("Connecting", "Blocking")
+    assert inspect.signature(mine).return_annotation == mine.__annotations__["return"] == returned
+    shown = pydoc.render_doc(mine, renderer=pydoc.plaintext)
+    assert f"in module presenced.sync\n\n{name}(url: 'str', *, token:" in shown
+    assert "request_timeout_s: 'float' = 10.0" in shown and "with connect" in shown
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tiemout_s'"):
+        mine("presence://alice@127.0.0.1:1/laptop", tiemout_s=1)
+
+
+def test_the_synchronous_clients_have_the_names_and_signatures_of_the_others() -> None:
+    with (
+        InProcess() as server,
+        presenced.sync.connect(f"presence://alice@127.0.0.1:{server.port}/laptop") as me,
+        presenced.sync.connect_service(f"presence://app@127.0.0.1:{server.port}") as p,
+    ):
+        for kind, client in ((CLIENT, me), (SERVICE, p)):
+            assert set(dir(client)) == names(kind)
+            for name in names(kind):
+                method = getattr(kind, name)
+                if inspect.isfunction(method):
+                    assert parameters(getattr(client, name)) == parameters(method)
