@@ -68,6 +68,10 @@ class Committer:
         self._observe = observe
         self._synced_s = clock()
         self._state: State = "ok"
+        self._told: tuple[State, bool] = ("ok", False)
+        """State and `busy` as the loop last saw or was woken for."""
+        self._has_news = False
+        """Something has come to `take_done` that the loop was not woken for."""
         self._changed = threading.Condition()
         self._pending: deque[Submission] = deque()
         self._pending_bytes = 0
@@ -121,6 +125,8 @@ class Committer:
             self._pending_facts += count
             if self._state == "full":
                 self._refuse_pending()
+            # The turn that this comes from looks right behind it.
+            self._told = (self._state, self.busy)
             self._changed.notify()
 
     def run(self, job: Iterator[None], done: Callable[[BaseException | None], None]) -> None:
@@ -165,19 +171,29 @@ class Committer:
         except (DiskFull, OSError) as error:
             self.error = error
             self._state = "failed"
-            self._wake()
+            self._tell()
 
     # --- the thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while self._step():
-                pass
+                self._tell()
         except BaseException as error:
             # Also a bug of ours: a log that has stopped must never look as if it went on.
             self.error = error
             self._state = "failed"
-            self._wake()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake the loop if anything is not as it last saw it: the one place that does. Whether requests are refused
+        hangs on the state and on `busy`, so that a change of either matters also if nobody waits for an answer."""
+        with self._changed:
+            now = (self._state, self.busy)
+            if now == self._told and not self._has_news:
+                return
+            self._told, self._has_news = now, False
+        self._wake()
 
     def _step(self) -> bool:
         """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
@@ -190,6 +206,9 @@ class Committer:
                     return True
         if batch:
             self._commit(batch)
+            # Before anything that takes the disk's time again.
+            self._tell()
+            self._sync_in_time()
         if self._jobs:
             self._advance_job()
         elif not batch:
@@ -224,7 +243,6 @@ class Committer:
             return
         if self._state == "full":
             self._state = "ok"
-            self._wake()
 
     def _commit(self, batch: list[Submission]) -> None:
         frames = list(_frames(batch))
@@ -235,16 +253,19 @@ class Committer:
             self._hold_back(batch)
             return
         with self._changed:
-            self._state = "ok"
+            if frames:
+                self._state = "ok"
             self._settled += len(batch)
-            waiting = [item for submission in batch for item in submission.waiting]
-            self._done.extend(waiting)
+            for submission in batch:
+                if submission.waiting:
+                    self._done.extend(submission.waiting)
+                    self._has_news = True
             self._pending_bytes -= sum(len(submission.facts) for submission in batch)
             self._pending_facts -= sum(submission.number for submission in batch)
-        if waiting:
-            self._wake()
-        if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
-            # After the acks, which with this policy do not wait for it.
+
+    def _sync_in_time(self) -> None:
+        """With the policy `interval` the acks do not wait for the sync, which comes after them."""
+        if self._state == "ok" and self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
             self._timed(self.journal.sync)
             self._synced_s = self._clock()
 
@@ -259,7 +280,7 @@ class Committer:
             self._pending.extendleft(reversed(batch))
             self._state = "full"
             self._refuse_pending()
-            self._wake()
+            self._tell()
             if not self._closing:
                 self._changed.wait(RETRY_FULL_S)
             else:

@@ -1,0 +1,143 @@
+"""What the loop learns from the committer: when it is woken, and what a full disk and a stop on one do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from presenced.storage import committer as module
+from presenced.storage.committer import Committer
+from presenced.storage.journal import DiskFull
+
+WAIT_S = 20.0
+FACT = b"\xc0"
+
+
+class Disk:
+    """A journal on a disk that can be full, and that can hang."""
+
+    def __init__(self) -> None:
+        self.unsynced = self.unsealed = False
+        self.is_full = False
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self.attempts = 0
+        self.closed = ""
+
+    def commit(self, frames: Any) -> None:
+        self.attempts += 1
+        assert self.may_write.wait(WAIT_S)
+        self._take()
+
+    def witness(self) -> None:
+        self.attempts += 1
+        self._take()
+
+    def _take(self) -> None:
+        if self.is_full:
+            raise DiskFull("no room")
+
+    def close(self, *, version: int) -> None:
+        self._take()
+        self.closed = "clean"
+
+    def abandon(self) -> None:
+        self.closed = self.closed or "abandoned"
+
+
+class Running:
+    """A committer on a `Disk`, what it woke the loop for, and what the loop would see then."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.woken: list[tuple[str, bool]] = []
+        self.committer = Committer(
+            cast(Any, self.disk), self._wake, policy="always", interval_s=1.0, clock=time.monotonic
+        )
+        self.committer.start()
+
+    def _wake(self) -> None:
+        self.woken.append((self.committer.state, self.committer.busy))
+
+    def submit(self, facts: int = 1, waiting: tuple[Any, ...] = ()) -> None:
+        self.committer.submit(FACT * facts, facts, waiting)
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline_s = time.monotonic() + WAIT_S
+        while not holds():
+            assert time.monotonic() < deadline_s, f"it did not come about that {what}; woken for {self.woken}"
+            time.sleep(0.001)
+
+    def until_full(self) -> None:
+        """Hand in facts that nobody waits for to a disk that has no room for them."""
+        self.disk.is_full = True
+        self.submit()
+        self.until(lambda: self.woken[-1:] == [("full", False)], "the loop was woken for a full disk")
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Running:
+    monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
+    monkeypatch.setattr(module, "PENDING_FACTS_MAX", 5)
+    return Running()
+
+
+# --- the loop is woken for all that it acts on --------------------------------------------------------------------
+
+
+def test_the_loop_is_woken_when_there_is_room_again(running: Running) -> None:
+    running.until_full()
+    running.disk.is_full = False
+    running.until(lambda: running.woken[-1] == ("ok", False), "the loop was woken for the room")
+    running.committer.close(1)
+
+
+def test_the_loop_is_woken_when_a_backlog_that_nobody_waits_for_has_drained(running: Running) -> None:
+    running.disk.may_write.clear()
+    running.submit()
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    running.submit(6)
+    assert running.committer.busy
+    running.disk.may_write.set()
+    running.until(lambda: running.woken[-1:] == [("ok", False)], "the loop was woken for the end of it")
+    running.committer.close(1)
+
+
+def test_the_loop_is_woken_also_if_the_backlog_came_and_went_within_one_commit(running: Running) -> None:
+    running.disk.may_write.clear()
+    running.submit(5)
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    running.submit(1)
+    assert running.committer.busy
+    running.disk.may_write.set()
+    running.until(lambda: running.woken[-1:] == [("ok", False)], "the loop was woken for the end of it")
+    running.committer.close(1)
+
+
+def test_facts_that_nobody_waits_for_wake_nobody(running: Running) -> None:
+    for _ in range(3):
+        running.submit()
+        running.until(lambda: running.committer.idle, "it was written")
+    assert running.woken == []
+    running.submit(1, ("ack",))
+    running.until(lambda: bool(running.woken), "the loop was woken for an ack")
+    assert running.committer.take_done() == ["ack"]
+    running.committer.close(1)
+    assert running.woken == [("ok", False)] and running.disk.closed == "clean"
+
+
+def test_nothing_to_write_is_no_proof_of_room(running: Running) -> None:
+    """Acks alone make no frame: the disk has not been asked."""
+    running.until_full()
+    running.submit(6)
+    running.until(lambda: running.committer.pending_facts == 0, "what was too much was dropped")
+    running.submit(0, ("ack",))
+    running.until(lambda: running.committer.take_refused() == ["ack"], "the ack was refused")
+    attempts = running.disk.attempts
+    running.until(lambda: running.disk.attempts > attempts, "the disk was asked again")
+    assert running.committer.state == "full" and ("ok", False) not in running.woken
+    running.committer.close(1)
