@@ -22,6 +22,8 @@ PENDING_FACTS_MAX = 50_000
 
 IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
+"""Between two looks whether a full disk has room again, whatever comes meanwhile: each is a write and a sync."""
+
 FRAME_BYTES = 1 << 18
 """Submissions are joined into frames of up to about this size."""
 
@@ -40,6 +42,14 @@ class Submission(NamedTuple):
     facts: bytes
     number: int
     waiting: tuple[Any, ...]
+
+
+class _Job(NamedTuple):
+    """What is run step by step once so many submissions are settled."""
+
+    after: int
+    steps: Iterator[None]
+    done: Callable[[BaseException | None], None]
 
 
 class Committer:
@@ -67,6 +77,8 @@ class Committer:
         self._clock = clock
         self._observe = observe
         self._synced_s = clock()
+        self._retry_s = 0.0
+        """While the disk is full: when it is asked for room again."""
         self._state: State = "ok"
         self._told: tuple[State, bool] = ("ok", False)
         """State and `busy` as the loop last saw or was woken for."""
@@ -78,7 +90,7 @@ class Committer:
         self._pending_facts = 0
         self._done: list[Any] = []
         self._refused: list[Any] = []
-        self._jobs: deque[tuple[Iterator[None], Callable[[BaseException | None], None]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._submitted = 0
         self._settled = 0
         """Submissions handed in, and of those the ones written or given up."""
@@ -133,13 +145,8 @@ class Committer:
         """Run a job on the thread step by step, with commits between the steps, and not before what was submitted
         so far is written. `done` is called on the thread, with what the job raised or None."""
         with self._changed:
-            self._jobs.append((self._after(self._submitted, job), done))
+            self._jobs.append(_Job(self._submitted, job, done))
             self._changed.notify()
-
-    def _after(self, submitted: int, job: Iterator[None]) -> Iterator[None]:
-        while self._settled < submitted:
-            yield
-        yield from job
 
     def take_done(self) -> list[Any]:
         """What has become as durable as promised."""
@@ -199,24 +206,29 @@ class Committer:
         """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
         with self._changed:
             batch = self._take_pending()
-            if not batch and not self._jobs:
+            if not batch and not self._is_job_due():
                 if self._closing:
                     return False
-                if self._changed.wait(self._patience()):
+                if self._changed.wait(self._patience()) or self._pending:
                     return True
         if batch:
             self._commit(batch)
             # Before anything that takes the disk's time again.
             self._tell()
             self._sync_in_time()
-        if self._jobs:
+        if self._is_job_due():
             self._advance_job()
         elif not batch:
             self._tidy()
         return True
 
+    def _is_job_due(self) -> bool:
+        return bool(self._jobs) and self._jobs[0].after <= self._settled
+
     def _take_pending(self) -> list[Submission]:
         batch: list[Submission] = []
+        if self._state == "full" and not self._closing and self._clock() < self._retry_s:
+            return batch
         size = 0
         while self._pending and size < BATCH_BYTES:
             submission = self._pending.popleft()
@@ -227,7 +239,7 @@ class Committer:
     def _patience(self) -> float | None:
         """How long to wait for something to do before `_tidy`."""
         if self._state == "full":
-            return RETRY_FULL_S
+            return max(0.0, self._retry_s - self._clock())
         if self._policy == "interval" and self.journal.unsynced:
             return self._interval_s
         if self._policy == "always" and self.journal.unsealed:
@@ -240,6 +252,7 @@ class Committer:
             self._timed(self.journal.witness)
             self._synced_s = self._clock()
         except DiskFull:
+            self._retry_s = self._clock() + RETRY_FULL_S
             return
         if self._state == "full":
             self._state = "ok"
@@ -279,11 +292,9 @@ class Committer:
         with self._changed:
             self._pending.extendleft(reversed(batch))
             self._state = "full"
+            self._retry_s = self._clock() + RETRY_FULL_S
             self._refuse_pending()
-            self._tell()
-            if not self._closing:
-                self._changed.wait(RETRY_FULL_S)
-            else:
+            if self._closing:
                 self._pending.clear()
                 # Jobs that waited for these come to their own end.
                 self._settled = self._submitted
@@ -296,15 +307,17 @@ class Committer:
                 self._refused.extend(submission.waiting)
                 self._pending[index] = submission._replace(waiting=())
         if self.busy:
+            # All but what the thread has in hand at this moment.
             self._settled += len(self._pending)
+            self._pending_bytes -= sum(len(submission.facts) for submission in self._pending)
+            self._pending_facts -= sum(submission.number for submission in self._pending)
             self._pending.clear()
-            self._pending_bytes = self._pending_facts = 0
             self.lost_facts = True
 
     def _advance_job(self) -> None:
-        job, done = self._jobs[0]
+        job = self._jobs[0]
         try:
-            next(job)
+            next(job.steps)
             return
         except StopIteration:
             error: BaseException | None = None
@@ -316,7 +329,7 @@ class Committer:
                 raise
             error = failure
         self._jobs.popleft()
-        done(error)
+        job.done(error)
 
 
 def _frames(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:

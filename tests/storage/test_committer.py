@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -52,12 +52,10 @@ class Disk:
 class Running:
     """A committer on a `Disk`, what it woke the loop for, and what the loop would see then."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.disk = Disk()
         self.woken: list[tuple[str, bool]] = []
-        self.committer = Committer(
-            cast(Any, self.disk), self._wake, policy="always", interval_s=1.0, clock=time.monotonic
-        )
+        self.committer = Committer(cast(Any, self.disk), self._wake, policy="always", interval_s=1.0, clock=clock)
         self.committer.start()
 
     def _wake(self) -> None:
@@ -79,10 +77,14 @@ class Running:
         self.until(lambda: self.woken[-1:] == [("full", False)], "the loop was woken for a full disk")
 
 
-@pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Running:
+@pytest.fixture(autouse=True)
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
     monkeypatch.setattr(module, "PENDING_FACTS_MAX", 5)
+
+
+@pytest.fixture
+def running(bounds: None) -> Running:
     return Running()
 
 
@@ -140,4 +142,55 @@ def test_nothing_to_write_is_no_proof_of_room(running: Running) -> None:
     attempts = running.disk.attempts
     running.until(lambda: running.disk.attempts > attempts, "the disk was asked again")
     assert running.committer.state == "full" and ("ok", False) not in running.woken
+    running.committer.close(1)
+
+
+# --- a full disk --------------------------------------------------------------------------------------------------
+
+
+class Steps:
+    """A job that counts its steps until it is told to end: each is one look of the thread at what there is to do."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.may_end = False
+
+    def run(self) -> Iterator[None]:
+        while not self.may_end:
+            self.made += 1
+            yield
+
+
+def test_a_full_disk_is_asked_for_room_once_in_a_while_whatever_comes_meanwhile() -> None:
+    """And what is under way otherwise, such as a snapshot that makes room, goes on."""
+    now_s = 0.0
+    running = Running(lambda: now_s)
+    steps = Steps()
+    running.committer.run(steps.run(), lambda error: None)
+    running.until_full()
+    for waiting in range(5):
+        running.submit(0, (waiting,))
+        made = steps.made
+        running.until(lambda made=made: steps.made > made + 2, "the thread looked at what was handed in")  # type: ignore[misc]
+    assert running.disk.attempts == 1
+    assert running.committer.take_refused() == list(range(5))
+    now_s = module.RETRY_FULL_S
+    running.until(lambda: running.disk.attempts == 2, "the disk was asked again")
+    steps.may_end = True
+    running.disk.is_full = False
+    running.committer.close(1)
+    assert running.disk.closed == "clean"
+
+
+def test_what_is_dropped_while_a_batch_is_being_written_is_counted_once(running: Running) -> None:
+    running.until_full()
+    running.disk.may_write.clear()
+    attempts = running.disk.attempts
+    running.until(lambda: running.disk.attempts > attempts, "another attempt hangs")
+    running.submit(6)
+    assert running.committer.pending_facts == 1
+    running.disk.is_full = False
+    running.disk.may_write.set()
+    running.until(lambda: running.committer.state == "ok", "there was room")
+    assert (running.committer.pending_facts, running.committer.pending_bytes) == (0, 0)
     running.committer.close(1)
