@@ -38,6 +38,8 @@ class Snapshotting:
         self._journal = journal
         self._committer = committer
         self._ended = ended
+        self._losses = committer.losses
+        """What of the log's losses is in the state by now, and so in this snapshot."""
         self._writer: SnapshotWriter | None = None
         self._next = 0
         self._waiting_jobs = 0
@@ -126,4 +128,6 @@ class Snapshotting:
         if self._writer is not None:
             yield from self._journal.finish_snapshot(self._writer, version)
             self._writer = None
+            # Here and not on the loop: the end of the thread must not come in between.
+            self._committer.make_up(self._losses)
             self._ended(None)

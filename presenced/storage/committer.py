@@ -6,6 +6,7 @@ at low load a request waits for one sync, at high load batches grow by themselve
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -53,7 +54,8 @@ class _Job(NamedTuple):
 
 
 class Committer:
-    """Runs a `Journal`. All methods are for the loop's thread; `wake` is called from the other."""
+    """Runs a `Journal`. All methods are for the loop's thread but for those that say so; `wake` is called from the
+    other."""
 
     def __init__(
         self,
@@ -69,8 +71,10 @@ class Committer:
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
-        self.lost_facts = False
-        """Facts that nobody waited for were dropped while the disk was full: a snapshot is needed."""
+        self.losses = 0
+        """How often facts were dropped that nobody waited for; they are in memory alone until a snapshot begun after
+        that is finished."""
+        self._made_up = 0
         self._wake = wake
         self._policy = policy
         self._interval_s = interval_s
@@ -128,6 +132,21 @@ class Committer:
         """Their bytes."""
         return self._pending_bytes
 
+    @property
+    def lost_facts(self) -> bool:
+        """Whether there are facts that were dropped and that no snapshot holds: one is needed."""
+        return self.losses > self._made_up
+
+    def note_loss(self) -> None:
+        """Facts that were never handed in are in memory alone."""
+        with self._changed:
+            self.losses += 1
+
+    def make_up(self, losses: int) -> None:
+        """A finished snapshot holds what was lost when `losses` was this number. From either thread."""
+        with self._changed:
+            self._made_up = max(self._made_up, losses)
+
     def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
         """Hand in facts; `waiting` comes out of `take_done` or `take_refused`."""
         with self._changed:
@@ -165,20 +184,28 @@ class Committer:
         return refused
 
     def close(self, version: int) -> None:
-        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes."""
+        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes.
+
+        If that fails, or if facts are lost, `error` says why and the store is left as after a crash: the next start
+        must not take what is in it for everything that clients have seen.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-        if self._state not in ("ok", "full"):
-            return
-        try:
-            self.journal.close(version=version)
-            self._state = "closed"
-        except (DiskFull, OSError) as error:
-            self.error = error
-            self._state = "failed"
-            self._tell()
+        if self._state in ("ok", "full"):
+            try:
+                if self.lost_facts:
+                    raise DiskFull("what changed while there was no room is in memory alone")
+                self.journal.close(version=version)
+                self._state = "closed"
+                return
+            except (DiskFull, OSError) as error:
+                self.error = error
+                self._state = "failed"
+        with contextlib.suppress(OSError):
+            self.journal.abandon()
+        self._tell()
 
     # --- the thread -------------------------------------------------------------------------------------------
 
@@ -312,7 +339,7 @@ class Committer:
             self._pending_bytes -= sum(len(submission.facts) for submission in self._pending)
             self._pending_facts -= sum(submission.number for submission in self._pending)
             self._pending.clear()
-            self.lost_facts = True
+            self.losses += 1
 
     def _advance_job(self) -> None:
         job = self._jobs[0]

@@ -194,3 +194,45 @@ def test_what_is_dropped_while_a_batch_is_being_written_is_counted_once(running:
     running.until(lambda: running.committer.state == "ok", "there was room")
     assert (running.committer.pending_facts, running.committer.pending_bytes) == (0, 0)
     running.committer.close(1)
+
+
+# --- a stop after facts were lost ---------------------------------------------------------------------------------
+
+
+def until_lost(running: Running) -> None:
+    """A disk that is full for so long that facts are dropped, and then has room again."""
+    running.until_full()
+    running.submit(6)
+    running.until(lambda: running.committer.lost_facts, "facts were dropped")
+    running.disk.is_full = False
+    running.until(lambda: running.committer.state == "ok", "there was room")
+
+
+def test_a_stop_after_facts_were_lost_is_not_marked_clean(running: Running) -> None:
+    until_lost(running)
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned"
+    assert running.committer.state == "failed" and "in memory alone" in str(running.committer.error)
+    assert running.woken[-1] == ("failed", False)
+
+
+def test_a_snapshot_makes_up_for_what_was_lost_before_it(running: Running) -> None:
+    until_lost(running)
+    running.committer.make_up(running.committer.losses)
+    running.committer.close(1)
+    assert running.disk.closed == "clean" and running.committer.error is None
+
+
+def test_a_snapshot_does_not_make_up_for_what_is_lost_after_it_has_begun(running: Running) -> None:
+    until_lost(running)
+    begun_at = running.committer.losses
+    until_lost(running)
+    running.committer.make_up(begun_at)
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned"
+
+
+def test_a_stop_while_there_is_no_room_is_not_marked_clean(running: Running) -> None:
+    running.until_full()
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned" and isinstance(running.committer.error, DiskFull)
