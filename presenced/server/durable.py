@@ -325,10 +325,10 @@ class DurableLog:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
-        return Snapshotting(self._engine, self._journal, self._committer, self._snapshot_ended)
+        return Snapshotting(self._loop, self._engine, self._journal, self._committer, self._snapshot_ended)
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
-        """On the committer's thread."""
+        self._snapshot = None
         if error is None:
             self.snapshots += 1
             self.snapshot_wall_ms = time.time_ns() // 1_000_000
@@ -336,18 +336,13 @@ class DurableLog:
             assert self._journal is not None
             size_bytes = self._journal.manifest.snapshots[0].bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
-        else:
-            off = self._durability.policy == "off"
-            kept = "what changed since the last one is in memory alone" if off else "the log still has everything"
-            log.warning("the snapshot was given up (%s); %s", error, kept)
-            self._dropped = off
-        try:
-            self._loop.call_soon_threadsafe(self._snapshot_over)
-        except RuntimeError:
             return
-
-    def _snapshot_over(self) -> None:
-        self._snapshot = None
+        assert self._committer is not None
+        # Facts since its beginning, and those before it that it should have held.
+        self._dropped = self._durability.policy == "off"
+        is_lost = self._dropped or self._committer.lost_facts
+        kept = "what changed since the last one is in memory alone" if is_lost else "the log still has everything"
+        log.warning("the snapshot was given up (%s); %s", error, kept)
 
 
 class _Progress:
