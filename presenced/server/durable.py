@@ -325,7 +325,10 @@ class DurableLog:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
-        return Snapshotting(self._loop, self._engine, self._journal, self._committer, self._snapshot_ended)
+        is_logged = self._durability.policy != "off"
+        return Snapshotting(
+            self._loop, self._engine, self._journal, self._committer, self._snapshot_ended, is_logged=is_logged
+        )
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         self._snapshot = None

@@ -47,14 +47,18 @@ class Snapshotting:
         journal: Journal,
         committer: Committer,
         ended: Callable[[BaseException | None], None],
+        *,
+        is_logged: bool,
     ) -> None:
         """`ended` is called once, on the loop: with None once the snapshot counts, or with why it was given up. It is
-        not called after `stop`, unless the end was near, nor if the log fails."""
+        not called after `stop`, unless the end was near, nor if the log fails. `is_logged`: the facts of each turn go
+        to the log, and the snapshot must not be ahead of it."""
         self._loop = loop
         self._engine = engine
         self._journal = journal
         self._committer = committer
         self._ended = ended
+        self._is_logged = is_logged
         self._losses = committer.losses
         """What of the log's losses is in the state by now, and so in this snapshot."""
         self._writer: SnapshotWriter | None = None
@@ -78,9 +82,17 @@ class Snapshotting:
         """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
         self._is_stopped = True
 
-    def _slice(self) -> None:
+    def _slice(self, *, has_waited: bool = False) -> None:
         """Dump some users, then let the loop look at its sockets."""
         if self._is_stopped or self._is_over:
+            return
+        if self._is_logged and not self._engine.publisher.is_settled:
+            # What was said just now is not in the log, and what is in the snapshot must be, before its end. The turn
+            # that sees to that is in the loop's queue, so right behind it; if not, it has been put off.
+            if has_waited:
+                self._loop.call_later(SLICE_GAP_S, self._slice)
+            else:
+                self._loop.call_soon(partial(self._slice, has_waited=True))
             return
         if self._waiting_jobs >= JOBS_AHEAD:
             self._loop.call_later(SLICE_GAP_S, self._slice)

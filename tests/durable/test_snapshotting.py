@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from presenced.config.settings import Settings
-from presenced.core.records import Fact
+from presenced.core.records import Fact, TextSet
 from presenced.server.durable import DurableLog
 from presenced.server.server import Server
 from presenced.server.snapshotting import SLICE_USERS, Snapshotting
@@ -115,13 +115,14 @@ class Scene:
         user = engine.users.order[number]
         engine.set_status(self.world.now_ms, user, None, status=None, text=text, emoji=None, for_ms=0)
 
-    def begin(self) -> Snapshotting:
+    def begin(self, *, is_logged: bool = True) -> Snapshotting:
         snapshot = Snapshotting(
             cast(asyncio.AbstractEventLoop, self.loop),
             self.world.engine,
             self.making.journal,
             cast(Any, self.thread),
             self.ended.append,
+            is_logged=is_logged,
         )
         snapshot.begin()
         return snapshot
@@ -158,6 +159,52 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield scene
     finally:
         scene.leave()
+
+
+# --- what is in it ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_in_a_snapshot_that_was_logged_at_its_end_or_later(scene: Scene) -> None:
+    """Something is said before every slice, and its turn comes after that."""
+    scene.begin()
+    number = 0
+    while not scene.ended:
+        number += 1
+        assert number < PASSES_MAX, "the snapshot did not end"
+        scene.say(0, f"{number}")
+        scene.loop.call_soon(scene.world.turn)
+        scene.turn_over()
+    assert scene.ended == [None]
+    entry, facts = scene.newest()
+    texts = [fact for fact in facts if isinstance(fact, TextSet)]
+    assert len(texts) == USERS
+    (said,) = [fact for fact in texts if fact.user == "user-0000"]
+    assert said.text != "before", "nothing was said while the snapshot was taken"
+    assert scene.making.facts.index(said) + 1 < entry.end_seq
+
+
+def test_a_slice_waits_for_a_turn_that_was_put_off(scene: Scene) -> None:
+    """As after the process stood still; and it does not keep the processor busy meanwhile."""
+    scene.begin()
+    scene.turn_over()
+    scene.say(0, "later")
+    for _ in range(10):
+        taken = scene.thread.taken
+        scene.turn_over()
+        scene.turn_over()
+        assert scene.thread.taken == taken and not scene.loop.ready and len(scene.loop.timers) == 1
+    scene.world.turn()
+    scene.until_ended()
+    assert scene.ended == [None]
+
+
+def test_without_a_log_there_is_no_turn_to_wait_for(scene: Scene) -> None:
+    """Nor may come one any more: the last snapshot is taken after the last turn."""
+    scene.say(0, "last")
+    scene.begin(is_logged=False)
+    scene.until_ended()
+    _, facts = scene.newest()
+    assert any(isinstance(fact, TextSet) and fact.text == "last" for fact in facts)
 
 
 def no_room(self: SnapshotWriter, payload: bytes, count: int) -> None:
