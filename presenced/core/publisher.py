@@ -391,6 +391,11 @@ class Publisher:
         blank, self.blank = self.blank, []
         return blank
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was said has become facts, and those were taken. O(1)."""
+        return not self._dirty and not self.facts
+
     def take_facts(self) -> list[Fact]:
         """The facts since the last call, in order."""
         facts, self.facts = self.facts, []

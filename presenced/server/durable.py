@@ -82,8 +82,6 @@ class DurableLog:
         self._closing = False
         self.is_over = False
         """The thread has ended, and nothing is written to the directory any more."""
-        self._makes_up = False
-        """Whether the snapshot under way is to hold what a full disk kept out of the log."""
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -166,12 +164,15 @@ class DurableLog:
         self._committer.start()
 
     async def close(self, version: int) -> None:
-        """Write what is left, and mark the store as stopped in order; `error` tells if that failed. The loop goes on
-        meanwhile, however long the disk takes: signals are handled, and systemd hears that this process lives."""
+        """Write what is left, and mark the store as stopped in order; `error` tells if that failed, or if something
+        is in memory alone. The loop goes on meanwhile, however long the disk takes: signals are handled, and systemd
+        hears that this process lives."""
         if self._committer is None or self._closing:
             return
         if self._durability.policy == "off":
             await self._save_all()
+            if self._dropped:
+                self._committer.note_loss()
         self._closing = True
         if self._snapshot is not None:
             # The log has everything. What of it waits for the disk is still written before the thread ends.
@@ -244,6 +245,9 @@ class DurableLog:
 
     def _look(self) -> None:
         assert self._committer is not None
+        if self._closing:
+            # Whoever closes it hears of it from `close`.
+            return
         if self._committer.state == "failed":
             self._on_failure()
         else:
@@ -291,8 +295,10 @@ class DurableLog:
 
     @property
     def has_news(self) -> bool:
-        """Whether anything was written since the last snapshot."""
-        return self._journal is not None and bool(self._journal.bytes_since_snapshot or self._dropped)
+        """Whether a snapshot would hold anything that the last one does not."""
+        if self._journal is None or self._committer is None:
+            return False
+        return bool(self._journal.bytes_since_snapshot or self._dropped or self._committer.lost_facts)
 
     @property
     def snapshot_running(self) -> bool:
@@ -315,12 +321,13 @@ class DurableLog:
         assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
-        self._makes_up = self._committer.lost_facts
-        self._committer.lost_facts = False
-        return Snapshotting(self._engine, self._journal, self._committer, self._snapshot_ended)
+        is_logged = self._durability.policy != "off"
+        return Snapshotting(
+            self._loop, self._engine, self._journal, self._committer, self._snapshot_ended, is_logged=is_logged
+        )
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
-        """On the committer's thread."""
+        self._snapshot = None
         if error is None:
             self.snapshots += 1
             self.snapshot_wall_ms = time.time_ns() // 1_000_000
@@ -328,17 +335,10 @@ class DurableLog:
             assert self._journal is not None
             size_bytes = self._journal.manifest.snapshots[0].bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
-        else:
-            off = self._durability.policy == "off"
-            kept = "what changed since the last one is in memory alone" if off else "the log still has everything"
-            log.warning("the snapshot was given up (%s); %s", error, kept)
-            self._dropped = off
-            if self._makes_up and self._committer is not None:
-                self._committer.lost_facts = True
-        try:
-            self._loop.call_soon_threadsafe(self._snapshot_over)
-        except RuntimeError:
             return
-
-    def _snapshot_over(self) -> None:
-        self._snapshot = None
+        assert self._committer is not None
+        # Facts since its beginning, and those before it that it should have held.
+        self._dropped = self._durability.policy == "off"
+        is_lost = self._dropped or self._committer.lost_facts
+        kept = "what changed since the last one is in memory alone" if is_lost else "the log still has everything"
+        log.warning("the snapshot was given up (%s); %s", error, kept)

@@ -6,8 +6,10 @@ Nothing stops for it, and it takes no second copy of the state: a slice is encod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from presenced.core.engine import Engine
 from presenced.core.facts import facts_of
@@ -28,29 +30,49 @@ JOBS_AHEAD = 4
 """Pieces that may wait for the disk: bounds the memory that a snapshot takes."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Snapshotting:
-    """One snapshot under way: slices of users on the loop, pieces of the file on the committer's thread."""
+    """One snapshot under way: slices of users on the loop, pieces of the file on the committer's thread.
+
+    The writer belongs to the thread and everything else to the loop, which hears of each job's end by a call.
+    """
 
     def __init__(
-        self, engine: Engine, journal: Journal, committer: Committer, ended: Callable[[BaseException | None], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        engine: Engine,
+        journal: Journal,
+        committer: Committer,
+        ended: Callable[[BaseException | None], None],
+        *,
+        is_logged: bool,
     ) -> None:
+        """`ended` is called once, on the loop: with None once the snapshot counts, or with why it was given up. It is
+        not called after `stop`, unless the end was near, nor if the log fails. `is_logged`: the facts of each turn go
+        to the log, and the snapshot must not be ahead of it."""
+        self._loop = loop
         self._engine = engine
         self._journal = journal
         self._committer = committer
         self._ended = ended
+        self._is_logged = is_logged
+        self._losses = committer.losses
+        """What of the log's losses is in the state by now, and so in this snapshot."""
         self._writer: SnapshotWriter | None = None
         self._next = 0
         self._waiting_jobs = 0
         self._slice_s = SLICE_S
         self._gap_s = SLICE_GAP_S
         self._is_stopped = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_over = False
 
     def begin(self) -> None:
-        """Start, on the loop."""
-        self._loop = asyncio.get_running_loop()
+        """Start."""
         self._next = len(self._engine.users.order) - 1
-        self._run(self._open())
+        self._run(self._open(), self._slice)
 
     def hurry(self) -> None:
         """Take the loop for itself from now on, as nobody is served any more."""
@@ -60,10 +82,17 @@ class Snapshotting:
         """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
         self._is_stopped = True
 
-    def _slice(self) -> None:
+    def _slice(self, *, has_waited: bool = False) -> None:
         """Dump some users, then let the loop look at its sockets."""
-        assert self._loop is not None
-        if self._is_stopped:
+        if self._is_stopped or self._is_over:
+            return
+        if self._is_logged and not self._engine.publisher.is_settled:
+            # What was said just now is not in the log, and what is in the snapshot must be, before its end. The turn
+            # that sees to that is in the loop's queue, so right behind it; if not, it has been put off.
+            if has_waited:
+                self._loop.call_later(SLICE_GAP_S, self._slice)
+            else:
+                self._loop.call_soon(partial(self._slice, has_waited=True))
             return
         if self._waiting_jobs >= JOBS_AHEAD:
             self._loop.call_later(SLICE_GAP_S, self._slice)
@@ -72,7 +101,7 @@ class Snapshotting:
         if self._next >= 0:
             self._loop.call_later(self._gap_s, self._slice)
         else:
-            self._finish()
+            self._run(self._close(self._engine.publisher.version), partial(self._end, None))
 
     def _add_slice(self, until_s: float) -> None:
         order = self._engine.users.order
@@ -88,33 +117,39 @@ class Snapshotting:
                 break
         self._next = at
         if parts:
-            self._run(self._add(array_of(parts, len(parts)), len(parts)))
+            self._run(self._add(array_of(parts, len(parts)), len(parts)), _nothing)
 
-    def _finish(self) -> None:
-        self._run(self._close(self._engine.publisher.version))
+    def _run(self, job: Iterator[None], then: Callable[[], None]) -> None:
+        """Have the thread do a job, and go on with `then` if it did."""
+        self._waiting_jobs += 1
+        self._committer.run(job, partial(self._post, then))
+
+    def _job_over(self, then: Callable[[], None], error: BaseException | None) -> None:
+        self._waiting_jobs -= 1
+        if self._is_over:
+            # It was given up, and this was in the queue already.
+            return
+        if error is None:
+            then()
+        else:
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._is_over = True
+        self._ended(error)
 
     # --- jobs, on the committer's thread ----------------------------------------------------------------------
 
-    def _run(self, job: Iterator[None]) -> None:
-        self._waiting_jobs += 1
-        self._committer.run(job, self._job_done)
-
-    def _job_done(self, error: BaseException | None) -> None:
+    def _post(self, then: Callable[[], None], error: BaseException | None) -> None:
         if error is not None and self._writer is not None:
             self._writer.abandon()
             self._writer = None
-        if error is not None:
-            self._ended(error)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._count_down)
-
-    def _count_down(self) -> None:
-        self._waiting_jobs -= 1
+        with contextlib.suppress(RuntimeError):
+            # The loop may have been closed: then nobody is left to tell.
+            self._loop.call_soon_threadsafe(self._job_over, then, error)
 
     def _open(self) -> Iterator[None]:
         self._writer = self._journal.begin_snapshot()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._slice)
         yield
 
     def _add(self, payload: bytes, count: int) -> Iterator[None]:
@@ -126,4 +161,5 @@ class Snapshotting:
         if self._writer is not None:
             yield from self._journal.finish_snapshot(self._writer, version)
             self._writer = None
-            self._ended(None)
+            # Here and not on the loop: the end of the thread must not come in between.
+            self._committer.make_up(self._losses)

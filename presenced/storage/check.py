@@ -12,11 +12,12 @@ import msgspec
 
 from presenced.core.records import Fact
 from presenced.storage.files import Directory
+from presenced.storage.frames import Frame
 from presenced.storage.layout import SEGMENT_HEADER_BYTES, segment_name
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.repair import known_seq, options
-from presenced.storage.survey import Frame, Gap, Piece, Survey, survey, walk_piece
+from presenced.storage.survey import Gap, Piece, Survey, survey, walk_piece
 
 LOOKS_MAX = 10
 

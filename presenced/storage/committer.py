@@ -6,6 +6,7 @@ at low load a request waits for one sync, at high load batches grow by themselve
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -22,6 +23,8 @@ PENDING_FACTS_MAX = 50_000
 
 IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
+"""Between two looks whether a full disk has room again, whatever comes meanwhile: each is a write and a sync."""
+
 FRAME_BYTES = 1 << 18
 """Submissions are joined into frames of up to about this size."""
 
@@ -42,8 +45,17 @@ class Submission(NamedTuple):
     waiting: tuple[Any, ...]
 
 
+class _Job(NamedTuple):
+    """What is run step by step once so many submissions are settled."""
+
+    after: int
+    steps: Iterator[None]
+    done: Callable[[BaseException | None], None]
+
+
 class Committer:
-    """Runs a `Journal`. All methods are for the loop's thread; `wake` is called from the other."""
+    """Runs a `Journal`. All methods are for the loop's thread but for those that say so; `wake` is called from the
+    other."""
 
     def __init__(
         self,
@@ -59,22 +71,30 @@ class Committer:
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
-        self.lost_facts = False
-        """Facts that nobody waited for were dropped while the disk was full: a snapshot is needed."""
+        self.losses = 0
+        """How often facts were dropped that nobody waited for; they are in memory alone until a snapshot begun after
+        that is finished."""
+        self._made_up = 0
         self._wake = wake
         self._policy = policy
         self._interval_s = interval_s
         self._clock = clock
         self._observe = observe
         self._synced_s = clock()
+        self._retry_s = 0.0
+        """While the disk is full: when it is asked for room again."""
         self._state: State = "ok"
+        self._told: tuple[State, bool] = ("ok", False)
+        """State and `busy` as the loop last saw or was woken for."""
+        self._has_news = False
+        """Something has come to `take_done` that the loop was not woken for."""
         self._changed = threading.Condition()
         self._pending: deque[Submission] = deque()
         self._pending_bytes = 0
         self._pending_facts = 0
         self._done: list[Any] = []
         self._refused: list[Any] = []
-        self._jobs: deque[tuple[Iterator[None], Callable[[BaseException | None], None]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._submitted = 0
         self._settled = 0
         """Submissions handed in, and of those the ones written or given up."""
@@ -112,6 +132,21 @@ class Committer:
         """Their bytes."""
         return self._pending_bytes
 
+    @property
+    def lost_facts(self) -> bool:
+        """Whether there are facts that were dropped and that no snapshot holds: one is needed."""
+        return self.losses > self._made_up
+
+    def note_loss(self) -> None:
+        """Facts that were never handed in are in memory alone."""
+        with self._changed:
+            self.losses += 1
+
+    def make_up(self, losses: int) -> None:
+        """A finished snapshot holds what was lost when `losses` was this number. From either thread."""
+        with self._changed:
+            self._made_up = max(self._made_up, losses)
+
     def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
         """Hand in facts; `waiting` comes out of `take_done` or `take_refused`."""
         with self._changed:
@@ -121,19 +156,16 @@ class Committer:
             self._pending_facts += count
             if self._state == "full":
                 self._refuse_pending()
+            # The turn that this comes from looks right behind it.
+            self._told = (self._state, self.busy)
             self._changed.notify()
 
     def run(self, job: Iterator[None], done: Callable[[BaseException | None], None]) -> None:
         """Run a job on the thread step by step, with commits between the steps, and not before what was submitted
         so far is written. `done` is called on the thread, with what the job raised or None."""
         with self._changed:
-            self._jobs.append((self._after(self._submitted, job), done))
+            self._jobs.append(_Job(self._submitted, job, done))
             self._changed.notify()
-
-    def _after(self, submitted: int, job: Iterator[None]) -> Iterator[None]:
-        while self._settled < submitted:
-            yield
-        yield from job
 
     def take_done(self) -> list[Any]:
         """What has become as durable as promised."""
@@ -152,52 +184,78 @@ class Committer:
         return refused
 
     def close(self, version: int) -> None:
-        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes."""
+        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes.
+
+        If that fails, or if facts are lost, `error` says why and the store is left as after a crash: the next start
+        must not take what is in it for everything that clients have seen.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-        if self._state not in ("ok", "full"):
-            return
-        try:
-            self.journal.close(version=version)
-            self._state = "closed"
-        except (DiskFull, OSError) as error:
-            self.error = error
-            self._state = "failed"
-            self._wake()
+        if self._state in ("ok", "full"):
+            try:
+                if self.lost_facts:
+                    raise DiskFull("what changed while there was no room is in memory alone")
+                self.journal.close(version=version)
+                self._state = "closed"
+                return
+            except (DiskFull, OSError) as error:
+                self.error = error
+                self._state = "failed"
+        with contextlib.suppress(OSError):
+            self.journal.abandon()
+        self._tell()
 
     # --- the thread -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while self._step():
-                pass
+                self._tell()
         except BaseException as error:
             # Also a bug of ours: a log that has stopped must never look as if it went on.
             self.error = error
             self._state = "failed"
-            self._wake()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake the loop if anything is not as it last saw it: the one place that does. Whether requests are refused
+        hangs on the state and on `busy`, so that a change of either matters also if nobody waits for an answer."""
+        with self._changed:
+            now = (self._state, self.busy)
+            if now == self._told and not self._has_news:
+                return
+            self._told, self._has_news = now, False
+        self._wake()
 
     def _step(self) -> bool:
         """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
         with self._changed:
             batch = self._take_pending()
-            if not batch and not self._jobs:
+            if not batch and not self._is_job_due():
                 if self._closing:
                     return False
-                if self._changed.wait(self._patience()):
+                if self._changed.wait(self._patience()) or self._pending:
                     return True
         if batch:
             self._commit(batch)
-        if self._jobs:
+            # Before anything that takes the disk's time again.
+            self._tell()
+            self._sync_in_time()
+        if self._is_job_due():
             self._advance_job()
         elif not batch:
             self._tidy()
         return True
 
+    def _is_job_due(self) -> bool:
+        return bool(self._jobs) and self._jobs[0].after <= self._settled
+
     def _take_pending(self) -> list[Submission]:
         batch: list[Submission] = []
+        if self._state == "full" and not self._closing and self._clock() < self._retry_s:
+            return batch
         size = 0
         while self._pending and size < BATCH_BYTES:
             submission = self._pending.popleft()
@@ -208,7 +266,7 @@ class Committer:
     def _patience(self) -> float | None:
         """How long to wait for something to do before `_tidy`."""
         if self._state == "full":
-            return RETRY_FULL_S
+            return max(0.0, self._retry_s - self._clock())
         if self._policy == "interval" and self.journal.unsynced:
             return self._interval_s
         if self._policy == "always" and self.journal.unsealed:
@@ -221,10 +279,10 @@ class Committer:
             self._timed(self.journal.witness)
             self._synced_s = self._clock()
         except DiskFull:
+            self._retry_s = self._clock() + RETRY_FULL_S
             return
         if self._state == "full":
             self._state = "ok"
-            self._wake()
 
     def _commit(self, batch: list[Submission]) -> None:
         frames = list(_frames(batch))
@@ -235,16 +293,19 @@ class Committer:
             self._hold_back(batch)
             return
         with self._changed:
-            self._state = "ok"
+            if frames:
+                self._state = "ok"
             self._settled += len(batch)
-            waiting = [item for submission in batch for item in submission.waiting]
-            self._done.extend(waiting)
+            for submission in batch:
+                if submission.waiting:
+                    self._done.extend(submission.waiting)
+                    self._has_news = True
             self._pending_bytes -= sum(len(submission.facts) for submission in batch)
             self._pending_facts -= sum(submission.number for submission in batch)
-        if waiting:
-            self._wake()
-        if self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
-            # After the acks, which with this policy do not wait for it.
+
+    def _sync_in_time(self) -> None:
+        """With the policy `interval` the acks do not wait for the sync, which comes after them."""
+        if self._state == "ok" and self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
             self._timed(self.journal.sync)
             self._synced_s = self._clock()
 
@@ -258,11 +319,9 @@ class Committer:
         with self._changed:
             self._pending.extendleft(reversed(batch))
             self._state = "full"
+            self._retry_s = self._clock() + RETRY_FULL_S
             self._refuse_pending()
-            self._wake()
-            if not self._closing:
-                self._changed.wait(RETRY_FULL_S)
-            else:
+            if self._closing:
                 self._pending.clear()
                 # Jobs that waited for these come to their own end.
                 self._settled = self._submitted
@@ -275,15 +334,17 @@ class Committer:
                 self._refused.extend(submission.waiting)
                 self._pending[index] = submission._replace(waiting=())
         if self.busy:
+            # All but what the thread has in hand at this moment.
             self._settled += len(self._pending)
+            self._pending_bytes -= sum(len(submission.facts) for submission in self._pending)
+            self._pending_facts -= sum(submission.number for submission in self._pending)
             self._pending.clear()
-            self._pending_bytes = self._pending_facts = 0
-            self.lost_facts = True
+            self.losses += 1
 
     def _advance_job(self) -> None:
-        job, done = self._jobs[0]
+        job = self._jobs[0]
         try:
-            next(job)
+            next(job.steps)
             return
         except StopIteration:
             error: BaseException | None = None
@@ -295,7 +356,7 @@ class Committer:
                 raise
             error = failure
         self._jobs.popleft()
-        done(error)
+        job.done(error)
 
 
 def _frames(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:

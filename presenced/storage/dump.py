@@ -9,9 +9,10 @@ import msgspec
 
 from presenced.core.records import Fact
 from presenced.storage.files import Directory, read_file
+from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.layout import DATA, LayoutError, header_crc, unpack_segment_header
 from presenced.storage.manifest import SnapshotEntry
-from presenced.storage.survey import Frame, Gap, Piece, decode_facts, survey, walk, walk_piece
+from presenced.storage.survey import Gap, Piece, survey, walk, walk_piece
 
 
 class Line(msgspec.Struct, omit_defaults=True):

@@ -7,6 +7,7 @@ full disk leaves the journal unusable for good (see `files` on failed syncs).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -32,6 +33,18 @@ one that makes the file longer, and zeros are what the reader takes for the end.
 
 class DiskFull(Exception):
     """There is no room. The batch was not written and may be tried again."""
+
+
+@contextlib.contextmanager
+def telling_full() -> Iterator[None]:
+    """Raise `DiskFull` for an error that means it; other errors go through. Not for what must be undone then: that a
+    truncation or a sync finds no room is final."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(str(error)) from None
 
 
 class Journal:
@@ -134,22 +147,21 @@ class Journal:
 
     def _append(self, data: bytes, position: int) -> None:
         assert self._file is not None
+        end = position + len(data)
         try:
-            end = position + len(data)
-            if end > self._allocated:
-                grown = (end // ALLOCATE_BYTES + 1) * ALLOCATE_BYTES
-                write_all(self._file, self._allocated, bytes(grown - self._allocated))
-                self._allocated = grown
-            write_all(self._file, position, data)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
+            with telling_full():
+                if end > self._allocated:
+                    grown = (end // ALLOCATE_BYTES + 1) * ALLOCATE_BYTES
+                    write_all(self._file, self._allocated, bytes(grown - self._allocated))
+                    self._allocated = grown
+                write_all(self._file, position, data)
+        except DiskFull:
             # What was written of it must not stay behind the end: cut it off, and grow anew when there is room. Synced,
             # or a crash could bring it back behind the first frame of what is written in its place.
             self._file.truncate(position)
             self._allocated = position
             self.sync()
-            raise DiskFull(str(error)) from None
+            raise
         self._position = end
         self.bytes_since_snapshot += len(data)
 
@@ -206,16 +218,15 @@ class Journal:
         after = manifest.changed(segments=(*manifest.segments, SegmentEntry(number, first_seq)))
         file: File | None = None
         try:
-            file = self._make_segment(segment_name(number), data)
-            write_manifest(self.directory, after)
-        except OSError as error:
+            with telling_full():
+                file = self._make_segment(segment_name(number), data)
+                write_manifest(self.directory, after)
+        except (DiskFull, OSError) as error:
             self._salt, self._crc, self.next_seq = before
-            if error.errno not in FULL:
-                raise
-            if file is not None:
+            if isinstance(error, DiskFull) and file is not None:
                 file.close()
                 discard(self.directory, segment_name(number))
-            raise DiskFull(str(error)) from None
+            raise
         self.manifest = after
         self._file = file
         self._number, self._first_seq = number, first_seq
@@ -264,12 +275,8 @@ class Journal:
     def finish_snapshot(self, writer: SnapshotWriter, version: int) -> Iterator[None]:
         """Verify it, list it, and drop what only the generation before the previous needed; in steps."""
         end_seq = self.next_seq
-        try:
+        with telling_full():
             yield from writer.finish(end_seq)
-        except OSError as error:
-            if error.errno in FULL:
-                raise DiskFull(str(error)) from None
-            raise
         if self.unsynced:
             self.sync()
         previous = self.manifest.snapshots[:1]
@@ -278,12 +285,8 @@ class Journal:
         manifest = self.manifest
         kept = tuple(entry for entry in manifest.segments if not entry.sealed or entry.end_seq > needed_from)
         after = manifest.changed(segments=kept, snapshots=snapshots, version=max(version, manifest.version))
-        try:
+        with telling_full():
             write_manifest(self.directory, after)
-        except OSError as error:
-            if error.errno in FULL:
-                raise DiskFull(str(error)) from None
-            raise
         self.manifest = after
         yield
         try:

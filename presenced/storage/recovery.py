@@ -23,19 +23,16 @@ import msgspec
 
 from presenced.core.records import Fact
 from presenced.storage.files import Directory
+from presenced.storage.frames import Frame, decode_facts, find_frame, read_frames, reader_of
 from presenced.storage.layout import (
     DATA,
-    FRAME_HEADER_BYTES,
     SEAL,
     SEGMENT_HEADER_BYTES,
     SKIPPABLE,
-    FrameHeader,
     LayoutError,
     SegmentHeader,
-    frame_payload,
     header_crc,
     segment_name,
-    unpack_frame_header,
     unpack_segment_header,
 )
 from presenced.storage.manifest import Manifest, SegmentEntry, SnapshotEntry, read_manifest
@@ -50,8 +47,6 @@ PROGRESS_BYTES = 1 << 18
 
 ZEROS_BYTES = 1 << 12
 """Zeros are looked for in pieces of this size."""
-
-_decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
 
 class DamageError(Exception):
@@ -153,7 +148,7 @@ def _refuse_orphans(directory: Directory) -> None:
     for name in directory.names():
         if name.endswith(".tmp") or not name.startswith(("wal-", "snap-")):
             continue
-        if name.startswith("snap-") or _has_frames(directory, name):
+        if name.startswith("snap-") or _is_written(directory, name):
             raise DamageError(f"{directory.path} holds {name} and no MANIFEST, and is not taken for empty; {_ADVICE}")
 
 
@@ -170,7 +165,7 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
         if name.startswith("wal-") and name.endswith(".log") and name not in listed and name > last:
             # A segment is listed before the first acknowledgement from it. So an unlisted one is a leftover of a
             # crash, unless it is the MANIFEST that was damaged and its copy, one change behind, is what was read.
-            if copy_read and _has_frames(directory, name):
+            if copy_read and _is_written(directory, name):
                 raise DamageError(f"{name} holds frames and the MANIFEST that lists it is damaged; {_ADVICE}")
             report.remarks.append(f"{name} was prepared and never used")
 
@@ -190,7 +185,8 @@ def _segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
         file.close()
 
 
-def _has_frames(directory: Directory, name: str) -> bool:
+def _is_written(directory: Directory, name: str) -> bool:
+    """Whether anything was ever written behind the header, readable or not: in doubt nothing is dropped."""
     file = directory.open(name)
     try:
         rest = file.read_at(SEGMENT_HEADER_BYTES, file.size())
@@ -309,50 +305,37 @@ class _LogReader:
         salt = tail.header.salt
         tail.last_crc = header_crc(data)
         ends = [(self.next_seq, tail.position, tail.last_crc)]
-        size = len(data)
-        position = tail.position
-        while position < size:
-            try:
-                header, payload = self._frame_at(data, position, salt, tail.last_crc)
-            except LayoutError as error:
-                self._judge(name, data, position, salt, tail.entry, str(error))
-                break
-            self.durable_seq = max(self.durable_seq, header.durable_seq)
-            self._report.last_wall_ms = max(self._report.last_wall_ms, header.wall_ms)
-            self.next_seq = header.end_seq
-            tail.last_crc = header.crc
-            if header.type == DATA:
-                self._replay(header, payload, name, position)
-                ends.append((header.end_seq, position + header.frame_bytes, header.crc))
-            position += header.frame_bytes
-            self._meter.at(position)
-        tail.position = position
+        frames = read_frames(reader_of(data), tail.position, len(data), salt=salt, crc=tail.last_crc, seq=self.next_seq)
+        try:
+            for frame in frames:
+                header = frame.header
+                end_seq = header.end_seq
+                if header.type == DATA:
+                    if end_seq > self._from_seq:
+                        self._replay(frame, name)
+                    ends.append((end_seq, frame.end, header.crc))
+                elif header.type != SEAL and not header.type & SKIPPABLE:
+                    raise LayoutError(f"the frame has the unknown type {header.type}")
+                self.durable_seq = max(self.durable_seq, header.durable_seq)
+                self._report.last_wall_ms = max(self._report.last_wall_ms, header.wall_ms)
+                self.next_seq = end_seq
+                tail.position, tail.last_crc = frame.end, header.crc
+                self._meter.at(frame.end)
+        except LayoutError as error:
+            self._judge(name, data, tail.position, salt, tail.entry, str(error))
         # A seal at the end is not taken in: it says of others that they were synced, and nobody says it of the seal.
         for end_seq, end, crc in reversed(ends):
             if end_seq <= self.durable_seq or end == SEGMENT_HEADER_BYTES:
                 tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = end, end_seq, crc
                 break
 
-    def _frame_at(self, data: bytes, position: int, salt: int, crc: int) -> tuple[FrameHeader, bytes]:
-        header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
-        payload = frame_payload(header, data[position : position + header.frame_bytes], salt)
-        if header.previous_crc != crc:
-            raise LayoutError("the frame does not chain to the one before it")
-        if header.first_seq != self.next_seq:
-            raise LayoutError(f"the frame begins at fact {header.first_seq} instead of {self.next_seq}")
-        if header.type not in (DATA, SEAL) and not header.type & SKIPPABLE:
-            raise LayoutError(f"the frame has the unknown type {header.type}")
-        return header, payload
-
-    def _replay(self, header: FrameHeader, payload: bytes, name: str, position: int) -> None:
-        if header.end_seq <= self._from_seq:
-            return
+    def _replay(self, frame: Frame, name: str) -> None:
         try:
-            facts = _decode(payload)
+            facts = decode_facts(frame.payload)
         except msgspec.MsgspecError as error:
             raise DamageError(
-                f"{name} at {position}: the frame is whole and its facts do not read ({error}); it was written by "
-                "another version of the program, use that one"
+                f"{name} at {frame.position}: the frame is whole and its facts do not read ({error}); it was written "
+                "by another version of the program, use that one"
             ) from None
         self._report.facts += len(facts)
         self._apply(facts)
@@ -387,19 +370,13 @@ def _frames_behind(data: bytes, start: int, end: int, salt: int, next_seq: int) 
     """Of the frames that still read in `data[start:end]`: the highest `durable_seq` (0 if there is none), and
     whether one of them begins at `next_seq`: then what should stand before it holds no facts.
 
-    Frames start on multiples of 8. O(bytes looked at): as a rule one batch, at most the written part of a segment.
+    O(bytes looked at): as a rule one batch, at most the written part of a segment.
     """
     highest = 0
     follows = False
-    position = start
-    while position + FRAME_HEADER_BYTES <= len(data) and position < end:
-        try:
-            header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
-            frame_payload(header, data[position : position + header.frame_bytes], salt)
-        except LayoutError:
-            position += 8
-            continue
-        highest = max(highest, header.durable_seq)
-        follows = follows or header.first_seq == next_seq
-        position += header.frame_bytes
+    read = reader_of(data)
+    while (frame := find_frame(read, start, end, salt)) is not None:
+        highest = max(highest, frame.header.durable_seq)
+        follows = follows or frame.header.first_seq == next_seq
+        start = frame.end
     return highest, follows

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import msgspec
 
 from presenced.storage.files import Directory, read_file, write_all
+from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.journal import Journal
 from presenced.storage.layout import DATA, SEGMENT_HEADER_BYTES, header_crc
 from presenced.storage.manifest import COPY, MANIFEST, SegmentEntry, SnapshotEntry
 from presenced.storage.store import QUARANTINE
-from presenced.storage.survey import Frame, Gap, Piece, Survey, decode_facts, piece_data, survey, walk, walk_piece
+from presenced.storage.survey import Gap, Piece, Survey, piece_data, survey, walk, walk_piece
 
 
 class CannotRepair(Exception):

@@ -15,18 +15,16 @@ import msgspec
 
 from presenced.core.records import Fact
 from presenced.storage.files import Directory, write_all
+from presenced.storage.frames import decode_facts, read_frames
 from presenced.storage.layout import (
     DATA,
-    FRAME_HEADER_BYTES,
     SEAL,
     SEGMENT_HEADER_BYTES,
     LayoutError,
     SegmentHeader,
-    frame_payload,
     header_crc,
     pack_frame,
     pack_segment_header,
-    unpack_frame_header,
     unpack_segment_header,
 )
 from presenced.storage.manifest import SnapshotEntry
@@ -36,8 +34,6 @@ SYNC_BYTES = 1 << 20
 
 VERIFY_BYTES = 1 << 18
 """Read back in pieces of this size, with commits between them."""
-
-_decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
 
 class SnapshotError(Exception):
@@ -180,21 +176,13 @@ def read_snapshot(
     file = directory.open(entry.name)
     try:
         block = file.read_at(0, SEGMENT_HEADER_BYTES)
-        salt = unpack_segment_header(block).salt
-        crc = header_crc(block)
-        position = SEGMENT_HEADER_BYTES
+        salt, crc = unpack_segment_header(block).salt, header_crc(block)
         facts = 0
-        while position < entry.bytes:
-            header = unpack_frame_header(file.read_at(position, FRAME_HEADER_BYTES), salt)
-            if header.previous_crc != crc or header.first_seq != facts:
-                raise LayoutError("the frame does not follow the one before it")
-            payload = frame_payload(header, file.read_at(position, header.frame_bytes), salt)
-            if header.type == DATA:
-                apply(_decode(payload))
-            crc = header.crc
-            facts += header.facts
-            position += header.frame_bytes
-            at(position)
+        for frame in read_frames(file.read_at, SEGMENT_HEADER_BYTES, entry.bytes, salt=salt, crc=crc, seq=0):
+            if frame.header.type == DATA:
+                apply(decode_facts(frame.payload))
+            facts = frame.header.end_seq
+            at(frame.end)
         if facts != entry.facts:
             raise LayoutError(f"it holds {facts} facts and should hold {entry.facts}")
     except (LayoutError, msgspec.MsgspecError) as error:

@@ -14,14 +14,9 @@ import msgspec
 
 from presenced.limits import VERSION_GAP
 from presenced.storage.files import Directory, read_file, write_all
+from presenced.storage.frames import read_frames, reader_of
 from presenced.storage.journal import SEGMENT_BYTES, Journal
-from presenced.storage.layout import (
-    DATA,
-    FRAME_HEADER_BYTES,
-    frame_payload,
-    segment_name,
-    unpack_frame_header,
-)
+from presenced.storage.layout import DATA, segment_name
 from presenced.storage.manifest import FORMAT, Manifest, SegmentEntry
 from presenced.storage.recovery import Apply, Progress, Recovered, Tail, recover
 
@@ -114,15 +109,15 @@ def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: 
 
 def _read_payloads(directory: Directory, tail: Tail) -> list[tuple[bytes, int]]:
     data = read_file(directory, segment_name(tail.entry.number))
-    salt = tail.header.salt
-    payloads = []
-    position = tail.unwitnessed
-    while position < tail.position:
-        header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
-        if header.type == DATA:
-            payloads.append((frame_payload(header, data[position : position + header.frame_bytes], salt), header.facts))
-        position += header.frame_bytes
-    return payloads
+    frames = read_frames(
+        reader_of(data),
+        tail.unwitnessed,
+        tail.position,
+        salt=tail.header.salt,
+        crc=tail.unwitnessed_crc,
+        seq=tail.unwitnessed_seq,
+    )
+    return [(frame.payload, frame.header.facts) for frame in frames if frame.header.type == DATA]
 
 
 def _quarantine(directory: Directory, recovered: Recovered, tail: Tail) -> None:

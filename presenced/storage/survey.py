@@ -12,42 +12,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from presenced.core.records import Fact
 from presenced.storage.files import Directory, read_file
+from presenced.storage.frames import Frame, find_frame, read_frames, reader_of
 from presenced.storage.layout import (
-    FRAME_HEADER_BYTES,
     SEAL,
     SEGMENT_HEADER_BYTES,
-    FrameHeader,
     LayoutError,
     SegmentHeader,
-    frame_payload,
     header_crc,
     segment_name,
-    unpack_frame_header,
     unpack_segment_header,
 )
 from presenced.storage.manifest import FORMAT, Manifest, ManifestError, NewerFormat, SnapshotEntry, read_manifest
 from presenced.storage.snapshot import SnapshotError, read_snapshot, verify_snapshot
 
-decode_facts = msgspec.msgpack.Decoder(list[Fact]).decode
-
 
 class NotAStore(Exception):
     """There is no data directory of ours here."""
-
-
-class Frame(NamedTuple):
-    """A whole frame."""
-
-    position: int
-    header: FrameHeader
-    payload: bytes
-
-    @property
-    def end(self) -> int:
-        """Where the next one begins."""
-        return self.position + self.header.frame_bytes
 
 
 class Gap(NamedTuple):
@@ -127,23 +108,23 @@ def walk(data: bytes, salt: int, crc: int, next_seq: int) -> Iterator[Frame | Ga
 
     What comes after a gap reads by itself; that it belongs there is not known.
     """
+    read = reader_of(data)
     position = SEGMENT_HEADER_BYTES
     while position < len(data):
         try:
-            frame = _frame(data, position, salt)
-            if (frame.header.previous_crc, frame.header.first_seq) != (crc, next_seq):
-                raise LayoutError("the frame does not follow the one before it")
+            for frame in read_frames(read, position, len(data), salt=salt, crc=crc, seq=next_seq):
+                yield frame
+                position, crc, next_seq = frame.end, frame.header.crc, frame.header.end_seq
         except LayoutError as error:
             end = position + len(data[position:].rstrip(b"\0"))
             if end == position:
                 return
-            found = _next_frame(data, position, end, salt)
+            found = find_frame(read, position, end, salt)
             yield Gap(position, (found.position if found else end) - position, next_seq, str(error))
             if found is None:
                 return
-            frame = found
-        yield frame
-        position, crc, next_seq = frame.end, frame.header.crc, frame.header.end_seq
+            yield found
+            position, crc, next_seq = found.end, found.header.crc, found.header.end_seq
 
 
 def piece_data(directory: Directory, piece: Piece) -> bytes:
@@ -159,20 +140,6 @@ def walk_piece(directory: Directory, piece: Piece) -> Iterator[Frame | Gap]:
         yield from walk(data, piece.header.salt, header_crc(data), piece.first_seq)
         if len(data) < piece.limit:
             yield Gap(len(data), piece.limit - len(data), 0, "the file ends too early")
-
-
-def _frame(data: bytes, position: int, salt: int) -> Frame:
-    header = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt)
-    return Frame(position, header, frame_payload(header, data[position : position + header.frame_bytes], salt))
-
-
-def _next_frame(data: bytes, position: int, end: int, salt: int) -> Frame | None:
-    while position < end:
-        try:
-            return _frame(data, position, salt)
-        except LayoutError:
-            position += 8
-    return None
 
 
 # --- segments ----------------------------------------------------------------------------------------------------
@@ -231,6 +198,7 @@ def _chain(pieces: list[Piece]) -> list[Piece]:
 
 
 def _has_frames(directory: Directory, piece: Piece) -> bool:
+    """Whether any frame reads: without one nothing can be got out of it."""
     return any(isinstance(found, Frame) for found in walk_piece(directory, piece._replace(limit=0)))
 
 

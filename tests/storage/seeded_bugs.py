@@ -15,10 +15,10 @@ from typing import Any
 from unittest.mock import patch
 
 from presenced.core.restore import Restorer
-from presenced.storage import files, journal, layout, manifest, recovery, snapshot, store
+from presenced.storage import files, frames, journal, layout, manifest, recovery, snapshot, store
 from presenced.storage.files import Directory
 from presenced.storage.journal import FULL, DiskFull, Journal
-from presenced.storage.layout import FRAME_HEADER_BYTES, LayoutError, segment_name, unpack_frame_header
+from presenced.storage.layout import FRAME_HEADER_BYTES, segment_name
 from presenced.storage.manifest import SegmentEntry
 from presenced.storage.recovery import DamageError
 from presenced.storage.snapshot import SnapshotWriter
@@ -221,28 +221,20 @@ def does_not_salt() -> Iterator[None]:
     with (
         patch.object(journal, "pack_frame", unsalted(layout.pack_frame)),
         patch.object(snapshot, "pack_frame", unsalted(layout.pack_frame)),
-        patch.object(snapshot, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
-        patch.object(snapshot, "frame_payload", unsalted(layout.frame_payload)),
-        patch.object(recovery, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
-        patch.object(recovery, "frame_payload", unsalted(layout.frame_payload)),
-        patch.object(store, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
-        patch.object(store, "frame_payload", unsalted(layout.frame_payload)),
+        patch.object(frames, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
+        patch.object(frames, "frame_payload", unsalted(layout.frame_payload)),
     ):
         yield
 
 
 @bug()
 def does_not_check_the_chain() -> Iterator[None]:
-    whole = recovery._LogReader._frame_at
+    whole = frames.must_follow
 
-    def frame_at(self: Any, data: bytes, position: int, salt: int, crc: int) -> Any:
-        try:
-            crc = unpack_frame_header(data[position : position + FRAME_HEADER_BYTES], salt).previous_crc
-        except LayoutError:
-            pass
-        return whole(self, data, position, salt, crc)
+    def must_follow(header: layout.FrameHeader, crc: int, seq: int) -> None:
+        whole(header, header.previous_crc, seq)
 
-    with patch.object(recovery._LogReader, "_frame_at", frame_at):
+    with patch.object(frames, "must_follow", must_follow):
         yield
 
 

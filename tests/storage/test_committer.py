@@ -1,0 +1,238 @@
+"""What the loop learns from the committer: when it is woken, and what a full disk and a stop on one do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from presenced.storage import committer as module
+from presenced.storage.committer import Committer
+from presenced.storage.journal import DiskFull
+
+WAIT_S = 20.0
+FACT = b"\xc0"
+
+
+class Disk:
+    """A journal on a disk that can be full, and that can hang."""
+
+    def __init__(self) -> None:
+        self.unsynced = self.unsealed = False
+        self.is_full = False
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self.attempts = 0
+        self.closed = ""
+
+    def commit(self, frames: Any) -> None:
+        self.attempts += 1
+        assert self.may_write.wait(WAIT_S)
+        self._take()
+
+    def witness(self) -> None:
+        self.attempts += 1
+        self._take()
+
+    def _take(self) -> None:
+        if self.is_full:
+            raise DiskFull("no room")
+
+    def close(self, *, version: int) -> None:
+        self._take()
+        self.closed = "clean"
+
+    def abandon(self) -> None:
+        self.closed = self.closed or "abandoned"
+
+
+class Running:
+    """A committer on a `Disk`, what it woke the loop for, and what the loop would see then."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.disk = Disk()
+        self.woken: list[tuple[str, bool]] = []
+        self.committer = Committer(cast(Any, self.disk), self._wake, policy="always", interval_s=1.0, clock=clock)
+        self.committer.start()
+
+    def _wake(self) -> None:
+        self.woken.append((self.committer.state, self.committer.busy))
+
+    def submit(self, facts: int = 1, waiting: tuple[Any, ...] = ()) -> None:
+        self.committer.submit(FACT * facts, facts, waiting)
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline_s = time.monotonic() + WAIT_S
+        while not holds():
+            assert time.monotonic() < deadline_s, f"it did not come about that {what}; woken for {self.woken}"
+            time.sleep(0.001)
+
+    def until_full(self) -> None:
+        """Hand in facts that nobody waits for to a disk that has no room for them."""
+        self.disk.is_full = True
+        self.submit()
+        self.until(lambda: self.woken[-1:] == [("full", False)], "the loop was woken for a full disk")
+
+
+@pytest.fixture(autouse=True)
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
+    monkeypatch.setattr(module, "PENDING_FACTS_MAX", 5)
+
+
+@pytest.fixture
+def running(bounds: None) -> Running:
+    return Running()
+
+
+# --- the loop is woken for all that it acts on --------------------------------------------------------------------
+
+
+def test_the_loop_is_woken_when_there_is_room_again(running: Running) -> None:
+    running.until_full()
+    running.disk.is_full = False
+    running.until(lambda: running.woken[-1] == ("ok", False), "the loop was woken for the room")
+    running.committer.close(1)
+
+
+def test_the_loop_is_woken_when_a_backlog_that_nobody_waits_for_has_drained(running: Running) -> None:
+    running.disk.may_write.clear()
+    running.submit()
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    running.submit(6)
+    assert running.committer.busy
+    running.disk.may_write.set()
+    running.until(lambda: running.woken[-1:] == [("ok", False)], "the loop was woken for the end of it")
+    running.committer.close(1)
+
+
+def test_the_loop_is_woken_also_if_the_backlog_came_and_went_within_one_commit(running: Running) -> None:
+    running.disk.may_write.clear()
+    running.submit(5)
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    running.submit(1)
+    assert running.committer.busy
+    running.disk.may_write.set()
+    running.until(lambda: running.woken[-1:] == [("ok", False)], "the loop was woken for the end of it")
+    running.committer.close(1)
+
+
+def test_facts_that_nobody_waits_for_wake_nobody(running: Running) -> None:
+    for _ in range(3):
+        running.submit()
+        running.until(lambda: running.committer.idle, "it was written")
+    assert running.woken == []
+    running.submit(1, ("ack",))
+    running.until(lambda: bool(running.woken), "the loop was woken for an ack")
+    assert running.committer.take_done() == ["ack"]
+    running.committer.close(1)
+    assert running.woken == [("ok", False)] and running.disk.closed == "clean"
+
+
+def test_nothing_to_write_is_no_proof_of_room(running: Running) -> None:
+    """Acks alone make no frame: the disk has not been asked."""
+    running.until_full()
+    running.submit(6)
+    running.until(lambda: running.committer.pending_facts == 0, "what was too much was dropped")
+    running.submit(0, ("ack",))
+    running.until(lambda: running.committer.take_refused() == ["ack"], "the ack was refused")
+    attempts = running.disk.attempts
+    running.until(lambda: running.disk.attempts > attempts, "the disk was asked again")
+    assert running.committer.state == "full" and ("ok", False) not in running.woken
+    running.committer.close(1)
+
+
+# --- a full disk --------------------------------------------------------------------------------------------------
+
+
+class Steps:
+    """A job that counts its steps until it is told to end: each is one look of the thread at what there is to do."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.may_end = False
+
+    def run(self) -> Iterator[None]:
+        while not self.may_end:
+            self.made += 1
+            yield
+
+
+def test_a_full_disk_is_asked_for_room_once_in_a_while_whatever_comes_meanwhile() -> None:
+    """And what is under way otherwise, such as a snapshot that makes room, goes on."""
+    now_s = 0.0
+    running = Running(lambda: now_s)
+    steps = Steps()
+    running.committer.run(steps.run(), lambda error: None)
+    running.until_full()
+    for waiting in range(5):
+        running.submit(0, (waiting,))
+        made = steps.made
+        running.until(lambda made=made: steps.made > made + 2, "the thread looked at what was handed in")  # type: ignore[misc]
+    assert running.disk.attempts == 1
+    assert running.committer.take_refused() == list(range(5))
+    now_s = module.RETRY_FULL_S
+    running.until(lambda: running.disk.attempts == 2, "the disk was asked again")
+    steps.may_end = True
+    running.disk.is_full = False
+    running.committer.close(1)
+    assert running.disk.closed == "clean"
+
+
+def test_what_is_dropped_while_a_batch_is_being_written_is_counted_once(running: Running) -> None:
+    running.until_full()
+    running.disk.may_write.clear()
+    attempts = running.disk.attempts
+    running.until(lambda: running.disk.attempts > attempts, "another attempt hangs")
+    running.submit(6)
+    assert running.committer.pending_facts == 1
+    running.disk.is_full = False
+    running.disk.may_write.set()
+    running.until(lambda: running.committer.state == "ok", "there was room")
+    assert (running.committer.pending_facts, running.committer.pending_bytes) == (0, 0)
+    running.committer.close(1)
+
+
+# --- a stop after facts were lost ---------------------------------------------------------------------------------
+
+
+def until_lost(running: Running) -> None:
+    """A disk that is full for so long that facts are dropped, and then has room again."""
+    running.until_full()
+    running.submit(6)
+    running.until(lambda: running.committer.lost_facts, "facts were dropped")
+    running.disk.is_full = False
+    running.until(lambda: running.committer.state == "ok", "there was room")
+
+
+def test_a_stop_after_facts_were_lost_is_not_marked_clean(running: Running) -> None:
+    until_lost(running)
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned"
+    assert running.committer.state == "failed" and "in memory alone" in str(running.committer.error)
+    assert running.woken[-1] == ("failed", False)
+
+
+def test_a_snapshot_makes_up_for_what_was_lost_before_it(running: Running) -> None:
+    until_lost(running)
+    running.committer.make_up(running.committer.losses)
+    running.committer.close(1)
+    assert running.disk.closed == "clean" and running.committer.error is None
+
+
+def test_a_snapshot_does_not_make_up_for_what_is_lost_after_it_has_begun(running: Running) -> None:
+    until_lost(running)
+    begun_at = running.committer.losses
+    until_lost(running)
+    running.committer.make_up(begun_at)
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned"
+
+
+def test_a_stop_while_there_is_no_room_is_not_marked_clean(running: Running) -> None:
+    running.until_full()
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned" and isinstance(running.committer.error, DiskFull)
