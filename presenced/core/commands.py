@@ -146,6 +146,7 @@ def _who(call: _Call) -> _Answer:
 def _activity(call: _Call) -> _Answer:
     wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
     found = recent_activities(call.user, LISTED, 0, wall_ms)
+    call.engine.users.forget_if_blank(call.user)
     if not found:
         return _Answer("No activity of yours is recorded")
     listed = "; ".join(

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import msgspec
 
+from presenced.core.activity import drop_old_activities
 from presenced.core.channels import Channels
 from presenced.core.claims import MANUAL, Calendar, Claims, Opening
 from presenced.core.events import Events
+from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
 from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
+from presenced.core.records import Fact
 from presenced.core.sync import OwnStates
 from presenced.core.users import Users
 from presenced.core.watching import Watching
@@ -132,6 +135,15 @@ class Engine:
                     self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
         if self._reasons:
             self._reasons.clear()
+
+    def dump(self, now_ms: int, user: User) -> list[Fact]:
+        """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
+        user (from `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
+        O(what is known of the user)."""
+        drop_old_activities(user, now_ms + self.publisher.wall_offset_ms)
+        facts = facts_of(user, self.publisher.wall_offset_ms)
+        self.users.forget_if_blank(user)
+        return facts
 
     # --- links ------------------------------------------------------------------------------------------------
 

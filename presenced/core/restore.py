@@ -164,7 +164,7 @@ class Restorer:
 
     def _activity(self, fact: ActivityAdded) -> None:
         done = ActivityInfo(fact.activity, fact.channel, fact.device, fact.at_ms, fact.payload)
-        keep_activity(self._user(fact.user), done)
+        keep_activity(self._user(fact.user), done, self._now_ms + self._offset_ms)
 
     def _membership(self, fact: MembershipSet) -> None:
         """Only noted here; `finish` enters those of live devices into the channels."""
