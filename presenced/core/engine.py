@@ -374,9 +374,14 @@ class Engine:
         self._follow_changes(now_ms)
         self.channels.leave(device, channel, now_ms)
 
-    def touch_user(self, now_ms: int, user: User, device: Device | None) -> None:
-        """The user was seen just now: last seen and nothing else. Of one who hides, watchers are not told even that."""
-        if device is not None:
+    def touch_user(self, now_ms: int, session: Session, user: User, device: Device | None) -> None:
+        """The session says that the user was seen just now: last seen and nothing else. Of one who hides, watchers are
+        not told even that.
+
+        A device that another link holds stays as it is: only its own link can say that it is there, and its lease
+        must run out if it does not.
+        """
+        if device is not None and device.session in (None, session):
             device.heard_ms = now_ms
             self.leases.log_device(device)
         if user.claim is None or user.claim.status != "offline":

@@ -111,7 +111,7 @@ def _touch(engine: Engine, session: Session, now_ms: int, message: Touch) -> Non
     require_durability(engine)
     device = device_of(engine, session, message.user, message.device)
     user = device.user if device is not None else user_of(engine, session, message.user)
-    engine.touch_user(now_ms, user, device)
+    engine.touch_user(now_ms, session, user, device)
     acknowledge(engine, session, message.id)
 
 
