@@ -1,9 +1,10 @@
-"""The rules of presence: what each request, silence and lost link does. The one place that decides.
+"""The rules of presence: what each request, silence and lost link does.
 
-The parts compute, each with its own file and its own piece of the state, and this file calls them: `leases` (who is
-live), `claims` (what is stated for a user), `publisher` (what is seen, who is told), `watching`, `channels`, `events`
-and `sync` (who else is told of what). Every input takes `now_ms` first and either applies wholly or raises
-`RequestError` and changes nothing.
+What concerns links and time is decided here, what people and applications say in `statements`. The parts compute, each
+with its own file and its own piece of the state, and these two call them: `leases` (who is live), `claims` (what is
+stated for a user), `publisher` (what is seen, who is told), `watching`, `channels`, `events` and `sync` (who else is
+told of what). Nobody else writes state: what is asked calls the engine, or the one part that it concerns. Every input
+takes `now_ms` first and either applies wholly or raises `RequestError` and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ import msgspec
 
 from presenced.core.activity import drop_old_activities
 from presenced.core.channels import Channels
-from presenced.core.claims import MANUAL, Calendar, Claims, Opening
+from presenced.core.claims import Calendar, Claims, Opening
 from presenced.core.events import Events
 from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
-from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
+from presenced.core.model import GONE, Device, Schedule, Session, User
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact
+from presenced.core.statements import Statements
 from presenced.core.sync import OwnStates
 from presenced.core.users import Users
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.limits import TICK_ENTRIES_MAX
-from presenced.wire.messages import DeviceStatus, StatusRequest
+from presenced.wire.messages import DeviceStatus
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -48,6 +50,7 @@ class Engine:
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
+        self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
         self.watching = Watching(policy, self.users, self.publisher)
         self.channels = Channels(self.publisher)
         self.events = Events(self.publisher, wall_ms)
@@ -279,7 +282,6 @@ class Engine:
         self.watching.remove_all(session)
         self.channels.unwatch_all(session)
         self.events.unfollow(session)
-        self.publisher.everyone.pop(session, None)
 
     def _device_due(self, device: Device, now_ms: int) -> None:
         was_live = device.state
@@ -310,59 +312,7 @@ class Engine:
             self._follow_changes(now_ms)
             self.channels.leave_all(device, now_ms)
 
-    # --- what people say --------------------------------------------------------------------------------------
-
-    def set_status(
-        self,
-        now_ms: int,
-        user: User,
-        device: Device | None,
-        *,
-        status: StatusRequest | None,
-        text: str | None,
-        emoji: str | None,
-        for_ms: int,
-    ) -> None:
-        """Set the manual status, the text or both, for `for_ms` (0 = until changed); None leaves a part as it is.
-
-        Said on a device, it counts as input there. Raises `RequestError` (`claim_limit`).
-        """
-        due_ms = now_ms + for_ms if for_ms else 0
-        until_ms = due_ms + self.publisher.wall_offset_ms if for_ms else 0
-        if status == "auto":
-            self.claims.end(user, MANUAL)
-        elif status is not None:
-            since_ms = now_ms + self.publisher.wall_offset_ms
-            self.claims.set(user, Claim(MANUAL, "manual", status, since_ms, until_ms, due_ms))
-        if text is not None or emoji is not None:
-            new_text = text if text is not None else user.text
-            new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
-            self.claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
-        if device is not None and device.state != GONE:
-            # One that is gone has no deadline to arm.
-            self.leases.input(device, now_ms)
-        self.publisher.touch(user)
-
-    def set_device(
-        self,
-        now_ms: int,
-        device: Device,
-        *,
-        status: DeviceStatus | None = None,
-        priority: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        """Set the device's own status, priority or name; None leaves one as it is. Counts as input on it, unless
-        only the name is set."""
-        if status is not None or priority is not None or name is None:
-            self.leases.input(device, now_ms)
-        before = (device.status, device.priority, device.name)
-        device.status = device.status if status is None else status
-        device.priority = device.priority if priority is None else priority
-        device.name = device.name if name is None else name
-        if (device.status, device.priority, device.name) != before:
-            self.leases.log_device(device)
-        self.publisher.touch(device.user)
+    # --- channels ---------------------------------------------------------------------------------------------
 
     def join(self, now_ms: int, device: Device, channel: str) -> None:
         """A live device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
@@ -373,16 +323,3 @@ class Engine:
         """The device is in the channel no more. Idempotent."""
         self._follow_changes(now_ms)
         self.channels.leave(device, channel, now_ms)
-
-    def touch_user(self, now_ms: int, session: Session, user: User, device: Device | None) -> None:
-        """The session says that the user was seen just now: last seen and nothing else. Of one who hides, watchers are
-        not told even that.
-
-        A device that another link holds stays as it is: only its own link can say that it is there, and its lease
-        must run out if it does not.
-        """
-        if device is not None and device.session in (None, session):
-            device.heard_ms = now_ms
-            self.leases.log_device(device)
-        if user.claim is None or user.claim.status != "offline":
-            self.publisher.seen(user, now_ms)

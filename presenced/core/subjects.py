@@ -26,12 +26,7 @@ def name_of(session: Session, name: str) -> str:
 
 def user_of(engine: Engine, session: Session, name: str) -> User:
     """That user, made if nothing is known of them yet, and dropped with the turn if that stays so."""
-    user_name = name_of(session, name)
-    user = engine.users.get(user_name)
-    if user is None:
-        user = engine.users.new(user_name)
-        engine.publisher.touch(user)
-    return user
+    return engine.users.spoken_of(name_of(session, name))
 
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:

@@ -59,11 +59,19 @@ class Watching:
             if user is not None:
                 self._stop(session, user)
 
+    def set_all(self, session: Session, on: bool) -> None:
+        """Tell the session of every user from now on, or no more. Idempotent. What it watches by name stays."""
+        if on:
+            self._publisher.everyone[session] = None
+        else:
+            self._publisher.everyone.pop(session, None)
+
     def remove_all(self, session: Session) -> None:
         """The session has ended. Idempotent. O(users watched)."""
         watching, session.watching = session.watching, None
         for user in (watching or {}).values():
             self._stop(session, user)
+        self.set_all(session, False)
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1
