@@ -16,6 +16,7 @@ from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.model import Device, Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.core.records import MembershipSet
 from presenced.errors import RequestError
@@ -60,9 +61,10 @@ class Channel:
 class Channels:
     """All channels."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, outboxes: Outboxes) -> None:
         self.by_name: dict[str, Channel] = {}
         self._publisher = publisher
+        self._outboxes = outboxes
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
         self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
 
@@ -218,7 +220,7 @@ class Channels:
             channel = self.by_name.get(name)
             if channel is not None:
                 counts = ChannelCounts(name, len(channel.online), channel.count_list(), [], [], False)
-                self._publisher.reply(session, encode(counts))
+                self._outboxes.reply(session, encode(counts))
 
     @property
     def next_ms(self) -> int | None:
@@ -277,7 +279,7 @@ class Channels:
             self._send(session, data, channel.name)
 
     def _send(self, session: Session, data: bytes, name: str) -> None:
-        if not self._publisher.push(session, data):
+        if not self._outboxes.push(session, data):
             if session.stale_channels is None:
                 session.stale_channels = {}
             session.stale_channels[name] = None

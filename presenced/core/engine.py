@@ -2,9 +2,10 @@
 
 What concerns links and time is decided here, what people and applications say in `statements`. The parts compute, each
 with its own file and its own piece of the state, and these two call them: `leases` (who is live), `claims` (what is
-stated for a user), `publisher` (what is seen, who is told), `watching`, `channels`, `events` and `sync` (who else is
-told of what). Nobody else writes state: what is asked calls the engine, or the one part that it concerns. Every input
-takes `now_ms` first and either applies wholly or raises `RequestError` and changes nothing.
+stated for a user), `publisher` (what is seen), `outboxes` (what each link is to be sent), `watching`, `channels`,
+`events` and `sync` (who else is told of what). Nobody else writes state: what is asked calls the engine, or the one
+part that it concerns. Every input takes `now_ms` first and either applies wholly or raises `RequestError` and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from presenced.core.events import Events
 from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
 from presenced.core.model import GONE, Device, Schedule, Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact
@@ -46,15 +48,16 @@ class Engine:
         self.read_only = ""
         """Why nothing durable can be promised now (an error code); "" while all is well."""
         self.wheel = Wheel(now_ms)
-        self.publisher = Publisher(policy, epoch)
+        self.outboxes = Outboxes()
+        self.publisher = Publisher(policy, epoch, self.outboxes)
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
         self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
-        self.watching = Watching(policy, self.users, self.publisher)
-        self.channels = Channels(self.publisher)
-        self.events = Events(self.publisher, wall_ms)
-        self.own_states = OwnStates(self.publisher)
+        self.watching = Watching(policy, self.users, self.outboxes)
+        self.channels = Channels(self.publisher, self.outboxes)
+        self.events = Events(self.publisher, self.outboxes, wall_ms)
+        self.own_states = OwnStates(self.publisher, self.outboxes)
         self.acks: list[tuple[Session, int, bytes]] = []
         """Requests applied in this turn (session, id, reply or b"" for done) whose reply waits until their facts are
         as durable as promised."""
@@ -263,7 +266,7 @@ class Engine:
         """The link takes again what it is sent: queue what it missed. O(what changed)."""
         if session.held is None:
             return
-        self.publisher.drained(session)
+        self.outboxes.drained(session)
         self.channels.drained(session)
         if session.device is not None:
             self.own_states.drained(session, session.device.user)
@@ -275,10 +278,7 @@ class Engine:
     def _end_session(self, session: Session) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
         self.leases.end_session(session)
-        self.publisher.slow.pop(session, None)
-        if session.held is not None:
-            # It stays held: what is owed to it still must not overtake what its link has not taken.
-            session.held.clear()
+        self.outboxes.end(session)
         self.watching.remove_all(session)
         self.channels.unwatch_all(session)
         self.events.unfollow(session)

@@ -15,7 +15,7 @@ def refuse(engine: Engine, session: Session, request_id: int, code: str, text: s
 
 def reply(engine: Engine, session: Session, message: ServerMessage) -> None:
     """Answer this session alone, in order with what it is pushed."""
-    engine.publisher.reply(session, encode(message))
+    engine.outboxes.reply(session, encode(message))
 
 
 def done(engine: Engine, session: Session, request_id: int) -> None:

@@ -167,8 +167,8 @@ class Operations(Observer):
             f"{leases.live:,} devices",
             f"{len(server.links):,} links",
         ]
-        if publisher.slow:
-            parts.append(f"{len(publisher.slow):,} slow watchers")
+        if server.engine.outboxes.slow:
+            parts.append(f"{len(server.engine.outboxes.slow):,} slow watchers")
         parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")
         return ", ".join(parts)
 

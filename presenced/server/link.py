@@ -122,7 +122,7 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not read: what it watches is kept latest-wins from now on."""
         if self.session is not None:
-            self.server.engine.publisher.hold(self.session, self.server.begin())
+            self.server.engine.outboxes.hold(self.session, self.server.begin())
 
     def resume_writing(self) -> None:
         """The peer has read: it gets the latest of what changed."""
@@ -242,7 +242,7 @@ class Link(asyncio.Protocol):
             self.server.note_goodbye(now_ms, code, self, message)
         session = self._take_session()
         if session is not None:
-            self.server.engine.publisher.spread()
+            self.server.engine.outboxes.spread()
             if session.pending and session.held is None:
                 # What was answered before the breach, in the same turn, is still read before the goodbye.
                 pending, session.pending = session.pending, []
@@ -396,4 +396,4 @@ class Link(asyncio.Protocol):
         self.credit, self.credit_ms = self.burst, now_ms
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
-        engine.publisher.reply(session, encode(welcome(engine, session, version, now_ms)))
+        engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms)))

@@ -304,7 +304,7 @@ class Server:
         self._catching_up = False
         engine = self.engine
         stats = self.stats
-        deliveries = engine.publisher.deliveries
+        deliveries = engine.outboxes.deliveries
         try:
             self.waiting.look_at(now_ms)
             # From here on input belongs to the next turn.
@@ -320,7 +320,7 @@ class Server:
             return
         ended_ns = monotonic_ns()
         stats.turn.add(ended_ns - began_ns)
-        if engine.publisher.deliveries != deliveries:
+        if engine.outboxes.deliveries != deliveries:
             stats.reaction.add(ended_ns - self._began_ns)
         self._arm(now_ms, next_ms)
 

@@ -60,7 +60,7 @@ def test_a_slow_watcher_is_named_until_it_reads() -> None:
         slow.send(Watch(1, ["speaker"]))
         slow.until(RECORDS)
         number = 0
-        while not running.ask(lambda server: len(server.engine.publisher.slow)):
+        while not running.ask(lambda server: len(server.engine.outboxes.slow)):
             for _ in range(100):
                 number += 1
                 speaker.send(SetStatus(number, text=f"{number} " + "x" * 400))
@@ -73,7 +73,7 @@ def test_a_slow_watcher_is_named_until_it_reads() -> None:
         assert [(found.who, found.role) for found in status.slowest] == [("slow/laptop", "user")]
         while slow.until(PRESENCE)[1][2].partition(" ")[0] != str(number):
             pass
-        running.until(lambda server: not server.engine.publisher.slow)
+        running.until(lambda server: not server.engine.outboxes.slow)
         assert running.ask(take_status).slowest == []
         for link in (slow, speaker):
             link.close()
