@@ -27,12 +27,10 @@ from presenced.limits import (
     CHANNELS_PER_DEVICE_MAX,
 )
 from presenced.wire.frames import frame
-from presenced.wire.messages import ChannelCounts, ChannelEvent, MemberKind, Record, encode
+from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, encode
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
-
-COUNTED = ("chat", "online", "away", "xa", "dnd")
 
 
 class Channel:
@@ -45,7 +43,7 @@ class Channel:
         self.members: dict[str, User] = {}
         self.online: SortedList[str] = SortedList()
         """Names of the members who are online, in order."""
-        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self.counts: dict[str, int] = dict.fromkeys(ONLINE_STATUSES, 0)
         self.watchers: dict[Session, None] = {}
         self.is_large = False
         # gathered for the next batch of a large one
@@ -55,7 +53,7 @@ class Channel:
 
     def count_list(self) -> list[int]:
         """Online members by status, in the order of the protocol."""
-        return [self.counts[status] for status in COUNTED]
+        return [self.counts[status] for status in ONLINE_STATUSES]
 
 
 class Channels:
@@ -166,7 +164,7 @@ class Channels:
         """
         channel = self.by_name.get(name)
         if channel is None:
-            return [], "", 0, [0] * len(COUNTED)
+            return [], "", 0, [0] * len(ONLINE_STATUSES)
         total, counts = len(channel.online), channel.count_list()
         if limit == 0:
             return [], "", total, counts

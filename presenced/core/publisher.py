@@ -21,9 +21,7 @@ from presenced.core.model import GONE, IDLE_OFFLINE, Device, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import Fact, RecordSet
-from presenced.wire.messages import Record, encode
-
-ONLINE_STATUSES = ("chat", "online", "away", "xa", "dnd")
+from presenced.wire.messages import ONLINE_STATUSES, Record, encode
 
 
 class Change(NamedTuple):
