@@ -43,7 +43,8 @@ class Engine:
     def __init__(
         self, policy: Policy, *, now_ms: int, wall_ms: int, epoch: int, calendar: Calendar = no_calendar
     ) -> None:
-        self.policy = policy
+        self.policy = policy = msgspec.structs.replace(policy)
+        """Its own, for the parts to share: `set_policy` changes it."""
         self.calendar = calendar
         self.read_only = ""
         """Why nothing durable can be promised now (an error code); "" while all is well."""
@@ -68,16 +69,9 @@ class Engine:
         self.set_wall(now_ms, wall_ms)
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
-        """Another grace and another spacing from now on. The other times stay: deadlines in the wheel and promises
-        in welcomes were made with them."""
-        self.policy = msgspec.structs.replace(
-            self.policy,
-            grace_ms=policy.grace_ms,
-            change_spacing_ms=policy.change_spacing_ms,
-            change_burst=policy.change_burst,
-        )
-        self.leases.set_policy(self.policy)
-        self.publisher.set_spacing(self.policy, now_ms)
+        """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
+        if self.policy.take(policy):
+            self.publisher.respace(now_ms)
 
     # --- time -------------------------------------------------------------------------------------------------
 

@@ -62,17 +62,12 @@ class Publisher:
         """Requests answered with an error, by code."""
         self._outboxes = outboxes
         self._dirty: list[User] = []
-        self._spacing_ms = policy.change_spacing_ms
-        self._burst = policy.change_burst
-        self._hysteresis_ms = policy.primary_hysteresis_ms
+        self._policy = policy
         self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
 
-    def set_spacing(self, policy: Policy, now_ms: int) -> None:
-        """Another spacing and burst. What waits under the old spacing goes out now. O(users that wait)."""
-        if (policy.change_spacing_ms, policy.change_burst) == (self._spacing_ms, self._burst):
-            return
-        waiting, self._spaced = self._spaced, DelayQueue(policy.change_spacing_ms)
-        self._spacing_ms, self._burst = policy.change_spacing_ms, policy.change_burst
+    def respace(self, now_ms: int) -> None:
+        """The spacing is another now. What waits under the old one goes out. O(users that wait)."""
+        waiting, self._spaced = self._spaced, DelayQueue(self._policy.change_spacing_ms)
         self._release(waiting.take_due(now_ms + waiting.delay_ms), now_ms)
 
     # --- records ----------------------------------------------------------------------------------------------
@@ -100,7 +95,7 @@ class Publisher:
             self.own_touched.append(user)
         old = user.record
         claim = user.claim
-        status, primary = merge(user.devices.values(), claim, user.primary, self._hysteresis_ms)
+        status, primary = merge(user.devices.values(), claim, user.primary, self._policy.primary_hysteresis_ms)
         before, user.primary = user.primary, primary
         device = primary.id if primary is not None else ""
         if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
@@ -201,7 +196,7 @@ class Publisher:
             self._outboxes.fan_out(user)
 
     def _push(self, user: User, now_ms: int) -> None:
-        if self._spacing_ms:
+        if self._policy.change_spacing_ms:
             if user.push_waits:
                 return
             if not self._take_credit(user, now_ms):
@@ -211,14 +206,15 @@ class Publisher:
         self._outboxes.fan_out(user)
 
     def _take_credit(self, user: User, now_ms: int) -> bool:
+        policy = self._policy
         if user.push_credit < 0:
-            user.push_credit = self._burst
+            user.push_credit = policy.change_burst
             user.push_refilled_ms = now_ms
         else:
-            earned = (now_ms - user.push_refilled_ms) // self._spacing_ms
+            earned = (now_ms - user.push_refilled_ms) // policy.change_spacing_ms
             if earned:
-                user.push_credit = min(self._burst, user.push_credit + earned)
-                user.push_refilled_ms += earned * self._spacing_ms
+                user.push_credit = min(policy.change_burst, user.push_credit + earned)
+                user.push_refilled_ms += earned * policy.change_spacing_ms
         if user.push_credit == 0:
             return False
         user.push_credit -= 1

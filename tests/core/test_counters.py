@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 import pytest
 
 from presenced.core import invariants
@@ -357,8 +358,25 @@ def test_another_grace_is_for_links_that_are_lost_from_now_on(world: World) -> N
     assert watcher.view["alice"].status == "offline"
 
 
+def test_an_engine_has_a_policy_of_its_own() -> None:
+    given = Policy(grace_ms=1_000)
+    one, other = World(given), World(given)
+    one.engine.set_policy(Policy(grace_ms=60_000), one.now_ms)
+    assert (given.grace_ms, other.engine.policy.grace_ms, one.engine.policy.grace_ms) == (1_000, 1_000, 60_000)
+
+
+def test_every_part_reads_the_same_policy(world: World) -> None:
+    """What would not is a copy that a reload leaves behind."""
+    engine = world.engine
+    holders = [part for part in vars(engine).values() if hasattr(part, "_policy")]
+    assert {type(part).__name__ for part in holders} == {"Leases", "Publisher", "Watching"}
+    assert all(part._policy is engine.policy for part in holders)
+    engine.set_policy(Policy(grace_ms=1, change_spacing_ms=7), world.now_ms)
+    assert all(part._policy is engine.policy for part in holders) and engine.policy.grace_ms == 1
+
+
 def test_only_grace_and_spacing_change_while_it_runs(world: World) -> None:
-    before = world.engine.policy
+    before = msgspec.structs.replace(world.engine.policy)
     other = Policy(grace_ms=1, change_spacing_ms=7, change_burst=3, heartbeat_ms=99, away_after_ms=5, watch_users_max=1)
     world.engine.set_policy(other, world.now_ms)
     after = world.engine.policy
