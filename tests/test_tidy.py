@@ -267,6 +267,23 @@ def imports_at_the_top(source: Source) -> Iterator[tuple[int, str]]:
                     yield node.lineno, f"imports {name} inside {function.name}: dependencies stand at the top"
 
 
+def requests_write_nothing(source: Source) -> Iterator[tuple[int, str]]:
+    if not source.module.startswith("core.requests"):
+        return
+    for line, name in imports(source):
+        if name.startswith(("presenced.core.records", "presenced.core.wheel")):
+            yield line, f"imports {name}: facts and deadlines are the engine's and its parts'"
+    for node in ast.walk(source.tree):
+        if isinstance(node, (ast.Assign, ast.Delete)):
+            targets = node.targets
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+            targets = [node.target]
+        else:
+            continue
+        if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
+            yield node.lineno, "writes state: a request checks, makes one call of the engine or a part, and replies"
+
+
 RULES: list[Rule] = [
     layering,
     purity,
@@ -275,6 +292,7 @@ RULES: list[Rule] = [
     size,
     docstring,
     imports_at_the_top,
+    requests_write_nothing,
 ]
 
 
@@ -361,6 +379,15 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (size, "server/link.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX, "fit a screen"),
     (size, "server/link.py", "class C:\n    async def f():\n" + "        x = 1\n" * FUNCTION_LINES_MAX, "fit a screen"),
     (docstring, "server/link.py", "x = 1", "has no docstring"),
+    (
+        requests_write_nothing,
+        "core/requests/devices.py",
+        "def f(engine, session):\n    engine.all[session] = 1",
+        "state",
+    ),
+    (requests_write_nothing, "core/requests/devices.py", "def f(device):\n    device.heard_ms += 1", "writes state"),
+    (requests_write_nothing, "core/requests/devices.py", "def f(user):\n    del user.devices['x']", "writes state"),
+    (requests_write_nothing, "core/requests/__init__.py", "from presenced.core.records import X", "engine's"),
     (imports_at_the_top, "server/link.py", "def f():\n    import json", "inside f"),
     (imports_at_the_top, "server/link.py", "class C:\n    async def f():\n        from json import loads", "inside f"),
     (imports_at_the_top, "server/link.py", "def f():\n    from presenced.core import engine", "inside f"),

@@ -74,7 +74,7 @@ def engines(users: int) -> Iterator[Engine]:
             session = Session(None, user_name(index), "user")  # type: ignore[arg-type]  # nothing is sent
             device = engine.attach(wall_ms, session, "phone", kind="mobile", name="Phone")
             engine.settle(wall_ms)
-            engine.set_status(
+            engine.statements.set_status(
                 wall_ms,
                 device.user,
                 device,

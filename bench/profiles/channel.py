@@ -143,7 +143,9 @@ class Room:
     def _change(self, until: int) -> None:
         while self._changed < until:
             device = self._devices[self._changed * 7919 % len(self._devices)]
-            self.engine.set_device(self._now_ms, device, status="away" if device.status == "online" else "online")
+            self.engine.statements.set_device(
+                self._now_ms, device, status="away" if device.status == "online" else "online"
+            )
             self._changed += 1
 
 

@@ -98,7 +98,9 @@ def measure(users: int, live_devices: int) -> dict[str, list[float]]:
 
 def _known_user(engine: Engine, name: str, number: int) -> User:
     user = engine.users.get_or_new(name)
-    engine.set_status(NOW_MS, user, None, status="dnd", text=f"in a meeting, no. {number}", emoji=None, for_ms=0)
+    engine.statements.set_status(
+        NOW_MS, user, None, status="dnd", text=f"in a meeting, no. {number}", emoji=None, for_ms=0
+    )
     if number % 1000 == 0:
         run_turn(engine, MemoryLog(), NOW_MS)
     return user
@@ -120,7 +122,7 @@ def _changes_us(engine: Engine, online: list[User]) -> list[float]:
         for number in range(CHANGES):
             user = changed[number % len(changed)]
             status: Status = "away" if (number // len(changed) + attempt) % 2 else "dnd"
-            engine.set_status(NOW_MS, user, None, status=status, text=None, emoji=None, for_ms=0)
+            engine.statements.set_status(NOW_MS, user, None, status=status, text=None, emoji=None, for_ms=0)
             run_turn(engine, log, NOW_MS)
         taken.append(round((time.process_time_ns() - began_ns) / 1000 / CHANGES, 3))
     return taken

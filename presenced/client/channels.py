@@ -16,6 +16,7 @@ from presenced.client.session import error_of
 from presenced.errors import PresenceError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
+    ONLINE_STATUSES,
     ChannelCounts,
     ChannelEvent,
     Error,
@@ -29,7 +30,7 @@ from presenced.wire.messages import (
 MEMBERS_LISTED_MAX = 1_000
 """Members of a channel that are listed. Of a larger one the total is exact, and the members those who were told of."""
 
-COUNTED = ("chat", "online", "away", "xa", "dnd")
+COUNTED = ONLINE_STATUSES
 
 MemberChangeKind = Literal["snapshot", "join", "leave", "change", "counts"]
 

@@ -26,8 +26,9 @@ def time_of_activity(at_ms: int, wall_ms: int) -> int:
     return at_ms
 
 
-def keep_activity(user: User, activity: ActivityInfo) -> None:
-    """Remember it in order of time; the oldest make room. O(activities that are newer)."""
+def keep_activity(user: User, activity: ActivityInfo, wall_ms: int) -> None:
+    """Remember it in order of time; the oldest make room, and what is too old is dropped, be it this one. O(activities
+    that are newer)."""
     kept = user.activities
     if kept is None:
         kept = user.activities = deque()
@@ -40,6 +41,19 @@ def keep_activity(user: User, activity: ActivityInfo) -> None:
     kept.extend(reversed(later))
     while len(kept) > ACTIVITIES_PER_USER_MAX:
         kept.popleft()
+    drop_old_activities(user, wall_ms)
+
+
+def drop_old_activities(user: User, wall_ms: int) -> None:
+    """Forget what has become too old. Whoever calls this asks afterwards whether the user is still kept for anything
+    (`Users.forget_if_blank`). O(activities dropped)."""
+    kept = user.activities
+    if kept is None:
+        return
+    while kept and kept[0].at_ms < wall_ms - ACTIVITY_AGE_MS_MAX:
+        kept.popleft()
+    if not kept:
+        user.activities = None
 
 
 def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
@@ -53,16 +67,9 @@ def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
 
 def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:
     """Up to `limit` activities at or after `since_ms`, newest first; what has become too old is dropped. O(limit)."""
-    kept = user.activities
-    if kept is None:
-        return []
-    while kept and kept[0].at_ms < wall_ms - ACTIVITY_AGE_MS_MAX:
-        kept.popleft()
-    if not kept:
-        user.activities = None
-        return []
+    drop_old_activities(user, wall_ms)
     found: list[ActivityInfo] = []
-    for activity in reversed(kept):
+    for activity in reversed(user.activities or ()):
         if len(found) == limit or activity.at_ms < since_ms:
             break
         found.append(activity)

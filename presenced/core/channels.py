@@ -16,6 +16,7 @@ from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.model import Device, Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.core.records import MembershipSet
 from presenced.errors import RequestError
@@ -27,12 +28,10 @@ from presenced.limits import (
     SERVICE_WATCH_CHANNELS_MAX,
 )
 from presenced.wire.frames import frame
-from presenced.wire.messages import ChannelCounts, ChannelEvent, MemberKind, Record, encode
+from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, encode
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
-
-COUNTED = ("chat", "online", "away", "xa", "dnd")
 
 
 class Channel:
@@ -45,7 +44,7 @@ class Channel:
         self.members: dict[str, User] = {}
         self.online: SortedList[str] = SortedList()
         """Names of the members who are online, in order."""
-        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self.counts: dict[str, int] = dict.fromkeys(ONLINE_STATUSES, 0)
         self.watchers: dict[Session, None] = {}
         self.is_large = False
         # gathered for the next batch of a large one
@@ -55,15 +54,16 @@ class Channel:
 
     def count_list(self) -> list[int]:
         """Online members by status, in the order of the protocol."""
-        return [self.counts[status] for status in COUNTED]
+        return [self.counts[status] for status in ONLINE_STATUSES]
 
 
 class Channels:
     """All channels."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, outboxes: Outboxes) -> None:
         self.by_name: dict[str, Channel] = {}
         self._publisher = publisher
+        self._outboxes = outboxes
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
         self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
 
@@ -165,7 +165,7 @@ class Channels:
         """
         channel = self.by_name.get(name)
         if channel is None:
-            return [], "", 0, [0] * len(COUNTED)
+            return [], "", 0, [0] * len(ONLINE_STATUSES)
         total, counts = len(channel.online), channel.count_list()
         if limit == 0:
             return [], "", total, counts
@@ -220,7 +220,7 @@ class Channels:
             channel = self.by_name.get(name)
             if channel is not None:
                 counts = ChannelCounts(name, len(channel.online), channel.count_list(), [], [], False)
-                self._publisher.reply(session, encode(counts))
+                self._outboxes.reply(session, encode(counts))
 
     @property
     def next_ms(self) -> int | None:
@@ -279,7 +279,7 @@ class Channels:
             self._send(session, data, channel.name)
 
     def _send(self, session: Session, data: bytes, name: str) -> None:
-        if not self._publisher.push(session, data):
+        if not self._outboxes.push(session, data):
             if session.stale_channels is None:
                 session.stale_channels = {}
             session.stale_channels[name] = None

@@ -1,28 +1,35 @@
-"""The rules of presence: what each request, silence and lost link does. The one place that decides.
+"""The rules of presence: what each request, silence and lost link does.
 
-The parts compute, each with its own file and its own piece of the state, and this file calls them: `leases` (who is
-live), `claims` (what is stated for a user), `publisher` (what is seen, who is told), `watching`, `channels`, `events`
-and `sync` (who else is told of what). Every input takes `now_ms` first and either applies wholly or raises
-`RequestError` and changes nothing.
+What concerns links and time is decided here, what people and applications say in `statements`. The parts compute, each
+with its own file and its own piece of the state, and these two call them: `leases` (who is live), `claims` (what is
+stated for a user), `publisher` (what is seen), `outboxes` (what each link is to be sent), `watching`, `channels`,
+`events` and `sync` (who else is told of what). Nobody else writes state: what is asked calls the engine, or the one
+part that it concerns. Every input takes `now_ms` first and either applies wholly or raises `RequestError` and changes
+nothing.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from presenced.core.activity import drop_old_activities
 from presenced.core.channels import Channels
-from presenced.core.claims import MANUAL, Calendar, Claims, Opening
+from presenced.core.claims import Calendar, Claims, Opening
 from presenced.core.events import Events
+from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
-from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
+from presenced.core.model import GONE, Device, Schedule, Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
+from presenced.core.records import Fact
+from presenced.core.statements import Statements
 from presenced.core.sync import OwnStates
 from presenced.core.users import Users
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.limits import TICK_ENTRIES_MAX
-from presenced.wire.messages import DeviceStatus, StatusRequest
+from presenced.wire.messages import DeviceStatus
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -36,21 +43,24 @@ class Engine:
     def __init__(
         self, policy: Policy, *, now_ms: int, wall_ms: int, epoch: int, calendar: Calendar = no_calendar
     ) -> None:
-        self.policy = policy
+        self.policy = policy = msgspec.structs.replace(policy)
+        """Its own, for the parts to share: `set_policy` changes it."""
         self.calendar = calendar
         self.read_only = ""
         """Why nothing durable can be promised now (an error code); "" while all is well."""
         self.memory_level = 0
         """How short memory is: 0 = not at all, 1 = what makes new state is refused, 2 = so is what has long answers."""
         self.wheel = Wheel(now_ms)
-        self.publisher = Publisher(policy, epoch)
+        self.outboxes = Outboxes()
+        self.publisher = Publisher(policy, epoch, self.outboxes)
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
-        self.watching = Watching(policy, self.users, self.publisher)
-        self.channels = Channels(self.publisher)
-        self.events = Events(self.publisher, wall_ms)
-        self.own_states = OwnStates(self.publisher)
+        self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
+        self.watching = Watching(policy, self.users, self.outboxes)
+        self.channels = Channels(self.publisher, self.outboxes)
+        self.events = Events(self.publisher, self.outboxes, wall_ms)
+        self.own_states = OwnStates(self.publisher, self.outboxes)
         self.acks: list[tuple[Session, int, bytes]] = []
         """Requests applied in this turn (session, id, reply or b"" for done) whose reply waits until their facts are
         as durable as promised."""
@@ -61,16 +71,9 @@ class Engine:
         self.set_wall(now_ms, wall_ms)
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
-        """Another grace and another spacing from now on. The other times stay: deadlines in the wheel and promises
-        in welcomes were made with them."""
-        self.policy = msgspec.structs.replace(
-            self.policy,
-            grace_ms=policy.grace_ms,
-            change_spacing_ms=policy.change_spacing_ms,
-            change_burst=policy.change_burst,
-        )
-        self.leases.set_policy(self.policy)
-        self.publisher.set_spacing(self.policy, now_ms)
+        """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
+        if self.policy.take(policy):
+            self.publisher.respace(now_ms)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -134,6 +137,15 @@ class Engine:
                     self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
         if self._reasons:
             self._reasons.clear()
+
+    def dump(self, now_ms: int, user: User) -> list[Fact]:
+        """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
+        user (from `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
+        O(what is known of the user)."""
+        drop_old_activities(user, now_ms + self.publisher.wall_offset_ms)
+        facts = facts_of(user, self.publisher.wall_offset_ms)
+        self.users.forget_if_blank(user)
+        return facts
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -250,7 +262,7 @@ class Engine:
         """The link takes again what it is sent: queue what it missed. O(what changed)."""
         if session.held is None:
             return
-        self.publisher.drained(session)
+        self.outboxes.drained(session)
         self.channels.drained(session)
         if session.device is not None:
             self.own_states.drained(session, session.device.user)
@@ -262,14 +274,10 @@ class Engine:
     def _end_session(self, session: Session) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
         self.leases.end_session(session)
-        self.publisher.slow.pop(session, None)
-        if session.held is not None:
-            # It stays held: what is owed to it still must not overtake what its link has not taken.
-            session.held.clear()
+        self.outboxes.end(session)
         self.watching.remove_all(session)
         self.channels.unwatch_all(session)
         self.events.unfollow(session)
-        self.publisher.everyone.pop(session, None)
 
     def _device_due(self, device: Device, now_ms: int) -> None:
         was_live = device.state
@@ -300,59 +308,7 @@ class Engine:
             self._follow_changes(now_ms)
             self.channels.leave_all(device, now_ms)
 
-    # --- what people say --------------------------------------------------------------------------------------
-
-    def set_status(
-        self,
-        now_ms: int,
-        user: User,
-        device: Device | None,
-        *,
-        status: StatusRequest | None,
-        text: str | None,
-        emoji: str | None,
-        for_ms: int,
-    ) -> None:
-        """Set the manual status, the text or both, for `for_ms` (0 = until changed); None leaves a part as it is.
-
-        Said on a device, it counts as input there. Raises `RequestError` (`claim_limit`).
-        """
-        due_ms = now_ms + for_ms if for_ms else 0
-        until_ms = due_ms + self.publisher.wall_offset_ms if for_ms else 0
-        if status == "auto":
-            self.claims.end(user, MANUAL)
-        elif status is not None:
-            since_ms = now_ms + self.publisher.wall_offset_ms
-            self.claims.set(user, Claim(MANUAL, "manual", status, since_ms, until_ms, due_ms))
-        if text is not None or emoji is not None:
-            new_text = text if text is not None else user.text
-            new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
-            self.claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
-        if device is not None and device.state != GONE:
-            # One that is gone has no deadline to arm.
-            self.leases.input(device, now_ms)
-        self.publisher.touch(user)
-
-    def set_device(
-        self,
-        now_ms: int,
-        device: Device,
-        *,
-        status: DeviceStatus | None = None,
-        priority: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        """Set the device's own status, priority or name; None leaves one as it is. Counts as input on it, unless
-        only the name is set."""
-        if status is not None or priority is not None or name is None:
-            self.leases.input(device, now_ms)
-        before = (device.status, device.priority, device.name)
-        device.status = device.status if status is None else status
-        device.priority = device.priority if priority is None else priority
-        device.name = device.name if name is None else name
-        if (device.status, device.priority, device.name) != before:
-            self.leases.log_device(device)
-        self.publisher.touch(device.user)
+    # --- channels ---------------------------------------------------------------------------------------------
 
     def join(self, now_ms: int, device: Device, channel: str) -> None:
         """A live device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
@@ -363,11 +319,3 @@ class Engine:
         """The device is in the channel no more. Idempotent."""
         self._follow_changes(now_ms)
         self.channels.leave(device, channel, now_ms)
-
-    def touch_user(self, now_ms: int, user: User, device: Device | None) -> None:
-        """The user was seen just now: last seen and nothing else. Of one who hides, watchers are not told even that."""
-        if device is not None:
-            device.heard_ms = now_ms
-            self.leases.log_device(device)
-        if user.claim is None or user.claim.status != "offline":
-            self.publisher.seen(user, now_ms)

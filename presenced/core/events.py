@@ -8,6 +8,7 @@ that has fallen behind what is kept is told so plainly and goes on from the newe
 from __future__ import annotations
 
 from presenced.core.model import Session
+from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.limits import EVENTS_KEPT
 from presenced.wire.frames import frame
@@ -20,13 +21,14 @@ BATCH_EVENTS = 512
 class Events:
     """What happened lately, and who is told."""
 
-    def __init__(self, publisher: Publisher, epoch: int) -> None:
+    def __init__(self, publisher: Publisher, outboxes: Outboxes, epoch: int) -> None:
         self.epoch = epoch
         """Identifies this run: what is kept does not survive a restart, so a cursor of another run is worth nothing."""
         self.seq = 0
         """Number of the newest event."""
         self.followers: dict[Session, None] = {}
         self._publisher = publisher
+        self._outboxes = outboxes
         self.is_kept = False
         """Whether anybody ever followed: until then nothing is kept, and a change costs nothing here."""
         self._kept: list[bytes] = []
@@ -40,7 +42,7 @@ class Events:
         session.follow_seq = seq if known else self.seq
         self.followers[session] = None
         following = Following(request_id, self.epoch, session.follow_seq, not known and epoch != 0)
-        self._publisher.reply(session, encode(following))
+        self._outboxes.reply(session, encode(following))
 
     def unfollow(self, session: Session) -> None:
         """The session has ended. Idempotent."""
@@ -79,9 +81,9 @@ class Events:
                 continue
             if session.follow_seq < oldest:
                 session.follow_seq = self.seq
-                self._publisher.push(session, frame(encode(Following(0, self.epoch, self.seq, True))))
+                self._outboxes.push(session, frame(encode(Following(0, self.epoch, self.seq, True))))
                 continue
             start = session.follow_seq - oldest
             for data in self._kept[start : start + BATCH_EVENTS]:
-                self._publisher.push(session, data)
+                self._outboxes.push(session, data)
                 session.follow_seq += 1

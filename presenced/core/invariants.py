@@ -77,7 +77,7 @@ def _check_counters(engine: Engine) -> None:
     for status, count in publisher.by_status.items():
         shown = sum(user.record.status == status for user in users)
         assert shown == count, f"{shown} users who show {status} are counted as {count}"
-    for session in publisher.slow:
+    for session in engine.outboxes.slow:
         assert session.held is not None, "a session that takes what it is sent is counted as slow"
 
 
@@ -109,8 +109,8 @@ def _check_session(engine: Engine, session: object) -> None:
     held = getattr(session, "held", None)
     pending = getattr(session, "pending", [])
     if held is None and pending:
-        assert session in engine.publisher.dirty_sessions, "a session has something pending and is not dirty"
-    assert (held is not None) == (session in engine.publisher.slow), "a session is held and not slow, or the reverse"
+        assert session in engine.outboxes.dirty, "a session has something pending and is not dirty"
+    assert (held is not None) == (session in engine.outboxes.slow), "a session is held and not slow, or the reverse"
     watching = getattr(session, "watching", None) or {}
     for user in held or ():
         assert user.name in watching or user.watchers is None or session not in user.watchers, (

@@ -38,10 +38,6 @@ class Leases:
         self._wheel = wheel
         self._publisher = publisher
 
-    def set_policy(self, policy: Policy) -> None:
-        """Another grace, for links that are lost from now on."""
-        self._policy = policy
-
     # --- coming and going -------------------------------------------------------------------------------------
 
     def connect(self, device: Device, session: Session, now_ms: int, idle_ms: int | None, ref: int = 0) -> None:

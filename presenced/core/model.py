@@ -218,7 +218,7 @@ class User(Timer):
         """Pushes left in the burst; -1 = full and never used."""
         self.push_refilled_ms = 0
         self.position = 0
-        """Its place in `Engine.order`."""
+        """Its place in `Users.order`."""
         self.push_waits = False
         """A push is spaced: the latest record goes out when its time has come."""
 

@@ -8,8 +8,11 @@ from presenced import limits
 from presenced.wire.messages import Role
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """Durations in milliseconds. 0 switches off where it says so."""
+class Policy(msgspec.Struct):
+    """Durations in milliseconds. 0 switches off where it says so.
+
+    An engine has one of its own, which all its parts read where they need it: no part keeps a copy of a value.
+    """
 
     heartbeat_ms: int = limits.HEARTBEAT_MS
     grace_ms: int = limits.GRACE_MS
@@ -26,6 +29,15 @@ class Policy(msgspec.Struct, frozen=True):
     primary_hysteresis_ms: int = limits.PRIMARY_HYSTERESIS_MS
     watch_users_max: int = limits.WATCH_USERS_MAX
     service_watch_users_max: int = limits.SERVICE_WATCH_USERS_MAX
+
+    def take(self, other: Policy) -> bool:
+        """Have the other's grace and spacing from now on; gives whether that is another spacing. The other times stay:
+        deadlines in the wheel and promises in welcomes were made with them."""
+        before = (self.change_spacing_ms, self.change_burst)
+        self.grace_ms = other.grace_ms
+        self.change_spacing_ms = other.change_spacing_ms
+        self.change_burst = other.change_burst
+        return (self.change_spacing_ms, self.change_burst) != before
 
     @property
     def timeout_ms(self) -> int:

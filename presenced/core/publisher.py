@@ -1,17 +1,9 @@
-"""From a changed user to the bytes that its watchers get: versions, the online index, pushes and their spacing.
+"""From a changed user to the record that is seen of them: versions, the online index, and the spacing of pushes.
 
-The engine says `touch(user)`; `settle` makes the record anew, and if it differs gives it the next version, a fact
-for the log, and one frame that is shared by all watchers. Two rules:
-
-* A record is made once per turn and user, however often it was touched; queries settle the users that they ask for
-  first, so an answer is never older than the requests before it.
-* Fan-out costs one list append per watcher and nothing else: no object, no encoding, no call. Written inline for
-  that reason; a helper call per watcher costs as much again as the append.
-* The first fan-out of a turn does not even do that: it is kept back as it is (`Broadcast`), and if no other comes, as
-  when one user changes, it is written to each watcher without touching any list: a tenth of a delivery.
-
-Slow watchers. A link that does not take what it is sent is not disconnected and not queued for: from then on the
-users that changed are noted (`Session.held`), and their latest records follow when it drains.
+The engine says `touch(user)`; `settle` makes the record anew, and if it differs gives it the next version and a fact
+for the log, and hands it to the outboxes of those who are told, now or once its spacing is over. A record is made once
+per turn and user, however often it was touched; queries settle the users that they ask for first, so an answer is never
+older than the requests before it.
 """
 
 from __future__ import annotations
@@ -25,19 +17,11 @@ from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.merge import merge
-from presenced.core.model import GONE, IDLE_OFFLINE, Device, Edge, Session, User
+from presenced.core.model import GONE, IDLE_OFFLINE, Device, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import Fact, RecordSet
-from presenced.wire.frames import frame
-from presenced.wire.messages import Presence, Record, encode
-
-_PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2]
-"""Array of two, type number: what stands before the record in every presence message."""
-
-
-_NOBODY: dict[Session, Edge] = {}
-
-ONLINE_STATUSES = ("chat", "online", "away", "xa", "dnd")
+from presenced.wire.messages import ONLINE_STATUSES, Record, encode
 
 
 class Change(NamedTuple):
@@ -50,18 +34,10 @@ class Change(NamedTuple):
     """Whether the user is offline by their own wish."""
 
 
-class Broadcast(NamedTuple):
-    """One frame for all watchers of a user, in nobody's list yet."""
-
-    user: User
-    watchers: dict[Session, Edge]
-    data: bytes
-
-
 class Publisher:
-    """Owns the records that are seen: their versions, who is online, and what each session is still to be sent."""
+    """Owns the records that are seen: their versions, who is online, and when each is pushed."""
 
-    def __init__(self, policy: Policy, epoch: int) -> None:
+    def __init__(self, policy: Policy, epoch: int, outboxes: Outboxes) -> None:
         self.epoch = epoch
         self.version = 0
         self.wall_offset_ms = 0
@@ -69,10 +45,6 @@ class Publisher:
         self.online: SortedList[str] = SortedList()
         """Names of the users who are not offline, in order."""
         self.facts: list[Fact] = []
-        self.dirty_sessions: list[Session] = []
-        """Sessions with something pending that may be written now."""
-        self.everyone: dict[Session, None] = {}
-        """Sessions that are told of every user."""
         self.keeps_changes = False
         """Whether anybody wants the changes of users who are in no channel."""
         self.changes: list[Change] = []
@@ -88,27 +60,14 @@ class Publisher:
         """Records that were made anew and differed."""
         self.refused: Counter[str] = Counter()
         """Requests answered with an error, by code."""
-        self.deliveries = 0
-        """Presence frames handed to links."""
-        self.bytes_out = 0
-        self.reply_bytes = 0
-        """Of all replies that were made, with their frames."""
-        """Bytes written to links."""
-        self.slow: dict[Session, int] = {}
-        """Sessions that do not take what they are sent, and since when."""
-        self._broadcast: Broadcast | None = None
+        self._outboxes = outboxes
         self._dirty: list[User] = []
-        self._spacing_ms = policy.change_spacing_ms
-        self._burst = policy.change_burst
-        self._hysteresis_ms = policy.primary_hysteresis_ms
+        self._policy = policy
         self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
 
-    def set_spacing(self, policy: Policy, now_ms: int) -> None:
-        """Another spacing and burst. What waits under the old spacing goes out now. O(users that wait)."""
-        if (policy.change_spacing_ms, policy.change_burst) == (self._spacing_ms, self._burst):
-            return
-        waiting, self._spaced = self._spaced, DelayQueue(policy.change_spacing_ms)
-        self._spacing_ms, self._burst = policy.change_spacing_ms, policy.change_burst
+    def respace(self, now_ms: int) -> None:
+        """The spacing is another now. What waits under the old one goes out. O(users that wait)."""
+        waiting, self._spaced = self._spaced, DelayQueue(self._policy.change_spacing_ms)
         self._release(waiting.take_due(now_ms + waiting.delay_ms), now_ms)
 
     # --- records ----------------------------------------------------------------------------------------------
@@ -136,7 +95,7 @@ class Publisher:
             self.own_touched.append(user)
         old = user.record
         claim = user.claim
-        status, primary = merge(user.devices.values(), claim, user.primary, self._hysteresis_ms)
+        status, primary = merge(user.devices.values(), claim, user.primary, self._policy.primary_hysteresis_ms)
         before, user.primary = user.primary, primary
         device = primary.id if primary is not None else ""
         if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
@@ -167,7 +126,7 @@ class Publisher:
         self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
         if self.keeps_changes or user.channels is not None:
             self.changes.append(Change(user, old, user.record, hides))
-        if user.watchers or self.everyone:
+        if user.watchers or self._outboxes.everyone:
             self._push(user, now_ms)
 
     def seen(self, user: User, now_ms: int) -> None:
@@ -181,7 +140,7 @@ class Publisher:
         user.record = msgspec.structs.replace(old, last_seen_ms=last_seen_ms, version=self.version)
         user.encoded = None
         self.facts.append(RecordSet(user.name, "offline", old.since_ms, last_seen_ms, "", self.version))
-        if user.watchers or self.everyone:
+        if user.watchers or self._outboxes.everyone:
             self._push(user, now_ms)
 
     def record_of(self, user: User) -> Record:
@@ -234,143 +193,34 @@ class Publisher:
             user.push_waits = False
             user.push_credit = 0
             user.push_refilled_ms = now_ms
-            self._fan_out(user)
+            self._outboxes.fan_out(user)
 
     def _push(self, user: User, now_ms: int) -> None:
-        if self._spacing_ms:
+        if self._policy.change_spacing_ms:
             if user.push_waits:
                 return
             if not self._take_credit(user, now_ms):
                 user.push_waits = True
                 self._spaced.add(now_ms, user)
                 return
-        self._fan_out(user)
+        self._outboxes.fan_out(user)
 
     def _take_credit(self, user: User, now_ms: int) -> bool:
+        policy = self._policy
         if user.push_credit < 0:
-            user.push_credit = self._burst
+            user.push_credit = policy.change_burst
             user.push_refilled_ms = now_ms
         else:
-            earned = (now_ms - user.push_refilled_ms) // self._spacing_ms
+            earned = (now_ms - user.push_refilled_ms) // policy.change_spacing_ms
             if earned:
-                user.push_credit = min(self._burst, user.push_credit + earned)
-                user.push_refilled_ms += earned * self._spacing_ms
+                user.push_credit = min(policy.change_burst, user.push_credit + earned)
+                user.push_refilled_ms += earned * policy.change_spacing_ms
         if user.push_credit == 0:
             return False
         user.push_credit -= 1
         return True
 
-    def _fan_out(self, user: User) -> None:
-        data = self._presence(user)
-        dirty = self.dirty_sessions
-        watchers = user.watchers or _NOBODY
-        if self._broadcast is not None:
-            self.spread()
-        elif not dirty and not self.everyone:
-            self._broadcast = Broadcast(user, watchers, data)
-            return
-        self.deliveries += len(watchers)
-        for session in watchers:
-            # What has something pending is neither clean nor held; nearly all are the former, one test each.
-            if pending := session.pending:
-                pending.append(data)
-            elif session.held is None:
-                pending.append(data)
-                dirty.append(session)
-            else:
-                self.deliveries -= 1
-                session.held[user] = None
-        for session in self.everyone:
-            if session in watchers:
-                continue
-            if self.push(session, data):
-                self.deliveries += 1
-            elif session.held is not None:
-                session.held[user] = None
-
-    def spread(self) -> None:
-        """Put what was kept back into the lists of those whom it is for, before what came after it. Needed before
-        anybody begins or stops to watch, or takes frames again. O(watchers)."""
-        if self._broadcast is None:
-            return
-        user, watchers, data = self._broadcast
-        self._broadcast = None
-        for session in watchers:
-            if session.held is not None:
-                session.held[user] = None
-                continue
-            self.deliveries += 1
-            if session.pending:
-                session.pending.insert(0, data)
-            else:
-                session.pending.append(data)
-                self.dirty_sessions.append(session)
-
-    def take_broadcast(self) -> Broadcast | None:
-        """What was kept back, to be written to each of its watchers that takes it before anything else."""
-        broadcast, self._broadcast = self._broadcast, None
-        return broadcast
-
-    def _presence(self, user: User) -> bytes:
-        encoded = user.encoded
-        if encoded is None:
-            encoded = user.encoded = encode(user.record)
-        return frame(_PRESENCE_HEAD + encoded)
-
-    # --- sessions ---------------------------------------------------------------------------------------------
-
-    def reply(self, session: Session, payload: bytes) -> None:
-        """Queue a message for this session alone, in order with the pushes."""
-        data = frame(payload)
-        size = len(data)
-        session.reply_bytes += size
-        self.reply_bytes += size
-        if session.held is not None:
-            session.replies.append(data)
-            return
-        if not session.pending:
-            self.dirty_sessions.append(session)
-        session.pending.append(data)
-
-    def push(self, session: Session, data: bytes) -> bool:
-        """Queue a frame that others get too; False, and nothing queued, if the link does not take any now."""
-        if session.held is not None:
-            return False
-        if not session.pending:
-            self.dirty_sessions.append(session)
-        session.pending.append(data)
-        return True
-
-    def hold(self, session: Session, now_ms: int) -> None:
-        """The link does not take what it is sent: keep only which users changed, and its replies. Idempotent."""
-        if session.held is None:
-            session.held = {}
-            self.slow[session] = now_ms
-            session.replies, session.pending = session.pending, []
-
-    def drained(self, session: Session) -> None:
-        """The link took everything: queue its replies and the latest record of each user that changed meanwhile.
-        Idempotent. O(users that changed)."""
-        held = session.held
-        if held is None:
-            return
-        self.spread()
-        session.held = None
-        self.slow.pop(session, None)
-        session.pending, session.replies = session.replies, []
-        watching = session.watching or {}
-        everything = session in self.everyone
-        for user in held:
-            if everything or user.name in watching:
-                session.pending.append(self._presence(user))
-                self.deliveries += 1
-        if session.pending:
-            self.dirty_sessions.append(session)
-
-    def take_dirty_sessions(self) -> list[Session]:
-        """The sessions with something to write, each once; they count as clean from now on."""
-        dirty, self.dirty_sessions = self.dirty_sessions, []
-        return dirty
+    # --- what others take --------------------------------------------------------------------------------------
 
     def log(self, fact: Fact) -> None:
         """Leave a fact for the log."""

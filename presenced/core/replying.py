@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.wire.messages import Done, Error, Record, Records, encode
+from presenced.wire.messages import Done, Error, Record, Records, ServerMessage, encode
 
 
 def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
     """Answer a request (0 = unknown which) with an error frame."""
     engine.publisher.refused[code] += 1
-    engine.publisher.reply(session, encode(Error(request_id, code, text, retry_ms)))
+    reply(engine, session, Error(request_id, code, text, retry_ms))
+
+
+def reply(engine: Engine, session: Session, message: ServerMessage) -> None:
+    """Answer this session alone, in order with what it is pushed."""
+    engine.outboxes.reply(session, encode(message))
 
 
 def done(engine: Engine, session: Session, request_id: int) -> None:
     """Say that a request that leaves nothing to keep was applied."""
-    engine.publisher.reply(session, encode(Done(request_id, engine.publisher.version)))
+    reply(engine, session, Done(request_id, engine.publisher.version))
 
 
-def acknowledge(engine: Engine, session: Session, request_id: int, reply: bytes = b"") -> None:
-    """Say that a request was applied, once what it changed is as durable as promised: with `reply`, else done."""
-    engine.acks.append((session, request_id, reply))
+def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes = b"") -> None:
+    """Say that a request was applied, once what it changed is as durable as promised: with `answer`, else done."""
+    engine.acks.append((session, request_id, answer))
 
 
 def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
     """Answer with records as of now."""
     publisher = engine.publisher
-    publisher.reply(session, encode(Records(request_id, publisher.epoch, publisher.version, records)))
+    reply(engine, session, Records(request_id, publisher.epoch, publisher.version, records))

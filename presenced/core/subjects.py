@@ -30,12 +30,9 @@ def user_of(engine: Engine, session: Session, name: str) -> User:
     Raises as `name_of`, and `RequestError` (`memory_low`) if the user would have to be made.
     """
     user_name = name_of(session, name)
-    user = engine.users.get(user_name)
-    if user is None:
+    if user_name not in engine.users:
         require_memory(engine)
-        user = engine.users.new(user_name)
-        engine.publisher.touch(user)
-    return user
+    return engine.users.spoken_of(user_name)
 
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from presenced.core.claims import by_strength
 from presenced.core.merge import countable, device_status
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, Own, Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.wire.frames import frame
 from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState, encode
@@ -19,8 +20,9 @@ _STATES: dict[int, DeviceState] = {CONNECTED: "connected", GRACE: "grace", GONE:
 class OwnStates:
     """Who wants their own state, and what of it is still to be sent."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, outboxes: Outboxes) -> None:
         self._publisher = publisher
+        self._outboxes = outboxes
         self._stale: list[User] = []
         self._missed: dict[Session, None] = {}
         """Links that did not take what they were sent last."""
@@ -73,7 +75,7 @@ class OwnStates:
         if session in self._missed:
             del self._missed[session]
             if user.own is not None and not user.own.stale:
-                self._publisher.push(session, frame(encode(self._message(user, user.own))))
+                self._outboxes.push(session, frame(encode(self._message(user, user.own))))
 
     def applied(self, session: Session, user: User, version: int, wall_ms: int) -> None:
         """The session's device shows this version. An older or unknown one changes nothing."""
@@ -110,7 +112,7 @@ class OwnStates:
             own.stale = False
             data = frame(encode(self._message(user, own)))
             for session in own.sessions:
-                if not self._publisher.push(session, data):
+                if not self._outboxes.push(session, data):
                     self._missed[session] = None
 
     def _send_soon(self, user: User) -> None:

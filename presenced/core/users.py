@@ -33,6 +33,15 @@ class Users(dict[str, User]):
         """The user of this name, made if need be. O(1)."""
         return self.get(name) or self.new(name)
 
+    def spoken_of(self, name: str) -> User:
+        """The user of this name, made if need be, and dropped with the turn if nothing is said of them after all.
+        O(1)."""
+        user = self.get(name)
+        if user is None:
+            user = self.new(name)
+            self._publisher.touch(user)
+        return user
+
     def forget_if_blank(self, user: User) -> None:
         """Drop a user of whom nothing is known and whom nobody watches, so that watching made-up names is free."""
         if user.devices or user.watchers or user.claims or user.record.version or user.dirty or user.scheduled:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from presenced.core.model import Session, User
+from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
-from presenced.core.publisher import Publisher
 from presenced.core.users import Users
 from presenced.errors import RequestError
 
@@ -12,10 +12,10 @@ from presenced.errors import RequestError
 class Watching:
     """Adds and removes watches."""
 
-    def __init__(self, policy: Policy, users: Users, publisher: Publisher) -> None:
+    def __init__(self, policy: Policy, users: Users, outboxes: Outboxes) -> None:
         self._policy = policy
         self._users = users
-        self._publisher = publisher
+        self._outboxes = outboxes
         self.count = 0
         """Watches of all sessions together."""
 
@@ -37,7 +37,7 @@ class Watching:
                     "watch_limit",
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
-        self._publisher.spread()
+        self._outboxes.spread()
         users = []
         find, make = self._users.get, self._users.new
         for name in names:
@@ -53,11 +53,18 @@ class Watching:
 
     def remove(self, session: Session, names: list[str]) -> None:
         """Take users off the session's watch; one that is not on it is no error. O(names)."""
-        self._publisher.spread()
+        self._outboxes.spread()
         for name in names:
             user = session.watching.pop(name, None) if session.watching is not None else None
             if user is not None:
                 self._stop(session, user)
+
+    def set_all(self, session: Session, on: bool) -> None:
+        """Tell the session of every user from now on, or no more. Idempotent. What it watches by name stays."""
+        if on:
+            self._outboxes.everyone[session] = None
+        else:
+            self._outboxes.everyone.pop(session, None)
 
     def remove_all(self, session: Session) -> None:
         """The session has ended. Idempotent. O(users watched)."""
@@ -67,7 +74,7 @@ class Watching:
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1
-        if session.held is not None and session not in self._publisher.everyone:
+        if session.held is not None and session not in self._outboxes.everyone:
             session.held.pop(user, None)
         if user.watchers is not None:
             user.watchers.pop(session, None)

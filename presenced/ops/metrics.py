@@ -19,12 +19,13 @@ from presenced.ops.health import not_ready
 from presenced.server.memory import LEVELS
 from presenced.server.stats import BUCKETS
 from presenced.server.status import LogStatus, Quantiles, Status
+from presenced.wire.messages import ONLINE_STATUSES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 STATES = ("starting", "serving", "draining", "stopped")
 LOG_STATES = ("ok", "busy", "full", "failed", "closed")
-STATUSES = ("chat", "online", "away", "xa", "dnd")
+STATUSES = ONLINE_STATUSES
 ROLES = ("user", "service", "admin", "none", "ending")
 GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)
 REFUSED = tuple(code for code, meaning in CODES.items() if not meaning.closes)

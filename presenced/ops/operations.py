@@ -182,8 +182,8 @@ class Operations(Observer):
             f"{leases.live:,} devices",
             f"{len(server.links):,} links",
         ]
-        if publisher.slow:
-            parts.append(f"{len(publisher.slow):,} slow watchers")
+        if server.engine.outboxes.slow:
+            parts.append(f"{len(server.engine.outboxes.slow):,} slow watchers")
         if server.memory.level:
             parts.append(f"memory short: {LEVELS[server.memory.level]} links")
         parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")

@@ -33,6 +33,13 @@ OPEN: Final = 1
 ENDING: Final = 2
 CLOSED: Final = 3
 
+READ: Final = 0
+RATE: Final = 1
+BACKLOG: Final = 2
+REPLIES: Final = 3
+"""Why a link is not read for now: it is read; it is over its rate (`waiting.throttled`); frames of an earlier read are
+still to be handled (`waiting.backlog`); it asks and does not read its replies (`resume_writing` takes it up again)."""
+
 _FRAMES_AT_ONCE = 8
 
 
@@ -41,7 +48,7 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "fd", "server", "transport", "session", "state", "reader",
-        "credit", "credit_ms", "rate", "burst", "waiting", "partial_ms", "partial_queued", "since_ms",
+        "credit", "credit_ms", "rate", "burst", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
     def __init__(self, server: Server, now_ms: int) -> None:
@@ -57,8 +64,8 @@ class Link(asyncio.Protocol):
         self.rate, self.burst = server.rate_for("user")
         self.credit = self.burst
         self.credit_ms = 0
-        self.waiting = False
-        """Not read for now: over its rate, or frames of an earlier read are still to be handled."""
+        self.paused = READ
+        """Why it is not read for now."""
         self.partial_ms = 0
         """When the frame was begun that is not whole yet; 0 = none."""
         self.partial_queued = False
@@ -81,7 +88,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
-        if not self.waiting and not self.partial_ms:
+        if not self.paused and not self.partial_ms:
             # Nothing is left over from before, so what came begins with a frame.
             session = self.session
             if session is not None and self.credit > 0:
@@ -95,7 +102,7 @@ class Link(asyncio.Protocol):
             return
         now_ms = self.server.begin()
         self.reader.feed(data)
-        if not self.waiting:
+        if not self.paused:
             self.serve(now_ms)
 
     def eof_received(self) -> None:
@@ -116,15 +123,15 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not read: what it watches is kept latest-wins from now on."""
         if self.session is not None:
-            self.server.engine.publisher.hold(self.session, self.server.begin())
+            self.server.engine.outboxes.hold(self.session, self.server.begin())
 
     def resume_writing(self) -> None:
         """The peer has read: it gets the latest of what changed."""
         if self.session is not None:
             self.server.begin()
             self.server.engine.drained(self.session)
-            if self.waiting and self.credit >= 0:
-                self.server.waiting.backlog.append(self)
+            if self.paused == REPLIES:
+                self._wait_for_turn()
 
     # --- called by the server and by the turn -----------------------------------------------------------------
 
@@ -160,7 +167,7 @@ class Link(asyncio.Protocol):
                     self.server.engine.heard(self.session, now_ms)
                 self.server.waiting.throttled.add(now_ms, self)
                 return
-        self.waiting = False
+        self.paused = READ
         if self.transport is not None:
             self.transport.resume_reading()
         self.serve(now_ms)
@@ -181,8 +188,7 @@ class Link(asyncio.Protocol):
         """It was accepted a while ago: has it said who it is?"""
         if self.transport is None and self.state != CLOSED:
             # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
-            self.state = CLOSED
-            self.server.forget(self)
+            self._give_up()
         elif self.state == AWAITING:
             seconds = limits.HELLO_TIMEOUT_MS // 1000
             self.end("hello_timeout", f"no hello came within {seconds} s")
@@ -237,27 +243,25 @@ class Link(asyncio.Protocol):
             self.server.note_goodbye(now_ms, code, self, message)
         session = self._take_session()
         if session is not None:
-            self.server.engine.publisher.spread()
+            self.server.engine.outboxes.spread()
             if session.pending and session.held is None:
                 # What was answered before the breach, in the same turn, is still read before the goodbye.
                 pending, session.pending = session.pending, []
                 self.send(b"".join(pending))
             self.server.engine.detach(now_ms, session)
-        self.state = ENDING
-        self.server.ending += 1
-        self.fd = -1
         transport = self.transport
         if transport is None:
             # The TLS handshake is still under way, and nobody can be told anything.
-            self.state = CLOSED
-            self.server.ending -= 1
-            self.server.forget(self)
+            self._give_up()
             return
+        self.state = ENDING
+        self.server.ending += 1
+        self.fd = -1
         if code:
             transport.write(frame(encode(Goodbye(code, message or CODES[code].meaning, retry_ms))))
         # Closing at once while the peer still sends would reset the connection and take the goodbye with it. So
         # only our half is closed; the peer's bytes are read and dropped until it closes, or for two seconds.
-        if self.waiting:
+        if self.paused:
             transport.resume_reading()
         if transport.can_write_eof():
             try:
@@ -270,10 +274,17 @@ class Link(asyncio.Protocol):
         self.server.waiting.ending.add(now_ms, self)
 
     def abort(self) -> None:
-        """Drop the connection without a word."""
+        """Drop the connection without a word. Idempotent."""
         self.fd = -1
         if self.transport is not None:
             self.transport.abort()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The connection is not up so far, and will be dropped when it comes (`connection_made`)."""
+        self.state = CLOSED
+        self.server.forget(self)
 
     @property
     def peer(self) -> str:
@@ -293,9 +304,9 @@ class Link(asyncio.Protocol):
     def _serve(self, now_ms: int) -> int:
         """Handle frames up to a bound on their number and on the bytes of their replies; gives how many."""
         count = 0
-        publisher, until_bytes = self.server.engine.publisher, self.server.replies_until_bytes
+        outboxes, until_bytes = self.server.engine.outboxes, self.server.replies_until_bytes
         while (
-            publisher.reply_bytes < until_bytes
+            outboxes.reply_bytes < until_bytes
             and (allowed := min(limits.FRAMES_PER_WAKE_MAX, self.credit + 1) - count) > 0
         ):
             # Few at a time, since what has been taken must be answered; a hello alone, since it changes the limits.
@@ -338,25 +349,29 @@ class Link(asyncio.Protocol):
             self._refill(now_ms)
         session = self.session
         if self.credit < 0:
-            self._wait()
+            self._pause(RATE)
             self.server.waiting.throttled.add(now_ms, self)
         elif session is not None and session.held is not None and session.reply_bytes > self.server.outbox_bytes_max:
-            # It asks and does not read. `resume_writing` takes it up again; its lease goes on running.
-            self._wait()
+            # Its lease goes on running.
+            self._pause(REPLIES)
         elif not self.reader.pending_bytes:
             self.partial_ms = 0
         elif self.reader.has_frame:
-            self._wait()
-            self.server.waiting.backlog.append(self)
+            self._wait_for_turn()
         else:
             self._note_partial(now_ms, count)
 
-    def _wait(self) -> None:
-        if not self.waiting:
-            self.waiting = True
+    def _wait_for_turn(self) -> None:
+        """Go on with it in the next turn."""
+        self._pause(BACKLOG)
+        self.server.waiting.backlog[self] = None
+
+    def _pause(self, why: int) -> None:
+        if not self.paused:
             self.partial_ms = 0
             if self.transport is not None:
                 self.transport.pause_reading()
+        self.paused = why
 
     def _refill(self, now_ms: int) -> None:
         earned = (now_ms - self.credit_ms) * self.rate // 1000
@@ -387,4 +402,4 @@ class Link(asyncio.Protocol):
         self.credit, self.credit_ms = self.burst, now_ms
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
-        engine.publisher.reply(session, encode(welcome(engine, session, version, now_ms)))
+        engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms)))

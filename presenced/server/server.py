@@ -198,11 +198,11 @@ class Server:
             return
         self._catching_up = False
         engine = self.engine
-        if now_ms >= self.memory.next_ms or engine.publisher.reply_bytes >= self.replies_until_bytes:
+        if now_ms >= self.memory.next_ms or engine.outboxes.reply_bytes >= self.replies_until_bytes:
             glance(self, now_ms)
-        self.replies_until_bytes = engine.publisher.reply_bytes + limits.REPLY_BYTES_PER_TURN
+        self.replies_until_bytes = engine.outboxes.reply_bytes + limits.REPLY_BYTES_PER_TURN
         stats = self.stats
-        deliveries = engine.publisher.deliveries
+        deliveries = engine.outboxes.deliveries
         try:
             self.waiting.look_at(now_ms)
             # From here on input belongs to the next turn.
@@ -218,7 +218,7 @@ class Server:
             return
         ended_ns = monotonic_ns()
         stats.turn.add(ended_ns - began_ns)
-        if engine.publisher.deliveries != deliveries:
+        if engine.outboxes.deliveries != deliveries:
             stats.reaction.add(ended_ns - self._began_ns)
         self._arm(now_ms, next_ms)
 

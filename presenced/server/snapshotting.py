@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from presenced.core.engine import Engine
-from presenced.core.facts import facts_of
 from presenced.storage.committer import Committer, array_of
 from presenced.storage.journal import Journal
 from presenced.storage.snapshot import SnapshotWriter
@@ -105,13 +104,13 @@ class Snapshotting:
 
     def _add_slice(self, until_s: float) -> None:
         order = self._engine.users.order
-        offset_ms = self._engine.publisher.wall_offset_ms
+        now_ms = time.monotonic_ns() // 1_000_000
         parts: list[bytes] = []
         # Users may have been dropped since the last slice; what took their places has been seen already.
         at = min(self._next, len(order) - 1)
         stop = at - SLICE_USERS
         while at >= 0 and at > stop:
-            parts.extend(map(encode, facts_of(order[at], offset_ms)))
+            parts.extend(map(encode, self._engine.dump(now_ms, order[at])))
             at -= 1
             if time.perf_counter() > until_s:
                 break

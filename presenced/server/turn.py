@@ -11,7 +11,7 @@ from typing import Protocol
 
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
-from presenced.core.publisher import Broadcast, Publisher
+from presenced.core.outboxes import Broadcast, Outboxes
 from presenced.core.records import Fact
 from presenced.core.replying import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
@@ -67,7 +67,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     While `stopping` no time passes: links are being closed, and nobody is to be announced as gone for that.
     """
-    publisher = engine.publisher
+    publisher, outboxes = engine.publisher, engine.outboxes
 
     # 1. Time, after the inputs: a heartbeat that lay in a socket buffer counts before its deadline is looked at.
     next_ms = engine.next_ms
@@ -85,16 +85,16 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     # 4. Acknowledgements that have become due; pushes do not wait for them.
     for session, request_id, reply in log.take_durable():
-        publisher.reply(session, reply or encode(Done(request_id, publisher.version)))
+        outboxes.reply(session, reply or encode(Done(request_id, publisher.version)))
     for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
     engine.read_only = log.refusal
 
     # 5. One write per link, whatever has gathered for it.
-    broadcast = publisher.take_broadcast()
+    broadcast = outboxes.take_broadcast()
     if broadcast is not None:
-        write_broadcast(publisher, broadcast)
-    publisher.bytes_out += write_all(publisher.take_dirty_sessions())
+        write_broadcast(outboxes, broadcast)
+    outboxes.bytes_out += write_all(outboxes.take_dirty())
 
     # 6. Goodbyes last, so that what was said before them is read before them.
     closing, engine.closing = engine.closing, []
@@ -104,14 +104,14 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     return None if stopping else engine.next_ms
 
 
-def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
+def write_broadcast(outboxes: Outboxes, broadcast: Broadcast) -> None:
     """Write one frame to all watchers of a user, straight from the set of them. O(watchers)."""
     user, watchers, data = broadcast
     # A copy: the sending of one may end up anywhere, and the set must not change under the loop.
     edges: list[Edge] = list(watchers.values())
     late = 0
     # Sessions are looked at only if one of them may not be written to now: among 19,000 that is a tenth of a delivery.
-    if publisher.slow or any(session in watchers for session in publisher.dirty_sessions):
+    if outboxes.slow or any(session in watchers for session in outboxes.dirty):
         edges.clear()
         for session, edge in watchers.items():
             if session.held is not None:
@@ -124,8 +124,8 @@ def write_broadcast(publisher: Publisher, broadcast: Broadcast) -> None:
                 edges.append(edge)
     if edges:
         edges[0].send_all(edges, data)
-    publisher.deliveries += len(edges) + late
-    publisher.bytes_out += len(edges) * len(data)
+    outboxes.deliveries += len(edges) + late
+    outboxes.bytes_out += len(edges) * len(data)
 
 
 def write_all(sessions: Sequence[Session]) -> int:

@@ -23,13 +23,14 @@ class WaitingLinks:
         self.partials: DelayQueue[Link] = DelayQueue(limits.FRAME_TIMEOUT_MS)
         self.throttled: DelayQueue[Link] = DelayQueue(limits.THROTTLE_MS)
         self.ending: DelayQueue[Link] = DelayQueue(limits.CLOSE_TIMEOUT_MS)
-        self.backlog: list[Link] = []
-        """Links with whole frames left over for the next turn."""
+        self.backlog: dict[Link, None] = {}
+        """Links with whole frames left over for the next turn: each once, for it is served so much of them and no
+        more."""
 
     def look_at(self, now_ms: int) -> None:
         """Go on with every link whose time has come. O(links that come out)."""
         if self.backlog:
-            backlog, self.backlog = self.backlog, []
+            backlog, self.backlog = self.backlog, {}
             for link in backlog:
                 link.resume(now_ms)
         for link in self.throttled.take_due(now_ms):

@@ -71,6 +71,7 @@ from presenced.wire.requests import (
     Who as Who,
 )
 from presenced.wire.types import (
+    ONLINE_STATUSES as ONLINE_STATUSES,
     ActivityInfo as ActivityInfo,
     ClaimInfo as ClaimInfo,
     DeviceInfo as DeviceInfo,
@@ -89,7 +90,6 @@ from presenced.wire.types import (
     Window as Window,
 )
 
-PROTOCOL_VERSION = 1
 PROTOCOL_VERSIONS = (1,)
 
 

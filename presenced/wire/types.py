@@ -5,7 +5,7 @@ A constraint here is the validation: a value outside it never gets past the deco
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, dataclass_transform
+from typing import Annotated, Final, Literal, dataclass_transform, get_args
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,9 @@ Status = Literal["chat", "online", "away", "xa", "dnd", "offline"]
 
 DeviceStatus = Literal["chat", "online", "away", "xa", "dnd"]
 """What a device says of itself. It cannot say offline: it leaves, or the user claims to be offline."""
+
+ONLINE_STATUSES: Final[tuple[str, ...]] = get_args(DeviceStatus)
+"""Every status but offline, in the order in which messages count by them."""
 
 StatusRequest = Literal["chat", "online", "away", "xa", "dnd", "offline", "auto"]
 """What a person may ask for: a status, or `auto`, which ends the manual one."""

@@ -93,7 +93,7 @@ class FakeLink(Edge):
             self._arrive(data)
         else:
             self.unread.append(data)
-            self.world.engine.publisher.hold(self.session, self.world.now_ms)
+            self.world.engine.outboxes.hold(self.session, self.world.now_ms)
 
     def end(self, code: str) -> None:
         if not self.open:
@@ -224,7 +224,7 @@ class FakeLink(Edge):
         """Stop reading, with the buffer full already."""
         self.reading = False
         self.unread.append(b"")
-        self.world.engine.publisher.hold(self.session, self.world.now_ms)
+        self.world.engine.outboxes.hold(self.session, self.world.now_ms)
 
     def drain(self) -> None:
         """Read again: everything buffered arrives, and the server is told so."""

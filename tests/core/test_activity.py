@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from presenced.core.records import ActivityAdded
 from presenced.limits import (
     ACTIVITIES_PER_USER_MAX,
     ACTIVITY_AGE_MS_MAX,
@@ -12,7 +13,7 @@ from presenced.limits import (
     LABEL_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
 )
-from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, GetActivity
+from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, Command, CommandReply, GetActivity
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 DAY_MS = 24 * 3_600_000
@@ -87,6 +88,55 @@ def test_activities_that_become_too_old_are_dropped_and_with_the_last_their_user
     world.advance(10_000)
     assert recent(app, user="ghost") == []
     assert "ghost" not in world.engine.users
+
+
+def test_activities_that_nobody_asks_for_are_in_no_snapshot_once_they_are_too_old_and_keep_nobody() -> None:
+    world, app = stage()
+    record(app, "first", user="ghost")
+    world.now_ms += DAY_MS
+    world.turn()
+    app = world.open("app", role="service")
+    record(app, "second", user="ghost")
+    record(app, "other", user="alice")
+    assert [fact.activity for fact in world.snapshot() if isinstance(fact, ActivityAdded)].count("first") == 1
+    world.now_ms += ACTIVITY_AGE_MS_MAX - DAY_MS + 1
+    world.turn()
+    saved = [(fact.user, fact.activity) for fact in world.snapshot() if isinstance(fact, ActivityAdded)]
+    assert sorted(saved) == [("alice", "other"), ("ghost", "second")]
+    world.now_ms += DAY_MS
+    world.turn()
+    assert [fact for fact in world.snapshot() if isinstance(fact, ActivityAdded)] == []
+    world.turn()
+    assert "ghost" not in world.engine.users and "alice" in world.engine.users
+
+
+def test_a_new_activity_drops_those_that_are_too_old() -> None:
+    world, app = stage()
+    for name in ("first", "second"):
+        record(app, name, user="ghost")
+        world.now_ms += 1_000
+    world.now_ms += ACTIVITY_AGE_MS_MAX - 1_500
+    app = world.open("app", role="service")
+    record(app, "third", user="ghost")
+    assert [done.activity for done in world.user("ghost").activities or ()] == ["second", "third"]
+
+
+def test_a_restart_keeps_nobody_for_activities_that_have_become_too_old() -> None:
+    world, app = stage()
+    record(app, "old", user="ghost")
+    record(app, "older", WALL_MS - DAY_MS, user="ghost")
+    assert "ghost" in world.restarted(ACTIVITY_AGE_MS_MAX - DAY_MS).engine.users
+    again = world.restarted(ACTIVITY_AGE_MS_MAX + 1)
+    assert "ghost" not in again.engine.users
+
+
+def test_asking_in_a_chat_lets_go_of_whom_there_is_nothing_to_tell() -> None:
+    world, app = stage()
+    record(app, "message", user="ghost")
+    world.now_ms += ACTIVITY_AGE_MS_MAX + 1
+    app = world.open("app", role="service")
+    reply = app.expect(Command(app.next_id(), "/presence activity", "ghost"), CommandReply)
+    assert reply.activities == [] and "ghost" not in world.engine.users
 
 
 @pytest.mark.parametrize("at_ms", [1, WALL_MS - ACTIVITY_AGE_MS_MAX - 1, WALL_MS + ACTIVITY_AHEAD_MS_MAX + 1, 2**53])

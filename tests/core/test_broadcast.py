@@ -41,11 +41,11 @@ def stage(*watchers: str) -> tuple[World, FakeLink, FakeLink, list[FakeLink]]:
 
 def test_all_watchers_are_told_with_one_object() -> None:
     world, alice, _, links = stage("bob", "carol", "dave")
-    before = world.engine.publisher.deliveries
+    before = world.engine.outboxes.deliveries
     alice.set_status("dnd")
     assert [told(link) for link in links] == [["alice:dnd"]] * 3
     assert links[0].written is links[1].written is links[2].written
-    assert world.engine.publisher.deliveries == before + 3
+    assert world.engine.outboxes.deliveries == before + 3
 
 
 def test_a_reply_that_comes_after_the_change_is_read_after_it() -> None:
@@ -61,7 +61,7 @@ def test_a_second_change_of_the_turn_comes_second() -> None:
     world, alice, asker, (bob,) = stage("bob")
     bob.watch("asker")
     bob.messages.clear()
-    before = world.engine.publisher.deliveries
+    before = world.engine.outboxes.deliveries
     changed(world, alice, "dnd", asker)
     bob.say(Get(bob.next_id(), ["nobody"]))
     asker.say(SetStatus(asker.next_id(), "away"))
@@ -69,7 +69,7 @@ def test_a_second_change_of_the_turn_comes_second() -> None:
     changed(world, alice, "online", asker)
     world.turn()
     assert told(bob) == ["alice:dnd", "Records", "asker:away", "alice:online"]
-    assert world.engine.publisher.deliveries == before + 3
+    assert world.engine.outboxes.deliveries == before + 3
 
 
 def test_who_stops_watching_after_the_change_was_told_of_it() -> None:
@@ -107,14 +107,14 @@ def test_who_stops_reading_after_the_change_is_told_when_they_read_again() -> No
 def test_one_who_did_not_read_is_owed_it_and_counted_once() -> None:
     world, alice, _, (bob, carol) = stage("bob", "carol")
     bob.fill()
-    before = world.engine.publisher.deliveries
+    before = world.engine.outboxes.deliveries
     alice.set_status("dnd")
-    assert world.engine.publisher.deliveries == before + 1
+    assert world.engine.outboxes.deliveries == before + 1
     alice.set_status("away")
     bob.drain()
     assert told(bob) == ["alice:away"]
     assert told(carol) == ["alice:dnd", "alice:away"]
-    assert world.engine.publisher.deliveries == before + 3
+    assert world.engine.outboxes.deliveries == before + 3
 
 
 def test_who_reads_again_in_the_turn_of_the_change_is_told_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 import pytest
 
 from presenced.core import invariants
@@ -23,7 +24,7 @@ def world() -> World:
 
 def deliveries_of(world: World, *links: FakeLink) -> int:
     """What was counted since the start, once it has been held against the frames that arrived."""
-    counted = world.engine.publisher.deliveries
+    counted = world.engine.outboxes.deliveries
     arrived = sum(len(link.pushes) for link in links)
     assert counted == arrived, f"{arrived} presence frames arrived and {counted} are counted"
     return counted
@@ -51,7 +52,7 @@ def test_a_change_that_nobody_watches_is_no_delivery_and_still_a_change(world: W
     alice = world.open("alice/pc")
     alice.set_device("away")
     publisher = world.engine.publisher
-    assert (publisher.changed, publisher.deliveries) == (2, 0)
+    assert (publisher.changed, world.engine.outboxes.deliveries) == (2, 0)
 
 
 def test_replies_are_no_deliveries(world: World) -> None:
@@ -74,7 +75,7 @@ def test_what_is_held_for_a_slow_watcher_is_counted_when_it_is_sent_and_once_for
         alice.set_device("away")
         alice.set_device("online")
     bob.set_device("dnd")
-    assert world.engine.publisher.deliveries == 4 + 21
+    assert world.engine.outboxes.deliveries == 4 + 21
     slow.drain()
     assert deliveries_of(world, quick, slow) == 4 + 21 + 2
 
@@ -111,7 +112,7 @@ def test_who_follows_everyone_and_is_slow_is_counted_when_it_reads(world: World)
     links = [world.open(f"{name}/pc") for name in ("alice", "bob", "carol")]
     for link in links:
         link.set_device("away")
-    assert world.engine.publisher.deliveries == 0
+    assert world.engine.outboxes.deliveries == 0
     service.drain()
     assert deliveries_of(world, service) == 3
 
@@ -142,11 +143,11 @@ def test_bytes_are_counted_as_they_are_written(world: World) -> None:
             send(data)  # type: ignore[operator]
 
         link.send = note  # type: ignore[method-assign]
-    before = world.engine.publisher.bytes_out
+    before = world.engine.outboxes.bytes_out
     alice = world.open("alice/pc")
     alice.set_device("away")
     alices = sum(4 + len(payload) for payload in alice.raw)
-    assert world.engine.publisher.bytes_out - before == written + alices
+    assert world.engine.outboxes.bytes_out - before == written + alices
     assert written > 100
 
 
@@ -155,18 +156,18 @@ def test_bytes_are_counted_as_they_are_written(world: World) -> None:
 
 def test_slow_watchers_appear_with_the_moment_and_disappear(world: World) -> None:
     slow, other = world.open("slow/pc"), world.open("other/pc")
-    publisher = world.engine.publisher
-    assert publisher.slow == {}
+    outboxes = world.engine.outboxes
+    assert outboxes.slow == {}
     slow.fill()
     since_ms = world.now_ms
     world.advance(100)
     other.fill()
     slow.fill()
-    assert publisher.slow == {slow.session: since_ms, other.session: world.now_ms}, "still since the first time"
+    assert outboxes.slow == {slow.session: since_ms, other.session: world.now_ms}, "still since the first time"
     slow.drain()
-    assert list(publisher.slow) == [other.session]
+    assert list(outboxes.slow) == [other.session]
     other.lose()
-    assert publisher.slow == {}
+    assert outboxes.slow == {}
 
 
 @pytest.mark.parametrize("end", ["lease", "bye", "replaced"])
@@ -180,7 +181,7 @@ def test_a_slow_watcher_that_ends_is_slow_no_more(world: World, end: str) -> Non
     else:
         world.open("slow/pc")
     assert not slow.open
-    assert world.engine.publisher.slow == {}
+    assert world.engine.outboxes.slow == {}
 
 
 # --- devices ------------------------------------------------------------------------------------------------------
@@ -335,8 +336,8 @@ def test_the_invariants_find_a_wrong_count(world: World, wrong: str) -> None:
     elif wrong == "status":
         engine.publisher.by_status["dnd"] += 1
     else:
-        engine.publisher.slow[alice.session] = world.now_ms
-    with pytest.raises(AssertionError, match=r"counted as|not slow"):
+        engine.outboxes.slow[alice.session] = world.now_ms
+    with pytest.raises(AssertionError, match=r"counted as|held and not slow"):
         invariants.check(engine)
 
 
@@ -357,8 +358,25 @@ def test_another_grace_is_for_links_that_are_lost_from_now_on(world: World) -> N
     assert watcher.view["alice"].status == "offline"
 
 
+def test_an_engine_has_a_policy_of_its_own() -> None:
+    given = Policy(grace_ms=1_000)
+    one, other = World(given), World(given)
+    one.engine.set_policy(Policy(grace_ms=60_000), one.now_ms)
+    assert (given.grace_ms, other.engine.policy.grace_ms, one.engine.policy.grace_ms) == (1_000, 1_000, 60_000)
+
+
+def test_every_part_reads_the_same_policy(world: World) -> None:
+    """What would not is a copy that a reload leaves behind."""
+    engine = world.engine
+    holders = [part for part in vars(engine).values() if hasattr(part, "_policy")]
+    assert {type(part).__name__ for part in holders} == {"Leases", "Publisher", "Watching"}
+    assert all(part._policy is engine.policy for part in holders)
+    engine.set_policy(Policy(grace_ms=1, change_spacing_ms=7), world.now_ms)
+    assert all(part._policy is engine.policy for part in holders) and engine.policy.grace_ms == 1
+
+
 def test_only_grace_and_spacing_change_while_it_runs(world: World) -> None:
-    before = world.engine.policy
+    before = msgspec.structs.replace(world.engine.policy)
     other = Policy(grace_ms=1, change_spacing_ms=7, change_burst=3, heartbeat_ms=99, away_after_ms=5, watch_users_max=1)
     world.engine.set_policy(other, world.now_ms)
     after = world.engine.policy

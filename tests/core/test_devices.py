@@ -152,6 +152,33 @@ def test_a_touch_of_somebody_online_changes_nothing_that_is_seen() -> None:
     assert app.statuses("alice") == ["away"], "a touch is no input"
 
 
+def test_a_touch_keeps_no_silent_link_alive() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    alice = world.open("alice/laptop")
+    phone = world.open("alice/phone", priority=-1)
+    for _ in range(3):
+        world.advance(25_000)
+        app.done(Touch(app.next_id(), "alice", "laptop"))
+        phone.done(Touch(phone.next_id(), device="laptop"))
+        assert devices(app, "alice")["laptop"].last_seen_ms == WALL_MS
+    world.advance(TICK_MS)
+    assert alice.ended == "lease_expired", "what others say of a device is no sign of life from it"
+
+
+def test_in_grace_a_touch_is_the_last_contact_and_the_grace_no_longer() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.watch("alice")
+    world.open("alice/laptop").lose()
+    app.forget()
+    world.advance(5_000)
+    app.done(Touch(app.next_id(), "alice", "laptop"))
+    assert app.pushes == []
+    world.advance(10_000 + TICK_MS)
+    assert (app.view["alice"].status, app.view["alice"].last_seen_ms) == ("offline", WALL_MS + 5_000)
+
+
 def test_after_a_touch_going_offline_is_told_with_the_last_contact() -> None:
     world = World()
     app = world.open("app", role="service")

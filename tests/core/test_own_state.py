@@ -155,7 +155,9 @@ def test_a_change_in_the_same_turn_as_the_draining_is_told_once() -> None:
     phone.fill()
     laptop.set_status("dnd")
     count = len(phone.told.own)
-    world.engine.set_status(world.now_ms, world.user("alice"), None, status="away", text=None, emoji=None, for_ms=0)
+    world.engine.statements.set_status(
+        world.now_ms, world.user("alice"), None, status="away", text=None, emoji=None, for_ms=0
+    )
     phone.drain()
     assert len(phone.told.own) <= count + 2
     assert phone.told.own[-1].record.status == "away" and isinstance(phone.told.own[-1], OwnState)

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from presenced.core.facts import facts_of
 from presenced.core.model import GONE, Device, User
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, MembershipSet, ScheduleSet
 from presenced.core.sync import claim_infos
@@ -149,14 +148,13 @@ def test_a_snapshot_taken_while_things_happen_and_the_log_since_its_start_bring_
     life = Life(seed)
     world = life.run(60)
     start = len(world.log.facts)
-    offset_ms = world.engine.publisher.wall_offset_ms
     facts: list[Fact] = []
     order = world.engine.users.order
     at = len(order) - 1
     while at >= 0:
         life.run(12)
         at = min(at, len(order) - 1)
-        facts.extend(facts_of(order[at], offset_ms))
+        facts.extend(world.engine.dump(world.now_ms, order[at]))
         at -= 1
     life.run(20)
     after = world.restarted(facts=[*facts, *world.log.facts[start:]])

@@ -114,7 +114,7 @@ def test_acting_for_another_takes_the_role_of_a_service(message: ClientMessage, 
         assert refused == ["forbidden"]
         assert [fact for fact in before[0] if fact not in world.snapshot()] == []
         assert (len(world.log.facts), world.engine.publisher.version) == before[1:]
-        assert link.session not in world.engine.publisher.everyone and not world.engine.events.followers
+        assert link.session not in world.engine.outboxes.everyone and not world.engine.events.followers
     else:
         assert refused == []
 

@@ -294,7 +294,7 @@ def test_who_watches_everybody_is_told_each_change_once_until_it_stops() -> None
     assert [(record.user, record.status) for record in all_seeing.pushes[2:]] == [("alice", "offline")]
     all_seeing.done(WatchAll(all_seeing.next_id()))
     all_seeing.lose()
-    assert all_seeing.session not in world.engine.publisher.everyone
+    assert all_seeing.session not in world.engine.outboxes.everyone
 
 
 def test_who_watches_everybody_and_reads_slowly_gets_the_latest_of_each_also_of_those_it_stops_watching() -> None:

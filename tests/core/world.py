@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from presenced.core import invariants
 from presenced.core.claims import Calendar
 from presenced.core.engine import Engine, no_calendar
-from presenced.core.facts import facts_of
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
 from presenced.core.policy import Policy
@@ -84,8 +83,7 @@ class World:
 
     def snapshot(self) -> list[Fact]:
         """What a snapshot would hold now."""
-        offset_ms = self.engine.publisher.wall_offset_ms
-        return [fact for user in self.engine.users.order for fact in facts_of(user, offset_ms)]
+        return [fact for user in list(self.engine.users.order) for fact in self.engine.dump(self.now_ms, user)]
 
     def restarted(
         self, down_ms: int = 0, *, facts: Sequence[Fact] | None = None, grace_ms: int = 30_000, now_ms: int = 900_000

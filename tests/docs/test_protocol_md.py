@@ -16,7 +16,7 @@ from msgspec import inspect
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
-from presenced.core.commands import _VERBS, LISTED
+from presenced.core.requests.commands import _VERBS, LISTED
 from presenced.errors import CODES
 from presenced.wire import frames, messages
 from tests.docs.document import (

@@ -80,7 +80,7 @@ def test_a_slow_watcher_is_named_until_it_reads() -> None:
         assert [(found.who, found.role) for found in status.slowest] == [("slow/laptop", "user")]
         while slow.until(PRESENCE)[1][2].partition(" ")[0] != str(number):
             pass
-        running.until(lambda server: not server.engine.publisher.slow)
+        running.until(lambda server: not server.engine.outboxes.slow)
         assert running.ask(take_status).slowest == []
         for link in (slow, speaker):
             link.close()

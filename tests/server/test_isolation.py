@@ -126,7 +126,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 [name for name, user in engine.users.items() if user.watchers],
                 len(engine.wheel),
                 list(engine.publisher.online),
-                len(engine.publisher.facts) + len(engine.publisher.dirty_sessions) + len(engine.acks),
+                len(engine.publisher.facts) + len(engine.outboxes.dirty) + len(engine.acks),
                 len(server.waiting.partials) + len(server.waiting.throttled) + len(server.waiting.backlog),
             ]
 

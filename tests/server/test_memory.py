@@ -295,12 +295,12 @@ def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
         steps: list[int] = []
 
         def count_turns(server: Server) -> None:
-            turn, publisher = server._turn, server.engine.publisher
-            before = [publisher.reply_bytes]
+            turn, outboxes = server._turn, server.engine.outboxes
+            before = [outboxes.reply_bytes]
 
             def counted() -> None:
-                steps.append(publisher.reply_bytes - before[0])
-                before[0] = publisher.reply_bytes
+                steps.append(outboxes.reply_bytes - before[0])
+                before[0] = outboxes.reply_bytes
                 turn()
 
             server._turn = counted  # type: ignore[method-assign]
@@ -322,9 +322,9 @@ def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
         link = owed(running, "alice", 3, names)
         running.press(100)
         link.send(Ping(4))
-        running.until(lambda server: any(one.waiting for one in server.links))
+        running.until(lambda server: any(one.paused for one in server.links))
         link.send(Ping(5))
         assert [link.until(PONG)[1] for _ in range(2)] == [4, 5], "it reads, and is read again"
-        running.until(lambda server: not any(one.waiting for one in server.links))
+        running.until(lambda server: not any(one.paused for one in server.links))
         link.close()
         service.close()

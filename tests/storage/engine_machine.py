@@ -89,7 +89,7 @@ class EngineMachine(Machine):
         elif lot < 0.7:
             text = luck.choice(("", f"no. {self.history.serial}"))
             status = luck.choice((None, "auto", "away", "offline"))
-            engine.set_status(
+            engine.statements.set_status(
                 self.now_ms, user, None, status=status, text=text, emoji=None, for_ms=luck.choice((0, 60_000))
             )
         elif lot < 0.85:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from presenced.address import check_text
-from presenced.core.activity import recent_activities
 from presenced.core.engine import Engine
-from presenced.core.model import Device, User
-from presenced.core.subjects import require_durability
+from presenced.core.model import Device, Session, User
+from presenced.core.replying import acknowledge
+from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
 from presenced.durations import format_duration, parse_duration_ms
 from presenced.errors import AddressError, RequestError
+from presenced.limits import COMMAND_BYTES_MAX
 from presenced.wire.messages import (
     ActivityInfo,
+    Command,
     CommandReply,
     DeviceInfo,
     Record,
     StatusRequest,
+    encode,
 )
 
 LISTED = 20
@@ -92,10 +95,8 @@ def _status(call: _Call) -> _Answer:
         raise ValueError(f"{rest.split()[0]} takes nothing but 'for 30m'; a text goes with: status \"...\"")
     if for_ms and rest.strip().lower() == "auto":
         raise ValueError("auto takes no time: it ends what you set, and your devices decide again")
-    require_durability(call.engine)
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
-    call.engine.set_status(call.now_ms, call.user, call.device, status=status, text=None, emoji=None, for_ms=for_ms)
-    call.engine.settle(call.now_ms)
+    _set(call, status=status, for_ms=for_ms)
     record = call.user.record
     if status == "auto":
         text = f"Back to what your devices say: you are {describe(record)}"
@@ -118,17 +119,29 @@ def _set_text(call: _Call) -> _Answer:
     if not text:
         raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
     check_text(text)
-    require_durability(call.engine)
-    call.engine.set_status(call.now_ms, call.user, call.device, status=None, text=text, emoji=None, for_ms=for_ms)
-    call.engine.settle(call.now_ms)
+    _set(call, text=text, for_ms=for_ms)
     for_how_long = f" for {format_duration(for_ms)}" if for_ms else ""
     return _Answer(f'Your status is "{text}"{for_how_long}', [call.engine.publisher.record_of(call.user)])
 
 
-def _clear(call: _Call) -> _Answer:
+def _set(
+    call: _Call,
+    *,
+    status: StatusRequest | None = None,
+    text: str | None = None,
+    emoji: str | None = None,
+    for_ms: int = 0,
+) -> None:
+    """Set it and bring the record up to date, since the answer tells it."""
     require_durability(call.engine)
-    call.engine.set_status(call.now_ms, call.user, call.device, status="auto", text="", emoji="", for_ms=0)
+    call.engine.statements.set_status(
+        call.now_ms, call.user, call.device, status=status, text=text, emoji=emoji, for_ms=for_ms
+    )
     call.engine.settle(call.now_ms)
+
+
+def _clear(call: _Call) -> _Answer:
+    _set(call, status="auto", text="", emoji="")
     return _Answer(f"Cleared: you are {describe(call.user.record)}", [call.engine.publisher.record_of(call.user)])
 
 
@@ -145,7 +158,7 @@ def _who(call: _Call) -> _Answer:
 
 def _activity(call: _Call) -> _Answer:
     wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
-    found = recent_activities(call.user, LISTED, 0, wall_ms)
+    found = call.engine.statements.activities(call.now_ms, call.user, LISTED, 0)
     if not found:
         return _Answer("No activity of yours is recorded")
     listed = "; ".join(
@@ -213,3 +226,17 @@ def _rounded(duration_ms: int) -> str:
         if duration_ms >= unit_ms:
             return f"{duration_ms // unit_ms} {word}"
     return f"{duration_ms // 1000} s"
+
+
+def _command(engine: Engine, session: Session, now_ms: int, message: Command) -> None:
+    if len(message.text.encode()) > COMMAND_BYTES_MAX:
+        raise RequestError("bad_text", f"the command is longer than {COMMAND_BYTES_MAX} bytes")
+    user = user_of(engine, session, message.user)
+    device = device_of(engine, session, message.user, message.device)
+    answer = run(engine, user, device, now_ms, message.id, message.text)
+    acknowledge(engine, session, message.id, encode(answer))
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Command: _command,
+}

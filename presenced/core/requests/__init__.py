@@ -1,0 +1,74 @@
+"""From a client's message to calls of the engine, and from their results to the reply.
+
+One function per message type, found by one dict lookup; they are filed by subject, a module each. Each checks
+everything, makes one call of the engine or of a part of it that applies it, and replies; no state is written here. What
+is wrong with a request is raised as `RequestError` or `AddressError` and becomes an error frame in `handle`; it never
+touches the requests beside it. Anything else that is raised is a bug of ours and is left to the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.replying import refuse, reply
+from presenced.core.requests import activity, channels, claims, commands, devices, own_state, watching
+from presenced.core.subjects import require_memory
+from presenced.errors import AddressError, RequestError
+from presenced.wire.messages import (
+    ClientMessage,
+    Command,
+    Follow,
+    Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetMembers,
+    GetSync,
+    Hello,
+    Ping,
+    Pong,
+    Watch,
+    WatchChannel,
+    Who,
+)
+
+
+def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
+    """Apply one message of a link that has said hello; replies and errors go to its session."""
+    engine.heard(session, now_ms)
+    try:
+        if engine.memory_level > 1 and type(message) in _LONG_ANSWERS:
+            require_memory(engine, 2)
+        _HANDLERS[type(message)](engine, session, now_ms, message)
+    except (RequestError, AddressError) as error:
+        refuse(engine, session, getattr(message, "id", 0), error.code, error.message, error.retry_ms)
+
+
+def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> None:
+    raise RequestError("hello_repeated", "this link has already said hello; open another link for another device")
+
+
+def _ping(engine: Engine, session: Session, now_ms: int, message: Ping) -> None:
+    reply(engine, session, Pong(message.id, now_ms + engine.publisher.wall_offset_ms))
+
+
+_HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Hello: _hello,
+    Ping: _ping,
+    **devices.HANDLERS,
+    **claims.HANDLERS,
+    **activity.HANDLERS,
+    **channels.HANDLERS,
+    **watching.HANDLERS,
+    **own_state.HANDLERS,
+    **commands.HANDLERS,
+}
+"""Each takes its own member of the union; the key says which."""
+
+_LONG_ANSWERS = frozenset(
+    (Get, Watch, Who, GetDevices, GetClaims, GetActivity, GetMembers, WatchChannel, GetSync, Follow, Command)
+)
+"""What asks for more than it takes to ask: thousands of links that do so and do not read would fill any memory."""

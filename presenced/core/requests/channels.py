@@ -1,0 +1,73 @@
+"""Requests about channels: to be in them, to list them, to watch them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.address import check_channel, check_name
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.replying import acknowledge, done, reply
+from presenced.core.subjects import device_of, live_device_of, require_durability, require_memory
+from presenced.errors import RequestError
+from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel
+
+
+def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
+    require_durability(engine)
+    check_channel(message.channel)
+    device = live_device_of(engine, session, message.user, message.device)
+    if message.channel not in (device.channels or ()):
+        require_memory(engine)
+    engine.join(now_ms, device, message.channel)
+    acknowledge(engine, session, message.id)
+
+
+def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> None:
+    require_durability(engine)
+    device = device_of(engine, session, message.user, message.device)
+    if device is None:
+        raise RequestError("no_device", "name a device; this link has none of its own for that user")
+    engine.leave(now_ms, device, message.channel)
+    acknowledge(engine, session, message.id)
+
+
+def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMembers) -> None:
+    check_channel(message.channel)
+    if message.after:
+        check_name(message.after, "user")
+    engine.settle(now_ms)
+    _reply_members(engine, session, message.id, message.channel, message.after, message.limit)
+
+
+def _watch_channel(engine: Engine, session: Session, now_ms: int, message: WatchChannel) -> None:
+    check_channel(message.channel)
+    engine.channels.check_watch(session, message.channel)
+    if message.channel not in (session.channels or ()):
+        require_memory(engine)
+    engine.settle(now_ms)
+    _reply_members(engine, session, message.id, message.channel, "", message.limit)
+    engine.channels.watch(session, message.channel)
+
+
+def _reply_members(engine: Engine, session: Session, request_id: int, channel: str, after: str, limit: int) -> None:
+    publisher = engine.publisher
+    names, following, total, counts = engine.channels.page(channel, after, limit)
+    records = [publisher.record_of(engine.users[name]) for name in names]
+    page = MembersPage(request_id, channel, publisher.version, total, counts, following, records)
+    reply(engine, session, page)
+
+
+def _unwatch_channel(engine: Engine, session: Session, now_ms: int, message: UnwatchChannel) -> None:
+    engine.channels.unwatch(session, message.channel)
+    done(engine, session, message.id)
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Join: _join,
+    Leave: _leave,
+    GetMembers: _get_members,
+    WatchChannel: _watch_channel,
+    UnwatchChannel: _unwatch_channel,
+}

@@ -1,0 +1,118 @@
+"""Requests about what is stated for a whole user: status and text, claims, the weekly schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.address import check_emoji, check_name, check_text
+from presenced.core.claims import MANUAL, SCHEDULED
+from presenced.core.engine import Engine
+from presenced.core.model import Schedule, Session
+from presenced.core.replying import acknowledge, reply
+from presenced.core.subjects import device_of, known_user, name_of, require_durability, require_memory, user_of
+from presenced.core.sync import claim_infos
+from presenced.errors import RequestError
+from presenced.limits import DURATION_MS_MAX, ZONE_BYTES_MAX
+from presenced.wire.messages import AddClaim, ClaimList, EndClaim, GetClaims, SetSchedule, SetStatus
+
+
+def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatus) -> None:
+    require_durability(engine)
+    if message.text is not None:
+        check_text(message.text)
+    if message.emoji is not None:
+        check_emoji(message.emoji)
+    device = device_of(engine, session, message.user, message.device)
+    engine.statements.set_status(
+        now_ms,
+        device.user if device is not None else user_of(engine, session, message.user),
+        device,
+        status=message.status,
+        text=message.text,
+        emoji=message.emoji,
+        for_ms=message.for_ms,
+    )
+    acknowledge(engine, session, message.id)
+
+
+def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim) -> None:
+    require_durability(engine)
+    check_name(message.claim, "claim")
+    if message.claim == SCHEDULED or message.source == "schedule":
+        raise RequestError("bad_request", "schedule is what setschedule makes; choose another name and source")
+    if message.claim == MANUAL and message.source != "manual":
+        raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
+    offset_ms = engine.publisher.wall_offset_ms
+    due_ms = now_ms + message.for_ms if message.for_ms else 0
+    if message.until_ms:
+        until_due_ms = message.until_ms - offset_ms
+        if until_due_ms <= now_ms:
+            raise RequestError("claim_past", f"until_ms {message.until_ms} is not after now ({now_ms + offset_ms})")
+        if until_due_ms - now_ms > DURATION_MS_MAX:
+            raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
+        due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
+    user = user_of(engine, session, message.user)
+    if all(other.name != message.claim for other in user.claims):
+        require_memory(engine)
+    engine.statements.add_claim(now_ms, user, message.claim, message.source, message.status, due_ms)
+    acknowledge(engine, session, message.id)
+
+
+def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim) -> None:
+    require_durability(engine)
+    if message.claim == SCHEDULED:
+        raise RequestError("bad_request", "what a schedule claims ends with its window, or with setschedule")
+    user = known_user(engine, session, message.user)
+    if user is not None:
+        engine.statements.end_claim(user, message.claim)
+    acknowledge(engine, session, message.id)
+
+
+def _get_claims(engine: Engine, session: Session, now_ms: int, message: GetClaims) -> None:
+    user = known_user(engine, session, message.user)
+    name = name_of(session, message.user)
+    schedule = user.schedule if user is not None else None
+    claims = ClaimList(
+        message.id,
+        name,
+        claim_infos(user) if user is not None else [],
+        schedule.zone if schedule is not None else "",
+        schedule.windows if schedule is not None else [],
+        schedule.status if schedule is not None else "",
+    )
+    reply(engine, session, claims)
+
+
+def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSchedule) -> None:
+    require_durability(engine)
+    schedule = None
+    if message.windows:
+        for window in message.windows:
+            if window.start_min == window.end_min:
+                raise RequestError("bad_schedule", "a window that starts when it ends has no length; leave it out")
+        schedule = Schedule(message.zone, message.windows, message.status)
+        if len(message.zone.encode()) > ZONE_BYTES_MAX or not _is_zone(engine, schedule, now_ms):
+            raise RequestError("bad_schedule", f"{message.zone[:64]!r} is no time zone known here; write Europe/Berlin")
+    user = user_of(engine, session, message.user)
+    if schedule is not None and user.schedule is None:
+        require_memory(engine)
+    engine.statements.set_schedule(now_ms, user, schedule)
+    acknowledge(engine, session, message.id)
+
+
+def _is_zone(engine: Engine, schedule: Schedule, now_ms: int) -> bool:
+    try:
+        engine.calendar(schedule, now_ms + engine.publisher.wall_offset_ms)
+    except LookupError:
+        return False
+    return True
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    SetStatus: _set_status,
+    AddClaim: _add_claim,
+    EndClaim: _end_claim,
+    GetClaims: _get_claims,
+    SetSchedule: _set_schedule,
+}

@@ -1,0 +1,129 @@
+"""Requests about devices: those of users' own links, and those that a service holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.address import check_label, check_name
+from presenced.core.engine import Engine
+from presenced.core.model import GONE, Session
+from presenced.core.replying import acknowledge, done, reply
+from presenced.core.subjects import (
+    device_of,
+    known_user,
+    live_device_of,
+    name_of,
+    require_durability,
+    require_memory,
+    require_service,
+)
+from presenced.core.sync import device_info
+from presenced.errors import RequestError
+from presenced.wire.messages import (
+    Attach,
+    Beats,
+    Bye,
+    Detach,
+    DeviceInfo,
+    DeviceList,
+    Forget,
+    GetDevices,
+    Heartbeat,
+    SetDevice,
+)
+
+
+def _heartbeat(engine: Engine, session: Session, now_ms: int, message: Heartbeat) -> None:
+    engine.heartbeat(session, now_ms, message.idle_ms)
+
+
+def _bye(engine: Engine, session: Session, now_ms: int, message: Bye) -> None:
+    engine.bye(now_ms, session)
+
+
+def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> None:
+    require_service(session)
+    if message.user not in engine.users:
+        check_name(message.user, "user")
+    check_name(message.device, "device")
+    check_label(message.kind, "kind")
+    check_label(message.name, "device label")
+    if engine.memory_level:
+        known = engine.users.get(message.user)
+        if known is None or message.device not in known.devices:
+            require_memory(engine)
+    engine.attach(
+        now_ms,
+        session,
+        message.device,
+        user_name=message.user,
+        ref=message.ref,
+        kind=message.kind,
+        name=message.name,
+        priority=message.priority,
+        status=message.status,
+        idle_ms=message.idle_ms,
+    )
+    done(engine, session, message.id)
+
+
+def _detach(engine: Engine, session: Session, now_ms: int, message: Detach) -> None:
+    require_service(session)
+    device = (session.refs or {}).get(message.ref)
+    if device is None:
+        raise RequestError("no_such_device", f"this link holds no device under the ref {message.ref}")
+    engine.release(now_ms, device, lost=message.lost)
+    done(engine, session, message.id)
+
+
+def _beats(engine: Engine, session: Session, now_ms: int, message: Beats) -> None:
+    require_service(session)
+    if len(message.beats) % 2:
+        raise RequestError("bad_request", "Beats: a ref without an idle time at the end")
+    engine.leases.beats(session, now_ms, message.beats)
+
+
+def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevice) -> None:
+    require_durability(engine)
+    if message.name is not None:
+        check_label(message.name, "device label")
+    renames_only = message.name is not None and message.status is None and message.priority is None
+    device = device_of(engine, session, message.user, message.device) if renames_only else None
+    if device is None:
+        device = live_device_of(engine, session, message.user, message.device)
+    engine.statements.set_device(now_ms, device, status=message.status, priority=message.priority, name=message.name)
+    acknowledge(engine, session, message.id)
+
+
+def _forget(engine: Engine, session: Session, now_ms: int, message: Forget) -> None:
+    require_durability(engine)
+    device = device_of(engine, session, message.user, message.device)
+    if device is None:
+        raise RequestError("no_such_device", "name the device to forget")
+    if device.state != GONE:
+        raise RequestError("bad_request", f"{device.user.name}/{device.id} is live; only one that is gone is forgotten")
+    engine.statements.forget_device(device)
+    acknowledge(engine, session, message.id)
+
+
+def _get_devices(engine: Engine, session: Session, now_ms: int, message: GetDevices) -> None:
+    user = known_user(engine, session, message.user)
+    devices: list[DeviceInfo] = []
+    if user is not None:
+        engine.publisher.settle(user, now_ms)
+        devices = [device_info(device, engine.publisher.wall_offset_ms) for device in user.devices.values()]
+    name = name_of(session, message.user)
+    reply(engine, session, DeviceList(message.id, name, devices))
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Heartbeat: _heartbeat,
+    Bye: _bye,
+    Attach: _attach,
+    Detach: _detach,
+    Beats: _beats,
+    SetDevice: _set_device,
+    Forget: _forget,
+    GetDevices: _get_devices,
+}

@@ -1,0 +1,42 @@
+"""Requests about the user's own state on the user's own devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.replying import done, reply
+from presenced.core.subjects import known_user, name_of
+from presenced.wire.messages import Applied, GetSync, Sync, SyncState
+
+
+def _applied(engine: Engine, session: Session, now_ms: int, message: Applied) -> None:
+    if session.device is not None:
+        wall_ms = now_ms + engine.publisher.wall_offset_ms
+        engine.own_states.applied(session, session.device.user, message.version, wall_ms)
+
+
+def _sync(engine: Engine, session: Session, now_ms: int, message: Sync) -> None:
+    user = known_user(engine, session, message.user)
+    if user is not None:
+        engine.own_states.push_again(user)
+    done(engine, session, message.id)
+
+
+def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -> None:
+    user = known_user(engine, session, message.user)
+    if user is None:
+        state = SyncState(message.id, name_of(session, message.user), 0, 0, 0, 0, [])
+    else:
+        engine.settle(now_ms)
+        state = engine.own_states.state(message.id, user)
+    reply(engine, session, state)
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Applied: _applied,
+    Sync: _sync,
+    GetSync: _get_sync,
+}

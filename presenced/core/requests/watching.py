@@ -1,0 +1,87 @@
+"""Requests about other users: to ask for their records, to watch them, to follow what happens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from presenced.address import check_name
+from presenced.core.engine import Engine
+from presenced.core.model import Session, unknown_record
+from presenced.core.replying import done, reply, reply_records
+from presenced.core.subjects import require_memory, require_service
+from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
+
+
+def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
+    publisher = engine.publisher
+    records = []
+    for name in message.users:
+        user = engine.users.get(name)
+        if user is None:
+            check_name(name, "user")
+            records.append(unknown_record(name))
+        else:
+            publisher.settle(user, now_ms)
+            records.append(publisher.record_of(user))
+    reply_records(engine, session, message.id, records)
+
+
+def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
+    publisher = engine.publisher
+    if message.after:
+        check_name(message.after, "user")
+    publisher.settle_all(now_ms)
+    names, following = publisher.page(message.after, message.limit)
+    records = [publisher.record_of(engine.users[name]) for name in names]
+    total = len(publisher.online)
+    reply(engine, session, WhoPage(message.id, publisher.epoch, publisher.version, total, following, records))
+
+
+def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
+    publisher = engine.publisher
+    find = engine.users.get
+    for name in message.users:
+        known = find(name)
+        if known is None:
+            check_name(name, "user")
+        elif known.dirty:
+            # Before it is watched: what changed earlier in this turn is in the reply and not pushed as well.
+            publisher.settle(known, now_ms)
+    if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
+        require_memory(engine)
+    record_of = publisher.record_of
+    records = [record_of(user) for user in engine.watching.add(session, message.users)]
+    reply_records(engine, session, message.id, records)
+
+
+def _unwatch(engine: Engine, session: Session, now_ms: int, message: Unwatch) -> None:
+    engine.watching.remove(session, message.users)
+    done(engine, session, message.id)
+
+
+def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll) -> None:
+    require_service(session)
+    if message.on and session not in engine.outboxes.everyone:
+        require_memory(engine)
+    engine.settle(now_ms)
+    engine.watching.set_all(session, message.on)
+    done(engine, session, message.id)
+
+
+def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> None:
+    require_service(session)
+    if session.follow_seq < 0:
+        require_memory(engine)
+    engine.settle(now_ms)
+    engine.events.follow(session, message.id, message.epoch, message.seq)
+
+
+HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
+    Get: _get,
+    Who: _who,
+    Watch: _watch,
+    Unwatch: _unwatch,
+    WatchAll: _watch_all,
+    Follow: _follow,
+}

@@ -1,0 +1,137 @@
+"""What is said of users: their status, claims, schedule and text, their devices, what they did and when they were seen.
+
+Each method is one statement and changes everything that follows from it; who may say it, and of whom, has been checked
+by then. What links do (come, go, fall silent) is the engine's.
+"""
+
+from __future__ import annotations
+
+from presenced.core.activity import keep_activity, recent_activities
+from presenced.core.claims import MANUAL, Claims
+from presenced.core.leases import Leases
+from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
+from presenced.core.publisher import Publisher
+from presenced.core.records import ActivityAdded
+from presenced.core.users import Users
+from presenced.wire.messages import ActivityInfo, DeviceStatus, Source, Status, StatusRequest
+
+
+class Statements:
+    """Applies what is said; owns no state of its own."""
+
+    def __init__(self, users: Users, leases: Leases, claims: Claims, publisher: Publisher) -> None:
+        self._users = users
+        self._leases = leases
+        self._claims = claims
+        self._publisher = publisher
+
+    # --- the whole user ---------------------------------------------------------------------------------------
+
+    def set_status(
+        self,
+        now_ms: int,
+        user: User,
+        device: Device | None,
+        *,
+        status: StatusRequest | None,
+        text: str | None,
+        emoji: str | None,
+        for_ms: int,
+    ) -> None:
+        """Set the manual status, the text or both, for `for_ms` (0 = until changed); None leaves a part as it is.
+
+        Said on a device, it counts as input there.
+        """
+        due_ms = now_ms + for_ms if for_ms else 0
+        until_ms = due_ms + self._publisher.wall_offset_ms if for_ms else 0
+        if status == "auto":
+            self._claims.end(user, MANUAL)
+        elif status is not None:
+            self.add_claim(now_ms, user, MANUAL, "manual", status, due_ms)
+        if text is not None or emoji is not None:
+            new_text = text if text is not None else user.text
+            new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
+            self._claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
+        if device is not None and device.state != GONE:
+            # One that is gone has no deadline to arm.
+            self._leases.input(device, now_ms)
+        self._publisher.touch(user)
+
+    def add_claim(self, now_ms: int, user: User, name: str, source: Source, status: Status, due_ms: int) -> None:
+        """Claim a status until `due_ms` (0 = until it is ended); one of the same name is replaced.
+
+        Raises `RequestError` (`claim_limit`). O(claims).
+        """
+        offset_ms = self._publisher.wall_offset_ms
+        until_ms = due_ms + offset_ms if due_ms else 0
+        self._claims.set(user, Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms))
+
+    def end_claim(self, user: User, name: str) -> None:
+        """End the claim of this name, if there is one. O(claims)."""
+        self._claims.end(user, name)
+
+    def set_schedule(self, now_ms: int, user: User, schedule: Schedule | None) -> None:
+        """Set or (None) drop the weekly schedule, and claim what it says for now."""
+        self._claims.set_schedule(user, schedule, now_ms)
+
+    def touch(self, now_ms: int, session: Session, user: User, device: Device | None) -> None:
+        """The session says that the user was seen just now: last seen and nothing else. Of one who hides, watchers are
+        not told even that.
+
+        A device that another link holds stays as it is: only its own link can say that it is there, and its lease
+        must run out if it does not.
+        """
+        if device is not None and device.session in (None, session):
+            device.heard_ms = now_ms
+            self._leases.log_device(device)
+        if user.claim is None or user.claim.status != "offline":
+            self._publisher.seen(user, now_ms)
+
+    # --- devices ----------------------------------------------------------------------------------------------
+
+    def set_device(
+        self,
+        now_ms: int,
+        device: Device,
+        *,
+        status: DeviceStatus | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Set the device's own status, priority or name; None leaves one as it is. Counts as input on it, unless
+        only the name is set."""
+        if status is not None or priority is not None or name is None:
+            self._leases.input(device, now_ms)
+        before = (device.status, device.priority, device.name)
+        device.status = device.status if status is None else status
+        device.priority = device.priority if priority is None else priority
+        device.name = device.name if name is None else name
+        if (device.status, device.priority, device.name) != before:
+            self._leases.log_device(device)
+        self._publisher.touch(device.user)
+
+    def forget_device(self, device: Device) -> None:
+        """Remember a device that is gone no more."""
+        self._users.forget_device(device)
+        self._publisher.touch(device.user)
+
+    # --- activity ---------------------------------------------------------------------------------------------
+
+    def add_activity(self, now_ms: int, user: User, device: Device | None, activity: ActivityInfo) -> None:
+        """The user did this, on that device if one is given: then it counts as input there, whenever it was."""
+        keep_activity(user, activity, now_ms + self._publisher.wall_offset_ms)
+        self._publisher.log(
+            ActivityAdded(
+                user.name, activity.activity, activity.channel, activity.device, activity.at_ms, activity.payload
+            )
+        )
+        if device is not None:
+            self._leases.input(device, now_ms)
+            self._publisher.touch(user)
+
+    def activities(self, now_ms: int, user: User, limit: int, since_ms: int) -> list[ActivityInfo]:
+        """Up to `limit` of the user's activities at or after `since_ms`, newest first. What has become too old is
+        dropped, and perhaps with it the user. O(limit)."""
+        found = recent_activities(user, limit, since_ms, now_ms + self._publisher.wall_offset_ms)
+        self._users.forget_if_blank(user)
+        return found

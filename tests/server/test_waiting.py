@@ -1,0 +1,135 @@
+"""A link that is not read for a while: for one reason at a time, taken up again once, and given up for good."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from presenced.limits import FRAMES_PER_WAKE_MAX, OUTBOX_BYTES_MAX
+from presenced.server.link import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Link
+from presenced.server.server import Server
+from presenced.wire.frames import frame
+from presenced.wire.messages import Ping, encode
+from tests.e2e.wire_client import PONG, Bystander, opened
+from tests.server.in_process import InProcess
+
+PINGS = 640
+
+
+def pings(count: int = PINGS) -> bytes:
+    return b"".join(frame(encode(Ping(number + 1))) for number in range(count))
+
+
+def link_of(server: Server, user: str) -> Link:
+    return next(link for link in server.links if link.session is not None and link.session.user_name == user)
+
+
+def served(server: Server) -> int:
+    """Frames that one look at the waiting links handles."""
+    before = server.stats.frames_in
+    server.waiting.look_at(server.begin())
+    return server.stats.frames_in - before
+
+
+def stop_and_read_on(link: Link) -> None:
+    """Its send buffer fills and drains again, as the transport tells it."""
+    link.pause_writing()
+    link.resume_writing()
+
+
+def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
+    def look(server: Server) -> list[int]:
+        link = link_of(server, "eager")
+        link.data_received(pings())
+        assert link.paused == BACKLOG
+        counts = []
+        for _ in range(4):
+            stop_and_read_on(link)
+            counts.append(served(server))
+        return counts
+
+    with InProcess(rate=0) as running, opened(running.port, "eager") as eager:
+        beside = Bystander(running.port)
+        assert running.ask(look) == [FRAMES_PER_WAKE_MAX] * 4
+        for number in range(PINGS):
+            assert eager.next()[:2] == [PONG, number + 1]
+        assert eager.quiet()
+        beside.check()
+        beside.close()
+        running.until(lambda server: not server.waiting.backlog and link_of(server, "eager").paused == READ)
+
+
+def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
+    def look(server: Server) -> tuple[int, int, int]:
+        link = link_of(server, "eager")
+        link.data_received(pings())
+        for _ in range(PINGS):
+            if link.paused != BACKLOG:
+                break
+            stop_and_read_on(link)
+            server.waiting.look_at(server.begin())
+        stop_and_read_on(link)
+        return link.paused, len(server.waiting.throttled), len(server.waiting.backlog)
+
+    with InProcess(rate=100) as running, opened(running.port, "eager"):
+        assert running.ask(look) == (RATE, 1, 0)
+
+
+def test_a_link_that_reads_its_replies_again_is_taken_up_in_the_next_turn_and_once() -> None:
+    def look(server: Server) -> list[int]:
+        link = link_of(server, "eager")
+        assert link.session is not None
+        link.pause_writing()
+        link.session.reply_bytes = OUTBOX_BYTES_MAX + 1
+        link.data_received(pings(20))
+        reasons = [link.paused, len(server.waiting.backlog)]
+        link.session.reply_bytes = 0
+        link.resume_writing()
+        stop_and_read_on(link)
+        return [*reasons, link.paused, len(server.waiting.backlog)]
+
+    with InProcess(rate=0) as running, opened(running.port, "eager") as eager:
+        assert running.ask(look) == [REPLIES, 0, BACKLOG, 1]
+        for number in range(20):
+            assert eager.next()[:2] == [PONG, number + 1]
+
+
+class Arriving(asyncio.Transport):
+    """A connection whose handshake has just ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize("how", ["abort", "end"])
+def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
+    def look(server: Server) -> None:
+        link = server.admit()
+        assert link is not None and link in server.links
+        if how == "abort":
+            link.abort()
+            link.abort()
+        else:
+            link.end("going_away")
+        assert link.state == CLOSED and link not in server.links and server.ending == 0
+        transport = Arriving()
+        link.connection_made(transport)
+        assert transport.aborted, "the server gave it up and serves it all the same"
+        link.connection_lost(None)
+        assert link.state == CLOSED and link not in server.links
+
+    with InProcess() as running, opened(running.port, "other") as other:
+        running.ask(look)
+        running.ask(lambda server: server.waiting.look_at(server.begin()))
+        assert running.ask(lambda server: link_of(server, "other").state) == OPEN
+        other.send(Ping(1))
+        assert other.next()[:2] == [PONG, 1]
