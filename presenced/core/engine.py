@@ -22,7 +22,7 @@ from presenced.core.users import Users
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.limits import TICK_ENTRIES_MAX
-from presenced.wire.messages import DeviceStatus, StatusRequest
+from presenced.wire.messages import DeviceStatus, Role, StatusRequest
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -352,10 +352,13 @@ class Engine:
             self.leases.log_device(device)
         self.publisher.touch(device.user)
 
-    def join(self, now_ms: int, device: Device, channel: str) -> None:
-        """A live device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+    def join(self, now_ms: int, device: Device, channel: str, role: Role) -> None:
+        """A live device is in the channel from now on: so says a link of this role. Idempotent.
+
+        Raises `RequestError` (`channel_limit`).
+        """
         self._follow_changes(now_ms)
-        self.channels.join(device, channel, now_ms)
+        self.channels.join(device, channel, now_ms, role)
 
     def leave(self, now_ms: int, device: Device, channel: str) -> None:
         """The device is in the channel no more. Idempotent."""

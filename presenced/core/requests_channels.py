@@ -43,7 +43,8 @@ from presenced.wire.messages import (
 def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     require_durability(engine)
     check_channel(message.channel)
-    engine.join(now_ms, live_device_of(engine, session, message.user, message.device), message.channel)
+    device = live_device_of(engine, session, message.user, message.device)
+    engine.join(now_ms, device, message.channel, session.role)
     acknowledge(engine, session, message.id)
 
 
