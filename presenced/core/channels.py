@@ -199,7 +199,7 @@ class Channels:
             raise RequestError("channel_limit", f"this link watches {CHANNELS_PER_DEVICE_MAX} channels; unwatch one")
 
     def unwatch(self, session: Session, name: str) -> None:
-        """Tell it no more. Idempotent."""
+        """Tell it no more. Idempotent. O(batches on their way) for the last watcher."""
         if session.channels is None or name not in session.channels:
             return
         del session.channels[name]
@@ -210,6 +210,10 @@ class Channels:
         # Eight tenths, so that a room of just that size does not change its ways with each visitor.
         if len(channel.watchers) < CHANNEL_FULL_MAX * 8 // 10:
             channel.is_large = False
+        if not channel.watchers:
+            # While nobody watches nothing is gathered: whoever comes next must not be told of a member who hid since.
+            channel.changed, channel.left = {}, {}
+            self._sending = [sending for sending in self._sending if sending[1] is not channel]
         self._drop_if_empty(channel)
 
     def unwatch_all(self, session: Session) -> None:
