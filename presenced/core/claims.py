@@ -18,7 +18,7 @@ from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, ScheduleSet, TextSet
 from presenced.core.wheel import Wheel
 from presenced.errors import RequestError
-from presenced.limits import CLAIMS_PER_USER_MAX
+from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
 from presenced.wire.messages import Source
 
 RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
@@ -70,7 +70,7 @@ class Claims:
                 )
         # Last, even if it replaces one: within a source the newest counts.
         self._put(user, (*_without(user.claims, claim.name), claim))
-        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
+        self._log(user, claim)
 
     def end(self, user: User, name: str) -> None:
         """End the claim of this name, if there is one. O(claims)."""
@@ -78,6 +78,9 @@ class Claims:
         if len(rest) != len(user.claims):
             self._put(user, rest)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
+
+    def _log(self, user: User, claim: Claim) -> None:
+        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
 
     def _put(self, user: User, claims: tuple[Claim, ...]) -> None:
         user.claims = claims
@@ -90,7 +93,7 @@ class Claims:
         if not text and not emoji:
             until_ms = due_ms = 0
         user.text, user.emoji = text, emoji
-        user.text_until_ms, user.text_due_ms = until_ms, due_ms
+        user.text_until_ms, user.text_due_ms, user.text_by_wall = until_ms, due_ms, False
         self._publisher.log(TextSet(user.name, text, emoji, until_ms))
         self.arm(user)
         self._publisher.touch(user)
@@ -140,6 +143,26 @@ class Claims:
         self._look_at_schedule(user, now_ms)
         self.arm(user)
 
+    def clock_set(self, user: User, now_ms: int) -> None:
+        """The wall clock was set: what ends at a wall time is due at another moment, and what ends after a time ends at
+        another wall time. O(claims)."""
+        offset_ms = self._publisher.wall_offset_ms
+        for claim in user.claims:
+            if not claim.due_ms:
+                continue
+            if claim.by_wall:
+                claim.due_ms = due_of(claim.until_ms, offset_ms, now_ms)
+            else:
+                claim.until_ms = claim.due_ms + offset_ms
+                self._log(user, claim)
+        if user.text_by_wall:
+            user.text_due_ms = due_of(user.text_until_ms, offset_ms, now_ms)
+        elif user.text_due_ms:
+            user.text_until_ms = user.text_due_ms + offset_ms
+            self._publisher.log(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
+        self.arm(user)
+        self._publisher.touch(user)
+
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
         schedule = user.schedule
         if schedule is None:
@@ -160,6 +183,14 @@ class Claims:
         elif scheduled is None or (scheduled.status, scheduled.until_ms) != (schedule.status, opening.changes_ms):
             since_ms = scheduled.since_ms if scheduled is not None else now_ms + offset_ms
             self.set(user, Claim(SCHEDULED, "schedule", schedule.status, since_ms, opening.changes_ms, 0))
+
+
+def due_of(until_ms: int, offset_ms: int, now_ms: int) -> int:
+    """A wall time on the monotonic clock (0 = none). Not before now, and not beyond the longest that can be asked for:
+    the wall clock may be wrong."""
+    if not until_ms:
+        return 0
+    return min(max(until_ms - offset_ms, now_ms), now_ms + DURATION_MS_MAX)
 
 
 def strongest(claims: tuple[Claim, ...]) -> Claim | None:

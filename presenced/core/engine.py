@@ -19,6 +19,7 @@ from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.sync import OwnStates
 from presenced.core.users import Users
+from presenced.core.wallclock import WallClock
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.limits import TICK_ENTRIES_MAX
@@ -45,6 +46,7 @@ class Engine:
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
+        self.wall_clock = WallClock(self.users, self.claims, self.publisher, wall_ms - now_ms)
         self.watching = Watching(policy, self.users, self.publisher)
         self.channels = Channels(self.publisher)
         self.events = Events(self.publisher, wall_ms)
@@ -56,7 +58,6 @@ class Engine:
         """Sessions to end, and the code to say goodbye with ("" = none)."""
         self._reasons: dict[str, str] = {}
         """Why users' devices went in this turn, for the events."""
-        self.set_wall(now_ms, wall_ms)
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
         """Another grace and another spacing from now on. The other times stay: deadlines in the wheel and promises
@@ -73,8 +74,9 @@ class Engine:
     # --- time -------------------------------------------------------------------------------------------------
 
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
-        """Tell what the wall clock shows at `now_ms`. Only what is displayed depends on it, no deadline does."""
-        self.publisher.wall_offset_ms = wall_ms - now_ms
+        """Tell what the wall clock shows at `now_ms`. What is displayed depends on it, and of the deadlines those that
+        were said as wall times."""
+        self.wall_clock.set(wall_ms - now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -82,13 +84,14 @@ class Engine:
         if self.events.followers and self.events.is_behind:
             return 0
         next_ms = self.wheel.next_ms
-        for other_ms in (self.publisher.next_ms, self.channels.next_ms):
+        for other_ms in (self.publisher.next_ms, self.channels.next_ms, self.wall_clock.next_ms):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         return next_ms
 
     def tick(self, now_ms: int) -> None:
         """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more."""
+        self.wall_clock.tick(now_ms)
         for timer in self.wheel.advance(now_ms, TICK_ENTRIES_MAX):
             if isinstance(timer, Device):
                 self._device_due(timer, now_ms)

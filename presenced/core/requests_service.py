@@ -132,7 +132,9 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
             raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
         due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
     until_ms = due_ms + offset_ms if due_ms else 0
-    claim = Claim(message.claim, message.source, message.status, now_ms + offset_ms, until_ms, due_ms)
+    by_wall = bool(message.until_ms) and until_ms == message.until_ms
+    since_ms = now_ms + offset_ms
+    claim = Claim(message.claim, message.source, message.status, since_ms, until_ms, due_ms, by_wall=by_wall)
     engine.claims.set(user_of(engine, session, message.user), claim)
     acknowledge(engine, session, message.id)
 
@@ -196,13 +198,14 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
         raise RequestError("bad_activity", f"the activity type is longer than {LABEL_BYTES_MAX} bytes; shorten it")
     if message.channel:
         check_channel(message.channel)
-    at_ms = time_of_activity(message.at_ms, now_ms + publisher.wall_offset_ms)
+    wall_ms = now_ms + publisher.wall_offset_ms
+    at_ms = time_of_activity(message.at_ms, wall_ms)
     device = device_of(engine, session, message.user, message.device)
     if device is not None:
         require_live(device)
     user = device.user if device is not None else user_of(engine, session, message.user)
     device_id = device.id if device is not None else ""
-    keep_activity(user, ActivityInfo(message.activity, message.channel, device_id, at_ms, message.payload))
+    keep_activity(user, ActivityInfo(message.activity, message.channel, device_id, at_ms, message.payload), wall_ms)
     publisher.log(ActivityAdded(user.name, message.activity, message.channel, device_id, at_ms, message.payload))
     if device is not None:
         engine.leases.input(device, now_ms)
