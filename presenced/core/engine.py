@@ -170,11 +170,12 @@ class Engine:
         user = device.user
         # An empty one says nothing: it must not undo a rename.
         kind, name = kind or device.kind, name or device.name
-        before = (device.state == GONE, device.kind, device.name, device.priority, device.status)
+        told = bool(device.idle_known)
+        before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told)
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
-        if before != (False, kind, name, priority, status):
+        if before != (False, kind, name, priority, status, bool(device.idle_known)):
             self.leases.log_device(device)
         self.publisher.touch(user)
         return device

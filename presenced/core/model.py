@@ -23,6 +23,11 @@ IDLE_AWAY: Final = 1
 IDLE_OFFLINE: Final = 2
 """Idle levels of a device: how long ago its person last touched it, in the two steps that matter."""
 
+UNTOLD: Final = 0
+ASSUMED: Final = 1
+TOLD: Final = 2
+"""Whether it is known how idle a device is: it never said so, it did before the daemon was started, it has since."""
+
 
 class Edge(Protocol):
     """The server's side of a link, as far as the turn needs it. The core keeps it and never calls it."""
@@ -107,7 +112,7 @@ class Device(Timer):
         self.state = GONE
         self.session: Session | None = None
         self.idle_level = ACTIVE
-        self.idle_known = False
+        self.idle_known = UNTOLD
         """Whether it reports idle times. One that does not is never taken for idle."""
         # written by every heartbeat, read when the wheel entry comes due
         self.heard_ms = 0

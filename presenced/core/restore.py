@@ -16,7 +16,7 @@ from presenced.core.activity import keep_activity
 from presenced.core.claims import SCHEDULED, due_of, strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, Claim, Device, Schedule, User
+from presenced.core.model import ASSUMED, CONNECTED, GONE, UNTOLD, Claim, Device, Schedule, User
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -75,6 +75,7 @@ class Restorer:
         publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
         publisher.version += version_gap
         heard_ms = min(stopped_wall_ms - self._offset_ms, self._now_ms)
+        engine.leases.assumed_ms = self._now_ms
         online = []
         members: list[Device] = []
         # Of some there is nothing left, such as a claim that has ended.
@@ -191,6 +192,7 @@ class Restorer:
         same = fact.active_ms == fact.last_seen_ms
         device.active_ms = device.heard_ms if same else min(fact.active_ms - self._offset_ms, self._now_ms)
         device.idle_level = fact.idle_level
+        device.idle_known = ASSUMED if fact.idle_known else UNTOLD
 
     def _forgotten(self, fact: DeviceForgotten) -> None:
         user = self.engine.users.get(fact.user)
