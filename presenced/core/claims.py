@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from presenced.core.model import Claim, Schedule, User
 from presenced.core.publisher import Publisher
@@ -34,6 +35,12 @@ SCHEDULED = "schedule"
 SCHEDULE_CHECK_MS = 3_600_000
 """A schedule is looked at again at least this often: its windows go by the wall clock, which may be set."""
 
+LOOK_COST = 4
+"""What looking at a schedule costs besides its windows, in windows."""
+
+TICK_COST_MAX = 1_200
+"""What the looks of one turn may cost, in windows: about 3 ms, of few schedules with many windows or the reverse."""
+
 
 class Opening(NamedTuple):
     """What a calendar says of a schedule at a moment."""
@@ -53,6 +60,8 @@ class Claims:
         self._wheel = wheel
         self._publisher = publisher
         self._calendar = calendar
+        self._looks: dict[User, None] = {}
+        """Users whose schedule is to be looked at now: thousands may have windows that open at the same moment."""
 
     # --- saying -----------------------------------------------------------------------------------------------
 
@@ -118,11 +127,32 @@ class Claims:
                 self.end(user, claim.name)
         if user.text_due_ms and now_ms >= user.text_due_ms:
             self.set_text(user, "", "", 0, 0)
-        schedule = user.schedule
-        if schedule is not None and now_ms >= schedule.due_ms:
-            self._look_at_schedule(user, now_ms)
+        if user.schedule is not None and now_ms >= user.schedule.due_ms:
+            self._look_soon(user, now_ms)
         self.arm(user)
         self._publisher.touch(user)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next: 0 = at once, None = not until a schedule comes due."""
+        return 0 if self._looks else None
+
+    def tick(self, now_ms: int) -> None:
+        """Look at the schedules that are due, as many as a turn may; the rest is for the next."""
+        left = TICK_COST_MAX
+        while self._looks and left > 0:
+            user = self._looks.popitem()[0]
+            if user.schedule is not None:
+                left -= LOOK_COST + len(user.schedule.windows)
+                self._look_at_schedule(user, now_ms)
+                self.arm(user)
+                self._publisher.touch(user)
+
+    def _look_soon(self, user: User, now_ms: int) -> None:
+        assert user.schedule is not None
+        # Until then it waits for the next time like all others, so that it is never in no wheel.
+        user.schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
+        self._looks[user] = None
 
     def arm(self, user: User) -> None:
         """Wait for the first end of the user's claims and text, and for the schedule. O(claims)."""
@@ -160,10 +190,13 @@ class Claims:
         elif user.text_due_ms:
             user.text_until_ms = user.text_due_ms + offset_ms
             self._publisher.log(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
+        if user.schedule is not None:
+            self._look_soon(user, now_ms)
         self.arm(user)
         self._publisher.touch(user)
 
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
+        self._looks.pop(user, None)
         schedule = user.schedule
         if schedule is None:
             self.end(user, SCHEDULED)
@@ -175,7 +208,9 @@ class Claims:
         except LookupError:
             # The zone was known when the schedule was set; the system's zone data are others now.
             opening = Opening(False, 0)
-        schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
+        # Each user at a moment of the hour of their own, so that the looks without an edge never come all together.
+        phase_ms = crc32(user.name.encode()) % SCHEDULE_CHECK_MS
+        schedule.due_ms = now_ms + SCHEDULE_CHECK_MS - (now_ms + phase_ms) % SCHEDULE_CHECK_MS
         if opening.changes_ms:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
         if not opening.is_open:

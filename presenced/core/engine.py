@@ -84,7 +84,7 @@ class Engine:
         if self.events.followers and self.events.is_behind:
             return 0
         next_ms = self.wheel.next_ms
-        for other_ms in (self.publisher.next_ms, self.channels.next_ms, self.wall_clock.next_ms):
+        for other_ms in (self.publisher.next_ms, self.channels.next_ms, self.claims.next_ms, self.wall_clock.next_ms):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         return next_ms
@@ -103,6 +103,7 @@ class Engine:
                 code = self.leases.session_due(timer, now_ms)
                 if code:
                     self._drop(now_ms, timer, code)
+        self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
 

@@ -49,5 +49,5 @@ class WallClock:
         self._left = max(0, start - SLICE_USERS)
         for place in range(start - 1, self._left - 1, -1):
             user = order[place]
-            if user.claims or user.text_until_ms:
+            if user.claims or user.text_until_ms or user.schedule is not None:
                 self._claims.clock_set(user, now_ms)
