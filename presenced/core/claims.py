@@ -150,7 +150,7 @@ class Claims:
 
     def _look_soon(self, user: User, now_ms: int) -> None:
         assert user.schedule is not None
-        # Until then it waits for the next time like all others, so that it is never in no wheel.
+        # Until then it waits for its next time: a user with a schedule always is in the wheel.
         user.schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
         self._looks[user] = None
 
