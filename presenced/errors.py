@@ -33,7 +33,7 @@ CODES: dict[str, Code] = {
     "bad_schedule": Code(False, False, "the zone is unknown, or a window has no length"),
     "bad_time": Code(False, False, "the time given is too long ago or ahead"),
     "bad_channel": Code(False, False, "a channel name breaks the rules for names"),
-    "channel_limit": Code(False, False, "the device is in as many channels as are allowed"),
+    "channel_limit": Code(False, False, "as many channels as the device, its user or this link may have"),
     "bad_activity": Code(False, False, "the type or payload of an activity is missing, too long or not printable"),
     "read_only": Code(False, True, "the server's disk is full: nothing can be saved now, presence goes on"),
     "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),

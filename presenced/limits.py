@@ -30,9 +30,19 @@ WINDOWS_MAX = 28
 ZONE_BYTES_MAX = 64
 """The name of a time zone in the IANA database; the longest has 32."""
 
-CHANNELS_PER_DEVICE_MAX = 10_000
+CHANNELS_PER_DEVICE_MAX = 200
+"""Channels that a link of role `user` may have its device in, and may watch. Each change of a user costs their
+channels one step each, and a link that reads again is told of each that it missed something in."""
+
+SERVICE_CHANNELS_PER_DEVICE_MAX = 10_000
+"""Channels that one device is in if a link of role `service` or `admin` joins it: it speaks for an application."""
+
+MEMBERSHIPS_PER_USER_MAX = 20_000
+"""Memberships of all devices of a user together. With the longest names a snapshot then has 8 MiB of them, and a
+change of their record takes some milliseconds."""
+
 SERVICE_WATCH_CHANNELS_MAX = 1_000_000
-"""Channels that one link of a service watches. A link of a user: as many as a device is in."""
+"""Channels that one link of a service watches. A link of a user: as many as it may have its device in."""
 
 ACTIVITIES_PER_USER_MAX = 100
 """Activities kept of one user; the oldest make room."""
@@ -195,5 +205,7 @@ socket buffers, so they are read before anything expires."""
 
 assert TOKEN_BYTES_MAX + 2 * NAME_BYTES_MAX + 3 * LABEL_BYTES_MAX < HELLO_BYTES_MAX <= FRAME_BYTES_MAX
 assert MEMORY_ENDING_PERCENT - MEMORY_RELIEF_PERCENT > 100
+assert SERVICE_CHANNELS_PER_DEVICE_MAX <= MEMBERSHIPS_PER_USER_MAX
+assert CHANNELS_PER_DEVICE_MAX * DEVICES_PER_USER_MAX <= MEMBERSHIPS_PER_USER_MAX
 assert USERS_PER_REQUEST_MAX * (NAME_BYTES_MAX + 3) < FRAME_BYTES_MAX
 assert USERS_PER_REQUEST_MAX * (2 * NAME_BYTES_MAX + TEXT_BYTES_MAX + EMOJI_BYTES_MAX + 64) < SERVER_FRAME_BYTES_MAX

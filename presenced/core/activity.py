@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from presenced.core.model import User
 from presenced.errors import RequestError
 from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AGE_MS_MAX, ACTIVITY_AHEAD_MS_MAX
@@ -28,10 +30,16 @@ def time_of_activity(at_ms: int, wall_ms: int) -> int:
 
 def keep_activity(user: User, activity: ActivityInfo, wall_ms: int) -> None:
     """Remember it in order of time; the oldest make room, and what is too old is dropped, be it this one. O(activities
-    that are newer)."""
+    that are newer).
+
+    What is further ahead of `wall_ms` than can be said was recorded by a clock that was wrong. It comes before this
+    one, or else it would be the newest, and push out whatever follows, until that time has come.
+    """
     kept = user.activities
     if kept is None:
         kept = user.activities = deque()
+    if activity.at_ms <= wall_ms + ACTIVITY_AHEAD_MS_MAX:
+        _bring_back(kept, wall_ms, min(activity.at_ms, wall_ms))
     later = []
     while kept and kept[-1].at_ms > activity.at_ms:
         later.append(kept.pop())
@@ -56,6 +64,22 @@ def drop_old_activities(user: User, wall_ms: int) -> None:
         user.activities = None
 
 
+def _bring_back(kept: deque[ActivityInfo], wall_ms: int, at_ms: int) -> None:
+    """Put what is too far ahead of `wall_ms` at `at_ms`, in the same order. O(those and what is newer than `at_ms`)."""
+    if not kept or kept[-1].at_ms <= wall_ms + ACTIVITY_AHEAD_MS_MAX:
+        return
+    ahead: list[ActivityInfo] = []
+    later: list[ActivityInfo] = []
+    while kept and kept[-1].at_ms > at_ms:
+        activity = kept.pop()
+        if activity.at_ms > wall_ms + ACTIVITY_AHEAD_MS_MAX:
+            ahead.append(msgspec.structs.replace(activity, at_ms=at_ms))
+        else:
+            later.append(activity)
+    kept.extend(reversed(ahead))
+    kept.extend(reversed(later))
+
+
 def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
     for other in reversed(kept):
         if other.at_ms != activity.at_ms:
@@ -67,6 +91,8 @@ def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
 
 def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:
     """Up to `limit` activities at or after `since_ms`, newest first; what has become too old is dropped. O(limit)."""
+    if user.activities is not None:
+        _bring_back(user.activities, wall_ms, wall_ms)
     drop_old_activities(user, wall_ms)
     found: list[ActivityInfo] = []
     for activity in reversed(user.activities or ()):

@@ -25,10 +25,12 @@ from presenced.limits import (
     CHANNEL_FULL_MAX,
     CHANNEL_INTERVAL_MS,
     CHANNELS_PER_DEVICE_MAX,
+    MEMBERSHIPS_PER_USER_MAX,
+    SERVICE_CHANNELS_PER_DEVICE_MAX,
     SERVICE_WATCH_CHANNELS_MAX,
 )
 from presenced.wire.frames import frame
-from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, encode
+from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, Role, encode
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
@@ -69,18 +71,17 @@ class Channels:
 
     # --- membership -------------------------------------------------------------------------------------------
 
-    def join(self, device: Device, name: str, now_ms: int) -> None:
-        """The device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+    def join(self, device: Device, name: str, now_ms: int, role: Role) -> None:
+        """The device is in the channel from now on: so says a link of this role. Idempotent.
+
+        Raises `RequestError` (`channel_limit`). O(devices of the user).
+        """
         own = device.channels
         if own is None:
             own = device.channels = {}
         if name in own:
             return
-        if len(own) >= CHANNELS_PER_DEVICE_MAX:
-            raise RequestError(
-                "channel_limit",
-                f"{device.user.name}/{device.id} is in {CHANNELS_PER_DEVICE_MAX} channels; leave one first",
-            )
+        _check_room(device, CHANNELS_PER_DEVICE_MAX if role == "user" else SERVICE_CHANNELS_PER_DEVICE_MAX)
         self._publisher.log(MembershipSet(device.user.name, device.id, name, True))
         self.add(device, name)
         user = device.user
@@ -135,17 +136,22 @@ class Channels:
         self._drop_if_empty(channel)
 
     def follow_record(self, user: User, old: Record, new: Record, now_ms: int) -> None:
-        """The user's record has changed: bring the channels they are in up to date. O(channels of the user)."""
+        """The user's record has changed: bring the channels they are in up to date. O(channels of the user), and only
+        who comes or goes online costs each the log of its members."""
+        was_online, is_online = old.status != "offline", new.status != "offline"
+        if not was_online and not is_online:
+            return
+        kind: MemberKind = "change" if was_online and is_online else "join" if is_online else "leave"
         for name in user.channels or ():
             channel = self.by_name[name]
-            was_online = user.name in channel.online
-            is_online = new.status != "offline"
-            if was_online:
-                self._count_out(channel, user.name, old.status)
-            if is_online:
+            if kind == "join":
                 self._count_in(channel, user.name, new.status)
-            if was_online or is_online:
-                kind: MemberKind = "change" if was_online and is_online else "join" if is_online else "leave"
+            elif kind == "leave":
+                self._count_out(channel, user.name, old.status)
+            elif old.status != new.status:
+                channel.counts[old.status] -= 1
+                channel.counts[new.status] += 1
+            if channel.watchers:
                 self._tell(channel, kind, user, now_ms, new)
 
     def _count_in(self, channel: Channel, name: str, status: str) -> None:
@@ -195,7 +201,7 @@ class Channels:
             raise RequestError("channel_limit", f"this link watches {most} channels; unwatch one")
 
     def unwatch(self, session: Session, name: str) -> None:
-        """Tell it no more. Idempotent."""
+        """Tell it no more. Idempotent. O(batches on their way) for the last watcher."""
         if session.channels is None or name not in session.channels:
             return
         del session.channels[name]
@@ -206,6 +212,10 @@ class Channels:
         # Eight tenths, so that a room of just that size does not change its ways with each visitor.
         if len(channel.watchers) < CHANNEL_FULL_MAX * 8 // 10:
             channel.is_large = False
+        if not channel.watchers:
+            # While nobody watches nothing is gathered: whoever comes next must not be told of a member who hid since.
+            channel.changed, channel.left = {}, {}
+            self._sending = [sending for sending in self._sending if sending[1] is not channel]
         self._drop_if_empty(channel)
 
     def unwatch_all(self, session: Session) -> None:
@@ -293,3 +303,15 @@ class Channels:
     def _drop_if_empty(self, channel: Channel) -> None:
         if not channel.members and not channel.watchers and not channel.queued:
             self.by_name.pop(channel.name, None)
+
+
+def _check_room(device: Device, channels_max: int) -> None:
+    """Raise `RequestError` (`channel_limit`) if the device, or all of its user's together, may be in no more."""
+    where, count = f"{device.user.name}/{device.id}", len(device.channels or ())
+    if count >= channels_max:
+        raise RequestError("channel_limit", f"{where} is in {count} channels; leave one first")
+    count = sum(len(other.channels or ()) for other in device.user.devices.values())
+    if count >= MEMBERSHIPS_PER_USER_MAX:
+        raise RequestError(
+            "channel_limit", f"the devices of {device.user.name} are in {count} channels; leave one first"
+        )

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from presenced.core.model import Claim, Schedule, User
 from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, ScheduleSet, TextSet
 from presenced.core.wheel import Wheel
 from presenced.errors import RequestError
-from presenced.limits import CLAIMS_PER_USER_MAX
+from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
 from presenced.wire.messages import Source
 
 RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
@@ -33,6 +34,12 @@ SCHEDULED = "schedule"
 
 SCHEDULE_CHECK_MS = 3_600_000
 """A schedule is looked at again at least this often: its windows go by the wall clock, which may be set."""
+
+LOOK_COST = 4
+"""What looking at a schedule costs besides its windows, in windows."""
+
+TICK_COST_MAX = 1_200
+"""What the looks of one turn may cost, in windows: about 3 ms, of few schedules with many windows or the reverse."""
 
 
 class Opening(NamedTuple):
@@ -53,6 +60,8 @@ class Claims:
         self._wheel = wheel
         self._publisher = publisher
         self._calendar = calendar
+        self._looks: dict[User, None] = {}
+        """Users whose schedule is to be looked at now: thousands may have windows that open at the same moment."""
 
     # --- saying -----------------------------------------------------------------------------------------------
 
@@ -70,7 +79,7 @@ class Claims:
                 )
         # Last, even if it replaces one: within a source the newest counts.
         self._put(user, (*_without(user.claims, claim.name), claim))
-        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
+        self._log(user, claim)
 
     def end(self, user: User, name: str) -> None:
         """End the claim of this name, if there is one. O(claims)."""
@@ -78,6 +87,9 @@ class Claims:
         if len(rest) != len(user.claims):
             self._put(user, rest)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
+
+    def _log(self, user: User, claim: Claim) -> None:
+        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
 
     def _put(self, user: User, claims: tuple[Claim, ...]) -> None:
         user.claims = claims
@@ -90,7 +102,7 @@ class Claims:
         if not text and not emoji:
             until_ms = due_ms = 0
         user.text, user.emoji = text, emoji
-        user.text_until_ms, user.text_due_ms = until_ms, due_ms
+        user.text_until_ms, user.text_due_ms, user.text_by_wall = until_ms, due_ms, False
         self._publisher.log(TextSet(user.name, text, emoji, until_ms))
         self.arm(user)
         self._publisher.touch(user)
@@ -115,11 +127,32 @@ class Claims:
                 self.end(user, claim.name)
         if user.text_due_ms and now_ms >= user.text_due_ms:
             self.set_text(user, "", "", 0, 0)
-        schedule = user.schedule
-        if schedule is not None and now_ms >= schedule.due_ms:
-            self._look_at_schedule(user, now_ms)
+        if user.schedule is not None and now_ms >= user.schedule.due_ms:
+            self._look_soon(user, now_ms)
         self.arm(user)
         self._publisher.touch(user)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next: 0 = at once, None = not until a schedule comes due."""
+        return 0 if self._looks else None
+
+    def tick(self, now_ms: int) -> None:
+        """Look at the schedules that are due, as many as a turn may; the rest is for the next."""
+        left = TICK_COST_MAX
+        while self._looks and left > 0:
+            user = self._looks.popitem()[0]
+            if user.schedule is not None:
+                left -= LOOK_COST + len(user.schedule.windows)
+                self._look_at_schedule(user, now_ms)
+                self.arm(user)
+                self._publisher.touch(user)
+
+    def _look_soon(self, user: User, now_ms: int) -> None:
+        assert user.schedule is not None
+        # Until then it waits for its next time: a user with a schedule always is in the wheel.
+        user.schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
+        self._looks[user] = None
 
     def arm(self, user: User) -> None:
         """Wait for the first end of the user's claims and text, and for the schedule. O(claims)."""
@@ -140,7 +173,30 @@ class Claims:
         self._look_at_schedule(user, now_ms)
         self.arm(user)
 
+    def clock_set(self, user: User, now_ms: int) -> None:
+        """The wall clock was set: what ends at a wall time is due at another moment, and what ends after a time ends at
+        another wall time. O(claims)."""
+        offset_ms = self._publisher.wall_offset_ms
+        for claim in user.claims:
+            if not claim.due_ms:
+                continue
+            if claim.by_wall:
+                claim.due_ms = due_of(claim.until_ms, offset_ms, now_ms)
+            else:
+                claim.until_ms = claim.due_ms + offset_ms
+                self._log(user, claim)
+        if user.text_by_wall:
+            user.text_due_ms = due_of(user.text_until_ms, offset_ms, now_ms)
+        elif user.text_due_ms:
+            user.text_until_ms = user.text_due_ms + offset_ms
+            self._publisher.log(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
+        if user.schedule is not None:
+            self._look_soon(user, now_ms)
+        self.arm(user)
+        self._publisher.touch(user)
+
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
+        self._looks.pop(user, None)
         schedule = user.schedule
         if schedule is None:
             self.end(user, SCHEDULED)
@@ -152,7 +208,9 @@ class Claims:
         except LookupError:
             # The zone was known when the schedule was set; the system's zone data are others now.
             opening = Opening(False, 0)
-        schedule.due_ms = now_ms + SCHEDULE_CHECK_MS
+        # Each user at a moment of the hour of their own, so that the looks without an edge never come all together.
+        phase_ms = crc32(user.name.encode()) % SCHEDULE_CHECK_MS
+        schedule.due_ms = now_ms + SCHEDULE_CHECK_MS - (now_ms + phase_ms) % SCHEDULE_CHECK_MS
         if opening.changes_ms:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
         if not opening.is_open:
@@ -160,6 +218,14 @@ class Claims:
         elif scheduled is None or (scheduled.status, scheduled.until_ms) != (schedule.status, opening.changes_ms):
             since_ms = scheduled.since_ms if scheduled is not None else now_ms + offset_ms
             self.set(user, Claim(SCHEDULED, "schedule", schedule.status, since_ms, opening.changes_ms, 0))
+
+
+def due_of(until_ms: int, offset_ms: int, now_ms: int) -> int:
+    """A wall time on the monotonic clock (0 = none). Not before now, and not beyond the longest that can be asked for:
+    the wall clock may be wrong."""
+    if not until_ms:
+        return 0
+    return min(max(until_ms - offset_ms, now_ms), now_ms + DURATION_MS_MAX)
 
 
 def strongest(claims: tuple[Claim, ...]) -> Claim | None:

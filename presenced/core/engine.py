@@ -26,10 +26,11 @@ from presenced.core.records import Fact
 from presenced.core.statements import Statements
 from presenced.core.sync import OwnStates
 from presenced.core.users import Users
+from presenced.core.wallclock import WallClock
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.limits import TICK_ENTRIES_MAX
-from presenced.wire.messages import DeviceStatus
+from presenced.wire.messages import DeviceStatus, Role
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -57,6 +58,7 @@ class Engine:
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
         self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
+        self.wall_clock = WallClock(self.users, self.claims, self.publisher, wall_ms - now_ms)
         self.watching = Watching(policy, self.users, self.outboxes)
         self.channels = Channels(self.publisher, self.outboxes)
         self.events = Events(self.publisher, self.outboxes, wall_ms)
@@ -68,7 +70,6 @@ class Engine:
         """Sessions to end, and the code to say goodbye with ("" = none)."""
         self._reasons: dict[str, str] = {}
         """Why users' devices went in this turn, for the events."""
-        self.set_wall(now_ms, wall_ms)
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
         """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
@@ -78,8 +79,9 @@ class Engine:
     # --- time -------------------------------------------------------------------------------------------------
 
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
-        """Tell what the wall clock shows at `now_ms`. Only what is displayed depends on it, no deadline does."""
-        self.publisher.wall_offset_ms = wall_ms - now_ms
+        """Tell what the wall clock shows at `now_ms`. What is displayed depends on it, and of the deadlines those that
+        were said as wall times."""
+        self.wall_clock.set(wall_ms - now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -87,13 +89,14 @@ class Engine:
         if self.events.followers and self.events.is_behind:
             return 0
         next_ms = self.wheel.next_ms
-        for other_ms in (self.publisher.next_ms, self.channels.next_ms):
+        for other_ms in (self.publisher.next_ms, self.channels.next_ms, self.claims.next_ms, self.wall_clock.next_ms):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         return next_ms
 
     def tick(self, now_ms: int) -> None:
         """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more."""
+        self.wall_clock.tick(now_ms)
         for timer in self.wheel.advance(now_ms, TICK_ENTRIES_MAX):
             if isinstance(timer, Device):
                 self._device_due(timer, now_ms)
@@ -105,6 +108,7 @@ class Engine:
                 code = self.leases.session_due(timer, now_ms)
                 if code:
                     self._drop(now_ms, timer, code)
+        self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
 
@@ -181,11 +185,12 @@ class Engine:
         user = device.user
         # An empty one says nothing: it must not undo a rename.
         kind, name = kind or device.kind, name or device.name
-        before = (device.state == GONE, device.kind, device.name, device.priority, device.status)
+        told = bool(device.idle_known)
+        before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told)
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
-        if before != (False, kind, name, priority, status):
+        if before != (False, kind, name, priority, status, bool(device.idle_known)):
             self.leases.log_device(device)
         self.publisher.touch(user)
         return device
@@ -310,10 +315,13 @@ class Engine:
 
     # --- channels ---------------------------------------------------------------------------------------------
 
-    def join(self, now_ms: int, device: Device, channel: str) -> None:
-        """A live device is in the channel from now on. Idempotent. Raises `RequestError` (`channel_limit`)."""
+    def join(self, now_ms: int, device: Device, channel: str, role: Role) -> None:
+        """A live device is in the channel from now on: so says a link of this role. Idempotent.
+
+        Raises `RequestError` (`channel_limit`).
+        """
         self._follow_changes(now_ms)
-        self.channels.join(device, channel, now_ms)
+        self.channels.join(device, channel, now_ms, role)
 
     def leave(self, now_ms: int, device: Device, channel: str) -> None:
         """The device is in the channel no more. Idempotent."""

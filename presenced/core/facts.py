@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.core.model import GONE, Device, User
+from presenced.core.model import GONE, UNTOLD, Device, User
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -52,4 +52,5 @@ def device_fact(device: Device, wall_offset_ms: int) -> DeviceSet:
         device.heard_ms + wall_offset_ms,
         device.active_ms + wall_offset_ms,
         device.idle_level,
+        device.idle_known != UNTOLD,
     )

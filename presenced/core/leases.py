@@ -12,11 +12,14 @@ from __future__ import annotations
 from presenced.core.facts import device_fact
 from presenced.core.model import (
     ACTIVE,
+    ASSUMED,
     CONNECTED,
     GONE,
     GRACE,
     IDLE_AWAY,
     IDLE_OFFLINE,
+    TOLD,
+    UNTOLD,
     Device,
     Session,
 )
@@ -34,6 +37,9 @@ class Leases:
         self.connected = 0
         self.expired = 0
         """Leases that ran out so far."""
+        self.assumed_ms = 0
+        """When the daemon was started with what was saved. Heartbeats are not: who was active until the stop may have
+        been so to the end, whatever input of theirs was saved last."""
         self._policy = policy
         self._wheel = wheel
         self._publisher = publisher
@@ -45,7 +51,7 @@ class Leases:
         what is known of its activity."""
         if device.state == GONE:
             self.live += 1
-            device.idle_known = False
+            device.idle_known = UNTOLD
             device.idle_level = ACTIVE
             device.active_ms = now_ms
             device.input_ms = 0
@@ -117,9 +123,13 @@ class Leases:
         device.heard_ms = now_ms
         if idle_ms is None:
             return False
-        if not device.idle_known:
+        if device.idle_known != TOLD:
+            is_news = device.idle_known == UNTOLD
             self._report_idle(device, now_ms, idle_ms)
             self._arm(device)
+            if is_news:
+                # Logged once, so that a restart lets the time run on.
+                self.log_device(device)
             self._publisher.touch(device.user)
             return True
         active_ms = now_ms - idle_ms
@@ -202,10 +212,11 @@ class Leases:
                 due_ms = min(due_ms, session.expires_ms)
         if device.idle_known:
             away_ms, offline_ms = policy.idle_limits(device.kind)
+            active_ms = self._active_ms(device)
             if device.idle_level == ACTIVE and away_ms:
-                due_ms = min(due_ms, device.active_ms + away_ms)
+                due_ms = min(due_ms, active_ms + away_ms)
             if device.idle_level != IDLE_OFFLINE and offline_ms:
-                due_ms = min(due_ms, device.active_ms + offline_ms)
+                due_ms = min(due_ms, active_ms + offline_ms)
         return due_ms
 
     def _session_deadline(self, session: Session) -> int:
@@ -221,7 +232,7 @@ class Leases:
         if not device.idle_known:
             # Active, unless it was restored from disk as idle and has not reported since.
             return device.idle_level
-        idle_ms = now_ms - device.active_ms
+        idle_ms = now_ms - self._active_ms(device)
         away_ms, offline_ms = self._policy.idle_limits(device.kind)
         if offline_ms and idle_ms >= offline_ms:
             return IDLE_OFFLINE
@@ -229,16 +240,24 @@ class Leases:
             return IDLE_AWAY
         return ACTIVE
 
+    def _active_ms(self, device: Device) -> int:
+        """The last input, or the latest that it may have been if only what was saved is known."""
+        if device.idle_known == ASSUMED and device.idle_level == ACTIVE:
+            return max(device.active_ms, self.assumed_ms)
+        return device.active_ms
+
     def _report_idle(self, device: Device, now_ms: int, idle_ms: int) -> None:
-        # The first report is the truth, except for what was said on the device since it came; after it, an older
-        # moment is only a client that restarted.
-        known_ms = device.active_ms if device.idle_known else device.input_ms
+        # The first report, also after a restart, is the truth, except for what was said on the device since it came;
+        # after it, an older moment is only a client that restarted.
+        known_ms = device.active_ms if device.idle_known == TOLD else device.input_ms
         device.active_ms = max(now_ms - idle_ms, known_ms) if known_ms else now_ms - idle_ms
-        device.idle_known = True
+        device.idle_known = TOLD
         self._set_level(device, self._level(device, now_ms))
 
     def _set_level(self, device: Device, level: int) -> None:
         if level != device.idle_level:
+            # What was assumed holds from now on, or the next level would come too early.
+            device.active_ms = self._active_ms(device)
             device.idle_level = level
             # Logged, so that a restart takes nobody who is away for active, or the reverse.
             self.log_device(device)

@@ -23,6 +23,11 @@ IDLE_AWAY: Final = 1
 IDLE_OFFLINE: Final = 2
 """Idle levels of a device: how long ago its person last touched it, in the two steps that matter."""
 
+UNTOLD: Final = 0
+ASSUMED: Final = 1
+TOLD: Final = 2
+"""Whether it is known how idle a device is: it never said so, it did before the daemon was started, it has since."""
+
 
 class Edge(Protocol):
     """The server's side of a link, as far as the turn needs it. The core keeps it and never calls it."""
@@ -107,7 +112,7 @@ class Device(Timer):
         self.state = GONE
         self.session: Session | None = None
         self.idle_level = ACTIVE
-        self.idle_known = False
+        self.idle_known = UNTOLD
         """Whether it reports idle times. One that does not is never taken for idle."""
         # written by every heartbeat, read when the wheel entry comes due
         self.heard_ms = 0
@@ -125,9 +130,19 @@ class Device(Timer):
 class Claim:
     """Somebody's statement of a status for the whole user."""
 
-    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms")
+    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall")
 
-    def __init__(self, name: str, source: Source, status: Status, since_ms: int, until_ms: int, due_ms: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        status: Status,
+        since_ms: int,
+        until_ms: int,
+        due_ms: int,
+        *,
+        by_wall: bool = False,
+    ) -> None:
         self.name = name
         self.source: Source = source
         self.status: Status = status
@@ -136,6 +151,8 @@ class Claim:
         """Wall time of its end; 0 = none."""
         self.due_ms = due_ms
         """The same moment on the monotonic clock; 0 = none."""
+        self.by_wall = by_wall
+        """Which of the two holds if the wall clock is set: the wall time, or the time from when it was said."""
 
 
 class Schedule:
@@ -177,7 +194,7 @@ class User(Timer):
 
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
-        "activities", "channels", "own",
+        "text_by_wall", "activities", "channels", "own",
         "record", "encoded", "primary", "dirty", "watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
@@ -197,6 +214,8 @@ class User(Timer):
         self.emoji = ""
         self.text_until_ms = 0
         self.text_due_ms = 0
+        self.text_by_wall = False
+        """Of these two, as with a claim: the wall time holds if the wall clock is set."""
         # what belongs to few
         self.activities: deque[ActivityInfo] | None = None
         """The oldest first."""

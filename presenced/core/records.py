@@ -54,6 +54,8 @@ class DeviceSet(_Fact, tag=3):
     """Its last known input."""
     idle_level: int = 0
     """How idle it is taken to be: 0 active, 1 away, 2 offline."""
+    idle_known: bool = False
+    """Whether it has said how idle it is since it came, so that the time since runs on."""
 
 
 class DeviceForgotten(_Fact, tag=4):

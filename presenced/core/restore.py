@@ -13,10 +13,10 @@ from typing import cast
 import msgspec
 
 from presenced.core.activity import keep_activity
-from presenced.core.claims import SCHEDULED, strongest
+from presenced.core.claims import SCHEDULED, due_of, strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, Claim, Device, Schedule, User
+from presenced.core.model import ASSUMED, CONNECTED, GONE, UNTOLD, Claim, Device, Schedule, User
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -28,7 +28,6 @@ from presenced.core.records import (
     ScheduleSet,
     TextSet,
 )
-from presenced.limits import DURATION_MS_MAX
 from presenced.wire.messages import ActivityInfo, Record, Status
 
 STRINGS_MAX = 100_000
@@ -75,7 +74,8 @@ class Restorer:
         users = engine.users.order
         publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
         publisher.version += version_gap
-        heard_ms = stopped_wall_ms - self._offset_ms
+        heard_ms = min(stopped_wall_ms - self._offset_ms, self._now_ms)
+        engine.leases.assumed_ms = self._now_ms
         online = []
         members: list[Device] = []
         # Of some there is nothing left, such as a claim that has ended.
@@ -138,13 +138,6 @@ class Restorer:
             self._strings.clear()
         return self._strings.setdefault(text, text)
 
-    def _due_ms(self, until_ms: int) -> int:
-        """A wall time on the monotonic clock. Not before now, and not beyond the longest that can be asked for: the
-        wall clock may have jumped while nobody was running."""
-        if not until_ms:
-            return 0
-        return min(max(until_ms - self._offset_ms, self._now_ms), self._now_ms + DURATION_MS_MAX)
-
     def _claim(self, fact: ClaimSet) -> None:
         user = self._user(fact.user)
         claims = user.claims
@@ -152,9 +145,9 @@ class Restorer:
             claims = tuple(claim for claim in claims if claim.name != fact.claim)
         if fact.status:
             # The end of a scheduled one is its schedule's business.
-            due_ms = 0 if fact.claim == SCHEDULED else self._due_ms(fact.until_ms)
+            due_ms = 0 if fact.claim == SCHEDULED else due_of(fact.until_ms, self._offset_ms, self._now_ms)
             name, status = self._shared(fact.claim), cast(Status, fact.status)
-            claims = (*claims, Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms))
+            claims = (*claims, Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True))
         user.claims = claims
         user.claim = claims[0] if len(claims) == 1 else strongest(claims)
 
@@ -180,7 +173,8 @@ class Restorer:
     def _text(self, fact: TextSet) -> None:
         user = self._user(fact.user)
         user.text, user.emoji = fact.text, self._shared(fact.emoji)
-        user.text_until_ms, user.text_due_ms = fact.until_ms, self._due_ms(fact.until_ms)
+        user.text_until_ms, user.text_by_wall = fact.until_ms, bool(fact.until_ms)
+        user.text_due_ms = due_of(fact.until_ms, self._offset_ms, self._now_ms)
 
     def _device(self, fact: DeviceSet) -> None:
         user = self._user(fact.user)
@@ -193,9 +187,11 @@ class Restorer:
         device.state = CONNECTED if fact.live else GONE
         if not fact.live:
             device.channels = None
-        device.heard_ms = fact.last_seen_ms - self._offset_ms
-        device.active_ms = _one_object(fact.active_ms - self._offset_ms, device.heard_ms)
+        # What was in the future then, by a clock that was ahead, would outdo all that is real from now on.
+        device.heard_ms = min(fact.last_seen_ms - self._offset_ms, self._now_ms)
+        device.active_ms = _one_object(min(fact.active_ms - self._offset_ms, self._now_ms), device.heard_ms)
         device.idle_level = fact.idle_level
+        device.idle_known = ASSUMED if fact.idle_known else UNTOLD
 
     def _forgotten(self, fact: DeviceForgotten) -> None:
         user = self.engine.users.get(fact.user)

@@ -57,14 +57,18 @@ class Statements:
             self._leases.input(device, now_ms)
         self._publisher.touch(user)
 
-    def add_claim(self, now_ms: int, user: User, name: str, source: Source, status: Status, due_ms: int) -> None:
-        """Claim a status until `due_ms` (0 = until it is ended); one of the same name is replaced.
+    def add_claim(
+        self, now_ms: int, user: User, name: str, source: Source, status: Status, due_ms: int, *, by_wall: bool = False
+    ) -> None:
+        """Claim a status until `due_ms` (0 = until it is ended); one of the same name is replaced. `by_wall`: the end
+        was said as a wall time, and moves if the clock is set.
 
         Raises `RequestError` (`claim_limit`). O(claims).
         """
         offset_ms = self._publisher.wall_offset_ms
         until_ms = due_ms + offset_ms if due_ms else 0
-        self._claims.set(user, Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms))
+        claim = Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall)
+        self._claims.set(user, claim)
 
     def end_claim(self, user: User, name: str) -> None:
         """End the claim of this name, if there is one. O(claims)."""

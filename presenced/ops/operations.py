@@ -156,9 +156,11 @@ class Operations(Observer):
             stats.wall_jumps += 1
             stats.wall_jump_ms = offset_ms - self._wall_offset_ms
             log.warning(
-                "clock: the system's clock was set by %+d ms; what is displayed follows it, no deadline does",
+                "clock: the system's clock was set by %+d ms; what is displayed and what ends at a wall time follow it",
                 stats.wall_jump_ms,
             )
+            # A turn tells the engine, also where nobody says anything.
+            self.server.begin()
         self._wall_offset_ms = offset_ms
         if self.admin is not None or self.http is not None:
             self.history.sample(take_status(self.server))

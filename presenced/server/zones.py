@@ -3,12 +3,16 @@
 The core asks `calendar` and knows nothing of zones. A window is open at a moment if the zone's local clock then shows
 a time within it. So on the night when clocks go forward a window that starts within the missing hour opens at its
 end, and on the night when they go back one that is in the repeated hour is open in both.
+
+Between two changes of the zone's offset local time runs as evenly as UTC. So the next change is sought day by day: in
+the minutes that are open on the local weekday, up to where the offset changes; and there the clock is read anew.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from presenced.core.claims import Opening
@@ -16,8 +20,13 @@ from presenced.core.model import Schedule
 from presenced.wire.messages import Window
 
 DAY_MIN = 24 * 60
+DAY_S = DAY_MIN * 60
+ALL_DAY = (1 << DAY_MIN) - 1
 AHEAD_DAYS = 9
 """A weekly schedule changes within a week; a transition can push that over its edge."""
+
+EPOCH_WEEKDAY = 3
+"""The first day of 1970 was a Thursday."""
 
 ANSWERS_MAX = 4_096
 _answers: dict[tuple[str, tuple[Window, ...]], tuple[int, Opening]] = {}
@@ -27,8 +36,9 @@ _answers: dict[tuple[str, tuple[Window, ...]], tuple[int, Opening]] = {}
 def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     """Whether the schedule is open at `wall_ms`, and when that changes.
 
-    Raises `LookupError` for a zone that is not known. Some hundred conversions: 0.1 ms for one window, 2 ms for 28. So
-    the last answers are kept while they hold: thousands may have the same hours, and all ask at the same moment.
+    Raises `LookupError` for a zone that is not known. At most seven looks at each window, and two conversions for
+    each day that is passed over: 0.01 ms for one window, 0.1 ms for 28 that never change. The last answers are kept
+    while they hold: thousands may have the same hours, and all ask at the same moment.
     """
     key = (schedule.zone, tuple(schedule.windows))
     known = _answers.get(key)
@@ -41,14 +51,6 @@ def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     return opening
 
 
-def _opening(windows: list[Window], zone: ZoneInfo, wall_ms: int) -> Opening:
-    is_open = _is_open(windows, zone, wall_ms)
-    for edge_ms in _edges(windows, zone, wall_ms):
-        if _is_open(windows, zone, edge_ms) != is_open:
-            return Opening(is_open, edge_ms)
-    return Opening(is_open, 0)
-
-
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> ZoneInfo:
     try:
@@ -58,50 +60,96 @@ def _zone(name: str) -> ZoneInfo:
         raise LookupError(f"unknown time zone: {error}") from None
 
 
-def _is_open(windows: list[Window], zone: ZoneInfo, wall_ms: int) -> bool:
-    local = datetime.fromtimestamp(wall_ms / 1000, zone)
-    minute = local.hour * 60 + local.minute
-    today = 1 << local.weekday()
-    yesterday = 1 << (local.weekday() - 1) % 7
-    for window in windows:
-        if window.start_min < window.end_min:
-            if window.days & today and window.start_min <= minute < window.end_min:
-                return True
-        elif (window.days & today and minute >= window.start_min) or (
-            window.days & yesterday and minute < window.end_min
-        ):
-            return True
-    return False
-
-
-def _edges(windows: list[Window], zone: ZoneInfo, wall_ms: int) -> list[int]:
-    """The moments after `wall_ms` at which a window may open or close, in order."""
-    start = datetime.fromtimestamp(wall_ms / 1000, zone)
-    minutes = sorted({minute for window in windows for minute in (window.start_min, window.end_min)})
-    edges: dict[int, None] = {}
-    for day in range(-1, AHEAD_DAYS):
-        date = start.date() + timedelta(days=day)
-        for minute in minutes:
-            for fold in (0, 1):
-                local = datetime(date.year, date.month, date.day, minute // 60, minute % 60, tzinfo=zone, fold=fold)
-                edges[int(local.timestamp()) * 1000] = None
+def _opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:
+    week = _Week(windows)
+    here_s = wall_ms // 1000
+    end_s = here_s + AHEAD_DAYS * DAY_S
+    offset_s = _offset_s(zone, here_s)
+    is_open = week.is_open(here_s + offset_s)
+    while here_s < end_s:
+        until_s = _offset_until(zone, here_s, offset_s)
+        change_s = week.next_change(is_open, here_s + offset_s, until_s + offset_s)
+        if change_s:
+            return Opening(is_open, (change_s - offset_s) * 1000)
+        here_s = until_s
         # A change of the zone's offset is an edge, too: local time jumps there, into or out of a window.
-        transition_ms = _transition(zone, datetime(date.year, date.month, date.day, tzinfo=UTC))
-        if transition_ms:
-            edges[transition_ms] = None
-    return sorted(edge_ms for edge_ms in edges if edge_ms > wall_ms)
+        offset_s = _offset_s(zone, here_s)
+        if week.is_open(here_s + offset_s) != is_open:
+            return Opening(is_open, here_s * 1000)
+    return Opening(is_open, 0)
 
 
-def _transition(zone: ZoneInfo, day: datetime) -> int:
-    """The moment in the 24 hours from `day` (UTC) at which the zone's offset changes, to the minute; 0 = none."""
-    low, high = 0, DAY_MIN
-    before = (day).astimezone(zone).utcoffset()
-    if (day + timedelta(minutes=high)).astimezone(zone).utcoffset() == before:
+class _Week:
+    """Which minutes of each weekday are open, as the bits of a number for each day, made when first asked for.
+
+    Local times are seconds since the epoch that the local clock shows.
+    """
+
+    __slots__ = ("_days", "_windows")
+
+    def __init__(self, windows: list[Window]) -> None:
+        self._windows = windows
+        self._days: list[int | None] = [None] * 7
+
+    def is_open(self, local_s: int) -> bool:
+        """Whether the windows are open while a local clock shows this."""
+        day, second = divmod(local_s, DAY_S)
+        return bool(self._day(day) >> second // 60 & 1)
+
+    def next_change(self, is_open: bool, local_s: int, until_local_s: int) -> int:
+        """The first minute after `local_s` and before `until_local_s` of the other kind; 0 = none. O(days)."""
+        day, second = divmod(local_s, DAY_S)
+        minute = second // 60
+        while day * DAY_S < until_local_s:
+            others = (self._day(day) ^ ALL_DAY if is_open else self._day(day)) >> minute
+            if others:
+                minute += (others & -others).bit_length() - 1
+                change_s = day * DAY_S + minute * 60
+                return change_s if change_s < until_local_s else 0
+            day, minute = day + 1, 0
         return 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        if (day + timedelta(minutes=middle)).astimezone(zone).utcoffset() == before:
-            low = middle
+
+    def _day(self, day: int) -> int:
+        weekday = (day + EPOCH_WEEKDAY) % 7
+        minutes = self._days[weekday]
+        if minutes is None:
+            minutes = self._days[weekday] = self._open_on(weekday)
+        return minutes
+
+    def _open_on(self, weekday: int) -> int:
+        today, yesterday = 1 << weekday, 1 << (weekday - 1) % 7
+        minutes = 0
+        for window in self._windows:
+            start_min, end_min = window.start_min, window.end_min
+            if start_min < end_min:
+                if window.days & today:
+                    minutes |= (1 << end_min) - (1 << start_min)
+            else:
+                if window.days & today:
+                    minutes |= (1 << DAY_MIN) - (1 << start_min)
+                if window.days & yesterday:
+                    minutes |= (1 << end_min) - 1
+        return minutes
+
+
+def _offset_s(zone: tzinfo, wall_s: int) -> int:
+    """How far ahead of UTC the zone's clocks are at that moment."""
+    local = datetime.fromtimestamp(wall_s, zone)
+    return round(cast(timedelta, local.utcoffset()).total_seconds())
+
+
+def _offset_until(zone: tzinfo, wall_s: int, offset_s: int) -> int:
+    """Until when the zone keeps the offset that it has at `wall_s`: its next change, or a day later if that is first.
+
+    O(log of the day's seconds) if it changes, else one conversion.
+    """
+    low_s, high_s = wall_s, wall_s + DAY_S
+    if _offset_s(zone, high_s) == offset_s:
+        return high_s
+    while high_s - low_s > 1:
+        middle_s = (low_s + high_s) // 2
+        if _offset_s(zone, middle_s) == offset_s:
+            low_s = middle_s
         else:
-            high = middle
-    return int((day + timedelta(minutes=high)).timestamp()) * 1000
+            high_s = middle_s
+    return high_s

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from sortedcontainers import SortedList
 
 from presenced.limits import (
     CHANNELS_PER_DEVICE_MAX,
     GRACE_MS,
+    MEMBERSHIPS_PER_USER_MAX,
+    SERVICE_CHANNELS_PER_DEVICE_MAX,
 )
 from presenced.wire.messages import (
     Attach,
@@ -125,10 +128,42 @@ def test_a_device_that_makes_room_for_another_and_one_of_negative_priority_take_
     assert world.engine.channels.by_name["room"].members == {}
 
 
-def test_a_device_is_in_as_many_channels_as_are_allowed_and_not_in_one_more() -> None:
+def test_a_device_of_an_ordinary_link_is_in_fewer_channels_than_a_service_may_have_it_in() -> None:
+    world, app, _ = stage()
+    eve = world.open("eve/laptop")
+    for number in range(CHANNELS_PER_DEVICE_MAX):
+        eve.say(Join(10_000 + number, f"c{number}"))
+    assert eve.refused(Join(eve.next_id(), "more")) == "channel_limit"
+    assert "more" not in world.engine.channels.by_name
+    eve.done(Join(eve.next_id(), "c0"))
+    app.join("eve/laptop", "more")
+    assert eve.refused(Join(eve.next_id(), "still-more")) == "channel_limit"
+    second = world.open("eve/phone")
+    second.done(Join(second.next_id(), "still-more"))
+
+
+def test_the_devices_of_a_user_together_are_in_as_many_channels_as_are_allowed_and_not_in_one_more() -> None:
     world, app, _ = stage()
     world.checks = False
-    for number in range(CHANNELS_PER_DEVICE_MAX):
+    devices = ["web", "phone", "tv"]
+    app.attach(4, "alice/tv")
+    for number in range(MEMBERSHIPS_PER_USER_MAX):
+        device, channel = divmod(number, SERVICE_CHANNELS_PER_DEVICE_MAX)
+        app.say(Join(10_000 + number, f"c{channel}", "alice", devices[device]))
+    world.turn()
+    laptop = world.open("alice/laptop")
+    for link, device in ((app, "tv"), (laptop, "")):
+        assert link.refused(Join(link.next_id(), "c1", "alice" if device else "", device)) == "channel_limit"
+    app.join("alice/phone", "c1")
+    app.leave("alice/phone", "c1")
+    app.join("alice/tv", "c1")
+    app.join("bob/web", "c1")
+
+
+def test_a_device_is_in_as_many_channels_as_a_service_may_have_it_in_and_not_in_one_more() -> None:
+    world, app, _ = stage()
+    world.checks = False
+    for number in range(SERVICE_CHANNELS_PER_DEVICE_MAX):
         app.say(Join(10_000 + number, f"c{number}", "bob", "web"))
     world.turn()
     assert app.refused(Join(app.next_id(), "more", "bob", "web")) == "channel_limit"
@@ -167,6 +202,40 @@ def test_a_bad_channel_name_is_refused_and_makes_no_channel(name: str) -> None:
     app.leave("bob/web", name)
     app.done(UnwatchChannel(app.next_id(), name))
     assert list(world.engine.channels.by_name) == ["room"]
+
+
+class Counted(SortedList[str]):  # type: ignore[misc]  # untyped, so it is no class to mypy
+    """Names in order that count how often they are changed and searched."""
+
+    work = 0
+
+    def add(self, value: str) -> None:
+        self.work += 1
+        super().add(value)
+
+    def remove(self, value: str) -> None:
+        self.work += 1
+        super().remove(value)
+
+    def __contains__(self, value: object) -> bool:
+        self.work += 1
+        return bool(super().__contains__(value))
+
+
+def test_who_stays_online_costs_their_channels_no_search_among_the_members() -> None:
+    world, app, watcher = stage()
+    app.join("alice/web", "room")
+    channel = world.engine.channels.by_name["room"]
+    online = channel.online = Counted(channel.online)
+    for status in ("dnd", "away", "chat"):
+        app.done(SetStatus(app.next_id(), status, user="alice"))
+        app.done(SetStatus(app.next_id(), text=f"now {status}", user="alice"))
+        assert channel.counts == {**dict.fromkeys(channel.counts, 0), status: 1}
+    assert len(watcher.told.room_events) == 7
+    assert online.work == 0
+    app.done(SetStatus(app.next_id(), "offline", user="alice"))
+    app.done(SetStatus(app.next_id(), "auto", user="alice"))
+    assert (online.work, list(online)) == (2, ["alice"])
 
 
 # --- who is seen ----------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from presenced.limits import COMMAND_BYTES_MAX
@@ -227,3 +230,17 @@ def test_a_person_is_not_kept_from_a_status_by_what_applications_claim() -> None
         bot.claim("alice", f"claim{number}", "calendar", "xa")
     reply = typed(alice, "dnd")
     assert reply.ok and world.record("alice").status == "dnd"
+
+
+def test_runs_of_spaces_cost_no_more_than_other_letters() -> None:
+    # As long a text as makes a search that begins anew at each space take minutes, in a process with some seconds.
+    code = """
+import resource
+from presenced.core.requests.commands import _split_for
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+spaces = " " * 200_000
+assert _split_for("a" + spaces + "for" + spaces + "a b")[1] == 0
+assert _split_for("a" + spaces + "b" + spaces + "FOR" + spaces + "30m" + spaces) == ("a" + spaces + "b", 1_800_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or "it took 20 s of CPU"

@@ -6,9 +6,11 @@ import gc
 import sys
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from presenced.core.policy import Policy
+from presenced.core.records import DeviceSet
 from presenced.core.requests import handle
 from presenced.wire.messages import Heartbeat
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
@@ -286,3 +288,99 @@ def test_idle_transitions_get_versions_like_any_other() -> None:
     assert len(versions) == 3
     assert all(a < b for a, b in pairwise(versions))
     assert versions[-1] == world.engine.publisher.version
+
+
+# --- over a restart -------------------------------------------------------------------------------------------
+
+
+def back(world: World, down_ms: int = 5_000, *, from_snapshot: bool) -> tuple[World, FakeLink, FakeLink]:
+    """Restarted, with alice's laptop on a link again that has told nothing of its idleness, and a watcher."""
+    after = world.restarted(down_ms, facts=world.snapshot() if from_snapshot else None)
+    watcher = after.open("app", role="service")
+    watcher.watch("alice")
+    watcher.forget()
+    return after, after.open("alice/laptop"), watcher
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+@pytest.mark.parametrize("told", ["in the hello", "in a heartbeat"])
+def test_the_time_since_the_last_input_runs_on_over_a_restart(told: str, from_snapshot: bool) -> None:
+    world = World()
+    alice = world.open("alice/laptop", idle_ms=0 if told == "in the hello" else None)
+    alice.beat(0 if told == "in a heartbeat" else None)
+    world.advance_beating(60_000, alice)
+    after, alice, watcher = back(world, from_snapshot=from_snapshot)
+    after.advance_beating(AWAY_MS - 1, alice, watcher)
+    assert watcher.pushes == []
+    after.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+    after.advance_beating(OFFLINE_MS - AWAY_MS - 2 * TICK_MS, alice, watcher)
+    assert watcher.statuses("alice") == ["away"]
+    after.advance_beating(3 * TICK_MS, alice, watcher)
+    assert watcher.statuses("alice") == ["away", "offline"]
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_who_was_away_stays_so_after_a_restart_and_goes_offline_in_time(from_snapshot: bool) -> None:
+    world, alice, _ = watched()
+    start_ms = world.wall_ms
+    world.advance_beating(AWAY_MS + BEAT_MS, alice)
+    after, alice, watcher = back(world, from_snapshot=from_snapshot)
+    after.advance_beating(start_ms + OFFLINE_MS - after.wall_ms - 1, alice, watcher)
+    assert watcher.pushes == [] and after.record("alice").status == "away"
+    after.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["offline"]
+    alice.beat(0)
+    assert watcher.statuses("alice") == ["offline", "online"]
+
+
+def test_the_first_report_after_a_restart_is_believed() -> None:
+    world, _, _ = watched()
+    after, alice, watcher = back(world, from_snapshot=False)
+    after.advance(10_000)
+    alice.beat(AWAY_MS - 2_000)
+    assert watcher.pushes == []
+    after.advance(2_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["away"]
+
+
+def test_who_was_active_until_a_stop_that_saved_nothing_of_it_is_not_taken_for_idle() -> None:
+    world, alice, watcher = watched()
+    for _ in range(2 * OFFLINE_MS // BEAT_MS):
+        world.advance(BEAT_MS)
+        alice.beat(0)
+        watcher.beat()
+    after, alice, watcher = back(world, from_snapshot=False)
+    after.advance_beating(BEAT_MS, alice, watcher)
+    alice.beat(0)
+    assert watcher.pushes == [] and after.record("alice").version == world.record("alice").version
+
+
+def test_that_idleness_is_told_is_logged_once_and_not_again_after_a_restart() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    before = len(world.log.facts)
+    for _ in range(3):
+        alice.beat(0)
+        world.advance(1_000)
+    assert [type(fact) for fact in world.log.facts[before:]] == [DeviceSet]
+    after = world.restarted()
+    before = len(after.log.facts)
+    alice = after.open("alice/laptop", idle_ms=0)
+    alice.beat(0)
+    assert after.log.facts[before:] == []
+
+
+def test_a_device_of_an_older_store_reads_as_one_that_never_told_how_idle_it_is() -> None:
+    world, _, _ = watched()
+    facts = []
+    for fact in world.snapshot():
+        if isinstance(fact, DeviceSet):
+            assert fact.idle_known
+            older = msgspec.msgpack.decode(msgspec.msgpack.encode(fact))[:11]
+            fact = msgspec.convert(older, DeviceSet)
+        facts.append(fact)
+    after = world.restarted(facts=facts)
+    alice = after.open("alice/laptop")
+    after.advance_beating(2 * OFFLINE_MS, alice, every_ms=60_000)
+    assert after.record("alice").status == "online"

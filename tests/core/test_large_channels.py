@@ -21,6 +21,7 @@ from presenced.wire.messages import (
     Leave,
     MembersPage,
     SetStatus,
+    UnwatchChannel,
     Watch,
 )
 from tests.core.world import FakeLink, World
@@ -195,6 +196,33 @@ def test_a_large_channel_that_everybody_leaves_is_forgotten() -> None:
     watcher.lose()
     world.advance(3 * CHANNEL_INTERVAL_MS)
     assert world.engine.channels.by_name == {}
+
+
+@pytest.mark.parametrize("on_its_way", [False, True], ids=["gathered", "on its way"])
+def test_who_watches_after_the_last_watcher_went_is_not_told_of_a_member_who_hid_meanwhile(on_its_way: bool) -> None:
+    world, app, watcher, others = large(12 * SLICE_WATCHERS)
+    last = world.open("last", role="service")
+    last.watch_channel("room")
+    app.done(SetStatus(app.next_id(), "dnd", user="alice"))
+    if on_its_way:
+        # The first slice of the watchers has it; the last of them has not.
+        world.now_ms += CHANNEL_INTERVAL_MS
+        world.turn()
+        assert last.told.batches == []
+    for session, _ in others:
+        world.engine.channels.unwatch_all(session)
+    for link in (watcher, last):
+        link.done(UnwatchChannel(link.next_id(), "room"))
+    app.done(SetStatus(app.next_id(), "offline", user="alice"))
+    fresh = world.open("fresh", role="service")
+    for link in (fresh, last):
+        assert link.watch_channel("room").records == []
+    world.advance(3 * CHANNEL_INTERVAL_MS)
+    assert fresh.told.batches == last.told.batches == []
+    assert fresh.told.rooms["room"].members == last.told.rooms["room"].members == {}
+    app.done(SetStatus(app.next_id(), "auto", user="alice"))
+    world.advance(CHANNEL_INTERVAL_MS)
+    assert list(fresh.told.rooms["room"].members or ()) == ["alice"]
 
 
 def test_a_slow_watcher_of_a_large_channel_gets_the_counts_when_it_reads_again() -> None:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from presenced.core.claims import SCHEDULE_CHECK_MS, Opening
+from presenced.core.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.core.model import Schedule
 from presenced.server.zones import calendar
 from presenced.wire.messages import ClaimList, DeviceStatus, GetClaims, SetSchedule, Window
@@ -233,3 +233,90 @@ def test_a_clock_that_is_slowed_a_little_before_an_edge_does_not_miss_it() -> No
         app.beats(1, -1)
         assert world.record("alice").status == ("dnd" if world.wall_ms > at_ms(2024, 6, 1, 18) + TICK_MS else "online")
     assert world.record("alice").status == "dnd"
+
+
+def test_a_clock_that_is_set_far_is_noticed_at_once() -> None:
+    world, _ = stage(at_ms(2024, 6, 1, 17, 30))
+    world.set_clock(at_ms(2024, 6, 1, 19))
+    assert world.record("alice").status == "dnd"
+    world.set_clock(at_ms(2024, 6, 1, 17))
+    assert world.record("alice").status == "online"
+
+
+# --- many schedules -------------------------------------------------------------------------------------------
+
+CROWD = 300
+
+
+class Looks:
+    """A calendar that counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cost = 0
+
+    def __call__(self, schedule: Schedule, wall_ms: int) -> Opening:
+        self.count += 1
+        self.cost += LOOK_COST + len(schedule.windows)
+        return calendar(schedule, wall_ms)
+
+
+def crowd(windows: list[Window]) -> tuple[World, Looks]:
+    """At 17:30: so many users with a device each and these windows."""
+    looks = Looks()
+    world = World(calendar=looks, wall_ms=at_ms(2024, 6, 1, 17, 30))
+    world.standing_max = CROWD
+    app = world.open("app", role="service")
+    for number in range(CROWD):
+        app.say(SetSchedule(1_000 + number, BERLIN, windows, "dnd", f"user{number}"))
+    world.turn()
+    looks.count = looks.cost = 0
+    return world, looks
+
+
+def test_looks_without_an_edge_are_spread_over_the_hour_and_each_user_has_one() -> None:
+    world, looks = crowd([Window(DAILY, 0, 720), Window(DAILY, 720, 0)])
+    counts = []
+    for _ in range(60):
+        world.advance(MINUTE_MS)
+        counts.append(looks.count - sum(counts))
+    assert looks.count == CROWD
+    assert max(counts) <= CROWD // 10
+    restarted = world.restarted(facts=world.snapshot())
+    dues = {user.due_ms // MINUTE_MS for user in restarted.engine.users.values() if user.schedule is not None}
+    assert len(dues) >= 50
+
+
+@pytest.mark.parametrize("windows", [NIGHT, [*NIGHT, *(Window(DAILY, 1_100 + n, 1_101 + n) for n in range(27))]])
+def test_windows_that_open_for_all_at_once_open_in_one_moment_and_in_turns_of_bounded_work(
+    windows: list[Window],
+) -> None:
+    world, looks = crowd(windows)
+    world.advance(30 * MINUTE_MS - 1)
+    before, turns = looks.cost, 0
+    world.now_ms += 1 + TICK_MS
+    while turns == 0 or (world.next_ms is not None and world.next_ms <= world.now_ms):
+        world.turn()
+        turns += 1
+        assert looks.cost - before < TICK_COST_MAX + LOOK_COST + len(windows)
+        before = looks.cost
+    assert turns > 1
+    for number in range(CROWD):
+        claims = world.user(f"user{number}").claims
+        assert [(claim.name, claim.until_ms) for claim in claims] == [("schedule", at_ms(2024, 6, 2, 8))]
+
+
+def test_a_schedule_that_is_dropped_or_set_anew_while_its_look_waits_is_what_it_was_set_to() -> None:
+    world, _ = crowd(NIGHT)
+    world.advance(30 * MINUTE_MS - 1)
+    app = world.open("app", role="service")
+    world.now_ms += 1 + TICK_MS
+    world.turn()
+    waiting = [f"user{number}" for number in range(CROWD) if not world.user(f"user{number}").claims]
+    assert waiting and len(waiting) < CROWD
+    app.say(SetSchedule(1, "", [], "dnd", waiting[0]))
+    app.say(SetSchedule(2, BERLIN, NIGHT, "xa", waiting[1]))
+    world.advance(TICK_MS)
+    assert waiting[0] not in world.engine.users or not world.user(waiting[0]).claims
+    assert [claim.status for claim in world.user(waiting[1]).claims] == ["xa"]
+    assert all(world.user(name).claims for name in waiting[1:])

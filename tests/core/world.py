@@ -15,7 +15,7 @@ from presenced.core import invariants
 from presenced.core.claims import Calendar
 from presenced.core.engine import Engine, no_calendar
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
+from presenced.core.model import ACTIVE, ASSUMED, CONNECTED, GONE, GRACE, Device, User
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
@@ -185,9 +185,13 @@ class World:
                 if device.session.expires_ms and not device.ref:
                     deadlines.append(device.session.expires_ms)
             if device.idle_known:
+                active_ms = device.active_ms
+                if device.idle_known == ASSUMED and device.idle_level == ACTIVE:
+                    # Active when it was saved: input may have come until the start.
+                    active_ms = max(active_ms, self.engine.leases.assumed_ms)
                 for after_ms in policy.idle_limits(device.kind):
-                    if after_ms and device.active_ms + after_ms > self.now_ms:
-                        deadlines.append(device.active_ms + after_ms)
+                    if after_ms and active_ms + after_ms > self.now_ms:
+                        deadlines.append(active_ms + after_ms)
             where = f"{user.name}/{device.id}"
             assert device.due_ms <= min(deadlines), f"{where} is looked at {device.due_ms}, due {min(deadlines)}"
             late = self.now_ms - min(deadlines)

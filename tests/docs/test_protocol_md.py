@@ -216,6 +216,8 @@ def test_limit_table_is_the_limits() -> None:
         ("16.2", f"older than {limits.ACTIVITY_AGE_MS_MAX // 86_400_000} days"),
         ("16.2", f"{limits.ACTIVITY_AHEAD_MS_MAX // 1000} s ahead"),
         ("17", f"in {limits.CHANNELS_PER_DEVICE_MAX:,} channels"),
+        ("17", f"in {limits.SERVICE_CHANNELS_PER_DEVICE_MAX:,} if a link of role `service`"),
+        ("17", f"together in {limits.MEMBERSHIPS_PER_USER_MAX:,},"),
         ("17", f"up to {limits.CHANNEL_FULL_MAX:,} watchers"),
         ("17", f"fewer than {limits.CHANNEL_FULL_MAX * 8 // 10}"),
         ("17", f"one each {limits.CHANNEL_INTERVAL_MS:,} ms"),

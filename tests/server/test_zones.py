@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -144,6 +145,115 @@ def test_a_window_on_one_day_lasts_into_the_next_and_not_into_the_one_after() ->
 def test_what_names_no_zone_is_a_lookup_error(zone: str) -> None:
     with pytest.raises(LookupError):
         opening(WINDOWS["the night"], zone, 1_700_000_000_000)
+
+
+# --- the same as the plain way, at a fraction of the work -------------------------------------------------------
+
+
+def plain_opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:
+    """The obvious way: all moments at which anything may open or close, and a look at the clock at each."""
+    is_open = plainly_open(windows, zone, wall_ms)
+    for edge_ms in edges(windows, zone, wall_ms):
+        if plainly_open(windows, zone, edge_ms) != is_open:
+            return Opening(is_open, edge_ms)
+    return Opening(is_open, 0)
+
+
+def plainly_open(windows: list[Window], zone: tzinfo, wall_ms: int) -> bool:
+    local = datetime.fromtimestamp(wall_ms // 1000, zone)
+    return shows(windows, local.weekday(), local.hour * 60 + local.minute)
+
+
+def edges(windows: list[Window], zone: tzinfo, wall_ms: int) -> list[int]:
+    """Starts and ends of all windows on each day from yesterday on, and each minute in which the offset changes."""
+    start = datetime.fromtimestamp(wall_ms // 1000, zone)
+    times = {minute for window in windows for minute in (window.start_min, window.end_min)}
+    found = set()
+    for day in range(-1, zones.AHEAD_DAYS):
+        date = start.date() + timedelta(days=day)
+        for minute in times:
+            for fold in (0, 1):
+                local = datetime(date.year, date.month, date.day, minute // 60, minute % 60, tzinfo=zone, fold=fold)
+                found.add(int(local.timestamp()) * 1000)
+        midnight = datetime(date.year, date.month, date.day, tzinfo=UTC)
+        offsets = [(midnight + timedelta(minutes=n)).astimezone(zone).utcoffset() for n in (0, 24 * 60)]
+        if offsets[0] != offsets[1]:
+            for n in range(1, 24 * 60 + 1):
+                moment = midnight + timedelta(minutes=n)
+                if moment.astimezone(zone).utcoffset() != (moment - timedelta(minutes=1)).astimezone(zone).utcoffset():
+                    found.add(int(moment.timestamp()) * 1000)
+    return sorted(edge_ms for edge_ms in found if edge_ms > wall_ms)
+
+
+@pytest.mark.parametrize("zone, day", WEEKS, ids=lambda value: str(value)[:20])
+def test_any_windows_open_and_close_as_the_plain_way_says(zone: str, day: datetime) -> None:
+    dice = random.Random(zone + str(day))
+    middle_ms = int(day.replace(tzinfo=UTC).timestamp()) * 1000
+    for _ in range(40):
+        windows = []
+        for _ in range(dice.choice((1, 1, 2, 3, 6))):
+            # Rarely long or everywhere, and often near the hours in which clocks are changed.
+            start, length = (
+                dice.choice((dice.randrange(1440), dice.randrange(240))),
+                dice.choice((1, 30, 90, 700, 1430)),
+            )
+            windows.append(Window(dice.choice((127, 31, 1 << dice.randrange(7))), start, (start + length) % 1440))
+        wall_ms = middle_ms + dice.randrange(-3 * 86_400_000, 2 * 86_400_000)
+        plain, told = plain_opening(windows, ZoneInfo(zone), wall_ms), opening(windows, zone, wall_ms)
+        # The last day that both look at need not be the same one.
+        horizon_ms = wall_ms + (zones.AHEAD_DAYS - 1) * 86_400_000
+        if min(plain.changes_ms or horizon_ms, told.changes_ms or horizon_ms) < horizon_ms:
+            assert told == plain, (windows, wall_ms)
+        assert told.is_open == plain.is_open
+
+
+class CountedWindows(list[Window]):
+    """Windows that count how often one of them is looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Window]:
+        for window in super().__iter__():
+            self.looks += 1
+            yield window
+
+
+class CountedZone(tzinfo):
+    """A zone that counts how often a time is converted."""
+
+    def __init__(self, name: str) -> None:
+        self.zone = ZoneInfo(name)
+        self.conversions = 0
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        self.conversions += 1
+        return self.zone.utcoffset(when)
+
+    def dst(self, when: datetime | None) -> timedelta | None:
+        return self.zone.dst(when)
+
+    def fromutc(self, when: datetime) -> datetime:
+        self.conversions += 1
+        return self.zone.fromutc(when.replace(tzinfo=self.zone)).replace(tzinfo=self)
+
+
+def test_the_worst_schedule_takes_some_looks_at_each_window_and_few_conversions() -> None:
+    windows = [Window(DAILY, 0, 720), Window(DAILY, 720, 0)]
+    windows += [Window(DAILY, 720 + 17 * number, 19 * number + 1) for number in range(26)]
+    for day in ((2024, 3, 30), (2024, 6, 1)):
+        counted, zone = CountedWindows(windows), CountedZone("Europe/Berlin")
+        assert zones._opening(counted, zone, at_ms("Europe/Berlin", *day)) == Opening(True, 0)
+        assert counted.looks <= 8 * len(windows)
+        assert zone.conversions <= 100
+
+
+def test_a_schedule_that_changes_soon_is_looked_at_no_further_than_that() -> None:
+    windows = CountedWindows([Window(DAILY, 60 * number, 60 * number + 30) for number in range(24)])
+    zone = CountedZone("Europe/Berlin")
+    noon_ms = at_ms("Europe/Berlin", 2024, 6, 1, 12)
+    assert zones._opening(windows, zone, noon_ms) == Opening(True, noon_ms + 30 * MINUTE_MS)
+    assert windows.looks <= 2 * len(windows)
+    assert zone.conversions <= 10
 
 
 def test_answers_that_are_kept_are_the_same_as_fresh_ones_in_whatever_order_they_are_asked() -> None:

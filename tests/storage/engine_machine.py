@@ -10,7 +10,7 @@ from presenced.core.engine import Engine
 from presenced.core.facts import facts_of
 from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.records import ClaimSet, Fact, TextSet
+from presenced.core.records import ClaimSet, DeviceSet, Fact, TextSet
 from presenced.core.restore import Restorer
 from presenced.limits import VERSION_GAP
 from presenced.storage.recovery import Recovered
@@ -48,8 +48,11 @@ class EngineMachine(Machine):
 
     def restored(self, recovered: Recovered, facts: Sequence[Fact]) -> None:
         """As `server.durable` does it."""
+        # The monotonic clock begins anew with the process, the wall clock goes on.
         self.now_ms = START_MS
-        engine = Engine(Policy(change_spacing_ms=0), now_ms=START_MS, wall_ms=WALL_MS, epoch=EPOCH)
+        devices = [fact for fact in self.history.asked.state.values() if isinstance(fact, DeviceSet)]
+        wall_ms = max([WALL_MS, *(max(device.last_seen_ms, device.active_ms) for device in devices)])
+        engine = Engine(Policy(change_spacing_ms=0), now_ms=START_MS, wall_ms=wall_ms, epoch=EPOCH)
         restorer = Restorer(engine, START_MS)
         restorer.apply(facts)
         state: State = {}

@@ -20,7 +20,7 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     device = live_device_of(engine, session, message.user, message.device)
     if message.channel not in (device.channels or ()):
         require_memory(engine)
-    engine.join(now_ms, device, message.channel)
+    engine.join(now_ms, device, message.channel, session.role)
     acknowledge(engine, session, message.id)
 
 

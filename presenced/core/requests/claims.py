@@ -55,7 +55,8 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     user = user_of(engine, session, message.user)
     if all(other.name != message.claim for other in user.claims):
         require_memory(engine)
-    engine.statements.add_claim(now_ms, user, message.claim, message.source, message.status, due_ms)
+    by_wall = bool(message.until_ms) and due_ms + offset_ms == message.until_ms
+    engine.statements.add_claim(now_ms, user, message.claim, message.source, message.status, due_ms, by_wall=by_wall)
     acknowledge(engine, session, message.id)
 
 

@@ -39,7 +39,6 @@ HELP = (
 )
 
 _SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
-_FOR = re.compile(r"\s+for\s+(\S+)\s*$", re.IGNORECASE)
 _QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
 
 
@@ -214,10 +213,11 @@ def describe(record: Record) -> str:
 
 def _split_for(rest: str) -> tuple[str, int]:
     """What stands before a trailing `for DURATION`, and its milliseconds (0 = none). Raises `ValueError`."""
-    found = _FOR.search(rest)
-    if found is None:
+    # From the end, word by word: a pattern that is searched for tries each run of spaces from each of its places.
+    words = rest.rsplit(None, 2)
+    if len(words) < 3 or words[1].lower() != "for":
         return rest, 0
-    return rest[: found.start()], parse_duration_ms(found[1])
+    return words[0], parse_duration_ms(words[2])
 
 
 def _rounded(duration_ms: int) -> str:
