@@ -95,19 +95,22 @@ class Engine:
         return next_ms
 
     def tick(self, now_ms: int) -> None:
-        """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more."""
+        """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more.
+
+        No record is made before all of it is applied: what ends together is told as one change.
+        """
         self.wall_clock.tick(now_ms)
+        ended: list[Device] = []
         for timer in self.wheel.advance(now_ms, TICK_ENTRIES_MAX):
             if isinstance(timer, Device):
-                self._device_due(timer, now_ms)
+                self._device_due(timer, now_ms, ended)
             elif isinstance(timer, User):
                 self.claims.due(timer, now_ms)
-                self.publisher.settle(timer, now_ms)
-                self.users.forget_if_blank(timer)
             elif isinstance(timer, Session):
                 code = self.leases.session_due(timer, now_ms)
                 if code:
                     self._drop(now_ms, timer, code)
+        self._ended(ended, now_ms, "lost")
         self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
@@ -177,7 +180,7 @@ class Engine:
         device = user.devices.get(device_id) if user is not None else None
         if device is None:
             user = user or self.users.new(user_name or session.user_name)
-            self.users.make_room(user)
+            self.users.make_room(user, priority)
             device = user.devices[device_id] = Device(user, device_id)
         self._take_from_holder(device)
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
@@ -284,11 +287,11 @@ class Engine:
         self.channels.unwatch_all(session)
         self.events.unfollow(session)
 
-    def _device_due(self, device: Device, now_ms: int) -> None:
+    def _device_due(self, device: Device, now_ms: int, ended: list[Device]) -> None:
         was_live = device.state
         code = self.leases.device_due(device, now_ms)
         if device.state == GONE and was_live != GONE:
-            self._ended(device, now_ms, "lost")
+            ended.append(device)
         elif code and device.session is not None:
             if device.ref:
                 self.release(now_ms, device, lost=True)
@@ -299,19 +302,22 @@ class Engine:
         if device.ref and device.session is not None and device.session.refs is not None:
             device.session.refs.pop(device.ref, None)
         self.leases.end(device)
-        self._ended(device, now_ms, reason)
+        self._ended([device], now_ms, reason)
         if device.priority < 0 and reason == "bye":
             # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
             self.users.forget_device(device)
             self.publisher.settle(device.user, now_ms)
             self.users.forget_if_blank(device.user)
 
-    def _ended(self, device: Device, now_ms: int, reason: str) -> None:
-        self._reasons[device.user.name] = reason
-        if device.channels:
+    def _ended(self, devices: list[Device], now_ms: int, reason: str) -> None:
+        for device in devices:
+            self._reasons[device.user.name] = reason
+        members = [device for device in devices if device.channels]
+        if members:
             # The record first: who leaves a channel because they go offline leaves it once.
             self._follow_changes(now_ms)
-            self.channels.leave_all(device, now_ms)
+            for device in members:
+                self.channels.leave_all(device, now_ms)
 
     # --- channels ---------------------------------------------------------------------------------------------
 

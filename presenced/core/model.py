@@ -126,6 +126,11 @@ class Device(Timer):
         """The number under which a service holds it; 0 = its link is its own."""
         self.channels: dict[str, None] | None = None
 
+    @property
+    def seen_ms(self) -> int:
+        """When anything was last known of it: its last frame, or what a service said of it since."""
+        return max(self.heard_ms, self.active_ms)
+
 
 class Claim:
     """Somebody's statement of a status for the whole user."""

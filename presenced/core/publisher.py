@@ -140,6 +140,8 @@ class Publisher:
         user.record = msgspec.structs.replace(old, last_seen_ms=last_seen_ms, version=self.version)
         user.encoded = None
         self.facts.append(RecordSet(user.name, "offline", old.since_ms, last_seen_ms, "", self.version))
+        if user.own is not None:
+            self.own_touched.append(user)
         if user.watchers or self._outboxes.everyone:
             self._push(user, now_ms)
 
@@ -173,7 +175,8 @@ class Publisher:
         for device in user.devices.values():
             if device.priority >= 0:
                 ended = device.state == GONE or device.idle_level != IDLE_OFFLINE
-                latest = max(latest, device.heard_ms if ended else device.active_ms)
+                # Its last input may be later than its last frame: what a service says of it counts.
+                latest = max(latest, device.active_ms, device.heard_ms if ended else 0)
         return latest + self.wall_offset_ms
 
     # --- pushes -----------------------------------------------------------------------------------------------

@@ -150,6 +150,6 @@ def device_info(device: Device, wall_offset_ms: int) -> DeviceInfo:
         _STATES[device.state],
         device.priority,
         device.active_ms + wall_offset_ms,
-        device.heard_ms + wall_offset_ms,
+        device.seen_ms + wall_offset_ms,
         device.user.primary is device,
     )

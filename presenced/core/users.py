@@ -53,20 +53,24 @@ class Users(dict[str, User]):
             last.position = user.position
             self.order[last.position] = last
 
-    def make_room(self, user: User) -> None:
-        """See to it that one more device can be remembered: the one that has been gone longest makes room.
+    def make_room(self, user: User, priority: int) -> None:
+        """See to it that one more device, of this priority, can be remembered: the one that has been gone longest makes
+        room. Those of negative priority have places of their own, as many: a tool that looks in displaces nobody.
 
         Raises `RequestError` (`device_limit`) if all are live. O(devices).
         """
         if len(user.devices) < DEVICES_PER_USER_MAX:
             return
-        gone = [device for device in user.devices.values() if device.state == GONE]
+        alike = [device for device in user.devices.values() if (device.priority < 0) == (priority < 0)]
+        if len(alike) < DEVICES_PER_USER_MAX:
+            return
+        gone = [device for device in alike if device.state == GONE]
         if not gone:
             raise RequestError(
                 "device_limit",
                 f"{user.name} has {DEVICES_PER_USER_MAX} live devices, as many as are allowed; close one first",
             )
-        self.forget_device(min(gone, key=lambda device: device.heard_ms))
+        self.forget_device(min(gone, key=lambda device: device.seen_ms))
 
     def forget_device(self, device: Device) -> None:
         """Remember a device that is gone no more."""

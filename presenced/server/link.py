@@ -21,7 +21,7 @@ from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.shedding import refuse_hello
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.lone_heartbeat import lone_heartbeat
-from presenced.wire.messages import BadMessage, Goodbye, decode_client, encode
+from presenced.wire.messages import BadMessage, Bye, Goodbye, decode_client, encode
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -334,6 +334,9 @@ class Link(asyncio.Protocol):
             refuse(engine, session, error.request_id, error.code, str(error))
             return
         handle(engine, session, now_ms, message)
+        if type(message) is Bye:
+            # What comes behind it counts no more; the turn sends what is pending, and closes.
+            self._take_session()
 
     def _take_session(self) -> Session | None:
         session, self.session = self.session, None

@@ -21,6 +21,9 @@ PENDING_BYTES_MAX = 8 << 20
 PENDING_FACTS_MAX = 50_000
 """Beyond either, durable requests are refused until the disk has caught up."""
 
+ACK_BYTES = 100
+"""What an acknowledgement that waits takes: also those of requests that changed nothing pile up behind a slow disk."""
+
 IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
 """Between two looks whether a full disk has room again, whatever comes meanwhile: each is a write and a sync."""
@@ -152,7 +155,7 @@ class Committer:
         with self._changed:
             self._submitted += 1
             self._pending.append(Submission(facts, count, waiting))
-            self._pending_bytes += len(facts)
+            self._pending_bytes += len(facts) + ACK_BYTES * len(waiting)
             self._pending_facts += count
             if self._state == "full":
                 self._refuse_pending()
@@ -300,7 +303,7 @@ class Committer:
                 if submission.waiting:
                     self._done.extend(submission.waiting)
                     self._has_news = True
-            self._pending_bytes -= sum(len(submission.facts) for submission in batch)
+            self._pending_bytes -= sum(map(_weight, batch))
             self._pending_facts -= sum(submission.number for submission in batch)
 
     def _sync_in_time(self) -> None:
@@ -333,10 +336,11 @@ class Committer:
             if submission.waiting:
                 self._refused.extend(submission.waiting)
                 self._pending[index] = submission._replace(waiting=())
+                self._pending_bytes -= ACK_BYTES * len(submission.waiting)
         if self.busy:
             # All but what the thread has in hand at this moment.
             self._settled += len(self._pending)
-            self._pending_bytes -= sum(len(submission.facts) for submission in self._pending)
+            self._pending_bytes -= sum(map(_weight, self._pending))
             self._pending_facts -= sum(submission.number for submission in self._pending)
             self._pending.clear()
             self.losses += 1
@@ -357,6 +361,10 @@ class Committer:
             error = failure
         self._jobs.popleft()
         job.done(error)
+
+
+def _weight(submission: Submission) -> int:
+    return len(submission.facts) + ACK_BYTES * len(submission.waiting)
 
 
 def _frames(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:

@@ -244,3 +244,15 @@ assert _split_for("a" + spaces + "b" + spaces + "FOR" + spaces + "30m" + spaces)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or "it took 20 s of CPU"
+
+
+def test_what_changes_nothing_does_not_wait_for_the_disk() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    for text in ("", "who", "activity", "devices", "sync", "help", "nonsense", "dnd for soon"):
+        alice.say(Command(alice.next_id(), f"/presence {text}"))
+        assert not world.engine.acks, text
+    for text in ("dnd", 'status "lunch"', "clear"):
+        alice.say(Command(alice.next_id(), f"/presence {text}"))
+        assert len(world.engine.acks) == 1, text
+        world.turn()

@@ -287,6 +287,25 @@ def test_a_device_of_negative_priority_that_says_bye_is_forgotten() -> None:
     assert list(world.user("alice").devices) == ["laptop"]
 
 
+def test_a_device_of_negative_priority_displaces_nobody_and_needs_no_place() -> None:
+    world = World()
+    for number in range(DEVICES_PER_USER_MAX):
+        world.open(f"alice/gone{number}").bye()
+    remembered = list(world.user("alice").devices)
+    tool = world.open("alice/tool", priority=-1)
+    tool.bye()
+    assert list(world.user("alice").devices) == remembered
+    for number in range(DEVICES_PER_USER_MAX):
+        world.open(f"alice/gone{number}")
+    tools = [world.open(f"alice/tool{number}", priority=-1) for number in range(DEVICES_PER_USER_MAX)]
+    with pytest.raises(RequestError, match="close one first"):
+        world.open("alice/one-more", priority=-1)
+    tools[0].lose()
+    world.advance(GRACE_MS + TICK_MS)
+    world.open("alice/one-more", priority=-1)
+    assert "tool0" not in world.user("alice").devices, "it makes room for one of its kind"
+
+
 def test_a_claim_that_nobody_ever_saw_leaves_nothing_behind_when_it_ends() -> None:
     world = World()
     tool = world.open("alice/tool", priority=-1)

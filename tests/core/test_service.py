@@ -317,3 +317,18 @@ def test_when_a_services_token_ends_its_devices_go_into_grace_like_those_of_a_lo
     world.advance(10_000 + TICK_MS)
     assert app.ended == "token_expired" and world.device("alice/web").state == GRACE
     assert watcher.statuses("alice") == ["online"]
+
+
+def test_what_a_service_says_of_a_device_is_a_sign_that_it_was_there() -> None:
+    world, watcher, (backend, _) = services()
+    backend.ask(Attach(1, 1, "alice", "web"))
+    world.advance(4_000)
+    said_ms = world.wall_ms
+    backend.ask(SetStatus(2, "dnd", user="alice", device="web"))
+    backend.lose()
+    world.advance(GRACE_MS + TICK_MS)
+    record = watcher.view["alice"]
+    assert (record.status, record.last_seen_ms) == ("offline", said_ms)
+    devices = watcher.ask(GetDevices(9, "alice"))
+    assert isinstance(devices, DeviceList)
+    assert devices.devices[0].last_seen_ms == devices.devices[0].last_active_ms == said_ms

@@ -283,3 +283,15 @@ def test_nothing_of_a_hostile_name_reaches_the_log_raw(port: int, beside: Bystan
     log = daemon.log()
     assert "fake" not in log
     assert "bad_frame: closing 'caf\u00e9/laptop'" in log
+
+
+def test_what_comes_behind_a_bye_does_not_count(port: int) -> None:
+    with opened(port, "watcher") as watcher, opened(port, "leaver") as leaver:
+        watcher.send(Watch(1, ["leaver"]))
+        watcher.until(RECORDS)
+        leaver.send(Ping(1), Bye(), Ping(2), SetStatus(3, "dnd", text="after the bye"))
+        assert [frame[:2] for frame in leaver.rest()] == [[PONG, 1]]
+        record = watcher.until(PRESENCE)[1]
+        assert record[1:3] == ["offline", ""]
+        watcher.send(Get(2, ["leaver"]))
+        assert watcher.until(RECORDS)[4][0][1:3] == ["offline", ""]

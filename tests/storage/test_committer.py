@@ -236,3 +236,18 @@ def test_a_stop_while_there_is_no_room_is_not_marked_clean(running: Running) -> 
     running.until_full()
     running.committer.close(1)
     assert running.disk.closed == "abandoned" and isinstance(running.committer.error, DiskFull)
+
+
+def test_acknowledgements_that_wait_count_also_without_facts(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PENDING_BYTES_MAX", 10 * module.ACK_BYTES)
+    running.disk.may_write.clear()
+    running.submit()
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    for number in range(10):
+        assert not running.committer.busy
+        running.committer.submit(b"", 0, (number,))
+    assert running.committer.busy
+    running.disk.may_write.set()
+    running.until(lambda: not running.committer.busy, "it has caught up")
+    running.committer.close(1)
+    assert running.committer.take_done() == list(range(10)) and running.committer.pending_bytes == 0

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 from presenced.address import check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Device, Session, User
-from presenced.core.replying import acknowledge
+from presenced.core.replying import acknowledge, reply
 from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
 from presenced.durations import format_duration, parse_duration_ms
@@ -205,6 +205,10 @@ _VERBS: dict[str, Callable[[_Call], _Answer]] = {
 }
 
 
+_CHANGING = frozenset((*_STATUSES, "status", "clear"))
+"""What is saved, and acknowledged once it is."""
+
+
 def describe(record: Record) -> str:
     """A record in words: `dnd: in a meeting`."""
     text = f"{record.emoji} {record.text}".strip()
@@ -234,7 +238,11 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
     user = user_of(engine, session, message.user)
     device = device_of(engine, session, message.user, message.device)
     answer = run(engine, user, device, now_ms, message.id, message.text)
-    acknowledge(engine, session, message.id, encode(answer))
+    if answer.ok and answer.verb in _CHANGING:
+        acknowledge(engine, session, message.id, encode(answer))
+    else:
+        # Nothing is to be kept, so nothing need wait for the disk.
+        reply(engine, session, answer)
 
 
 HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
