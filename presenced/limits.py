@@ -107,6 +107,10 @@ VERSIONS_MAX = 8
 HELLO_TIMEOUT_MS = 10_000
 """From accept to hello. A link that has not said who it is by then is closed."""
 
+HELLO_PATIENCE_MS = 1_000
+"""From then on a link without hello loses its place if there is no other for a newcomer: silent connections cost
+nothing to make, and must not keep everybody else out."""
+
 TLS_HANDSHAKE_S = 5.0
 """asyncio's own default is 60 s, during which a silent client holds a descriptor unseen."""
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 class DelayQueue(Generic[T]):
     """First in, first out, `delay_ms` later: hello deadlines, spaced pushes, throttled links, aborts.
 
-    Nothing can be removed. Most of these matters settle themselves before their time, and searching for
+    Nothing but the first can be removed. Most of these matters settle themselves before their time, and searching for
     them then would cost more than letting them come out: the owner checks, when an item comes out, whether
     it still stands. So a settled item is kept alive for up to `delay_ms`.
     """
@@ -41,6 +41,11 @@ class DelayQueue(Generic[T]):
         while waiting and waiting[0][0] <= now_ms:
             due.append(waiting.popleft()[1])
         return due
+
+    def take_first(self, until_ms: int) -> T | None:
+        """Remove and return the first item if it was to come out by `until_ms`, else None."""
+        waiting = self._waiting
+        return waiting.popleft()[1] if waiting and waiting[0][0] <= until_ms else None
 
     @property
     def next_ms(self) -> int | None:

@@ -42,6 +42,8 @@ class Acceptor:
         self._socket = listener
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: dict[Link, asyncio.Task[None]] = {}
+        """Links whose connection is not up so far: with TLS their handshake is under way."""
         self._refusals = 0
         self._resting: asyncio.TimerHandle | None = None
         listener.setblocking(False)
@@ -73,13 +75,19 @@ class Acceptor:
             accepted.setblocking(False)
             link = self._server.admit()
             if link is not None:
-                self._run(accepted, self._open(link, accepted))
+                self._opening[link] = self._run(accepted, self._open(link, accepted))
             else:
                 self._refuse(accepted)
 
     def _resume(self) -> None:
         self._resting = None
         self._loop.add_reader(self._socket, self._accept)
+
+    def stop_opening(self, link: Link) -> None:
+        """Close the connection of a link whose handshake is still under way. Idempotent."""
+        task = self._opening.pop(link, None)
+        if task is not None:
+            task.cancel()
 
     async def _open(self, link: Link, accepted: socket.socket) -> None:
         try:
@@ -89,6 +97,8 @@ class Acceptor:
             if self._server.tls is not None:
                 self._server.stats.handshakes_failed += 1
             self._server.forget(link)
+        finally:
+            self._opening.pop(link, None)
 
     def _refuse(self, accepted: socket.socket) -> None:
         if self._server.tls is None:
@@ -123,17 +133,18 @@ class Acceptor:
             ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls is not None else None,
         )
 
-    def _run(self, accepted: socket.socket, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, accepted: socket.socket, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                # The loop ends, perhaps before the task began.
+                # Another takes its place, or the loop ends; perhaps before the task began.
                 accepted.close()
 
         task.add_done_callback(done)
+        return task
 
 
 class _Refusal(asyncio.Protocol):

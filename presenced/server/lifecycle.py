@@ -22,6 +22,7 @@ from presenced.server.replay import Replay, StartAbandoned
 from presenced.storage.files import OsDirectory
 
 if TYPE_CHECKING:
+    from presenced.server.link import Link
     from presenced.server.server import Server
 
 logger = logging.getLogger("presenced")
@@ -188,6 +189,11 @@ class Lifecycle:
         for link in list(server.links):
             link.abort()
         self._last_tasks.append(asyncio.get_running_loop().create_task(self._end()))
+
+    def stop_opening(self, link: Link) -> None:
+        """A link is to end whose TLS handshake may still be under way."""
+        if self.acceptor is not None:
+            self.acceptor.stop_opening(link)
 
     def _stop_accepting(self) -> None:
         if self.acceptor is not None:

@@ -184,6 +184,19 @@ class Link(asyncio.Protocol):
             self.partial_queued = True
             self.server.waiting.partials.add(now_ms, self)
 
+    @property
+    def awaits_hello(self) -> bool:
+        """Whether nobody has said so far who this is."""
+        return self.state == AWAITING
+
+    def make_way(self, now_ms: int) -> None:
+        """Somebody else takes the place of a link that has not said hello: it ends at once."""
+        message = "no hello came, and others wait for the place"
+        self.server.note_goodbye(now_ms, "hello_timeout", self, message)
+        self.send(frame(encode(Goodbye("hello_timeout", message, 0))))
+        self.abort()
+        self._give_up()
+
     def check_hello(self) -> None:
         """It was accepted a while ago: has it said who it is?"""
         if self.transport is None and self.state != CLOSED:

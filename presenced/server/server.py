@@ -316,6 +316,9 @@ class Server:
             self.stats.goodbyes["busy"] += 1
             self.memory.refused_links += 1
             return None
+        if len(self.links) >= self.links_max and (silent := self.waiting.longest_without_hello(now_ms)) is not None:
+            self._lifecycle.stop_opening(silent)
+            silent.make_way(now_ms)
         if len(self.links) >= self.links_max or self._stopping:
             self.stats.goodbyes["busy"] += 1
             self.report.event(now_ms, "busy", f"{len(self.links)} links, refusing more")

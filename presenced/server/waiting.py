@@ -42,6 +42,15 @@ class WaitingLinks:
         for link in self.ending.take_due(now_ms):
             link.check_ending()
 
+    def longest_without_hello(self, now_ms: int) -> Link | None:
+        """Of the links that have not said hello the one that has had longest for it, if that is long enough to give its
+        place to another. It is taken out of the queue. Amortized O(1)."""
+        until_ms = now_ms + limits.HELLO_TIMEOUT_MS - limits.HELLO_PATIENCE_MS
+        while (link := self.hello_due.take_first(until_ms)) is not None:
+            if link.awaits_hello:
+                return link
+        return None
+
     @property
     def next_ms(self) -> int | None:
         """When the first comes out; 0 = at once, None = none waits."""

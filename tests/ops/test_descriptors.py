@@ -143,3 +143,33 @@ def test_who_is_refused_is_told_so(tmp_path: Path) -> None:
                 assert 1_000 <= got[3] <= 5_000
                 assert link.rest() == []
                 link.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("over", ["tcp", "tls"])
+def test_silent_connections_keep_nobody_out(loop: str, over: str, tmp_path: Path) -> None:
+    """Of all places one is taken by somebody who said hello, and the rest by connections that say nothing."""
+    cert, key = make_certificate(tmp_path, "first")
+    options = ["--loop", loop, "--max-links", "20", "--drain-spread", "0s"]
+    trust = None
+    if over == "tls":
+        options += ["--tls-cert", str(cert), "--tls-key", str(key)]
+        trust = ssl.create_default_context(cafile=str(cert))
+    patches = "import presenced.limits as limits\nlimits.HELLO_PATIENCE_MS = 200\nlimits.HELLO_TIMEOUT_MS = 600_000\n"
+    patches += "limits.TLS_HANDSHAKE_S = 600.0\n"
+    with Running(tmp_path / "log", *options, patches=patches) as daemon, contextlib.ExitStack() as stack:
+        there = stack.enter_context(opened(daemon.port, "alice", tls=trust))
+        before = daemon.descriptors()
+        for _ in range(19):
+            stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", daemon.port))))
+
+        def get_in() -> bool:
+            with contextlib.suppress(OSError, AssertionError), Wire(daemon.port, tls=trust) as newcomer:
+                newcomer.send(hello("newcomer"))
+                return newcomer.next()[0] == WELCOME
+            return False
+
+        until(get_in, lambda: f"nobody got in\n{daemon.log()}")
+        there.send(Ping(1))
+        assert there.until(PONG)[1] == 1, "who has said hello stays"
+        until(lambda: daemon.descriptors() <= before + 18, lambda: "the descriptors of those who gave way stay open")
