@@ -237,7 +237,8 @@ def _fact_line(line: Line) -> str:
     if line.damage:
         return f"{'!!' if line.is_loss else '!'}  {place}  {printable(line.damage)}"
     when = datetime.fromtimestamp(line.time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
-    fields = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in line.fields.items())
+    values = msgspec.to_builtins(line.fields)  # The windows of a schedule are no JSON by themselves.
+    fields = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
     return printable(f"{line.seq or '-'}  {when}  {place}  {line.fact} {fields}")
 
 
