@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 import click
 
 from presenced.address import check_name
-from presenced.cli.config import config as config_group
+from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
 from presenced.cli.options import Duration
 from presenced.cli.preflight import all_faults, fault_of_limit
@@ -173,6 +173,8 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
         f"; settings from {', '.join(loaded.files)}" if loaded.files else "",
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
+    for concern in concerns(settings):
+        log.warning("%s", concern)
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)
     # Where the socket really is: a port of 0 has become one, and a socket of systemd has an address of its own.
@@ -211,8 +213,11 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     """Print a token (JWT, HS256) with which USER may connect."""
     try:
         check_name(user, "user")
+    except AddressError as error:
+        raise click.BadParameter(str(error), param_hint="--user") from None
+    try:
         secret = load_secret(secret_file)
-    except (AddressError, SecretError) as error:
+    except SecretError as error:
         _leave([str(error)], EXIT_CONFIG)
     if ttl < 1000:
         raise click.BadParameter("must be at least 1s", param_hint="--ttl")

@@ -166,7 +166,7 @@ def test_a_bad_token_opens_nothing(daemon: Process, beside: Bystander, token: st
 def test_a_sub_that_is_no_name(daemon: Process, beside: Bystander, name: str) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("", token=signed(sub=name)))
-        link.ended_with("bad_hello")
+        assert "the token's claim sub: the user name" in link.ended_with("bad_token")[2]
     beside.check()
 
 
