@@ -105,7 +105,7 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 @click.argument("status", type=click.Choice(get_args(StatusRequest)))
 @click.option("--text", help="A line of text to go with it; an empty one clears the text.")
 @click.option("--emoji", help="An emoji to go with it.")
-@click.option("--for", "for_ms", type=Duration(), help="How long all of this holds: 30m, 1h30m, 2d.")
+@click.option("--for", "for_ms", type=Duration(is_span=True), help="How long all of this holds: 30m, 1h30m, 2d.")
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
     """Set your status; `auto` leaves it to your devices again, `offline` hides you.

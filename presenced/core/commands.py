@@ -12,11 +12,12 @@ from typing import NamedTuple, get_args
 
 from presenced.address import check_text
 from presenced.core.activity import recent_activities
+from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
-from presenced.core.model import Device, User
+from presenced.core.model import Claim, Device, User
 from presenced.core.subjects import require_durability
 from presenced.core.sync import device_info
-from presenced.durations import format_duration, parse_duration_ms
+from presenced.durations import format_duration, parse_span_ms
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import (
     ActivityInfo,
@@ -37,6 +38,7 @@ HELP = (
 
 _SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
 _FOR = re.compile(r"\s+for\s+(\S+)\s*$", re.IGNORECASE)
+_FOR_ALONE = re.compile(r"\Afor\s+[0-9]\S*\Z", re.IGNORECASE)
 _QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
 
 
@@ -79,9 +81,9 @@ def _show(call: _Call) -> _Answer:
     record = call.user.record
     text = f"You are {describe(record)}"
     claim = call.user.claim
-    if claim is not None and claim.due_ms:
-        left = _rounded(claim.due_ms - call.now_ms)
-        text += f", for {left} more" if record.status == claim.status else f"; {claim.status} holds for {left} more"
+    if claim is not None and claim.until_ms:
+        left = _left(call, claim)
+        text += f", {left}" if record.status == claim.status else f"; {claim.status} holds {left}"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
 
 
@@ -96,18 +98,36 @@ def _status(call: _Call) -> _Answer:
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
     call.engine.set_status(call.now_ms, call.user, call.device, status=status, text=None, emoji=None, for_ms=for_ms)
     call.engine.settle(call.now_ms)
-    record = call.user.record
-    if status == "auto":
+    record, claim = call.user.record, call.user.claim
+    if status == "auto" and claim is None:
         text = f"Back to what your devices say: you are {describe(record)}"
-    elif status == "offline":
-        text = "You appear offline to everybody"
-    elif record.status == "offline":
-        text = f"You will show as {status} as soon as a device of yours is online"
+    elif status == "auto":
+        text = f"What you set is ended, but {_standing(call)}"
     else:
-        text = f"You are now {describe(record)}"
-    if for_ms:
-        text += f", for {format_duration(for_ms)}"
+        for_how_long = f", for {format_duration(for_ms)}" if for_ms else ""
+        if claim is not None and claim.name != MANUAL:
+            text = f"You have set {status}{for_how_long}, but {_standing(call)}"
+        elif status == "offline":
+            text = f"You appear offline to everybody{for_how_long}"
+        elif record.status == "offline":
+            text = f"You will show as {status} as soon as a device of yours is online{for_how_long}"
+        else:
+            text = f"You are now {describe(record)}{for_how_long}"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
+
+
+def _standing(call: _Call) -> str:
+    """What the claim that counts makes of the user, and until when. There is one."""
+    claim, record = call.user.claim, call.user.record
+    assert claim is not None
+    until = _left(call, claim) if claim.until_ms else "until it is ended"
+    what = "your schedule" if claim.name == SCHEDULED else f'the {claim.source} claim "{claim.name}"'
+    seen = describe(record) if record.status == claim.status else f"{record.status}, with no device online"
+    return f"{what} says {claim.status} {until}: you are {seen}"
+
+
+def _left(call: _Call, claim: Claim) -> str:
+    return f"for {_rounded(claim.until_ms - call.now_ms - call.engine.publisher.wall_offset_ms)} more"
 
 
 def _set_text(call: _Call) -> _Answer:
@@ -115,7 +135,7 @@ def _set_text(call: _Call) -> _Answer:
     rest, for_ms = (call.rest, 0) if _QUOTED.match(call.rest.strip()) else _split_for(call.rest)
     quoted = _QUOTED.match(rest.strip())
     text = next((part for part in quoted.groups() if part is not None), "") if quoted else rest.strip()
-    if not text:
+    if not text or _FOR_ALONE.match(text) and not quoted:
         raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
     check_text(text)
     require_durability(call.engine)
@@ -129,7 +149,8 @@ def _clear(call: _Call) -> _Answer:
     require_durability(call.engine)
     call.engine.set_status(call.now_ms, call.user, call.device, status="auto", text="", emoji="", for_ms=0)
     call.engine.settle(call.now_ms)
-    return _Answer(f"Cleared: you are {describe(call.user.record)}", [call.engine.publisher.record_of(call.user)])
+    seen = f": you are {describe(call.user.record)}" if call.user.claim is None else f", but {_standing(call)}"
+    return _Answer(f"Cleared{seen}", [call.engine.publisher.record_of(call.user)])
 
 
 def _who(call: _Call) -> _Answer:
@@ -204,7 +225,7 @@ def _split_for(rest: str) -> tuple[str, int]:
     found = _FOR.search(rest)
     if found is None:
         return rest, 0
-    return rest[: found.start()], parse_duration_ms(found[1])
+    return rest[: found.start()], parse_span_ms(found[1])
 
 
 def _rounded(duration_ms: int) -> str:

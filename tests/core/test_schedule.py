@@ -10,7 +10,7 @@ import pytest
 from presenced.core.claims import SCHEDULE_CHECK_MS, Opening
 from presenced.core.model import Schedule
 from presenced.server.zones import calendar
-from presenced.wire.messages import ClaimList, DeviceStatus, GetClaims, SetSchedule, Window
+from presenced.wire.messages import ClaimList, Command, CommandReply, DeviceStatus, GetClaims, SetSchedule, Window
 from tests.core.world import TICK_MS, FakeLink, World
 
 DAILY = 127
@@ -233,3 +233,10 @@ def test_a_clock_that_is_slowed_a_little_before_an_edge_does_not_miss_it() -> No
         app.beats(1, -1)
         assert world.record("alice").status == ("dnd" if world.wall_ms > at_ms(2024, 6, 1, 18) + TICK_MS else "online")
     assert world.record("alice").status == "dnd"
+
+
+def test_a_chat_is_told_of_the_schedule_and_its_end() -> None:
+    _, app = stage(at_ms(2024, 6, 1, 4))
+    reply = app.expect(Command(app.next_id(), "auto", "alice"), CommandReply)
+    assert reply.text == "What you set is ended, but your schedule says dnd for 4 h more: you are dnd"
+    assert app.expect(Command(app.next_id(), "", "alice"), CommandReply).text == "You are dnd, for 4 h more"
