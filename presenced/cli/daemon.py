@@ -19,6 +19,7 @@ import click
 from presenced.address import check_name
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
+from presenced.cli.group import Commands, OutputFailed, discard_stdout
 from presenced.cli.options import Duration
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
@@ -53,7 +54,7 @@ _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno
 log = logging.getLogger("presenced")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("presenced", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_version("presenced"), prog_name="presenced")
 def main() -> None:
     """A presence server: who is online, on which device, how available and since when, told at once."""
@@ -178,7 +179,11 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)
     # Where the socket really is: a port of 0 has become one, and a socket of systemd has an address of its own.
-    print(f"listening on {server.listeners[0]}", flush=True)
+    try:
+        print(f"listening on {server.listeners[0]}", flush=True)
+    except OutputFailed as error:
+        discard_stdout()
+        log.warning("standard output cannot be written: %s; it would say where this listens", error)
     await server.wait_stopped()
     log.info("stopped")
 

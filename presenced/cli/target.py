@@ -40,6 +40,11 @@ class Acting:
     own_device: str
     """Of this command, which nobody wants to be told of; empty if it has none."""
 
+    @property
+    def is_service(self) -> bool:
+        """Whether the command comes without a device, for somebody else."""
+        return not self.own_device
+
     async def record(self) -> Record:
         """The user as watchers see them."""
         found: dict[str, Record] = await self.link._get_many([self.name])
@@ -130,6 +135,20 @@ class Target:
             priority=url.priority if priority is None else priority,
         )
         return self._connect(url, True, status)
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[tuple[Client, int]]:
+        """The person's device for a moment, with the priority that it is to have: until somebody gives it that, nobody
+        sees it. It drops its link at the end, and so stays for the server's grace; after an error it says bye."""
+        url = self._parsed()
+        hidden = url._replace(device=url.device or host_name(), priority=ONE_SHOT_PRIORITY)
+        client = await self._connect(hidden, reconnect=False)
+        bye = True
+        try:
+            yield client, url.priority
+            bye = False
+        finally:
+            await client.close(bye=bye)
 
     def place(self) -> str:
         """`host:port`, for messages."""
