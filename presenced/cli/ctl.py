@@ -105,7 +105,7 @@ def _given_behind(ctx: click.Context, options: dict[str, Any]) -> None:
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
 @click.pass_obj
 def get(context: Context, users: tuple[str, ...]) -> None:
-    """Show users. Exit code 1 if one is asked for and is offline."""
+    """Show users. Exit code 1 if a single user is named and is offline; for several it is 0, however they are."""
 
     async def work() -> int:
         async with context.target.one_shot() as me:

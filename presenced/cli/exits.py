@@ -56,7 +56,7 @@ _ADVICE = {
     "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "tls_failed": " (see --ca-file and --insecure)",
     "forbidden": " (--as USER acts for others, with a token of the role service)",
-    "no_such_device": " (see `presencectl devices`)",
+    "no_such_device": " (`presencectl online` connects the URL's device; see `presencectl devices`)",
     "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
 }
 

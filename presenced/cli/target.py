@@ -89,7 +89,7 @@ class Target:
             service = await connect_service(
                 format_url(url),
                 token=self._token(url),
-                ssl_context=self._tls() if url.tls else None,
+                ssl_context=self._tls(url),
                 timeout_s=self.timeout_s,
                 request_timeout_s=self.timeout_s,
                 reconnect=reconnect,
@@ -168,7 +168,7 @@ class Target:
         return connect(
             format_url(url),
             token=self._token(url),
-            ssl_context=self._tls() if url.tls else None,
+            ssl_context=self._tls(url),
             timeout_s=self.timeout_s,
             request_timeout_s=self.timeout_s,
             reconnect=reconnect,
@@ -185,7 +185,10 @@ class Target:
         except (OSError, UnicodeDecodeError) as error:
             raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {error}") from None
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self, url: Url) -> ssl.SSLContext | None:
+        """None for a link without TLS; a CA file that is named must be one all the same."""
+        if not url.tls and not self.ca_file:
+            return None
         import ssl
 
         try:
@@ -196,7 +199,7 @@ class Target:
         if self.is_insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        return context
+        return context if url.tls else None
 
 
 def format_url(url: Url) -> str:

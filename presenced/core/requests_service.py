@@ -119,7 +119,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     require_durability(engine)
     check_name(message.claim, "claim")
     if message.claim == SCHEDULED or message.source == "schedule":
-        raise RequestError("bad_request", "schedule is what setschedule makes; choose another name and source")
+        raise RequestError("bad_request", "schedule is what set_schedule makes; choose another name and source")
     if message.claim == MANUAL and message.source != "manual":
         raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
     offset_ms = engine.publisher.wall_offset_ms
@@ -140,7 +140,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
 def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim) -> None:
     require_durability(engine)
     if message.claim == SCHEDULED:
-        raise RequestError("bad_request", "what a schedule claims ends with its window, or with setschedule")
+        raise RequestError("bad_request", "what a schedule claims ends with its window, or with set_schedule")
     user = known_user(engine, session, message.user)
     if user is not None:
         engine.claims.end(user, message.claim)
@@ -187,6 +187,8 @@ def _is_zone(engine: Engine, schedule: Schedule, now_ms: int) -> bool:
 def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddActivity) -> None:
     require_durability(engine)
     publisher = engine.publisher
+    if not message.activity:
+        raise RequestError("bad_activity", f"the activity type is empty; give it 1 to {LABEL_BYTES_MAX} bytes")
     try:
         check_name(message.activity, "activity type")
         check_label(message.payload, "payload", PAYLOAD_BYTES_MAX)

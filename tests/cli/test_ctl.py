@@ -320,6 +320,8 @@ class TestErrors:
             assert expired.returncode == exits.DENIED and "presenced token" in self.line(expired)
             missing = ctl("--url", url, "ping")
             assert missing.returncode == exits.DENIED and "--token" in self.line(missing)
+            missing = ctl("--url", url, "--token-file", str(token), "--ca-file", str(tmp_path / "ca"), "ping")
+            assert missing.returncode == exits.CONFIG and "CA file" in self.line(missing), "without TLS, too"
             unreadable = ctl("--url", url, "--token-file", str(tmp_path / "none"), "ping")
             assert unreadable.returncode == exits.CONFIG and "No such file" in self.line(unreadable)
         finally:

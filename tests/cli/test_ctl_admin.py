@@ -246,6 +246,12 @@ class TestFindingIt:
         done = ctl("status", "--socket", admin_path)
         assert done.returncode == exits.UNREACHABLE and "the daemon that made it is gone" in done.stderr
 
+    def test_what_is_no_socket(self, tmp_path: Path) -> None:
+        file = tmp_path / "letter.txt"
+        file.write_text("hello")
+        done = ctl("status", "--socket", str(file))
+        assert done.returncode == exits.UNREACHABLE and f"{file} is no socket; see --socket" in done.stderr
+
     def test_no_answer_in_time(self, admin_path: str) -> None:
         thread = one_answer(admin_path, b"")
         done = ctl("--timeout", "0.2", "status", "--socket", admin_path)
