@@ -42,6 +42,14 @@ def parse_duration_ms(text: str) -> int:
     return total_ms
 
 
+def parse_span_ms(text: str) -> int:
+    """As `parse_duration_ms`, for what has to hold for a while: zero is refused, and not taken for ever."""
+    span_ms = parse_duration_ms(text)
+    if not span_ms:
+        raise ValueError(f"the duration {text.strip()!r} is no time at all; give a longer one such as 30m, or none")
+    return span_ms
+
+
 def format_duration(duration_ms: int) -> str:
     """The largest whole unit or two, for people: `1h30m`, `45s`, `200ms`."""
     parts: list[str] = []

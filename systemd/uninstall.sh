@@ -30,4 +30,9 @@ rm -f "$DESTDIR$PREFIX/lib/sysusers.d/presenced.conf" "$DESTDIR$PREFIX/lib/tmpfi
 rm -rf "$DESTDIR$PREFIX/lib/presenced" "$DESTDIR$PREFIX/share/presenced" "$DESTDIR$PREFIX/share/doc/presenced"
 
 if [ $running = yes ]; then systemctl daemon-reload; fi
-echo "Uninstalled. These stay: $DESTDIR/etc/presenced, $DESTDIR/var/lib/presenced and the user presenced."
+stay=
+for directory in "$DESTDIR/etc/presenced" "$DESTDIR/var/lib/presenced"; do
+	if [ -d "$directory" ]; then stay="$stay $directory"; fi
+done
+if [ -z "$DESTDIR" ] && id presenced >/dev/null 2>&1; then stay="$stay and the user presenced"; fi
+echo "Uninstalled.${stay:+ This stays:$stay.}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from presenced.durations import format_duration, parse_duration_ms
+from presenced.durations import format_duration, parse_duration_ms, parse_span_ms
 from presenced.limits import DURATION_MS_MAX
 
 
@@ -63,3 +63,11 @@ def test_whatever_is_written_gives_a_duration_or_a_value_error(text: str) -> Non
         assert 0 <= parse_duration_ms(text) <= DURATION_MS_MAX
     except ValueError as error:
         assert type(error) is ValueError
+
+
+@pytest.mark.parametrize("text", ["0", "0m", " 0s ", "0h0ms"])
+def test_how_long_something_holds_is_never_zero(text: str) -> None:
+    assert parse_duration_ms(text) == 0
+    with pytest.raises(ValueError, match=f"{text.strip()!r} is no time at all"):
+        parse_span_ms(text)
+    assert parse_span_ms("1ms") == 1

@@ -136,11 +136,20 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
     if isinstance(error, FileNotFoundError):
         advice = "is presenced running, with admin.socket set (--admin-socket auto)? --socket names another path"
         return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
+    if isinstance(error, ConnectionRefusedError) and not _is_socket(path):
+        return ConnectionLost("no_daemon", f"{path} is no socket; see --socket, and admin.socket in the configuration")
     if isinstance(error, ConnectionRefusedError):
         return ConnectionLost("no_daemon", f"nobody answers at {path}: the daemon that made it is gone; start it again")
     if isinstance(error, BlockingIOError):
         return RequestTimeout(f"the daemon at {path} does not take connections just now; try again")
     return ConnectionLost("no_daemon", f"{path} cannot be connected to: {error.strerror or error}; see --socket")
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return True  # It went away meanwhile.
 
 
 def _who_may(path: str) -> str:

@@ -72,8 +72,14 @@ def default() -> None:
 
 def warnings(survey: Survey) -> Iterator[str]:
     """What can work and may not be meant, a sentence each."""
-    settings = survey.loaded.settings
     yield from survey.loaded.notes
+    yield from concerns(survey.loaded.settings)
+    for fault in fault_of_limit(survey.loaded.settings):
+        yield f"{fault}; that is the limit of this shell, and the service has its own"
+
+
+def concerns(settings: Settings) -> Iterator[str]:
+    """Of these, what lies in the settings and the files that they name. Takes a few milliseconds."""
     if settings.http and not is_loopback(parse_address(settings.http)[0]):
         yield (
             f"http.address {settings.http} can be reached from other machines, and answers anybody who asks; "
@@ -86,8 +92,6 @@ def warnings(survey: Survey) -> Iterator[str]:
         )
     if settings.admin_socket and settings.admin_mode & 0o007:
         yield f"admin.mode {settings.admin_mode:04o} lets every account of this machine control the daemon; use 0660"
-    for fault in fault_of_limit(settings):
-        yield f"{fault}; that is the limit of this shell, and the service has its own"
     if settings.tls_cert and settings.tls_key:
         ending = validity_warning(settings.tls_cert, settings.tls_key)
         if ending:

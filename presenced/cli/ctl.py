@@ -13,14 +13,17 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+import msgspec
 
 from presenced import __version__
+from presenced.address import check_emoji, check_text
 from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_own, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
+from presenced.cli.group import Commands, accept_behind
 from presenced.cli.options import Duration
 from presenced.cli.render import Output
-from presenced.cli.target import Target
-from presenced.wire.messages import DeviceStatus, StatusRequest
+from presenced.cli.target import Acting, Target
+from presenced.wire.messages import DeviceStatus, SetDevice, SetStatus, StatusRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,7 +38,7 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
 """Commands that are about nobody in particular, or about those whom they name."""
 
 
-@click.group(epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("presencectl", cls=Commands, epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--url",
     envvar="PRESENCE_URL",
@@ -57,7 +60,7 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
 @click.option("--no-color", is_flag=True, help="[env NO_COLOR]")
 @click.version_option(__version__, prog_name="presencectl")
 @click.pass_context
-def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, as_user: str, **options: Any) -> None:
+def main(ctx: click.Context, /, **options: Any) -> None:
     """See and set who is online, at a presenced server.
 
     `online` connects as the URL's device, and so does `set` if you are on none. The other commands come as a device
@@ -65,31 +68,44 @@ def main(ctx: click.Context, /, url: str | None, timeout: float, as_json: bool, 
     Where a command is about a device (`join`, `leave`, `activity add`), it is the URL's unless --device names another.
 
     A user acts for themselves. With --as a service acts for anybody: the URL's user and the token are the service's.
+
+    These options may also stand behind the subcommand.
     """
-    if as_user and ctx.invoked_subcommand in READERS | {"online"}:
-        raise click.UsageError(f"--as has no meaning for `{ctx.invoked_subcommand}`; leave it out")
+    ctx.obj = _context(options, ctx.invoked_subcommand or "")
+
+
+def _context(options: dict[str, Any], subcommand: str) -> Context:
+    if options["as_user"] and subcommand in READERS | {"online"}:
+        raise click.UsageError(f"--as has no meaning for `{subcommand}`; leave it out")
     is_terminal = sys.stdout.isatty()
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
-    ctx.obj = Context(
+    return Context(
         Target(
-            url or "",
+            options["url"] or "",
             options["token"],
             options["token_file"],
             options["ca_file"],
             options["insecure"],
-            timeout,
-            as_user,
+            options["timeout"],
+            options["as_user"],
         ),
-        Output(is_json=as_json or not is_terminal, has_colour=has_colour, is_quiet=options["quiet"]),
-        as_json,
+        Output(is_json=options["as_json"] or not is_terminal, has_colour=has_colour, is_quiet=options["quiet"]),
+        options["as_json"],
     )
+
+
+def _given_behind(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Options of the group were written behind a subcommand: they count as if they had been written before it."""
+    root = ctx.find_root()
+    root.params.update(options)
+    ctx.obj = _context(root.params, root.invoked_subcommand or "")
 
 
 @main.command()
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
 @click.pass_obj
 def get(context: Context, users: tuple[str, ...]) -> None:
-    """Show users. Exit code 1 if one is asked for and is offline."""
+    """Show users. Exit code 1 if a single user is named and is offline; for several it is 0, however they are."""
 
     async def work() -> int:
         async with context.target.one_shot() as me:
@@ -105,7 +121,7 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 @click.argument("status", type=click.Choice(get_args(StatusRequest)))
 @click.option("--text", help="A line of text to go with it; an empty one clears the text.")
 @click.option("--emoji", help="An emoji to go with it.")
-@click.option("--for", "for_ms", type=Duration(), help="How long all of this holds: 30m, 1h30m, 2d.")
+@click.option("--for", "for_ms", type=Duration(is_span=True), help="How long all of this holds: 30m, 1h30m, 2d.")
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
     """Set your status; `auto` leaves it to your devices again, `offline` hides you.
@@ -116,21 +132,33 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            until = for_ms / 1000 if for_ms else None
-            await acting.calls.set_status(acting.link, acting.user, "", status, text, emoji, until)
-            record = await acting.record()
-        if record.status == "offline" and status not in ("offline", "auto"):
-            if not context.target.as_user:
-                me = await context.target.device(status="online", name=None, priority=None)
-                try:
-                    record = await me.get_status(me.user)
-                finally:
-                    await me.close(bye=False)
+            infos = await acting.calls.get_devices(acting.link, acting.user)
+            # The status of one that does not count, because it is idle or of negative priority, is offline here.
+            is_there = any(info.state != "gone" and info.status != "offline" for info in infos)
+            if is_there or acting.is_service or status in ("offline", "auto"):
+                until = for_ms / 1000 if for_ms else None
+                await acting.calls.set_status(acting.link, acting.user, "", status, text, emoji, until)
+                record = await acting.record()
+            else:
+                record = await _appear(context, acting, SetStatus(1, status, text, emoji, for_ms or 0))
+        if not is_there and status not in ("offline", "auto"):
             context.output.note(f"no device of {record.user} stays online; `presencectl online` does")
         context.output.records([record])
         return exits.OK
 
     exits.run(work())
+
+
+async def _appear(context: Context, acting: Acting, wanted: SetStatus) -> Record:
+    """Come as the URL's device and say all of it at once, so that watchers see one change."""
+    check_text(wanted.text or "")
+    check_emoji(wanted.emoji or "")
+    async with context.target.passing() as (device, priority):
+        await device._do_together(
+            lambda request_id: msgspec.structs.replace(wanted, id=request_id),
+            lambda request_id: SetDevice(request_id, priority=priority),
+        )
+        return await acting.record()
 
 
 @main.command()
@@ -275,6 +303,7 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
 
 for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS, *ctl_admin.COMMANDS):
     main.add_command(command)
+accept_behind(main, _given_behind, without=frozenset({"version"}))
 
 
 if __name__ == "__main__":

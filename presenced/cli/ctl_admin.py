@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 import click
 
@@ -146,7 +146,7 @@ def _link_row(one: dict[str, Any]) -> Row:
     show_default=True,
     help="How long they are told to stay away: so long to twice as long.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before closing all of a role.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before closing all of a role; needed without a terminal.")
 @socket_option
 @click.pass_obj
 def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool, path: str | None) -> None:
@@ -172,7 +172,7 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
 
 
 @click.command()
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed without a terminal.")
 @click.option("--wait", is_flag=True, help="Return when the daemon is gone.")
 @socket_option
 @click.pass_obj
@@ -292,9 +292,23 @@ def top(context: Context, interval_ms: int, count: int | None, path: str | None)
 
 
 def _confirm(question: str, yes: bool) -> None:
-    """Ask, if there is somebody to ask."""
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        click.confirm(question, abort=True)
+    """Ask, and leave unless the answer is yes. Where nobody can be asked, it takes --yes."""
+    if yes:
+        return
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
+        raise click.UsageError(f"{question} Nobody can be asked without a terminal; give --yes if that is meant")
+    try:
+        is_meant = click.confirm(question)
+    except click.Abort:
+        # Ctrl-C, or the end of what is typed.
+        click.echo()
+        sys.exit(exits.INTERRUPTED)
+    if not is_meant:
+        sys.exit(exits.NO)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 # --- words --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ STDIN = 0
 LINE_BYTES_MAX = 65_536
 """A line without an end is no command; it must not fill the memory."""
 LINES_AHEAD = 16
+ENDS = frozenset({"quit", "exit"})
 
 
 @click.command("do")
@@ -47,7 +48,7 @@ def do(context: Context, words: tuple[str, ...]) -> None:
 @click.command("shell")
 @click.pass_obj
 def shell(context: Context) -> None:
-    """Do chat commands from standard input, line by line, until its end (Ctrl-D).
+    """Do chat commands from standard input, line by line, until its end (Ctrl-D), `quit` or `exit`.
 
     From a pipe or a file the exit code is 1 if one of them was not done.
     """
@@ -64,12 +65,13 @@ def shell(context: Context) -> None:
                 if is_terminal:
                     click.echo(f"{acting.name}> ", nl=False, err=True)
                 line = await lines.next()
-                if line is None:
+                if line is None or line.strip().lower() in ENDS:
                     break
                 if line.strip():
                     code = max(code, await _one(context, acting, line.strip()))
         if is_terminal:
-            click.echo(err=True)
+            if line is None:
+                click.echo(err=True)
             return exits.OK
         return code
 

@@ -117,7 +117,9 @@ def activity() -> None:
     show_default=True,
     help="At most so many.",
 )
-@click.option("--since", "since_ms", type=Duration(), metavar="DURATION", help="Only of the last 2h, 7d or so.")
+@click.option(
+    "--since", "since_ms", type=Duration(is_span=True), metavar="DURATION", help="Only of the last 2h, 7d or so."
+)
 @click.pass_obj
 def list_activity(context: Context, user: str, limit: int, since_ms: int | None) -> None:
     """List what a user did, newest first."""
@@ -184,7 +186,12 @@ def claim() -> None:
 @click.argument("name")
 @click.argument("source", type=click.Choice(SOURCES))
 @click.argument("status", type=click.Choice(get_args(Status)))
-@click.option("--for", "for_ms", type=Duration(), help="How long it holds: 30m, 1h30m, 2d; default: until ended.")
+@click.option(
+    "--for",
+    "for_ms",
+    type=Duration(is_span=True),
+    help="How long it holds: 30m, 1h30m, 2d; default: until ended.",
+)
 @click.pass_obj
 def add_claim(context: Context, name: str, source: str, status: str, for_ms: int | None) -> None:
     """State a status until it is ended; one of the same name is replaced."""

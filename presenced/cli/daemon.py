@@ -17,8 +17,9 @@ from typing import Any, NoReturn, cast
 import click
 
 from presenced.address import check_name
-from presenced.cli.config import config as config_group
+from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
+from presenced.cli.group import Commands, OutputFailed, discard_stdout
 from presenced.cli.options import Duration
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
@@ -53,7 +54,7 @@ _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno
 log = logging.getLogger("presenced")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("presenced", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_version("presenced"), prog_name="presenced")
 def main() -> None:
     """A presence server: who is online, on which device, how available and since when, told at once."""
@@ -177,10 +178,16 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
         f"; settings from {', '.join(loaded.files)}" if loaded.files else "",
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
+    for concern in concerns(settings):
+        log.warning("%s", concern)
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)
     # Where the socket really is: a port of 0 has become one, and a socket of systemd has an address of its own.
-    print(f"listening on {server.listeners[0]}", flush=True)
+    try:
+        print(f"listening on {server.listeners[0]}", flush=True)
+    except OutputFailed as error:
+        discard_stdout()
+        log.warning("standard output cannot be written: %s; it would say where this listens", error)
     await server.wait_stopped()
     log.info("stopped")
 
@@ -225,8 +232,11 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     """Print a token (JWT, HS256) with which USER may connect."""
     try:
         check_name(user, "user")
+    except AddressError as error:
+        raise click.BadParameter(str(error), param_hint="--user") from None
+    try:
         secret = load_secret(secret_file)
-    except (AddressError, SecretError) as error:
+    except SecretError as error:
         _leave([str(error)], EXIT_CONFIG)
     if ttl < 1000:
         raise click.BadParameter("must be at least 1s", param_hint="--ttl")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from presenced.cli.group import WRITE_FAILED
 from presenced.errors import (
     AddressError,
     AuthError,
@@ -23,6 +23,7 @@ USAGE = 2
 REFUSED = 65
 UNREACHABLE = 69
 INTERNAL = 70
+OUTPUT = WRITE_FAILED
 TEMPORARY = 75
 PROTOCOL = 76
 DENIED = 77
@@ -39,6 +40,7 @@ Exit codes:
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed
+  74   standard output cannot be written
   75   the server is busy or starting, or did not answer in time; try again
   76   what answers there does not speak presenced's protocol
   77   not permitted: the token is missing, wrong or expired, or of another role;
@@ -54,7 +56,7 @@ _ADVICE = {
     "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "tls_failed": " (see --ca-file and --insecure)",
     "forbidden": " (--as USER acts for others, with a token of the role service)",
-    "no_such_device": " (see `presencectl devices`)",
+    "no_such_device": " (`presencectl online` connects the URL's device; see `presencectl devices`)",
     "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
 }
 
@@ -89,13 +91,8 @@ def run_blocking(work: Callable[[], int]) -> None:
     """The same for a command that needs no event loop."""
     try:
         code = work()
-        sys.stdout.flush()
     except PresenceError as error:
         code = complain(str(error) + _ADVICE.get(error.code, ""), exit_code(error))
-    except BrokenPipeError:
-        # The reader (`| head`) has enough. Python would flush stdout once more at exit and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = OK
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)

@@ -73,7 +73,7 @@ class Output:
 
     def line(self, value: dict[str, Any]) -> None:
         """One JSON object, flushed, so that a reader at the other end of a pipe sees it now."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(value) + "\n")
         sys.stdout.flush()
 
     def say(self, value: dict[str, Any], sentence: str) -> None:
@@ -111,6 +111,11 @@ class Output:
             cells = zip(row.cells, styles, strict=True)
             table.add_row(*[Text(printable(cell), style) for cell, style in cells])
         console.print(table)
+
+
+def json_text(value: object) -> str:
+    """`value` as JSON, with escapes for what standard output could not show: a program is to read what was meant."""
+    return json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"))
 
 
 def to_json(record: Record) -> dict[str, Any]:

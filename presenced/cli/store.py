@@ -6,7 +6,6 @@ All of it works on files: the daemon need not run, and for `check`, `dump` and `
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import click
 import msgspec
 
-from presenced.cli.render import printable
+from presenced.cli.render import json_text, printable
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check as check_store
 from presenced.storage.dump import Line, dump as dump_store
@@ -63,7 +62,7 @@ def check(directory: str, is_json: bool) -> None:
     def work() -> int:
         report = check_store(_existing(directory), _pause)
         if is_json:
-            _print(json.dumps(msgspec.to_builtins(report), ensure_ascii=False))
+            _print(json_text(msgspec.to_builtins(report)))
         else:
             _print_report(report)
         return 0 if report.sound else DAMAGED
@@ -96,7 +95,7 @@ def dump(directory: str, user: str, from_seq: int, is_json: bool) -> None:
         for line in dump_store(_existing(directory), user=user, from_seq=from_seq):
             if line.is_loss:
                 code = DAMAGED
-            _print(json.dumps(msgspec.to_builtins(line), ensure_ascii=False) if is_json else _fact_line(line))
+            _print(json_text(msgspec.to_builtins(line)) if is_json else _fact_line(line))
         return code
 
     _run(work)
@@ -237,7 +236,8 @@ def _fact_line(line: Line) -> str:
     if line.damage:
         return f"{'!!' if line.is_loss else '!'}  {place}  {printable(line.damage)}"
     when = datetime.fromtimestamp(line.time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
-    fields = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in line.fields.items())
+    values = msgspec.to_builtins(line.fields)  # The windows of a schedule are no JSON by themselves.
+    fields = " ".join(f"{name}={json_text(value)}" for name, value in values.items())
     return printable(f"{line.seq or '-'}  {when}  {place}  {line.fact} {fields}")
 
 
@@ -259,11 +259,6 @@ def _run(work: Callable[[], int]) -> None:
     """Do it and leave with its code; errors become one line on stderr."""
     try:
         code = work()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`| head`) has enough. Python would flush stdout once more at exit and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except KeyboardInterrupt:
         code = 130
     except (

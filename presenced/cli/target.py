@@ -39,6 +39,11 @@ class Acting:
     own_device: str
     """Of this command, which nobody wants to be told of; empty if it has none."""
 
+    @property
+    def is_service(self) -> bool:
+        """Whether the command comes without a device, for somebody else."""
+        return not self.own_device
+
     async def record(self) -> Record:
         """The user as watchers see them."""
         return await self.link.get_status(self.name)
@@ -82,7 +87,7 @@ class Target:
             service = await connect_service(
                 format_url(url),
                 token=self._token(url),
-                ssl_context=self._tls() if url.tls else None,
+                ssl_context=self._tls(url),
                 timeout_s=self.timeout_s,
                 request_timeout_s=self.timeout_s,
                 reconnect=reconnect,
@@ -129,6 +134,20 @@ class Target:
         )
         return self._connect(url, True, status)
 
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[tuple[Client, int]]:
+        """The person's device for a moment, with the priority that it is to have: until somebody gives it that, nobody
+        sees it. It drops its link at the end, and so stays for the server's grace; after an error it says bye."""
+        url = self._parsed()
+        hidden = url._replace(device=url.device or host_name(), priority=ONE_SHOT_PRIORITY)
+        client = await self._connect(hidden, reconnect=False)
+        bye = True
+        try:
+            yield client, url.priority
+            bye = False
+        finally:
+            await client.close(bye=bye)
+
     def place(self) -> str:
         """`host:port`, for messages."""
         url = self._parsed()
@@ -147,7 +166,7 @@ class Target:
         return connect(
             format_url(url),
             token=self._token(url),
-            ssl_context=self._tls() if url.tls else None,
+            ssl_context=self._tls(url),
             timeout_s=self.timeout_s,
             request_timeout_s=self.timeout_s,
             reconnect=reconnect,
@@ -164,7 +183,10 @@ class Target:
         except (OSError, UnicodeDecodeError) as error:
             raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {error}") from None
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self, url: Url) -> ssl.SSLContext | None:
+        """None for a link without TLS; a CA file that is named must be one all the same."""
+        if not url.tls and not self.ca_file:
+            return None
         import ssl
 
         try:
@@ -175,7 +197,7 @@ class Target:
         if self.is_insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        return context
+        return context if url.tls else None
 
 
 def host_name() -> str:

@@ -196,6 +196,22 @@ class Connection:
         """A request whose reply says only that it was applied."""
         await self._request(make, messages.Done, on_reply)
 
+    async def _do_together(self, *makes: Make) -> None:
+        """Several such requests in one write, which the server takes in one turn: watchers see one change."""
+        self._refuse_closed()
+        waiters: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in makes]
+        now_ms = self._keeper.now_ms()
+        try:
+            pairs = zip(makes, waiters, strict=True)
+            self._keeper.send(*[self._session.open(make, waiter, now_ms) for make, waiter in pairs])
+            async with asyncio.timeout(self._request_timeout_s):
+                await asyncio.gather(*waiters)
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            for waiter in waiters:
+                self._session.forget(waiter)
+
     def _say(self, make: Make, on_reply: OnReply | None) -> None:
         """A request that nobody waits for; dropped without a link."""
         if self._keeper.is_linked:

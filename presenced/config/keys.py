@@ -143,7 +143,8 @@ KEYS: tuple[Key, ...] = (
         "auth.secret_file",
         "secret_file",
         Path(credential=True),
-        "The secret that tokens are signed with. The file is read anew on every reload; but a credential "
+        "The secret that tokens are signed with: the text of this file without white space around it; no base64 in it "
+        "is decoded. The file is read anew on every reload; but a credential "
         "(credential:NAME, as installed) is copied by systemd when the service starts, so a new one needs a restart.",
         "--secret-file",
         reloadable=True,

@@ -67,7 +67,7 @@ def live_device_of(engine: Engine, session: Session, name: str, device_id: str) 
 def require_live(device: Device) -> None:
     """Raise `RequestError` (`no_such_device`) if it is gone."""
     if device.state == GONE:
-        raise RequestError("no_such_device", f"{device.user.name}/{device.id} is gone; attach it first")
+        raise RequestError("no_such_device", f"{device.user.name}/{device.id} is gone; it has to connect first")
 
 
 def require_service(session: Session) -> None:

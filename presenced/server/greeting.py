@@ -87,6 +87,11 @@ def _check(hello: Hello, identity: Identity) -> None:
         raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
     try:
         check_name(identity.user, "user")
+    except AddressError as error:
+        if identity.expires_ms:
+            raise ProtocolError("bad_token", f"the token's claim sub: {error.message}") from None
+        raise ProtocolError("bad_hello", error.message) from None
+    try:
         if hello.device:
             check_name(hello.device, "device")
         for label, what in ((hello.kind, "kind"), (hello.name, "device label"), (hello.agent, "agent")):

@@ -1,14 +1,16 @@
 """Who a link speaks for: tokens (JWT, RFC 7519, HS256) made by `presenced token` or by any backend, or, in
 development, the hello's own word.
 
-PyJWT judges; the algorithm is fixed here and never taken from the token, and signatures are compared in constant time.
-The secret comes from a file and is never logged.
+PyJWT judges what is genuine; the algorithm is fixed here and never taken from the token, and signatures are compared
+in constant time. What a genuine token claims is read here, so that whoever makes tokens is told what is wrong with
+which claim; of a token that is not genuine nothing is told. The secret comes from a file and is never logged.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+from math import isfinite
 from pathlib import Path
 from time import time_ns
 from typing import Any, NamedTuple, cast
@@ -26,6 +28,11 @@ SECRET_BYTES_MIN = 32
 
 ROLES: tuple[Role, ...] = ("user", "service", "admin")
 
+LEEWAY_S = 60
+"""How far ahead `iat` and `nbf` may lie: the clocks of two machines differ. `exp` has none: it ends links, too."""
+
+EXP_MAX = 2**53
+"""No integer of the protocol is beyond it."""
 
 _USUAL_HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').decode() + "."
 
@@ -38,7 +45,6 @@ class _Claims(msgspec.Struct, frozen=True):
     role: Role = "user"
     nbf: int = 0
     iat: int = 0
-    jti: str = ""
 
 
 _decode_claims = msgspec.json.Decoder(_Claims).decode
@@ -58,7 +64,7 @@ class SecretError(Exception):
 
 def load_secret(path: str) -> bytes:
     """The secret in `path`, without surrounding white space; raises `SecretError`."""
-    hint = f"make one with: head -c 48 /dev/urandom | base64 > {path}"
+    hint = f"make one with: (umask 077; head -c 48 /dev/urandom | base64 > {path})"
     try:
         secret = Path(path).read_bytes().strip()
     except FileNotFoundError:
@@ -81,13 +87,14 @@ def verify(secret: bytes, token: str) -> Identity:
         raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
     if len(token) > TOKEN_BYTES_MAX:
         raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
-    return _accept(secret, token, time_ns() // 1_000_000_000) or _judge(secret, token)
+    now_s = time_ns() // 1_000_000_000
+    return _accept(secret, token, now_s) or _judge(secret, token, now_s)
 
 
 def _accept(secret: bytes, token: str, now_s: int) -> Identity | None:
     """Whom a genuine token in the usual form speaks for; None = the library is to judge it.
 
-    This only ever accepts, and only what the library would: the header byte for byte as everybody writes it, the
+    This only ever accepts, and only what `_judge` would: the header byte for byte as everybody writes it, the
     signature of it and of what follows in its one canonical form, the times as they should be. It takes a sixth of
     the library's time, which is a quarter of a login.
     """
@@ -106,26 +113,58 @@ def _accept(secret: bytes, token: str, now_s: int) -> Identity | None:
         claims = _decode_claims(payload)
     except (ValueError, msgspec.MsgspecError):
         return None
-    if claims.exp <= now_s or claims.nbf > now_s or claims.iat > now_s:
+    latest_s = now_s + LEEWAY_S
+    if not now_s < claims.exp <= EXP_MAX or claims.nbf > latest_s or claims.iat > latest_s:
         return None
     return Identity(claims.sub, claims.role, claims.exp * 1000)
 
 
-def _judge(secret: bytes, token: str) -> Identity:
-    """What the library says of the token."""
+def _judge(secret: bytes, token: str, now_s: int) -> Identity:
+    """Whom the token speaks for if the library finds it genuine; raises `AuthError` that says what is wrong."""
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token, secret, algorithms=[ALGORITHM], options={"require": ["sub", "exp"], "verify_aud": False}
-        )
-    except jwt.ExpiredSignatureError:
-        raise AuthError("token_expired", "the token has expired; get a new one (`presenced token`)") from None
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        # Which of its checks failed is of use only to a forger.
+        claims: dict[str, Any] = jwt.decode(token, secret, algorithms=[ALGORITHM], options=_SIGNATURE_ONLY)
+    except jwt.InvalidAlgorithmError:
+        raise AuthError("bad_token", f"the token's alg is not {ALGORITHM}, and no other is accepted") from None
+    except jwt.InvalidSignatureError:
         raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?") from None
-    role = claims.get("role", "user")
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        raise AuthError("bad_token", "what came as the token cannot be read as a JSON Web Token") from None
+    try:
+        return _identity(claims, now_s)
+    except ValueError as error:
+        raise AuthError("bad_token", f"the token's {error}") from None
+
+
+_SIGNATURE_ONLY: Any = dict.fromkeys(
+    ("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss", "verify_sub", "verify_jti"), False
+)
+"""The claims are read by `_identity`: the library takes more for a time than an integer."""
+
+
+def _identity(claims: dict[str, Any], now_s: int) -> Identity:
+    """What the claims of a genuine token say. Raises `ValueError` that names the claim, `AuthError` if it is over."""
+    for name in ("sub", "exp"):
+        if claims.get(name) is None:
+            raise ValueError(f"claim {name} is missing, and a token needs it")
+    user, expires_s, role = claims["sub"], claims["exp"], claims.get("role", "user")
+    if not isinstance(user, str):
+        raise ValueError("claim sub is no string; it names the user")
+    if type(expires_s) is not int:
+        raise ValueError("claim exp is no integer; it is the end in seconds since 1970 UTC")
+    if expires_s > EXP_MAX:
+        raise ValueError("claim exp is beyond 2^53; it is the end in seconds since 1970 UTC")
     if role not in ROLES:
-        raise AuthError("bad_token", "the token's role is none of user, service, admin")
-    return Identity(str(claims["sub"]), cast(Role, role), int(claims["exp"]) * 1000)
+        raise ValueError(f"claim role is none of {', '.join(ROLES)}")
+    for name in ("nbf", "iat"):
+        begins_s = claims.get(name, 0)
+        if isinstance(begins_s, bool) or not isinstance(begins_s, (int, float)) or not isfinite(begins_s):
+            raise ValueError(f"claim {name} is no number; it is a time in seconds since 1970 UTC")
+        if begins_s > now_s + LEEWAY_S:
+            sentence = f"claim {name} is more than {LEEWAY_S} s ahead of this server's clock"
+            raise ValueError(f"{sentence}; compare the clocks, and write seconds, not milliseconds")
+    if expires_s <= now_s:
+        raise AuthError("token_expired", "the token has expired; get a new one (`presenced token`)")
+    return Identity(user, cast(Role, role), expires_s * 1000)
 
 
 def believe(hello: Hello) -> Identity:

@@ -47,7 +47,7 @@ class Link(asyncio.Protocol):
     """The edge of one connection (`core.model.Edge`)."""
 
     __slots__ = (
-        "fd", "server", "transport", "session", "state", "reader",
+        "fd", "server", "transport", "session", "device_id", "state", "reader",
         "credit", "credit_ms", "rate", "burst", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
@@ -59,6 +59,8 @@ class Link(asyncio.Protocol):
         self.fd = -1
         """The socket, where it may be written to directly; -1 with TLS and once the link ends."""
         self.session: Session | None = None
+        self.device_id = ""
+        """As its hello named it: the session has let go of its device when the end of the link is written."""
         self.state = AWAITING
         self.reader = FrameReader(limits.HELLO_BYTES_MAX)
         self.rate, self.burst = server.rate_for("user")
@@ -309,8 +311,7 @@ class Link(asyncio.Protocol):
         """Who this is, for the log. Quoted: it came from outside."""
         if self.session is None:
             return f"a link without hello from {self.peer!r}"
-        device = self.session.device
-        return repr(f"{self.session.user_name}/{device.id if device is not None else ''}")
+        return repr(f"{self.session.user_name}/{self.device_id}")
 
     # --- frames -----------------------------------------------------------------------------------------------
 
@@ -410,6 +411,7 @@ class Link(asyncio.Protocol):
         expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
         engine = self.server.engine
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
+        self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
         self.server.roles[session.role] += 1
         self.server.stats.hellos += 1

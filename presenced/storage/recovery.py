@@ -201,7 +201,8 @@ def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings)
             verify_snapshot(directory, entry)
             return entry
         except SnapshotError as error:
-            report.remarks.append(f"{error}; going back to the one before")
+            has_older = entry is not manifest.snapshots[-1]
+            report.remarks.append(f"{error}{'; going back to the one before' if has_older else ''}")
     if manifest.snapshots:
         raise DamageError(f"no snapshot can be used ({'; '.join(report.remarks)}); {_ADVICE}")
     return None

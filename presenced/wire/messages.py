@@ -10,6 +10,7 @@ whatever is wrong raises one exception class (`BadMessage`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -273,4 +274,22 @@ def _bad_message(payload: bytes, error: Exception, known: dict[int, type[Message
     if "id" not in message.__struct_fields__:
         request_id = 0
     # Cut, because msgspec quotes a wrong word in full and that can be as long as the frame.
-    return BadMessage("bad_request", f"{message.__name__}: {error}"[:_WRONG_CHARS_MAX], request_id)
+    sentence = f"{message.__name__}: {_naming_the_field(str(error), message)}"
+    return BadMessage("bad_request", sentence[:_WRONG_CHARS_MAX], request_id)
+
+
+def _naming_the_field(wrong: str, message: type[Message]) -> str:
+    """msgspec counts from 0, the type: `Expected ... - at `$[2][0]`` becomes `users[0]: Expected ...`."""
+    fields = ("type", *message.__struct_fields__)
+    short = _TOO_SHORT.fullmatch(wrong)
+    if short is not None and int(short[1]) < len(fields):
+        return f"the field {fields[int(short[1])]} is missing"
+    what, _, place = wrong.rpartition(" - at `$")
+    found = _PLACE.fullmatch(place)
+    if found is None or int(found[1]) >= len(fields):
+        return wrong
+    return f"{fields[int(found[1])]}{found[2]}: {what}"
+
+
+_TOO_SHORT = re.compile(r"Expected `array` of at least length [0-9]+, got ([0-9]+)")
+_PLACE = re.compile(r"\[([0-9]+)\](.*)`", re.DOTALL)

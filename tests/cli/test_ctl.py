@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -148,14 +149,22 @@ class TestOneShot:
         daemon = start_daemon("--grace", "1s")
         watch = start("--url", daemon.url("bob", "desk"), "watch", "alice", "-C", "4")
         assert json.loads(watch.line("stdout"))["status"] == "offline"
-        done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd")
+        done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd", "--text", "lunch", "--emoji", "*")
         assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "dnd")
         assert done.stderr == "no device of alice stays online; `presencectl online` does\n"
         seen = json.loads(watch.line("stdout"))
         assert (seen["kind"], seen["status"], seen["device"]) == ("online", "dnd", "laptop")
+        assert (seen["text"], seen["emoji"]) == ("lunch", "*"), "all of it is one change"
         assert json.loads(watch.line("stdout"))["kind"] == "offline"
         quiet = ctl("-q", "--url", daemon.url("alice", "laptop"), "set", "dnd")
         assert (quiet.stderr, json.loads(watch.line("stdout"))["kind"]) == ("", "online")
+
+    def test_what_cannot_be_set_is_not_half_seen(self, daemon: Daemon) -> None:
+        url = daemon.url("alice", "laptop")
+        done = ctl("--url", url, "set", "dnd", "--text", "x" * 600)
+        assert done.returncode == exits.USAGE and "longer than 512 bytes" in done.stderr
+        assert json.loads(ctl("--url", url, "get", "alice").stdout)["since_ms"] == 0
+        assert ctl("--url", url, "devices").stdout == ""
 
     def test_the_others_make_nobody_available(self, daemon: Daemon) -> None:
         assert ctl("--url", daemon.url("alice", "laptop"), "clear").returncode == 0
@@ -311,6 +320,8 @@ class TestErrors:
             assert expired.returncode == exits.DENIED and "presenced token" in self.line(expired)
             missing = ctl("--url", url, "ping")
             assert missing.returncode == exits.DENIED and "--token" in self.line(missing)
+            missing = ctl("--url", url, "--token-file", str(token), "--ca-file", str(tmp_path / "ca"), "ping")
+            assert missing.returncode == exits.CONFIG and "CA file" in self.line(missing), "without TLS, too"
             unreadable = ctl("--url", url, "--token-file", str(tmp_path / "none"), "ping")
             assert unreadable.returncode == exits.CONFIG and "No such file" in self.line(unreadable)
         finally:
@@ -324,6 +335,9 @@ class TestErrors:
             (["--url", "presence://a b@x", "ping"], "spaces"),
             (["set", "lunch"], "lunch"),
             (["set", "dnd", "--for", "30"], "no unit"),
+            (["set", "dnd", "--for", "0s"], "'--for': the duration '0s' is no time at all"),
+            (["claim", "add", "c", "call", "dnd", "--for", "0"], "'--for': the duration '0' is no time at all"),
+            (["activity", "--since", "0m"], "'--since': the duration '0m' is no time at all"),
             (["get"], "USER"),
             (["--timeout", "0", "ping"], "timeout"),
         ],
@@ -356,8 +370,8 @@ class TestErrors:
 
     def test_the_help_lists_every_exit_code(self) -> None:
         shown = CliRunner().invoke(main, ["--help"]).output
-        codes = [value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)]
-        assert len(codes) == 11
+        codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+        assert len(codes) == 12
         for code in codes:
             assert f"\n    {code} " in shown
 
@@ -384,6 +398,96 @@ def on_terminal(*args: str, env: dict[str, str] | None = None) -> str:
             os.close(controller)
         process.wait(DEADLINE_S)
     return shown.decode()
+
+
+def ran(line: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A line of a shell, in which `ctl` and `daemon` are the two commands."""
+    names = {"ctl": "presenced.cli.ctl", "daemon": "presenced"}
+    functions = "".join(f'{name}() {{ "{sys.executable}" -m {module} "$@"; }}; ' for name, module in names.items())
+    return subprocess.run(
+        ["sh", "-c", functions + line],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=REPOSITORY,
+        env={**ENVIRONMENT, **env},
+    )
+
+
+class TestWhatCannotBeWritten:
+    @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+    @pytest.mark.parametrize("line", ["who", "who --count", "ping", "get bob carol"])
+    def test_one_line_and_a_code(self, daemon: Daemon, start: Any, line: str, where: str) -> None:
+        online(start, daemon.url("alice", "laptop"))
+        done = ran(f"ctl {line} {where}", PRESENCE_URL=daemon.url("alice", "laptop"))
+        assert done.returncode == exits.OUTPUT == 74
+        assert done.stderr.startswith("presencectl: standard output cannot be written: ")
+        assert done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "line", ["config default", "dashboard grafana", "--help", "token --user alice --secret-file SECRET"]
+    )
+    @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+    def test_of_the_daemons_command(self, line: str, where: str, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_bytes(b"k" * 48)
+        done = ran(f"daemon {line} {where}".replace("SECRET", str(secret)))
+        assert done.returncode == exits.OUTPUT
+        assert done.stderr.startswith("presenced: standard output cannot be written: ")
+        assert done.stderr.count("\n") == 1
+
+    def test_errors_do_not_go_to_standard_output_instead(self) -> None:
+        done = ran("ctl --url http://x ping 2>&-")
+        assert (done.returncode, done.stdout) == (exits.USAGE, "")
+
+    def test_a_reader_that_has_enough_is_no_error(self) -> None:
+        done = ran("{ daemon config default; echo $? >&2; } | head -1")
+        assert (done.stderr, len(done.stdout.splitlines())) == ("0\n", 1)
+
+    def test_characters_that_the_terminal_has_not(self, daemon: Daemon, start: Any) -> None:
+        url = daemon.url("emo", "laptop")
+        online(start, url)
+        assert ctl("--url", url, "set", "dnd", "--text", "caf\u00e9", "--emoji", "\U0001f334").returncode == 0
+        plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+        piped = ctl("--url", url, "get", "emo", env=plain)
+        assert piped.stdout.isascii() and json.loads(piped.stdout)["text"] == "caf\u00e9"
+        assert "caf?" in on_terminal("--url", url, "get", "emo", env=plain)
+
+
+class TestOptionsBehind:
+    def test_they_count_as_before(self, daemon: Daemon) -> None:
+        url = daemon.url("alice", "laptop")
+        assert json.loads(on_terminal("get", "bob", "--json", "--url", url))["user"] == "bob"
+        assert json.loads(ctl("get", "--url", url, "bob").stdout)["user"] == "bob"
+        quiet = ctl("set", "dnd", "-q", "--url", url)
+        assert (quiet.returncode, quiet.stderr) == (0, "")
+        assert ctl("activity", "add", "x", "--as", "bob", "--url", daemon.url("ops", "")).returncode == 0
+        listed = ctl("activity", "bob", "--url", url, "--as", "bob")
+        assert listed.returncode == 0 and json.loads(listed.stdout)["activity"] == "x"
+
+    def test_the_later_counts(self, daemon: Daemon) -> None:
+        done = ctl("--url", "presence://x@127.0.0.1:1/y", "--timeout", "1", "ping", "--url", daemon.url("alice", "x"))
+        assert done.returncode == 0
+
+    def test_every_subcommand_takes_all_of_them_and_says_so(self) -> None:
+        wanted = {name for one in main.params if one.name != "version" for name in one.opts}
+        leaves = 0
+        groups: list[click.Group] = [main]
+        for group in groups:
+            for command in group.commands.values():
+                taken = {name for one in command.params for name in one.opts}
+                assert wanted <= taken, f"{command.name} lacks {wanted - taken}"
+                if isinstance(command, click.Group):
+                    groups.append(command)
+                else:
+                    leaves += 1
+                    assert "may stand here, too" in (command.epilog or "")
+        assert leaves > 30
+
+    @pytest.mark.parametrize("args", [["events", "--as", "kim"], ["who", "--as", "kim"], ["status", "--as", "kim"]])
+    def test_what_has_no_meaning_is_refused_there_too(self, args: list[str]) -> None:
+        done = CliRunner().invoke(main, args)
+        assert done.exit_code == exits.USAGE and "--as has no meaning" in done.output
 
 
 class TestTerminal:

@@ -135,7 +135,30 @@ class TestDoing:
         done = admin("kick", "alice")
         assert (done.returncode, json.loads(done.stdout)["links"]) == (exits.NO, 0)
         assert admin("kick").returncode == exits.USAGE
-        assert admin("kick", "--role", "user").returncode == exits.NO, "nobody is asked where nobody is"
+        assert admin("kick", "--role", "user", "--yes").returncode == exits.NO
+
+    @pytest.mark.parametrize("args", [("drain",), ("kick", "--role", "user")])
+    def test_without_a_terminal_it_takes_a_yes(self, admin: Any, admin_daemon: Daemon, args: tuple[str, ...]) -> None:
+        with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
+            done = admin(*args)
+            assert (done.returncode, done.stdout) == (exits.USAGE, "")
+            assert "Nobody can be asked without a terminal; give --yes if that is meant" in done.stderr
+            assert alice.ping() > 0
+        assert admin_daemon.process.poll() is None
+
+    @pytest.mark.parametrize("by_signal", [True, False])
+    def test_interrupted_at_the_question(
+        self, admin_daemon: Daemon, admin_path: str, on_terminal: Any, by_signal: bool
+    ) -> None:
+        terminal = on_terminal("drain", "--socket", admin_path)
+        terminal.until("[y/N]")
+        if by_signal:
+            terminal.process.send_signal(signal.SIGINT)
+        else:
+            terminal.type("\x04")
+        assert terminal.end() == exits.INTERRUPTED
+        assert "Aborted" not in terminal.shown and "Traceback" not in terminal.shown
+        assert admin_daemon.process.poll() is None
 
     def test_a_whole_role_is_asked_about(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
         with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
@@ -163,7 +186,7 @@ class TestDoing:
         assert admin_daemon.process.wait(DEADLINE_S) == 0
 
     def test_drain(self, admin: Any, admin_daemon: Daemon, admin_path: str) -> None:
-        done = admin("drain")
+        done = admin("drain", "--yes")
         assert done.returncode == 0 and json.loads(done.stdout)["links"] == 0
         assert admin_daemon.process.wait(DEADLINE_S) == 0
         assert not os.path.exists(admin_path)
@@ -258,6 +281,12 @@ class TestFindingIt:
         stale.close()
         done = ctl("status", "--socket", admin_path)
         assert done.returncode == exits.UNREACHABLE and "the daemon that made it is gone" in done.stderr
+
+    def test_what_is_no_socket(self, tmp_path: Path) -> None:
+        file = tmp_path / "letter.txt"
+        file.write_text("hello")
+        done = ctl("status", "--socket", str(file))
+        assert done.returncode == exits.UNREACHABLE and f"{file} is no socket; see --socket" in done.stderr
 
     def test_no_answer_in_time(self, admin_path: str) -> None:
         thread = one_answer(admin_path, b"")

@@ -70,6 +70,7 @@ class TestChannels:
     def test_refused(self, daemon: Daemon) -> None:
         gone = ctl("--url", daemon.url("alice", "laptop"), "join", "general")
         assert (gone.returncode, gone.stdout) == (exits.REFUSED, "") and "no device 'laptop'" in gone.stderr
+        assert "`presencectl online` connects the URL's device" in gone.stderr
         none = ctl("--url", daemon.url("alice", ""), "join", "general")
         assert none.returncode == exits.USAGE and "--device" in none.stderr
         name = ctl("--url", daemon.url("alice", ""), "members", "a b")

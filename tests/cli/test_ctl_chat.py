@@ -67,6 +67,11 @@ class TestShell:
         lines = done.stdout.decode().splitlines()
         assert [line.split()[0] for line in lines] == ["You", "Nobody", "Cleared:"]
 
+    @pytest.mark.parametrize("word", [b"quit", b" EXIT "])
+    def test_a_word_that_ends_it(self, daemon: Daemon, word: bytes) -> None:
+        done = shell(daemon.url("alice", "laptop"), b"who\n" + word + b"\nwho\n")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"Nobody is online\n", b"")
+
     def test_one_that_is_not_done_does_not_end_it(self, daemon: Daemon) -> None:
         done = shell(daemon.url("alice", "laptop"), b"nope\n" + b"x" * 2000 + b"\nwho\n")
         assert done.returncode == exits.NO

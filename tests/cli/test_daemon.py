@@ -205,6 +205,22 @@ def test_the_welcome_tells_the_options(tmp_path: Path) -> None:
         assert link.told[0][5:10] == [7_000, 17_500, 3_000, 120_000, 0]
 
 
+def test_what_config_check_warns_of_is_logged_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESENCED_ADMIN__MODE", "0666")
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o644)
+    options = ("--secret-file", str(secret))
+    with Process(tmp_path / "log", *options, "--admin-socket", str(tmp_path / "admin.sock")) as daemon:
+        pass
+    assert f"the secret file {secret} can be read by every account (mode 0644); chmod 0600" in daemon.log()
+    assert "admin.mode 0666 lets every account" in daemon.log()
+    secret.chmod(0o600)
+    with Process(tmp_path / "log-2", *options) as daemon:
+        pass
+    assert "every account" not in daemon.log()
+
+
 # --- token -------------------------------------------------------------------------------------------------------
 
 
@@ -225,8 +241,8 @@ def test_a_token(secret_file: str) -> None:
 @pytest.mark.parametrize(
     ("code", "sentence", "arguments"),
     [
-        (CONFIG, "the user name", ("--user", "a b")),
-        (CONFIG, "the user name is empty", ("--user", "")),
+        (USAGE, "the user name", ("--user", "a b")),
+        (USAGE, "the user name is empty", ("--user", "")),
         (CONFIG, "does not exist", ("--user", "alice", "--secret-file", "/nonexistent")),
         (USAGE, "--ttl", ("--user", "alice", "--ttl", "1")),
         (USAGE, "at least 1s", ("--user", "alice", "--ttl", "999ms")),

@@ -7,12 +7,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from presenced.core.records import TextSet
-from presenced.wire.messages import SetStatus, Watch
+from presenced.core.records import (
+    ActivityAdded,
+    ClaimSet,
+    DeviceForgotten,
+    DeviceSet,
+    Fact,
+    MembershipSet,
+    RecordSet,
+    ScheduleSet,
+    TextSet,
+)
+from presenced.wire.messages import SetStatus, Watch, Window
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
 from tests.e2e.wire_client import DONE, RECORDS, WELCOME, Wire, hello, opened
 from tests.storage.making import Making, contents, flip, recovered
@@ -134,6 +144,31 @@ def test_dump_one_line_a_fact(place: Path) -> None:
     assert lines[0].split("  ")[1] == "2023-11-14 22:13:20.000"
     assert lines[0].split("  ")[2].startswith(f"{name}@")
     assert lines[0].endswith('TextSet user="user0" text="text 20" emoji="" until_ms=0')
+
+
+def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
+    facts: list[Fact] = [
+        ClaimSet("alice", "dnd", 1, 2),
+        TextSet("alice", "a text", "", 0),
+        DeviceSet("alice", "laptop", "desktop", "", 0, "online", True, 3),
+        DeviceForgotten("alice", "phone"),
+        RecordSet("alice", "dnd", 1, 0, "laptop", 7),
+        ScheduleSet("alice", "Europe/Berlin", [Window(31, 1080, 480)], "dnd"),
+        ActivityAdded("alice", "message", "general", "", 5, ""),
+        MembershipSet("alice", "laptop", "general", True),
+    ]
+    assert {type(fact) for fact in facts} == set(get_args(Fact))
+    making = Making(tmp_path / "state")
+    making.commit(facts)
+    making.leave()
+    lines = done("store", "dump", making.place, "--user", "alice").splitlines()
+    assert [line.split("  ")[3].split()[0] for line in lines] == [type(fact).__name__ for fact in facts]
+    assert 'zone="Europe/Berlin" windows=[[31, 1080, 480]] status="dnd"' in lines[5]
+    dumped = [json.loads(line) for line in done("store", "dump", making.place, "--json").splitlines()]
+    assert dumped[5]["fields"]["windows"] == [[31, 1080, 480]]
+    assert done("store", "check", making.place).splitlines()[-1] == "ok"
+    assert done("backup", making.place, tmp_path / "copy").endswith("read back: ok\n")
+    assert done("store", "repair", making.place, "--truncate-at", "7").splitlines()[-1] == "ok"
 
 
 def test_dump_of_one_user_for_programs(place: Path) -> None:

@@ -13,7 +13,7 @@ from presenced.limits import (
     LABEL_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
 )
-from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, Command, CommandReply, GetActivity
+from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, Command, CommandReply, Error, GetActivity
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 DAY_MS = 24 * 3_600_000
@@ -218,3 +218,9 @@ def test_any_activities_in_any_order_are_told_as_by_sorting(times: list[int], li
     world.turn()
     wanted = [f"a{number}" for time, number in reversed(kept) if time >= since][:limit]
     assert names(recent(app, limit, WALL_MS - 40 + since)) == wanted
+
+
+def test_an_empty_type_is_told_the_limit_of_types() -> None:
+    _, app = stage()
+    error = app.expect(AddActivity(app.next_id(), "", "", 0, "", "alice", "web"), Error)
+    assert error.message == f"the activity type is empty; give it 1 to {LABEL_BYTES_MAX} bytes"

@@ -71,6 +71,50 @@ def test_a_status_holds_for_as_long_as_was_typed(text: str, for_ms: int, words: 
     assert claim is not None and claim.until_ms == WALL_MS + for_ms
 
 
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("away for 30m", 'You have set away, for 30m, but the call claim "c" says dnd for 59 min more: you are dnd'),
+        ("away", 'You have set away, but the call claim "c" says dnd for 59 min more: you are dnd'),
+        ("dnd", 'You have set dnd, but the call claim "c" says dnd for 59 min more: you are dnd'),
+        ("auto", 'What you set is ended, but the call claim "c" says dnd for 59 min more: you are dnd'),
+        ("clear", 'Cleared, but the call claim "c" says dnd for 59 min more: you are dnd'),
+        ("offline for 30m", "You appear offline to everybody, for 30m"),
+        ("", "You are dnd, for 59 min more"),
+    ],
+)
+def test_what_covers_what_was_said_is_told(text: str, said: str) -> None:
+    world, bot, alice = stage()
+    bot.claim("alice", "c", "call", "dnd", for_ms=HOUR_MS)
+    world.advance(1_000)
+    assert typed(alice, text).text == said
+
+
+def test_who_is_hidden_by_somebody_else_is_told_so() -> None:
+    world, bot, alice = stage()
+    bot.claim("alice", "c", "call", "offline")
+    covers = 'the call claim "c" says offline until it is ended: you are offline'
+    assert typed(alice, "away").text == f"You have set away, but {covers}"
+    assert typed(alice, "offline for 5m").text == f"You have set offline, for 5m, but {covers}"
+    assert typed(alice, "auto").text == f"What you set is ended, but {covers}"
+
+
+def test_a_claim_that_waits_for_a_device_is_told() -> None:
+    world, bot, _ = stage()
+    bot.claim("bob", "c", "call", "dnd")
+    said = 'the call claim "c" says dnd until it is ended: you are offline, with no device online'
+    assert typed(bot, "away", "bob").text == f"You have set away, but {said}"
+
+
+def test_what_is_weaker_is_not_mentioned() -> None:
+    world, bot, alice = stage()
+    bot.claim("alice", "c", "calendar", "dnd")
+    assert typed(alice, "away for 30m").text == "You are now away, for 30m"
+
+
 @pytest.mark.parametrize(
     "text, words, for_ms",
     [
@@ -83,6 +127,8 @@ def test_a_status_holds_for_as_long_as_was_typed(text: str, for_ms: int, words: 
         ("STATUS Lunch", "Lunch", 0),
         ('status "out for lunch"', "out for lunch", 0),
         ('status "out for 30m"', "out for 30m", 0),
+        ('status "for 30m"', "for 30m", 0),
+        ("status for lunch", "for lunch", 0),
         ('status "out for lunch" for 1h', "out for lunch", 3_600_000),
         ('status "my presence is required"', "my presence is required", 0),
         ("status \t lunch", "lunch", 0),
@@ -111,6 +157,11 @@ def test_a_text_is_set_quoted_or_not_perhaps_for_a_while(text: str, words: str, 
         ("away for ages", "is not a duration"),
         ("away for 30", "has no unit"),
         ("away for 400d", "longer than 366 days"),
+        ("away for 0m", "'0m' is no time at all; give a longer one such as 30m, or none"),
+        ("offline for 0", "'0' is no time at all"),
+        ('status "lunch" for 0s', "'0s' is no time at all"),
+        ("status for 5m", "say what your status is"),
+        ("status FOR 5m ", "say what your status is"),
         ('status "lunch" for 30', "has no unit"),
         ("away until tomorrow", "takes nothing but"),
         ("dnd in a meeting", "a text goes with: status"),
@@ -134,7 +185,8 @@ def test_clear_ends_the_manual_status_and_the_text_and_nothing_else() -> None:
     bot.claim("alice", "trip", "calendar", "xa")
     alice.set_status("dnd", text="lunch", emoji="*")
     reply = typed(alice, "/presence clear")
-    assert reply.text == "Cleared: you are xa" and reply.verb == "clear"
+    assert reply.text == 'Cleared, but the calendar claim "trip" says xa until it is ended: you are xa'
+    assert reply.verb == "clear"
     assert (world.user("alice").text, world.user("alice").emoji) == ("", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 from presenced.core.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.core.model import Schedule
 from presenced.server.zones import calendar
-from presenced.wire.messages import ClaimList, DeviceStatus, GetClaims, SetSchedule, Window
+from presenced.wire.messages import ClaimList, Command, CommandReply, DeviceStatus, GetClaims, SetSchedule, Window
 from tests.core.world import TICK_MS, FakeLink, World
 
 DAILY = 127
@@ -320,3 +320,10 @@ def test_a_schedule_that_is_dropped_or_set_anew_while_its_look_waits_is_what_it_
     assert waiting[0] not in world.engine.users or not world.user(waiting[0]).claims
     assert [claim.status for claim in world.user(waiting[1]).claims] == ["xa"]
     assert all(world.user(name).claims for name in waiting[1:])
+
+
+def test_a_chat_is_told_of_the_schedule_and_its_end() -> None:
+    _, app = stage(at_ms(2024, 6, 1, 4))
+    reply = app.expect(Command(app.next_id(), "auto", "alice"), CommandReply)
+    assert reply.text == "What you set is ended, but your schedule says dnd for 4 h more: you are dnd"
+    assert app.expect(Command(app.next_id(), "", "alice"), CommandReply).text == "You are dnd, for 4 h more"

@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jwt
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -131,11 +133,11 @@ def test_the_store_can_be_looked_at_and_copied(place: Place) -> None:
         assert done.stdout
 
 
-def test_a_daemon_with_tokens(tmp_path: Path) -> None:
+def test_a_daemon_with_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path)
     secret = tmp_path / "secret"
-    made = written("head -c 48").replace("> secret", f"> {secret}")
-    subprocess.run(made, shell=True, check=True, cwd=tmp_path)
+    subprocess.run(written("(umask 077; head -c 48"), shell=True, check=True, cwd=tmp_path)
+    assert secret.stat().st_mode & 0o777 == 0o600
     token = place.run(written(".venv/bin/presenced token").replace("--secret-file secret", f"--secret-file {secret}"))
     assert token.stdout.count(".") == 2, token.stderr
     serve = written(".venv/bin/presenced serve --secret-file").split(" --listen")[0]
@@ -146,6 +148,12 @@ def test_a_daemon_with_tokens(tmp_path: Path) -> None:
         url = f"presence://alice@127.0.0.1:{place.port}/laptop"
         asked = place.run(f".venv/bin/presencectl --url {url} --token {token.stdout.strip()} get alice")
         assert '"user": "alice"' in asked.stdout, asked.stderr
+        monkeypatch.chdir(tmp_path)
+        for text in (README, (ROOT / "protocol.md").read_text()):
+            (example,) = re.findall(r"jwt\.encode\(.*\"HS256\"\)", text)
+            by_hand = eval(example, {"jwt": jwt, "time": time, "Path": Path})
+            asked = place.run(f".venv/bin/presencectl --url {url} --token {by_hand} get alice")
+            assert '"user": "alice"' in asked.stdout, asked.stderr
     finally:
         end(daemon)
 
@@ -213,7 +221,7 @@ def test_every_command_of_the_readme_is_run_here() -> None:
         "make test",
         ".venv/bin/presencectl",
         ".venv/bin/presenced",
-        "head -c",
+        "(umask 077; head -c",
         ".venv/bin/python",
         "echo 'alice",
         # tests/systemd runs these under a real systemd

@@ -87,4 +87,6 @@ class Client:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit("usage: python plain_client.py HOST PORT USER DEVICE")
     Client(*sys.argv[1:]).run()

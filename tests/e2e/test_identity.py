@@ -166,7 +166,7 @@ def test_a_bad_token_opens_nothing(daemon: Process, beside: Bystander, token: st
 def test_a_sub_that_is_no_name(daemon: Process, beside: Bystander, name: str) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("", token=signed(sub=name)))
-        link.ended_with("bad_hello")
+        assert "the token's claim sub: the user name" in link.ended_with("bad_token")[2]
     beside.check()
 
 
@@ -183,6 +183,7 @@ def test_a_token_ends_while_its_link_is_open(daemon: Process, beside: Bystander,
             assert link.next()[:2] == [PONG, 1]
             link.ended_with("token_expired")
             assert time.time() >= now_s + 2, "not before its time"
+        assert f"token_expired: closing 'brief/{device}'" in daemon.log()
         if device:
             assert [observer.until(PRESENCE)[1][1] for _ in range(2)] == ["online", "offline"]
     beside.check()

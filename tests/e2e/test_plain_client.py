@@ -133,3 +133,8 @@ def test_the_client_uses_nothing_of_ours() -> None:
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert sorted(names) == ["msgpack", "os", "select", "socket", "struct", "sys", "time"]
+
+
+def test_without_its_arguments_it_says_how_it_is_used() -> None:
+    done = subprocess.run([sys.executable, "-I", str(PLAIN_CLIENT)], capture_output=True, text=True, timeout=WAIT_S)
+    assert (done.returncode, done.stderr) == (1, "usage: python plain_client.py HOST PORT USER DEVICE\n")

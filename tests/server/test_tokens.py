@@ -12,12 +12,17 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from presenced.errors import AuthError
-from presenced.server.identity import Identity, _accept, _judge, mint, verify
+from presenced.server.identity import LEEWAY_S, Identity, _accept, _judge, mint, verify
 
 SECRET = b"a secret that is long enough for the hash of it"
 NOW_S = int(time.time())
 
-times = st.sampled_from([0, 1, NOW_S - 3600, NOW_S + 3600, 2**31, 2**53, 2**63, 2**64, -1])
+times = st.sampled_from(
+    [
+        *(0, 1, -1, NOW_S - 3600, NOW_S + 3600, 2**31, 2**53, 2**53 + 1, 2**63, 2**64),
+        *(NOW_S, NOW_S + 1, NOW_S + LEEWAY_S, NOW_S + LEEWAY_S + 1),
+    ]
+)
 oddities = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
 
 
@@ -27,8 +32,8 @@ def claims() -> st.SearchStrategy[dict[str, Any]]:
         optional={
             "sub": st.one_of(st.sampled_from(["alice", "", "\u00fc", "a\nb"]), oddities),
             "exp": st.one_of(times, oddities, times.map(str), times.map(float)),
-            "nbf": st.one_of(times, oddities),
-            "iat": st.one_of(times, oddities),
+            "nbf": st.one_of(times, oddities, times.map(str), times.map(float)),
+            "iat": st.one_of(times, oddities, times.map(str), times.map(float)),
             "role": st.one_of(st.sampled_from(["user", "service", "admin", "root", ""]), oddities),
             "jti": st.one_of(st.text(max_size=3), oddities),
             "aud": oddities,
@@ -60,7 +65,7 @@ def encoded(data: bytes) -> str:
 
 def judged(token: str) -> Identity | None:
     try:
-        return _judge(SECRET, token)
+        return _judge(SECRET, token, NOW_S)
     except AuthError:
         return None
 
@@ -70,7 +75,7 @@ def judged(token: str) -> Identity | None:
 @example(None, {"sub": "alice", "exp": NOW_S + 3600})
 def test_it_accepts_only_what_the_library_does(header: dict[str, Any] | None, said: dict[str, Any]) -> None:
     token = signed(header, json.dumps(said).encode())
-    found = _accept(SECRET, token, int(time.time()))
+    found = _accept(SECRET, token, NOW_S)
     assert found is None or found == judged(token)
 
 
@@ -117,7 +122,84 @@ def test_the_time_counts() -> None:
     token = mint(SECRET, "alice", "user", NOW_S, 60)
     assert _accept(SECRET, token, NOW_S + 59) is not None
     assert _accept(SECRET, token, NOW_S + 60) is None
-    assert _accept(SECRET, token, NOW_S - 1) is None, "made in the future"
+    assert _accept(SECRET, token, NOW_S - LEEWAY_S) is not None, "clocks differ"
+    assert _accept(SECRET, token, NOW_S - LEEWAY_S - 1) is None, "made in the future"
+
+
+GOOD: dict[str, Any] = {"sub": "alice", "exp": NOW_S + 3600}
+
+
+@pytest.mark.parametrize("header", [None, {"alg": "HS256", "kid": "1"}], ids=["usual", "other"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"iat": NOW_S + 2, "nbf": NOW_S + LEEWAY_S},
+        {"iat": NOW_S - 0.5, "nbf": NOW_S + 0.5},
+        {"exp": NOW_S + 1},
+        {"exp": 2**53},
+        {"jti": 7, "aud": ["x"], "iss": 4, "x": None},
+    ],
+)
+def test_what_is_taken_either_way(more: dict[str, Any], header: dict[str, Any] | None) -> None:
+    said = GOOD | more
+    token = signed(header, json.dumps(said).encode())
+    assert (_accept(SECRET, token, NOW_S) or _judge(SECRET, token, NOW_S)).expires_ms == said["exp"] * 1000
+    assert judged(token) is not None
+
+
+@pytest.mark.parametrize(
+    ("claims", "says"),
+    [
+        ({"exp": GOOD["exp"]}, "claim sub is missing"),
+        (GOOD | {"sub": None}, "claim sub is missing"),
+        (GOOD | {"sub": 5}, "claim sub is no string"),
+        ({"sub": "alice"}, "claim exp is missing"),
+        (GOOD | {"exp": str(GOOD["exp"])}, "claim exp is no integer"),
+        (GOOD | {"exp": NOW_S + 100.5}, "claim exp is no integer"),
+        (GOOD | {"exp": float(NOW_S + 100)}, "claim exp is no integer"),
+        (GOOD | {"exp": 1e300}, "claim exp is no integer"),
+        (GOOD | {"exp": True}, "claim exp is no integer"),
+        (GOOD | {"exp": 2**53 + 1}, "claim exp is beyond 2^53"),
+        (GOOD | {"role": "king"}, "claim role is none of user, service, admin"),
+        (GOOD | {"role": ["admin"]}, "claim role is none of user, service, admin"),
+        (GOOD | {"nbf": NOW_S + LEEWAY_S + 1}, "claim nbf is more than 60 s ahead of this server's clock"),
+        (GOOD | {"iat": NOW_S * 1000}, "claim iat is more than 60 s ahead of this server's clock"),
+        (GOOD | {"iat": "now"}, "claim iat is no number"),
+        (GOOD | {"nbf": None}, "claim nbf is no number"),
+        (GOOD | {"nbf": float("nan")}, "claim nbf is no number"),
+        ([GOOD], "cannot be read as a JSON Web Token"),
+    ],
+)
+def test_a_genuine_token_is_told_what_is_wrong_with_it(claims: Any, says: str) -> None:
+    token = signed(None, json.dumps(claims).encode())
+    assert _accept(SECRET, token, NOW_S) is None
+    with pytest.raises(AuthError) as caught:
+        _judge(SECRET, token, NOW_S)
+    assert caught.value.code == "bad_token" and says in caught.value.message
+
+
+def test_a_token_that_is_over_has_a_code_of_its_own() -> None:
+    for said in (GOOD | {"exp": NOW_S - 1}, GOOD | {"exp": -1}):
+        with pytest.raises(AuthError) as caught:
+            verify(SECRET, signed(None, json.dumps(said).encode()))
+        assert caught.value.code == "token_expired"
+
+
+def test_of_a_token_that_is_not_genuine_nothing_is_told() -> None:
+    another = "another secret, and as long as it has to be"
+    for said in ({}, {"sub": 5}, GOOD | {"exp": 1}):
+        with pytest.raises(AuthError, match="was it made with its secret"):
+            verify(SECRET, by_another(said, another))
+    with pytest.raises(AuthError, match="alg is not HS256"):
+        verify(SECRET, signed({"alg": "HS512"}, json.dumps(GOOD).encode()))
+    with pytest.raises(AuthError, match="cannot be read as a JSON Web Token"):
+        verify(SECRET, "hunter2")
+
+
+def by_another(said: dict[str, Any], secret: str) -> str:
+    text = f"{encoded(json.dumps({'alg': 'HS256', 'typ': 'JWT'}).encode())}.{encoded(json.dumps(said).encode())}"
+    return f"{text}.{encoded(jwt.get_algorithm_by_name('HS256').sign(text.encode(), secret.encode()))}"
 
 
 def test_another_secret_is_not_accepted() -> None:

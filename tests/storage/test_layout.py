@@ -361,8 +361,9 @@ def test_any_changed_byte_of_the_newest_snapshot_makes_the_one_before_it_count(t
         assert report.snapshot == older.name
         assert any(newest.name in remark for remark in report.remarks)
     older.write_bytes(b"")
-    with pytest.raises(DamageError, match="no snapshot can be used"):
+    with pytest.raises(DamageError, match="no snapshot can be used") as caught:
         recovered(tmp_path)
+    assert str(caught.value).count("going back to the one before") == 1, "behind the older there is none"
 
 
 def test_without_a_manifest_any_changed_byte_of_a_snapshot_is_seen_too(tmp_path: Path) -> None:

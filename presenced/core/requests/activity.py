@@ -26,6 +26,8 @@ from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, Get
 
 def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddActivity) -> None:
     require_durability(engine)
+    if not message.activity:
+        raise RequestError("bad_activity", f"the activity type is empty; give it 1 to {LABEL_BYTES_MAX} bytes")
     try:
         check_name(message.activity, "activity type")
         check_label(message.payload, "payload", PAYLOAD_BYTES_MAX)

@@ -40,7 +40,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     require_durability(engine)
     check_name(message.claim, "claim")
     if message.claim == SCHEDULED or message.source == "schedule":
-        raise RequestError("bad_request", "schedule is what setschedule makes; choose another name and source")
+        raise RequestError("bad_request", "schedule is what set_schedule makes; choose another name and source")
     if message.claim == MANUAL and message.source != "manual":
         raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
     offset_ms = engine.publisher.wall_offset_ms
@@ -63,7 +63,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
 def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim) -> None:
     require_durability(engine)
     if message.claim == SCHEDULED:
-        raise RequestError("bad_request", "what a schedule claims ends with its window, or with setschedule")
+        raise RequestError("bad_request", "what a schedule claims ends with its window, or with set_schedule")
     user = known_user(engine, session, message.user)
     if user is not None:
         engine.statements.end_claim(user, message.claim)

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 from presenced.address import check_text
+from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
-from presenced.core.model import Device, Session, User
+from presenced.core.model import Claim, Device, Session, User
 from presenced.core.replying import acknowledge, reply
 from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
-from presenced.durations import format_duration, parse_duration_ms
+from presenced.durations import format_duration, parse_span_ms
 from presenced.errors import AddressError, RequestError
 from presenced.limits import COMMAND_BYTES_MAX
 from presenced.wire.messages import (
@@ -39,6 +40,7 @@ HELP = (
 )
 
 _SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
+_FOR_ALONE = re.compile(r"\Afor\s+[0-9]\S*\Z", re.IGNORECASE)
 _QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
 
 
@@ -81,9 +83,9 @@ def _show(call: _Call) -> _Answer:
     record = call.user.record
     text = f"You are {describe(record)}"
     claim = call.user.claim
-    if claim is not None and claim.due_ms:
-        left = _rounded(claim.due_ms - call.now_ms)
-        text += f", for {left} more" if record.status == claim.status else f"; {claim.status} holds for {left} more"
+    if claim is not None and claim.until_ms:
+        left = _left(call, claim)
+        text += f", {left}" if record.status == claim.status else f"; {claim.status} holds {left}"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
 
 
@@ -96,18 +98,36 @@ def _status(call: _Call) -> _Answer:
         raise ValueError("auto takes no time: it ends what you set, and your devices decide again")
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
     _set(call, status=status, for_ms=for_ms)
-    record = call.user.record
-    if status == "auto":
+    record, claim = call.user.record, call.user.claim
+    if status == "auto" and claim is None:
         text = f"Back to what your devices say: you are {describe(record)}"
-    elif status == "offline":
-        text = "You appear offline to everybody"
-    elif record.status == "offline":
-        text = f"You will show as {status} as soon as a device of yours is online"
+    elif status == "auto":
+        text = f"What you set is ended, but {_standing(call)}"
     else:
-        text = f"You are now {describe(record)}"
-    if for_ms:
-        text += f", for {format_duration(for_ms)}"
+        for_how_long = f", for {format_duration(for_ms)}" if for_ms else ""
+        if claim is not None and claim.name != MANUAL:
+            text = f"You have set {status}{for_how_long}, but {_standing(call)}"
+        elif status == "offline":
+            text = f"You appear offline to everybody{for_how_long}"
+        elif record.status == "offline":
+            text = f"You will show as {status} as soon as a device of yours is online{for_how_long}"
+        else:
+            text = f"You are now {describe(record)}{for_how_long}"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
+
+
+def _standing(call: _Call) -> str:
+    """What the claim that counts makes of the user, and until when. There is one."""
+    claim, record = call.user.claim, call.user.record
+    assert claim is not None
+    until = _left(call, claim) if claim.until_ms else "until it is ended"
+    what = "your schedule" if claim.name == SCHEDULED else f'the {claim.source} claim "{claim.name}"'
+    seen = describe(record) if record.status == claim.status else f"{record.status}, with no device online"
+    return f"{what} says {claim.status} {until}: you are {seen}"
+
+
+def _left(call: _Call, claim: Claim) -> str:
+    return f"for {_rounded(claim.until_ms - call.now_ms - call.engine.publisher.wall_offset_ms)} more"
 
 
 def _set_text(call: _Call) -> _Answer:
@@ -115,7 +135,7 @@ def _set_text(call: _Call) -> _Answer:
     rest, for_ms = (call.rest, 0) if _QUOTED.match(call.rest.strip()) else _split_for(call.rest)
     quoted = _QUOTED.match(rest.strip())
     text = next((part for part in quoted.groups() if part is not None), "") if quoted else rest.strip()
-    if not text:
+    if not text or _FOR_ALONE.match(text) and not quoted:
         raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
     check_text(text)
     _set(call, text=text, for_ms=for_ms)
@@ -141,7 +161,8 @@ def _set(
 
 def _clear(call: _Call) -> _Answer:
     _set(call, status="auto", text="", emoji="")
-    return _Answer(f"Cleared: you are {describe(call.user.record)}", [call.engine.publisher.record_of(call.user)])
+    seen = f": you are {describe(call.user.record)}" if call.user.claim is None else f", but {_standing(call)}"
+    return _Answer(f"Cleared{seen}", [call.engine.publisher.record_of(call.user)])
 
 
 def _who(call: _Call) -> _Answer:
@@ -221,7 +242,7 @@ def _split_for(rest: str) -> tuple[str, int]:
     words = rest.rsplit(None, 2)
     if len(words) < 3 or words[1].lower() != "for":
         return rest, 0
-    return words[0], parse_duration_ms(words[2])
+    return words[0], parse_span_ms(words[2])
 
 
 def _rounded(duration_ms: int) -> str:
