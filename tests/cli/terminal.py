@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import time
+from pathlib import Path
 
 from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command
 from tests.conftest import REPOSITORY
@@ -43,6 +44,12 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         os.write(self.controller, keys.encode())
+
+    def until_it_waits(self) -> None:
+        """Return once the process sleeps in the kernel, as it does while it reads from the terminal."""
+        deadline = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, "it does not wait for anything"
 
     def end(self) -> int:
         """Wait for the end; the exit code. What was shown last stays in `shown`."""

@@ -151,8 +151,10 @@ class TestDoing:
         self, admin_daemon: Daemon, admin_path: str, on_terminal: Any, by_signal: bool
     ) -> None:
         terminal = on_terminal("drain", "--socket", admin_path)
-        terminal.until("[y/N]")
+        terminal.until("[y/N]: ")
         if by_signal:
+            # Not before it reads: Python sees a signal that comes just before a read only after it.
+            terminal.until_it_waits()
             terminal.process.send_signal(signal.SIGINT)
         else:
             terminal.type("\x04")
