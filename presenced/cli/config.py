@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from presenced.cli.certificate import validity_warning
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
+from presenced.config.certificate import validity_warning
 from presenced.config.kinds import parse_address
 from presenced.config.loading import Survey, take_survey
 from presenced.config.rules import is_loopback

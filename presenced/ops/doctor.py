@@ -15,7 +15,9 @@ from presenced.server.status import Status
 
 CHECKS: tuple[Callable[[Patient], Said], ...] = (
     access.identity,
+    access.secret,
     access.encryption,
+    access.certificate,
     access.admin_socket,
     access.http,
     disk.durability,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from presenced.config.certificate import validity_warning
+from presenced.config.settings import Settings
 from presenced.ops.doctor import Facts
 from presenced.server.cgroup import CGROUPS, OWN_CGROUP, groups, number_in, stat_of
 from presenced.server.status import Status
@@ -27,6 +31,8 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
         config_read_wall_ms=read_wall_ms(server),
         socket_path=socket_path,
         socket_mode=mode_of(socket_path),
+        secret_mode=mode_of(server.settings.secret_file),
+        certificate=certificate_warning(server.settings),
         python=(python.major, python.minor, python.micro),
     )
 
@@ -65,3 +71,15 @@ def mode_of(path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return 0
+
+
+def certificate_warning(settings: Settings) -> str:
+    """What clients will find wrong with the times of the certificate; looked at once an hour, and when it changes."""
+    if not settings.tls_cert:
+        return ""
+    return _warning(settings.tls_cert, settings.tls_key, changed_wall_ms(settings.tls_cert), int(time.time() // 3600))
+
+
+@lru_cache(maxsize=1)
+def _warning(cert: str, key: str, changed_ms: int, hour: int) -> str:
+    return validity_warning(cert, key)

@@ -121,6 +121,7 @@ FACTS = Facts(
     config_read_wall_ms=WALL_MS - 9 * HOUR_MS,
     socket_path="/run/presenced/admin.sock",
     socket_mode=0o660,
+    secret_mode=0o600,
     python=(3, 11, 7),
 )
 
@@ -231,6 +232,17 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("admin_socket", "problem", {"facts": {"socket_mode": 0o666}}, "everybody on this machine"),
     ("admin_socket", "ok", {"facts": {"socket_mode": 0o664}}, "mode 664"),
     ("admin_socket", "ok", {"facts": {"socket_path": "", "socket_mode": 0}}, "there is no admin socket"),
+    ("secret", "problem", {"facts": {"secret_mode": 0o604}}, "every account can read the secret file /etc/presenced"),
+    ("secret", "ok", {"facts": {"secret_mode": 0o640}}, "mode 0640"),
+    ("secret", "ok", {"settings": {"secret_file": ""}}, "no secret"),
+    ("certificate", "warning", {"facts": {"certificate": "the certificate x ends within 5 days; renew"}}, "5 days"),
+    (
+        "certificate",
+        "problem",
+        {"facts": {"certificate": "the certificate x has ended, and clients refuse it; renew it"}},
+        "has ended",
+    ),
+    ("certificate", "ok", {"settings": {"tls_cert": "", "tls_key": ""}}, "no certificate"),
     ("python", "problem", {"facts": {"python": (3, 12, 6)}}, "Python 3.12.6"),
     ("python", "ok", {"facts": {"python": (3, 12, 7)}}, "Python 3.12.7"),
     ("configuration", "warning", {"facts": {"config_changed_wall_ms": WALL_MS}}, "has changed"),

@@ -36,6 +36,32 @@ def identity(patient: Patient) -> Said:
     )
 
 
+def certificate(patient: Patient) -> Said:
+    """Will clients accept the certificate, and for how long?"""
+    if not patient.settings.tls_cert:
+        yield "ok", "there is no certificate that could end", ""
+    elif patient.facts.certificate:
+        what, _, advice = patient.facts.certificate.rpartition("; ")
+        yield "problem" if "refuse" in what else "warning", what, advice
+    else:
+        yield "ok", f"the certificate {patient.settings.tls_cert} is valid for weeks to come", ""
+
+
+def secret(patient: Patient) -> Said:
+    """Who can mint tokens?"""
+    path, mode = patient.settings.secret_file, patient.facts.secret_mode
+    if patient.settings.dev or not path:
+        yield "ok", "there is no secret that could be read", ""
+    elif mode & 0o007:
+        yield (
+            "problem",
+            f"every account can read the secret file {path} (mode {mode:04o}) and mint tokens",
+            "chmod 0600",
+        )
+    else:
+        yield "ok", f"the secret file {path} has mode {mode:04o}", ""
+
+
 def http(patient: Patient) -> Said:
     """Who can read the metrics?"""
     address = patient.settings.http

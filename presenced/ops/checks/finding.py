@@ -30,6 +30,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     socket_path: str = ""
     socket_mode: int = 0
     """Permission bits of the admin socket."""
+    secret_mode: int = 0
+    """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
+    certificate: str = ""
+    """What is wrong with the times of the certificate, as a sentence with what to do; empty if nothing is."""
     python: tuple[int, int, int] = (3, 11, 0)
 
 

@@ -6,7 +6,7 @@ import ssl
 import time
 from math import ceil
 
-from presenced.config import SettingsError
+from presenced.config.settings import SettingsError
 
 SOON_S = 14 * 86_400
 """An end nearer than this is worth a word."""

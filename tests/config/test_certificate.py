@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from presenced.cli.certificate import SOON_S, validity_warning
 from presenced.cli.daemon import main
+from presenced.config.certificate import SOON_S, validity_warning
 from tests.config.making import written
 
 DAY = datetime.timedelta(days=1)
