@@ -159,7 +159,7 @@ def fill(members: int) -> tuple[Engine, MemoryLog, list[Session], list[Device]]:
     for number, watcher in enumerate(watchers):
         link = links[number % LINKS]
         device = engine.attach(START_MS, link, "web", user_name=f"user{number:06d}", ref=number + 1)
-        engine.join(START_MS, device, ROOM)
+        engine.join(START_MS, device, ROOM, "service")
         engine.channels.watch(watcher, ROOM)
         devices.append(device)
         if number % 200 == 0:
