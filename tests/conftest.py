@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +21,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _freeze = gc.freeze
-gc.freeze = lambda: None
-"""A server that is started inside a test would put what the test has left open so far out of the collector's sight."""
+gc.freeze = gc.unfreeze = lambda: None
+"""A server that is started inside a test would put what the test has left open so far out of the collector's sight, and
+the bench would bring back to it what other tests have left."""
 
 START_S = 15.0
 STOP_S = 15.0
 """Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_open() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown() -> Generator[None]:
     """What a test leaves open is its own failure, and not that of the one during which it happens to be collected."""
     yield
     gc.collect()

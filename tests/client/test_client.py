@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import AsyncIterator
@@ -162,16 +163,21 @@ class TestOpening:
         assert (caught.value.code, caught.value.temporary) == ("tls_failed", True), "so does one that is restarted"
 
     async def test_a_peer_that_answers_something_else_than_tls(self) -> None:
+        over = asyncio.Event()
+
         async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            await reader.read()
+            with contextlib.suppress(ConnectionError):
+                await reader.read(1)
+                writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                await reader.read()
             writer.close()
+            over.set()
 
         async with await asyncio.start_server(reply, "127.0.0.1", 0) as listener:
             port = listener.sockets[0].getsockname()[1]
             with pytest.raises(ConnectionLost, match="does not speak TLS.*write presence://") as caught:
                 await presenced.connect(f"presences://alice@127.0.0.1:{port}/laptop")
+            await over.wait()
         assert (caught.value.code, caught.value.temporary) == ("tls_failed", False)
 
     async def test_cancelling_leaves_nothing_open(self, server: FakeServer) -> None:
