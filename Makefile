@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 PREFIX ?= /usr/local
 DESTDIR ?=
 
+# Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check style types format bench torture install uninstall systemd-test clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
