@@ -141,6 +141,8 @@ def bad_tokens() -> dict[str, tuple[str, str]]:
         "an exp that is text": signed(exp="tomorrow"),
         "an exp without end": signed(exp=float("inf")),
         "not valid yet": signed(nbf=FAR_S - 1),
+        "not valid for 400 digits of seconds": signed(nbf=10**400),
+        "a sub that is no UTF-8": signed(sub="\ud800"),
         "an unknown role": signed(role="king"),
         "a role that is a list": signed(role=["admin"]),
         "a role that is a number": signed(role=1),

@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from presenced.errors import AuthError
 from presenced.server.identity import LEEWAY_S, Identity, _accept, _judge, mint, verify
@@ -168,6 +168,11 @@ def test_what_is_taken_either_way(more: dict[str, Any], header: dict[str, Any] |
         (GOOD | {"iat": "now"}, "claim iat is no number"),
         (GOOD | {"nbf": None}, "claim nbf is no number"),
         (GOOD | {"nbf": float("nan")}, "claim nbf is no number"),
+        (GOOD | {"nbf": 10**400}, "claim nbf is more than 60 s ahead of this server's clock"),
+        (GOOD | {"iat": 10**400}, "claim iat is more than 60 s ahead of this server's clock"),
+        (GOOD | {"exp": 10**400}, "claim exp is beyond 2^53"),
+        (GOOD | {"sub": [10**400]}, "claim sub is no string"),
+        (GOOD | {"role": -(10**400)}, "claim role is none of user, service, admin"),
         ([GOOD], "cannot be read as a JSON Web Token"),
     ],
 )
@@ -177,6 +182,66 @@ def test_a_genuine_token_is_told_what_is_wrong_with_it(claims: Any, says: str) -
     with pytest.raises(AuthError) as caught:
         _judge(SECRET, token, NOW_S)
     assert caught.value.code == "bad_token" and says in caught.value.message
+
+
+def nested(depth: int) -> bytes:
+    return b'{"sub":"alice","exp":99999999999,"x":%b}' % (b"[" * depth + b"]" * depth)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 1_000, 1_300])
+def test_claims_that_are_nested_deep_are_taken_or_refused(depth: int) -> None:
+    token = signed(None, nested(depth))
+    try:
+        assert verify(SECRET, token).user == "alice"
+    except AuthError as error:
+        assert error.code == "bad_token"
+    assert verify(SECRET, signed(None, nested(10))).user == "alice", "other claims are ignored"
+
+
+digits = st.integers(300, 2_500).map(lambda count: b"9" * count)
+numbers = st.one_of(
+    digits,
+    digits.map(lambda written: b"-" + written),
+    digits.map(lambda written: written + b".5"),
+    st.sampled_from([b"1e400", b"-1e400", b"1e-400", b"-0", b"NaN", b"Infinity", b"-Infinity", b"1.0", b"01", b"0x1"]),
+)
+deep = st.integers(1, 1_500).map(lambda depth: b"[" * depth + b"]" * depth)
+words = st.sampled_from([b'"alice"', b'"\\ud800"', b'"\\u0000"', b'""', b'"user"', b"null", b"true", b"{}", b'{"":{}}'])
+values = st.one_of(
+    numbers, deep, words, st.binary(max_size=4), st.text(max_size=4).map(lambda t: json.dumps(t).encode())
+)
+members = st.sampled_from(["sub", "exp", "nbf", "iat", "role", "alg", "typ", "kid", "crit", "b64", "x", ""])
+
+
+@st.composite
+def documents(draw: st.DrawFn, sound: dict[str, bytes]) -> bytes:
+    """A JSON object that is sound but for what is drawn, with members twice at times; now and then no object at all."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(values)
+    said = [*sound.items(), *draw(st.lists(st.tuples(members, values), max_size=3))]
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in said) + b"}"
+
+
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@given(documents({"alg": b'"HS256"'}), documents({"sub": b'"alice"', "exp": b"99999999999"}), st.booleans())
+@example(b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"alice","exp":1,"nbf":%b}' % (b"9" * 400), False)
+@example(b'{"alg":"HS256","typ":"JWT"}', nested(1_300), False)
+@example(b'{"alg":%b}' % (b"[" * 1_400 + b"]" * 1_400), nested(1), False)
+def test_whatever_comes_as_a_token_is_accepted_or_refused(header: bytes, payload: bytes, tampered: bool) -> None:
+    text = f"{encoded(header)}.{encoded(payload)}"
+    token = f"{text}.{encoded(jwt.get_algorithm_by_name('HS256').sign(text.encode(), SECRET))}"
+    try:
+        found = verify(SECRET, token[:-3] + "AAA" if tampered else token)
+    except AuthError as error:
+        assert error.code in ("bad_token", "token_expired")
+    else:
+        assert found.role in ("user", "service", "admin") and not tampered
+
+
+@given(st.text(max_size=60))
+def test_what_is_no_token_at_all_is_refused(token: str) -> None:
+    with pytest.raises(AuthError):
+        verify(SECRET, token)
 
 
 def test_a_token_that_is_over_has_a_code_of_its_own() -> None:
