@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
@@ -28,9 +29,13 @@ def time_of_activity(at_ms: int, wall_ms: int) -> int:
     return at_ms
 
 
-def keep_activity(user: User, activity: ActivityInfo, wall_ms: int) -> None:
+def keep_activity(user: User, activity: ActivityInfo, wall_ms: int, copies: int | None = 1) -> int:
     """Remember it in order of time; the oldest make room, and what is too old is dropped, be it this one. O(activities
-    that are newer).
+    that are newer or of the same time).
+
+    It is kept unless as many as `copies` of it are kept already, equal in everything: so an application may repeat a
+    request, and a log may overlap a snapshot. None: it is one more, however many there are. Gives how many of it there
+    are then.
 
     What is further ahead of `wall_ms` than can be said was recorded by a clock that was wrong. It comes before this
     one, or else it would be the newest, and push out whatever follows, until that time has come.
@@ -43,13 +48,28 @@ def keep_activity(user: User, activity: ActivityInfo, wall_ms: int) -> None:
     later = []
     while kept and kept[-1].at_ms > activity.at_ms:
         later.append(kept.pop())
-    # The same one again is not kept twice: an application that repeats a request, or a log that overlaps a snapshot.
-    if not _has(kept, activity):
+    known = _count(kept, activity)
+    if copies is None:
+        copies = known + 1
+    if known < copies:
         kept.append(activity)
     kept.extend(reversed(later))
     while len(kept) > ACTIVITIES_PER_USER_MAX:
         kept.popleft()
     drop_old_activities(user, wall_ms)
+    return copies
+
+
+def numbered(activities: deque[ActivityInfo]) -> Iterator[tuple[ActivityInfo, int]]:
+    """Each with its number among those that are equal to it, from 1. O(activities)."""
+    at_ms = 0
+    alike: dict[ActivityInfo, int] = {}
+    for activity in activities:
+        if activity.at_ms != at_ms:
+            at_ms = activity.at_ms
+            alike.clear()
+        number = alike[activity] = alike.get(activity, 0) + 1
+        yield activity, number
 
 
 def drop_old_activities(user: User, wall_ms: int) -> None:
@@ -80,13 +100,14 @@ def _bring_back(kept: deque[ActivityInfo], wall_ms: int, at_ms: int) -> None:
     kept.extend(reversed(later))
 
 
-def _has(kept: deque[ActivityInfo], activity: ActivityInfo) -> bool:
+def _count(kept: deque[ActivityInfo], activity: ActivityInfo) -> int:
+    """How many of the newest are equal to it. O(those of its time)."""
+    count = 0
     for other in reversed(kept):
         if other.at_ms != activity.at_ms:
-            return False
-        if other == activity:
-            return True
-    return False
+            break
+        count += other == activity
+    return count
 
 
 def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:

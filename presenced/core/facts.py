@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.core.activity import numbered
 from presenced.core.model import GONE, UNTOLD, Device, User
 from presenced.core.records import (
     ActivityAdded,
@@ -29,8 +30,11 @@ def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
         facts.append(device_fact(device, wall_offset_ms))
         for channel in device.channels or ():
             facts.append(MembershipSet(name, device.id, channel, True))
-    for done in user.activities or ():
-        facts.append(ActivityAdded(name, done.activity, done.channel, done.device, done.at_ms, done.payload))
+    if user.activities:
+        for done, copies in numbered(user.activities):
+            facts.append(
+                ActivityAdded(name, done.activity, done.channel, done.device, done.at_ms, done.payload, copies)
+            )
     record = user.record
     if record.version:
         facts.append(

@@ -94,6 +94,9 @@ class ActivityAdded(_Fact, tag=7):
     device: str
     at_ms: int
     payload: str
+    copies: int = 1
+    """How many there are that are equal in all of this, with this one: so that several of one millisecond are kept, and
+    the same fact twice is the same as once."""
 
 
 class MembershipSet(_Fact, tag=8):

@@ -157,7 +157,7 @@ class Restorer:
 
     def _activity(self, fact: ActivityAdded) -> None:
         done = ActivityInfo(fact.activity, fact.channel, fact.device, fact.at_ms, fact.payload)
-        keep_activity(self._user(fact.user), done, self._now_ms + self._offset_ms)
+        keep_activity(self._user(fact.user), done, self._now_ms + self._offset_ms, fact.copies)
 
     def _membership(self, fact: MembershipSet) -> None:
         """Only noted here; `finish` enters those of live devices into the channels."""

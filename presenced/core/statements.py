@@ -121,13 +121,15 @@ class Statements:
 
     # --- activity ---------------------------------------------------------------------------------------------
 
-    def add_activity(self, now_ms: int, user: User, device: Device | None, activity: ActivityInfo) -> None:
-        """The user did this, on that device if one is given: then it counts as input there, whenever it was."""
-        keep_activity(user, activity, now_ms + self._publisher.wall_offset_ms)
+    def add_activity(
+        self, now_ms: int, user: User, device: Device | None, activity: ActivityInfo, *, may_repeat: bool
+    ) -> None:
+        """The user did this, on that device if one is given: then it counts as input there, whenever it was.
+        `may_repeat`: its time is the application's, and one that is known already is the same."""
+        done = activity
+        copies = keep_activity(user, done, now_ms + self._publisher.wall_offset_ms, 1 if may_repeat else None)
         self._publisher.log(
-            ActivityAdded(
-                user.name, activity.activity, activity.channel, activity.device, activity.at_ms, activity.payload
-            )
+            ActivityAdded(user.name, done.activity, done.channel, done.device, done.at_ms, done.payload, copies)
         )
         if device is not None:
             self._leases.input(device, now_ms)

@@ -224,3 +224,32 @@ def test_an_empty_type_is_told_the_limit_of_types() -> None:
     _, app = stage()
     error = app.expect(AddActivity(app.next_id(), "", "", 0, "", "alice", "web"), Error)
     assert error.message == f"the activity type is empty; give it 1 to {LABEL_BYTES_MAX} bytes"
+
+
+@pytest.mark.parametrize("start", ["none", "from the log", "from a snapshot", "from a snapshot and the log again"])
+def test_as_many_of_one_millisecond_as_are_recorded_are_kept(start: str) -> None:
+    world, app = stage()
+    for _ in range(50):
+        app.say(AddActivity(app.next_id(), "message", "general", user="alice"))
+    world.turn()
+    for _ in range(2):
+        app.done(AddActivity(app.next_id(), "edit", "general", at_ms=WALL_MS, user="alice"))
+    if start == "from the log":
+        world = world.restarted()
+    elif start != "none":
+        world = world.restarted(facts=world.snapshot() + world.log.facts * start.endswith("again"))
+    app = world.open("app", role="service")
+    found = recent(app)
+    assert (
+        found
+        == [ActivityInfo("edit", "general", "", WALL_MS, "")]
+        + [ActivityInfo("message", "general", "", WALL_MS, "")] * 50
+    )
+
+
+def test_one_more_without_a_time_is_one_more_though_the_same_was_said_with_its_time() -> None:
+    _, app = stage()
+    record(app, "message", WALL_MS)
+    record(app, "message")
+    record(app, "message", WALL_MS)
+    assert names(recent(app)) == ["message"] * 2

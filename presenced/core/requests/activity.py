@@ -45,7 +45,7 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
     user = device.user if device is not None else user_of(engine, session, message.user)
     device_id = device.id if device is not None else ""
     activity = ActivityInfo(message.activity, message.channel, device_id, at_ms, message.payload)
-    engine.statements.add_activity(now_ms, user, device, activity)
+    engine.statements.add_activity(now_ms, user, device, activity, may_repeat=bool(message.at_ms))
     acknowledge(engine, session, message.id)
 
 
