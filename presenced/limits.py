@@ -90,8 +90,8 @@ SERVICE_WATCH_USERS_MAX = 1_000_000
 """Users that one service link may watch: it speaks for an application."""
 
 DEVICES_PER_USER_MAX = 16
-"""Devices the server remembers for a user. A new one beyond it displaces the longest gone; if all are live the
-newcomer is refused."""
+"""Devices the server remembers for a user, and as many again of negative priority. A new one beyond it displaces the
+longest gone; if all are live the newcomer is refused."""
 
 REQUEST_ID_MAX = 2**32 - 1
 DURATION_MS_MAX = 366 * 24 * 3600 * 1000

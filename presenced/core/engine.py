@@ -182,6 +182,8 @@ class Engine:
             user = user or self.users.new(user_name or session.user_name)
             self.users.make_room(user, priority)
             device = user.devices[device_id] = Device(user, device_id)
+        elif (device.priority < 0) != (priority < 0):
+            self.users.make_room(device.user, priority)
         self._take_from_holder(device)
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
             self._end_device(other, now_ms, "bye")

@@ -6,6 +6,7 @@ from presenced.core.claims import strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, User
+from presenced.limits import DEVICES_PER_USER_MAX
 
 
 def check(engine: Engine) -> None:
@@ -46,6 +47,9 @@ def check(engine: Engine) -> None:
 
 def _check_devices(engine: Engine, user: User) -> int:
     live = 0
+    looking_in = sum(device.priority < 0 for device in user.devices.values())
+    most = max(looking_in, len(user.devices) - looking_in)
+    assert most <= DEVICES_PER_USER_MAX, f"{most} devices of one sort are remembered of {user.name}"
     for device_id, device in user.devices.items():
         where = f"{user.name}/{device_id}"
         assert device.id == device_id and device.user is user, f"{where} is filed wrongly"

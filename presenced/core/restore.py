@@ -28,6 +28,7 @@ from presenced.core.records import (
     ScheduleSet,
     TextSet,
 )
+from presenced.limits import DEVICES_PER_USER_MAX
 from presenced.wire.messages import ActivityInfo, Record, Status
 
 STRINGS_MAX = 100_000
@@ -81,6 +82,8 @@ class Restorer:
         # Of some there is nothing left, such as a claim that has ended.
         blank: list[User] = []
         for place, user in enumerate(users):
+            if len(user.devices) > DEVICES_PER_USER_MAX:
+                engine.users.drop_surplus(user)
             # One moment for all devices of a user: those who stay away go offline in one step.
             until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
             for device in user.devices.values():

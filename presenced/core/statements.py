@@ -103,7 +103,10 @@ class Statements:
         name: str | None = None,
     ) -> None:
         """Set the device's own status, priority or name; None leaves one as it is. Counts as input on it, unless
-        only the name is set."""
+        only the name is set. Raises `RequestError` (`device_limit`) where the sign of the priority changes and there is
+        no place for it."""
+        if priority is not None and (priority < 0) != (device.priority < 0):
+            self._users.make_room(device.user, priority)
         if status is not None or priority is not None or name is None:
             self._leases.input(device, now_ms)
         before = (device.status, device.priority, device.name)

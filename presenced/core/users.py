@@ -54,8 +54,9 @@ class Users(dict[str, User]):
             self.order[last.position] = last
 
     def make_room(self, user: User, priority: int) -> None:
-        """See to it that one more device, of this priority, can be remembered: the one that has been gone longest makes
-        room. Those of negative priority have places of their own, as many: a tool that looks in displaces nobody.
+        """See to it that one more device can be of this priority: a new one, or one whose priority changes its sign.
+        The one that has been gone longest makes room. Those of negative priority have places of their own, as many: a
+        tool that looks in displaces nobody.
 
         Raises `RequestError` (`device_limit`) if all are live. O(devices).
         """
@@ -66,11 +67,21 @@ class Users(dict[str, User]):
             return
         gone = [device for device in alike if device.state == GONE]
         if not gone:
+            kind = "live devices of negative priority" if priority < 0 else "live devices"
             raise RequestError(
                 "device_limit",
-                f"{user.name} has {DEVICES_PER_USER_MAX} live devices, as many as are allowed; close one first",
+                f"{user.name} has {DEVICES_PER_USER_MAX} {kind}, as many as are allowed; close one first",
             )
         self.forget_device(min(gone, key=lambda device: device.seen_ms))
+
+    def drop_surplus(self, user: User) -> None:
+        """Forget the devices for which there is no place: a data directory may hold more than the limit. The live ones
+        stay first, then those that were seen last. O(devices log devices)."""
+        for negative in (False, True):
+            alike = [device for device in user.devices.values() if (device.priority < 0) == negative]
+            alike.sort(key=lambda device: (device.state == GONE, -device.seen_ms))
+            for device in alike[DEVICES_PER_USER_MAX:]:
+                self.forget_device(device)
 
     def forget_device(self, device: Device) -> None:
         """Remember a device that is gone no more."""

@@ -75,6 +75,17 @@ def test_a_device_that_is_gone_is_forgotten_on_demand_and_a_live_one_is_not() ->
     assert list(world.restarted().user("alice").devices) == ["laptop"]
 
 
+def test_a_device_that_is_gone_is_not_renamed() -> None:
+    world = World()
+    laptop = world.open("alice/laptop")
+    phone = world.open("alice/phone")
+    laptop.done(SetDevice(laptop.next_id(), name="Phone", device="phone"))
+    phone.bye()
+    for change in ({"name": "Old phone"}, {"status": "dnd"}, {"priority": 3}, {"name": "Old", "priority": 3}):
+        assert laptop.refused(SetDevice(laptop.next_id(), device="phone", **change)) == "no_such_device"  # type: ignore[arg-type]
+    assert devices(laptop)["phone"].name == "Phone"
+
+
 def test_a_user_whose_last_device_is_forgotten_keeps_their_record() -> None:
     world = World()
     app = world.open("app", role="service")

@@ -88,10 +88,7 @@ def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevic
     require_durability(engine)
     if message.name is not None:
         check_label(message.name, "device label")
-    renames_only = message.name is not None and message.status is None and message.priority is None
-    device = device_of(engine, session, message.user, message.device) if renames_only else None
-    if device is None:
-        device = live_device_of(engine, session, message.user, message.device)
+    device = live_device_of(engine, session, message.user, message.device)
     engine.statements.set_device(now_ms, device, status=message.status, priority=message.priority, name=message.name)
     acknowledge(engine, session, message.id)
 
