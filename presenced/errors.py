@@ -51,6 +51,7 @@ CODES: dict[str, Code] = {
     "bad_version": Code(True, False, "no protocol version is spoken by both sides"),
     "bad_token": Code(True, False, "the token is missing, forged, malformed or for somebody else"),
     "token_expired": Code(True, False, "the token's time is over; get a new one"),
+    "token_early": Code(True, True, "the token is not valid yet by the server's clock: two clocks differ"),
     "device_limit": Code(True, True, "the user has as many live devices as are allowed"),
     "replaced": Code(True, False, "another link came for the same device"),
     "lease_expired": Code(True, True, "nothing was heard on the link for the announced time"),
@@ -66,7 +67,7 @@ class PresenceError(Exception):
 
     `code` is stable (protocol.md lists the codes that come from the server), `temporary` says whether the same
     attempt may succeed later, `retry_ms` how long to wait first (0 = no advice). A client that has lost its link comes
-    back after what is temporary, and after nothing else.
+    back after what is temporary, and after those others that may heal where it was welcome before (see `connect`).
     """
 
     def __init__(self, code: str, message: str, *, temporary: bool | None = None, retry_ms: int = 0) -> None:
@@ -94,7 +95,7 @@ class ProtocolError(PresenceError):
 
 
 class AuthError(PresenceError):
-    """The server does not accept who this client says it is (`bad_token`, `token_expired`)."""
+    """The server does not accept who this client says it is (`bad_token`, `token_expired`, `token_early`)."""
 
 
 class ConnectionLost(PresenceError):

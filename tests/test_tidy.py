@@ -95,6 +95,7 @@ LATE_IMPORTS = {
     "uvloop": ("server", "cli"),
     "rich": ("cli",),
     "asyncio": ("cli",),
+    "logging": ("cli",),
     "ssl": ("cli",),
     "presenced": ("cli", "__init__"),
     "ctypes": ("server",),

@@ -83,7 +83,10 @@ def exit_code(error: PresenceError) -> int:
 def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its end and leave with its code. Errors become one line on stderr, never a traceback."""
     import asyncio  # A third of a command's start, which --help and wrong usage need not pay.
+    import logging
 
+    # A command that goes on tells of its links itself; without a handler Python would print what the client logs, too.
+    logging.getLogger("presenced.client").addHandler(logging.NullHandler())
     run_blocking(lambda: asyncio.run(work))
 
 

@@ -48,9 +48,11 @@ def connect(
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
     (`unreachable`, `no_answer`, `busy`, ...), and tries nothing twice but a refused token that a function may replace.
     Later losses of the link are repaired in the background unless `reconnect` is false, for as long as the error is
-    `temporary`; any other ends the client (`state` is `closed`, `reason` says why): `replaced`, a refused token, a peer
-    that is not presenced. So with `tls_failed`: a certificate that has expired, or a handshake broken off, is tried
-    again until its operator has mended it; one that is not trusted, or no TLS at all, ends the client.
+    `temporary`. By then the address has spoken presenced, so that the client also comes back where something else
+    answers there for a while (`not_presenced`, `tls_failed`), and where its token is refused if `token` is a function,
+    which is called for each attempt; close the client when the person is logged out. Any other error ends the client
+    (`state` is `closed`, `reason` says why): `replaced`, a refused token that is a string. The logger
+    `presenced.client` tells of lost links, of what is tried again and why, and of the end.
 
     Leaving the block normally, or by cancellation, says bye: the device is gone at once. Leaving it by an exception
     does not: the server waits its grace time, so a program that crashes and is started again does not flicker.

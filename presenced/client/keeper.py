@@ -1,5 +1,10 @@
 """Keeps one client at its server: opens links, beats, notices silence, comes back, gives up. One task per client.
 
+Before the first welcome every failure is the caller's to judge. After it the address has spoken presenced and the
+application's tokens were good, so a refusal that time or an operator heals does not end the client, whatever its code
+says: a secret that is being exchanged, a proxy that answers for a server that is restarted, a wrong certificate. It is
+tried again with the backoff of any lost link, and logged as an error each time.
+
 Owns the state (`connecting`, `connected`, `closed`) and its callbacks. Users' callbacks run on their own turn of
 the loop, never inside the read path, so that one may await any method of the client without blocking it.
 """
@@ -19,6 +24,7 @@ from presenced.client.backoff import Backoff
 from presenced.client.callbacks import Callbacks
 from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
+from presenced.client.link_log import LinkLog
 from presenced.client.pending import Reply
 from presenced.client.session import Session
 from presenced.errors import AuthError, ConnectionLost, PresenceError
@@ -32,8 +38,12 @@ State = Literal["connecting", "connected", "closed"]
 Token = str | Callable[[], str | Awaitable[str]]
 StateCallback = Callable[[State, PresenceError | None], object]
 
+_HEALED = frozenset({"not_presenced", "tls_failed"})
+"""What an address that has spoken presenced answers only for a while. Trying again gives nothing away: the token is
+sent after the handshake, and where there is none it was sent before as well."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False)
 class Identity:
     """Who comes, how, and what the device says of itself; `status`, `priority` and the name in
     `url` may change while it is there."""
@@ -46,6 +56,13 @@ class Identity:
     priority: int
     wants_own: bool = False
     """Whether this device shows the user's own state."""
+
+    def __repr__(self) -> str:
+        """Who and where, as a log may show it: without the token."""
+        url = self.url
+        who = f"{url.user or '?'}/{url.device}" if url.device else url.user or "?"
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        return f"{who} at {host}:{url.port}"
 
     def describe(
         self, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
@@ -83,7 +100,9 @@ class Keeper:
         self._reconnects = reconnects
         self._activity = Activity()
         self._backoff = Backoff(random.random)
-        self._is_token_renewed = False
+        self._log = LinkLog(lambda: repr(identity))
+        self._token = ""
+        """The one shown last."""
         self._link: Link | None = None
         self._heartbeats: Heartbeats | None = None
         self._task: asyncio.Task[None] | None = None
@@ -119,9 +138,9 @@ class Keeper:
         try:
             link = await self._open_link()
         except AuthError as error:
-            if not self._may_renew_token(error):
+            if error.temporary or not callable(self._identity.token):
                 raise
-            self._is_token_renewed = True
+            # The function may have handed out one that it had kept.
             link = await self._open_link()
         self._begin(link)
         url = self._identity.url
@@ -152,6 +171,7 @@ class Keeper:
                 self._backoff.link_ended(self.now_ms() - link.opened_ms)
                 if not self._reconnects or self._is_final(error):
                     raise error
+                self._log.lost(self.now_ms(), error)
                 self._set_state("connecting", error)
                 link = await self._come_back(error)
                 self._begin(link)
@@ -184,20 +204,23 @@ class Keeper:
         return link.lost.result()
 
     async def _come_back(self, error: PresenceError) -> Link:
+        wait_ms = self._backoff.delay_ms(error.retry_ms)
         while True:
-            # What is not temporary and did not end the client is a token refused: this attempt has the one fresh one.
-            self._is_token_renewed |= not error.temporary
-            await asyncio.sleep(self._backoff.delay_ms(error.retry_ms) / 1000)
+            await asyncio.sleep(wait_ms / 1000)
             try:
-                return await self._open_link()
+                # A token that is from ahead is good once the server's clock has come to it; one made anew by the same
+                # clock would be as far ahead as before.
+                return await self._open_link(self._token if error.code == "token_early" else None)
             except PresenceError as failure:
                 error = self.reason = failure
                 if self._is_final(error):
                     raise
+                wait_ms = self._backoff.delay_ms(error.retry_ms)
+                self._log.failed(error, wait_ms)
 
-    async def _open_link(self) -> Link:
+    async def _open_link(self, token: str | None = None) -> Link:
         """One attempt. The hello carries the idle level as a heartbeat does: coming back is not activity."""
-        token = await self._current_token()
+        token = self._token = await self._current_token() if token is None else token
         identity, url = self._identity, self._identity.url
         hello = messages.Hello(
             versions=list(messages.PROTOCOL_VERSIONS),
@@ -215,7 +238,6 @@ class Keeper:
         )
         link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
         self._session.welcome = welcome
-        self._is_token_renewed = False
         return link
 
     def _begin(self, link: Link) -> None:
@@ -228,6 +250,7 @@ class Keeper:
         self._link = link
         link.attach(self._receive)
         link.send(*self._session.resume(welcome, now_ms))
+        self._log.opened(now_ms)
         self._set_state("connected", None)
 
     async def _current_token(self) -> str:
@@ -247,13 +270,14 @@ class Keeper:
     # --- the end, and who is told -----------------------------------------------------------------------------
 
     def _is_final(self, error: PresenceError) -> bool:
-        """Would coming back only repeat it? For `replaced` it would start a war between two programs for one device."""
-        return not error.temporary and not self._may_renew_token(error)
-
-    def _may_renew_token(self, error: PresenceError) -> bool:
-        """One fresh token is asked for between two welcomes; if that is refused too, it is final."""
-        is_refusal = isinstance(error, AuthError) and not error.temporary
-        return is_refusal and callable(self._identity.token) and not self._is_token_renewed
+        """Does it end a client that was welcome once? For `replaced` coming back would start a war between two programs
+        for one device."""
+        if error.temporary:
+            return False
+        if isinstance(error, AuthError):
+            # As long as the application can make another token, the refusal is one of this token.
+            return not callable(self._identity.token)
+        return error.code not in _HEALED
 
     def _give_up(self, reason: PresenceError) -> None:
         """The link is lost: what must not be sent twice is not sent again."""
@@ -265,6 +289,7 @@ class Keeper:
     def _end(self, error: PresenceError | None) -> None:
         if self.state == "closed":
             return
+        self._log.ended(error)
         self._set_state("closed", error)
         for waiter in self._session.end(error):
             if not waiter.done():

@@ -13,7 +13,7 @@ import hmac
 from math import isfinite
 from pathlib import Path
 from time import time_ns
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import jwt
 import msgspec
@@ -30,6 +30,12 @@ ROLES: tuple[Role, ...] = ("user", "service", "admin")
 
 LEEWAY_S = 60
 """How far ahead `iat` and `nbf` may lie: the clocks of two machines differ. `exp` has none: it ends links, too."""
+
+EARLY_S_MAX = 86_400
+"""A token from further ahead than a day is a mistake of its maker (milliseconds for seconds), which no clock heals."""
+
+EARLY_RETRY_S_MAX = 60
+"""The longest wait that the holder of a token from ahead is advised: somebody may set the clock right meanwhile."""
 
 EXP_MAX = 2**53
 """No integer of the protocol is beyond it."""
@@ -165,11 +171,21 @@ def _identity(claims: dict[str, Any], now_s: int) -> Identity:
         if not is_time:
             raise ValueError(f"claim {name} is no number; it is a time in seconds since 1970 UTC")
         if begins_s > now_s + LEEWAY_S:
-            sentence = f"claim {name} is more than {LEEWAY_S} s ahead of this server's clock"
-            raise ValueError(f"{sentence}; compare the clocks, and write seconds, not milliseconds")
+            _refuse_early(name, begins_s - now_s)
     if expires_s <= now_s:
         raise AuthError("token_expired", "the token has expired; get a new one (`presenced token`)")
     return Identity(user, cast(Role, role), expires_s * 1000)
+
+
+def _refuse_early(claim: str, ahead_s: float) -> NoReturn:
+    """Raise what a token is told whose time has not come yet. A clock that is wrong is temporary, a day is not."""
+    if ahead_s > EARLY_S_MAX:
+        raise ValueError(
+            f"claim {claim} is more than a day ahead of this server's clock; write seconds, not milliseconds"
+        )
+    sentence = f"the token's claim {claim} is more than {LEEWAY_S} s ahead of this server's clock; compare the clocks"
+    wait_s = min(ahead_s - LEEWAY_S, EARLY_RETRY_S_MAX)
+    raise AuthError("token_early", sentence, retry_ms=int(wait_s * 1000) + 1)
 
 
 def believe(hello: Hello) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +28,6 @@ from presenced.errors import (
 from presenced.wire.messages import (
     Bye,
     ClientMessage,
-    Done,
     Error,
     Goodbye,
     Heartbeat,
@@ -225,12 +225,34 @@ class TestTokens:
                 await server.until(lambda count=count: len(server.of(Hello)) == count)
                 await eventually(lambda: me.state == "connected")
 
-    async def test_coming_back_too_only_one_fresh_token_is_tried(self, server: FakeServer) -> None:
-        async with presenced.connect(server.url(), token=lambda: "t") as me:
-            server.refusals = [Goodbye("token_expired", "over")] * 9
+    @pytest.mark.parametrize("code", ["bad_token", "token_expired"])
+    async def test_coming_back_a_function_is_asked_until_its_token_is_taken(
+        self, server: FakeServer, code: str
+    ) -> None:
+        """While the secret is exchanged, the backend and the server do not agree for a moment."""
+        tokens = iter(f"t{number}" for number in range(99))
+        async with presenced.connect(server.url(), token=lambda: next(tokens)) as me:
+            server.refusals = [Goodbye(code, "not this one")] * 9
             server.link.drop()
-            await eventually(lambda: me.state == "closed")
-        assert len(server.of(Hello)) == 3
+            await server.until(lambda: len(server.of(Hello)) == 11)
+            await eventually(lambda: me.state == "connected")
+        assert [hello.token for hello in server.of(Hello)] == [f"t{number}" for number in range(11)]
+
+    async def test_a_token_from_ahead_is_shown_again(self, server: FakeServer) -> None:
+        """The clock that is ahead would put the next one as far ahead."""
+        tokens = iter(f"t{number}" for number in range(99))
+        async with presenced.connect(server.url(), token=lambda: next(tokens)):
+            server.refusals = [Goodbye("token_early", "from ahead", 1)] * 2
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 4)
+        assert [hello.token for hello in server.of(Hello)] == ["t0", "t1", "t1", "t1"]
+
+    async def test_also_if_it_is_a_string(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url(), token="t") as me:
+            server.refusals = [Goodbye("token_early", "from ahead", 1)]
+            server.link.drop()
+            await server.until(lambda: len(server.of(Hello)) == 3)
+            await eventually(lambda: me.state == "connected")
 
     async def test_and_ends_a_client_with_a_fixed_token(self, server: FakeServer) -> None:
         async with presenced.connect(server.url(), token="t") as me:
@@ -417,13 +439,26 @@ class TestReturning:
             assert reasons[0] is not None and (reasons[0].code, reasons[0].temporary) == (code, temporary)
         assert len(server.of(Hello)) == 1 + temporary
 
-    async def test_nor_does_it_call_a_port_where_something_else_answers_by_now(self, server: FakeServer) -> None:
+    @pytest.mark.parametrize(
+        "said", [b"HTTP/1.0 503 Service Unavailable\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\0\0\0"]
+    )
+    async def test_it_comes_back_where_something_else_answers_for_a_while(
+        self, server: FakeServer, said: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A proxy does so while the server behind it is restarted."""
         async with presenced.connect(server.url()) as me:
-            server.answer = lambda message: [Done(1, 1)]
+
+            def answer(message: ClientMessage) -> list[ServerMessage]:
+                if isinstance(message, Hello) and 1 < len(server.of(Hello)) < 5:
+                    server.link.writer.write(said)
+                    return []
+                return server.plainly(message)
+
+            server.answer = answer
             server.link.drop()
-            await eventually(lambda: me.state == "closed")
-            assert me.reason is not None and (me.reason.code, me.reason.temporary) == ("not_presenced", False)
-        assert len(server.of(Hello)) == 2
+            await eventually(lambda: me.state == "connected" and len(server.links) == 5)
+            assert await me.ping() >= 0
+        assert caplog.text.count("does not speak presenced's protocol") == 3
 
     @pytest.mark.parametrize("code", ["replaced", "bad_frame", "bad_version"])
     async def test_where_returning_would_repeat_it_the_client_ends(self, server: FakeServer, code: str) -> None:
@@ -475,6 +510,36 @@ class TestReturning:
             server.link.writer.write(b"\0\0\0\x03\x92\x7f\x01")
             await me.ping()
         assert len(server.of(Hello)) == 1
+
+
+class TestLog:
+    """What the logger `presenced.client` says of a client's links."""
+
+    async def test_a_lost_link_the_attempts_and_the_return(
+        self, server: FakeServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "presenced.client")
+        async with presenced.connect(server.url(), token=lambda: "S3CRET") as me:
+            server.refusals = [Goodbye(code, "full") for code in ("busy", "busy", "bad_token", "bad_token")]
+            server.link.drop()
+            await eventually(lambda: me.state == "connected" and len(server.links) == 6)
+        peer = f"alice/laptop at 127.0.0.1:{server.port}"
+        lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+        assert lines[0] == ("INFO", f"{peer}: connected")
+        assert lines[1][0] == "WARNING"
+        assert lines[1][1].startswith(f"{peer}: the link is lost, reconnecting: the link to 127.0.0.1:")
+        assert [level for level, _ in lines[2:]] == ["WARNING", "ERROR", "ERROR", "INFO"], "busy is told once"
+        assert lines[2][1].endswith("s: full (busy)") and "trying again in 0.0 s" in lines[3][1]
+        assert lines[-1][1].startswith(f"{peer}: connected again after ")
+        assert "S3CRET" not in caplog.text
+
+    async def test_the_end(self, server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+        async with presenced.connect(server.url()) as me:
+            server.link.send(Goodbye("replaced", "by another"))
+            await eventually(lambda: me.state == "closed")
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ("ERROR", f"alice/laptop at 127.0.0.1:{server.port}: ended for good: by another (replaced)")
+        ]
 
 
 class TestWatching:
