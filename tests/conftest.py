@@ -13,12 +13,17 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).parents[1]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
+"""How long an example takes says how busy the machine is."""
 
 _freeze = gc.freeze
 gc.freeze = gc.unfreeze = lambda: None
