@@ -7,13 +7,14 @@ import grp
 import os
 import socket
 import stat
+import struct
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError, RequestError, RequestTimeout
-from presenced.runtime_paths import admin_path_for_commands
+from presenced.runtime_paths import SYSTEM_ADMIN_PATH, admin_path_for_commands
 from presenced.server.status import Status
 
 READ_BYTES = 1 << 20
@@ -28,9 +29,11 @@ def default_path() -> str:
 class AdminLink:
     """A connection to the daemon at `path`. It is opened by the first `ask`, and again after it was lost."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float, *, is_named: bool = True) -> None:
+        """`is_named`: somebody named the path. What listens at a default one has to be root's or one's own."""
         self.path = path
         self._timeout_s = timeout_s
+        self._is_named = is_named
         self._socket: socket.socket | None = None
         self._unread = b""
 
@@ -98,6 +101,8 @@ class AdminLink:
                     raise cannot_connect(self.path, error) from None
                 raise
             self._socket = connection
+            if not self._is_named and self.path != SYSTEM_ADMIN_PATH:
+                refuse_foreign(self.path, peer_uid(connection))
         return self._socket
 
     def _line(self, connection: socket.socket) -> bytes:
@@ -143,6 +148,27 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
     if isinstance(error, BlockingIOError):
         return RequestTimeout(f"the daemon at {path} does not take connections just now; try again")
     return ConnectionLost("no_daemon", f"{path} cannot be connected to: {error.strerror or error}; see --socket")
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user who listens at the other end, as the kernel says."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    uid: int = struct.unpack("iII", credentials)[1]
+    return uid
+
+
+def refuse_foreign(path: str, uid: int) -> None:
+    """Raise `AuthError` if what listens at a default path is another user's.
+
+    Anybody may make a directory in /tmp that is named after somebody else, with a socket in it that answers as a
+    daemon does: what a command shows then, and what it is told to do, would be that user's.
+    """
+    if uid not in (0, os.getuid()):
+        raise AuthError(
+            "foreign_socket",
+            f"{path} is not yours: the user with the number {uid} made it; if you mean that daemon, name it with "
+            "--socket",
+        )
 
 
 def _is_socket(path: str) -> bool:

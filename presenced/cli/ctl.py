@@ -56,6 +56,7 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, metavar="SECONDS"
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; the default when piped.")
+@click.option("--text", "as_text", is_flag=True, help="Tables and sentences; the default on a terminal.")
 @click.option("-q", "--quiet", is_flag=True, help="No notes on stderr.")
 @click.option("--no-color", is_flag=True, help="[env NO_COLOR]")
 @click.version_option(__version__, prog_name="presencectl")
@@ -77,7 +78,10 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 def _context(options: dict[str, Any], subcommand: str) -> Context:
     if options["as_user"] and subcommand in READERS | {"online"}:
         raise click.UsageError(f"--as has no meaning for `{subcommand}`; leave it out")
+    if options["as_json"] and options["as_text"]:
+        raise click.UsageError("--json and --text exclude each other; leave one out")
     is_terminal = sys.stdout.isatty()
+    is_json = options["as_json"] or not (is_terminal or options["as_text"])
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")
     return Context(
         Target(
@@ -89,7 +93,7 @@ def _context(options: dict[str, Any], subcommand: str) -> Context:
             options["timeout"],
             options["as_user"],
         ),
-        Output(is_json=options["as_json"] or not is_terminal, has_colour=has_colour, is_quiet=options["quiet"]),
+        Output(is_json=is_json, has_colour=has_colour, is_quiet=options["quiet"]),
         options["as_json"],
     )
 

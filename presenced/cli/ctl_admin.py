@@ -19,6 +19,7 @@ from presenced.cli.render import Row, printable
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
 from presenced.ops.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
+from presenced.ops.figures import counted
 from presenced.server.status import Status
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
@@ -37,7 +38,7 @@ def link_to(context: Context, path: str | None) -> AdminLink:
     """The daemon that a command is about. Raises `click.UsageError` for options of the group without meaning here."""
     if context.target.as_user:
         raise click.UsageError("--as has no meaning for the commands of operators; leave it out")
-    return AdminLink(path or default_path(), context.target.timeout_s)
+    return AdminLink(path or default_path(), context.target.timeout_s, is_named=path is not None)
 
 
 def run(context: Context, path: str | None, work: Callable[[AdminLink], int]) -> None:
@@ -79,9 +80,11 @@ def doctor(context: Context, wants_all: bool, path: str | None) -> None:
         findings: list[dict[str, str]] = link.ask("doctor")
         output = context.output
         for finding in findings:
+            if finding["severity"] == "ok" and not wants_all:
+                continue
             if output.is_json:
                 output.line(finding)
-            elif wants_all or finding["severity"] != "ok":
+            else:
                 colour = {"problem": "red", "warning": "yellow"}.get(finding["severity"], "green")
                 head = f"{finding['severity']:8}"
                 print(click.style(head, fg=colour) if output.has_colour else head, printable(finding["what"]))
@@ -104,7 +107,10 @@ def doctor(context: Context, wants_all: bool, path: str | None) -> None:
 @socket_option
 @click.pass_obj
 def links(context: Context, /, path: str | None, **filters: Any) -> None:
-    """List connections: all, or of USER, or of USER/DEVICE. The newest first, or the largest."""
+    """List connections: all, or of USER, or of USER/DEVICE. The newest first, or the largest.
+
+    A service that holds a device of the user is listed, too.
+    """
 
     def work(link: AdminLink) -> int:
         answer = link.ask("links", **filters)
@@ -121,7 +127,7 @@ def links(context: Context, /, path: str | None, **filters: Any) -> None:
 def _link_row(one: dict[str, Any]) -> Row:
     cells = (
         one["user"],
-        one["device"] or (f"({one['holds']:,} devices)" if one["holds"] else ""),
+        one["device"] or (f"({counted(one['holds'], 'device')})" if one["holds"] else ""),
         one["role"],
         one["peer"],
         age(one["age_ms"]),
@@ -163,7 +169,7 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
     def work(link: AdminLink) -> int:
         answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry)
         number, held_by = answer["links"], answer["held_by"]
-        context.output.say(answer, f"{number:,} {'link' if number == 1 else 'links'} closed")
+        context.output.say(answer, f"{counted(number, 'link')} closed")
         if held_by:
             context.output.note(f"{user} is also held by the service {', '.join(held_by)}, which was left alone")
         return exits.OK if number else exits.NO
@@ -187,7 +193,8 @@ def drain(context: Context, yes: bool, wait: bool, path: str | None) -> None:
     def work(link: AdminLink) -> int:
         answer = link.ask("drain")
         spread, latest = format_duration(answer["spread_ms"]), format_duration(answer["timeout_ms"])
-        told = f"stopping: {answer['links']:,} links are closed over {spread}, gone in {latest} at the latest"
+        closing = f"{counted(answer['links'], 'link')} to be closed over {spread}"
+        told = f"stopping: {closing}, gone in {latest} at the latest"
         if not wait:
             context.output.say(answer, told)
             return exits.OK
@@ -319,8 +326,8 @@ def sentence(now: Status) -> str:
     by_status = ", ".join(f"{number:,} {name}" for name, number in now.by_status.items() if number)
     parts = [
         f"presenced {now.version} {now.state} for {age(now.uptime_ms)}",
-        f"{now.users_online:,} users online" + (f" ({by_status})" if by_status else ""),
-        f"{now.devices_connected + now.devices_grace:,} devices",
+        f"{counted(now.users_online, 'user')} online" + (f" ({by_status})" if by_status else ""),
+        counted(now.devices_connected + now.devices_grace, "device"),
         f"{now.links:,} of {now.links_max:,} links",
     ]
     if now.memory.level != "ok":

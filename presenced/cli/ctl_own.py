@@ -352,7 +352,8 @@ def sync_status(context: Context, user: str, wait: float) -> None:
                 found = await acting.calls.get_sync_status(acting.link, acting.user)
         behind = [name for name, version in found.devices.items() if version < found.version]
         when = f", last at {clock_time(found.last_sync_ms)}" if found.last_sync_ms else ""
-        sentence = f"{found.synced} of {found.total} devices are up to date{when}"
+        devices = "1 device is" if found.total == 1 else f"{found.total} devices are"
+        sentence = f"{found.synced} of {devices} up to date{when}"
         context.output.say(found._asdict(), sentence + (f"; not {', '.join(behind)}" if behind else ""))
         return exits.OK if found.synced == found.total else exits.NO
 

@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from presenced.client import Change, Record
 
 _COLOURS = {"chat": "green", "online": "green", "away": "yellow", "xa": "yellow", "dnd": "red", "offline": None}
 
+
+_PROSE = frozenset({"text", "payload", "name"})
+"""Columns whose cells are sentences of people: those may be wrapped, a name or a time may not."""
+
+_PROSE_WIDTH = 16
+"""Of a terminal's columns, what a wrapped sentence takes at the least."""
 
 RECORD_TITLES = ("user", "status", "since", "device", "text")
 
@@ -104,13 +112,37 @@ class Output:
         console = Console(no_color=not self.has_colour, highlight=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in titles:
-            table.add_column(title, overflow="fold")
+            table.add_column(title, overflow="fold", no_wrap=title not in _PROSE)
+        found: list[list[Text]] = []
         for row in rows:
             styles = [{"status": _COLOURS.get(row.status) or "dim", "device": "dim"}.get(title, "") for title in titles]
             styles[0] = "bold"
-            cells = zip(row.cells, styles, strict=True)
-            table.add_row(*[Text(printable(cell), style) for cell, style in cells])
+            found.append([Text(printable(cell), style) for cell, style in zip(row.cells, styles, strict=True)])
+        if _least_width(titles, found) > console.width:
+            # A table would break words and times in two: each row becomes lines of its own.
+            block = Table.grid(padding=(0, 2))
+            block.add_column(style="dim", no_wrap=True)
+            block.add_column(overflow="fold")
+            for number, cells in enumerate(found):
+                if number:
+                    block.add_row("", "")
+                for title, cell in zip(titles, cells, strict=True):
+                    if cell:
+                        block.add_row(title, cell)
+            console.print(block)
+            return
+        for cells in found:
+            table.add_row(*cells)
         console.print(table)
+
+
+def _least_width(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
+    """Columns of a terminal that a table takes at the least if only prose is wrapped."""
+    width = 2 * (len(titles) - 1)
+    for title, *cells in zip(titles, *rows, strict=True):
+        widest = max(len(title), *(cell.cell_len for cell in cells))
+        width += min(widest, _PROSE_WIDTH) if title in _PROSE else widest
+    return width
 
 
 def json_text(value: object) -> str:

@@ -66,10 +66,11 @@ class Target:
     async def one_shot(self, *, reconnect: bool = False) -> AsyncIterator[Client]:
         """A link for one command: a device of its own that no watcher sees and that replaces nobody's.
 
-        Its id is unique to this process, because the URL's device may be in use by the person's real program. It says
-        bye however the command ends: a server remembers devices that are lost, and this one is of no interest.
+        Its id is random, because the URL's device may be in use by the person's real program, and because in two
+        containers both the host's name and the process id may be equal. It says bye however the command ends: a server
+        remembers devices that are lost, and this one is of no interest.
         """
-        device = f"ctl-{host_name()}-{os.getpid()}"
+        device = f"ctl-{host_name()}-{os.urandom(6).hex()}"
         url = self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY)
         client = await self._connect(url, reconnect)
         try:

@@ -160,9 +160,11 @@ class Top:
         if self._away:
             head = Text("daemon away, retrying", "bold red").append(f"  {printable(self._away)}", "not bold")
         head.no_wrap, head.overflow = True, "ellipsis"
-        parts: list[RenderableType] = [head, Text(""), self._figures(look, width), Text("")]
+        # The numbers of each status get a line of their own where they do not fit beside the others.
+        is_split = width < 90 and height >= 20
+        parts: list[RenderableType] = [head, Text(""), self._figures(look, width, is_split), Text("")]
         # What is above takes so many lines, and the last one is for the keys.
-        room = min(WATCHERS_MAX, height - 19)
+        room = min(WATCHERS_MAX, height - (20 if is_split else 19))
         if now.slowest and room > 0:
             parts += [self._watchers(look, room), Text("")]
         else:
@@ -171,20 +173,26 @@ class Top:
         parts.append(Text(keys, "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
 
-    def _figures(self, look: Look, width: int) -> Table:
+    def _figures(self, look: Look, width: int, is_split: bool) -> Table:
         from rich.table import Table
         from rich.text import Text
 
         now = look.now
         table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="dim", no_wrap=True, min_width=10)
         table.add_column(no_wrap=True, overflow="ellipsis")
         row = _line_up
-        users = Text(f"{now.users_online:,} online of {now.users:,}  ")
+        users = Text(f"{now.users_online:,} online of {now.users:,}")
+        statuses = Text()
         for status, colour in STATUSES:
             number = now.by_status.get(status, 0)
-            users.append(f" {number:,} {status} ", colour if number else "dim")
-        table.add_row("users", users)
+            statuses.append(f"{number:,} {status}  ", colour if number else "dim")
+        statuses.rstrip()
+        if is_split:
+            table.add_row("users", users)
+            table.add_row("", statuses)
+        else:
+            table.add_row("users", users.append("   ").append(statuses))
         table.add_row("", bar(now.users_online / max(1, now.users), BAR_CELLS))
         table.add_row("devices", f"{now.devices_connected:,} connected, {now.devices_grace:,} in grace")
         roles = ", ".join(f"{number:,} {role}" for role, number in now.links_by_role.items() if number)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from presenced.core.model import Session
 from presenced.ops import logs
 from presenced.ops.control_values import (
     AnyRequest,
@@ -139,12 +140,15 @@ class Control:
     async def _links(self, request: Links) -> LinkList:
         """O(links), and O(links log limit) for the order; in slices."""
         total = matching = 0
+        holders = {session.edge for session in self._holding(request.user)}
         best: list[tuple[int, int, Link]] = []
         async for links in self._slices():
             found: list[tuple[int, int, Link]] = []
             for link in links:
                 total += 1
-                if _fits(link, request.user, request.role) and not (request.slow and not _is_slow(link)):
+                is_of_user = _fits(link, request.user, request.role)
+                is_holder = link in holders and _fits(link, "", request.role)
+                if (is_of_user or is_holder) and not (request.slow and not _is_slow(link)):
                     matching += 1
                     # The running number decides between equals, and keeps links themselves from being compared.
                     found.append((_key(link, request.sort), total, link))
@@ -182,6 +186,10 @@ class Control:
 
     def _holders(self, name: str, closed: set[Link]) -> list[str]:
         """Services that still hold devices of the user. O(devices)."""
+        return [session.user_name for session in self._holding(name) if session.edge not in closed]
+
+    def _holding(self, name: str) -> list[Session]:
+        """Links of services that hold devices of the user, or the one device of `user/device`. O(devices)."""
         user_name, _, device_id = name.partition("/")
         user = self._server.engine.users.get(user_name)
         if user is None:
@@ -191,7 +199,7 @@ class Control:
             for device in user.devices.values()
             if device.session is not None and device.session.role != "user" and device_id in ("", device.id)
         }
-        return [session.user_name for session in sessions if session.edge not in closed]
+        return list(sessions)
 
     async def _slices(self) -> AsyncIterator[list[Link]]:
         """All links that are not ending, some at a time; what comes and goes meanwhile may be missed."""

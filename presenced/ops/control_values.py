@@ -47,7 +47,7 @@ class Links(Request, frozen=True):
     """The links that fit every filter given; answered with a `LinkList`."""
 
     user: str = ""
-    """`user` or `user/device`."""
+    """`user` or `user/device`: their own links, and those of services that hold devices of theirs."""
     role: LinkRole | None = None
     slow: bool = False
     """Only those that do not take what they are sent."""

@@ -14,6 +14,11 @@ def count(value: float) -> str:
     return f"{value / 1000:.3g} G"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 user`, `2 users`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(value: float) -> str:
     """Bytes in the largest unit that leaves at least one: `63.2 MiB`."""
     if value < 1024:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
 from presenced.ops.admin import AdminServer
+from presenced.ops.figures import counted
 from presenced.ops.history import History
 from presenced.ops.http import HttpServer
 from presenced.ops.notify import Notifier
@@ -100,7 +101,7 @@ class Operations(Observer):
 
     def stopping(self) -> None:
         """The drain begins."""
-        self.notifier.stopping(f"draining {len(self.server.links):,} links")
+        self.notifier.stopping(f"draining {counted(len(self.server.links), 'link')}")
         self._patient_until_ms = _monotonic_ms() + self.server.settings.drain_timeout_ms + DRAIN_MARGIN_MS
         self._be_patient()
 
@@ -116,7 +117,7 @@ class Operations(Observer):
             self._patience_timer.cancel()
         if _monotonic_ms() >= self._patient_until_ms:
             return
-        links = f"draining, {len(self.server.links):,} links left"
+        links = f"draining, {counted(len(self.server.links), 'link')} left"
         self.notifier.working("writing what is left" if self._is_closing else links)
         self._patience_timer = self._loop.call_later(PATIENCE_S, self._be_patient)
 
@@ -180,12 +181,12 @@ class Operations(Observer):
         publisher, leases = server.engine.publisher, server.engine.leases
         refusal = server.log.refusal
         parts = [
-            f"{len(publisher.online):,} users online",
-            f"{leases.live:,} devices",
-            f"{len(server.links):,} links",
+            f"{counted(len(publisher.online), 'user')} online",
+            counted(leases.live, "device"),
+            counted(len(server.links), "link"),
         ]
         if server.engine.outboxes.slow:
-            parts.append(f"{len(server.engine.outboxes.slow):,} slow watchers")
+            parts.append(counted(len(server.engine.outboxes.slow), "slow watcher"))
         if server.memory.level:
             parts.append(f"memory short: {LEVELS[server.memory.level]} links")
         parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")

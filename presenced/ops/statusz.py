@@ -95,7 +95,7 @@ def _tiles(status: Status, history: History) -> str:
     latest = {name: values[-1] if values else 0 for name, values in history.series.items()}
     tiles = [
         (status.state, f"for {span(status.uptime_ms)}", status.state),
-        (count(status.users_online), f"users online of {count(status.users)}", ""),
+        (count(status.users_online), f"online of {count(status.users)} users", ""),
         (count(status.devices_connected), f"devices, {count(status.devices_grace)} in grace", ""),
         (count(status.links), f"links of {count(status.links_max)}", ""),
         (count(latest["changes_per_s"]), "changes/s", ""),

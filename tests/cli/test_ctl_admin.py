@@ -6,11 +6,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +26,7 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, cannot_connect
 from presenced.cli.ctl_admin import sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
-from presenced.sync import connect
+from presenced.sync import connect, connect_service
 from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
 from tests.ops.test_doctor import HEALTHY, LOG, WALL_MS
@@ -64,7 +66,7 @@ class TestLooking:
             assert answer["users_online"] == 1 and answer["pid"] == admin_daemon.process.pid
             terminal = on_terminal("status", "--socket", admin_path)
             told = terminal.until("DEVELOPMENT MODE").replace("\r\n", " ")
-            assert "serving for" in told and "1 users online (1 online), 1 devices, 1 of" in told
+            assert "serving for" in told and "1 user online (1 online), 1 device, 1 of" in told
             assert "state in memory only" in told
             assert terminal.end() == 0
 
@@ -84,7 +86,11 @@ class TestLooking:
         done = admin("doctor")
         found = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0, "warnings are no problem"
-        assert {one["severity"] for one in found} == {"warning", "ok"} and len(found) > 10
+        assert {one["severity"] for one in found} == {"warning"}, "what is well is not asked about"
+        everything = [json.loads(line)["severity"] for line in admin("doctor", "--all").stdout.splitlines()]
+        assert set(everything) == {"warning", "ok"} and len(everything) > 10
+        worded = admin("--text", "doctor").stdout
+        assert worded.startswith("warning") and "\n         -> " in worded, "sentences, for who asks for them"
         os.chmod(admin_path, 0o666)
         done = admin("doctor")
         assert done.returncode == 1
@@ -110,6 +116,13 @@ class TestLooking:
             assert [row["user"] for row in rows] == ["bob", "alice"]
             [row] = [json.loads(line) for line in admin("links", "alice", "--limit", "5").stdout.splitlines()]
             assert row["device"] == "laptop"
+            with connect_service(admin_daemon.url("shop", "")) as shop:
+                shop.attach("alice", "phone")
+                both = [json.loads(line)["user"] for line in admin("links", "alice").stdout.splitlines()]
+                assert both == ["shop", "alice"], "a service that holds a device of hers speaks for her as well"
+                [only] = [json.loads(line) for line in admin("links", "alice/phone").stdout.splitlines()]
+                assert only["user"] == "shop"
+                assert admin("links", "alice/phone", "--role", "user").stdout == ""
             assert admin("links", "--slow", "--sort", "held", "--role", "user").stdout == ""
             terminal = on_terminal("links", "--limit", "1", "--socket", admin_path)
             assert terminal.end() == 0
@@ -271,6 +284,29 @@ class TestFindingIt:
         (tmp_path / "presenced").mkdir(mode=0o700)
         start_daemon("--admin-socket", str(tmp_path / "presenced" / "admin.sock"))
         assert ctl("loglevel", env=own).returncode == 0
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as another user")
+    def test_another_users_is_not_believed(self) -> None:
+        """Anybody may make /tmp/presenced-UID before its owner does, with a socket that answers."""
+        directory = Path(tempfile.mkdtemp(prefix="presenced-foreign-"))
+        os.chmod(directory, 0o777)
+        (directory / "presenced").mkdir(mode=0o777)
+        os.chmod(directory / "presenced", 0o777)
+        path = directory / "presenced" / "admin.sock"
+        foreign = (
+            "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); "
+            "s.listen(); print('ready', flush=True); c, _ = s.accept(); print(c.recv(4096), flush=True)"
+        )
+        with subprocess.Popen([sys.executable, "-c", foreign, str(path)], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None and process.stdout.readline() == "ready\n"
+                done = ctl("status", env={"XDG_RUNTIME_DIR": str(directory)})
+                assert done.returncode == exits.DENIED, done.stderr
+                assert f"{path} is not yours" in done.stderr and "name it with --socket" in done.stderr
+                assert done.stdout == "" and process.stdout.readline() == "b''\n", "it was not even asked"
+            finally:
+                process.kill()
+        shutil.rmtree(directory)
 
     def test_it_is_not_there(self, admin_path: str) -> None:
         done = ctl("status", "--socket", admin_path)

@@ -173,7 +173,7 @@ class TestSync:
             alice("set", "dnd")
             done = alice("sync-status", "-W", "0")
             assert (done.returncode, json.loads(done.stdout)["synced"]) == (exits.NO, 0)
-            assert "0 of 1 devices are up to date; not laptop" in on_terminal(
+            assert "0 of 1 device is up to date; not laptop" in on_terminal(
                 "--url", daemon.url("alice", "x"), "sync-status", "-W", "0.1"
             )
         finally:

@@ -135,6 +135,10 @@ class TestPicture:
         lines = self.shown(msgspec.structs.replace(HEALTHY, slow_watchers=500, slowest=many), width, height)
         assert len(lines) <= height
         assert lines[-1].startswith("q quit"), "the keys are still to be seen"
+        labels = [line.split()[0] for line in lines if line.strip()]
+        assert {"users", "devices", "links", "deliveries", "process"} <= set(labels), "no word is cut off"
+        if width >= 60:
+            assert any("0 dnd" in line for line in lines), "the numbers of all statuses fit"
 
 
 class TestProgram:

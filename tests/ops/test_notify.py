@@ -210,7 +210,7 @@ def test_another_process_s_watchdog_is_not_fed(tmp_path: Path) -> None:
         environ = {**manager.environ, "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
         with Running(tmp_path / "log", environ=environ) as daemon:
             with opened(daemon.port, "alice"):
-                manager.until("STATUS=1 users online")
+                manager.until("STATUS=1 user online")
         assert ["WATCHDOG=1"] not in manager.told + manager.waiting()
 
 
@@ -261,12 +261,12 @@ def test_the_end_is_told_first(tmp_path: Path) -> None:
         with Running(tmp_path / "log", "--drain-spread", "0s", environ=manager.environ) as daemon:
             manager.until("READY=1")
             with opened(daemon.port, "alice") as link:
-                manager.until("STATUS=1 users online")
+                manager.until("STATUS=1 user online")
                 daemon.signal(signal.SIGTERM)
                 # The link's goodbye is there no sooner than the manager's notice.
                 link.ended_with("going_away")
                 stopping = manager.waiting()
-                assert stopping and stopping[0][:2] == ["STOPPING=1", "STATUS=draining 1 links"], stopping
+                assert stopping and stopping[0][:2] == ["STOPPING=1", "STATUS=draining 1 link"], stopping
             assert daemon.wait() == 0
         assert all(lines[0] != "READY=1" for lines in manager.waiting()), "no word of readiness after the end"
 

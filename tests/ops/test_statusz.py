@@ -108,7 +108,7 @@ def test_the_figures_of_the_status() -> None:
     assert page.row("Snapshot") == ["1 min 1 s ago, 5.0 MiB, took 741 ms"]
     assert page.row("mallory/phone") == ["user", "431", "12 s"]
     assert page.row("Turn") == ["128 \u00b5s", "700 \u00b5s", "700 \u00b5s", "3"]
-    assert "9,123" in page.text and "users online of 12,345" in page.text
+    assert "9,123" in page.text and "online of 12,345 users" in page.text
     assert "1.2.3, Python 3.11.2, uvloop, process 4711" in page.text
 
 
