@@ -33,7 +33,7 @@ class Lifecycle:
 
     def __init__(self, server: Server, given: socket.socket | None) -> None:
         """`given` is a bound socket to listen on instead of `settings.listen`."""
-        self.acceptor: Acceptor | None = None
+        self.acceptors: list[Acceptor] = []
         self._server = server
         self._given = given
         self._directory: OsDirectory | None = None
@@ -50,32 +50,40 @@ class Lifecycle:
         server = self._server
         server.links_max = links_max_for(server.settings.max_links)
         # The addresses are claimed first: finding one taken must not cost a replay.
-        listener = self._listening_socket()
+        listeners = self._listening_sockets()
         try:
             await server.observer.open()
             if self._is_ending:
                 raise StartAbandoned("it was stopped before it had started")
             if server.settings.data_dir:
                 await self._open_data_dir()
-            self.acceptor = self._acceptor_of(listener)
+            self.acceptors += [self._acceptor_of(listener) for listener in listeners]
             # What exists now lives for ever: collections need not walk it again.
             gc.freeze()
             server.state = "serving"
             server.stats.ready_took_ms = _monotonic_ms() - server.stats.started_ms
             server.observer.ready()
         except BaseException:
-            listener.close()
+            for listener in listeners:
+                listener.close()
             await self._undo_start()
             raise
 
-    def _listening_socket(self) -> socket.socket:
+    def _listening_sockets(self) -> list[socket.socket]:
+        if self._given is not None:
+            self._announce(self._given)
+            return [self._given]
+        try:
+            listeners = listen(*self._server.settings.address())
+        except OSError as error:
+            raise CannotListen(error) from None
+        for listener in listeners:
+            self._announce(listener)
+        return listeners
+
+    def _announce(self, listener: socket.socket) -> None:
+        """Note where it listens. Raises `SettingsError`, with the socket closed, if it is not where it may."""
         server = self._server
-        listener = self._given
-        if listener is None:
-            try:
-                listener = listen(*server.settings.address())
-            except OSError as error:
-                raise CannotListen(error) from None
         host, server.port = listener.getsockname()[:2]
         if self._given is not None and server.settings.dev and not is_loopback(host):
             # The rule for listen.address, which a socket unit knows nothing of.
@@ -86,7 +94,6 @@ class Lifecycle:
             )
         scheme = "presences" if server.tls is not None else "presence"
         server.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}")
-        return listener
 
     async def _open_data_dir(self) -> None:
         server = self._server
@@ -192,12 +199,12 @@ class Lifecycle:
 
     def stop_opening(self, link: Link) -> None:
         """A link is to end whose TLS handshake may still be under way."""
-        if self.acceptor is not None:
-            self.acceptor.stop_opening(link)
+        for acceptor in self.acceptors:
+            acceptor.stop_opening(link)
 
     def _stop_accepting(self) -> None:
-        if self.acceptor is not None:
-            self.acceptor.close()
+        for acceptor in self.acceptors:
+            acceptor.close()
 
     async def _end(self) -> None:
         server = self._server

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket
 import ssl
+from typing import Any
 
 from presenced import limits
 from presenced.config.settings import Settings, SettingsError
@@ -22,22 +24,58 @@ class CannotListen(Exception):
         self.address = address
 
 
-def resolve(host: str, port: int, key: str = "listen.address") -> tuple[socket.AddressFamily, tuple[object, ...]]:
-    """Family and address to bind for what the setting `key` says. Raises `SettingsError`; may ask a name server."""
+_ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What binding an address of a family fails with that this machine does not have, such as IPv6 in many containers."""
+
+
+def resolve(host: str, port: int, key: str = "listen.address") -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """Families and addresses to bind for what the setting `key` says: a name may stand for one of each family.
+
+    Raises `SettingsError`; may ask a name server.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise SettingsError(f"{key} {host}: {error.strerror}; give an address of this machine") from None
     except UnicodeError:
         raise SettingsError(f"{key} {host!r} is not the name of a host; give an address of this machine") from None
-    return found[0], found[4]
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Bound sockets, one for each address that the host stands for; with port 0 all of them have one port.
+
+    An address of a family that this machine does not have is passed over while another can be bound. Raises `OSError`.
+    """
+    listeners: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        found = resolve(host, port)
+        for family, address in found:
+            if not port and listeners:
+                address = (address[0], listeners[0].getsockname()[1], *address[2:])
+            try:
+                listeners.append(_bound(family, address, is_alone=len(found) == 1))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = absent or error
+        if not listeners and absent is not None:
+            raise absent
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: bool) -> socket.socket:
     """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link."""
-    family, address = resolve(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if family == socket.AF_INET6 and not is_alone:
+            # The IPv4 address of the same name has a socket of its own. `[::]` alone takes both families.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.SEND_BUFFER_BYTES)
