@@ -13,7 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test check style types format bench torture install uninstall systemd-test clean
 
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
-	$(BIN)/presenced serve --dev --data-dir var/presenced --admin-socket auto --http 127.0.0.1:5251 $(OPTIONS)
+	PRESENCED_STORAGE__DIRECTORY=var/presenced PRESENCED_ADMIN__SOCKET=auto PRESENCED_HTTP__ADDRESS=127.0.0.1:5251 \
+		$(BIN)/presenced serve --dev $(OPTIONS)
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile

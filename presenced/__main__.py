@@ -1,5 +1,5 @@
 """`python -m presenced` is the `presenced` command."""
 
-from presenced.cli.daemon import main
+from presenced.cli.entry import daemon
 
-main(prog_name="presenced")
+daemon()

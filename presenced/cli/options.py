@@ -26,3 +26,34 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in la
             return self.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class NumberOr(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
+    """A whole number from 0 up, or one word, which stays that word."""
+
+    name = "number"
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number or the word, or a usage error that names both."""
+        if value == self.word or isinstance(value, int):
+            return str(value) if value == self.word else int(value)
+        if not str(value).isascii() or not str(value).isdecimal():
+            self.fail(f"{value!r} is neither a whole number nor {self.word!r}", param, ctx)
+        return int(value)
+
+
+class Once(click.Option):
+    """An option with a value that may be given once: click itself would take the last of several without a word."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "multiple": True})
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The one value, None if it is not given; a usage error if there are several."""
+        values = super().process_value(ctx, value)
+        if values and len(values) > 1:
+            raise click.UsageError(f"{self.opts[0]} is given {len(values)} times; give it once", ctx)
+        return values[0] if values else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from presenced.cli.options import Duration
+from presenced.cli.options import Duration, NumberOr, Once
 from presenced.config import KEYS, Key, Settings
 from presenced.config.kinds import Bool, Choice, Duration as DurationKind, IdleTimes, Int
 
@@ -18,7 +18,8 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give the command all of them. An option that is not given is None, False or (): it then overrides nothing."""
     for key in reversed(KEYS):
         if key.flag:
-            command = click.option(key.flag, help=_help(key), metavar=key.metavar, **_form(key))(command)
+            form = {"cls": Once, **_form(key)} if not isinstance(key.kind, (Bool, IdleTimes)) else _form(key)
+            command = click.option(key.flag, help=_help(key), metavar=key.metavar, **form)(command)
     return command
 
 
@@ -40,6 +41,8 @@ def _form(key: Key) -> dict[str, Any]:
             return {"type": Duration()}
         case Choice():
             return {"type": click.Choice(key.kind.words)}
+        case Int(otherwise=word) if word:
+            return {"type": NumberOr(word)}
         case Int():
             # What no number of the kind can be is wrong usage; what is out of bounds is a fault of the settings.
             return {"type": click.IntRange(min=0) if key.kind.least == 0 else click.INT}

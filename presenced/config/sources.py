@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from presenced.config.faults import did_you_mean, printable, quoted, shown
@@ -124,7 +125,7 @@ class Findings:
                     kind, _, times = str(text).partition("=")
                     self._take_idle(kind, times, origin)
             else:
-                self._take(key, key.name, value, origin, lambda key=key, value=value: key.kind.check(value) or value)
+                self._take(key, key.name, value, origin, partial(_of_option, key, value))
 
     # --- one value --------------------------------------------------------------------------------------------
 
@@ -202,6 +203,14 @@ def credential_path(name: str, environ: Mapping[str, str]) -> str:
             f"{printable(path)} does not exist; is LoadCredential={printable(name)}:FILE in the unit?"
         )
     return path
+
+
+def _of_option(key: Key, value: object) -> object:
+    """What `Settings` holds for an option's value: a number may have come as a word that stands for none."""
+    if isinstance(key.kind, Int) and isinstance(value, str):
+        return key.kind.read_text(value)
+    key.kind.check(value)
+    return value
 
 
 def _option_text(key: Key, value: object) -> str:

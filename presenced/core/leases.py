@@ -66,6 +66,8 @@ class Leases:
         else:
             session.device = device
         device.state = CONNECTED
+        if device.kind in self._policy.idle_by_kind:
+            self._policy.kinds_met[device.kind] = None
         device.heard_ms = now_ms
         if idle_ms is not None:
             self._report_idle(device, now_ms, idle_ms)

@@ -33,6 +33,7 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     pace.stalls,
     pace.clock,
     pace.intervals,
+    pace.idle_kinds,
     program.configuration,
     program.python,
 )

@@ -24,6 +24,7 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
     """The facts, read now: a few small files."""
     used_bytes, max_bytes = memory()
     python = sys.version_info
+    policy = server.engine.policy
     return Facts(
         memory_bytes=used_bytes or status.rss_bytes,
         memory_max_bytes=max_bytes,
@@ -33,6 +34,7 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
         socket_mode=mode_of(socket_path),
         secret_mode=mode_of(server.settings.secret_file),
         certificate=certificate_warning(server.settings),
+        idle_kinds_unmet=[kind for kind in policy.idle_by_kind if kind not in policy.kinds_met],
         python=(python.major, python.minor, python.micro),
     )
 

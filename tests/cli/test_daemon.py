@@ -77,6 +77,18 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+def test_an_option_given_twice_is_not_chosen_from() -> None:
+    """The last would win without a word, and it need not be the one that is meant."""
+    told = refused(USAGE, "--dev", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:5250")
+    assert "--listen is given 2 times; give it once" in told
+
+
+def test_the_rate_takes_the_word_that_its_help_names(tmp_path: Path) -> None:
+    with Process(tmp_path / "log", "--dev", "--rate", "auto") as process:
+        assert process.port
+    assert "neither a whole number nor 'auto'" in refused(USAGE, "--dev", "--rate", "many")
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
 def test_a_configuration_that_cannot_work(arguments: tuple[str, ...], sentence: str) -> None:
     if "--listen" not in arguments:

@@ -384,3 +384,13 @@ def test_a_device_of_an_older_store_reads_as_one_that_never_told_how_idle_it_is(
     alice = after.open("alice/laptop")
     after.advance_beating(2 * OFFLINE_MS, alice, every_ms=60_000)
     assert after.record("alice").status == "online"
+
+
+def test_the_policy_knows_which_kinds_with_times_of_their_own_have_come() -> None:
+    policy = Policy(idle_by_kind={"mobile": (600_000, 0), "tv": (60_000, 0)})
+    world = World(policy)
+    world.open("alice/laptop", kind="phone")
+    assert not world.engine.policy.kinds_met
+    world.open("alice/handset", kind="mobile")
+    world.open("bob/tv", kind="screen")
+    assert list(world.engine.policy.kinds_met) == ["mobile"]

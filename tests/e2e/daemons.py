@@ -22,9 +22,10 @@ class Process:
         code += "".join(f"limits.{name} = {value!r}\n" for name, value in (limits or {}).items())
         code += "from presenced.cli.daemon import main\nmain()"
         self.log_path = log_path
+        address = () if "--listen" in options else ("--listen", "127.0.0.1:0")
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code, "serve", "--listen", "127.0.0.1:0", *options],
+                [sys.executable, "-c", code, "serve", *address, *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=REPOSITORY,

@@ -212,6 +212,23 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         "2h old",
     ),
     ("clock", "warning", {"status": {"wall_jumps": 2, "wall_jump_ms": -3_600_000}}, "last by -3,600,000 ms"),
+    (
+        "idle_kinds",
+        "warning",
+        {"settings": {"idle": ("mobile=10m,0",)}, "facts": {"idle_kinds_unmet": ["mobile"]}},
+        "has times for 'mobile', and no device of that kind came",
+    ),
+    (
+        "idle_kinds",
+        "ok",
+        {
+            "settings": {"idle": ("mobile=10m,0",)},
+            "facts": {"idle_kinds_unmet": ["mobile"]},
+            "status": {"uptime_ms": 60_000},
+        },
+        "no kind of device with idle times of its own is missing",
+    ),
+    ("idle_kinds", "ok", {"settings": {"idle": ("mobile=10m,0",)}}, "is missing"),
     ("stalls", "warning", {"status": {"stalls": 3}}, "3 times"),
     ("turns", "warning", {"status": {"turn": times(1_000, 32_768.0)}}, "less than 32.8 ms"),
     ("turns", "ok", {"status": {"turn": times(1_000, 16_384.0)}}, "less than 16.4 ms"),

@@ -34,6 +34,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
     certificate: str = ""
     """What is wrong with the times of the certificate, as a sentence with what to do; empty if nothing is."""
+    idle_kinds_unmet: list[str] = []
+    """Kinds of device that have idle times of their own and that no device has come with since the start."""
     python: tuple[int, int, int] = (3, 11, 0)
 
 

@@ -10,6 +10,8 @@ from presenced.ops.checks.finding import Patient, Said
 TURN_SLOW_US: Final = 20_000
 TURNS_ENOUGH: Final = 1_000
 LONG_MS: Final = 300_000
+KINDS_AFTER_MS: Final = 3_600_000
+"""How long after the start a kind of device counts as one that does not come."""
 
 
 def clock(patient: Patient) -> Said:
@@ -61,3 +63,17 @@ def intervals(patient: Patient) -> Said:
     if not found:
         told = f"{format_duration(settings.heartbeat_ms)}, grace {format_duration(settings.grace_ms)}"
         yield "ok", f"heartbeats come each {told}", ""
+
+
+def idle_kinds(patient: Patient) -> Said:
+    """Does every kind of device that has idle times of its own exist?"""
+    unmet = patient.facts.idle_kinds_unmet
+    if unmet and patient.status.hellos and patient.status.uptime_ms >= KINDS_AFTER_MS:
+        names = ", ".join(repr(kind) for kind in unmet)
+        what = f"presence.idle has times for {names}, and no device of that kind came since the start"
+        advice = (
+            "a client names its kind in hello and attach, and kinds are compared letter by letter: correct one of them"
+        )
+        yield "warning", what, advice
+    else:
+        yield "ok", "no kind of device with idle times of its own is missing", ""
