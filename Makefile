@@ -12,9 +12,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check style types format bench torture install uninstall systemd-test clean
 
+# As variables, so that OPTIONS may say otherwise.
+run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
+run: export PRESENCED_ADMIN__SOCKET = auto
+run: export PRESENCED_HTTP__ADDRESS = 127.0.0.1:5251
 run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
-	PRESENCED_STORAGE__DIRECTORY=var/presenced PRESENCED_ADMIN__SOCKET=auto PRESENCED_HTTP__ADDRESS=127.0.0.1:5251 \
-		$(BIN)/presenced serve --dev $(OPTIONS)
+	$(BIN)/presenced serve --dev $(OPTIONS)
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
