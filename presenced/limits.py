@@ -124,15 +124,23 @@ FRAMES_PER_WAKE_MAX = 64
 """Frames of one link handled in one go; what is left waits for the next turn, so that one link with thousands
 of tiny frames cannot hold up the rest."""
 
-RATE_FRAMES_PER_S = 50
-RATE_BURST_FRAMES = 200
-"""A link over its rate is not read for a moment (back-pressure), never closed for it."""
+SHARE_MS = 3
+"""For so long the links of one user are served in one turn, and one frame beyond it: so that frames that take long
+cannot hold up the rest either."""
 
-SERVICE_RATE_FRAMES_PER_S = 20_000
-SERVICE_RATE_BURST_FRAMES = 40_000
+BACKLOG_SHARE_MS = 10
+"""For so long links that had more than that are served in one turn, all of them together, one after the other."""
+
+RATE_UNITS_PER_S = 50
+RATE_BURST_UNITS = 200
+"""Plain frames of all links of a user; others cost more (`core.requests.costs`). A link of a user who is over the rate
+is not read for a moment (back-pressure), never closed for it."""
+
+SERVICE_RATE_UNITS_PER_S = 20_000
+SERVICE_RATE_BURST_UNITS = 40_000
 
 THROTTLE_MS = 100
-"""How long a link over its rate is not read."""
+"""How long the links of a user who is over the rate are not read."""
 
 OUTBOX_BYTES_MAX = 262_144
 """Replies waiting for a client that asks but does not read. Beyond it the link is not read until it drains.

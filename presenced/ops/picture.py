@@ -72,7 +72,7 @@ def take_status(server: Server) -> Status:
         cut_off=stats.cut_off,
         slow_watchers=len(engine.outboxes.slow),
         slowest=slowest(engine.outboxes.slow.items(), now_ms),
-        throttled=len(server.waiting.throttled),
+        throttled=server.waiting.throttled,
         frames_in=stats.frames_in,
         changes=publisher.changed,
         deliveries=engine.outboxes.deliveries,

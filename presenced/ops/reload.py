@@ -21,8 +21,8 @@ from presenced.server.listening import links_max_for, tls_context
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
-LINKS_AT_ONCE = 1_000
-"""Links whose rate is changed before the loop looks at its sockets again."""
+ACCOUNTS_AT_ONCE = 1_000
+"""Accounts whose rate is changed before the loop looks at its sockets again."""
 
 log = logging.getLogger("presenced")
 
@@ -147,12 +147,9 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
     if isinstance(server.log, DurableLog):
         server.apply_snapshot_settings(server.log)
     if new.rate != old.rate:
-        for at, link in enumerate(list(server.links)):
-            if link.session is not None:
-                link.rate, link.burst = server.rate_for(link.session.role)
-                # Without a rate nothing is ever earned, so what was used up before must not count.
-                link.credit = min(link.credit, link.burst) if link.rate else link.burst
-            if at % LINKS_AT_ONCE == LINKS_AT_ONCE - 1:
+        for at, account in enumerate(list(server.accounts.by_user.values())):
+            account.set_rate(*server.rate_for("service" if account.is_service else "user"))
+            if at % ACCOUNTS_AT_ONCE == ACCOUNTS_AT_ONCE - 1:
                 await asyncio.sleep(0)
 
 

@@ -16,12 +16,14 @@ from presenced import limits
 from presenced.core.model import Session
 from presenced.core.replying import refuse
 from presenced.core.requests import handle
+from presenced.core.requests.costs import HELLO, cost_of, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
+from presenced.server.identity import Identity
 from presenced.server.shedding import refuse_hello
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.lone_heartbeat import lone_heartbeat
-from presenced.wire.messages import BadMessage, Bye, Goodbye, decode_client, encode
+from presenced.wire.messages import BadMessage, Bye, Goodbye, Hello, decode_client, encode
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -37,10 +39,11 @@ READ: Final = 0
 RATE: Final = 1
 BACKLOG: Final = 2
 REPLIES: Final = 3
-"""Why a link is not read for now: it is read; it is over its rate (`waiting.throttled`); frames of an earlier read are
+"""Why a link is not read for now: it is read; its user is over the rate (`waiting.over`); frames of an earlier read are
 still to be handled (`waiting.backlog`); it asks and does not read its replies (`resume_writing` takes it up again)."""
 
-_FRAMES_AT_ONCE = 8
+_UNIT_BYTES_BITS = 10
+"""A frame costs a unit more for each so many bytes, as a power of two: they are decoded and checked one by one."""
 
 
 class Link(asyncio.Protocol):
@@ -48,7 +51,7 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "fd", "server", "transport", "session", "device_id", "state", "reader",
-        "credit", "credit_ms", "rate", "burst", "paused", "partial_ms", "partial_queued", "since_ms",
+        "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
     def __init__(self, server: Server, now_ms: int) -> None:
@@ -63,9 +66,10 @@ class Link(asyncio.Protocol):
         """As its hello named it: the session has let go of its device when the end of the link is written."""
         self.state = AWAITING
         self.reader = FrameReader(limits.HELLO_BYTES_MAX)
-        self.rate, self.burst = server.rate_for("user")
-        self.credit = self.burst
-        self.credit_ms = 0
+        self.account = server.accounts.strangers
+        """Whose credit its frames are taken from."""
+        self.greeting: tuple[Hello, int, Identity] | None = None
+        """A hello that waits until its user has credit again."""
         self.paused = READ
         """Why it is not read for now."""
         self.partial_ms = 0
@@ -77,7 +81,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up (with TLS: after the handshake)."""
         self.transport = cast(asyncio.Transport, transport)
-        self.credit_ms = self.server.begin()
+        self.server.begin()
         if self.state == CLOSED:
             self.transport.abort()
         elif transport.get_extra_info("sslcontext") is None:
@@ -93,11 +97,10 @@ class Link(asyncio.Protocol):
         if not self.paused and not self.partial_ms:
             # Nothing is left over from before, so what came begins with a frame.
             session = self.session
-            if session is not None and self.credit > 0:
+            if session is not None and (account := self.account).credit > 0:
                 idle_ms = lone_heartbeat(data)
                 if idle_ms is not None:
-                    if self.rate:
-                        self.credit -= 1
+                    account.credit -= 1
                     self.server.heartbeat(self, session, idle_ms)
                     return
         if self.state >= ENDING:
@@ -118,6 +121,7 @@ class Link(asyncio.Protocol):
         self.state = CLOSED
         now_ms = self.server.begin()
         self.server.forget(self)
+        self._leave_account(now_ms)
         session = self._take_session()
         if session is not None and self.server.failed is None:
             self.server.engine.detach(now_ms, session)
@@ -160,19 +164,15 @@ class Link(asyncio.Protocol):
         """Go on with a link that was not read for a while."""
         if self.state >= ENDING:
             return
-        if self.credit < 0:
-            self._refill(now_ms)
-            if self.credit < 0:
-                # Serving it now would run up a debt without end, and the rate would be none. Its next frame lies
-                # here unread, so it is not silent.
-                if self.session is not None and self.reader.has_frame:
-                    self.server.engine.heard(self.session, now_ms)
-                self.server.waiting.throttled.add(now_ms, self)
-                return
         self.paused = READ
         if self.transport is not None:
             self.transport.resume_reading()
         self.serve(now_ms)
+
+    def wait_longer(self, now_ms: int) -> None:
+        """Its user has no credit so far. The next frame lies here unread, so it is not silent."""
+        if self.session is not None and self.reader.has_frame:
+            self.server.engine.heard(self.session, now_ms)
 
     def check_partial(self, now_ms: int) -> None:
         """A frame was begun a while ago: is it still not whole?"""
@@ -299,6 +299,7 @@ class Link(asyncio.Protocol):
     def _give_up(self) -> None:
         """The connection is not up so far, and will be dropped when it comes (`connection_made`)."""
         self.state = CLOSED
+        self._leave_account(self.server.begin())
         self.server.forget(self)
 
     @property
@@ -316,29 +317,42 @@ class Link(asyncio.Protocol):
     # --- frames -----------------------------------------------------------------------------------------------
 
     def _serve(self, now_ms: int) -> int:
-        """Handle frames up to a bound on their number and on the bytes of their replies; gives how many."""
-        count = 0
-        outboxes, until_bytes = self.server.engine.outboxes, self.server.replies_until_bytes
+        """Handle frames up to a bound on their number, on the bytes of their replies, on the user's credit and on the
+        user's share of this turn; gives how many.
+
+        A single frame is handled even if it takes longer than the share: the credit pays for it.
+        """
+        server = self.server
+        outboxes, until_bytes = server.engine.outboxes, server.replies_until_bytes
+        began_ns = server.clock_ns()
+        until_ns = began_ns + server.waiting.share_ns(self.account)
+        count, at_ns = 0, began_ns
         while (
-            outboxes.reply_bytes < until_bytes
-            and (allowed := min(limits.FRAMES_PER_WAKE_MAX, self.credit + 1) - count) > 0
+            at_ns < until_ns
+            and count < limits.FRAMES_PER_WAKE_MAX
+            and self.account.credit >= 0
+            and outboxes.reply_bytes < until_bytes
         ):
-            # Few at a time, since what has been taken must be answered; a hello alone, since it changes the limits.
-            payloads = self.reader.take(min(_FRAMES_AT_ONCE, allowed) if self.state == OPEN else 1)
-            if not payloads:
-                break
-            count += len(payloads)
-            for payload in payloads:
+            if self.greeting is not None:
+                greeting, self.greeting = self.greeting, None
+                self._greet(now_ms, *greeting)
+            elif payloads := self.reader.take(1):
+                count += 1
                 if self.session is not None:
-                    self._message(now_ms, self.session, payload)
+                    self._message(now_ms, self.session, payloads[0])
                 elif self.state == AWAITING:
-                    self._hello(now_ms, payload)
-            if self.state != OPEN or (self.session and self.session.reply_bytes > limits.OUTBOX_BYTES_MAX):
+                    self._hello(now_ms, payloads[0])
+            else:
                 break
+            at_ns = server.clock_ns()
+            if self.state >= ENDING or (self.session and self.session.reply_bytes > limits.OUTBOX_BYTES_MAX):
+                break
+        self.account.used_ns += at_ns - began_ns
         return count
 
     def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
         engine = self.server.engine
+        self.account.credit -= 1 + (len(payload) >> _UNIT_BYTES_BITS)
         try:
             message = decode_client(payload)
         except BadMessage as error:
@@ -347,6 +361,7 @@ class Link(asyncio.Protocol):
             engine.heard(session, now_ms)
             refuse(engine, session, error.request_id, error.code, str(error))
             return
+        self.account.credit -= cost_of(engine, session, message)
         handle(engine, session, now_ms, message)
         if type(message) is Bye:
             # What comes behind it counts no more; the turn sends what is pending, and closes.
@@ -361,20 +376,20 @@ class Link(asyncio.Protocol):
     def _bound(self, now_ms: int, count: int) -> None:
         """Decide when this link's further input is taken: by its rate, its backlog, its unread replies."""
         self.server.stats.frames_in += count
-        self.credit -= count
-        if self.credit < 0:
-            self._refill(now_ms)
+        account = self.account
+        if account.credit < 0:
+            account.refill(now_ms)
         session = self.session
-        if self.credit < 0:
+        if account.credit < 0:
             self._pause(RATE)
-            self.server.waiting.throttled.add(now_ms, self)
+            self.server.waiting.wait_for_credit(now_ms, account, self)
         elif session is not None and session.held is not None and session.reply_bytes > self.server.outbox_bytes_max:
             # Its lease goes on running.
             self._pause(REPLIES)
+        elif self.greeting is not None or self.reader.has_frame:
+            self._wait_for_turn()
         elif not self.reader.pending_bytes:
             self.partial_ms = 0
-        elif self.reader.has_frame:
-            self._wait_for_turn()
         else:
             self._note_partial(now_ms, count)
 
@@ -390,12 +405,6 @@ class Link(asyncio.Protocol):
                 self.transport.pause_reading()
         self.paused = why
 
-    def _refill(self, now_ms: int) -> None:
-        earned = (now_ms - self.credit_ms) * self.rate // 1000
-        if earned:
-            self.credit = min(self.burst, self.credit + earned)
-            self.credit_ms = now_ms
-
     def _note_partial(self, now_ms: int, count: int) -> None:
         if count or not self.partial_ms:
             self.partial_ms = now_ms
@@ -408,16 +417,28 @@ class Link(asyncio.Protocol):
         hello, version = read_hello(payload)
         identity = self.server.identify(hello)
         refuse_hello(self.server)
-        expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
+        self.account = self.server.enter_account(now_ms, identity)
+        self.greeting = hello, version, identity
+        # With credit it goes on at once (`_serve`); without, it waits in line as other frames do: a link that is
+        # opened anew for each burst must not be served more than one that stays.
+
+    def _greet(self, now_ms: int, hello: Hello, version: int, identity: Identity) -> None:
+        """Let in who said hello. Raises what the goodbye will say."""
         engine = self.server.engine
+        self.account.credit -= HELLO + cost_of_change(engine, identity.user)
+        expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
         self.server.roles[session.role] += 1
         self.server.stats.hellos += 1
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
-        self.rate, self.burst = self.server.rate_for(identity.role)
-        self.credit, self.credit_ms = self.burst, now_ms
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
         engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms)))
+
+    def _leave_account(self, now_ms: int) -> None:
+        account, self.account = self.account, self.server.accounts.strangers
+        if account is not self.account:
+            account.line.pop(self, None)
+            self.server.accounts.leave(account, now_ms)

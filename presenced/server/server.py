@@ -18,6 +18,7 @@ from presenced.config.settings import Settings
 from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.server.accounts import UNLIMITED, Account, Accounts
 from presenced.server.durable import DurableLog
 from presenced.server.identity import Identity, believe, load_secret, verify
 from presenced.server.lifecycle import Lifecycle
@@ -35,8 +36,6 @@ from presenced.storage.recovery import Findings
 from presenced.wire.messages import Hello, Role
 
 logger = logging.getLogger("presenced")
-
-UNLIMITED = 1 << 60
 
 
 class Server:
@@ -71,7 +70,10 @@ class Server:
         """Links whose hello was accepted, by role."""
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""
-        self.waiting = WaitingLinks()
+        self.clock_ns = monotonic_ns
+        """By which the links' shares of a turn are measured."""
+        self.accounts = Accounts()
+        self.waiting = WaitingLinks(lambda: self.clock_ns())
         self.memory = Memory(settings.memory_bytes)
         self.shedding: asyncio.Task[None] | None = None
         """Links are being chosen to be ended, because memory is short."""
@@ -205,6 +207,7 @@ class Server:
         deliveries = engine.outboxes.deliveries
         try:
             self.waiting.look_at(now_ms)
+            self.accounts.look_at(now_ms)
             # From here on input belongs to the next turn.
             self._turn_scheduled = False
             engine.set_wall(now_ms, _wall_ms())
@@ -228,8 +231,9 @@ class Server:
         if waiting_ms == 0 or next_ms == 0:
             self.begin()
             return
-        if waiting_ms is not None and (next_ms is None or waiting_ms < next_ms):
-            next_ms = waiting_ms
+        for other_ms in (waiting_ms, self.accounts.next_ms):
+            if other_ms is not None and (next_ms is None or other_ms < next_ms):
+                next_ms = other_ms
         if next_ms is None:
             return
         # What is left over of a turn was due before: that it takes several turns is no standing still.
@@ -282,14 +286,20 @@ class Server:
         return now_ms + max(1, wall_ms - _wall_ms()) if wall_ms else 0
 
     def rate_for(self, role: Role) -> tuple[int, int]:
-        """Frames per second and burst of a link."""
+        """Units of work in a second, and in a burst, for all links of a user in this role."""
         if self.settings.rate == 0:
             return 0, UNLIMITED
         if self.settings.rate is not None:
             return self.settings.rate, self.settings.rate * 4
         if role == "user":
-            return limits.RATE_FRAMES_PER_S, limits.RATE_BURST_FRAMES
-        return limits.SERVICE_RATE_FRAMES_PER_S, limits.SERVICE_RATE_BURST_FRAMES
+            return limits.RATE_UNITS_PER_S, limits.RATE_BURST_UNITS
+        return limits.SERVICE_RATE_UNITS_PER_S, limits.SERVICE_RATE_BURST_UNITS
+
+    def enter_account(self, now_ms: int, identity: Identity) -> Account:
+        """The account that a link of this user takes its credit from; `accounts.leave` gives it back."""
+        rate, burst = self.rate_for(identity.role)
+        is_service = identity.role != "user"
+        return self.accounts.enter(identity.user, is_service=is_service, rate=rate, burst=burst, now_ms=now_ms)
 
     @property
     def outbox_bytes_max(self) -> int:

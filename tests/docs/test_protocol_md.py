@@ -16,6 +16,7 @@ from msgspec import inspect
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
+from presenced.core.requests import costs
 from presenced.core.requests.commands import _VERBS, LISTED
 from presenced.errors import CODES
 from presenced.wire import frames, messages
@@ -38,6 +39,8 @@ from tests.docs.document import (
 
 SERVER_ONLY_LIMITS = {
     "FRAMES_PER_WAKE_MAX",
+    "SHARE_MS",
+    "BACKLOG_SHARE_MS",
     "THROTTLE_MS",
     "SEND_BUFFER_BYTES",
     "DESCRIPTORS_RESERVED",
@@ -193,10 +196,16 @@ def test_limit_table_is_the_limits() -> None:
         ("4.3", f"| {limits.FRAME_TIMEOUT_MS // 1000} s | `frame_timeout` |"),
         ("4.3", f"({limits.HEARTBEAT_MS // 1000} s by default"),
         ("4.4", f"Close your side; {limits.CLOSE_TIMEOUT_MS // 1000} s later"),
-        ("4.5", f"{limits.RATE_FRAMES_PER_S} frames per second with bursts of {limits.RATE_BURST_FRAMES}"),
+        ("4.5", f"{limits.RATE_UNITS_PER_S} units a second with bursts of {limits.RATE_BURST_UNITS}"),
         ("8.1", f"{limits.MEMORY_RETRY_MS // 1000} to {4 * limits.MEMORY_RETRY_MS // 1000} s in `retry_ms`"),
         ("8.1", f"more than {limits.MEMORY_PATIENCE_MS // 1000} s"),
-        ("4.5", f"{limits.SERVICE_RATE_FRAMES_PER_S:,} and {limits.SERVICE_RATE_BURST_FRAMES:,}"),
+        ("4.5", f"{limits.SERVICE_RATE_UNITS_PER_S:,} and {limits.SERVICE_RATE_BURST_UNITS:,}"),
+        ("4.5", f"| a hello | {costs.HELLO} |"),
+        ("4.5", f"for each {costs.NAMES} names"),
+        ("4.5", f"for each {costs.NAMES} records"),
+        ("4.5", f"for each {costs.ACTIVITIES} activities"),
+        ("4.5", f"for each {costs.DEVICES} devices"),
+        ("4.5", f"for each {costs.CHANNELS} channels that the user is in, up to {costs.CHANGE_MAX} units"),
         ("4.5", f"{limits.OUTBOX_BYTES_MAX:,} bytes"),
         ("6.5", f"more than {limits.CHANGE_BURST} times"),
         ("6.5", f"{limits.CHANGE_SPACING_MS} ms"),

@@ -174,7 +174,7 @@ def test_the_older_link_of_a_device_is_replaced(tmp_path: Path) -> None:
 def test_links_reset_at_every_moment(tmp_path: Path, loop: str) -> None:
     """A reset instead of a close, right after hello, bye, half a frame or a breach: the daemon outlives them all."""
     ends = [b"", encode(Bye()), b"\xc1", encode(Ping(1)), encode(Watch(1, ["marker"]))]
-    with Process(tmp_path / "log", "--dev", "--check", "--grace", "0", "--loop", loop) as daemon:
+    with Process(tmp_path / "log", "--dev", "--check", "--rate", "0", "--grace", "0", "--loop", loop) as daemon:
         beside = Bystander(daemon.port)
         for number in range(200):
             link = Wire(daemon.port)

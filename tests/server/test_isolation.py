@@ -102,7 +102,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
     visits = 5_000 // (1 if loop == "uvloop" else 5)
     monkeypatch.setattr(limits, "HELLO_TIMEOUT_MS", 1_000)
     monkeypatch.setattr(limits, "CLOSE_TIMEOUT_MS", 100)
-    with InProcess(loop, check=False, grace_ms=0) as running:
+    with InProcess(loop, rate=0, check=False, grace_ms=0) as running:
         for number in range(visits):
             link = Wire(running.port)
             messages: list[Any] = [hello(f"visitor-{number % 7}", f"d{number % 3}"), Watch(1, [f"nobody-{number}"])]
@@ -127,7 +127,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 len(engine.wheel),
                 list(engine.publisher.online),
                 len(engine.publisher.facts) + len(engine.outboxes.dirty) + len(engine.acks),
-                len(server.waiting.partials) + len(server.waiting.throttled) + len(server.waiting.backlog),
+                len(server.waiting.partials) + server.waiting.throttled + len(server.waiting.backlog),
             ]
 
         assert running.ask(left_over) == [[f"visitor-{number}" for number in range(7)], [], 0, [], 0, 0]
@@ -137,7 +137,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
 @both_loops
 def test_no_exception_reaches_the_loop_whatever_clients_do(loop: str) -> None:
     """Resets and half-sent frames in every state; the loop's own error handler is never called."""
-    with InProcess(loop, grace_ms=0, change_spacing_ms=0) as running:
+    with InProcess(loop, rate=0, grace_ms=0, change_spacing_ms=0) as running:
         beside = Bystander(running.port)
         for number in range(400):
             link = Wire(running.port)

@@ -71,7 +71,7 @@ def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
             stop_and_read_on(link)
             server.waiting.look_at(server.begin())
         stop_and_read_on(link)
-        return link.paused, len(server.waiting.throttled), len(server.waiting.backlog)
+        return link.paused, server.waiting.throttled, len(server.waiting.backlog)
 
     with InProcess(rate=100) as running, opened(running.port, "eager"):
         assert running.ask(look) == (RATE, 1, 0)

@@ -1,0 +1,131 @@
+"""What messages cost: more for what asks for more, and every message has been thought of."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from presenced.core.requests import costs
+from presenced.core.requests.costs import CHANGE_MAX, CHANNELS, DEVICES, NAMES, cost_of, cost_of_change
+from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.wire.messages import (
+    AddActivity,
+    AddClaim,
+    Applied,
+    Attach,
+    Beats,
+    Bye,
+    ClientMessage,
+    Command,
+    Detach,
+    EndClaim,
+    Follow,
+    Forget,
+    Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetMembers,
+    GetSync,
+    Heartbeat,
+    Hello,
+    Join,
+    Leave,
+    Ping,
+    SetDevice,
+    SetSchedule,
+    SetStatus,
+    Sync,
+    Touch,
+    Unwatch,
+    UnwatchChannel,
+    Watch,
+    WatchAll,
+    WatchChannel,
+    Who,
+)
+from tests.core.world import FakeLink, World
+
+COST_THEIR_FRAME_ALONE = {
+    Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
+    Touch, UnwatchChannel, WatchAll,
+}  # fmt: skip
+"""Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
+
+NAMES_MAX = [f"user{number}" for number in range(USERS_PER_REQUEST_MAX)]
+
+
+def test_every_message_has_a_cost_or_a_reason_for_none() -> None:
+    assert set(costs._COSTS) | COST_THEIR_FRAME_ALONE == set(get_args(ClientMessage))
+    assert not set(costs._COSTS) & COST_THEIR_FRAME_ALONE
+
+
+def full() -> tuple[World, FakeLink, FakeLink]:
+    """Very many users online in one room, a service, and alice, who is in some channels."""
+    world = World()
+    world.checks = False
+    app = world.open("app", role="service")
+    for number in range(300):
+        app.say(Attach(1_000 + number, 1_000 + number, f"user{number}", "web"))
+        app.say(Join(2_000 + number, "hall", f"user{number}", "web"))
+    alice = world.open("alice/laptop")
+    for number in range(5 * CHANNELS):
+        alice.say(Join(1_000 + number, f"c{number}"))
+    for number in range(40):
+        alice.say(AddActivity(5_000 + number, "typed", "", 0, str(number)))
+    world.turn()
+    return world, app, alice
+
+
+ALL, FEW = USERS_PER_REQUEST_MAX // NAMES, 0
+
+
+@pytest.mark.parametrize(
+    ("message", "cost"),
+    [
+        (Get(1, NAMES_MAX), ALL),
+        (Get(1, ["alice"]), FEW),
+        (Watch(1, NAMES_MAX), ALL),
+        (Unwatch(1, NAMES_MAX), ALL),
+        (Who(1, "", 256), ALL),
+        (Who(1, "", 0), FEW),
+        (GetMembers(1, "hall", "", 256), ALL),
+        (GetMembers(1, "c1", "", 256), FEW),
+        (GetMembers(1, "nowhere", "", 256), FEW),
+        (WatchChannel(1, "hall", 256), ALL),
+        (GetActivity(1, limit=100), 5),
+        (GetActivity(1, limit=8), 1),
+        (SetStatus(1, "dnd"), 5),
+        (SetDevice(1, "dnd"), 5),
+        (AddClaim(1, "x", "manual", "dnd"), 5),
+        (EndClaim(1, "x"), 5),
+        (SetSchedule(1, "UTC", []), 5),
+        (Command(1, "/presence away"), 5),
+        (Bye(), 5),
+        (Ping(1), 0),
+    ],
+)
+def test_what_asks_for_more_costs_more(message: ClientMessage, cost: int) -> None:
+    world, _, alice = full()
+    assert cost_of(world.engine, alice.session, message) == cost
+
+
+def test_what_a_service_does_for_others_costs_by_them() -> None:
+    world, app, _ = full()
+
+    def cost(message: ClientMessage) -> int:
+        return cost_of(world.engine, app.session, message)
+
+    assert cost(SetStatus(1, "dnd", user="alice")) == cost(Attach(1, 5, "alice", "web")) == 5
+    assert cost(SetStatus(1, "dnd", user="nobody")) == cost(Attach(1, 5, "nobody", "web")) == 0
+    assert cost(Beats([1_000, -1] * 10 * DEVICES)) == 10
+    assert cost(Detach(1, 1_000)) == cost(Detach(1, 99)) == 0
+
+
+def test_a_change_has_a_highest_cost() -> None:
+    world, app, _ = full()
+    for number in range(2 * CHANGE_MAX * CHANNELS):
+        app.say(Join(9_000 + number, f"many{number}", "user1", "web"))
+    world.turn()
+    assert cost_of_change(world.engine, "user1") == CHANGE_MAX
