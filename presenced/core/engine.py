@@ -18,6 +18,7 @@ from presenced.core.claims import Calendar, Claims, Opening
 from presenced.core.events import Events
 from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
+from presenced.core.merge import countable
 from presenced.core.model import GONE, Device, Schedule, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
@@ -68,8 +69,6 @@ class Engine:
         as durable as promised."""
         self.closing: list[tuple[Session, str]] = []
         """Sessions to end, and the code to say goodbye with ("" = none)."""
-        self._reasons: dict[str, str] = {}
-        """Why users' devices went in this turn, for the events."""
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
         """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
@@ -110,7 +109,7 @@ class Engine:
                 code = self.leases.session_due(timer, now_ms)
                 if code:
                     self._drop(now_ms, timer, code)
-        self._ended(ended, now_ms, "lost")
+        self._ended(ended, now_ms)
         self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
@@ -136,14 +135,11 @@ class Engine:
         publisher.settle_all(now_ms)
         if publisher.changes:
             wall_ms = now_ms + publisher.wall_offset_ms
-            for user, old, new, hides in publisher.take_changes():
+            for user, old, new, reason in publisher.take_changes():
                 if user.channels is not None:
                     self.channels.follow_record(user, old, new, now_ms)
                 if self.events.is_kept:
-                    reason = "hidden" if hides else self._reasons.get(user.name, "idle")
-                    self.events.follow_record(old, new, reason if new.status == "offline" else "", wall_ms)
-        if self._reasons:
-            self._reasons.clear()
+                    self.events.follow_record(old, new, reason, wall_ms)
 
     def dump(self, now_ms: int, user: User) -> list[Fact]:
         """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
@@ -186,17 +182,20 @@ class Engine:
             self.users.make_room(device.user, priority)
         self._take_from_holder(device)
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
-            self._end_device(other, now_ms, "bye")
+            self._end_device(other, now_ms)
         user = device.user
         # An empty one says nothing: it must not undo a rename.
         kind, name = kind or device.kind, name or device.name
         told = bool(device.idle_known)
         before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told)
+        counted = countable(device)
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
         if before != (False, kind, name, priority, status, bool(device.idle_known)):
             self.leases.log_device(device)
+        if counted and device.priority < 0:
+            self.publisher.uncount(device, "idle")
         self.publisher.touch(user)
         return device
 
@@ -237,7 +236,7 @@ class Engine:
         if lost:
             self.leases.lose(device, now_ms)
         else:
-            self._end_device(device, now_ms, "bye")
+            self._end_device(device, now_ms)
 
     def bye(self, now_ms: int, session: Session) -> None:
         """The link's own device leaves at once, without grace, and the link is to be closed."""
@@ -245,7 +244,7 @@ class Engine:
         if device is not None:
             self.own_states.remove(session, device.user)
             session.device = None
-            self._end_device(device, now_ms, "bye")
+            self._end_device(device, now_ms)
         self.detach(now_ms, session)
         self.closing.append((session, ""))
 
@@ -300,20 +299,20 @@ class Engine:
             else:
                 self._drop(now_ms, device.session, code)
 
-    def _end_device(self, device: Device, now_ms: int, reason: str) -> None:
+    def _end_device(self, device: Device, now_ms: int) -> None:
+        """It says bye, or its service does for it."""
         if device.ref and device.session is not None and device.session.refs is not None:
             device.session.refs.pop(device.ref, None)
-        self.leases.end(device)
-        self._ended([device], now_ms, reason)
-        if device.priority < 0 and reason == "bye":
+        # To say so is a sign of life.
+        device.heard_ms = now_ms
+        self.leases.end(device, "bye")
+        self._ended([device], now_ms)
+        if device.priority < 0:
             # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
             self.users.forget_device(device)
-            self.publisher.settle(device.user, now_ms)
-            self.users.forget_if_blank(device.user)
+            self.publisher.touch(device.user)
 
-    def _ended(self, devices: list[Device], now_ms: int, reason: str) -> None:
-        for device in devices:
-            self._reasons[device.user.name] = reason
+    def _ended(self, devices: list[Device], now_ms: int) -> None:
         members = [device for device in devices if device.channels]
         if members:
             # The record first: who leaves a channel because they go offline leaves it once.

@@ -37,9 +37,7 @@ def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
             )
     record = user.record
     if record.version:
-        facts.append(
-            RecordSet(name, record.status, record.since_ms, record.last_seen_ms, record.device, record.version)
-        )
+        facts.append(RecordSet(name, record.status, record.since_ms, user.seen_ms, record.device, record.version))
     return facts
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from presenced.core.facts import device_fact
+from presenced.core.merge import countable
 from presenced.core.model import (
     ACTIVE,
     ASSUMED,
@@ -90,8 +91,10 @@ class Leases:
         device.grace_until_ms = until_ms
         self._arm(device)
 
-    def end(self, device: Device) -> None:
-        """It is gone."""
+    def end(self, device: Device, reason: str) -> None:
+        """It is gone, for a reason as in an event of `offline`."""
+        if countable(device):
+            self._publisher.uncount(device, reason)
         if device.state == CONNECTED:
             self.connected -= 1
         device.session = None
@@ -179,7 +182,7 @@ class Leases:
     def device_due(self, device: Device, now_ms: int) -> str:
         """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
         if device.state == GRACE and now_ms >= device.grace_until_ms:
-            self.end(device)
+            self.end(device, "lost")
             return ""
         session = device.session
         if session is not None:
@@ -260,6 +263,8 @@ class Leases:
         if level != device.idle_level:
             # What was assumed holds from now on, or the next level would come too early.
             device.active_ms = self._active_ms(device)
+            if level == IDLE_OFFLINE and countable(device):
+                self._publisher.uncount(device, "idle")
             device.idle_level = level
             # Logged, so that a restart takes nobody who is away for active, or the reverse.
             self.log_device(device)

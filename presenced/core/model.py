@@ -179,8 +179,9 @@ class Own:
     __slots__ = ("version", "sessions", "synced_ms", "stale", "shape")
 
     def __init__(self) -> None:
-        self.version = 0
-        """Counter value at its last change."""
+        self.version = 1
+        """How many states it has had. A counter of its own: what a user who hides does must move no number that others
+        can read."""
         self.sessions: dict[Session, int] = {}
         """The links, and the version that each has acknowledged."""
         self.synced_ms = 0
@@ -200,7 +201,7 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
         "text_by_wall", "activities", "channels", "own",
-        "record", "encoded", "primary", "dirty", "watchers",
+        "record", "seen_ms", "encoded", "primary", "dirty", "watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
 
@@ -230,6 +231,9 @@ class User(Timer):
         """Who of the user's own links wants the user's own state."""
         # what is seen
         self.record = unknown_record(name)
+        self.seen_ms = 0
+        """Wall time at which they were last seen, as it was told or said last; 0 = never. Kept while they are online:
+        what is told when they go offline is never behind it."""
         self.encoded: bytes | None = None
         """The record as msgpack; made when first needed, dropped when the record changes."""
         self.primary: Device | None = None

@@ -21,7 +21,7 @@ from presenced.core.model import GONE, IDLE_OFFLINE, Device, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import Fact, RecordSet
-from presenced.wire.messages import ONLINE_STATUSES, Record, encode
+from presenced.wire.messages import ONLINE_STATUSES, Record, Status, encode
 
 
 class Change(NamedTuple):
@@ -30,8 +30,8 @@ class Change(NamedTuple):
     user: User
     old: Record
     new: Record
-    hides: bool
-    """Whether the user is offline by their own wish."""
+    reason: str
+    """Why the user is offline now, if they are: as in an event."""
 
 
 class Publisher:
@@ -62,6 +62,12 @@ class Publisher:
         """Requests answered with an error, by code."""
         self._outboxes = outboxes
         self._dirty: list[User] = []
+        self._ends: dict[User, str] = {}
+        """Touched users of whom a device has stopped to count, and why the last of these did."""
+        self._contacts: dict[User, int] = {}
+        """Of those, when the ones that took a negative priority were last seen: their word counts no more."""
+        self._seen: dict[User, bool] = {}
+        """Touched users who were said to have been seen."""
         self._policy = policy
         self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
 
@@ -77,6 +83,22 @@ class Publisher:
         if not user.dirty:
             user.dirty = True
             self._dirty.append(user)
+
+    def uncount(self, device: Device, reason: str) -> None:
+        """A device that counted counts no more, for a reason as in an event of `offline`."""
+        user = device.user
+        self._ends[user] = reason
+        if device.priority < 0:
+            self._contacts[user] = max(device.seen_ms, self._contacts.get(user, device.seen_ms))
+        self.touch(user)
+
+    def seen(self, user: User, now_ms: int) -> None:
+        """The user was seen just now: what is told of them while they are offline says so, now or later."""
+        wall_ms = now_ms + self.wall_offset_ms
+        if wall_ms > user.seen_ms:
+            user.seen_ms = wall_ms
+            self._seen[user] = True
+            self.touch(user)
 
     def settle_all(self, now_ms: int) -> None:
         """Settle every touched user. O(touched)."""
@@ -95,55 +117,58 @@ class Publisher:
             self.own_touched.append(user)
         old = user.record
         claim = user.claim
+        hides = claim is not None and claim.status == "offline"
         status, primary = merge(user.devices.values(), claim, user.primary, self._policy.primary_hysteresis_ms)
-        before, user.primary = user.primary, primary
+        user.primary = primary
         device = primary.id if primary is not None else ""
-        if status == old.status and device == old.device and user.text == old.text and user.emoji == old.emoji:
-            if not old.version and not user.devices:
+        reason = self._ends.pop(user, "idle") if self._ends else "idle"
+        contact_ms = self._contacts.pop(user, None) if self._contacts else None
+        is_seen = bool(self._seen) and self._seen.pop(user, False)
+        if hides:
+            reason = "hidden"
+        if status != old.status:
+            since_ms = now_ms + self.wall_offset_ms
+            self._turn_over(user, status, reason, since_ms, contact_ms)
+        elif status == "offline" and is_seen:
+            since_ms = old.since_ms
+        elif device == old.device and user.text == old.text and user.emoji == old.emoji:
+            if is_seen:
+                # Not told before the user is offline, and not forgotten until then.
+                self.facts.append(_record_fact(user))
+            elif not old.version and not user.devices:
                 self.blank.append(user)
             return
-        wall_ms = now_ms + self.wall_offset_ms
-        since_ms = old.since_ms
-        last_seen_ms = old.last_seen_ms
-        hides = claim is not None and claim.status == "offline"
-        if status != old.status:
-            since_ms = wall_ms
-            last_seen_ms = 0
-            if old.status != "offline":
-                self.by_status[old.status] -= 1
-            if status == "offline":
-                # Claiming to be offline must look like going offline: last seen is that moment.
-                last_seen_ms = wall_ms if hides else self._last_contact_ms(user, before)
-                self.online.remove(user.name)
-            else:
-                self.by_status[status] += 1
-                if old.status == "offline":
-                    self.online.add(user.name)
+        else:
+            since_ms = old.since_ms
+        last_seen_ms = user.seen_ms if status == "offline" else 0
         self.changed += 1
         self.version += 1
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
-        self.facts.append(RecordSet(user.name, status, since_ms, last_seen_ms, device, self.version))
+        self.facts.append(_record_fact(user))
         if self.keeps_changes or user.channels is not None:
-            self.changes.append(Change(user, old, user.record, hides))
+            self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
         if user.watchers or self._outboxes.everyone:
             self._push(user, now_ms)
 
-    def seen(self, user: User, now_ms: int) -> None:
-        """The user was seen just now: what is told of them while they are offline says so."""
-        self.settle(user, now_ms)
-        old = user.record
-        if old.status != "offline":
+    def _turn_over(self, user: User, status: Status, reason: str, wall_ms: int, contact_ms: int | None) -> None:
+        """The user shows another status from `wall_ms` on: keep account of who is online, and when who was last seen.
+        `contact_ms`: the last of devices that took a negative priority just now."""
+        before = user.record.status
+        if before != "offline":
+            self.by_status[before] -= 1
+        if status != "offline":
+            self.by_status[status] += 1
+            if before == "offline":
+                self.online.add(user.name)
             return
-        self.version += 1
-        last_seen_ms = now_ms + self.wall_offset_ms
-        user.record = msgspec.structs.replace(old, last_seen_ms=last_seen_ms, version=self.version)
-        user.encoded = None
-        self.facts.append(RecordSet(user.name, "offline", old.since_ms, last_seen_ms, "", self.version))
-        if user.own is not None:
-            self.own_touched.append(user)
-        if user.watchers or self._outboxes.everyone:
-            self._push(user, now_ms)
+        self.online.remove(user.name)
+        if reason in ("bye", "hidden"):
+            # To the millisecond the same for both, or else it would tell who left and who hides.
+            user.seen_ms = wall_ms
+        else:
+            # Never behind what was told or said before, such as by a touch.
+            user.seen_ms = max(user.seen_ms, self._last_contact_ms(user, contact_ms))
 
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
@@ -167,16 +192,16 @@ class Publisher:
             page.append(name)
         return page, ""
 
-    def _last_contact_ms(self, user: User, before: Device | None) -> int:
+    def _last_contact_ms(self, user: User, latest: int | None) -> int:
         """Wall time at which the user was last there: the last frame of a device, or its last input if the device
-        is still connected and only idle. `before` is the primary so far: it may be the one that counts no more,
-        because it took a negative priority."""
-        latest = before.heard_ms if before is not None and before.priority < 0 else 0
+        is still connected and only idle. `latest`: that of devices that took a negative priority just now."""
         for device in user.devices.values():
             if device.priority >= 0:
-                ended = device.state == GONE or device.idle_level != IDLE_OFFLINE
                 # Its last input may be later than its last frame: what a service says of it counts.
-                latest = max(latest, device.active_ms, device.heard_ms if ended else 0)
+                is_idle = device.state != GONE and device.idle_level == IDLE_OFFLINE
+                contact_ms = device.active_ms if is_idle else device.seen_ms
+                latest = contact_ms if latest is None else max(latest, contact_ms)
+        assert latest is not None, f"{user.name} was online without a device"
         return latest + self.wall_offset_ms
 
     # --- pushes -----------------------------------------------------------------------------------------------
@@ -253,3 +278,8 @@ class Publisher:
         """The facts since the last call, in order."""
         facts, self.facts = self.facts, []
         return facts
+
+
+def _record_fact(user: User) -> RecordSet:
+    record = user.record
+    return RecordSet(user.name, record.status, record.since_ms, user.seen_ms, record.device, record.version)

@@ -72,6 +72,7 @@ class RecordSet(_Fact, tag=5):
     status: Status
     since_ms: int
     last_seen_ms: int
+    """Also of one who is online: what was told or said last, behind which the next time must not go."""
     device: str
     version: int
 

@@ -204,13 +204,14 @@ class Restorer:
     def _record(self, fact: RecordSet) -> None:
         user = self._user(fact.user)
         claim = user.claim
+        user.seen_ms = fact.last_seen_ms
         user.record = Record(
             user.name,
             fact.status,
             user.text,
             user.emoji,
             _one_object(fact.since_ms, claim.since_ms) if claim is not None else fact.since_ms,
-            fact.last_seen_ms,
+            fact.last_seen_ms if fact.status == "offline" else 0,
             self._shared(fact.device),
             fact.version,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from presenced.core.activity import keep_activity, recent_activities
 from presenced.core.claims import MANUAL, Claims
 from presenced.core.leases import Leases
+from presenced.core.merge import countable
 from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
 from presenced.core.publisher import Publisher
 from presenced.core.records import ActivityAdded
@@ -109,12 +110,15 @@ class Statements:
             self._users.make_room(device.user, priority)
         if status is not None or priority is not None or name is None:
             self._leases.input(device, now_ms)
+        counted = countable(device)
         before = (device.status, device.priority, device.name)
         device.status = device.status if status is None else status
         device.priority = device.priority if priority is None else priority
         device.name = device.name if name is None else name
         if (device.status, device.priority, device.name) != before:
             self._leases.log_device(device)
+        if counted and not countable(device):
+            self._publisher.uncount(device, "idle")
         self._publisher.touch(device.user)
 
     def forget_device(self, device: Device) -> None:

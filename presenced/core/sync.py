@@ -1,7 +1,7 @@
 """The user's own state on the user's own devices: sent when it changes, acknowledged by each, accounted for.
 
 The own state is what only the user may see: claims with their ends, the text's end, the devices. It has a version,
-the server's change counter at its last change. A device that has acknowledged that version is in sync.
+a counter of its own for each user. A device that has acknowledged the newest version is in sync.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ class OwnStates:
         """The session's link wants its user's own state; it gets it at the end of this turn."""
         if user.own is None:
             user.own = Own()
-            user.own.version = self._publisher.version
         user.own.sessions[session] = 0
         self._send_soon(user)
 
@@ -51,8 +50,7 @@ class OwnStates:
         if shape == own.shape:
             return
         own.shape = shape
-        self._publisher.version += 1
-        own.version = self._publisher.version
+        own.version += 1
         own.synced_ms = 0
         self._send_soon(user)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from presenced.core.model import GONE
 from presenced.core.policy import Policy
-from presenced.limits import GRACE_MS
+from presenced.limits import GRACE_MS, OFFLINE_AFTER_MS
 from presenced.wire.messages import DeviceInfo, DeviceList, Forget, GetDevices, Record, SetDevice, Touch
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
@@ -198,6 +200,81 @@ def test_after_a_touch_going_offline_is_told_with_the_last_contact() -> None:
     world.advance(1_000)
     app.done(Touch(app.next_id(), "alice", "web"))
     world.advance(1_000)
-    app.release(1)
+    app.release(1, lost=True)
+    world.advance(GRACE_MS + TICK_MS)
     record: Record = app.view["alice"]
     assert (record.status, record.last_seen_ms) == ("offline", WALL_MS + 1_000)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_touch_of_one_who_is_online_counts_when_they_go_offline(restarts: bool) -> None:
+    world = World()
+    app = world.open("app", role="service")
+    world.open("alice/laptop")
+    world.advance(20_000)
+    version = app.get("alice").version
+    app.done(Touch(app.next_id(), "alice"))
+    assert (app.get("alice").last_seen_ms, app.get("alice").version) == (0, version)
+    if restarts:
+        world = world.restarted()
+        assert world.record("alice").last_seen_ms == 0
+    world.advance(200_000)
+    assert (world.record("alice").status, world.record("alice").last_seen_ms) == ("offline", WALL_MS + 20_000)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_last_seen_never_goes_back_behind_what_was_told(restarts: bool) -> None:
+    """Somebody who was seen lately comes with a device that nobody has touched for longer."""
+    world = World()
+    app = world.open("app", role="service")
+    world.open("alice/laptop").bye()
+    world.advance(60_000)
+    app.done(Touch(app.next_id(), "alice"))
+    told_ms = app.get("alice").last_seen_ms
+    assert told_ms == WALL_MS + 60_000
+    world.advance(60_000)
+    if restarts:
+        world = world.restarted()
+        app = world.open("app", role="service")
+    world.open("alice/phone", idle_ms=OFFLINE_AFTER_MS - 1_000)
+    assert app.get("alice").status == "away"
+    world.advance(1_000 + TICK_MS)
+    assert (app.get("alice").status, app.get("alice").last_seen_ms) == ("offline", told_ms)
+
+
+def test_a_second_touch_within_a_millisecond_changes_nothing() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    world.open("alice/laptop").bye()
+    world.advance(60_000)
+    app.done(Touch(app.next_id(), "alice"))
+    before = app.get("alice")
+    app.done(Touch(app.next_id(), "alice"))
+    assert app.get("alice") == before
+
+
+def test_whom_a_service_detaches_was_last_seen_at_that_moment() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.attach(1, "alice/web")
+    app.attach(2, "bob/web")
+    world.advance(29_000)
+    app.release(1)
+    app.attach(2, "carol/web")
+    for user in ("alice", "bob"):
+        assert (app.get(user).status, app.get(user).last_seen_ms) == ("offline", WALL_MS + 29_000)
+        assert devices(app, user)["web"].last_seen_ms == WALL_MS + 29_000
+
+
+@pytest.mark.parametrize("priority", [None, -1])
+def test_what_a_service_sets_on_a_device_is_input_whatever_its_priority_is_then(priority: int | None) -> None:
+    world = World(Policy(offline_after_ms=20_000))
+    app = world.open("app", role="service")
+    world.open("alice/laptop", idle_ms=0)
+    world.open("alice/phone", idle_ms=0)
+    world.advance(5_000)
+    for device in ("laptop", "phone"):
+        app.done(SetDevice(app.next_id(), "dnd", priority, None, "alice", device))
+        world.advance(2_000)
+    world.advance(20_000 + TICK_MS)
+    assert (app.get("alice").status, app.get("alice").last_seen_ms) == ("offline", WALL_MS + 7_000)

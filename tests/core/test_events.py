@@ -7,8 +7,9 @@ import random
 import pytest
 
 from presenced.core import events as module
+from presenced.core.policy import Policy
 from presenced.limits import GRACE_MS
-from presenced.wire.messages import Attach, Event, Follow, Following, Get, SetStatus
+from presenced.wire.messages import Attach, Event, Follow, Following, Get, SetDevice, SetStatus
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 
@@ -89,6 +90,36 @@ def test_the_reason_is_that_of_the_members_own_change_also_if_they_are_in_channe
     assert follower.told.kinds("alice")[2:] == ["offline bye", "status_change"]
     assert follower.told.kinds("bob")[2:] == ["offline lost", "status_change"]
     assert follower.told.kinds("carol")[2:] == ["offline hidden", "status_change", "online", "status_change"]
+
+
+def test_the_reason_is_why_the_last_device_that_counted_stopped_to_count() -> None:
+    world = World(Policy(offline_after_ms=10_000))
+    follower = world.open("app", role="service")
+    follow(follower)
+    laptop = world.open("alice/laptop", idle_ms=0)
+    tool = world.open("alice/tool", priority=-1)
+    other = world.open("alice/other", priority=-1)
+    # One that never counted says bye in the turn in which the only one that did becomes idle.
+    world.engine.bye(world.now_ms, tool.session)
+    world.now_ms += 10_000 + TICK_MS
+    world.turn()
+    assert world.record("alice").status == "offline" and follower.told.events[-1].reason == "idle"
+    laptop.beat(0)
+    # The only one that counts says bye while another is there that does not.
+    laptop.bye()
+    assert other.open and follower.told.events[-1].reason == "bye"
+    # Two that count leave in one turn, each in its way.
+    laptop, phone = world.open("alice/laptop"), world.open("alice/phone")
+    laptop.say(SetDevice(laptop.next_id(), None, -1))
+    world.engine.bye(world.now_ms, phone.session)
+    world.turn()
+    assert follower.told.events[-1].reason == "bye"
+    laptop.set_device(None, 0)
+    phone = world.open("alice/phone")
+    world.engine.bye(world.now_ms, phone.session)
+    laptop.say(SetDevice(laptop.next_id(), None, -1))
+    world.turn()
+    assert follower.told.events[-1].reason == "idle"
 
 
 def test_changes_within_one_turn_that_somebody_asked_between_are_a_chain() -> None:

@@ -71,6 +71,18 @@ def test_each_change_is_pushed_once_to_each_device_with_a_newer_version() -> Non
     assert [len(laptop.told.own), len(phone.told.own)] == counts, "a tool that looks in is no change"
 
 
+def test_its_versions_are_counted_for_each_user_and_move_no_number_of_others() -> None:
+    world, _, laptop, _ = stage()
+    bob = world.open("bob/laptop", sync=True)
+    before = world.engine.publisher.version
+    version = laptop.told.own[-1].version
+    for priority in (1, 2, 3):
+        laptop.set_device(None, priority)
+    assert laptop.told.own[-1].version == version + 3
+    bob.set_device(None, 1)
+    assert world.engine.publisher.version == before and bob.told.own[-1].version <= 3
+
+
 def test_synced_and_total_count_the_devices_that_show_the_latest_version() -> None:
     world, app, laptop, phone = stage()
     world.open("alice/tablet")
