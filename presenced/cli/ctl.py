@@ -267,12 +267,26 @@ def online(context: Context, status: str, name: str | None, priority: int | None
             ended = _until_signal_or_end(me)
             tell_of_links(me, context.output)
             context.output.note(f"{me.user}/{me.device} is {status} at {context.target.place()}; Ctrl-C to leave")
+            await _tell_of_cover(me, context.output)
             await ended
         finally:
             await me.close(bye=not no_bye)
         return exits.OK
 
     exits.run(work())
+
+
+async def _tell_of_cover(me: Client, output: Output) -> None:
+    """Say so if the user is shown with another status than their device has, because of a claim."""
+    claims = await me.get_claims()
+    if not claims:
+        return
+    top = claims[0]
+    how = {
+        "manual": "`presencectl clear` ends it",
+        "schedule": "`presencectl schedule show` says until when",
+    }.get(top.source, f"`presencectl claim end {top.claim}` ends it")
+    output.note(f"watchers see {top.status}: a claim of the source {top.source} covers the device's status; {how}")
 
 
 def _until_signal_or_end(me: Client) -> asyncio.Future[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -21,9 +22,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from presenced.address import Url
 from presenced.cli import exits
 from presenced.cli.ctl import main
-from presenced.cli.render import clock_time, describe, printable
+from presenced.cli.render import Output, Row, clock_time, describe, printable
+from presenced.cli.target import Target
 from presenced.client import Change
 from presenced.errors import (
     AddressError,
@@ -488,6 +491,63 @@ class TestOptionsBehind:
     def test_what_has_no_meaning_is_refused_there_too(self, args: list[str]) -> None:
         done = CliRunner().invoke(main, args)
         assert done.exit_code == exits.USAGE and "--as has no meaning" in done.output
+
+
+class TestCover:
+    def test_it_says_what_covers_the_devices_status(self, daemon: Daemon, start: Any) -> None:
+        url = daemon.url("alice", "laptop")
+        assert ctl("--url", url, "set", "away").returncode == 0
+        covered = online(start, url)
+        assert covered.line("stderr") == (
+            "watchers see away: a claim of the source manual covers the device's status; `presencectl clear` ends it"
+        )
+
+
+class TestDeviceOfACommand:
+    def test_it_is_not_made_of_what_two_containers_share(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The name of the host and the number of the process may be equal in both."""
+        monkeypatch.setattr("socket.gethostname", lambda: "app")
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        devices = []
+
+        async def note(self: Target, url: Url, reconnect: bool, status: str = "online") -> Any:
+            devices.append(url.device)
+            raise AddressError("enough")
+
+        monkeypatch.setattr(Target, "_connect", note)
+        target = Target("presence://alice@127.0.0.1:1/laptop", "", "", "", False, 1.0)
+
+        async def come() -> None:
+            async with target.one_shot():
+                pass
+
+        for _ in range(2):
+            with pytest.raises(AddressError):
+                asyncio.run(come())
+        assert len(set(devices)) == 2 and all(device.startswith("ctl-app-") for device in devices)
+
+
+class TestTables:
+    ROWS = [Row({}, ("laptop-of-alice", "desktop", "the old one in the cellar", "online", "connected", "12:00:05"))]
+    TITLES = ("device", "kind", "name", "status", "state", "last active")
+
+    def shown(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        Output(is_json=False, has_colour=False, is_quiet=False).rows(self.ROWS, self.TITLES)
+        return capsys.readouterr().out.splitlines()
+
+    def test_on_a_wide_terminal_a_row_is_a_line(self, capsys: Any, monkeypatch: Any) -> None:
+        assert len(self.shown(capsys, monkeypatch, 110)) == 2
+
+    def test_sentences_are_wrapped_before_anything_else(self, capsys: Any, monkeypatch: Any) -> None:
+        lines = self.shown(capsys, monkeypatch, 78)
+        assert len(lines) == 3 and "laptop-of-alice" in lines[1] and "12:00:05" in lines[1]
+
+    def test_where_it_does_not_fit_no_word_is_broken(self, capsys: Any, monkeypatch: Any) -> None:
+        lines = self.shown(capsys, monkeypatch, 50)
+        found = dict(line.split(maxsplit=1) for line in lines[:5])
+        assert found["device"].strip() == "laptop-of-alice" and found["name"].strip() == "the old one in the cellar"
+        assert lines[5].split() == ["last", "active", "12:00:05"]
 
 
 class TestTerminal:
