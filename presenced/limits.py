@@ -57,6 +57,9 @@ PAYLOAD_BYTES_MAX = 1024
 """What an application attaches to an activity."""
 
 COMMAND_BYTES_MAX = 1024
+COMMAND_LISTED_MAX = 20
+"""Users or activities that the answer to a chat command names; its sentence says how many there are."""
+
 BEATS_MAX = 4_096
 """Devices in one heartbeat frame of a service."""
 
@@ -78,7 +81,13 @@ FRAME_BYTES_MAX = 65_536
 """Frame cap from a client after authentication. Two hundred and fifty-six longest names fit."""
 
 SERVER_FRAME_BYTES_MAX = 1_048_576
-"""Frame cap from the server. The largest reply (256 records with the longest names and texts) fits."""
+"""Frame cap from the server. What each of its messages can have at most is added up in tests/wire/largest.py."""
+
+MESSAGE_CHARS_MAX = 500
+"""Of the sentence in an error or a goodbye. None that the server makes comes near it, whatever it quotes."""
+
+QUOTED_CHARS_MAX = 40
+"""Of something unchecked that a sentence repeats: enough to recognise it by."""
 
 USERS_PER_REQUEST_MAX = 256
 """Names in one get, watch or unwatch, and records in one page of who."""
@@ -220,4 +229,3 @@ assert MEMORY_ENDING_PERCENT - MEMORY_RELIEF_PERCENT > 100
 assert SERVICE_CHANNELS_PER_DEVICE_MAX <= MEMBERSHIPS_PER_USER_MAX
 assert CHANNELS_PER_DEVICE_MAX * DEVICES_PER_USER_MAX <= MEMBERSHIPS_PER_USER_MAX
 assert USERS_PER_REQUEST_MAX * (NAME_BYTES_MAX + 3) < FRAME_BYTES_MAX
-assert USERS_PER_REQUEST_MAX * (2 * NAME_BYTES_MAX + TEXT_BYTES_MAX + EMOJI_BYTES_MAX + 64) < SERVER_FRAME_BYTES_MAX

@@ -1,16 +1,23 @@
-"""Replies that several requests give."""
+"""Replies that several requests give, and what they repeat of a request."""
 
 from __future__ import annotations
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.limits import MESSAGE_CHARS_MAX, QUOTED_CHARS_MAX
 from presenced.wire.messages import Done, Error, Record, Records, ServerMessage, encode
+
+
+def quoted(value: str) -> str:
+    """What somebody sent, for a sentence: in quotes, escaped, and cut where it is long. An escape takes ten times the
+    bytes of what it stands for, and whoever sends 64 KiB is to get back less than that."""
+    return repr(value) if len(value) <= QUOTED_CHARS_MAX else f"{value[:QUOTED_CHARS_MAX]!r}..."
 
 
 def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
     """Answer a request (0 = unknown which) with an error frame."""
     engine.publisher.refused[code] += 1
-    reply(engine, session, Error(request_id, code, text, retry_ms))
+    reply(engine, session, Error(request_id, code, text[:MESSAGE_CHARS_MAX], retry_ms))
 
 
 def reply(engine: Engine, session: Session, message: ServerMessage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
+from presenced.core.replying import quoted
 from presenced.errors import CODES, RequestError
 from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
@@ -19,7 +20,9 @@ def name_of(session: Session, name: str) -> str:
             raise RequestError("no_device", "this link speaks for no device of its own; name the user")
         return session.user_name
     if session.role == "user":
-        raise RequestError("forbidden", f"a user's link cannot act for {name!r}; that takes the role of a service")
+        raise RequestError(
+            "forbidden", f"a user's link cannot act for {quoted(name)}; that takes the role of a service"
+        )
     check_name(name, "user")
     return name
 
@@ -51,7 +54,7 @@ def device_of(engine: Engine, session: Session, name: str, device_id: str) -> De
     user = engine.users.get(user_name)
     device = user.devices.get(device_id) if user is not None else None
     if device is None:
-        raise RequestError("no_such_device", f"{user_name} has no device {device_id!r}")
+        raise RequestError("no_such_device", f"{user_name} has no device {quoted(device_id)}")
     return device
 
 

@@ -273,7 +273,8 @@ class Link(asyncio.Protocol):
         self.server.ending += 1
         self.fd = -1
         if code:
-            transport.write(frame(encode(Goodbye(code, message or CODES[code].meaning, retry_ms))))
+            text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
+            transport.write(frame(encode(Goodbye(code, text, retry_ms))))
         # Closing at once while the peer still sends would reset the connection and take the goodbye with it. So
         # only our half is closed; the peer's bytes are read and dropped until it closes, or for two seconds.
         if self.paused:

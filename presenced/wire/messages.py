@@ -229,6 +229,12 @@ _decode_server: Callable[[bytes], ServerMessage] = msgspec.msgpack.Decoder(Serve
 
 _WRONG_CHARS_MAX = 200
 
+TOO_DEEP = "its elements are nested deeper than anything here is; send what the message has and no more"
+
+_ARRAY_BYTES = {0xDC: 3, 0xDD: 5}
+_INT_BYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+"""Bytes of MessagePack's array headers and integers, by the first of them, where that is not all."""
+
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
     """The start of any message, read once more when the whole could not be."""
@@ -261,7 +267,7 @@ def _bad_message(payload: bytes, error: Exception, known: dict[int, type[Message
     # Catching broadly is right here: besides msgspec's own classes, hostile bytes reach RecursionError (nesting)
     # and UnicodeDecodeError (strings), and a later codec version may add others.
     try:
-        head = _decode_head(payload)
+        head = _head_of(payload)
     except Exception:
         return BadMessage("bad_frame", "the frame is not a msgpack array that starts with a type number", 0)
     try:
@@ -274,8 +280,30 @@ def _bad_message(payload: bytes, error: Exception, known: dict[int, type[Message
     if "id" not in message.__struct_fields__:
         request_id = 0
     # Cut, because msgspec quotes a wrong word in full and that can be as long as the frame.
-    sentence = f"{message.__name__}: {_naming_the_field(str(error), message)}"
+    wrong = TOO_DEEP if isinstance(error, RecursionError) else _naming_the_field(str(error), message)
+    sentence = f"{message.__name__}: {wrong}"
     return BadMessage("bad_request", sentence[:_WRONG_CHARS_MAX], request_id)
+
+
+def _head_of(payload: bytes) -> _Head:
+    try:
+        return _decode_head(payload)
+    except RecursionError:
+        return _decode_head(_first_two(payload))
+
+
+def _first_two(payload: bytes) -> bytes:
+    """An array of the payload's first two elements as far as they are integers: what stands behind them is nested so
+    deep that no decoder goes there, and the request is answered all the same. O(1)."""
+    at = 1 if payload[0] >> 4 == 9 else _ARRAY_BYTES[payload[0]]
+    first = at + _int_bytes(payload[at])
+    second = first + _int_bytes(payload[first])
+    return bytes([0x91 + (second > first)]) + payload[at:second]
+
+
+def _int_bytes(first: int) -> int:
+    """How long the integer is that begins with this byte; 0 = it is none."""
+    return 1 if first < 0x80 or first >= 0xE0 else _INT_BYTES.get(first, 0)
 
 
 def _naming_the_field(wrong: str, message: type[Message]) -> str:

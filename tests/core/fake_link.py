@@ -43,6 +43,7 @@ from presenced.wire.messages import (
     decode_server,
 )
 from tests.core.told import Told
+from tests.wire.largest import LARGEST
 
 if TYPE_CHECKING:
     from tests.core.world import World
@@ -256,6 +257,8 @@ class FakeLink(Edge):
         self._reader.feed(data)
         for payload in self._reader.take(1_000_000):
             message = decode_server(payload)
+            most = LARGEST[type(message)]
+            assert len(payload) <= most, f"{len(payload)} bytes of {type(message).__name__}, which has at most {most}"
             self.raw.append(payload)
             self.messages.append(message)
             self._learn(message)

@@ -17,7 +17,7 @@ from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
 from presenced.core.requests import costs
-from presenced.core.requests.commands import _VERBS, LISTED
+from presenced.core.requests.commands import _VERBS
 from presenced.errors import CODES
 from presenced.wire import frames, messages
 from tests.docs.document import (
@@ -232,7 +232,7 @@ def test_limit_table_is_the_limits() -> None:
         ("17", f"one each {limits.CHANNEL_INTERVAL_MS:,} ms"),
         ("17", f"up to {limits.CHANNEL_BATCH_MAX} members"),
         ("19", f"newest {limits.EVENTS_KEPT:,} events"),
-        ("20", f"up to {LISTED} records"),
+        ("20", f"up to {limits.COMMAND_LISTED_MAX} records"),
         ("20", f"up to {limits.DURATION_MS_MAX // 86_400_000} days"),
     ],
 )

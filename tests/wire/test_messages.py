@@ -263,13 +263,40 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 @pytest.mark.parametrize("innermost", [b"", b"\xc0"], ids=["open", "closed"])
 @pytest.mark.parametrize(
-    "head",
-    [b"", b"\x92\x04", b"\x93\x04\x07", b"\x93\x07\x07", b"\x93\x07\x07\x91", b"\x92\x02", b"\x93\x63\x07"],
-    ids=["bare", "as id", "trailing", "as users", "in users", "as idle", "unknown type"],
+    ("head", "code", "request_id"),
+    [
+        (b"", "bad_frame", 0),
+        (b"\x92\x04", "bad_request", 0),
+        (b"\x93\x04\x07", "bad_request", 7),
+        (b"\xdc\x00\x03\xcc\x04\xce\xff\xff\xff\xff", "bad_request", 2**32 - 1),
+        (b"\xdd\x00\x00\x00\x03\xd0\x04\xcd\x01\x00", "bad_request", 256),
+        (b"\x93\x04\xff", "bad_request", 0),
+        (b"\x93\x07\x07", "bad_request", 7),
+        (b"\x93\x07\x07\x91", "bad_request", 7),
+        (b"\x92\x02", "bad_request", 0),
+        (b"\x93\x02\x07", "bad_request", 0),
+        (b"\x93\x63\x07", "unknown_type", 7),
+        (b"\x93\xa1x\x07", "bad_frame", 0),
+    ],
+    ids=[
+        *("bare", "as id", "trailing", "behind wide numbers", "in a wide array", "behind a negative id"),
+        *("as users", "in users", "as idle", "behind an idle time", "unknown type", "a word as type"),
+    ],
 )
-def test_a_nested_bomb_of_a_whole_frame_is_refused(head: bytes, layer: bytes, innermost: bytes) -> None:
+def test_a_nested_bomb_of_a_whole_frame_is_an_answer_and_no_end(
+    head: bytes, code: str, request_id: int, layer: bytes, innermost: bytes
+) -> None:
     error = refused(bomb(head, layer, innermost))
-    assert error.code == "bad_frame"
+    assert (error.code, error.request_id) == (code, request_id)
+    if request_id and code == "bad_request":
+        assert "deeper" in str(error) or "Expected" in str(error)
+
+
+def test_extra_elements_are_ignored_however_deep_up_to_500() -> None:
+    for layer in LAYERS.values():
+        if not layer.startswith(b"\xdd\xff"):
+            extra = layer * 500 + (b"\xc0" if layer != b"\x81" else b"\xc0" * 501)
+            assert decode_client(b"\x93\x04\x07" + extra) == Ping(7), layer
 
 
 def test_a_wrong_word_is_not_echoed_at_length() -> None:

@@ -9,7 +9,7 @@ from presenced.address import check_emoji, check_name, check_text
 from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
-from presenced.core.replying import acknowledge, reply
+from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.subjects import device_of, known_user, name_of, require_durability, require_memory, user_of
 from presenced.core.sync import claim_infos
 from presenced.errors import RequestError
@@ -94,7 +94,9 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
                 raise RequestError("bad_schedule", "a window that starts when it ends has no length; leave it out")
         schedule = Schedule(message.zone, message.windows, message.status)
         if len(message.zone.encode()) > ZONE_BYTES_MAX or not _is_zone(engine, schedule, now_ms):
-            raise RequestError("bad_schedule", f"{message.zone[:64]!r} is no time zone known here; write Europe/Berlin")
+            raise RequestError(
+                "bad_schedule", f"{quoted(message.zone)} is no time zone known here; write Europe/Berlin"
+            )
     user = user_of(engine, session, message.user)
     if schedule is not None and user.schedule is None:
         require_memory(engine)

@@ -14,12 +14,12 @@ from presenced.address import check_text
 from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, Session, User
-from presenced.core.replying import acknowledge, reply
+from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
 from presenced.durations import format_duration, parse_span_ms
 from presenced.errors import AddressError, RequestError
-from presenced.limits import COMMAND_BYTES_MAX
+from presenced.limits import COMMAND_BYTES_MAX, COMMAND_LISTED_MAX
 from presenced.wire.messages import (
     ActivityInfo,
     Command,
@@ -29,9 +29,6 @@ from presenced.wire.messages import (
     StatusRequest,
     encode,
 )
-
-LISTED = 20
-"""Users or activities that a reply names; the sentence says how many there are."""
 
 HELP = (
     "/presence: your status · who: who is online · activity: what you did last · online, chat, away, xa, dnd, "
@@ -66,7 +63,7 @@ def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_
     verb = verb.lower()
     take = _VERBS.get(verb)
     if take is None:
-        answer = f"I do not know {verb[:40]!r}. Try: {', '.join(name for name in _VERBS if name)}"
+        answer = f"I do not know {quoted(verb)}. Try: {', '.join(name for name in _VERBS if name)}"
         return CommandReply(request_id, False, answer, "help", [], [], [])
     try:
         # A status is its own argument.
@@ -168,7 +165,7 @@ def _clear(call: _Call) -> _Answer:
 def _who(call: _Call) -> _Answer:
     call.engine.settle(call.now_ms)
     publisher = call.engine.publisher
-    names, following = publisher.page("", LISTED)
+    names, following = publisher.page("", COMMAND_LISTED_MAX)
     users = [call.engine.users[name] for name in names]
     listed = ", ".join(f"{user.name} ({user.record.status})" for user in users)
     total = len(publisher.online)
@@ -178,7 +175,7 @@ def _who(call: _Call) -> _Answer:
 
 def _activity(call: _Call) -> _Answer:
     wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
-    found = call.engine.statements.activities(call.now_ms, call.user, LISTED, 0)
+    found = call.engine.statements.activities(call.now_ms, call.user, COMMAND_LISTED_MAX, 0)
     if not found:
         return _Answer("No activity of yours is recorded")
     listed = "; ".join(

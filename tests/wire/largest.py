@@ -1,0 +1,97 @@
+"""How large each message of the server can become: the sum of what `limits` allows for its fields.
+
+A message is never cut or split where it is made: that none exceeds a frame follows from the limits alone, and this is
+where it is added up. A field without a bound in here fails at once, as do limits that allow too much. Every frame that
+a link of the virtual world is sent is held against it.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from presenced import limits
+from presenced.wire.messages import ONLINE_STATUSES, SERVER_MESSAGES, Message
+
+CODE_CHARS_MAX: Final = 32
+"""Of an error code, the verb of a command, and the reason of an event: words that the server chooses."""
+
+_SHOWN_BYTES = limits.TEXT_BYTES_MAX + limits.EMOJI_BYTES_MAX + 1
+_DEVICES = 2 * limits.DEVICES_PER_USER_MAX
+"""Those that count and those that look in."""
+
+STRINGS: Final[dict[str, int]] = {
+    **dict.fromkeys(("user", "device", "channel", "claim", "next", "left"), limits.NAME_BYTES_MAX),
+    **dict.fromkeys(("kind", "name", "activity"), limits.LABEL_BYTES_MAX),
+    **dict.fromkeys(("code", "verb", "reason", "schedule_status"), CODE_CHARS_MAX),
+    **dict.fromkeys(("old", "new"), _SHOWN_BYTES),
+    "message": 4 * limits.MESSAGE_CHARS_MAX,
+    "text": limits.TEXT_BYTES_MAX,
+    "emoji": limits.EMOJI_BYTES_MAX,
+    "payload": limits.PAYLOAD_BYTES_MAX,
+    "zone": limits.ZONE_BYTES_MAX,
+}
+"""Bytes of UTF-8 of a field of this name."""
+
+LISTS: Final[dict[str, int]] = {
+    "Records.records": limits.USERS_PER_REQUEST_MAX,
+    "WhoPage.records": limits.USERS_PER_REQUEST_MAX,
+    "MembersPage.records": limits.USERS_PER_REQUEST_MAX,
+    "ChannelCounts.records": limits.CHANNEL_BATCH_MAX,
+    "ChannelCounts.left": limits.CHANNEL_BATCH_MAX,
+    "MembersPage.counts": len(ONLINE_STATUSES),
+    "ChannelCounts.counts": len(ONLINE_STATUSES),
+    "DeviceList.devices": _DEVICES,
+    "OwnState.devices": _DEVICES,
+    "SyncState.devices": _DEVICES,
+    "CommandReply.devices": _DEVICES,
+    "CommandReply.records": limits.COMMAND_LISTED_MAX,
+    "CommandReply.activities": limits.COMMAND_LISTED_MAX,
+    "ActivityList.activities": limits.ACTIVITIES_PER_USER_MAX,
+    # The person's own and the schedule's are not counted.
+    "ClaimList.claims": limits.CLAIMS_PER_USER_MAX + 2,
+    "OwnState.claims": limits.CLAIMS_PER_USER_MAX + 2,
+    "ClaimList.windows": limits.WINDOWS_MAX,
+}
+"""Elements of a list."""
+
+TEXTS: Final[dict[str, int]] = {
+    # A line for each of what is listed: at worst a name, a channel or a label, and how long ago.
+    "CommandReply.text": max(limits.COMMAND_LISTED_MAX, _DEVICES) * (2 * limits.NAME_BYTES_MAX + 64)
+    + limits.COMMAND_BYTES_MAX,
+}
+"""Strings that are longer than others of their name."""
+
+_INT_BYTES = 9
+_LENGTH_BYTES = 5
+
+
+def bytes_of(message: type[Message]) -> int:
+    """The most that a message of this type can have. O(fields)."""
+    hints = get_type_hints(message, include_extras=True)
+    fields = msgspec.structs.fields(message)
+    return _LENGTH_BYTES + _INT_BYTES + sum(_bytes(hints[field.name], message, field.name) for field in fields)
+
+
+def _bytes(kind: Any, message: type[Message], field: str) -> int:
+    origin, parts = get_origin(kind), get_args(kind)
+    place = f"{message.__name__}.{field}"
+    if origin is Annotated:
+        return _bytes(parts[0], message, field)
+    if origin is Literal:
+        return _LENGTH_BYTES + max(len(word) for word in parts)
+    if origin is UnionType:
+        return max(_bytes(part, message, field) for part in parts if part is not NoneType)
+    if origin is list:
+        return _LENGTH_BYTES + LISTS[place] * _bytes(parts[0], message, field)
+    if kind is str:
+        return _LENGTH_BYTES + (TEXTS[place] if place in TEXTS else STRINGS[field])
+    if kind in (int, bool):
+        return _INT_BYTES
+    return bytes_of(kind)
+
+
+LARGEST: Final[dict[type[Message], int]] = {message: bytes_of(message) for message in SERVER_MESSAGES.values()}
+"""Of each message of the server."""
