@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What a daemon needs is installed, and what the tests need as well.
+RUNNABLE := $(VENV)/.runnable
 INSTALLED := $(VENV)/.installed
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -10,13 +12,13 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format bench torture install uninstall systemd-test clean
+.PHONY: run test check style types format bench torture install uninstall systemd-test constraints clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
 run: export PRESENCED_ADMIN__SOCKET = auto
 run: export PRESENCED_HTTP__ADDRESS = 127.0.0.1:5251
-run: $(INSTALLED)  ## start a daemon for trying things out (loopback only, believes every name)
+run: $(RUNNABLE)  ## start a daemon for trying things out (loopback only, believes every name)
 	$(BIN)/presenced serve --dev $(OPTIONS)
 
 test: $(INSTALLED)  ## all tests
@@ -57,10 +59,17 @@ uninstall:  ## (as root) takes that away, but for configuration, secret, state a
 systemd-test: $(INSTALLED)  ## (as root) the installed service under a real systemd, in a container
 	$(BIN)/python -m pytest -q tests/systemd
 
-$(INSTALLED): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+# Both say what they do, and look first whether this Python will do.
+$(RUNNABLE): pyproject.toml constraints.txt packaging/make-venv.sh
+	@PYTHON='$(PYTHON)' packaging/make-venv.sh $(VENV) server
 	@touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt packaging/make-venv.sh
+	@PYTHON='$(PYTHON)' packaging/make-venv.sh $(VENV) dev
+	@touch $(RUNNABLE) $@
+
+constraints:  ## constraints.txt anew: the newest version of everything; run the tests before you keep it
+	@PYTHON='$(PYTHON)' packaging/make-constraints.sh
 
 clean:
 	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,8 @@
 #!/bin/sh
-# Install presenced for systemd, or upgrade it:  PREFIX=/usr/local DESTDIR= PYTHON= systemd/install.sh
+# Install presenced for systemd, or upgrade it:  PREFIX=/usr/local DESTDIR= PYTHON= CONSTRAINTS= systemd/install.sh
+#
+# Libraries come in the versions of constraints.txt, with which the tests have passed; CONSTRAINTS=/dev/null takes the
+# newest that pyproject.toml allows, and CONSTRAINTS=FILE those of another list.
 #
 # The program goes into a virtual environment of its own, PREFIX/lib/presenced; it is built beside the installed one and
 # takes its place when it is complete, so that a failed build leaves everything as it was. /etc/presenced is written
@@ -10,6 +13,7 @@ umask 022
 SOURCE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 PREFIX=${PREFIX:-/usr/local}
 DESTDIR=${DESTDIR:-}
+CONSTRAINTS=${CONSTRAINTS:-$SOURCE/constraints.txt}
 
 fail() {
 	echo "install: $*" >&2
@@ -28,8 +32,8 @@ in_a_home() {
 usable_python() {
 	"$1" -c '
 import os, sys
-if sys.version_info < (3, 11) or (3, 12, 0) <= sys.version_info < (3, 12, 7):
-    sys.exit(f"is Python {sys.version.split()[0]}; 3.11 or newer is needed, and not 3.12.0 to 3.12.6")
+if sys.version_info < (3, 11):
+    sys.exit(f"is Python {sys.version.split()[0]}; 3.11 or newer is needed")
 try:
     import ensurepip, venv
 except ImportError:
@@ -61,7 +65,7 @@ build() {
 	"$python" -m venv --without-pip "$stage/new"
 	"$python" -m venv "$stage/tools"
 	"$stage/tools/bin/python" -m pip --disable-pip-version-check --python "$stage/new/bin/python" \
-		install --quiet --no-compile --no-warn-script-location "$SOURCE"
+		install --quiet --no-compile --no-warn-script-location -c "$CONSTRAINTS" "$SOURCE[server]"
 	# Where it was built from is nobody's business.
 	find "$stage/new" -name direct_url.json -path '*/presenced-*' -delete
 	# The scripts name the place of the interpreter, which is not the staging directory.

@@ -1,17 +1,25 @@
-"""Where the programs begin: before the imports, which take a while, so that Ctrl-C ends them in silence, too."""
+"""Where the programs begin: before the imports, which take a while, so that Ctrl-C ends them in silence, too, and which
+fail where the client alone is installed, so that the person is told what to install.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from typing import NoReturn
 
 INTERRUPTED = 130
+CONFIG = 78
 
 
 def daemon() -> None:
     """The program `presenced`."""
     _interrupt_quietly()
-    from presenced.cli.daemon import main
+    try:
+        from presenced.cli.daemon import main
+    except ModuleNotFoundError as error:
+        _say_what_to_install("presenced", error)
 
     _interrupt_as_usual()
     main(prog_name="presenced")
@@ -20,7 +28,10 @@ def daemon() -> None:
 def ctl() -> None:
     """The program `presencectl`."""
     _interrupt_quietly()
-    from presenced.cli.ctl import main
+    try:
+        from presenced.cli.ctl import main
+    except ModuleNotFoundError as error:
+        _say_what_to_install("presencectl", error)
 
     _interrupt_as_usual()
     main(prog_name="presencectl")
@@ -40,3 +51,15 @@ def _interrupt_as_usual() -> None:
 
 def _leave(number: int, frame: object) -> None:
     os._exit(INTERRUPTED)
+
+
+def _say_what_to_install(program: str, error: ModuleNotFoundError) -> NoReturn:
+    """End with a sentence if a library is missing; a module of this package that is missing is a fault of its own."""
+    name = error.name or "a library"
+    if name.partition(".")[0] == "presenced":
+        raise error
+    way_out = "the client alone is installed here; for the commands: pip install 'presenced[server]'"
+    if sys.platform == "win32":
+        way_out = "it runs on Linux; on Windows only the client does (import presenced)"
+    print(f"{program}: there is no module {name}: {way_out}", file=sys.stderr)
+    sys.exit(CONFIG)

@@ -251,7 +251,10 @@ def remove_stale(path: str) -> None:
 
 
 def _in_use(path: str) -> CannotOpenAdmin:
-    sentence = f"another presenced answers on the admin socket {path}; stop that one, or set admin.socket"
+    # Of two daemons of one person, as `make run` in two checkouts starts them, the second meets this first.
+    advice = "stop that one, or give this one a place of its own with admin.socket; in a second checkout: make run "
+    advice += "OPTIONS='--listen 127.0.0.1:PORT --http 127.0.0.1:PORT --admin-socket FILE'"
+    sentence = f"another presenced answers on the admin socket {path}; {advice}"
     return CannotOpenAdmin(errno.EADDRINUSE, sentence)
 
 

@@ -411,6 +411,8 @@ class TestFindingIt:
         )
         assert done.returncode == 75 and done.stdout == ""
         assert f"another presenced answers on the admin socket {admin_path}" in done.stderr
+        way_out = "make run OPTIONS='--listen 127.0.0.1:PORT --http 127.0.0.1:PORT --admin-socket FILE'"
+        assert way_out in done.stderr, "the second checkout meets this first"
         assert ctl("loglevel", "--socket", admin_path).returncode == 0
 
     def test_a_daemon_that_was_killed(self, start_daemon: StartDaemon, admin_path: str) -> None:

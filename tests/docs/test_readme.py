@@ -95,7 +95,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     options = f"OPTIONS=--listen 127.0.0.1:{place.port} --data-dir {tmp_path / 'data'}"
     options += f" --admin-socket {tmp_path / 'admin.sock'} --http 127.0.0.1:0"
     # The environment that runs these tests is the one that `make` would make.
-    daemon = place.start(["make", "--silent", "run", f"BIN={Path(sys.executable).parent}", "INSTALLED=", options])
+    daemon = place.start(["make", "--silent", "run", f"BIN={Path(sys.executable).parent}", "RUNNABLE=", options])
     assert line(daemon) == f"listening on presence://127.0.0.1:{place.port}\n"
     yield place
     subprocess.run(["pkill", "-INT", "-P", str(daemon.pid)], check=False)
