@@ -12,7 +12,7 @@ import click
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
-from presenced.config.certificate import validity_warning
+from presenced.config.certificate import read_certificate
 from presenced.config.kinds import parse_address
 from presenced.config.loading import Survey, take_survey
 from presenced.config.rules import is_loopback
@@ -92,10 +92,8 @@ def concerns(settings: Settings) -> Iterator[str]:
         )
     if settings.admin_socket and settings.admin_mode & 0o007:
         yield f"admin.mode {settings.admin_mode:04o} lets every account of this machine control the daemon; use 0660"
-    if settings.tls_cert and settings.tls_key:
-        ending = validity_warning(settings.tls_cert, settings.tls_key)
-        if ending:
-            yield ending
+    if settings.tls_cert and (certificate := read_certificate(settings.tls_cert)) and certificate.warning():
+        yield certificate.warning()
     if settings.secret_file and not settings.dev:
         try:
             mode = stat.S_IMODE(os.stat(settings.secret_file).st_mode)

@@ -248,6 +248,8 @@ def reload(context: Context, path: str | None) -> None:
                 print(f"applied        {printable(line)}")
             for line in answer["needs_restart"]:
                 print(f"needs restart  {printable(line)}")
+            for line in answer.get("warnings", ()):
+                print(f"warning        {printable(line)}")
             for line in answer.get("kept", ()):
                 print(f"kept           {printable(line)}")
             output.note(f"reloaded in {answer['took_ms']} ms" + ("" if answer["applied"] else ", nothing is different"))

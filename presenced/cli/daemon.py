@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any, NoReturn, cast
 
@@ -19,7 +20,7 @@ import click
 from presenced.address import check_name
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
-from presenced.cli.group import Commands, OutputFailed, discard_stdout
+from presenced.cli.group import Commands, discard_stdout
 from presenced.cli.options import Duration
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
@@ -31,8 +32,10 @@ from presenced.ops import logs
 from presenced.ops.activation import take_sockets
 from presenced.ops.admin import CannotOpenAdmin
 from presenced.ops.operations import Operations
+from presenced.ops.threads import in_thread
 from presenced.server.durable import LogFailed
-from presenced.server.identity import ROLES, SecretError, load_secret, mint
+from presenced.server.identity import ROLES, mint
+from presenced.server.keys import SecretError, load_keys
 from presenced.server.listening import CannotListen
 from presenced.server.server import Server
 from presenced.storage.journal import DiskFull
@@ -50,6 +53,9 @@ EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
 
 _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno.EACCES: EXIT_PERMISSION}
+
+SAY_S = 0.2
+"""How long the start waits for who reads what it says."""
 
 log = logging.getLogger("presenced")
 
@@ -98,6 +104,7 @@ def serve(config: str | None, **flags: Any) -> None:
         operations = Operations(server, environ=os.environ, sockets=sockets)
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(server, operations, loaded))
+        logs.flush()
     except Exception as error:
         sentences, code = explain(error, settings)
         _leave(sentences.splitlines(), code, settings.log_format)
@@ -152,6 +159,7 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     def on_signal(number: signal.Signals) -> None:
         if asked:
             # Asked twice: now.
+            logs.flush()
             os._exit(128 + number)
         asked.append(number)
         if server.state == "starting":
@@ -178,18 +186,32 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
         f"; settings from {', '.join(loaded.files)}" if loaded.files else "",
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",
     )
+    if server.certificate is not None:
+        log.info("TLS: the certificate %s is %s", settings.tls_cert, server.certificate.describe())
     for concern in concerns(settings):
         log.warning("%s", concern)
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)
-    # Where the socket really is: a port of 0 has become one, and a socket of systemd has an address of its own.
-    try:
-        print(f"listening on {server.listeners[0]}", flush=True)
-    except OutputFailed as error:
-        discard_stdout()
-        log.warning("standard output cannot be written: %s; it would say where this listens", error)
+    await _say_where(server.listeners[0])
     await server.wait_stopped()
     log.info("stopped")
+
+
+async def _say_where(url: str) -> None:
+    """One line on standard output, where the socket really is: a port of 0 has become one, and a socket of systemd has
+    an address of its own. Whoever does not read it is not waited for."""
+    # What the log has said by then stands there before the line, for who waits for the one and looks at the other.
+    logs.flush(SAY_S)
+    output = sys.stdout.fileno()
+    writing = in_thread(partial(os.write, output, f"listening on {url}\n".encode()), "output")
+    try:
+        async with asyncio.timeout(SAY_S):
+            await writing
+    except TimeoutError:
+        log.warning("standard output is not read; it would say where this listens")
+    except OSError as error:
+        discard_stdout()
+        log.warning("standard output cannot be written: %s; it would say where this listens", error.strerror)
 
 
 async def _leave_early(operations: Operations, number: signal.Signals) -> None:
@@ -199,6 +221,7 @@ async def _leave_early(operations: Operations, number: signal.Signals) -> None:
     try:
         await operations.leave_early()
     finally:
+        logs.flush()
         os._exit(0)
 
 
@@ -229,18 +252,21 @@ def _loop_factory(name: str) -> Any:
 @click.option("--ttl", type=Duration(), default="1d", show_default=True, help="How long it is valid.")
 @click.option("--secret-file", required=True, metavar="FILE")
 def token(user: str, role: str, ttl: int, secret_file: str) -> None:
-    """Print a token (JWT, HS256) with which USER may connect."""
+    """Print a token (JWT, HS256) with which USER may connect.
+
+    It is signed with the first line of FILE. The daemon accepts what any line of its secret file has signed.
+    """
     try:
         check_name(user, "user")
     except AddressError as error:
         raise click.BadParameter(str(error), param_hint="--user") from None
     try:
-        secret = load_secret(secret_file)
+        key = load_keys(secret_file, once=True)[0]
     except SecretError as error:
         _leave([str(error)], EXIT_CONFIG)
     if ttl < 1000:
         raise click.BadParameter("must be at least 1s", param_hint="--ttl")
-    click.echo(mint(secret, user, cast(Role, role), int(time.time()), ttl // 1000))
+    click.echo(mint(key, user, cast(Role, role), int(time.time()), ttl // 1000))
 
 
 def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto") -> NoReturn:
@@ -250,9 +276,10 @@ def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto") -> N
         logs.configure(log_format, "error")
         for sentence in sentences:
             log.error("%s", sentence)
+        logs.flush()
     else:
         for sentence in sentences:
-            print(f"presenced: {sentence}", file=sys.stderr)
+            logs.say(f"presenced: {sentence}")
     sys.exit(code)
 
 

@@ -8,8 +8,9 @@ from presenced.config import Settings, SettingsError
 from presenced.config.kinds import CREDENTIAL, parse_address
 from presenced.config.loading import Survey
 from presenced.config.rules import is_loopback
-from presenced.server.identity import SecretError, load_secret
-from presenced.server.listening import links_possible, resolve, tls_context
+from presenced.server.keys import SecretError, load_keys
+from presenced.server.listening import links_possible, resolve
+from presenced.server.tls import load_tls
 
 
 def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset()) -> list[str]:
@@ -35,9 +36,9 @@ def fault_of_limit(settings: Settings) -> list[str]:
 
 def _faults_of_files(settings: Settings) -> Iterator[str]:
     if settings.tls_cert and settings.tls_key and not _is_credential(settings.tls_cert, settings.tls_key):
-        yield from _tried(lambda: tls_context(settings))
+        yield from _tried(lambda: load_tls(settings))
     if settings.secret_file and not settings.dev and not _is_credential(settings.secret_file):
-        yield from _tried(lambda: load_secret(settings.secret_file))
+        yield from _tried(lambda: load_keys(settings.secret_file))
 
 
 def _tried(attempt: Callable[[], object]) -> Iterator[str]:

@@ -1,65 +1,153 @@
-"""When a certificate ends, as a client would find it: the standard library reads no certificate but a peer's."""
+"""For whom a certificate is, and from when to when: what an operator is told of the one in force.
+
+The standard library reads no certificate but a peer's that it trusts, and so none that has ended. The few fields that
+are needed are read here from its DER form (X.690; RFC 5280, 4.1); whether it can be used is OpenSSL's to judge.
+"""
 
 from __future__ import annotations
 
-import ssl
+import base64
+import hashlib
+import ipaddress
+import re
 import time
+from datetime import UTC, datetime
 from math import ceil
+from typing import NamedTuple
 
-from presenced.config.settings import SettingsError
+from presenced.config.files import UnusableFile, read_regular
 
-SOON_S = 14 * 86_400
+FILE_BYTES_MAX = 1 << 20
+DAY_S = 86_400
+SOON_S = 14 * DAY_S
 """An end nearer than this is worth a word."""
 
-_ENDED, _NOT_BEGUN = 10, 9
-"""X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID (openssl-verification-options(1))."""
+NAMES_SHOWN_MAX = 5
 
-_ROUNDS = 8
-"""More than a handshake has flights."""
+_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----\s+(.+?)-----END ", re.DOTALL)
+_SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION, _EXTENSIONS = 0x30, 0x17, 0x18, 0xA0, 0xA3
+_ALTERNATIVE_NAMES, _COMMON_NAME = b"\x55\x1d\x11", b"\x55\x04\x03"
+_DNS_NAME, _IP_ADDRESS = 0x82, 0x87
 
 
-def validity_warning(cert: str, key: str, now_s: float | None = None) -> str:
-    """A sentence if the certificate in the file `cert` has ended, ends within two weeks, or has not begun; else "".
+class Certificate(NamedTuple):
+    """The first certificate of a file, which is the server's own."""
 
-    `now_s` stands in for the time of day when the end is judged to be near. Nothing is said of files that cannot be
-    used: that is a fault. Takes a few milliseconds: it is a handshake in memory.
-    """
+    path: str
+    digest: str
+    """SHA-256, in hexadecimal digits."""
+    begins_s: int
+    ends_s: int
+    """Seconds of the Unix clock."""
+    names: tuple[str, ...]
+
+    def describe(self, now_s: float | None = None) -> str:
+        """`for example.org until 2027-01-31 12:00 UTC (in 63 days)`."""
+        until = datetime.fromtimestamp(self.ends_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        days = int((self.ends_s - (time.time() if now_s is None else now_s)) // DAY_S)
+        when = f"in {days} day{'' if days == 1 else 's'}" if days >= 0 else "which is over"
+        names = ", ".join(self.names[:NAMES_SHOWN_MAX]) or "no name"
+        more = len(self.names) - NAMES_SHOWN_MAX
+        return f"for {names}{f' and {more} more' if more > 0 else ''} until {until} ({when})"
+
+    def warning(self, now_s: float | None = None) -> str:
+        """A sentence if it has ended, ends within two weeks, or has not begun; else ""."""
+        now_s = time.time() if now_s is None else now_s
+        if now_s >= self.ends_s:
+            return f"the certificate {self.path} has ended, and clients refuse it; renew it, then reload"
+        if now_s < self.begins_s:
+            return f"the certificate {self.path} is not valid yet, and clients refuse it; look at this machine's clock"
+        left_s = self.ends_s - now_s
+        if left_s > SOON_S:
+            return ""
+        days = max(1, ceil(left_s / DAY_S))
+        return f"the certificate {self.path} ends within {days} day{'s' if days > 1 else ''}; renew it, then reload"
+
+
+def read_certificate(path: str) -> Certificate | None:
+    """The first certificate of a PEM file; None if there is none that can be read here. Takes 0.1 ms."""
     try:
-        ends_s = _end_s(cert, key)
-    except ssl.SSLCertVerificationError as error:
-        if error.verify_code == _ENDED:
-            return f"the certificate {cert} has ended, and clients refuse it; renew it, then reload"
-        if error.verify_code == _NOT_BEGUN:
-            return f"the certificate {cert} is not valid yet, and clients refuse it; look at this machine's clock"
-        return ""
-    except (OSError, ValueError, SettingsError):
-        return ""
-    left_s = ends_s - (time.time() if now_s is None else now_s)
-    if left_s > SOON_S:
-        return ""
-    days = max(1, ceil(left_s / 86_400))
-    return f"the certificate {cert} ends within {days} day{'s' if days > 1 else ''}; renew it, then reload"
+        return parse_certificate(path, read_regular(path, FILE_BYTES_MAX))
+    except (OSError, ValueError, UnusableFile):
+        return None
 
 
-def _end_s(cert: str, key: str) -> float:
-    """The end as seconds of the Unix clock. Raises `ssl.SSLError`, `OSError`, `ValueError`."""
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(cert, key)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    # The certificate itself is the one to trust; who signed it is no question here.
-    client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(cert)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    one = client.wrap_bio(to_client, to_server)
-    other = server.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(_ROUNDS):
-        for side in (one, other):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    ends = (one.getpeercert() or {}).get("notAfter")
-    if not isinstance(ends, str):
-        raise ValueError(f"{cert} does not say when it ends")
-    return ssl.cert_time_to_seconds(ends)
+def parse_certificate(path: str, content: bytes) -> Certificate | None:
+    """As `read_certificate`, of the content of the file at `path`."""
+    found = _PEM.search(content)
+    if found is None:
+        return None
+    try:
+        der = base64.b64decode(found[1])
+        begins_s, ends_s, names = _fields(der)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    return Certificate(path, hashlib.sha256(der).hexdigest(), begins_s, ends_s, names)
+
+
+# --- DER ----------------------------------------------------------------------------------------------------------
+
+
+class _Item(NamedTuple):
+    tag: int
+    content: bytes
+
+
+def _items(data: bytes) -> list[_Item]:
+    """What stands one after the other in `data`. Raises `ValueError`, `IndexError`."""
+    items, at = [], 0
+    while at < len(data):
+        tag, length, at = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length, at = int.from_bytes(data[at : at + size]), at + size
+        if at + length > len(data):
+            raise ValueError("it ends in the middle")
+        items.append(_Item(tag, data[at : at + length]))
+        at += length
+    return items
+
+
+def _fields(der: bytes) -> tuple[int, int, tuple[str, ...]]:
+    signed = _items(_items(der)[0].content)[0]
+    fields = _items(signed.content)
+    if fields[0].tag == _VERSION:
+        del fields[0]
+    _serial, _algorithm, _issuer, validity, subject, *rest = fields
+    begins, ends = _items(validity.content)
+    extensions = next((item.content for item in rest if item.tag == _EXTENSIONS), b"")
+    return _seconds(begins), _seconds(ends), _alternative_names(extensions) or _common_names(subject.content)
+
+
+def _seconds(item: _Item) -> int:
+    text = item.content.decode("ascii")
+    if item.tag == _UTC_TIME:
+        # RFC 5280, 4.1.2.5.1: years of two digits are those from 1950 to 2049.
+        text = ("19" if int(text[:2]) >= 50 else "20") + text
+    elif item.tag != _GENERALIZED_TIME:
+        raise ValueError("that is no time")
+    return int(datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp())
+
+
+def _alternative_names(extensions: bytes) -> tuple[str, ...]:
+    for sequence in _items(extensions):
+        for extension in _items(sequence.content):
+            parts = _items(extension.content)
+            if parts[0].content == _ALTERNATIVE_NAMES:
+                return tuple(_names(_items(parts[-1].content)[0].content))
+    return ()
+
+
+def _names(alternatives: bytes) -> list[str]:
+    names = []
+    for item in _items(alternatives):
+        if item.tag == _DNS_NAME:
+            names.append(item.content.decode("ascii"))
+        elif item.tag == _IP_ADDRESS:
+            names.append(str(ipaddress.ip_address(item.content)))
+    return names
+
+
+def _common_names(subject: bytes) -> tuple[str, ...]:
+    pairs = [_items(pair.content) for group in _items(subject) for pair in _items(group.content)]
+    return tuple(value.content.decode("utf-8", "replace") for kind, value in pairs if kind.content == _COMMON_NAME)

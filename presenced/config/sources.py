@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from presenced.config.faults import did_you_mean, printable, quoted, shown
+from presenced.config.files import may_be_a_secret
 from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTIONS, Key
 from presenced.config.kinds import CREDENTIAL, Fault, IdleTimes, Int, Path
 from presenced.config.toml_text import Document
@@ -135,6 +136,9 @@ class Findings:
             if isinstance(key.kind, Path) and value.startswith(CREDENTIAL):
                 value = credential_path(value.removeprefix(CREDENTIAL), self._environ)
                 key.kind.check(value)
+            if key.secret and may_be_a_secret(value):
+                # Further on the path is named in lines of the log.
+                raise Fault("names no file that can be seen from here")
         except NotInUnit as fault:
             if not self._outside:
                 self._fail(key, f"{origin}: {name}: {fault}")

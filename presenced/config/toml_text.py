@@ -6,13 +6,12 @@ having accepted the text: it never judges, it only skips.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import tomllib
 from typing import Any, NamedTuple
 
 from presenced.config.faults import printable
+from presenced.config.files import UnusableFile, read_regular, why_unread
 
 FILE_BYTES_MAX = 1 << 20
 """A configuration has a few kilobytes; something larger is another file."""
@@ -71,30 +70,13 @@ def read_document(path: str) -> Document:
 
 def _read(path: str) -> bytes:
     try:
-        # Without O_NONBLOCK the opening of a pipe would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return read_regular(path, FILE_BYTES_MAX)
     except FileNotFoundError:
         raise FileFault(
             f"{printable(path)}: does not exist; `presenced config default` prints one to start from"
         ) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no file can have that name"
-        raise FileFault(f"{printable(path)}: cannot be read: {reason}") from None
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise FileFault(f"{printable(path)}: is a directory; name the file in it")
-        if not stat.S_ISREG(mode) and path != os.devnull:
-            raise FileFault(f"{printable(path)}: is not a regular file, and a reload could not read it a second time")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise FileFault(f"{printable(path)}: cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-    if len(content) > FILE_BYTES_MAX:
-        raise FileFault(f"{printable(path)}: has more than {FILE_BYTES_MAX >> 20} MiB; is it a configuration?")
-    return content
+    except (OSError, ValueError, UnusableFile) as error:
+        raise FileFault(f"{printable(path)}: {why_unread(error)}") from None
 
 
 def _decode(path: str, content: bytes) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from presenced.config.certificate import validity_warning
-from presenced.config.settings import Settings
+from presenced.config.certificate import read_certificate
 from presenced.ops.doctor import Facts
 from presenced.server.cgroup import CGROUPS, OWN_CGROUP, groups, number_in, stat_of
 from presenced.server.status import Status
@@ -33,8 +30,10 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
         socket_path=socket_path,
         socket_mode=mode_of(socket_path),
         secret_mode=mode_of(server.settings.secret_file),
-        certificate=certificate_warning(server.settings),
         idle_kinds_unmet=[kind for kind in policy.idle_by_kind if kind not in policy.kinds_met],
+        certificate=server.certificate.warning() if server.certificate else "",
+        certificate_said=server.certificate.describe() if server.certificate else "",
+        certificate_waits=another_certificate(server),
         python=(python.major, python.minor, python.micro),
     )
 
@@ -75,13 +74,9 @@ def mode_of(path: str) -> int:
         return 0
 
 
-def certificate_warning(settings: Settings) -> str:
-    """What clients will find wrong with the times of the certificate; looked at once an hour, and when it changes."""
-    if not settings.tls_cert:
-        return ""
-    return _warning(settings.tls_cert, settings.tls_key, changed_wall_ms(settings.tls_cert), int(time.time() // 3600))
-
-
-@lru_cache(maxsize=1)
-def _warning(cert: str, key: str, changed_ms: int, hour: int) -> str:
-    return validity_warning(cert, key)
+def another_certificate(server: Server) -> bool:
+    """Whether the file holds another certificate than the one that links are shown."""
+    if server.certificate is None:
+        return False
+    found = read_certificate(server.settings.tls_cert)
+    return found is not None and found.digest != server.certificate.digest

@@ -1,7 +1,8 @@
 """How the log is written: one line an event on standard error, for people, for the journal, or as JSON.
 
 Python's own logging is enough for a daemon that logs events and never traffic; what would make too many lines is
-held back before it gets here (`report`).
+held back before it gets here (`report`). Nobody waits for who reads the log: lines that are not read are dropped and
+counted (`line_writer`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import sys
 from datetime import UTC, datetime
 from typing import TextIO, cast
 
 from presenced.config.settings import LogFormat, LogLevel
+from presenced.ops.line_writer import LineWriter
 
 logger = logging.getLogger("presenced")
 
@@ -62,19 +65,85 @@ def _printable(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
+FLUSH_S = 0.5
+"""How long the end of the process waits for who reads the log."""
+
+
+class _Handler(logging.Handler):
+    """Hands each line to the one writer of standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if _writer is not None:
+                _writer.put(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def describe_loss(self, number: int) -> str:
+        """The line that stands where lines are missing."""
+        about = "log: %d lines are missing here, because nobody read the log in time"
+        return self.format(logger.makeRecord(logger.name, logging.WARNING, __file__, 0, about, (number,), None))
+
+
+_handler: _Handler | None = None
+_writer: LineWriter | None = None
+"""Of this process; made when it is first needed, since it is a thread."""
+
+
 def configure(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
-    """Send the log to `stream` (standard error). Idempotent: what was set before is replaced."""
-    stream = stream or sys.stderr
+    """Send the log to standard error, or to `stream`, which is then waited for. Idempotent: what was set before is
+    replaced."""
+    global _handler, _writer
+    target = stream or sys.stderr
     if log_format == "auto":
-        log_format = "journal" if is_journal(stream) else "text"
-    handler = logging.StreamHandler(stream)
+        log_format = "journal" if is_journal(target) else "text"
     formatters = {"journal": JournalFormatter, "json": JsonFormatter}
+    handler: logging.Handler
+    if stream is None and _has_a_reader(target):
+        handler = _handler = _Handler()
+        if _writer is None or _writer.descriptor != target.fileno():
+            _writer = LineWriter(target.fileno(), _describe_loss)
+    else:
+        handler = logging.StreamHandler(target)
     handler.setFormatter(formatters.get(log_format, TextFormatter)())
     root = logging.getLogger()
     for other in root.handlers[:]:
         root.removeHandler(other)
     root.addHandler(handler)
     set_level(level)
+
+
+def _describe_loss(number: int) -> str:
+    return _handler.describe_loss(number) if _handler is not None else ""
+
+
+def _has_a_reader(stream: TextIO) -> bool:
+    """Whether a write to it can wait for somebody: this is the process's own standard error, and no file. What a test
+    puts in its place is written to directly."""
+    try:
+        return stream is sys.__stderr__ and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def flush(timeout_s: float = FLUSH_S) -> None:
+    """Wait until the lines are written, but not longer than that: before the process ends."""
+    if _writer is not None:
+        _writer.flush(timeout_s)
+
+
+def say(line: str) -> None:
+    """Write a line as it is. Once there was a log, who reads it is not waited for here either."""
+    if _writer is None:
+        print(line, file=sys.stderr)
+    else:
+        _writer.put(line)
+        flush()
+
+
+def lost() -> int:
+    """Lines that were dropped because nobody read them."""
+    return _writer.lost if _writer is not None else 0
 
 
 def set_level(level: LogLevel) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -14,15 +14,20 @@ from presenced.config import KEYS, Loaded, difference
 from presenced.config.settings import Settings, SettingsError
 from presenced.core.policy import Policy
 from presenced.ops import logs
+from presenced.ops.threads import in_thread
 from presenced.server.durable import DurableLog
-from presenced.server.identity import SecretError, load_secret
-from presenced.server.listening import links_max_for, tls_context
+from presenced.server.keys import Keys, SecretError, difference as difference_of_keys, load_keys
+from presenced.server.listening import links_max_for
+from presenced.server.tls import Tls, load_tls
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
 ACCOUNTS_AT_ONCE = 1_000
 """Accounts whose rate is changed before the loop looks at its sockets again."""
+
+READ_S = 30.0
+"""How long a reload waits for its files. Regular files come at once, but those of a network may never."""
 
 log = logging.getLogger("presenced")
 
@@ -39,7 +44,9 @@ class ReloadReport(msgspec.Struct, frozen=True):
     """Why nothing was applied."""
     took_ms: int = 0
     kept: list[str] = []
-    """What was set by hand and not in the configuration, and stays."""
+    """What stays as it was, and why."""
+    warnings: list[str] = []
+    """What is in force now and will not do for long."""
 
 
 class _Prepared(NamedTuple):
@@ -47,9 +54,10 @@ class _Prepared(NamedTuple):
     """What is in force from now on: what needs a restart is as it was."""
     applied: list[str]
     needs_restart: list[str]
-    tls: ssl.SSLContext | None
+    warnings: list[str]
+    tls: Tls | None
     """With the certificate of this moment, read once and found good."""
-    secret: bytes
+    keys: Keys
     links_max: int
     policy: Policy
 
@@ -62,8 +70,13 @@ async def reload(server: Server) -> ReloadReport:
         return ReloadReport(False, faults=["this server was started without a configuration that could be reloaded"])
     try:
         # On a thread: a certificate takes milliseconds to read, and links are not to wait for it.
-        loaded = await asyncio.to_thread(server.configuration.load)
-        prepared = await asyncio.to_thread(_prepare, server, loaded)
+        async with asyncio.timeout(READ_S):
+            loaded = await in_thread(server.configuration.load, "reload")
+            prepared = await in_thread(partial(_prepare, server, loaded), "reload")
+    except TimeoutError:
+        fault = f"the files could not be read within {READ_S:g} s; does the file system that they are on answer?"
+        log.error("reload: %s", fault)
+        return _rejected(server, [fault], began_ns)
     except (SettingsError, SecretError) as error:
         faults = str(error).splitlines()
         for fault in faults:
@@ -82,11 +95,15 @@ async def reload(server: Server) -> ReloadReport:
         return ReloadReport(False, faults=[fault], took_ms=_since_ms(began_ns))
     server.stats.reloads += 1
     server.stats.reloaded_wall_ms = began_wall_ms
-    report = ReloadReport(True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns), kept)
+    report = ReloadReport(
+        True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns), kept, prepared.warnings
+    )
     for line in report.applied:
         log.info("reload: %s", line)
     for line in report.needs_restart:
         log.warning("reload: %s needs a restart", line)
+    for line in report.warnings:
+        log.warning("reload: %s", line)
     for line in report.kept:
         log.info("reload: %s", line)
     log.info("reload: done in %d ms%s", report.took_ms, "" if report.applied else "; nothing new")
@@ -117,15 +134,19 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
         old, **{key.field: getattr(new, key.field) for key in KEYS if key.name in changed}
     )
     settings.validate()
-    tls = tls_context(settings)
-    secret = server.secret if settings.dev else load_secret(settings.secret_file)
+    tls = load_tls(settings)
+    keys = server.keys if settings.dev else load_keys(settings.secret_file)
     applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
-    if secret != server.secret:
-        applied.append("auth.secret_file: another secret")
+    if other := difference_of_keys(server.keys, keys):
+        applied.append(f"auth.secret_file: {other}")
+    certificate = tls.certificate if tls is not None and server.tls is not None else None
+    if certificate is not None and certificate != server.certificate:
+        applied.append(f"listen.tls_cert: another certificate, {certificate.describe()}")
+    warnings = [certificate.warning()] if certificate is not None and certificate.warning() else []
     needs_restart = [f"{name}: {before} -> {after}" for name, before, after in found.needs_restart]
     links_max = links_max_for(settings.max_links)
     log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", links_max)
-    return _Prepared(settings, applied, needs_restart, tls, secret, links_max, settings.policy())
+    return _Prepared(settings, applied, needs_restart, warnings, tls, keys, links_max, settings.policy())
 
 
 async def _apply(server: Server, prepared: _Prepared) -> None:
@@ -136,10 +157,10 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
     server.links_max = prepared.links_max
     if new.memory_bytes != old.memory_bytes:
         server.memory.set_wanted(new.memory_bytes)
-    server.secret = prepared.secret
+    server.keys = prepared.keys
     if server.tls is not None and prepared.tls is not None:
         # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.
-        server.tls = prepared.tls
+        server.tls, server.certificate = prepared.tls
     level = new.log_level if new.log_level != old.log_level else logs.level()
     logs.configure(new.log_format, level)
     server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)

@@ -3,7 +3,7 @@ development, the hello's own word.
 
 PyJWT judges what is genuine; the algorithm is fixed here and never taken from the token, and signatures are compared
 in constant time. What a genuine token claims is read here, so that whoever makes tokens is told what is wrong with
-which claim; of a token that is not genuine nothing is told. The secret comes from a file and is never logged.
+which claim; of a token that is not genuine nothing is told. Any of the `keys` may have signed it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hmac
 from math import isfinite
-from pathlib import Path
 from time import time_ns
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -20,12 +19,10 @@ import msgspec
 
 from presenced.errors import AuthError
 from presenced.limits import TOKEN_BYTES_MAX
+from presenced.server.keys import Keys
 from presenced.wire.messages import Hello, Role
 
 ALGORITHM = "HS256"
-SECRET_BYTES_MIN = 32
-"""As long as the hash (RFC 7518, 3.2): a shorter secret is the weakest part of the signature."""
-
 ROLES: tuple[Role, ...] = ("user", "service", "admin")
 
 LEEWAY_S = 60
@@ -64,40 +61,22 @@ class Identity(NamedTuple):
     expires_ms: int
 
 
-class SecretError(Exception):
-    """The secret file cannot be used; the sentence says why and what to do."""
-
-
-def load_secret(path: str) -> bytes:
-    """The secret in `path`, without surrounding white space; raises `SecretError`."""
-    hint = f"make one with: (umask 077; head -c 48 /dev/urandom | base64 > {path})"
-    try:
-        secret = Path(path).read_bytes().strip()
-    except FileNotFoundError:
-        raise SecretError(f"the secret file {path} does not exist; {hint}") from None
-    except OSError as error:
-        raise SecretError(f"the secret file {path} cannot be read: {error.strerror}") from None
-    if len(secret) < SECRET_BYTES_MIN:
-        raise SecretError(f"the secret in {path} has {len(secret)} bytes and needs at least {SECRET_BYTES_MIN}; {hint}")
-    return secret
-
-
-def mint(secret: bytes, user: str, role: Role, now_s: int, ttl_s: int) -> str:
+def mint(key: bytes, user: str, role: Role, now_s: int, ttl_s: int) -> str:
     """A token for `user` that ends `ttl_s` seconds after `now_s`."""
-    return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, secret, algorithm=ALGORITHM)
+    return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, key, algorithm=ALGORITHM)
 
 
-def verify(secret: bytes, token: str) -> Identity:
-    """What the token says, if it is genuine and not over; raises `AuthError`."""
+def verify(keys: Keys, token: str) -> Identity:
+    """What the token says, if one of the keys signed it and it is not over; raises `AuthError`. O(keys)."""
     if not token:
         raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
     if len(token) > TOKEN_BYTES_MAX:
         raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
     now_s = time_ns() // 1_000_000_000
-    return _accept(secret, token, now_s) or _judge(secret, token, now_s)
+    return _accept(keys, token, now_s) or _judge(keys, token, now_s)
 
 
-def _accept(secret: bytes, token: str, now_s: int) -> Identity | None:
+def _accept(keys: Keys, token: str, now_s: int) -> Identity | None:
     """Whom a genuine token in the usual form speaks for; None = the library is to judge it.
 
     This only ever accepts, and only what `_judge` would: the header byte for byte as everybody writes it, the
@@ -107,9 +86,12 @@ def _accept(secret: bytes, token: str, now_s: int) -> Identity | None:
     signed, _, signature = token.rpartition(".")
     if not signed.startswith(_USUAL_HEADER) or not token.isascii():
         return None
-    digest = hmac.digest(secret, signed.encode(), "sha256")
-    expected = base64.urlsafe_b64encode(digest).rstrip(b"=")
-    if not hmac.compare_digest(expected, signature.encode()):
+    said, given = signed.encode(), signature.encode()
+    for key in keys:
+        expected = base64.urlsafe_b64encode(hmac.digest(key, said, "sha256")).rstrip(b"=")
+        if hmac.compare_digest(expected, given):
+            break
+    else:
         return None
     try:
         segment = signed[len(_USUAL_HEADER) :].encode()
@@ -126,22 +108,33 @@ def _accept(secret: bytes, token: str, now_s: int) -> Identity | None:
     return Identity(claims.sub, claims.role, claims.exp * 1000)
 
 
-def _judge(secret: bytes, token: str, now_s: int) -> Identity:
+def _judge(keys: Keys, token: str, now_s: int) -> Identity:
     """Whom the token speaks for if the library finds it genuine; raises `AuthError` that says what is wrong."""
-    try:
-        claims: dict[str, Any] = jwt.decode(token, secret, algorithms=[ALGORITHM], options=_SIGNATURE_ONLY)
-    except jwt.InvalidAlgorithmError:
-        raise AuthError("bad_token", f"the token's alg is not {ALGORITHM}, and no other is accepted") from None
-    except jwt.InvalidSignatureError:
-        raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?") from None
-    except Exception:
-        # Catching broadly is right here: besides the library's own classes, hostile bytes reach those of JSON, base64
-        # and Unicode and RecursionError, and a later version of it may add others. None of them is worth a traceback.
-        raise AuthError("bad_token", "what came as the token cannot be read as a JSON Web Token") from None
+    claims = _claims_of(keys, token)
+    if "crit" in jwt.get_unverified_header(token):
+        # RFC 7515, 4.1.11: what the issuer calls critical must be understood. Only later versions of the library look.
+        raise AuthError("bad_token", "the token's header says crit, and none of what it may name is understood here")
     try:
         return _identity(claims, now_s)
     except ValueError as error:
         raise AuthError("bad_token", f"the token's {error}") from None
+
+
+def _claims_of(keys: Keys, token: str) -> dict[str, Any]:
+    """The claims, if one of the keys signed them; raises `AuthError`."""
+    for key in keys:
+        try:
+            return jwt.decode(token, key, algorithms=[ALGORITHM], options=_SIGNATURE_ONLY)
+        except jwt.InvalidSignatureError:
+            continue
+        except jwt.InvalidAlgorithmError:
+            raise AuthError("bad_token", f"the token's alg is not {ALGORITHM}, and no other is accepted") from None
+        except Exception:
+            # Catching broadly is right here: besides the library's own classes, hostile bytes reach those of JSON,
+            # base64 and Unicode and RecursionError, and a later version of it may add others. None of them is worth
+            # a traceback.
+            raise AuthError("bad_token", "what came as the token cannot be read as a JSON Web Token") from None
+    raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?")
 
 
 _SIGNATURE_ONLY: Any = dict.fromkeys(

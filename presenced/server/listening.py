@@ -1,15 +1,14 @@
-"""Where the server listens, for how many, and with which certificate."""
+"""Where the server listens, and for how many."""
 
 from __future__ import annotations
 
 import errno
 import resource
 import socket
-import ssl
 from typing import Any
 
 from presenced import limits
-from presenced.config.settings import Settings, SettingsError
+from presenced.config.settings import SettingsError
 
 TCP_USER_TIMEOUT_MS = 20_000
 """Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""
@@ -108,28 +107,3 @@ def links_possible(wanted: int) -> int:
             "raise it (ulimit -n, or LimitNOFILE= in the unit)"
         )
     return possible
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS settings of the listener; None = plain TCP. Raises `SettingsError`."""
-    if not settings.tls_cert:
-        return None
-    faults = []
-    for key, path in (("listen.tls_cert", settings.tls_cert), ("listen.tls_key", settings.tls_key)):
-        # OpenSSL would not say which of the two it could not read.
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            faults.append(f"{key} {path} cannot be read: {error.strerror}")
-    if faults:
-        raise SettingsError(*faults)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"listen.tls_cert {settings.tls_cert} and listen.tls_key {settings.tls_key} cannot be used: {error}"
-        ) from None
-    return context

@@ -20,15 +20,16 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.server.accounts import UNLIMITED, Account, Accounts
 from presenced.server.durable import DurableLog
-from presenced.server.identity import Identity, believe, load_secret, verify
+from presenced.server.identity import Identity, believe, verify
+from presenced.server.keys import load_keys
 from presenced.server.lifecycle import Lifecycle
 from presenced.server.link import Link
-from presenced.server.listening import tls_context
 from presenced.server.memory import Memory
 from presenced.server.observer import Observer
 from presenced.server.report import Report
 from presenced.server.shedding import glance
 from presenced.server.stats import Stats
+from presenced.server.tls import load_tls
 from presenced.server.turn import Log, MemoryLog, run_turn
 from presenced.server.waiting import WaitingLinks
 from presenced.server.zones import calendar
@@ -79,8 +80,11 @@ class Server:
         """Links are being chosen to be ended, because memory is short."""
         self.replies_until_bytes = limits.REPLY_BYTES_PER_TURN
         """Of all replies' bytes: what is asked once there are so many waits for the next turn."""
-        self.tls = tls_context(settings)
-        self.secret = b"" if settings.dev else load_secret(settings.secret_file)
+        tls = load_tls(settings)
+        self.tls = tls.context if tls is not None else None
+        self.certificate = tls.certificate if tls is not None else None
+        """The one that new links are shown."""
+        self.keys = () if settings.dev else load_keys(settings.secret_file)
         self.observer = Observer()
         self.listeners: list[str] = []
         """Where it can be reached, as URLs; the clients' first."""
@@ -279,7 +283,7 @@ class Server:
 
     def identify(self, hello: Hello) -> Identity:
         """Who the hello speaks for; raises `AuthError`."""
-        return believe(hello) if self.settings.dev else verify(self.secret, hello.token)
+        return believe(hello) if self.settings.dev else verify(self.keys, hello.token)
 
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
         """A wall time as a moment of the monotonic clock; 0 stays 0."""

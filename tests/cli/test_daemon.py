@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jwt
@@ -15,6 +16,8 @@ import pytest
 
 from presenced.cli.daemon import explain
 from presenced.config import Settings
+from presenced.errors import AuthError
+from presenced.server.identity import verify
 from presenced.server.listening import CannotListen
 from tests.e2e.daemons import REPOSITORY, Process
 from tests.e2e.wire_client import opened
@@ -54,7 +57,9 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "dev by another name": (("--dev", "--listen", "example.org:0"), "loopback only"),
     "dev and a secret": (("--dev", "--secret-file", "x"), "give one of the two"),
     "a secret that is not there": (("--secret-file", "/nonexistent/secret"), "does not exist; make one with"),
-    "a secret that is a directory": (("--secret-file", "/"), "cannot be read"),
+    "a secret that is a directory": (("--secret-file", "/"), "is a directory; name the file in it"),
+    "a secret that is a pipe": (("--secret-file", "/dev/stdin"), "could not read it a second time: it is a"),
+    "a secret where its file belongs": (("--secret-file", "q9" * 32), "names no file that can be seen from here"),
     "an address without port": (("--dev", "--listen", "127.0.0.1"), "HOST:PORT"),
     "an address without host": (("--dev", "--listen", ":5250"), "HOST:PORT"),
     "a port that is none": (("--dev", "--listen", "127.0.0.1:65536"), "HOST:PORT"),
@@ -63,7 +68,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "a key alone": (("--dev", "--tls-key", "x"), "go together"),
     "a certificate that is not there": (
         ("--dev", "--tls-cert", "/nonexistent", "--tls-key", __file__),
-        "cannot be read",
+        "does not exist",
     ),
     "a heartbeat of nothing": (
         ("--dev", "--heartbeat", "0"),
@@ -241,6 +246,19 @@ def secret_file(tmp_path: Path) -> str:
     path = tmp_path / "secret"
     path.write_text(SECRET + "\n")
     return str(path)
+
+
+def test_a_token_is_signed_with_the_first_line(tmp_path: Path) -> None:
+    """The file may be a pipe here: a command reads it once."""
+    keys = [b"k" * 32, b"q" * 32]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"\n".join(keys),), daemon=True)
+    writer.start()
+    token = run("token", "--user", "alice", "--secret-file", str(pipe)).stdout.strip()
+    assert verify(tuple(keys[:1]), token).user == "alice"
+    with pytest.raises(AuthError):
+        verify(tuple(keys[1:]), token)
 
 
 def test_a_token(secret_file: str) -> None:

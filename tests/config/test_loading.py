@@ -277,6 +277,23 @@ def test_secrets_are_not_repeated(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("secret", ["q9" * 32, "/" + "q9" * 32, "q9/q9" * 16, "/q9/q9" * 16])
+def test_a_secret_where_the_path_of_its_file_belongs_is_not_repeated(tmp_path: Path, secret: str) -> None:
+    text = f"[auth]\nsecret_file = '{secret}'\n"
+    for said in (
+        faults(text, tmp_path),
+        faults("", tmp_path, {"PRESENCED_AUTH__SECRET_FILE": secret}),
+        faults("", tmp_path, secret_file=secret),
+    ):
+        assert "q9" not in "".join(said)
+        assert "the value of auth.secret_file names no file that can be seen from here; give a path" in said[0]
+
+
+def test_a_long_path_of_a_missing_file_is_repeated(tmp_path: Path) -> None:
+    path = str(tmp_path / ("secret-of-the-presence-server-of-" + "x" * 40))
+    assert loaded(f"[auth]\nsecret_file = '{path}'\n", tmp_path).settings.secret_file == path
+
+
 # --- credentials -------------------------------------------------------------------------------------------------
 
 

@@ -127,7 +127,7 @@ def test_the_walk_ends_whatever_it_is_given(text: str) -> None:
         ("a = 1".encode("utf-16"), ":1: is UTF-16; save it as UTF-8"),
         (b"a = " + b"9" * 5000, ": holds a value that no setting can have"),
         (b"a = " + b"[" * 100_000, ": holds a value that no setting can have"),
-        (b"#" * (FILE_BYTES_MAX + 1), ": has more than 1 MiB"),
+        (b"#" * (FILE_BYTES_MAX + 1), ": has more than 1,048,576 bytes"),
     ],
 )
 def test_files_that_are_not_toml(tmp_path: Path, content: bytes, fault: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import ssl
@@ -198,15 +199,20 @@ def test_the_certificate_is_exchanged_and_old_links_go_on(loop: str, tmp_path: P
         assert "nothing was changed" in said and str(cert) in said
         assert fingerprint(configured.port) == first
         shutil.copy(other_cert, cert)
-        configured.reload()
+        said = configured.reload()
+        assert "listen.tls_cert: another certificate, for localhost, 127.0.0.1 until " in said and "(in 0 days)" in said
+        assert f"WARNING reload: the certificate {cert} ends within 1 day; renew it, then reload" in said
         second = fingerprint(configured.port)
         assert second != first
+        said = configured.reload()
+        assert "nothing new" in said and "another certificate" not in said
         assert second == ssl.PEM_cert_to_DER_cert(other_cert.read_text())
         beside.check()
         beside.close()
 
 
-def test_the_secret_is_exchanged(tmp_path: Path) -> None:
+def test_the_secret_is_rotated_while_tokens_of_the_old_one_hold(tmp_path: Path) -> None:
+    """A new line is added, tokens of both are accepted, and the old line goes when nobody has tokens of it."""
     old, new = b"the-old-secret-with-more-than-32-bytes", b"the-new-secret-with-more-than-32-bytes"
     secret = tmp_path / "secret"
     secret.write_bytes(old)
@@ -225,17 +231,57 @@ def test_the_secret_is_exchanged(tmp_path: Path) -> None:
         there.send(hello("bob", token=mint(old, "bob", "user", now_s, 600)))
         assert there.next()[0] == WELCOME
         assert answer(new)[:2] == [GOODBYE, "bad_token"]
+        secret.write_bytes(new + b"\n" + old + b"\n")
+        said = configured.reload()
+        assert "auth.secret_file: 1 key added, another one signs; 2 keys in force" in said
+        assert answer(new)[0] == answer(old)[0] == WELCOME
         secret.write_bytes(new)
         said = configured.reload()
-        assert "auth.secret_file: another secret" in said and new.decode() not in said
+        assert "auth.secret_file: 1 key removed; 1 key in force" in said
         assert answer(new)[0] == WELCOME
         assert answer(old)[:2] == [GOODBYE, "bad_token"]
         there.send(Ping(1))
         assert there.until(PONG)[1] == 1, "who was let in stays"
-        secret.write_bytes(b"short")
-        assert "nothing was changed" in configured.reload()
-        assert answer(new)[0] == WELCOME
+        for bad in (b"short", new + b"\nshort", new + b"\x00", b""):
+            secret.write_bytes(bad)
+            assert "nothing was changed" in configured.reload()
+            assert answer(new)[0] == WELCOME
         there.close()
+        assert not {new.decode(), old.decode()} & set(configured.daemon.log().split())
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Nobody will ever write to it, and neither the reload nor the stop waits."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * 40)
+    secret.chmod(0o600)
+    cert, key = make_certificate(tmp_path, "used")
+    text = f"[auth]\nsecret_file = '{secret}'\n[listen]\naddress = '127.0.0.1:0'\n"
+    configured = Configured(tmp_path, f"{text}tls_cert = '{cert}'\ntls_key = '{key}'\n")
+    with configured.daemon:
+        for path in (secret, cert, key):
+            path.rename(f"{path}.kept")
+            os.mkfifo(path)
+            said = configured.reload()
+            assert f"{path} is not a regular file" in said and "nothing was changed" in said
+            path.unlink()
+            Path(f"{path}.kept").rename(path)
+        assert "nothing new" in configured.reload()
+
+
+def test_files_that_never_come_end_the_reload_and_no_stop_waits_for_them(tmp_path: Path) -> None:
+    """As on a network's file system whose server is gone."""
+    (tmp_path / "presenced.toml").write_text(HEAD)
+    wait = (
+        "import threading; from presenced.config import Configuration; from presenced.ops import reload; "
+        "Configuration.load = lambda self: threading.Event().wait(); reload.READ_S = 0.2"
+    )
+    options = ("--config", str(tmp_path / "presenced.toml"))
+    with Running(tmp_path / "log", *options, dev=False, listen=None, patches=wait) as daemon:
+        for times in (1, 2):
+            daemon.signal(signal.SIGHUP)
+            daemon.until_log("reload: the files could not be read within 0.2 s", times)
+            daemon.until_log("reload: nothing was changed", times)
 
 
 def test_what_needs_a_restart_is_named_and_not_applied(configured: Configured, tmp_path: Path) -> None:

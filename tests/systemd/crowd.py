@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import presenced
-from presenced.server.identity import load_secret, mint
+from presenced.server.identity import mint
+from presenced.server.keys import load_keys
 
 NEIGHBOURS = 4
 BUSY_EACH = 10
@@ -112,7 +113,7 @@ class Crowd:
 
 
 async def main(count: int, address: str, secret_file: Path) -> None:
-    crowd = Crowd(count, address, load_secret(str(secret_file)))
+    crowd = Crowd(count, address, load_keys(str(secret_file))[0])
     tasks = [asyncio.create_task(person.live()) for person in crowd.people]
     full = NEIGHBOURS
     await crowd.until("everybody saw their neighbours", lambda: all(len(one.seen) == full for one in crowd.people))

@@ -44,7 +44,11 @@ def certificate(patient: Patient) -> Said:
         what, _, advice = patient.facts.certificate.rpartition("; ")
         yield "problem" if "refuse" in what else "warning", what, advice
     else:
-        yield "ok", f"the certificate {patient.settings.tls_cert} is valid for weeks to come", ""
+        said = patient.facts.certificate_said or "one that only OpenSSL can read"
+        yield "ok", f"the certificate {patient.settings.tls_cert} is {said}", ""
+    if patient.facts.certificate_waits:
+        what = f"{patient.settings.tls_cert} holds another certificate than the one that clients are shown"
+        yield "warning", what, "`systemctl reload presenced`, or `presencectl reload`"
 
 
 def secret(patient: Patient) -> Said:

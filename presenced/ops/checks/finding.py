@@ -33,7 +33,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     secret_mode: int = 0
     """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
     certificate: str = ""
-    """What is wrong with the times of the certificate, as a sentence with what to do; empty if nothing is."""
+    """What is wrong with the times of the one in force, as a sentence with what to do; empty if nothing is."""
+    certificate_said: str = ""
+    """For whom it is, and until when."""
+    certificate_waits: bool = False
+    """The file holds another one."""
     idle_kinds_unmet: list[str] = []
     """Kinds of device that have idle times of their own and that no device has come with since the start."""
     python: tuple[int, int, int] = (3, 11, 0)

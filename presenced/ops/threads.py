@@ -1,0 +1,43 @@
+"""Work that may have to wait for somebody outside (a reader, a network file system), away from the loop.
+
+A thread of its own for each, and one that dies with the process: the executor of asyncio is waited for at the end, so
+that a single read that never returns would keep the daemon from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Do the work on another thread; the future has its result, or what it raised. Cancelling the future only stops
+    the waiting. Costs about 0.1 ms."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # None only if T is.
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        # RuntimeError: the loop is closed, and nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
