@@ -66,6 +66,15 @@ BEATS_MAX = 4_096
 EVENTS_KEPT = 65_536
 """Events that a service may have missed and still be told one by one; beyond, it takes a snapshot."""
 
+EVENTS_BYTES_MAX = 16_777_216
+"""Of those, with what they take besides. With names of 20 bytes all of them fit, with the longest texts a sixth."""
+
+EVENTS_SHORT_BYTES_MAX = 1_048_576
+"""The same while memory is short: what a follower that reads has not been sent so far fits."""
+
+EVENTS_UNFOLLOWED_MS = 3_600_000
+"""So long after the last follower has gone events are still kept: an hour is a long restart of a service."""
+
 CHANNEL_FULL_MAX = 1_000
 """Watchers of a channel up to which each of them is told each change; above, counts and batches at an interval."""
 

@@ -75,6 +75,11 @@ class Engine:
         if self.policy.take(policy):
             self.publisher.respace(now_ms)
 
+    def set_memory_level(self, level: int) -> None:
+        """How short memory is from now on; what can be done without is given up."""
+        self.memory_level = level
+        self.events.set_short(level > 0)
+
     # --- time -------------------------------------------------------------------------------------------------
 
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
@@ -85,10 +90,14 @@ class Engine:
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next; None = never, as things stand, and 0 = at once."""
-        if self.events.followers and self.events.is_behind:
-            return 0
         next_ms = self.wheel.next_ms
-        for other_ms in (self.publisher.next_ms, self.channels.next_ms, self.claims.next_ms, self.wall_clock.next_ms):
+        for other_ms in (
+            self.events.next_ms,
+            self.publisher.next_ms,
+            self.channels.next_ms,
+            self.claims.next_ms,
+            self.wall_clock.next_ms,
+        ):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         return next_ms
@@ -113,6 +122,7 @@ class Engine:
         self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
+        self.events.tick(now_ms)
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
@@ -226,7 +236,7 @@ class Engine:
         refs, session.refs = session.refs, None
         for held in (refs or {}).values():
             self.leases.lose(held, now_ms)
-        self._end_session(session)
+        self._end_session(session, now_ms)
 
     def release(self, now_ms: int, device: Device, *, lost: bool) -> None:
         """A service speaks for the device no more: it has left, or only its connection is lost."""
@@ -280,13 +290,13 @@ class Engine:
         self.closing.append((session, code))
         self.detach(now_ms, session)
 
-    def _end_session(self, session: Session) -> None:
+    def _end_session(self, session: Session, now_ms: int) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
         self.leases.end_session(session)
         self.outboxes.end(session)
         self.watching.remove_all(session)
         self.channels.unwatch_all(session)
-        self.events.unfollow(session)
+        self.events.unfollow(session, now_ms)
 
     def _device_due(self, device: Device, now_ms: int, ended: list[Device]) -> None:
         was_live = device.state

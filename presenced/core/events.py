@@ -1,16 +1,18 @@
 """Events for services: what happened to users, each told once, in order, with a cursor to go on from.
 
-The last events are kept as encoded frames. A follower has a cursor into them; each turn it is sent what has
-come since, so that one that reconnects, or reads slowly, is caught up the same way and costs nothing meanwhile. One
-that has fallen behind what is kept is told so plainly and goes on from the newest.
+The last events are kept as encoded frames (`event_history`), until nobody has followed for a while. A follower has a
+cursor into them; each turn it is sent what has come since, so that one that reconnects, or reads slowly, is caught up
+the same way and costs nothing meanwhile. One that has fallen behind what is kept is told so plainly and goes on from
+the newest.
 """
 
 from __future__ import annotations
 
+from presenced.core.event_history import EventHistory
 from presenced.core.model import Session
 from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
-from presenced.limits import EVENTS_KEPT
+from presenced.limits import EVENTS_UNFOLLOWED_MS
 from presenced.wire.frames import frame
 from presenced.wire.messages import Event, EventKind, Following, Record, encode
 
@@ -24,29 +26,66 @@ class Events:
     def __init__(self, publisher: Publisher, outboxes: Outboxes, epoch: int) -> None:
         self.epoch = epoch
         """Identifies this run: what is kept does not survive a restart, so a cursor of another run is worth nothing."""
-        self.seq = 0
-        """Number of the newest event."""
         self.followers: dict[Session, None] = {}
+        self.is_kept = False
+        """Whether anybody follows, or did lately: else nothing is kept, and a change costs nothing here."""
+        self.history = EventHistory()
         self._publisher = publisher
         self._outboxes = outboxes
-        self.is_kept = False
-        """Whether anybody ever followed: until then nothing is kept, and a change costs nothing here."""
-        self._kept: list[bytes] = []
-        """The newest events, up to twice as many as are promised: cutting off half at a time is O(1) an event."""
+        self._is_short = False
+        self._unfollowed_ms = 0
+        """When the last follower went."""
+
+    @property
+    def seq(self) -> int:
+        """Number of the newest event."""
+        return self.history.seq
 
     def follow(self, session: Session, request_id: int, epoch: int, seq: int) -> None:
         """Send the session every event from after (epoch, seq); epoch 0 = from now on."""
         self.is_kept = self._publisher.keeps_changes = True
-        oldest = self.seq - len(self._kept)
-        known = epoch == self.epoch and oldest <= seq <= self.seq
+        known = epoch == self.epoch and self.history.oldest <= seq <= self.seq
         session.follow_seq = seq if known else self.seq
         self.followers[session] = None
         following = Following(request_id, self.epoch, session.follow_seq, not known and epoch != 0)
         self._outboxes.reply(session, encode(following))
 
-    def unfollow(self, session: Session) -> None:
+    def unfollow(self, session: Session, now_ms: int) -> None:
         """The session has ended. Idempotent."""
-        self.followers.pop(session, None)
+        if session not in self.followers:
+            return
+        del self.followers[session]
+        self._unfollowed_ms = now_ms
+        if self._is_short:
+            self._forget_unfollowed()
+
+    def set_short(self, short: bool) -> None:
+        """Memory is short, or is not any more: then all is given up but what somebody is about to read."""
+        self._is_short = short
+        self.history.set_short(short)
+        if short:
+            self._forget_unfollowed()
+
+    def _forget_unfollowed(self) -> None:
+        if self.is_kept and not self.followers:
+            self.is_kept = self._publisher.keeps_changes = False
+            self.history.forget()
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next: 0 = at once, None = not at all."""
+        if self.followers:
+            return 0 if self.is_behind else None
+        return self._unfollowed_ms + EVENTS_UNFOLLOWED_MS if self.is_kept else None
+
+    def tick(self, now_ms: int) -> None:
+        """Give up what nobody has followed for long."""
+        if now_ms >= self._unfollowed_ms + EVENTS_UNFOLLOWED_MS:
+            self._forget_unfollowed()
+
+    # --- what happens -----------------------------------------------------------------------------------------
 
     def follow_record(self, old: Record, new: Record, reason: str, wall_ms: int) -> None:
         """Make events of a change of a user's record."""
@@ -63,10 +102,8 @@ class Events:
             self._add("device_change", new.user, old.device, new.device, "", wall_ms)
 
     def _add(self, kind: EventKind, user: str, old: str, new: str, reason: str, wall_ms: int) -> None:
-        self.seq += 1
-        self._kept.append(frame(encode(Event(self.seq, wall_ms, kind, user, old, new, reason))))
-        if len(self._kept) >= 2 * EVENTS_KEPT:
-            del self._kept[:EVENTS_KEPT]
+        event = Event(self.seq + 1, wall_ms, kind, user, old, new, reason)
+        self.history.add(frame(encode(event)))
 
     @property
     def is_behind(self) -> bool:
@@ -75,15 +112,14 @@ class Events:
 
     def flush(self) -> None:
         """Send each follower that reads what it has not been sent, up to a bound. O(events sent)."""
-        oldest = self.seq - len(self._kept)
+        history = self.history
         for session in self.followers:
-            if session.held is not None or session.follow_seq == self.seq:
+            if session.held is not None or session.follow_seq == history.seq:
                 continue
-            if session.follow_seq < oldest:
-                session.follow_seq = self.seq
-                self._outboxes.push(session, frame(encode(Following(0, self.epoch, self.seq, True))))
+            if session.follow_seq < history.oldest:
+                session.follow_seq = history.seq
+                self._outboxes.push(session, frame(encode(Following(0, self.epoch, history.seq, True))))
                 continue
-            start = session.follow_seq - oldest
-            for data in self._kept[start : start + BATCH_EVENTS]:
+            for data in history.after(session.follow_seq, BATCH_EVENTS):
                 self._outboxes.push(session, data)
                 session.follow_seq += 1

@@ -78,7 +78,7 @@ def look(server: Server, now_ms: int) -> None:
 
 def _change(server: Server, now_ms: int) -> None:
     memory = server.memory
-    server.engine.memory_level = memory.level
+    server.engine.set_memory_level(memory.level)
     used, budget = memory.used_bytes >> 20, memory.budget_bytes >> 20
     if memory.level == OK:
         text, level = f"{used:,} of {budget:,} MiB: there is room again, nothing is refused", logging.INFO

@@ -6,9 +6,16 @@ import random
 
 import pytest
 
-from presenced.core import events as module
+from presenced.core import event_history, events as module
+from presenced.core.event_history import FRAME_BYTES
 from presenced.core.policy import Policy
-from presenced.limits import GRACE_MS
+from presenced.limits import (
+    EVENTS_BYTES_MAX,
+    EVENTS_SHORT_BYTES_MAX,
+    EVENTS_UNFOLLOWED_MS,
+    GRACE_MS,
+    TEXT_BYTES_MAX,
+)
 from presenced.wire.messages import Attach, Event, Follow, Following, Get, SetDevice, SetStatus
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
@@ -213,13 +220,12 @@ def test_a_restart_is_another_run() -> None:
 def test_a_cursor_older_than_what_is_kept_is_reset_and_one_that_is_just_kept_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "EVENTS_KEPT", 10)
+    monkeypatch.setattr(event_history, "EVENTS_KEPT", 10)
     world, app, follower, epoch = stage()
     app.attach(1, "alice/web")
     change(app, 35)
     assert len(follower.told.events) == 37
-    kept = 37 - 20
-    for seq, reset in ((kept - 8, True), (37 - 10, False), (37, False)):
+    for seq, reset in ((37 - 11, True), (37 - 10, False), (37, False)):
         back = world.open(f"back{seq}", role="service")
         back.told.seq = seq
         assert follow(back, epoch, seq).reset == reset
@@ -260,7 +266,7 @@ def test_one_that_is_far_behind_is_caught_up_in_bounded_turns() -> None:
 def test_a_slow_follower_that_falls_out_of_what_is_kept_is_told_so_and_goes_on_from_the_newest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "EVENTS_KEPT", 10)
+    monkeypatch.setattr(event_history, "EVENTS_KEPT", 10)
     world, app, follower, _ = stage()
     app.attach(1, "alice/web")
     follower.fill()
@@ -280,6 +286,108 @@ def test_a_follower_that_goes_is_forgotten_and_nothing_is_kept_until_somebody_fo
     app = quiet.open("app", role="service")
     app.attach(1, "alice/web")
     assert quiet.engine.events.seq == 0
+
+
+# --- how much is kept, and for how long -----------------------------------------------------------------------
+
+
+def long_texts(app: FakeLink, count: int) -> None:
+    """So many changes of a text, of the longest."""
+    for number in range(count):
+        app.say(SetStatus(app.next_id(), text=f"{number:08}{'x' * (TEXT_BYTES_MAX - 8)}", user="alice"))
+        app.world.turn()
+
+
+def test_what_is_kept_is_bounded_in_bytes_whatever_is_written_in_it() -> None:
+    world, app, follower, epoch = stage()
+    world.checks = False
+    follower.lose()
+    long_texts(app, 20_000)
+    history = world.engine.events.history
+    assert history.seq == 20_000 and history.seq - history.oldest < 16_000
+    assert EVENTS_BYTES_MAX - 2_000 < history.bytes <= EVENTS_BYTES_MAX
+    assert history.bytes == sum(len(data) + FRAME_BYTES for data in history.after(history.oldest, 20_000))
+    for seq, reset in ((history.oldest - 1, True), (history.oldest, False)):
+        back = world.open(f"back{seq}", role="service")
+        back.told.seq = seq
+        assert follow(back, epoch, seq).reset == reset
+
+
+def test_it_is_given_up_when_nobody_has_followed_for_an_hour() -> None:
+    world, app, follower, epoch = stage()
+    other = world.open("other", role="service")
+    follow(other)
+    app.attach(1, "alice/web")
+    change(app, 5)
+    app.release(1)
+    seq = follower.told.seq
+    other.lose()
+    world.advance_beating(EVENTS_UNFOLLOWED_MS, app, follower)
+    assert world.engine.events.is_kept, "somebody follows"
+    follower.lose()
+    world.advance_beating(EVENTS_UNFOLLOWED_MS - 1, app)
+    assert world.engine.events.is_kept and world.engine.events.history.bytes
+    world.advance(1)
+    assert not world.engine.events.is_kept and not world.engine.events.history.bytes
+    assert not world.engine.publisher.keeps_changes
+    app.attach(1, "alice/web")
+    app.release(1)
+    assert not world.engine.events.history.bytes
+    back = world.open("follower", role="service")
+    back.told.seq = seq
+    assert follow(back, epoch, seq).reset, "what happened meanwhile cannot be told"
+    app.attach(1, "alice/web")
+    assert [event.kind for event in back.told.events] == ["online", "status_change"]
+
+
+def test_a_follower_that_comes_back_within_the_hour_is_told_what_it_missed() -> None:
+    world, app, follower, epoch = stage()
+    app.attach(1, "alice/web")
+    seq = follower.told.seq
+    follower.lose()
+    change(app, 2)
+    world.advance_beating(EVENTS_UNFOLLOWED_MS - 1, app)
+    back = world.open("follower", role="service")
+    back.told.seq = seq
+    assert not follow(back, epoch, seq).reset
+    world.advance_beating(3 * EVENTS_UNFOLLOWED_MS, app, back)
+    assert world.engine.events.is_kept and len(back.told.events) >= 2
+
+
+def test_it_is_given_up_when_memory_is_short_and_whoever_is_behind_is_told_so() -> None:
+    world, app, follower, epoch = stage()
+    behind = world.open("behind", role="service")
+    follow(behind)
+    app.attach(1, "alice/web")
+    behind.fill()
+    world.checks = False
+    long_texts(app, 3_000)
+    events = world.engine.events
+    assert events.history.bytes > EVENTS_SHORT_BYTES_MAX
+    world.engine.set_memory_level(1)
+    assert events.is_kept and events.history.bytes <= EVENTS_SHORT_BYTES_MAX
+    seq = follower.told.seq
+    change(app, 2)
+    assert follower.told.seq == seq + 2 and follower.told.resets == 0, "who reads is told on"
+    behind.drain()
+    assert behind.told.resets == 1 and behind.told.seq == seq + 2
+    for link in (follower, behind):
+        link.lose()
+    assert not events.is_kept and not events.history.bytes
+    world.engine.set_memory_level(0)
+    back = world.open("follower", role="service")
+    back.told.seq = seq + 2
+    assert follow(back, epoch, seq + 2).reset
+
+
+def test_what_nobody_follows_is_given_up_at_once_when_memory_becomes_short() -> None:
+    world, app, follower, _ = stage()
+    follower.lose()
+    app.attach(1, "alice/web")
+    assert world.engine.events.history.bytes
+    world.engine.set_memory_level(1)
+    assert not world.engine.events.is_kept and not world.engine.events.history.bytes
+    assert world.engine.next_ms != 0
 
 
 @pytest.mark.parametrize("seed", range(4))

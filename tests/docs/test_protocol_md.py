@@ -232,6 +232,7 @@ def test_limit_table_is_the_limits() -> None:
         ("17", f"one each {limits.CHANNEL_INTERVAL_MS:,} ms"),
         ("17", f"up to {limits.CHANNEL_BATCH_MAX} members"),
         ("19", f"newest {limits.EVENTS_KEPT:,} events"),
+        ("19", f"fit in {limits.EVENTS_BYTES_MAX >> 20} MiB"),
         ("20", f"up to {limits.COMMAND_LISTED_MAX} records"),
         ("20", f"up to {limits.DURATION_MS_MAX // 86_400_000} days"),
     ],
