@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.readiness import first_line
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -56,7 +55,7 @@ class Daemon:
         self.port = 0
 
     def wait_until_listening(self) -> None:
-        line = self._first_line()
+        line = first_line(self.process, START_S)
         head = "listening on presence://"
         assert line.startswith(head), f"the daemon did not say where it listens, but {line!r}\n{self.log()}"
         self.address = line.removeprefix(head)
@@ -94,21 +93,6 @@ class Daemon:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-
-    def _first_line(self) -> str:
-        stdout = self.process.stdout
-        assert stdout is not None
-        line = b""
-        deadline = time.monotonic() + START_S
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([stdout], [], [], left)[0]:
-                break
-            piece = os.read(stdout.fileno(), 4096)
-            if not piece:
-                break
-            line += piece
-        return line.decode().rstrip("\n")
 
 
 StartDaemon = Callable[..., Daemon]

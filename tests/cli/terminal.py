@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import subprocess
 import time
 from pathlib import Path
 
 from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command
 from tests.conftest import REPOSITORY
+from tests.support.readiness import readable
 
 
 class Terminal:
@@ -37,7 +37,7 @@ class Terminal:
         deadline = time.monotonic() + DEADLINE_S
         while text not in self.shown:
             left_s = deadline - time.monotonic()
-            assert left_s > 0 and select.select([self.controller], [], [], left_s)[0], f"only {self.shown!r}"
+            assert left_s > 0 and readable(self.controller, left_s), f"only {self.shown!r}"
             self._read(text)
         before, _, self.shown = self.shown.partition(text)
         return before + text
@@ -56,13 +56,13 @@ class Terminal:
         deadline = time.monotonic() + DEADLINE_S
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
-            if select.select([self.controller], [], [], 0.05)[0]:
+            if readable(self.controller, 0.05):
                 try:
                     self._read("the end")
                 except AssertionError:
                     break
         code = self.process.wait(DEADLINE_S)
-        while select.select([self.controller], [], [], 0)[0]:
+        while readable(self.controller):
             try:
                 self._read("more")
             except AssertionError:

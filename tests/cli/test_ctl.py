@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import pty
-import select
 import signal
 import socket
 import subprocess
@@ -40,6 +39,7 @@ from presenced.errors import (
 from presenced.server.identity import mint
 from presenced.wire.messages import Record
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
+from tests.support.readiness import readable
 
 DEADLINE_S = 20.0
 ENVIRONMENT = {
@@ -85,7 +85,7 @@ class Running:
         deadline = time.monotonic() + DEADLINE_S
         while not line.endswith(b"\n"):
             left_s = deadline - time.monotonic()
-            assert left_s > 0 and select.select([pipe], [], [], left_s)[0], f"no line on {stream}, only {line!r}"
+            assert left_s > 0 and readable(pipe, left_s), f"no line on {stream}, only {line!r}"
             byte = os.read(pipe.fileno(), 1)
             assert byte, f"{stream} ended after {line!r}"
             line += byte

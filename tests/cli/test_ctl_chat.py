@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import time
@@ -17,6 +16,7 @@ from presenced.cli import exits
 from presenced.cli.ctl_chat import LINE_BYTES_MAX
 from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl, on_terminal
 from tests.conftest import REPOSITORY, Daemon
+from tests.support.readiness import readable
 
 
 def shell(url: str, typed: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
@@ -136,7 +136,7 @@ def until(controller: int, text: str | None) -> str:
     deadline = time.monotonic() + DEADLINE_S
     while text is None or not shown.endswith(text):
         left_s = deadline - time.monotonic()
-        assert left_s > 0 and select.select([controller], [], [], left_s)[0], f"the terminal shows only {shown!r}"
+        assert left_s > 0 and readable(controller, left_s), f"the terminal shows only {shown!r}"
         try:
             data = os.read(controller, 4096)
         except OSError:

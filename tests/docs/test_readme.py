@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shlex
 import signal
 import socket
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import jwt
 import pytest
+
+from tests.support.readiness import readable
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -70,8 +71,7 @@ def line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     said = b""
     while not said.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], LONG_S)
-        assert ready, f"nothing was printed after {said!r}"
+        assert readable(process.stdout, LONG_S), f"nothing was printed after {said!r}"
         byte = os.read(process.stdout.fileno(), 1)
         assert byte, f"it ended after {said!r}"
         said += byte

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
 import signal
 import subprocess
@@ -11,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tests.support.readiness import first_line
 
 REPOSITORY = Path(__file__).parents[2]
 WAIT_S = 30.0
@@ -85,7 +85,7 @@ class Node:
             command = [*head, *strace, "--", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY)
-        line = self._first_line()
+        line = first_line(self.process, WAIT_S)
         if not line.startswith("listening on "):
             if line or self.process.poll() is None:
                 self.process.kill()
@@ -94,21 +94,6 @@ class Node:
             raise StartFailed(status, self.log())
         self.port = int(line.rpartition(":")[2])
         return self
-
-    def _first_line(self) -> str:
-        assert self.process is not None and self.process.stdout is not None
-        line = b""
-        deadline = time.monotonic() + WAIT_S
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                break
-            piece = os.read(self.process.stdout.fileno(), 4096)
-            if not piece:
-                self.process.wait(WAIT_S)
-                break
-            line += piece
-        return line.decode().strip()
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -180,4 +165,4 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while not holds():
         assert time.monotonic() < deadline, f"it did not come about that {what}"
-        select.select([], [], [], 0.005)
+        time.sleep(0.005)

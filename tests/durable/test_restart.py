@@ -29,7 +29,7 @@ from tests.durable.swarm import (
     operator,
 )
 
-GRACE_MS = 5_000
+GRACE_MS = 20_000
 SPREAD_MS = 1_200
 SHORT = {"presenced.limits:RESTART_GRACE_MS": GRACE_MS, "presenced.limits:RESTART_SPREAD_MS": SPREAD_MS}
 LONG = {"presenced.limits:RESTART_GRACE_MS": HOUR_MS}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.support.readiness import first_line
 
 REPOSITORY = Path(__file__).parents[2]
 WAIT_S = 20.0
@@ -30,7 +30,7 @@ class Process:
                 stderr=log,
                 cwd=REPOSITORY,
             )
-        line = self._first_line()
+        line = first_line(self.process, WAIT_S)
         if not line.startswith("listening on "):
             self.kill()
             raise AssertionError(f"the daemon said {line!r}\n{self.log()}")
@@ -77,17 +77,3 @@ class Process:
             self.stop()
         else:
             self.kill()
-
-    def _first_line(self) -> str:
-        assert self.process.stdout is not None
-        line = b""
-        deadline = time.monotonic() + WAIT_S
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                break
-            piece = os.read(self.process.stdout.fileno(), 4096)
-            if not piece:
-                break
-            line += piece
-        return line.decode().strip()

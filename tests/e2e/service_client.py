@@ -6,11 +6,11 @@ Frames are lists with the type number first. Pushes that come before a reply are
 from __future__ import annotations
 
 import itertools
-import select
 from collections import deque
 from typing import Any
 
 from tests.e2e.wire_client import DONE, ERROR, PRESENCE, WELCOME, Frame, Wire
+from tests.support.readiness import readable
 
 HELLO, HEARTBEAT, BYE, PING, SET_STATUS, SET_DEVICE, GET, WHO, WATCH, UNWATCH = range(1, 11)
 ATTACH, DETACH, BEATS, FORGET, GET_DEVICES, TOUCH, ADD_CLAIM, END_CLAIM, GET_CLAIMS, SET_SCHEDULE = range(11, 21)
@@ -78,7 +78,7 @@ class Service:
 
     def arrives(self, wait_s: float) -> bool:
         """Whether something has come to be read, or comes within this time."""
-        return bool(self.pushed) or not self.wire.quiet() or bool(select.select([self.wire.socket], [], [], wait_s)[0])
+        return bool(self.pushed) or not self.wire.quiet() or bool(readable(self.wire.socket, wait_s))
 
     def pushes_until(self, text: str, user: str = "marker") -> list[Frame]:
         """All pushes up to the Presence in which `user` has this text."""

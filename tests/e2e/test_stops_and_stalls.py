@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from presenced.wire.messages import Heartbeat, Ping, SetStatus, Watch
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, Bystander, Wire, opened
+from tests.support.readiness import any_readable, readable
 
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
 LOOPS = ("uvloop", "asyncio")
@@ -97,7 +97,7 @@ def test_a_daemon_that_stood_still_takes_nobody_for_silent(tmp_path: Path, loop:
         while time.monotonic() < deadline:
             for link in everyone:
                 link.send(Heartbeat())
-            assert not select.select([link.socket for link in everyone], [], [], 0.1)[0]
+            assert not any_readable([link.socket for link in everyone], 0.1)
         daemon.signal(signal.SIGCONT)
         beside.check()
         for link in users:
@@ -166,11 +166,11 @@ def test_a_silent_client_loses_its_lease_and_is_offline_after_grace(tmp_path: Pa
         silent = opened(daemon.port, "silent")
         observer.send(Watch(1, ["silent"]))
         assert observer.next()[4][0][1] == "online"
-        while not select.select([silent.socket], [], [], 0.05)[0]:
+        while not readable(silent.socket, 0.05):
             observer.send(Heartbeat())
         assert observer.quiet(), "in grace, nothing is told"
         silent.ended_with("lease_expired")
-        while not select.select([observer.socket], [], [], 0.05)[0]:
+        while not readable(observer.socket, 0.05):
             observer.send(Heartbeat())
         kind, record = observer.next()
         assert (kind, record[:2]) == (PRESENCE, ["silent", "offline"])

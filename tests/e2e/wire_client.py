@@ -6,7 +6,6 @@ It checks nothing by itself and sends nothing by itself, so that a test decides 
 from __future__ import annotations
 
 import itertools
-import select
 import socket
 import ssl
 import time
@@ -18,6 +17,7 @@ from presenced.errors import CODES
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch, encode
+from tests.support.readiness import readable
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)
 WAIT_S = 20.0
@@ -83,7 +83,7 @@ class Wire:
         """Whether nothing has arrived that was not read."""
         if self._ready:
             return False
-        return not select.select([self.socket], [], [], 0)[0]
+        return not readable(self.socket)
 
     def ended_with(self, code: str) -> Frame:
         """Hold the server to this goodbye as its last word, and to closing after it."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -14,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.support.readiness import first_line, readable
 
 REPOSITORY = Path(__file__).parents[2]
 WAIT_S = 20.0
@@ -100,18 +101,7 @@ class Running:
         return self.log()
 
     def first_line(self) -> str:
-        assert self.process.stdout is not None
-        line = b""
-        deadline = time.monotonic() + WAIT_S
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                break
-            piece = os.read(self.process.stdout.fileno(), 4096)
-            if not piece:
-                break
-            line += piece
-        return line.decode().strip()
+        return first_line(self.process, WAIT_S)
 
     def cpu_s(self) -> float:
         """Processor time that it has used."""
@@ -203,7 +193,7 @@ class Manager:
     def waiting(self) -> list[list[str]]:
         """What has been told and not been read so far."""
         got = []
-        while select.select([self._socket], [], [], 0)[0]:
+        while readable(self._socket):
             got.append(self.next())
         return got
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.server.drain import LINK_MS, RETURN_MS_MIN
+from presenced.server.drain import RETURN_MS_MIN
 from presenced.wire.messages import Get, Heartbeat, SetStatus, Watch
 from tests.e2e.wire_client import DONE, GOODBYE, PRESENCE, RECORDS, Wire, opened
 from tests.ops.running import Running, until
@@ -32,28 +32,16 @@ def snapshots(data: Path) -> list[str]:
 
 
 @both_loops
-def test_closes_are_spread_and_each_link_has_a_delay_of_its_own(loop: str, tmp_path: Path) -> None:
-    """Under load: the delays bring nobody back before the last has been closed."""
-    spread_ms = 300
-    options = ("--loop", loop, "--data-dir", str(tmp_path / "data"), "--drain-spread", f"{spread_ms}ms", "--rate", "0")
+def test_each_link_is_told_a_delay_of_its_own(loop: str, tmp_path: Path) -> None:
+    """When they come back for all that is shown on a clock of its own: `tests/server/test_drain_pacing.py`."""
+    options = ("--loop", loop, "--data-dir", str(tmp_path / "data"), "--drain-spread", "300ms", "--rate", "0")
     with Running(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(400)]
-        assert len(links) * LINK_MS > spread_ms
         daemon.signal(signal.SIGTERM)
-        closed_ms, back_ms, delays_ms = [], [], []
-        for link in links:
-            # They are closed in the order in which they came.
-            goodbye = link.ended_with("going_away")
-            now_ms = time.monotonic() * 1000
-            closed_ms.append(now_ms)
-            back_ms.append(now_ms + goodbye[3])
-            delays_ms.append(goodbye[3])
+        delays_ms = [link.ended_with("going_away")[3] for link in links]
         assert daemon.wait() == 0
         assert len(set(delays_ms)) > 100, "not all at once"
         assert min(delays_ms) >= RETURN_MS_MIN
-        assert min(back_ms) > max(closed_ms), "somebody would come back while nobody listens"
-        assert closed_ms[-1] - closed_ms[0] > spread_ms * 0.5, "one after the other"
-        assert max(back_ms) - min(back_ms) > 1_000
 
 
 def test_nobody_is_told_offline_and_what_is_said_meanwhile_is_served(tmp_path: Path) -> None:

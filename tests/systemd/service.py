@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.readiness import readable
 from tests.systemd.container import SOURCE, WAIT_S, Container, Failed
 
 UNIT = "presenced.service"
@@ -139,7 +139,7 @@ class Crowd:
         deadline = time.monotonic() + WAIT_S
         stdout = self._process.stdout
         # One line is expected at a time, so nothing of it can wait in Python's buffer.
-        if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not readable(stdout, deadline - time.monotonic()):
             raise AssertionError(f"the crowd said nothing within {WAIT_S:g} s\n{self.errors.read_text()}")
         line = str(stdout.readline())
         assert line, f"the crowd ended\n{self.errors.read_text()}"

@@ -1,0 +1,1 @@
+"""What tests of several directories need, each thing once."""
