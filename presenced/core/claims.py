@@ -178,6 +178,7 @@ class Claims:
         another wall time. O(claims)."""
         offset_ms = self._publisher.wall_offset_ms
         for claim in user.claims:
+            claim.since_ms = self._publisher.told_ms(claim.since_ms, now_ms + offset_ms)
             if not claim.due_ms:
                 continue
             if claim.by_wall:

@@ -19,7 +19,7 @@ from presenced.core.events import Events
 from presenced.core.facts import facts_of
 from presenced.core.leases import Leases
 from presenced.core.merge import countable
-from presenced.core.model import GONE, Device, Schedule, Session, User
+from presenced.core.model import GONE, GRACE, Device, Schedule, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
@@ -59,7 +59,7 @@ class Engine:
         self.leases = Leases(policy, self.wheel, self.publisher)
         self.claims = Claims(self.wheel, self.publisher, calendar)
         self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
-        self.wall_clock = WallClock(self.users, self.claims, self.publisher, wall_ms - now_ms)
+        self.wall_clock = WallClock(self.users, self.leases, self.claims, self.publisher, wall_ms - now_ms)
         self.watching = Watching(policy, self.users, self.outboxes)
         self.channels = Channels(self.publisher, self.outboxes)
         self.events = Events(self.publisher, self.outboxes, wall_ms)
@@ -85,7 +85,7 @@ class Engine:
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
         """Tell what the wall clock shows at `now_ms`. What is displayed depends on it, and of the deadlines those that
         were said as wall times."""
-        self.wall_clock.set(wall_ms - now_ms)
+        self.wall_clock.set(wall_ms - now_ms, now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -151,12 +151,24 @@ class Engine:
                 if self.events.is_kept:
                     self.events.follow_record(old, new, reason, wall_ms)
 
+    def stop(self) -> None:
+        """The daemon is about to stop in order. Who is in grace was seen last before it, and everybody else until then.
+        O(users), if anybody is in grace."""
+        if self.leases.live == self.leases.connected:
+            return
+        for user in self.users.order:
+            for device in user.devices.values():
+                if device.state == GRACE:
+                    self.publisher.silent[device] = None
+                    self.leases.log_device(device)
+
     def dump(self, now_ms: int, user: User) -> list[Fact]:
         """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
         user (from `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
         O(what is known of the user)."""
         drop_old_activities(user, now_ms + self.publisher.wall_offset_ms)
-        facts = facts_of(user, self.publisher.wall_offset_ms)
+        publisher = self.publisher
+        facts = facts_of(user, publisher.wall_offset_ms, publisher.back_ms, publisher.silent)
         self.users.forget_if_blank(user)
         return facts
 
@@ -202,7 +214,11 @@ class Engine:
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
-        if before != (False, kind, name, priority, status, bool(device.idle_known)):
+        is_news = before != (False, kind, name, priority, status, bool(device.idle_known))
+        if self.publisher.silent and device in self.publisher.silent:
+            del self.publisher.silent[device]
+            is_news = True
+        if is_news:
             self.leases.log_device(device)
         if counted and device.priority < 0:
             self.publisher.uncount(device, "idle")
@@ -315,7 +331,7 @@ class Engine:
             device.session.refs.pop(device.ref, None)
         # To say so is a sign of life.
         device.heard_ms = now_ms
-        self.leases.end(device, "bye")
+        self.leases.end(device, now_ms, "bye")
         self._ended([device], now_ms)
         if device.priority < 0:
             # It never stood for its user: a tool that looked in. Remembering it would push out real ones.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from presenced.core.activity import numbered
 from presenced.core.model import GONE, UNTOLD, Device, User
 from presenced.core.records import (
@@ -16,8 +18,10 @@ from presenced.core.records import (
 )
 
 
-def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
-    """What it takes to restore a settled user; nothing for one who is only watched. O(devices)."""
+def facts_of(user: User, wall_offset_ms: int, back_ms: int = 0, silent: Container[Device] = ()) -> list[Fact]:
+    """What it takes to restore a settled user; nothing for one who is only watched. O(devices).
+
+    `back_ms` and `silent` as in `Publisher`."""
     facts: list[Fact] = []
     name = user.name
     for claim in user.claims:
@@ -27,7 +31,7 @@ def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
     if user.text or user.emoji:
         facts.append(TextSet(name, user.text, user.emoji, user.text_until_ms))
     for device in user.devices.values():
-        facts.append(device_fact(device, wall_offset_ms))
+        facts.append(device_fact(device, wall_offset_ms, silent))
         for channel in device.channels or ():
             facts.append(MembershipSet(name, device.id, channel, True))
     if user.activities:
@@ -35,13 +39,22 @@ def facts_of(user: User, wall_offset_ms: int) -> list[Fact]:
             facts.append(
                 ActivityAdded(name, done.activity, done.channel, done.device, done.at_ms, done.payload, copies)
             )
-    record = user.record
-    if record.version:
-        facts.append(RecordSet(name, record.status, record.since_ms, user.seen_ms, record.device, record.version))
+    if user.record.version:
+        facts.append(record_fact(user, back_ms))
     return facts
 
 
-def device_fact(device: Device, wall_offset_ms: int) -> DeviceSet:
+def record_fact(user: User, back_ms: int) -> RecordSet:
+    """The record as it stands. Its times as they were noted, unless the clock has turned out to be ahead then
+    (`back_ms` < 0): while nobody knows which was wrong, that clock or this one, both may be."""
+    record = user.record
+    since_ms, seen_ms = user.since_ms, user.seen_ms
+    if back_ms:
+        since_ms, seen_ms = record.since_ms, record.last_seen_ms or seen_ms
+    return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version)
+
+
+def device_fact(device: Device, wall_offset_ms: int, silent: Container[Device] = ()) -> DeviceSet:
     """The device as it stands."""
     return DeviceSet(
         device.user.name,
@@ -55,4 +68,6 @@ def device_fact(device: Device, wall_offset_ms: int) -> DeviceSet:
         device.active_ms + wall_offset_ms,
         device.idle_level,
         device.idle_known != UNTOLD,
+        device.grace_until_ms + wall_offset_ms if device.state == GONE else 0,
+        device in silent,
     )

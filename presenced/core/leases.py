@@ -55,7 +55,7 @@ class Leases:
             device.idle_known = UNTOLD
             device.idle_level = ACTIVE
             device.active_ms = now_ms
-            device.input_ms = 0
+            device.input_ms = None
         if device.state != CONNECTED:
             self.connected += 1
         device.session = session
@@ -91,7 +91,7 @@ class Leases:
         device.grace_until_ms = until_ms
         self._arm(device)
 
-    def end(self, device: Device, reason: str) -> None:
+    def end(self, device: Device, now_ms: int, reason: str) -> None:
         """It is gone, for a reason as in an event of `offline`."""
         if countable(device):
             self._publisher.uncount(device, reason)
@@ -100,6 +100,7 @@ class Leases:
         device.session = None
         device.ref = 0
         device.state = GONE
+        device.grace_until_ms = now_ms
         self.live -= 1
         self._wheel.cancel(device)
         self.log_device(device)
@@ -116,7 +117,24 @@ class Leases:
 
     def log_device(self, device: Device) -> None:
         """Leave what is known of the device for the log."""
-        self._publisher.log(device_fact(device, self._publisher.wall_offset_ms))
+        self._publisher.log(device_fact(device, self._publisher.wall_offset_ms, self._publisher.silent))
+
+    def clock_set(self, device: Device, jump_ms: int, set_ms: int, now_ms: int) -> None:
+        """The wall clock was set by so much at `set_ms`. What is known of the device by wall times alone, since it was
+        gone then or was not heard of after a restart, keeps them, unless they would lie in the future."""
+        if device.state == GONE:
+            is_known = device.grace_until_ms <= set_ms
+        else:
+            is_known = device.heard_ms < self.assumed_ms
+        # What was in the future at the start has been put at that moment, and no wall time is known of it.
+        if not is_known or device.heard_ms == self.assumed_ms:
+            return
+        device.heard_ms = _kept(device.heard_ms, jump_ms, now_ms)
+        device.active_ms = _kept(device.active_ms, jump_ms, now_ms)
+        if device.state == GONE:
+            device.grace_until_ms = _kept(device.grace_until_ms, jump_ms, now_ms)
+        else:
+            self._arm(device)
 
     # --- signs of life ----------------------------------------------------------------------------------------
 
@@ -182,7 +200,7 @@ class Leases:
     def device_due(self, device: Device, now_ms: int) -> str:
         """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
         if device.state == GRACE and now_ms >= device.grace_until_ms:
-            self.end(device, "lost")
+            self.end(device, now_ms, "lost")
             return ""
         session = device.session
         if session is not None:
@@ -255,7 +273,7 @@ class Leases:
         # The first report, also after a restart, is the truth, except for what was said on the device since it came;
         # after it, an older moment is only a client that restarted.
         known_ms = device.active_ms if device.idle_known == TOLD else device.input_ms
-        device.active_ms = max(now_ms - idle_ms, known_ms) if known_ms else now_ms - idle_ms
+        device.active_ms = now_ms - idle_ms if known_ms is None else max(now_ms - idle_ms, known_ms)
         device.idle_known = TOLD
         self._set_level(device, self._level(device, now_ms))
 
@@ -269,3 +287,9 @@ class Leases:
             # Logged, so that a restart takes nobody who is away for active, or the reverse.
             self.log_device(device)
             self._publisher.touch(device.user)
+
+
+def _kept(moment_ms: int, jump_ms: int, now_ms: int) -> int:
+    """The moment that has the same wall time as this one had before the clock was set, if that is not to come."""
+    kept_ms = moment_ms - jump_ms
+    return kept_ms if kept_ms <= now_ms else moment_ms

@@ -118,9 +118,11 @@ class Device(Timer):
         self.heard_ms = 0
         self.active_ms = 0
         """When its person last touched it. Never moves back, so the wheel entry is never later than the deadline."""
-        self.input_ms = 0
-        """When something was last said on it since it came; 0 = nothing."""
+        self.input_ms: int | None = None
+        """When something was last said on it since it came, if anything was. Not 0: after a boot there are moments
+        before it."""
         self.grace_until_ms = 0
+        """When its grace ends; of one that is gone, since when it is."""
         # what belongs to few
         self.ref = 0
         """The number under which a service holds it; 0 = its link is its own."""
@@ -201,7 +203,7 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
         "text_by_wall", "activities", "channels", "own",
-        "record", "seen_ms", "encoded", "primary", "dirty", "watchers",
+        "record", "since_ms", "seen_ms", "encoded", "primary", "dirty", "watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
 
@@ -231,9 +233,11 @@ class User(Timer):
         """Who of the user's own links wants the user's own state."""
         # what is seen
         self.record = unknown_record(name)
+        self.since_ms = 0
+        """Wall time at which the record's status began, as the clock showed it then: it may have been ahead."""
         self.seen_ms = 0
-        """Wall time at which they were last seen, as it was told or said last; 0 = never. Kept while they are online:
-        what is told when they go offline is never behind it."""
+        """Wall time, likewise, at which they were last seen, as it was told or said last; 0 = never. Kept while they
+        are online: what is told when they go offline is never behind it."""
         self.encoded: bytes | None = None
         """The record as msgpack; made when first needed, dropped when the record changes."""
         self.primary: Device | None = None

@@ -16,11 +16,12 @@ import msgspec
 from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
+from presenced.core.facts import record_fact
 from presenced.core.merge import merge
 from presenced.core.model import GONE, IDLE_OFFLINE, Device, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
-from presenced.core.records import Fact, RecordSet
+from presenced.core.records import Fact
 from presenced.wire.messages import ONLINE_STATUSES, Record, Status, encode
 
 
@@ -42,6 +43,10 @@ class Publisher:
         self.version = 0
         self.wall_offset_ms = 0
         """Wall time minus monotonic time, set by the edge each turn."""
+        self.back_ms = 0
+        """By how much the wall clock has been set back from the furthest that it was ahead in this run: 0 or less."""
+        self.silent: dict[Device, None] = {}
+        """While the daemon is stopping: the devices that were in grace when it began to."""
         self.online: SortedList[str] = SortedList()
         """Names of the users who are not offline, in order."""
         self.facts: list[Fact] = []
@@ -68,6 +73,8 @@ class Publisher:
         """Of those, when the ones that took a negative priority were last seen: their word counts no more."""
         self._seen: dict[User, bool] = {}
         """Touched users who were said to have been seen."""
+        self._outdated: dict[User, bool] = {}
+        """Touched users of whom other times are told since the clock was set."""
         self._policy = policy
         self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
 
@@ -95,7 +102,7 @@ class Publisher:
     def seen(self, user: User, now_ms: int) -> None:
         """The user was seen just now: what is told of them while they are offline says so, now or later."""
         wall_ms = now_ms + self.wall_offset_ms
-        if wall_ms > user.seen_ms:
+        if wall_ms > self.told_ms(user.seen_ms, wall_ms):
             user.seen_ms = wall_ms
             self._seen[user] = True
             self.touch(user)
@@ -124,37 +131,54 @@ class Publisher:
         reason = self._ends.pop(user, "idle") if self._ends else "idle"
         contact_ms = self._contacts.pop(user, None) if self._contacts else None
         is_seen = bool(self._seen) and self._seen.pop(user, False)
+        is_outdated = bool(self._outdated) and self._outdated.pop(user, False)
         if hides:
             reason = "hidden"
+        wall_ms = now_ms + self.wall_offset_ms
         if status != old.status:
-            since_ms = now_ms + self.wall_offset_ms
-            self._turn_over(user, status, reason, since_ms, contact_ms)
-        elif status == "offline" and is_seen:
-            since_ms = old.since_ms
+            self._turn_over(user, status, reason, wall_ms, contact_ms)
+        elif is_outdated or (is_seen and status == "offline"):
+            pass
         elif device == old.device and user.text == old.text and user.emoji == old.emoji:
             if is_seen:
                 # Not told before the user is offline, and not forgotten until then.
-                self.facts.append(_record_fact(user))
+                self.facts.append(record_fact(user, self.back_ms))
             elif not old.version and not user.devices:
                 self.blank.append(user)
             return
-        else:
-            since_ms = old.since_ms
-        last_seen_ms = user.seen_ms if status == "offline" else 0
+        is_same = status == old.status and not is_outdated
+        since_ms = old.since_ms if is_same else self.told_ms(user.since_ms, wall_ms)
+        last_seen_ms = 0
+        if status == "offline":
+            last_seen_ms = old.last_seen_ms if is_same and not is_seen else self.told_ms(user.seen_ms, wall_ms)
         self.changed += 1
         self.version += 1
         user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
-        self.facts.append(_record_fact(user))
+        self.facts.append(record_fact(user, self.back_ms))
         if self.keeps_changes or user.channels is not None:
             self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
         if user.watchers or self._outboxes.everyone:
             self._push(user, now_ms)
 
+    def told_ms(self, noted_ms: int, wall_ms: int) -> int:
+        """A wall time as it is told when the clock shows `wall_ms`. Never later than that: if it was noted by a clock
+        that was ahead, then as the clock of now would have shown it."""
+        return noted_ms if noted_ms <= wall_ms else min(noted_ms + self.back_ms, wall_ms)
+
+    def clock_set(self, user: User, now_ms: int) -> None:
+        """The wall clock was set: the record is made anew if it tells another time now. O(1)."""
+        record, wall_ms = user.record, now_ms + self.wall_offset_ms
+        is_told = not record.last_seen_ms or record.last_seen_ms == self.told_ms(user.seen_ms, wall_ms)
+        if record.version and not (is_told and record.since_ms == self.told_ms(user.since_ms, wall_ms)):
+            self._outdated[user] = True
+            self.touch(user)
+
     def _turn_over(self, user: User, status: Status, reason: str, wall_ms: int, contact_ms: int | None) -> None:
         """The user shows another status from `wall_ms` on: keep account of who is online, and when who was last seen.
         `contact_ms`: the last of devices that took a negative priority just now."""
         before = user.record.status
+        user.since_ms = wall_ms
         if before != "offline":
             self.by_status[before] -= 1
         if status != "offline":
@@ -168,7 +192,7 @@ class Publisher:
             user.seen_ms = wall_ms
         else:
             # Never behind what was told or said before, such as by a touch.
-            user.seen_ms = max(user.seen_ms, self._last_contact_ms(user, contact_ms))
+            user.seen_ms = max(self.told_ms(user.seen_ms, wall_ms), self._last_contact_ms(user, contact_ms))
 
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
@@ -278,8 +302,3 @@ class Publisher:
         """The facts since the last call, in order."""
         facts, self.facts = self.facts, []
         return facts
-
-
-def _record_fact(user: User) -> RecordSet:
-    record = user.record
-    return RecordSet(user.name, record.status, record.since_ms, user.seen_ms, record.device, record.version)

@@ -56,6 +56,10 @@ class DeviceSet(_Fact, tag=3):
     """How idle it is taken to be: 0 active, 1 away, 2 offline."""
     idle_known: bool = False
     """Whether it has said how idle it is since it came, so that the time since runs on."""
+    gone_ms: int = 0
+    """Since when it is gone; 0 while it is live."""
+    silent: bool = False
+    """It was in grace when the daemon stopped: no contact came after `last_seen_ms`."""
 
 
 class DeviceForgotten(_Fact, tag=4):

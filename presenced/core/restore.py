@@ -16,7 +16,7 @@ from presenced.core.activity import keep_activity
 from presenced.core.claims import SCHEDULED, due_of, strongest
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import ASSUMED, CONNECTED, GONE, UNTOLD, Claim, Device, Schedule, User
+from presenced.core.model import ASSUMED, CONNECTED, GONE, GRACE, UNTOLD, Claim, Device, Schedule, User
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -65,10 +65,10 @@ class Restorer:
     def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int, stopped_wall_ms: int = 0) -> None:
         """Make the state go on from `now_ms`. O(users + devices).
 
-        Devices that were live, and so were heard until about `stopped_wall_ms`, are in grace until `grace_ms` from
-        now and up to `spread_ms` more, spread evenly over the users. The version counter starts above every version
-        seen. With a `version_gap` it starts that much further on and all records get new versions: watchers may hold
-        records that were pushed and not saved, and take only what is newer.
+        Devices that were live, and so were heard until about `stopped_wall_ms` unless they were silent, are in grace
+        until `grace_ms` from now and up to `spread_ms` more, spread evenly over the users. The version counter starts
+        above every version seen. With a `version_gap` it starts that much further on and all records get new versions:
+        watchers may hold records that were pushed and not saved, and take only what is newer.
         """
         engine = self.engine
         publisher = engine.publisher
@@ -87,10 +87,14 @@ class Restorer:
             # One moment for all devices of a user: those who stay away go offline in one step.
             until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
             for device in user.devices.values():
-                if device.state == CONNECTED:
-                    if stopped_wall_ms:
+                if device.state != GONE:
+                    is_silent = device.state == GRACE
+                    if stopped_wall_ms and not is_silent:
                         device.heard_ms = max(device.heard_ms, heard_ms)
                     engine.leases.resume_grace(device, until_ms)
+                    if is_silent:
+                        # It may come back and be heard from now on, of which nothing is logged.
+                        engine.leases.log_device(device)
                     if device.channels:
                         members.append(device)
             record = user.record
@@ -187,12 +191,14 @@ class Restorer:
             device = user.devices[device_id] = Device(user, device_id)
         device.kind, device.name = self._shared(fact.kind), self._shared(fact.name)
         device.priority, device.status = fact.priority, fact.status
-        device.state = CONNECTED if fact.live else GONE
+        device.state = GONE if not fact.live else GRACE if fact.silent else CONNECTED
         if not fact.live:
             device.channels = None
         # What was in the future then, by a clock that was ahead, would outdo all that is real from now on.
         device.heard_ms = min(fact.last_seen_ms - self._offset_ms, self._now_ms)
         device.active_ms = _one_object(min(fact.active_ms - self._offset_ms, self._now_ms), device.heard_ms)
+        gone_ms = min(fact.gone_ms - self._offset_ms, self._now_ms) if fact.gone_ms else device.heard_ms
+        device.grace_until_ms = _one_object(gone_ms, device.heard_ms)
         device.idle_level = fact.idle_level
         device.idle_known = ASSUMED if fact.idle_known else UNTOLD
 
@@ -204,14 +210,16 @@ class Restorer:
     def _record(self, fact: RecordSet) -> None:
         user = self._user(fact.user)
         claim = user.claim
-        user.seen_ms = fact.last_seen_ms
+        wall_ms = self._now_ms + self._offset_ms
+        since_ms = _one_object(fact.since_ms, claim.since_ms) if claim is not None else fact.since_ms
+        user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
         user.record = Record(
             user.name,
             fact.status,
             user.text,
             user.emoji,
-            _one_object(fact.since_ms, claim.since_ms) if claim is not None else fact.since_ms,
-            fact.last_seen_ms if fact.status == "offline" else 0,
+            min(since_ms, wall_ms),
+            min(fact.last_seen_ms, wall_ms) if fact.status == "offline" else 0,
             self._shared(fact.device),
             fact.version,
         )

@@ -72,14 +72,14 @@ class Users(dict[str, User]):
                 "device_limit",
                 f"{user.name} has {DEVICES_PER_USER_MAX} {kind}, as many as are allowed; close one first",
             )
-        self.forget_device(min(gone, key=lambda device: device.seen_ms))
+        self.forget_device(min(gone, key=lambda device: device.grace_until_ms))
 
     def drop_surplus(self, user: User) -> None:
         """Forget the devices for which there is no place: a data directory may hold more than the limit. The live ones
-        stay first, then those that were seen last. O(devices log devices)."""
+        stay first, then those that have been gone for the shortest time. O(devices log devices)."""
         for negative in (False, True):
             alike = [device for device in user.devices.values() if (device.priority < 0) == negative]
-            alike.sort(key=lambda device: (device.state == GONE, -device.seen_ms))
+            alike.sort(key=lambda device: (device.state == GONE, -device.grace_until_ms))
             for device in alike[DEVICES_PER_USER_MAX:]:
                 self.forget_device(device)
 

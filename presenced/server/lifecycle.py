@@ -154,6 +154,7 @@ class Lifecycle:
         server = self._server
         server.state = "draining"
         server.refuse_links()
+        server.engine.stop()
         try:
             await self._drain(_monotonic_ms() + server.settings.drain_timeout_ms)
         except Exception as error:

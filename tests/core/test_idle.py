@@ -130,6 +130,22 @@ def test_a_device_idle_for_offline_after_is_offline_though_connected_and_last_se
     assert watcher.statuses("alice") == ["away", "offline"]
 
 
+@pytest.mark.parametrize("now_ms", [1, 20_000, 7_000_003])
+def test_last_seen_is_the_last_input_however_lately_the_machine_was_started(now_ms: int) -> None:
+    """The monotonic clock begins at the boot, and the last input may have been before it."""
+    world = World(Policy(offline_after_ms=300_000), now_ms=now_ms)
+    start_ms = world.wall_ms
+    app = world.open("app", role="service")
+    link = world.open("alice/laptop", idle_ms=295_000)
+    world.advance_beating(5_000 + TICK_MS, link)
+    assert (app.get("alice").status, app.get("alice").last_seen_ms) == ("offline", start_ms - 295_000)
+    # What was said on it since it came is later, though it is a moment after the boot as well.
+    link.set_device("dnd")
+    link = world.open("alice/laptop", idle_ms=295_000)
+    world.advance_beating(5_000 + TICK_MS, link)
+    assert app.get("alice").status == "online"
+
+
 def test_input_brings_a_device_back_from_away_and_from_offline_at_once() -> None:
     world, alice, watcher = watched()
     pass_time(world, AWAY_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)

@@ -256,6 +256,25 @@ def test_a_new_device_displaces_the_one_that_is_gone_longest() -> None:
     assert "d2" not in world.user("alice").devices
 
 
+@pytest.mark.parametrize("restart", ["none", "from the log", "from a snapshot"])
+def test_gone_longest_is_since_it_went_and_not_since_it_was_heard(restart: str) -> None:
+    world = World()
+    links = [world.open(f"alice/d{number}") for number in range(DEVICES_PER_USER_MAX)]
+    world.advance(20_000)
+    # This one has been silent since it came, and is gone last.
+    links[3].lose()
+    world.advance(5_000)
+    for link in links[4:]:
+        link.beat()
+    links[7].bye()
+    world.advance(GRACE_MS)
+    assert {world.device("alice/d3").state, world.device("alice/d7").state} == {GONE}
+    if restart != "none":
+        world = world.restarted(facts=world.snapshot() if restart == "from a snapshot" else None)
+    world.open("alice/one-more")
+    assert "d7" not in world.user("alice").devices and "d3" in world.user("alice").devices
+
+
 def test_a_device_of_negative_priority_never_makes_its_user_available() -> None:
     world = World()
     watcher = world.open("app", role="service")

@@ -50,6 +50,7 @@ def user_state(world: World, user: User, *, times: bool) -> dict[str, Any]:
         "record": record if times else msgspec.structs.replace(record, device="", version=0),
         "claims": claim_infos(user),
         "text": (user.text, user.emoji, user.text_until_ms),
+        "seen": user.seen_ms if times else 0,
         "schedule": (schedule.zone, schedule.windows, schedule.status) if schedule is not None else None,
         "activities": list(user.activities or ()),
         "devices": {
@@ -263,3 +264,47 @@ def test_a_restart_is_told_to_nobody_who_comes_back(seed: int = 3) -> None:
                     priority=device.priority, status=device.status,
                 )  # fmt: skip
     assert app.pushes == []
+
+
+@pytest.mark.parametrize("now_ms", [1, 900_000])
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_who_stays_away_after_a_stop_was_last_seen_when_the_last_word_came(from_snapshot: bool, now_ms: int) -> None:
+    """Who was connected was there until the stop; who was in grace was not, and who was gone went when they went. The
+    machine may have been started anew meanwhile."""
+    world = World()
+    start_ms = world.wall_ms
+    bob = world.open("bob/web")
+    world.open("carol/web").lose()
+    world.open("dave/web").bye()
+    world.advance(9_000)
+    bob.beat()
+    world.engine.stop()
+    stopped_ms = world.wall_ms
+    bob.lose()
+    facts = world.snapshot() if from_snapshot else None
+    after = world.restarted(600_000, facts=facts, now_ms=now_ms, stopped_wall_ms=stopped_ms)
+    # A second stop while they are still in grace says the same, and a kill says at least who was heard in between.
+    after.engine.stop()
+    after.turn()
+    facts = after.snapshot() if from_snapshot else None
+    again = after.restarted(1_000, facts=facts, now_ms=now_ms, stopped_wall_ms=after.wall_ms)
+    for later in (after, again):
+        later.advance(60_000)
+        last_seen = {name: later.record(name).last_seen_ms for name in ("bob", "carol", "dave")}
+        assert last_seen["carol"] == last_seen["dave"] == start_ms
+    assert after.record("bob").last_seen_ms == stopped_ms
+
+
+def test_who_came_back_after_a_stop_in_grace_and_is_there_at_a_kill_was_seen_until_then() -> None:
+    world = World()
+    world.open("carol/web").lose()
+    world.advance(9_000)
+    world.engine.stop()
+    world.turn()
+    after = world.restarted(1_000, stopped_wall_ms=world.wall_ms)
+    link = after.open("carol/web")
+    after.advance_beating(900_000, link)
+    killed_ms = after.wall_ms
+    again = after.restarted(1_000, stopped_wall_ms=killed_ms)
+    again.advance(60_000)
+    assert (again.record("carol").status, again.record("carol").last_seen_ms) == ("offline", killed_ms)

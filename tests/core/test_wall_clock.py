@@ -7,15 +7,17 @@ import pytest
 from presenced.core import wallclock
 from presenced.core.claims import Claims
 from presenced.core.model import User
-from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AHEAD_MS_MAX, PRIMARY_HYSTERESIS_MS
+from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AHEAD_MS_MAX, GRACE_MS, PRIMARY_HYSTERESIS_MS
 from presenced.wire.messages import (
     ActivityInfo,
     ActivityList,
     AddActivity,
     ClaimInfo,
     ClaimList,
+    DeviceList,
     GetActivity,
     GetClaims,
+    GetDevices,
     SetStatus,
 )
 from tests.core.world import TICK_MS, FakeLink, World
@@ -195,6 +197,108 @@ def test_a_device_that_was_used_tomorrow_does_not_stay_primary_for_a_day(from_sn
     world.advance(PRIMARY_HYSTERESIS_MS // 2)
     app.beats(1, 0, 2, -1)
     assert world.record("alice").device == "web"
+
+
+def times_of(world: World, user: str) -> tuple[int, int]:
+    return world.record(user).since_ms, world.record(user).last_seen_ms
+
+
+@pytest.mark.parametrize("restart", ["none", "from the log", "from a snapshot"])
+def test_what_was_told_by_a_clock_that_was_ahead_is_told_as_it_was_once_the_clock_is_right(restart: str) -> None:
+    world = World()
+    right_ms = world.wall_ms
+    app = world.open("app", role="service")
+    app.watch("alice", "bob", "carol")
+    world.set_clock(right_ms + 3 * DAY_MS)
+    world.open("alice/web", idle_ms=0)
+    world.open("bob/web").bye()
+    world.open("carol/web").set_status("offline", text="holiday")
+    app.claim("alice", "trip", "calendar", "away")
+    world.advance(60_000)
+    app.beat()
+    world.set_clock(right_ms + 60_000)
+    for user in ("alice", "bob", "carol"):
+        assert app.view[user] == world.record(user)
+        assert times_of(world, user) == (right_ms, 0 if user == "alice" else right_ms), user
+    assert claims_of(app)[0].since_ms == right_ms
+    if restart != "none":
+        world = world.restarted(facts=world.snapshot() if restart == "from a snapshot" else None)
+    assert times_of(world, "alice") == (right_ms, 0)
+    assert times_of(world, "bob") == times_of(world, "carol") == (right_ms, right_ms)
+
+
+def test_nothing_is_told_of_a_time_to_come_if_the_clock_was_set_while_nobody_ran() -> None:
+    world = World()
+    right_ms = world.wall_ms
+    world.set_clock(right_ms + 3 * DAY_MS)
+    world.open("alice/web")
+    world.open("bob/web").bye()
+    world = world.restarted(-3 * DAY_MS)
+    assert times_of(world, "alice") == (right_ms, 0) and times_of(world, "bob") == (right_ms, right_ms)
+    world.set_clock(right_ms + 4 * DAY_MS)
+    assert times_of(world, "bob") == (right_ms + 3 * DAY_MS,) * 2, "it was this clock that had been wrong"
+
+
+def test_a_clock_that_is_wrong_for_a_moment_leaves_no_trace() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    world.open("alice/web")
+    world.open("bob/web").bye()
+    before = times_of(world, "alice"), times_of(world, "bob")
+    world.advance(5_000)
+    for jump_ms in (-DAY_MS, DAY_MS, DAY_MS, -DAY_MS, -60_000, 60_000):
+        world.set_clock(world.wall_ms + jump_ms)
+        for user in ("alice", "bob"):
+            assert max(times_of(world, user)) <= world.wall_ms
+    assert (times_of(world, "alice"), times_of(world, "bob")) == before
+    assert app.get("alice").since_ms == before[0][0]
+
+
+def seen(link: FakeLink, user: str) -> dict[str, tuple[int, int]]:
+    devices = link.expect(GetDevices(link.next_id(), user), DeviceList).devices
+    return {info.device: (info.last_active_ms, info.last_seen_ms) for info in devices}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("jump_ms", [3 * DAY_MS, -3 * DAY_MS, 60_000, -60_000])
+def test_the_times_of_a_device_that_is_gone_stay_when_the_clock_is_set(jump_ms: int, restart: bool) -> None:
+    world = World()
+    world.set_clock(world.wall_ms - 30 * DAY_MS)
+    web = world.open("alice/web", idle_ms=7_000)
+    world.advance(9_000)
+    web.bye()
+    world.advance(5_000)
+    world.open("alice/tab", idle_ms=4_000).lose()
+    down_ms = 4 * DAY_MS
+    if restart:
+        # Both are what the disk says when the daemon starts with a clock that is wrong.
+        world = world.restarted(down_ms)
+    else:
+        world.advance(GRACE_MS + TICK_MS)
+        world.advance(down_ms)
+    app = world.open("app", role="service")
+    before = seen(app, "alice")
+    assert before["web"] == (world.wall_ms - down_ms - 21_000, world.wall_ms - down_ms - 5_000) or not restart
+    world.set_clock(world.wall_ms + jump_ms)
+    world.advance(TICK_MS)
+    assert seen(app, "alice") == before
+    world.advance_beating(60_000, app)
+    assert seen(app, "alice") == before
+    assert world.record("alice").last_seen_ms == before["tab"][1]
+
+
+def test_a_device_that_goes_while_all_are_looked_at_after_a_jump_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wallclock, "SLICE_USERS", 1)
+    world = World()
+    links = {name: world.open(f"{name}/web") for name in ("alice", "bob", "carol", "dave")}
+    for jump_ms in (DAY_MS, DAY_MS, -DAY_MS):
+        world.engine.set_wall(world.now_ms, world.wall_ms + jump_ms)
+        if jump_ms > 0:
+            world.turn()
+    world.engine.bye(world.now_ms + 1, links["alice"].session)
+    world.advance(5_000)
+    app = world.open("app", role="service")
+    assert seen(app, "alice")["web"][1] == world.wall_ms - 5_000 + 1
 
 
 @pytest.mark.parametrize("from_snapshot", [False, True])
