@@ -20,9 +20,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("without deadlines", deadline=None)
-settings.load_profile("without deadlines")
-"""How long an example takes says how busy the machine is."""
+settings.register_profile("everywhere", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("everywhere")
+"""How long an example takes says how busy the machine is. In CI as well other examples each time, from a seed that is
+printed; by itself hypothesis would try the same ones for ever there."""
 
 _freeze = gc.freeze
 gc.freeze = gc.unfreeze = lambda: None
