@@ -142,14 +142,7 @@ class Connection:
         # All of them before the first wait: the users are detached, and whoever watches one of them anew meanwhile
         # must be asked for after this, not cut off by it.
         self._keeper.send(*sent)
-        try:
-            async with asyncio.timeout(self._request_timeout_s):
-                await asyncio.gather(*waiters)
-        except TimeoutError:
-            raise self._late() from None
-        finally:
-            for waiter in waiters:
-                self._session.forget(waiter)
+        await self._answered(waiters)
 
     def _release_feed(self, feed: Feed) -> None:
         """Whoever closes a watch has no use for its errors, and need not wait for the reply."""
@@ -180,17 +173,30 @@ class Connection:
     async def _request(self, make: Make, expected: type[_R], on_reply: OnReply | None = None) -> _R:
         self._refuse_closed()
         waiter: asyncio.Future[Reply] = self._loop.create_future()
-        try:
-            self._keeper.send(self._session.open(make, waiter, self._keeper.now_ms(), on_reply))
-            async with asyncio.timeout(self._request_timeout_s):
-                reply = await waiter
-        except TimeoutError:
-            raise self._late() from None
-        finally:
-            self._session.forget(waiter)
+        self._keeper.send(self._session.open(make, waiter, self._keeper.now_ms(), on_reply))
+        (reply,) = await self._answered([waiter])
         if not isinstance(reply, expected):
             raise _bad_reply(f"a {type(reply).__name__}")
         return reply
+
+    async def _answered(self, waiters: list[asyncio.Future[Reply]]) -> list[Reply]:
+        """Wait for all replies, each for `request_timeout_s` from the moment its request leaves, or without a link from
+        the moment it was asked. Raises the first error. However it ends, none of them is waited for any longer."""
+        timeout_ms = int(self._request_timeout_s * 1000)
+        try:
+            missing = set(waiters)
+            while missing:
+                now_ms = self._keeper.now_ms()
+                due_ms = min(self._session.begun_ms(waiter, now_ms) for waiter in missing) + timeout_ms
+                if due_ms <= now_ms:
+                    raise self._late()
+                _, missing = await asyncio.wait(missing, timeout=(due_ms - now_ms) / 1000)
+            return [waiter.result() for waiter in waiters]
+        finally:
+            for waiter in waiters:
+                self._session.forget(waiter)
+                if not waiter.cancelled() and waiter.done():
+                    waiter.exception()  # Retrieved here: of several errors the caller gets one.
 
     async def _do(self, make: Make, on_reply: OnReply | None = None) -> None:
         """A request whose reply says only that it was applied."""
@@ -201,16 +207,9 @@ class Connection:
         self._refuse_closed()
         waiters: list[asyncio.Future[Reply]] = [self._loop.create_future() for _ in makes]
         now_ms = self._keeper.now_ms()
-        try:
-            pairs = zip(makes, waiters, strict=True)
-            self._keeper.send(*[self._session.open(make, waiter, now_ms) for make, waiter in pairs])
-            async with asyncio.timeout(self._request_timeout_s):
-                await asyncio.gather(*waiters)
-        except TimeoutError:
-            raise self._late() from None
-        finally:
-            for waiter in waiters:
-                self._session.forget(waiter)
+        pairs = zip(makes, waiters, strict=True)
+        self._keeper.send(*[self._session.open(make, waiter, now_ms) for make, waiter in pairs])
+        await self._answered(waiters)
 
     def _say(self, make: Make, on_reply: OnReply | None) -> None:
         """A request that nobody waits for; dropped without a link."""
@@ -237,12 +236,14 @@ class Connection:
         elif isinstance(message, messages.Error):
             if message.id == 0:
                 _log.warning("the server refused a message: %s (%s)", message.message, message.code)
+            self._keeper.answered(message.id)
             for waiter in self._session.settle(message):
                 if not waiter.done():
                     waiter.set_exception(error_of(message))
         elif isinstance(message, messages.Following) and message.id == 0:
             self._followed.fell_behind(message)
         elif isinstance(message, Reply):
+            self._keeper.answered(message.id)
             for waiter in self._session.settle(message):
                 if not waiter.done():
                     waiter.set_result(message)

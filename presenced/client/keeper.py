@@ -15,9 +15,9 @@ import asyncio
 import inspect
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from presenced.address import Url
 from presenced.client.backoff import Backoff
@@ -25,8 +25,9 @@ from presenced.client.callbacks import Callbacks
 from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
 from presenced.client.link_log import LinkLog
-from presenced.client.pending import Reply
+from presenced.client.pending import REQUESTS, Reply, Request
 from presenced.client.session import Session
+from presenced.client.window import Window
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.limits import TOKEN_BYTES_MAX
 from presenced.wire import messages
@@ -105,6 +106,9 @@ class Keeper:
         """The one shown last."""
         self._link: Link | None = None
         self._heartbeats: Heartbeats | None = None
+        self._window: Window[Request] = Window(0, session.is_wanted)
+        self._is_sending = False
+        """What waits in the window will be looked at in this turn of the loop."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -115,9 +119,37 @@ class Keeper:
         return int(self._loop.time() * 1000)
 
     def send(self, *sent: ClientMessage) -> None:
-        """In one write. Without effect while there is no link."""
+        """In one write. Without effect while there is no link.
+
+        Requests wait until the server can take them (see `window`); what is no request, as heartbeats, does not.
+        """
+        if self._link is None:
+            return
+        requests = [cast(Request, message) for message in sent if type(message) in REQUESTS]
+        if len(requests) < len(sent):
+            self._link.send(*[message for message in sent if type(message) not in REQUESTS])
+        if requests:
+            self._leave(self._window.put(requests))
+
+    def answered(self, request_id: int) -> None:
+        """A reply has come, so that another request may leave."""
+        self._window.answered(request_id)
+        if self._window.is_waiting and not self._is_sending:
+            # Once for all replies of this turn, and in one write.
+            self._is_sending = True
+            self._loop.call_soon(self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        self._is_sending = False
         if self._link is not None:
-            self._link.send(*sent)
+            self._leave(self._window.take())
+
+    def _leave(self, requests: Sequence[Request]) -> None:
+        if requests and self._link is not None:
+            now_ms = self.now_ms()
+            for request in requests:
+                self._session.left(request.id, now_ms)
+            self._link.send(*requests)
 
     def report_idle(self, idle_ms: int) -> None:
         """The person's last input was `idle_ms` ago; told to the server at once if that changes what it shows."""
@@ -195,6 +227,7 @@ class Keeper:
                 if due == "heartbeat":
                     link.send(*(self.beats(now_ms) or [messages.Heartbeat(self._activity.tell(now_ms))]))
                 elif due == "ping":
+                    # Not in the window: it is asked because nothing comes that would make room there.
                     link.send(self._session.open(messages.Ping, None, now_ms))
                 else:
                     link.drop(ConnectionLost("silent", "the server fell silent; the link counts as lost"))
@@ -249,7 +282,8 @@ class Keeper:
         self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         link.attach(self._receive)
-        link.send(*self._session.resume(welcome, now_ms))
+        self._window = Window(welcome.rate_units_per_s, self._session.is_wanted)
+        self._leave([request for one in self._session.resume(welcome, now_ms) for request in self._window.put([one])])
         self._log.opened(now_ms)
         self._set_state("connected", None)
 
@@ -281,7 +315,7 @@ class Keeper:
 
     def _give_up(self, reason: PresenceError) -> None:
         """The link is lost: what must not be sent twice is not sent again."""
-        for waiter in self._session.suspend():
+        for waiter in self._session.suspend(self.now_ms()):
             if not waiter.done():
                 sentence = f"the link was lost before the reply came ({reason}); it may or may not have been applied"
                 waiter.set_exception(ConnectionLost(reason.code, sentence, retry_ms=reason.retry_ms))

@@ -7,7 +7,7 @@ again on the next link. The few that are not so are named in `ONCE`; they are gi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from presenced.wire import messages
 from presenced.wire.messages import Error, SetDevice, SetStatus
@@ -65,6 +65,14 @@ OnReply = Callable[[Reply | Error], None]
 Send = Callable[[Make, OnReply | None], None]
 """Sends a request that nobody waits for, if there is a link; without one it is dropped."""
 
+REQUESTS = frozenset(get_args(Request))
+QUESTIONS = (
+    *(messages.Ping, messages.Get, messages.Who, messages.GetDevices, messages.GetClaims, messages.GetActivity),
+    *(messages.GetMembers, messages.GetSync),
+)
+"""What need not be sent any more if nobody waits for the answer. What else was said before the caller turned away may
+be half of something, as an unwatch is."""
+
 ONCE = (messages.AddActivity,)
 """Applied twice, these would be there twice."""
 
@@ -74,7 +82,7 @@ W = TypeVar("W", bound=Hashable)
 class Pending(Generic[W]):
     """A request without a reply. `waiters` is empty for the client's own requests."""
 
-    __slots__ = ("holds_until_ms", "is_sent", "message", "on_reply", "waiters")
+    __slots__ = ("holds_until_ms", "message", "on_reply", "sent_ms", "since_ms", "waiters")
 
     def __init__(self, message: Request, now_ms: int, on_reply: OnReply | None) -> None:
         self.message = message
@@ -82,12 +90,15 @@ class Pending(Generic[W]):
         self.holds_until_ms = now_ms + for_ms if for_ms else 0
         """When what it states ends, so that a request that waited for a link does not hold longer for it; 0 = never."""
         self.on_reply = on_reply
-        self.is_sent = False
+        self.since_ms = now_ms
+        """When it was asked, or when the link was lost on which it had not left yet."""
+        self.sent_ms: int | None = None
+        """When it left for the first time."""
         self.waiters: dict[W, None] = {}
 
     @property
     def is_repeatable(self) -> bool:
-        return not self.is_sent or not isinstance(self.message, ONCE)
+        return self.sent_ms is None or not isinstance(self.message, ONCE)
 
 
 def subject_of(message: Request) -> tuple[type, str, str] | None:

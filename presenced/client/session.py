@@ -13,7 +13,7 @@ from typing import Generic, Protocol
 import msgspec
 
 from presenced.client.changes import Feed
-from presenced.client.pending import Make, OnReply, Pending, Reply, Request, W, covers, subject_of
+from presenced.client.pending import QUESTIONS, Make, OnReply, Pending, Reply, Request, W, covers, subject_of
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import Error, Record, Records, Watch, Welcome
@@ -70,14 +70,14 @@ class Session(Generic[W]):
     # --- requests ---------------------------------------------------------------------------------------------
 
     def open(self, make: Make, waiter: W | None, now_ms: int, on_reply: OnReply | None = None) -> Request:
-        """A new request: `make` builds it from its id. Send what this returns if linked; else it waits here.
+        """A new request: `make` builds it from its id. Send what this returns if linked, and say that it `left`;
+        else it waits here.
 
         Without a link, a statement replaces the earlier ones that it covers, whose waiters then wait for it: however
         often a state is set offline, only the last value is kept. O(pending statements about the same) then.
         """
         message = make(self._free_id())
         pending: Pending[W] = Pending(message, now_ms, on_reply)
-        pending.is_sent = self.is_linked
         subject = subject_of(message)
         if subject is not None:
             if not self.is_linked:
@@ -88,6 +88,25 @@ class Session(Generic[W]):
             self._waiting[waiter] = pending
         self._pending[message.id] = pending
         return message
+
+    def left(self, request_id: int, now_ms: int) -> None:
+        """The request was sent: from now on its time runs, and the server may have it."""
+        pending = self._pending.get(request_id)
+        if pending is not None and pending.sent_ms is None:
+            pending.sent_ms = now_ms
+
+    def is_wanted(self, request: Request) -> bool:
+        """Is the request to be sent still? A question that nobody waits for any longer is not."""
+        return request.id in self._pending or not isinstance(request, QUESTIONS)
+
+    def begun_ms(self, waiter: W, now_ms: int) -> int:
+        """Since when the server, or a link to it, is waited for. While a request waits for its turn to leave, now."""
+        pending = self._waiting.get(waiter)
+        if pending is None:
+            return now_ms
+        if pending.sent_ms is not None:
+            return pending.sent_ms
+        return now_ms if self.is_linked else pending.since_ms
 
     def settle(self, reply: Reply | Error) -> list[W]:
         """The waiters of a request, now answered. A late reply to a forgotten request has none."""
@@ -117,7 +136,8 @@ class Session(Generic[W]):
     # --- links ------------------------------------------------------------------------------------------------
 
     def resume(self, welcome: Welcome, now_ms: int) -> Iterator[Request]:
-        """A link is open; iterate this fully and send all of it: what stands, the watch, every request in its order."""
+        """A link is open; iterate this fully and send all of it: what stands, the watch, every request in its order.
+        Say of each that it `left`."""
         self.welcome = welcome
         self.is_linked = True
         self._link += 1
@@ -138,13 +158,14 @@ class Session(Generic[W]):
             subject = subject_of(message)
             if subject is not None:
                 self._subjects.setdefault(subject, {})[message.id] = None
-            pending.is_sent = True
             yield message
 
-    def suspend(self) -> list[W]:
+    def suspend(self, now_ms: int = 0) -> list[W]:
         """The link is lost. What is pending stays, for the next one, except for what was sent and must not be sent
         twice: its waiters are returned, and nobody knows whether it was applied."""
         self.is_linked = False
+        for pending in self._pending.values():
+            pending.since_ms = max(pending.since_ms, now_ms)
         given_up: list[W] = []
         for pending in [pending for pending in self._pending.values() if not pending.is_repeatable]:
             self._take(pending.message.id)

@@ -57,8 +57,8 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
     return session
 
 
-def welcome(engine: Engine, session: Session, version: int, now_ms: int) -> Welcome:
-    """What the link is told of the server and of what holds for it."""
+def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: tuple[int, int]) -> Welcome:
+    """What the link is told of the server and of what holds for it; `pace` is units of work in a second and a burst."""
     policy = engine.policy
     device = session.device
     away_after_ms, offline_after_ms = policy.idle_limits(device.kind if device is not None else "")
@@ -77,6 +77,8 @@ def welcome(engine: Engine, session: Session, version: int, now_ms: int) -> Welc
         watch_users_max=policy.watch_limit(session.role),
         server_time_ms=now_ms + engine.publisher.wall_offset_ms,
         epoch=engine.publisher.epoch,
+        rate_units_per_s=pace[0],
+        rate_burst_units=pace[1],
     )
 
 

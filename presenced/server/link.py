@@ -436,7 +436,8 @@ class Link(asyncio.Protocol):
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
-        engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms)))
+        pace = (self.account.rate, self.account.burst) if self.account.rate else (0, 0)
+        engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms, pace)))
 
     def _leave_account(self, now_ms: int) -> None:
         account, self.account = self.account, self.server.accounts.strangers

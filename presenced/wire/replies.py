@@ -33,6 +33,9 @@ class Welcome(Message, tag=64):
     watch_users_max: int
     server_time_ms: int
     epoch: int
+    rate_units_per_s: int = 0
+    """Work that the server does for all links of this user in a second, in units; 0 = as much as comes."""
+    rate_burst_units: int = 0
 
 
 class Goodbye(Message, tag=65):

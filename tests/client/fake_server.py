@@ -35,6 +35,7 @@ from presenced.wire.messages import (
 DEADLINE_S = 10.0
 
 T = TypeVar("T")
+S = TypeVar("S", bound="FakeServer")
 
 WELCOME = Welcome(
     version=1,
@@ -149,7 +150,13 @@ class FakeServer:
 
 @asynccontextmanager
 async def fake_server() -> AsyncIterator[FakeServer]:
-    server = FakeServer()
+    async with listening(FakeServer()) as server:
+        yield server
+
+
+@asynccontextmanager
+async def listening(server: S) -> AsyncIterator[S]:
+    """A fake server, or one of a kind of its own, on a free port."""
     listener = await asyncio.start_server(server.accept, "127.0.0.1", 0)
     server.port = listener.sockets[0].getsockname()[1]
     try:
