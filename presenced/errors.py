@@ -28,6 +28,7 @@ CODES: dict[str, Code] = {
     "no_device": Code(False, False, "the request acts for a device, and this link has none"),
     "forbidden": Code(False, False, "this link may not do that for somebody else, or not at all"),
     "no_such_device": Code(False, False, "the user has no such device, or this link does not hold it"),
+    "device_held": Code(False, True, "another client has the device by now"),
     "claim_past": Code(False, False, "the claim would have ended already"),
     "claim_limit": Code(False, False, "the user has as many claims as are allowed"),
     "bad_schedule": Code(False, False, "the zone is unknown, or a window has no length"),

@@ -62,6 +62,8 @@ COMMAND_LISTED_MAX = 20
 
 BEATS_MAX = 4_096
 """Devices in one heartbeat frame of a service."""
+TOLD_REFS_MAX = 4_096
+"""Refs of one link that it beats for and does not hold, of which the server keeps that it has told so."""
 
 EVENTS_KEPT = 65_536
 """Events that a service may have missed and still be told one by one; beyond, it takes a snapshot."""

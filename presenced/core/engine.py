@@ -17,6 +17,7 @@ from presenced.core.channels import Channels
 from presenced.core.claims import Calendar, Claims, Opening
 from presenced.core.events import Events
 from presenced.core.facts import facts_of
+from presenced.core.holders import Holders
 from presenced.core.leases import Leases
 from presenced.core.merge import countable
 from presenced.core.model import GONE, GRACE, Device, Schedule, Session, User
@@ -54,6 +55,7 @@ class Engine:
         """How short memory is: 0 = not at all, 1 = what makes new state is refused, 2 = so is what has long answers."""
         self.wheel = Wheel(now_ms)
         self.outboxes = Outboxes()
+        self.holders = Holders(self.outboxes)
         self.publisher = Publisher(policy, epoch, self.outboxes)
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
@@ -187,34 +189,44 @@ class Engine:
         priority: int = 0,
         status: DeviceStatus = "online",
         idle_ms: int | None = None,
+        as_was: bool = False,
+        only_free: bool = False,
     ) -> Device:
         """The session's link speaks for this device from now on: its own, or (a service's) one under a `ref`.
 
-        Whoever held the device before is replaced: a link of its own is closed, a service just holds it no more.
-        An empty kind or name, and `idle_ms` (the time since the person's last input) None, keep what is known.
-        Raises `RequestError` (`device_limit`). O(devices of the user).
+        The one that held the device before is replaced: a link of its own is closed, a service is told.
+        An empty kind or name, and `idle_ms` (the time since the person's last input) None, keep what is known; so does
+        `as_was` with kind, name, priority and status of a device that is live. With `only_free` a device that another
+        client has by now stays with it. Raises `RequestError` (`device_limit`, `device_held`). O(devices of the user).
         """
         user = self.users.get(user_name or session.user_name)
         device = user.devices.get(device_id) if user is not None else None
+        if device is not None:
+            if only_free:
+                self.holders.refuse_if_held(device, session)
+            if as_was and device.state != GONE:
+                kind, name, priority, status = device.kind, device.name, device.priority, device.status
         if device is None:
             user = user or self.users.new(user_name or session.user_name)
             self.users.make_room(user, priority)
             device = user.devices[device_id] = Device(user, device_id)
         elif (device.priority < 0) != (priority < 0):
             self.users.make_room(device.user, priority)
-        self._take_from_holder(device)
+        self._take_from_holder(device, session, now_ms)
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
             self._end_device(other, now_ms)
         user = device.user
         # An empty one says nothing: it must not undo a rename.
         kind, name = kind or device.kind, name or device.name
         told = bool(device.idle_known)
-        before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told)
+        before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told, device.holder)
         counted = countable(device)
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
-        is_news = before != (False, kind, name, priority, status, bool(device.idle_known))
+        if ref:
+            self.holders.holds(session, ref)
+        is_news = before != (False, kind, name, priority, status, bool(device.idle_known), device.holder)
         if self.publisher.silent and device in self.publisher.silent:
             del self.publisher.silent[device]
             is_news = True
@@ -225,17 +237,23 @@ class Engine:
         self.publisher.touch(user)
         return device
 
-    def _take_from_holder(self, device: Device) -> None:
+    def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:
         holder = device.session
         if holder is None:
             return
         if device.ref:
             assert holder.refs is not None
             del holder.refs[device.ref]
+            if holder is not session:
+                self.holders.tell(holder, device.ref, "replaced")
         else:
             holder.device = None
             self.own_states.remove(holder, device.user)
-            self.closing.append((holder, "replaced"))
+            if holder is session:
+                # It attaches the device that it is itself: the link goes on, and holds it like any other.
+                self.leases.start_session(session, now_ms)
+            else:
+                self.closing.append((holder, "replaced"))
         device.session = None
 
     def open_without_device(self, now_ms: int, session: Session) -> None:
@@ -254,15 +272,25 @@ class Engine:
             self.leases.lose(held, now_ms)
         self._end_session(session, now_ms)
 
-    def release(self, now_ms: int, device: Device, *, lost: bool) -> None:
-        """A service speaks for the device no more: it has left, or only its connection is lost."""
+    def release(self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None) -> None:
+        """A service speaks for the device no more: it has left, or only its connection is lost. `by`: the link that
+        says so, if one does; another link of the same client that holds it is told. One whose connection is lost
+        already stays in the grace that it is in."""
         session = device.session
-        if session is not None and session.refs is not None:
-            session.refs.pop(device.ref, None)
-        if lost:
-            self.leases.lose(device, now_ms)
-        else:
+        if session is not None and session.refs is not None and session.refs.pop(device.ref, None) is not None:
+            if by is None:
+                self.holders.tell(session, device.ref, "lost")
+            elif by is not session:
+                self.holders.tell(session, device.ref, "detached")
+        if not lost:
             self._end_device(device, now_ms)
+        elif session is not None:
+            self.leases.lose(device, now_ms)
+
+    def beats(self, now_ms: int, session: Session, beats: list[int]) -> None:
+        """Heartbeats of devices that a service holds (`Leases.beats`). It is told once of each that it does not."""
+        for ref in self.leases.beats(session, now_ms, beats) or ():
+            self.holders.tell(session, ref, "not_held")
 
     def bye(self, now_ms: int, session: Session) -> None:
         """The link's own device leaves at once, without grace, and the link is to be closed."""
@@ -356,7 +384,10 @@ class Engine:
         self._follow_changes(now_ms)
         self.channels.join(device, channel, now_ms, role)
 
-    def leave(self, now_ms: int, device: Device, channel: str) -> None:
-        """The device is in the channel no more. Idempotent."""
+    def leave(self, now_ms: int, session: Session, device: Device, channel: str) -> None:
+        """The device is in the channel no more: so says this session. Idempotent."""
         self._follow_changes(now_ms)
+        if device.session is not session and not device.is_taken_out and channel in (device.channels or ()):
+            device.is_taken_out = True
+            self.leases.log_device(device)
         self.channels.leave(device, channel, now_ms)

@@ -70,4 +70,6 @@ def device_fact(device: Device, wall_offset_ms: int, silent: Container[Device] =
         device.idle_known != UNTOLD,
         device.grace_until_ms + wall_offset_ms if device.state == GONE else 0,
         device in silent,
+        device.holder,
+        device.is_taken_out,
     )

@@ -28,6 +28,8 @@ from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.wheel import Wheel
 
+_NO_REFS: dict[int, Device] = {}
+
 
 class Leases:
     """The lives of devices, and of sessions that have none."""
@@ -56,10 +58,12 @@ class Leases:
             device.idle_level = ACTIVE
             device.active_ms = now_ms
             device.input_ms = None
+            device.is_taken_out = False
         if device.state != CONNECTED:
             self.connected += 1
         device.session = session
         device.ref = ref
+        device.holder = session.instance
         if ref:
             if session.refs is None:
                 session.refs = {}
@@ -72,6 +76,9 @@ class Leases:
         device.heard_ms = now_ms
         if idle_ms is not None:
             self._report_idle(device, now_ms, idle_ms)
+        else:
+            # It may be of another kind now, which takes other times to become idle.
+            self._set_level(device, self._level(device, now_ms))
         self._arm(device)
 
     def lose(self, device: Device, now_ms: int) -> None:
@@ -99,6 +106,7 @@ class Leases:
             self.connected -= 1
         device.session = None
         device.ref = 0
+        device.holder = 0
         device.state = GONE
         device.grace_until_ms = now_ms
         self.live -= 1
@@ -178,15 +186,13 @@ class Leases:
             self._set_level(device, ACTIVE)
             self._arm(device)
 
-    def beats(self, session: Session, now_ms: int, beats: list[int]) -> None:
+    def beats(self, session: Session, now_ms: int, beats: list[int]) -> list[int] | None:
         """Heartbeats of many devices that a service holds: ref and idle time, alternating; -1 = no report.
 
-        O(devices), and nothing for those that are active and stay so. A ref that is not held is passed over: its
-        device may have gone to another service a moment ago.
+        O(devices), and nothing for those that are active and stay so. Gives the refs that are not held, if any.
         """
-        refs = session.refs
-        if not refs:
-            return
+        unheld: list[int] | None = None
+        refs = session.refs or _NO_REFS
         for ref, idle_ms in zip(beats[::2], beats[1::2], strict=False):
             device = refs.get(ref)
             if device is not None:
@@ -194,6 +200,11 @@ class Leases:
                     device.heard_ms = now_ms
                 else:
                     self.heartbeat(device, now_ms, idle_ms)
+            elif unheld is None:
+                unheld = [ref]
+            else:
+                unheld.append(ref)
+        return unheld
 
     # --- deadlines --------------------------------------------------------------------------------------------
 

@@ -54,15 +54,17 @@ class Session(Timer):
     __slots__ = (
         "edge", "user_name", "role", "device", "expires_ms",
         "heard_ms", "watching", "pending", "held", "replies", "reply_bytes",
-        "refs", "channels", "stale_channels", "follow_seq",
+        "refs", "told", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, user_name: str, role: Role) -> None:
+    def __init__(self, edge: Edge, user_name: str, role: Role, instance: int = 0) -> None:
         super().__init__()
         # for the life of the link
         self.edge = edge
         self.user_name = user_name
         self.role: Role = role
+        self.instance = instance
+        """The number that its client says on all of its links; 0 = it has none."""
         self.device: Device | None = None
         self.expires_ms = 0
         """When the token ends; 0 = never."""
@@ -81,6 +83,8 @@ class Session(Timer):
         # what belongs to few
         self.refs: dict[int, Device] | None = None
         """The devices that a service holds, by its own numbers."""
+        self.told: dict[int, None] | None = None
+        """The numbers of which it was told that it holds nothing under them."""
         self.channels: dict[str, None] | None = None
         """Channels that it watches."""
         self.stale_channels: dict[str, None] | None = None
@@ -95,7 +99,7 @@ class Device(Timer):
     __slots__ = (
         "user", "id", "kind", "name",
         "priority", "status", "state", "session", "idle_level", "idle_known",
-        "heard_ms", "active_ms", "input_ms", "grace_until_ms", "ref", "channels",
+        "heard_ms", "active_ms", "input_ms", "grace_until_ms", "ref", "holder", "channels", "is_taken_out",
     )  # fmt: skip
 
     def __init__(self, user: User, device_id: str) -> None:
@@ -126,6 +130,10 @@ class Device(Timer):
         # what belongs to few
         self.ref = 0
         """The number under which a service holds it; 0 = its link is its own."""
+        self.holder = 0
+        """The instance of the client that holds it, or held it last while it is in grace; 0 = none is known."""
+        self.is_taken_out = False
+        """Another link than its own has taken it out of a channel since it came."""
         self.channels: dict[str, None] | None = None
 
     @property

@@ -60,6 +60,10 @@ class DeviceSet(_Fact, tag=3):
     """Since when it is gone; 0 while it is live."""
     silent: bool = False
     """It was in grace when the daemon stopped: no contact came after `last_seen_ms`."""
+    holder: int = 0
+    """The number of the client that held it last; 0 = none, or it has no number."""
+    taken_out: bool = False
+    """Whether another link than its own has taken it out of a channel since it came."""
 
 
 class DeviceForgotten(_Fact, tag=4):

@@ -9,7 +9,7 @@ from presenced import limits
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
-from presenced.errors import AddressError, ProtocolError
+from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
 from presenced.wire.messages import PROTOCOL_VERSIONS, BadMessage, Hello, Welcome, decode_client
 
@@ -34,24 +34,33 @@ def read_hello(payload: bytes) -> tuple[Hello, int]:
 def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, expires_ms: int, now_ms: int) -> Session:
     """The session of a link whose hello this is, with its device attached, if it has one.
 
-    Raises `ProtocolError`, or `RequestError` (`device_limit`), before anything is changed.
+    Raises `ProtocolError`, `RequestError` (`device_limit`) or `ConnectionLost` (`replaced`: another client has the
+    device by now, and the hello does not want to take it), before anything is changed.
     """
     _check(hello, identity)
-    session = Session(edge, identity.user, identity.role)
+    session = Session(edge, identity.user, identity.role, hello.instance)
     session.expires_ms = expires_ms
     if not hello.device:
         engine.open_without_device(now_ms, session)
         return session
-    device = engine.attach(
-        now_ms,
-        session,
-        hello.device,
-        kind=hello.kind,
-        name=hello.name,
-        priority=hello.priority,
-        status=hello.status,
-        idle_ms=hello.idle_ms,
-    )
+    try:
+        device = engine.attach(
+            now_ms,
+            session,
+            hello.device,
+            kind=hello.kind,
+            name=hello.name,
+            priority=hello.priority,
+            status=hello.status,
+            idle_ms=hello.idle_ms,
+            as_was=hello.as_was,
+            only_free=hello.only_free,
+        )
+    except RequestError as error:
+        if error.code != "device_held":
+            raise
+        # It learns now what it would have been told then, had its link been there.
+        raise ConnectionLost("replaced", error.message, temporary=False) from None
     if hello.sync:
         engine.own_states.add(session, device.user)
     return session

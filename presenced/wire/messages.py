@@ -33,6 +33,7 @@ from presenced.wire.replies import (
     Presence as Presence,
     Records as Records,
     SyncState as SyncState,
+    Taken as Taken,
     Welcome as Welcome,
     WhoPage as WhoPage,
 )
@@ -88,6 +89,7 @@ from presenced.wire.types import (
     Status as Status,
     StatusRequest as StatusRequest,
     SyncInfo as SyncInfo,
+    TakenWhy as TakenWhy,
     Window as Window,
 )
 
@@ -158,6 +160,7 @@ ServerMessage = (
     | Event
     | Following
     | CommandReply
+    | Taken
 )
 
 CLIENT_MESSAGES: dict[int, type[Message]] = {
@@ -215,6 +218,7 @@ SERVER_MESSAGES: dict[int, type[Message]] = {
     80: Event,
     81: Following,
     82: CommandReply,
+    83: Taken,
 }
 """By type number, as protocol.md lists them."""
 

@@ -12,6 +12,7 @@ from presenced.wire.types import (
     Record,
     Role,
     SyncInfo,
+    TakenWhy,
     Window,
 )
 
@@ -218,3 +219,10 @@ class CommandReply(Message, tag=82):
     records: list[Record]
     devices: list[DeviceInfo]
     activities: list[ActivityInfo]
+
+
+class Taken(Message, tag=83):
+    """This link does not hold the device under this ref. Told once, when it is lost or when it is beaten for."""
+
+    ref: int
+    why: TakenWhy

@@ -10,6 +10,7 @@ from presenced.limits import (
     ACTIVITIES_PER_USER_MAX,
     BEATS_MAX,
     IDLE_MS_MAX,
+    REQUEST_ID_MAX,
     USERS_PER_REQUEST_MAX,
     VERSIONS_MAX,
     WINDOWS_MAX,
@@ -18,6 +19,7 @@ from presenced.wire.types import (
     DeviceStatus,
     DurationMs,
     IdleMs,
+    Instance,
     Message,
     Priority,
     Ref,
@@ -48,6 +50,12 @@ class Hello(Message, tag=1):
     agent: str = ""
     sync: bool = False
     """Whether this link wants its user's own state (ownstate), and will acknowledge it."""
+    as_was: bool = False
+    """A live device stays as the server has it: kind, name, priority and status hold for one that is gone."""
+    only_free: bool = False
+    """Not if another client has the device by now: that is told as `replaced`."""
+    instance: Instance = 0
+    """The client's own number, the same on all of its links; 0 = it has none."""
 
 
 class Heartbeat(Message, tag=2):
@@ -133,14 +141,22 @@ class Attach(Message, tag=11):
     priority: Priority = 0
     status: DeviceStatus = "online"
     idle_ms: IdleMs | None = None
+    as_was: bool = False
+    """As in hello."""
+    only_free: bool = False
+    """Not if another client has the device by now: that is refused with `device_held`."""
 
 
 class Detach(Message, tag=12):
     """A service speaks for this device no more: it has left, or (`lost`) only its connection is."""
 
     id: RequestId
-    ref: Ref
+    ref: Annotated[int, Meta(ge=0, le=REQUEST_ID_MAX)]
+    """Its number on this link; 0 = it is named."""
     lost: bool = False
+    user: str = ""
+    """With `device`: the device by its name, if this client was the last to hold it; `ref` is not looked at then."""
+    device: str = ""
 
 
 class Beats(Message, tag=13):
@@ -240,6 +256,8 @@ class Join(Message, tag=23):
     channel: str
     user: str = ""
     device: str = ""
+    as_was: bool = False
+    """Not if another link than its own has taken the device out of a channel since it came."""
 
 
 class Leave(Message, tag=24):

@@ -37,10 +37,15 @@ Source = Literal["call", "manual", "calendar", "schedule"]
 EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
+TakenWhy = Literal["replaced", "lost", "detached", "not_held"]
+"""Why a service holds a device no more: another client has it, its beats did not come, the same client let it go on
+another link, or this link has not held it at all."""
 
 RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 """A service's own number for a device that it holds on this link."""
+Instance = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number that a client draws once and says on each of its links: by it the server knows the same client again."""
 WallMs = Annotated[int, Meta(ge=0, le=2**53)]
 Priority = Annotated[int, Meta(ge=-128, le=127)]
 IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from presenced.core.model import Edge, Session
 from presenced.core.requests import handle
@@ -54,9 +54,9 @@ S = TypeVar("S", bound=ServerMessage)
 class FakeLink(Edge):
     """One client and its connection: the core's edge on one side, what the client has learned on the other."""
 
-    def __init__(self, world: World, user: str, role: Role) -> None:
+    def __init__(self, world: World, user: str, role: Role, instance: int = 0) -> None:
         self.world = world
-        self.session = Session(self, user, role)
+        self.session = Session(self, user, role, instance)
         self.reading = True
         self.unread: list[bytes] = []
         """What the kernel took for a client that does not read."""
@@ -147,9 +147,16 @@ class FakeLink(Edge):
         priority: int = 0,
         status: DeviceStatus = "online",
         idle_ms: int | None = None,
+        as_was: bool = False,
+        only_free: bool = False,
     ) -> None:
         user, _, device = address.partition("/")
-        self.done(Attach(self.next_id(), ref, user, device, kind, name, priority, status, idle_ms))
+        fields = (kind, name, priority, status, idle_ms, as_was, only_free)
+        self.done(Attach(self.next_id(), ref, user, device, *fields))
+
+    def attach_again(self, ref: int, address: str, **described: Any) -> None:
+        """As after a lost link: as it was, and only what is free."""
+        self.attach(ref, address, as_was=True, only_free=True, **described)
 
     def release(self, ref: int, *, lost: bool = False) -> None:
         self.done(Detach(self.next_id(), ref, lost))

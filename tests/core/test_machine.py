@@ -10,7 +10,9 @@ from presenced.wire.messages import (
     AddClaim,
     Attach,
     Detach,
+    Done,
     EndClaim,
+    Error,
     Follow,
     Get,
     Join,
@@ -54,6 +56,8 @@ class Lives(RuleBasedStateMachine):
         self.twin = Twin()
         self.links: list[FakeLink] = []
         self.steps = 0
+        self.numbers = 0
+        """The clients that there were, each with a number of its own."""
 
     def step(self, rounds: int = 0) -> int:
         self.steps += 1
@@ -93,6 +97,14 @@ class Lives(RuleBasedStateMachine):
         refs = link.session.refs or {}
         return {ref: self.twin.user(device.user.name).devices[device.id] for ref, device in refs.items()}
 
+    def ask_for(self, app: FakeLink, message: Attach | Detach, granted: bool) -> None:
+        """A request, and what it is answered with if the link reads."""
+        if app.reading and not app.unread:
+            assert isinstance(app.ask(message), Done if granted else Error)
+        else:
+            app.say(message)
+            self.world.turn()
+
     def heard(self, link: FakeLink) -> None:
         device = link.session.device
         if device is not None:
@@ -103,17 +115,21 @@ class Lives(RuleBasedStateMachine):
     @rule(user=users, device=st.sampled_from(DEVICES), idle=idle_ms, priority=priorities, status=device_statuses)
     def come(self, user: str, device: str, idle: int | None, priority: int, status: str) -> None:
         now_ms = self.step()
-        self.twin.attach(now_ms, user, device, status, priority, idle)
-        address = f"{user}/{device}"
-        link = self.world.open(address, idle_ms=idle, priority=priority, status=status)  # type: ignore[arg-type]
+        self.numbers += 1
+        self.twin.attach(now_ms, user, device, status, priority, idle, holder=self.numbers)
+        said = {"idle_ms": idle, "priority": priority, "status": status, "instance": self.numbers}
+        link = self.world.open(f"{user}/{device}", **said)  # type: ignore[arg-type]
         self.links.append(link)
         self.compare()
 
     @precondition(lambda self: len(self.links) < 12)
-    @rule(watched=lists_of_users)
-    def come_to_watch(self, watched: list[str]) -> None:
+    @rule(watched=lists_of_users, came_back=st.integers(0, 3))
+    def come_to_watch(self, watched: list[str], came_back: int) -> None:
         self.step()
-        app = self.world.open("app", role="service")
+        self.numbers += 1
+        # One of the clients from before on another link, or a new one.
+        number = came_back if 0 < came_back < self.numbers else self.numbers
+        app = self.world.open("app", role="service", instance=number)
         app.watch(*watched)
         self.links.append(app)
 
@@ -164,20 +180,23 @@ class Lives(RuleBasedStateMachine):
         idle=idle_ms,
         status=device_statuses,
         priority=priorities,
+        again=st.booleans(),
     )
     def attach(
-        self, number: int, user: str, device: str, ref: int, idle: int | None, status: str, priority: int
+        self, number: int, user: str, device: str, ref: int, idle: int | None, status: str, priority: int, again: bool
     ) -> None:
         now_ms = self.step()
         app = self.service(number)
         if app is None:
             return
         before = (app.session.refs or {}).get(ref)
-        if before is not None and (before.user.name, before.id) != (user, device):
-            self.held(app)[ref].left = True
-        self.twin.attach(now_ms, user, device, status, priority, idle)
-        app.say(Attach(app.next_id(), ref, user, device, "", "", priority, status, idle))  # type: ignore[arg-type]
-        self.world.turn()
+        used = self.held(app).get(ref)
+        holder = app.session.instance
+        granted = self.twin.attach(now_ms, user, device, status, priority, idle, holder=holder, again=again)
+        if granted and used is not None and before is not None and (before.user.name, before.id) != (user, device):
+            used.left = True
+        message = Attach(app.next_id(), ref, user, device, "", "", priority, status, idle, again, again)  # type: ignore[arg-type]
+        self.ask_for(app, message, granted)
         self.compare()
 
     @rule(number=pick, ref=st.integers(1, 3), lost=st.booleans())
@@ -193,6 +212,26 @@ class Lives(RuleBasedStateMachine):
             app.say(Detach(app.next_id(), ref, lost))
             self.world.turn()
             self.compare()
+
+    @rule(number=pick, user=users, device=st.sampled_from(DEVICES), lost=st.booleans())
+    def let_go_by_name(self, number: int, user: str, device: str, lost: bool) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is None:
+            return
+        known = self.twin.user(user).devices.get(device)
+        own = self.world.engine.users[user].devices[device] if known is not None else None
+        mine = known is not None and known.live(now_ms) and known.holder == app.session.instance
+        if known is not None and own is not None and mine and (own.ref or own.session is None):
+            if not lost:
+                known.left = True
+            elif known.connected(now_ms):
+                known.lost_ms = now_ms
+        else:
+            mine = False
+        message = Detach(app.next_id(), 0, lost, user, device)
+        self.ask_for(app, message, mine)
+        self.compare()
 
     @rule(number=pick, idle=idle_ms)
     def beat_for_others(self, number: int, idle: int | None) -> None:

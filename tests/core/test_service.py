@@ -15,6 +15,7 @@ from presenced.wire.messages import (
     Error,
     GetDevices,
     SetStatus,
+    Taken,
     Unwatch,
     WatchAll,
 )
@@ -250,13 +251,15 @@ def test_beats_carry_how_idle_each_device_is() -> None:
     assert watcher.statuses("bob")[-1] == "online"
 
 
-def test_beats_for_refs_that_nobody_holds_are_passed_over() -> None:
+def test_beats_for_refs_that_nobody_holds_are_answered_once_and_the_others_count() -> None:
     world, watcher, (app, other) = services()
     app.attach(1, "alice/web")
     app.forget()
-    app.beats(2, 0, 3, -1, 1, 400_000)
-    other.beats(1, 0)
-    assert watcher.statuses("alice") == ["online", "away"] and app.messages == []
+    for _ in range(3):
+        app.beats(2, 0, 3, -1, 1, 400_000)
+        other.beats(1, 0)
+    assert watcher.statuses("alice") == ["online", "away"]
+    assert app.messages == [Taken(2, "not_held"), Taken(3, "not_held")] and other.messages == [Taken(1, "not_held")]
 
 
 def test_beats_with_a_ref_and_no_idle_time_are_refused_as_a_whole() -> None:

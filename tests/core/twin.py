@@ -43,6 +43,8 @@ class TwinDevice:
     """When its link was lost; None while there is one, as far as anybody noticed."""
     left: bool = False
     channels: dict[str, None] = field(default_factory=dict)
+    holder: int = 0
+    """The number of the client that attached it last."""
 
     def lost_at_ms(self) -> int:
         silent_ms = self.heard_ms + POLICY.timeout_ms
@@ -146,14 +148,32 @@ class Twin:
     def user(self, name: str) -> TwinUser:
         return self.users.setdefault(name, TwinUser())
 
-    def attach(self, now_ms: int, name: str, device_id: str, status: str, priority: int, idle_ms: int | None) -> None:
+    def attach(
+        self,
+        now_ms: int,
+        name: str,
+        device_id: str,
+        status: str,
+        priority: int,
+        idle_ms: int | None,
+        *,
+        holder: int,
+        again: bool = False,
+    ) -> bool:
+        """By a client with this number, all of which differ. `again`: as it was, and only if nobody else has it; gives
+        whether it was."""
         devices = self.user(name).devices
         device = devices.get(device_id)
         if device is None or not device.live(now_ms):
             device = devices[device_id] = TwinDevice(now_ms, now_ms)
-        device.heard_ms, device.lost_ms = now_ms, None
-        device.status, device.priority = status, priority
+            device.status, device.priority = status, priority
+        elif not again:
+            device.status, device.priority = status, priority
+        elif device.holder != holder:
+            return False
+        device.heard_ms, device.lost_ms, device.holder = now_ms, None, holder
         self.report(now_ms, device, idle_ms)
+        return True
 
     def report(self, now_ms: int, device: TwinDevice, idle_ms: int | None) -> None:
         device.heard_ms = now_ms

@@ -127,14 +127,25 @@ class World:
         expires_ms: int = 0,
         kind: str = "",
         sync: bool = False,
+        instance: int = 0,
+        again: bool = False,
     ) -> FakeLink:
-        """Say hello as `user/device`, or as `user` without a device, and run a turn."""
+        """Say hello as `user/device`, or as `user` without a device, and run a turn. `again`: as after a lost link, as
+        it was and only if it is free."""
         user, _, device = address.partition("/")
-        link = FakeLink(self, user, role)
+        link = FakeLink(self, user, role, instance)
         link.session.expires_ms = expires_ms
         if device:
             held = self.engine.attach(
-                self.now_ms, link.session, device, kind=kind, priority=priority, status=status, idle_ms=idle_ms
+                self.now_ms,
+                link.session,
+                device,
+                kind=kind,
+                priority=priority,
+                status=status,
+                idle_ms=idle_ms,
+                as_was=again,
+                only_free=again,
             )
             if sync:
                 self.engine.own_states.add(link.session, held.user)

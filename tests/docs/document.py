@@ -52,6 +52,8 @@ STRING_LIMITS = {
     ("Attach", "device"): NAME,
     ("Attach", "kind"): f"{limits.LABEL_BYTES_MAX} bytes",
     ("Attach", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("Detach", "user"): NAME_OR_EMPTY,
+    ("Detach", "device"): NAME_OR_EMPTY,
     ("Forget", "device"): NAME,
     ("Forget", "user"): NAME_OR_EMPTY,
     ("GetDevices", "user"): NAME_OR_EMPTY,

@@ -151,7 +151,7 @@ def test_every_code_named_in_the_text_exists() -> None:
     """`no_device` and the like in the sections of the messages: each is a code, a field or a value."""
     known = set(CODES) | {field for struct in STRUCTS.values() for field in struct.__struct_fields__}
     known |= {re.sub(r"(?<!^)(?=[A-Z])", "_", struct.__name__).lower() for struct in MESSAGES.values()}
-    known |= set(get_args(messages.EventKind))
+    known |= set(get_args(messages.EventKind)) | set(get_args(messages.TakenWhy))
     for number, section in SECTIONS.items():
         for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", section.body):
             assert word in known, f"section {number} speaks of `{word}`, which is no code, field or message"

@@ -138,11 +138,13 @@ def test_bounds_are_inclusive() -> None:
 
 def payload_with(kind: type[msgspec.Struct], position: int, value: bytes) -> bytes:
     """A message with 7 as its id, the smallest right values before `position` and `value` there."""
-    smallest = {Hello: [[1], "", "alice", "laptop", "", "", 0, "online", None, "user", ""]}.get(kind)
+    smallest = {Hello: [[1], "", "alice", "laptop", "", "", 0, "online", None, "user", "", False, False, False]}.get(
+        kind
+    )
     if smallest is None:
         smallest = [_smallest(field) for field in fields_of(kind)]
     elements = [bytes([kind.__struct_config__.tag]), *map(msgpack.packb, smallest[:position]), value]
-    return bytes([0x90 + len(elements)]) + b"".join(elements)
+    return msgpack.Packer().pack_array_header(len(elements)) + b"".join(elements)
 
 
 def _smallest(field: inspect.Field) -> Any:

@@ -20,7 +20,8 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     device = live_device_of(engine, session, message.user, message.device)
     if message.channel not in (device.channels or ()):
         require_memory(engine)
-    engine.join(now_ms, device, message.channel, session.role)
+    if not (message.as_was and device.is_taken_out):
+        engine.join(now_ms, device, message.channel, session.role)
     acknowledge(engine, session, message.id)
 
 
@@ -29,7 +30,7 @@ def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> Non
     device = device_of(engine, session, message.user, message.device)
     if device is None:
         raise RequestError("no_device", "name a device; this link has none of its own for that user")
-    engine.leave(now_ms, device, message.channel)
+    engine.leave(now_ms, session, device, message.channel)
     acknowledge(engine, session, message.id)
 
 

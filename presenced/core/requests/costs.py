@@ -99,6 +99,8 @@ def _attach(engine: Engine, session: Session, message: Attach) -> int:
 
 
 def _detach(engine: Engine, session: Session, message: Detach) -> int:
+    if message.user:
+        return cost_of_change(engine, message.user)
     device = session.refs.get(message.ref) if session.refs is not None else None
     return cost_of_change(engine, device.user.name) if device is not None else 0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
-from presenced.core.model import GONE, Session
+from presenced.core.model import GONE, Device, Session
 from presenced.core.replying import acknowledge, done, reply
 from presenced.core.subjects import (
     device_of,
@@ -64,24 +64,42 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
         priority=message.priority,
         status=message.status,
         idle_ms=message.idle_ms,
+        as_was=message.as_was,
+        only_free=message.only_free,
     )
     done(engine, session, message.id)
 
 
 def _detach(engine: Engine, session: Session, now_ms: int, message: Detach) -> None:
     require_service(session)
-    device = (session.refs or {}).get(message.ref)
-    if device is None:
-        raise RequestError("no_such_device", f"this link holds no device under the ref {message.ref}")
-    engine.release(now_ms, device, lost=message.lost)
+    device = _to_detach(engine, session, message)
+    engine.release(now_ms, device, lost=message.lost, by=session)
     done(engine, session, message.id)
+
+
+def _to_detach(engine: Engine, session: Session, message: Detach) -> Device:
+    if not message.user and not message.device:
+        device = (session.refs or {}).get(message.ref)
+        if device is None:
+            raise RequestError("no_such_device", f"this link holds no device under the ref {message.ref}")
+        return device
+    if not message.user or not message.device:
+        raise RequestError("bad_request", "Detach: give user and device, or neither and a ref")
+    check_name(message.user, "user")
+    check_name(message.device, "device")
+    user = engine.users.get(message.user)
+    device = user.devices.get(message.device) if user is not None else None
+    if device is None or not engine.holders.is_last(device, session):
+        sentence = f"{message.user}/{message.device} is gone, or another client has it by now"
+        raise RequestError("no_such_device", sentence)
+    return device
 
 
 def _beats(engine: Engine, session: Session, now_ms: int, message: Beats) -> None:
     require_service(session)
     if len(message.beats) % 2:
         raise RequestError("bad_request", "Beats: a ref without an idle time at the end")
-    engine.leases.beats(session, now_ms, message.beats)
+    engine.beats(now_ms, session, message.beats)
 
 
 def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevice) -> None:

@@ -1,0 +1,54 @@
+"""Who speaks for a device: who may have it back, whose it was last, and who is told that it is no longer theirs.
+
+A client is known again by the number that it says on all of its links (`Session.instance`), because a server often
+learns last that a link is dead: the client that comes back must not be refused its own devices for that.
+"""
+
+from __future__ import annotations
+
+from presenced.core.model import CONNECTED, GONE, Device, Session
+from presenced.core.outboxes import Outboxes
+from presenced.errors import RequestError
+from presenced.limits import TOLD_REFS_MAX
+from presenced.wire.messages import Taken, TakenWhy, encode
+
+
+class Holders:
+    """Answers whose a device is, and tells services of what they hold no more."""
+
+    def __init__(self, outboxes: Outboxes) -> None:
+        self._outboxes = outboxes
+
+    def refuse_if_held(self, device: Device, session: Session) -> None:
+        """Raise `RequestError` (`device_held`) if another client than the session's has the device: it holds it, or
+        held it last and the grace is not over. O(1)"""
+        if device.state == GONE or device.session is session:
+            return
+        # A device in grace whose holder has no number is free: nobody could ever have it back otherwise.
+        if device.holder == session.instance if device.holder else device.state != CONNECTED:
+            return
+        raise RequestError("device_held", f"another client has {device.user.name}/{device.id} by now")
+
+    def is_last(self, device: Device, session: Session) -> bool:
+        """Whether the session's client holds the device as a service, or did last and the grace is not over. O(1)"""
+        if device.state == GONE or (device.state == CONNECTED and not device.ref):
+            return False
+        return device.session is session or (session.instance != 0 and device.holder == session.instance)
+
+    def holds(self, session: Session, ref: int) -> None:
+        """The session holds a device under this ref from now on."""
+        if session.told:
+            session.told.pop(ref, None)
+
+    def tell(self, session: Session, ref: int, why: TakenWhy) -> None:
+        """The session holds nothing under this ref: say so, once. O(1)"""
+        told = session.told
+        if told is None:
+            told = session.told = {}
+        elif ref in told:
+            return
+        elif len(told) >= TOLD_REFS_MAX:
+            # The oldest may be told a second time, which does no harm.
+            del told[next(iter(told))]
+        told[ref] = None
+        self._outboxes.reply(session, encode(Taken(ref, why)))
