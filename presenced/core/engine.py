@@ -336,6 +336,7 @@ class Engine:
 
     def _end_session(self, session: Session, now_ms: int) -> None:
         """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
+        session.ended = True
         self.leases.end_session(session)
         self.outboxes.end(session)
         self.watching.remove_all(session)

@@ -53,7 +53,7 @@ class Session(Timer):
 
     __slots__ = (
         "edge", "user_name", "role", "device", "expires_ms",
-        "heard_ms", "watching", "pending", "held", "replies", "reply_bytes",
+        "heard_ms", "watching", "pending", "held", "replies", "reply_bytes", "unanswered", "ended",
         "refs", "told", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
@@ -80,6 +80,10 @@ class Session(Timer):
         """Replies that wait while the session is held; its `pending` is empty then."""
         self.reply_bytes = 0
         """Bytes of replies not written yet."""
+        self.unanswered = 0
+        """Requests applied whose reply waits until their facts are as durable as promised."""
+        self.ended = False
+        """Its link is no more, or ends once these are answered."""
         # what belongs to few
         self.refs: dict[int, Device] | None = None
         """The devices that a service holds, by its own numbers."""

@@ -32,6 +32,7 @@ def done(engine: Engine, session: Session, request_id: int) -> None:
 
 def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes = b"") -> None:
     """Say that a request was applied, once what it changed is as durable as promised: with `answer`, else done."""
+    session.unanswered += 1
     engine.acks.append((session, request_id, answer))
 
 

@@ -1,6 +1,7 @@
 """One TCP connection: bytes in, frames to the core, bytes out. No rule of presence is in here.
 
-A link is AWAITING its hello, then OPEN, then ENDING (goodbye said, the peer may still read) and CLOSED. What goes
+A link is AWAITING its hello, then OPEN, then ENDING (nothing more is taken from it, and what it was promised is still
+to be answered), CLOSING (goodbye said, the peer may still read) and CLOSED. What goes
 wrong on one link ends in here: an exception while serving it is logged, counted, and closes this link alone.
 """
 
@@ -33,7 +34,8 @@ log = logging.getLogger("presenced")
 AWAITING: Final = 0
 OPEN: Final = 1
 ENDING: Final = 2
-CLOSED: Final = 3
+CLOSING: Final = 3
+CLOSED: Final = 4
 
 READ: Final = 0
 RATE: Final = 1
@@ -50,8 +52,8 @@ class Link(asyncio.Protocol):
     """The edge of one connection (`core.model.Edge`)."""
 
     __slots__ = (
-        "fd", "server", "transport", "session", "device_id", "state", "reader",
-        "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
+        "fd", "server", "transport", "session", "owed", "farewell", "is_half_closed", "closing_ms", "device_id",
+        "state", "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
     def __init__(self, server: Server, now_ms: int) -> None:
@@ -62,6 +64,14 @@ class Link(asyncio.Protocol):
         self.fd = -1
         """The socket, where it may be written to directly; -1 with TLS and once the link ends."""
         self.session: Session | None = None
+        self.owed: Session | None = None
+        """While it ends: its session, whose replies are still written before the goodbye."""
+        self.farewell = b""
+        """What is written last."""
+        self.is_half_closed = False
+        """The peer will send no more."""
+        self.closing_ms = 0
+        """When goodbye was said."""
         self.device_id = ""
         """As its hello named it: the session has let go of its device when the end of the link is written."""
         self.state = AWAITING
@@ -110,13 +120,15 @@ class Link(asyncio.Protocol):
         if not self.paused:
             self.serve(now_ms)
 
-    def eof_received(self) -> None:
-        """The peer will send no more: close (the default of returning None)."""
+    def eof_received(self) -> bool:
+        """The peer will send no more: close, unless it has said bye and is still to be answered."""
+        self.is_half_closed = True
+        return self.state == ENDING and self.fd >= 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self.fd = -1
-        if self.state == ENDING:
+        if self.state == CLOSING:
             self.server.ending -= 1
         self.state = CLOSED
         now_ms = self.server.begin()
@@ -125,18 +137,23 @@ class Link(asyncio.Protocol):
         session = self._take_session()
         if session is not None and self.server.failed is None:
             self.server.engine.detach(now_ms, session)
+        if self.owed is not None:
+            self.server.engine.outboxes.end(self.owed)
+            self.owed = None
 
     def pause_writing(self) -> None:
         """The peer does not read: what it watches is kept latest-wins from now on."""
-        if self.session is not None:
-            self.server.engine.outboxes.hold(self.session, self.server.begin())
+        session = self.session or self.owed
+        if session is not None:
+            self.server.engine.outboxes.hold(session, self.server.begin())
 
     def resume_writing(self) -> None:
         """The peer has read: it gets the latest of what changed."""
-        if self.session is not None:
+        session = self.session or self.owed
+        if session is not None:
             self.server.begin()
-            self.server.engine.drained(self.session)
-            if self.paused == REPLIES:
+            self.server.engine.drained(session)
+            if self.paused == REPLIES and self.session is not None:
                 self._wait_for_turn()
 
     # --- called by the server and by the turn -----------------------------------------------------------------
@@ -145,6 +162,7 @@ class Link(asyncio.Protocol):
         """Handle the frames that are whole, as many as this link may have handled now."""
         try:
             count = self._serve(now_ms)
+            self.server.stats.frames_in += count
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
             return
@@ -208,9 +226,11 @@ class Link(asyncio.Protocol):
             seconds = limits.HELLO_TIMEOUT_MS // 1000
             self.end("hello_timeout", f"no hello came within {seconds} s")
 
-    def check_ending(self) -> None:
-        """Goodbye was said a while ago: has the peer closed?"""
+    def check_ending(self, now_ms: int) -> None:
+        """It was to end a while ago: has the disk answered, and has the peer closed?"""
         if self.state == ENDING:
+            self._close()
+        elif self.state == CLOSING and now_ms - self.closing_ms >= limits.CLOSE_TIMEOUT_MS:
             self.abort()
 
     def send(self, data: bytes) -> None:
@@ -219,7 +239,7 @@ class Link(asyncio.Protocol):
         whole ever goes into it, and while it is there, the turn sends nothing."""
         fd = self.fd
         if fd < 0:
-            if self.state < ENDING and self.transport is not None:
+            if self.state < CLOSING and self.transport is not None:
                 self.transport.write(data)
             return
         try:
@@ -250,36 +270,60 @@ class Link(asyncio.Protocol):
                 link.send(data[written:])
 
     def end(self, code: str, message: str = "", retry_ms: int = 0) -> None:
-        """Say goodbye (nothing, if `code` is empty) and close; abort if the peer does not go along. Idempotent."""
+        """Say goodbye (nothing, if `code` is empty) and close; abort if the peer does not go along. Idempotent.
+
+        What was asked before is answered before: while replies wait for the disk, so does the goodbye, and the turn
+        that has written the last of them calls this once more.
+        """
+        if self.state == ENDING and self.owed is not None and not self.owed.unanswered:
+            self._close()
         if self.state >= ENDING:
             return
         now_ms = self.server.begin()
         if code:
             self.server.note_goodbye(now_ms, code, self, message)
-        session = self._take_session()
-        if session is not None:
-            self.server.engine.outboxes.spread()
-            if session.pending and session.held is None:
-                # What was answered before the breach, in the same turn, is still read before the goodbye.
-                pending, session.pending = session.pending, []
-                self.send(b"".join(pending))
-            self.server.engine.detach(now_ms, session)
-        transport = self.transport
-        if transport is None:
+            text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
+            self.farewell = frame(encode(Goodbye(code, text, retry_ms)))
+        if self.transport is None:
             # The TLS handshake is still under way, and nobody can be told anything.
             self._give_up()
             return
+        session = self._leave()
+        if session is not None:
+            self.server.engine.detach(now_ms, session)
+        if session is None or not session.unanswered:
+            self._close()
+
+    def _leave(self) -> Session | None:
+        """Nothing more is taken from the peer; what it is owed is still written."""
         self.state = ENDING
-        self.server.ending += 1
-        self.fd = -1
-        if code:
-            text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
-            transport.write(frame(encode(Goodbye(code, text, retry_ms))))
+        self.owed = self._take_session()
+        self.server.waiting.ending.add(self.server.begin(), self)
+        return self.owed
+
+    def _close(self) -> None:
+        """Write what is left and the goodbye, and close our half."""
+        server, transport, session = self.server, self.transport, self.owed
+        assert transport is not None
+        # From here on all goes through the transport: what it has not got rid of comes first.
+        self.fd, self.owed = -1, None
+        if session is not None:
+            server.engine.outboxes.spread()
+            for frames in (session.pending, session.replies):
+                if frames:
+                    transport.write(b"".join(frames))
+                    frames.clear()
+            server.engine.outboxes.end(session)
+        self.state = CLOSING
+        self.closing_ms = server.begin()
+        server.ending += 1
+        if self.farewell:
+            transport.write(self.farewell)
         # Closing at once while the peer still sends would reset the connection and take the goodbye with it. So
         # only our half is closed; the peer's bytes are read and dropped until it closes, or for two seconds.
         if self.paused:
             transport.resume_reading()
-        if transport.can_write_eof():
+        if transport.can_write_eof() and not self.is_half_closed:
             try:
                 transport.write_eof()
             except OSError:
@@ -287,7 +331,7 @@ class Link(asyncio.Protocol):
                 transport.abort()
         else:
             transport.close()
-        self.server.waiting.ending.add(now_ms, self)
+        server.waiting.ending.add(self.closing_ms, self)
 
     def abort(self) -> None:
         """Drop the connection without a word. Idempotent."""
@@ -366,7 +410,7 @@ class Link(asyncio.Protocol):
         handle(engine, session, now_ms, message)
         if type(message) is Bye:
             # What comes behind it counts no more; the turn sends what is pending, and closes.
-            self._take_session()
+            self._leave()
 
     def _take_session(self) -> Session | None:
         session, self.session = self.session, None
@@ -376,7 +420,6 @@ class Link(asyncio.Protocol):
 
     def _bound(self, now_ms: int, count: int) -> None:
         """Decide when this link's further input is taken: by its rate, its backlog, its unread replies."""
-        self.server.stats.frames_in += count
         account = self.account
         if account.credit < 0:
             account.refill(now_ms)

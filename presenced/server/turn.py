@@ -86,8 +86,10 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     # 4. Acknowledgements that have become due; pushes do not wait for them.
     for session, request_id, reply in log.take_durable():
         outboxes.reply(session, reply or encode(Done(request_id, publisher.version)))
+        _answered(engine, session)
     for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
+        _answered(engine, session)
     engine.read_only = log.refusal
 
     # 5. One write per link, whatever has gathered for it.
@@ -102,6 +104,13 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         session.edge.end(code)
 
     return None if stopping else engine.next_ms
+
+
+def _answered(engine: Engine, session: Session) -> None:
+    session.unanswered -= 1
+    if session.ended and not session.unanswered:
+        # Its link waits with its end for nothing else.
+        engine.closing.append((session, ""))
 
 
 def write_broadcast(outboxes: Outboxes, broadcast: Broadcast) -> None:

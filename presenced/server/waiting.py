@@ -66,7 +66,7 @@ class WaitingLinks:
         for link in self.hello_due.take_due(now_ms):
             link.check_hello()
         for link in self.ending.take_due(now_ms):
-            link.check_ending()
+            link.check_ending(now_ms)
 
     def _serve_backlog(self, now_ms: int) -> None:
         """Go on with the links that have frames left over, as many as there is time for. The others are the first in

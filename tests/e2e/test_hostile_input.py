@@ -10,7 +10,19 @@ import pytest
 from presenced.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, WATCH_USERS_MAX
 from presenced.wire.messages import Bye, Get, Ping, SetDevice, SetStatus, Watch, Who, encode
 from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, PONG, PRESENCE, RECORDS, WELCOME, WHO_PAGE, Bystander, Wire, hello, opened
+from tests.e2e.wire_client import (
+    DONE,
+    ERROR,
+    PONG,
+    PRESENCE,
+    RECORDS,
+    WELCOME,
+    WHO_PAGE,
+    Bystander,
+    Wire,
+    hello,
+    opened,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +57,6 @@ NO_MESSAGE: dict[str, bytes] = {
     "an array of four thousand million": framed(b"\xdd\xff\xff\xff\xff\x04\x07"),
     "a nested array bomb": framed(b"\x91" * HELLO_BYTES_MAX),
     "a bomb of empty array headers": framed(b"\xdd\xff\xff\xff\xff" * 1600),
-    "a bomb in a field": framed(b"\x92\x04" + b"\x91" * 8000),
     "random words of http": b"\x00\x00\x00\x10GET / HTTP/1.1\r\n",
 }
 
@@ -112,6 +123,18 @@ def test_what_is_no_message_ends_a_link(port: int, beside: Bystander, data: byte
     with opened(port, "mallory") as link:
         link.send_bytes(data)
         link.ended_with("bad_frame")
+    beside.check()
+
+
+@pytest.mark.parametrize("head", [b"\x92\x04", b"\x93\x04\x07", b"\x94\x05\x07\xa3dnd"])
+def test_what_is_nested_deep_is_an_answer_and_no_end(port: int, beside: Bystander, head: bytes) -> None:
+    bomb = framed(head + b"\x91" * 8000)
+    with Wire(port) as link:
+        link.send_bytes(bomb)
+        link.ended_with("hello_required")
+    with opened(port, "deep") as link:
+        link.send_bytes(bomb + framed(encode(Ping(9))))
+        assert [link.next()[:3], link.next()[:2]] == [[ERROR, 7 * (len(head) > 2), "bad_request"], [PONG, 9]]
     beside.check()
 
 
