@@ -225,8 +225,8 @@ class Publisher:
                 is_idle = device.state != GONE and device.idle_level == IDLE_OFFLINE
                 contact_ms = device.active_ms if is_idle else device.seen_ms
                 latest = contact_ms if latest is None else max(latest, contact_ms)
-        assert latest is not None, f"{user.name} was online without a device"
-        return latest + self.wall_offset_ms
+        # Without a device if the log has lost it: then nothing later is known than that they were online once.
+        return latest + self.wall_offset_ms if latest is not None else user.record.since_ms
 
     # --- pushes -----------------------------------------------------------------------------------------------
 

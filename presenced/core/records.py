@@ -117,4 +117,23 @@ class MembershipSet(_Fact, tag=8):
     joined: bool
 
 
-Fact = ClaimSet | TextSet | DeviceSet | DeviceForgotten | RecordSet | ScheduleSet | ActivityAdded | MembershipSet
+class VersionsRaised(_Fact, tag=9):
+    """After a kill each record got a new version: those that are not above `above` got the ones from there on, in order
+    of the users' names."""
+
+    user: str
+    """Always empty: it is about everybody."""
+    above: int
+
+
+Fact = (
+    ClaimSet
+    | TextSet
+    | DeviceSet
+    | DeviceForgotten
+    | RecordSet
+    | ScheduleSet
+    | ActivityAdded
+    | MembershipSet
+    | VersionsRaised
+)

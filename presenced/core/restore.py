@@ -27,6 +27,7 @@ from presenced.core.records import (
     RecordSet,
     ScheduleSet,
     TextSet,
+    VersionsRaised,
 )
 from presenced.limits import DEVICES_PER_USER_MAX
 from presenced.wire.messages import ActivityInfo, Record, Status
@@ -56,6 +57,7 @@ class Restorer:
             ScheduleSet: self._schedule,
             ActivityAdded: self._activity,
             MembershipSet: self._membership,
+            VersionsRaised: self._raised,
         }
 
     def apply(self, facts: Sequence[Fact]) -> None:
@@ -76,7 +78,11 @@ class Restorer:
         publisher = engine.publisher
         users = engine.users.order
         publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
-        publisher.version += version_gap
+        if version_gap:
+            # Said before anything else of this run, so that a start after a quiet one gives the same versions again.
+            raised = VersionsRaised("", publisher.version + version_gap)
+            publisher.log(raised)
+            publisher.version = self._raised(raised)
         heard_ms = min(stopped_wall_ms - self._offset_ms, self._now_ms)
         engine.leases.assumed_ms = self._now_ms
         online = []
@@ -100,9 +106,6 @@ class Restorer:
                     if device.channels:
                         members.append(device)
             record = user.record
-            if version_gap and record.version:
-                publisher.version += 1
-                record = user.record = msgspec.structs.replace(record, version=publisher.version)
             user.primary = user.devices.get(record.device)
             if record.status != "offline":
                 online.append(user.name)
@@ -232,6 +235,18 @@ class Restorer:
             self._shared(fact.device),
             fact.version,
         )
+
+    def _raised(self, fact: VersionsRaised) -> int:
+        """Gives the last version that was given. By name, because in which order users are read depends on whether they
+        come from a snapshot. O(users log users), after a kill."""
+        users = self.engine.users
+        names = [user.name for user in users.order if 0 < user.record.version <= fact.above]
+        names.sort()
+        version = fact.above
+        for version, name in enumerate(names, fact.above + 1):
+            user = users[name]
+            user.record = msgspec.structs.replace(user.record, version=version)
+        return version
 
 
 def _one_object(value: int, known: int) -> int:

@@ -155,6 +155,8 @@ class Lifecycle:
         server.state = "draining"
         server.refuse_links()
         server.engine.stop()
+        # A turn takes what that has left for the log: the snapshot waits for it.
+        server.begin()
         try:
             await self._drain(_monotonic_ms() + server.settings.drain_timeout_ms)
         except Exception as error:

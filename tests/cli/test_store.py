@@ -21,6 +21,7 @@ from presenced.core.records import (
     RecordSet,
     ScheduleSet,
     TextSet,
+    VersionsRaised,
 )
 from presenced.wire.messages import SetStatus, Watch, Window
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
@@ -156,12 +157,13 @@ def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
         ScheduleSet("alice", "Europe/Berlin", [Window(31, 1080, 480)], "dnd"),
         ActivityAdded("alice", "message", "general", "", 5, ""),
         MembershipSet("alice", "laptop", "general", True),
+        VersionsRaised("", 7),
     ]
     assert {type(fact) for fact in facts} == set(get_args(Fact))
     making = Making(tmp_path / "state")
     making.commit(facts)
     making.leave()
-    lines = done("store", "dump", making.place, "--user", "alice").splitlines()
+    lines = done("store", "dump", making.place).splitlines()
     assert [line.split("  ")[3].split()[0] for line in lines] == [type(fact).__name__ for fact in facts]
     assert 'zone="Europe/Berlin" windows=[[31, 1080, 480]] status="dnd"' in lines[5]
     dumped = [json.loads(line) for line in done("store", "dump", making.place, "--json").splitlines()]

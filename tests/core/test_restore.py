@@ -249,6 +249,15 @@ def test_a_claim_of_a_schedule_that_is_not_there_any_more_ends_with_the_restart(
     assert after.record("alice").status == "online"
 
 
+def test_whose_devices_are_lost_with_the_log_was_last_seen_when_they_came() -> None:
+    world = World()
+    world.open("alice/web")
+    facts: list[Fact] = [fact for fact in world.snapshot() if not isinstance(fact, DeviceSet)]
+    after = world.restarted(600_000, facts=facts)
+    record = after.record("alice")
+    assert (record.status, record.since_ms, record.last_seen_ms) == ("offline", after.wall_ms, world.wall_ms)
+
+
 def test_a_restart_is_told_to_nobody_who_comes_back(seed: int = 3) -> None:
     world = Life(seed).run(120)
     after = world.restarted(facts=world.snapshot())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -174,3 +175,26 @@ def test_a_device_that_was_gone_stays_gone(tmp_path: Path) -> None:
             after, _ = ask(operator(swarm), ["alice"])
             assert without_versions(after) == without_versions(before)
             assert after["alice"][DEVICE] == "" and after["alice"][LAST_SEEN] > 0
+
+
+def test_no_version_goes_back_after_a_kill_however_quiet_the_next_run_is(tmp_path: Path) -> None:
+    names = ["alice", "bob", "carol"]
+    with Node(tmp_path, *CALM, bounds=LONG) as node:
+        node.start()
+        versions = [dict.fromkeys(names, 0)]
+        for how in ("kill", "stop", "stop", "kill", "kill", "stop", "stop"):
+            with Swarm(node.port) as swarm:
+                if how == "kill":
+                    opened(swarm, "bob")
+                    save(swarm)
+                else:
+                    assert ask(operator(swarm), names)[0]["alice"][VERSION] == versions[-1]["alice"]
+                end(node, how, swarm)
+            node.start()
+            with Swarm(node.port) as swarm:
+                records, _ = ask(operator(swarm), names)
+            versions.append({name: record[VERSION] for name, record in records.items()})
+            if how == "stop":
+                assert versions[-1] == versions[-2]
+    assert all(after["bob"] >= before["bob"] for before, after in itertools.pairwise(versions)), versions
+    assert versions[-1]["bob"] > 2**32

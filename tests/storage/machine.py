@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
+import msgspec
+
+from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet, VersionsRaised
 from presenced.storage import journal as journal_module, snapshot as snapshot_module
 from presenced.storage.committer import array_of
 from presenced.storage.journal import DiskFull, Journal
@@ -73,6 +75,13 @@ def apply_facts(state: State, facts: Sequence[Fact]) -> None:
             state.pop((DeviceSet, fact.user, fact.device), None)
         elif isinstance(fact, DeviceSet):
             state[DeviceSet, fact.user, fact.device] = fact
+        elif isinstance(fact, VersionsRaised):
+            records = [known for known in state.values() if isinstance(known, RecordSet)]
+            low = sorted(known.user for known in records if 0 < known.version <= fact.above)
+            for version, user in enumerate(low, fact.above + 1):
+                record = state[RecordSet, user]
+                assert isinstance(record, RecordSet)
+                state[RecordSet, user] = msgspec.structs.replace(record, version=version)
         else:
             state[type(fact), fact.user] = fact
 
