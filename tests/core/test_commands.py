@@ -61,7 +61,16 @@ def test_a_status_for_somebody_without_a_device_shows_once_one_comes() -> None:
 
 @pytest.mark.parametrize(
     "text, for_ms, words",
-    [("away for 30m", 1_800_000, "30m"), ("DND for 1h30m", 5_400_000, "1h30m"), ("xa  for  90s ", 90_000, "1m30s")],
+    [
+        ("away for 30m", 1_800_000, "30m"),
+        ("DND for 1h30m", 5_400_000, "1h30m"),
+        ("xa  for  90s ", 90_000, "1m30s"),
+        ("Away For 30M", 1_800_000, "30m"),
+        ("dnd for 1h 30m", 5_400_000, "1h30m"),
+        ("Dnd for 30 Minutes", 1_800_000, "30m"),
+        ("away for 1 hour 30 min", 5_400_000, "1h30m"),
+        ("away\u00a0for\u00a02 days", 2 * 86_400_000, "2d"),
+    ],
 )
 def test_a_status_holds_for_as_long_as_was_typed(text: str, for_ms: int, words: str) -> None:
     world, _, alice = stage()
@@ -122,6 +131,19 @@ def test_what_is_weaker_is_not_mentioned() -> None:
         ('status "in a meeting" for 30m', "in a meeting", 1_800_000),
         ("status 'in a meeting' for 2h", "in a meeting", 7_200_000),
         ("status \u201cin a meeting\u201d for 1d", "in a meeting", 86_400_000),
+        ("status \u201cin a meeting\u201c for 1d", "in a meeting", 86_400_000),
+        ("status \u201ein a meeting\u201c", "in a meeting", 0),
+        ("status \u00abin a meeting\u00bb", "in a meeting", 0),
+        ('status \u201cin a meeting" for 1 day', "in a meeting", 86_400_000),
+        ('status \u201csay "hi" for me\u201d for 1d', 'say "hi" for me', 86_400_000),
+        ("status \u2018back for lunch\u2019", "back for lunch", 0),
+        ("status \u2018I\u2019m back for lunch\u2019 for 1h", "I\u2019m back for lunch", 3_600_000),
+        ("status 'I'm out'", "I'm out", 0),
+        ("status 'tis the season", "'tis the season", 0),
+        ('Status "Lunch" For 1H 30M', "Lunch", 5_400_000),
+        ('status "lunch" for 90 min', "lunch", 5_400_000),
+        ("status out for lunch for 1 hour", "out for lunch", 3_600_000),
+        ("status waiting for the 3 pm call", "waiting for the 3 pm call", 0),
         ("status in a meeting for 30m", "in a meeting", 1_800_000),
         ("status lunch", "lunch", 0),
         ("STATUS Lunch", "Lunch", 0),
@@ -167,6 +189,29 @@ def test_a_text_is_set_quoted_or_not_perhaps_for_a_while(text: str, words: str, 
         ("dnd in a meeting", "a text goes with: status"),
         ("frobnicate now", "I do not know 'frobnicate'. Try: who, activity, "),
         ("<script>", "I do not know '<script>'"),
+        ("clear for 2d", "clear takes nothing after it, and I do not understand 'for'; write clear alone"),
+        ("who is this", "who takes nothing after it"),
+        ("help me", "help takes nothing after it"),
+        ("devices of bob", "devices takes nothing after it"),
+        ("sync now", "sync takes nothing after it"),
+        ("activity today", "activity takes nothing after it"),
+        ("auto for 1h", "auto takes no time"),
+        ("auto pilot", "auto takes nothing but"),
+        ("online for a while", "takes nothing but"),
+        ("away for 1h 30", "'1h 30' is not a duration"),
+        ("away for 1 2h", "'1 2h' is not a duration"),
+        ("away for 30m 1h", "do not go from large to small"),
+        ("status looking for 2 people", "'2 people' is not a duration"),
+        ("status back for lunch", "'lunch' is not a duration"),
+        ('status "lunch" for ever', "'ever' is not a duration"),
+        ('status "lunch" for the rest of the day', "is not a duration"),
+        ('status "lunch" for', "can follow the closing quote"),
+        ('status "lunch" at noon', "can follow the closing quote"),
+        ('status "lunch', "is not closed"),
+        ("status \u201clunch for 30m", "is not closed"),
+        ("status for", "say what your status is"),
+        ("status for 1h 30m", "say what your status is"),
+        ("status \u2018\u2019", "say what your status is"),
         ("x" * 500, "I do not know"),
     ],
 )
@@ -288,11 +333,13 @@ def test_runs_of_spaces_cost_no_more_than_other_letters() -> None:
     # As long a text as makes a search that begins anew at each space take minutes, in a process with some seconds.
     code = """
 import resource
-from presenced.core.requests.commands import _split_for
+from presenced.core.spoken import split_for, text_and_span
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 spaces = " " * 200_000
-assert _split_for("a" + spaces + "for" + spaces + "a b")[1] == 0
-assert _split_for("a" + spaces + "b" + spaces + "FOR" + spaces + "30m" + spaces) == ("a" + spaces + "b", 1_800_000)
+assert split_for("a" + spaces + "for" + spaces + "a b")[1] == 0
+assert split_for("a" + spaces + "b" + spaces + "FOR" + spaces + "30m" + spaces) == ("a" + spaces + "b", 1_800_000)
+assert text_and_span("'" + "'" * 200_000 + "a")[1] == 0
+assert text_and_span(chr(8220) + "a" * 200_000 + '" for 30m')[1] == 1_800_000
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or "it took 20 s of CPU"

@@ -15,9 +15,10 @@ from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, Session, User
 from presenced.core.replying import acknowledge, quoted, reply
+from presenced.core.spoken import split_for, text_and_span
 from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
-from presenced.durations import format_duration, parse_span_ms
+from presenced.durations import format_duration
 from presenced.errors import AddressError, RequestError
 from presenced.limits import COMMAND_BYTES_MAX, COMMAND_LISTED_MAX
 from presenced.wire.messages import (
@@ -37,8 +38,7 @@ HELP = (
 )
 
 _SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
-_FOR_ALONE = re.compile(r"\Afor\s+[0-9]\S*\Z", re.IGNORECASE)
-_QUOTED = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|\u201c([^\u201d]*)\u201d)$""")
+_FOR_ALONE = re.compile(r"\Afor(?:\s+[0-9].*)?\Z", re.IGNORECASE)
 
 
 class _Call(NamedTuple):
@@ -65,6 +65,10 @@ def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_
     if take is None:
         answer = f"I do not know {quoted(verb)}. Try: {', '.join(name for name in _VERBS if name)}"
         return CommandReply(request_id, False, answer, "help", [], [], [])
+    if rest and take in _ALONE:
+        # More was meant than the command says: to do it all the same would clear or tell what nobody asked for.
+        answer = f"{verb} takes nothing after it, and I do not understand {quoted(rest.split()[0])}; write {verb} alone"
+        return CommandReply(request_id, False, answer, verb, [], [], [])
     try:
         # A status is its own argument.
         said = take(_Call(engine, user, device, now_ms, f"{verb} {rest}" if take is _status else rest))
@@ -88,7 +92,7 @@ def _show(call: _Call) -> _Answer:
 
 def _status(call: _Call) -> _Answer:
     """The verb is the status itself, perhaps with `for DURATION`."""
-    rest, for_ms = _split_for(call.rest)
+    rest, for_ms = split_for(call.rest)
     if rest.strip().lower() not in _STATUSES:
         raise ValueError(f"{rest.split()[0]} takes nothing but 'for 30m'; a text goes with: status \"...\"")
     if for_ms and rest.strip().lower() == "auto":
@@ -128,11 +132,8 @@ def _left(call: _Call, claim: Claim) -> str:
 
 
 def _set_text(call: _Call) -> _Answer:
-    # Quoted as a whole first: what is inside quotes is never taken for a duration.
-    rest, for_ms = (call.rest, 0) if _QUOTED.match(call.rest.strip()) else _split_for(call.rest)
-    quoted = _QUOTED.match(rest.strip())
-    text = next((part for part in quoted.groups() if part is not None), "") if quoted else rest.strip()
-    if not text or _FOR_ALONE.match(text) and not quoted:
+    text, for_ms = text_and_span(call.rest)
+    if not text or (_FOR_ALONE.match(text) and text == call.rest.strip()):
         raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
     check_text(text)
     _set(call, text=text, for_ms=for_ms)
@@ -223,6 +224,9 @@ _VERBS: dict[str, Callable[[_Call], _Answer]] = {
 }
 
 
+_ALONE = (_who, _activity, _clear, _devices, _sync, _help)
+"""What takes nothing after it."""
+
 _CHANGING = frozenset((*_STATUSES, "status", "clear"))
 """What is saved, and acknowledged once it is."""
 
@@ -231,15 +235,6 @@ def describe(record: Record) -> str:
     """A record in words: `dnd: in a meeting`."""
     text = f"{record.emoji} {record.text}".strip()
     return f"{record.status}: {text}" if text else record.status
-
-
-def _split_for(rest: str) -> tuple[str, int]:
-    """What stands before a trailing `for DURATION`, and its milliseconds (0 = none). Raises `ValueError`."""
-    # From the end, word by word: a pattern that is searched for tries each run of spaces from each of its places.
-    words = rest.rsplit(None, 2)
-    if len(words) < 3 or words[1].lower() != "for":
-        return rest, 0
-    return words[0], parse_span_ms(words[2])
 
 
 def _rounded(duration_ms: int) -> str:
