@@ -184,6 +184,8 @@ def check_claim(source: str, status: str) -> None:
     if source not in get_args(Source):
         raise _refused(f"{source!r} is no source of a claim; use one of {', '.join(get_args(Source))}")
     _check_choice(status, get_args(Status))
+    if status == "offline" and source != "manual":
+        raise _refused(f"only the person hides: a claim with the source {source} cannot say offline; say xa")
 
 
 def check_priority(priority: int) -> None:

@@ -1,8 +1,7 @@
 """Claims and schedules: what is stated for a whole user, which of it counts, and when that changes.
 
 A user has any number of claims (up to a limit), each with a source and perhaps an end. The one that counts is kept
-in `User.claim`: a claim to be offline hides the user whatever else is claimed; otherwise the strongest source, and
-within a source the newest. Ending one lets the next show by itself.
+in `User.claim`; `standing` says which that is. Ending one lets the next show by itself.
 
 A schedule is a rule, not a claim: while one of its weekly windows is open, it makes one. When windows open and close
 depends on the zone's rules, so that is asked of a calendar, a pure function of (schedule, wall time).
@@ -11,26 +10,17 @@ depends on the zone's rules, so that is asked of a calendar, a pure function of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
-from presenced.core.model import Claim, Schedule, User
+from presenced.core.leases import Leases, in_call
+from presenced.core.model import Claim, Schedule, Shown, User
 from presenced.core.publisher import Publisher
-from presenced.core.records import ClaimSet, ScheduleSet, TextSet
+from presenced.core.records import ClaimSet, ScheduleSet, ShownSet, TextSet
+from presenced.core.standing import MANUAL, SCHEDULED, added, strongest, without
 from presenced.core.wheel import Wheel
 from presenced.errors import RequestError
 from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
-from presenced.wire.messages import Source
-
-RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
-HIDES: Final = 10
-"""More than any rank: a claim to be offline counts before all others."""
-
-MANUAL: Final = "manual"
-"""The name of the claim that `set_status` makes."""
-
-SCHEDULED = "schedule"
-"""The name of the claim that a schedule makes while one of its windows is open."""
 
 SCHEDULE_CHECK_MS = 3_600_000
 """A schedule is looked at again at least this often: its windows go by the wall clock, which may be set."""
@@ -56,8 +46,9 @@ Calendar = Callable[[Schedule, int], Opening]
 class Claims:
     """Sets and ends claims, texts and schedules, and waits for their ends: a user's one entry in the wheel."""
 
-    def __init__(self, wheel: Wheel, publisher: Publisher, calendar: Calendar) -> None:
+    def __init__(self, wheel: Wheel, leases: Leases, publisher: Publisher, calendar: Calendar) -> None:
         self._wheel = wheel
+        self._leases = leases
         self._publisher = publisher
         self._calendar = calendar
         self._looks: dict[User, None] = {}
@@ -65,7 +56,7 @@ class Claims:
 
     # --- saying -----------------------------------------------------------------------------------------------
 
-    def set(self, user: User, claim: Claim) -> None:
+    def set(self, user: User, claim: Claim, now_ms: int) -> None:
         """Make a claim, or replace the one of its name. Raises `RequestError` (`claim_limit`). O(claims).
 
         The limit is for what applications claim: a person is never kept from saying something, and when a window
@@ -78,32 +69,59 @@ class Claims:
                     "claim_limit", f"{user.name} has {CLAIMS_PER_USER_MAX} claims, as many as are allowed; end one"
                 )
         # Last, even if it replaces one: within a source the newest counts.
-        self._put(user, (*_without(user.claims, claim.name), claim))
+        self._put(user, added(user.claims, claim), now_ms)
         self._log(user, claim)
 
-    def end(self, user: User, name: str) -> None:
-        """End the claim of this name, if there is one. O(claims)."""
-        rest = _without(user.claims, name)
+    def end(self, user: User, name: str, now_ms: int) -> None:
+        """End the claim of this name, if there is one, and what it covers. O(claims)."""
+        rest = without(user.claims, name)
         if len(rest) != len(user.claims):
-            self._put(user, rest)
+            self._put(user, rest, now_ms)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
 
-    def _log(self, user: User, claim: Claim) -> None:
-        self._publisher.log(ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
+    def _end_due(self, user: User, claim: Claim, now_ms: int) -> None:
+        """The claim has come to its end; what it covers shows again."""
+        self._put(user, tuple(other for other in user.claims if other is not claim), now_ms)
+        self._publisher.log(ClaimSet(user.name, "", 0, claim.until_ms, claim.name, claim.source))
 
-    def _put(self, user: User, claims: tuple[Claim, ...]) -> None:
+    def _log(self, user: User, claim: Claim, *, in_place: bool = False) -> None:
+        self._publisher.log(
+            ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source, in_place)
+        )
+
+    def _put(self, user: User, claims: tuple[Claim, ...], now_ms: int) -> None:
+        was_in_call = in_call(user)
         user.claims = claims
         user.claim = strongest(claims)
+        if user.shown is not None and not is_hidden(user):
+            user.shown = None
+        if was_in_call != in_call(user):
+            self._leases.call_is_input(user, now_ms)
         self.arm(user)
         self._publisher.touch(user)
 
-    def set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int) -> None:
-        """Set the text and emoji, which have one end between them (0 = none)."""
+    def set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int, *, by_wall: bool = False) -> None:
+        """Set the text and emoji, which have one end between them (0 = none).
+
+        Of somebody who appears offline nobody is told that it is another: they would be seen to be there. What was seen
+        until then goes on to be seen, and ends when it would have ended.
+        """
         if not text and not emoji:
             until_ms = due_ms = 0
+        if user.shown is None and is_hidden(user):
+            self._show(user, Shown(user.text, user.emoji, user.text_until_ms, user.text_due_ms, user.text_by_wall))
+        self._set_text(user, text, emoji, until_ms, due_ms, by_wall=by_wall)
+
+    def _set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int, *, by_wall: bool) -> None:
         user.text, user.emoji = text, emoji
-        user.text_until_ms, user.text_due_ms, user.text_by_wall = until_ms, due_ms, False
+        user.text_until_ms, user.text_due_ms, user.text_by_wall = until_ms, due_ms, by_wall
         self._publisher.log(TextSet(user.name, text, emoji, until_ms))
+        self.arm(user)
+        self._publisher.touch(user)
+
+    def _show(self, user: User, shown: Shown) -> None:
+        user.shown = shown
+        self._publisher.log(ShownSet(user.name, shown.text, shown.emoji, shown.until_ms))
         self.arm(user)
         self._publisher.touch(user)
 
@@ -114,6 +132,7 @@ class Claims:
             self._publisher.log(ScheduleSet(user.name, "", [], "dnd"))
         else:
             self._publisher.log(ScheduleSet(user.name, schedule.zone, schedule.windows, schedule.status))
+        self.end(user, SCHEDULED, now_ms)
         self._look_at_schedule(user, now_ms)
         self.arm(user)
         self._publisher.touch(user)
@@ -124,9 +143,11 @@ class Claims:
         """The user's wheel entry came out: end what has come to its end. O(claims)."""
         for claim in user.claims:
             if claim.due_ms and now_ms >= claim.due_ms:
-                self.end(user, claim.name)
+                self._end_due(user, claim, now_ms)
         if user.text_due_ms and now_ms >= user.text_due_ms:
-            self.set_text(user, "", "", 0, 0)
+            self._set_text(user, "", "", 0, 0, by_wall=False)
+        if user.shown is not None and user.shown.due_ms and now_ms >= user.shown.due_ms:
+            self._show(user, Shown("", "", 0, 0, False))
         if user.schedule is not None and now_ms >= user.schedule.due_ms:
             self._look_soon(user, now_ms)
         self.arm(user)
@@ -157,6 +178,8 @@ class Claims:
     def arm(self, user: User) -> None:
         """Wait for the first end of the user's claims and text, and for the schedule. O(claims)."""
         due_ms = user.text_due_ms
+        if user.shown is not None and user.shown.due_ms and (not due_ms or user.shown.due_ms < due_ms):
+            due_ms = user.shown.due_ms
         for claim in user.claims:
             if claim.due_ms and (not due_ms or claim.due_ms < due_ms):
                 due_ms = claim.due_ms
@@ -185,12 +208,17 @@ class Claims:
                 claim.due_ms = due_of(claim.until_ms, offset_ms, now_ms)
             else:
                 claim.until_ms = claim.due_ms + offset_ms
-                self._log(user, claim)
+                self._log(user, claim, in_place=True)
         if user.text_by_wall:
             user.text_due_ms = due_of(user.text_until_ms, offset_ms, now_ms)
         elif user.text_due_ms:
             user.text_until_ms = user.text_due_ms + offset_ms
             self._publisher.log(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
+        shown = user.shown
+        if shown is not None and shown.by_wall:
+            user.shown = shown._replace(due_ms=due_of(shown.until_ms, offset_ms, now_ms))
+        elif shown is not None and shown.due_ms:
+            self._show(user, shown._replace(until_ms=shown.due_ms + offset_ms))
         if user.schedule is not None:
             self._look_soon(user, now_ms)
         self.arm(user)
@@ -200,7 +228,7 @@ class Claims:
         self._looks.pop(user, None)
         schedule = user.schedule
         if schedule is None:
-            self.end(user, SCHEDULED)
+            self.end(user, SCHEDULED, now_ms)
             return
         scheduled = next((claim for claim in user.claims if claim.name == SCHEDULED), None)
         offset_ms = self._publisher.wall_offset_ms
@@ -215,10 +243,14 @@ class Claims:
         if opening.changes_ms:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
         if not opening.is_open:
-            self.end(user, SCHEDULED)
-        elif scheduled is None or (scheduled.status, scheduled.until_ms) != (schedule.status, opening.changes_ms):
-            since_ms = scheduled.since_ms if scheduled is not None else now_ms + offset_ms
-            self.set(user, Claim(SCHEDULED, "schedule", schedule.status, since_ms, opening.changes_ms, 0))
+            self.end(user, SCHEDULED, now_ms)
+        elif scheduled is None or scheduled.status != schedule.status:
+            claim = Claim(SCHEDULED, "schedule", schedule.status, now_ms + offset_ms, opening.changes_ms, 0)
+            self.set(user, claim, now_ms)
+        elif scheduled.until_ms != opening.changes_ms:
+            # The same window with another end. It keeps its place: what the person set since it opened is newer.
+            scheduled.until_ms = opening.changes_ms
+            self._log(user, scheduled, in_place=True)
 
 
 def due_of(until_ms: int, offset_ms: int, now_ms: int) -> int:
@@ -229,25 +261,6 @@ def due_of(until_ms: int, offset_ms: int, now_ms: int) -> int:
     return min(max(until_ms - offset_ms, now_ms), now_ms + DURATION_MS_MAX)
 
 
-def strongest(claims: tuple[Claim, ...]) -> Claim | None:
-    """The claim that counts. O(claims)."""
-    best: Claim | None = None
-    best_rank = 0
-    for claim in claims:
-        rank = _rank(claim)
-        if rank >= best_rank:
-            best, best_rank = claim, rank
-    return best
-
-
-def by_strength(claims: tuple[Claim, ...]) -> list[Claim]:
-    """All claims, the one that counts first. O(claims log claims)."""
-    return sorted(reversed(claims), key=_rank, reverse=True)
-
-
-def _rank(claim: Claim) -> int:
-    return RANK[claim.source] + (HIDES if claim.status == "offline" else 0)
-
-
-def _without(claims: tuple[Claim, ...], name: str) -> tuple[Claim, ...]:
-    return tuple(claim for claim in claims if claim.name != name)
+def is_hidden(user: User) -> bool:
+    """Whether the user appears offline by their own wish."""
+    return user.claim is not None and user.claim.status == "offline"

@@ -59,7 +59,7 @@ class Engine:
         self.publisher = Publisher(policy, epoch, self.outboxes)
         self.users = Users(self.publisher)
         self.leases = Leases(policy, self.wheel, self.publisher)
-        self.claims = Claims(self.wheel, self.publisher, calendar)
+        self.claims = Claims(self.wheel, self.leases, self.publisher, calendar)
         self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
         self.wall_clock = WallClock(self.users, self.leases, self.claims, self.publisher, wall_ms - now_ms)
         self.watching = Watching(policy, self.users, self.outboxes)

@@ -14,6 +14,7 @@ from presenced.core.records import (
     MembershipSet,
     RecordSet,
     ScheduleSet,
+    ShownSet,
     TextSet,
 )
 
@@ -28,6 +29,8 @@ def facts_of(user: User, wall_offset_ms: int, back_ms: int = 0, silent: Containe
         facts.append(ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
     if user.schedule is not None:
         facts.append(ScheduleSet(name, user.schedule.zone, user.schedule.windows, user.schedule.status))
+    if user.shown is not None:
+        facts.append(ShownSet(name, user.shown.text, user.shown.emoji, user.shown.until_ms))
     if user.text or user.emoji:
         facts.append(TextSet(name, user.text, user.emoji, user.text_until_ms))
     for device in user.devices.values():

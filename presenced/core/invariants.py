@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from presenced.core.claims import strongest
+from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, User
+from presenced.core.standing import strongest
 from presenced.limits import DEVICES_PER_USER_MAX
 
 
@@ -87,6 +88,9 @@ def _check_counters(engine: Engine) -> None:
 
 def _check_expiry(user: User) -> None:
     dues = [user.text_due_ms] if user.text_due_ms else []
+    if user.shown is not None:
+        assert is_hidden(user), f"{user.name} does not appear offline and shows another text than their own"
+        dues.extend([user.shown.due_ms] if user.shown.due_ms else [])
     dues.extend(claim.due_ms for claim in user.claims if claim.due_ms)
     if user.schedule is not None:
         dues.append(user.schedule.due_ms)
@@ -101,7 +105,8 @@ def _check_record(engine: Engine, user: User) -> None:
     hysteresis_ms = engine.policy.primary_hysteresis_ms
     status, _ = merge(user.devices.values(), user.claim, user.primary, hysteresis_ms)
     assert record.status == status, f"{user.name} shows {record.status} and merges to {status}"
-    assert (record.text, record.emoji) == (user.text, user.emoji), f"{user.name} shows another text"
+    shown = user.shown or user
+    assert (record.text, record.emoji) == (shown.text, shown.emoji), f"{user.name} shows another text"
     primary = user.primary.id if user.primary is not None else ""
     assert record.device == primary, f"{user.name} shows primary {record.device!r}, has {primary!r}"
     assert (status == "offline") == (primary == ""), f"{user.name} has a primary and is offline, or the reverse"

@@ -23,6 +23,7 @@ from presenced.core.model import (
     UNTOLD,
     Device,
     Session,
+    User,
 )
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
@@ -186,6 +187,18 @@ class Leases:
             self._set_level(device, ACTIVE)
             self._arm(device)
 
+    def call_is_input(self, user: User, now_ms: int) -> None:
+        """A call of the user begins or has ended: that is input on each live device that counts. While it holds none of
+        them becomes idle. If none counts when it begins, the connected one with the latest input does. O(devices)."""
+        live = [device for device in user.devices.values() if device.state != GONE]
+        counting = [device for device in live if device.idle_level != IDLE_OFFLINE]
+        if in_call(user) and all(device.priority < 0 for device in counting):
+            others = [device for device in live if device.state == CONNECTED and device.priority >= 0]
+            counting += sorted(others, key=lambda device: -device.active_ms)[:1]
+        for device in counting:
+            self.input(device, now_ms)
+            self._arm(device)
+
     def beats(self, session: Session, now_ms: int, beats: list[int]) -> list[int] | None:
         """Heartbeats of many devices that a service holds: ref and idle time, alternating; -1 = no report.
 
@@ -244,7 +257,7 @@ class Leases:
             session = device.session
             if session is not None and session.expires_ms and not device.ref:
                 due_ms = min(due_ms, session.expires_ms)
-        if device.idle_known:
+        if device.idle_known and not in_call(device.user):
             away_ms, offline_ms = policy.idle_limits(device.kind)
             active_ms = self._active_ms(device)
             if device.idle_level == ACTIVE and away_ms:
@@ -269,10 +282,14 @@ class Leases:
         idle_ms = now_ms - self._active_ms(device)
         away_ms, offline_ms = self._policy.idle_limits(device.kind)
         if offline_ms and idle_ms >= offline_ms:
-            return IDLE_OFFLINE
-        if away_ms and idle_ms >= away_ms:
-            return IDLE_AWAY
-        return ACTIVE
+            level = IDLE_OFFLINE
+        elif away_ms and idle_ms >= away_ms:
+            level = IDLE_AWAY
+        else:
+            return ACTIVE
+        if in_call(device.user) and (level != IDLE_OFFLINE or device.idle_level != IDLE_OFFLINE):
+            return ACTIVE
+        return level
 
     def _active_ms(self, device: Device) -> int:
         """The last input, or the latest that it may have been if only what was saved is known."""
@@ -304,3 +321,8 @@ def _kept(moment_ms: int, jump_ms: int, now_ms: int) -> int:
     """The moment that has the same wall time as this one had before the clock was set, if that is not to come."""
     kept_ms = moment_ms - jump_ms
     return kept_ms if kept_ms <= now_ms else moment_ms
+
+
+def in_call(user: User) -> bool:
+    """Whether somebody states that the user is in a call. O(claims)."""
+    return bool(user.claims) and any(claim.source == "call" for claim in user.claims)

@@ -13,7 +13,7 @@ from presenced.wire.messages import Status
 
 RANK: dict[Status, int] = {"dnd": 5, "chat": 4, "online": 3, "away": 2, "xa": 1, "offline": 0}
 """Which of the statuses of a user's devices wins. Somebody who asked not to be disturbed on one device meant
-themselves; otherwise the most available device speaks (as XMPP's clients do by priority)."""
+themselves, unless they use another; otherwise the most available device speaks (as XMPP's clients do by priority)."""
 
 
 def countable(device: Device) -> bool:
@@ -42,11 +42,16 @@ def merge(
     best: Status = "offline"
     best_rank = 0
     latest: Device | None = None
-    keeps = False
+    keeps = in_use = idle_dnd = False
     for device in devices:
         if not countable(device):
             continue
         status = device_status(device)
+        if device.idle_level == ACTIVE:
+            in_use = True
+        elif status == "dnd":
+            # Said on a device that nobody touches: it speaks for its user only while no other is in use.
+            idle_dnd, status = True, "away"
         rank = RANK[status]
         if rank > best_rank:
             best, best_rank = status, rank
@@ -58,4 +63,7 @@ def merge(
         return "offline", None
     if keeps and primary is not None and latest.active_ms - primary.active_ms <= hysteresis_ms:
         latest = primary
-    return (best if claim is None else claim.status), latest
+    if claim is None:
+        return ("dnd" if idle_dnd and not in_use else best), latest
+    # To say that one is available makes nobody so who has not touched a device for long.
+    return ("away" if not in_use and claim.status in ("online", "chat") else claim.status), latest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from presenced.core.wheel import Timer
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
@@ -174,6 +174,16 @@ class Claim:
         """Which of the two holds if the wall clock is set: the wall time, or the time from when it was said."""
 
 
+class Shown(NamedTuple):
+    """The text and emoji that others see of somebody who has set another since they appear offline."""
+
+    text: str
+    emoji: str
+    until_ms: int
+    due_ms: int
+    by_wall: bool
+
+
 class Schedule:
     """A status that recurs each week in the user's zone."""
 
@@ -214,7 +224,7 @@ class User(Timer):
 
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
-        "text_by_wall", "activities", "channels", "own",
+        "text_by_wall", "shown", "activities", "channels", "own",
         "record", "since_ms", "seen_ms", "encoded", "primary", "dirty", "watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
@@ -225,8 +235,8 @@ class User(Timer):
         # what was said
         self.devices: dict[str, Device] = {}
         self.claims: tuple[Claim, ...] = ()
-        """One of each name, the newest last. A tuple: most users have one or none, and a dict of one takes four times
-        the memory."""
+        """The newest last; one of each name, but for what the manual one covers. A tuple: most users have one or none,
+        and a dict of one takes four times the memory."""
         self.claim: Claim | None = None
         """The one of them that counts."""
         self.schedule: Schedule | None = None
@@ -237,6 +247,8 @@ class User(Timer):
         self.text_by_wall = False
         """Of these two, as with a claim: the wall time holds if the wall clock is set."""
         # what belongs to few
+        self.shown: Shown | None = None
+        """What others see instead of the text; None = the text."""
         self.activities: deque[ActivityInfo] | None = None
         """The oldest first."""
         self.channels: dict[str, int] | None = None

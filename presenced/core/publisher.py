@@ -128,6 +128,8 @@ class Publisher:
         status, primary = merge(user.devices.values(), claim, user.primary, self._policy.primary_hysteresis_ms)
         user.primary = primary
         device = primary.id if primary is not None else ""
+        shown = user.shown or user
+        text, emoji = shown.text, shown.emoji
         reason = self._ends.pop(user, "idle") if self._ends else "idle"
         contact_ms = self._contacts.pop(user, None) if self._contacts else None
         is_seen = bool(self._seen) and self._seen.pop(user, False)
@@ -139,7 +141,7 @@ class Publisher:
             self._turn_over(user, status, reason, wall_ms, contact_ms)
         elif is_outdated or (is_seen and status == "offline"):
             pass
-        elif device == old.device and user.text == old.text and user.emoji == old.emoji:
+        elif device == old.device and text == old.text and emoji == old.emoji:
             if is_seen:
                 # Not told before the user is offline, and not forgotten until then.
                 self.facts.append(record_fact(user, self.back_ms))
@@ -153,7 +155,7 @@ class Publisher:
             last_seen_ms = old.last_seen_ms if is_same and not is_seen else self.told_ms(user.seen_ms, wall_ms)
         self.changed += 1
         self.version += 1
-        user.record = Record(user.name, status, user.text, user.emoji, since_ms, last_seen_ms, device, self.version)
+        user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, self.version)
         user.encoded = None
         self.facts.append(record_fact(user, self.back_ms))
         if self.keeps_changes or user.channels is not None:

@@ -19,7 +19,11 @@ class _Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ClaimSet(_Fact, tag=1):
-    """A claim of the user; an empty status says that there is none of this name."""
+    """A claim of the user; an empty status says that there is none of this name.
+
+    Of the claim named manual one with an end leaves those that hold longer below it, and so does an empty status with
+    an end: it says which have ended.
+    """
 
     user: str
     status: str
@@ -27,6 +31,8 @@ class ClaimSet(_Fact, tag=1):
     until_ms: int
     claim: str = "manual"
     source: Source = "manual"
+    in_place: bool = False
+    """It is one that is there, with another end, and no newer for that: the order of claims counts."""
 
 
 class TextSet(_Fact, tag=2):
@@ -126,8 +132,18 @@ class VersionsRaised(_Fact, tag=9):
     above: int
 
 
+class ShownSet(_Fact, tag=10):
+    """What others see instead of the user's text, until the user does not appear offline any more."""
+
+    user: str
+    text: str
+    emoji: str
+    until_ms: int
+
+
 Fact = (
-    ClaimSet
+    ShownSet
+    | ClaimSet
     | TextSet
     | DeviceSet
     | DeviceForgotten

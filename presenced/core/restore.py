@@ -13,10 +13,10 @@ from typing import cast
 import msgspec
 
 from presenced.core.activity import keep_activity
-from presenced.core.claims import SCHEDULED, due_of, strongest
+from presenced.core.claims import due_of, is_hidden
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import ASSUMED, CONNECTED, GONE, GRACE, UNTOLD, Claim, Device, Schedule, User
+from presenced.core.model import ASSUMED, CONNECTED, GONE, GRACE, UNTOLD, Claim, Device, Schedule, Shown, User
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -26,9 +26,11 @@ from presenced.core.records import (
     MembershipSet,
     RecordSet,
     ScheduleSet,
+    ShownSet,
     TextSet,
     VersionsRaised,
 )
+from presenced.core.standing import MANUAL, SCHEDULED, added, strongest
 from presenced.limits import DEVICES_PER_USER_MAX
 from presenced.wire.messages import ActivityInfo, Record, Status
 
@@ -50,6 +52,7 @@ class Restorer:
         """The same for the numbers of holders."""
         self._takers = {
             ClaimSet: self._claim,
+            ShownSet: self._shown,
             TextSet: self._text,
             DeviceSet: self._device,
             DeviceForgotten: self._forgotten,
@@ -110,7 +113,10 @@ class Restorer:
             if record.status != "offline":
                 online.append(user.name)
                 publisher.by_status[record.status] += 1
-            if user.text_due_ms or user.schedule is not None or _waits_for_an_end(user.claims):
+            if user.shown is not None and not is_hidden(user):
+                # A fact was lost with the tail.
+                user.shown = None
+            if user.text_due_ms or user.shown or user.schedule is not None or _waits_for_an_end(user.claims):
                 engine.claims.resume(user, self._now_ms)
             if not record.version and not user.devices:
                 blank.append(user)
@@ -133,8 +139,8 @@ class Restorer:
         return (
             status != record.status
             or (primary.id if primary is not None else "") != record.device
-            or user.text != record.text
-            or user.emoji != record.emoji
+            or (user.shown or user).text != record.text
+            or (user.shown or user).emoji != record.emoji
         )
 
     # --- one kind of fact each --------------------------------------------------------------------------------
@@ -158,15 +164,23 @@ class Restorer:
     def _claim(self, fact: ClaimSet) -> None:
         user = self._user(fact.user)
         claims = user.claims
-        if claims:
-            claims = tuple(claim for claim in claims if claim.name != fact.claim)
         if fact.status:
             # The end of a scheduled one is its schedule's business.
             due_ms = 0 if fact.claim == SCHEDULED else due_of(fact.until_ms, self._offset_ms, self._now_ms)
             name, status = self._shared(fact.claim), cast(Status, fact.status)
-            claims = (*claims, Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True))
+            made = Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True)
+            if fact.in_place and any(_is_same(claim, made) for claim in claims):
+                claims = tuple(made if _is_same(claim, made) else claim for claim in claims)
+            else:
+                claims = added(claims, made)
+        elif claims:
+            # One that has come to its end leaves what it covered.
+            ended_ms = fact.until_ms if fact.claim == MANUAL else 0
+            claims = tuple(c for c in claims if c.name != fact.claim or (ended_ms and not 0 < c.until_ms <= ended_ms))
         user.claims = claims
-        user.claim = claims[0] if len(claims) == 1 else strongest(claims)
+        user.claim = strongest(claims)
+        if user.shown is not None and not is_hidden(user):
+            user.shown = None
 
     def _schedule(self, fact: ScheduleSet) -> None:
         user = self._user(fact.user)
@@ -186,6 +200,11 @@ class Restorer:
             device.channels[self._shared(fact.channel)] = None
         elif device.channels is not None:
             device.channels.pop(fact.channel, None)
+
+    def _shown(self, fact: ShownSet) -> None:
+        user = self._user(fact.user)
+        due_ms = due_of(fact.until_ms, self._offset_ms, self._now_ms)
+        user.shown = Shown(fact.text, fact.emoji, fact.until_ms, due_ms, bool(fact.until_ms))
 
     def _text(self, fact: TextSet) -> None:
         user = self._user(fact.user)
@@ -228,8 +247,8 @@ class Restorer:
         user.record = Record(
             user.name,
             fact.status,
-            user.text,
-            user.emoji,
+            (user.shown or user).text,
+            (user.shown or user).emoji,
             min(since_ms, wall_ms),
             min(fact.last_seen_ms, wall_ms) if fact.status == "offline" else 0,
             self._shared(fact.device),
@@ -253,6 +272,10 @@ def _one_object(value: int, known: int) -> int:
     """The same number, as the object that is kept already if it is that: a time takes 32 bytes, and of a million users
     most have a device whose last input is its last sign of life."""
     return known if value == known else value
+
+
+def _is_same(claim: Claim, other: Claim) -> bool:
+    return claim.name == other.name and claim.since_ms == other.since_ms
 
 
 def _waits_for_an_end(claims: tuple[Claim, ...]) -> bool:

@@ -7,12 +7,13 @@ by then. What links do (come, go, fall silent) is the engine's.
 from __future__ import annotations
 
 from presenced.core.activity import keep_activity, recent_activities
-from presenced.core.claims import MANUAL, Claims
+from presenced.core.claims import Claims
 from presenced.core.leases import Leases
 from presenced.core.merge import countable
 from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
 from presenced.core.publisher import Publisher
 from presenced.core.records import ActivityAdded
+from presenced.core.standing import MANUAL
 from presenced.core.users import Users
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Source, Status, StatusRequest
 
@@ -44,19 +45,31 @@ class Statements:
         Said on a device, it counts as input there.
         """
         due_ms = now_ms + for_ms if for_ms else 0
-        until_ms = due_ms + self._publisher.wall_offset_ms if for_ms else 0
+        if status == "offline":
+            # A text that is said with it is the last thing that others see.
+            self._set_text(user, text, emoji, due_ms)
         if status == "auto":
-            self._claims.end(user, MANUAL)
+            self._claims.end(user, MANUAL, now_ms)
         elif status is not None:
             self.add_claim(now_ms, user, MANUAL, "manual", status, due_ms)
-        if text is not None or emoji is not None:
-            new_text = text if text is not None else user.text
-            new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
-            self._claims.set_text(user, new_text, new_emoji, until_ms, due_ms)
+        if status != "offline":
+            self._set_text(user, text, emoji, due_ms)
         if device is not None and device.state != GONE:
             # One that is gone has no deadline to arm.
             self._leases.input(device, now_ms)
         self._publisher.touch(user)
+
+    def _set_text(self, user: User, text: str | None, emoji: str | None, due_ms: int) -> None:
+        if text is None and emoji is None:
+            return
+        new_text = user.text if text is None else text
+        new_emoji = emoji if emoji is not None else ("" if text == "" else user.emoji)
+        if text is None and user.text and not due_ms:
+            # Another emoji beside the same text: that still ends when it was said to.
+            until_ms, due_ms, by_wall = user.text_until_ms, user.text_due_ms, user.text_by_wall
+        else:
+            until_ms, by_wall = due_ms + self._publisher.wall_offset_ms if due_ms else 0, False
+        self._claims.set_text(user, new_text, new_emoji, until_ms, due_ms, by_wall=by_wall)
 
     def add_claim(
         self, now_ms: int, user: User, name: str, source: Source, status: Status, due_ms: int, *, by_wall: bool = False
@@ -69,11 +82,11 @@ class Statements:
         offset_ms = self._publisher.wall_offset_ms
         until_ms = due_ms + offset_ms if due_ms else 0
         claim = Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall)
-        self._claims.set(user, claim)
+        self._claims.set(user, claim, now_ms)
 
-    def end_claim(self, user: User, name: str) -> None:
+    def end_claim(self, now_ms: int, user: User, name: str) -> None:
         """End the claim of this name, if there is one. O(claims)."""
-        self._claims.end(user, name)
+        self._claims.end(user, name, now_ms)
 
     def set_schedule(self, now_ms: int, user: User, schedule: Schedule | None) -> None:
         """Set or (None) drop the weekly schedule, and claim what it says for now."""

@@ -6,11 +6,11 @@ a counter of its own for each user. A device that has acknowledged the newest ve
 
 from __future__ import annotations
 
-from presenced.core.claims import by_strength
 from presenced.core.merge import countable, device_status
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, Own, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
+from presenced.core.standing import by_strength
 from presenced.wire.frames import frame
 from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState, encode
 
@@ -61,7 +61,7 @@ class OwnStates:
             for device in user.devices.values()
             if device.priority >= 0
         ]
-        return encode([user.record, claim_infos(user), user.text_until_ms, devices])
+        return encode([user.record, claim_infos(user), user.text, user.emoji, user.text_until_ms, devices])
 
     def push_again(self, user: User) -> None:
         """Send it to all of the user's links once more."""
@@ -127,6 +127,8 @@ class OwnStates:
             claim_infos(user),
             user.text_until_ms,
             [device_info(device, offset_ms) for device in user.devices.values()],
+            user.text,
+            user.emoji,
         )
 
 

@@ -87,6 +87,6 @@ class WallClock:
     def _look_at(self, user: User, walk: _Walk, now_ms: int) -> None:
         for device in user.devices.values():
             self._leases.clock_set(device, walk.jump_ms, walk.set_ms, now_ms)
-        if user.claims or user.text_until_ms or user.schedule is not None:
+        if user.claims or user.text_until_ms or user.shown or user.schedule is not None:
             self._claims.clock_set(user, now_ms)
         self._publisher.clock_set(user, now_ms)

@@ -169,6 +169,9 @@ class OwnState(Message, tag=78):
     claims: list[ClaimInfo]
     text_until_ms: int
     devices: list[DeviceInfo]
+    text: str = ""
+    """What the user has set; others do not see it if it was set while the user appears offline."""
+    emoji: str = ""
 
 
 class SyncState(Message, tag=79):

@@ -20,6 +20,7 @@ from presenced.core.records import (
     MembershipSet,
     RecordSet,
     ScheduleSet,
+    ShownSet,
     TextSet,
     VersionsRaised,
 )
@@ -158,6 +159,7 @@ def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
         ActivityAdded("alice", "message", "general", "", 5, ""),
         MembershipSet("alice", "laptop", "general", True),
         VersionsRaised("", 7),
+        ShownSet("alice", "another text", "", 0),
     ]
     assert {type(fact) for fact in facts} == set(get_args(Fact))
     making = Making(tmp_path / "state")

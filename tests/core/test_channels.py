@@ -263,7 +263,7 @@ def test_somebody_who_hides_is_in_no_list_no_count_and_no_event() -> None:
 def test_who_is_seen_just_now_and_hides_does_not_show_by_that() -> None:
     world, app, watcher = stage()
     watcher.watch("bob")
-    app.claim("bob", "night", "calendar", "offline")
+    app.claim("bob", "night", "manual", "offline")
     before = watcher.get("bob")
     watcher.forget()
     world.advance(5_000)

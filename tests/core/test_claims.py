@@ -71,7 +71,7 @@ def test_within_a_source_the_newest_claim_shows_and_one_made_anew_is_the_newest(
 def test_a_claim_to_be_offline_hides_the_user_whatever_ranks_above_it() -> None:
     world, app, alice = stage()
     app.claim("alice", "meeting", "call", "dnd")
-    app.claim("alice", "night", "calendar", "offline")
+    app.claim("alice", "night", "manual", "offline")
     assert world.record("alice").status == "offline" and world.record("alice").device == ""
     assert app.view["alice"].last_seen_ms == world.wall_ms
     app.claim("alice", "second", "call", "chat")
@@ -81,13 +81,13 @@ def test_a_claim_to_be_offline_hides_the_user_whatever_ranks_above_it() -> None:
     assert alice.open
 
 
-def test_of_two_claims_to_be_offline_the_stronger_is_named_first_and_counts() -> None:
+def test_of_two_claims_to_be_offline_the_newer_is_named_first_and_counts() -> None:
     world, app, _ = stage()
-    app.claim("alice", "trip", "calendar", "offline")
-    app.claim("alice", "focus", "call", "offline", for_ms=5_000)
+    app.claim("alice", "trip", "manual", "offline")
+    app.claim("alice", "focus", "manual", "offline", for_ms=5_000)
     assert claims_of(app)[0].claim == "focus"
     claim = world.user("alice").claim
-    assert claim is not None and claim.source == "call"
+    assert claim is not None and claim.name == "focus"
 
 
 def test_a_claim_of_somebody_without_a_live_device_shows_nothing_until_a_device_comes() -> None:
@@ -114,7 +114,7 @@ def test_auto_ends_the_manual_claim_and_no_other() -> None:
 def test_no_claim_touches_the_text() -> None:
     world, app, alice = stage()
     alice.set_status(text="lunch", emoji="*", for_ms=60_000)
-    app.claim("alice", "meeting", "call", "offline", for_ms=10_000)
+    app.claim("alice", "meeting", "call", "dnd", for_ms=10_000)
     app.claim("alice", "trip", "calendar", "dnd")
     alice.set_status("away")
     alice.set_status("auto")
@@ -296,13 +296,13 @@ def test_whatever_is_claimed_and_ended_the_record_is_what_the_twin_says(steps: l
         world.advance(2 * TICK_MS)
         if step[0] == "make":
             _, name, source, status, rounds = step
-            source = "manual" if name == "manual" else source
+            source = "manual" if name == "manual" or status == "offline" else source
             for_ms = rounds * ROUND_MS + TICK_MS * (rounds > 0)  # type: ignore[operator]
             app.say(AddClaim(at + 1_000, name, source, status, for_ms, 0, "alice"))  # type: ignore[arg-type]
-            twin.set(name, source, status, world.now_ms + for_ms if for_ms else None)  # type: ignore[arg-type]
+            twin.set(world.now_ms, name, source, status, world.now_ms + for_ms if for_ms else None)  # type: ignore[arg-type]
         elif step[0] == "end":
             app.say(EndClaim(at + 1_000, step[1], "alice"))  # type: ignore[arg-type]
-            twin.end(step[1])  # type: ignore[arg-type]
+            twin.end(world.now_ms, step[1])  # type: ignore[arg-type]
         elif step[0] == "device" and step[1] != "gone":
             app.attach(1, "alice/laptop", status=step[1])  # type: ignore[arg-type]
             of_devices = step[1]  # type: ignore[assignment]

@@ -104,10 +104,10 @@ def test_what_covers_what_was_said_is_told(text: str, said: str) -> None:
 
 def test_who_is_hidden_by_somebody_else_is_told_so() -> None:
     world, bot, alice = stage()
-    bot.claim("alice", "c", "call", "offline")
-    covers = 'the call claim "c" says offline until it is ended: you are offline'
+    bot.claim("alice", "c", "manual", "offline")
+    covers = 'the manual claim "c" says offline until it is ended: you are offline'
     assert typed(alice, "away").text == f"You have set away, but {covers}"
-    assert typed(alice, "offline for 5m").text == f"You have set offline, for 5m, but {covers}"
+    assert typed(alice, "offline for 5m").text == "You appear offline to everybody, for 5m"
     assert typed(alice, "auto").text == f"What you set is ended, but {covers}"
 
 
@@ -116,6 +116,20 @@ def test_a_claim_that_waits_for_a_device_is_told() -> None:
     bot.claim("bob", "c", "call", "dnd")
     said = 'the call claim "c" says dnd until it is ended: you are offline, with no device online'
     assert typed(bot, "away", "bob").text == f"You have set away, but {said}"
+
+
+def test_who_hides_is_told_that_a_new_text_waits() -> None:
+    _, _, alice = stage()
+    typed(alice, "offline")
+    said = 'Your status is "lunch" for 1h; others see it once you do not appear offline'
+    assert typed(alice, 'status "lunch" for 1h').text == said
+
+
+def test_who_says_to_be_available_while_no_device_is_in_use_is_told_how_they_show() -> None:
+    world, bot, _ = stage()
+    bot.attach(1, "bob/web", idle_ms=400_000)
+    said = "You have set online, for 30m; while no device of yours is in use you are away"
+    assert typed(bot, "online for 30m", "bob").text == said
 
 
 def test_what_is_weaker_is_not_mentioned() -> None:

@@ -156,7 +156,7 @@ def test_what_nobody_sees_is_no_event() -> None:
 
 def test_somebody_who_hides_makes_no_event_until_they_show() -> None:
     world, app, follower, _ = stage()
-    app.claim("alice", "night", "calendar", "offline")
+    app.claim("alice", "night", "manual", "offline")
     app.attach(1, "alice/web")
     app.attach(2, "alice/phone", status="dnd")
     app.release(1)

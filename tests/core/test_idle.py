@@ -12,7 +12,7 @@ import pytest
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet
 from presenced.core.requests import handle
-from presenced.wire.messages import Heartbeat
+from presenced.wire.messages import Heartbeat, Source
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 AWAY_MS = Policy().away_after_ms
@@ -304,6 +304,92 @@ def test_idle_transitions_get_versions_like_any_other() -> None:
     assert len(versions) == 3
     assert all(a < b for a, b in pairwise(versions))
     assert versions[-1] == world.engine.publisher.version
+
+
+# --- calls ----------------------------------------------------------------------------------------------------
+
+
+def test_somebody_in_a_call_without_a_touch_of_the_keyboard_stays_there() -> None:
+    world, alice, watcher = watched()
+    watcher.claim("alice", "meeting", "call", "dnd")
+    pass_time(world, 2 * OFFLINE_MS, alice, watcher, active_ms=world.now_ms)
+    assert watcher.statuses("alice") == ["dnd"]
+    watcher.end_claim("alice", "meeting")
+    assert watcher.statuses("alice") == ["dnd", "online"]
+    ended_ms = world.now_ms
+    pass_time(world, AWAY_MS - 1, alice, watcher, active_ms=0)
+    assert world.record("alice").status == "online"
+    world.advance(1 + TICK_MS)
+    assert watcher.statuses("alice") == ["dnd", "online", "away"], "idleness runs on from the end of the call"
+    assert world.device("alice/laptop").active_ms == ended_ms
+
+
+def test_a_call_that_ends_by_itself_was_input_until_then() -> None:
+    world, alice, watcher = watched(Policy(away_after_ms=10_000, offline_after_ms=20_000))
+    watcher.claim("alice", "meeting", "call", "dnd", for_ms=60_000)
+    world.advance_beating(60_000 + TICK_MS, alice, watcher)
+    assert watcher.statuses("alice") == ["dnd", "online"]
+    world.advance(10_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["dnd", "online", "away"]
+
+
+def test_a_call_shows_on_the_device_that_was_used_last_if_all_are_idle() -> None:
+    world, alice, watcher = watched()
+    phone = world.open("alice/phone", idle_ms=0)
+    world.advance_beating(OFFLINE_MS + BEAT_MS, alice, phone, watcher)
+    phone.beat(OFFLINE_MS + 5_000)
+    assert world.record("alice").status == "offline"
+    watcher.forget()
+    watcher.claim("alice", "meeting", "call", "dnd")
+    assert watcher.statuses("alice") == ["dnd"]
+    watcher.end_claim("alice", "meeting")
+    assert [world.device(f"alice/{name}").idle_level for name in ("laptop", "phone")].count(0) == 1
+
+
+def test_a_call_does_not_wake_a_device_that_nobody_has_touched_for_long() -> None:
+    world, alice, watcher = watched()
+    world.advance_beating(OFFLINE_MS + BEAT_MS, alice, watcher)
+    phone = world.open("alice/phone", idle_ms=0)
+    watcher.claim("alice", "meeting", "call", "dnd")
+    world.advance_beating(OFFLINE_MS, alice, phone, watcher)
+    watcher.end_claim("alice", "meeting")
+    phone.bye()
+    assert world.record("alice").status == "offline"
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_a_call_is_input_after_a_restart_as_well(from_snapshot: bool) -> None:
+    world, alice, watcher = watched()
+    watcher.claim("alice", "meeting", "call", "dnd")
+    world.advance_beating(AWAY_MS, alice, watcher)
+    after, alice, watcher = back(world, from_snapshot=from_snapshot)
+    after.advance_beating(OFFLINE_MS + AWAY_MS, alice, watcher)
+    assert watcher.pushes == []
+    watcher.end_claim("alice", "meeting")
+    assert watcher.statuses("alice") == ["online"]
+
+
+@pytest.mark.parametrize("source", ["manual", "calendar"])
+def test_no_other_claim_is_input(source: Source) -> None:
+    world, alice, watcher = watched()
+    watcher.claim("alice", "meeting", source, "dnd")
+    pass_time(world, OFFLINE_MS + BEAT_MS, alice, watcher, active_ms=world.now_ms)
+    assert watcher.statuses("alice") == ["dnd", "offline"]
+
+
+def test_an_idle_devices_wish_not_to_be_disturbed_does_not_outrank_a_device_in_use() -> None:
+    world, alice, watcher = watched()
+    alice.set_device("dnd")
+    world.advance_beating(AWAY_MS + BEAT_MS, alice, watcher)
+    assert watcher.statuses("alice") == ["dnd"], "alone it speaks for its user however idle"
+    phone = world.open("alice/phone", idle_ms=0)
+    assert watcher.statuses("alice") == ["dnd", "online"]
+    phone.set_device("xa")
+    assert world.record("alice").status == "away", "the idle one lends away beside it"
+    alice.beat(0)
+    assert world.record("alice").status == "dnd"
+    phone.bye()
+    assert world.record("alice").status == "dnd"
 
 
 # --- over a restart -------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ class Lives(RuleBasedStateMachine):
         if link is not None:
             device = link.session.device
             if device is not None:
-                self.twin.report(now_ms, self.twin.user(device.user.name).devices[device.id], idle)
+                self.twin.report(now_ms, device.user.name, self.twin.user(device.user.name).devices[device.id], idle)
             link.beat(idle)
             self.compare()
 
@@ -238,8 +238,8 @@ class Lives(RuleBasedStateMachine):
         now_ms = self.step()
         app = self.service(number)
         if app is not None:
-            for held in self.held(app).values():
-                self.twin.report(now_ms, held, idle)
+            for ref, held in self.held(app).items():
+                self.twin.report(now_ms, app.session.refs[ref].user.name, held, idle)  # type: ignore[index]
             app.beats(*(part for ref in (1, 2, 3, 99) for part in (ref, -1 if idle is None else idle)))
             self.compare()
 
@@ -248,18 +248,18 @@ class Lives(RuleBasedStateMachine):
         now_ms = self.step()
         app = self.service(number)
         if app is not None:
-            source = "manual" if name == "manual" else source
-            self.twin.user(user).claims.set(name, source, status, now_ms + for_ms if for_ms else None)
+            source = "manual" if name == "manual" or status == "offline" else source
+            self.twin.user(user).claim(now_ms, name, source, status, now_ms + for_ms if for_ms else None)
             app.say(AddClaim(app.next_id(), name, source, status, for_ms, 0, user))  # type: ignore[arg-type]
             self.world.turn()
             self.compare()
 
     @rule(number=pick, user=users, name=claim_names)
     def end_claim(self, number: int, user: str, name: str) -> None:
-        self.step()
+        now_ms = self.step()
         app = self.service(number)
         if app is not None:
-            self.twin.user(user).claims.end(name)
+            self.twin.user(user).end_claim(now_ms, name)
             app.say(EndClaim(app.next_id(), name, user))
             self.world.turn()
             self.compare()
@@ -314,7 +314,10 @@ class Lives(RuleBasedStateMachine):
 
     def input(self, link: FakeLink):  # type: ignore[no-untyped-def]
         assert link.session.device is not None
+        self.twin.user(link.session.user_name).settle(self.world.now_ms)
         device = self.twin.user(link.session.user_name).devices[link.session.device.id]
+        if self.twin.user(link.session.user_name).claims.in_call(self.world.now_ms):
+            device.in_call_from_ms = self.world.now_ms
         device.heard_ms = device.active_ms = device.said_ms = self.world.now_ms
         return device
 

@@ -52,13 +52,14 @@ def naive(devices: list[Device], claim: Claim | None, primary: Device | None) ->
     counted = [device for device in not_negative if device.idle_level in (ACTIVE_LEVEL, IDLE_AWAY)]
     if not counted or (claim is not None and claim.status == "offline"):
         return "offline", [None]
+    used = [device for device in counted if device.idle_level == ACTIVE_LEVEL]
     said = []
     for device in counted:
-        takes_part = device.idle_level == ACTIVE_LEVEL
-        said.append("away" if device.status in ("chat", "online") and not takes_part else device.status)
+        lends_away = ("chat", "online", "dnd") if used else ("chat", "online")
+        said.append("away" if device.status in lends_away and device not in used else device.status)
     status = next(status for status in ("dnd", "chat", "online", "away", "xa") if status in said)
     if claim is not None:
-        status = claim.status
+        status = "away" if claim.status in ("chat", "online") and not used else claim.status
     newest_ms = max(device.active_ms for device in counted)
     if primary in counted and newest_ms <= primary.active_ms + HYSTERESIS_MS:
         return status, [primary]

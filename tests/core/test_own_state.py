@@ -43,6 +43,9 @@ def test_it_tells_what_only_the_user_may_know() -> None:
         ("manual", "offline", world.wall_ms + 60_000), ("trip", "dnd", 0),
     ]  # fmt: skip
     assert state.text_until_ms == world.wall_ms + 60_000
+    laptop.set_status(text="reading", emoji="*")
+    own = laptop.told.own[-1]
+    assert (own.record.text, own.text, own.emoji) == ("lunch", "reading", "*"), "what others do not see is told as well"
     assert [(device.device, device.status) for device in state.devices] == [("laptop", "online"), ("phone", "online")]
 
 

@@ -10,7 +10,16 @@ import pytest
 from presenced.core.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.core.model import Schedule
 from presenced.server.zones import calendar
-from presenced.wire.messages import ClaimList, Command, CommandReply, DeviceStatus, GetClaims, SetSchedule, Window
+from presenced.wire.messages import (
+    ClaimList,
+    Command,
+    CommandReply,
+    DeviceStatus,
+    GetClaims,
+    SetSchedule,
+    Status,
+    Window,
+)
 from tests.core.world import TICK_MS, FakeLink, World
 
 DAILY = 127
@@ -91,6 +100,46 @@ def test_what_a_person_says_and_a_calendar_stand_above_the_schedule_and_it_shows
     assert world.record("alice").status == "chat"
     pass_until(world, app, world.wall_ms + 4 * MINUTE_MS)
     assert app.statuses("alice")[-3:] == ["chat", "dnd", "xa"]
+
+
+def test_quiet_hours_stand_above_an_available_status_that_was_set_before_them_and_below_one_set_in_them() -> None:
+    world, app = stage(at_ms(2024, 6, 1, 17))
+    for status in ("online", "chat"):
+        app.claim("alice", "manual", "manual", status)
+        pass_until(world, app, world.wall_ms - world.wall_ms % (24 * HOUR_MS) + 16 * HOUR_MS + MINUTE_MS)
+        assert world.record("alice").status == "dnd", f"{status} was set before the quiet hours"
+        assert schedule_of(app).claims[0].claim == "schedule"
+        app.claim("alice", "manual", "manual", status)
+        assert world.record("alice").status == status, "set while they last it says that they do not hold today"
+        pass_until(world, app, world.wall_ms + 15 * HOUR_MS)
+        assert world.record("alice").status == status
+    pass_until(world, app, world.wall_ms + 9 * HOUR_MS)
+    assert world.record("alice").status == "dnd", "and the next evening they hold again"
+
+
+@pytest.mark.parametrize("status", ["away", "xa", "offline"])
+def test_quiet_hours_are_weaker_than_any_other_manual_status(status: Status) -> None:
+    world, app = stage(at_ms(2024, 6, 1, 17))
+    app.claim("alice", "manual", "manual", status)
+    pass_until(world, app, at_ms(2024, 6, 1, 19))
+    assert world.record("alice").status == status
+
+
+def test_a_schedule_that_says_something_else_than_dnd_is_no_quiet_hours() -> None:
+    world, app = stage(at_ms(2024, 6, 1, 17), status="xa")
+    app.claim("alice", "manual", "manual", "online")
+    pass_until(world, app, at_ms(2024, 6, 1, 19))
+    assert world.record("alice").status == "online"
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_what_was_set_in_the_quiet_hours_stands_above_them_after_a_restart_and_a_set_clock(from_snapshot: bool) -> None:
+    world, app = stage(at_ms(2024, 6, 1, 19))
+    app.claim("alice", "manual", "manual", "online")
+    world.set_clock(world.wall_ms + 5 * MINUTE_MS)
+    world.advance(1_000)
+    after, app = back(world, 5_000, from_snapshot=from_snapshot)
+    assert after.record("alice").status == "online"
 
 
 def test_a_schedule_is_replaced_by_the_next_and_dropped_by_one_without_windows() -> None:

@@ -7,8 +7,18 @@ import pytest
 
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
+from presenced.core.standing import COVERED_MAX
 from presenced.limits import DURATION_MS_MAX
-from presenced.wire.messages import DeviceStatus, Record, SetStatus, encode
+from presenced.wire.messages import (
+    ClaimList,
+    DeviceStatus,
+    GetClaims,
+    Record,
+    SetStatus,
+    Source,
+    Status,
+    encode,
+)
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 GRACE_MS = Policy().grace_ms
@@ -61,16 +71,87 @@ def test_an_expiry_holds_while_nobody_is_there() -> None:
     assert watcher.statuses("alice") == ["dnd", "offline", "online"]
 
 
-def test_a_new_manual_status_takes_the_place_of_the_old_one_and_of_its_expiry() -> None:
+def test_a_manual_status_without_an_end_takes_the_place_of_the_old_one_and_of_its_expiry() -> None:
     world, alice, watcher = watched()
     alice.set_status("dnd", for_ms=10_000)
     alice.set_status("away")
     world.advance(60_000)
     assert watcher.statuses("alice") == ["dnd", "away"]
-    alice.set_status("dnd", for_ms=50_000)
-    alice.set_status("xa", for_ms=5_000)
+    alice.set_status("auto")
+    assert watcher.statuses("alice") == ["dnd", "away", "online"]
+
+
+def test_a_manual_status_with_an_end_covers_those_that_hold_longer_and_they_show_again_after_it() -> None:
+    world, alice, watcher = watched()
+    alice.set_status("away")
+    alice.set_status("dnd", for_ms=30_000)
+    alice.set_status("xa", for_ms=10_000)
+    assert [claim.status for claim in world.user("alice").claims] == ["away", "dnd", "xa"]
+    world.advance_beating(60_000, alice, watcher, every_ms=10_000)
+    assert watcher.statuses("alice") == ["away", "dnd", "xa", "dnd", "away"]
+    alice.set_status("chat", for_ms=5_000)
+    alice.set_status("dnd", for_ms=20_000)
+    world.advance_beating(30_000, alice, watcher, every_ms=10_000)
+    assert watcher.statuses("alice")[5:] == ["chat", "dnd", "away"], "what ends sooner is not covered but replaced"
+    alice.set_status("dnd", for_ms=5_000)
+    alice.set_status("auto")
+    assert world.record("alice").status == "online" and not world.user("alice").claims
+
+
+def test_the_same_manual_status_with_an_end_ends_then_and_does_not_show_again() -> None:
+    world, alice, watcher = watched()
+    alice.set_status("away")
+    alice.set_status("dnd", for_ms=60_000)
+    alice.set_status("dnd", for_ms=5_000)
     world.advance(5_000 + TICK_MS)
-    assert watcher.statuses("alice") == ["dnd", "away", "dnd", "xa", "online"]
+    assert watcher.statuses("alice") == ["away", "dnd", "away"]
+    alice.set_status("away", for_ms=5_000)
+    world.advance(5_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["away", "dnd", "away", "online"]
+
+
+def test_somebody_hidden_for_a_while_is_what_they_were_before_and_the_reverse() -> None:
+    world, alice, watcher = watched()
+    alice.set_status("away")
+    alice.set_status("offline", for_ms=5_000)
+    world.advance(5_000 + TICK_MS)
+    assert watcher.statuses("alice") == ["away", "offline", "away"]
+    alice.set_status("offline")
+    alice.set_status("dnd", for_ms=5_000)
+    assert watcher.statuses("alice")[3:] == ["offline", "dnd"]
+    world.advance(5_000 + TICK_MS)
+    assert watcher.statuses("alice")[3:] == ["offline", "dnd", "offline"]
+
+
+def test_manual_statuses_are_covered_in_any_number_and_kept_in_a_bounded_one() -> None:
+    world, alice, _ = watched()
+    for number in range(100):
+        alice.set_status("dnd" if number % 2 else "away", for_ms=1_000_000 - number * 1_000)
+    assert len(world.user("alice").claims) == COVERED_MAX + 1
+    assert len(alice.expect(GetClaims(alice.next_id()), ClaimList).claims) == COVERED_MAX + 1
+    alice.set_status("auto")
+    assert not world.user("alice").claims
+
+
+def test_an_emoji_alone_keeps_the_end_of_the_text() -> None:
+    world, alice, watcher = watched()
+    alice.set_status(text="lunch", for_ms=20_000)
+    alice.set_status(emoji="*")
+    world.advance(10_000)
+    assert (world.record("alice").text, world.record("alice").emoji) == ("lunch", "*")
+    world.advance(10_000 + TICK_MS)
+    assert (world.record("alice").text, world.record("alice").emoji) == ("", "")
+    alice.set_status(text="lunch", for_ms=20_000)
+    alice.set_status(emoji="*", for_ms=30_000)
+    world.advance_beating(25_000, alice, watcher)
+    assert (world.record("alice").text, world.record("alice").emoji) == ("lunch", "*")
+    alice.set_status(text="", emoji="+")
+    alice.set_status(emoji="*")
+    world.advance_beating(100_000, alice, watcher)
+    assert world.record("alice").emoji == "*"
+
+
+# --- a manual status and a person who is not there ------------------------------------------------------------
 
 
 def test_the_longest_expiry_is_carried() -> None:
@@ -88,13 +169,33 @@ def test_the_longest_expiry_is_carried() -> None:
 def test_idleness_does_not_show_through_a_manual_status() -> None:
     world = World()
     alice = world.open("alice/laptop", idle_ms=0)
-    alice.set_status("chat")
-    for _ in range(12):
-        world.advance(30_000)
-        alice.beat()
-    assert world.record("alice").status == "chat"
+    for status in ("dnd", "xa"):
+        alice.set_status(status)
+        for _ in range(12):
+            world.advance(30_000)
+            alice.beat()
+        assert world.record("alice").status == status
     alice.set_status("auto")
     assert world.record("alice").status == "online"
+
+
+@pytest.mark.parametrize("status", ["online", "chat"])
+@pytest.mark.parametrize("source", ["manual", "calendar"])
+def test_to_be_available_is_no_pin_against_idleness(status: Status, source: Source) -> None:
+    world, alice, watcher = watched()
+    alice.beat(0)
+    watcher.claim("alice", "manual" if source == "manual" else "office", source, status)
+    for _ in range(12):
+        world.advance(30_000)
+        alice.beat(world.now_ms - alice.session.device.active_ms)
+        watcher.beat()
+    assert world.record("alice").status == "away"
+    phone = world.open("alice/phone", status="xa")
+    assert world.record("alice").status == status, "what is claimed shows while any device is in use"
+    phone.bye()
+    assert world.record("alice").status == "away"
+    alice.beat(0)
+    assert world.record("alice").status == status
 
 
 def test_saying_the_same_again_is_no_change() -> None:
@@ -307,3 +408,64 @@ def test_the_records_bytes_are_made_once_for_all_who_ask() -> None:
     assert publisher.record_of(user) == publisher.record_of(user)
     assert user.encoded == encode(user.record)
     assert watcher.get("alice") == user.record
+
+
+# --- what others see of the text of somebody who appears offline ---------------------------------------------------
+
+
+def test_somebody_who_appears_offline_tells_no_change_of_text() -> None:
+    world, alice, watcher = watched()
+    alice.set_status(text="lunch", for_ms=30_000)
+    alice.set_status("offline")
+    watcher.forget()
+    version = world.engine.publisher.version
+    alice.set_status(text="reading", emoji="*")
+    alice.set_status(emoji="+")
+    watcher.done(SetStatus(watcher.next_id(), None, "written by the backend", user="alice"))
+    assert watcher.pushes == [] and watcher.get("alice").text == "lunch"
+    assert world.engine.publisher.version == version
+    world.advance(30_000 + TICK_MS)
+    assert [(record.text, record.emoji) for record in watcher.pushes] == [("", "")], "it ends as it would have ended"
+    alice.set_status("auto")
+    assert (watcher.view["alice"].status, watcher.view["alice"].text) == ("online", "written by the backend")
+
+
+def test_a_text_that_is_set_as_one_hides_is_the_last_that_is_seen() -> None:
+    world, alice, watcher = watched()
+    alice.set_status("offline", text="gone fishing")
+    assert watcher.view["alice"].text == "gone fishing"
+    alice.set_status("offline", text="back")
+    assert watcher.view["alice"].text == "gone fishing"
+    alice.set_status("dnd", text="busy")
+    assert (watcher.view["alice"].status, watcher.view["alice"].text) == ("dnd", "busy")
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_what_is_seen_of_somebody_who_hides_is_the_same_after_a_restart(from_snapshot: bool) -> None:
+    world, alice, _ = watched()
+    alice.set_status(text="lunch", for_ms=30_000)
+    alice.set_status("offline", for_ms=60_000)
+    alice.set_status(text="reading")
+    after = world.restarted(10_000, facts=world.snapshot() if from_snapshot else None)
+    watcher = after.open("app", role="service")
+    (seen,) = watcher.watch("alice")
+    assert (seen.status, seen.text) == ("offline", "lunch") and watcher.pushes == []
+    alice = after.open("alice/laptop")
+    after.advance(20_000 + TICK_MS)
+    assert watcher.view["alice"].text == ""
+    after.advance_beating(30_000, alice, watcher)
+    assert (watcher.view["alice"].status, watcher.view["alice"].text) == ("online", "reading")
+
+
+def test_the_end_of_what_is_seen_moves_with_the_clock_as_any_other() -> None:
+    world, alice, watcher = watched()
+    alice.set_status(text="lunch", for_ms=30_000)
+    alice.set_status("offline")
+    alice.set_status(text="reading")
+    world.set_clock(world.wall_ms + 3_600_000)
+    world.advance(1_000)
+    assert watcher.get("alice").text == "lunch"
+    after = world.restarted(0, facts=world.snapshot())
+    assert after.record("alice").text == "lunch"
+    after.advance(29_000 + TICK_MS)
+    assert after.record("alice").text == ""

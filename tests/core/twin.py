@@ -42,6 +42,8 @@ class TwinDevice:
     lost_ms: int | None = None
     """When its link was lost; None while there is one, as far as anybody noticed."""
     left: bool = False
+    in_call_from_ms: int | None = None
+    """Since when the user's call has been input on it, if it is or was."""
     channels: dict[str, None] = field(default_factory=dict)
     holder: int = 0
     """The number of the client that attached it last."""
@@ -56,14 +58,22 @@ class TwinDevice:
     def live(self, now_ms: int) -> bool:
         return not self.left and now_ms < self.lost_at_ms() + POLICY.grace_ms
 
-    def shown(self, now_ms: int) -> str:
-        """The status that it lends to its user; offline if none."""
-        if not self.live(now_ms) or self.priority < 0:
+    def counts(self, now_ms: int, call_ms: int | None) -> bool:
+        """Whether it is live and not idle for so long that it does not count, whatever its priority."""
+        return self.live(now_ms) and self.idle_ms(now_ms, call_ms) < POLICY.offline_after_ms
+
+    def idle_ms(self, now_ms: int, call_ms: int | None) -> int:
+        """How long it has been idle; `call_ms` is when the user was last in a call."""
+        if not self.reports:
+            return 0
+        in_call_ms = call_ms if call_ms is not None and self.in_call_from_ms is not None else 0
+        return now_ms - max(self.active_ms, in_call_ms)
+
+    def shown(self, now_ms: int, call_ms: int | None = None) -> str:
+        """The status that it lends to its user if it is the only one; offline if none."""
+        if self.priority < 0 or not self.counts(now_ms, call_ms):
             return "offline"
-        idle_ms = now_ms - self.active_ms if self.reports else 0
-        if idle_ms >= POLICY.offline_after_ms:
-            return "offline"
-        if idle_ms >= POLICY.away_after_ms and self.status in ("chat", "online"):
+        if self.idle_ms(now_ms, call_ms) >= POLICY.away_after_ms and self.status in ("chat", "online"):
             return "away"
         return self.status
 
@@ -72,6 +82,7 @@ class TwinDevice:
 class TwinClaim:
     """One claim as it was made."""
 
+    name: str
     source: str
     status: str
     made: int
@@ -83,36 +94,75 @@ class TwinClaim:
 class TwinClaims:
     """The claims of one user, worked out anew for each question."""
 
-    made: dict[str, TwinClaim] = field(default_factory=dict)
+    made: list[TwinClaim] = field(default_factory=list)
     count: int = 0
+    call_ended_ms: int | None = None
+    """When a call was ended or replaced last, if any was."""
 
-    def set(self, name: str, source: str, status: str, until_ms: int | None) -> None:
+    def set(self, now_ms: int, name: str, source: str, status: str, until_ms: int | None) -> None:
+        covered = []
+        if name == "manual" and until_ms is not None:
+            covered = [
+                claim
+                for claim in self.standing(now_ms)
+                if claim.name == "manual" and (claim.until_ms is None or claim.until_ms > until_ms)
+            ]
+            if covered and covered[-1].status == status:
+                covered.pop()
+        self.drop(now_ms, [claim for claim in self.made if claim.name == name and claim not in covered])
         self.count += 1
-        self.made[name] = TwinClaim(source, status, self.count, until_ms)
+        self.made.append(TwinClaim(name, source, status, self.count, until_ms))
 
-    def end(self, name: str) -> None:
-        self.made.pop(name, None)
+    def end(self, now_ms: int, name: str) -> None:
+        self.drop(now_ms, [claim for claim in self.made if claim.name == name])
 
-    def standing(self, now_ms: int) -> dict[str, TwinClaim]:
-        return {k: claim for k, claim in self.made.items() if claim.until_ms is None or now_ms < claim.until_ms}
+    def drop(self, now_ms: int, ended: list[TwinClaim]) -> None:
+        for claim in ended:
+            self.made.remove(claim)
+            if claim.source == "call":
+                at_ms = now_ms if claim.until_ms is None else min(now_ms, claim.until_ms)
+                self.call_ended_ms = max(at_ms, self.call_ended_ms or 0)
+
+    def standing(self, now_ms: int) -> list[TwinClaim]:
+        return [claim for claim in self.made if claim.until_ms is None or now_ms < claim.until_ms]
+
+    def in_call(self, now_ms: int) -> bool:
+        return any(claim.source == "call" for claim in self.standing(now_ms))
+
+    def call_ms(self, now_ms: int) -> int | None:
+        """When the user was last in a call: now, if they are in one."""
+        if self.in_call(now_ms):
+            return now_ms
+        ended = [claim.until_ms for claim in self.made if claim.source == "call" and claim.until_ms is not None]
+        ended += [self.call_ended_ms] if self.call_ended_ms is not None else []
+        return max(ended, default=None)
 
     def order(self, now_ms: int) -> list[str]:
         """The names, the one that counts first."""
+        return [claim.name for claim in self.ordered(now_ms)]
+
+    def ordered(self, now_ms: int) -> list[TwinClaim]:
         names = ("call", "manual", "calendar", "schedule")
         standing = self.standing(now_ms)
 
-        def place(name: str) -> tuple[bool, int, int]:
-            claim = standing[name]
+        def place(claim: TwinClaim) -> tuple[int, int, int]:
+            if any(other.name == claim.name and other.made > claim.made for other in standing):
+                return 2, 0, -claim.made
             return claim.status != "offline", names.index(claim.source), -claim.made
 
         return sorted(standing, key=place)
 
-    def status(self, now_ms: int, of_devices: str) -> str:
-        """What the user shows whose devices alone would show `of_devices`."""
-        order = self.order(now_ms)
+    def hides(self, now_ms: int) -> bool:
+        """Whether the user appears offline."""
+        return any(claim.status == "offline" for claim in self.ordered(now_ms)[:1])
+
+    def status(self, now_ms: int, of_devices: str, *, in_use: bool = True) -> str:
+        """What the user shows whose devices alone would show `of_devices`, with one of them in use or none."""
+        order = self.ordered(now_ms)
         if of_devices == "offline" or not order:
             return of_devices
-        return self.made[order[0]].status
+        status = order[0].status
+        return "away" if status in ("online", "chat") and not in_use else status
 
 
 @dataclass
@@ -124,19 +174,89 @@ class TwinUser:
     text: str = ""
     emoji: str = ""
     text_until_ms: int | None = None
+    frozen: tuple[str, str, int | None] | None = None
+    """What others see of text and emoji, and until when, since another was set while the user appeared offline."""
 
     def status(self, now_ms: int) -> str:
-        shown = [device.shown(now_ms) for device in self.devices.values()]
-        best = next((status for status in ("dnd", "chat", "online", "away", "xa") if status in shown), "offline")
-        return self.claims.status(now_ms, best)
+        call_ms = self.claims.call_ms(now_ms)
+        shown = {key: device.shown(now_ms, call_ms) for key, device in self.devices.items()}
+        used = [
+            status
+            for key, status in shown.items()
+            if status != "offline" and self.devices[key].idle_ms(now_ms, call_ms) < POLICY.away_after_ms
+        ]
+        # Of a device that nobody touches a wish not to be disturbed counts only while none is in use.
+        said = [
+            "away" if used and status == "dnd" and self.devices[key].idle_ms(now_ms, call_ms) >= POLICY.away_after_ms
+            else status
+            for key, status in shown.items()
+        ]  # fmt: skip
+        best = next((status for status in ("dnd", "chat", "online", "away", "xa") if status in said), "offline")
+        return self.claims.status(now_ms, best, in_use=bool(used))
+
+    def counted(self, now_ms: int) -> dict[str, TwinDevice]:
+        call_ms = self.claims.call_ms(now_ms)
+        return {key: device for key, device in self.devices.items() if device.shown(now_ms, call_ms) != "offline"}
 
     def channels(self, now_ms: int) -> list[str]:
         return [name for device in self.devices.values() if device.live(now_ms) for name in device.channels]
 
     def words(self, now_ms: int) -> tuple[str, str]:
+        """What others see."""
+        if self.frozen is not None and self.claims.hides(now_ms):
+            text, emoji, until_ms = self.frozen
+            return (text, emoji) if until_ms is None or now_ms < until_ms else ("", "")
+        return self.own_words(now_ms)
+
+    def own_words(self, now_ms: int) -> tuple[str, str]:
         if self.text_until_ms is not None and now_ms >= self.text_until_ms:
             return "", ""
         return self.text, self.emoji
+
+    def claim(self, now_ms: int, name: str, source: str, status: str, until_ms: int | None) -> None:
+        self.settle(now_ms)
+        was_in_call = self.claims.in_call(now_ms)
+        self.claims.set(now_ms, name, source, status, until_ms)
+        self.settle(now_ms)
+        if not was_in_call and self.claims.in_call(now_ms):
+            self.begin_call(now_ms)
+
+    def end_claim(self, now_ms: int, name: str) -> None:
+        self.settle(now_ms)
+        self.claims.end(now_ms, name)
+        self.settle(now_ms)
+
+    def settle(self, now_ms: int) -> None:
+        """Write down what has ended by itself."""
+        if not self.claims.hides(now_ms):
+            self.frozen = None
+        call_ms = self.claims.call_ms(now_ms)
+        if call_ms is not None and not self.claims.in_call(now_ms):
+            for device in self.devices.values():
+                if device.in_call_from_ms is not None:
+                    device.active_ms = device.said_ms = max(device.active_ms, call_ms)
+                    device.in_call_from_ms = None
+
+    def begin_call(self, now_ms: int) -> None:
+        counting = [device for device in self.devices.values() if device.counts(now_ms, None)]
+        if all(device.priority < 0 for device in counting):
+            there = [d for d in self.devices.values() if d.connected(now_ms) and d.priority >= 0]
+            counting += sorted(there, key=lambda device: -device.active_ms)[:1]
+        for device in counting:
+            device.active_ms = device.said_ms = device.in_call_from_ms = now_ms
+
+    def write(self, now_ms: int, text: str | None, emoji: str | None, until_ms: int | None) -> None:
+        if text is None and emoji is None:
+            return
+        self.settle(now_ms)
+        was_text, was_emoji = self.own_words(now_ms)
+        if self.claims.hides(now_ms) and self.frozen is None:
+            ended = self.text_until_ms is not None and now_ms >= self.text_until_ms
+            self.frozen = (was_text, was_emoji, None if ended else self.text_until_ms)
+        keeps_end = text is None and was_text and until_ms is None
+        self.text = was_text if text is None else text
+        self.emoji = emoji if emoji is not None else "" if text == "" else was_emoji
+        self.text_until_ms = self.text_until_ms if keeps_end else until_ms
 
 
 class Twin:
@@ -162,39 +282,43 @@ class Twin:
     ) -> bool:
         """By a client with this number, all of which differ. `again`: as it was, and only if nobody else has it; gives
         whether it was."""
-        devices = self.user(name).devices
-        device = devices.get(device_id)
+        user = self.user(name)
+        user.settle(now_ms)
+        device = user.devices.get(device_id)
         if device is None or not device.live(now_ms):
-            device = devices[device_id] = TwinDevice(now_ms, now_ms)
+            device = user.devices[device_id] = TwinDevice(now_ms, now_ms)
+            device.in_call_from_ms = now_ms if user.claims.in_call(now_ms) else None
             device.status, device.priority = status, priority
         elif not again:
             device.status, device.priority = status, priority
         elif device.holder != holder:
             return False
         device.heard_ms, device.lost_ms, device.holder = now_ms, None, holder
-        self.report(now_ms, device, idle_ms)
+        self.report(now_ms, name, device, idle_ms)
         return True
 
-    def report(self, now_ms: int, device: TwinDevice, idle_ms: int | None) -> None:
+    def report(self, now_ms: int, name: str, device: TwinDevice, idle_ms: int | None) -> None:
+        user = self.user(name)
+        user.settle(now_ms)
         device.heard_ms = now_ms
         if idle_ms is not None:
             known_ms = device.active_ms if device.reports else device.said_ms
             device.active_ms = max(known_ms, now_ms - idle_ms)
             device.reports = True
+            if user.claims.in_call(now_ms) and device.counts(now_ms, None) and device.in_call_from_ms is None:
+                device.in_call_from_ms = now_ms
 
     def say(self, now_ms: int, name: str, status: str | None, text: str | None, emoji: str | None, for_ms: int) -> None:
         user = self.user(name)
         until_ms = now_ms + for_ms if for_ms else None
-        if status is not None:
-            if status == "auto":
-                user.claims.end("manual")
-            else:
-                user.claims.set("manual", "manual", status, until_ms)
-        if text is not None or emoji is not None:
-            was_text, was_emoji = user.words(now_ms)
-            user.text = was_text if text is None else text
-            user.emoji = emoji if emoji is not None else "" if text == "" else was_emoji
-            user.text_until_ms = until_ms
+        if status == "offline":
+            user.write(now_ms, text, emoji, until_ms)
+        if status == "auto":
+            user.end_claim(now_ms, "manual")
+        elif status is not None:
+            user.claim(now_ms, "manual", "manual", status, until_ms)
+        if status != "offline":
+            user.write(now_ms, text, emoji, until_ms)
 
     def members(self, now_ms: int, channel: str) -> dict[str, str]:
         """Who is seen in the channel, and how."""
@@ -212,7 +336,8 @@ class Twin:
         if record.status == "offline":
             assert record.device == "" and (record.version == 0 or record.last_seen_ms > 0 or record.since_ms == 0)
             return
-        counted = {key: d for key, d in user.devices.items() if d.shown(now_ms) != "offline"}
+        counted = user.counted(now_ms)
         assert record.device in counted, f"{record} has a primary that does not count: {user}"
+        user.settle(now_ms)
         lead_ms = max(d.active_ms for d in counted.values()) - counted[record.device].active_ms
         assert lead_ms <= POLICY.primary_hysteresis_ms, f"the primary of {record} is {lead_ms} ms behind: {user}"

@@ -201,7 +201,7 @@ class World:
                 deadlines.append(device.heard_ms + policy.timeout_ms)
                 if device.session.expires_ms and not device.ref:
                     deadlines.append(device.session.expires_ms)
-            if device.idle_known:
+            if device.idle_known and not any(claim.source == "call" for claim in user.claims):
                 active_ms = device.active_ms
                 if device.idle_known == ASSUMED and device.idle_level == ACTIVE:
                     # Active when it was saved: input may have come until the start.

@@ -96,6 +96,8 @@ STRING_LIMITS = {
     ("WhoPage", "next"): NAME_OR_EMPTY,
     ("DeviceList", "user"): NAME,
     ("ClaimList", "user"): NAME,
+    ("OwnState", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
+    ("OwnState", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
     ("ClaimList", "zone"): f"{limits.ZONE_BYTES_MAX} bytes",
     ("ClaimList", "schedule_status"): "",
     ("ActivityList", "user"): NAME,

@@ -15,9 +15,10 @@ from msgspec import inspect
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT
-from presenced.core.claims import RANK, SCHEDULE_CHECK_MS
+from presenced.core.claims import SCHEDULE_CHECK_MS
 from presenced.core.requests import costs
 from presenced.core.requests.commands import _VERBS
+from presenced.core.standing import RANK
 from presenced.errors import CODES
 from presenced.wire import frames, messages
 from tests.docs.document import (

@@ -273,7 +273,7 @@ def test_a_claim_needs_a_device(start: Callable[..., Open]) -> None:
     assert service.status("carol") == "offline"
     service.do(ATTACH, 1, "carol", "tab")
     assert service.status("carol") == "dnd"
-    service.do(ADD_CLAIM, "hidden", "calendar", "offline", 0, 0, "carol")
+    service.do(ADD_CLAIM, "hidden", "manual", "offline", 0, 0, "carol")
     assert service.status("carol") == "offline"
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from presenced.address import check_emoji, check_name, check_text
-from presenced.core.claims import MANUAL, SCHEDULED
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
 from presenced.core.replying import acknowledge, quoted, reply
+from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.subjects import device_of, known_user, name_of, require_durability, require_memory, user_of
 from presenced.core.sync import claim_infos
 from presenced.errors import RequestError
@@ -43,6 +43,8 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         raise RequestError("bad_request", "schedule is what set_schedule makes; choose another name and source")
     if message.claim == MANUAL and message.source != "manual":
         raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
+    if message.status == "offline" and message.source != "manual":
+        raise RequestError("bad_request", f"only the person hides: {message.source} cannot state offline; state xa")
     offset_ms = engine.publisher.wall_offset_ms
     due_ms = now_ms + message.for_ms if message.for_ms else 0
     if message.until_ms:
@@ -66,7 +68,7 @@ def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim)
         raise RequestError("bad_request", "what a schedule claims ends with its window, or with set_schedule")
     user = known_user(engine, session, message.user)
     if user is not None:
-        engine.statements.end_claim(user, message.claim)
+        engine.statements.end_claim(now_ms, user, message.claim)
     acknowledge(engine, session, message.id)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 from presenced.address import check_text
-from presenced.core.claims import MANUAL, SCHEDULED
+from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, Session, User
 from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.spoken import split_for, text_and_span
+from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
 from presenced.durations import format_duration
@@ -112,6 +113,8 @@ def _status(call: _Call) -> _Answer:
             text = f"You appear offline to everybody{for_how_long}"
         elif record.status == "offline":
             text = f"You will show as {status} as soon as a device of yours is online{for_how_long}"
+        elif record.status != status:
+            text = f"You have set {status}{for_how_long}; while no device of yours is in use you are {describe(record)}"
         else:
             text = f"You are now {describe(record)}{for_how_long}"
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
@@ -138,7 +141,8 @@ def _set_text(call: _Call) -> _Answer:
     check_text(text)
     _set(call, text=text, for_ms=for_ms)
     for_how_long = f" for {format_duration(for_ms)}" if for_ms else ""
-    return _Answer(f'Your status is "{text}"{for_how_long}', [call.engine.publisher.record_of(call.user)])
+    hidden = "; others see it once you do not appear offline" if is_hidden(call.user) else ""
+    return _Answer(f'Your status is "{text}"{for_how_long}{hidden}', [call.engine.publisher.record_of(call.user)])
 
 
 def _set(

@@ -1,0 +1,91 @@
+"""Which of a user's claims counts: the order of sources, what the person set last, and what that covers. Pure.
+
+A user's claims are a tuple, the newest last. One of each name, but for `manual`: a manual status with an end covers the
+one that it was said over, if that holds longer, so that "dnd for 30 minutes" said over "away" ends in "away".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from presenced.core.model import Claim
+from presenced.wire.messages import Source
+
+RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
+HIDES: Final = 10
+"""More than any rank: a claim to be offline counts before all others."""
+
+QUIETED: Final = 0
+"""Less than any rank: what the person set before quiet hours began does not count while they last."""
+
+COVERED: Final = -1
+"""Never counts: it waits for the end of the manual status above it."""
+
+MANUAL: Final = "manual"
+"""The name of the claim that `set_status` makes."""
+
+SCHEDULED = "schedule"
+"""The name of the claim that a schedule makes while one of its windows is open."""
+
+COVERED_MAX: Final = 7
+"""Manual statuses that are kept below the one that counts. The bound is for those who make a game of it."""
+
+
+def strongest(claims: tuple[Claim, ...]) -> Claim | None:
+    """The claim that counts. O(claims)."""
+    if len(claims) <= 1:
+        return claims[0] if claims else None
+    best: Claim | None = None
+    best_rank = COVERED
+    for rank, claim in _ranked(claims):
+        if rank > best_rank:
+            best, best_rank = claim, rank
+    return best
+
+
+def by_strength(claims: tuple[Claim, ...]) -> list[Claim]:
+    """All claims, the one that counts first. O(claims log claims)."""
+    return [claim for _, claim in sorted(_ranked(claims), key=lambda ranked: -ranked[0])]
+
+
+def added(claims: tuple[Claim, ...], claim: Claim) -> tuple[Claim, ...]:
+    """The claims with one more, the newest. It replaces those of its name, except that a manual one with an end covers
+    those that hold longer, unless the uppermost says the same: then only its end is another now. O(claims)."""
+    kept = [other for other in claims if other.name != claim.name]
+    if claim.name == MANUAL and claim.until_ms:
+        covered = [
+            other
+            for other in claims
+            if other.name == MANUAL and (not other.until_ms or other.until_ms > claim.until_ms)
+        ]
+        if covered and covered[-1].status == claim.status:
+            covered.pop()
+        # Those that hold longest stay: all the others end before they would show.
+        kept = [other for other in claims if other.name != MANUAL or other in covered[:COVERED_MAX]]
+    return (*kept, claim)
+
+
+def without(claims: tuple[Claim, ...], name: str) -> tuple[Claim, ...]:
+    """The claims without those of this name. O(claims)."""
+    return tuple(claim for claim in claims if claim.name != name)
+
+
+def _ranked(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
+    """The claims with their ranks, the newest first."""
+    ranked = []
+    is_covered = is_quiet = False
+    for claim in reversed(claims):
+        rank = RANK[claim.source]
+        if claim.name == MANUAL:
+            if is_covered:
+                rank = COVERED
+            is_covered = True
+        if claim.source == "schedule" and claim.status == "dnd":
+            is_quiet = True
+        if rank != COVERED:
+            if claim.status == "offline":
+                rank += HIDES
+            elif is_quiet and claim.source == "manual" and claim.status in ("online", "chat"):
+                rank = QUIETED
+        ranked.append((rank, claim))
+    return ranked
