@@ -180,6 +180,13 @@ AWAY_AFTER_MS = 300_000
 OFFLINE_AFTER_MS = 3_600_000
 CHANGE_SPACING_MS = 200
 CHANGE_BURST = 10
+CHANGE_DELIVERIES = 4_000
+"""What one change of the burst pays for: telling so many. Who is told to more has to wait longer for the next, so that
+one user causes 20,000 deliveries a second at most: a seventh of a core if each is a write of its own."""
+
+CHANGE_WAIT_MS_MAX = 5_000
+"""But nobody waits longer than this, however many are told."""
+
 PRIMARY_HYSTERESIS_MS = 30_000
 """Another device becomes primary once its last input is this much later than the primary's."""
 

@@ -3,9 +3,9 @@
 A user is in a channel while at least one live device of theirs is. What watchers and lists see are the members who
 are online by their records, so that somebody who hides is in no list, no count and no event.
 
-Small channels tell each watcher each change. Above a number of watchers that would be the square of the room, so
-large ones tell at most one batch each interval: exact counts, and the members that changed. The batch goes out in
-slices of watchers, so that no turn is long.
+Small channels tell each watcher each change, spaced as the member's record is (`channel_news`). Above a number of
+watchers that would be the square of the room, so large ones tell at most one batch each interval: exact counts, and
+the members that changed. The batch goes out in slices of watchers, so that no turn is long.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from sortedcontainers import SortedList
 
+from presenced.core.channel_news import ChannelNews, News
 from presenced.core.delays import DelayQueue
 from presenced.core.model import Device, Session, User
 from presenced.core.outboxes import Outboxes
@@ -39,7 +40,10 @@ SLICE_WATCHERS = 500
 class Channel:
     """One channel. Exists while somebody is in it or watches it."""
 
-    __slots__ = ("name", "members", "online", "counts", "watchers", "is_large", "changed", "left", "queued")
+    __slots__ = (
+        "name", "members", "online", "counts", "watchers", "watched_seq", "paged_seq", "is_large",
+        "changed", "left", "queued",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -47,7 +51,12 @@ class Channel:
         self.online: SortedList[str] = SortedList()
         """Names of the members who are online, in order."""
         self.counts: dict[str, int] = dict.fromkeys(ONLINE_STATUSES, 0)
-        self.watchers: dict[Session, None] = {}
+        self.watchers: dict[Session, int] = {}
+        """And at which of all questions about channels each began to watch: of what was before, its page told it."""
+        self.watched_seq = 0
+        """The last of these."""
+        self.paged_seq = 0
+        """At which one the members were last listed."""
         self.is_large = False
         # gathered for the next batch of a large one
         self.changed: dict[str, User] = {}
@@ -67,6 +76,9 @@ class Channels:
         self._publisher = publisher
         self._outboxes = outboxes
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
+        self.news = ChannelNews(publisher.spacing, self._tell)
+        self._seq = 0
+        """Questions about channels so far."""
         self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
 
     # --- membership -------------------------------------------------------------------------------------------
@@ -86,7 +98,7 @@ class Channels:
         self.add(device, name)
         user = device.user
         if user.channels is not None and user.channels[name] == 1 and user.record.status != "offline":
-            self._tell(self.by_name[name], "join", user, now_ms)
+            self._note(self.by_name[name], user, was_in=False, is_in=True)
 
     def add(self, device: Device, name: str) -> None:
         """Enter a membership without telling anybody (also used when restoring)."""
@@ -132,7 +144,7 @@ class Channels:
         del channel.members[user.name]
         if user.name in channel.online:
             self._count_out(channel, user.name, user.record.status)
-            self._tell(channel, "leave", user, now_ms)
+            self._note(channel, user, was_in=True, is_in=False)
         self._drop_if_empty(channel)
 
     def follow_record(self, user: User, old: Record, new: Record, now_ms: int) -> None:
@@ -141,18 +153,17 @@ class Channels:
         was_online, is_online = old.status != "offline", new.status != "offline"
         if not was_online and not is_online:
             return
-        kind: MemberKind = "change" if was_online and is_online else "join" if is_online else "leave"
         for name in user.channels or ():
             channel = self.by_name[name]
-            if kind == "join":
+            if not was_online:
                 self._count_in(channel, user.name, new.status)
-            elif kind == "leave":
+            elif not is_online:
                 self._count_out(channel, user.name, old.status)
             elif old.status != new.status:
                 channel.counts[old.status] -= 1
                 channel.counts[new.status] += 1
             if channel.watchers:
-                self._tell(channel, kind, user, now_ms, new)
+                self._note(channel, user, was_in=was_online, is_in=is_online)
 
     def _count_in(self, channel: Channel, name: str, status: str) -> None:
         channel.online.add(name)
@@ -175,6 +186,8 @@ class Channels:
         total, counts = len(channel.online), channel.count_list()
         if limit == 0:
             return [], "", total, counts
+        self._seq += 1
+        channel.paged_seq = self._seq
         names = list(channel.online[(start := channel.online.bisect_right(after)) : start + limit + 1])
         if len(names) > limit:
             return names[:limit], names[limit - 1], total, counts
@@ -189,7 +202,8 @@ class Channels:
             session.channels = {}
         session.channels[name] = None
         channel = self._channel(name)
-        channel.watchers[session] = None
+        self._seq += 1
+        channel.watchers[session] = channel.watched_seq = self._seq
         if len(channel.watchers) > CHANNEL_FULL_MAX:
             channel.is_large = True
 
@@ -235,7 +249,15 @@ class Channels:
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next, if at all; 0 = at once."""
-        return 0 if self._sending else self._batches.next_ms
+        return 0 if self._sending or self.news.has_work else self._batches.next_ms
+
+    def flush(self, now_ms: int) -> None:
+        """Tell the watchers of small channels what has happened of members, as much as a turn may."""
+        for user in self._publisher.take_released():
+            self.news.release(user)
+        if self.news.has_work:
+            self.news.send(now_ms)
+        self._publisher.spacing.end_turn()
 
     def tick(self, now_ms: int) -> None:
         """Make the batches that are due, and send the next slice of what is being sent."""
@@ -265,28 +287,42 @@ class Channels:
         complete = len(changed) <= CHANNEL_BATCH_MAX and len(left) <= CHANNEL_BATCH_MAX
         return ChannelCounts(channel.name, len(channel.online), channel.count_list(), records, gone, complete)
 
-    def _tell(self, channel: Channel, kind: MemberKind, user: User, now_ms: int, record: Record | None = None) -> None:
-        """Tell the watchers what a member does: with the present record, or with that of a change just before it."""
+    def _note(self, channel: Channel, user: User, *, was_in: bool, is_in: bool) -> None:
+        # While nobody watches nothing is kept: whoever comes next must not be told of a member who hid since.
+        if channel.watchers:
+            self.news.note(channel, user, self._seq, was_in=was_in, is_in=is_in)
+
+    def _tell(self, channel: Channel, user: User, news: News, now_ms: int) -> int:
+        """Tell the watchers what has happened of a member, with the present record."""
         if not channel.watchers:
-            return
+            return 0
+        if not news.was_in and not news.is_in and channel.paged_seq <= news.began:
+            # Come and gone, and in no list that anybody was given.
+            return 0
         if channel.is_large or channel.queued or any(sending is channel for _, sending, _ in self._sending):
             # Also while the last batch of one that was large is not out: it would overtake what is told now.
-            if kind == "leave":
-                channel.changed.pop(user.name, None)
-                channel.left[user.name] = None
-            else:
-                channel.left.pop(user.name, None)
-                channel.changed[user.name] = user
-            if not channel.queued:
-                channel.queued = True
-                self._batches.add(now_ms, channel)
-            return
-        if record is None or record is user.record:
-            record = self._publisher.record_of(user)
-        event = ChannelEvent(channel.name, kind, len(channel.online), record)
+            self._gather(channel, user, now_ms, is_in=news.is_in)
+            return 0
+        kind: MemberKind = "leave" if not news.is_in else "change" if news.was_in else "join"
+        event = ChannelEvent(channel.name, kind, len(channel.online), self._publisher.record_of(user))
         data = frame(encode(event))
-        for session in channel.watchers:
-            self._send(session, data, channel.name)
+        knows_all = channel.watched_seq > news.latest
+        for session, since in channel.watchers.items():
+            # Who began to watch after the last of it has it from the page.
+            if not knows_all or since <= news.latest:
+                self._send(session, data, channel.name)
+        return len(channel.watchers)
+
+    def _gather(self, channel: Channel, user: User, now_ms: int, *, is_in: bool) -> None:
+        if is_in:
+            channel.left.pop(user.name, None)
+            channel.changed[user.name] = user
+        else:
+            channel.changed.pop(user.name, None)
+            channel.left[user.name] = None
+        if not channel.queued:
+            channel.queued = True
+            self._batches.add(now_ms, channel)
 
     def _send(self, session: Session, data: bytes, name: str) -> None:
         if not self._outboxes.push(session, data):

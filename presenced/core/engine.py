@@ -95,7 +95,7 @@ class Engine:
         next_ms = self.wheel.next_ms
         for other_ms in (
             self.events.next_ms,
-            self.publisher.next_ms,
+            self.publisher.spacing.next_ms,
             self.channels.next_ms,
             self.claims.next_ms,
             self.wall_clock.next_ms,
@@ -128,23 +128,43 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
-        self._follow_changes(now_ms)
+        self.settle_all(now_ms)
         publisher = self.publisher
         if publisher.own_touched:
             for user in publisher.take_own_touched():
                 self.own_states.changed(user)
         self.own_states.flush()
+        self.channels.flush(now_ms)
         if self.events.followers:
             self.events.flush()
         if publisher.blank:
             for user in publisher.take_blank():
                 self.users.forget_if_blank(user)
 
+    def settle_own(self, now_ms: int, user: User) -> None:
+        """Make the record and the own state of this user anew, before a question about them is answered. O(devices and
+        claims)."""
+        self.publisher.settle(user, now_ms)
+        self.own_states.changed(user)
+
+    def settle_members(self, now_ms: int, channel: str) -> None:
+        """Make the records of those in the channel anew, before a question about it is answered. O(members or touched
+        users, whichever are fewer, and the channels of those who have changed)."""
+        known = self.channels.by_name.get(channel)
+        if known is not None:
+            self.publisher.settle_members(known.members, now_ms)
+            self._follow_changes(now_ms)
+
+    def settle_all(self, now_ms: int) -> None:
+        """Make all records anew, and bring channels and events up to date. O(touched, and the channels of those who
+        have changed)."""
+        self.publisher.settle_all(now_ms)
+        self._follow_changes(now_ms)
+
     def _follow_changes(self, now_ms: int) -> None:
-        """Bring channels and events up to date with the state. Also before a membership changes: a channel counts its
-        members by the records that it was last told of."""
+        """Bring channels and events up to date with the records. Also before a membership changes: a channel counts
+        its members by the records that it was last told of."""
         publisher = self.publisher
-        publisher.settle_all(now_ms)
         if publisher.changes:
             wall_ms = now_ms + publisher.wall_offset_ms
             for user, old, new, reason in publisher.take_changes():
@@ -370,7 +390,6 @@ class Engine:
     def _ended(self, devices: list[Device], now_ms: int) -> None:
         members = [device for device in devices if device.channels]
         if members:
-            # The record first: who leaves a channel because they go offline leaves it once.
             self._follow_changes(now_ms)
             for device in members:
                 self.channels.leave_all(device, now_ms)

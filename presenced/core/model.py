@@ -269,14 +269,15 @@ class User(Timer):
         """Something was said since the record was last made."""
         self.watchers: dict[Session, Edge] | None = None
         """With what each is written to, so that telling all of them the same touches nothing else of them."""
-        # spacing of pushes: a bucket of credits
-        self.push_credit = -1
-        """Pushes left in the burst; -1 = full and never used."""
-        self.push_refilled_ms = 0
+        # spacing of what is told of the user: a bucket of deliveries
+        self.push_credit = 0
+        """Deliveries left in the burst; below 0 more were made."""
+        self.push_refilled_ms = -1
+        """When what was earned was added last; -1 = never, and it is full."""
         self.position = 0
         """Its place in `Users.order`."""
         self.push_waits = False
-        """A push is spaced: the latest record goes out when its time has come."""
+        """What there is to tell is spaced: the latest goes out when its time has come."""
 
 
 def unknown_record(name: str) -> Record:

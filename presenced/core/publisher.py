@@ -15,13 +15,13 @@ from typing import NamedTuple
 import msgspec
 from sortedcontainers import SortedList
 
-from presenced.core.delays import DelayQueue
 from presenced.core.facts import record_fact
 from presenced.core.merge import merge
 from presenced.core.model import GONE, IDLE_OFFLINE, Device, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
+from presenced.core.spacing import Spacing
 from presenced.wire.messages import ONLINE_STATUSES, Record, Status, encode
 
 
@@ -76,12 +76,13 @@ class Publisher:
         self._outdated: dict[User, bool] = {}
         """Touched users of whom other times are told since the clock was set."""
         self._policy = policy
-        self._spaced: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+        self.spacing = Spacing(policy)
+        self._released: list[User] = []
+        """Users whose spacing is over, and of whom there may be more to tell than their record."""
 
     def respace(self, now_ms: int) -> None:
         """The spacing is another now. What waits under the old one goes out. O(users that wait)."""
-        waiting, self._spaced = self._spaced, DelayQueue(self._policy.change_spacing_ms)
-        self._release(waiting.take_due(now_ms + waiting.delay_ms), now_ms)
+        self._release(self.spacing.respace(now_ms))
 
     # --- records ----------------------------------------------------------------------------------------------
 
@@ -106,6 +107,16 @@ class Publisher:
             user.seen_ms = wall_ms
             self._seen[user] = True
             self.touch(user)
+
+    def settle_members(self, members: dict[str, User], now_ms: int) -> None:
+        """Settle the touched ones of these. O(these or touched, whichever are fewer)."""
+        if len(members) < len(self._dirty):
+            for user in list(members.values()):
+                self.settle(user, now_ms)
+        else:
+            for user in self._dirty:
+                if user.dirty and members.get(user.name) is user:
+                    self.settle(user, now_ms)
 
     def settle_all(self, now_ms: int) -> None:
         """Settle every touched user. O(touched)."""
@@ -232,47 +243,31 @@ class Publisher:
 
     # --- pushes -----------------------------------------------------------------------------------------------
 
-    @property
-    def next_ms(self) -> int | None:
-        """When `release_spaced` should be called next, if at all."""
-        return self._spaced.next_ms
-
     def release_spaced(self, now_ms: int) -> None:
-        """Push the records whose spacing is over."""
-        self._release(self._spaced.take_due(now_ms), now_ms)
+        """Tell of those whose spacing is over. O(those that come out)."""
+        self._release(self.spacing.take_due(now_ms))
 
-    def _release(self, users: list[User], now_ms: int) -> None:
+    def _release(self, users: list[User]) -> None:
         for user in users:
-            # Also if all is again as it was pushed last: a reply may have told a watcher of what was in between.
-            user.push_waits = False
-            user.push_credit = 0
-            user.push_refilled_ms = now_ms
-            self._outboxes.fan_out(user)
+            # Also if all is again as it was told last: a reply may have told a watcher of what was in between.
+            if user.watchers or self._outboxes.everyone:
+                self._fan_out(user)
+        self._released.extend(users)
 
     def _push(self, user: User, now_ms: int) -> None:
-        if self._policy.change_spacing_ms:
-            if user.push_waits:
-                return
-            if not self._take_credit(user, now_ms):
-                user.push_waits = True
-                self._spaced.add(now_ms, user)
-                return
+        if not self._policy.change_spacing_ms:
+            self._outboxes.fan_out(user)
+        elif self.spacing.admit(user, now_ms):
+            self._fan_out(user)
+
+    def _fan_out(self, user: User) -> None:
+        self.spacing.pay(user, len(user.watchers or ()) + len(self._outboxes.everyone))
         self._outboxes.fan_out(user)
 
-    def _take_credit(self, user: User, now_ms: int) -> bool:
-        policy = self._policy
-        if user.push_credit < 0:
-            user.push_credit = policy.change_burst
-            user.push_refilled_ms = now_ms
-        else:
-            earned = (now_ms - user.push_refilled_ms) // policy.change_spacing_ms
-            if earned:
-                user.push_credit = min(policy.change_burst, user.push_credit + earned)
-                user.push_refilled_ms += earned * policy.change_spacing_ms
-        if user.push_credit == 0:
-            return False
-        user.push_credit -= 1
-        return True
+    def take_released(self) -> list[User]:
+        """The users since the last call whose spacing is over."""
+        released, self._released = self._released, []
+        return released
 
     # --- what others take --------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class FakeLink(Edge):
     def __init__(self, world: World, user: str, role: Role, instance: int = 0) -> None:
         self.world = world
         self.session = Session(self, user, role, instance)
+        world.links.append(self)
         self.reading = True
         self.unread: list[bytes] = []
         """What the kernel took for a client that does not read."""

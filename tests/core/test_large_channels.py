@@ -139,11 +139,13 @@ def test_a_batch_lists_so_many_and_says_when_that_is_not_all() -> None:
     for number in range(CHANNEL_BATCH_MAX):
         app.say(Attach(1_000 + number, 1_000 + number, f"user{number}", "web"))
         app.say(Join(5_000 + number, "room", f"user{number}", "web"))
+    world.turn()
     world.advance(CHANNEL_INTERVAL_MS)
     assert watcher.told.batches[-1].complete and len(watcher.told.batches[-1].records) == CHANNEL_BATCH_MAX
     app.join("bob/web", "room")
     for number in range(CHANNEL_BATCH_MAX):
         app.say(SetStatus(10_000 + number, "dnd", user=f"user{number}"))
+    world.turn()
     world.advance(CHANNEL_INTERVAL_MS)
     batch = watcher.told.batches[-1]
     assert not batch.complete and len(batch.records) == CHANNEL_BATCH_MAX

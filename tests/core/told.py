@@ -29,6 +29,8 @@ class Room:
     members: dict[str, Record] | None
     """None = it was told that it does not know all of them."""
     counts: list[int] | None = None
+    listed: bool = False
+    """It has asked for the members again since it began to watch."""
 
     def agrees(self) -> None:
         if self.members is not None:
@@ -78,7 +80,8 @@ class Told:
 
     def _enter(self, page: MembersPage, *, whole: bool) -> None:
         members = {record.user: record for record in page.records} if whole else None
-        room = self.rooms[page.channel] = Room(page.total, members, page.counts)
+        listed = page.channel in self.rooms
+        room = self.rooms[page.channel] = Room(page.total, members, page.counts, listed)
         assert sum(page.counts) == page.total, f"{page.counts} do not make {page.total}"
         assert [record.user for record in page.records] == sorted(record.user for record in page.records)
         room.agrees()
@@ -89,18 +92,16 @@ class Told:
         if room.members is None:
             return
         user = event.record.user
-        if event.kind == "join":
-            assert user not in room.members, f"{user} joins {event.channel} twice"
-            room.members[user] = event.record
-        elif event.kind == "leave":
-            assert room.members.pop(user, None) is not None, f"{user} leaves {event.channel} without having been there"
+        known = room.members.get(user)
+        if event.kind == "leave":
+            room.members.pop(user, None)
         else:
-            assert event.record.version > room.members[user].version, (
-                f"{user} changes in {event.channel} to nothing new"
-            )
+            assert known is None or event.record.version >= known.version, f"{user} goes back in {event.channel}"
             room.members[user] = event.record
+        if not room.listed and event.kind != "leave":
+            # Whoever asks for a list in between may be told again of what is in it, and others of its end.
+            assert (known is None) == (event.kind == "join"), f"{user} is told as {event.kind} in {event.channel}"
         assert event.kind == "leave" or event.record.status != "offline"
-        room.agrees()
 
     def _batch(self, batch: ChannelCounts) -> None:
         room = self.rooms[batch.channel]
@@ -116,6 +117,11 @@ class Told:
             for user in batch.left:
                 room.members.pop(user, None)
         room.agrees()
+
+    def agree(self) -> None:
+        """Hold what is known of all channels against itself. To be called when nothing waits to be told."""
+        for room in self.rooms.values():
+            room.agrees()
 
     def _happened(self, event: Event) -> None:
         assert event.seq == self.seq + 1, f"event {event.seq} follows on {self.seq}"

@@ -65,6 +65,7 @@ class World:
         self.engine = Engine(policy or Policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=77, calendar=calendar)
         self.log = KeepingLog()
         self.transcript: list[bytes] = []
+        self.links: list[FakeLink] = []
         self.next_ms: int | None = None
         self.versions = 0
         self.checks = True
@@ -167,6 +168,10 @@ class World:
         invariants.check(self.engine)
         for user in self.engine.users.values():
             self._check_user(user)
+        if not self.engine.channels.news.is_pending:
+            for link in self.links:
+                if link.open and link.session.held is None:
+                    link.told.agree()
 
     def advance(self, ms: int) -> None:
         """Let time pass, running a turn whenever the last one asked for it, and one at the end."""

@@ -210,6 +210,8 @@ def test_limit_table_is_the_limits() -> None:
         ("4.5", f"{limits.OUTBOX_BYTES_MAX:,} bytes"),
         ("6.5", f"more than {limits.CHANGE_BURST} times"),
         ("6.5", f"{limits.CHANGE_SPACING_MS} ms"),
+        ("6.5", f"more than {limits.CHANGE_DELIVERIES:,} links"),
+        ("6.5", f"at least each {limits.CHANGE_WAIT_MS_MAX // 1000} s"),
         ("7.1", f"({limits.GRACE_MS // 1000} s by default)"),
         ("7.1", f"{limits.DEVICES_PER_USER_MAX} devices"),
         ("7.2", f"({limits.AWAY_AFTER_MS // 60_000} min"),

@@ -38,7 +38,7 @@ def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMemb
     check_channel(message.channel)
     if message.after:
         check_name(message.after, "user")
-    engine.settle(now_ms)
+    engine.settle_members(now_ms, message.channel)
     _reply_members(engine, session, message.id, message.channel, message.after, message.limit)
 
 
@@ -47,7 +47,7 @@ def _watch_channel(engine: Engine, session: Session, now_ms: int, message: Watch
     engine.channels.check_watch(session, message.channel)
     if message.channel not in (session.channels or ()):
         require_memory(engine)
-    engine.settle(now_ms)
+    engine.settle_members(now_ms, message.channel)
     _reply_members(engine, session, message.id, message.channel, "", message.limit)
     engine.channels.watch(session, message.channel)
 

@@ -81,7 +81,7 @@ def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_
 
 
 def _show(call: _Call) -> _Answer:
-    call.engine.settle(call.now_ms)
+    call.engine.publisher.settle(call.user, call.now_ms)
     record = call.user.record
     text = f"You are {describe(record)}"
     claim = call.user.claim
@@ -158,7 +158,7 @@ def _set(
     call.engine.statements.set_status(
         call.now_ms, call.user, call.device, status=status, text=text, emoji=emoji, for_ms=for_ms
     )
-    call.engine.settle(call.now_ms)
+    call.engine.publisher.settle(call.user, call.now_ms)
 
 
 def _clear(call: _Call) -> _Answer:
@@ -168,7 +168,7 @@ def _clear(call: _Call) -> _Answer:
 
 
 def _who(call: _Call) -> _Answer:
-    call.engine.settle(call.now_ms)
+    call.engine.publisher.settle_all(call.now_ms)
     publisher = call.engine.publisher
     names, following = publisher.page("", COMMAND_LISTED_MAX)
     users = [call.engine.users[name] for name in names]
@@ -191,7 +191,7 @@ def _activity(call: _Call) -> _Answer:
 
 
 def _devices(call: _Call) -> _Answer:
-    call.engine.settle(call.now_ms)
+    call.engine.publisher.settle(call.user, call.now_ms)
     offset_ms = call.engine.publisher.wall_offset_ms
     infos = [device_info(device, offset_ms) for device in call.user.devices.values()]
     if not infos:
@@ -203,7 +203,7 @@ def _devices(call: _Call) -> _Answer:
 
 
 def _sync(call: _Call) -> _Answer:
-    call.engine.settle(call.now_ms)
+    call.engine.settle_own(call.now_ms, call.user)
     call.engine.own_states.push_again(call.user)
     state = call.engine.own_states.state(0, call.user)
     return _Answer(f"Sent to your devices again; {state.synced} of {state.total} were up to date")

@@ -30,7 +30,7 @@ def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -
     if user is None:
         state = SyncState(message.id, name_of(session, message.user), 0, 0, 0, 0, [])
     else:
-        engine.settle(now_ms)
+        engine.settle_own(now_ms, user)
         state = engine.own_states.state(message.id, user)
     reply(engine, session, state)
 

@@ -64,7 +64,7 @@ def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll)
     require_service(session)
     if message.on and session not in engine.outboxes.everyone:
         require_memory(engine)
-    engine.settle(now_ms)
+    engine.publisher.settle_all(now_ms)
     engine.watching.set_all(session, message.on)
     done(engine, session, message.id)
 
@@ -73,7 +73,7 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
     require_service(session)
     if session.follow_seq < 0:
         require_memory(engine)
-    engine.settle(now_ms)
+    engine.settle_all(now_ms)
     engine.events.follow(session, message.id, message.epoch, message.seq)
 
 

@@ -1,0 +1,99 @@
+"""How often a user is told of: a burst at once, then one change each spacing, the latest only, and the more seldom the
+more are told.
+
+Each user has a bucket of deliveries. To tell of a change takes `CHANGE_DELIVERIES` out of it, or as many as are told
+if that is more; so much is earned each spacing. Without the latter a user with fifty thousand watchers, or in hundreds
+of channels, could take a whole core by changing five times a second. What is told to watchers of the record and of
+channels in one turn is one change, and is paid for once.
+"""
+
+from __future__ import annotations
+
+from presenced.core.delays import DelayQueue
+from presenced.core.model import User
+from presenced.core.policy import Policy
+from presenced.limits import CHANGE_DELIVERIES, CHANGE_WAIT_MS_MAX
+
+
+class Spacing:
+    """Says who may be told of now, and who is to be once their time has come."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._waiting: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+        self._admitted: dict[User, None] = {}
+        """Users in channels of whom something may be told in this turn: it is paid for."""
+
+    def respace(self, now_ms: int) -> list[User]:
+        """The spacing is another now. Gives those who waited under the old one: their time has come. O(these)."""
+        waiting, self._waiting = self._waiting, DelayQueue(self._policy.change_spacing_ms)
+        due = waiting.take_due(now_ms + waiting.delay_ms)
+        for user in due:
+            self._release(user, now_ms)
+        return due
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `take_due` should be called next, if at all."""
+        return self._waiting.next_ms
+
+    def take_due(self, now_ms: int) -> list[User]:
+        """Those whose time has come: tell what is to be told of them, to `pay` for. O(those that come out)."""
+        due = []
+        for user in self._waiting.take_due(now_ms):
+            self._refill(user, now_ms)
+            if user.push_credit < CHANGE_DELIVERIES:
+                # Very many were told last.
+                self._waiting.add(now_ms, user)
+            else:
+                self._release(user, now_ms)
+                due.append(user)
+        return due
+
+    def _release(self, user: User, now_ms: int) -> None:
+        user.push_waits = False
+        # Nothing of what was earned beyond it while it waited: the next comes a whole spacing later.
+        user.push_credit, user.push_refilled_ms = 0, now_ms
+        if user.channels is not None:
+            self._admitted[user] = None
+
+    def admit(self, user: User, now_ms: int) -> bool:
+        """Whether something may be told of the user now. If not, `take_due` gives the user once it may. O(1)."""
+        if not self._policy.change_spacing_ms:
+            return True
+        if user.push_waits:
+            return False
+        if user in self._admitted:
+            return True
+        self._refill(user, now_ms)
+        if user.push_credit < CHANGE_DELIVERIES:
+            user.push_waits = True
+            self._waiting.add(now_ms, user)
+            return False
+        user.push_credit -= CHANGE_DELIVERIES
+        if user.channels is not None:
+            self._admitted[user] = None
+        return True
+
+    def pay(self, user: User, deliveries: int) -> None:
+        """What was admitted is told to so many. O(1)."""
+        spacing_ms = self._policy.change_spacing_ms
+        if deliveries > CHANGE_DELIVERIES and spacing_ms:
+            least = -CHANGE_WAIT_MS_MAX * CHANGE_DELIVERIES // spacing_ms
+            user.push_credit = max(least, user.push_credit - deliveries + CHANGE_DELIVERIES)
+
+    def end_turn(self) -> None:
+        """What was admitted was for this turn."""
+        if self._admitted:
+            self._admitted.clear()
+
+    def _refill(self, user: User, now_ms: int) -> None:
+        most = self._policy.change_burst * CHANGE_DELIVERIES
+        if user.push_refilled_ms < 0:
+            user.push_credit, user.push_refilled_ms = most, now_ms
+            return
+        # The spacing is asked for by the callers: without one nobody waits.
+        earned = (now_ms - user.push_refilled_ms) * CHANGE_DELIVERIES // max(1, self._policy.change_spacing_ms)
+        if earned:
+            user.push_credit = min(most, user.push_credit + earned)
+            user.push_refilled_ms = now_ms
