@@ -11,7 +11,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from presenced.storage.files import Directory, File, discard, write_all
-from presenced.storage.layout import SEGMENT_HEADER_BYTES, LayoutError, header_crc, segment_name, unpack_segment_header
+from presenced.storage.layout import (
+    FRAMES_AT,
+    MARK_BYTES,
+    SEGMENT_HEADER_BYTES,
+    LayoutError,
+    Mark,
+    SegmentHeader,
+    header_crc,
+    newest_mark,
+    pack_mark,
+    segment_name,
+    unpack_segment_header,
+)
 from presenced.storage.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
 from presenced.storage.recovery import DamageError, Findings, recover
 from presenced.storage.survey import Gap, NotAStore, walk
@@ -106,24 +118,37 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
             header = unpack_segment_header(data)
         except LayoutError as error:
             raise DamageError(f"{name}: {error}; see `presenced store check`") from None
-        position, behind = SEGMENT_HEADER_BYTES, 0
+        mark, behind = Mark(header.frames_at, entry.first_seq, header_crc(data)), 0
         gap: Gap | None = None
-        for one in walk(data, header.salt, header_crc(data), entry.first_seq):
+        for one in walk(data, header, entry.first_seq):
             if isinstance(one, Gap):
                 gap = gap or one
             elif gap is None:
-                position = one.end
+                mark = Mark(one.end, one.header.end_seq, one.header.crc)
             else:
                 behind = max(behind, one.header.durable_seq)
-        if gap is None or behind <= gap.seq:
-            return data[:position]
-        # A later frame knows the broken one to be synced: either it was being written as we read past it, or it is
-        # damaged. Another look tells.
-        if failed_at == gap.position:
-            raise DamageError(f"{name} at {gap.position}: {gap.reason}; see `presenced store check`")
-        failed_at = gap.position
+        # What was read first, the marks, may say less than what was read last, and never more.
+        marked = newest_mark(data, header)
+        behind = max(behind, marked.seq if marked is not None else 0)
+        if behind <= mark.seq or (gap is not None and behind <= gap.seq):
+            return _marked(data, header, mark)
+        # A later frame, or a mark, knows what is missing to be synced: either it was being written as we read past it,
+        # or it is damaged. Another look tells.
+        if failed_at == mark.position:
+            reason = gap.reason if gap is not None else "the log ends too early"
+            raise DamageError(f"{name} at {mark.position}: {reason}; see `presenced store check`")
+        failed_at = mark.position
         pause()
     raise CannotBackUp(f"{name} changed each of the {TRIES_MAX} times it was looked at; try again")
+
+
+def _marked(data: bytes, header: SegmentHeader, mark: Mark) -> bytes:
+    """The segment up to the mark, and marks that say that all of it is there, for a copy that is cut one day."""
+    if not header.unit_bytes:
+        return data[: mark.position]
+    marks = pack_mark(mark, header.salt).ljust(MARK_BYTES, b"\0") * 2
+    whole = (mark.position // header.unit_bytes + 1) * header.unit_bytes
+    return (data[:SEGMENT_HEADER_BYTES] + marks + data[FRAMES_AT : mark.position]).ljust(whole, b"\0")
 
 
 def _copy(file: File, target: Directory, name: str, size: int) -> int:

@@ -156,7 +156,8 @@ def _judge(directory: Directory, found: Survey, report: Checked) -> None:
 def _segment(directory: Directory, found: Survey, piece: Piece) -> SegmentSeen:
     entry = next((one for one in found.manifest.segments if segment_name(one.number) == piece.name), None)
     state = "unlisted" if entry is None else "sealed" if entry.sealed else "active"
-    end_seq, size, frames, problem = piece.first_seq, SEGMENT_HEADER_BYTES, 0, piece.problem
+    size = piece.header.frames_at if piece.header is not None else SEGMENT_HEADER_BYTES
+    end_seq, frames, problem = piece.first_seq, 0, piece.problem
     for one in walk_piece(directory, piece):
         if isinstance(one, Frame):
             end_seq, size, frames = max(end_seq, one.header.end_seq), one.end, frames + 1

@@ -10,7 +10,7 @@ import msgspec
 from presenced.core.records import Fact
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts
-from presenced.storage.layout import DATA, LayoutError, header_crc, unpack_segment_header
+from presenced.storage.layout import DATA, LayoutError, unpack_segment_header
 from presenced.storage.manifest import SnapshotEntry
 from presenced.storage.survey import Gap, Piece, survey, walk, walk_piece
 
@@ -58,8 +58,8 @@ def _piece(directory: Directory, piece: Piece, user: str, from_seq: int) -> Iter
     frames: list[Line] = []
     for one in walk_piece(directory, piece):
         if isinstance(one, Gap):
-            sealed = bool(piece.limit)
-            gaps.append(Line(piece.name, one.position, one.seq, damage=_gap_text(one), is_loss=sealed))
+            is_loss = bool(piece.limit) or one.was_synced
+            gaps.append(Line(piece.name, one.position, one.seq, damage=_gap_text(one), is_loss=is_loss))
             frames.append(gaps[-1])
             continue
         # Told as recovery tells a torn tail: a later frame that knows the lost one to have been synced.
@@ -81,7 +81,7 @@ def _snapshot(directory: Directory, entry: SnapshotEntry, problem: str, user: st
         header = unpack_segment_header(data)
     except (FileNotFoundError, LayoutError):
         return
-    for one in walk(data, header.salt, header_crc(data), 0):
+    for one in walk(data, header, 0):
         if isinstance(one, Gap):
             yield Line(entry.name, one.position, damage=_gap_text(one), is_loss=True)
         elif one.header.type == DATA:

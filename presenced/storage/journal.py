@@ -15,10 +15,15 @@ import msgspec
 from presenced.storage.files import FULL, Directory, File, discard, write_all
 from presenced.storage.layout import (
     DATA,
+    FRAMES_AT,
+    MARK_BYTES,
     SEAL,
+    Mark,
     SegmentHeader,
     header_crc,
+    mark_at,
     pack_frame,
+    pack_mark,
     pack_segment_header,
     segment_name,
 )
@@ -28,7 +33,11 @@ from presenced.storage.snapshot import SnapshotWriter
 SEGMENT_BYTES = 64 << 20
 ALLOCATE_BYTES = 1 << 20
 """A segment grows by this much zero-written space at a time: syncing a write into space that exists costs half of
-one that makes the file longer, and zeros are what the reader takes for the end."""
+one that makes the file longer, and zeros are what the reader takes for the end. A multiple of 512."""
+
+MARK_EVERY_MS = 20
+"""Under load a mark is written this often, along with a batch and its sync, for which it is a second block. With each
+batch the disk would have twice as many to write."""
 
 
 class DiskFull(Exception):
@@ -77,8 +86,20 @@ class Journal:
         self._crc = 0
         self._position = 0
         self._allocated = 0
+        """What the file's length is: a multiple of `ALLOCATE_BYTES`, and synced."""
+        self._wanted = 0
+        """The length for which there was no room; 0 = there was."""
+        self._is_spoiled = False
+        """A batch is in the file in part, behind its end: nothing more may be written there."""
         self._sealed = True
-        """The last frame is a seal whose watermark covers everything before it."""
+        """The last frame is a seal whose watermark covers everything before it, and both marks say so."""
+        self._durable = self._marked = Mark(0, 1, 0)
+        """How far the segment is synced, and what the mark that was written last says of it."""
+        self._marked_ms = 0
+        self._slot = 0
+        """The mark that is written next: the other one is synced."""
+        self._is_mark_pending = False
+        """Whether it has been written since the last sync."""
 
     # --- batches ----------------------------------------------------------------------------------------------
 
@@ -87,7 +108,7 @@ class Journal:
 
         Raises `DiskFull` with none of them written.
         """
-        if self._position >= self._segment_bytes:
+        if self._is_spoiled or self._position >= self._segment_bytes:
             self.rotate()
         position, crc, seq = self._position, self._crc, self.next_seq
         frames = []
@@ -95,7 +116,13 @@ class Journal:
             data, crc = self._frame(payload, seq, count, DATA, crc)
             frames.append(data)
             seq += count
-        self._append(b"".join(frames), position)
+        data = b"".join(frames)
+        self._make_room(position + len(data))
+        now_ms = self._wall_ms()
+        if abs(now_ms - self._marked_ms) >= MARK_EVERY_MS:
+            self._marked_ms = now_ms
+            self._mark()
+        self._append(data, position)
         self._crc, self.next_seq = crc, seq
         self._sealed = False
         if self._sync_each:
@@ -106,6 +133,10 @@ class Journal:
         assert self._file is not None
         self._file.sync()
         self.durable_seq = self.next_seq
+        self._durable = Mark(self._position, self.next_seq, self._crc)
+        if self._is_mark_pending:
+            self._slot ^= 1
+            self._is_mark_pending = False
 
     @property
     def unsynced(self) -> bool:
@@ -121,17 +152,30 @@ class Journal:
         """If there is none yet, write a witness that everything before it was synced, so that later damage to it
         cannot pass for a torn write. Raises `DiskFull`, which does no harm."""
         if not self._sealed:
-            self.witness()
+            self._witness()
 
     def witness(self) -> None:
         """As `seal`, also if there is one: what still succeeds on a disk that is no longer full."""
+        if self._is_spoiled or self._position >= self._segment_bytes:
+            # The next batch needs a new segment, and a complete one needs no witness but the manifest.
+            self.rotate()
+        else:
+            self._witness()
+
+    def _witness(self) -> None:
         if self.unsynced:
             self.sync()
         data, crc = self._frame(b"", self.next_seq, 0, SEAL, self._crc)
+        self._make_room(max(self._wanted, self._position + len(data)))
+        self._mark()
         self._append(data, self._position)
         self._crc = crc
-        self._sealed = True
         self.sync()
+        # Both marks, and the seal: a range of the file that holds all three holds every frame between them, and the
+        # header or the end of the log.
+        self._mark()
+        self.sync()
+        self._sealed = True
 
     def _frame(self, payload: bytes, seq: int, count: int, frame_type: int, crc: int) -> tuple[bytes, int]:
         return pack_frame(
@@ -145,32 +189,56 @@ class Journal:
             wall_ms=self._wall_ms(),
         )
 
-    def _append(self, data: bytes, position: int) -> None:
+    def _make_room(self, end: int) -> None:
+        """Have the file reach beyond `end`, synced: the reader takes a frame that fills the last whole unit, or more,
+        for the rest of a file that was cut. Raises `DiskFull` with the file as it was."""
         assert self._file is not None
-        end = position + len(data)
+        if end < self._allocated:
+            self._wanted = 0
+            return
+        grown = (end // ALLOCATE_BYTES + 1) * ALLOCATE_BYTES
         try:
             with telling_full():
-                if end > self._allocated:
-                    grown = (end // ALLOCATE_BYTES + 1) * ALLOCATE_BYTES
-                    write_all(self._file, self._allocated, bytes(grown - self._allocated))
-                    self._allocated = grown
+                write_all(self._file, self._allocated, bytes(grown - self._allocated))
+        except DiskFull:
+            self._wanted = end
+            self._file.truncate(self._allocated)
+            raise
+        self.sync()
+        self._allocated, self._wanted = grown, 0
+
+    def _append(self, data: bytes, position: int) -> None:
+        """Write into space that is there."""
+        assert self._file is not None
+        try:
+            with telling_full():
                 write_all(self._file, position, data)
         except DiskFull:
-            # What was written of it must not stay behind the end: cut it off, and grow anew when there is room. Synced,
-            # or a crash could bring it back behind the first frame of what is written in its place.
-            self._file.truncate(position)
-            self._allocated = position
-            self.sync()
+            # A file system that writes nothing in place, or a quota. What is there of it cannot be taken back for
+            # sure, and after a crash it would stand behind what is written over its beginning.
+            self._is_spoiled = True
             raise
-        self._position = end
+        self._position = position + len(data)
         self.bytes_since_snapshot += len(data)
+
+    def _mark(self) -> None:
+        """Say how far the segment is synced, from the next sync on. A mark for which there is no room is left out."""
+        assert self._file is not None
+        if self._marked == self._durable:
+            return
+        with contextlib.suppress(DiskFull), telling_full():
+            write_all(self._file, mark_at(self._slot), pack_mark(self._durable, self._salt))
+            self._marked, self._is_mark_pending = self._durable, True
 
     # --- segments ---------------------------------------------------------------------------------------------
 
     def rotate(self) -> None:
         """Seal the active segment and go on in a new one. Raises `DiskFull` with nothing changed."""
         assert self._file is not None
-        self.seal()
+        if not self._is_spoiled:
+            self.seal()
+        elif self.unsynced:
+            self.sync()
         sealed = self.sealed_entry()
         old = self._file
         listed = (*self.manifest.segments[:-1], sealed)
@@ -205,15 +273,19 @@ class Journal:
                 previous_crc=previous.last_crc,
                 salt=salt,
                 created_ms=self._wall_ms(),
+                unit_bytes=ALLOCATE_BYTES,
             )
         )
         before = (self._salt, self._crc, self.next_seq)
         self._salt, self._crc, self.next_seq = salt, header_crc(block), first_seq
-        parts = [block]
+        parts = [block, b"", b""]
         for payload, count in frames:
             data, self._crc = self._frame(payload, self.next_seq, count, DATA, self._crc)
             parts.append(data)
             self.next_seq += count
+        end = FRAMES_AT + sum(map(len, parts[3:]))
+        mark = Mark(end, self.next_seq, self._crc)
+        parts[1] = parts[2] = pack_mark(mark, salt).ljust(MARK_BYTES, b"\0")
         data = b"".join(parts)
         after = manifest.changed(segments=(*manifest.segments, SegmentEntry(number, first_seq)))
         file: File | None = None
@@ -231,8 +303,10 @@ class Journal:
         self._file = file
         self._number, self._first_seq = number, first_seq
         self._position = len(data)
-        self._allocated = file.size()
+        self._allocated, self._wanted, self._is_spoiled = file.size(), 0, False
         self.durable_seq = self.next_seq
+        self._durable = self._marked = mark
+        self._slot, self._is_mark_pending = 0, False
         self._sealed = not frames
 
     def _make_segment(self, name: str, data: bytes) -> File:

@@ -1,4 +1,4 @@
-"""The bytes of a log segment: one header block, then frames, then zeros. Pure: bytes in, values out.
+"""The bytes of a log segment: a header block, two marks, then frames, then zeros. Pure: bytes in, values out.
 
 A frame is one commit batch, the unit of atomicity and of sync. What each field is for:
 
@@ -11,6 +11,14 @@ A frame is one commit batch, the unit of atomicity and of sync. What each field 
 * `durable_seq`: the writer knew all facts before this sequence number to be synced when it built the frame. It is
   what tells a torn tail from damage to something that was acknowledged (see `recovery`).
 
+The header is written once. The two marks say how far the segment is known to be synced. They are written over in turn,
+never both in one sync, so that one of them reads after every power cut. Frames and marks are each other's witnesses:
+a cut or zeroed end takes frames and leaves marks. Each mark has a block of its own, so that the disk touches neither
+the header nor a frame when it writes one.
+
+A segment is made longer by whole units, what is added is synced before anything is written into it, and the file is
+always longer than what is written. So no frame ever reaches the end of the last whole unit but in a file that was cut.
+
 Little-endian; frames are padded with zeros to 8 bytes, so that no length straddles a 512-byte sector.
 """
 
@@ -20,12 +28,20 @@ import struct
 import zlib
 from typing import NamedTuple
 
-FORMAT_MAJOR = 1
+FORMAT_MAJOR = 2
 FORMAT_MINOR = 0
+UNMARKED_MAJOR = 1
+"""Without marks and units: snapshots, and segments of a store that was last opened by an older version."""
 
 SEGMENT_MAGIC = b"PRSDLOG\n"
 SEGMENT_HEADER_BYTES = 4096
 """A block of its own, so that no frame shares a sector with it."""
+
+MARK_BYTES = 4096
+"""A block each, for disks whose sectors are that long."""
+
+FRAMES_AT = SEGMENT_HEADER_BYTES + 2 * MARK_BYTES
+"""Where the frames of a marked segment begin."""
 
 FRAME_HEADER_BYTES = 48
 PAYLOAD_BYTES_MAX = 16 << 20
@@ -39,7 +55,9 @@ rotation and at a clean stop."""
 SKIPPABLE = 0x80
 """Frame types with this bit may be passed over by a reader that does not know them."""
 
-_SEGMENT = struct.Struct("<8sHHI16sQQQQQIIQ")
+_SEGMENT = struct.Struct("<8sHHI16sQQQQQIIQI")
+_MARK_MAGIC = b"PRSDMARK"
+_MARK = struct.Struct("<8sQQI")
 _FRAME = struct.Struct("<IIQIBBHIIQQ")
 _CRC = struct.Struct("<I")
 
@@ -56,6 +74,23 @@ class SegmentHeader(NamedTuple):
     previous_crc: int
     salt: int
     created_ms: int
+    unit_bytes: int = 0
+    """What the file's length is a multiple of; 0 for one without marks."""
+
+    @property
+    def frames_at(self) -> int:
+        """Where the first frame begins."""
+        return FRAMES_AT if self.unit_bytes else SEGMENT_HEADER_BYTES
+
+
+class Mark(NamedTuple):
+    """A moment of a segment: everything in it before `position` was synced."""
+
+    position: int
+    seq: int
+    """The sequence number of the next fact."""
+    crc: int
+    """That of the last frame before `position`, or of the header block."""
 
 
 class FrameHeader(NamedTuple):
@@ -102,9 +137,9 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
     """The header block, ending in its checksum."""
     fields = _SEGMENT.pack(
         SEGMENT_MAGIC,
-        FORMAT_MAJOR,
+        FORMAT_MAJOR if header.unit_bytes else UNMARKED_MAJOR,
         FORMAT_MINOR,
-        SEGMENT_HEADER_BYTES,
+        header.frames_at,
         header.store_id,
         header.number,
         header.first_seq,
@@ -114,6 +149,7 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
         header.previous_crc,
         header.salt,
         header.created_ms,
+        header.unit_bytes,
     )
     block = fields.ljust(SEGMENT_HEADER_BYTES - _CRC.size, b"\0")
     return block + _CRC.pack(zlib.crc32(block))
@@ -129,15 +165,40 @@ def unpack_segment_header(block: bytes) -> SegmentHeader:
     magic, major, _minor, _size, *fields = _SEGMENT.unpack_from(block)
     if magic != SEGMENT_MAGIC:
         raise LayoutError("the header's magic is not that of a log segment")
-    if major != FORMAT_MAJOR:
-        raise LayoutError(f"the segment has format {major}, and this version reads {FORMAT_MAJOR}")
-    store_id, number, first_seq, p_number, p_last_seq, p_bytes, p_crc, salt, created_ms = fields
-    return SegmentHeader(store_id, number, first_seq, p_number, p_last_seq, p_bytes, p_crc, salt, created_ms)
+    if not UNMARKED_MAJOR <= major <= FORMAT_MAJOR:
+        raise LayoutError(f"the segment has format {major}, and this version reads up to {FORMAT_MAJOR}")
+    return SegmentHeader(*fields)
 
 
 def header_crc(block: bytes) -> int:
     """What the first frame of a segment chains to."""
     return int(_CRC.unpack_from(block, SEGMENT_HEADER_BYTES - _CRC.size)[0])
+
+
+def pack_mark(mark: Mark, salt: int) -> bytes:
+    """A mark and its checksum, which only this segment's salt makes good."""
+    fields = _MARK.pack(_MARK_MAGIC, *mark)
+    return fields + _CRC.pack(zlib.crc32(fields, salt))
+
+
+def mark_at(slot: int) -> int:
+    """Where mark 0 or 1 stands in the segment."""
+    return SEGMENT_HEADER_BYTES + slot * MARK_BYTES
+
+
+def newest_mark(data: bytes, header: SegmentHeader) -> Mark | None:
+    """Of the marks that read, the one that says more; None if neither does. `data` begins where the segment does."""
+    newest: Mark | None = None
+    for slot in (0, 1):
+        block = data[mark_at(slot) : mark_at(slot) + _MARK.size + _CRC.size]
+        if len(block) == _MARK.size + _CRC.size and _CRC.unpack_from(block, _MARK.size)[0] == zlib.crc32(
+            block[: _MARK.size], header.salt
+        ):
+            magic, *fields = _MARK.unpack_from(block)
+            mark = Mark(*fields)
+            if magic == _MARK_MAGIC and (newest is None or mark.position > newest.position):
+                newest = mark
+    return newest
 
 
 def pack_frame(

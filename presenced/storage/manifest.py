@@ -6,6 +6,7 @@ loses one of the two; it is at most one change behind, and a segment that it doe
 
 from __future__ import annotations
 
+import errno
 import zlib
 
 import msgspec
@@ -14,7 +15,8 @@ from presenced.storage.files import FULL, Directory, durable_replace, read_file
 
 MANIFEST = "MANIFEST"
 COPY = "MANIFEST.copy"
-FORMAT = 1
+FORMAT = 2
+"""Of the store. Format 1, whose segments have no marks, is read, and becomes this one when it is opened."""
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
@@ -65,8 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """At a clean stop, the sequence number after the last fact."""
 
     def changed(self, **fields: object) -> Manifest:
-        """This manifest with some fields replaced and the generation counted up."""
-        return msgspec.structs.replace(self, generation=self.generation + 1, **fields)
+        """This manifest with some fields replaced, the generation counted up, and of the format that is written."""
+        return msgspec.structs.replace(self, **{"format": FORMAT, "generation": self.generation + 1, **fields})
 
 
 class ManifestError(Exception):
@@ -89,10 +91,15 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
             raise
         # The manifest counts already, so this is no failure. But a copy that is behind would come to count if the
         # manifest were damaged; better none, which takes no room.
-        for name in (COPY, f"{COPY}.tmp"):
-            if name in directory.names():
-                directory.unlink(name)
-        directory.sync()
+        try:
+            for name in (COPY, f"{COPY}.tmp"):
+                if name in directory.names():
+                    directory.unlink(name)
+            directory.sync()
+        except OSError as failure:
+            # Nor is it "nothing happened, try again": what the manifest lists must stay.
+            text = f"{MANIFEST} was replaced, and {COPY} can be neither replaced nor removed: {failure.strerror}"
+            raise OSError(errno.EIO, text) from failure
 
 
 def read_manifest(directory: Directory) -> tuple[Manifest | None, list[str]]:

@@ -1,18 +1,6 @@
 """Reading a store back: what is there, whether it can be trusted, and what may be dropped. Changes nothing.
 
-The question at the first frame that does not read is whether anything at or after it was ever acknowledged:
-
-1. In a sealed segment, or after a clean stop, every byte was synced: damage. Refuse.
-2. In the active segment, look at the frames before it and at those that still read after it. Each carries the
-   sequence number up to which the writer knew the log to be synced. If one of them reaches the bad frame, it was
-   synced, perhaps acknowledged, and has rotted since: damage. Refuse. So it is if one that reads after it begins with
-   the very fact that is expected at the bad frame: then that one was a seal, and nothing is written behind a seal
-   before it is synced.
-3. Otherwise its sync had not returned when the machine stopped. Nothing from here on was acknowledged: a torn tail,
-   to be dropped. That frames after it read well proves nothing; writes before one sync reach the disk in any order.
-
-What stays undecidable is rot in the very last batch that was synced, if nothing was written after it: it looks like
-a torn one. A seal frame, written when the log falls idle, is a witness for it.
+Whether the end of the log is one, or torn, or damage, is for `ending` to say.
 """
 
 from __future__ import annotations
@@ -22,16 +10,19 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from presenced.core.records import Fact
-from presenced.storage.files import Directory
-from presenced.storage.frames import Frame, decode_facts, find_frame, read_frames, reader_of
+from presenced.storage.ending import judge
+from presenced.storage.files import Directory, read_file
+from presenced.storage.frames import Frame, decode_facts, read_frames, reader_of
 from presenced.storage.layout import (
     DATA,
     SEAL,
     SEGMENT_HEADER_BYTES,
     SKIPPABLE,
     LayoutError,
+    Mark,
     SegmentHeader,
     header_crc,
+    newest_mark,
     segment_name,
     unpack_segment_header,
 )
@@ -79,9 +70,10 @@ class Tail(msgspec.Struct):
 
     entry: SegmentEntry
     header: SegmentHeader
-    position: int = SEGMENT_HEADER_BYTES
+    mark: Mark | None
+    position: int
     last_crc: int = 0
-    unwitnessed: int = SEGMENT_HEADER_BYTES
+    unwitnessed: int = 0
     """Where the first frame begins that was not known to be synced; `unwitnessed_seq` and `_crc` stand before it."""
     unwitnessed_seq: int = 0
     unwitnessed_crc: int = 0
@@ -187,12 +179,12 @@ def _segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
 
 def _is_written(directory: Directory, name: str) -> bool:
     """Whether anything was ever written behind the header, readable or not: in doubt nothing is dropped."""
-    file = directory.open(name)
+    data = read_file(directory, name)
     try:
-        rest = file.read_at(SEGMENT_HEADER_BYTES, file.size())
-        return bool(rest.rstrip(b"\0"))
-    finally:
-        file.close()
+        frames_at = unpack_segment_header(data).frames_at
+    except LayoutError:
+        frames_at = SEGMENT_HEADER_BYTES
+    return bool(data[frames_at:].strip(b"\0"))
 
 
 def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings) -> SnapshotEntry | None:
@@ -272,7 +264,8 @@ class _LogReader:
                 )
         self.next_seq = entry.first_seq
         header = self._segment_header(name, entry, data)
-        tail = Tail(entry, header)
+        mark = None if entry.sealed else self._mark(name, header, data)
+        tail = Tail(entry, header, mark, header.frames_at)
         self._read_frames(name, data, tail)
         if entry.sealed:
             if (tail.position, tail.last_crc, self.next_seq) != (entry.bytes, entry.last_crc, entry.end_seq):
@@ -302,8 +295,15 @@ class _LogReader:
                 raise DamageError(f"{name} does not follow {segment_name(previous.number)}; {_ADVICE}")
         return header
 
+    def _mark(self, name: str, header: SegmentHeader, data: bytes) -> Mark | None:
+        mark = newest_mark(data, header)
+        if mark is None and header.unit_bytes:
+            # One of the two is always synced.
+            raise DamageError(f"{name}: neither of its marks reads, so this is damage; {_ADVICE}")
+        return mark
+
     def _read_frames(self, name: str, data: bytes, tail: Tail) -> None:
-        salt = tail.header.salt
+        salt, mark, reason = tail.header.salt, tail.mark, ""
         tail.last_crc = header_crc(data)
         ends = [(self.next_seq, tail.position, tail.last_crc)]
         frames = read_frames(reader_of(data), tail.position, len(data), salt=salt, crc=tail.last_crc, seq=self.next_seq)
@@ -321,12 +321,17 @@ class _LogReader:
                 self._report.last_wall_ms = max(self._report.last_wall_ms, header.wall_ms)
                 self.next_seq = end_seq
                 tail.position, tail.last_crc = frame.end, header.crc
+                if mark is not None and mark.position == frame.end and (mark.seq, mark.crc) != (end_seq, header.crc):
+                    raise DamageError(f"{name} at {frame.end}: its marks are of other frames; {_ADVICE}")
                 self._meter.at(frame.end)
         except LayoutError as error:
-            self._judge(name, data, tail.position, salt, tail.entry, str(error))
+            reason = str(error)
+        self._judge(name, data, tail, reason)
+        if mark is not None:
+            self.durable_seq = max(self.durable_seq, mark.seq)
         # A seal at the end is not taken in: it says of others that they were synced, and nobody says it of the seal.
         for end_seq, end, crc in reversed(ends):
-            if end_seq <= self.durable_seq or end == SEGMENT_HEADER_BYTES:
+            if end_seq <= self.durable_seq or end == tail.header.frames_at:
                 tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = end, end_seq, crc
                 break
 
@@ -341,43 +346,25 @@ class _LogReader:
         self._report.facts += len(facts)
         self._apply(facts)
 
-    def _judge(self, name: str, data: bytes, position: int, salt: int, entry: SegmentEntry, reason: str) -> None:
-        """The frame at `position` does not read: return if it is the end or a torn tail, raise if it is damage."""
-        where = f"{name} at {position}: {reason}"
-        if entry.sealed:
-            raise DamageError(f"{where}; the segment was complete, so this is damage; {_ADVICE}")
-        rest = data[position:].rstrip(b"\0")
-        if not rest:
+    def _judge(self, name: str, data: bytes, tail: Tail, reason: str) -> None:
+        """The frame at the end of what reads does not (`reason`), or there is none: return if that is the end or a torn
+        tail, raise if it is damage."""
+        where = f"{name} at {tail.position}: {reason or 'the log ends here'}"
+        if tail.entry.sealed:
+            if reason:
+                raise DamageError(f"{where}; the segment was complete, so this is damage; {_ADVICE}")
             return
-        if self._manifest.clean:
-            raise DamageError(f"{where}; the daemon had stopped cleanly, so this is damage; {_ADVICE}")
-        behind, follows = _frames_behind(data, position, position + len(rest), salt, self.next_seq)
-        witness = max(self.durable_seq, behind)
-        if follows:
-            raise DamageError(
-                f"{where}; only a seal can have stood before the fact that reads behind it, and a seal is synced "
-                f"before anything is written behind it, so this is damage; {_ADVICE}"
-            )
-        if witness > self.next_seq:
-            raise DamageError(
-                f"{where}; facts up to {witness - 1} were known to be synced, so this is damage and not a torn "
-                f"write; {_ADVICE}"
-            )
-        self._report.torn_bytes = len(rest)
-        self._report.torn_at = where
-
-
-def _frames_behind(data: bytes, start: int, end: int, salt: int, next_seq: int) -> tuple[int, bool]:
-    """Of the frames that still read in `data[start:end]`: the highest `durable_seq` (0 if there is none), and
-    whether one of them begins at `next_seq`: then what should stand before it holds no facts.
-
-    O(bytes looked at): as a rule one batch, at most the written part of a segment.
-    """
-    highest = 0
-    follows = False
-    read = reader_of(data)
-    while (frame := find_frame(read, start, end, salt)) is not None:
-        highest = max(highest, frame.header.durable_seq)
-        follows = follows or frame.header.first_seq == next_seq
-        start = frame.end
-    return highest, follows
+        ending = judge(
+            data,
+            tail.header,
+            tail.position,
+            self.next_seq,
+            durable_seq=self.durable_seq,
+            mark=tail.mark,
+            is_clean=self._manifest.clean,
+        )
+        if ending.damage:
+            raise DamageError(f"{where}; {ending.damage}; {_ADVICE}")
+        if ending.torn_bytes:
+            self._report.torn_bytes = ending.torn_bytes
+            self._report.torn_at = where

@@ -15,10 +15,10 @@ import msgspec
 from presenced.storage.files import Directory, read_file, write_all
 from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.journal import Journal
-from presenced.storage.layout import DATA, SEGMENT_HEADER_BYTES, header_crc
+from presenced.storage.layout import DATA, header_crc
 from presenced.storage.manifest import COPY, MANIFEST, SegmentEntry, SnapshotEntry
 from presenced.storage.store import QUARANTINE
-from presenced.storage.survey import Gap, Piece, Survey, piece_data, survey, walk, walk_piece
+from presenced.storage.survey import Gap, Piece, Survey, marked_seq, piece_data, survey, walk, walk_piece
 
 
 class CannotRepair(Exception):
@@ -91,9 +91,9 @@ def follow(directory: Directory, pieces: tuple[Piece, ...], start_seq: int, unti
         if until_seq is not None and piece.first_seq >= until_seq:
             return Extent(tuple(entries), (), until_seq, "")
         data = piece_data(directory, piece)
-        position, crc, seq = SEGMENT_HEADER_BYTES, header_crc(data), piece.first_seq
+        position, crc, seq = piece.header.frames_at, header_crc(data), piece.first_seq
         rest: tuple[tuple[bytes, int], ...] = ()
-        for frame in walk(data, piece.header.salt, crc, seq):
+        for frame in walk(data, piece.header, seq):
             stopped = _unreadable(piece, frame)
             if stopped or isinstance(frame, Gap):
                 break
@@ -147,6 +147,7 @@ def known_seq(directory: Directory, found: Survey) -> int:
     for entry, problem in found.snapshots:
         known = max(known, 0 if problem else entry.end_seq)
     for piece in found.pieces:
+        known = max(known, marked_seq(directory, piece))
         for frame in walk_piece(directory, piece):
             if isinstance(frame, Frame):
                 known = max(known, frame.header.end_seq, frame.header.durable_seq)

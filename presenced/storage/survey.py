@@ -20,6 +20,7 @@ from presenced.storage.layout import (
     LayoutError,
     SegmentHeader,
     header_crc,
+    newest_mark,
     segment_name,
     unpack_segment_header,
 )
@@ -39,6 +40,8 @@ class Gap(NamedTuple):
     seq: int
     """The fact that was expected here."""
     reason: str
+    was_synced: bool = False
+    """Whether a mark of the segment says that what stood here was synced."""
 
 
 class Piece(NamedTuple):
@@ -103,13 +106,13 @@ def survey(directory: Directory) -> Survey:
     return Survey(manifest, source, "", tuple(pieces), tuple(_listed_snapshots(directory, manifest)))
 
 
-def walk(data: bytes, salt: int, crc: int, next_seq: int) -> Iterator[Frame | Gap]:
-    """The frames of a file, and the gaps between them. `crc` and `next_seq`: what the first has to follow.
+def walk(data: bytes, header: SegmentHeader, next_seq: int) -> Iterator[Frame | Gap]:
+    """The frames of a file, and the gaps between them; the first frame has to begin at `next_seq`.
 
     What comes after a gap reads by itself; that it belongs there is not known.
     """
     read = reader_of(data)
-    position = SEGMENT_HEADER_BYTES
+    salt, crc, position = header.salt, header_crc(data), header.frames_at
     while position < len(data):
         try:
             for frame in read_frames(read, position, len(data), salt=salt, crc=crc, seq=next_seq):
@@ -135,11 +138,35 @@ def piece_data(directory: Directory, piece: Piece) -> bytes:
 
 def walk_piece(directory: Directory, piece: Piece) -> Iterator[Frame | Gap]:
     """The frames and gaps of a segment; nothing if its header does not read."""
-    if piece.header is not None and not piece.problem:
-        data = piece_data(directory, piece)
-        yield from walk(data, piece.header.salt, header_crc(data), piece.first_seq)
-        if len(data) < piece.limit:
-            yield Gap(len(data), piece.limit - len(data), 0, "the file ends too early")
+    if piece.header is None or piece.problem:
+        return
+    data = piece_data(directory, piece)
+    mark = None if piece.limit else newest_mark(data, piece.header)
+    position, seq = piece.header.frames_at, piece.first_seq
+    for found in walk(data, piece.header, piece.first_seq):
+        if isinstance(found, Gap):
+            yield found._replace(was_synced=mark is not None and found.seq < mark.seq)
+            position += found.bytes
+        else:
+            yield found
+            position, seq = found.end, found.header.end_seq
+    if len(data) < piece.limit:
+        yield Gap(len(data), piece.limit - len(data), 0, "the file ends too early")
+    elif mark is not None and mark.seq > seq and mark.position > position:
+        reason = f"the log was synced up to fact {mark.seq - 1}, byte {mark.position}"
+        yield Gap(position, mark.position - position, seq, reason, was_synced=True)
+
+
+def marked_seq(directory: Directory, piece: Piece) -> int:
+    """The fact up to which the segment's marks say that it was synced; 0 if none reads."""
+    if piece.header is None:
+        return 0
+    file = directory.open(piece.name)
+    try:
+        mark = newest_mark(file.read_at(0, piece.header.frames_at), piece.header)
+    finally:
+        file.close()
+    return mark.seq if mark is not None else 0
 
 
 # --- segments ----------------------------------------------------------------------------------------------------
@@ -237,7 +264,7 @@ def _snapshots_by_themselves(directory: Directory, store_id: str) -> Iterator[tu
         except LayoutError as error:
             yield entry, f"{name}: {error}"
             continue
-        found = list(walk(data, header.salt, header_crc(data), 0))
+        found = list(walk(data, header, 0))
         last = found[-1] if found else None
         if store_id and header.store_id.hex() != store_id:
             yield entry, f"{name}: it belongs to another store"

@@ -24,6 +24,7 @@ from presenced.core.records import (
     TextSet,
     VersionsRaised,
 )
+from presenced.storage.layout import FRAMES_AT
 from presenced.wire.messages import SetStatus, Watch, Window
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
 from tests.e2e.wire_client import DONE, RECORDS, WELCOME, Wire, hello, opened
@@ -31,7 +32,7 @@ from tests.storage.making import Making, contents, flip, recovered
 
 DEADLINE_S = 60.0
 DAMAGED, UNUSABLE, BUSY, USAGE = 65, 73, 75, 2
-FIRST_FRAME = 4096
+FIRST_FRAME = FRAMES_AT
 
 
 def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -89,7 +90,7 @@ def test_check_prints_what_there_is_and_a_verdict(place: Path) -> None:
     before = contents(place)
     lines = done("store", "check", place).splitlines()
     assert lines[0] == str(place)
-    assert lines[1].startswith("format 1, store cdcd") and "epoch 1234, " in lines[1]
+    assert lines[1].startswith("format 2, store cdcd") and "epoch 1234, " in lines[1]
     assert any(line.startswith("snapshot snap-") and line.endswith(": ok") for line in lines)
     assert sum(line.startswith("segment wal-") and line.endswith(": ok") for line in lines) == 2
     assert any("active, facts 13..24, 4 frames" in line for line in lines)

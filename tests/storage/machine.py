@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, R
 from presenced.storage import journal as journal_module, snapshot as snapshot_module
 from presenced.storage.committer import array_of
 from presenced.storage.journal import DiskFull, Journal
+from presenced.storage.layout import MARK_BYTES
 from presenced.storage.recovery import Recovered, recover
 from presenced.storage.snapshot import SnapshotError
 from presenced.storage.store import claim, open_store
@@ -203,6 +205,9 @@ class Machine:
         self.history.openings += 1
         salt = 0x9E3779B9 * (self.history.openings + 1000 * self.history.serial)
 
+        # A few readings of it go by from one mark to the next.
+        walls = count(1_700_000_000_000, 7)
+
         def salts() -> int:
             nonlocal salt
             salt = (salt * 1103515245 + 12345) & 0xFFFFFFFF
@@ -216,8 +221,8 @@ class Machine:
                 sync_each=self.sync_each,
                 new_id=lambda: (STORE_ID, EPOCH),
                 salts=salts,
-                wall_ms=lambda: 1_700_000_000_000,
-                segment_bytes=self.segment_bytes,
+                wall_ms=walls.__next__,
+                segment_bytes=2 * MARK_BYTES + self.segment_bytes,
             )
         except (OSError, DiskFull) as error:
             raise Dead(str(error)) from error

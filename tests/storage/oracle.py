@@ -5,6 +5,10 @@ it asks which frames of the table are still where they were, byte for byte, and 
 
 * what is recovered is the longest run of untouched frames from the beginning;
 * in a complete segment, and after a clean stop, the run must be the whole log;
+* else it is damage if the run ends before the fact up to which a mark that still reads says the log to be synced, or if
+  neither mark reads;
+* it is damage if a frame, or a part of one, stands where the file ends too early for it: files are long enough, by
+  whole units, before a frame is written;
 * else the first touched frame is damage if a frame that still reads was written after it had been synced: one that
   says so (its durable number is above the first fact of the touched frame), or one that begins with the same fact
   (then the touched frame was a seal, and nothing is written behind a seal before it is synced);
@@ -32,16 +36,20 @@ from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.store import open_store
 from presenced.wire.messages import encode
+from tests.storage.machine import small_units
 
 HEADER_BYTES = 4096
+MARKS_AT = (4096, 8192)
+FRAMES_AT = 12_288
+UNIT_BYTES = 1536
+"""What files are made longer by; the real ones are much longer, and hold more zeros."""
+
 SECTOR_BYTES = 512
 BYTES = {"unclean": 64 << 10, "clean": 16 << 10, "sealed": 16 << 10, "behind": 16 << 10}
 """The kinds of log that are damaged, and about how long they are."""
 
-ZEROS_BEHIND = 1024
-"""How much of the space that was made ahead the cases keep: each has to be looked at."""
-
 _FRAME = struct.Struct("<IIQIBBHIIQQ")
+_MARK = struct.Struct("<8sQQII")
 _KINDS = {1: ClaimSet, 2: TextSet, 3: DeviceSet, 4: DeviceForgotten, 5: RecordSet}
 
 
@@ -109,7 +117,7 @@ def _batch(facts: Sequence[Fact]) -> tuple[bytes, int]:
 
 def _write(journal: Journal, size: int, numbers: Iterator[int], facts: list[Fact]) -> None:
     """Commits of one to three frames, some synced, some sealed, up to about `size` bytes."""
-    while journal.sealed_entry().bytes < size:
+    while journal.sealed_entry().bytes < FRAMES_AT - HEADER_BYTES + size:
         number = next(numbers)
         batches = [facts_like(number + index) for index in range(1 + number % 3)]
         journal.commit([_batch(batch) for batch in batches])
@@ -122,7 +130,13 @@ def _write(journal: Journal, size: int, numbers: Iterator[int], facts: list[Fact
 
 def make_log(kind: str, size: int) -> Log:
     """`unclean`, `clean`, `sealed` or `behind` (an unclean active segment behind a complete one)."""
+    with small_units():
+        return _make_log(kind, size)
+
+
+def _make_log(kind: str, size: int) -> Log:
     place = Path(tempfile.mkdtemp(prefix="presenced-log-"))
+    walls = count(1_700_000_000_000, 9)
     try:
         salts = count(0x9E3779B9)
         directory = OsDirectory(place)
@@ -132,7 +146,7 @@ def make_log(kind: str, size: int) -> Log:
             sync_each=False,
             new_id=lambda: ("ab" * 16, 77),
             salts=lambda: next(salts),
-            wall_ms=lambda: 1_700_000_000_000,
+            wall_ms=lambda: next(walls),
         )
         facts: list[Fact] = []
         before = 0
@@ -160,16 +174,12 @@ def make_log(kind: str, size: int) -> Log:
         end, before = journal.manifest.segments[0].bytes, 0
     else:
         end = entry.bytes
-    for other in files:
-        if other.startswith("wal-"):
-            used = len(files[other].rstrip(b"\0"))
-            files[other] = files[other][: (end if other == name else used + 7 & ~7) + ZEROS_BEHIND]
     table = tuple(_rows(files[name], end))
     return Log(name, files, table, facts, before, end, kind in ("sealed", "clean"), kind == "sealed")
 
 
 def _rows(data: bytes, end: int) -> Iterator[Row]:
-    position = HEADER_BYTES
+    position = FRAMES_AT
     while position < end:
         _crc, payload, first_seq, facts, *_rest, durable_seq, _wall = _FRAME.unpack_from(data, position)
         after = position + 48 + (payload + 7) // 8 * 8
@@ -199,6 +209,7 @@ class Oracle:
     def __init__(self, log: Log) -> None:
         self.log = log
         self._starts = [row.start for row in log.table]
+        self._marks = {at: _MARK.unpack_from(log.data, at)[2] for at in MARKS_AT}
         self._by_head = {log.data[row.start : row.start + 48]: row for row in log.table}
         self._flip = [self._touched(index, [*log.table[:index], *log.table[index + 1 :]]) for index in self._indexes()]
 
@@ -207,26 +218,17 @@ class Oracle:
         log = self.log
         if byte < HEADER_BYTES:
             return Verdict("damage", 0, 0)
+        if byte < FRAMES_AT:
+            # One of the marks at most, and it is only a witness.
+            return self._ok()
         if byte >= log.end:
             # Nothing was written there: after a clean stop that is damage, else it may have been being written.
             return self._ok() if log.is_sealed else self._end_not_zero()
         return self._flip[bisect_right(self._starts, byte) - 1]
 
     def cut(self, size: int) -> Verdict:
-        """The file is only this long."""
-        log = self.log
-        if size < HEADER_BYTES:
-            return Verdict("damage", 0, 0)
-        if size >= log.end:
-            return self._ok()
-        index = bisect_right(self._starts, size) - 1
-        row = log.table[index]
-        has_rest = any(log.data[row.start : size])
-        if log.is_whole:
-            only_seals = not any(later.facts for later in log.table[index:])
-            return self._ok() if only_seals and not has_rest and not log.is_sealed else Verdict("damage", 0, 0)
-        facts = log.before + sum(earlier.facts for earlier in log.table[:index])
-        return Verdict("torn", facts, row.start) if has_rest else Verdict("ok", facts, 0)
+        """The file is only this long. O(bytes)."""
+        return self.changed(self.log.data[:size])
 
     def changed(self, data: bytes) -> Verdict:
         """Any change that makes no new valid frame, but may move those that there were. O(bytes)."""
@@ -234,13 +236,16 @@ class Oracle:
         if data[:HEADER_BYTES] != log.data[:HEADER_BYTES]:
             return Verdict("damage", 0, 0)
         if log.is_sealed:
-            return self._ok() if data[: log.end] == log.data[: log.end] else Verdict("damage", 0, 0)
+            return self._ok() if data[FRAMES_AT : log.end] == log.data[FRAMES_AT : log.end] else Verdict("damage", 0, 0)
         index = 0
         while index < len(log.table) and self._is_whole(data, log.table[index].start, log.table[index]):
             index += 1
+        marks = [self._marks[at] for at in MARKS_AT if data[at : at + _MARK.size] == log.data[at : at + _MARK.size]]
+        start, seq = (log.table[index].start, log.table[index].first_seq) if index < len(log.table) else (log.end, 0)
+        if not marks or (seq and max(marks) > seq) or self._is_cut(data, start):
+            return Verdict("damage", 0, 0)
         if index == len(log.table):
             return self._end_not_zero() if any(data[log.end :]) else self._ok()
-        start = log.table[index].start
         if not any(data[start:]):
             facts = log.before + sum(row.facts for row in log.table[:index])
             if log.is_whole and facts < len(log.facts):
@@ -259,6 +264,15 @@ class Oracle:
         verdict = self._touched(index, readable)
         return Verdict("damage", 0, 0) if follows else verdict
 
+    def _is_cut(self, data: bytes, start: int) -> bool:
+        """Whether the frame at `start`, where the untouched ones end, reaches the end of the last whole unit, or there
+        is too little room for its head."""
+        whole = len(data) // UNIT_BYTES * UNIT_BYTES
+        row = self._by_head.get(data[start : start + 48])
+        if row is not None:
+            return start + row.end - row.start >= whole
+        return start >= whole or any(any(data[start:end]) for end in (whole, len(data)) if 0 <= end - start < 48)
+
     def _is_whole(self, data: bytes, position: int, row: Row) -> bool:
         return data[position : position + row.end - row.start] == self.log.data[row.start : row.end]
 
@@ -268,7 +282,7 @@ class Oracle:
     def _touched(self, index: int, readable: Sequence[Row]) -> Verdict:
         log = self.log
         touched = log.table[index]
-        if log.is_whole:
+        if log.is_whole or max(self._marks.values()) > touched.first_seq:
             return Verdict("damage", 0, 0)
         for row in readable:
             was_seal = row.start > touched.start and row.first_seq == touched.first_seq

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from presenced.storage.files import OsDirectory
+from presenced.storage.layout import FRAMES_AT, SEGMENT_HEADER_BYTES
 from presenced.storage.manifest import read_manifest, write_manifest
 from presenced.wire.messages import SetStatus, Watch
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
@@ -100,6 +101,11 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def zero(path: Path, start: int) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:start].ljust(len(data), b"\0"))
+
+
 def both_manifests(harm: Harm) -> Harm:
     def do(place: Path) -> None:
         harm(place / "MANIFEST")
@@ -122,8 +128,14 @@ HARMS: dict[str, tuple[Harm, tuple[str, ...]]] = {
     "active segment missing": (lambda place: segment(place, -1).unlink(), ("wal-", "missing")),
     "sealed segment empty": (lambda place: empty(segment(place, 1)), ("wal-", "header")),
     "active segment empty": (lambda place: empty(segment(place, -1)), ("wal-", "header")),
-    "sealed segment damaged": (lambda place: flip(segment(place, 1), 4200), (" at ", "wal-")),
-    "active segment damaged": (lambda place: flip(segment(place, -1), 4200), (" at ", "wal-")),
+    "sealed segment damaged": (lambda place: flip(segment(place, 1), FRAMES_AT + 104), (" at ", "wal-")),
+    "active segment damaged": (lambda place: flip(segment(place, -1), FRAMES_AT + 104), (" at ", "wal-")),
+    "active segment cut behind its header": (
+        lambda place: os.truncate(segment(place, -1), SEGMENT_HEADER_BYTES),
+        ("wal-", "marks"),
+    ),
+    "active segment cut behind its marks": (lambda place: os.truncate(segment(place, -1), FRAMES_AT), ("were synced",)),
+    "active segment zeroed": (lambda place: zero(segment(place, -1), FRAMES_AT), ("were synced", "not a torn write")),
     "manifests missing": (both_manifests(Path.unlink), ("no MANIFEST",)),
     "manifests empty": (both_manifests(empty), ("empty",)),
     "manifests damaged": (both_manifests(lambda path: flip(path, 20)), ("checksum",)),

@@ -13,6 +13,7 @@ from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check
 from presenced.storage.dump import Line, dump
 from presenced.storage.files import OsDirectory
+from presenced.storage.layout import FRAMES_AT
 from presenced.storage.manifest import Manifest, NewerFormat, read_manifest, write_manifest
 from presenced.storage.recovery import DamageError
 from presenced.storage.repair import CannotRepair, Repaired, repair
@@ -151,7 +152,7 @@ def test_check_verifies_what_recovery_does_not_need(full: Path) -> None:
     """The older snapshot, and the segment that only it needs: damage there is told before it matters."""
     older = min(full.glob("snap-*"))
     flip(older, 5000 % len(older.read_bytes()))
-    flip(segment_with(full, 13), 4200)
+    flip(segment_with(full, 13), FRAMES_AT + 104)
     report = checked(full)
     assert report.verdict == "ok"
     assert report.snapshots[1].problem and not report.snapshots[0].problem
@@ -186,11 +187,11 @@ def test_check_of_what_is_no_store(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_all(plain: Path) -> None:
     def newer(manifest: Manifest) -> Manifest:
-        return Manifest(2, manifest.store_id, manifest.epoch, 9, manifest.segments)
+        return Manifest(3, manifest.store_id, manifest.epoch, 9, manifest.segments)
 
     rewritten(plain, newer)
     for tool in (checked, dumped, lambda place: repaired(place, 3)):
-        with pytest.raises(NewerFormat, match="format 2"):
+        with pytest.raises(NewerFormat, match="format 3"):
             tool(plain)
 
 
