@@ -95,6 +95,10 @@ class Url(NamedTuple):
     name: str
     priority: int
 
+    def __repr__(self) -> str:
+        """The URL without its token, as it may stand in a log."""
+        return f"<{format_url(self)}>"
+
 
 def _decoded(part: str | None) -> str:
     return unquote(part or "", errors="strict")

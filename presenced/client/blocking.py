@@ -1,8 +1,8 @@
 """The synchronous face of the client, for scripts: the same methods without `await`, on a loop in a thread of its own.
 
 One thread for each connection; its methods may be called from any number of threads. Iterators block until the next
-item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`) run in the connection's own thread
-and must not call it; they may put what they are told into a queue.
+item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`) are called one after the other in
+another thread: they may take their time and may call the connection. A token function has a thread of its own as well.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import concurrent.futures
 import functools
 import inspect
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+from presenced.client import forked
 from presenced.client.connect import Connecting, connect as open_client, connect_service as open_service
 from presenced.client.connection import Connection
 from presenced.client.stream import Stream
+from presenced.client.worker import Told, Worker, awaited
 from presenced.errors import ConnectionLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
+
+_TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state"})
 
 
 class _Thread:
@@ -31,8 +36,12 @@ class _Thread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.callbacks = Worker("presenced callbacks")
+        self.tokens = Worker("presenced tokens")
+        self.is_forked = False
         self._lock = threading.Lock()
         self._is_stopping = False
+        forked.tell_if_forked(self)
         self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
         self._thread.start()
 
@@ -42,8 +51,11 @@ class _Thread:
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run it there and wait; what interrupts the wait (Ctrl-C) ends the work too."""
+        if self.is_forked:
+            # Before the lock, which another thread may have held when the process was forked.
+            raise forked.error()
         if threading.current_thread() is self._thread:
-            raise RuntimeError("a callback cannot wait for its own connection; hand the work to another thread")
+            raise RuntimeError("an async callback cannot wait for its own connection; make it a plain function")
 
         async def run() -> T:
             return await work()
@@ -61,12 +73,34 @@ class _Thread:
             raise
 
     def stop(self) -> None:
-        """End the loop and the thread; whoever still waits is released. Idempotent."""
+        """End the loop and the threads; whoever still waits is released. Idempotent."""
         with self._lock:
             is_first, self._is_stopping = not self._is_stopping, True
         if is_first:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
+            self.callbacks.stop()
+            self.tokens.stop()
+
+    def abandon(self, client: Connection) -> None:
+        """Nobody can use the client any more: let it leave, and end. From any thread, also from this one."""
+
+        async def leave() -> None:
+            try:
+                await client.close()
+            finally:
+                self.loop.stop()
+
+        with self._lock:
+            if not self._is_stopping:
+                self._is_stopping = True
+                asyncio.run_coroutine_threadsafe(leave(), self.loop)
+                self.callbacks.stop(wait=False)
+                self.tokens.stop(wait=False)
+
+    def in_child(self) -> None:
+        """See `forked`."""
+        self.is_forked = True
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -90,6 +124,17 @@ class Blocking(Generic[C]):
         self._client = client
         self._thread = thread
 
+    def __repr__(self) -> str:
+        return f"<presenced.sync {self._client!r}>"
+
+    def __del__(self) -> None:
+        thread: _Thread | None = self.__dict__.get("_thread")
+        if thread is None or thread.is_forked or thread.is_stopping or not self._client._keeper.is_open:
+            return
+        shown = repr(self)
+        thread.abandon(self._client)
+        warnings.warn(f"unclosed {shown}: use `with`, or `close`", ResourceWarning, 2, source=self)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -101,9 +146,11 @@ class Blocking(Generic[C]):
 
         @functools.wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
+            if name in _TAKE_CALLBACKS:
+                args, kwargs = self._with_callback(method, args, kwargs)
             result = self._thread.do(_soon(method, *args, **kwargs))
             if isinstance(result, Stream) or inspect.isasyncgen(result):
-                return BlockingIterator(result, self._thread)
+                return BlockingIterator(result, self._thread, self)
             # What ends a callback has to run where the callback does.
             return functools.partial(self._run, result) if inspect.isfunction(result) else result
 
@@ -113,7 +160,10 @@ class Blocking(Generic[C]):
         return [name for name in dir(self._client) if not name.startswith("_")]
 
     def close(self, *, bye: bool = True) -> None:
-        """As `close` of the client; its thread ends. Does nothing the second time."""
+        """As `close` of the client; its threads end, a callback that is under way within a second or by itself. Does
+        nothing the second time."""
+        if self._thread.is_forked:
+            raise forked.error()
         if self._thread.is_stopping:
             return
         try:
@@ -132,16 +182,44 @@ class Blocking(Generic[C]):
     ) -> None:
         self.close(bye=exc_type is None or not issubclass(exc_type, Exception))
 
+    def _with_callback(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with the callback as one that the worker runs, and that keeps this client in use."""
+        bound = inspect.signature(method).bind(*args, **kwargs)
+        callback, thread = bound.arguments["callback"], self._thread
+        if method.__name__ == "on_state":
+            called: Callable[..., Any] = Told(thread.callbacks, thread.loop, callback)
+        else:
+            called = awaited(thread.callbacks, callback)
+        bound.arguments["callback"] = _Using(self, called)
+        return bound.args, bound.kwargs
+
     def _run(self, function: Callable[[], Any]) -> Any:
         return self._thread.do(_soon(function))
+
+
+class _Using:
+    """A callback of a blocking client, which is in use as long as this is."""
+
+    def __init__(self, client: Blocking[Any], called: Callable[..., Any]) -> None:
+        self._client = client
+        self._called = called
+
+    def __call__(self, *args: Any) -> Any:
+        return self._called(*args)
 
 
 class BlockingIterator(Generic[T]):
     """A watch, or the events, without `await`: iterate it, `close` it, look at what else it has (`records`, ...)."""
 
-    def __init__(self, stream: Any, thread: _Thread) -> None:
+    def __init__(self, stream: Any, thread: _Thread, client: Blocking[Any]) -> None:
         self._stream: AsyncIterator[T] = stream
         self._thread = thread
+        self._client = client  # In use as long as it is iterated.
+
+    def __repr__(self) -> str:
+        return f"<presenced.sync {self._stream!r}>"
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -178,7 +256,15 @@ def _blocking(connect: Callable[P, Connecting[C]]) -> Callable[P, Blocking[C]]:
 
     @functools.wraps(connect)
     def connected(*args: P.args, **options: P.kwargs) -> Blocking[C]:
-        return _opened(connect(*args, **options)._open)
+        thread = _Thread()
+        try:
+            if callable(options.get("token")):
+                # A function that asks another service for a token would hold up whoever waits for an answer here.
+                options["token"] = awaited(thread.tokens, options["token"])  # type: ignore[arg-type]
+            return Blocking(thread.do(connect(*args, **options)._open), thread)
+        except BaseException:
+            thread.stop()
+            raise
 
     name = connect.__name__
     returned = inspect.signature(connect).return_annotation.replace(Connecting.__name__, Blocking.__name__)
@@ -187,15 +273,6 @@ def _blocking(connect: Callable[P, Connecting[C]]) -> Callable[P, Blocking[C]]:
     connected.__signature__ = inspect.signature(connect).replace(return_annotation=returned)  # type: ignore[attr-defined]
     connected.__doc__ = f"As `presenced.{name}`, but for `with {name}(url)` and without `await`:\n\n{connect.__doc__}"
     return connected
-
-
-def _opened(open_it: Callable[[], Awaitable[C]]) -> Blocking[C]:
-    thread = _Thread()
-    try:
-        return Blocking(thread.do(open_it), thread)
-    except BaseException:
-        thread.stop()
-        raise
 
 
 def _closed() -> ConnectionLost:

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+SLOW_S = 1.0
+"""A plain function that holds the loop for so long is told of in the log."""
+
+_log = logging.getLogger("presenced.client")
 
 
 class Callbacks:
@@ -25,7 +31,7 @@ class Callbacks:
     async def call(self, what: str, callback: Callable[..., object], *args: object) -> bool:
         """Call it now and await it if it is async; False if it raised, which the loop's exception handler is told."""
         try:
-            result = callback(*args)
+            result = self._timed(what, callback, args)
             if inspect.isawaitable(result):
                 await result
         except Exception as error:
@@ -42,12 +48,23 @@ class Callbacks:
 
     def _begin(self, what: str, callback: Callable[..., object], args: tuple[object, ...]) -> None:
         try:
-            result = callback(*args)
+            result = self._timed(what, callback, args)
         except Exception as error:
             self._report(what, error)
             return
         if inspect.isawaitable(result):
             self.keep(self._await(what, result))
+
+    def _timed(self, what: str, callback: Callable[..., object], args: tuple[object, ...]) -> object:
+        begun_s = self._loop.time()
+        try:
+            return callback(*args)
+        finally:
+            took_s = self._loop.time() - begun_s
+            if took_s >= SLOW_S:
+                name = getattr(callback, "__qualname__", repr(callback))
+                advice = "heartbeats and everything else in the loop waited for it; make it async, or use a thread"
+                _log.warning("%s (%s) held the event loop for %.1f s: %s", what, name, took_s, advice)
 
     async def _await(self, what: str, result: Awaitable[Any]) -> None:
         try:

@@ -43,8 +43,8 @@ class Client(Asking):
 
     def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
         super().__init__(identity, timeout_s, request_timeout_s, reconnects)
-        self._own = OwnView(self._callbacks, self._keeper.send)
-        self._pushes[messages.OwnState] = self._own_state
+        self._own = OwnView(self._callbacks, self._keeper.send, identity)
+        self._pushes[messages.OwnState] = self._own.put
         self._joined = _Joined()
         self._session.parts.insert(0, self._joined)
 
@@ -97,12 +97,7 @@ class Client(Asking):
         (the exception goes to the loop's handler). A slow one gets the latest, not every step. It may be async.
         """
         self._own.add(callback)
-
-        def end() -> None:
-            if callback in self._own.shown:
-                self._own.shown.remove(callback)
-
-        return end
+        return self._used_for(callback, self._own.shown)
 
     async def sync(self) -> None:
         """Have the own state sent to all of the user's connected devices again."""
@@ -221,15 +216,6 @@ class Client(Asking):
         """This device is in the channel no more; not having been is no error."""
         self._joined.channels.pop(channel, None)
         await calls.leave(self, "", "", channel)
-
-    # --- within -----------------------------------------------------------------------------------------------
-
-    def _own_state(self, state: OwnState) -> None:
-        for info in state.devices:
-            if info.device == self.device:
-                # Renamed elsewhere: the next hello must not take that back.
-                self._identity.describe(name=info.name)
-        self._own.put(state)
 
 
 class _Joined:

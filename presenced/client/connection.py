@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from presenced.address import check_channel
+from presenced.client import forked
 from presenced.client.callbacks import Callbacks
 from presenced.client.changes import Feed
 from presenced.client.channels import Channels
@@ -41,13 +44,14 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._callbacks = Callbacks(self._loop)
         self._session: Session[asyncio.Future[Reply]] = Session()
-        self._keeper = Keeper(identity, self._session, self._receive, self._callbacks, timeout_s, reconnects)
-        self._channels = Channels(self._say)
-        self._followed = Followed(self._say)
-        self._everyone = Everyone(self._session, self._say)
+        self._keeper = Keeper(identity, self._session, _weakly(self), self._callbacks, timeout_s, reconnects)
+        self._channels = Channels(self._keeper.say)
+        self._followed = Followed(self._keeper.say)
+        self._everyone = Everyone(self._session, self._keeper.say)
         self._session.parts += [self._channels, self._followed, self._everyone]
+        session = self._session
         self._pushes: dict[type, Callable[[Any], None]] = {
-            messages.Presence: lambda push: self._session.presence(push.record),
+            messages.Presence: lambda push: session.presence(push.record),
             messages.ChannelEvent: self._channels.event,
             messages.ChannelCounts: self._channels.counted,
             messages.Event: self._followed.event,
@@ -82,12 +86,7 @@ class Connection:
         It may be async and may await this client. What it raises goes to the loop's exception handler.
         """
         self._keeper.callbacks.append(callback)
-
-        def end() -> None:
-            if callback in self._keeper.callbacks:
-                self._keeper.callbacks.remove(callback)
-
-        return end
+        return self._used_for(callback, self._keeper.callbacks)
 
     async def ping(self) -> float:
         """The round trip to the server in seconds, its turn included."""
@@ -100,9 +99,24 @@ class Connection:
     async def close(self, *, bye: bool = True) -> None:
         """Leave: with `bye` the own device is gone at once, without it after the server's grace time.
 
-        Watches end; requests that wait raise `ConnectionLost` (`closed`). Does nothing the second time.
+        Watches end; requests that wait raise `ConnectionLost` (`closed`). Does nothing the second time. A client that
+        is not closed leaves, with a `ResourceWarning`, once nothing refers to it any longer; a callback counts as use.
         """
+        if self._keeper.is_forked:
+            raise forked.error()
         await self._keeper.close(bye=bye)
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__module__.partition('.')[0]}.{type(self).__name__}"
+        return f"<{name} {self._identity!r}, {self._keeper.state}>"
+
+    def __del__(self) -> None:
+        keeper: Keeper | None = self.__dict__.get("_keeper")
+        if keeper is not None and keeper.is_open:
+            shown = repr(self)
+            # First: as an error the warning would end this.
+            keeper.abandon()
+            warnings.warn(f"unclosed {shown}: use `async with`, or `close`", ResourceWarning, 2, source=self)
 
     # --- watching ---------------------------------------------------------------------------------------------
 
@@ -213,8 +227,19 @@ class Connection:
 
     def _say(self, make: Make, on_reply: OnReply | None) -> None:
         """A request that nobody waits for; dropped without a link."""
-        if self._keeper.is_linked:
-            self._keeper.send(self._session.open(make, None, self._keeper.now_ms(), on_reply))
+        self._keeper.say(make, on_reply)
+
+    def _used_for(self, callback: Any, called: list[Any]) -> Callable[[], None]:
+        """Somebody is called back, so this client is in use whether anything else refers to it or not, until what this
+        returns is called; it takes the callback out of the list of those that are `called`."""
+        use, keeper = object(), self._keeper
+        keeper.uses[use] = self
+
+        def end() -> None:
+            if keeper.uses.pop(use, None) is not None and callback in called:
+                called.remove(callback)
+
+        return end
 
     def _late(self) -> PresenceError:
         reason = self._keeper.reason
@@ -247,6 +272,18 @@ class Connection:
             for waiter in self._session.settle(message):
                 if not waiter.done():
                     waiter.set_result(message)
+
+
+def _weakly(connection: Connection) -> Callable[[ServerMessage], None]:
+    """Its `_receive`, without keeping it alive: the loop has the link, and must not have the client by it."""
+    found = weakref.ref(connection)
+
+    def receive(message: ServerMessage) -> None:
+        there = found()
+        if there is not None:
+            there._receive(message)
+
+    return receive
 
 
 def _naming(kind: Callable[[int, list[str]], _N], users: list[str]) -> Callable[[int], _N]:

@@ -30,7 +30,7 @@ class Holding(Asking):
         self._held = Held()
         self._urgent: dict[HeldDevice, None] = {}
         self._session.parts.insert(0, self._held)
-        self._keeper.beats = self._beats
+        self._keeper.beats = self._held.beats
 
     @property
     def attached(self) -> list[tuple[str, str]]:
@@ -207,9 +207,6 @@ class Holding(Asking):
                 continue
             self._held.drop(held)
             self._say(lambda request_id, ref=held.ref: messages.Detach(request_id, ref), None)  # type: ignore[misc]
-
-    def _beats(self, now_ms: int) -> list[ClientMessage]:
-        return [*self._held.beats(now_ms)]
 
     def _tell_urgent(self) -> None:
         urgent, self._urgent = list(self._urgent), {}

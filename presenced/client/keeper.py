@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,12 +21,13 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from presenced.address import Url
+from presenced.client import forked
 from presenced.client.backoff import Backoff
 from presenced.client.callbacks import Callbacks
 from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
 from presenced.client.link_log import LinkLog
-from presenced.client.pending import REQUESTS, Reply, Request
+from presenced.client.pending import REQUESTS, Make, OnReply, Reply, Request
 from presenced.client.session import Session
 from presenced.client.window import Window
 from presenced.errors import AuthError, ConnectionLost, PresenceError
@@ -33,11 +35,16 @@ from presenced.limits import TOKEN_BYTES_MAX
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, DeviceStatus, Role, ServerMessage
 
+_log = logging.getLogger("presenced.client")
+
 AGENT = "presenced-python"
 
 State = Literal["connecting", "connected", "closed"]
 Token = str | Callable[[], str | Awaitable[str]]
 StateCallback = Callable[[State, PresenceError | None], object]
+
+LATE_MS = 1_000
+"""A heartbeat that is so late is told of in the log."""
 
 _HEALED = frozenset({"not_presenced", "tls_failed"})
 """What an address that has spoken presenced answers only for a while. Trying again gives nothing away: the token is
@@ -90,7 +97,10 @@ class Keeper:
         self.reason: PresenceError | None = None
         self.clock_ms = 0
         self.callbacks: list[StateCallback] = []
-        self.beats: Callable[[int], list[ClientMessage]] = lambda now_ms: []
+        self.uses: dict[object, object] = {}
+        """What is to be kept alive as long as the client is open, by whom."""
+        self.is_forked = False
+        self.beats: Callable[[int], Sequence[ClientMessage]] = lambda now_ms: ()
         """What stands for the heartbeat of this link, if it is not empty; a service's beats do."""
         self._loop = asyncio.get_running_loop()
         self._identity = identity
@@ -111,9 +121,22 @@ class Keeper:
         """What waits in the window will be looked at in this turn of the loop."""
         self._task: asyncio.Task[None] | None = None
 
+        forked.tell_if_forked(self)
+
     @property
     def is_linked(self) -> bool:
         return self._link is not None
+
+    @property
+    def is_open(self) -> bool:
+        """It was connected, and has come to no end, the loop's included."""
+        return self._task is not None and not self._task.done() and self.state != "closed"
+
+    def in_child(self) -> None:
+        """See `forked`."""
+        self.is_forked = True
+        self.state, self.reason = "closed", forked.error()
+        self._link = self._heartbeats = None
 
     def now_ms(self) -> int:
         return int(self._loop.time() * 1000)
@@ -130,6 +153,11 @@ class Keeper:
             self._link.send(*[message for message in sent if type(message) not in REQUESTS])
         if requests:
             self._leave(self._window.put(requests))
+
+    def say(self, make: Make, on_reply: OnReply | None) -> None:
+        """Send a request that nobody waits for; dropped without a link."""
+        if self.is_linked:
+            self.send(self._session.open(make, None, self.now_ms(), on_reply))
 
     def answered(self, request_id: int) -> None:
         """A reply has come, so that another request may leave."""
@@ -188,6 +216,20 @@ class Keeper:
         if self._task is not None:
             await asyncio.wait({self._task})
 
+    def abandon(self) -> None:
+        """Nobody can use the client any more: leave. From any thread, and also after the loop's end."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._leave_behind)
+
+    def _leave_behind(self) -> None:
+        # As `close` does, but without waiting, since the loop may be at its end.
+        link, self._link, self._heartbeats = self._link, None, None
+        self._end(None)
+        if self._task is not None:
+            self._task.cancel()
+        if link is not None:
+            link.leave_behind(messages.Bye())
+
     def closed_error(self) -> PresenceError:
         """What a request raises once the state is `closed`."""
         return self.reason or ConnectionLost("closed", "this client is closed; connect again", temporary=False)
@@ -234,6 +276,10 @@ class Keeper:
                     break
             wait_ms = max(1, heartbeats.next_ms(link.heard_ms) - now_ms)
             await asyncio.wait({link.lost}, timeout=None if due == "lost" else wait_ms / 1000)
+            late_ms = self.now_ms() - now_ms - wait_ms
+            if late_ms >= LATE_MS and due != "lost":
+                sentence = "%r: the event loop stood still, and a heartbeat is %.1f s late; what blocks it?"
+                _log.warning(sentence, self._identity, late_ms / 1000)
         return link.lost.result()
 
     async def _come_back(self, error: PresenceError) -> Link:
@@ -324,6 +370,7 @@ class Keeper:
         if self.state == "closed":
             return
         self._log.ended(error)
+        self.uses.clear()
         self._set_state("closed", error)
         for waiter in self._session.end(error):
             if not waiter.done():

@@ -87,6 +87,16 @@ class Link(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
 
+    def leave_behind(self, message: ClientMessage) -> None:
+        """The same for whoever does not wait."""
+        self.send(message)
+        if self._transport is not None:
+            self._loop.call_later(BYE_TIMEOUT_S, self._transport.abort)
+
+    def __repr__(self) -> str:
+        how = "lost" if self.lost.done() else "open" if self._is_greeted() else "opening"
+        return f"<Link to {self._peer}, {how}>"
+
     # --- called by the loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

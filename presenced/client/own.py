@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from presenced.client.callbacks import Callbacks
+from presenced.client.keeper import Identity
 from presenced.wire.messages import Applied, OwnState
 
 OwnCallback = Callable[[OwnState], object]
@@ -13,16 +14,21 @@ OwnCallback = Callable[[OwnState], object]
 class OwnView:
     """The latest own state. What comes while the callbacks still work on the one before replaces what waits."""
 
-    def __init__(self, callbacks: Callbacks, send: Callable[[Applied], None]) -> None:
+    def __init__(self, callbacks: Callbacks, send: Callable[[Applied], None], identity: Identity) -> None:
         self.latest: OwnState | None = None
         self.shown: list[OwnCallback] = []
         self._callbacks = callbacks
         self._send = send
+        self._identity = identity
         self._waiting: OwnState | None = None
         self._is_working = False
 
     def put(self, state: OwnState) -> None:
         """A push arrived."""
+        for info in state.devices:
+            if info.device == self._identity.url.device:
+                # Renamed elsewhere: the next hello must not take that back.
+                self._identity.describe(name=info.name)
         self.latest = state
         if not self.shown and not self._is_working:
             self._send(Applied(state.version))

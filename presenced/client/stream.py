@@ -122,6 +122,13 @@ class Stream(ABC, Generic[T]):
             self._wake.clear()
             await self._wake.wait()
 
+    def _of(self) -> str:
+        """What it is about, for people."""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"<presenced.{type(self).__name__}{self._of()}{', ended' if self._any_feed.is_over else ''}>"
+
     def _refuse_closed(self) -> None:
         if self._any_feed.is_over:
             raise self._any_feed.error or ConnectionLost("closed", "this watch is closed", temporary=False)
@@ -159,6 +166,9 @@ class ChannelWatch(Stream[MemberChange]):
         """Of those, how many by status; if not `is_complete`, as of the last batch or page."""
         return dict(self._feed.channel.counts) if self._feed.channel is not None else {}
 
+    def _of(self) -> str:
+        return f" of {self.channel}"
+
     async def _begin(self) -> None:
         self._client._channels.attach(self._feed, self.channel)
         await self._until(lambda: self._feed.is_ready)
@@ -185,6 +195,9 @@ class Events(Stream[Event]):
         event = await super().__anext__()
         self._last = event.cursor
         return event
+
+    def _of(self) -> str:
+        return f" behind {self._last}" if self._last else ""
 
     async def _begin(self) -> None:
         self._client._followed.attach(self._feed)

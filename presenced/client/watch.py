@@ -39,6 +39,11 @@ class Watch(Stream[Change]):
     def users(self) -> list[str]:
         return list(self._feed.names) if self._is_started else list(self._users)
 
+    def _of(self) -> str:
+        users = self.users
+        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+        return f" of {', '.join(users[:3])}{more}"
+
     async def _begin(self) -> None:
         users, self._users = self._users, []
         try:

@@ -6,7 +6,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import re
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,6 +46,7 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
+from tests.conftest import REPOSITORY, Daemon
 
 
 @pytest.fixture
@@ -540,6 +545,94 @@ class TestLog:
         assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
             ("ERROR", f"alice/laptop at 127.0.0.1:{server.port}: ended for good: by another (replaced)")
         ]
+
+    async def test_a_callback_that_holds_the_loop(
+        self, server: FakeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("presenced.client.callbacks.SLOW_S", 0.05)
+        monkeypatch.setattr("presenced.client.keeper.LATE_MS", 50)
+        server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
+
+        def hold(state: str, reason: PresenceError | None) -> None:
+            until_s = time.monotonic() + 0.15
+            while time.monotonic() < until_s:
+                pass
+
+        async with presenced.connect(server.url()) as me:
+            me.on_state(hold)
+            server.link.drop()
+            await eventually(lambda: "a heartbeat is" in caplog.text)
+        assert re.search(r"a state callback \(.*hold\) held the event loop for 0\.\d s: heartbeats", caplog.text)
+        assert "alice/laptop at 127.0.0.1" in caplog.text and "the event loop stood still" in caplog.text
+
+
+class TestLeftUnclosed:
+    async def test_one_that_is_dropped_says_so_and_leaves(self, server: FakeServer) -> None:
+        me = await presenced.connect(server.url())
+        with pytest.warns(ResourceWarning, match="unclosed <presenced.Client alice/laptop at .*, connected>"):
+            del me
+        await server.until(lambda: server.of(Bye))
+        await server.link.closed.wait()
+
+    async def test_a_service_too(self, server: FakeServer) -> None:
+        p = await presenced.connect_service(server.url("app", ""))
+        with pytest.warns(ResourceWarning, match="unclosed <presenced.Service app at .*, connected>"):
+            del p
+            gc.collect()
+        await server.until(lambda: server.of(Bye))
+
+    @pytest.mark.parametrize("kind", ["on_state", "on_own", "on"])
+    async def test_a_callback_is_a_use_until_it_is_ended(self, server: FakeServer, kind: str) -> None:
+        client: Any = await (presenced.connect_service(server.url("app", "")) if kind == "on" else _open(server.url()))
+        end = client.on("online", print) if kind == "on" else getattr(client, kind)(print)
+        keeper = client._keeper
+        del client
+        gc.collect()
+        server.link.drop()
+        await eventually(lambda: len(server.of(Hello)) == 2 and keeper.state == "connected")
+        assert not server.of(Bye)
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            end()
+            del end
+            await eventually(lambda: gc.collect() is not None and server.of(Bye))
+
+    async def test_a_watch_is_a_use_too(self, server: FakeServer) -> None:
+        watch = (await presenced.connect(server.url())).watch("bob")
+        gc.collect()
+        assert await take(watch, 1) == [("bob", "snapshot", "offline")]
+        await watch._client.close()
+
+    async def test_one_that_never_came_about_or_was_closed_is_silent(self, server: FakeServer) -> None:
+        server.refusals = [Goodbye("busy", "full")]
+        with pytest.raises(ConnectionLost):
+            await presenced.connect(server.url())
+        me = await presenced.connect(server.url())
+        await me.close()
+        del me
+        gc.collect()
+
+    def test_a_program_that_ends_without_closing_is_told(self, daemon: Daemon) -> None:
+        code = f"import asyncio, presenced\nasync def main(): me = await presenced.connect({daemon.url('u', 'd')!r})\n"
+        done = subprocess.run(
+            [sys.executable, "-W", "always::ResourceWarning", "-c", f"{code}asyncio.run(main())"],
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert "ResourceWarning: unclosed <presenced.Client u/d at" in done.stderr
+        assert "Traceback" not in done.stderr and "never retrieved" not in done.stderr and done.returncode == 0
+
+
+async def test_clients_and_what_they_give_show_what_they_are_and_no_token(server: FakeServer) -> None:
+    url = server.url().replace("alice@", "alice:S3CRET@")
+    async with presenced.connect(url, token="S3CRET") as me, presenced.connect_service(server.url("app", "")) as p:
+        peer = f"127.0.0.1:{server.port}"
+        assert repr(me) == f"<presenced.Client alice/laptop at {peer}, connected>"
+        assert repr(p) == f"<presenced.Service app at {peer}, connected>"
+        assert repr(me._keeper._link) == f"<Link to {peer}, open>"
+        assert repr(me.watch("bob", "carol")) == "<presenced.Watch of bob, carol>"
+        assert repr(me.watch(*[f"u{number}" for number in range(9)])) == "<presenced.Watch of u0, u1, u2 and 6 more>"
+        assert repr(me.watch_channel("general")) == "<presenced.ChannelWatch of general>"
+        assert "S3CRET" not in repr(me._identity) + repr(me._identity.url)
+    assert repr(me) == f"<presenced.Client alice/laptop at {peer}, closed>"
 
 
 class TestWatching:

@@ -232,7 +232,7 @@ class TestWithAScript:
         async with of_fake(fake) as p:
             await p.attach_many((f"u{number}", "web") for number in range(BEATS_MAX + 1))
             await p.attach("idle", "web", idle=100)
-            beats = p._beats(p._keeper.now_ms() + 1000)
+            beats = p._keeper.beats(p._keeper.now_ms() + 1000)
             assert [len(message.beats) for message in beats] == [2 * BEATS_MAX, 4]
             assert set(beats[0].beats[1::2]) == {-1}
             assert 101_000 <= beats[1].beats[3] < 111_000

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import presenced
 import presenced.sync
 from tests.client.fake_server import DEADLINE_S
+from tests.conftest import REPOSITORY
 from tests.server.in_process import InProcess
 
 
@@ -125,10 +131,23 @@ def test_callbacks_run_beside_it_and_may_be_ended(p: Service) -> None:
     assert told.empty()
 
 
-def test_a_callback_that_waits_for_its_own_connection_is_told_so(p: Service) -> None:
-    raised: queue.Queue[BaseException] = queue.Queue()
+def test_a_callback_may_call_its_connection_and_close_it(p: Service) -> None:
+    told: queue.Queue[str] = queue.Queue()
 
     def callback(event: presenced.Event) -> None:
+        told.put(p.get_status(event.user).status)
+        p.close()
+        told.put(p.state if p._thread.is_stopping is False else "closed")
+
+    p.on("online", callback)
+    p.attach("u1", "web")
+    assert [told.get(timeout=DEADLINE_S) for _ in range(2)] == ["online", "closed"]
+
+
+def test_an_async_callback_that_waits_for_its_own_connection_is_told_so(p: Service) -> None:
+    raised: queue.Queue[BaseException] = queue.Queue()
+
+    async def callback(event: presenced.Event) -> None:
         try:
             p.get_status(event.user)
         except RuntimeError as error:
@@ -136,7 +155,203 @@ def test_a_callback_that_waits_for_its_own_connection_is_told_so(p: Service) -> 
 
     p.on("online", callback)
     p.attach("u1", "web")
-    assert "hand the work to another thread" in str(raised.get(timeout=DEADLINE_S))
+    assert "make it a plain function" in str(raised.get(timeout=DEADLINE_S))
+
+
+class Slow:
+    """A callback that does not return before it is let."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[Any] = queue.Queue()
+        self.let = threading.Event()
+
+    def __call__(self, *told: Any) -> None:
+        self.begun.put(told[0])
+        assert self.let.wait(DEADLINE_S)
+
+
+def test_a_slow_callback_holds_up_neither_heartbeats_nor_calls() -> None:
+    with InProcess(heartbeat_ms=100, grace_ms=0, change_spacing_ms=0) as server:
+        with presenced.sync.connect_service(f"presence://chat@127.0.0.1:{server.port}") as p:
+            slow = Slow()
+            p.on("online", slow)
+            p.attach("u1", "web")
+            assert slow.begun.get(timeout=DEADLINE_S).user == "u1"
+            frames = server.ask(lambda inner: inner.stats.frames_in)
+            server.until(lambda inner: inner.stats.frames_in > frames + 10)
+            p.attach("u2", "web")
+            assert p.count_online() == 2 and server.ask(lambda inner: len(inner.links)) == 1
+            assert slow.begun.empty(), "one at a time"
+            slow.let.set()
+            assert slow.begun.get(timeout=DEADLINE_S).user == "u2"
+
+
+def test_a_slow_own_state_is_acknowledged_once_it_is_shown(server: InProcess) -> None:
+    with presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop") as me:
+        me.sync()
+        slow = Slow()
+        me.on_own(slow)
+        assert slow.begun.get(timeout=DEADLINE_S).record.user == "u1", "what is there already"
+        me.set_text("a")
+        assert me.get_sync_status().synced == 0
+        slow.let.set()
+        deadline_s = time.monotonic() + DEADLINE_S
+        while me.get_sync_status().synced == 0:
+            assert time.monotonic() < deadline_s
+
+
+def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.worker.STATES_WAITING_MAX", 4)
+    with presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop") as me:
+        slow, told = Slow(), queue.Queue[str]()
+
+        def callback(state: str, reason: object) -> None:
+            told.put(state)
+            slow(state)
+
+        me.on_state(callback)
+        me.on_state(lambda state, reason: None)
+        for _ in range(9):
+            lost = me.server_time_ms and threading.Event()
+            end = me.on_state(lambda state, reason, lost=lost: lost.set())
+            server.ask(lambda inner: [link.abort() for link in list(inner.links)])
+            while me.state != "connected" or not server.ask(lambda inner: len(inner.links)):
+                pass
+            end()
+        slow.let.set()
+        me.ping()
+        heard = [told.get(timeout=DEADLINE_S) for _ in range(5)]
+        assert heard == ["connecting", *["connecting", "connected"] * 2]
+
+
+def test_a_token_function_holds_up_no_call(server: InProcess) -> None:
+    let, asked, names = threading.Event(), threading.Event(), []
+
+    def token() -> str:
+        names.append(threading.current_thread().name)
+        if len(names) > 1:
+            asked.set()
+            assert let.wait(DEADLINE_S)
+        return "t"
+
+    with presenced.sync.connect(
+        f"presence://u1@127.0.0.1:{server.port}/laptop", token=token, request_timeout_s=0.1
+    ) as me:
+        server.ask(lambda inner: [link.abort() for link in list(inner.links)])
+        assert asked.wait(DEADLINE_S)
+        with pytest.raises(presenced.ConnectionLost, match="no link to the server for 0.1 s"):
+            me.get_status("u2")
+        let.set()
+    assert set(names) == {"presenced tokens"}
+
+
+def test_what_a_callback_raises_is_told_and_hurts_no_other(p: Service) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    p._thread.loop.call_soon_threadsafe(
+        p._thread.loop.set_exception_handler, lambda loop, context: told.put(repr(context["exception"]))
+    )
+    p.on("online", lambda event: 1 / 0)
+    p.attach("u1", "web")
+    assert "ZeroDivisionError" in told.get(timeout=DEADLINE_S)
+    p.attach("u2", "web")
+    assert "ZeroDivisionError" in told.get(timeout=DEADLINE_S)
+
+
+def run_forked(script: str, port: int) -> str:
+    """What a program prints that forks while it is connected. In a process of its own: this one has threads."""
+    code = (
+        f"import os, sys, asyncio, presenced, presenced.sync\nURL = 'presence://u1@127.0.0.1:{port}/laptop'\n{script}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == "", done.stderr
+    return done.stdout
+
+
+def test_in_a_forked_process_everything_is_an_error_at_once(server: InProcess) -> None:
+    """The copy shares the connection: had it said bye, the original's device would be gone."""
+    said = run_forked(
+        """
+with presenced.sync.connect(URL) as me:
+    watch = me.watch("u2")
+    if os.fork() == 0:
+        for call in (me.ping, lambda: me.state, lambda: next(watch), me.close):
+            try:
+                call()
+            except presenced.ConnectionLost as error:
+                print(error.code, flush=True)
+        try:
+            with me:
+                pass
+        except presenced.ConnectionLost as error:
+            print(error)
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+    print(me.get_status("u1").status, next(watch).kind)
+""",
+        server.port,
+    )
+    assert said.splitlines() == [
+        *["forked"] * 4,
+        "this connection belongs to the process that this one was forked off from; connect anew here",
+        "online snapshot",
+    ]
+
+
+def test_so_it_is_with_the_asynchronous_client(server: InProcess) -> None:
+    said = run_forked(
+        """
+async def main():
+    async with presenced.connect(URL) as me:
+        if os.fork() == 0:
+            for call in (me.ping, me.close, me.watch("u2").start):
+                try:
+                    await call()
+                except presenced.ConnectionLost as error:
+                    print(error.code, flush=True)
+            me.active()
+            del me
+            os._exit(0)
+        os.wait()
+        print((await me.get_status("u1")).status)
+
+asyncio.run(main())
+""",
+        server.port,
+    )
+    assert said.split() == ["forked", "forked", "forked", "online"]
+
+
+def test_one_that_is_dropped_unclosed_says_so_and_leaves(server: InProcess) -> None:
+    with pytest.warns(ResourceWarning, match=r"unclosed <presenced.sync <presenced.Client u1/laptop at 127.0.0.1:\d+"):
+        presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop").ping()
+        gc.collect()
+    server.until(lambda inner: not inner.links)
+    assert server.ask(lambda inner: inner.engine.users["u1"].record.status) == "offline", "it said bye"
+
+
+def test_one_that_calls_back_or_is_iterated_is_in_use(server: InProcess) -> None:
+    told: queue.Queue[str] = queue.Queue()
+
+    def begin() -> Iterator[presenced.Change]:
+        p = presenced.sync.connect_service(f"presence://chat@127.0.0.1:{server.port}")
+        p.on("online", lambda event: told.put(event.user))
+        me = presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop")
+        ended.append(p._thread.abandon)
+        clients.append(p._client)
+        return me.watch("u2")
+
+    ended: list[Any] = []
+    clients: list[Any] = []
+    watch = begin()
+    gc.collect()
+    assert told.get(timeout=DEADLINE_S) == "u1" and next(watch).kind == "snapshot"
+    ended[0](clients.pop())
+    watch._client.close()  # type: ignore[attr-defined]
 
 
 def test_many_threads_may_use_one_connection(p: Service) -> None:
