@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Schedule,
         Service,
         SyncStatus,
+        Taken,
         Watch,
         WhoPage,
         connect,
@@ -48,7 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Change", "Client", "Record", "Watch", "WhoPage", "connect"]
 __all__ += ["Answer", "Attachment", "ChannelWatch", "Event", "Events", "EveryoneWatch", "MemberChange", "MembersPage"]
-__all__ += ["Schedule", "Service", "SyncStatus", "connect_service"]
+__all__ += ["Schedule", "Service", "SyncStatus", "Taken", "connect_service"]
 __all__ += ["ActivityInfo", "ClaimInfo", "DeviceInfo", "OwnState"]
 __all__ += ["AddressError", "AuthError", "ConnectionLost", "PresenceError", "ProtocolError"]
 __all__ += ["RequestError", "RequestTimeout"]

@@ -13,11 +13,11 @@ from presenced.client.connect import connect, connect_service
 from presenced.client.followed import Event
 from presenced.client.service import Service
 from presenced.client.stream import ChannelWatch, Events, EveryoneWatch
-from presenced.client.values import Answer, Attachment, MembersPage, Schedule, SyncStatus, WhoPage
+from presenced.client.values import Answer, Attachment, MembersPage, Schedule, SyncStatus, Taken, WhoPage
 from presenced.client.watch import Watch
 from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, OwnState, Record
 
 __all__ = ["Change", "Client", "Record", "Watch", "WhoPage", "connect"]
 __all__ += ["Answer", "Attachment", "ChannelWatch", "Event", "Events", "EveryoneWatch", "MemberChange", "MembersPage"]
-__all__ += ["Schedule", "Service", "SyncStatus", "connect_service"]
+__all__ += ["Schedule", "Service", "SyncStatus", "Taken", "connect_service"]
 __all__ += ["ActivityInfo", "ClaimInfo", "DeviceInfo", "OwnState"]

@@ -198,9 +198,9 @@ async def join(link: Connection, user: str, device: str, channel: str, on_reply:
     await link._do(lambda request_id: messages.Join(request_id, channel, user, device), on_reply)
 
 
-async def leave(link: Connection, user: str, device: str, channel: str) -> None:
+async def leave(link: Connection, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
     check_channel(channel)
-    await link._do(lambda request_id: messages.Leave(request_id, channel, user, device))
+    await link._do(lambda request_id: messages.Leave(request_id, channel, user, device), on_reply)
 
 
 async def get_members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:

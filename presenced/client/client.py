@@ -9,7 +9,7 @@ from presenced.client.asking import Asking
 from presenced.client.held import joining
 from presenced.client.keeper import Identity
 from presenced.client.own import OwnCallback, OwnView
-from presenced.client.pending import Make, OnReply
+from presenced.client.pending import Make, OnReply, Reply
 from presenced.client.values import (
     Answer,
     Idle,
@@ -27,6 +27,7 @@ from presenced.wire.messages import (
     ClaimInfo,
     DeviceInfo,
     DeviceStatus,
+    Error,
     OwnState,
     Source,
     Status,
@@ -209,13 +210,11 @@ class Client(Asking):
 
         Raises `RequestError` (`channel_limit`).
         """
-        await calls.join(self, "", "", channel)
-        self._joined.channels[channel] = None
+        await calls.join(self, "", "", channel, self._joined.on_reply(channel, joins=True))
 
     async def leave(self, channel: str) -> None:
         """This device is in the channel no more; not having been is no error."""
-        self._joined.channels.pop(channel, None)
-        await calls.leave(self, "", "", channel)
+        await calls.leave(self, "", "", channel, self._joined.on_reply(channel, joins=False))
 
 
 class _Joined:
@@ -223,6 +222,19 @@ class _Joined:
 
     def __init__(self) -> None:
         self.channels: dict[str, None] = {}
+
+    def on_reply(self, channel: str, *, joins: bool) -> OnReply:
+        """As the reply is read, whether or not anybody still waits for it."""
+
+        def answered(reply: Reply | Error) -> None:
+            if isinstance(reply, Error):
+                return
+            if joins:
+                self.channels[channel] = None
+            else:
+                self.channels.pop(channel, None)
+
+        return answered
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         for channel in self.channels:

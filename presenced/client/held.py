@@ -1,22 +1,36 @@
 """The devices that a service holds: their references, how idle each is, the channels joined; all of it over all links.
 
-What is held is what is to be: a new link attaches it again before anything else is said on it. Knows no sockets, no
-loop and no clock; of what a new link refuses, which nobody waits for, it tells the log.
+Two things are kept apart: what is to be (`devices` are to be held, `leaving` to be let go), which only the app and the
+server's refusals change, and what is so on the present link (`HeldDevice.is_on`), which only the server's word changes.
+Each new link, each heartbeat and each loss that the server tells of brings the second to the first. So a call that is
+cancelled, at whatever moment, changes what is to be or nothing, and nothing that is to be done hangs on its reply.
+
+Knows no sockets, no loop and no clock; of what a new link refuses, which nobody waits for, it tells the log.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from presenced.client.heartbeat import Activity
-from presenced.client.pending import Make, OnReply, Reply
-from presenced.client.values import Attachment
-from presenced.errors import PresenceError, RequestError
+from presenced.client.pending import Make, OnReply, Reply, Send
+from presenced.client.session import error_of
+from presenced.client.values import Attachment, Taken
+from presenced.errors import ConnectionLost, PresenceError, RequestError
 from presenced.limits import BEATS_MAX, REQUEST_ID_MAX
+from presenced.wire import messages
 from presenced.wire.messages import Attach, Beats, Detach, DeviceStatus, Error, Join
 
 NO_REPORT = -1
+
+TAKEN_MAX = 16_384
+"""Devices that were lost and that the app has not let go so far, which are remembered so that this is no error then."""
+
+Key = tuple[str, str]
+OnLeft = Callable[[PresenceError | None], None]
+"""Called when the server has answered a detach: with None if the device is held no more."""
+
 _log = logging.getLogger("presenced.client")
 
 
@@ -24,8 +38,8 @@ class HeldDevice:
     """One device that a service speaks for."""
 
     __slots__ = (
-        "activity", "channels", "device", "is_attached", "is_given_up", "is_leaving", "kind", "name", "priority", "ref",
-        "status", "user",
+        "activity", "asked", "calls", "channels", "device", "is_held", "is_on", "is_refused", "kind", "loss", "name",
+        "priority", "ref", "status", "user", "waiting",
     )  # fmt: skip
 
     def __init__(self, ref: int, user: str, device: str) -> None:
@@ -39,11 +53,24 @@ class HeldDevice:
         self.activity: Activity | None = None
         """None until the app has reported: then the device counts as active, and input elsewhere is told apart."""
         self.channels: dict[str, None] | None = None
-        self.is_attached = False
-        """The server has said so once."""
-        self.is_leaving = False
-        self.is_given_up = False
-        """It is leaving, and nobody waits for that any more."""
+        self.calls = 0
+        """Calls that want it attached: under way, or done. With none it is let go."""
+        self.waiting: dict[Call, None] = {}
+        """Those of them that are under way."""
+        self.is_held = False
+        """The server has said so, on this link or an earlier one."""
+        self.is_on = False
+        """The present link holds it: it beats."""
+        self.is_refused = False
+        """The server does not let it back for now; it is asked again with each heartbeat."""
+        self.asked = 0
+        """Attaches on the present link that are not answered so far."""
+        self.loss = ""
+        """Why the server took it away while it was asked for anew; the reply decides."""
+
+    @property
+    def key(self) -> Key:
+        return self.user, self.device
 
     def idle_ms(self, now_ms: int) -> int | None:
         """The level to tell now; None = no report."""
@@ -62,10 +89,11 @@ class HeldDevice:
         self.kind, self.name = attachment.kind, attachment.name
         self.priority, self.status = attachment.priority, attachment.status
 
-    def attach(self, request_id: int, now_ms: int) -> Attach:
-        """The request that attaches it, as it is now."""
-        kind, name, priority, status = self.kind, self.name, self.priority, self.status
-        return Attach(request_id, self.ref, self.user, self.device, kind, name, priority, status, self.idle_ms(now_ms))
+    def attach_again(self, request_id: int, now_ms: int) -> Attach:
+        """The request that attaches it on a new link: as it was, and only if nobody else has it by now."""
+        kind, name, priority, status, idle_ms = self.kind, self.name, self.priority, self.status, self.idle_ms(now_ms)
+        described = (kind, name, priority, status, idle_ms)
+        return Attach(request_id, self.ref, self.user, self.device, *described, as_was=True, only_free=True)
 
     def attach_as(self, attachment: Attachment, request_id: int, now_ms: int) -> Attach:
         """The request that attaches it as described; that is to be its own description once it is granted."""
@@ -73,83 +101,230 @@ class HeldDevice:
         return Attach(request_id, self.ref, self.user, self.device, kind, name, priority, status, self.idle_ms(now_ms))
 
 
+class Call:
+    """One attach that the app has asked for."""
+
+    __slots__ = ("_held", "_is_open", "attachment", "device")
+
+    def __init__(self, held: Held, device: HeldDevice, attachment: Attachment) -> None:
+        self._held = held
+        self._is_open = True
+        self.device = device
+        self.attachment = attachment
+        device.calls += 1
+        device.asked += 1
+        device.waiting[self] = None
+
+    def answered(self, reply: Reply | Error) -> None:
+        """The server's word."""
+        device = self.device
+        device.waiting.pop(self, None)
+        device.asked -= 1
+        if not isinstance(reply, Error):
+            device.is_held = device.is_on = True
+            device.is_refused, device.loss = False, ""
+            device.adopt(self.attachment)
+            return
+        if self._close():
+            self._held.drop(device)
+        elif device.loss == "replaced" and not device.asked:
+            self._held.lose(device, device.loss)
+
+    def give_up(self, *, may_be_applied: bool) -> None:
+        """The caller is told that it failed. Nobody else wants the device: it is let go. Idempotent."""
+        self.device.waiting.pop(self, None)
+        if self._close() and self._held.devices.get(self.device.key) is self.device:
+            if may_be_applied:
+                self._held.leave(self.device, lost=False)
+            else:
+                self._held.drop(self.device)
+
+    def _close(self) -> bool:
+        """Gives whether it was the last that wants the device."""
+        if not self._is_open:
+            return False
+        self._is_open = False
+        self.device.calls -= 1
+        return self.device.calls == 0
+
+
+class Leaving:
+    """One device that is to be let go, until the server has answered."""
+
+    __slots__ = ("done", "lost", "ref", "request_id")
+
+    def __init__(self, ref: int, lost: bool) -> None:
+        self.ref = ref
+        self.lost = lost
+        self.done: list[OnLeft] = []
+        self.request_id = 0
+        """Of the request on the present link."""
+
+
 class Held:
     """All devices of a service link."""
 
-    def __init__(self) -> None:
-        self.devices: dict[tuple[str, str], HeldDevice] = {}
-        """By user and device; those that are leaving are not in it."""
+    def __init__(self, send: Send, on_taken: Callable[[Taken], None]) -> None:
+        self.devices: dict[Key, HeldDevice] = {}
+        """Those that are to be held."""
+        self.leaving: dict[Key, Leaving] = {}
+        """Those that are to be let go. A device may be in both: then it is let go first."""
         self._by_ref: dict[int, HeldDevice] = {}
         self._last_ref = 0
-
-    def hold(self, user: str, device: str) -> HeldDevice:
-        """The device under this name; a new one, which nothing describes yet, if it is not held."""
-        held = self.devices.get((user, device))
-        if held is None:
-            held = HeldDevice(self._free_ref(), user, device)
-            self.devices[user, device] = self._by_ref[held.ref] = held
-        return held
+        self._taken: dict[Key, None] = {}
+        self._send = send
+        self._on_taken = on_taken
 
     def get(self, user: str, device: str) -> HeldDevice:
         """Raises `RequestError` (`no_such_device`) for one that is not held."""
         held = self.devices.get((user, device))
         if held is None:
-            raise RequestError("no_such_device", f"this client does not hold {user}/{device}; attach it first")
+            sentence = f"this client does not hold {user}/{device}; attach it first"
+            if (user, device) in self._taken:
+                sentence = f"{user}/{device} was taken from this client; see on_taken"
+            raise RequestError("no_such_device", sentence)
         return held
 
-    def leave(self, held: HeldDevice) -> None:
-        """It is held until the server has said that it let it go, but does not beat any more."""
-        held.is_leaving = True
-        if self.devices.get((held.user, held.device)) is held:
-            del self.devices[held.user, held.device]
+    # --- what the app wants -----------------------------------------------------------------------------------
+
+    def attach(self, attachment: Attachment) -> Call:
+        """The device is to be held: send `attach_as`, with the call's `answered` as what to do with the reply."""
+        key = attachment.user, attachment.device
+        held = self.devices.get(key)
+        if held is None:
+            held = HeldDevice(self._free_ref(), *key)
+            self.devices[key] = self._by_ref[held.ref] = held
+        self._taken.pop(key, None)
+        return Call(self, held, attachment)
+
+    def detach(self, user: str, device: str, lost: bool, done: OnLeft) -> Leaving | None:
+        """The device is to be let go; `done` is called when it is. None: it was taken, and nothing is to be done.
+
+        Raises `RequestError` (`no_such_device`) for one that was never held.
+        """
+        key = user, device
+        if key not in self.devices and key in self._taken:
+            del self._taken[key]
+            return None
+        return self.leave(self.get(user, device), lost=lost, done=done)
+
+    def leave(self, held: HeldDevice, *, lost: bool, done: OnLeft | None = None) -> Leaving:
+        """It is to be let go: said at once if there is a link, and on each later one until the server has answered."""
+        self.drop(held)
+        leaving = Leaving(held.ref, lost)
+        earlier = self.leaving.get(held.key)
+        if earlier is not None:
+            leaving.done += earlier.done
+        if done is not None:
+            leaving.done.append(done)
+        self.leaving[held.key] = leaving
+        self._send(*self._detaching(held.key, leaving))
+        return leaving
 
     def drop(self, held: HeldDevice) -> None:
         """It is held no more. Idempotent."""
-        self.leave(held)
+        held.is_on = held.is_held = False
+        if self.devices.get(held.key) is held:
+            del self.devices[held.key]
         self._by_ref.pop(held.ref, None)
 
+    # --- what the server says ---------------------------------------------------------------------------------
+
+    def taken(self, message: messages.Taken, now_ms: int) -> None:
+        """A push arrived: the link does not hold what is under this ref."""
+        held = self._by_ref.get(message.ref)
+        if held is None:
+            return
+        held.is_on = False
+        if held.asked:
+            held.loss = message.why
+        elif message.why == "replaced":
+            self.lose(held, message.why)
+        elif held.is_held:
+            _log.warning("%s/%s was let go by the server (%s): it is attached again", *held.key, message.why)
+            self._send(*self._again(held, now_ms))
+
+    def lose(self, held: HeldDevice, why: str) -> None:
+        """It is held no more, without the app's doing."""
+        self.drop(held)
+        if len(self._taken) >= TAKEN_MAX:
+            del self._taken[next(iter(self._taken))]
+        self._taken[held.key] = None
+        self._on_taken(Taken(held.user, held.device, why))
+
+    # --- over time and over links -----------------------------------------------------------------------------
+
     def beats(self, now_ms: int) -> list[Beats]:
-        """Heartbeats of all devices, in as few messages as may be. O(devices)."""
-        return beats_of(list(self.devices.values()), now_ms)
+        """Heartbeats of all devices, in as few messages as may be. What was refused for a time is asked for again.
+        O(devices)."""
+        for held in list(self.devices.values()):
+            if held.is_held and not held.is_on and not held.asked:
+                self._send(*self._again(held, now_ms))
+        return beats_of([held for held in self.devices.values() if held.is_on], now_ms)
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         """See `Part`. One that was never attached is left to the request that waits to attach it."""
-        entries = [held for held in self._by_ref.values() if held.is_attached]
+        for held in self.devices.values():
+            held.is_on, held.asked, held.loss = False, len(held.waiting), ""
+        for key, leaving in list(self.leaving.items()):
+            if leaving.lost and key in self.devices:
+                # It is in grace since the link was lost, and comes back from there by the attach that waits.
+                del self.leaving[key]
+                self._tell(leaving, None)
+            else:
+                yield self._detaching(key, leaving)
+        entries = [held for held in self.devices.values() if held.is_held]
         for held in entries:
-            yield lambda request_id, held=held: held.attach(request_id, now_ms), self._returned(held)  # type: ignore[misc]
+            yield self._again(held, now_ms)
         for held in entries:
-            if held.is_given_up:
-                yield lambda request_id, ref=held.ref: Detach(request_id, ref), self.left(held)  # type: ignore[misc]
-            elif not held.is_leaving:
-                for channel in held.channels or ():
-                    yield joining(held.user, held.device, channel)
+            for channel in held.channels or ():
+                yield joining(held.user, held.device, channel)
 
     def end(self, error: PresenceError | None) -> None:
         """See `Part`."""
+        leaving, self.leaving = self.leaving, {}
+        for one in leaving.values():
+            self._tell(one, error or ConnectionLost("closed", "this client is closed", temporary=False))
 
-    def attached(self, held: HeldDevice, attachment: Attachment, was_held: bool) -> OnReply:
-        """What to do with the reply to an attach that somebody waits for."""
+    def _again(self, held: HeldDevice, now_ms: int) -> tuple[Make, OnReply]:
+        held.asked += 1
 
         def answered(reply: Reply | Error) -> None:
+            held.asked -= 1
+            if self.devices.get(held.key) is not held:
+                return
             if not isinstance(reply, Error):
-                held.is_attached = True
-                held.adopt(attachment)
-            elif not was_held:
-                self.drop(held)
+                held.is_on, held.is_refused, held.loss = True, False, ""
+            elif reply.code == "device_held":
+                self.lose(held, "replaced")
+            else:
+                if not held.is_refused:
+                    _log.warning("%s/%s could not be attached again: %s", *held.key, reply.message)
+                held.is_refused = True
+                if not error_of(reply).temporary:
+                    self.lose(held, reply.code)
 
-        return answered
+        return lambda request_id: held.attach_again(request_id, now_ms), answered
 
-    def left(self, held: HeldDevice) -> OnReply:
-        """What to do with the reply to a detach: done, or another link held it already, it is held here no more."""
-        return lambda reply: self.drop(held)
+    def _detaching(self, key: Key, leaving: Leaving) -> tuple[Make, OnReply]:
+        def make(request_id: int) -> Detach:
+            leaving.request_id = request_id
+            # The ref is for servers that know no names here, on the link on which it was attached.
+            return Detach(request_id, leaving.ref, leaving.lost, *key)
 
-    def _returned(self, held: HeldDevice) -> OnReply:
         def answered(reply: Reply | Error) -> None:
-            if isinstance(reply, Error):
-                _log.warning("%s/%s could not be attached again: %s", held.user, held.device, reply.message)
-                self.drop(held)
+            if self.leaving.get(key) is leaving:
+                del self.leaving[key]
+            # It is gone, or another client has it by now: that is what was wanted.
+            is_refused = isinstance(reply, Error) and reply.code != "no_such_device"
+            self._tell(leaving, error_of(reply) if is_refused and isinstance(reply, Error) else None)
 
-        return answered
+        return make, answered
+
+    def _tell(self, leaving: Leaving, error: PresenceError | None) -> None:
+        done, leaving.done = leaving.done, []
+        for call in done:
+            call(error)
 
     def _free_ref(self) -> int:
         while True:
@@ -168,10 +343,11 @@ def beats_of(devices: list[HeldDevice], now_ms: int) -> list[Beats]:
 
 
 def joining(user: str, device: str, channel: str) -> tuple[Make, OnReply]:
-    """Join a channel again on a new link. Where the server still knows of it, that changes nothing."""
+    """Join a channel again on a new link, unless somebody else has taken the device out of one since it came. Where the
+    server still knows of it, that changes nothing."""
 
     def answered(reply: Reply | Error) -> None:
         if isinstance(reply, Error):
             _log.warning("%s/%s could not join %s again: %s", user, device, channel, reply.message)
 
-    return lambda request_id: Join(request_id, channel, user, device), answered
+    return lambda request_id: Join(request_id, channel, user, device, as_was=True), answered

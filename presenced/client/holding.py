@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from presenced.address import check_channel, check_label, check_name
 from presenced.client import calls
 from presenced.client.asking import Asking
 from presenced.client.heartbeat import Activity
-from presenced.client.held import Held, HeldDevice, beats_of
+from presenced.client.held import Call, Held, HeldDevice, Leaving, beats_of
 from presenced.client.keeper import Identity
-from presenced.client.pending import Reply
-from presenced.client.values import Attachment, Idle, check_device_status, check_priority, idle_ms_of
-from presenced.errors import RequestError
+from presenced.client.pending import OnReply, Reply
+from presenced.client.values import Attachment, Idle, Taken, check_device_status, check_priority, idle_ms_of
+from presenced.errors import PresenceError, RequestError
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, DeviceStatus
+
+TakenCallback = Callable[[Taken], object]
 
 MANY = 2_048
 """Attachments that are on their way at a time: enough to keep the link busy, and their timeouts honest."""
@@ -27,16 +29,19 @@ class Holding(Asking):
 
     def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
         super().__init__(identity, timeout_s, request_timeout_s, reconnects)
-        self._held = Held()
+        self._held = Held(self._say, self._taken)
+        self._taken_callbacks: list[TakenCallback] = []
+        self._pushes[messages.Taken] = lambda push: self._held.taken(push, self._keeper.now_ms())
         self._urgent: dict[HeldDevice, None] = {}
         self._session.parts.insert(0, self._held)
         self._keeper.beats = self._held.beats
 
     @property
     def attached(self) -> list[tuple[str, str]]:
-        """(user, device) of all that are held; O(devices). One that the server does not let back after a lost link is
-        dropped from it, with a warning in the log."""
-        return list(self._held.devices)
+        """(user, device) of all that this client holds, also while its link is being repaired; O(devices). One that
+        another client has by now is not in it (`on_taken`), nor is one that the server does not let back for the
+        moment."""
+        return [key for key, held in self._held.devices.items() if held.is_held and not held.is_refused]
 
     async def attach(
         self,
@@ -52,8 +57,9 @@ class Holding(Asking):
         """Speak for this device from now on: it is online, and this client keeps it so, over lost links too.
 
         `idle`: how long ago the person's last input was (seconds, or a timedelta), if that is known. Attaching what is
-        held changes it. Raises `RequestError` (`device_limit`); then, or if the reply does not come, the device is not
-        held, or held as it was.
+        held changes it; attaching what another client holds takes it from that one. Raises `RequestError`
+        (`device_limit`); then, or if the reply does not come, or if it is cancelled, the device is not held, or held as
+        it was.
         """
         refused = await self.attach_many([Attachment(user, device, kind, name, priority, status, idle)])
         for error in refused.values():
@@ -61,30 +67,61 @@ class Holding(Asking):
 
     async def attach_many(self, devices: Iterable[Attachment | tuple[str, str]]) -> dict[tuple[str, str], RequestError]:
         """Attach any number of devices without waiting for one after the other: `[("u1", "web"), ...]`, or
-        `Attachment`s with more. Returns those that were refused, and why; all others are held."""
+        `Attachment`s with more. Returns those that were refused, and why; all others are held. If it raises, or is
+        cancelled, none of them is held, but for those that were before."""
+        self._refuse_closed()
         refused: dict[tuple[str, str], RequestError] = {}
         wanted = [_checked(Attachment(*device)) for device in devices]
-        for start in range(0, len(wanted), MANY):
-            await self._attach(wanted[start : start + MANY], refused)
+        begun: list[tuple[Call, asyncio.Future[Reply]]] = []
+        try:
+            for start in range(0, len(wanted), MANY):
+                await self._attach(wanted[start : start + MANY], refused, begun)
+        except BaseException:
+            for call, waiter in begun:
+                may_be_applied = self._session.may_have(waiter)
+                self._session.forget(waiter)
+                call.give_up(may_be_applied=may_be_applied)
+            raise
         return refused
 
     async def detach(self, user: str, device: str, *, lost: bool = False) -> None:
         """Speak for the device no more. It is gone at once, or (`lost`: its connection broke) after the grace time.
 
-        Holds in any case: if this raises for want of a link, the device is let go on the next. Raises `RequestError`
-        (`no_such_device`) for one that is not held.
+        Holds in any case: if this raises for want of a link, or is cancelled, the device is let go on the next, unless
+        another client has it by then. One that was taken (`on_taken`) is let go without a word. Raises `RequestError`
+        (`no_such_device`) for one that was never held.
         """
-        held = self._held.get(user, device)
-        self._held.leave(held)
-        try:
-            await self._do(lambda request_id: messages.Detach(request_id, held.ref, lost), self._held.left(held))
-        except RequestError as error:
-            # The server let it go already, or another link holds it by now.
-            if error.code != "no_such_device":
-                raise
-        except BaseException:
-            held.is_given_up = True
-            raise
+        self._refuse_closed()
+        waiter: asyncio.Future[None] = self._loop.create_future()
+
+        def answered(error: PresenceError | None) -> None:
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+        leaving = self._held.detach(user, device, lost, answered)
+        if leaving is not None:
+            await self._until_left(leaving, waiter)
+
+    def on_taken(self, callback: TakenCallback) -> Callable[[], None]:
+        """Call `callback(taken)` for each device that this client holds no more without its own doing: `taken.user`,
+        `taken.device` and why. Returns a function that ends it.
+
+        It is `replaced`: another client attached the device later, or it came with a link of its own. What went into
+        grace because this client was late with its heartbeats is attached again by itself, and told only if it is
+        refused. The callback may be async and may await this client; what it raises goes to the loop's exception
+        handler.
+        """
+        self._taken_callbacks.append(callback)
+
+        def end() -> None:
+            if callback in self._taken_callbacks:
+                self._taken_callbacks.remove(callback)
+
+        return end
 
     def active(self, user: str, device: str) -> None:
         """The person gave input on this device now. Cheap: call it for each. O(1)
@@ -141,77 +178,94 @@ class Holding(Asking):
         """
         _check_user(user)
         check_name(device, "device")
-        await calls.join(self, user, device, channel)
-        held = self._held.devices.get((user, device))
-        if held is not None:
-            if held.channels is None:
-                held.channels = {}
-            held.channels[channel] = None
+        await calls.join(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=True))
 
     async def leave(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel no more; not having been is no error."""
         _check_user(user)
         check_channel(channel)
-        held = self._held.devices.get((user, device))
-        if held is not None and held.channels is not None:
-            held.channels.pop(channel, None)
-        await calls.leave(self, user, device, channel)
+        await calls.leave(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=False))
 
     # --- within -----------------------------------------------------------------------------------------------
 
-    async def _attach(self, wanted: list[Attachment], refused: dict[tuple[str, str], RequestError]) -> None:
-        self._refuse_closed()
+    async def _attach(
+        self,
+        wanted: list[Attachment],
+        refused: dict[tuple[str, str], RequestError],
+        begun: list[tuple[Call, asyncio.Future[Reply]]],
+    ) -> None:
         now_ms = self._keeper.now_ms()
-        waiting: dict[asyncio.Future[Reply], tuple[HeldDevice, bool]] = {}
+        waiting: dict[asyncio.Future[Reply], HeldDevice] = {}
         sent: list[ClientMessage] = []
         for attachment in wanted:
-            was_held = (attachment.user, attachment.device) in self._held.devices
-            held = self._held.hold(attachment.user, attachment.device)
+            call = self._held.attach(attachment)
+            held = call.device
             if attachment.idle is not None:
                 # True of the person, whatever the server says of the device.
                 held.activity = held.activity or Activity()
                 held.activity.report(now_ms, idle_ms_of(attachment.idle))
             waiter: asyncio.Future[Reply] = self._loop.create_future()
-            waiting[waiter] = held, was_held
-            sent.append(
-                self._session.open(
-                    partial(held.attach_as, attachment, now_ms=now_ms),
-                    waiter,
-                    now_ms,
-                    self._held.attached(held, attachment, was_held),
-                )
-            )
+            waiting[waiter] = held
+            begun.append((call, waiter))
+            make = partial(held.attach_as, attachment, now_ms=now_ms)
+            sent.append(self._session.open(make, waiter, now_ms, call.answered))
         self._keeper.send(*sent)
-        try:
-            done, late = await asyncio.wait(waiting, timeout=self._request_timeout_s)
-        except BaseException:
-            self._give_up(waiting)
-            raise
-        if late:
-            self._give_up(waiting)
-            raise self._late()
-        for waiter in done:
-            held, _ = waiting[waiter]
+        await self._settled(waiting)
+        for waiter, held in waiting.items():
             error = waiter.exception()
             if isinstance(error, RequestError):
                 refused[held.user, held.device] = error
             elif error is not None:
-                self._give_up(waiting)
                 raise error
 
-    def _give_up(self, waiting: dict[asyncio.Future[Reply], tuple[HeldDevice, bool]]) -> None:
-        """The caller is told that these failed: let go of those that may have been attached all the same."""
-        for waiter, (held, was_held) in waiting.items():
-            self._session.forget(waiter)
-            if was_held or (waiter.done() and not waiter.cancelled() and waiter.exception() is None):
-                continue
-            self._held.drop(held)
-            self._say(lambda request_id, ref=held.ref: messages.Detach(request_id, ref), None)  # type: ignore[misc]
+    async def _settled(self, waiters: Iterable[asyncio.Future[Reply]]) -> None:
+        """Wait for all replies, whatever they are, each for `request_timeout_s` from when its request leaves."""
+        timeout_ms = int(self._request_timeout_s * 1000)
+        missing = set(waiters)
+        while missing:
+            now_ms = self._keeper.now_ms()
+            due_ms = min(self._session.begun_ms(waiter, now_ms) for waiter in missing) + timeout_ms
+            if due_ms <= now_ms:
+                raise self._late()
+            _, missing = await asyncio.wait(missing, timeout=(due_ms - now_ms) / 1000)
+
+    async def _until_left(self, leaving: Leaving, waiter: asyncio.Future[None]) -> None:
+        """The same for a detach, which outlives its requests: each link has one of its own."""
+        timeout_ms = int(self._request_timeout_s * 1000)
+        begun_ms = self._keeper.now_ms()
+        while not waiter.done():
+            now_ms = self._keeper.now_ms()
+            if self._keeper.is_linked:
+                begun_ms = self._session.request_begun_ms(leaving.request_id, now_ms)
+            if begun_ms + timeout_ms <= now_ms:
+                raise self._late()
+            await asyncio.wait({waiter}, timeout=(begun_ms + timeout_ms - now_ms) / 1000)
+        waiter.result()
+
+    def _on_reply_of_join(self, user: str, device: str, channel: str, *, joins: bool) -> OnReply:
+        """As the reply is read, whether or not anybody still waits for it."""
+
+        def answered(reply: Reply | messages.Error) -> None:
+            held = self._held.devices.get((user, device))
+            if held is None or isinstance(reply, messages.Error):
+                return
+            held.channels = held.channels or {}
+            if joins:
+                held.channels[channel] = None
+            else:
+                held.channels.pop(channel, None)
+
+        return answered
+
+    def _taken(self, taken: Taken) -> None:
+        for callback in list(self._taken_callbacks):
+            self._callbacks.soon("a callback for what was taken", callback, taken)
 
     def _tell_urgent(self) -> None:
         urgent, self._urgent = list(self._urgent), {}
         if self._keeper.is_linked:
-            self._keeper.send(*beats_of([held for held in urgent if not held.is_leaving], self._keeper.now_ms()))
+            told = [held for held in urgent if self._held.devices.get(held.key) is held and (held.is_on or held.asked)]
+            self._keeper.send(*beats_of(told, self._keeper.now_ms()))
 
 
 def _checked(attachment: Attachment) -> Attachment:

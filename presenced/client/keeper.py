@@ -17,7 +17,7 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from presenced.address import Url
@@ -64,6 +64,8 @@ class Identity:
     priority: int
     wants_own: bool = False
     """Whether this device shows the user's own state."""
+    instance: int = field(default_factory=lambda: random.getrandbits(53) or 1)
+    """By this number the server knows this client again on its next link."""
 
     def __repr__(self) -> str:
         """Who and where, as a log may show it: without the token."""
@@ -289,7 +291,7 @@ class Keeper:
             try:
                 # A token that is from ahead is good once the server's clock has come to it; one made anew by the same
                 # clock would be as far ahead as before.
-                return await self._open_link(self._token if error.code == "token_early" else None)
+                return await self._open_link(self._token if error.code == "token_early" else None, again=True)
             except PresenceError as failure:
                 error = self.reason = failure
                 if self._is_final(error):
@@ -297,8 +299,9 @@ class Keeper:
                 wait_ms = self._backoff.delay_ms(error.retry_ms)
                 self._log.failed(error, wait_ms)
 
-    async def _open_link(self, token: str | None = None) -> Link:
-        """One attempt. The hello carries the idle level as a heartbeat does: coming back is not activity."""
+    async def _open_link(self, token: str | None = None, *, again: bool = False) -> Link:
+        """One attempt. The hello carries the idle level as a heartbeat does: coming back is not activity. Who comes
+        back (`again`) leaves what others set as it is, and the device to whom it went meanwhile."""
         token = self._token = await self._current_token() if token is None else token
         identity, url = self._identity, self._identity.url
         hello = messages.Hello(
@@ -314,6 +317,9 @@ class Keeper:
             role=identity.role,
             agent=AGENT,
             sync=identity.wants_own,
+            as_was=again,
+            only_free=again,
+            instance=identity.instance,
         )
         link, welcome = await open_link(url, hello, identity.tls, self._timeout_s)
         self._session.welcome = welcome

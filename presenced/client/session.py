@@ -101,12 +101,29 @@ class Session(Generic[W]):
 
     def begun_ms(self, waiter: W, now_ms: int) -> int:
         """Since when the server, or a link to it, is waited for. While a request waits for its turn to leave, now."""
-        pending = self._waiting.get(waiter)
+        return self._begun_ms(self._waiting.get(waiter), now_ms)
+
+    def request_begun_ms(self, request_id: int, now_ms: int) -> int:
+        """The same of a request of this link."""
+        return self._begun_ms(self._pending.get(request_id), now_ms)
+
+    def _begun_ms(self, pending: Pending[W] | None, now_ms: int) -> int:
         if pending is None:
             return now_ms
         if pending.sent_ms is not None:
             return pending.sent_ms
         return now_ms if self.is_linked else pending.since_ms
+
+    def may_be_applied(self, pending: Pending[W]) -> bool:
+        """Has the server got the request, or will it on this link?"""
+        if isinstance(pending.message, QUESTIONS):
+            return pending.sent_ms is not None
+        return pending.sent_ms is not None or self.is_linked
+
+    def may_have(self, waiter: W) -> bool:
+        """Has the server got what `waiter` waits for, or will it on this link, or has it answered already?"""
+        pending = self._waiting.get(waiter)
+        return pending is None or self.may_be_applied(pending)
 
     def settle(self, reply: Reply | Error) -> list[W]:
         """The waiters of a request, now answered. A late reply to a forgotten request has none."""
@@ -125,12 +142,13 @@ class Session(Generic[W]):
         return list(pending.waiters)
 
     def forget(self, waiter: W) -> None:
-        """`waiter` does not wait any longer; a request without waiters is not sent again."""
+        """`waiter` does not wait any longer; a request without waiters is not sent again. What is to be done with its
+        reply is done all the same, if one comes on this link: the server may have applied it."""
         pending = self._waiting.pop(waiter, None)
         if pending is None:
             return
         del pending.waiters[waiter]
-        if not pending.waiters:
+        if not pending.waiters and not (pending.on_reply is not None and self.may_be_applied(pending)):
             self._take(pending.message.id)
 
     # --- links ------------------------------------------------------------------------------------------------

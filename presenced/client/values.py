@@ -84,6 +84,16 @@ class Attachment(NamedTuple):
     idle: Idle | None = None
 
 
+class Taken(NamedTuple):
+    """A device that a service holds no more, without its own doing."""
+
+    user: str
+    device: str
+    why: str
+    """`replaced`: another client attached it, or it came with a link of its own. Else the code with which the server
+    refused to have it attached again, such as `device_limit`."""
+
+
 class WhoPage(NamedTuple):
     """Who is online: the exact count, one page of records in order of name, and what to pass as `after` for the
     next page (empty: this was the last)."""

@@ -100,7 +100,7 @@ class TestWithTheServer:
                 for stream in (watch, room, everyone, events):
                     assert await has_nothing(stream, p, bob)
                 assert len(p.attached) == 1000 == server.engine.leases.live - 1
-                assert all(held.is_attached for held in p._held.devices.values())
+                assert all(held.is_on for held in p._held.devices.values())
 
     async def test_another_service_takes_over(self, server: Server) -> None:
         async with presenced.connect(url(server, "bob")) as bob, bob.watch("u1", "u2") as watch:
@@ -291,7 +291,9 @@ class TestWithAScript:
             await p.detach("u1", "web")
             assert not p._held._by_ref
         kinds = [type(message) for message in fake.received if isinstance(message, Attach | Detach)]
-        assert kinds == [Attach, Detach, Attach, Detach], "a new link can only let go of what it holds"
+        assert kinds == [Attach, Detach, Detach], (
+            "a new link lets go by name: to attach first would take it from others"
+        )
 
     async def test_even_if_nobody_waits_any_more(self, fake: FakeServer) -> None:
         async with of_fake(fake, request_timeout_s=0.05) as p:
@@ -359,7 +361,7 @@ class TestWithAScript:
             await p.attach("u1", "web")
         assert [message.ref for message in fake.of(Attach)] == [1, 1]
 
-    async def test_one_that_may_not_come_back_is_dropped(
+    async def test_one_that_may_not_come_back_for_now_is_not_listed(
         self, fake: FakeServer, caplog: pytest.LogCaptureFixture
     ) -> None:
         plain = fake.answer
@@ -375,8 +377,6 @@ class TestWithAScript:
             fake.link.drop()
             await eventually(lambda: p.attached == [("u2", "web")])
             assert "u1/web could not be attached again: too many" in caplog.text
-            with pytest.raises(RequestError):
-                p.active("u1", "web")
 
     async def test_more_than_fit_on_their_way_at_once(self, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(holding, "MANY", 3)
