@@ -9,6 +9,7 @@ from presenced.wire.messages import (
     ChannelEvent,
     ClientMessage,
     Event,
+    Follow,
     Following,
     GetMembers,
     MembersPage,
@@ -70,6 +71,8 @@ class Told:
         elif isinstance(message, Following):
             if message.reset:
                 self.resets += 1
+            if message.reset or isinstance(asked, Follow) and not asked.epoch:
+                # From now on: what was between is not told.
                 self._statuses.clear()
             self.seq = message.seq
         elif isinstance(message, Event):
