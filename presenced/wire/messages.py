@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final, cast, get_args
 
 import msgspec
 
@@ -163,63 +164,15 @@ ServerMessage = (
     | Taken
 )
 
-CLIENT_MESSAGES: dict[int, type[Message]] = {
-    1: Hello,
-    2: Heartbeat,
-    3: Bye,
-    4: Ping,
-    5: SetStatus,
-    6: SetDevice,
-    7: Get,
-    8: Who,
-    9: Watch,
-    10: Unwatch,
-    11: Attach,
-    12: Detach,
-    13: Beats,
-    14: Forget,
-    15: GetDevices,
-    16: Touch,
-    17: AddClaim,
-    18: EndClaim,
-    19: GetClaims,
-    20: SetSchedule,
-    21: AddActivity,
-    22: GetActivity,
-    23: Join,
-    24: Leave,
-    25: GetMembers,
-    26: WatchChannel,
-    27: UnwatchChannel,
-    28: Applied,
-    29: Sync,
-    30: GetSync,
-    31: Follow,
-    32: Command,
-    33: WatchAll,
-}
-SERVER_MESSAGES: dict[int, type[Message]] = {
-    64: Welcome,
-    65: Goodbye,
-    66: Error,
-    67: Done,
-    68: Pong,
-    69: Records,
-    70: WhoPage,
-    71: Presence,
-    72: DeviceList,
-    73: ClaimList,
-    74: ActivityList,
-    75: MembersPage,
-    76: ChannelEvent,
-    77: ChannelCounts,
-    78: OwnState,
-    79: SyncState,
-    80: Event,
-    81: Following,
-    82: CommandReply,
-    83: Taken,
-}
+
+def _by_tag(union: object) -> dict[int, type[Message]]:
+    types: tuple[type[Message], ...] = get_args(union)
+    # Every message has a number for a tag, which msgspec's own types know nothing of.
+    return {cast(int, one.__struct_config__.tag): one for one in types}
+
+
+CLIENT_MESSAGES: Final = _by_tag(ClientMessage)
+SERVER_MESSAGES: Final = _by_tag(ServerMessage)
 """By type number, as protocol.md lists them."""
 
 
