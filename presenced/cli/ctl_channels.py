@@ -158,7 +158,8 @@ def describe_event(event: Event) -> str:
     if event.kind == "reset":
         return f"reset  (events were missed; look at the state of now)  {event.cursor}"
     why = f"  ({event.reason})" if event.reason else ""
-    return f"{event.user}  {event.kind}  {event.old or '-'} \u2192 {event.new or '-'}{why}  {event.cursor}"
+    old, new = f"{event.old_emoji} {event.old}".strip(), f"{event.new_emoji} {event.new}".strip()
+    return f"{event.user}  {event.kind}  {old or '-'} \u2192 {new or '-'}{why}  {event.cursor}"
 
 
 def _live_device(context: Context, given: str | None) -> str:

@@ -41,9 +41,9 @@ class Event(NamedTuple):
     """Something that happened to a user.
 
     `online`, `offline` and `status_change` (which comes with both of them) tell the status before and after;
-    `text_change` the emoji and text; `device_change` the primary device. `reset`: events were missed that the server
-    can tell no more, because it was restarted or too many came meanwhile; ask for the state of now (`get_online_users`)
-    and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
+    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `reset`: events
+    were missed that the server can tell no more, because it was restarted or too many came meanwhile; ask for the state
+    of now (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
     """
 
     kind: EventName
@@ -56,6 +56,9 @@ class Event(NamedTuple):
     at_ms: int
     """Wall time of the server; 0 for `reset`."""
     cursor: str
+    old_emoji: str = ""
+    new_emoji: str = ""
+    """Of `text_change`."""
 
 
 def parse_cursor(cursor: str) -> Position:
@@ -89,8 +92,8 @@ class EventFeed:
         """The event behind the last one."""
         self.position = Position(epoch, event.seq)
         if self._kinds is None or event.kind in self._kinds:
-            cursor = str(self.position)
-            self._add(Event(event.kind, event.user, event.old, event.new, event.reason, event.at_ms, cursor))
+            cursor, emoji = str(self.position), (event.old_emoji, event.new_emoji)
+            self._add(Event(event.kind, event.user, event.old, event.new, event.reason, event.at_ms, cursor, *emoji))
 
     def reset(self, position: Position) -> None:
         """What lies between is lost."""

@@ -96,13 +96,22 @@ class Events:
                 self._add("offline", new.user, old.status, new.status, reason, wall_ms)
             self._add("status_change", new.user, old.status, new.status, reason, wall_ms)
         if new.text != old.text or new.emoji != old.emoji:
-            before, after = f"{old.emoji} {old.text}".strip(), f"{new.emoji} {new.text}".strip()
-            self._add("text_change", new.user, before, after, "", wall_ms)
+            self._add("text_change", new.user, old.text, new.text, "", wall_ms, old.emoji, new.emoji)
         if new.device != old.device and new.device and old.device:
             self._add("device_change", new.user, old.device, new.device, "", wall_ms)
 
-    def _add(self, kind: EventKind, user: str, old: str, new: str, reason: str, wall_ms: int) -> None:
-        event = Event(self.seq + 1, wall_ms, kind, user, old, new, reason)
+    def _add(
+        self,
+        kind: EventKind,
+        user: str,
+        old: str,
+        new: str,
+        reason: str,
+        wall_ms: int,
+        old_emoji: str = "",
+        new_emoji: str = "",
+    ) -> None:
+        event = Event(self.seq + 1, wall_ms, kind, user, old, new, reason, old_emoji, new_emoji)
         self.history.add(frame(encode(event)))
 
     @property

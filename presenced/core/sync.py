@@ -55,11 +55,10 @@ class OwnStates:
         self._send_soon(user)
 
     def _shape(self, user: User) -> bytes:
-        """What makes it another state: not the times, and not the devices that only look in."""
+        """What makes it another state: not the times."""
         devices = [
             (device.id, device.kind, device.name, device.status, device.state, device.idle_level, device.priority)
             for device in user.devices.values()
-            if device.priority >= 0
         ]
         return encode([user.record, claim_infos(user), user.text, user.emoji, user.text_until_ms, devices])
 

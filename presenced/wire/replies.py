@@ -199,6 +199,9 @@ class Event(Message, tag=80):
     new: str
     reason: str
     """Of offline: bye, lost, idle or hidden."""
+    old_emoji: str = ""
+    """Of text_change: the emoji before."""
+    new_emoji: str = ""
 
 
 class Following(Message, tag=81):

@@ -111,7 +111,7 @@ class TestEvents:
         url = daemon.url("alice", "laptop")
         online(start, url)
         first = follow.json()
-        assert list(first) == ["kind", "user", "old", "new", "reason", "at_ms", "cursor"]
+        assert list(first) == ["kind", "user", "old", "new", "reason", "at_ms", "cursor", "old_emoji", "new_emoji"]
         assert (first["kind"], first["user"], first["new"]) == ("online", "alice", "online")
         ctl("--url", url, "set", "dnd", "--text", "busy")
         seen = [first]

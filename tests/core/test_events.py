@@ -56,7 +56,7 @@ def test_each_change_is_told_once_with_what_was_and_what_is() -> None:
         ("online", "offline", "online", ""),
         ("status_change", "offline", "online", ""),
         ("status_change", "online", "dnd", ""),
-        ("text_change", "", "* lunch", ""),
+        ("text_change", "", "lunch", ""),
         ("device_change", "web", "phone", ""),
         ("device_change", "phone", "web", ""),
         ("offline", "dnd", "offline", "bye"),
@@ -81,6 +81,18 @@ def test_an_offline_says_why(how: str, reason: str) -> None:
         app.done(SetStatus(app.next_id(), "offline", user="alice"))
     assert follower.told.kinds()[2:] == [f"offline {reason}", "status_change"]
     assert follower.told.events[-1].reason == reason
+
+
+def test_a_text_that_becomes_an_emoji_is_told_as_such() -> None:
+    _, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    app.done(SetStatus(app.next_id(), None, "x", user="alice"))
+    app.done(SetStatus(app.next_id(), None, "", "x", user="alice"))
+    app.done(SetStatus(app.next_id(), None, "y", user="alice"))
+    told = [event for event in follower.told.events if event.kind == "text_change"]
+    assert [(event.old, event.old_emoji, event.new, event.new_emoji) for event in told] == [
+        ("", "", "x", ""), ("x", "", "", "x"), ("", "x", "y", "x"),
+    ]  # fmt: skip
 
 
 def test_the_reason_is_that_of_the_members_own_change_also_if_they_are_in_channels_or_asked_for() -> None:

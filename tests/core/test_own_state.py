@@ -69,9 +69,18 @@ def test_each_change_is_pushed_once_to_each_device_with_a_newer_version() -> Non
     app.done(Touch(app.next_id(), "alice", "phone"))
     app.attach(9, "bob/web")
     laptop.beat()
+    assert [len(laptop.told.own), len(phone.told.own)] == counts
+
+
+def test_a_device_of_negative_priority_is_told_as_it_comes_and_goes_and_is_listed_until_then() -> None:
+    world, _, laptop, _ = stage()
+    count = len(laptop.told.own)
     tool = world.open("alice/tool", priority=-1)
+    assert len(laptop.told.own) == count + 1
+    assert [device.device for device in laptop.told.own[-1].devices] == ["laptop", "phone", "tool"]
     tool.bye()
-    assert [len(laptop.told.own), len(phone.told.own)] == counts, "a tool that looks in is no change"
+    assert len(laptop.told.own) == count + 2
+    assert [device.device for device in laptop.told.own[-1].devices] == ["laptop", "phone"]
 
 
 def test_its_versions_are_counted_for_each_user_and_move_no_number_of_others() -> None:

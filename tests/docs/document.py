@@ -42,6 +42,8 @@ STRING_LIMITS = {
     ("Hello", "agent"): f"{limits.LABEL_BYTES_MAX} bytes",
     ("SetStatus", "text"): f"{limits.TEXT_BYTES_MAX} bytes",
     ("SetStatus", "emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
+    ("Event", "old_emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
+    ("Event", "new_emoji"): f"{limits.EMOJI_BYTES_MAX} bytes",
     ("SetStatus", "user"): NAME_OR_EMPTY,
     ("SetStatus", "device"): NAME_OR_EMPTY,
     ("SetDevice", "name"): f"{limits.LABEL_BYTES_MAX} bytes",

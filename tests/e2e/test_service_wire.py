@@ -329,9 +329,9 @@ def test_a_follower_comes_back_with_its_cursor(start: Callable[..., Open]) -> No
     told = [again.push() for _ in range(3)]
     assert [event[1] for event in told] == [seq + 3, seq + 4, seq + 5]
     assert [event[3:] for event in told] == [
-        ["text_change", "carol", "", "🍜 lunch", ""],
-        ["offline", "carol", "online", "offline", "bye"],
-        ["status_change", "carol", "online", "offline", "bye"],
+        ["text_change", "carol", "", "lunch", "", "", "🍜"],
+        ["offline", "carol", "online", "offline", "bye", "", ""],
+        ["status_change", "carol", "online", "offline", "bye", "", ""],
     ]
     assert again.ask(FOLLOW, epoch, seq + 99)[2:] == [epoch, seq + 5, True]
     assert again.ask(FOLLOW, epoch - 1, seq)[2:] == [epoch, seq + 5, True]

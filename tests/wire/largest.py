@@ -18,7 +18,6 @@ from presenced.wire.messages import ONLINE_STATUSES, SERVER_MESSAGES, Message
 CODE_CHARS_MAX: Final = 32
 """Of an error code, the verb of a command, and the reason of an event: words that the server chooses."""
 
-_SHOWN_BYTES = limits.TEXT_BYTES_MAX + limits.EMOJI_BYTES_MAX + 1
 _DEVICES = 2 * limits.DEVICES_PER_USER_MAX
 """Those that count and those that look in."""
 
@@ -26,10 +25,10 @@ STRINGS: Final[dict[str, int]] = {
     **dict.fromkeys(("user", "device", "channel", "claim", "next", "left"), limits.NAME_BYTES_MAX),
     **dict.fromkeys(("kind", "name", "activity"), limits.LABEL_BYTES_MAX),
     **dict.fromkeys(("code", "verb", "reason", "schedule_status"), CODE_CHARS_MAX),
-    **dict.fromkeys(("old", "new"), _SHOWN_BYTES),
+    **dict.fromkeys(("old", "new"), limits.TEXT_BYTES_MAX),
     "message": 4 * limits.MESSAGE_CHARS_MAX,
     "text": limits.TEXT_BYTES_MAX,
-    "emoji": limits.EMOJI_BYTES_MAX,
+    **dict.fromkeys(("emoji", "old_emoji", "new_emoji"), limits.EMOJI_BYTES_MAX),
     "payload": limits.PAYLOAD_BYTES_MAX,
     "zone": limits.ZONE_BYTES_MAX,
 }
