@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format bench torture install uninstall systemd-test constraints clean
+.PHONY: run test check style types format unicode-table bench torture install uninstall systemd-test constraints clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -36,6 +36,9 @@ types: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+unicode-table: $(INSTALLED)  ## (with Python 3.11) the tables of characters, from the newest Unicode
+	$(BIN)/python -m tests.unicode.make_table
 
 bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
 	$(BIN)/python -m bench fanout --watchers 1000 --changes 200

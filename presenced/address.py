@@ -10,20 +10,18 @@ import unicodedata
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from presenced.characters import refused_in_line, refused_in_name
 from presenced.errors import AddressError
 from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
 
 DEFAULT_PORT = 5250
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_EMOJI_JOINERS = frozenset("\u200c\u200d")
-"""Zero-width (non-)joiners build emoji families and are needed in Persian and Indic words."""
-
 
 def check_name(name: str, what: str) -> None:
     """Raise `AddressError` unless `name` can name a user or a device (`what` says which, for the message).
 
-    1 to 128 bytes of UTF-8 in NFC; no space, slash, control, format, private-use or unassigned character.
+    1 to 128 bytes of UTF-8 in NFC; nothing that `characters` keeps out of names: no space or slash, and nothing that
+    nobody can see.
     """
     if name.isascii():
         if 0 < len(name) <= NAME_BYTES_MAX and name.isprintable() and " " not in name and "/" not in name:
@@ -32,15 +30,21 @@ def check_name(name: str, what: str) -> None:
         raise AddressError(f"the {what} name is empty; give it 1 to {NAME_BYTES_MAX} bytes")
     if _utf8_bytes(name, what) > NAME_BYTES_MAX:
         raise AddressError(f"the {what} name is longer than {NAME_BYTES_MAX} bytes; shorten it")
-    for character in name:
-        category = unicodedata.category(character)
-        if category in _INVISIBLE or category == "Zs" or character == "/":
-            raise AddressError(
-                f"the {what} name holds U+{ord(character):04X}; spaces, slashes, control and invisible "
-                "characters cannot be part of a name"
-            )
+    refused = refused_in_name(name)
+    if refused:
+        raise AddressError(
+            f"the {what} name holds U+{ord(refused):04X}; spaces, slashes, control and invisible "
+            "characters cannot be part of a name"
+        )
     if not unicodedata.is_normalized("NFC", name):
         raise AddressError(f"the {what} name is not in Unicode NFC; normalise it so that it has one spelling")
+
+
+def check_cursor(after: str) -> None:
+    """Raise `AddressError` unless a page can begin after this name: any name that a page has given will do, whatever
+    the rules for names are by now."""
+    if _utf8_bytes(after, "after") > NAME_BYTES_MAX or any(c <= " " or c == "/" or "\x7f" <= c < "\xa0" for c in after):
+        raise AddressError("after could never be a name; give what next said")
 
 
 def check_channel(channel: str) -> None:
@@ -57,12 +61,13 @@ def check_label(label: str, what: str, bytes_max: int = LABEL_BYTES_MAX) -> None
         return
     if _utf8_bytes(label, what) > bytes_max:
         raise AddressError(f"the {what} is longer than {bytes_max} bytes; shorten it", "bad_text")
-    for character in label:
-        if unicodedata.category(character) in _INVISIBLE and character not in _EMOJI_JOINERS:
-            raise AddressError(
-                f"the {what} holds U+{ord(character):04X}; control and invisible characters are not allowed",
-                "bad_text",
-            )
+    refused = refused_in_line(label)
+    if refused:
+        raise AddressError(
+            f"the {what} holds U+{ord(refused):04X}; control and invisible characters are not allowed, but for "
+            "joiners, the flags of parts of countries, and isolates of writing direction that are ended",
+            "bad_text",
+        )
 
 
 def check_text(text: str) -> None:

@@ -10,6 +10,7 @@ from presenced.address import (
     DEFAULT_PORT,
     Url,
     check_channel,
+    check_cursor,
     check_emoji,
     check_label,
     check_name,
@@ -22,6 +23,9 @@ from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, T
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 """A word that needs the zero-width non-joiner."""
+
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+"""A black flag, the code of Scotland in tags, and the end of the tags."""
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 """Man, woman and girl joined into one family."""
@@ -44,6 +48,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
         "zo\u00eb",
         "\u0430\u043b\u0438\u0441\u0430",
         "\u674e\u96f7",
+        "\U00031350",
         "\u0639\u0644\u064a",
         "\U0001f600",
         "x" * NAME_BYTES_MAX,
@@ -81,6 +86,17 @@ def test_good_names(name: str) -> None:
         ("a\ue000b", "U+E000"),
         ("a\uffffb", "U+FFFF"),
         ("a\U000e0041b", "U+E0041"),
+        ("\u3164", "U+3164"),
+        ("\u2800", "U+2800"),
+        ("\uffa0", "U+FFA0"),
+        ("\u115f", "U+115F"),
+        ("\u034fa", "U+034F"),
+        ("alice\ufe0f", "U+FE0F"),
+        ("alice\u180b", "U+180B"),
+        ("alice\U000e0100", "U+E0100"),
+        ("a\ufffcb", "U+FFFC"),
+        ("a\u0378b", "U+0378"),
+        ("a\U000e0fffb", "U+E0FFF"),
         ("zoe\u0308", "NFC"),
         ("\u212b", "NFC"),
     ],
@@ -121,8 +137,21 @@ def test_no_accepted_name_has_a_second_spelling() -> None:
         except AddressError:
             continue
         assert unicodedata.normalize("NFC", character) == character, f"U+{point:04X}"
-        assert unicodedata.category(character)[0] not in "CZ", f"U+{point:04X}"
+        assert unicodedata.category(character)[0] not in "CZ" or unicodedata.category(character) == "Cn", (
+            f"U+{point:04X}"
+        )
         assert character != "/"
+
+
+@pytest.mark.parametrize("after", ["", "bob", "x" * NAME_BYTES_MAX, "alice\ufe0f", "\u3164", "a\u0378", "zoe\u0308"])
+def test_a_page_begins_after_whatever_a_page_has_named(after: str) -> None:
+    check_cursor(after)
+
+
+@pytest.mark.parametrize("after", ["a b", "a/b", "a\nb", "b\x7f", "a\x85b", "x" * (NAME_BYTES_MAX + 1), "\ud800"])
+def test_what_could_never_be_a_name_begins_no_page(after: str) -> None:
+    with pytest.raises(AddressError):
+        check_cursor(after)
 
 
 # --- labels, texts, emoji ----------------------------------------------------------------------------------------
@@ -137,6 +166,14 @@ def test_no_accepted_name_has_a_second_spelling() -> None:
         "caf\u00e9 \u2615",
         "cafe\u0301",
         FAMILY,
+        SCOTLAND,
+        f"from {SCOTLAND} with \u2764\ufe0f",
+        "\U0001fae8",
+        "\U00031350 \u0378",
+        "co\u00adop\u2060eration",
+        "\u2067\u05d0\u2066b\u2069\u05d0\u2069 \u200e-\u200f",
+        "a\u00a0b\u3000c",
+        "\u2800",
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
     ],
 )
@@ -146,7 +183,12 @@ def test_good_labels(label: str) -> None:
     check_emoji(label)
 
 
-@pytest.mark.parametrize("bad", ["a\nb", "\x1b[31m", "a\u202eb", "a\u200bb", "a\u2028b", "a\ue000", "\x00", "a\x85"])
+@pytest.mark.parametrize(
+    "bad",
+    ["a\nb", "\x1b[31m", "a\u202eb", "a\u200bb", "a\u2028b", "a\ue000", "\x00", "a\x85", "\ufeff", "\uffff", "\ufdd0",
+     "\u2066open", "\u2069", "a\u2069\u2066b", "\u2066\u2066b\u2069", "a\U000e0067b", SCOTLAND[:-1], SCOTLAND[1:],
+     "\U0001f3f4" + "\U000e0061" * 7 + "\U000e007f", "a\U000e0001b", "\U000e0fff", "\ufff9"],
+)  # fmt: skip
 def test_labels_are_one_line_of_visible_text(bad: str) -> None:
     for check in (check_text, check_emoji, lambda label: check_label(label, "device's label")):
         with pytest.raises(AddressError) as caught:

@@ -22,12 +22,14 @@ FUNCTION_LINES_MAX = 70
 LONG_FUNCTIONS: dict[str, str] = {}
 """`path:function` to the reason why it may be longer."""
 
-GROUND = ("errors", "limits", "address", "durations")
+GROUND = ("errors", "limits", "address", "characters", "durations")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "limits": (),
     "durations": ("errors", "limits"),
-    "address": ("errors", "limits"),
+    "address": ("characters", "errors", "limits"),
+    "characters": ("unicode_table",),
+    "unicode_table": (),
     "runtime_paths": (),
     "wire": (*GROUND, "wire"),
     "core": (*GROUND, "wire", "core"),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from presenced.characters import printable as printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -182,11 +184,6 @@ def describe(change: Change) -> str:
     if new.device and change.kind != "device":
         parts.append(f"on {new.device}")
     return printable("  ".join(parts))
-
-
-def printable(text: str) -> str:
-    """`text` without anything that a terminal would obey; joiners stay, they hold emoji together."""
-    return "".join(character if character.isprintable() or character == "\u200d" else "\ufffd" for character in text)
 
 
 def clock_time(wall_ms: int, now: datetime | None = None) -> str:

@@ -10,7 +10,7 @@ from presenced.errors import CODES, RequestError
 from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
 
-def name_of(session: Session, name: str) -> str:
+def name_of(engine: Engine, session: Session, name: str) -> str:
     """The user that a request means: the one named, or the link's own.
 
     Raises `RequestError` (`forbidden`, `no_device`) or `AddressError`.
@@ -23,7 +23,9 @@ def name_of(session: Session, name: str) -> str:
         raise RequestError(
             "forbidden", f"a user's link cannot act for {quoted(name)}; that takes the role of a service"
         )
-    check_name(name, "user")
+    if name not in engine.users:
+        # Whoever is known may have a name from before the rules for names were what they are.
+        check_name(name, "user")
     return name
 
 
@@ -32,7 +34,7 @@ def user_of(engine: Engine, session: Session, name: str) -> User:
 
     Raises as `name_of`, and `RequestError` (`memory_low`) if the user would have to be made.
     """
-    user_name = name_of(session, name)
+    user_name = name_of(engine, session, name)
     if user_name not in engine.users:
         require_memory(engine)
     return engine.users.spoken_of(user_name)
@@ -40,7 +42,7 @@ def user_of(engine: Engine, session: Session, name: str) -> User:
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:
     """That user, or None if nothing is known of them."""
-    return engine.users.get(name_of(session, name))
+    return engine.users.get(name_of(engine, session, name))
 
 
 def device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device | None:
@@ -48,7 +50,7 @@ def device_of(engine: Engine, session: Session, name: str, device_id: str) -> De
 
     Raises `RequestError` (`no_such_device`) for one that is named and not known.
     """
-    user_name = name_of(session, name)
+    user_name = name_of(engine, session, name)
     if not device_id:
         return session.device if user_name == session.user_name else None
     user = engine.users.get(user_name)

@@ -188,7 +188,7 @@ def described(record: presenced.Record) -> str:
 
 async def read_line(reader: asyncio.StreamReader) -> str | None:
     line = await reader.readline()
-    return "".join(filter(str.isprintable, line.decode(errors="replace"))) if line else None
+    return "".join(character for character in line.decode(errors="replace") if character >= " ") if line else None
 
 
 async def run(listen: str, url: str, token: str | None) -> None:

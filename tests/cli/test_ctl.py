@@ -594,6 +594,16 @@ class TestWording:
     def test_nothing_that_a_terminal_would_obey_is_printed(self) -> None:
         assert printable("a\x1b[2Jb\u202ec\u200dd") == "a\ufffd[2Jb\ufffdc\u200dd"
 
+    @pytest.mark.parametrize(
+        "text", ["a\u00a0b", "\u4e00\u3000\u4e8c", "\u0645\u06cc\u200c\u062e", "\U0001fae8", "co\u00adop"]
+    )
+    def test_what_a_text_may_hold_is_printed(self, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+        output = Output(is_json=False, has_colour=False, is_quiet=False)
+        output.records([record("dnd", text)])
+        output.change(Change("text", record("dnd"), record("dnd", text)))
+        output.say({}, text)
+        assert capsys.readouterr().out.count(text) == 3
+
     def test_times_are_local_and_short_today(self) -> None:
         noon = datetime(2030, 5, 1, 12, 0, 5)
         wall_ms = int(noon.timestamp() * 1000)

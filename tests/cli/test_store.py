@@ -152,7 +152,7 @@ def test_dump_one_line_a_fact(place: Path) -> None:
 def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
     facts: list[Fact] = [
         ClaimSet("alice", "dnd", 1, 2),
-        TextSet("alice", "a text", "", 0),
+        TextSet("alice", "a\u00a0text\u3000\u0645\u06cc\u200c\u062e", "", 0),
         DeviceSet("alice", "laptop", "desktop", "", 0, "online", True, 3),
         DeviceForgotten("alice", "phone"),
         RecordSet("alice", "dnd", 1, 0, "laptop", 7),
@@ -168,6 +168,7 @@ def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
     making.leave()
     lines = done("store", "dump", making.place).splitlines()
     assert [line.split("  ")[3].split()[0] for line in lines] == [type(fact).__name__ for fact in facts]
+    assert "a\u00a0text\u3000\u0645\u06cc\u200c\u062e" in lines[1]
     assert 'zone="Europe/Berlin" windows=[[31, 1080, 480]] status="dnd"' in lines[5]
     dumped = [json.loads(line) for line in done("store", "dump", making.place, "--json").splitlines()]
     assert dumped[5]["fields"]["windows"] == [[31, 1080, 480]]

@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from tests.core.world import FakeLink, World
+from presenced.core.records import ClaimSet, DeviceSet, Fact
+from presenced.wire.messages import Get, SetStatus
+from tests.core.world import WALL_MS, FakeLink, World
 
 
 def test_who_pages_in_order_of_name_with_the_exact_count() -> None:
@@ -66,3 +68,23 @@ def test_who_leaves_out_whoever_is_not_available(hide: str) -> None:
     else:
         alice.set_device("online", -5)
     assert (bob.who().total, [record.user for record in bob.who().records]) == (1, ["bob"])
+
+
+def test_names_from_before_a_rule_are_loaded_listed_and_asked_for() -> None:
+    old = ("alice\ufe0f", "\u3164")
+    facts: list[Fact] = []
+    for name in old:
+        facts += [DeviceSet(name, "web", "", "", 0, "online", True, WALL_MS), ClaimSet(name, "dnd", WALL_MS, 0)]
+    world = World().restarted(facts=facts)
+    app = world.open("app", role="service")
+    app.watch(*old)
+    page = app.who(limit=1)
+    assert [record.user for record in page.records] == ["alice\ufe0f"] and page.next == "alice\ufe0f"
+    assert [record.user for record in app.who(page.next, limit=1).records] == ["\u3164"]
+    assert app.get("\u3164").status == "dnd"
+    app.done(SetStatus(app.next_id(), "away", user="\u3164"))
+    app.end_claim("\u3164", "manual")
+    assert app.get("\u3164").status == "online"
+    for name in ("bob\ufe0f", "\uffa0"):
+        assert app.refused(Get(app.next_id(), [name])) == "bad_name"
+        assert app.refused(SetStatus(app.next_id(), "away", user=name)) == "bad_name"

@@ -52,7 +52,7 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
 def _get_activity(engine: Engine, session: Session, now_ms: int, message: GetActivity) -> None:
     user = known_user(engine, session, message.user)
     found = engine.statements.activities(now_ms, user, message.limit, message.since_ms) if user is not None else []
-    name = name_of(session, message.user)
+    name = name_of(engine, session, message.user)
     reply(engine, session, ActivityList(message.id, name, found))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.address import check_channel, check_name
+from presenced.address import check_channel, check_cursor
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replying import acknowledge, done, reply
@@ -36,8 +36,7 @@ def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> Non
 
 def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMembers) -> None:
     check_channel(message.channel)
-    if message.after:
-        check_name(message.after, "user")
+    check_cursor(message.after)
     engine.settle_members(now_ms, message.channel)
     _reply_members(engine, session, message.id, message.channel, message.after, message.limit)
 

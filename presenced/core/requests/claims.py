@@ -74,7 +74,7 @@ def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim)
 
 def _get_claims(engine: Engine, session: Session, now_ms: int, message: GetClaims) -> None:
     user = known_user(engine, session, message.user)
-    name = name_of(session, message.user)
+    name = name_of(engine, session, message.user)
     schedule = user.schedule if user is not None else None
     claims = ClaimList(
         message.id,

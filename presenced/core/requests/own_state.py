@@ -28,7 +28,7 @@ def _sync(engine: Engine, session: Session, now_ms: int, message: Sync) -> None:
 def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -> None:
     user = known_user(engine, session, message.user)
     if user is None:
-        state = SyncState(message.id, name_of(session, message.user), 0, 0, 0, 0, [])
+        state = SyncState(message.id, name_of(engine, session, message.user), 0, 0, 0, 0, [])
     else:
         engine.settle_own(now_ms, user)
         state = engine.own_states.state(message.id, user)

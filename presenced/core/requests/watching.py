@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.address import check_name
+from presenced.address import check_cursor, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
 from presenced.core.replying import done, reply, reply_records
@@ -29,8 +29,7 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
 
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
     publisher = engine.publisher
-    if message.after:
-        check_name(message.after, "user")
+    check_cursor(message.after)
     publisher.settle_all(now_ms)
     names, following = publisher.page(message.after, message.limit)
     records = [publisher.record_of(engine.users[name]) for name in names]
