@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
 
-_TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state"})
+_TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state", "on_taken"})
 
 
 class _Thread:

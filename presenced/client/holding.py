@@ -29,9 +29,16 @@ class Holding(Asking):
 
     def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
         super().__init__(identity, timeout_s, request_timeout_s, reconnects)
-        self._held = Held(self._say, self._taken)
-        self._taken_callbacks: list[TakenCallback] = []
-        self._pushes[messages.Taken] = lambda push: self._held.taken(push, self._keeper.now_ms())
+        # Nothing that the link leads to may refer to this client: it is to be noticed when nobody else does.
+        callbacks, shown, keeper = self._callbacks, list[TakenCallback](), self._keeper
+
+        def tell(taken: Taken) -> None:
+            for callback in list(shown):
+                callbacks.soon("a callback for what was taken", callback, taken)
+
+        held = self._held = Held(keeper.say, tell)
+        self._taken_callbacks = shown
+        self._pushes[messages.Taken] = lambda push: held.taken(push, keeper.now_ms())
         self._urgent: dict[HeldDevice, None] = {}
         self._session.parts.insert(0, self._held)
         self._keeper.beats = self._held.beats
@@ -116,12 +123,7 @@ class Holding(Asking):
         handler.
         """
         self._taken_callbacks.append(callback)
-
-        def end() -> None:
-            if callback in self._taken_callbacks:
-                self._taken_callbacks.remove(callback)
-
-        return end
+        return self._used_for(callback, self._taken_callbacks)
 
     def active(self, user: str, device: str) -> None:
         """The person gave input on this device now. Cheap: call it for each. O(1)
@@ -256,10 +258,6 @@ class Holding(Asking):
                 held.channels.pop(channel, None)
 
         return answered
-
-    def _taken(self, taken: Taken) -> None:
-        for callback in list(self._taken_callbacks):
-            self._callbacks.soon("a callback for what was taken", callback, taken)
 
     def _tell_urgent(self) -> None:
         urgent, self._urgent = list(self._urgent), {}

@@ -581,9 +581,10 @@ class TestLeftUnclosed:
             gc.collect()
         await server.until(lambda: server.of(Bye))
 
-    @pytest.mark.parametrize("kind", ["on_state", "on_own", "on"])
+    @pytest.mark.parametrize("kind", ["on_state", "on_own", "on_taken", "on"])
     async def test_a_callback_is_a_use_until_it_is_ended(self, server: FakeServer, kind: str) -> None:
-        client: Any = await (presenced.connect_service(server.url("app", "")) if kind == "on" else _open(server.url()))
+        is_service = kind in ("on", "on_taken")
+        client: Any = await (presenced.connect_service(server.url("app", "")) if is_service else _open(server.url()))
         end = client.on("online", print) if kind == "on" else getattr(client, kind)(print)
         keeper = client._keeper
         del client

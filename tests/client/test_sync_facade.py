@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import queue
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import presenced
 import presenced.sync
+from presenced.client import blocking
 from tests.client.fake_server import DEADLINE_S
 from tests.conftest import REPOSITORY
 from tests.server.in_process import InProcess
@@ -198,6 +200,15 @@ def test_a_slow_own_state_is_acknowledged_once_it_is_shown(server: InProcess) ->
         deadline_s = time.monotonic() + DEADLINE_S
         while me.get_sync_status().synced == 0:
             assert time.monotonic() < deadline_s
+
+
+def test_every_method_that_takes_a_callback_hands_it_to_the_thread_for_them() -> None:
+    found = set()
+    for kind in (presenced.Client, presenced.Service):
+        for name, method in inspect.getmembers(kind, inspect.isfunction):
+            if not name.startswith("_") and "callback" in inspect.signature(method).parameters:
+                found.add(name)
+    assert found == blocking._TAKE_CALLBACKS
 
 
 def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
