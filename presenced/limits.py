@@ -235,9 +235,6 @@ DRAIN_SPREAD_MS = 5_000
 DRAIN_TIMEOUT_MS = 20_000
 """Over how long the links are closed when the daemon stops, and how long stopping may take altogether."""
 
-TICK_ENTRIES_MAX = 2_000
-"""Wheel entries handled in one turn (about 2 ms); the rest waits for the next."""
-
 STALL_MS = 1_000
 """A tick that comes this late means that the process stood still: clients' heartbeats may lie unread in the
 socket buffers, so they are read before anything expires."""

@@ -11,6 +11,7 @@ the members that changed. The batch goes out in slices of watchers, so that no t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from sortedcontainers import SortedList
 
@@ -232,10 +233,12 @@ class Channels:
             self._sending = [sending for sending in self._sending if sending[1] is not channel]
         self._drop_if_empty(channel)
 
-    def unwatch_all(self, session: Session) -> None:
-        """The session has ended. O(channels watched)."""
-        for name in list(session.channels or ()):
+    def unwatch_some(self, session: Session, most: int) -> int:
+        """The session has ended: take up to so many channels off its watch; gives how many. O(`most`)."""
+        names = list(islice(reversed(session.channels or {}), most))
+        for name in names:
             self.unwatch(session, name)
+        return len(names)
 
     def drained(self, session: Session) -> None:
         """A slow watcher takes again: tell it the counts of what it missed something of. O(channels missed)."""

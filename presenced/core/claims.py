@@ -79,10 +79,11 @@ class Claims:
             self._put(user, rest, now_ms)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
 
-    def _end_due(self, user: User, claim: Claim, now_ms: int) -> None:
-        """The claim has come to its end; what it covers shows again."""
-        self._put(user, tuple(other for other in user.claims if other is not claim), now_ms)
-        self._publisher.log(ClaimSet(user.name, "", 0, claim.until_ms, claim.name, claim.source))
+    def _end_due(self, user: User, ended: list[Claim], now_ms: int) -> None:
+        """The claims have come to their end; what they cover shows again."""
+        self._put(user, tuple(claim for claim in user.claims if claim not in ended), now_ms)
+        for claim in ended:
+            self._publisher.log(ClaimSet(user.name, "", 0, claim.until_ms, claim.name, claim.source))
 
     def _log(self, user: User, claim: Claim, *, in_place: bool = False) -> None:
         self._publisher.log(
@@ -141,9 +142,9 @@ class Claims:
 
     def due(self, user: User, now_ms: int) -> None:
         """The user's wheel entry came out: end what has come to its end. O(claims)."""
-        for claim in user.claims:
-            if claim.due_ms and now_ms >= claim.due_ms:
-                self._end_due(user, claim, now_ms)
+        ended = [claim for claim in user.claims if claim.due_ms and now_ms >= claim.due_ms]
+        if ended:
+            self._end_due(user, ended, now_ms)
         if user.text_due_ms and now_ms >= user.text_due_ms:
             self._set_text(user, "", "", 0, 0, by_wall=False)
         if user.shown is not None and user.shown.due_ms and now_ms >= user.shown.due_ms:

@@ -19,6 +19,7 @@ from presenced.core.events import Events
 from presenced.core.facts import facts_of
 from presenced.core.holders import Holders
 from presenced.core.leases import Leases
+from presenced.core.leaving import Leaving
 from presenced.core.merge import countable
 from presenced.core.model import GONE, GRACE, Device, Schedule, Session, User
 from presenced.core.outboxes import Outboxes
@@ -31,8 +32,20 @@ from presenced.core.users import Users
 from presenced.core.wallclock import WallClock
 from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
-from presenced.limits import TICK_ENTRIES_MAX
 from presenced.wire.messages import DeviceStatus, Role
+
+TICK_ENTRIES = 16
+"""Wheel entries that are taken out at a time."""
+
+TICK_COST_MAX = 3_000
+"""What the entries of one turn may cost, in about a microsecond: with each below."""
+
+ENTRY_COST = 1
+CLAIM_COST = 2
+CHANGE_COST = 10
+CHANNEL_COST = 5
+DELIVERIES = 2
+"""Deliveries for one."""
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -64,6 +77,7 @@ class Engine:
         self.wall_clock = WallClock(self.users, self.leases, self.claims, self.publisher, wall_ms - now_ms)
         self.watching = Watching(policy, self.users, self.outboxes)
         self.channels = Channels(self.publisher, self.outboxes)
+        self.leaving = Leaving(self.leases, self.watching, self.channels)
         self.events = Events(self.publisher, self.outboxes, wall_ms)
         self.own_states = OwnStates(self.publisher, self.outboxes)
         self.acks: list[tuple[Session, int, bytes]] = []
@@ -99,32 +113,63 @@ class Engine:
             self.channels.next_ms,
             self.claims.next_ms,
             self.wall_clock.next_ms,
+            self.leaving.next_ms,
         ):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         return next_ms
 
     def tick(self, now_ms: int) -> None:
-        """Apply what time alone brings about. At most `TICK_ENTRIES_MAX` wheel entries; `next_ms` tells of more.
+        """Apply what time alone brings about, as much as a turn may take; `next_ms` tells of more.
 
-        No record is made before all of it is applied: what ends together is told as one change.
+        No record is made before all that has ended of a user is applied: what ends together is told as one change.
         """
+        self.leaving.tick()
         self.wall_clock.tick(now_ms)
-        ended: list[Device] = []
-        for timer in self.wheel.advance(now_ms, TICK_ENTRIES_MAX):
-            if isinstance(timer, Device):
-                self._device_due(timer, now_ms, ended)
-            elif isinstance(timer, User):
-                self.claims.due(timer, now_ms)
-            elif isinstance(timer, Session):
-                code = self.leases.session_due(timer, now_ms)
-                if code:
-                    self._drop(now_ms, timer, code)
-        self._ended(ended, now_ms)
+        self._take_due(now_ms)
         self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
         self.channels.tick(now_ms)
         self.events.tick(now_ms)
+
+    def _take_due(self, now_ms: int) -> None:
+        """Handle wheel entries that are due, up to a bound on what it costs and what they bring about costs to tell."""
+        wheel, ended, left = self.wheel, list[Device](), TICK_COST_MAX
+        while left > 0:
+            due = wheel.advance(now_ms, TICK_ENTRIES)
+            left -= TICK_ENTRIES * ENTRY_COST
+            for timer in due:
+                if isinstance(timer, Session):
+                    code = self.leases.session_due(timer, now_ms)
+                    if code:
+                        self._drop(now_ms, timer, code)
+                    continue
+                if isinstance(timer, Device):
+                    user = timer.user
+                    self._device_due(timer, now_ms, ended)
+                else:
+                    assert isinstance(timer, User)
+                    user = timer
+                    left -= len(user.claims) * CLAIM_COST
+                    self.claims.due(user, now_ms)
+                if user.dirty:
+                    left -= (
+                        CHANGE_COST + len(user.watchers or ()) // DELIVERIES + len(user.channels or ()) * CHANNEL_COST
+                    )
+                    self._rest_due(user, now_ms, ended)
+            if len(due) < TICK_ENTRIES and ((next_ms := wheel.next_ms) is None or next_ms > now_ms):
+                break
+        self._ended(ended, now_ms)
+
+    def _rest_due(self, user: User, now_ms: int, ended: list[Device]) -> None:
+        """Something of the user has ended: whatever else is due of them is handled with it, for it is one change."""
+        for device in list(user.devices.values()):
+            if device.scheduled and device.due_ms <= now_ms:
+                self.wheel.cancel(device)
+                self._device_due(device, now_ms, ended)
+        if user.scheduled and user.due_ms <= now_ms:
+            self.wheel.cancel(user)
+            self.claims.due(user, now_ms)
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
@@ -176,6 +221,7 @@ class Engine:
     def stop(self) -> None:
         """The daemon is about to stop in order. Who is in grace was seen last before it, and everybody else until then.
         O(users), if anybody is in grace."""
+        self.leaving.finish()
         if self.leases.live == self.leases.connected:
             return
         for user in self.users.order:
@@ -281,15 +327,13 @@ class Engine:
         self.leases.start_session(session, now_ms)
 
     def detach(self, now_ms: int, session: Session) -> None:
-        """The link is lost: its devices go into grace and nobody is told. Idempotent. O(what it held and watched)."""
+        """The link is lost: its devices go into grace and nobody is told. Idempotent. O(what it held and watched), but
+        not at once (`Leaving`)."""
         device = session.device
         if device is not None:
             self.own_states.remove(session, device.user)
             session.device = None
             self.leases.lose(device, now_ms)
-        refs, session.refs = session.refs, None
-        for held in (refs or {}).values():
-            self.leases.lose(held, now_ms)
         self._end_session(session, now_ms)
 
     def release(self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None) -> None:
@@ -359,8 +403,7 @@ class Engine:
         session.ended = True
         self.leases.end_session(session)
         self.outboxes.end(session)
-        self.watching.remove_all(session)
-        self.channels.unwatch_all(session)
+        self.leaving.take(session, now_ms)
         self.events.unfollow(session, now_ms)
 
     def _device_due(self, device: Device, now_ms: int, ended: list[Device]) -> None:

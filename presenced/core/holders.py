@@ -25,7 +25,7 @@ class Holders:
         if device.state == GONE or device.session is session:
             return
         # A device in grace whose holder has no number is free: nobody could ever have it back otherwise.
-        if device.holder == session.instance if device.holder else device.state != CONNECTED:
+        if device.holder == session.instance if device.holder else _is_free(device):
             return
         raise RequestError("device_held", f"another client has {device.user.name}/{device.id} by now")
 
@@ -41,7 +41,9 @@ class Holders:
             session.told.pop(ref, None)
 
     def tell(self, session: Session, ref: int, why: TakenWhy) -> None:
-        """The session holds nothing under this ref: say so, once. O(1)"""
+        """The session holds nothing under this ref: say so, once, unless its link is lost. O(1)"""
+        if session.ended:
+            return
         told = session.told
         if told is None:
             told = session.told = {}
@@ -52,3 +54,8 @@ class Holders:
             del told[next(iter(told))]
         told[ref] = None
         self._outboxes.reply(session, encode(Taken(ref, why)))
+
+
+def _is_free(device: Device) -> bool:
+    # Also if the link of its holder is lost, and the device is still to be let go of.
+    return device.state != CONNECTED or (device.session is not None and device.session.ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, User
+from presenced.core.model import CONNECTED, GONE, Session, User
 from presenced.core.standing import strongest
 from presenced.limits import DEVICES_PER_USER_MAX
 
@@ -114,13 +114,15 @@ def _check_record(engine: Engine, user: User) -> None:
         assert record.last_seen_ms == 0, f"{user.name} is online and has a last-seen time"
 
 
-def _check_session(engine: Engine, session: object) -> None:
-    held = getattr(session, "held", None)
-    pending = getattr(session, "pending", [])
+def _check_session(engine: Engine, session: Session) -> None:
+    if session.ended:
+        # What it held and watched is being let go of, and nothing reaches it.
+        return
+    held, pending = session.held, session.pending
     if held is None and pending:
         assert session in engine.outboxes.dirty, "a session has something pending and is not dirty"
     assert (held is not None) == (session in engine.outboxes.slow), "a session is held and not slow, or the reverse"
-    watching = getattr(session, "watching", None) or {}
+    watching = session.watching or {}
     for user in held or ():
         assert user.name in watching or user.watchers is None or session not in user.watchers, (
             f"{user.name} is held for a session that watches it no more and is still its watcher"

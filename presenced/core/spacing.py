@@ -14,6 +14,10 @@ from presenced.core.model import User
 from presenced.core.policy import Policy
 from presenced.limits import CHANGE_DELIVERIES, CHANGE_WAIT_MS_MAX
 
+RELEASE_COST = 16
+RELEASE_COST_MAX = 4_000
+"""What one turn may tell of those whose time has come, in deliveries, and what each costs besides: about 3 ms."""
+
 
 class Spacing:
     """Says who may be told of now, and who is to be once their time has come."""
@@ -38,9 +42,12 @@ class Spacing:
         return self._waiting.next_ms
 
     def take_due(self, now_ms: int) -> list[User]:
-        """Those whose time has come: tell what is to be told of them, to `pay` for. O(those that come out)."""
-        due = []
-        for user in self._waiting.take_due(now_ms):
+        """Those whose time has come: tell what is to be told of them, to `pay` for. Those that come out of a turn's
+        share are left for the next. O(those that come out)."""
+        due: list[User] = []
+        left = RELEASE_COST_MAX
+        while left > 0 and (user := self._waiting.take_first(now_ms)) is not None:
+            left -= RELEASE_COST + len(user.watchers or ())
             self._refill(user, now_ms)
             if user.push_credit < CHANGE_DELIVERIES:
                 # Very many were told last.

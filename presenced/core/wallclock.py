@@ -20,8 +20,8 @@ from presenced.core.users import Users
 WALL_JUMP_MS = 1_000
 """Another time than what the clock would show by now, by more than this, is one that was set."""
 
-SLICE_USERS = 1_000
-"""Users looked at in one turn: about 1 ms if few of them have anything that ends or changes."""
+SLICE_COST_MAX = 1_000
+"""What one turn may look at, in users, their devices and claims: about 2 ms."""
 
 
 class _Walk:
@@ -73,14 +73,17 @@ class WallClock:
         return 0 if self._walks else None
 
     def tick(self, now_ms: int) -> None:
-        """Look at the next slice of users. O(`SLICE_USERS`)."""
+        """Look at the next slice of users. O(`SLICE_COST_MAX`)."""
         if not self._walks:
             return
         walk, order = self._walks[0], self._users.order
         start = len(order) if walk.left is None else min(walk.left, len(order))
-        walk.left = max(0, start - SLICE_USERS)
-        for place in range(start - 1, walk.left - 1, -1):
-            self._look_at(order[place], walk, now_ms)
+        walk.left, left = start, SLICE_COST_MAX
+        while walk.left and left > 0:
+            walk.left -= 1
+            user = order[walk.left]
+            left -= 1 + len(user.devices) + 2 * len(user.claims)
+            self._look_at(user, walk, now_ms)
         if not walk.left:
             self._walks.popleft()
 

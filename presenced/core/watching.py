@@ -66,11 +66,15 @@ class Watching:
         else:
             self._outboxes.everyone.pop(session, None)
 
-    def remove_all(self, session: Session) -> None:
-        """The session has ended. Idempotent. O(users watched)."""
-        watching, session.watching = session.watching, None
-        for user in (watching or {}).values():
-            self._stop(session, user)
+    def remove_some(self, session: Session, most: int) -> int:
+        """The session has ended: take up to so many users off its watch; gives how many. O(`most`)."""
+        watching, count = session.watching, 0
+        while watching and count < most:
+            self._stop(session, watching.popitem()[1])
+            count += 1
+        if not watching:
+            session.watching = None
+        return count
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1

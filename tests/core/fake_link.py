@@ -191,11 +191,17 @@ class FakeLink(Edge):
         self.say(Bye())
         self.world.turn()
 
-    def lose(self) -> None:
-        """The connection breaks; the server notices at once."""
+    def break_off(self) -> None:
+        """The connection breaks; the server notices at once. No turn is run."""
         self.lost = True
         self.world.engine.detach(self.world.now_ms, self.session)
+
+    def lose(self) -> None:
+        """The connection breaks, and the server lets go of all that the link held."""
+        self.break_off()
         self.world.turn()
+        while self.world.engine.leaving.next_ms is not None:
+            self.world.turn()
 
     def watch(self, *users: str) -> list[Record]:
         return self.expect(Watch(self.next_id(), list(users)), Records).records

@@ -109,7 +109,7 @@ def test_all_users_are_looked_at_after_a_jump_and_not_many_in_one_turn(monkeypat
         plain(claims, user, now_ms)
 
     monkeypatch.setattr(Claims, "clock_set", counted)
-    monkeypatch.setattr(wallclock, "SLICE_USERS", 10)
+    monkeypatch.setattr(wallclock, "SLICE_COST_MAX", 30)
     world, app = stage()
     for number in range(35):
         app.claim(f"user{number}", "meeting", "calendar", "dnd", until_ms=world.wall_ms + DAY_MS)
@@ -288,7 +288,7 @@ def test_the_times_of_a_device_that_is_gone_stay_when_the_clock_is_set(jump_ms: 
 
 
 def test_a_device_that_goes_while_all_are_looked_at_after_a_jump_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallclock, "SLICE_USERS", 1)
+    monkeypatch.setattr(wallclock, "SLICE_COST_MAX", 1)
     world = World()
     links = {name: world.open(f"{name}/web") for name in ("alice", "bob", "carol", "dave")}
     for jump_ms in (DAY_MS, DAY_MS, -DAY_MS):
