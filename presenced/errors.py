@@ -36,7 +36,11 @@ CODES: dict[str, Code] = {
     "bad_channel": Code(False, False, "a channel name breaks the rules for names"),
     "channel_limit": Code(False, False, "as many channels as the device, its user or this link may have"),
     "bad_activity": Code(False, False, "the type or payload of an activity is missing, too long or not printable"),
-    "read_only": Code(False, True, "the server's disk is full: nothing can be saved now, presence goes on"),
+    "read_only": Code(
+        False,
+        True,
+        "nothing can be saved now: the server's disk is full, or its data directory is gone; presence goes on",
+    ),
     "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),
     "memory_low": Code(
         False, True, "the server is short of memory: nothing that needs more of it can be done just now"

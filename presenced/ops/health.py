@@ -11,4 +11,6 @@ def not_ready(status: Status) -> str:
         return f"the server is {status.state}"
     if status.log is not None and status.log.state == "failed":
         return "the log failed: nothing can be saved; look at the disk and the daemon's own log"
+    if status.log is not None and status.log.state == "gone":
+        return f"the data directory {status.log.directory} is gone: nothing can be saved; see `presencectl doctor`"
     return ""

@@ -24,7 +24,7 @@ from presenced.wire.messages import ONLINE_STATUSES
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 STATES = ("starting", "serving", "draining", "stopped")
-LOG_STATES = ("ok", "busy", "full", "failed", "closed")
+LOG_STATES = ("ok", "busy", "full", "gone", "failed", "closed")
 STATUSES = ONLINE_STATUSES
 ROLES = ("user", "service", "admin", "none", "ending")
 GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)

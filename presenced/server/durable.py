@@ -21,6 +21,7 @@ from presenced.core.records import Fact
 from presenced.core.restore import Restorer
 from presenced.server.snapshotting import Snapshotting
 from presenced.server.status import LogStatus
+from presenced.server.trouble import Trouble
 from presenced.server.turn import Ack
 from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
@@ -77,6 +78,7 @@ class DurableLog:
         self._snapshot: Snapshotting | None = None
         self._immediate: list[Ack] = []
         self._snapshot_s = 0.0
+        self._trouble = Trouble("log")
         self._dropped = False
         """With durability off: whether there are facts since the last snapshot."""
         self._closing = False
@@ -196,9 +198,9 @@ class DurableLog:
 
     @property
     def refusal(self) -> str:
-        """`read_only` on a full disk, `log_busy` on one that does not keep up."""
+        """`read_only` on a full disk, or one without our directory, `log_busy` on one that does not keep up."""
         assert self._committer is not None
-        if self._committer.state == "full":
+        if self._committer.state in ("full", "gone"):
             return "read_only"
         return "log_busy" if self._committer.busy else ""
 
@@ -218,6 +220,8 @@ class DurableLog:
                 self._committer.submit(b"", 0, tuple(acks))
         else:
             self._immediate.extend(acks)
+        if self._committer.state != "ok" or self._committer.busy:
+            self.look()
         self._consider_snapshot()
 
     def take_durable(self) -> Sequence[Ack]:
@@ -230,7 +234,7 @@ class DurableLog:
         return done
 
     def take_refused(self) -> Sequence[Ack]:
-        """The acks that a full disk stands in the way of."""
+        """The acks that a disk stands in the way of that is full, or gone."""
         assert self._committer is not None
         refused: list[Ack] = self._committer.take_refused()
         return refused
@@ -251,7 +255,26 @@ class DurableLog:
         if self._committer.state == "failed":
             self._on_failure()
         else:
+            self.look()
             self._wake()
+
+    def look(self) -> None:
+        """Tell of a disk that does not take what it is given, and of its end. Once a second, and when it changes."""
+        assert self._committer is not None
+        state, busy = self._committer.state, self._committer.busy
+        where = getattr(self._directory, "path", "")
+        kind, text = "", ""
+        if state == "full":
+            kind, text = state, f"the disk under {where} is full: nothing can be saved (read_only), presence goes on"
+        elif state == "gone":
+            what = f"{self._committer.lost}: nothing can be saved (read_only), presence goes on"
+            kind, text = state, f"{what}; move it back, or start on a backup"
+        elif busy and state == "ok":
+            waiting = f"{self._committer.pending_facts:,} facts wait"
+            what = f"the disk under {where} does not keep up: {waiting}, and more are refused (log_busy)"
+            kind, text = "busy", what
+        if kind or self._trouble.is_on:
+            self._trouble.see(time.monotonic_ns() // 1_000_000, kind, text)
 
     @property
     def error(self) -> BaseException | None:

@@ -92,7 +92,8 @@ class Memory:
         self._resident = resident
         self._charged = charged
         self._limit = limit
-        self._since_ms = 0
+        self.since_ms = 0
+        """As that, on the clock of the loop; left as it was when it is over."""
         self._limit_ms = 0
         """When the control groups' limit is to be read again."""
         self._beside_bytes = 0
@@ -124,7 +125,7 @@ class Memory:
 
     def wants_room(self, now_ms: int) -> bool:
         """Whether links are to be ended: it is far over the budget, or over it for long."""
-        return self.level == ENDING or (self.level == REFUSING and now_ms - self._since_ms >= MEMORY_PATIENCE_MS)
+        return self.level == ENDING or (self.level == REFUSING and now_ms - self.since_ms >= MEMORY_PATIENCE_MS)
 
     def _budget(self) -> int:
         if self._wanted_bytes is not None:
@@ -142,7 +143,7 @@ class Memory:
         before, self.level = self.level, level_of(self.level, self.used_bytes, self.budget_bytes)
         if before == OK and self.level != OK:
             self.since_wall_ms = time.time_ns() // 1_000_000
-            self._since_ms = now_ms
+            self.since_ms = now_ms
         elif self.level == OK:
             self.since_wall_ms = 0
         return self.level != before

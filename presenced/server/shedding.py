@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from presenced import limits
+from presenced.durations import format_duration
 from presenced.errors import ProtocolError
 from presenced.server.memory import OK, REFUSING
 
@@ -81,9 +82,13 @@ def _change(server: Server, now_ms: int) -> None:
     server.engine.set_memory_level(memory.level)
     used, budget = memory.used_bytes >> 20, memory.budget_bytes >> 20
     if memory.level == OK:
-        text, level = f"{used:,} of {budget:,} MiB: there is room again, nothing is refused", logging.INFO
+        lasted = format_duration(now_ms - memory.since_ms)
+        text = f"{used:,} of {budget:,} MiB: there is room again after {lasted}, nothing is refused"
+        level = logging.INFO
     elif memory.level == REFUSING:
-        text, level = f"{used:,} of {budget:,} MiB: refusing new links and what needs more memory", logging.WARNING
+        text = f"{used:,} of {budget:,} MiB: refusing new links and what needs more memory"
+        # It begins with this, or it is getting better.
+        level = logging.ERROR if memory.since_ms == now_ms else logging.WARNING
     else:
         text, level = f"{used:,} of {budget:,} MiB: ending the links that are owed most as well", logging.ERROR
     server.report.event(now_ms, "memory", text, level=level)

@@ -60,7 +60,8 @@ class LogStatus(msgspec.Struct, frozen=True):
     durability: str
     """The policy: `always`, `interval`, `os`, `off`."""
     state: str
-    """`ok`, `busy` (durable requests are refused for now), `full` (no space), `failed`, `closed`."""
+    """`ok`, `busy` (durable requests are refused for now), `full` (no space), `gone` (the directory is), `failed`,
+    `closed`."""
     pending_facts: int
     pending_bytes: int
     log_bytes: int

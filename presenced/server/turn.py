@@ -17,7 +17,9 @@ from presenced.core.replying import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.wire.messages import Done, encode
 
-READ_ONLY = "the disk became full while this was being saved: it shows, and a restart may forget it; repeat it"
+READ_ONLY = (
+    "the disk became full, or was gone, while this was being saved: it shows, a restart may forget it; repeat it"
+)
 
 Ack = tuple[Session, int, bytes]
 """A reply that waits: the session, its request's id, and what to say (b"" = done)."""

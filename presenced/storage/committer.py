@@ -37,7 +37,10 @@ BATCH_BYTES = 1 << 20
 Policy = Literal["always", "interval", "os"]
 """When a commit counts as done: synced; written, and synced every so often; written, and left to the system."""
 
-State = Literal["ok", "full", "failed", "closed"]
+State = Literal["ok", "full", "gone", "failed", "closed"]
+
+GONE_LOOK_S = 0.5
+"""Between two looks whether the data directory is still there."""
 
 
 class Submission(NamedTuple):
@@ -74,6 +77,8 @@ class Committer:
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
+        self.lost = ""
+        """What is gone, in words, while the state is `gone`."""
         self.losses = 0
         """How often facts were dropped that nobody waited for; they are in memory alone until a snapshot begun after
         that is finished."""
@@ -86,6 +91,8 @@ class Committer:
         self._synced_s = clock()
         self._retry_s = 0.0
         """While the disk is full: when it is asked for room again."""
+        self._look_s = clock() + GONE_LOOK_S
+        """When it is looked again whether the directory is there."""
         self._state: State = "ok"
         self._told: tuple[State, bool] = ("ok", False)
         """State and `busy` as the loop last saw or was woken for."""
@@ -112,7 +119,8 @@ class Committer:
 
     @property
     def state(self) -> State:
-        """`full`: nothing can be made durable for now; `failed`: nothing ever again in this process."""
+        """`full`, `gone` (the directory is): nothing can be made durable for now; `failed`: nothing ever again in this
+        process."""
         return self._state
 
     @property
@@ -157,7 +165,7 @@ class Committer:
             self._pending.append(Submission(facts, count, waiting))
             self._pending_bytes += len(facts) + ACK_BYTES * len(waiting)
             self._pending_facts += count
-            if self._state == "full":
+            if self._state in ("full", "gone"):
                 self._refuse_pending()
             # The turn that this comes from looks right behind it.
             self._told = (self._state, self.busy)
@@ -179,7 +187,7 @@ class Committer:
         return done
 
     def take_refused(self) -> list[Any]:
-        """What could not be made durable because the disk is full."""
+        """What could not be made durable because the disk is full, or gone."""
         if not self._refused:
             return []
         with self._changed:
@@ -196,8 +204,10 @@ class Committer:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-        if self._state in ("ok", "full"):
+        if self._state in ("ok", "full", "gone"):
             try:
+                if self._state == "gone":
+                    raise FileNotFoundError(self.lost)
                 if self.lost_facts:
                     raise DiskFull("what changed while there was no room is in memory alone")
                 self.journal.close(version=version)
@@ -234,7 +244,11 @@ class Committer:
 
     def _step(self) -> bool:
         """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
+        if self._clock() >= self._look_s:
+            self._look_for_directory()
         with self._changed:
+            if self._state == "gone":
+                self._give_up_jobs()
             batch = self._take_pending()
             if not batch and not self._is_job_due():
                 if self._closing:
@@ -257,6 +271,8 @@ class Committer:
 
     def _take_pending(self) -> list[Submission]:
         batch: list[Submission] = []
+        if self._state == "gone":
+            return batch
         if self._state == "full" and not self._closing and self._clock() < self._retry_s:
             return batch
         size = 0
@@ -266,26 +282,64 @@ class Committer:
             batch.append(submission)
         return batch
 
-    def _patience(self) -> float | None:
-        """How long to wait for something to do before `_tidy`."""
+    def _patience(self) -> float:
+        """How long to wait for something to do before `_tidy`, or before it is looked for the directory."""
         if self._state == "full":
             return max(0.0, self._retry_s - self._clock())
         if self._policy == "interval" and self.journal.unsynced:
-            return self._interval_s
+            return min(self._interval_s, GONE_LOOK_S)
         if self._policy == "always" and self.journal.unsealed:
             return IDLE_SEAL_S
-        return None
+        return GONE_LOOK_S
+
+    def _look_for_directory(self) -> None:
+        """Where the files are no longer found, nothing counts as kept, though writing and syncing them goes on."""
+        self._look_s = self._clock() + GONE_LOOK_S
+        lost = self.journal.lost()
+        with self._changed:
+            self.lost = lost
+            if lost and self._state in ("ok", "full"):
+                self._state = "gone"
+                self._refuse_pending()
+            elif not lost and self._state == "gone":
+                # It was moved away and is back: nothing was written meanwhile.
+                self._state = "ok"
+
+    def _is_gone(self, error: BaseException) -> bool:
+        """Whether an error is that the directory is gone, before it was looked for. Only of a name that is missing:
+        after any other error what was written may be lost, wherever the directory is."""
+        if isinstance(error, FileNotFoundError):
+            self._look_for_directory()
+        return self._state == "gone"
+
+    def _give_up_jobs(self) -> None:
+        jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
+            job.done(FileNotFoundError(self.lost))
 
     def _tidy(self) -> None:
         """Nothing came for a while: leave a witness, which syncs as well."""
+        if self._state != "full" and not self._is_witness_due():
+            return
         try:
             self._timed(self.journal.witness)
             self._synced_s = self._clock()
         except DiskFull:
             self._retry_s = self._clock() + RETRY_FULL_S
             return
+        except FileNotFoundError as error:
+            if self._is_gone(error):
+                return
+            raise
         if self._state == "full":
             self._state = "ok"
+
+    def _is_witness_due(self) -> bool:
+        if self._state == "gone" or not (self.journal.unsealed or self.journal.unsynced):
+            return False
+        if self._policy == "interval" and self._interval_s > GONE_LOOK_S:
+            return self._clock() - self._synced_s >= self._interval_s
+        return self._policy != "os"
 
     def _commit(self, batch: list[Submission]) -> None:
         frames = list(_frames(batch))
@@ -293,7 +347,12 @@ class Committer:
             if frames:
                 self._timed(lambda: self.journal.commit(frames))
         except DiskFull:
-            self._hold_back(batch)
+            self._hold_back(batch, "full")
+            return
+        except FileNotFoundError as error:
+            if not self._is_gone(error):
+                raise
+            self._hold_back(batch, "gone")
             return
         with self._changed:
             if frames:
@@ -317,11 +376,11 @@ class Committer:
         work()
         self._observe(time.monotonic_ns() - began_ns)
 
-    def _hold_back(self, batch: list[Submission]) -> None:
-        """The disk is full: keep the facts, answer those who wait, and try again in a while."""
+    def _hold_back(self, batch: list[Submission], state: State) -> None:
+        """The disk is full, or gone: keep the facts, answer those who wait, and try again in a while."""
         with self._changed:
             self._pending.extendleft(reversed(batch))
-            self._state = "full"
+            self._state = state
             self._retry_s = self._clock() + RETRY_FULL_S
             self._refuse_pending()
             if self._closing:
@@ -353,6 +412,10 @@ class Committer:
         except StopIteration:
             error: BaseException | None = None
         except (DiskFull, SnapshotError) as failure:
+            error = failure
+        except FileNotFoundError as failure:
+            if not self._is_gone(failure):
+                raise
             error = failure
         except OSError as failure:
             # A job writes files of its own; without room for them it is given up, and the log goes on.

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +64,10 @@ class Directory(Protocol):
 
     def subdirectory(self, name: str) -> Directory:
         """A directory within this one, made if it is missing."""
+
+    def lost(self, names: Sequence[str]) -> str:
+        """What of it is no longer in its place, in words: the directory, or one of the files `names` in it; "" if all
+        is, or if that cannot be told. Removed files can be written to and synced as before, and nobody finds them."""
 
     def lock(self) -> None:
         """Hold the directory until the process ends; raises `BlockingIOError` if another process holds it."""
@@ -121,7 +126,8 @@ class OsDirectory:
 
     def names(self) -> list[str]:
         """Regular files only."""
-        with os.scandir(self.path) as entries:
+        # Of the directory that is open, wherever it is by now.
+        with os.scandir(self._descriptor) as entries:
             return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
 
     def open(self, name: str, *, create: bool = False, write: bool = False) -> OsFile:
@@ -146,6 +152,20 @@ class OsDirectory:
     def subdirectory(self, name: str) -> OsDirectory:
         """Made 0700 if it is missing."""
         return OsDirectory(Path(self.path) / name)
+
+    def lost(self, names: Sequence[str]) -> str:
+        """stat(2) of the path, which may lead elsewhere by now, and of each file."""
+        with contextlib.suppress(OSError):
+            own = os.fstat(self._descriptor)
+            try:
+                there = os.stat(self.path)
+                if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+                    return f"{self.path} is another directory than the one in use"
+                for name in names:
+                    os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                return f"{error.filename if error.filename == self.path else f'{self.path}/{error.filename}'} is gone"
+        return ""
 
     def lock(self) -> None:
         """flock(2) on the directory and on the file LOCK in it; the kernel lets go of both however the process ends.

@@ -27,7 +27,7 @@ from presenced.storage.layout import (
     pack_segment_header,
     segment_name,
 )
-from presenced.storage.manifest import Manifest, SegmentEntry, write_manifest
+from presenced.storage.manifest import MANIFEST, Manifest, SegmentEntry, write_manifest
 from presenced.storage.snapshot import SnapshotWriter
 
 SEGMENT_BYTES = 64 << 20
@@ -229,6 +229,10 @@ class Journal:
         with contextlib.suppress(DiskFull), telling_full():
             write_all(self._file, mark_at(self._slot), pack_mark(self._durable, self._salt))
             self._marked, self._is_mark_pending = self._durable, True
+
+    def lost(self) -> str:
+        """What the log is written to and nobody finds any more, in words; "" for nothing. Two or three stat(2)."""
+        return self.directory.lost((MANIFEST, segment_name(self._number)))
 
     # --- segments ---------------------------------------------------------------------------------------------
 

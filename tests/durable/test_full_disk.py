@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import Bye, Get, Ping, SetStatus, Watch
-from tests.durable.node import Node, StartFailed
+from tests.durable.node import Node, StartFailed, wait_until
 from tests.durable.swarm import (
     DONE,
     ERROR,
@@ -112,6 +112,23 @@ def test_a_full_disk_heals_when_there_is_room_again(tmp_path: Path, disk: Path) 
             records, _ = ask(operator(swarm), ["alice", "bob"])
             assert scribe.acked <= number_of(records["alice"]) <= scribe.asked
             assert records["bob"][STATUS] == "offline"
+
+
+def test_the_log_has_a_line_when_it_begins_and_one_when_it_ends(tmp_path: Path, disk: Path) -> None:
+    with make_node(tmp_path, disk) as node:
+        node.start()
+        with Swarm(node.port) as swarm:
+            scribe = Scribe(opened(swarm, "alice"))
+            ballast = fill(disk)
+            scribe.until(ERROR)
+            wait_until(lambda: f"ERROR log: the disk under {node.data} is full" in node.log(), "the beginning is told")
+            for _ in range(3):
+                scribe.until(ERROR)
+            os.unlink(ballast)
+            scribe.until(DONE)
+            wait_until(lambda: "INFO log: all is well again, after " in node.log(), "the end is told")
+            node.stop(swarm.close)
+        assert node.log().count("ERROR") == 1
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

@@ -189,6 +189,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("durability", "warning", {"log": {"durability": "off"}}, "durability is off"),
     ("durability", "ok", {"log": {"durability": "interval"}}, "durability interval"),
     ("log_state", "problem", {"log": {"state": "full"}}, "is full"),
+    ("log_state", "problem", {"log": {"state": "gone"}}, "is gone"),
     ("log_state", "problem", {"log": {"state": "busy", "pending_facts": 70_000}}, "70,000 facts wait"),
     ("log_state", "problem", {"log": {"state": "failed"}}, "has failed"),
     ("disk_speed", "warning", {"status": {"commit": times(100, 65_536.0)}}, "the disk is slow"),

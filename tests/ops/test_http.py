@@ -44,6 +44,7 @@ async def test_readiness(stand: Stand) -> None:
         (made_status(state="starting"), "starting"),
         (made_status(state="draining"), "draining"),
         (made_status(log=made_log(state="failed")), "the log failed"),
+        (made_status(log=made_log(state="gone")), "is gone"),
     ):
         stand.http.pages._take = lambda status=status: status
         answer = await stand.get("/readyz")

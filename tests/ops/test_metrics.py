@@ -198,7 +198,7 @@ def test_the_state_is_one_of_all(state: str) -> None:
     assert value(text, "presenced_ready") == (state == "serving")
 
 
-@pytest.mark.parametrize(("state", "ready"), [("ok", 1), ("busy", 1), ("full", 1), ("failed", 0)])
+@pytest.mark.parametrize(("state", "ready"), [("ok", 1), ("busy", 1), ("full", 1), ("gone", 0), ("failed", 0)])
 def test_the_state_of_the_log(state: str, ready: int) -> None:
     text = scrape(made_status(log=made_log(state=state)))
     assert value(text, "presenced_log_state", state=state) == 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -28,6 +31,7 @@ from presenced.server.memory import (
     level_of,
     resident_bytes,
 )
+from presenced.server.report import Report
 from presenced.server.server import Server
 from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
 from tests.e2e.wire_client import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
@@ -106,6 +110,19 @@ class TestMemory:
         made.charged = 1 << 40
         assert not made.memory.glance(1)
         assert (made.memory.budget_bytes, made.memory.next_ms, made.memory.used_bytes) == (0, NEVER_MS, 10)
+
+    def test_the_log_tells_when_it_runs_short_and_for_how_long_it_did(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, logger="presenced")
+        made = Readings(100 << 20)
+        engine = SimpleNamespace(set_memory_level=lambda level: None)
+        server = cast(Any, SimpleNamespace(memory=made.memory, engine=engine, report=Report(), shedding=None))
+        for now_ms, mebibytes in ((1_000, 50), (2_000, 101), (3_000, 101), (4_500, 50), (5_000, 50)):
+            made.resident = mebibytes << 20
+            shedding.look(server, now_ms)
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ("ERROR", "memory: 101 of 100 MiB: refusing new links and what needs more memory"),
+            ("INFO", "memory: 50 of 100 MiB: there is room again after 2s500ms, nothing is refused"),
+        ]
 
     def test_the_setting_counts_before_the_limit(self) -> None:
         made = Readings(100)

@@ -413,6 +413,9 @@ class SimDirectory:
             self.disk.directories[path].settled = False
         return SimDirectory(self.disk, path)
 
+    def lost(self, names: Sequence[str]) -> str:
+        return ""
+
     def lock(self) -> None:
         return None
 

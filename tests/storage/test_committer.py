@@ -23,10 +23,14 @@ class Disk:
     def __init__(self) -> None:
         self.unsynced = self.unsealed = False
         self.is_full = False
+        self.gone = ""
         self.may_write = threading.Event()
         self.may_write.set()
         self.attempts = 0
         self.closed = ""
+
+    def lost(self) -> str:
+        return self.gone
 
     def commit(self, frames: Any) -> None:
         self.attempts += 1
@@ -80,6 +84,7 @@ class Running:
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
+    monkeypatch.setattr(module, "GONE_LOOK_S", 0.01)
     monkeypatch.setattr(module, "PENDING_FACTS_MAX", 5)
 
 
@@ -194,6 +199,56 @@ def test_what_is_dropped_while_a_batch_is_being_written_is_counted_once(running:
     running.until(lambda: running.committer.state == "ok", "there was room")
     assert (running.committer.pending_facts, running.committer.pending_bytes) == (0, 0)
     running.committer.close(1)
+
+
+# --- a directory that is gone -------------------------------------------------------------------------------------
+
+
+def until_gone(running: Running) -> None:
+    running.disk.gone = "/data is gone"
+    running.until(lambda: running.woken[-1:] == [("gone", False)], "the loop was woken for a directory that is gone")
+
+
+def test_a_directory_that_is_gone_is_noticed_though_nothing_is_written(running: Running) -> None:
+    until_gone(running)
+    assert running.committer.lost == "/data is gone"
+    attempts = running.disk.attempts
+    running.submit(1, ("ack",))
+    assert running.committer.take_refused() == ["ack"] and not running.committer.take_done()
+    running.disk.gone = ""
+    running.until(lambda: running.woken[-1] == ("ok", False), "the loop was woken for a directory that is back")
+    running.until(lambda: running.committer.idle, "what was kept is written")
+    assert running.disk.attempts == attempts + 1
+    running.committer.close(1)
+    assert running.disk.closed == "clean"
+
+
+def test_a_name_that_is_missing_is_a_directory_that_is_gone_before_it_was_looked_for(running: Running) -> None:
+    """A snapshot, or a batch that needs a new file, meets it first."""
+    over: list[BaseException | None] = []
+
+    def job() -> Iterator[None]:
+        running.disk.gone = "/data is gone"
+        raise FileNotFoundError("/data")
+        yield
+
+    running.committer.run(job(), over.append)
+    running.until(lambda: bool(over), "the job ended")
+    running.until(lambda: running.committer.state == "gone", "it was noticed")
+    running.committer.run(iter([None]), over.append)
+    running.until(lambda: len(over) == 2, "a job that came later was given up")
+    assert all(isinstance(error, FileNotFoundError) for error in over)
+    running.committer.close(1)
+    assert running.disk.closed == "abandoned" and "gone" in str(running.committer.error)
+
+
+def test_a_missing_name_in_a_directory_that_is_there_is_a_failure(running: Running) -> None:
+    def job() -> Iterator[None]:
+        raise FileNotFoundError("wal-1")
+        yield
+
+    running.committer.run(job(), lambda error: None)
+    running.until(lambda: running.committer.state == "failed", "the log has failed")
 
 
 # --- a stop after facts were lost ---------------------------------------------------------------------------------

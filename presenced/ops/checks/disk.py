@@ -35,6 +35,9 @@ def log_state(patient: Patient) -> Said:
     if log.state == "full":
         what = f"the disk under {directory} is full: nothing can be saved, presence goes on"
         yield "problem", what, "free space; the daemon goes on writing by itself and makes up for what is missing"
+    elif log.state == "gone":
+        what = f"{directory}, or a file of the log in it, is gone: nothing can be saved, presence goes on"
+        yield "problem", what, "move it back; if it was removed, stop the daemon and start it on a backup"
     elif log.state == "busy":
         what = f"the disk under {directory} does not keep up: {log.pending_facts:,} facts wait, more are refused"
         yield "problem", what, "look for other load on the disk, or set storage.durability to interval=1s"
