@@ -51,6 +51,10 @@ class Claims:
         self._leases = leases
         self._publisher = publisher
         self._calendar = calendar
+        self.zones_missing: dict[str, None] = {}
+        """Time zones of schedules that were known once and are not now: those schedules are off."""
+        self._scheduled: dict[User, None] = {}
+        """Users with a schedule."""
         self._looks: dict[User, None] = {}
         """Users whose schedule is to be looked at now: thousands may have windows that open at the same moment."""
 
@@ -170,6 +174,11 @@ class Claims:
                 self.arm(user)
                 self._publisher.touch(user)
 
+    def rules_changed(self) -> None:
+        """The rules of time zones are others: look at every schedule anew, a slice each turn. O(schedules)."""
+        self.zones_missing.clear()
+        self._looks.update(self._scheduled)
+
     def _look_soon(self, user: User, now_ms: int) -> None:
         assert user.schedule is not None
         # Until then it waits for its next time: a user with a schedule always is in the wheel.
@@ -229,14 +238,17 @@ class Claims:
         self._looks.pop(user, None)
         schedule = user.schedule
         if schedule is None:
+            self._scheduled.pop(user, None)
             self.end(user, SCHEDULED, now_ms)
             return
+        self._scheduled[user] = None
         scheduled = next((claim for claim in user.claims if claim.name == SCHEDULED), None)
         offset_ms = self._publisher.wall_offset_ms
         try:
             opening = self._calendar(schedule, now_ms + offset_ms)
         except LookupError:
             # The zone was known when the schedule was set; the system's zone data are others now.
+            self.zones_missing[schedule.zone] = None
             opening = Opening(False, 0)
         # Each user at a moment of the hour of their own, so that the looks without an edge never come all together.
         phase_ms = crc32(user.name.encode()) % SCHEDULE_CHECK_MS

@@ -10,10 +10,13 @@ the minutes that are open on the local weekday, up to where the offset changes; 
 
 from __future__ import annotations
 
+import os
+import struct
 from datetime import datetime, timedelta, tzinfo
-from functools import lru_cache
-from typing import cast
-from zoneinfo import ZoneInfo
+from importlib.resources import files
+from io import BytesIO
+from typing import NamedTuple, cast
+from zoneinfo import TZPATH, ZoneInfo
 
 from presenced.core.claims import Opening
 from presenced.core.model import Schedule
@@ -51,13 +54,89 @@ def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     return opening
 
 
-@lru_cache(maxsize=1024)
+# --- the database -------------------------------------------------------------------------------------------------
+
+
+class _Known(NamedTuple):
+    """A zone as it was read."""
+
+    zone: ZoneInfo
+    data: bytes
+
+
+ZONES_MAX = 1_024
+"""The database has 600 names."""
+
+_zones: dict[str, _Known] = {}
+
+
 def _zone(name: str) -> ZoneInfo:
+    known = _zones.get(name)
+    if known is None:
+        if len(_zones) >= ZONES_MAX:
+            _zones.clear()
+        known = _zones[name] = _read(name)
+    return known.zone
+
+
+def _read(name: str) -> _Known:
+    """The zone as the database has it now: the system's, else that of the package `tzdata`. Raises `LookupError`."""
+    if os.path.isabs(name) or os.path.normpath(name) != name or name.startswith("."):
+        raise LookupError(f"unknown time zone: {name!r} is a path")
+    data = _from_system(name)
+    if data is None:
+        try:
+            data = files("tzdata.zoneinfo").joinpath(*name.split("/")).read_bytes()
+        except (ImportError, OSError, ValueError):
+            raise LookupError(f"unknown time zone: no zone is called {name!r}") from None
     try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
-        # ValueError: a path that leaves the database; OSError: the name of a directory in it.
-        raise LookupError(f"unknown time zone: {error}") from None
+        return _Known(ZoneInfo.from_file(BytesIO(data), key=name), data)
+    except (ValueError, IndexError, struct.error):
+        raise LookupError(f"unknown time zone: {name!r} is no zone of the database") from None
+
+
+def _from_system(name: str) -> bytes | None:
+    for directory in TZPATH:
+        try:
+            with open(os.path.join(directory, name), "rb") as file:
+                return file.read()
+        except (OSError, ValueError):
+            # Not there, the name of a directory in it, or no name at all.
+            continue
+    return None
+
+
+class Others(NamedTuple):
+    """Zones that were read before, and are others now."""
+
+    changed: dict[str, _Known]
+    gone: list[str]
+
+
+def read_anew() -> Others:
+    """Compare the zones that are in use with the database as it is now; changes nothing. For any thread. Reads a small
+    file for each."""
+    others = Others({}, [])
+    for name, known in list(_zones.items()):
+        try:
+            found = _read(name)
+        except LookupError:
+            others.gone.append(name)
+            continue
+        if found.data != known.data:
+            others.changed[name] = found
+    return others
+
+
+def adopt(others: Others) -> None:
+    """From now on those rules hold."""
+    _zones.update(others.changed)
+    for name in others.gone:
+        _zones.pop(name, None)
+    _answers.clear()
+
+
+# --- windows ------------------------------------------------------------------------------------------------------
 
 
 def _opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:

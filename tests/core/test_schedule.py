@@ -376,3 +376,32 @@ def test_a_chat_is_told_of_the_schedule_and_its_end() -> None:
     reply = app.expect(Command(app.next_id(), "auto", "alice"), CommandReply)
     assert reply.text == "What you set is ended, but your schedule says dnd for 4 h more: you are dnd"
     assert app.expect(Command(app.next_id(), "", "alice"), CommandReply).text == "You are dnd, for 4 h more"
+
+
+def test_other_rules_of_a_zone_hold_at_once_when_they_are_told_and_a_zone_that_is_gone_is_known() -> None:
+    """And no schedule waits for the hour at which it would be looked at anyway."""
+    found: list[Opening | None] = [Opening(False, 0)]
+
+    def asked(schedule: Schedule, wall_ms: int) -> Opening:
+        if found[0] is None:
+            raise LookupError(schedule.zone)
+        return found[0]
+
+    world = World(calendar=asked)
+    app = world.open("app", role="service")
+    app.watch("alice")
+    app.attach(1, "alice/laptop")
+    app.done(SetSchedule(app.next_id(), BERLIN, NIGHT, "dnd", "alice"))
+    world.advance(TICK_MS)
+    claims = world.engine.claims
+    for rules, status in ((Opening(True, 0), "dnd"), (None, "online"), (Opening(True, 0), "dnd")):
+        found[0] = rules
+        claims.rules_changed()
+        world.advance(TICK_MS)
+        assert app.pushes[-1].status == status
+        assert [*claims.zones_missing] == ([] if rules else [BERLIN])
+    found[0] = None
+    app.done(SetSchedule(app.next_id(), "", [], "dnd", "alice"))
+    claims.rules_changed()
+    world.advance(TICK_MS)
+    assert not claims.zones_missing, "nobody has a schedule there"

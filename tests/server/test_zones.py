@@ -6,7 +6,9 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -276,3 +278,58 @@ def test_the_answers_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     for minute in range(50):
         opening([Window(DAILY, minute, minute + 1)], "UTC", 1_700_000_000_000)
         assert len(zones._answers) <= 10
+
+
+# --- a database that changes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's database, with a zone of our own in it."""
+    monkeypatch.setattr(zones, "TZPATH", (str(tmp_path), *zones.TZPATH))
+    (tmp_path / "Our").mkdir()
+    yield tmp_path / "Our" / "Town"
+    zones._zones.pop("Our/Town", None)
+    zones._answers.clear()
+
+
+def rules_of(zone: str) -> bytes:
+    data = zones._from_system(zone)
+    assert data is not None
+    return data
+
+
+def test_new_rules_are_seen_and_hold_once_they_are_adopted(database: Path) -> None:
+    windows, noon_ms = [Window(DAILY, 720, 721)], at_ms("Etc/GMT-1", 2024, 6, 1, 12)
+    database.write_bytes(rules_of("Etc/GMT-1"))
+    assert opening(windows, "Our/Town", noon_ms).is_open
+    assert zones.read_anew() == zones.Others({}, [])
+    database.write_bytes(rules_of("Etc/GMT-2"))
+    assert opening(windows, "Our/Town", noon_ms).is_open, "nobody has asked for the new ones"
+    others = zones.read_anew()
+    assert ([*others.changed], others.gone) == (["Our/Town"], [])
+    assert opening(windows, "Our/Town", noon_ms).is_open, "looking changes nothing"
+    zones.adopt(others)
+    assert not opening(windows, "Our/Town", noon_ms).is_open
+    assert zones.read_anew() == zones.Others({}, [])
+
+
+def test_a_zone_that_is_gone_is_a_lookup_error_from_then_on(database: Path) -> None:
+    database.write_bytes(rules_of("Etc/GMT-1"))
+    opening([Window(DAILY, 720, 721)], "Our/Town", 1_700_000_000_000)
+    database.write_bytes(b"damaged")
+    assert zones.read_anew().gone == ["Our/Town"]
+    database.unlink()
+    others = zones.read_anew()
+    assert others.gone == ["Our/Town"]
+    zones.adopt(others)
+    with pytest.raises(LookupError):
+        opening([Window(DAILY, 720, 721)], "Our/Town", 1_700_000_000_000)
+
+
+def test_every_zone_of_the_package_is_read_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zones, "TZPATH", ())
+    for name in files("tzdata").joinpath("zones").read_text().split():
+        ours = zones._read(name).zone
+        assert ours.key == name
+        assert ours.utcoffset(datetime(2024, 6, 1)) == ZoneInfo(name).utcoffset(datetime(2024, 6, 1))
