@@ -21,6 +21,11 @@ def admin_path(environ: Mapping[str, str], uid: int) -> str:
     return f"/tmp/presenced-{uid}/admin.sock"
 
 
+def instance_admin_path(name: str) -> str:
+    """The admin socket of the service presenced@NAME."""
+    return f"/run/presenced-{name}/admin.sock"
+
+
 def admin_path_for_commands(environ: Mapping[str, str], uid: int) -> str:
     """Where a command looks for a daemon that it was not told of: the service's, else one's own.
 

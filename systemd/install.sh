@@ -101,7 +101,7 @@ put_units() {
 	done
 	put systemd/presenced.sysusers.conf "$PREFIX/lib/sysusers.d/presenced.conf"
 	put systemd/presenced.tmpfiles.conf "$PREFIX/lib/tmpfiles.d/presenced.conf"
-	for drop_in in admin-group notify-reload dynamic-user loopback-only memory; do
+	for drop_in in admin-group dynamic-user loopback-only memory; do
 		put "systemd/drop-ins/$drop_in.conf" "$PREFIX/share/presenced/drop-ins/$drop_in.conf"
 	done
 	for page in README.md protocol.md; do
@@ -121,8 +121,8 @@ with_key() {
 # What the units take for granted, on top of the defaults.
 configuration() {
 	"$DESTDIR$place/bin/python" -m presenced config default >"$stage/default.toml" &&
-		with_key auth secret_file '# From /etc/presenced/secret, by LoadCredential= of the unit: a new secret needs a restart.\nsecret_file = "credential:auth-secret"' <"$stage/default.toml" >"$stage/1.toml" &&
-		with_key storage directory 'directory = "/var/lib/presenced"' <"$stage/1.toml" >"$stage/2.toml" &&
+		with_key auth secret_file 'secret_file = "/etc/presenced/secret"' <"$stage/default.toml" >"$stage/1.toml" &&
+		with_key storage directory 'directory = "auto"' <"$stage/1.toml" >"$stage/2.toml" &&
 		with_key admin socket 'socket = "auto"' <"$stage/2.toml" >"$stage/3.toml" &&
 		with_key http address 'address = "127.0.0.1:5251"' <"$stage/3.toml"
 }
@@ -187,6 +187,9 @@ case $PREFIX in
 esac
 if [ $upgrade = yes ]; then
 	echo "Upgraded. /etc/presenced is as it was. Now: systemctl restart presenced"
+	if grep -qs '^ *secret_file *= *"credential:auth-secret"' /etc/presenced/*.toml; then
+		echo 'A new secret needs a restart as long as secret_file is "credential:auth-secret"; with the path of the file a reload will do.'
+	fi
 else
 	cat <<END
 Installed. Now:

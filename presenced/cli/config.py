@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from presenced.cli.as_user import user_of_the_service
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
@@ -33,19 +34,28 @@ def config() -> None:
 
 @config.command(epilog=CODES)
 @config_option
-def check(config: str | None) -> None:
+@click.option("--user", metavar="NAME", help="Judge as this user what can be read. [default: see above]")
+def check(config: str | None, user: str | None) -> None:
     """Say whether the daemon would start with these settings, and what to look at again.
 
     Every fault is told, one a line with its place. The files of the certificate, the key and the secret are read, and
-    hosts looked up, as the daemon would, though as the user who runs this; credentials of a unit are not looked at.
+    hosts looked up, as the daemon would. Root, asking about a configuration in /etc/presenced, is told what the user
+    presenced may read, as whom the service runs; everybody else, what they may read themselves. Credentials of a unit
+    are not looked at.
     """
     survey = take_survey({}, os.environ, config, outside=True)
-    faults = all_faults(survey)
+    user = user_of_the_service(survey.loaded.path) if user is None else user
+    try:
+        faults = all_faults(survey, user=user)
+    except KeyError:
+        raise click.BadParameter(f"there is no user {user!r} on this machine", param_hint="--user") from None
+    except PermissionError as error:
+        raise click.BadParameter(str(error), param_hint="--user") from None
     _tell("warning: ", warnings(survey))
     if faults:
         _tell("", faults)
         sys.exit(FAULTY)
-    click.echo(f"ok: {_summary(survey)}")
+    click.echo(f"ok: {_summary(survey)}" + (f"; judged as the user {user}" if user else ""))
 
 
 @config.command(epilog=CODES)

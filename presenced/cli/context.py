@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +17,8 @@ from presenced.cli.render import Output
 from presenced.cli.target import Target
 
 if TYPE_CHECKING:
+    import asyncio
+
     from presenced.client.connection import Connection
     from presenced.errors import PresenceError
 
@@ -30,6 +33,8 @@ class Context:
     output: Output
     wants_json: bool
     """JSON was asked for in words, not only because of a pipe."""
+    instance: str = ""
+    """The server of this machine that operators ask, by the name of its unit; empty = the one without a name."""
 
 
 class DefaultGroup(click.Group):
@@ -50,6 +55,14 @@ def until_enough(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-C", "--count", type=click.IntRange(min=1), help="End after so many lines.")(command)
 
 
+def aside(printing: Callable[[], T]) -> asyncio.Future[T]:
+    """Print on a thread, while the link goes on with its heartbeats: a pipe, or a terminal that was stopped with
+    Ctrl-S, takes what is printed when somebody reads. `exits` sees to it that the end waits for nobody."""
+    from presenced.ops.threads import in_thread
+
+    return in_thread(printing, exits.OUTPUT_THREAD)
+
+
 async def follow(items: AsyncIterable[T], show: Callable[[T], bool], count: int | None, wait: float | None) -> int:
     """Show items until there were `count` that `show` printed, or `wait` seconds are over; returns the exit code."""
     import asyncio
@@ -58,7 +71,7 @@ async def follow(items: AsyncIterable[T], show: Callable[[T], bool], count: int 
     try:
         async with asyncio.timeout(wait):
             async for item in items:
-                if show(item) and left is not None:
+                if await aside(partial(show, item)) and left is not None:
                     left -= 1
                     if left == 0:
                         return exits.OK
@@ -72,8 +85,8 @@ def tell_of_links(link: Connection, output: Output) -> None:
 
     def tell(state: str, reason: PresenceError | None) -> None:
         if state == "connecting":
-            output.note(f"{reason}; reconnecting")
+            aside(partial(output.note, f"{reason}; reconnecting"))
         elif state == "connected":
-            output.note("connected again")
+            aside(partial(output.note, "connected again"))
 
     link.on_state(tell)

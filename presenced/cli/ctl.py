@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 PING_INTERVAL_S = 1.0
 
 
+OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
+
 READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
 """Commands that are about nobody in particular, or about those whom they name."""
 
@@ -54,6 +56,9 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
 @click.option("--insecure", is_flag=True, help="Do not check the server's certificate.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, metavar="SECONDS"
+)
+@click.option(
+    "--instance", default="", metavar="NAME", help="For the commands of operators: the server presenced@NAME here."
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; the default when piped.")
 @click.option("--text", "as_text", is_flag=True, help="Tables and sentences; the default on a terminal.")
@@ -78,6 +83,8 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 def _context(options: dict[str, Any], subcommand: str) -> Context:
     if options["as_user"] and subcommand in READERS | {"online"}:
         raise click.UsageError(f"--as has no meaning for `{subcommand}`; leave it out")
+    if options["instance"] and subcommand not in OPERATORS:
+        raise click.UsageError(f"--instance has no meaning for `{subcommand}`; --url says which server")
     if options["as_json"] and options["as_text"]:
         raise click.UsageError("--json and --text exclude each other; leave one out")
     is_terminal = sys.stdout.isatty()
@@ -95,6 +102,7 @@ def _context(options: dict[str, Any], subcommand: str) -> Context:
         ),
         Output(is_json=is_json, has_colour=has_colour, is_quiet=options["quiet"]),
         options["as_json"],
+        options["instance"],
     )
 
 

@@ -5,6 +5,8 @@ They need no URL and no token: who may is decided by the owner, group and mode o
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO, get_args
@@ -18,8 +20,10 @@ from presenced.cli.options import Duration
 from presenced.cli.render import Row, printable
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
+from presenced.errors import ConnectionLost
 from presenced.ops.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
 from presenced.ops.figures import counted
+from presenced.runtime_paths import instance_admin_path
 from presenced.server.status import Status
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
@@ -38,6 +42,8 @@ def link_to(context: Context, path: str | None) -> AdminLink:
     """The daemon that a command is about. Raises `click.UsageError` for options of the group without meaning here."""
     if context.target.as_user:
         raise click.UsageError("--as has no meaning for the commands of operators; leave it out")
+    if context.instance:
+        path = instance_admin_path(context.instance)
     return AdminLink(path or default_path(), context.target.timeout_s, is_named=path is not None)
 
 
@@ -228,19 +234,33 @@ def snapshot(context: Context, wait: bool, path: str | None) -> None:
 
 
 @click.command()
+@click.option(
+    "--main-pid",
+    type=click.IntRange(min=1),
+    metavar="PID",
+    help="For ExecReload= of a unit: say only what is refused, and send SIGHUP to PID if there is no admin socket.",
+)
 @socket_option
 @click.pass_obj
-def reload(context: Context, path: str | None) -> None:
+def reload(context: Context, path: str | None, main_pid: int | None) -> None:
     """Read the configuration, the certificate and the secret anew, as SIGHUP does.
 
     All or nothing: with a fault in it the old one stays, and the exit code is 78. Files that are credentials of the
-    service ("credential:NAME", as the installed secret is) are as they were when it started: a new secret there needs
-    `systemctl restart presenced`.
+    service ("credential:NAME") are as they were when it started: a new one needs `systemctl restart presenced`.
     """
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("reload", is_long=True)
+        try:
+            answer = link.ask("reload", is_long=True)
+        except ConnectionLost as error:
+            if main_pid is None or error.code != "no_daemon":
+                raise
+            os.kill(main_pid, signal.SIGHUP)
+            return exits.OK
         output = context.output
+        if main_pid is not None and answer["ok"]:
+            # The log has it already.
+            return exits.OK
         if output.is_json:
             output.line(answer)
         elif answer["ok"]:

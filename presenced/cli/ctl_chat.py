@@ -6,13 +6,14 @@ import contextlib
 import os
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import asdict
 
 from presenced.cli import exits
-from presenced.cli.context import Context, tell_of_links
+from presenced.cli.context import Context, aside, tell_of_links
 from presenced.cli.render import printable
 from presenced.errors import AddressError, PresenceError
 
@@ -63,7 +64,7 @@ def shell(context: Context) -> None:
             lines = _Lines()
             while True:
                 if is_terminal:
-                    click.echo(f"{acting.name}> ", nl=False, err=True)
+                    await aside(partial(click.echo, f"{acting.name}> ", nl=False, err=True))
                 line = await lines.next()
                 if line is None or line.strip().lower() in ENDS:
                     break
@@ -80,7 +81,8 @@ def shell(context: Context) -> None:
 
 async def _one(context: Context, acting: Acting, line: str) -> int:
     try:
-        return _show(context, await _command(acting, line))
+        answer = await _command(acting, line)
+        return await aside(partial(_show, context, answer))
     except PresenceError as error:
         # The next line may fare better, but not on a link that has ended for good.
         if acting.link.state == "closed":

@@ -20,6 +20,7 @@ import click
 from presenced.address import check_name
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
+from presenced.cli.entry import FOR_THE_RUNNING
 from presenced.cli.group import Commands, discard_stdout
 from presenced.cli.options import Duration
 from presenced.cli.preflight import all_faults, fault_of_limit
@@ -29,7 +30,7 @@ from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.config.settings import LogFormat
 from presenced.errors import AddressError
 from presenced.ops import logs
-from presenced.ops.activation import take_sockets
+from presenced.ops.activation import take_sockets, unused_addresses
 from presenced.ops.admin import CannotOpenAdmin
 from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
@@ -54,6 +55,8 @@ EXIT_CONFIG = 78
 
 _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno.EACCES: EXIT_PERMISSION}
 
+PAUSE_S = 1.0
+
 SAY_S = 0.2
 """How long the start waits for who reads what it says."""
 
@@ -62,8 +65,11 @@ log = logging.getLogger("presenced")
 
 @click.group("presenced", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_version("presenced"), prog_name="presenced")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """A presence server: who is online, on which device, how available and since when, told at once."""
+    if context.invoked_subcommand != "serve":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_RUNNING)
 
 
 @main.command(
@@ -95,9 +101,9 @@ def serve(config: str | None, **flags: Any) -> None:
     # All at once: whoever mends one fault is not to find the next at the next start.
     faults += [*all_faults(survey, passed=frozenset(sockets)), *fault_of_limit(settings)]
     if faults:
-        _leave(faults, EXIT_CONFIG, settings.log_format)
+        _leave(faults, EXIT_CONFIG, settings.log_format, is_activated=bool(sockets))
     logs.configure(settings.log_format, settings.log_level)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *unused_addresses(sockets, loaded)):
         log.warning("%s", note)
     try:
         server = Server(settings, configuration=configuration, listener=sockets.get("client"))
@@ -107,7 +113,7 @@ def serve(config: str | None, **flags: Any) -> None:
         logs.flush()
     except Exception as error:
         sentences, code = explain(error, settings)
-        _leave(sentences.splitlines(), code, settings.log_format)
+        _leave(sentences.splitlines(), code, settings.log_format, is_activated=bool(sockets))
 
 
 def explain(error: Exception, settings: Settings) -> tuple[str, int]:
@@ -173,6 +179,16 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
         loop.add_signal_handler(number, on_signal, number)
     loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
     loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_RUNNING)
+    try:
+        await _run(server, loaded)
+    finally:
+        # The loop takes its handlers along, and the process is to end with its own status.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_RUNNING)
+
+
+async def _run(server: Server, loaded: Loaded) -> None:
+    """From the start to the end, with what is said of both."""
     await server.start()
     settings = server.settings
     log.info(
@@ -269,8 +285,12 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     click.echo(mint(key, user, cast(Role, role), int(time.time()), ttl // 1000))
 
 
-def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto") -> NoReturn:
-    """End with one line on standard error for each sentence, as the log would have it."""
+def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto", *, is_activated: bool = False) -> NoReturn:
+    """End with one line on standard error for each sentence, as the log would have it.
+
+    If systemd holds the port, that takes a second: as long as a client waits there, systemd starts the daemon again at
+    once, whatever RestartSec= and RestartPreventExitStatus= say.
+    """
     if log_format == "json" or log_format == "journal" or logs.is_journal(sys.stderr) and log_format == "auto":
         # In the journal errors, not lines of information among others.
         logs.configure(log_format, "error")
@@ -280,6 +300,8 @@ def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto") -> N
     else:
         for sentence in sentences:
             logs.say(f"presenced: {sentence}")
+    if is_activated:
+        time.sleep(PAUSE_S)
     sys.exit(code)
 
 

@@ -10,11 +10,17 @@ import sys
 from typing import NoReturn
 
 INTERRUPTED = 130
+FOR_THE_RUNNING = (signal.SIGHUP, signal.SIGUSR1)
 CONFIG = 78
 
 
 def daemon() -> None:
-    """The program `presenced`."""
+    """The program `presenced`.
+
+    SIGHUP and SIGUSR1 wait until `serve` has handlers for them, since a daemon is not to die of them in its first
+    tenths of a second. The other commands let them in before they begin.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_RUNNING)
     _interrupt_quietly()
     try:
         from presenced.cli.daemon import main

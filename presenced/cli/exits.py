@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,6 +31,11 @@ PROTOCOL = 76
 DENIED = 77
 CONFIG = 78
 INTERRUPTED = 130
+
+OUTPUT_THREAD = "output"
+"""The name of threads that print for somebody who may not read."""
+
+UNREAD_S = 0.2
 
 EPILOG = """\b
 Exit codes:
@@ -98,7 +105,18 @@ def run_blocking(work: Callable[[], int]) -> None:
         code = complain(str(error) + _ADVICE.get(error.code, ""), exit_code(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
+    if _output_is_stuck():
+        # It holds the lock of a stream that Python would write out at the end.
+        os._exit(code)
     sys.exit(code)
+
+
+def _output_is_stuck() -> bool:
+    """Whether something is being printed that nobody reads."""
+    printing = [thread for thread in threading.enumerate() if thread.name == OUTPUT_THREAD]
+    for thread in printing:
+        thread.join(UNREAD_S)
+    return any(thread.is_alive() for thread in printing)
 
 
 def complain(sentence: str, code: int) -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from presenced.cli.as_user import as_user, hidden_from_the_service
 from presenced.config import Settings, SettingsError
+from presenced.config.faults import printable
+from presenced.config.files import UnusableFile, read_regular, why_unread
 from presenced.config.kinds import CREDENTIAL, parse_address
 from presenced.config.loading import Survey
 from presenced.config.rules import is_loopback
+from presenced.config.toml_text import FILE_BYTES_MAX
 from presenced.server.keys import SecretError, load_keys
 from presenced.server.listening import links_possible, resolve
 from presenced.server.tls import load_tls
 
 
-def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset()) -> list[str]:
+def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset(), user: str = "") -> list[str]:
     """The faults of the settings, then those of the files and addresses that they name, a sentence each.
 
-    Reads the files and asks the resolver. `passed` are the names of sockets that systemd opened: their addresses do
-    not count. Credentials of a unit that are out of sight are not looked at.
+    Reads the files, as `user` if one is given, and asks the resolver. `passed` are the names of sockets that systemd
+    opened: their addresses do not count. Credentials of a unit that are out of sight are not looked at. Raises what
+    `as_user` raises.
     """
     settings = survey.loaded.settings
     faults = [*survey.faults]
@@ -26,12 +31,30 @@ def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset()) -> list[
         faults += _tried(lambda: resolve(*settings.address()))
     if settings.http and "http" not in passed:
         faults += _tried(lambda: resolve(*parse_address(settings.http), "http.address"))
+    if user:
+        return [*faults, *as_user(user, lambda: [*_unread(survey), *_hidden(settings), *_faults_of_files(settings)])]
     return [*faults, *_faults_of_files(settings)]
 
 
 def fault_of_limit(settings: Settings) -> list[str]:
     """That this process may not open as many files as the settings want links; else nothing."""
     return list(_tried(lambda: links_possible(settings.max_links)))
+
+
+def _unread(survey: Survey) -> Iterator[str]:
+    """Of the configuration itself: it has been read by now, but by another user."""
+    for path in survey.loaded.files:
+        try:
+            read_regular(path, FILE_BYTES_MAX)
+        except (OSError, ValueError, UnusableFile) as error:
+            yield f"{printable(path)}: {why_unread(error)}"
+
+
+def _hidden(settings: Settings) -> Iterator[str]:
+    yield from hidden_from_the_service("listen.tls_cert", settings.tls_cert)
+    yield from hidden_from_the_service("listen.tls_key", settings.tls_key)
+    if not settings.dev:
+        yield from hidden_from_the_service("the secret file", settings.secret_file)
 
 
 def _faults_of_files(settings: Settings) -> Iterator[str]:

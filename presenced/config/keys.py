@@ -144,8 +144,9 @@ KEYS: tuple[Key, ...] = (
         "secret_file",
         Path(credential=True),
         "The secret that tokens are signed with: the text of this file without white space around it; no base64 in it "
-        "is decoded. The file is read anew on every reload; but a credential "
-        "(credential:NAME, as installed) is copied by systemd when the service starts, so a new one needs a restart.",
+        "is decoded. Each line is a key: the first one signs, and all are accepted. The file is read anew on every "
+        "reload; but a credential (credential:NAME) is copied by systemd when the service starts, so a new one needs "
+        "a restart.",
         "--secret-file",
         reloadable=True,
         secret=True,
@@ -197,8 +198,9 @@ KEYS: tuple[Key, ...] = (
     Key(
         "storage.directory",
         "data_dir",
-        Path(),
-        "Keep the state here, so that it survives a restart. Without it, memory only.",
+        Path(what='a path, "auto", or "" for none,'),
+        "Keep the state here, so that it survives a restart. Without it, memory only. auto = the directory that the "
+        "unit has for it (StateDirectory=).",
         "--data-dir",
         metavar="DIR",
     ),
@@ -266,6 +268,15 @@ KEYS: tuple[Key, ...] = (
         "Serve /metrics, /healthz and the like here; empty = not at all. Anybody who reaches it can read it.",
         "--http",
         metavar="HOST:PORT",
+    ),
+    Key(
+        "http.hosts",
+        "http_hosts",
+        Text('names with commas between, such as "presence.example.org", "*" for any, or "" for none', 1024),
+        "Other names by which /metrics and the status page may be asked for. Addresses, localhost, the host of "
+        "http.address and the name of this machine are known. Any name would let a page of a stranger read them in the "
+        "browser of somebody here.",
+        reloadable=True,
     ),
     Key(
         "log.level",

@@ -171,7 +171,9 @@ class Configuration:
         self.path = ""
         """The file that the last sound load read; empty = none, or not loaded so far."""
         self.files: tuple[str, ...] = ()
-        """That file and its drop-ins; a change of any of them waits for a reload."""
+        """That file and its drop-ins."""
+        self._looked: tuple[object, Survey] | None = None
+        """The last `look`, and what the files were like then."""
 
     def survey(self) -> Survey:
         """The settings as they are now, with all faults beside them. May be called in any thread."""
@@ -180,12 +182,29 @@ class Configuration:
             self.path, self.files = survey.loaded.path, survey.loaded.files
         return survey
 
+    def look(self) -> Survey:
+        """The settings that a start would have now. The files are read only if one of them is another than at the last
+        look, or one has come or gone."""
+        _, files = _find(self._flags, self._environ, self._wanted, Findings(self._environ))
+        state = tuple((path, *_state_of(path)) for path in files)
+        if self._looked is None or self._looked[0] != state:
+            self._looked = (state, take_survey(self._flags, self._environ, self._wanted))
+        return self._looked[1]
+
     def load(self) -> Loaded:
         """The settings as they are now; raises `SettingsError` with all faults. May be called in any thread."""
         survey = self.survey()
         if survey.faults:
             raise SettingsError(*survey.faults)
         return survey.loaded
+
+
+def _state_of(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
 
 
 class Difference(NamedTuple):

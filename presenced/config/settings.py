@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Literal
 
 import msgspec
@@ -60,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The socket's group; empty = the daemon's own."""
     http: str = ""
     """HOST:PORT of metrics and health; empty = none."""
+    http_hosts: str = ""
+    """More names for it, with commas between."""
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
     """`auto` = `journal` if standard error is the journal, else `text`."""
@@ -84,6 +87,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return IdleTimes().by_kind(self.idle)
         except Fault as fault:
             raise SettingsError(f"presence.idle {fault}; give {IdleTimes.allowed}") from None
+
+    def http_names(self) -> tuple[str, ...]:
+        """By which names the metrics may be asked for, in small letters; `*` = by any."""
+        given = (name.strip().lower() for name in self.http_hosts.split(","))
+        own = (self.http.rpartition(":")[0].lower(), socket.gethostname().lower())
+        return tuple(name for name in (*own, *given) if name)
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen on; raises `SettingsError`."""

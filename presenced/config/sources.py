@@ -16,6 +16,9 @@ from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTI
 from presenced.config.kinds import CREDENTIAL, Fault, IdleTimes, Int, Path
 from presenced.config.toml_text import Document
 
+AUTO = "auto"
+"""The directory, or the socket, that the unit has for it."""
+
 
 class Origin(NamedTuple):
     """Where a value comes from. `place` is a file, a variable or an option; `line` is that of the file, from 1."""
@@ -136,6 +139,8 @@ class Findings:
             if isinstance(key.kind, Path) and value.startswith(CREDENTIAL):
                 value = credential_path(value.removeprefix(CREDENTIAL), self._environ)
                 key.kind.check(value)
+            if key.field == "data_dir" and value == AUTO:
+                value = state_directory(self._environ)
             if key.secret and may_be_a_secret(value):
                 # Further on the path is named in lines of the log.
                 raise Fault("names no file that can be seen from here")
@@ -143,7 +148,10 @@ class Findings:
             if not self._outside:
                 self._fail(key, f"{origin}: {name}: {fault}")
                 return
-            self.notes.append(f"{origin}: {name}: {value} is not looked at; only a unit with LoadCredential= has it")
+            if value != AUTO:
+                self.notes.append(
+                    f"{origin}: {name}: {value} is not looked at; only a unit with LoadCredential= has it"
+                )
             self.given.append(Given(name, key, value, origin))
         except CredentialFault as fault:
             self._fail(key, f"{origin}: {name}: {fault}")
@@ -188,7 +196,15 @@ class CredentialFault(Fault):
 
 
 class NotInUnit(CredentialFault):
-    """No credentials were passed to this process."""
+    """What only a unit passes was not passed to this process."""
+
+
+def state_directory(environ: Mapping[str, str]) -> str:
+    """The directory that systemd made for the state; raises `CredentialFault`."""
+    directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not directory:
+        raise NotInUnit('"auto" is for a unit with StateDirectory=, and STATE_DIRECTORY is not set; give a path')
+    return directory
 
 
 def credential_path(name: str, environ: Mapping[str, str]) -> str:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
+from presenced.config import Loaded
 from presenced.config.settings import SettingsError
 
 FIRST_FD = 3
@@ -50,6 +51,33 @@ def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
     if faults:
         raise SettingsError(*faults)
     return taken
+
+
+def unused_addresses(sockets: Mapping[str, socket.socket], loaded: Loaded) -> list[str]:
+    """A sentence for each address that somebody gave and that is not used, because systemd passes a socket instead."""
+    settings, found = loaded.settings, []
+    for name, key, value, unit in (
+        ("client", "listen.address", settings.listen, "presenced.socket"),
+        ("http", "http.address", settings.http, "the socket unit"),
+        ("admin", "admin.socket", settings.admin_socket, "the socket unit"),
+    ):
+        origin = loaded.origins[key]
+        if name not in sockets or origin.source == "default" or not value:
+            continue
+        passed = _address_of(sockets[name])
+        if passed != value:
+            found.append(
+                f"{origin}: {key} {value} is not used, because systemd passes the socket {passed}; say it in "
+                f"ListenStream= of {unit}, or disable that unit"
+            )
+    return found
+
+
+def _address_of(inherited: socket.socket) -> str:
+    name = inherited.getsockname()
+    if not isinstance(name, tuple):
+        return str(name)
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
 def _listens(inherited: socket.socket, name: str) -> bool:

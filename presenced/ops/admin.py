@@ -14,8 +14,9 @@ import os
 import socket
 import stat
 import struct
+import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -76,7 +77,11 @@ class AdminServer:
             self._inode = os.stat(path).st_ino
         try:
             self._listener = await asyncio.start_unix_server(
-                self._connected, sock=sock, limit=LINE_BYTES_MAX, backlog=BACKLOG_CONNECTIONS
+                self._connected,
+                sock=sock,
+                limit=LINE_BYTES_MAX,
+                backlog=BACKLOG_CONNECTIONS,
+                **leaving_the_file(asyncio.get_running_loop()),
             )
         except BaseException:
             sock.close()
@@ -156,6 +161,13 @@ class AdminServer:
     async def _write(self, writer: asyncio.StreamWriter, answer: Answer | Refusal) -> None:
         writer.write(msgspec.json.encode(answer) + b"\n")
         await writer.drain()
+
+
+def leaving_the_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """What keeps the loop from removing the socket's file when it is closed. From Python 3.13 on asyncio's own does,
+    also that of a socket unit, which needs it for the next start; ours we remove ourselves, and earlier."""
+    is_asyncio = isinstance(loop, asyncio.SelectorEventLoop)
+    return {"cleanup_socket": False} if is_asyncio and sys.version_info >= (3, 13) else {}
 
 
 def caller_of(writer: asyncio.StreamWriter) -> Caller:

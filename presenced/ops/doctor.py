@@ -34,7 +34,9 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     pace.clock,
     pace.intervals,
     pace.idle_kinds,
+    pace.zones,
     program.configuration,
+    program.log,
     program.python,
 )
 """In the order in which they are told."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from presenced.config import difference
 from presenced.config.certificate import read_certificate
 from presenced.ops.doctor import Facts
 from presenced.server.cgroup import CGROUPS, OWN_CGROUP, groups, number_in, stat_of
@@ -21,15 +22,18 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
     """The facts, read now: a few small files."""
     used_bytes, max_bytes = memory()
     python = sys.version_info
+    faults, waiting = configuration_now(server)
     policy = server.engine.policy
     return Facts(
         memory_bytes=used_bytes or status.rss_bytes,
         memory_max_bytes=max_bytes,
-        config_changed_wall_ms=changed_wall_ms(status.config),
-        config_read_wall_ms=read_wall_ms(server),
+        config_faults=faults,
+        config_waiting=waiting,
+        reload_faults=server.stats.reload_faults,
         socket_path=socket_path,
         socket_mode=mode_of(socket_path),
         secret_mode=mode_of(server.settings.secret_file),
+        zones_missing=sorted(server.engine.claims.zones_missing),
         idle_kinds_unmet=[kind for kind in policy.idle_by_kind if kind not in policy.kinds_met],
         certificate=server.certificate.warning() if server.certificate else "",
         certificate_said=server.certificate.describe() if server.certificate else "",
@@ -38,9 +42,15 @@ def facts_of(server: Server, status: Status, socket_path: str) -> Facts:
     )
 
 
-def read_wall_ms(server: Server) -> int:
-    """When the configuration was read: at the start, or by the last reload that was taken."""
-    return server.stats.reloaded_wall_ms or server.stats.started_wall_ms
+def configuration_now(server: Server) -> tuple[list[str], list[str]]:
+    """Of the files as they are now: their faults, or else the keys that differ from what is in force."""
+    if server.configuration is None:
+        return [], []
+    survey = server.configuration.look()
+    if survey.faults:
+        return list(survey.faults), []
+    found = difference(server.settings, survey.loaded.settings)
+    return [], [name for name, _, _ in (*found.applied, *found.needs_restart)]
 
 
 def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int, int]:
@@ -56,14 +66,6 @@ def memory(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> tuple[int,
     except OSError:
         pass
     return 0, 0
-
-
-def changed_wall_ms(path: str) -> int:
-    """When a file was written last; 0 if there is none."""
-    try:
-        return os.stat(path).st_mtime_ns // 1_000_000 if path else 0
-    except OSError:
-        return 0
 
 
 def mode_of(path: str) -> int:

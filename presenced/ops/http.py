@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable, Collection
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -20,7 +21,7 @@ from presenced.ops.doctor import Finding, diagnose
 from presenced.ops.host import facts_of
 from presenced.ops.pages import Page, Pages, text
 from presenced.ops.picture import take_status
-from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, parse
+from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, is_known, parse
 from presenced.server.listening import CannotListen
 from presenced.server.report import Report
 from presenced.server.status import Status
@@ -36,6 +37,8 @@ LINGER_S = 1.0
 """After the last answer of a connection the rest of what the peer sends is read and dropped for this long: closing
 over unread bytes would reset the connection, and the peer would lose the answer."""
 
+OPEN_TO_ALL = ("/healthz", "/readyz")
+
 REQUEST_GAP_S = 0.005
 """Between two answers of the whole listener; a request that comes sooner waits."""
 
@@ -47,6 +50,8 @@ class HttpServer:
         self.pages = pages
         self.report = report
         self.idle_s = idle_s
+        self.names: Callable[[], Collection[str]] = lambda: ("*",)
+        """By which names it may be asked, besides addresses; `*` = by any."""
         self.port = 0
         self.url = ""
         self.connections: dict[Connection, None] = {}
@@ -66,6 +71,7 @@ class HttpServer:
 
         pages = Pages(lambda: take_status(server), operations.history, examine, operations.starting)
         http = cls(pages, server.report)
+        http.names = lambda: server.settings.http_names()
         await http.listen(server.settings.http, sock)
         return http
 
@@ -111,8 +117,11 @@ class HttpServer:
         self._free_s += REQUEST_GAP_S
         return wait_s
 
-    def answer(self, path: str) -> Page:
-        """The page, or 500: what goes wrong in making one is logged and reaches nobody else."""
+    def answer(self, path: str, host: str = "") -> Page:
+        """The page, or 421 for who asks for another host, or 500: what goes wrong in making one is logged and reaches
+        nobody else. Health is told under any name, since it says nothing and load balancers ask for it."""
+        if path not in OPEN_TO_ALL and not is_known(host, self.names()):
+            return text(421, f"{host[:100]!r} is no name of this machine that is known here; add it to http.hosts")
         try:
             return self.pages.answer(path)
         except Exception:
@@ -206,7 +215,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _answer(self, request: Request) -> None:
-        page = self.http.answer(request.path)
+        page = self.http.answer(request.path, request.host)
         if not request.keep:
             self._last(page, request.head_only)
             return

@@ -73,6 +73,8 @@ class StatusCollector(Collector):
         yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
         yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
         yield _counter("presenced_reloads_failed", "Reloads that were rejected.", status.failed_reloads)
+        lost = status.log_lines_lost
+        yield _counter("presenced_lines_dropped", "Lines of the log that nobody read, and that were dropped.", lost)
         yield _counter("presenced_clock_jumps", "Jumps of the wall clock.", status.wall_jumps)
         yield _gauge(
             "presenced_clock_jump_last_seconds", "By how much the clock jumped last.", status.wall_jump_ms / 1000

@@ -69,6 +69,7 @@ class Operations(Observer):
         """One was asked for before there was anything to apply it to."""
         self._reloading = asyncio.Lock()
         self._wall_offset_ms = 0
+        self._zones_told: dict[str, None] = {}
         server.observer = self
 
     # --- start and end ----------------------------------------------------------------------------------------
@@ -166,10 +167,26 @@ class Operations(Observer):
             # A turn tells the engine, also where nobody says anything.
             self.server.begin()
         self._wall_offset_ms = offset_ms
+        self._look_at_zones()
         if self.admin is not None or self.http is not None:
             self.history.sample(take_status(self.server))
         if self.server.state == "serving":
             self.notifier.status(self.status_line())
+
+    def _look_at_zones(self) -> None:
+        """Tell once of a time zone that the machine no longer knows, and once when it does."""
+        missing = self.server.engine.claims.zones_missing
+        if missing == self._zones_told:
+            return
+        for name in sorted(missing.keys() - self._zones_told.keys()):
+            log.warning(
+                "zone: this machine knows no time zone %s, so schedules there are off; install the system's tzdata, "
+                "then reload",
+                name,
+            )
+        for name in sorted(self._zones_told.keys() - missing.keys()):
+            log.info("zone: the time zone %s is not missing any more", name)
+        self._zones_told = dict(missing)
 
     def _feed_watchdog(self) -> None:
         # Whether the disk makes progress is not asked: presence goes on without it, and a restart mends no disk.

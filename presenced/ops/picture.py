@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from presenced import __version__
 from presenced.core.model import Session
+from presenced.ops import logs
 from presenced.server.durable import DurableLog
 from presenced.server.memory import LEVELS, resident_bytes
 from presenced.server.stats import Times
@@ -96,6 +97,7 @@ def take_status(server: Server) -> Status:
         log=log,
         reloads=stats.reloads,
         failed_reloads=stats.failed_reloads,
+        log_lines_lost=logs.lost(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,18 +14,22 @@ import msgspec
 from presenced.config import KEYS, Loaded, difference
 from presenced.config.settings import Settings, SettingsError
 from presenced.core.policy import Policy
+from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
 from presenced.server.durable import DurableLog
 from presenced.server.keys import Keys, SecretError, difference as difference_of_keys, load_keys
 from presenced.server.listening import links_max_for
 from presenced.server.tls import Tls, load_tls
+from presenced.server.zones import Others, adopt, read_anew
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
 ACCOUNTS_AT_ONCE = 1_000
 """Accounts whose rate is changed before the loop looks at its sockets again."""
+
+ZONES_SHOWN_MAX = 5
 
 READ_S = 30.0
 """How long a reload waits for its files. Regular files come at once, but those of a network may never."""
@@ -60,6 +65,7 @@ class _Prepared(NamedTuple):
     keys: Keys
     links_max: int
     policy: Policy
+    zones: Others
 
 
 async def reload(server: Server) -> ReloadReport:
@@ -85,7 +91,7 @@ async def reload(server: Server) -> ReloadReport:
     except Exception as error:
         log.error("reload: an internal failure", exc_info=True)
         return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ns)
-    kept = _kept_by_hand(server.settings, prepared.settings)
+    kept = _kept(server, prepared.settings)
     try:
         await _apply(server, prepared)
     except Exception as error:
@@ -93,6 +99,7 @@ async def reload(server: Server) -> ReloadReport:
         log.critical("reload: an internal failure while it was applied; restart the daemon", exc_info=True)
         fault = f"an internal failure while it was applied ({type(error).__name__}: {error}); restart the daemon"
         return ReloadReport(False, faults=[fault], took_ms=_since_ms(began_ns))
+    mended = _mended(server)
     server.stats.reloads += 1
     server.stats.reloaded_wall_ms = began_wall_ms
     report = ReloadReport(
@@ -106,14 +113,36 @@ async def reload(server: Server) -> ReloadReport:
         log.warning("reload: %s", line)
     for line in report.kept:
         log.info("reload: %s", line)
-    log.info("reload: done in %d ms%s", report.took_ms, "" if report.applied else "; nothing new")
+    log.info("reload: done in %d ms%s%s", report.took_ms, "" if report.applied else "; nothing new", mended)
     return report
 
 
+def _mended(server: Server) -> str:
+    """That the faults of before are no longer there; empty if there were none."""
+    failed_ms, server.stats.reload_failed_ms, server.stats.reload_faults = server.stats.reload_failed_ms, 0, []
+    if not failed_ms:
+        return ""
+    ago = format_duration(max(1000, time.monotonic_ns() // 1_000_000 - failed_ms))
+    return f"; what was refused {ago} ago is mended"
+
+
 def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
-    server.stats.failed_reloads += 1
+    stats = server.stats
+    stats.failed_reloads += 1
+    stats.reload_faults = faults
+    stats.reload_failed_ms = stats.reload_failed_ms or began_ns // 1_000_000
     log.error("reload: nothing was changed; the configuration in force is the one from before")
     return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
+
+
+def _kept(server: Server, new: Settings) -> list[str]:
+    """What a reload cannot take anew, and a level that was set by hand."""
+    kept = _kept_by_hand(server.settings, new)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    for name, path in (("auth.secret_file", new.secret_file), ("listen.tls_key", new.tls_key)):
+        if credentials and path.startswith(f"{credentials}/"):
+            kept.append(f"{name} is a credential, which systemd copied at the start: a new one needs a restart")
+    return kept
 
 
 def _kept_by_hand(old: Settings, new: Settings) -> list[str]:
@@ -145,8 +174,18 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     warnings = [certificate.warning()] if certificate is not None and certificate.warning() else []
     needs_restart = [f"{name}: {before} -> {after}" for name, before, after in found.needs_restart]
     links_max = links_max_for(settings.max_links)
+    zones = read_anew()
+    if zones.changed:
+        applied.append(f"time zones with other rules: {_names(sorted(zones.changed))}")
+    if zones.gone:
+        warnings.append(f"this machine knows no time zone {_names(zones.gone)} any more; schedules there are off")
     log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", links_max)
-    return _Prepared(settings, applied, needs_restart, warnings, tls, keys, links_max, settings.policy())
+    return _Prepared(settings, applied, needs_restart, warnings, tls, keys, links_max, settings.policy(), zones)
+
+
+def _names(zones: list[str]) -> str:
+    more = len(zones) - ZONES_SHOWN_MAX
+    return ", ".join(zones[:ZONES_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _apply(server: Server, prepared: _Prepared) -> None:
@@ -163,6 +202,9 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
         server.tls, server.certificate = prepared.tls
     level = new.log_level if new.log_level != old.log_level else logs.level()
     logs.configure(new.log_format, level)
+    if prepared.zones.changed or prepared.zones.gone or server.engine.claims.zones_missing:
+        adopt(prepared.zones)
+        server.engine.claims.rules_changed()
     server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)
     server.begin()
     if isinstance(server.log, DurableLog):

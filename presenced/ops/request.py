@@ -5,7 +5,9 @@ Leniency here is how requests are smuggled past a proxy in front. Bodies are not
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,6 +31,8 @@ class Request(NamedTuple):
     """What matters of a request."""
 
     path: str
+    host: str
+    """The Host header without its port, in small letters; empty = none was sent."""
     head_only: bool
     keep: bool
     """The connection stays open for another."""
@@ -58,7 +62,8 @@ def parse(head: bytes) -> Request:
         raise BadRequest(400, "HTTP/1.1 needs exactly one Host header")
     _refuse_body(headers)
     options = {option.strip().lower() for value in headers.get(b"connection", ()) for option in value.split(b",")}
-    return Request(_path(target.decode()), method == b"HEAD", minor != b"0" and b"close" not in options)
+    host = _host(headers.get(b"host", [b""])[-1])
+    return Request(_path(target.decode()), host, method == b"HEAD", minor != b"0" and b"close" not in options)
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, list[bytes]]:
@@ -79,6 +84,29 @@ def _refuse_body(headers: dict[bytes, list[bytes]]) -> None:
         raise BadRequest(400, "Content-Length is not a number")
     if b"transfer-encoding" in headers or any(length.strip(b"0") for length in lengths):
         raise BadRequest(413, "no body is taken here")
+
+
+def _host(header: bytes) -> str:
+    text = header.decode("latin-1").strip().lower()
+    host, colon, port = text.rpartition(":")
+    # An IPv6 address has colons of its own, and is in brackets.
+    without_port = host if colon and port.isdecimal() and (":" not in host or host.endswith("]")) else text
+    return without_port.removeprefix("[").removesuffix("]").removesuffix(".")
+
+
+def is_known(host: str, names: Collection[str]) -> bool:
+    """Whether a browser that names this host is on a page of ours: it gives an address, `localhost`, or one of `names`.
+
+    Any other name may be that of a stranger's page that had its name point to this machine once it was loaded (DNS
+    rebinding), and then reads what it gets. Programs that send no Host are no browsers.
+    """
+    if not host or host == "localhost" or host.endswith(".localhost") or host in names or "*" in names:
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _path(target: str) -> str:

@@ -182,6 +182,7 @@ def _process(status: Status) -> list[Row]:
         ("Times it stood still", count(status.stalls)),
         ("Jumps of the wall clock", count(status.wall_jumps)),
         ("Reloads (rejected)", f"{count(status.reloads)} ({count(status.failed_reloads)})"),
+        ("Lines of the log that nobody read", count(status.log_lines_lost)),
         ("Settings", status.config or "no file"),
         ("Epoch", str(status.epoch)),
         ("Version of the latest record", str(status.version_counter)),

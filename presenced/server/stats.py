@@ -52,7 +52,7 @@ class Stats:
     __slots__ = (
         "started_wall_ms", "started_ms", "accepted", "hellos", "goodbyes", "frames_in",
         "stalls", "turn", "reaction", "lag", "fsync", "wall_jumps", "wall_jump_ms", "reloads", "reloaded_wall_ms",
-        "failed_reloads", "accept_failures", "handshakes_failed", "cut_off",
+        "failed_reloads", "reload_faults", "reload_failed_ms", "accept_failures", "handshakes_failed", "cut_off",
         "ready_took_ms",
     )  # fmt: skip
 
@@ -85,6 +85,10 @@ class Stats:
         self.reloaded_wall_ms = 0
         """When the configuration in force was read by a reload; 0 = at the start."""
         self.failed_reloads = 0
+        self.reload_faults: list[str] = []
+        """Why the last reload was refused; empty if it was not."""
+        self.reload_failed_ms = 0
+        """Since when reloads are refused, on the monotonic clock; 0 = the last one was not."""
         self.accept_failures = 0
         """Times the system had nothing left for another connection."""
         self.handshakes_failed = 0

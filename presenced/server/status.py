@@ -159,3 +159,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log: LogStatus | None
     reloads: int
     failed_reloads: int
+    log_lines_lost: int = 0
+    """Lines of the log that were dropped, because nobody read them."""

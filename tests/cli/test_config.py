@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import socket
 import time
@@ -302,3 +303,52 @@ def _wait_for(daemon: Process, text: str) -> None:
     while text not in daemon.log():
         assert time.monotonic() < deadline_s, daemon.log()
         time.sleep(0.01)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@needs_root
+def test_what_another_user_may_read_is_judged_as_that_user(tmp_path: Path) -> None:
+    """Root may read everything; the service may not."""
+    certificate, key = make_certificate(tmp_path)
+    secret = written(tmp_path / "secret", SECRET)
+    text = f"[listen]\ntls_cert = '{certificate}'\ntls_key = '{key}'\n[auth]\nsecret_file = '{secret}'\n"
+    path = written(tmp_path / "f.toml", text)
+    for file, mode in ((path, 0o644), (certificate, 0o644), (key, 0o600), (secret, 0o600)):
+        os.chmod(file, mode)
+    for place in (tmp_path, *tmp_path.parents):
+        if str(place) != "/tmp" and str(place).startswith("/tmp/"):
+            os.chmod(place, 0o755)
+    assert config("check", "--config", path).exit_code == 0, "as root"
+    result = config("check", "--config", path, "--user", "nobody")
+    assert result.exit_code == CONFIG
+    faults = [line for line in said(result) if "warning: " not in line]
+    advice = (
+        "cannot be read by the user nobody, as whom this runs; give it the file (chown nobody FILE; chmod 0400 FILE)"
+    )
+    assert [line.partition(", and let it enter")[0] for line in faults] == [
+        f"listen.tls_key {key} {advice}",
+        f"the secret file {secret} {advice}",
+    ]
+    for file in (key, secret):
+        os.chown(file, pwd.getpwnam("nobody").pw_uid, -1)
+    result = config("check", "--config", path, "--user", "nobody")
+    assert result.exit_code == 0 and result.stdout.rstrip().endswith("judged as the user nobody")
+    os.chmod(path, 0o600)
+    assert f"{path}: cannot be read by the user nobody" in "".join(
+        said(config("check", "--config", path, "--user", "nobody"))
+    )
+
+
+@needs_root
+def test_what_the_unit_hides_is_no_good_to_the_service(secret_file: str, tmp_path: Path) -> None:
+    text = "[auth]\nsecret_file = '/root/presenced/secret'\n"
+    result = config("check", "--config", written(tmp_path / "f.toml", text), "--user", "root")
+    assert "the service sees nothing below /root (ProtectHome= of the unit); move the file" in "".join(said(result))
+
+
+def test_a_user_who_does_not_exist(secret_file: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "f.toml", f"[auth]\nsecret_file = '{secret_file}'\n")
+    result = config("check", "--config", path, "--user", "nobody-at-all")
+    assert result.exit_code == 2 and "there is no user 'nobody-at-all'" in result.stderr

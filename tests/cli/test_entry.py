@@ -38,3 +38,58 @@ def test_ctrl_c_during_the_imports_says_nothing(program: str, late: str, tmp_pat
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
         assert (process.returncode, told) == (exits.INTERRUPTED, "")
+
+
+SLOW = """
+import importlib, os, sys, time
+print("importing", flush=True)
+while not os.path.exists(os.environ["GO_ON"]):
+    time.sleep(0.01)
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules[__name__]
+sys.modules[__name__] = importlib.import_module(__name__)
+"""
+"""Stands in front of a module until there is a file."""
+
+
+def begun(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    """The program `presenced`, in the middle of its imports, with SIGHUP and SIGUSR1 on their way."""
+    (tmp_path / "jwt.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from presenced.cli.entry import daemon; daemon()", *words],
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}",
+            "GO_ON": str(tmp_path / "go on"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGUSR1)
+    (tmp_path / "go on").write_text("")
+    return process
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_signals_for_the_running_daemon_wait_until_it_runs(tmp_path: Path, loop: str) -> None:
+    with begun(tmp_path, "serve", "--dev", "--listen", "127.0.0.1:0", "--loop", loop) as process:
+        assert process.stdout is not None and process.stdout.readline().startswith("listening on ")
+        assert process.stderr is not None
+        waited_for = {"reload: done", "snapshot: none is taken"}
+        while waited_for:
+            line = process.stderr.readline()
+            assert line, waited_for
+            waited_for = {words for words in waited_for if words not in line}
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_other_commands_end_as_usual(tmp_path: Path) -> None:
+    with begun(tmp_path, "config", "default") as process:
+        process.communicate(timeout=30)
+    assert process.returncode in (-signal.SIGHUP, -signal.SIGUSR1)

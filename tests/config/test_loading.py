@@ -49,7 +49,13 @@ def test_options_over_environment_over_drop_ins_over_the_file_over_defaults(tmp_
     }
 
 
-def test_drop_ins_are_read_in_order_of_name_and_nothing_else_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reverse", [False, True])
+def test_drop_ins_are_read_in_order_of_name_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reverse: bool
+) -> None:
+    """Whatever the order in which the file system lists them."""
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda place: sorted(listed(place), reverse=reverse))
     path = written(tmp_path / "f.toml", DEV)
     for name, burst in (("b.toml", 3), ("a.toml", 2), (".c.toml", 4), ("d.toml~", 5), ("e.conf", 6)):
         written(tmp_path / "f.d" / name, f"[change]\nburst = {burst}\n")

@@ -99,6 +99,7 @@ def made_status(**fields: Any) -> Status:
         ),
         reloads=41,
         failed_reloads=43,
+        log_lines_lost=47,
     )
     return msgspec.structs.replace(status, **fields)
 

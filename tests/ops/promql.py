@@ -16,7 +16,8 @@ _TOKEN = re.compile(
     """,
     re.X | re.A,
 )
-FUNCTIONS = {"sum", "max", "min", "avg", "count", "rate", "increase", "changes", "resets", "histogram_quantile"}
+FUNCTIONS = {"sum", "max", "min", "avg", "count", "rate", "increase", "changes", "resets", "last_over_time"}
+FUNCTIONS |= {"histogram_quantile"}
 GROUPING = {"by", "without", "on", "ignoring"}
 OPERATORS = {"and", "or", "unless", "bool", "offset"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import socket
 import urllib.request
@@ -9,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from presenced.ops.activation import take_sockets
+from presenced.ops.admin import leaving_the_file
 from presenced.wire.messages import Get
 from tests.e2e.wire_client import RECORDS, WELCOME, Wire, hello, opened
 from tests.ops.running import Running, listening
@@ -131,3 +135,57 @@ def test_clients_that_come_while_no_daemon_runs_wait_and_are_served(tmp_path: Pa
             assert [record[1] for record in records] == ["online", "online"], "alice within her grace"
             for link in waiting:
                 link.close()
+
+
+def test_the_socket_of_a_unit_stays_when_the_daemon_ends(tmp_path: Path, admin: socket.socket) -> None:
+    """It belongs to the unit, which has it for the next start: asyncio of Python 3.13 would remove it."""
+    path = Path(admin.getsockname())
+    environ = {"LISTEN_FDNAMES": "admin"}
+    with Running(tmp_path / "log", "--loop", "asyncio", environ=environ, sockets=(admin,)):
+        assert path.is_socket()
+    assert path.is_socket()
+
+
+def test_asyncio_is_kept_from_removing_the_file_where_it_would() -> None:
+    loop, other = asyncio.new_event_loop(), uvloop.new_event_loop()
+    try:
+        would = "cleanup_socket" in inspect.signature(loop.create_unix_server).parameters
+        assert leaving_the_file(loop) == ({"cleanup_socket": False} if would else {})
+        assert leaving_the_file(other) == {}
+    finally:
+        loop.close()
+        other.close()
+
+
+def test_an_address_that_was_given_and_is_not_used_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "presenced.toml"
+    file.write_text("[listen]\n\naddress = '127.0.0.2:5250'\n[auth]\ndev = true\n")
+    with listening() as one:
+        options = ("--config", str(file))
+        with Running(tmp_path / "log", *options, dev=False, listen=None, sockets=(one,)) as daemon:
+            assert daemon.port == port_of(one)
+            said = daemon.until_log("is not used")
+        passed = f"127.0.0.1:{port_of(one)}"
+        assert (
+            f"WARNING {file}:3: listen.address 127.0.0.2:5250 is not used, because systemd passes the socket {passed}; "
+            "say it in ListenStream= of presenced.socket, or disable that unit"
+        ) in said
+        file.write_text(f"[listen]\naddress = '{passed}'\n[auth]\ndev = true\n")
+        with Running(tmp_path / "other", *options, dev=False, listen=None, sockets=(one,)) as daemon:
+            pass
+        assert "is not used" not in daemon.log()
+
+
+def test_a_start_that_fails_takes_a_second_where_systemd_holds_the_port(tmp_path: Path) -> None:
+    """It would start the daemon again at once, as long as a client waits. What is wrong is said before."""
+    times = "import time; sleep = time.sleep; time.sleep = lambda s: (print('paused', s, flush=True), sleep(0))"
+    for sockets in (1, 0):
+        with listening() as one:
+            passed = (one,) if sockets else ()
+            wrong = {"PRESENCED_PRESENCE__GRACE": "red"}
+            daemon = Running(tmp_path / f"log{sockets}", patches=times, sockets=passed, starts=False, environ=wrong)
+            said = daemon.first_line()
+            assert daemon.wait() != 0
+            daemon.kill()
+        assert said == ("paused 1.0" if sockets else "")
+        assert "grace" in daemon.log()

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from presenced.cli.admin_link import AdminLink
+from presenced.config import Configuration
 from presenced.config.settings import Settings
 from presenced.errors import ConnectionLost, RequestError
 from presenced.ops import logs
@@ -448,7 +449,7 @@ class TestLinks:
         """The loop turns at least once for each slice, so that nothing else waits for the whole."""
         number = 20_000
         links: dict[Any, None] = {StandIn(at * 7919 % number): None for at in range(number)}
-        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links, state="serving"))), "")
+        control = Control(cast(Any, server_of(links)), "")
         passes = 0
 
         async def count() -> None:
@@ -469,9 +470,15 @@ class TestLinks:
         links: dict[Any, None] = {StandIn(at): None for at in range(3)}
         first = next(iter(links))
         first.state = 2
-        control = Control(cast(Any, SimpleNamespace(server=SimpleNamespace(links=links, state="serving"))), "")
+        control = Control(cast(Any, server_of(links)), "")
         answer = cast(Any, await control.perform(Links(), Caller(0, 0)))
         assert (answer.total, len(answer.links)) == (2, 2)
+
+
+def server_of(links: dict[Any, None]) -> SimpleNamespace:
+    """What a list of links needs of a server, where nobody is known."""
+    engine = SimpleNamespace(users={})
+    return SimpleNamespace(server=SimpleNamespace(links=links, state="serving", engine=engine))
 
 
 class StandIn:
@@ -592,20 +599,19 @@ class TestDaemon:
 
     def test_a_configuration_that_was_changed(self, tmp_path: Path, path: str, served: InProcess, ask: Any) -> None:
         file = tmp_path / "presenced.toml"
-        file.write_text("")
+        settings = served.settings
+        flags = {"dev": True, "listen": settings.listen, "admin_socket": path}
+        configuration = Configuration(flags, {}, str(file))
+        served.ask(lambda server: setattr(server, "configuration", configuration))
 
-        def said(wall_ms: int) -> str:
-            os.utime(file, (wall_ms / 1000, wall_ms / 1000))
-            configuration = cast(Any, SimpleNamespace(path=str(file)))
-            served.ask(lambda server: setattr(server, "configuration", configuration))
+        def said(text: str) -> tuple[str, str]:
+            file.write_text(f"[runtime]\ncheck = true\n{text}")
             [one] = [one for one in ask("doctor") if one["check"] == "configuration"]
-            return str(one["severity"])
+            return str(one["severity"]), str(one["what"])
 
-        started_ms = served.ask(lambda server: server.stats.started_wall_ms)
-        assert said(started_ms - 5_000) == "ok"
-        assert said(started_ms + 5_000) == "warning"
-        served.ask(lambda server: setattr(server.stats, "reloaded_wall_ms", started_ms + 9_000))
-        assert said(started_ms + 5_000) == "ok"
+        assert said("")[0] == "ok"
+        assert said("[presence]\ngrace = '3s'\n")[1].endswith("has changed since the daemon read it: presence.grace")
+        assert said("[presence]\ngraze = '3s'\n")[0] == "problem"
 
     def test_the_history(self, served: InProcess, ask: Any) -> None:
         served.until(lambda server: len(server.observer.history) > 0)

@@ -134,6 +134,7 @@ def test_metrics_that_nobody_looks_at() -> None:
         "presenced_record_version": "to hold against what a client has seen",
         "presenced_clock_jump_last_seconds": "its number is in the log and in the doctor's finding",
         "presenced_slow_watcher_seconds_max": "on the status page, which names the watcher",
+        "presenced_lines_dropped_total": "the log says it where they are missing, and so does the doctor",
         "presenced_wheel_entries": "one for each live device, and a few",
         "presenced_snapshots_total": "their age says more",
         "presenced_snapshot_running": "their duration says more",
@@ -252,7 +253,11 @@ def lag(fast: int, slow: int) -> list[dict[str, str]]:
 
 
 FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
-    ("PresencedDown", [series("up", "1x5 0x25")], True),
+    ("PresencedDown", [series("up", "1x5 0x25"), series("presenced_uptime_seconds", "60+60x5")], True),
+    ("PresencedDown", [series("up", "1x5 0x25")], False),
+    ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+3x30", code="bad_token")], True),
+    ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+1x30", code="bad_token")], False),
+    ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+900x30", code="token_expired")], False),
     ("PresencedNotReady", [series("presenced_ready", "0x30")], True),
     ("PresencedNotReady", [series("presenced_ready", "1x28 0x2")], False),
     ("PresencedRestartLoop", [series("presenced_start_time_seconds", "1x20 2x2 3x2 4x6")], True),

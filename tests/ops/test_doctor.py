@@ -8,13 +8,17 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from presenced.config import settings as config_settings
+from presenced.config import Configuration, settings as config_settings
 from presenced.config.settings import Settings
 from presenced.ops import control_values
 from presenced.ops.checks.access import is_private
 from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose
-from presenced.ops.host import changed_wall_ms, memory, mode_of
+from presenced.ops.host import facts_of, memory, mode_of
+from presenced.ops.picture import take_status
+from presenced.ops.reload import reload
+from presenced.server.server import Server
 from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
+from tests.ops.certificates import make_certificate
 
 HOUR_MS = 3_600_000
 WALL_MS = 1_800_000_000_000
@@ -117,8 +121,6 @@ SETTINGS = Settings(
 FACTS = Facts(
     memory_bytes=200 << 20,
     memory_max_bytes=GIB,
-    config_changed_wall_ms=WALL_MS - 10 * HOUR_MS,
-    config_read_wall_ms=WALL_MS - 9 * HOUR_MS,
     socket_path="/run/presenced/admin.sock",
     socket_mode=0o660,
     secret_mode=0o600,
@@ -260,10 +262,31 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         {"facts": {"certificate": "the certificate x has ended, and clients refuse it; renew it"}},
         "has ended",
     ),
+    ("zones", "problem", {"facts": {"zones_missing": ["Our/Town", "X"]}}, "knows no time zone Our/Town, X"),
+    ("log", "warning", {"status": {"log_lines_lost": 12}}, "nobody read the log: 12 lines were dropped"),
+    ("log", "ok", {}, "every line"),
+    ("zones", "ok", {}, "are known"),
     ("certificate", "ok", {"settings": {"tls_cert": "", "tls_key": ""}}, "no certificate"),
     ("python", "problem", {"facts": {"python": (3, 12, 6)}}, "Python 3.12.6"),
     ("python", "ok", {"facts": {"python": (3, 12, 7)}}, "Python 3.12.7"),
-    ("configuration", "warning", {"facts": {"config_changed_wall_ms": WALL_MS}}, "has changed"),
+    (
+        "configuration",
+        "warning",
+        {"facts": {"config_waiting": ["presence.grace", "log.level"]}},
+        "has changed since the daemon read it: presence.grace, log.level",
+    ),
+    (
+        "configuration",
+        "problem",
+        {"facts": {"config_faults": ["FILE:3: a", "b", "c"], "reload_faults": ["d"]}},
+        "the next restart will fail: FILE:3: a (and 2 more)",
+    ),
+    (
+        "configuration",
+        "problem",
+        {"facts": {"reload_faults": ["the secret file x is empty"]}},
+        "the last reload was refused: the secret file x is empty; while that is so, a restart will fail",
+    ),
     ("configuration", "ok", {"status": {"config": ""}}, "no configuration file"),
 ]
 
@@ -343,9 +366,65 @@ class TestHost:
         assert memory(tmp_path / "none", tmp_path / "fs") == (0, 0)
 
     def test_files_that_are_not_there(self, tmp_path: Path) -> None:
-        assert changed_wall_ms("") == 0
-        assert changed_wall_ms(str(tmp_path / "none")) == 0
         assert mode_of(str(tmp_path / "none")) == 0
+
+
+class TestFiles:
+    """What the doctor says of a server whose files change."""
+
+    async def test_the_configuration(self, tmp_path: Path) -> None:
+        file, drop_in = tmp_path / "presenced.toml", tmp_path / "conf.d" / "more.toml"
+        file.write_text("[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\n")
+        server = await started_from(file)
+        assert self.told(server, "configuration")[0] == "ok"
+        drop_in.parent.mkdir()
+        (drop_in.parent / ".more.toml.swp").write_text("not read")
+        assert self.told(server, "configuration")[0] == "ok", "an editor's file"
+        drop_in.write_text("[presence]\ngrace = '3s'\n[runtime]\nloop = 'asyncio'\n")
+        assert self.told(server, "configuration") == (
+            "warning",
+            "the configuration has changed since the daemon read it: presence.grace, runtime.loop",
+        )
+        drop_in.write_text("[presence]\ngraze = '3s'\n")
+        severity, what = self.told(server, "configuration")
+        assert severity == "problem" and what.startswith(f"the next restart will fail: {drop_in}:2: there is no key")
+        assert not (await reload(server)).ok
+        drop_in.unlink()
+        severity, what = self.told(server, "configuration")
+        assert severity == "problem" and what.startswith(f"the last reload was refused: {drop_in}:2: there is no key")
+        assert (await reload(server)).ok
+        assert self.told(server, "configuration")[0] == "ok"
+        await server.stop()
+
+    async def test_the_certificate(self, tmp_path: Path) -> None:
+        cert, key = make_certificate(tmp_path, "used")
+        file = tmp_path / "presenced.toml"
+        file.write_text(f"[auth]\ndev = true\n[listen]\ntls_cert = '{cert}'\ntls_key = '{key}'\n")
+        server = await started_from(file)
+        assert "ends within 1 day" in self.told(server, "certificate")[1]
+        for old, new in zip((cert, key), make_certificate(tmp_path, "other"), strict=True):
+            new.rename(old)
+        said = [found.what for found in self.all_of(server) if found.check == "certificate"]
+        assert f"{cert} holds another certificate than the one that clients are shown" in said
+        assert (await reload(server)).ok
+        assert len([found for found in self.all_of(server) if found.check == "certificate"]) == 1
+        await server.stop()
+
+    def told(self, server: Server, check: str) -> tuple[str, str]:
+        (found,) = [found for found in self.all_of(server) if found.check == check]
+        return found.severity, found.what
+
+    def all_of(self, server: Server) -> list[Finding]:
+        status = take_status(server)
+        return diagnose(status, server.settings, facts_of(server, status, ""))
+
+
+async def started_from(file: Path) -> Server:
+    """A server with this configuration."""
+    configuration = Configuration({"listen": "127.0.0.1:0"}, {}, str(file))
+    server = Server(configuration.load().settings, configuration=configuration)
+    await server.start()
+    return server
 
 
 def test_levels_are_those_of_the_settings() -> None:

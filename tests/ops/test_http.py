@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from presenced.config import Settings
 from presenced.ops import http as http_module
 from presenced.ops.http import CONNECTIONS_MAX, REQUEST_GAP_S, HttpServer
 from presenced.ops.pages import Page
-from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, parse
+from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, is_known, parse
 from presenced.server.listening import CannotListen
 from presenced.server.report import Report
 from presenced.sync import connect
 from tests.ops.http_stand import Stand, on_both_loops, pages, run, standing
 from tests.ops.made_status import made_log, made_status
+from tests.ops.running import Running
 from tests.server.in_process import LOOPS, InProcess
 
 # --- what is asked properly ---------------------------------------------------------------------------------------
@@ -471,3 +473,57 @@ def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
                 peer.close()
         assert not node.loop_errors
     assert not node.server.observer.http.connections
+
+
+# --- by which name ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        (b"127.0.0.1:5251", "127.0.0.1"),
+        (b"[2001:db8::1]:5251", "2001:db8::1"),
+        (b"[::1]", "::1"),
+        (b"Presence.Example.", "presence.example"),
+        (b"presence.example:80", "presence.example"),
+        (b"", ""),
+    ],
+)
+def test_the_host_of_a_request(header: bytes, host: str) -> None:
+    assert parse(b"GET / HTTP/1.1\r\nHost: " + header).host == host
+
+
+def test_no_stranger_s_name_is_answered_but_for_health(tmp_path: Path) -> None:
+    """A page whose name was made to point here would read it all in the browser of somebody at this machine."""
+    hosts = {"PRESENCED_HTTP__HOSTS": "Presence.example , other.example"}
+    with Running(tmp_path / "log", "--http", "127.0.0.1:0", environ=hosts) as daemon:
+        port = int(daemon.until_log("at presence://").split("http://127.0.0.1:")[1].split(";")[0])
+
+        def answered(path: str, *host: str) -> int:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+                version = "1.1" if host else "1.0"
+                peer.sendall(f"GET {path} HTTP/{version}\r\n{''.join(f'Host: {one}' for one in host)}\r\n\r\n".encode())
+                return int(peer.recv(65_536).split(b" ")[1])
+
+        for known in ("127.0.0.1", f"127.0.0.1:{port}", "localhost", f"LOCALHOST:{port}", "[::1]", "192.0.2.1"):
+            assert answered("/statusz.json", known) == 200, known
+        for known in (socket.gethostname(), "presence.example:80", "other.example"):
+            assert answered("/metrics", known) == 200, known
+        assert answered("/metrics") == 200, "no browser leaves it out"
+        for stranger in (
+            "evil.example",
+            f"evil.example:{port}",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "1",
+        ):
+            for path in ("/", "/metrics", "/statusz", "/statusz.json"):
+                assert answered(path, stranger) == 421, (path, stranger)
+            for path in ("/healthz", "/readyz"):
+                assert answered(path, stranger) == 200, (path, stranger)
+
+
+def test_any_name_is_answered_where_that_is_wanted() -> None:
+    assert is_known("evil.example", Settings(http_hosts="*").http_names())
+    assert not is_known("evil.example", Settings().http_names())
+    assert is_known("metrics.internal", Settings(http="metrics.internal:5251").http_names())

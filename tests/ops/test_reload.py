@@ -9,6 +9,7 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from presenced.ops import reload as reload_module
 from presenced.ops.reload import ReloadReport
 from presenced.server.identity import mint
 from presenced.server.server import Server
-from presenced.wire.messages import Get, Ping, SetStatus, Watch
+from presenced.wire.messages import Get, Ping, SetSchedule, SetStatus, Watch, Window
 from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
 from tests.ops.certificates import make_certificate
 from tests.ops.running import Running, until
@@ -287,6 +288,42 @@ def test_files_that_never_come_end_the_reload_and_no_stop_waits_for_them(tmp_pat
             daemon.until_log("reload: nothing was changed", times)
 
 
+def test_other_rules_of_a_time_zone_hold_after_a_reload_and_a_zone_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "presenced.toml").write_text(HEAD)
+    zone = tmp_path / "zones" / "Town"
+    zone.parent.mkdir()
+
+    def rules(name: str) -> None:
+        zone.write_bytes(files("tzdata.zoneinfo").joinpath(name).read_bytes())
+
+    hour = time.gmtime().tm_hour
+    elsewhere = f"Etc/GMT{'+' if hour > 6 else '-'}5"
+    # In UTC it is within the window for an hour at least, and five hours off it is not.
+    window = Window(127, (hour - 1) % 24 * 60, (hour + 2) % 24 * 60)
+    rules("UTC")
+    options = ("--config", str(tmp_path / "presenced.toml"))
+    environ = {"PYTHONTZPATH": str(zone.parent)}
+    with Running(tmp_path / "log", *options, dev=False, listen=None, environ=environ) as daemon:
+        with opened(daemon.port, "alice") as alice, opened(daemon.port, "watcher") as watcher:
+            watcher.send(Watch(1, ["alice"]))
+            watcher.until(RECORDS)
+            alice.send(SetSchedule(1, "Town", [window]))
+            alice.until(DONE)
+            assert watcher.until(PRESENCE)[1][1] == "dnd"
+            rules(elsewhere)
+            daemon.signal(signal.SIGHUP)
+            assert watcher.until(PRESENCE)[1][1] == "online"
+            daemon.until_log("reload: time zones with other rules: Town")
+            zone.unlink()
+            daemon.signal(signal.SIGHUP)
+            daemon.until_log("WARNING reload: this machine knows no time zone Town any more; schedules there are off")
+            daemon.until_log("WARNING zone: this machine knows no time zone Town, so schedules there are off")
+            rules("UTC")
+            daemon.signal(signal.SIGHUP)
+            assert watcher.until(PRESENCE)[1][1] == "dnd"
+            daemon.until_log("zone: the time zone Town is not missing any more")
+
+
 def test_what_needs_a_restart_is_named_and_not_applied(configured: Configured, tmp_path: Path) -> None:
     said = configured.reload(
         "[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:1'\n[heartbeat]\ninterval = '5s'\n"
@@ -322,8 +359,9 @@ def test_two_at_once_are_done_one_after_the_other(configured: Configured) -> Non
             link.send(Ping(number))
             assert link.until(PONG)[1] == number
     configured.daemon.until_log("reload: done")
-    said = configured.reload("[presence]\ngrace = '4s'\n")
-    assert "presence.grace: 3s -> 4s" in said
+    configured.write("[presence]\ngrace = '4s'\n")
+    configured.daemon.signal(signal.SIGHUP)
+    configured.daemon.until_log("presence.grace: 3s -> 4s")
     took = [line for line in configured.daemon.log()[began:].splitlines() if "15s -> 3s" in line]
     assert len(took) == 1, "once, however often it was asked for"
 

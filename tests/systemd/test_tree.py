@@ -164,21 +164,21 @@ def test_the_service_can_read_the_program_and_nobody_the_secret(tree: Path) -> N
 
 @pytest.mark.parametrize("in_unit", [True, False], ids=["in the unit", "outside"])
 def test_the_installed_configuration_is_accepted(tree: Path, tmp_path: Path, in_unit: bool) -> None:
-    (tmp_path / "auth-secret").write_bytes(inside(tree, "/etc/presenced/secret").read_bytes())
     text = inside(tree, "/etc/presenced/presenced.toml").read_text()
+    (tmp_path / "presenced.toml").write_text(text.replace('"/etc/', f'"{tree}/etc/'))
     checked = subprocess.run(
         [inside(tree, f"{PLACE}/bin/python"), "-m", "presenced", "config", "check"]
-        + ["--config", inside(tree, "/etc/presenced/presenced.toml")],
+        + ["--config", tmp_path / "presenced.toml"],
         capture_output=True,
         text=True,
-        env={"CREDENTIALS_DIRECTORY": str(tmp_path)} if in_unit else {},
+        env={"STATE_DIRECTORY": "/var/lib/presenced"} if in_unit else {},
     )
     assert checked.returncode == 0, checked.stderr
-    assert ("auth-secret is not looked at" in checked.stderr) is not in_unit
+    assert f"state in {'/var/lib/presenced' if in_unit else 'auto'} (always)" in checked.stdout
     given = [line for line in text.splitlines() if line and not line.startswith(("#", "["))]
     assert given == [
-        'secret_file = "credential:auth-secret"',
-        'directory = "/var/lib/presenced"',
+        'secret_file = "/etc/presenced/secret"',
+        'directory = "auto"',
         'socket = "auto"',
         'address = "127.0.0.1:5251"',
     ]

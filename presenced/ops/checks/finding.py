@@ -23,10 +23,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Used in the control group; the process alone if that cannot be read."""
     memory_max_bytes: int = 0
     """The limit of the control group; 0 = none, or it cannot be read."""
-    config_changed_wall_ms: int = 0
-    """When the configuration file was written last; 0 = there is none."""
-    config_read_wall_ms: int = 0
-    """When the server read it."""
+    config_faults: list[str] = []
+    """Why a start would refuse the configuration as it is now."""
+    config_waiting: list[str] = []
+    """Keys that have another value in it than the one in force."""
+    reload_faults: list[str] = []
+    """Why the last reload was refused."""
     socket_path: str = ""
     socket_mode: int = 0
     """Permission bits of the admin socket."""
@@ -38,6 +40,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """For whom it is, and until when."""
     certificate_waits: bool = False
     """The file holds another one."""
+    zones_missing: list[str] = []
+    """Time zones of schedules that the machine does not know."""
     idle_kinds_unmet: list[str] = []
     """Kinds of device that have idle times of their own and that no device has come with since the start."""
     python: tuple[int, int, int] = (3, 11, 0)

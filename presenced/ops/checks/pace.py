@@ -77,3 +77,13 @@ def idle_kinds(patient: Patient) -> Said:
         yield "warning", what, advice
     else:
         yield "ok", "no kind of device with idle times of its own is missing", ""
+
+
+def zones(patient: Patient) -> Said:
+    """Are the time zones of all schedules known?"""
+    missing = patient.facts.zones_missing
+    if missing:
+        what = f"this machine knows no time zone {', '.join(missing)}, and schedules there are off"
+        yield "problem", what, "install or mend the system's tzdata, then `systemctl reload presenced`"
+    else:
+        yield "ok", "the time zones of all schedules are known", ""
