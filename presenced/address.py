@@ -6,9 +6,10 @@ normalising silently, because then two spellings in an application's database wo
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import NamedTuple
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from presenced.characters import refused_in_line, refused_in_name
 from presenced.errors import AddressError
@@ -105,65 +106,126 @@ class Url(NamedTuple):
         return f"<{format_url(self)}>"
 
 
-def _decoded(part: str | None) -> str:
-    return unquote(part or "", errors="strict")
+_SHAPE = "presence://USER@HOST:PORT/DEVICE"
+_PARAMETERS = ("kind", "name", "priority")
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PRIORITY = re.compile(r"[+-]?[0-9]{1,3}")
+_HOST = re.compile(r"[^\s/@?#%:\[\]\\]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+"""A name or an address, an IPv6 one without its brackets."""
 
 
 def parse_url(url: str) -> Url:
     """Split a `presence://` (TCP) or `presences://` (TLS) URL; raise `AddressError` with what to write instead.
 
-    User, token and device may be percent-encoded (`alice%40example.com`). The port defaults to 5250.
+    User, token, device and the values of parameters are percent-encoded (`alice%40example.com`). The port defaults to
+    5250. What could be read in two ways is refused, since a part that comes from elsewhere could name another host.
     """
-    shape = "presence://USER@HOST:PORT/DEVICE"
+    _refuse_ambiguous(url)
     # The URL itself is never repeated in a message: it may hold a token.
     try:
         parts = urlsplit(url)
         port = parts.port
-        user, token = _decoded(parts.username), _decoded(parts.password)
-        device = _decoded(parts.path.removeprefix("/"))
-        query = parse_qs(parts.query, keep_blank_values=True, errors="strict")
+        user, token, device = (
+            unquote(part or "", errors="strict")
+            for part in (parts.username, parts.password, parts.path.removeprefix("/"))
+        )
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
     except UnicodeDecodeError:
-        raise AddressError(f"the percent-encoding in the URL is not UTF-8; write {shape}") from None
+        raise AddressError(f"the percent-encoding in the URL is not UTF-8; write {_SHAPE}") from None
     except ValueError:
-        raise AddressError(f"the URL's host or port cannot be read; write {shape}") from None
+        if "?" in url and "=" not in url.rpartition("?")[2]:
+            raise AddressError(
+                f"what follows ? in the URL is no KEY=VALUE; a ? in a name is written %3F: {_SHAPE}"
+            ) from None
+        raise AddressError(f"the URL's host, port or parameters cannot be read; write {_SHAPE}") from None
     if parts.scheme not in ("presence", "presences"):
-        raise AddressError(f"the URL does not start with presence:// or presences://; write {shape}")
-    if not parts.hostname:
-        raise AddressError(f"the URL names no host; write {shape}")
-    if port == 0:
-        raise AddressError(f"the URL has port 0; a server listens on 1 to 65535, by default on {DEFAULT_PORT}")
-    unknown = [key for key in query if key not in ("kind", "name", "priority")]
-    if unknown:
-        raise AddressError(f"the URL has an unknown parameter {unknown[0]!r}; known are kind, name and priority")
-    try:
-        priority = int(query.get("priority", ["0"])[0])
-    except ValueError:
-        raise AddressError("priority in the URL must be a whole number from -128 to 127") from None
+        raise AddressError(f"the URL does not start with presence:// or presences://; write {_SHAPE}")
+    given = _parameters(query)
+    return make_url(
+        host=(parts.hostname or "").replace("%25", "%"),
+        port=port,
+        user=user,
+        token=token,
+        device=device,
+        tls=parts.scheme == "presences",
+        kind=given.get("kind", ""),
+        name=given.get("name", ""),
+        priority=_priority(given.get("priority", "0")),
+        where="the URL",
+    )
+
+
+def make_url(
+    *,
+    host: str,
+    port: int | None = None,
+    user: str = "",
+    token: str = "",
+    device: str = "",
+    tls: bool = False,
+    kind: str = "",
+    name: str = "",
+    priority: int = 0,
+    where: str = "the address",
+) -> Url:
+    """The same from its parts as they are, nothing of them encoded. Raises `AddressError`; `where` begins sentences."""
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not host:
+        raise AddressError(f"{where} names no host; write {_SHAPE}")
+    if not _HOST.fullmatch(host):
+        sentence = "is no name or address of a machine; port, user and device are given apart from it"
+        raise AddressError(f"the host in {where} {sentence}")
+    if port is not None and not 1 <= port <= 65535:
+        raise AddressError(f"{where} has port {port}; a server listens on 1 to 65535, by default on {DEFAULT_PORT}")
     if not -128 <= priority <= 127:
-        raise AddressError("priority in the URL must be a whole number from -128 to 127")
-    kind, name = query.get("kind", [""])[0], query.get("name", [""])[0]
+        raise AddressError(f"priority in {where} must be a whole number from -128 to 127")
     if user:
         check_name(user, "user")
     if device:
         check_name(device, "device")
     check_label(kind, "kind")
     check_label(name, "device label")
-    return Url(
-        user=user,
-        token=token,
-        host=parts.hostname,
-        port=DEFAULT_PORT if port is None else port,
-        device=device,
-        tls=parts.scheme == "presences",
-        kind=kind,
-        name=name,
-        priority=priority,
-    )
+    return Url(user, token, host, DEFAULT_PORT if port is None else port, device, tls, kind, name, priority)
+
+
+def _refuse_ambiguous(url: str) -> None:
+    """Raise `AddressError` for what programs that read URLs differ about, or drop without a word."""
+    for character in url:
+        if character.isspace() or unicodedata.category(character) == "Cc":
+            what = f"U+{ord(character):04X}, and white space and control characters are percent-encoded"
+            raise AddressError(f"the URL holds {what}; write {_SHAPE}")
+    if "#" in url:
+        raise AddressError(f"the URL holds a #; in a name it is written %23: {_SHAPE}")
+    if _NO_ESCAPE.search(url):
+        raise AddressError(f"the URL holds a % without two hex digits behind it; a % itself is written %25: {_SHAPE}")
+    before, _, behind = url.partition("://")
+    authority = re.split("[/?]", behind, maxsplit=1)[0]
+    if before and url.count("@") > min(1, authority.count("@")):
+        raise AddressError(f"an @ in the URL stands before the host, and there alone; in a name it is %40: {_SHAPE}")
+
+
+def _parameters(query: list[tuple[str, str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for key, value in query:
+        if key not in _PARAMETERS:
+            # What is no word may be a piece of something else, of a token even.
+            what = repr(key) if key.isalpha() and len(key) < 20 else "that cannot be read"
+            raise AddressError(f"the URL has an unknown parameter {what}; known are kind, name and priority")
+        if key in given:
+            raise AddressError(f"the URL gives {key} twice; which one is meant?")
+        given[key] = value
+    return given
+
+
+def _priority(text: str) -> int:
+    if not _PRIORITY.fullmatch(text):
+        raise AddressError("priority in the URL must be a whole number from -128 to 127")
+    return int(text)
 
 
 def format_url(url: Url) -> str:
     """The URL as `parse_url` reads it, without its token, which travels apart."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
+    host = f"[{url.host.replace('%', '%25')}]" if ":" in url.host else url.host
     query = urlencode({"kind": url.kind, "name": url.name, "priority": url.priority}, quote_via=quote)
     scheme = "presences" if url.tls else "presence"
     return f"{scheme}://{quote(url.user, safe='')}@{host}:{url.port}/{quote(url.device, safe='')}?{query}"

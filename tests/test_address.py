@@ -251,6 +251,10 @@ def url(**parts: object) -> Url:
             url(kind="phone", name="Alice's phone", priority=-128),
         ),
         ("presence://alice@h/laptop?priority=127", url(priority=127)),
+        ("presence://alice@h/laptop?", url()),
+        ("presence://alice@[fe80::1%25eth0]/laptop", url(host="fe80::1%eth0")),
+        ("presence://alice@h/desk%231%3F%25", url(device="desk#1?%")),
+        ("presence://alice@b\u00fccher.example/laptop", url(host="b\u00fccher.example")),
     ],
 )
 def test_good_urls(text: str, parts: Url) -> None:
@@ -276,6 +280,22 @@ def test_good_urls(text: str, parts: Url) -> None:
         ("presence://alice@h/laptop?priority=-129", "from -128 to 127"),
         ("presence://alice@h/laptop?priority=1.5", "from -128 to 127"),
         ("presence://alice@h:0/laptop", "port 0"),
+        ("presence://alice@h/desk#1", "holds a #; in a name it is written %23: presence://USER@HOST"),
+        ("presence://a#b@127.0.0.1/x", "holds a #"),
+        ("presence://alice@h/lap\ttop", "holds U+0009"),
+        ("presence://alice@h/laptop\n", "holds U+000A"),
+        ("presence://ali ce@h/laptop", "holds U+0020"),
+        ("\u00a0presence://alice@h/laptop", "holds U+00A0"),
+        ("presence://alice@h/a%zz", "a % itself is written %25"),
+        ("presence://alice@h/a%4", "a % itself is written %25"),
+        ("presence://alice@h/laptop?name=a&name=b", "gives name twice"),
+        ("presence://alice@h/laptop?name", "a ? in a name is written %3F"),
+        ("presence://alice@h/laptop?name=a&kind", "cannot be read"),
+        ("presence://alice@h/laptop?priority=1_0", "from -128 to 127"),
+        ("presence://alice@h/laptop?name=@h", "an @ in the URL stands before the host"),
+        ("presence://alice@x.org@h/laptop", "in a name it is %40"),
+        ("presence://alice@h%41/laptop", "no name or address of a machine"),
+        ("presence://alice@h\\/laptop", "no name or address of a machine"),
         ("presence://%ff@h/laptop", "not UTF-8"),
         ("presence://alice:%ff@h/laptop", "not UTF-8"),
         ("presence://alice@h/%E0%A4", "not UTF-8"),
@@ -297,10 +317,44 @@ def test_bad_urls_say_what_to_write(text: str, says: str) -> None:
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("device", ["", "/laptop"])
 @pytest.mark.parametrize(
-    "text", ["http://alice:S3CRET@h/x", "presence://alice:S3CRET@h:x/x", "presence://alice:S3CRET@/x",
-             "presence://alice:S3CRET@h/x?priority=x", "presence://alice:S3CRET@h/x?a=b", "presence://alice:S3CRET@h/x/y"]
-)  # fmt: skip
+    "user",
+    [
+        "x@evil.example:9/d?name=",
+        "x@evil.example:9/d?kind=a&name=",
+        "x@evil.example:9/d#",
+        "x@evil.example:9/",
+        "evil.example:9/d",
+        "evil.example:9/",
+        "evil.example:9?name=",
+        "x@evil.example/d?priority=1&",
+        "x@evil.example\\",
+        "x:y@evil.example/%",
+    ],
+)
+def test_a_user_that_was_put_in_as_it_is_leads_to_no_other_host(user: str, device: str) -> None:
+    """A program that writes f"presence://{user}@{host}{device}" would send its token to whom the user names."""
+    for text in (f"presence://{user}@h.example{device}", f"presence://{user}:S3CRET@h.example{device}"):
+        with pytest.raises(AddressError) as caught:
+            parse_url(text)
+        assert "S3CRET" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://alice:S3CRET@h/x",
+        "presence://alice:S3?CRET@h/x",
+        "presence://alice:to?S3CRET",
+        "presence://alice:to?S3CRET=@h/x",
+        "presence://alice:S3CRET@h:x/x",
+        "presence://alice:S3CRET@/x",
+        "presence://alice:S3CRET@h/x?priority=x",
+        "presence://alice:S3CRET@h/x?a=b",
+        "presence://alice:S3CRET@h/x/y",
+    ],
+)
 def test_a_token_is_never_in_a_message(text: str) -> None:
     """Messages go to logs and terminals; a token there is a login for whoever reads them."""
     with pytest.raises(AddressError) as caught:

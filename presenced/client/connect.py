@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from presenced.address import Url, parse_url
+from presenced.address import Url, make_url, parse_url
 from presenced.client.client import Client
 from presenced.client.connection import Connection
 from presenced.client.keeper import Identity, Token
@@ -23,8 +23,16 @@ C = TypeVar("C", bound=Connection)
 
 
 def connect(
-    url: str,
+    url: str | None = None,
     *,
+    host: str | None = None,
+    port: int | None = None,
+    user: str | None = None,
+    device: str | None = None,
+    tls: bool | None = None,
+    kind: str | None = None,
+    name: str | None = None,
+    priority: int | None = None,
     token: Token | None = None,
     ssl_context: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -36,7 +44,9 @@ def connect(
 ) -> Connecting[Client]:
     """Connect a user's device: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
 
-    `url` is `presence://USER[:TOKEN]@HOST[:PORT]/DEVICE[?kind=K&name=N&priority=P]`, or `presences://` for TLS.
+    `url` is `presence://USER[:TOKEN]@HOST[:PORT]/DEVICE[?kind=K&name=N&priority=P]`, or `presences://` for TLS. Where
+    its parts come from elsewhere, give them instead, as they are: `connect(host="chat.example.com", user="alice@x",
+    device="laptop", token=..., tls=True)`; put into a URL without percent-encoding, one could name another host.
     The device's id must be the same each time this program runs on this device. `token` is a string or a function
     (plain or async) that is called for each attempt. `timeout_s` bounds each attempt to connect, `request_timeout_s`
     each request, the wait for a link included. `status` is the device's own. `idle` is how long the person has been
@@ -59,10 +69,11 @@ def connect(
     """
 
     def make() -> Client:
-        parsed = parse_url(url)
+        parts = {"host": host, "port": port, "user": user, "device": device, "tls": tls}
+        parsed = _where(url, parts | {"kind": kind, "name": name, "priority": priority})
         _check_user(parsed)
         if not parsed.device:
-            raise AddressError(f"the URL names no device; write {_example(parsed)}, with an id that stays the same")
+            raise AddressError(f"the address names no device; write {_example(parsed)}, with an id that stays the same")
         check_device_status(status)
         wants_own = parsed.priority >= 0 if sync is None else sync
         given = parsed.token if token is None else token
@@ -76,8 +87,12 @@ def connect(
 
 
 def connect_service(
-    url: str,
+    url: str | None = None,
     *,
+    host: str | None = None,
+    port: int | None = None,
+    user: str | None = None,
+    tls: bool | None = None,
     token: Token | None = None,
     ssl_context: ssl.SSLContext | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -86,13 +101,14 @@ def connect_service(
 ) -> Connecting[Service]:
     """Connect a backend that speaks for many users: `async with connect_service(url) as p:`.
 
-    `url` is `presence://SERVICE[:TOKEN]@HOST[:PORT]`, or `presences://` for TLS, without a device; the token must
-    have the role `service` or `admin`. The rest is as in `connect`. However it is left, its devices are in grace then:
-    the next process attaches them again, and nobody sees anything.
+    `url` is `presence://SERVICE[:TOKEN]@HOST[:PORT]`, or `presences://` for TLS, without a device; or give `host` and
+    the like, with `user` for the service's name. The token must have the role `service` or `admin`. The rest is as in
+    `connect`. However it is left, its devices are in grace then: the next process attaches them again, and nobody sees
+    anything.
     """
 
     def make() -> Service:
-        parsed = parse_url(url)
+        parsed = _where(url, {"host": host, "port": port, "user": user, "tls": tls})
         _check_user(parsed)
         if parsed.device:
             raise AddressError("the URL of a service names no device; leave out what stands behind the slash")
@@ -132,9 +148,24 @@ class Connecting(Generic[C]):
         return client
 
 
+def _where(url: str | None, parts: dict[str, Any]) -> Url:
+    """From the URL, or from the parts that are given."""
+    given = {name: value for name, value in parts.items() if value is not None}
+    if url is None:
+        if "host" not in given:
+            raise AddressError(
+                'give a URL, or its parts: connect(host="chat.example.com", user="alice", device="laptop")',
+                "bad_request",
+            )
+        return make_url(**given)
+    if given:
+        raise AddressError(f"a URL was given, and {', '.join(given)} as well; give it in one of the two", "bad_request")
+    return parse_url(url)
+
+
 def _check_user(url: Url) -> None:
     if not url.user:
-        raise AddressError(f"the URL names no user; write {_example(url)}")
+        raise AddressError(f"the address names no user; write {_example(url)}")
 
 
 def _example(url: Url) -> str:

@@ -13,8 +13,8 @@ from presenced.client.heartbeat import Activity
 from presenced.client.held import Call, Held, HeldDevice, Leaving, beats_of
 from presenced.client.keeper import Identity
 from presenced.client.pending import OnReply, Reply
-from presenced.client.values import Attachment, Idle, Taken, check_device_status, check_priority, idle_ms_of
-from presenced.errors import PresenceError, RequestError
+from presenced.client.values import Attachment, Idle, Taken, check_device_status, check_priority, idle_ms_of, shown
+from presenced.errors import AddressError, PresenceError, RequestError
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, DeviceStatus
 
@@ -78,7 +78,7 @@ class Holding(Asking):
         cancelled, none of them is held, but for those that were before."""
         self._refuse_closed()
         refused: dict[tuple[str, str], RequestError] = {}
-        wanted = [_checked(Attachment(*device)) for device in devices]
+        wanted = _checked([Attachment(*device) for device in devices])
         begun: list[tuple[Call, asyncio.Future[Reply]]] = []
         try:
             for start in range(0, len(wanted), MANY):
@@ -266,7 +266,19 @@ class Holding(Asking):
             self._keeper.send(*beats_of(told, self._keeper.now_ms()))
 
 
-def _checked(attachment: Attachment) -> Attachment:
+def _checked(attachments: list[Attachment]) -> list[Attachment]:
+    for number, attachment in enumerate(attachments):
+        try:
+            _check(attachment)
+        except AddressError as error:
+            if len(attachments) == 1:
+                raise
+            which = f"{number + 1} of {len(attachments)}, {shown(attachment.user)} and {shown(attachment.device)}"
+            raise AddressError(f"device {which}: {error.message}", error.code) from None
+    return attachments
+
+
+def _check(attachment: Attachment) -> None:
     _check_user(attachment.user)
     check_name(attachment.device, "device")
     check_label(attachment.kind, "kind")
@@ -275,7 +287,6 @@ def _checked(attachment: Attachment) -> Attachment:
     check_device_status(attachment.status)
     if attachment.idle is not None:
         idle_ms_of(attachment.idle)
-    return attachment
 
 
 def _check_user(user: str) -> None:

@@ -166,10 +166,27 @@ def check_names(users: Iterable[str]) -> list[str]:
     """The names once each, in order; raises `AddressError` at the first that cannot be a user's."""
     if isinstance(users, str):
         raise _refused(f"give a list of users, not the string {users!r}")
-    names = list(dict.fromkeys(users))
-    for name in names:
-        check_name(name, "user")
-    return names
+    given = list(users)
+    for number, name in enumerate(given):
+        if not isinstance(name, str):
+            raise _refused(f"name {number + 1} of {len(given)} is a {type(name).__name__}, and names are strings")
+        try:
+            check_name(name, "user")
+        except AddressError as error:
+            if len(given) == 1:
+                raise
+            raise AddressError(
+                f"name {number + 1} of {len(given)}, {shown(name)}: {error.message}", error.code
+            ) from None
+    return list(dict.fromkeys(given))
+
+
+SHOWN_CHARS_MAX = 40
+
+
+def shown(name: str) -> str:
+    """A name that breaks the rules, as a message may show it: in ASCII, and not more than a line of it."""
+    return ascii(name[:SHOWN_CHARS_MAX]) + ("..." if len(name) > SHOWN_CHARS_MAX else "")
 
 
 def check_status(status: str) -> None:

@@ -100,6 +100,39 @@ class TestOpening:
         with pytest.raises(AddressError, match=reason):
             await presenced.connect(url)
 
+    async def test_the_parts_of_the_address_may_be_given_as_they_are(self, server: FakeServer) -> None:
+        options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "token": "to:k@n/?#%"}
+        user, device, name = "x@evil.example:9", "desk#1?a=b%", "My Mac & me"
+        async with presenced.connect(user=user, device=device, name=name, kind="web", priority=-1, **options) as me:
+            assert (me.user, me.device) == (user, device)
+        async with presenced.connect_service(user=user, **options):
+            pass
+        mine, theirs = server.of(Hello)
+        assert (mine.user, mine.device, mine.kind, mine.name, mine.priority) == (user, device, "web", name, -1)
+        assert mine.token == theirs.token == options["token"] and (theirs.user, theirs.device) == (user, "")
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({}, "give a URL, or its parts"),
+            ({"user": "alice", "device": "d"}, "give a URL, or its parts"),
+            ({"url": "presence://alice@h/d", "host": "h"}, "a URL was given, and host as well"),
+            ({"url": "presence://alice@h/d", "user": "bob", "tls": False}, "a URL was given, and user, tls as well"),
+            ({"host": "h", "device": "d"}, "names no user"),
+            ({"host": "h", "user": "alice"}, "names no device"),
+            ({"host": "", "user": "alice", "device": "d"}, "names no host"),
+            ({"host": "h:5250", "user": "alice", "device": "d"}, "port, user and device are given apart"),
+            ({"host": "evil@h", "user": "alice", "device": "d"}, "port, user and device are given apart"),
+            ({"host": "h/x", "user": "alice", "device": "d"}, "port, user and device are given apart"),
+            ({"host": "h", "port": 0, "user": "alice", "device": "d"}, "has port 0"),
+            ({"host": "h", "user": "a/b", "device": "d"}, "user name holds U\\+002F"),
+            ({"host": "h", "user": "alice", "device": "d", "priority": 128}, "from -128 to 127"),
+        ],
+    )
+    async def test_parts_that_cannot_be_meant_are_refused(self, options: dict[str, Any], says: str) -> None:
+        with pytest.raises(AddressError, match=says):
+            await presenced.connect(**options)
+
     async def test_a_service_needs_no_device(self, server: FakeServer) -> None:
         async with presenced.connect_service(server.url("app", "")):
             assert server.of(Hello)[0].role == "service"

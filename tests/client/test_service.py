@@ -411,6 +411,10 @@ async def test_wrong_names_are_refused_before_anything_is_sent(p: presenced.Serv
     assert p._session._last_id == before and p.attached == []
     with pytest.raises(AddressError, match="is no cursor"):
         p.events("yesterday")
+    devices = [(f"u{number}", "web") for number in range(3_000)]
+    devices[2_345] = ("u\u202e", "web")
+    with pytest.raises(AddressError, match=r"device 2346 of 3000, 'u\\u202e' and 'web': the user name holds U\+202E"):
+        await p.attach_many(devices)
 
 
 async def test_a_service_has_no_device(server: Server) -> None:

@@ -52,6 +52,25 @@ def test_other_untils_are_refused_before_anything_is_sent(until: object, reason:
         duration_ms(until, SERVER_MS)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("al\u202eice", r"name 4322 of 5000, 'al\\u202eice': the user name holds U\+202E"),
+        ("", "name 4322 of 5000, '': the user name is empty"),
+        ("x" * 200, rf"name 4322 of 5000, '{'x' * 40}'\.\.\.: the user name is longer"),
+        ("a\x1b[2J b", r"name 4322 of 5000, 'a\\x1b\[2J b': "),
+        (7, "name 4322 of 5000 is a int"),
+    ],
+)
+def test_the_bad_name_among_thousands_is_named(bad: str, says: str) -> None:
+    """So that it can be found, and without doing to a terminal or a log what is bad about it."""
+    names = [f"u{number}" for number in range(5_000)]
+    names[4_321] = bad
+    with pytest.raises(AddressError, match=says) as caught:
+        check_names(names)
+    assert caught.value.message.isascii() and caught.value.message.isprintable()
+
+
 def test_names_are_checked_and_kept_once_in_order() -> None:
     assert check_names(["b", "a", "b"]) == ["b", "a"]
     with pytest.raises(AddressError, match="empty"):

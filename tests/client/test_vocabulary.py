@@ -86,7 +86,7 @@ def test_the_synchronous_connect_has_the_signature_of_the_other(name: str) -> No
     returned = theirs.__annotations__["return"].replace("Connecting", "Blocking")
     assert inspect.signature(mine).return_annotation == mine.__annotations__["return"] == returned
     shown = pydoc.render_doc(mine, renderer=pydoc.plaintext)
-    assert f"in module presenced.sync\n\n{name}(url: 'str', *, token:" in shown
+    assert f"in module presenced.sync\n\n{name}(url: 'str | None' = None, *, host:" in shown
     assert "request_timeout_s: 'float' = 10.0" in shown and "with connect" in shown
     with pytest.raises(TypeError, match="unexpected keyword argument 'tiemout_s'"):
         mine("presence://alice@127.0.0.1:1/laptop", tiemout_s=1)

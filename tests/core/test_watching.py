@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from presenced.core.policy import Policy
-from presenced.wire.messages import Done, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who, encode
+from presenced.wire.messages import Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who, encode
 from tests.core.world import TICK_MS, FakeLink, World
 
 NO_SPACING = Policy(change_spacing_ms=0)
@@ -323,3 +323,14 @@ def test_draining_twice_or_without_a_stall_is_harmless() -> None:
     count = len(app.pushes)
     app.drain()
     assert len(app.pushes) == count
+
+
+def test_of_several_names_the_one_that_is_bad_is_told_by_its_place() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    names = [f"u{number}" for number in range(256)]
+    for request in (Get, Watch):
+        error = app.expect(request(app.next_id(), [*names[:41], "two words", *names[42:]]), Error)
+        assert (error.code, error.message[:36]) == ("bad_name", "name 42 of 256: the user name holds ")
+        alone = app.expect(request(app.next_id(), ["two words"]), Error)
+        assert alone.message.startswith("the user name holds ")

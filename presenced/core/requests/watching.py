@@ -10,7 +10,18 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
 from presenced.core.replying import done, reply, reply_records
 from presenced.core.subjects import require_memory, require_service
+from presenced.errors import AddressError
 from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
+
+
+def _check_name(name: str, asked: list[str]) -> None:
+    """As `check_name`; of several names the message tells which it is, by its place."""
+    try:
+        check_name(name, "user")
+    except AddressError as error:
+        if len(asked) == 1:
+            raise
+        raise AddressError(f"name {asked.index(name) + 1} of {len(asked)}: {error.message}", error.code) from None
 
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
@@ -19,7 +30,7 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
     for name in message.users:
         user = engine.users.get(name)
         if user is None:
-            check_name(name, "user")
+            _check_name(name, message.users)
             records.append(unknown_record(name))
         else:
             publisher.settle(user, now_ms)
@@ -43,7 +54,7 @@ def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> Non
     for name in message.users:
         known = find(name)
         if known is None:
-            check_name(name, "user")
+            _check_name(name, message.users)
         elif known.dirty:
             # Before it is watched: what changed earlier in this turn is in the reply and not pushed as well.
             publisher.settle(known, now_ms)
