@@ -15,7 +15,6 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from presenced import limits
-from presenced.server.listening import TCP_USER_TIMEOUT_MS
 from presenced.server.shedding import SHORT, retry_ms
 from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, encode
@@ -47,8 +46,6 @@ class Acceptor:
         self._refusals = 0
         self._resting: asyncio.TimerHandle | None = None
         listener.setblocking(False)
-        # The one option of `listen` that a socket unit cannot give to the socket that it passes.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
         listener.listen(BACKLOG_CONNECTIONS)
         self._loop.add_reader(listener, self._accept)
 

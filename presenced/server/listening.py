@@ -10,9 +10,6 @@ from typing import Any
 from presenced import limits
 from presenced.config.settings import SettingsError
 
-TCP_USER_TIMEOUT_MS = 20_000
-"""Sent bytes that stay unacknowledged this long end a connection; the lease finds silent ones."""
-
 
 class CannotListen(Exception):
     """The address cannot be listened on; `address` names it where it is not that of `listen.address`."""
@@ -69,7 +66,12 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: bool) -> socket.socket:
-    """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link."""
+    """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link.
+
+    TCP_USER_TIMEOUT is left alone: it counts the time for which a peer's window is closed, and would reset a watcher
+    that stops reading though it heartbeats. A peer that is dead sends no heartbeat, and its lease ends the link,
+    whatever lies unsent in its buffers.
+    """
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_INET6 and not is_alone:
@@ -79,7 +81,6 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: 
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.SEND_BUFFER_BYTES)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
         listener.bind(address)
     except OSError:
         listener.close()
