@@ -170,8 +170,9 @@ SEND_BUFFER_BYTES = 65_536
 """SO_SNDBUF of each link. A watcher that stops reading costs the kernel this much (doubled by Linux) and no
 more; the default would let it grow to megabytes of outdated presence."""
 
-DESCRIPTORS_RESERVED = 128
-"""File descriptors kept back from links, for files, listeners and refusals."""
+DESCRIPTORS_RESERVED = 160
+"""File descriptors kept back from links: 48 for HTTP (those that are closing, too), 32 for newcomers of a pass, 32 for
+refusals under TLS, 16 for the admin socket, 8 that only the log may have, and 24 for files, listeners and the loop."""
 
 # --- time -----------------------------------------------------------------------------------------------------
 HEARTBEAT_MS = 30_000

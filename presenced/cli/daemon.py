@@ -131,6 +131,9 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             return str(error), EXIT_DIRECTORY
         case DamageError() | ManifestError():
             return f"refusing to start: {error}", EXIT_DAMAGE
+        case LogFailed() if _lacks_descriptors(error.args[0]):
+            sentence = f"no file descriptor was left for the log in {settings.data_dir}: {error}"
+            return f"{sentence}; raise the limit (LimitNOFILE= in the unit, or ulimit -n), then start again", EXIT_IO
         case LogFailed() | DiskFull():
             return f"the disk under {settings.data_dir} failed: {error}; free or replace it, then start again", EXIT_IO
         case PermissionError():
@@ -139,6 +142,10 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             code = EXIT_DIRECTORY if error.errno in (errno.ENOTDIR, errno.EROFS, errno.ENOENT) else EXIT_IO
             return f"the data directory {settings.data_dir} cannot be used: {error.strerror}", code
     return f"stopped by an internal failure: {type(error).__name__}: {error}", EXIT_FAILED
+
+
+def _lacks_descriptors(reason: object) -> bool:
+    return isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:

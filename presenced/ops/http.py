@@ -22,7 +22,8 @@ from presenced.ops.host import facts_of
 from presenced.ops.pages import Page, Pages, text
 from presenced.ops.picture import take_status
 from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, Request, begins_wrong, is_known, parse
-from presenced.server.listening import CannotListen
+from presenced.server.arrivals import Arrivals
+from presenced.server.listening import CannotListen, listen
 from presenced.server.report import Report
 from presenced.server.status import Status
 
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from presenced.ops.operations import Operations
 
 CONNECTIONS_MAX = 32
+"""Beyond these the one that has been longest without a whole request gives up its place."""
+
+HEALTH_CONNECTIONS = 8
+"""Further ones, which may ask for nothing but health, and those that are told so."""
+
+BACKLOG = 128
+ACCEPTS_PER_PASS = 8
+"""Connections that are taken in one pass of the loop: each has a descriptor before anything can be said of it."""
+
 IDLE_S = 10.0
 """From the accept, or from one answer, to the whole head of the next request; and for reading an answer."""
 
@@ -55,7 +65,9 @@ class HttpServer:
         self.port = 0
         self.url = ""
         self.connections: dict[Connection, None] = {}
-        self._listener: asyncio.Server | None = None
+        """Those first that have been without a whole request for longest."""
+        self._arrivals: Arrivals | None = None
+        self._opening: set[asyncio.Task[None]] = set()
         self._free_s = 0.0
         """When the next answer may be given."""
 
@@ -77,17 +89,19 @@ class HttpServer:
 
     async def listen(self, address: str, sock: socket.socket | None = None) -> None:
         """Serve from here on; raises `CannotListen` with the address."""
-        loop = asyncio.get_running_loop()
         host, _, port = address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
+        listeners: list[socket.socket] = []
         try:
-            if sock is not None:
-                self._listener = await loop.create_server(lambda: Connection(self), sock=sock)
-            else:
-                self._listener = await loop.create_server(lambda: Connection(self), host or None, int(port))
+            listeners = [sock] if sock is not None else listen(host, int(port), "http.address")
+            name = listeners[0].getsockname()
+            self._arrivals = Arrivals(
+                listeners, backlog=BACKLOG, per_pass=ACCEPTS_PER_PASS, take=self._take, fail=self._cannot_take
+            )
         except OSError as error:
+            for listener in listeners:
+                listener.close()
             raise CannotListen(error, address) from None
-        name = self._listener.sockets[0].getsockname()
         if isinstance(name, tuple):
             self.port = name[1]
             self.url = f"http://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{self.port}"
@@ -99,8 +113,8 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening and close the connections. Idempotent."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._arrivals is not None:
+            self._arrivals.close()
         for connection in list(self.connections):
             connection.close()
         give_up_s = time.monotonic() + LINGER_S
@@ -108,6 +122,42 @@ class HttpServer:
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort()
+
+    def _take(self, accepted: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._open(accepted))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self), accepted)
+        except OSError:
+            # The peer is gone already.
+            accepted.close()
+
+    def _cannot_take(self, error: OSError) -> None:
+        now_ms = time.monotonic_ns() // 1_000_000
+        self.report.event(now_ms, "http", f"no connection can be taken: {error}", level=logging.WARNING)
+
+    def make_room(self, newcomer: Connection) -> None:
+        """Take a connection in. If there are as many as may be, the one that has been longest without a whole request
+        goes; if all are being answered, this one has a place for health alone. O(connections)."""
+        others = list(self.connections)
+        self.connections[newcomer] = None
+        serving = [other for other in others if not other.ending]
+        waiting = next((other for other in serving if not other.answering), None)
+        if len(serving) >= CONNECTIONS_MAX and waiting is not None:
+            waiting.give_way()
+        newcomer.health_only = len(serving) >= CONNECTIONS_MAX and waiting is None
+        if len(others) >= CONNECTIONS_MAX + HEALTH_CONNECTIONS:
+            # Those that were told something and have not closed so far have had their time.
+            next((other for other in others if other.ending), newcomer).abort()
+
+    def waits_anew(self, connection: Connection) -> None:
+        """It has been answered: from now on it is the one that was without a request for the shortest time."""
+        if connection in self.connections:
+            del self.connections[connection]
+            self.connections[connection] = None
 
     def reserve_s(self) -> float:
         """Take the next free moment for an answer; gives how long it is until then, in seconds."""
@@ -142,22 +192,18 @@ class Connection(asyncio.Protocol):
         self.ending = False
         """The last answer is given: whatever else comes is dropped."""
         self.ended_by_peer = False
+        self.health_only = False
+        """It has one of the places that are kept for this."""
 
     # --- called by the loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless there are enough."""
+        """Take the connection; another may have to go for it."""
         self.transport = cast(asyncio.Transport, transport)
         self.loop = asyncio.get_running_loop()
         self.transport.set_write_buffer_limits(high=0)
         self.timer = self.loop.call_later(self.http.idle_s, self.expire)
-        number = len(self.http.connections)
-        self.http.connections[self] = None
-        if number >= 2 * CONNECTIONS_MAX:
-            # Not even a refusal: those that are being told to go are as many as may be told.
-            self.abort()
-        elif number >= CONNECTIONS_MAX:
-            self._last(text(503, f"{CONNECTIONS_MAX} connections are open, which is the most; close one"))
+        self.http.make_room(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in; not more than one read beyond a head's limit are kept."""
@@ -215,6 +261,9 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _answer(self, request: Request) -> None:
+        if self.health_only and request.path not in OPEN_TO_ALL:
+            self._last(text(503, f"{CONNECTIONS_MAX} connections are being answered, which is the most; come back"))
+            return
         page = self.http.answer(request.path, request.host)
         if not request.keep:
             self._last(page, request.head_only)
@@ -226,6 +275,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self) -> None:
         self.answering = False
+        self.http.waits_anew(self)
         self._restart(self.http.idle_s)
         self._look()
         if self.ending or self.answering or len(self.buffer) > HEAD_BYTES_MAX or self.transport.is_closing():
@@ -272,6 +322,13 @@ class Connection(asyncio.Protocol):
         """Time is up for whatever the peer was to do."""
         if self.buffer and not self.answering:
             self._last(text(408, f"the request was not here whole within {self.http.idle_s:g} s"))
+        else:
+            self.abort()
+
+    def give_way(self) -> None:
+        """Another needs the place of this one, which has not sent a whole request."""
+        if self.buffer:
+            self._last(text(503, "others came, and this request was not here whole"))
         else:
             self.abort()
 

@@ -1,9 +1,7 @@
-"""Takes connections from the listener: few in each pass of the loop, so that those that are turned away never hold
-more file descriptors than are kept back for such.
+"""What becomes of a connection that is taken from the listener: a link, or a word of refusal.
 
-The loops' own servers do not do. asyncio's accepts the whole backlog in one pass, and without descriptors writes a
-line for each try; and both let a client that is to be turned away hold its descriptor for as long as it draws out the
-TLS handshake. A log that finds no descriptor for its next file ends the daemon.
+Those that are turned away never hold more file descriptors than are kept back for such: the loops' own servers let a
+client that is to be turned away hold its descriptor for as long as it draws out the TLS handshake.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from presenced import limits
+from presenced.server.arrivals import Arrivals
 from presenced.server.shedding import SHORT, retry_ms
 from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, encode
@@ -28,9 +27,6 @@ ACCEPTS_PER_PASS = 32
 REFUSALS_MAX = 32
 """TLS clients at a time that go through a handshake only to be told that there is no room; others are cut off."""
 
-RETRY_S = 0.1
-"""How long accepting rests when the system has no descriptors or memory for another connection."""
-
 
 class Acceptor:
     """Serves the listening socket from here on; `close` closes it."""
@@ -38,47 +34,29 @@ class Acceptor:
     def __init__(self, server: Server, listener: socket.socket) -> None:
         """`server.tls` is asked for each connection, since a reload exchanges it."""
         self._server = server
-        self._socket = listener
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: dict[Link, asyncio.Task[None]] = {}
         """Links whose connection is not up so far: with TLS their handshake is under way."""
         self._refusals = 0
-        self._resting: asyncio.TimerHandle | None = None
-        listener.setblocking(False)
-        listener.listen(BACKLOG_CONNECTIONS)
-        self._loop.add_reader(listener, self._accept)
+        self._arrivals = Arrivals(
+            [listener],
+            backlog=BACKLOG_CONNECTIONS,
+            per_pass=ACCEPTS_PER_PASS,
+            take=self._take,
+            fail=server.note_accept_failure,
+        )
 
     def close(self) -> None:
         """Take no more connections. Idempotent."""
-        if self._resting is not None:
-            self._resting.cancel()
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
+        self._arrivals.close()
 
-    def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_PASS):
-            try:
-                accepted, _address = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                # Most likely EMFILE. The listener stays readable, and asking again at once would take a whole core.
-                self._loop.remove_reader(self._socket)
-                self._resting = self._loop.call_later(RETRY_S, self._resume)
-                self._server.note_accept_failure(error)
-                return
-            accepted.setblocking(False)
-            link = self._server.admit()
-            if link is not None:
-                self._opening[link] = self._run(accepted, self._open(link, accepted))
-            else:
-                self._refuse(accepted)
-
-    def _resume(self) -> None:
-        self._resting = None
-        self._loop.add_reader(self._socket, self._accept)
+    def _take(self, accepted: socket.socket) -> None:
+        link = self._server.admit()
+        if link is not None:
+            self._opening[link] = self._run(accepted, self._open(link, accepted))
+        else:
+            self._refuse(accepted)
 
     def stop_opening(self, link: Link) -> None:
         """Close the connection of a link whose handshake is still under way. Idempotent."""

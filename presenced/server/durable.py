@@ -46,7 +46,10 @@ LOOK_S = 0.01
 
 
 class LogFailed(Exception):
-    """The disk failed under the log. What was not acknowledged may be lost, and nothing may be acknowledged."""
+    """The disk failed under the log. What was not acknowledged may be lost, and nothing may be acknowledged.
+
+    Its one argument is what ended the log.
+    """
 
 
 class DurableLog:

@@ -112,7 +112,7 @@ class Lifecycle:
             server.recovered = await replay.run()
         finally:
             self._replay = None
-        durable.start(asyncio.get_running_loop(), server.begin, lambda: self.end_at_once(LogFailed(str(durable.error))))
+        durable.start(asyncio.get_running_loop(), server.begin, lambda: self.end_at_once(LogFailed(durable.error)))
         server.log = durable
         server.first_turn()
         if replay.reason is not None:
@@ -183,7 +183,7 @@ class Lifecycle:
             server.last_turn()
             await server.log.close(server.engine.publisher.version)
             if server.log.error is not None and server.failed is None:
-                server.failed = LogFailed(str(server.log.error))
+                server.failed = LogFailed(server.log.error)
 
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""

@@ -30,7 +30,7 @@ def resolve(host: str, port: int, key: str = "listen.address") -> list[tuple[soc
     Raises `SettingsError`; may ask a name server.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise SettingsError(f"{key} {host}: {error.strerror}; give an address of this machine") from None
     except UnicodeError:
@@ -38,15 +38,16 @@ def resolve(host: str, port: int, key: str = "listen.address") -> list[tuple[soc
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Bound sockets, one for each address that the host stands for; with port 0 all of them have one port.
+def listen(host: str, port: int, key: str = "listen.address") -> list[socket.socket]:
+    """Bound sockets, one for each address that the host stands for (an empty one: every address of this machine); with
+    port 0 all of them have one port. `key` is the setting that says so.
 
     An address of a family that this machine does not have is passed over while another can be bound. Raises `OSError`.
     """
     listeners: list[socket.socket] = []
     absent: OSError | None = None
     try:
-        found = resolve(host, port)
+        found = resolve(host, port, key)
         for family, address in found:
             if not port and listeners:
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])

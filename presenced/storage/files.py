@@ -12,12 +12,17 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk without room, after which a write may be tried again."""
+
+SPARE_DESCRIPTORS = 8
+"""Held open by the one who writes to the directory, and given up for a file when no other descriptor is to be had."""
+
+T = TypeVar("T")
 
 
 class File(Protocol):
@@ -123,19 +128,44 @@ class OsDirectory:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = -1
+        self._spares: list[int] = []
 
     def names(self) -> list[str]:
         """Regular files only."""
-        # Of the directory that is open, wherever it is by now.
-        with os.scandir(self._descriptor) as entries:
-            return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+        def listed() -> list[str]:
+            # Of the directory that is open, wherever it is by now.
+            with os.scandir(self._descriptor) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+        return self._with_room(listed)
 
     def open(self, name: str, *, create: bool = False, write: bool = False) -> OsFile:
         """openat(2); files are 0600 and never follow a link."""
         flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR if write or create else os.O_RDONLY)
         if create:
             flags |= os.O_CREAT | os.O_EXCL
-        return OsFile(os.open(name, flags, 0o600, dir_fd=self._descriptor))
+        return OsFile(self._with_room(lambda: os.open(name, flags, 0o600, dir_fd=self._descriptor)))
+
+    def _with_room(self, open_it: Callable[[], T]) -> T:
+        """What `open_it` gives, with a spare descriptor if there is no other: connections, which take them all in a
+        burst, must not end the log. More than one, since another thread may be the first to take it."""
+        while True:
+            try:
+                opened = open_it()
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._spares:
+                    raise
+                os.close(self._spares.pop())
+            else:
+                if self._lock >= 0:
+                    self._keep_spares()
+                return opened
+
+    def _keep_spares(self) -> None:
+        with contextlib.suppress(OSError):
+            while len(self._spares) < SPARE_DESCRIPTORS:
+                self._spares.append(fcntl.fcntl(self._descriptor, fcntl.F_DUPFD_CLOEXEC, 0))
 
     def rename(self, old: str, new: str) -> None:
         """renameat(2), which is atomic for whoever looks and not yet durable."""
@@ -182,13 +212,15 @@ class OsDirectory:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._lock = os.open("LOCK", flags, 0o600, dir_fd=self._descriptor)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._keep_spares()
 
     def close(self) -> None:
         """Give up the lock and the descriptor. Idempotent."""
-        for descriptor in (self._lock, self._descriptor):
+        for descriptor in (self._lock, self._descriptor, *self._spares):
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock = self._descriptor = -1
+        self._spares.clear()
 
 
 def write_all(file: File, offset: int, data: bytes) -> None:

@@ -17,6 +17,7 @@ import pytest
 from presenced.cli.daemon import explain
 from presenced.config import Settings
 from presenced.errors import AuthError
+from presenced.server.durable import LogFailed
 from presenced.server.identity import verify
 from presenced.server.listening import CannotListen
 from tests.e2e.daemons import REPOSITORY, Process
@@ -286,3 +287,19 @@ def test_no_token(secret_file: str, code: int, sentence: str, arguments: tuple[s
     assert ended.stdout == ""
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr and SECRET not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.EIO, "the disk under /data failed: [Errno 5] Input/output error; free or replace it"),
+        (
+            errno.EMFILE,
+            "no file descriptor was left for the log in /data: [Errno 24] Too many open files; raise the limit",
+        ),
+        (errno.ENFILE, "no file descriptor was left for the log in /data: [Errno 23]"),
+    ],
+)
+def test_a_log_that_failed_is_told_with_what_it_failed_for(number: int, says: str) -> None:
+    sentence, code = explain(LogFailed(OSError(number, os.strerror(number))), Settings(data_dir="/data"))
+    assert sentence.startswith(says) and code == 74

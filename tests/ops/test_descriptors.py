@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import ssl
@@ -27,7 +28,7 @@ BACK_S = 2.0
 
 
 @contextlib.contextmanager
-def crowd(daemon: Running) -> Iterator[list[socket.socket]]:
+def crowd(daemon: Running, port: int = 0) -> Iterator[list[socket.socket]]:
     """Many clients that connect at one moment and say nothing. The daemon stands still while they come, so that it
     meets all of them in one pass of its loop."""
     clients = []
@@ -38,7 +39,7 @@ def crowd(daemon: Running) -> Iterator[list[socket.socket]]:
             clients.append(client)
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                client.connect(("127.0.0.1", daemon.port))
+                client.connect(("127.0.0.1", port or daemon.port))
         daemon.signal(signal.SIGCONT)
         yield clients
     finally:
@@ -131,6 +132,45 @@ def test_without_any_descriptor_left_accepting_rests_and_goes_on(loop: str, tmp_
             assert daemon.log().count("\n") < LINES_MAX, daemon.log()
         with opened(daemon.port, "newcomer"):
             there.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_without_any_descriptor_left_the_log_goes_on(loop: str, tmp_path: Path) -> None:
+    """Whoever takes the last ones, by whatever port: those for the log's files are its own."""
+    data = tmp_path / "data"
+    options = ("--loop", loop, "--data-dir", str(data), "--http", "127.0.0.1:0", "--drain-spread", "0s")
+    patches = "import presenced.limits as limits\nlimits.DESCRIPTORS_RESERVED = 1\n"
+    with Running(tmp_path / "log", *options, patches=patches, nofile=NOFILE) as daemon:
+        there = opened(daemon.port, "alice")
+        with crowd(daemon):
+            until(lambda: daemon.descriptors() >= NOFILE - 1, lambda: "it has descriptors left")
+            for number in range(1, 4):
+                there.send(SetStatus(number, text=f"text {number}"))
+                assert there.until(DONE)[1] == number
+                take_snapshot(daemon, data)
+        there.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_crowd_on_the_http_port_takes_no_descriptor_that_others_need(loop: str, tmp_path: Path) -> None:
+    """All places for links are taken, and what is kept back is enough for everything else."""
+    data = tmp_path / "data"
+    options = ("--loop", loop, "--data-dir", str(data), "--http", "127.0.0.1:0", "--drain-spread", "0s")
+    with Running(tmp_path / "log", *options, nofile=NOFILE) as daemon, contextlib.ExitStack() as stack:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", daemon.log())
+        assert found is not None
+        links = [
+            stack.enter_context(opened(daemon.port, f"u{number}")) for number in range(NOFILE - DESCRIPTORS_RESERVED)
+        ]
+        most = 0
+        for number in range(1, 4):
+            with crowd(daemon, int(found[1])):
+                links[0].send(SetStatus(number, text=f"text {number}"))
+                assert links[0].until(DONE)[1] == number
+                take_snapshot(daemon, data)
+                most = max(most, daemon.descriptors())
+        assert most < NOFILE - 32, "the crowd has what is kept back for others"
+        assert "no connection can be taken" not in daemon.log()
 
 
 def test_who_is_refused_is_told_so(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 
 from presenced.config import Settings
 from presenced.ops import http as http_module
-from presenced.ops.http import CONNECTIONS_MAX, REQUEST_GAP_S, HttpServer
+from presenced.ops.http import ACCEPTS_PER_PASS, CONNECTIONS_MAX, HEALTH_CONNECTIONS, REQUEST_GAP_S, HttpServer
 from presenced.ops.pages import Page
 from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, is_known, parse
 from presenced.server.listening import CannotListen
@@ -314,36 +314,68 @@ async def test_a_peer_that_does_not_read_is_cut_off(stand: Stand) -> None:
 
 
 @on_both_loops()
-async def test_only_so_many_connections(stand: Stand) -> None:
-    peers = [await stand.peer() for _ in range(CONNECTIONS_MAX)]
-    await stand.until(lambda: len(stand.http.connections) == CONNECTIONS_MAX)
-    refused = await stand.peer()
-    refused.ask("/healthz")
-    answer = await refused.answer()
-    assert answer.status == 503
-    assert str(CONNECTIONS_MAX).encode() in answer.body
-    assert await refused.end() == b""
-    await refused.close()
-    await peers.pop().close()
-    await stand.until(lambda: len(stand.http.connections) < CONNECTIONS_MAX)
-    assert (await stand.get("/healthz")).status == 200
-    for peer in peers:
+async def test_the_longest_without_a_request_gives_way(stand: Stand) -> None:
+    silent = [await stand.peer() for _ in range(CONNECTIONS_MAX - 1)]
+    await stand.until(lambda: len(stand.http.connections) == CONNECTIONS_MAX - 1)
+    kept = await stand.peer()
+    kept.ask("/healthz")
+    assert (await kept.answer()).status == 200
+    silent[0].ask("/healthz")
+    assert (await silent[0].answer()).status == 200, "it has begun to wait anew"
+    silent[2].send(b"GET / HTTP/1.1\r\n")
+    await stand.until(lambda: any(connection.buffer for connection in stand.http.connections))
+    for _ in range(2):
+        newcomer = await stand.peer()
+        newcomer.ask("/")
+        assert (await newcomer.answer()).status == 200
+    assert await silent[1].end() == b""
+    said = await silent[2].answer()
+    assert said.status == 503 and b"was not here whole" in said.body
+    for peer in (kept, silent[0], silent[3]):
         peer.ask("/healthz")
-        assert (await peer.answer()).status == 200, "those who were there first are not disturbed"
+        assert (await peer.answer()).status == 200
 
 
 @on_both_loops()
-async def test_refusals_are_bounded_too(stand: Stand) -> None:
-    peers = [await stand.peer() for _ in range(3 * CONNECTIONS_MAX)]
+async def test_half_sent_requests_keep_nobody_out(stand: Stand) -> None:
+    for _ in range(4 * CONNECTIONS_MAX):
+        (await stand.peer()).send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    for path in ("/healthz", "/readyz", "/", "/metrics"):
+        assert (await stand.get(path)).status == 200
+    most = CONNECTIONS_MAX + HEALTH_CONNECTIONS
+    await stand.until(lambda: len(stand.http.connections) <= most)
+
+
+@on_both_loops()
+async def test_health_is_told_while_all_others_are_being_answered(stand: Stand) -> None:
+    page = stand.http.pages.answer
+    large = Page(200, "text/plain", b"x" * (16 << 20))
+    stand.http.pages.answer = lambda path: large if path == "/" else page(path)  # type: ignore[method-assign]
+    busy = [socket.create_connection(("127.0.0.1", stand.http.port)) for _ in range(CONNECTIONS_MAX)]
+    try:
+        for peer in busy:
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stand.until(lambda: sum(connection.full for connection in stand.http.connections) == CONNECTIONS_MAX)
+        for _ in range(2 * HEALTH_CONNECTIONS):
+            assert (await stand.get("/healthz")).status == 200
+            assert (await stand.get("/readyz")).status == 200
+        refused = await stand.get("/metrics")
+        assert refused.status == 503 and str(CONNECTIONS_MAX).encode() in refused.body
+        assert all(connection.full for connection in list(stand.http.connections)[:CONNECTIONS_MAX])
+    finally:
+        for peer in busy:
+            peer.close()
+
+
+@on_both_loops()
+async def test_connections_are_bounded_whatever_they_do(stand: Stand) -> None:
     most = 0
-    for peer in peers[2 * CONNECTIONS_MAX :]:
+    for number in range(3 * CONNECTIONS_MAX):
+        peer = await stand.peer()
+        peer.send((b"", b"\xff", b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[number % 4])
         most = max(most, len(stand.http.connections))
-        try:
-            said = await peer.end()
-        except ConnectionError:
-            said = b""
-        assert said == b"" or said.startswith(b"HTTP/1.1 503")
-    assert most <= 2 * CONNECTIONS_MAX + 1
+    assert (await stand.get("/healthz")).status == 200
+    assert most <= CONNECTIONS_MAX + HEALTH_CONNECTIONS + ACCEPTS_PER_PASS
 
 
 @on_both_loops()
