@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 __all__ = ["connect", "connect_service", "Client", "Service", "Connecting"]
 __all__ += ["Watch", "ChannelWatch", "EveryoneWatch", "Events", "Change", "MemberChange", "Event"]
 __all__ += ["Record", "OwnState", "DeviceInfo", "ClaimInfo", "ActivityInfo", "Welcome"]
-__all__ += ["Answer", "Attachment", "MembersPage", "Schedule", "SyncStatus", "Taken", "WhoPage", "Window"]
+__all__ += ["Answer", "Attachment", "MembersPage", "Page", "Schedule", "SyncStatus", "Taken", "WhoPage", "Window"]
 __all__ += ["PresenceError", "AddressError", "AuthError", "ConnectionLost", "ProtocolError"]
 __all__ += ["RequestError", "RequestTimeout"]
 __all__ += ["Status", "StatusRequest", "DeviceStatus", "DeviceState", "Source", "Role", "State", "Token"]
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         MembersPage,
         Moment,
         OwnState,
+        Page,
         Record,
         Role,
         Schedule,

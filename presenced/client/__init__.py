@@ -12,6 +12,7 @@ from presenced.client.client import Client as Client
 from presenced.client.connect import Connecting as Connecting, connect as connect, connect_service as connect_service
 from presenced.client.followed import Event as Event, EventName as EventName
 from presenced.client.keeper import State as State, Token as Token
+from presenced.client.pages import Page as Page
 from presenced.client.service import Service as Service
 from presenced.client.stream import ChannelWatch as ChannelWatch, Events as Events, EveryoneWatch as EveryoneWatch
 from presenced.client.values import (

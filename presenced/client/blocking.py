@@ -20,6 +20,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 from presenced.client import forked
 from presenced.client.connect import Connecting, connect as open_client, connect_service as open_service
 from presenced.client.connection import Connection
+from presenced.client.pages import Page
 from presenced.client.stream import Stream
 from presenced.client.worker import Told, Worker, awaited
 from presenced.errors import ConnectionLost
@@ -29,6 +30,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
 
 _TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state", "on_taken"})
+_PAGE_CALLBACKS = ("is_there", "on_renamed")
 
 
 class _Thread:
@@ -148,7 +150,12 @@ class Blocking(Generic[C]):
         def call(*args: Any, **kwargs: Any) -> Any:
             if name in _TAKE_CALLBACKS:
                 args, kwargs = self._with_callback(method, args, kwargs)
+            for each in _PAGE_CALLBACKS:
+                if kwargs.get(each) is not None:
+                    kwargs[each] = _Using(self, awaited(self._thread.callbacks, kwargs[each]))
             result = self._thread.do(_soon(method, *args, **kwargs))
+            if isinstance(result, Page):
+                return BlockingPage(result, self._thread, self)
             if isinstance(result, Stream) or inspect.isasyncgen(result):
                 return BlockingIterator(result, self._thread, self)
             # What ends a callback has to run where the callback does.
@@ -249,6 +256,32 @@ class BlockingIterator(Generic[T]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class BlockingPage:
+    """An open page without `await`. What its callbacks are given is the page of the client's own thread."""
+
+    def __init__(self, page: Page, thread: _Thread, client: Blocking[Any]) -> None:
+        self._page = page
+        self._thread = thread
+        self._client = client  # In use as long as it is open.
+
+    def __repr__(self) -> str:
+        return f"<presenced.sync {self._page!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._thread.do(_soon(getattr, self._page, name))
+        if not inspect.ismethod(value):
+            return value
+        return lambda *args, **kwargs: self._thread.do(_soon(value, *args, **kwargs))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
+        self.close(lost=exc_type is not None)
 
 
 def _blocking(connect: Callable[P, Connecting[C]]) -> Callable[P, Blocking[C]]:

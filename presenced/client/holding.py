@@ -32,7 +32,13 @@ class Holding(Asking):
         # Nothing that the link leads to may refer to this client: it is to be noticed when nobody else does.
         callbacks, shown, keeper = self._callbacks, list[TakenCallback](), self._keeper
 
+        at_once: list[Callable[[Taken], None]] = []
+        self._taken_at_once = at_once
+        """The parts of this client that are to know before anything else happens."""
+
         def tell(taken: Taken) -> None:
+            for part in list(at_once):
+                part(taken)
             for callback in list(shown):
                 callbacks.soon("a callback for what was taken", callback, taken)
 

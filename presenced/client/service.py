@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import get_args
+from typing import Any, get_args
 
 from presenced.address import check_name
 from presenced.client import calls
 from presenced.client.followed import Event, EventFeed, EventName, parse_cursor
+from presenced.client.heartbeat import Activity
 from presenced.client.holding import Holding
+from presenced.client.keeper import Identity
+from presenced.client.pages import Page, Pages
 from presenced.client.stream import Events, EveryoneWatch
-from presenced.client.values import Answer, Moment, Schedule, SyncStatus, Until
+from presenced.client.values import Answer, Attachment, Idle, Moment, Schedule, SyncStatus, Until, idle_ms_of
 from presenced.client.windows import WindowLike
 from presenced.errors import AddressError
 from presenced.wire.messages import (
@@ -35,6 +38,10 @@ class Service(Holding):
     watched, users watched, events from where they were. Leaving leaves the devices in grace, so that the next process
     can attach them and nobody sees anything; `detach` those that are to be gone.
     """
+
+    def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
+        super().__init__(identity, timeout_s, request_timeout_s, reconnects)
+        self._pages: Pages | None = None
 
     # --- status and text --------------------------------------------------------------------------------------
 
@@ -75,6 +82,35 @@ class Service(Holding):
         """Do what the user typed, such as `/presence away for 30m`; the answer says what to show. What cannot be done
         is told in the answer (`ok` False)."""
         return await calls.command(self, _named(user), device or "", text)
+
+    # --- pages ------------------------------------------------------------------------------------------------
+
+    async def open_page(
+        self,
+        user: str,
+        device: str,
+        *,
+        kind: str = "",
+        name: str = "",
+        idle: Idle | None = None,
+        is_there: Callable[[], Any] | None = None,
+        on_renamed: Callable[[Page], Any] | None = None,
+    ) -> Page:
+        """A browser's page with this id is open: its device is attached until the last page with this id has closed.
+
+        For pages whose ids may be copied, as browsers do with a duplicated tab. If a page with the same id opens at
+        another service, `is_there()` is asked whether this one is there still: it may be async, and says so by
+        returning within ten seconds (a ping of the websocket that was answered); False or an exception means no. A page
+        that is there goes on under a new id, and `on_renamed(page)` is called: have the page keep `page.device`. One
+        that is not has moved, and only `Page.close` is left to call. Errors as of `attach`.
+        """
+        pages = self._pages = self._pages or Pages(self)
+        page = Page(pages, Attachment(user, device, kind, name, 0, "online", idle), is_there, on_renamed)
+        if idle is not None:
+            page._activity = Activity()
+            page._activity.report(self._keeper.now_ms(), idle_ms_of(idle))
+        await pages.open(page)
+        return page
 
     # --- devices ----------------------------------------------------------------------------------------------
 

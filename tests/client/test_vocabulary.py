@@ -24,6 +24,7 @@ ONLY_A_SERVICES = {
     "attach_many": "the same",
     "attached": "the same",
     "detach": "the same; leaving is `close`",
+    "open_page": "pages are a backend's",
     "on_taken": "a user's link that is replaced is closed, which `on_state` tells",
     "touch": "what a device sends says that it was seen",
     "events": "about everybody, which only a service may be told",
