@@ -1,0 +1,99 @@
+"""What the server reads of a store and hands to its log, and when it takes a snapshot by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from presenced.config.settings import Durability
+from presenced.core.engine import Engine
+from presenced.core.policy import Policy
+from presenced.core.records import DeviceSet, TextSet
+from presenced.server import durable as module
+from presenced.server.durable import SNAPSHOT_RETRY_S, DurableLog
+from presenced.server.turn import Ack
+from presenced.storage.files import OsDirectory
+from tests.storage.making import WALL_MS, Making
+
+NOW_MS = 5_000_000
+
+
+class Committer:
+    """Takes notes."""
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[int, tuple[Any, ...]]] = []
+        self.state = "ok"
+        self.busy = False
+        self.idle = True
+        self.lost = "nowhere is gone"
+        self.lost_facts = False
+
+    def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
+        self.submitted.append((count, waiting))
+
+
+class Log(DurableLog):
+    """Counts the snapshots that it would take."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Any, SimpleNamespace(path="nowhere")), Durability("always"))
+        self.notes = Committer()
+        self._committer = cast(Any, self.notes)
+        self._journal = cast(Any, SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=())))
+        self.begun = 0
+
+    def take_snapshot(self) -> None:
+        self.begun += 1
+
+
+def test_acknowledgements_wait_for_the_last_frame_of_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them may be on the disk when the next one fails."""
+    monkeypatch.setattr(module, "FACTS_PER_FRAME_MAX", 2)
+    log = Log()
+    acks = cast(list[Ack], [("session", 1, b""), ("session", 2, b"")])
+    log.append([TextSet(f"user{number}", "text", "", 0) for number in range(5)], acks)
+    assert log.notes.submitted == [(2, ()), (2, ()), (1, tuple(acks))]
+
+
+@pytest.mark.parametrize(
+    ("lost", "state", "waited_s", "begun"),
+    [
+        (True, "ok", SNAPSHOT_RETRY_S + 60, 1),
+        (False, "ok", SNAPSHOT_RETRY_S + 60, 0),
+        (True, "full", SNAPSHOT_RETRY_S + 60, 0),
+        (True, "gone", SNAPSHOT_RETRY_S + 60, 0),
+        (True, "ok", 0, 0),
+    ],
+)
+def test_facts_that_a_full_disk_dropped_are_made_up_for_while_the_server_runs(
+    lost: bool, state: str, waited_s: float, begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a snapshot, as soon as there is room, and not only when one is due by size or time."""
+    log = Log()
+    log._snapshot_s = 1_000.0
+    log.snapshot_every_s = 0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1_000.0 + waited_s, monotonic_ns=lambda: 0))
+    log.notes.lost_facts, log.notes.state = lost, state
+    log.append([TextSet("alice", "text", "", 0)], [])
+    assert log.begun == begun
+
+
+def test_a_short_grace_is_lengthened_for_a_restart(tmp_path: Path) -> None:
+    """Clients come back with a backoff: with their own grace of a second all of them would be seen to leave."""
+    making = Making(tmp_path / "state")
+    making.commit([DeviceSet("alice", "laptop", "desktop", "", 0, "online", True, WALL_MS, WALL_MS)])
+    making.leave()
+    directory = OsDirectory(making.place)
+    engine = Engine(Policy(grace_ms=1_000), now_ms=NOW_MS, wall_ms=WALL_MS, epoch=7)
+    DurableLog(directory, Durability("always")).open_into(engine, NOW_MS)
+    engine.settle(NOW_MS)
+    assert list(engine.publisher.online) == ["alice"]
+    for passed_ms, is_online in ((29_000, True), (41_000, False)):
+        engine.tick(NOW_MS + passed_ms)
+        engine.settle(NOW_MS + passed_ms)
+        assert bool(engine.publisher.online) == is_online, f"after {passed_ms} ms"
+    directory.close()
