@@ -73,6 +73,9 @@ class StatusCollector(Collector):
         yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
         yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
         yield _counter("presenced_reloads_failed", "Reloads that were rejected.", status.failed_reloads)
+        if status.certificate_ends_ms:
+            ends_s = status.certificate_ends_ms / 1000
+            yield _gauge("presenced_certificate_end_seconds", "When the certificate ends, as Unix time.", ends_s)
         lost = status.log_lines_lost
         yield _counter("presenced_lines_dropped", "Lines of the log that nobody read, and that were dropped.", lost)
         yield _counter("presenced_clock_jumps", "Jumps of the wall clock.", status.wall_jumps)

@@ -35,6 +35,8 @@ CLOSING_MAX_MS = 300_000
 """systemd is asked to wait until the drain should be over and this much longer, then for the disk at most so long: it
 is to end a daemon that does not end itself."""
 
+CERTIFICATE_LOOK_MS = 24 * 3_600_000
+
 WALL_JUMP_MS = 500
 """The wall clock is set this much forward or back against the monotonic one: it jumped."""
 
@@ -70,6 +72,7 @@ class Operations(Observer):
         self._reloading = asyncio.Lock()
         self._wall_offset_ms = 0
         self._zones_told: dict[str, None] = {}
+        self._certificate_due_ms = 0
         server.observer = self
 
     # --- start and end ----------------------------------------------------------------------------------------
@@ -89,6 +92,8 @@ class Operations(Observer):
     def ready(self) -> None:
         """Links are taken from now on."""
         self._wall_offset_ms = _wall_offset_ms()
+        # The start has said how it is now.
+        self._certificate_due_ms = _monotonic_ms() + CERTIFICATE_LOOK_MS
         self.notifier.ready(self.status_line())
         if self.notifier.watchdog_s:
             self._feed_watchdog()
@@ -168,6 +173,7 @@ class Operations(Observer):
             self.server.begin()
         self._wall_offset_ms = offset_ms
         self._look_at_zones()
+        self._look_at_certificate(now_ms)
         if self.admin is not None or self.http is not None:
             self.history.sample(take_status(self.server))
         if self.server.state == "serving":
@@ -187,6 +193,15 @@ class Operations(Observer):
         for name in sorted(self._zones_told.keys() - missing.keys()):
             log.info("zone: the time zone %s is not missing any more", name)
         self._zones_told = dict(missing)
+
+    def _look_at_certificate(self, now_ms: int) -> None:
+        """Warn once a day of a certificate whose end is near: nobody reloads for months where nothing renews it."""
+        if now_ms < self._certificate_due_ms:
+            return
+        self._certificate_due_ms = now_ms + CERTIFICATE_LOOK_MS
+        certificate = self.server.certificate
+        if certificate is not None and (warning := certificate.warning()):
+            log.warning("TLS: %s", warning)
 
     def _feed_watchdog(self) -> None:
         # Whether the disk makes progress is not asked: presence goes on without it, and a restart mends no disk.

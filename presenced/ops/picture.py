@@ -97,6 +97,7 @@ def take_status(server: Server) -> Status:
         log=log,
         reloads=stats.reloads,
         failed_reloads=stats.failed_reloads,
+        certificate_ends_ms=server.certificate.ends_s * 1000 if server.certificate is not None else 0,
         log_lines_lost=logs.lost(),
     )
 

@@ -159,5 +159,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log: LogStatus | None
     reloads: int
     failed_reloads: int
+    certificate_ends_ms: int = 0
+    """Until when the certificate in force is valid, as wall time; 0 = there is no TLS."""
     log_lines_lost: int = 0
     """Lines of the log that were dropped, because nobody read them."""

@@ -99,6 +99,7 @@ def made_status(**fields: Any) -> Status:
         ),
         reloads=41,
         failed_reloads=43,
+        certificate_ends_ms=WALL_MS + 53 * 86_400_000,
         log_lines_lost=47,
     )
     return msgspec.structs.replace(status, **fields)

@@ -16,7 +16,7 @@ _TOKEN = re.compile(
     """,
     re.X | re.A,
 )
-FUNCTIONS = {"sum", "max", "min", "avg", "count", "rate", "increase", "changes", "resets", "last_over_time"}
+FUNCTIONS = {"sum", "max", "min", "avg", "count", "rate", "increase", "changes", "resets", "last_over_time", "time"}
 FUNCTIONS |= {"histogram_quantile"}
 GROUPING = {"by", "without", "on", "ignoring"}
 OPERATORS = {"and", "or", "unless", "bool", "offset"}

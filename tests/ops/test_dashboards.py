@@ -255,6 +255,8 @@ def lag(fast: int, slow: int) -> list[dict[str, str]]:
 FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
     ("PresencedDown", [series("up", "1x5 0x25"), series("presenced_uptime_seconds", "60+60x5")], True),
     ("PresencedDown", [series("up", "1x5 0x25")], False),
+    ("PresencedCertificateEnds", [series("presenced_certificate_end_seconds", "1000000x30")], True),
+    ("PresencedCertificateEnds", [series("presenced_certificate_end_seconds", "2000000x30")], False),
     ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+3x30", code="bad_token")], True),
     ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+1x30", code="bad_token")], False),
     ("PresencedTokensRefused", [series("presenced_goodbyes_total", "0+900x30", code="token_expired")], False),

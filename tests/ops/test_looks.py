@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from presenced.ops import operations
 from presenced.server.report import BURST_LINES, WINDOW_MS
+from tests.ops.certificates import make_certificate
 from tests.server.in_process import InProcess
 
 HOUR_MS = 3_600_000
@@ -52,3 +54,17 @@ def test_a_time_zone_that_is_gone_is_told_once_and_so_is_its_return(caplog: pyte
         server.ask(lambda _: missing.clear())
         server.until(lambda _: "the time zone Our/Town is not missing any more" in caplog.text)
         assert caplog.text.count("Our/Town") == 2
+
+
+def test_a_certificate_that_comes_to_its_end_is_warned_of_each_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = make_certificate(tmp_path, "used")
+    day_ms = operations.CERTIFICATE_LOOK_MS
+    days = 0
+    now_ms = operations._monotonic_ms
+    monkeypatch.setattr(operations, "_monotonic_ms", lambda: now_ms() + days * day_ms)
+    with InProcess(tls_cert=str(cert), tls_key=str(key)) as server:
+        said = f"TLS: the certificate {cert} ends within 1 day; renew it, then reload"
+        for days in range(1, 4):
+            server.until(lambda _, times=days: caplog.text.count(said) == times)  # type: ignore[misc]
