@@ -31,7 +31,7 @@ CODES: dict[str, Code] = {
     "device_held": Code(False, True, "another client has the device by now"),
     "claim_past": Code(False, False, "the claim would have ended already"),
     "claim_limit": Code(False, False, "the user has as many claims as are allowed"),
-    "bad_schedule": Code(False, False, "the zone is unknown, or a window has no length"),
+    "bad_schedule": Code(False, False, "the time zone is unknown"),
     "bad_time": Code(False, False, "the time given is too long ago or ahead"),
     "bad_channel": Code(False, False, "a channel name breaks the rules for names"),
     "channel_limit": Code(False, False, "as many channels as the device, its user or this link may have"),

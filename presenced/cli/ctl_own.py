@@ -6,7 +6,7 @@ Each is for the URL's user, or with --as for anybody. What is printed after a ch
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 from msgspec.structs import asdict
@@ -22,6 +22,7 @@ from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, DeviceS
 if TYPE_CHECKING:
     from presenced.cli.target import Acting
     from presenced.client.values import Schedule, SyncStatus
+    from presenced.client.windows import WindowLike
 
 DEVICE_TITLES = ("device", "kind", "name", "status", "state", "last active", "last seen", "primary")
 CLAIM_TITLES = ("claim", "source", "status", "since", "until")
@@ -266,7 +267,8 @@ def show_schedule(context: Context, user: str) -> None:
 def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: str) -> None:
     """Have a status recur each week: `schedule set Europe/Berlin 'mon-fri 18:00-08:00' 'sat,sun 00:00-24:00'`.
 
-    A window that ends before it starts ends on the day after.
+    A window that ends before it starts ends on the day after. A status after it (`'sat 00:00-24:00 xa'`) holds in it
+    instead of that of --status; where windows overlap the first holds.
     """
 
     async def work() -> int:
@@ -294,16 +296,18 @@ def clear_schedule(context: Context) -> None:
     exits.run(work())
 
 
-def _window(text: str) -> tuple[str, str, str]:
-    days, _, times = text.strip().rpartition(" ")
-    start, dash, end = times.partition("-")
+def _window(text: str) -> WindowLike:
+    words = text.split()
+    status = words.pop() if words and words[-1] in get_args(DeviceStatus) else ""
+    start, dash, end = words.pop().partition("-") if words else ("", "", "")
+    days = " ".join(words)
     if not days or not dash:
-        raise AddressError(f"{text!r} is no window; write it like 'mon-fri 18:00-08:00'", "bad_schedule")
-    return days, start, end
+        raise AddressError(f"{text!r} is no window; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
+    return (days, start, end, cast(DeviceStatus, status)) if status else (days, start, end)
 
 
 def _say_schedule(context: Context, found: Schedule) -> None:
-    windows = [f"{days} {start}-{end}" for days, start, end in found.windows]
+    windows = [" ".join((days, f"{start}-{end}", *status)) for days, start, end, *status in found.windows]
     value = {"zone": found.zone, "status": found.status, "windows": windows}
     context.output.say(value, f"{found.status} in {found.zone}: {'; '.join(windows)}")
 

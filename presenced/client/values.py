@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
     """A status that recurs each week: `windows` as `set_schedule` takes them."""
 
     zone: str
-    windows: list[tuple[str, str, str]]
+    windows: list[tuple[str, str, str] | tuple[str, str, str, DeviceStatus]]
     status: str
 
 

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import get_args
 
 from presenced.errors import AddressError
 from presenced.limits import WINDOWS_MAX
-from presenced.wire.messages import Window
+from presenced.wire.messages import DeviceStatus, Window
 
 DAY_MIN = 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_NUMBERS = {name: number for number, name in enumerate(DAYS)} | dict(
     monday=0, tuesday=1, wednesday=2, thursday=3, friday=4, saturday=5, sunday=6
 )
-_ADVICE = 'write it like ("mon-fri", "18:00", "08:00") or ("sat,sun", "00:00", "24:00")'
+_ADVICE = 'write it like ("mon-fri", "18:00", "08:00") or ("sat,sun", "00:00", "24:00", "xa")'
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 
-WindowLike = tuple[str, str, str] | Window
+WindowLike = tuple[str, str, str] | tuple[str, str, str, DeviceStatus] | Window
 
 
 def windows_of(written: Iterable[WindowLike]) -> list[Window]:
-    """The windows for the wire. A window whose end is not after its start ends on the day after; 24:00 is midnight.
+    """The windows for the wire. A window whose end is not after its start ends on the day after, and so is a whole day
+    if they are the same; 24:00 is midnight. A
+    fourth part is the status that holds in it, instead of the schedule's; where windows overlap the first holds.
 
-    Raises `AddressError` (`bad_schedule`) for what cannot be read, has no length, or is too much.
+    Raises `AddressError` (`bad_schedule`) for what cannot be read or is too much.
     """
     windows: list[Window] = []
     for window in written:
-        windows += [window] if isinstance(window, Window) else _windows(window)
+        windows.append(window if isinstance(window, Window) else _window(window))
     if not windows:
         raise _refused("there is no window in it; clear_schedule() ends a schedule")
     if len(windows) > WINDOWS_MAX:
@@ -35,23 +38,24 @@ def windows_of(written: Iterable[WindowLike]) -> list[Window]:
     return windows
 
 
-def written(window: Window) -> tuple[str, str, str]:
+def written(window: Window) -> tuple[str, str, str] | tuple[str, str, str, DeviceStatus]:
     """A window of the wire as people write it."""
-    return _days_text(window.days), _time_text(window.start_min), _time_text(window.end_min)
+    # A whole day reads better to its end than back to its start.
+    end_min = window.end_min or (DAY_MIN if not window.start_min else 0)
+    times = _days_text(window.days), _time_text(window.start_min), _time_text(end_min)
+    return (*times, window.status) if window.status else times
 
 
-def _windows(window: tuple[str, str, str]) -> list[Window]:
-    if isinstance(window, str) or len(window) != 3:
+def _window(window: tuple[str, ...]) -> Window:
+    if isinstance(window, str) or len(window) not in (3, 4):
         raise _refused(f"{window!r} is no window; {_ADVICE}")
     days, start, end = _days(window[0]), _minutes(window[1]), _minutes(window[2])
     if start == DAY_MIN:
         raise _refused(f"a window cannot start at 24:00; {_ADVICE}")
-    if (start, end) == (0, DAY_MIN):
-        # A whole day would end at the minute at which it starts, which on the wire has no length.
-        return [Window(days, 0, DAY_MIN // 2), Window(days, DAY_MIN // 2, 0)]
-    if start == end % DAY_MIN:
-        raise _refused(f"a window from {window[1]} to {window[2]} has no length; {_ADVICE}")
-    return [Window(days, start, end % DAY_MIN)]
+    status = window[3] if len(window) == 4 else None
+    if status is not None and status not in get_args(DeviceStatus):
+        raise _refused(f"{status!r} is no status of a window; use one of {', '.join(get_args(DeviceStatus))}")
+    return Window(days, start, end % DAY_MIN, status)  # type: ignore[arg-type]  # as was checked
 
 
 def _days(text: str) -> int:

@@ -21,6 +21,7 @@ from presenced.core.standing import MANUAL, SCHEDULED, added, strongest, without
 from presenced.core.wheel import Wheel
 from presenced.errors import RequestError
 from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
+from presenced.wire.messages import DeviceStatus
 
 SCHEDULE_CHECK_MS = 3_600_000
 """A schedule is looked at again at least this often: its windows go by the wall clock, which may be set."""
@@ -37,7 +38,9 @@ class Opening(NamedTuple):
 
     is_open: bool
     changes_ms: int
-    """Wall time at which that changes; 0 = never."""
+    """Wall time at which that changes, or another status begins; 0 = never."""
+    status: DeviceStatus | None = None
+    """That of the window that is open; None = the schedule's."""
 
 
 Calendar = Callable[[Schedule, int], Opening]
@@ -257,8 +260,9 @@ class Claims:
             schedule.due_ms = min(schedule.due_ms, max(now_ms + 1, opening.changes_ms - offset_ms))
         if not opening.is_open:
             self.end(user, SCHEDULED, now_ms)
-        elif scheduled is None or scheduled.status != schedule.status:
-            claim = Claim(SCHEDULED, "schedule", schedule.status, now_ms + offset_ms, opening.changes_ms, 0)
+        elif scheduled is None or scheduled.status != (opening.status or schedule.status):
+            status = opening.status or schedule.status
+            claim = Claim(SCHEDULED, "schedule", status, now_ms + offset_ms, opening.changes_ms, 0)
             self.set(user, claim, now_ms)
         elif scheduled.until_ms != opening.changes_ms:
             # The same window with another end. It keeps its place: what the person set since it opened is newer.

@@ -15,12 +15,12 @@ import struct
 from datetime import datetime, timedelta, tzinfo
 from importlib.resources import files
 from io import BytesIO
-from typing import NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast
 from zoneinfo import TZPATH, ZoneInfo
 
 from presenced.core.claims import Opening
 from presenced.core.model import Schedule
-from presenced.wire.messages import Window
+from presenced.wire.messages import DeviceStatus, Window
 
 DAY_MIN = 24 * 60
 DAY_S = DAY_MIN * 60
@@ -144,22 +144,30 @@ def _opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:
     here_s = wall_ms // 1000
     end_s = here_s + AHEAD_DAYS * DAY_S
     offset_s = _offset_s(zone, here_s)
-    is_open = week.is_open(here_s + offset_s)
+    state = week.state(here_s + offset_s)
+    is_open = state != CLOSED
+    status = None if state == CLOSED else state
     while here_s < end_s:
         until_s = _offset_until(zone, here_s, offset_s)
-        change_s = week.next_change(is_open, here_s + offset_s, until_s + offset_s)
+        change_s = week.next_change(state, here_s + offset_s, until_s + offset_s)
         if change_s:
-            return Opening(is_open, (change_s - offset_s) * 1000)
+            return Opening(is_open, (change_s - offset_s) * 1000, status)
         here_s = until_s
         # A change of the zone's offset is an edge, too: local time jumps there, into or out of a window.
         offset_s = _offset_s(zone, here_s)
-        if week.is_open(here_s + offset_s) != is_open:
-            return Opening(is_open, here_s * 1000)
-    return Opening(is_open, 0)
+        if week.state(here_s + offset_s) != state:
+            return Opening(is_open, here_s * 1000, status)
+    return Opening(is_open, 0, status)
+
+
+CLOSED: Final = "closed"
+State = DeviceStatus | Literal["closed"] | None
+"""What the windows say of a minute: the status of the first that is open in it, None if it has none of its own; or that
+none is open."""
 
 
 class _Week:
-    """Which minutes of each weekday are open, as the bits of a number for each day, made when first asked for.
+    """Which minutes of each weekday are in which state, as the bits of a number for each, made when first asked for.
 
     Local times are seconds since the epoch that the local clock shows.
     """
@@ -168,19 +176,20 @@ class _Week:
 
     def __init__(self, windows: list[Window]) -> None:
         self._windows = windows
-        self._days: list[int | None] = [None] * 7
+        self._days: list[dict[State, int] | None] = [None] * 7
 
-    def is_open(self, local_s: int) -> bool:
-        """Whether the windows are open while a local clock shows this."""
+    def state(self, local_s: int) -> State:
+        """The state while a local clock shows this."""
         day, second = divmod(local_s, DAY_S)
-        return bool(self._day(day) >> second // 60 & 1)
+        minute = second // 60
+        return next(state for state, minutes in self._day(day).items() if minutes >> minute & 1)
 
-    def next_change(self, is_open: bool, local_s: int, until_local_s: int) -> int:
-        """The first minute after `local_s` and before `until_local_s` of the other kind; 0 = none. O(days)."""
+    def next_change(self, state: State, local_s: int, until_local_s: int) -> int:
+        """The first minute after `local_s` and before `until_local_s` in another state; 0 = none. O(days)."""
         day, second = divmod(local_s, DAY_S)
         minute = second // 60
         while day * DAY_S < until_local_s:
-            others = (self._day(day) ^ ALL_DAY if is_open else self._day(day)) >> minute
+            others = (self._day(day).get(state, 0) ^ ALL_DAY) >> minute
             if others:
                 minute += (others & -others).bit_length() - 1
                 change_s = day * DAY_S + minute * 60
@@ -188,27 +197,35 @@ class _Week:
             day, minute = day + 1, 0
         return 0
 
-    def _day(self, day: int) -> int:
+    def _day(self, day: int) -> dict[State, int]:
         weekday = (day + EPOCH_WEEKDAY) % 7
-        minutes = self._days[weekday]
-        if minutes is None:
-            minutes = self._days[weekday] = self._open_on(weekday)
-        return minutes
+        states = self._days[weekday]
+        if states is None:
+            states = self._days[weekday] = self._states_on(weekday)
+        return states
 
-    def _open_on(self, weekday: int) -> int:
-        today, yesterday = 1 << weekday, 1 << (weekday - 1) % 7
-        minutes = 0
+    def _states_on(self, weekday: int) -> dict[State, int]:
+        states: dict[State, int] = {}
+        closed = ALL_DAY
         for window in self._windows:
-            start_min, end_min = window.start_min, window.end_min
-            if start_min < end_min:
-                if window.days & today:
-                    minutes |= (1 << end_min) - (1 << start_min)
-            else:
-                if window.days & today:
-                    minutes |= (1 << DAY_MIN) - (1 << start_min)
-                if window.days & yesterday:
-                    minutes |= (1 << end_min) - 1
-        return minutes
+            # Where windows overlap, the first in the list holds.
+            minutes = _minutes_on(window, weekday) & closed
+            closed ^= minutes
+            states[window.status] = states.get(window.status, 0) | minutes
+        states[CLOSED] = closed
+        return states
+
+
+def _minutes_on(window: Window, weekday: int) -> int:
+    """The minutes of that weekday that are in the window, as bits."""
+    start_min, end_min = window.start_min, window.end_min
+    begins_today = window.days & 1 << weekday
+    if start_min < end_min:
+        return (1 << end_min) - (1 << start_min) if begins_today else 0
+    minutes = (1 << DAY_MIN) - (1 << start_min) if begins_today else 0
+    if window.days & 1 << (weekday - 1) % 7:
+        minutes |= (1 << end_min) - 1
+    return minutes
 
 
 def _offset_s(zone: tzinfo, wall_s: int) -> int:

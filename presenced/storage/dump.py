@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from presenced.core.records import Fact
+from presenced.core.records import Fact, ScheduleSet
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.layout import DATA, LayoutError, unpack_segment_header
@@ -101,7 +101,12 @@ def _facts(name: str, frame: Frame, user: str, from_seq: int, time_ms: int, firs
 
 
 def _fields(fact: Fact) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in fact.__struct_fields__}
+    fields = {name: getattr(fact, name) for name in fact.__struct_fields__}
+    if isinstance(fact, ScheduleSet):
+        # A window that says nothing of its own reads as it always has.
+        windows = [list(msgspec.to_builtins(window)) for window in fact.windows]
+        fields["windows"] = [window if window[-1] else window[:-1] for window in windows]
+    return fields
 
 
 def _gap_text(gap: Gap) -> str:

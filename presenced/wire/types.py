@@ -83,7 +83,9 @@ class Window(Message):
     start_min: Annotated[int, Meta(ge=0, le=1439)]
     """Local time of its start, in minutes since midnight."""
     end_min: Annotated[int, Meta(ge=0, le=1439)]
-    """Local time of its end; not after the start means on the day after."""
+    """Local time of its end; not after the start means on the day after, so that the same is a whole day."""
+    status: DeviceStatus | None = None
+    """The status that holds in it; None = the schedule's."""
 
 
 class ClaimInfo(Message):

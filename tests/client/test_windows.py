@@ -30,15 +30,20 @@ def test_it_is_read_as_it_is_meant(window: Any, made: Window) -> None:
     assert windows_of([window]) == [made]
 
 
-def test_a_whole_day_becomes_its_halves() -> None:
-    assert windows_of([("sat", "00:00", "24:00")]) == [Window(32, 0, 720), Window(32, 720, 0)]
+def test_a_whole_day_is_one_window() -> None:
+    assert windows_of([("sat", "00:00", "24:00")]) == [Window(32, 0, 0)]
+    assert windows_of([("sat", "09:00", "09:00")]) == [Window(32, 540, 540)]
+    assert written(Window(32, 0, 0)) == ("sat", "00:00", "24:00")
+
+
+def test_a_window_may_have_a_status_of_its_own() -> None:
+    assert windows_of([("sat", "00:00", "24:00", "xa")]) == [Window(32, 0, 0, "xa")]
+    assert written(Window(32, 0, 0, "xa")) == ("sat", "00:00", "24:00", "xa")
 
 
 @pytest.mark.parametrize(
     ("window", "reason"),
     [
-        (("mon", "08:00", "08:00"), "no length"),
-        (("mon", "00:00", "00:00"), "no length"),
         (("mon", "24:00", "08:00"), "cannot start at 24:00"),
         (("monkey", "08:00", "09:00"), "no days"),
         (("mon-", "08:00", "09:00"), "no days"),
@@ -47,6 +52,7 @@ def test_a_whole_day_becomes_its_halves() -> None:
         (("mon", "08:60", "09:00"), "no time of day"),
         (("mon", "08:00", "24:01"), "no time of day"),
         (("mon", "08:00"), "no window"),
+        (("mon", "08:00", "09:00", "offline"), "no status of a window"),
         ("mon", "no window"),
     ],
 )

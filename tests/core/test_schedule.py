@@ -172,12 +172,18 @@ def test_a_whole_day_of_two_halves_is_told_as_one() -> None:
     assert changes_of(world, app) == [("02 00:00", "dnd"), ("03 00:00", "online")]
 
 
-@pytest.mark.parametrize("windows", [[Window(DAILY, 60, 60)], [*NIGHT, Window(1, 0, 0)]])
-def test_a_window_without_length_is_refused_and_the_schedule_stays(windows: list[Window]) -> None:
-    world, app = stage(at_ms(2024, 6, 1, 20))
-    before = (schedule_of(app), len(world.log.facts))
-    assert app.refused(SetSchedule(app.next_id(), BERLIN, windows, "xa", "alice")) == "bad_schedule"
-    assert (schedule_of(app).windows, len(world.log.facts)) == (before[0].windows, before[1])
+def test_a_whole_day_is_one_window_and_windows_may_differ_in_status() -> None:
+    windows = [Window(31, 9 * 60, 10 * 60, "xa"), Window(31, 8 * 60, 17 * 60, "chat"), Window(64, 0, 0)]
+    world, app = stage(at_ms(2024, 6, 1, 22), windows)
+    app.forget()
+    pass_until(world, app, at_ms(2024, 6, 3, 18))
+    assert changes_of(world, app) == [
+        ("02 00:00", "dnd"), ("03 00:00", "online"), ("03 08:00", "chat"), ("03 09:00", "xa"), ("03 10:00", "chat"),
+        ("03 17:00", "online"),
+    ]  # fmt: skip
+    assert schedule_of(app).windows == windows
+    restarted = world.restarted(31 * HOUR_MS // 2, facts=world.snapshot())
+    assert [claim.status for claim in restarted.user("alice").claims] == ["xa"]
 
 
 @pytest.mark.parametrize("zone", ["", "Nowhere/Town", "Europe/../Europe/Berlin", "Europe", "x" * 1_000, "a\0"])

@@ -34,6 +34,8 @@ WINDOWS = {
     "a whole day in two halves": [Window(SUNDAY, 0, 720), Window(SUNDAY, 720, 0)],
     "several that touch and overlap": [Window(DAILY, 60, 150), Window(DAILY, 150, 180), Window(SUNDAY, 100, 240)],
     "one minute": [Window(SUNDAY, 119, 120)],
+    "a whole day in one": [Window(SUNDAY, 0, 0)],
+    "a whole day from noon": [Window(SUNDAY, 720, 720)],
 }
 
 WEEKS = [
@@ -75,7 +77,7 @@ def minutes(zone: str, day: datetime) -> list[tuple[int, int, int]]:
 def shows(windows: list[Window], weekday: int, minute: int) -> bool:
     """Whether a wall clock that shows this stands within a window, by going back to each possible start."""
     for window in windows:
-        length = (window.end_min - window.start_min) % 1440
+        length = (window.end_min - window.start_min) % 1440 or 1440
         back = (minute - window.start_min) % 1440
         began = weekday if minute >= window.start_min else (weekday - 1) % 7
         if back < length and window.days >> began & 1:

@@ -8,11 +8,12 @@ a link of the virtual world is sent is held against it.
 from __future__ import annotations
 
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from presenced import limits
+from presenced.core.standing import COVERED_MAX
 from presenced.wire.messages import ONLINE_STATUSES, SERVER_MESSAGES, Message
 
 CODE_CHARS_MAX: Final = 32
@@ -49,9 +50,9 @@ LISTS: Final[dict[str, int]] = {
     "CommandReply.records": limits.COMMAND_LISTED_MAX,
     "CommandReply.activities": limits.COMMAND_LISTED_MAX,
     "ActivityList.activities": limits.ACTIVITIES_PER_USER_MAX,
-    # The person's own and the schedule's are not counted.
-    "ClaimList.claims": limits.CLAIMS_PER_USER_MAX + 2,
-    "OwnState.claims": limits.CLAIMS_PER_USER_MAX + 2,
+    # The person's own, what that covers, and the schedule's are not counted.
+    "ClaimList.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
+    "OwnState.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
     "ClaimList.windows": limits.WINDOWS_MAX,
 }
 """Elements of a list."""
@@ -81,7 +82,7 @@ def _bytes(kind: Any, message: type[Message], field: str) -> int:
         return _bytes(parts[0], message, field)
     if origin is Literal:
         return _LENGTH_BYTES + max(len(word) for word in parts)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return max(_bytes(part, message, field) for part in parts if part is not NoneType)
     if origin is list:
         return _LENGTH_BYTES + LISTS[place] * _bytes(parts[0], message, field)

@@ -33,6 +33,9 @@ def _longest(kind: inspect.Type, message: str, field: str) -> Any:
             return [_longest(item, message, field)] * LISTS[f"{message}.{field}"]
         case inspect.StructType(cls=cls):
             return longest(cls)
+        case inspect.UnionType(types=types):
+            (inner,) = (part for part in types if not isinstance(part, inspect.NoneType))
+            return _longest(inner, message, field)
         case _:
             raise AssertionError(f"{kind} is a new kind of field; teach it to the sums")
 
