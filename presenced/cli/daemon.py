@@ -32,6 +32,7 @@ from presenced.errors import AddressError
 from presenced.ops import logs
 from presenced.ops.activation import take_sockets, unused_addresses
 from presenced.ops.admin import CannotOpenAdmin
+from presenced.ops.checks.program import concern_about
 from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
 from presenced.server.durable import LogFailed
@@ -211,7 +212,8 @@ async def _run(server: Server, loaded: Loaded) -> None:
     )
     if server.certificate is not None:
         log.info("TLS: the certificate %s is %s", settings.tls_cert, server.certificate.describe())
-    for concern in concerns(settings):
+    about_python = concern_about(sys.version_info[:3])
+    for concern in (*concerns(settings), *filter(None, [about_python])):
         log.warning("%s", concern)
     for remark in server.recovered.remarks if server.recovered is not None else ():
         log.warning("%s: %s", settings.data_dir, remark)

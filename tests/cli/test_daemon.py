@@ -249,6 +249,24 @@ def secret_file(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_a_python_that_keeps_what_was_interned_is_told_of_at_the_start() -> None:
+    """Here the one that runs the test counts as one; the server runs all the same."""
+    code = """
+import sys
+from presenced.ops.checks import program
+program.INTERNED_FOR_EVER = (3, 11, 0), sys.version_info[:3]
+from presenced.cli.entry import daemon
+sys.argv = ["presenced", "serve", "--dev", "--listen", "127.0.0.1:0"]
+daemon()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None and daemon.stdout.readline().startswith("listening on ")
+        daemon.terminate()
+        _, log = daemon.communicate(timeout=30)
+    assert f"WARNING Python {sys.version.split()[0]} never frees strings that were interned" in log
+
+
 def test_a_token_is_signed_with_the_first_line(tmp_path: Path) -> None:
     """The file may be a pipe here: a command reads it once."""
     keys = [b"k" * 32, b"q" * 32]

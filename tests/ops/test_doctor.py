@@ -267,7 +267,9 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("log", "ok", {}, "every line"),
     ("zones", "ok", {}, "are known"),
     ("certificate", "ok", {"settings": {"tls_cert": "", "tls_key": ""}}, "no certificate"),
-    ("python", "problem", {"facts": {"python": (3, 12, 6)}}, "Python 3.12.6"),
+    ("python", "warning", {"facts": {"python": (3, 12, 6)}}, "Python 3.12.6 never frees strings"),
+    ("python", "warning", {"facts": {"python": (3, 12, 0)}}, "nothing that clients send is"),
+    ("python", "ok", {"facts": {"python": (3, 13, 0)}}, "Python 3.13.0"),
     ("python", "ok", {"facts": {"python": (3, 12, 7)}}, "Python 3.12.7"),
     (
         "configuration",
