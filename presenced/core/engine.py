@@ -10,6 +10,8 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from presenced.core.activity import drop_old_activities
@@ -85,6 +87,9 @@ class Engine:
         as durable as promised."""
         self.closing: list[tuple[Session, str]] = []
         """Sessions to end, and the code to say goodbye with ("" = none)."""
+        self.asking: dict[Session, None] = {}
+        """Sessions that have asked something that is answered at the end of this turn."""
+        self._put_off: list[tuple[Session, Callable[[int], object]]] = []
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
         """Another grace and another spacing from now on (`Policy.take`). O(users whose push waits)."""
@@ -173,8 +178,9 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
-        self.settle_all(now_ms)
         publisher = self.publisher
+        publisher.settle_all(now_ms)
+        self._follow_changes(now_ms)
         if publisher.own_touched:
             for user in publisher.take_own_touched():
                 self.own_states.changed(user)
@@ -182,29 +188,30 @@ class Engine:
         self.channels.flush(now_ms)
         if self.events.followers:
             self.events.flush()
+        if self._put_off:
+            self._answer(now_ms)
         if publisher.blank:
             for user in publisher.take_blank():
                 self.users.forget_if_blank(user)
 
-    def settle_own(self, now_ms: int, user: User) -> None:
-        """Make the record and the own state of this user anew, before a question about them is answered. O(devices and
-        claims)."""
-        self.publisher.settle(user, now_ms)
-        self.own_states.changed(user)
+    def put_off(self, session: Session, question: Callable[[int], object]) -> None:
+        """Answer the session's question at the end of this turn, called with the time then. It is about somebody whose
+        record is made only then: to make it now would make two changes of one. O(1)."""
+        self._put_off.append((session, question))
+        self.asking[session] = None
 
-    def settle_members(self, now_ms: int, channel: str) -> None:
-        """Make the records of those in the channel anew, before a question about it is answered. O(members or touched
-        users, whichever are fewer, and the channels of those who have changed)."""
-        known = self.channels.by_name.get(channel)
-        if known is not None:
-            self.publisher.settle_members(known.members, now_ms)
-            self._follow_changes(now_ms)
-
-    def settle_all(self, now_ms: int) -> None:
-        """Make all records anew, and bring channels and events up to date. O(touched, and the channels of those who
-        have changed)."""
-        self.publisher.settle_all(now_ms)
-        self._follow_changes(now_ms)
+    def _answer(self, now_ms: int) -> None:
+        """Answer what was put off, in order. O(that)."""
+        put_off, self._put_off = self._put_off, []
+        self.asking.clear()
+        for session, question in put_off:
+            try:
+                question(now_ms)
+            except Exception:
+                session.edge.fail(now_ms)
+            if session.ended:
+                # It asked and left: it gets the answer, and watches nothing any more.
+                self._end_session(session, now_ms)
 
     def _follow_changes(self, now_ms: int) -> None:
         """Bring channels and events up to date with the records. Also before a membership changes: a channel counts

@@ -44,6 +44,10 @@ class Edge(Protocol):
     def end(self, code: str) -> None:
         """Say goodbye with `code` (nothing, if empty) and close."""
 
+    def fail(self, now_ms: int) -> None:
+        """What it asked raised something that nobody foresaw, and that is being handled: it alone ends."""
+        raise
+
 
 class Session(Timer):
     """What the core knows of one link after its hello: who it speaks for, what it watches, what it is owed.

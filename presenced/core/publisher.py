@@ -108,15 +108,16 @@ class Publisher:
             self._seen[user] = True
             self.touch(user)
 
-    def settle_members(self, members: dict[str, User], now_ms: int) -> None:
-        """Settle the touched ones of these. O(these or touched, whichever are fewer)."""
+    @property
+    def is_touched(self) -> bool:
+        """Whether there is a record to be made anew. O(1)."""
+        return bool(self._dirty)
+
+    def touches(self, members: dict[str, User]) -> bool:
+        """Whether the record of any of these is to be made anew. O(these or touched, whichever are fewer)."""
         if len(members) < len(self._dirty):
-            for user in list(members.values()):
-                self.settle(user, now_ms)
-        else:
-            for user in self._dirty:
-                if user.dirty and members.get(user.name) is user:
-                    self.settle(user, now_ms)
+            return any(user.dirty for user in members.values())
+        return any(members.get(user.name) is user for user in self._dirty)
 
     def settle_all(self, now_ms: int) -> None:
         """Settle every touched user. O(touched)."""

@@ -1,7 +1,8 @@
 """The first fan-out of a turn is kept back until it is written: whatever happens in between, everybody is told exactly
 what they would have been told at once, and in the same order.
 
-`Get` settles a change in the middle of a turn, so that something can still happen before the turn writes.
+A change is settled at the end of a turn; what was put off until then, and what a link does while the turn writes, can
+still come between the two.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ def told(link: FakeLink) -> list[str]:
 
 
 def changed(world: World, alice: FakeLink, status: str, asker: FakeLink) -> None:
-    """Alice changes, and somebody's question settles it in the middle of the turn."""
+    """Alice changes, somebody asks for it, and it is settled; the turn has not written yet."""
     alice.say(SetStatus(alice.next_id(), status))  # type: ignore[arg-type]
     asker.say(Get(asker.next_id(), ["alice"]))
+    world.engine.settle(world.now_ms)
 
 
 def stage(*watchers: str) -> tuple[World, FakeLink, FakeLink, list[FakeLink]]:
@@ -65,7 +67,7 @@ def test_a_second_change_of_the_turn_comes_second() -> None:
     changed(world, alice, "dnd", asker)
     bob.say(Get(bob.next_id(), ["nobody"]))
     asker.say(SetStatus(asker.next_id(), "away"))
-    asker.say(Get(asker.next_id(), ["asker"]))
+    world.engine.settle(world.now_ms)
     changed(world, alice, "online", asker)
     world.turn()
     assert told(bob) == ["alice:dnd", "Records", "asker:away", "alice:online"]

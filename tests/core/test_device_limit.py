@@ -123,6 +123,7 @@ class Life:
         elif what == "forget":
             self.app.ask(Forget(self.app.next_id(), device, "alice"))
         elif what == "wait":
+            self.app.beat()
             world.advance(GRACE_MS + TICK_MS)
         elif what == "restart":
             self.world = world.restarted(now_ms=world.now_ms + 1)

@@ -119,11 +119,12 @@ def test_a_change_in_the_turn_of_the_unwatch_is_not_pushed_after_it() -> None:
     assert app.pushes == []
 
 
-def test_get_after_set_in_the_same_turn_sees_it() -> None:
+def test_an_answer_is_never_older_than_what_the_link_said_before_it() -> None:
     world = World()
     alice = world.open("alice/laptop")
     alice.say(SetStatus(1, "dnd"))
     alice.say(Get(2, ["alice"]))
+    world.turn()
     alice.say(SetStatus(3, "away"))
     alice.say(Who(4))
     world.turn()

@@ -30,7 +30,10 @@ from presenced.wire.messages import (
     Hello,
     Ping,
     Pong,
+    Unwatch,
+    UnwatchChannel,
     Watch,
+    WatchAll,
     WatchChannel,
     Who,
 )
@@ -39,6 +42,15 @@ from presenced.wire.messages import (
 def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
     """Apply one message of a link that has said hello; replies and errors go to its session."""
     engine.heard(session, now_ms)
+    asks_for = _QUESTIONS.get(type(message)) if engine.publisher.is_touched or engine.asking else None
+    if asks_for is not None and (session in engine.asking or asks_for(engine, message)):
+        # At the end of the turn, and in order with what this link asks after it.
+        engine.put_off(session, lambda now_ms: _handle(engine, session, now_ms, message))
+    else:
+        _handle(engine, session, now_ms, message)
+
+
+def _handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
     try:
         if engine.memory_level > 1 and type(message) in _LONG_ANSWERS:
             require_memory(engine, 2)
@@ -72,3 +84,43 @@ _LONG_ANSWERS = frozenset(
     (Get, Watch, Who, GetDevices, GetClaims, GetActivity, GetMembers, WatchChannel, GetSync, Follow, Command)
 )
 """What asks for more than it takes to ask: thousands of links that do so and do not read would fill any memory."""
+
+
+def _is_touched(engine: Engine, names: list[str]) -> bool:
+    users = engine.users
+    return any(name in users and users[name].dirty for name in names)
+
+
+def _any_is_touched(engine: Engine, message: ClientMessage) -> bool:
+    return engine.publisher.is_touched
+
+
+def _users_are_touched(engine: Engine, message: Get | Watch) -> bool:
+    return _is_touched(engine, message.users)
+
+
+def _members_are_touched(engine: Engine, message: GetMembers | WatchChannel) -> bool:
+    channel = engine.channels.by_name.get(message.channel)
+    return channel is not None and engine.publisher.touches(channel.members)
+
+
+def _nobody_is_touched(engine: Engine, message: ClientMessage) -> bool:
+    """Not a question, and not to overtake one."""
+    return False
+
+
+_QUESTIONS: dict[type, Callable[[Engine, Any], bool]] = {
+    Get: _users_are_touched,
+    Watch: _users_are_touched,
+    Unwatch: _nobody_is_touched,
+    Who: _any_is_touched,
+    WatchAll: _any_is_touched,
+    Follow: _any_is_touched,
+    GetMembers: _members_are_touched,
+    WatchChannel: _members_are_touched,
+    UnwatchChannel: _nobody_is_touched,
+    GetDevices: _any_is_touched,
+    GetSync: _any_is_touched,
+}
+"""What is answered from records, and whether any of these is to be made anew in this turn. Then the answer waits for
+the turn's end: to make it at once would make two changes of one, with something said before and after the question."""

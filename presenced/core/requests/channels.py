@@ -37,7 +37,6 @@ def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> Non
 def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMembers) -> None:
     check_channel(message.channel)
     check_cursor(message.after)
-    engine.settle_members(now_ms, message.channel)
     _reply_members(engine, session, message.id, message.channel, message.after, message.limit)
 
 
@@ -46,7 +45,6 @@ def _watch_channel(engine: Engine, session: Session, now_ms: int, message: Watch
     engine.channels.check_watch(session, message.channel)
     if message.channel not in (session.channels or ()):
         require_memory(engine)
-    engine.settle_members(now_ms, message.channel)
     _reply_members(engine, session, message.id, message.channel, "", message.limit)
     engine.channels.watch(session, message.channel)
 

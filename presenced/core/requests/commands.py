@@ -7,7 +7,7 @@ it, so that a chat bot passes text through and needs no code of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, get_args
 
 from presenced.address import check_text
@@ -57,8 +57,15 @@ class _Answer(NamedTuple):
     activities: list[ActivityInfo] = []
 
 
-def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_id: int, text: str) -> CommandReply:
-    """Do what `text` says for the user; what cannot be done is said in the reply, with `ok` false."""
+_Answering = Generator[None, None, _Answer]
+"""Does what is asked, yields once, and answers when records are up to date."""
+
+
+def run(
+    engine: Engine, user: User, device: Device | None, now_ms: int, request_id: int, text: str
+) -> Generator[None, None, CommandReply]:
+    """Do what `text` says for the user; what cannot be done is said in the reply, with `ok` false. Yields when it is
+    done, if the reply tells records: go on once they are made anew."""
     rest = _SLASH.sub("", text, count=1).strip()
     verb, rest = (*rest.split(None, 1), "", "")[:2]
     verb = verb.lower()
@@ -72,7 +79,7 @@ def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_
         return CommandReply(request_id, False, answer, verb, [], [], [])
     try:
         # A status is its own argument.
-        said = take(_Call(engine, user, device, now_ms, f"{verb} {rest}" if take is _status else rest))
+        said = yield from take(_Call(engine, user, device, now_ms, f"{verb} {rest}" if take is _status else rest))
     except (RequestError, AddressError) as error:
         return CommandReply(request_id, False, error.message, verb, [], [], [])
     except ValueError as error:
@@ -80,8 +87,8 @@ def run(engine: Engine, user: User, device: Device | None, now_ms: int, request_
     return CommandReply(request_id, True, said.text, verb or "show", said.records, said.devices, said.activities)
 
 
-def _show(call: _Call) -> _Answer:
-    call.engine.publisher.settle(call.user, call.now_ms)
+def _show(call: _Call) -> _Answering:
+    yield
     record = call.user.record
     text = f"You are {describe(record)}"
     claim = call.user.claim
@@ -91,7 +98,7 @@ def _show(call: _Call) -> _Answer:
     return _Answer(text, [call.engine.publisher.record_of(call.user)])
 
 
-def _status(call: _Call) -> _Answer:
+def _status(call: _Call) -> _Answering:
     """The verb is the status itself, perhaps with `for DURATION`."""
     rest, for_ms = split_for(call.rest)
     if rest.strip().lower() not in _STATUSES:
@@ -100,6 +107,7 @@ def _status(call: _Call) -> _Answer:
         raise ValueError("auto takes no time: it ends what you set, and your devices decide again")
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
     _set(call, status=status, for_ms=for_ms)
+    yield
     record, claim = call.user.record, call.user.claim
     if status == "auto" and claim is None:
         text = f"Back to what your devices say: you are {describe(record)}"
@@ -134,12 +142,13 @@ def _left(call: _Call, claim: Claim) -> str:
     return f"for {_rounded(claim.until_ms - call.now_ms - call.engine.publisher.wall_offset_ms)} more"
 
 
-def _set_text(call: _Call) -> _Answer:
+def _set_text(call: _Call) -> _Answering:
     text, for_ms = text_and_span(call.rest)
     if not text or (_FOR_ALONE.match(text) and text == call.rest.strip()):
         raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
     check_text(text)
     _set(call, text=text, for_ms=for_ms)
+    yield
     for_how_long = f" for {format_duration(for_ms)}" if for_ms else ""
     hidden = "; others see it once you do not appear offline" if is_hidden(call.user) else ""
     return _Answer(f'Your status is "{text}"{for_how_long}{hidden}', [call.engine.publisher.record_of(call.user)])
@@ -153,22 +162,22 @@ def _set(
     emoji: str | None = None,
     for_ms: int = 0,
 ) -> None:
-    """Set it and bring the record up to date, since the answer tells it."""
+    """Set it. The answer tells the record, and so waits for it."""
     require_durability(call.engine)
     call.engine.statements.set_status(
         call.now_ms, call.user, call.device, status=status, text=text, emoji=emoji, for_ms=for_ms
     )
-    call.engine.publisher.settle(call.user, call.now_ms)
 
 
-def _clear(call: _Call) -> _Answer:
+def _clear(call: _Call) -> _Answering:
     _set(call, status="auto", text="", emoji="")
+    yield
     seen = f": you are {describe(call.user.record)}" if call.user.claim is None else f", but {_standing(call)}"
     return _Answer(f"Cleared{seen}", [call.engine.publisher.record_of(call.user)])
 
 
-def _who(call: _Call) -> _Answer:
-    call.engine.publisher.settle_all(call.now_ms)
+def _who(call: _Call) -> _Answering:
+    yield
     publisher = call.engine.publisher
     names, following = publisher.page("", COMMAND_LISTED_MAX)
     users = [call.engine.users[name] for name in names]
@@ -178,7 +187,8 @@ def _who(call: _Call) -> _Answer:
     return _Answer(text, [publisher.record_of(user) for user in users])
 
 
-def _activity(call: _Call) -> _Answer:
+def _activity(call: _Call) -> _Answering:
+    yield
     wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
     found = call.engine.statements.activities(call.now_ms, call.user, COMMAND_LISTED_MAX, 0)
     if not found:
@@ -190,8 +200,8 @@ def _activity(call: _Call) -> _Answer:
     return _Answer(f"Your last activity: {listed}", activities=found)
 
 
-def _devices(call: _Call) -> _Answer:
-    call.engine.publisher.settle(call.user, call.now_ms)
+def _devices(call: _Call) -> _Answering:
+    yield
     offset_ms = call.engine.publisher.wall_offset_ms
     infos = [device_info(device, offset_ms) for device in call.user.devices.values()]
     if not infos:
@@ -202,20 +212,21 @@ def _devices(call: _Call) -> _Answer:
     return _Answer(f"{len(infos)} devices: {listed}" if len(infos) > 1 else f"1 device: {listed}", devices=infos)
 
 
-def _sync(call: _Call) -> _Answer:
-    call.engine.settle_own(call.now_ms, call.user)
+def _sync(call: _Call) -> _Answering:
     call.engine.own_states.push_again(call.user)
+    yield
     state = call.engine.own_states.state(0, call.user)
     return _Answer(f"Sent to your devices again; {state.synced} of {state.total} were up to date")
 
 
-def _help(call: _Call) -> _Answer:
+def _help(call: _Call) -> _Answering:
+    yield
     return _Answer(HELP)
 
 
 _STATUSES = get_args(StatusRequest)
 
-_VERBS: dict[str, Callable[[_Call], _Answer]] = {
+_VERBS: dict[str, Callable[[_Call], _Answering]] = {
     "": _show,
     "who": _who,
     "activity": _activity,
@@ -254,12 +265,29 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
         raise RequestError("bad_text", f"the command is longer than {COMMAND_BYTES_MAX} bytes")
     user = user_of(engine, session, message.user)
     device = device_of(engine, session, message.user, message.device)
-    answer = run(engine, user, device, now_ms, message.id, message.text)
+    answering = run(engine, user, device, now_ms, message.id, message.text)
+    if not _go_on(engine, session, answering):
+        return
+    if engine.publisher.is_touched or session in engine.asking:
+        engine.put_off(session, lambda _: _go_on(engine, session, answering))
+    else:
+        _go_on(engine, session, answering)
+
+
+def _go_on(engine: Engine, session: Session, answering: Generator[None, None, CommandReply]) -> bool:
+    """Whether there is more to come; if not, the reply is made."""
+    try:
+        next(answering)
+    except StopIteration as over:
+        answer: CommandReply = over.value
+    else:
+        return True
     if answer.ok and answer.verb in _CHANGING:
-        acknowledge(engine, session, message.id, encode(answer))
+        acknowledge(engine, session, answer.id, encode(answer))
     else:
         # Nothing is to be kept, so nothing need wait for the disk.
         reply(engine, session, answer)
+    return False
 
 
 HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {

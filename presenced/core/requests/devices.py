@@ -126,7 +126,6 @@ def _get_devices(engine: Engine, session: Session, now_ms: int, message: GetDevi
     user = known_user(engine, session, message.user)
     devices: list[DeviceInfo] = []
     if user is not None:
-        engine.publisher.settle(user, now_ms)
         devices = [device_info(device, engine.publisher.wall_offset_ms) for device in user.devices.values()]
     name = name_of(engine, session, message.user)
     reply(engine, session, DeviceList(message.id, name, devices))

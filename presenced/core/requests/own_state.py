@@ -30,7 +30,6 @@ def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -
     if user is None:
         state = SyncState(message.id, name_of(engine, session, message.user), 0, 0, 0, 0, [])
     else:
-        engine.settle_own(now_ms, user)
         state = engine.own_states.state(message.id, user)
     reply(engine, session, state)
 

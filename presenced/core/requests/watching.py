@@ -33,7 +33,6 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
             _check_name(name, message.users)
             records.append(unknown_record(name))
         else:
-            publisher.settle(user, now_ms)
             records.append(publisher.record_of(user))
     reply_records(engine, session, message.id, records)
 
@@ -41,7 +40,6 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
     publisher = engine.publisher
     check_cursor(message.after)
-    publisher.settle_all(now_ms)
     names, following = publisher.page(message.after, message.limit)
     records = [publisher.record_of(engine.users[name]) for name in names]
     total = len(publisher.online)
@@ -50,14 +48,9 @@ def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
     publisher = engine.publisher
-    find = engine.users.get
     for name in message.users:
-        known = find(name)
-        if known is None:
+        if name not in engine.users:
             _check_name(name, message.users)
-        elif known.dirty:
-            # Before it is watched: what changed earlier in this turn is in the reply and not pushed as well.
-            publisher.settle(known, now_ms)
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
     record_of = publisher.record_of
@@ -74,7 +67,6 @@ def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll)
     require_service(session)
     if message.on and session not in engine.outboxes.everyone:
         require_memory(engine)
-    engine.publisher.settle_all(now_ms)
     engine.watching.set_all(session, message.on)
     done(engine, session, message.id)
 
@@ -83,7 +75,6 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
     require_service(session)
     if session.follow_seq < 0:
         require_memory(engine)
-    engine.settle_all(now_ms)
     engine.events.follow(session, message.id, message.epoch, message.seq)
 
 
