@@ -165,17 +165,35 @@ def _existing(path: str) -> OsDirectory:
 
 
 def _empty(path: str) -> OsDirectory:
-    """Make the directory, or take it if it is empty. Its name is made durable too."""
+    """Make the directory, or take it if it is empty and our own. Its name is made durable too.
+
+    In a place such as /tmp others can make the name first: a link of theirs is not followed, nor one on the way.
+    """
+    if os.path.islink(path):
+        raise DirectoryError(f"{path} is a link; name the directory that it leads to")
+    link = _foreign_link(path)
+    if link:
+        raise DirectoryError(f"{link} is a link that another user made; name a directory on another way")
     if os.path.lexists(path):
         if not os.path.isdir(path) or os.listdir(path):
             raise DirectoryError(f"{path} exists and is not an empty directory; name one that does not exist")
+        if os.stat(path).st_uid != os.geteuid():
+            raise DirectoryError(f"{path} belongs to another user; name one that does not exist")
     parent = OsDirectory(Path(path).absolute().parent, create=False)
     try:
-        directory = OsDirectory(path)
+        directory = OsDirectory(path, follow=False)
         parent.sync()
     finally:
         parent.close()
     return directory
+
+
+def _foreign_link(path: str) -> str:
+    """The first link on the way to `path` that belongs neither to us nor to root; "" if there is none."""
+    for place in reversed(Path(path).absolute().parents):
+        if place.is_symlink() and os.lstat(place).st_uid not in (0, os.geteuid()):
+            return str(place)
+    return ""
 
 
 def _pause() -> None:

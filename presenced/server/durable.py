@@ -96,7 +96,7 @@ class DurableLog:
 
         Raises what `storage.store` and `progress` raise; the engine is then of no use.
         """
-        claim(self._directory)
+        remarks = claim(self._directory)
         # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
         engine.wheel.advance(now_ms, 1)
         # Everything that is read stays: looking for garbage in it again and again would double the time.
@@ -110,6 +110,7 @@ class DurableLog:
         while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
             engine.tick(now_ms)
         self._engine = engine
+        report.remarks += remarks
         return report
 
     def _restore(self, engine: Engine, now_ms: int, progress: Progress | None) -> Findings:

@@ -17,6 +17,7 @@ from presenced.storage.layout import SEGMENT_HEADER_BYTES, segment_name
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.repair import known_seq, options
+from presenced.storage.store import look_around
 from presenced.storage.survey import Gap, Piece, Survey, survey, walk_piece
 
 LOOKS_MAX = 10
@@ -77,7 +78,7 @@ class Checked(msgspec.Struct):
 def check(directory: Directory, pause: Callable[[], None]) -> Checked:
     """Look until two looks agree, with a `pause` between them; a store that is sound in every part needs one.
 
-    Raises `NotAStore`, `NewerFormat`, `OSError`. O(bytes of the store).
+    Raises `NotAStore`, `NewerFormat`, `DirectoryError` (as a start does), `OSError`. O(bytes of the store).
     """
     last: Checked | None = None
     for _ in range(LOOKS_MAX):
@@ -100,6 +101,7 @@ def check(directory: Directory, pause: Callable[[], None]) -> Checked:
 
 def _look(directory: Directory) -> Checked:
     found = survey(directory)
+    remarks = look_around(directory)
     manifest = found.manifest
     report = Checked(
         directory.path,
@@ -109,6 +111,7 @@ def _look(directory: Directory) -> Checked:
         generation=manifest.generation,
         clean=manifest.clean,
         version=manifest.version,
+        remarks=remarks,
         segments=[_segment(directory, found, piece) for piece in found.pieces],
         snapshots=[
             SnapshotSeen(entry.name, entry.start_seq, entry.end_seq, entry.bytes, entry.facts, problem)
@@ -141,7 +144,7 @@ def _judge(directory: Directory, found: Survey, report: Checked) -> None:
     report.started_from = findings.snapshot
     report.next_seq = findings.next_seq
     report.torn_bytes, report.torn_at = findings.torn_bytes, findings.torn_at
-    report.remarks = list(findings.remarks)
+    report.remarks = [*findings.remarks, *report.remarks]
     report.verdict = "ok"
     if findings.torn_bytes:
         report.verdict = f"ok, torn tail of {findings.torn_bytes} bytes will be dropped"

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -70,6 +71,9 @@ class Directory(Protocol):
     def subdirectory(self, name: str) -> Directory:
         """A directory within this one, made if it is missing."""
 
+    def mode(self) -> int:
+        """The permission bits of the directory."""
+
     def lost(self, names: Sequence[str]) -> str:
         """What of it is no longer in its place, in words: the directory, or one of the files `names` in it; "" if all
         is, or if that cannot be told. Removed files can be written to and synced as before, and nobody finds them."""
@@ -122,11 +126,13 @@ class OsFile:
 class OsDirectory:
     """A directory of the operating system, made private (0700) if it has to be made."""
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, follow: bool = True) -> None:
+        """`follow`: whether `path` itself may be a symbolic link."""
         self.path = str(path)
         if create and not os.path.lexists(self.path):
             os.makedirs(self.path, mode=0o700, exist_ok=True)
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        self._descriptor = os.open(self.path, flags)
         self._lock = -1
         self._spares: list[int] = []
 
@@ -182,6 +188,10 @@ class OsDirectory:
     def subdirectory(self, name: str) -> OsDirectory:
         """Made 0700 if it is missing."""
         return OsDirectory(Path(self.path) / name)
+
+    def mode(self) -> int:
+        """fstat(2)."""
+        return stat.S_IMODE(os.fstat(self._descriptor).st_mode)
 
     def lost(self, names: Sequence[str]) -> str:
         """stat(2) of the path, which may lead elsewhere by now, and of each file."""

@@ -22,6 +22,14 @@ from presenced.storage.recovery import Apply, Progress, Recovered, Tail, recover
 
 _OURS = re.compile(r"LOCK|MANIFEST(\.copy)?(\.tmp)?|wal-\d{10}\.log(\.tmp)?|snap-\d{10}\.prs(\.tmp)?")
 
+_LIKE_OURS = re.compile(r"(lock|manifest|wal-|snap-).*", re.IGNORECASE)
+"""What would be taken for ours by whoever looks, and is not what is written."""
+
+_STRAY = re.compile(r"\..*|nohup\.out|thumbs\.db|desktop\.ini", re.IGNORECASE)
+"""What comes into a directory by itself: a new store is made beside it."""
+
+STRAYS_NAMED_MAX = 5
+
 QUARANTINE = "quarantine"
 
 
@@ -33,18 +41,45 @@ class Locked(DirectoryError):
     """Another process holds the directory."""
 
 
-def claim(directory: Directory) -> None:
-    """Take the directory for this process; raises `DirectoryError` if it holds other things or is taken."""
-    for name in directory.names():
-        if not _OURS.fullmatch(name):
+def look_around(directory: Directory) -> list[str]:
+    """What an operator should know of a directory that can be used: files in it that are passed over, and that others
+    may write to it. Raises `DirectoryError` if it is not one to keep a store in. Changes nothing."""
+    names = directory.names()
+    others = [name for name in names if not _OURS.fullmatch(name)]
+    is_store = any(_OURS.fullmatch(name) and name != "LOCK" for name in names)
+    for name in others:
+        if _LIKE_OURS.fullmatch(name):
             raise DirectoryError(
-                f"{directory.path} holds {name}, which is not presenced's; give it a directory of its own "
-                "(--data-dir), or move that file away"
+                f"{directory.path} holds {name}, which has nearly the name of one of presenced's files and is none; "
+                "move it away, or give it back its name"
             )
+        if not is_store and not _STRAY.fullmatch(name):
+            raise DirectoryError(
+                f"{directory.path} holds {name} and no store; give presenced a directory of its own (--data-dir), or "
+                "move that file away"
+            )
+    remarks = []
+    if others:
+        more = len(others) - STRAYS_NAMED_MAX
+        named = ", ".join(others[:STRAYS_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+        remarks.append(f"{directory.path} holds {named}: not presenced's, and passed over")
+    if directory.mode() & 0o022:
+        remarks.append(
+            f"{directory.path} has mode {directory.mode():04o}: other users can remove and replace what is in it; "
+            f"chmod 700 {directory.path}"
+        )
+    return remarks
+
+
+def claim(directory: Directory) -> list[str]:
+    """Take the directory for this process; gives what `look_around` does. Raises `DirectoryError` if it is not one to
+    keep a store in, or is taken."""
+    remarks = look_around(directory)
     try:
         directory.lock()
     except BlockingIOError:
         raise Locked(f"{directory.path} is in use by another presenced; stop that one first") from None
+    return remarks
 
 
 def open_store(

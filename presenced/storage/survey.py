@@ -7,6 +7,7 @@ nothing about what may be dropped: that is recovery's, and the operator's.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -173,7 +174,9 @@ def marked_seq(directory: Directory, piece: Piece) -> int:
 
 
 def _names(directory: Directory, head: str, tail: str) -> list[str]:
-    return [name for name in directory.names() if name.startswith(head) and name.endswith(tail)]
+    """Of our own files: what only looks like one is nobody's."""
+    whole = re.compile(rf"{head}\d{{10}}{re.escape(tail)}")
+    return [name for name in directory.names() if whole.fullmatch(name)]
 
 
 def _segment_files(directory: Directory) -> list[Piece]:
@@ -217,7 +220,8 @@ def _listed(manifest: Manifest, files: list[Piece]) -> list[Piece]:
 def _chain(pieces: list[Piece]) -> list[Piece]:
     """Give each segment the end that its successor's header tells of."""
     chained = []
-    for piece, successor in zip(pieces, [*pieces[1:], None], strict=True):
+    successors: list[Piece | None] = [*pieces[1:], None]
+    for piece, successor in zip(pieces, successors, strict=False):
         header = successor.header if successor is not None else None
         follows = header is not None and header.previous_number == piece.number
         chained.append(piece._replace(limit=header.previous_bytes) if header is not None and follows else piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -320,6 +321,17 @@ def test_a_backup_of_a_stopped_daemon(place: Path, tmp_path: Path) -> None:
 
 
 def test_backup_refuses(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    assert "is a link" in refused(UNUSABLE, "backup", place, tmp_path / "link")
+    assert not list((tmp_path / "mine").iterdir())
+    if os.geteuid() == 0:
+        (tmp_path / "foreign").symlink_to(tmp_path / "mine")
+        os.chown(tmp_path / "foreign", 65_534, 65_534, follow_symlinks=False)
+        assert "another user made" in refused(UNUSABLE, "backup", place, tmp_path / "foreign" / "copy")
+        os.chown(tmp_path / "mine", 65_534, 65_534)
+        assert "belongs to another user" in refused(UNUSABLE, "backup", place, tmp_path / "mine")
+    assert not list((tmp_path / "mine").iterdir())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("hello")
     assert "not an empty directory" in refused(UNUSABLE, "backup", place, tmp_path / "full")

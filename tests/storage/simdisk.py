@@ -413,6 +413,9 @@ class SimDirectory:
             self.disk.directories[path].settled = False
         return SimDirectory(self.disk, path)
 
+    def mode(self) -> int:
+        return 0o700
+
     def lost(self, names: Sequence[str]) -> str:
         return ""
 

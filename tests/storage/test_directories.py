@@ -171,9 +171,45 @@ def test_damage_that_a_second_copy_makes_good_is_loudly_told(place: Path, start_
 # --- not ours, not there, in use ---------------------------------------------------------------------------------
 
 
-def test_a_foreign_file(place: Path) -> None:
-    (place / "holiday.jpg").write_bytes(b"\xff\xd8")
-    untouched(place, UNUSABLE, "holds holiday.jpg", "--data-dir")
+STRAYS = (".DS_Store", ".nfs0001", "nohup.out", "holiday.jpg")
+
+
+def test_strays_are_passed_over_and_told(place: Path, start_daemon: StartDaemon) -> None:
+    for name in STRAYS:
+        (place / name).write_bytes(b"\xff\xd8")
+    command = [sys.executable, "-m", "presenced", "store", "check", str(place)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    daemon = start_daemon("--data-dir", str(place))
+    told = f"{place} holds {', '.join(sorted(STRAYS))}: not presenced's, and passed over"
+    assert checked.returncode == 0 and f"remark: {told}" in checked.stdout.splitlines()
+    assert any(" WARNING " in line and told in line for line in daemon.log().splitlines()), daemon.log()
+    works(daemon)
+    daemon.stop()
+    assert all((place / name).read_bytes() == b"\xff\xd8" for name in STRAYS)
+
+
+def test_a_new_store_beside_what_comes_by_itself(tmp_path: Path, start_daemon: StartDaemon) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    for name in STRAYS[:3]:
+        (place / name).touch()
+    works(start_daemon("--data-dir", str(place)))
+
+
+@pytest.mark.parametrize("name", ["wal-0000000001.log.bak", "snap-1.prs", "MANIFEST~", "manifest", "wal-notes.txt"])
+def test_what_nearly_has_the_name_of_ours_is_refused(place: Path, name: str) -> None:
+    """It may be what is missing; and nothing of that name is ever removed."""
+    (place / name).write_bytes(b"?")
+    untouched(place, UNUSABLE, f"holds {name}", "nearly the name")
+    command = [sys.executable, "-m", "presenced", "store", "check", str(place)]
+    refused(command, UNUSABLE, f"holds {name}", "nearly the name")
+
+
+def test_a_directory_that_others_may_write_to_is_told(place: Path, start_daemon: StartDaemon) -> None:
+    place.chmod(0o777)
+    daemon = start_daemon("--data-dir", str(place))
+    told = f"{place} has mode 0777: other users can remove and replace what is in it; chmod 700 {place}"
+    assert any(" WARNING " in line and told in line for line in daemon.log().splitlines()), daemon.log()
 
 
 def test_a_directory_of_something_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from presenced.storage.layout import FRAMES_AT
 from presenced.storage.manifest import Manifest, NewerFormat, read_manifest, write_manifest
 from presenced.storage.recovery import DamageError
 from presenced.storage.repair import CannotRepair, Repaired, repair
+from presenced.storage.store import DirectoryError
 from presenced.storage.survey import NotAStore
 from tests.storage.making import Making, contents, copied, flip, recovered, state_of
 
@@ -201,6 +202,30 @@ def rewritten(place: Path, change: Callable[[Manifest], Manifest]) -> None:
     assert manifest is not None
     write_manifest(directory, change(manifest))
     directory.close()
+
+
+def test_with_nothing_but_a_snapshot_the_tools_make_a_store_of_it(full: Path) -> None:
+    for path in full.iterdir():
+        if path.name != max(one.name for one in full.glob("snap-*")) and path.is_file():
+            path.unlink()
+    report = checked(full)
+    assert (report.sound, report.truncate_at, report.segments) == (False, 25, [])
+    assert len([line for line in dumped(full) if line.fact]) == 6
+    assert repaired(full, 25).end_seq == 25
+    assert checked(full).verdict == "ok"
+    state, _ = recovered(full)
+    assert state["user4"] == TextSet("user4", "text 24", "", 0)
+    making = goes_on(full)
+    assert making.journal.next_seq == 28
+    making.leave()
+
+
+def test_what_nearly_has_the_name_of_a_segment_is_none(full: Path) -> None:
+    for name in ("wal-notes.log", "snap-1.prs", "wal-0000000009.log.bak"):
+        (full / name).write_bytes(b"?")
+    with pytest.raises(DirectoryError, match="nearly the name"):
+        checked(full)
+    assert not any(line.damage for line in dumped(full))
 
 
 # --- dump --------------------------------------------------------------------------------------------------------
