@@ -335,7 +335,8 @@ class TestErrors:
         ("args", "reason"),
         [
             (["--url", "http://x", "ping"], "presence://"),
-            (["--url", "presence://a b@x", "ping"], "spaces"),
+            (["--url", "presence://a b@x", "ping"], "the URL holds U+0020"),
+            (["--url", "presence://a%20b@x", "ping"], "spaces"),
             (["set", "lunch"], "lunch"),
             (["set", "dnd", "--for", "30"], "no unit"),
             (["set", "dnd", "--for", "0s"], "'--for': the duration '0s' is no time at all"),

@@ -335,3 +335,14 @@ def test_of_several_names_the_one_that_is_bad_is_told_by_its_place() -> None:
         assert (error.code, error.message[:36]) == ("bad_name", "name 42 of 256: the user name holds ")
         alone = app.expect(request(app.next_id(), ["two words"]), Error)
         assert alone.message.startswith("the user name holds ")
+
+
+def test_of_two_requests_with_one_id_each_is_answered_with_it() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.say(Get(70, ["u1"]))
+    app.say(Who(70, "", 0))
+    app.say(Get(70, ["two words"]))
+    world.turn()
+    replies = [message for message in app.messages if getattr(message, "id", None) == 70]
+    assert sorted(type(reply).__name__ for reply in replies) == ["Error", "Records", "WhoPage"]

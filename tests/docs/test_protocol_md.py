@@ -5,6 +5,7 @@ Each check compares a whole table with what the code says, so that a row too man
 
 from __future__ import annotations
 
+import inspect as python_inspect
 import re
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.core.claims import SCHEDULE_CHECK_MS
@@ -153,6 +155,8 @@ def test_every_code_named_in_the_text_exists() -> None:
     known |= {re.sub(r"(?<!^)(?=[A-Z])", "_", struct.__name__).lower() for struct in MESSAGES.values()}
     known |= set(get_args(messages.EventKind)) | set(get_args(messages.TakenWhy))
     for number, section in SECTIONS.items():
+        if number == "10.3":
+            continue  # It names the methods of the Python client, which another test looks at.
         for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", section.body):
             assert word in known, f"section {number} speaks of `{word}`, which is no code, field or message"
 
@@ -321,3 +325,21 @@ def test_null_is_refused_where_the_table_does_not_name_it() -> None:
     with pytest.raises(messages.BadMessage) as caught:
         messages.decode_client(msgpack.packb([8, 4, None]))
     assert (caught.value.code, caught.value.request_id) == ("bad_request", 4)
+
+
+def test_the_names_of_methods_are_those_of_the_client_and_each_act_is_named() -> None:
+    """Those that are called as their message is need no row."""
+    rows = table(SECTIONS["10.3"].body, "method")
+    methods = {name for row in rows for name in re.findall(r"`(\w+)`", row["method"])}
+    known = {name for kind in (presenced.Client, presenced.Service, presenced.Watch) for name in dir(kind)}
+    assert methods <= known
+    said = {name for row in rows for name in re.findall(r"\b[A-Z]\w+", row["message"])} - {"Of"}
+    assert said <= {*STRUCTS}
+    like_messages = {re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower() for name in STRUCTS}
+    asking = {
+        name
+        for kind in (presenced.Client, presenced.Service)
+        for name, method in python_inspect.getmembers(kind, python_inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+    assert asking - like_messages <= methods
