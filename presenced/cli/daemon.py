@@ -35,6 +35,7 @@ from presenced.ops.admin import CannotOpenAdmin
 from presenced.ops.checks.program import concern_about
 from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
+from presenced.server.collector import Collector
 from presenced.server.durable import LogFailed
 from presenced.server.identity import ROLES, mint
 from presenced.server.keys import SecretError, load_keys
@@ -199,6 +200,10 @@ async def _run(server: Server, loaded: Loaded) -> None:
     """From the start to the end, with what is said of both."""
     await server.start()
     settings = server.settings
+    if settings.loop == "uvloop":
+        # asyncio's own transports are garbage in cycles when they close, and must be found however old they are.
+        server.collector = Collector()
+        server.collector.begin()
     log.info(
         "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
         package_version("presenced"),

@@ -19,6 +19,7 @@ from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.server.accounts import UNLIMITED, Account, Accounts
+from presenced.server.collector import Collector
 from presenced.server.durable import DurableLog
 from presenced.server.identity import Identity, believe, verify
 from presenced.server.keys import load_keys
@@ -75,6 +76,8 @@ class Server:
         """By which the links' shares of a turn are measured."""
         self.accounts = Accounts()
         self.waiting = WaitingLinks(lambda: self.clock_ns())
+        self.collector: Collector | None = None
+        """Of the process, where the server has one to itself."""
         self.memory = Memory(settings.memory_bytes)
         self.shedding: asyncio.Task[None] | None = None
         """Links are being chosen to be ended, because memory is short."""
@@ -225,6 +228,8 @@ class Server:
             return
         ended_ns = monotonic_ns()
         stats.turn.add(ended_ns - began_ns)
+        if self.collector is not None and self.collector.due:
+            self.collector.collect()
         if engine.outboxes.deliveries != deliveries:
             stats.reaction.add(ended_ns - self._began_ns)
         self._arm(now_ms, next_ms)
