@@ -60,7 +60,10 @@ _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno
 PAUSE_S = 1.0
 
 SAY_S = 0.2
-"""How long the start waits for who reads what it says."""
+"""How long the loop waits at the start for who reads the log."""
+
+UNREAD_S = 2.0
+"""After this, standard output counts as one that nobody reads. The loop goes on meanwhile."""
 
 log = logging.getLogger("presenced")
 
@@ -235,7 +238,7 @@ async def _say_where(url: str) -> None:
     output = sys.stdout.fileno()
     writing = in_thread(partial(os.write, output, f"listening on {url}\n".encode()), "output")
     try:
-        async with asyncio.timeout(SAY_S):
+        async with asyncio.timeout(UNREAD_S):
             await writing
     except TimeoutError:
         log.warning("standard output is not read; it would say where this listens")

@@ -35,7 +35,7 @@ INTERRUPTED = 130
 OUTPUT_THREAD = "output"
 """The name of threads that print for somebody who may not read."""
 
-UNREAD_S = 0.2
+UNREAD_S = 0.5
 
 EPILOG = """\b
 Exit codes:

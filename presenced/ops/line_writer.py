@@ -11,6 +11,7 @@ import os
 import queue
 import select
 import threading
+import time
 from collections.abc import Callable
 
 LINES_MAX = 1_000
@@ -50,10 +51,21 @@ class LineWriter:
         self._queue.put(data)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until what was put is written, but not longer than that; False if it is not."""
+        """Wait until what was put is written, but not longer than that if nobody reads; False if it is not written. A
+        machine that is so busy that the thread does not get its turn is waited for ten times as long."""
         reached = threading.Event()
         self._queue.put(reached)
-        return reached.wait(timeout_s)
+        if reached.wait(timeout_s):
+            return True
+        give_up_s = time.monotonic() + 9 * timeout_s
+        while time.monotonic() < give_up_s and self._is_read() and not reached.wait(0.02):
+            pass
+        return reached.is_set()
+
+    def _is_read(self) -> bool:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
 
     # --- on the thread ----------------------------------------------------------------------------------------
 

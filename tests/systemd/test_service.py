@@ -359,6 +359,38 @@ def test_a_refused_reload_is_told_from_its_beginning_to_its_end(service: Service
     assert "; what was refused " in service.messages(after)
 
 
+def test_a_full_disk_is_told_from_its_beginning_to_its_end(service: Service) -> None:
+    said = (
+        f"presencectl --url presence://alice@{ADDRESS}/laptop "
+        '--token "$(presenced token --user alice --secret-file /etc/presenced/secret)" set dnd --text'
+    )
+    service.run("systemctl", "stop", UNIT)
+    service.sh(f"mv {STATE} {STATE}.kept; mkdir {STATE}; mount -t tmpfs -o size=16m,mode=0700 tmpfs {STATE}")
+    try:
+        service.sh(f"chown presenced: {STATE}; systemctl start {UNIT}; {said} before")
+        after = service.cursor()
+        service.sh(f"dd if=/dev/zero of={STATE}/filler bs=4k", status=1)
+        service.wait_for(
+            lambda: "nothing can be saved (read_only), presence goes on" in _tried(service, said, after),
+            "the journal said that the disk is full",
+        )
+        assert "the disk" in service.run("presencectl", "--text", "doctor", status=1)
+        service.sh(f"rm {STATE}/filler")
+        service.wait_for(
+            lambda: "all is well again, after " in _tried(service, said, after), "the journal told its end"
+        )
+        told = [entry for entry in service.journal(UNIT, after) if entry["MESSAGE"].startswith("log: ")]
+        assert [entry["PRIORITY"] for entry in told] == ["3", "6"], "one line when it began, one when it ended"
+    finally:
+        service.sh(f"systemctl stop {UNIT}; umount {STATE}; rmdir {STATE}; mv {STATE}.kept {STATE}")
+
+
+def _tried(service: Service, said: str, after: str) -> str:
+    """What the journal says after somebody has said something that has to be saved."""
+    service.sh(f"{said} now", status=None)
+    return service.messages(after)
+
+
 def test_a_reload_without_an_admin_socket_sends_the_signal(service: Service) -> None:
     service.sh(f"sed -i 's/^socket = .*/socket = \"\"/' {CONFIG}")
     service.run("systemctl", "restart", UNIT)
