@@ -171,7 +171,10 @@ class HttpServer:
         """The page, or 421 for who asks for another host, or 500: what goes wrong in making one is logged and reaches
         nobody else. Health is told under any name, since it says nothing and load balancers ask for it."""
         if path not in OPEN_TO_ALL and not is_known(host, self.names()):
-            return text(421, f"{host[:100]!r} is no name of this machine that is known here; add it to http.hosts")
+            sentence = f"{host[:100]!r} is no name of this machine that is known here; add it to http.hosts"
+            now_ms = time.monotonic_ns() // 1_000_000
+            self.report.event(now_ms, "http", f"a request is refused: {sentence}", level=logging.WARNING)
+            return text(421, sentence)
         try:
             return self.pages.answer(path)
         except Exception:

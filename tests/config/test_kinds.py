@@ -92,6 +92,7 @@ REFUSED: list[tuple[Kind, object, str]] = [
     (DurabilityText(), "always=", "none of the policies"),
     (DurabilityText(), "interval=0", "none of the policies"),
     (DurabilityText(), "interval=2h", "none of the policies"),
+    (DurabilityText(), "interval=1h1ms", "none of the policies"),
     (Mode(), 0o660, "not text in quotes"),
     (Mode(), "0888", "not the mode"),
     (Mode(), "1777", "not the mode"),
@@ -258,5 +259,6 @@ def test_an_address_in_its_parts() -> None:
 
 def test_a_durability() -> None:
     assert Durability.parse("interval=1s") == Durability("interval", 1_000)
+    assert Durability.parse("interval=1h") == Durability("interval", 3_600_000), "the longest"
     with pytest.raises(SettingsError, match="none of always"):
         Durability.parse("sometimes")

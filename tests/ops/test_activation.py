@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import os
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from presenced.ops.activation import take_sockets
 from presenced.ops.admin import leaving_the_file
 from presenced.wire.messages import Get
 from tests.e2e.wire_client import RECORDS, WELCOME, Wire, hello, opened
-from tests.ops.running import Running, listening
+from tests.ops.running import REPOSITORY, Running, listening
 
 EXIT_CONFIG = 78
 
@@ -52,6 +54,20 @@ def test_the_clients_socket_is_taken_over(name: str, tmp_path: Path) -> None:
         with Running(tmp_path / "log", environ=environ, sockets=(client,)) as daemon:
             assert daemon.port == port_of(client), "and not the one that is configured"
             opened(daemon.port, "alice").close()
+
+
+def test_a_process_that_the_daemon_starts_does_not_get_the_socket() -> None:
+    with listening() as given:
+        program = (
+            "import os; from presenced.ops.activation import FIRST_FD, take_sockets; "
+            f"os.dup2({given.fileno()}, FIRST_FD); "
+            "environ = {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'}; os.set_inheritable(FIRST_FD, True); "
+            "taken = take_sockets(environ)['client']; print(taken.get_inheritable(), taken.getblocking())"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, pass_fds=[given.fileno()], cwd=REPOSITORY
+        )
+    assert said.stdout.split() == ["False", "False"], said.stderr
 
 
 def test_three_sockets_by_their_names(tmp_path: Path, admin: socket.socket) -> None:

@@ -499,6 +499,8 @@ class TestKick:
             reason = kicked_with(client)
             assert (reason.code, reason.message) == ("kicked", "upgrade first")
             assert reason.temporary and 60_000 <= reason.retry_ms <= 120_000
+        first, second = (kicked_with(client).retry_ms for client in (laptop, phone))
+        assert first != second, "each at a moment of its own"
         assert bob.ping() > 0
         assert ask("status")["goodbyes"]["kicked"] == 2
 

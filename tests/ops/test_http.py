@@ -553,6 +553,7 @@ def test_no_stranger_s_name_is_answered_but_for_health(tmp_path: Path) -> None:
                 assert answered(path, stranger) == 421, (path, stranger)
             for path in ("/healthz", "/readyz"):
                 assert answered(path, stranger) == 200, (path, stranger)
+        assert "WARNING http: a request is refused: 'evil.example' is no name of this machine" in daemon.log()
 
 
 def test_any_name_is_answered_where_that_is_wanted() -> None:

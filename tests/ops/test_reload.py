@@ -215,6 +215,21 @@ def test_the_certificate_is_exchanged_and_old_links_go_on(loop: str, tmp_path: P
         beside.close()
 
 
+def test_a_renewed_certificate_that_has_ended_is_taken_and_warned_of(tmp_path: Path) -> None:
+    """It may be the only one there is; that clients refuse it has to be said."""
+    cert, key = make_certificate(tmp_path, "used", days=90)
+    text = f"[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\ntls_cert = '{cert}'\ntls_key = '{key}'\n"
+    configured = Configured(tmp_path, text)
+    with configured.daemon:
+        assert f"TLS: the certificate {cert} is for localhost, 127.0.0.1 until " in configured.daemon.log()
+        for path, old in zip((cert, key), make_certificate(tmp_path, "old", days=-1), strict=True):
+            shutil.copy(old, path)
+        said = configured.reload()
+        assert "listen.tls_cert: another certificate, for localhost, 127.0.0.1 until " in said
+        assert "(which is over)" in said
+        assert f"WARNING reload: the certificate {cert} has ended, and clients refuse it; renew it" in said
+
+
 def test_the_secret_is_rotated_while_tokens_of_the_old_one_hold(tmp_path: Path) -> None:
     """A new line is added, tokens of both are accepted, and the old line goes when nobody has tokens of it."""
     old, new = b"the-old-secret-with-more-than-32-bytes", b"the-new-secret-with-more-than-32-bytes"
