@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format unicode-table bench torture install uninstall systemd-test constraints clean
+.PHONY: run test check style types format unicode-table bench torture interleavings install uninstall systemd-test constraints clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -49,6 +49,9 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.torture.reader
 	$(BIN)/python -m tests.torture.kill --rounds 1000
 	$(BIN)/python -m tests.torture.faults
+
+interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server
+	PRESENCED_STEPS=7 $(BIN)/python -m pytest -q -n auto tests/client/test_interleavings.py
 
 # Under /usr/local, or PREFIX; into a package's tree with DESTDIR; with another interpreter by PYTHON.
 INSTALL_CHOICES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))'

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from presenced.client.heartbeat import Activity
 from presenced.client.pending import Make, OnReply, Reply, Send
@@ -38,8 +39,8 @@ class HeldDevice:
     """One device that a service speaks for."""
 
     __slots__ = (
-        "activity", "asked", "calls", "channels", "device", "is_held", "is_on", "is_refused", "kind", "loss", "name",
-        "priority", "ref", "status", "user", "waiting",
+        "activity", "asked", "calls", "channels", "device", "is_held", "is_on", "is_refused", "is_to_join",
+        "kind", "loss", "name", "priority", "ref", "status", "user", "waiting",
     )  # fmt: skip
 
     def __init__(self, ref: int, user: str, device: str) -> None:
@@ -63,6 +64,8 @@ class HeldDevice:
         """The present link holds it: it beats."""
         self.is_refused = False
         """The server does not let it back for now; it is asked again with each heartbeat."""
+        self.is_to_join = False
+        """Its channels are to be joined once it is attached on the present link."""
         self.asked = 0
         """Attaches on the present link that are not answered so far."""
         self.loss = ""
@@ -104,13 +107,15 @@ class HeldDevice:
 class Call:
     """One attach that the app has asked for."""
 
-    __slots__ = ("_held", "_is_open", "attachment", "device")
+    __slots__ = ("_held", "_is_open", "attachment", "device", "waiter")
 
-    def __init__(self, held: Held, device: HeldDevice, attachment: Attachment) -> None:
+    def __init__(self, held: Held, device: HeldDevice, attachment: Attachment, waiter: Any) -> None:
         self._held = held
         self._is_open = True
         self.device = device
         self.attachment = attachment
+        self.waiter = waiter
+        """What waits for the reply."""
         device.calls += 1
         device.asked += 1
         device.waiting[self] = None
@@ -124,6 +129,7 @@ class Call:
             device.is_held = device.is_on = True
             device.is_refused, device.loss = False, ""
             device.adopt(self.attachment)
+            self._held.join_again(device)
             return
         if self._close():
             self._held.drop(device)
@@ -164,7 +170,8 @@ class Leaving:
 class Held:
     """All devices of a service link."""
 
-    def __init__(self, send: Send, on_taken: Callable[[Taken], None]) -> None:
+    def __init__(self, send: Send, on_taken: Callable[[Taken], None], withdraw: Callable[[Call], None]) -> None:
+        """`withdraw`: a call waits for a device that is let go meanwhile; it must not be sent again."""
         self.devices: dict[Key, HeldDevice] = {}
         """Those that are to be held."""
         self.leaving: dict[Key, Leaving] = {}
@@ -174,6 +181,7 @@ class Held:
         self._taken: dict[Key, None] = {}
         self._send = send
         self._on_taken = on_taken
+        self._withdraw = withdraw
 
     def get(self, user: str, device: str) -> HeldDevice:
         """Raises `RequestError` (`no_such_device`) for one that is not held."""
@@ -187,7 +195,7 @@ class Held:
 
     # --- what the app wants -----------------------------------------------------------------------------------
 
-    def attach(self, attachment: Attachment) -> Call:
+    def attach(self, attachment: Attachment, waiter: Any) -> Call:
         """The device is to be held: send `attach_as`, with the call's `answered` as what to do with the reply."""
         key = attachment.user, attachment.device
         held = self.devices.get(key)
@@ -195,7 +203,7 @@ class Held:
             held = HeldDevice(self._free_ref(), *key)
             self.devices[key] = self._by_ref[held.ref] = held
         self._taken.pop(key, None)
-        return Call(self, held, attachment)
+        return Call(self, held, attachment, waiter)
 
     def detach(self, user: str, device: str, lost: bool, done: OnLeft) -> Leaving | None:
         """The device is to be let go; `done` is called when it is. None: it was taken, and nothing is to be done.
@@ -211,6 +219,9 @@ class Held:
     def leave(self, held: HeldDevice, *, lost: bool, done: OnLeft | None = None) -> Leaving:
         """It is to be let go: said at once if there is a link, and on each later one until the server has answered."""
         self.drop(held)
+        waiting, held.waiting = held.waiting, {}
+        for call in waiting:
+            self._withdraw(call)
         leaving = Leaving(held.ref, lost)
         earlier = self.leaving.get(held.key)
         if earlier is not None:
@@ -273,12 +284,22 @@ class Held:
                 self._tell(leaving, None)
             else:
                 yield self._detaching(key, leaving)
-        entries = [held for held in self.devices.values() if held.is_held]
+        # What the app asks for anew is attached by that request, which follows.
+        entries = [held for held in self.devices.values() if held.is_held and not held.waiting]
         for held in entries:
             yield self._again(held, now_ms)
+        for held in self.devices.values():
+            held.is_to_join = bool(held.waiting and held.channels)
         for held in entries:
             for channel in held.channels or ():
                 yield joining(held.user, held.device, channel)
+
+    def join_again(self, held: HeldDevice) -> None:
+        """It is attached on a new link by a request of the app's: its channels follow."""
+        if held.is_to_join:
+            held.is_to_join = False
+            for channel in held.channels or ():
+                self._send(*joining(held.user, held.device, channel))
 
     def end(self, error: PresenceError | None) -> None:
         """See `Part`."""
@@ -296,7 +317,9 @@ class Held:
             if not isinstance(reply, Error):
                 held.is_on, held.is_refused, held.loss = True, False, ""
             elif reply.code == "device_held":
-                self.lose(held, "replaced")
+                held.loss = "replaced"
+                if not held.asked:
+                    self.lose(held, held.loss)
             else:
                 if not held.is_refused:
                     _log.warning("%s/%s could not be attached again: %s", *held.key, reply.message)

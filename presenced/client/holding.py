@@ -42,7 +42,13 @@ class Holding(Asking):
             for callback in list(shown):
                 callbacks.soon("a callback for what was taken", callback, taken)
 
-        held = self._held = Held(keeper.say, tell)
+        def withdraw(call: Call) -> None:
+            session.forget(call.waiter)
+            if not call.waiter.done():
+                call.waiter.set_exception(RequestError("no_such_device", "it was detached while it was being attached"))
+
+        session = self._session
+        held = self._held = Held(keeper.say, tell, withdraw)
         self._taken_callbacks = shown
         self._pushes[messages.Taken] = lambda push: held.taken(push, keeper.now_ms())
         self._urgent: dict[HeldDevice, None] = {}
@@ -85,14 +91,14 @@ class Holding(Asking):
         self._refuse_closed()
         refused: dict[tuple[str, str], RequestError] = {}
         wanted = _checked([Attachment(*device) for device in devices])
-        begun: list[tuple[Call, asyncio.Future[Reply]]] = []
+        begun: list[Call] = []
         try:
             for start in range(0, len(wanted), MANY):
                 await self._attach(wanted[start : start + MANY], refused, begun)
         except BaseException:
-            for call, waiter in begun:
-                may_be_applied = self._session.may_have(waiter)
-                self._session.forget(waiter)
+            for call in begun:
+                may_be_applied = self._session.may_have(call.waiter)
+                self._session.forget(call.waiter)
                 call.give_up(may_be_applied=may_be_applied)
             raise
         return refused
@@ -200,21 +206,21 @@ class Holding(Asking):
         self,
         wanted: list[Attachment],
         refused: dict[tuple[str, str], RequestError],
-        begun: list[tuple[Call, asyncio.Future[Reply]]],
+        begun: list[Call],
     ) -> None:
         now_ms = self._keeper.now_ms()
         waiting: dict[asyncio.Future[Reply], HeldDevice] = {}
         sent: list[ClientMessage] = []
         for attachment in wanted:
-            call = self._held.attach(attachment)
+            waiter: asyncio.Future[Reply] = self._loop.create_future()
+            call = self._held.attach(attachment, waiter)
             held = call.device
             if attachment.idle is not None:
                 # True of the person, whatever the server says of the device.
                 held.activity = held.activity or Activity()
                 held.activity.report(now_ms, idle_ms_of(attachment.idle))
-            waiter: asyncio.Future[Reply] = self._loop.create_future()
             waiting[waiter] = held
-            begun.append((call, waiter))
+            begun.append(call)
             make = partial(held.attach_as, attachment, now_ms=now_ms)
             sent.append(self._session.open(make, waiter, now_ms, call.answered))
         self._keeper.send(*sent)

@@ -346,3 +346,39 @@ class TestCancelled:
             await asyncio.sleep(0.001)
         with pytest.raises(ConnectionLost, match="closed"):
             await leaving
+
+
+class TestAtOnce:
+    async def test_a_detach_ends_an_attach_that_waits_for_a_link(self, fake: FakeServer) -> None:
+        """Whoever comes later wins, and the other call is told."""
+        async with of_fake(fake) as p:
+            may_return = await away(p, None)  # type: ignore[arg-type]
+            call = asyncio.ensure_future(p.attach("u1", "tab"))
+            await asyncio.sleep(0.001)
+            leaving = asyncio.ensure_future(p.detach("u1", "tab"))
+            with pytest.raises(RequestError, match="while it was being attached"):
+                await call
+            may_return.set()
+            await leaving
+            await p.ping()
+            assert p.attached == [] and not p._held._by_ref
+        assert fake.of(Attach) == []
+
+    async def test_a_description_given_without_a_link_is_told_on_the_next_and_channels_follow(
+        self, server: Server
+    ) -> None:
+        async with service(server) as p, service(server) as other:
+            await p.attach("u1", "tab")
+            await p.join("u1", "tab", "general")
+            may_return = await away(p, server)
+            await other.attach("u1", "tab")
+            await other.detach("u1", "tab")
+            call = asyncio.ensure_future(p.attach("u1", "tab", status="dnd"))
+            await asyncio.sleep(0.001)
+            await other.attach("u1", "tab")
+            may_return.set()
+            await call
+            await p.ping()
+            assert p.attached == [("u1", "tab")] and holder(server, "u1", "tab") == number(p)
+            assert (await p.get_status("u1")).status == "dnd"
+            assert await p.count_online("general") == 1
