@@ -294,12 +294,17 @@ class Engine:
         told = bool(device.idle_known)
         before = (device.state == GONE, device.kind, device.name, device.priority, device.status, told, device.holder)
         counted = countable(device)
+        leases = self.leases
+        is_return = leases.notes_returns and device.state == GRACE and device.heard_ms <= leases.assumed_ms
         # First, because how long is idle depends on the kind.
         device.kind, device.name, device.priority, device.status = kind, name, priority, status
         self.leases.connect(device, session, now_ms, idle_ms, ref)
         if ref:
             self.holders.holds(session, ref)
         is_news = before != (False, kind, name, priority, status, bool(device.idle_known), device.holder)
+        if is_return:
+            # Once for each start and device: if the next one comes soon, this one has a grace of its own.
+            is_news = True
         if self.publisher.silent and device in self.publisher.silent:
             del self.publisher.silent[device]
             is_news = True

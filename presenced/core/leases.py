@@ -44,6 +44,8 @@ class Leases:
         self.assumed_ms = 0
         """When the daemon was started with what was saved. Heartbeats are not: who was active until the stop may have
         been so to the end, whatever input of theirs was saved last."""
+        self.notes_returns = False
+        """Whether the log is told which of the devices that were live at the start have been back."""
         self._policy = policy
         self._wheel = wheel
         self._publisher = publisher

@@ -69,13 +69,25 @@ class Restorer:
         for fact in facts:
             takers[type(fact)](fact)  # type: ignore[operator]  # each takes its own type
 
-    def finish(self, *, grace_ms: int, spread_ms: int, version_gap: int, stopped_wall_ms: int = 0) -> None:
+    def finish(
+        self,
+        *,
+        grace_ms: int,
+        spread_ms: int,
+        version_gap: int,
+        stopped_wall_ms: int = 0,
+        starts: Sequence[int] = (),
+    ) -> None:
         """Make the state go on from `now_ms`. O(users + devices).
 
         Devices that were live, and so were heard until about `stopped_wall_ms` unless they were silent, are in grace
         until `grace_ms` from now and up to `spread_ms` more, spread evenly over the users. The version counter starts
         above every version seen. With a `version_gap` it starts that much further on and all records get new versions:
         watchers may hold records that were pushed and not saved, and take only what is newer.
+
+        `starts` are the wall times of the starts that followed each other closely, this one the last: the grace of a
+        device that has not been back since the first of them counts from that, or a daemon that is killed again and
+        again would hold everybody online for ever. Who has been back is known from the log, where it is noted.
         """
         engine = self.engine
         publisher = engine.publisher
@@ -88,6 +100,8 @@ class Restorer:
             publisher.version = self._raised(raised)
         heard_ms = min(stopped_wall_ms - self._offset_ms, self._now_ms)
         engine.leases.assumed_ms = self._now_ms
+        engine.leases.notes_returns = bool(starts)
+        begun_ms = [start - self._offset_ms for start in starts]
         online = []
         members: list[Device] = []
         # Of some there is nothing left, such as a claim that has ended.
@@ -96,16 +110,10 @@ class Restorer:
             if len(user.devices) > DEVICES_PER_USER_MAX:
                 engine.users.drop_surplus(user)
             # One moment for all devices of a user: those who stay away go offline in one step.
-            until_ms = self._now_ms + grace_ms + spread_ms * place // len(users)
+            patience_ms = grace_ms + spread_ms * place // len(users)
             for device in user.devices.values():
                 if device.state != GONE:
-                    is_silent = device.state == GRACE
-                    if stopped_wall_ms and not is_silent:
-                        device.heard_ms = max(device.heard_ms, heard_ms)
-                    engine.leases.resume_grace(device, until_ms)
-                    if is_silent:
-                        # It may come back and be heard from now on, of which nothing is logged.
-                        engine.leases.log_device(device)
+                    self._hold(device, patience_ms, heard_ms if stopped_wall_ms else None, begun_ms)
                     if device.channels:
                         members.append(device)
             record = user.record
@@ -130,6 +138,22 @@ class Restorer:
                 engine.channels.add(device, name)
         for user in blank:
             engine.users.forget_if_blank(user)
+
+    def _hold(self, device: Device, patience_ms: int, heard_ms: int | None, begun_ms: list[int]) -> None:
+        """Hold a device that was live in grace, for `patience_ms` from the first start since it was last there."""
+        leases = self.engine.leases
+        is_silent = device.state == GRACE
+        since_ms, is_away = self._now_ms, False
+        if len(begun_ms) > 1:
+            since_ms = next((ms for ms in begun_ms if ms > device.heard_ms), since_ms)
+            is_away = since_ms < begun_ms[-1]
+        # Of one that has not been back since an earlier start nothing was heard until the stop.
+        if heard_ms is not None and not is_silent and not is_away:
+            device.heard_ms = max(device.heard_ms, heard_ms)
+        leases.resume_grace(device, max(self._now_ms, min(since_ms, self._now_ms) + patience_ms))
+        if is_silent:
+            # It may come back and be heard from now on, of which nothing is logged.
+            leases.log_device(device)
 
     def _differs(self, user: User) -> bool:
         record = user.record

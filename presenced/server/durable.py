@@ -115,6 +115,7 @@ class DurableLog:
 
     def _restore(self, engine: Engine, now_ms: int, progress: Progress | None) -> Findings:
         restorer = Restorer(engine, now_ms)
+        grace_ms = max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
         self._journal, recovered = open_store(
             self._directory,
             restorer.apply,
@@ -123,6 +124,7 @@ class DurableLog:
             salts=lambda: secrets.randbits(32),
             wall_ms=lambda: time.time_ns() // 1_000_000,
             progress=progress,
+            close_ms=grace_ms + limits.RESTART_SPREAD_MS,
         )
         report = recovered.report
         manifest = recovered.manifest
@@ -131,10 +133,11 @@ class DurableLog:
             engine.publisher.epoch = manifest.epoch
             engine.publisher.version = manifest.version
         restorer.finish(
-            grace_ms=max(engine.policy.grace_ms, limits.RESTART_GRACE_MS),
+            grace_ms=grace_ms,
             spread_ms=limits.RESTART_SPREAD_MS,
             version_gap=limits.VERSION_GAP if manifest is not None and not report.clean else 0,
             stopped_wall_ms=report.last_wall_ms,
+            starts=self._journal.manifest.starts,
         )
         return report
 

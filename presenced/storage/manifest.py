@@ -65,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The daemon stopped in order: every frame of the log must be there and whole."""
     clean_seq: int = 0
     """At a clean stop, the sequence number after the last fact."""
+    starts: tuple[int, ...] = ()
+    """Wall times of the last openings that followed each other closely: the first of them, and the newest."""
 
     def changed(self, **fields: object) -> Manifest:
         """This manifest with some fields replaced, the generation counted up, and of the format that is written."""

@@ -41,6 +41,10 @@ class Locked(DirectoryError):
     """Another process holds the directory."""
 
 
+STARTS_MAX = 16
+"""Times of consecutive openings that are kept."""
+
+
 def look_around(directory: Directory) -> list[str]:
     """What an operator should know of a directory that can be used: files in it that are passed over, and that others
     may write to it. Raises `DirectoryError` if it is not one to keep a store in. Changes nothing."""
@@ -92,10 +96,12 @@ def open_store(
     wall_ms: Callable[[], int],
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    close_ms: int = 0,
 ) -> tuple[Journal, Recovered]:
     """Read the store into `apply` and make it ready for writing. The directory must have been claimed.
 
-    `new_id` gives store id (32 hex digits) and epoch for a new store. Raises `DamageError`, `ManifestError` (nothing
+    `new_id` gives store id (32 hex digits) and epoch for a new store. Openings less than `close_ms` apart count as
+    consecutive, and the manifest keeps their times. Raises `DamageError`, `ManifestError` (nothing
     was changed), `DiskFull` or `OSError` (nothing was lost).
     """
     recovered = recover(directory, apply, progress)
@@ -108,6 +114,7 @@ def open_store(
     while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
         # A newer one that could not be used must not stay for the next snapshot's second generation.
         manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])
+    manifest = msgspec.structs.replace(manifest, starts=_starts(manifest.starts, wall_ms(), close_ms))
     journal = Journal(
         directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
     )
@@ -119,6 +126,14 @@ def open_store(
         _continue(journal, recovered, manifest, tail)
     journal.remove_unlisted()
     return journal, recovered
+
+
+def _starts(before: tuple[int, ...], now_ms: int, close_ms: int) -> tuple[int, ...]:
+    """The times of the consecutive openings with this one: the first, and the newest up to a bound."""
+    if not before or not 0 <= now_ms - before[-1] < close_ms:
+        return (now_ms,)
+    starts = (*before, now_ms)
+    return starts if len(starts) <= STARTS_MAX else (starts[0], *starts[-STARTS_MAX + 1 :])
 
 
 def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: Tail) -> None:

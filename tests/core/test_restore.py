@@ -13,6 +13,7 @@ from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, M
 from presenced.core.sync import claim_infos
 from presenced.limits import GRACE_MS
 from presenced.server.zones import calendar
+from presenced.storage.store import STARTS_MAX, _starts
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,
@@ -317,3 +318,43 @@ def test_who_came_back_after_a_stop_in_grace_and_is_there_at_a_kill_was_seen_unt
     again = after.restarted(1_000, stopped_wall_ms=killed_ms)
     again.advance(60_000)
     assert (again.record("carol").status, again.record("carol").last_seen_ms) == ("offline", killed_ms)
+
+
+# --- starts that follow each other closely ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cycle_ms", [500, 4_000, 10_000, 25_000])
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_a_daemon_that_is_killed_again_and_again_holds_nobody_online_for_ever(
+    cycle_ms: int, from_snapshot: bool
+) -> None:
+    grace_ms = 30_000
+    world = World()
+    world.open("alice/laptop")
+    world.open("bob/laptop")
+    starts: tuple[int, ...] = ()
+    while not starts or world.wall_ms - starts[0] < 2 * grace_ms:
+        starts = _starts(starts, world.wall_ms + cycle_ms // 2, grace_ms)
+        facts = world.snapshot() if from_snapshot else None
+        world = world.restarted(
+            cycle_ms // 2, facts=facts, grace_ms=grace_ms, stopped_wall_ms=world.wall_ms, starts=starts
+        )
+        assert world.record("bob").status == "online", "who comes back each time has a grace of their own each time"
+        if world.wall_ms - starts[0] < grace_ms:
+            assert world.record("alice").status == "online"
+        world.open("bob/laptop")
+        world.advance(cycle_ms // 2)
+    assert world.record("alice").status == "offline"
+    assert world.record("alice").since_ms <= starts[0] + grace_ms + cycle_ms + TICK_MS
+
+
+def test_starts_that_are_far_apart_give_a_whole_grace_each() -> None:
+    assert _starts((), 1_000, 100) == (1_000,)
+    assert _starts((1_000,), 1_099, 100) == (1_000, 1_099)
+    assert _starts((1_000, 1_099), 1_198, 100) == (1_000, 1_099, 1_198)
+    assert _starts((1_000, 1_099), 1_199, 100) == (1_199,)
+    assert _starts((1_000,), 999, 100) == (999,), "the clock was set back"
+    starts: tuple[int, ...] = ()
+    for number in range(1_000):
+        starts = _starts(starts, 1_000 + number, 100)
+    assert len(starts) == STARTS_MAX and starts[0] == 1_000 and starts[-1] == 1_999

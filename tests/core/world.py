@@ -94,13 +94,14 @@ class World:
         grace_ms: int = 30_000,
         now_ms: int = 900_000,
         stopped_wall_ms: int = 0,
+        starts: Sequence[int] = (),
     ) -> World:
         """What starts from this world's facts (by default all that was logged, in order) after `down_ms`."""
         facts = self.log.facts if facts is None else facts
         world = World(self.engine.policy, calendar=self.calendar, now_ms=now_ms, wall_ms=self.wall_ms + down_ms)
         restorer = Restorer(world.engine, now_ms)
         restorer.apply(facts)
-        restorer.finish(grace_ms=grace_ms, spread_ms=0, version_gap=0, stopped_wall_ms=stopped_wall_ms)
+        restorer.finish(grace_ms=grace_ms, spread_ms=0, version_gap=0, stopped_wall_ms=stopped_wall_ms, starts=starts)
         world.log.facts.extend(facts)
         while (next_ms := world.engine.next_ms) is not None and next_ms <= now_ms:
             world.engine.tick(now_ms)
