@@ -15,10 +15,10 @@ The question behind the last frame that reads is whether anything at or after it
 5. Otherwise its sync had not returned when the machine stopped. Nothing from here on was acknowledged: a torn tail,
    to be dropped. That frames after it read well proves nothing; writes before one sync reach the disk in any order.
 
-What stays undecidable is rot, or zeros, in the batches of the last `journal.MARK_EVERY_MS` before a crash, if nothing
-was written after them: they look like torn ones. When the log falls idle, a seal and both marks are witnesses for them.
-With the policies `interval` and `os` a batch has its witnesses once it is synced: after the interval, or not before
-the segment is complete.
+What stays undecidable is rot, or zeros, in the batches since the last mark before a crash (`journal.MARK_EVERY_BATCHES`
+at most, and those of a quarter of a second), if nothing was written after them: they look like torn ones. When the log
+falls idle, a seal and both marks are witnesses for them. With the policies `interval` and `os` a batch has its
+witnesses once it is synced: after the interval, or not before the segment is complete.
 """
 
 from __future__ import annotations

@@ -35,9 +35,10 @@ ALLOCATE_BYTES = 1 << 20
 """A segment grows by this much zero-written space at a time: syncing a write into space that exists costs half of
 one that makes the file longer, and zeros are what the reader takes for the end. A multiple of 512."""
 
-MARK_EVERY_MS = 20
-"""Under load a mark is written this often, along with a batch and its sync, for which it is a second block. With each
-batch the disk would have twice as many to write."""
+MARK_EVERY_BATCHES = 16
+MARK_EVERY_MS = 250
+"""Under load a mark is written this often, whichever is first, along with a batch and its sync, for which it is a
+second block. With each batch the disk would have twice as many to write."""
 
 
 class DiskFull(Exception):
@@ -96,6 +97,8 @@ class Journal:
         self._durable = self._marked = Mark(0, 1, 0)
         """How far the segment is synced, and what the mark that was written last says of it."""
         self._marked_ms = 0
+        self._unmarked = 0
+        """Batches since then."""
         self._slot = 0
         """The mark that is written next: the other one is synced."""
         self._is_mark_pending = False
@@ -119,8 +122,9 @@ class Journal:
         data = b"".join(frames)
         self._make_room(position + len(data))
         now_ms = self._wall_ms()
-        if abs(now_ms - self._marked_ms) >= MARK_EVERY_MS:
-            self._marked_ms = now_ms
+        self._unmarked += 1
+        if self._unmarked >= MARK_EVERY_BATCHES or abs(now_ms - self._marked_ms) >= MARK_EVERY_MS:
+            self._marked_ms, self._unmarked = now_ms, 0
             self._mark()
         self._append(data, position)
         self._crc, self.next_seq = crc, seq

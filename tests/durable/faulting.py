@@ -47,7 +47,7 @@ class Fault:
         """For strace. Our files are the only ones that these calls are used on, but for openat."""
         calls = {self.call}
         if self.call == "ftruncate":
-            # It is called only to cut off what a full disk did not take.
+            # It is called only to cut off what a full disk did not take of new space.
             calls.add("pwrite64")
         options = ["-e", f"trace={','.join(sorted(calls))}"]
         when = f"when={self.ordinal}..{self.ordinal + self.more}" if self.more else f"when={self.ordinal}"
@@ -58,9 +58,15 @@ class Fault:
                 *options,
                 "-e",
                 f"inject=ftruncate:{FAULTS[self.kind]}:when=1",
-                *_inject("pwrite64", "ENOSPC", when),
+                # Every third, of which one is soon for new space and not for a batch.
+                *_inject("pwrite64", "ENOSPC", f"when={self.ordinal}+3"),
             ]
         return options + _inject(self.call, self.kind, when)
+
+    @property
+    def bounds(self) -> dict[str, object]:
+        """Those of the daemon: with so small units each batch needs new space."""
+        return {**BOUNDS, "presenced.storage.journal:ALLOCATE_BYTES": 64} if self.call == "ftruncate" else BOUNDS
 
     def __str__(self) -> str:
         return f"{self.call}-{self.kind.replace(' ', '-')}-{self.ordinal}{f'+{self.more}' if self.more else ''}"
@@ -134,7 +140,7 @@ class Outcome:
 
 def run_fault(directory: Path, template: Template, fault: Fault, seed: int) -> Outcome:
     """A life with the fault and one without; raises `AssertionError` if a promise is broken."""
-    with Node(directory, "--rate", "0", bounds=BOUNDS) as node:
+    with Node(directory, "--rate", "0", bounds=fault.bounds) as node:
         writers = template.copy_to(node)
         status = None
         try:

@@ -45,8 +45,8 @@ FAULTS = [
     Fault("fdatasync", "delay", SERVING, more=3),
     Fault("unlinkat", "EIO", 1),
     Fault("unlinkat", "kill", 1),
-    Fault("ftruncate", "EIO", SERVING, more=3),
-    Fault("ftruncate", "kill", SERVING, more=3),
+    Fault("ftruncate", "EIO", SERVING),
+    Fault("ftruncate", "kill", SERVING),
 ]
 DONE_BYTES = r"\x93\x43"
 """The head of a done message as strace writes it."""

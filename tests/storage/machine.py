@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import msgspec
 
@@ -39,13 +40,13 @@ class Dead(Exception):
 
 @contextmanager
 def small_units() -> Iterator[None]:
-    """Let files grow, and snapshots be synced, in steps that a short workload goes through many times."""
-    before = journal_module.ALLOCATE_BYTES, snapshot_module.SYNC_BYTES
-    journal_module.ALLOCATE_BYTES, snapshot_module.SYNC_BYTES = 1536, 2048
-    try:
+    """Let files grow and be marked, and snapshots be synced, in steps that a short workload goes through many times."""
+    with (
+        patch.object(journal_module, "ALLOCATE_BYTES", 1536),
+        patch.object(journal_module, "MARK_EVERY_BATCHES", 2),
+        patch.object(snapshot_module, "SYNC_BYTES", 2048),
+    ):
         yield
-    finally:
-        journal_module.ALLOCATE_BYTES, snapshot_module.SYNC_BYTES = before
 
 
 def make_fact(serial: int) -> Fact:
