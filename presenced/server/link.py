@@ -17,7 +17,7 @@ from presenced import limits
 from presenced.core.model import Session
 from presenced.core.replying import refuse
 from presenced.core.requests import handle
-from presenced.core.requests.costs import HELLO, cost_of, cost_of_change
+from presenced.core.requests.costs import COSTS, HELLO, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.identity import Identity
@@ -365,23 +365,25 @@ class Link(asyncio.Protocol):
         """Handle frames up to a bound on their number, on the bytes of their replies, on the user's credit and on the
         user's share of this turn; gives how many.
 
-        A single frame is handled even if it takes longer than the share: the credit pays for it.
+        The first is handled in any case, and the clock is read for those behind it alone: nearly every read is of one
+        frame, and the credit pays for it however long it takes.
         """
-        server = self.server
+        server, reader = self.server, self.reader
         outboxes, until_bytes = server.engine.outboxes, server.replies_until_bytes
-        began_ns = server.clock_ns()
-        until_ns = began_ns + server.waiting.share_ns(self.account)
-        count, at_ns = 0, began_ns
-        while (
-            at_ns < until_ns
-            and count < limits.FRAMES_PER_WAKE_MAX
-            and self.account.credit >= 0
-            and outboxes.reply_bytes < until_bytes
-        ):
+        count, began_ns, until_ns = 0, 0, 0
+        while self.account.credit >= 0 and count < limits.FRAMES_PER_WAKE_MAX and outboxes.reply_bytes < until_bytes:
+            if count:
+                if count == 1:
+                    began_ns = at_ns = server.clock_ns()
+                    until_ns = began_ns + server.waiting.share_ns(self.account)
+                else:
+                    at_ns = server.clock_ns()
+                if at_ns >= until_ns:
+                    break
             if self.greeting is not None:
                 greeting, self.greeting = self.greeting, None
                 self._greet(now_ms, *greeting)
-            elif payloads := self.reader.take(1):
+            elif payloads := reader.take(1):
                 count += 1
                 if self.session is not None:
                     self._message(now_ms, self.session, payloads[0])
@@ -389,10 +391,12 @@ class Link(asyncio.Protocol):
                     self._hello(now_ms, payloads[0])
             else:
                 break
-            at_ns = server.clock_ns()
             if self.state >= ENDING or (self.session and self.session.reply_bytes > limits.OUTBOX_BYTES_MAX):
                 break
-        self.account.used_ns += at_ns - began_ns
+            if not reader.pending_bytes and self.greeting is None:
+                break
+        if until_ns:
+            self.account.used_ns += server.clock_ns() - began_ns
         return count
 
     def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
@@ -406,7 +410,9 @@ class Link(asyncio.Protocol):
             engine.heard(session, now_ms)
             refuse(engine, session, error.request_id, error.code, str(error))
             return
-        self.account.credit -= cost_of(engine, session, message)
+        cost = COSTS.get(type(message))
+        if cost is not None:
+            self.account.credit -= cost(engine, session, message)
         handle(engine, session, now_ms, message)
         if type(message) is Bye:
             # What comes behind it counts no more; the turn sends what is pending, and closes.
@@ -430,10 +436,10 @@ class Link(asyncio.Protocol):
         elif session is not None and session.held is not None and session.reply_bytes > self.server.outbox_bytes_max:
             # Its lease goes on running.
             self._pause(REPLIES)
+        elif not self.reader.pending_bytes and self.greeting is None:
+            self.partial_ms = 0
         elif self.greeting is not None or self.reader.has_frame:
             self._wait_for_turn()
-        elif not self.reader.pending_bytes:
-            self.partial_ms = 0
         else:
             self._note_partial(now_ms, count)
 

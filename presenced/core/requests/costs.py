@@ -17,7 +17,6 @@ from presenced.wire.messages import (
     Attach,
     Beats,
     Bye,
-    ClientMessage,
     Command,
     Detach,
     EndClaim,
@@ -52,12 +51,6 @@ HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
 
 
-def cost_of(engine: Engine, session: Session, message: ClientMessage) -> int:
-    """Units that this message costs beside the one for its frame. O(1)."""
-    cost = _COSTS.get(type(message))
-    return cost(engine, session, message) if cost is not None else 0
-
-
 def cost_of_change(engine: Engine, name: str) -> int:
     """Units for a change of this user's record: their channels are brought up to date."""
     user = engine.users.get(name)
@@ -87,7 +80,10 @@ def _activities(engine: Engine, session: Session, message: GetActivity) -> int:
 def _change(
     engine: Engine, session: Session, message: SetStatus | SetDevice | AddClaim | EndClaim | SetSchedule | Command
 ) -> int:
-    return cost_of_change(engine, message.user or session.user_name)
+    if message.user or session.device is None:
+        return cost_of_change(engine, message.user or session.user_name)
+    channels = session.device.user.channels
+    return min(CHANGE_MAX, len(channels) // CHANNELS) if channels is not None else 0
 
 
 def _bye(engine: Engine, session: Session, message: Bye) -> int:
@@ -109,7 +105,7 @@ def _beats(engine: Engine, session: Session, message: Beats) -> int:
     return len(message.beats) // 2 // DEVICES
 
 
-_COSTS: dict[type, Callable[[Engine, Session, Any], int]] = {
+COSTS: dict[type, Callable[[Engine, Session, Any], int]] = {
     Get: _names,
     Watch: _names,
     Unwatch: _names,
@@ -128,4 +124,5 @@ _COSTS: dict[type, Callable[[Engine, Session, Any], int]] = {
     Detach: _detach,
     Beats: _beats,
 }
-"""A message that is not in here costs its frame alone."""
+"""Units that a message of the type costs beside the one for its frame, O(1) each. One that is not in here costs its
+frame alone."""
