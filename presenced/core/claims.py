@@ -217,7 +217,13 @@ class Claims:
             claim.since_ms = self._publisher.told_ms(claim.since_ms, now_ms + offset_ms)
             if not claim.due_ms:
                 continue
-            if claim.by_wall:
+            if claim.ends is not None:
+                lasting_ms, until_ms = claim.ends
+                claim.due_ms = min(lasting_ms, due_of(until_ms, offset_ms, now_ms))
+                claim.by_wall = claim.due_ms < lasting_ms
+                claim.until_ms = until_ms if claim.by_wall else lasting_ms + offset_ms
+                self._log(user, claim, in_place=True)
+            elif claim.by_wall:
                 claim.due_ms = due_of(claim.until_ms, offset_ms, now_ms)
             else:
                 claim.until_ms = claim.due_ms + offset_ms

@@ -153,7 +153,7 @@ class Device(Timer):
 class Claim:
     """Somebody's statement of a status for the whole user."""
 
-    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall")
+    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall", "ends")
 
     def __init__(
         self,
@@ -165,6 +165,7 @@ class Claim:
         due_ms: int,
         *,
         by_wall: bool = False,
+        ends: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
         self.source: Source = source
@@ -176,6 +177,9 @@ class Claim:
         """The same moment on the monotonic clock; 0 = none."""
         self.by_wall = by_wall
         """Which of the two holds if the wall clock is set: the wall time, or the time from when it was said."""
+        self.ends = ends
+        """Of one that was given an end of each kind: the moment on the monotonic clock and the wall time. The earlier
+        one counts, and which that is depends on the wall clock."""
 
 
 class Shown(NamedTuple):

@@ -72,16 +72,25 @@ class Statements:
         self._claims.set_text(user, new_text, new_emoji, until_ms, due_ms, by_wall=by_wall)
 
     def add_claim(
-        self, now_ms: int, user: User, name: str, source: Source, status: Status, due_ms: int, *, by_wall: bool = False
+        self,
+        now_ms: int,
+        user: User,
+        name: str,
+        source: Source,
+        status: Status,
+        due_ms: int,
+        *,
+        by_wall: bool = False,
+        ends: tuple[int, int] | None = None,
     ) -> None:
         """Claim a status until `due_ms` (0 = until it is ended); one of the same name is replaced. `by_wall`: the end
-        was said as a wall time, and moves if the clock is set.
+        was said as a wall time, and moves if the clock is set. `ends`: both kinds were said (`Claim.ends`).
 
         Raises `RequestError` (`claim_limit`). O(claims).
         """
         offset_ms = self._publisher.wall_offset_ms
         until_ms = due_ms + offset_ms if due_ms else 0
-        claim = Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall)
+        claim = Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall, ends=ends)
         self._claims.set(user, claim, now_ms)
 
     def end_claim(self, now_ms: int, user: User, name: str) -> None:

@@ -86,7 +86,7 @@ def test_an_end_that_an_application_said_as_a_wall_time_follows_the_wall_clock_t
 def test_what_holds_for_a_time_holds_that_long_and_its_end_is_told_anew_and_survives_a_restart(jump_ms: int) -> None:
     world, app = stage()
     app.done(SetStatus(app.next_id(), "dnd", "lunch", for_ms=30 * MINUTE_MS, user="alice"))
-    app.claim("alice", "focus", "call", "xa", for_ms=20 * MINUTE_MS, until_ms=world.wall_ms + 20 * MINUTE_MS + 1)
+    app.claim("alice", "focus", "call", "xa", for_ms=20 * MINUTE_MS)
     world.set_clock(world.wall_ms + jump_ms)
     left_ms = [claim.until_ms - world.wall_ms for claim in claims_of(app)]
     assert left_ms == [20 * MINUTE_MS, 30 * MINUTE_MS]
@@ -98,6 +98,30 @@ def test_what_holds_for_a_time_holds_that_long_and_its_end_is_told_anew_and_surv
     assert (world.record("alice").status, world.record("alice").text) == ("dnd", "lunch")
     world.advance_beating(10 * MINUTE_MS, app)
     assert claims_of(app) == [] and world.record("alice").text == ""
+
+
+def test_of_two_ends_the_earlier_one_counts_whichever_that_is_by_the_clock_of_now() -> None:
+    world, app = stage()
+    right_ms = world.wall_ms
+    until_ms = right_ms + 60 * MINUTE_MS
+    app.claim("alice", "meeting", "calendar", "dnd", for_ms=20 * MINUTE_MS, until_ms=until_ms)
+    app.claim("alice", "trip", "calendar", "away", for_ms=90 * MINUTE_MS, until_ms=until_ms)
+
+    def ends() -> list[int]:
+        return [(claim.until_ms - world.wall_ms) // MINUTE_MS for claim in claims_of(app)]
+
+    assert ends() == [60, 20]
+    world.set_clock(until_ms - 10 * MINUTE_MS)
+    assert ends() == [10, 10]
+    world.set_clock(right_ms)
+    assert ends() == [60, 20]
+    world.set_clock(right_ms - 60 * MINUTE_MS)
+    assert ends() == [90, 20]
+    world.set_clock(until_ms - 10 * MINUTE_MS)
+    world.advance_beating(10 * MINUTE_MS - 1, app)
+    assert len(claims_of(app)) == 2
+    world.advance(1 + TICK_MS)
+    assert claims_of(app) == []
 
 
 def test_all_users_are_looked_at_after_a_jump_and_not_many_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,10 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     if all(other.name != message.claim for other in user.claims):
         require_memory(engine)
     by_wall = bool(message.until_ms) and due_ms + offset_ms == message.until_ms
-    engine.statements.add_claim(now_ms, user, message.claim, message.source, message.status, due_ms, by_wall=by_wall)
+    ends = (now_ms + message.for_ms, message.until_ms) if message.for_ms and message.until_ms else None
+    engine.statements.add_claim(
+        now_ms, user, message.claim, message.source, message.status, due_ms, by_wall=by_wall, ends=ends
+    )
     acknowledge(engine, session, message.id)
 
 
