@@ -19,13 +19,14 @@ from presenced.wire.messages import (
     Leave,
     SetDevice,
     SetStatus,
+    Touch,
     Unwatch,
     Watch,
     WatchChannel,
     Who,
 )
 from tests.core.twin import POLICY, ROUND_MS, STEP_MS, STEPS_MAX, Twin, TwinDevice
-from tests.core.world import FakeLink, World
+from tests.core.world import START_MS, WALL_MS, FakeLink, World
 
 USERS = ("alice", "bob", "carol")
 DEVICES = ("laptop", "phone", "tool")
@@ -73,6 +74,7 @@ class Lives(RuleBasedStateMachine):
             user = self.world.engine.users.get(name)
             if user is not None:
                 self.twin.compare(user.record, now_ms)
+                self.twin.compare_times(user.record, now_ms, WALL_MS - START_MS)
                 for device_id, device in user.devices.items():
                     known = self.twin.user(name).devices[device_id]
                     assert (device.state == CONNECTED) == known.connected(now_ms)
@@ -153,7 +155,7 @@ class Lives(RuleBasedStateMachine):
         if link is not None:
             device = link.session.device
             if device is not None:
-                self.twin.user(device.user.name).devices[device.id].left = True
+                self.twin.user(device.user.name).devices[device.id].leave(self.world.now_ms)
             for held in self.held(link).values():
                 held.lost_ms = now_ms
             link.bye()
@@ -194,10 +196,20 @@ class Lives(RuleBasedStateMachine):
         holder = app.session.instance
         granted = self.twin.attach(now_ms, user, device, status, priority, idle, holder=holder, again=again)
         if granted and used is not None and before is not None and (before.user.name, before.id) != (user, device):
-            used.left = True
+            used.leave(self.world.now_ms)
         message = Attach(app.next_id(), ref, user, device, "", "", priority, status, idle, again, again)  # type: ignore[arg-type]
         self.ask_for(app, message, granted)
         self.compare()
+
+    @rule(number=pick, user=users)
+    def touch(self, number: int, user: str) -> None:
+        now_ms = self.step()
+        app = self.service(number)
+        if app is not None:
+            self.twin.touch(now_ms, user)
+            app.say(Touch(app.next_id(), user))
+            self.world.turn()
+            self.compare()
 
     @rule(number=pick, ref=st.integers(1, 3), lost=st.booleans())
     def let_go(self, number: int, ref: int, lost: bool) -> None:
@@ -208,7 +220,7 @@ class Lives(RuleBasedStateMachine):
             if lost:
                 held.lost_ms = now_ms
             else:
-                held.left = True
+                held.leave(self.world.now_ms)
             app.say(Detach(app.next_id(), ref, lost))
             self.world.turn()
             self.compare()
@@ -224,7 +236,7 @@ class Lives(RuleBasedStateMachine):
         mine = known is not None and known.live(now_ms) and known.holder == app.session.instance
         if known is not None and own is not None and mine and (own.ref or own.session is None):
             if not lost:
-                known.left = True
+                known.leave(self.world.now_ms)
             elif known.connected(now_ms):
                 known.lost_ms = now_ms
         else:

@@ -48,6 +48,10 @@ class TwinDevice:
     holder: int = 0
     """The number of the client that attached it last."""
 
+    def leave(self, now_ms: int) -> None:
+        """It says bye, which is a sign of life."""
+        self.left, self.heard_ms = True, now_ms
+
     def lost_at_ms(self) -> int:
         silent_ms = self.heard_ms + POLICY.timeout_ms
         return silent_ms if self.lost_ms is None else self.lost_ms
@@ -176,6 +180,12 @@ class TwinUser:
     text_until_ms: int | None = None
     frozen: tuple[str, str, int | None] | None = None
     """What others see of text and emoji, and until when, since another was set while the user appeared offline."""
+    seen_ms: int | None = None
+    """When they were last seen, as far as that was told, or said by a touch while they did not hide."""
+
+    def hides(self, now_ms: int) -> bool:
+        order = self.claims.ordered(now_ms)
+        return bool(order) and order[0].status == "offline"
 
     def status(self, now_ms: int) -> str:
         call_ms = self.claims.call_ms(now_ms)
@@ -327,6 +337,27 @@ class Twin:
             for name, user in self.users.items()
             if channel in user.channels(now_ms) and user.status(now_ms) != "offline"
         }
+
+    def touch(self, now_ms: int, name: str) -> None:
+        user = self.user(name)
+        if not user.hides(now_ms):
+            user.seen_ms = now_ms
+
+    def compare_times(self, record: Record, now_ms: int, offset_ms: int) -> None:
+        """Raise `AssertionError` if a time is told that is to come, or one of last seen that is behind one known."""
+        user = self.user(record.user)
+        assert record.since_ms <= now_ms + offset_ms, f"{record} began after {now_ms}"
+        if record.status != "offline":
+            assert record.last_seen_ms == 0
+        elif record.version:
+            seen_ms = record.last_seen_ms - offset_ms
+            assert seen_ms <= now_ms, f"{record} was seen after {now_ms}"
+            assert user.seen_ms is None or seen_ms >= user.seen_ms, f"{record} goes back behind {user.seen_ms}"
+            known_ms = [record.since_ms - offset_ms if user.seen_ms is None else user.seen_ms]
+            known_ms += [max(device.heard_ms, device.active_ms) for device in user.devices.values()]
+            is_moment = record.last_seen_ms == record.since_ms
+            assert is_moment or seen_ms <= max(known_ms), f"nobody knows of {record.user} as late as {seen_ms}: {user}"
+            user.seen_ms = seen_ms
 
     def compare(self, record: Record, now_ms: int) -> None:
         """Raise `AssertionError` where what is seen differs from what is true."""
