@@ -67,8 +67,9 @@ class Acceptor:
     async def _open(self, link: Link, accepted: socket.socket) -> None:
         try:
             await self._connect(link, accepted)
-        except OSError:
+        except OSError as error:
             # The handshake came to nothing, or the peer is gone already.
+            _let_go(error)
             if self._server.tls is not None:
                 self._server.stats.handshakes_failed += 1
             self._server.forget(link)
@@ -94,7 +95,8 @@ class Acceptor:
         try:
             await self._connect(refusal, accepted)
             await refusal.over.wait()
-        except OSError:
+        except OSError as error:
+            _let_go(error)
             return
         finally:
             self._refusals -= 1
@@ -120,6 +122,15 @@ class Acceptor:
 
         task.add_done_callback(done)
         return task
+
+
+def _let_go(error: BaseException) -> None:
+    """Take from an exception what it keeps alive. Its frames hold the future that holds it, and with asyncio 256 KiB
+    of buffers for each handshake: they would be there until the collector looks at the oldest generation."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
 
 
 class _Refusal(asyncio.Protocol):

@@ -85,6 +85,10 @@ class Memory:
         """When `glance` is due."""
         self.give_back_ms = 0
         """When free memory may be given back to the kernel again."""
+        self.given_back_bytes = 0
+        """Of what the C library holds that is free, how much it has given back already."""
+        self.free_look_ms = 0
+        """When the C library is to be asked again how much of it there is."""
         self.refused_links = 0
         self.refused_hellos = 0
         self.ended_links = 0

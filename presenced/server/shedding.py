@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from presenced import limits
 from presenced.durations import format_duration
@@ -42,6 +42,12 @@ HELD_BYTES = 64
 GIVE_BACK_REST = 50
 """After giving memory back for some time the daemon does not do so for this many times as long: nobody may notice."""
 
+FREE_BYTES_MAX = 32 << 20
+FREE_SHARE = 8
+FREE_LOOK_MS = 10_000
+"""What the C library may hold that is free: so much, or this part of what is in use if that is more, and how often it
+is asked."""
+
 SHORT = "the server is short of memory and takes no new links; come back after the delay it gives"
 ENDED = "the server is short of memory, and this link was owed more than others; come back after the delay it gives"
 
@@ -68,13 +74,28 @@ def look(server: Server, now_ms: int) -> None:
     """Once a second: go by the memory that is in use, and free some if it is far too much."""
     if server.memory.look(now_ms):
         _change(server, now_ms)
-    if server.memory.level and now_ms >= server.memory.give_back_ms:
+    if now_ms >= server.memory.give_back_ms and (server.memory.level or _holds_much(server, now_ms)):
         began_ns = time.monotonic_ns()
         give_back()
         took_ms = (time.monotonic_ns() - began_ns) // 1_000_000
         server.memory.give_back_ms = now_ms + took_ms * GIVE_BACK_REST
     if server.memory.wants_room(now_ms) and server.shedding is None:
         server.shedding = asyncio.get_running_loop().create_task(_shed(server))
+
+
+def _holds_much(server: Server, now_ms: int) -> bool:
+    """Whether the C library holds much that nobody uses, as after many links that did not read have gone."""
+    memory = server.memory
+    if now_ms < memory.free_look_ms:
+        return False
+    memory.free_look_ms = now_ms + FREE_LOOK_MS
+    free = free_bytes()
+    # What was given back goes on counting as free: only what has become free since then is worth the time.
+    memory.given_back_bytes = min(memory.given_back_bytes, free)
+    if free - memory.given_back_bytes < max(FREE_BYTES_MAX, memory.used_bytes // FREE_SHARE):
+        return False
+    memory.given_back_bytes = free
+    return True
 
 
 def _change(server: Server, now_ms: int) -> None:
@@ -137,6 +158,31 @@ def give_back() -> None:
     trim = _malloc_trim()
     if trim is not None:
         trim(0)
+
+
+def free_bytes() -> int:
+    """What is free in the C library's heap; 0 if it cannot tell."""
+    info = _mallinfo()
+    return info().free if info is not None else 0
+
+
+@cache
+def _mallinfo() -> Callable[[], Any] | None:
+    try:
+        import ctypes
+
+        class Info(ctypes.Structure):
+            """mallinfo2(3): `fordblks` is the ninth of its ten."""
+
+            _fields_ = [*((f"field{at}", ctypes.c_size_t) for at in range(8)), ("free", ctypes.c_size_t),
+                        ("top", ctypes.c_size_t)]  # fmt: skip
+
+        function = ctypes.CDLL(None).mallinfo2
+        function.restype = Info
+        return cast("Callable[[], Any]", function)
+    except (ImportError, OSError, AttributeError, MemoryError):
+        log.debug("memory: this C library cannot tell what it holds")
+        return None
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -345,3 +346,46 @@ def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
         running.until(lambda server: not any(one.paused for one in server.links))
         link.close()
         service.close()
+
+
+def test_what_the_c_library_holds_for_nobody_is_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shedding._mallinfo() is None or shedding._malloc_trim() is None:
+        pytest.skip("this C library cannot be asked")
+    server = Server(Settings(dev=True, listen="127.0.0.1:0", memory_bytes=0))
+    held = [(bytes(100_000), bytes(3_000)) for _ in range(1_000)]
+    full = resident_bytes()
+    # The small ones stay, so that nothing goes back by itself.
+    small = [kept for _, kept in held]
+    held.clear()
+    assert full - resident_bytes() < 16 * MIB, "it went back by itself"
+    shedding.look(server, 1_000_000)
+    assert full - resident_bytes() > 48 * MIB and len(small) == 1_000
+    calls: list[int] = []
+    server.memory.give_back_ms = 0
+    monkeypatch.setattr(shedding, "give_back", lambda: calls.append(1))
+    for second in range(1, 120):
+        shedding.look(server, 1_000_000 + second * 1_000)
+    assert not calls, "what was given back is given back once"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_unread_replies_are_bounded_beside_what_the_transport_holds(loop: str) -> None:
+    """The replies that wait and those that the transport was given and has not got rid of count together."""
+    names = [f"somebody-with-a-long-name-{number:0>90}" for number in range(256)]
+
+    def unread(server: Server) -> int:
+        (link,) = server.links
+        assert link.session is not None and link.transport is not None
+        return link.session.reply_bytes + link.transport.get_write_buffer_size()
+
+    with InProcess(loop, rate=0) as node, opened(node.port, "asker", receive_bytes=4096) as link:
+        link.send(Get(1, names))
+        reply_bytes = len(str(link.next()))
+        link.socket.settimeout(0.2)
+        sent = 1
+        with contextlib.suppress(TimeoutError):
+            while sent < 4_000:
+                sent += 1
+                link.send(Get(sent, names))
+        assert sent < 4_000, "the server went on reading"
+        assert node.ask(unread) <= limits.OUTBOX_BYTES_MAX + reply_bytes
