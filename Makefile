@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format unicode-table bench torture interleavings install uninstall systemd-test constraints clean
+.PHONY: run test check style types format unicode-table bench torture interleavings install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -73,6 +73,9 @@ $(RUNNABLE): pyproject.toml constraints.txt packaging/make-venv.sh
 $(INSTALLED): pyproject.toml constraints.txt packaging/make-venv.sh
 	@PYTHON='$(PYTHON)' packaging/make-venv.sh $(VENV) dev
 	@touch $(RUNNABLE) $@
+
+stub: $(INSTALLED)  ## presenced/sync.pyi anew, after a method of a client has changed
+	$(BIN)/python packaging/sync_stub.py
 
 constraints:  ## constraints.txt anew: the newest version of everything; run the tests before you keep it
 	@PYTHON='$(PYTHON)' packaging/make-constraints.sh

@@ -1,7 +1,19 @@
-"""The client for scripts, without an event loop: `with presenced.sync.connect_service(url) as p:`."""
+"""The client for scripts, without an event loop: `with presenced.sync.connect_service(url) as p:`.
+
+Type checkers read `sync.pyi` beside it, which `packaging/sync_stub.py` writes.
+"""
 
 from __future__ import annotations
 
-from presenced.client.blocking import Blocking, BlockingIterator, connect, connect_service
+from presenced.client.blocking import (
+    Blocking,
+    BlockingClient,
+    BlockingIterator,
+    BlockingPage,
+    BlockingService,
+    connect,
+    connect_service,
+)
 
-__all__ = ["Blocking", "BlockingIterator", "connect", "connect_service"]
+__all__ = ["Blocking", "BlockingClient", "BlockingIterator", "BlockingPage", "BlockingService"]
+__all__ += ["connect", "connect_service"]

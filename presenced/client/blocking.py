@@ -18,15 +18,18 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from presenced.client import forked
+from presenced.client.client import Client
 from presenced.client.connect import Connecting, connect as open_client, connect_service as open_service
 from presenced.client.connection import Connection
 from presenced.client.pages import Page
+from presenced.client.service import Service
 from presenced.client.stream import Stream
 from presenced.client.worker import Told, Worker, awaited
 from presenced.errors import ConnectionLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
+B = TypeVar("B")
 C = TypeVar("C", bound=Connection)
 
 _TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state", "on_taken"})
@@ -206,6 +209,14 @@ class Blocking(Generic[C]):
         return self._thread.do(_soon(function))
 
 
+class BlockingClient(Blocking[Client]):
+    """A user's device without `await`; made by `presenced.sync.connect`."""
+
+
+class BlockingService(Blocking[Service]):
+    """A backend's link without `await`; made by `presenced.sync.connect_service`."""
+
+
 class _Using:
     """A callback of a blocking client, which is in use as long as this is."""
 
@@ -284,23 +295,22 @@ class BlockingPage:
         self.close(lost=exc_type is not None)
 
 
-def _blocking(connect: Callable[P, Connecting[C]]) -> Callable[P, Blocking[C]]:
+def _blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B]) -> Callable[P, B]:
     """`connect` without `await`: the same arguments, and what it returns is connected."""
 
     @functools.wraps(connect)
-    def connected(*args: P.args, **options: P.kwargs) -> Blocking[C]:
+    def connected(*args: P.args, **options: P.kwargs) -> B:
         thread = _Thread()
         try:
             if callable(options.get("token")):
                 # A function that asks another service for a token would hold up whoever waits for an answer here.
                 options["token"] = awaited(thread.tokens, options["token"])  # type: ignore[arg-type]
-            return Blocking(thread.do(connect(*args, **options)._open), thread)
+            return kind(thread.do(connect(*args, **options)._open), thread)
         except BaseException:
             thread.stop()
             raise
 
-    name = connect.__name__
-    returned = inspect.signature(connect).return_annotation.replace(Connecting.__name__, Blocking.__name__)
+    name, returned = connect.__name__, getattr(kind, "__name__", "")
     connected.__module__ = "presenced.sync"
     connected.__annotations__ = connect.__annotations__ | {"return": returned}
     connected.__signature__ = inspect.signature(connect).replace(return_annotation=returned)  # type: ignore[attr-defined]
@@ -322,5 +332,5 @@ def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[
     return work
 
 
-connect = _blocking(open_client)
-connect_service = _blocking(open_service)
+connect = _blocking(open_client, BlockingClient)
+connect_service = _blocking(open_service, BlockingService)

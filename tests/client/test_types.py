@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 CHECK_S = 300.0
+
 
 PROGRAM = """
 from __future__ import annotations
@@ -72,7 +74,27 @@ async def backend(name: EventName, since: Moment, source: Source, role: Role, ow
 
 def script() -> None:
     with presenced.sync.connect("presence://alice@127.0.0.1/laptop", timeout_s=1) as me:
-        print(me)
+        me.set_status("dnd", until=60)
+        print(me.get_status("bob").status, me.user)
+        me.get_statsu("bob")  # wrong
+        me.set_status("lunch")  # wrong
+        me.attach("u1", "web")  # wrong
+        with me.watch("bob") as watch:
+            for change in watch:
+                print(shown(change.new.status, change.kind), watch.records["bob"].since_ms)
+                watch.add("carol")
+                watch.ad("carol")  # wrong
+        for record in me.online_users("general"):
+            print(record.user)
+            record.usr  # wrong
+    p: presenced.sync.BlockingService = presenced.sync.connect_service(host="127.0.0.1", user="app")
+    end = p.on("offline", lambda event: print(event.user))
+    end()
+    with p.open_page("u1", "tab") as page:
+        page.active()
+    for event in p.events():
+        print(event.cursor)
+    p.close()
     presenced.sync.conect("presence://alice@127.0.0.1/laptop")  # wrong
     presenced.sync.connect("presence://alice@127.0.0.1/laptop", tiemout_s=1)  # wrong
 """
@@ -108,3 +130,11 @@ def test_pyright_finds_what_is_wrong_and_nothing_else(program: Path) -> None:
     found = [entry for entry in json.loads(done.stdout)["generalDiagnostics"] if entry["severity"] == "error"]
     lines = sorted({entry["range"]["start"]["line"] + 1 for entry in found})
     assert lines == WRONG, "\n".join(f"{entry['range']['start']['line'] + 1}: {entry['message']}" for entry in found)
+
+
+def test_the_stub_of_the_synchronous_face_is_written_from_the_clients_of_now(tmp_path: Path) -> None:
+    again = tmp_path / "sync.pyi"
+    code = f"import pathlib, sync_stub; sync_stub.write(pathlib.Path({str(again)!r}))"
+    environ = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'packaging'}:{REPOSITORY}"}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=CHECK_S)
+    assert again.read_text() == (REPOSITORY / "presenced" / "sync.pyi").read_text(), "see `make stub`"

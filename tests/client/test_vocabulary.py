@@ -84,7 +84,7 @@ def test_the_synchronous_connect_has_the_signature_of_the_other(name: str) -> No
     mine, theirs = getattr(presenced.sync, name), getattr(presenced, name)
     assert parameters(mine) == parameters(theirs)
     assert get_type_hints(theirs)["return"].__origin__ is Connecting
-    returned = theirs.__annotations__["return"].replace("Connecting", "Blocking")
+    returned = {"connect": "BlockingClient", "connect_service": "BlockingService"}[name]
     assert inspect.signature(mine).return_annotation == mine.__annotations__["return"] == returned
     shown = pydoc.render_doc(mine, renderer=pydoc.plaintext)
     assert f"in module presenced.sync\n\n{name}(url: 'str | None' = None, *, host:" in shown
