@@ -289,6 +289,7 @@ FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
     ),
     ("PresencedRefusing", [series("presenced_goodbyes_total", "0+5x30", code="replaced")], False),
     ("PresencedLogNotOk", [series("presenced_log_state", "1x30", state="full")], True),
+    ("PresencedLogNotOk", [series("presenced_log_state", "1x30", state="gone")], True),
     (
         "PresencedSnapshotLate",
         [series("presenced_snapshot_age_seconds", "9000x30"), series("presenced_log_size_bytes", "99000000x30")],
