@@ -302,7 +302,7 @@ def test_a_certificate_of_certbot_by_the_hook_of_the_readme(service: Service) ->
     service.configure("listen", TLS_LINES)
     hook = "/etc/letsencrypt/renewal-hooks/deploy/presenced"
     service.sh(readme("install -D"))
-    service.sh(f"{hook}; systemctl restart {UNIT}; presenced config check", env={"RENEWED_LINEAGE": lineage})
+    service.sh(readme("RENEWED_LINEAGE=/etc"))
     service.sh(
         "presencectl --url presences://alice@127.0.0.1/laptop --ca-file /etc/presenced/tls/fullchain.pem "
         '--token "$(presenced token --user alice --secret-file /etc/presenced/secret)" ping'
@@ -359,36 +359,52 @@ def test_a_refused_reload_is_told_from_its_beginning_to_its_end(service: Service
     assert "; what was refused " in service.messages(after)
 
 
+SAYER = """
+import sys, time
+from presenced.errors import RequestError
+from presenced.sync import connect_service
+with connect_service("presence://app@127.0.0.1:5250", token=sys.argv[1]) as app:
+    app.attach("alice", "web")
+    number, wanted = 0, {"full": True, "well": False}[sys.argv[2]]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        number += 1
+        try:
+            app.set_text(f"user{number % 50}", f"{number} " + "x" * 480)
+            is_full = False
+        except RequestError as error:
+            assert error.code == "read_only", error
+            is_full = True
+        if is_full == wanted:
+            sys.exit(0)
+sys.exit("it did not come about")
+"""
+"""Says what has to be saved, until it is refused for want of room, or until it is taken."""
+
+
 def test_a_full_disk_is_told_from_its_beginning_to_its_end(service: Service) -> None:
-    said = (
-        f"presencectl --url presence://alice@{ADDRESS}/laptop "
-        '--token "$(presenced token --user alice --secret-file /etc/presenced/secret)" set dnd --text'
-    )
+    def say_until(what: str) -> None:
+        token = service.run(
+            "presenced", "token", "--user", "app", "--role", "service", "--secret-file", "/etc/presenced/secret"
+        )
+        service.run(PROGRAM, "-c", SAYER, token.strip(), what, timeout_s=90)
+
     service.run("systemctl", "stop", UNIT)
     service.sh(f"mv {STATE} {STATE}.kept; mkdir {STATE}; mount -t tmpfs -o size=16m,mode=0700 tmpfs {STATE}")
     try:
-        service.sh(f"chown presenced: {STATE}; systemctl start {UNIT}; {said} before")
+        service.sh(f"chown presenced: {STATE}; systemctl start {UNIT}")
         after = service.cursor()
         service.sh(f"dd if=/dev/zero of={STATE}/filler bs=4k", status=1)
-        service.wait_for(
-            lambda: "nothing can be saved (read_only), presence goes on" in _tried(service, said, after),
-            "the journal said that the disk is full",
-        )
-        assert "the disk" in service.run("presencectl", "--text", "doctor", status=1)
+        say_until("full")
+        assert "nothing can be saved (read_only), presence goes on" in service.messages(after)
+        assert "disk" in service.run("presencectl", "--text", "doctor", status=1)
         service.sh(f"rm {STATE}/filler")
-        service.wait_for(
-            lambda: "all is well again, after " in _tried(service, said, after), "the journal told its end"
-        )
+        say_until("well")
+        service.wait_for(lambda: "all is well again, after " in service.messages(after), "the journal told its end")
         told = [entry for entry in service.journal(UNIT, after) if entry["MESSAGE"].startswith("log: ")]
         assert [entry["PRIORITY"] for entry in told] == ["3", "6"], "one line when it began, one when it ended"
     finally:
         service.sh(f"systemctl stop {UNIT}; umount {STATE}; rmdir {STATE}; mv {STATE}.kept {STATE}")
-
-
-def _tried(service: Service, said: str, after: str) -> str:
-    """What the journal says after somebody has said something that has to be saved."""
-    service.sh(f"{said} now", status=None)
-    return service.messages(after)
 
 
 def test_a_reload_without_an_admin_socket_sends_the_signal(service: Service) -> None:
