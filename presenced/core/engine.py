@@ -119,6 +119,7 @@ class Engine:
             self.claims.next_ms,
             self.wall_clock.next_ms,
             self.leaving.next_ms,
+            self.outboxes.wide.next_ms,
         ):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from presenced.core.model import Edge, Session, User
+from presenced.core.wide import WATCHERS, WideFanOuts
 from presenced.wire.frames import frame
 from presenced.wire.messages import Presence, Record, encode
 
@@ -48,6 +49,7 @@ class Outboxes:
         """Bytes written to links."""
         self.reply_bytes = 0
         """Of all replies that were made, with their frames."""
+        self.wide = WideFanOuts()
         self._broadcast: Broadcast | None = None
 
     # --- what everybody is told -------------------------------------------------------------------------------
@@ -57,6 +59,10 @@ class Outboxes:
         data = _presence(user)
         dirty = self.dirty
         watchers = user.watchers or _NOBODY
+        if len(watchers) > WATCHERS:
+            self.wide.add(user, watchers)
+            self._tell_everyone(user, watchers, data)
+            return
         if self._broadcast is not None:
             self.spread()
         elif not dirty and not self.everyone:
@@ -73,6 +79,10 @@ class Outboxes:
             else:
                 self.deliveries -= 1
                 session.held[user] = None
+        self._tell_everyone(user, watchers, data)
+
+    def _tell_everyone(self, user: User, watchers: dict[Session, Edge], data: bytes) -> None:
+        """Tell those who are told of every user, unless they are among these."""
         for session in self.everyone:
             if session in watchers:
                 continue
@@ -103,6 +113,11 @@ class Outboxes:
         """What was kept back, to be written to each of its watchers that takes it before anything else."""
         broadcast, self._broadcast = self._broadcast, None
         return broadcast
+
+    def take_slice(self) -> Broadcast | None:
+        """The next of the watchers of a user who has very many (`wide`), to be written to in the same way."""
+        taken = self.wide.take()
+        return Broadcast(*taken, _presence(taken[0])) if taken is not None else None
 
     # --- what one session is told -----------------------------------------------------------------------------
 

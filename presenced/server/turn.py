@@ -95,9 +95,9 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.read_only = log.refusal
 
     # 5. One write per link, whatever has gathered for it.
-    broadcast = outboxes.take_broadcast()
-    if broadcast is not None:
-        write_broadcast(outboxes, broadcast)
+    for broadcast in (outboxes.take_broadcast(), outboxes.take_slice()):
+        if broadcast is not None:
+            write_broadcast(outboxes, broadcast)
     outboxes.bytes_out += write_all(outboxes.take_dirty())
 
     # 6. Goodbyes last, so that what was said before them is read before them.

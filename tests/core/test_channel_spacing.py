@@ -216,7 +216,7 @@ def test_what_changes_between_two_slices_is_told_once_and_as_it_is_then() -> Non
 @pytest.mark.parametrize("how", ["channels", "watchers"])
 def test_who_is_told_of_to_very_many_is_told_of_more_seldom_and_never_later_than_after_five_seconds(how: str) -> None:
     world = World()
-    world.checks = False
+    world.checks, world.standing_max = False, 1_000
     alice = world.open("alice/laptop")
     user = world.user("alice")
     count = 5 * CHANGE_DELIVERIES if how == "watchers" else 200

@@ -1,0 +1,50 @@
+"""Telling very many watchers of one user: in slices, some each turn, so that nobody else waits for all of them.
+
+A write to a link takes some microseconds, and a user with fifty thousand watchers a third of a second. Who is still to
+be told is a list of those who watched when the change was made. Each slice tells what is true then: whoever began to
+watch since has that from the reply, and whoever stopped is passed over. If the user changes again meanwhile, those who
+have not been told of the last change come first, so that all are told in the end however often there is another.
+"""
+
+from __future__ import annotations
+
+from presenced.core.model import Edge, Session, User
+
+WATCHERS = 1_000
+"""Watchers of a user up to which all are told in one turn."""
+
+SLICE = 500
+"""Watchers who are told in one turn beyond that: about 3 ms."""
+
+
+class WideFanOuts:
+    """Users of whom watchers are still to be told."""
+
+    def __init__(self) -> None:
+        self._lines: dict[User, tuple[list[Session], int, int]] = {}
+        """Those who are to be told, how many of them have been, and at which of the user's watchers they begin."""
+
+    def add(self, user: User, watchers: dict[Session, Edge]) -> None:
+        """Tell all of these, from the next slice on. O(watchers), without anything done for each."""
+        line, first = list(watchers), 0
+        if user in self._lines:
+            _, at, before = self._lines[user]
+            first = (before + at) % len(line)
+            line = line[first:] + line[:first]
+        self._lines[user] = (line, 0, first)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next slice is due: 0 = at once, None = there is none."""
+        return 0 if self._lines else None
+
+    def take(self) -> tuple[User, dict[Session, Edge]] | None:
+        """The next slice, if there is one: of whom to tell now, and whom. Users take turns. O(`SLICE`)."""
+        if not self._lines:
+            return None
+        user = next(iter(self._lines))
+        line, at, first = self._lines.pop(user)
+        if at + SLICE < len(line):
+            self._lines[user] = (line, at + SLICE, first)
+        watchers = user.watchers or {}
+        return user, {session: watchers[session] for session in line[at : at + SLICE] if session in watchers}
