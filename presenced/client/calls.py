@@ -119,11 +119,36 @@ async def touch(link: Connection, user: str, device: str) -> None:
 # --- claims and schedules -------------------------------------------------------------------------------------
 
 
-async def add_claim(link: Connection, user: str, claim: str, source: Source, status: Status, until: Until) -> None:
+async def add_claim(
+    link: Connection, user: str, claim: str, source: Source, status: Status, until: Until, device: str | None = None
+) -> None:
     check_name(claim, "claim")
     check_claim(source, status)
+    if device is not None:
+        check_name(device, "device")
     for_ms, until_ms = until_of(until)
-    await link._do(lambda request_id: messages.AddClaim(request_id, claim, source, status, for_ms, until_ms, user=user))
+    await link._do(
+        lambda request_id: messages.AddClaim(
+            request_id, claim, source, status, for_ms, until_ms, user=user, device=device or ""
+        )
+    )
+
+
+async def _claims_page(link: Connection, claim: str, after: int) -> messages.ClaimsPage:
+    return await link._request(lambda request_id: messages.FindClaims(request_id, claim, after), messages.ClaimsPage)
+
+
+async def find_claims(link: Connection, claim: str) -> list[tuple[str, ClaimInfo]]:
+    if claim:
+        check_name(claim, "claim")
+    found: list[tuple[str, ClaimInfo]] = []
+    after = 0
+    while True:
+        page = await _claims_page(link, claim, after)
+        found += zip(page.users, page.claims, strict=False)
+        after = page.next
+        if not after:
+            return found
 
 
 async def end_claim(link: Connection, user: str, claim: str) -> None:

@@ -152,13 +152,16 @@ class Client(Asking):
 
     # --- claims, schedule, activity ---------------------------------------------------------------------------
 
-    async def add_claim(self, claim: str, source: Source, status: Status, until: Until = None) -> None:
+    async def add_claim(
+        self, claim: str, source: Source, status: Status, until: Until = None, device: str | None = None
+    ) -> None:
         """State a status for the user until it is ended or `until`; a claim of the same name is replaced.
 
         `source` is its rank: `call` over `manual` over `calendar`. Raises `RequestError` (`claim_past`,
-        `claim_limit`, `bad_request` for the source `schedule`).
+        `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
+        when that is gone, whatever `until` says.
         """
-        await calls.add_claim(self, "", claim, source, status, until)
+        await calls.add_claim(self, "", claim, source, status, until, device)
 
     async def end_claim(self, claim: str) -> None:
         """End a claim; the one below shows again. One that is not there is no error."""

@@ -28,6 +28,7 @@ Request = (
     | messages.AddClaim
     | messages.EndClaim
     | messages.GetClaims
+    | messages.FindClaims
     | messages.SetSchedule
     | messages.AddActivity
     | messages.GetActivity
@@ -49,6 +50,7 @@ Reply = (
     | messages.WhoPage
     | messages.DeviceList
     | messages.ClaimList
+    | messages.ClaimsPage
     | messages.ActivityList
     | messages.MembersPage
     | messages.SyncState
@@ -68,6 +70,7 @@ Send = Callable[[Make, OnReply | None], None]
 REQUESTS = frozenset(get_args(Request))
 QUESTIONS = (
     *(messages.Ping, messages.Get, messages.Who, messages.GetDevices, messages.GetClaims, messages.GetActivity),
+    messages.FindClaims,
     *(messages.GetMembers, messages.GetSync),
 )
 """What need not be sent any more if nobody waits for the answer. What else was said before the caller turned away may

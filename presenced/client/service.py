@@ -132,17 +132,25 @@ class Service(Holding):
 
     # --- claims and schedules ---------------------------------------------------------------------------------
 
-    async def add_claim(self, user: str, claim: str, source: Source, status: Status, until: Until = None) -> None:
+    async def add_claim(
+        self, user: str, claim: str, source: Source, status: Status, until: Until = None, device: str | None = None
+    ) -> None:
         """State a status for the user until it is ended or `until`; a claim of the same name is replaced.
 
         `source` is its rank: `call` over `manual` over `calendar`. Raises `RequestError` (`claim_past`,
-        `claim_limit`, `bad_request` for the source `schedule`).
+        `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
+        when that is gone, whatever `until` says.
         """
-        await calls.add_claim(self, _named(user), claim, source, status, until)
+        await calls.add_claim(self, _named(user), claim, source, status, until, device)
 
     async def end_claim(self, user: str, claim: str) -> None:
         """End a claim; the one below shows again. One that is not there is no error."""
         await calls.end_claim(self, _named(user), claim)
+
+    async def find_claims(self, claim: str = "") -> list[tuple[str, ClaimInfo]]:
+        """The claims of this name over all users, or (empty) of every name, each with its user. A backend that comes
+        back learns with it what it left behind. O(users) for the server, in pages."""
+        return await calls.find_claims(self, claim)
 
     async def get_claims(self, user: str) -> list[ClaimInfo]:
         """The user's claims, the one that counts first."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from presenced.core.leases import Leases, in_call
-from presenced.core.model import Claim, Schedule, Shown, User
+from presenced.core.model import GONE, Claim, Schedule, Shown, User
 from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, ScheduleSet, ShownSet, TextSet
 from presenced.core.standing import MANUAL, SCHEDULED, added, strongest, without
@@ -31,6 +31,9 @@ LOOK_COST = 4
 
 TICK_COST_MAX = 1_200
 """What the looks of one turn may cost, in windows: about 3 ms, of few schedules with many windows or the reverse."""
+
+FIND_USERS = 2_000
+"""Users that one page of claims is sought among."""
 
 
 class Opening(NamedTuple):
@@ -86,6 +89,27 @@ class Claims:
             self._put(user, rest, now_ms)
             self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
 
+    def end_with_devices(self, user: User, now_ms: int) -> None:
+        """End the claims whose device is not live any more. O(claims)."""
+        for claim in user.claims:
+            if claim.device:
+                device = user.devices.get(claim.device)
+                if device is None or device.state == GONE:
+                    self.end(user, claim.name, now_ms)
+
+    def find(self, order: list[User], name: str, after: int, limit: int) -> tuple[int, list[tuple[User, Claim]]]:
+        """Claims of this name (empty = of every name) of the users in `order`, from the end or from before place
+        `after` on, and the place to go on from (0 = nowhere). O(`FIND_USERS`): a page may be short, or empty."""
+        start = min(after or len(order), len(order))
+        found: list[tuple[User, Claim]] = []
+        place = start
+        while place and start - place < FIND_USERS and len(found) < limit:
+            place -= 1
+            user = order[place]
+            if user.claims:
+                found += [(user, claim) for claim in user.claims if not name or claim.name == name]
+        return place, found
+
     def _end_due(self, user: User, ended: list[Claim], now_ms: int) -> None:
         """The claims have come to their end; what they cover shows again."""
         self._put(user, tuple(claim for claim in user.claims if claim not in ended), now_ms)
@@ -94,7 +118,16 @@ class Claims:
 
     def _log(self, user: User, claim: Claim, *, in_place: bool = False) -> None:
         self._publisher.log(
-            ClaimSet(user.name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source, in_place)
+            ClaimSet(
+                user.name,
+                claim.status,
+                claim.since_ms,
+                claim.until_ms,
+                claim.name,
+                claim.source,
+                in_place,
+                claim.device,
+            )
         )
 
     def _put(self, user: User, claims: tuple[Claim, ...], now_ms: int) -> None:
@@ -206,6 +239,7 @@ class Claims:
     def resume(self, user: User, now_ms: int) -> None:
         """Go on after a restart: the schedule as it stands now, and the ends that are still to come."""
         user.claim = strongest(user.claims)
+        self.end_with_devices(user, now_ms)
         self._look_at_schedule(user, now_ms)
         self.arm(user)
 

@@ -444,6 +444,9 @@ class Engine:
             self.publisher.touch(device.user)
 
     def _ended(self, devices: list[Device], now_ms: int) -> None:
+        for device in devices:
+            if device.user.claims:
+                self.claims.end_with_devices(device.user, now_ms)
         members = [device for device in devices if device.channels]
         if members:
             self._follow_changes(now_ms)

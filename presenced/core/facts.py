@@ -26,7 +26,9 @@ def facts_of(user: User, wall_offset_ms: int, back_ms: int = 0, silent: Containe
     facts: list[Fact] = []
     name = user.name
     for claim in user.claims:
-        facts.append(ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source))
+        facts.append(
+            ClaimSet(name, claim.status, claim.since_ms, claim.until_ms, claim.name, claim.source, False, claim.device)
+        )
     if user.schedule is not None:
         facts.append(ScheduleSet(name, user.schedule.zone, user.schedule.windows, user.schedule.status))
     if user.shown is not None:

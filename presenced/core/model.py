@@ -153,7 +153,7 @@ class Device(Timer):
 class Claim:
     """Somebody's statement of a status for the whole user."""
 
-    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall", "ends")
+    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall", "ends", "device")
 
     def __init__(
         self,
@@ -166,6 +166,7 @@ class Claim:
         *,
         by_wall: bool = False,
         ends: tuple[int, int] | None = None,
+        device: str = "",
     ) -> None:
         self.name = name
         self.source: Source = source
@@ -180,6 +181,8 @@ class Claim:
         self.ends = ends
         """Of one that was given an end of each kind: the moment on the monotonic clock and the wall time. The earlier
         one counts, and which that is depends on the wall clock."""
+        self.device = device
+        """The device with which it ends; empty = none."""
 
 
 class Shown(NamedTuple):

@@ -33,6 +33,8 @@ class ClaimSet(_Fact, tag=1):
     source: Source = "manual"
     in_place: bool = False
     """It is one that is there, with another end, and no newer for that: the order of claims counts."""
+    device: str = ""
+    """The device with which it ends; empty = none."""
 
 
 class TextSet(_Fact, tag=2):

@@ -193,6 +193,7 @@ class Restorer:
             due_ms = 0 if fact.claim == SCHEDULED else due_of(fact.until_ms, self._offset_ms, self._now_ms)
             name, status = self._shared(fact.claim), cast(Status, fact.status)
             made = Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True)
+            made.device = self._shared(fact.device)
             if fact.in_place and any(_is_same(claim, made) for claim in claims):
                 claims = tuple(made if _is_same(claim, made) else claim for claim in claims)
             else:
@@ -303,4 +304,4 @@ def _is_same(claim: Claim, other: Claim) -> bool:
 
 
 def _waits_for_an_end(claims: tuple[Claim, ...]) -> bool:
-    return any(claim.due_ms or claim.name == SCHEDULED for claim in claims)
+    return any(claim.due_ms or claim.device or claim.name == SCHEDULED for claim in claims)

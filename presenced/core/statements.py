@@ -82,15 +82,19 @@ class Statements:
         *,
         by_wall: bool = False,
         ends: tuple[int, int] | None = None,
+        device: str = "",
     ) -> None:
         """Claim a status until `due_ms` (0 = until it is ended); one of the same name is replaced. `by_wall`: the end
-        was said as a wall time, and moves if the clock is set. `ends`: both kinds were said (`Claim.ends`).
+        was said as a wall time, and moves if the clock is set. `ends`: both kinds were said (`Claim.ends`). It ends
+        with `device`, a live one of the user, if one is given.
 
         Raises `RequestError` (`claim_limit`). O(claims).
         """
         offset_ms = self._publisher.wall_offset_ms
         until_ms = due_ms + offset_ms if due_ms else 0
-        claim = Claim(name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall, ends=ends)
+        claim = Claim(
+            name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall, ends=ends, device=device
+        )
         self._claims.set(user, claim, now_ms)
 
     def end_claim(self, now_ms: int, user: User, name: str) -> None:

@@ -7,7 +7,7 @@ a counter of its own for each user. A device that has acknowledged the newest ve
 from __future__ import annotations
 
 from presenced.core.merge import countable, device_status
-from presenced.core.model import CONNECTED, GONE, GRACE, Device, Own, Session, User
+from presenced.core.model import CONNECTED, GONE, GRACE, Claim, Device, Own, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.core.standing import by_strength
@@ -133,10 +133,12 @@ class OwnStates:
 
 def claim_infos(user: User) -> list[ClaimInfo]:
     """The user's claims, the one that counts first."""
-    return [
-        ClaimInfo(claim.name, claim.source, claim.status, claim.since_ms, claim.until_ms)
-        for claim in by_strength(user.claims)
-    ]
+    return [claim_info(claim) for claim in by_strength(user.claims)]
+
+
+def claim_info(claim: Claim) -> ClaimInfo:
+    """A claim as its user and services see it."""
+    return ClaimInfo(claim.name, claim.source, claim.status, claim.since_ms, claim.until_ms, claim.device)
 
 
 def device_info(device: Device, wall_offset_ms: int) -> DeviceInfo:

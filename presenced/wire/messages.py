@@ -21,6 +21,7 @@ from presenced.wire.replies import (
     ChannelCounts as ChannelCounts,
     ChannelEvent as ChannelEvent,
     ClaimList as ClaimList,
+    ClaimsPage as ClaimsPage,
     CommandReply as CommandReply,
     DeviceList as DeviceList,
     Done as Done,
@@ -48,6 +49,7 @@ from presenced.wire.requests import (
     Command as Command,
     Detach as Detach,
     EndClaim as EndClaim,
+    FindClaims as FindClaims,
     Follow as Follow,
     Forget as Forget,
     Get as Get,
@@ -140,6 +142,7 @@ ClientMessage = (
     | Follow
     | Command
     | WatchAll
+    | FindClaims
 )
 ServerMessage = (
     Welcome
@@ -162,6 +165,7 @@ ServerMessage = (
     | Following
     | CommandReply
     | Taken
+    | ClaimsPage
 )
 
 

@@ -232,3 +232,14 @@ class Taken(Message, tag=83):
 
     ref: int
     why: TakenWhy
+
+
+class ClaimsPage(Message, tag=84):
+    """The answer to findclaims."""
+
+    id: int
+    next: int
+    """Ask for the next page with this as `after`; 0 = this is the last."""
+    users: list[str]
+    claims: list[ClaimInfo]
+    """One for each of `users`, in that order."""

@@ -200,6 +200,8 @@ class AddClaim(Message, tag=17):
     until_ms: WallMs = 0
     """The wall time until which it holds, by the server's clock; 0 = none."""
     user: str = ""
+    device: str = ""
+    """The live device of the user with which it ends; empty = none."""
 
 
 class EndClaim(Message, tag=18):
@@ -335,3 +337,14 @@ class WatchAll(Message, tag=33):
 
     id: RequestId
     on: bool = True
+
+
+class FindClaims(Message, tag=34):
+    """A service asks for the claims of a name over all users: one page."""
+
+    id: RequestId
+    claim: str = ""
+    """Empty = those of every name."""
+    after: WallMs = 0
+    """The `next` of the page before; 0 = from the first."""
+    limit: Annotated[int, Meta(ge=1, le=USERS_PER_REQUEST_MAX)] = 100

@@ -97,6 +97,8 @@ class ClaimInfo(Message):
     since_ms: int
     until_ms: int
     """Wall time of its end; 0 = none."""
+    device: str = ""
+    """The device with which it ends; empty = none."""
 
 
 class DeviceInfo(Message):

@@ -7,13 +7,16 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from presenced.core.claims import FIND_USERS
 from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
 from presenced.server.zones import calendar
 from presenced.wire.messages import (
     AddClaim,
     ClaimInfo,
     ClaimList,
+    ClaimsPage,
     EndClaim,
+    FindClaims,
     GetClaims,
     SetSchedule,
     SetStatus,
@@ -313,3 +316,83 @@ def test_whatever_is_claimed_and_ended_the_record_is_what_the_twin_says(steps: l
         world.check()
         assert world.record("alice").status == twin.status(world.now_ms, of_devices)
         assert [info.claim for info in claims_of(app)] == twin.order(world.now_ms)
+
+
+# --- claims that end with a device, and claims of all users ---------------------------------------------------
+
+
+def tied(link: FakeLink, claim: str, device: str, user: str = "alice") -> AddClaim:
+    return AddClaim(link.next_id(), claim, "call", "dnd", user=user, device=device)
+
+
+def test_a_claim_ends_with_the_device_that_it_is_tied_to() -> None:
+    world, app, alice = stage()
+    world.open("alice/phone")
+    app.done(tied(app, "meeting", "laptop"))
+    assert claims_of(app)[0].device == "laptop"
+    alice.lose()
+    assert world.record("alice").status == "dnd", "a link that is lost for a moment ends no call"
+    alice = world.open("alice/laptop")
+    alice.lose()
+    world.advance(world.engine.policy.grace_ms + TICK_MS)
+    assert world.record("alice").status == "online" and claims_of(app) == []
+    alice = world.open("alice/laptop")
+    alice.done(tied(alice, "meeting", "laptop", ""))
+    app.forget()
+    alice.bye()
+    assert app.statuses("alice") == ["online"], "the end of both is one change"
+
+
+def test_a_claim_that_is_made_anew_without_a_device_outlives_it() -> None:
+    world, app, alice = stage()
+    world.open("alice/phone")
+    app.done(tied(app, "meeting", "laptop"))
+    app.claim("alice", "meeting", "call", "dnd")
+    alice.bye()
+    assert world.record("alice").status == "dnd"
+
+
+def test_a_claim_is_tied_to_a_live_device_of_the_user_only() -> None:
+    world, app, _ = stage()
+    world.open("alice/phone").bye()
+    assert app.refused(tied(app, "meeting", "tv")) == "no_such_device"
+    assert app.refused(tied(app, "meeting", "phone")) == "no_such_device"
+    assert app.refused(tied(app, "meeting", "laptop", "ghost")) == "no_such_device"
+    manual = AddClaim(app.next_id(), "manual", "manual", "dnd", user="alice", device="laptop")
+    assert app.refused(manual) == "bad_request"
+    assert claims_of(app) == [] and "ghost" not in world.engine.users
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_a_claim_ends_with_its_device_after_a_restart_as_well(from_snapshot: bool) -> None:
+    world, app, alice = stage()
+    phone = world.open("alice/phone")
+    app.done(tied(app, "meeting", "laptop"))
+    app.done(tied(app, "other", "phone"))
+    phone.bye()
+    after = world.restarted(1_000, facts=world.snapshot() if from_snapshot else None)
+    assert [claim.name for claim in after.user("alice").claims] == ["meeting"]
+    phone = after.open("alice/phone")
+    assert after.record("alice").status == "dnd"
+    after.advance(30_000 + TICK_MS)
+    assert after.record("alice").status == "online"
+
+
+def test_a_service_finds_the_claims_of_a_name_over_all_users() -> None:
+    world, app, alice = stage()
+    world.checks = False
+    for number in range(FIND_USERS + 10):
+        app.say(AddClaim(10_000 + number, "meeting" if number % 500 == 0 else "trip", "call", "dnd", user=f"u{number}"))
+    world.turn()
+    found: dict[str, str] = {}
+    pages, after = 0, 0
+    while pages == 0 or after:
+        page = app.expect(FindClaims(app.next_id(), "meeting", after, 2), ClaimsPage)
+        assert len(page.users) == len(page.claims) <= 2
+        found |= {user: info.claim for user, info in zip(page.users, page.claims, strict=True)}
+        pages, after = pages + 1, page.next
+    assert found == {f"u{number}": "meeting" for number in range(0, FIND_USERS + 10, 500)}
+    page = app.expect(FindClaims(app.next_id(), "", 0, 256), ClaimsPage)
+    assert len(page.claims) == 256 and page.next
+    assert app.expect(FindClaims(app.next_id(), "nothing"), ClaimsPage).claims == []
+    assert alice.refused(FindClaims(alice.next_id(), "meeting")) == "forbidden"

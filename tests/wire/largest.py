@@ -23,7 +23,7 @@ _DEVICES = 2 * limits.DEVICES_PER_USER_MAX
 """Those that count and those that look in."""
 
 STRINGS: Final[dict[str, int]] = {
-    **dict.fromkeys(("user", "device", "channel", "claim", "next", "left"), limits.NAME_BYTES_MAX),
+    **dict.fromkeys(("user", "device", "channel", "claim", "next", "left", "users"), limits.NAME_BYTES_MAX),
     **dict.fromkeys(("kind", "name", "activity"), limits.LABEL_BYTES_MAX),
     **dict.fromkeys(("code", "verb", "reason", "schedule_status"), CODE_CHARS_MAX),
     **dict.fromkeys(("old", "new"), limits.TEXT_BYTES_MAX),
@@ -53,6 +53,8 @@ LISTS: Final[dict[str, int]] = {
     # The person's own, what that covers, and the schedule's are not counted.
     "ClaimList.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
     "OwnState.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
+    "ClaimsPage.users": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
+    "ClaimsPage.claims": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
     "ClaimList.windows": limits.WINDOWS_MAX,
 }
 """Elements of a list."""

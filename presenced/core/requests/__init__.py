@@ -20,6 +20,7 @@ from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import (
     ClientMessage,
     Command,
+    FindClaims,
     Follow,
     Get,
     GetActivity,
@@ -81,7 +82,20 @@ _HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
 """Each takes its own member of the union; the key says which."""
 
 _LONG_ANSWERS = frozenset(
-    (Get, Watch, Who, GetDevices, GetClaims, GetActivity, GetMembers, WatchChannel, GetSync, Follow, Command)
+    (
+        Get,
+        Watch,
+        Who,
+        GetDevices,
+        GetClaims,
+        FindClaims,
+        GetActivity,
+        GetMembers,
+        WatchChannel,
+        GetSync,
+        Follow,
+        Command,
+    )
 )
 """What asks for more than it takes to ask: thousands of links that do so and do not read would fill any memory."""
 

@@ -10,11 +10,29 @@ from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
 from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.standing import MANUAL, SCHEDULED
-from presenced.core.subjects import device_of, known_user, name_of, require_durability, require_memory, user_of
-from presenced.core.sync import claim_infos
+from presenced.core.subjects import (
+    device_of,
+    known_user,
+    live_device_of,
+    name_of,
+    require_durability,
+    require_memory,
+    require_service,
+    user_of,
+)
+from presenced.core.sync import claim_info, claim_infos
 from presenced.errors import RequestError
 from presenced.limits import DURATION_MS_MAX, ZONE_BYTES_MAX
-from presenced.wire.messages import AddClaim, ClaimList, EndClaim, GetClaims, SetSchedule, SetStatus
+from presenced.wire.messages import (
+    AddClaim,
+    ClaimList,
+    ClaimsPage,
+    EndClaim,
+    FindClaims,
+    GetClaims,
+    SetSchedule,
+    SetStatus,
+)
 
 
 def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatus) -> None:
@@ -45,6 +63,10 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
     if message.status == "offline" and message.source != "manual":
         raise RequestError("bad_request", f"only the person hides: {message.source} cannot state offline; state xa")
+    if message.device:
+        if message.claim == MANUAL:
+            raise RequestError("bad_request", "the claim named manual is the person's and ends with no device")
+        live_device_of(engine, session, message.user, message.device)
     offset_ms = engine.publisher.wall_offset_ms
     due_ms = now_ms + message.for_ms if message.for_ms else 0
     if message.until_ms:
@@ -60,7 +82,15 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     by_wall = bool(message.until_ms) and due_ms + offset_ms == message.until_ms
     ends = (now_ms + message.for_ms, message.until_ms) if message.for_ms and message.until_ms else None
     engine.statements.add_claim(
-        now_ms, user, message.claim, message.source, message.status, due_ms, by_wall=by_wall, ends=ends
+        now_ms,
+        user,
+        message.claim,
+        message.source,
+        message.status,
+        due_ms,
+        by_wall=by_wall,
+        ends=ends,
+        device=message.device,
     )
     acknowledge(engine, session, message.id)
 
@@ -88,6 +118,13 @@ def _get_claims(engine: Engine, session: Session, now_ms: int, message: GetClaim
         schedule.status if schedule is not None else "",
     )
     reply(engine, session, claims)
+
+
+def _find_claims(engine: Engine, session: Session, now_ms: int, message: FindClaims) -> None:
+    require_service(session)
+    following, found = engine.claims.find(engine.users.order, message.claim, message.after, message.limit)
+    names = [user.name for user, _ in found]
+    reply(engine, session, ClaimsPage(message.id, following, names, [claim_info(claim) for _, claim in found]))
 
 
 def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSchedule) -> None:
@@ -119,5 +156,6 @@ HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
     AddClaim: _add_claim,
     EndClaim: _end_claim,
     GetClaims: _get_claims,
+    FindClaims: _find_claims,
     SetSchedule: _set_schedule,
 }

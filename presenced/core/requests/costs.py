@@ -20,6 +20,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    FindClaims,
     Get,
     GetActivity,
     GetMembers,
@@ -47,6 +48,9 @@ DEVICES = 16
 CHANGE_MAX = 200
 """Of a change, whatever the number of channels: the link that makes it must be read again before its next heartbeat."""
 
+FIND = 4
+"""Of a search for claims: it looks at up to `core.claims.FIND_USERS` users."""
+
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
 
@@ -65,6 +69,10 @@ def _names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> 
 
 def _who(engine: Engine, session: Session, message: Who) -> int:
     return min(message.limit, len(engine.publisher.online)) // NAMES
+
+
+def _found(engine: Engine, session: Session, message: FindClaims) -> int:
+    return message.limit // NAMES + FIND
 
 
 def _members(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> int:
@@ -119,6 +127,7 @@ COSTS: dict[type, Callable[[Engine, Session, Any], int]] = {
     EndClaim: _change,
     SetSchedule: _change,
     Command: _change,
+    FindClaims: _found,
     Bye: _bye,
     Attach: _attach,
     Detach: _detach,
