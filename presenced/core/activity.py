@@ -29,9 +29,11 @@ def time_of_activity(at_ms: int, wall_ms: int) -> int:
     return at_ms
 
 
-def keep_activity(user: User, activity: ActivityInfo, wall_ms: int, copies: int | None = 1) -> int:
-    """Remember it in order of time; the oldest make room, and what is too old is dropped, be it this one. O(activities
-    that are newer or of the same time).
+def keep_activity(
+    user: User, activity: ActivityInfo, wall_ms: int, copies: int | None = 1, *, trusted_ms: int = 0
+) -> int:
+    """Remember it in order of time; the oldest make room, and what is too old is dropped, be it this one: by
+    `trusted_ms`, if that is given. O(activities that are newer or of the same time).
 
     It is kept unless as many as `copies` of it are kept already, equal in everything: so an application may repeat a
     request, and a log may overlap a snapshot. None: it is one more, however many there are. Gives how many of it there
@@ -56,7 +58,7 @@ def keep_activity(user: User, activity: ActivityInfo, wall_ms: int, copies: int 
     kept.extend(reversed(later))
     while len(kept) > ACTIVITIES_PER_USER_MAX:
         kept.popleft()
-    drop_old_activities(user, wall_ms)
+    drop_old_activities(user, trusted_ms or wall_ms)
     return copies
 
 
@@ -110,11 +112,13 @@ def _count(kept: deque[ActivityInfo], activity: ActivityInfo) -> int:
     return count
 
 
-def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int) -> list[ActivityInfo]:
-    """Up to `limit` activities at or after `since_ms`, newest first; what has become too old is dropped. O(limit)."""
+def recent_activities(user: User, limit: int, since_ms: int, wall_ms: int, trusted_ms: int) -> list[ActivityInfo]:
+    """Up to `limit` activities at or after `since_ms`, newest first. What has become too old is not told, and dropped
+    if it is so by a clock that can be trusted. O(limit)."""
     if user.activities is not None:
         _bring_back(user.activities, wall_ms, wall_ms)
-    drop_old_activities(user, wall_ms)
+    drop_old_activities(user, trusted_ms)
+    since_ms = max(since_ms, wall_ms - ACTIVITY_AGE_MS_MAX)
     found: list[ActivityInfo] = []
     for activity in reversed(user.activities or ()):
         if len(found) == limit or activity.at_ms < since_ms:

@@ -242,7 +242,7 @@ class Engine:
         """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
         user (from `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
         O(what is known of the user)."""
-        drop_old_activities(user, now_ms + self.publisher.wall_offset_ms)
+        drop_old_activities(user, now_ms + self.publisher.trusted_offset_ms)
         publisher = self.publisher
         facts = facts_of(user, publisher.wall_offset_ms, publisher.back_ms, publisher.silent)
         self.users.forget_if_blank(user)

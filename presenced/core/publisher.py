@@ -43,6 +43,9 @@ class Publisher:
         self.version = 0
         self.wall_offset_ms = 0
         """Wall time minus monotonic time, set by the edge each turn."""
+        self.trusted_offset_ms = 0
+        """The same by a clock that has shown it for a while, or that is behind: what is dropped for its age is gone for
+        good, and a clock may be wrong for a moment."""
         self.back_ms = 0
         """By how much the wall clock has been set back from the furthest that it was ahead in this run: 0 or less."""
         self.silent: dict[Device, None] = {}

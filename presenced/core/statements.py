@@ -160,7 +160,8 @@ class Statements:
         """The user did this, on that device if one is given: then it counts as input there, whenever it was.
         `may_repeat`: its time is the application's, and one that is known already is the same."""
         done = activity
-        copies = keep_activity(user, done, now_ms + self._publisher.wall_offset_ms, 1 if may_repeat else None)
+        wall_ms, trusted_ms = now_ms + self._publisher.wall_offset_ms, now_ms + self._publisher.trusted_offset_ms
+        copies = keep_activity(user, done, wall_ms, 1 if may_repeat else None, trusted_ms=trusted_ms)
         self._publisher.log(
             ActivityAdded(user.name, done.activity, done.channel, done.device, done.at_ms, done.payload, copies)
         )
@@ -171,6 +172,7 @@ class Statements:
     def activities(self, now_ms: int, user: User, limit: int, since_ms: int) -> list[ActivityInfo]:
         """Up to `limit` of the user's activities at or after `since_ms`, newest first. What has become too old is
         dropped, and perhaps with it the user. O(limit)."""
-        found = recent_activities(user, limit, since_ms, now_ms + self._publisher.wall_offset_ms)
+        wall_ms, trusted_ms = now_ms + self._publisher.wall_offset_ms, now_ms + self._publisher.trusted_offset_ms
+        found = recent_activities(user, limit, since_ms, wall_ms, trusted_ms)
         self._users.forget_if_blank(user)
         return found

@@ -20,6 +20,9 @@ from presenced.core.users import Users
 WALL_JUMP_MS = 1_000
 """Another time than what the clock would show by now, by more than this, is one that was set."""
 
+WALL_TRUST_MS = 600_000
+"""So long a clock that was set ahead must show it before anything is dropped for its age by it."""
+
 SLICE_COST_MAX = 1_000
 """What one turn may look at, in users, their devices and claims: about 2 ms."""
 
@@ -45,7 +48,9 @@ class WallClock:
         self._leases = leases
         self._claims = claims
         self._publisher = publisher
-        self._known_ms = publisher.wall_offset_ms = offset_ms
+        self._known_ms = publisher.wall_offset_ms = publisher.trusted_offset_ms = offset_ms
+        self._trusted_from_ms = 0
+        """When the offset is to be trusted though it was set ahead, on the monotonic clock."""
         """The offset at the last jump."""
         self._furthest_ms = offset_ms
         """The furthest that it was ahead after any jump."""
@@ -56,6 +61,10 @@ class WallClock:
         """The wall clock is this far ahead of the monotonic one now. O(1)."""
         self._publisher.wall_offset_ms = offset_ms
         jump_ms = offset_ms - self._known_ms
+        if jump_ms > WALL_JUMP_MS:
+            self._trusted_from_ms = now_ms + WALL_TRUST_MS
+        if now_ms >= self._trusted_from_ms or offset_ms < self._publisher.trusted_offset_ms:
+            self._publisher.trusted_offset_ms = offset_ms
         if abs(jump_ms) <= WALL_JUMP_MS:
             return
         self._known_ms = offset_ms

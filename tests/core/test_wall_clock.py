@@ -7,7 +7,15 @@ import pytest
 from presenced.core import wallclock
 from presenced.core.claims import Claims
 from presenced.core.model import User
-from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AHEAD_MS_MAX, GRACE_MS, PRIMARY_HYSTERESIS_MS
+from presenced.core.records import ActivityAdded
+from presenced.core.wallclock import WALL_TRUST_MS
+from presenced.limits import (
+    ACTIVITIES_PER_USER_MAX,
+    ACTIVITY_AGE_MS_MAX,
+    ACTIVITY_AHEAD_MS_MAX,
+    GRACE_MS,
+    PRIMARY_HYSTERESIS_MS,
+)
 from presenced.wire.messages import (
     ActivityInfo,
     ActivityList,
@@ -334,3 +342,39 @@ def test_who_was_there_tomorrow_and_does_not_come_back_was_last_seen_today(from_
     after.advance(MINUTE_MS)
     assert after.record("bob").status == "offline"
     assert 0 < after.record("bob").last_seen_ms <= after.wall_ms
+
+
+@pytest.mark.parametrize("meanwhile", ["ask", "record", "snapshot"])
+def test_a_clock_that_is_wrong_for_a_moment_destroys_no_activity(meanwhile: str) -> None:
+    world = World()
+    app = world.open("app", role="service")
+    for number in range(5):
+        app.done(AddActivity(app.next_id(), f"done-{number}", user="alice"))
+        world.advance(10)
+
+    def told() -> list[str]:
+        answer = app.expect(GetActivity(app.next_id(), "alice"), ActivityList)
+        return [done.activity for done in answer.activities]
+
+    before = told()
+    world.set_clock(world.wall_ms + 2 * ACTIVITY_AGE_MS_MAX)
+    if meanwhile == "ask":
+        assert told() == [], "by the clock of now all are too old"
+    elif meanwhile == "record":
+        app.done(AddActivity(app.next_id(), "by-a-wrong-clock", user="alice"))
+    else:
+        assert len([fact for fact in world.snapshot() if isinstance(fact, ActivityAdded)]) == 5
+    world.advance(2_000)
+    world.set_clock(world.wall_ms - 2 * ACTIVITY_AGE_MS_MAX)
+    assert [name for name in told() if name != "by-a-wrong-clock"] == before
+
+
+def test_a_clock_that_stays_ahead_drops_what_is_too_old_after_a_while() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.done(AddActivity(app.next_id(), "done", user="alice"))
+    world.set_clock(world.wall_ms + 2 * ACTIVITY_AGE_MS_MAX)
+    world.advance_beating(WALL_TRUST_MS, app)
+    world.set_clock(world.wall_ms)
+    world.snapshot()
+    assert "alice" not in world.engine.users
