@@ -894,3 +894,34 @@ class TestLeaving:
             await me.close()
         with pytest.raises(ConnectionLost, match="closed"):
             await waiting
+
+
+class TestKeeping:
+    async def test_a_ping_may_be_answered_late(self, server: FakeServer) -> None:
+        """Over a slow network: as late as any other reply."""
+        server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=50, timeout_ms=125)
+        server.answer = lambda message: [] if isinstance(message, Ping) else server.plainly(message)
+        async with presenced.connect(server.url(), timeout_s=DEADLINE_S) as me:
+            await server.until(lambda: server.of(Ping))
+            beats = len(server.of(Heartbeat))
+            await server.until(lambda: len(server.of(Heartbeat)) >= beats + 3)
+            assert len(server.of(Hello)) == 1 and me.state == "connected", "its link was given up for a late answer"
+
+    async def test_the_backoff_is_told_how_long_each_link_held(
+        self, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Otherwise every loss after one outage would wait as long as the last of that outage."""
+        told: list[int] = []
+
+        class Told(Backoff):
+            def link_ended(self, lasted_ms: int) -> None:
+                told.append(lasted_ms)
+                super().link_ended(lasted_ms)
+
+        monkeypatch.setattr("presenced.client.keeper.Backoff", Told)
+        async with presenced.connect(server.url()) as me:
+            for number in (1, 2):
+                server.link.drop()
+                await server.until(lambda number=number: len(server.of(Hello)) == number + 1)
+                await eventually(lambda: me.state == "connected")
+        assert len(told) == 2 and min(told) >= 0

@@ -128,6 +128,12 @@ class TestOffline:
             SetStatus(1, "away"),
         ]
 
+    def test_an_emoji_is_not_covered_by_a_later_text(self) -> None:
+        session: Session[str] = Session()
+        self.set_status(session, "a", emoji="\U0001f334")
+        self.set_status(session, "b", text="lunch")
+        assert self.sent(session) == [SetStatus(1, None, None, "\U0001f334"), SetStatus(1, None, "lunch")]
+
     def test_all_fields_replace_everything(self) -> None:
         session: Session[str] = Session()
         self.set_status(session, "a", status="dnd")

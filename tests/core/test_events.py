@@ -83,6 +83,17 @@ def test_an_offline_says_why(how: str, reason: str) -> None:
     assert follower.told.events[-1].reason == reason
 
 
+def test_the_reason_of_an_earlier_end_is_not_that_of_the_next() -> None:
+    """Told once, it is forgotten: the devices that went were other ones, and a table of users must not grow."""
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    app.release(1)
+    app.attach(1, "alice/web")
+    app.beats(1, 3_600_000)
+    assert [kind for kind in follower.told.kinds() if kind.startswith("offline")] == ["offline bye", "offline idle"]
+    assert not world.engine.publisher._ends
+
+
 def test_a_text_that_becomes_an_emoji_is_told_as_such() -> None:
     _, app, follower, _ = stage()
     app.attach(1, "alice/web")

@@ -12,7 +12,7 @@ import pytest
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet
 from presenced.core.requests import handle
-from presenced.wire.messages import Heartbeat, Source
+from presenced.wire.messages import Heartbeat, SetStatus, Source
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 AWAY_MS = Policy().away_after_ms
@@ -496,3 +496,24 @@ def test_the_policy_knows_which_kinds_with_times_of_their_own_have_come() -> Non
     world.open("alice/handset", kind="mobile")
     world.open("bob/tv", kind="screen")
     assert list(world.engine.policy.kinds_met) == ["mobile"]
+
+
+def test_what_was_said_on_a_device_counts_before_its_first_idle_report() -> None:
+    """Who set a status a moment ago is not away because the client's first report is of an older input."""
+    world = World()
+    alice = world.open("alice/laptop")
+    world.advance(60_000)
+    alice.done(SetStatus(alice.next_id(), text="here"))
+    world.advance(BEAT_MS)
+    alice.beat(AWAY_MS + BEAT_MS)
+    assert world.record("alice").status == "online"
+
+
+def test_a_reconnect_that_reports_idle_for_the_first_time_is_logged() -> None:
+    """Otherwise a restart would take the device for one that never reports, which is never idle."""
+    world = World()
+    alice = world.open("alice/laptop")
+    before = len(world.log.facts)
+    alice.lose()
+    world.open("alice/laptop", idle_ms=0)
+    assert DeviceSet in [type(fact) for fact in world.log.facts[before:]]
