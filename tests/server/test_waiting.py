@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from presenced.limits import FRAMES_PER_WAKE_MAX, OUTBOX_BYTES_MAX
+from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
 from presenced.server.link import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Link
 from presenced.server.server import Server
+from presenced.server.waiting import Waiting
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping, encode
 from tests.e2e.wire_client import PONG, Bystander, opened
@@ -133,3 +135,14 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
         assert running.ask(lambda server: link_of(server, "other").state) == OPEN
         other.send(Ping(1))
         assert other.next()[:2] == [PONG, 1]
+
+
+def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
+    """A newcomer takes the place of one that has said nothing for a while, and of none before that."""
+    waiting = Waiting()
+    silent, later = SimpleNamespace(awaits_hello=True), SimpleNamespace(awaits_hello=True)
+    waiting.hello_due.add(1_000, cast(Any, silent))
+    waiting.hello_due.add(1_500, cast(Any, later))
+    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS - 1) is None
+    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is silent
+    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is None, "the next one came later"
