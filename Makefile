@@ -53,6 +53,9 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server
 	PRESENCED_STEPS=7 $(BIN)/python -m pytest -q -n auto tests/client/test_interleavings.py
 
+mutate: $(INSTALLED)  ## changes to the code, one by one, that the nearest tests have to notice
+	$(BIN)/python -m tests.mutation $(WORDS)
+
 # Under /usr/local, or PREFIX; into a package's tree with DESTDIR; with another interpreter by PYTHON.
 INSTALL_CHOICES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))'
 

@@ -11,7 +11,7 @@ import pytest
 from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
 from presenced.server.link import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Link
 from presenced.server.server import Server
-from presenced.server.waiting import Waiting
+from presenced.server.waiting import WaitingLinks
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping, encode
 from tests.e2e.wire_client import PONG, Bystander, opened
@@ -139,7 +139,7 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
 
 def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
     """A newcomer takes the place of one that has said nothing for a while, and of none before that."""
-    waiting = Waiting()
+    waiting = WaitingLinks(lambda: 0)
     silent, later = SimpleNamespace(awaits_hello=True), SimpleNamespace(awaits_hello=True)
     waiting.hello_due.add(1_000, cast(Any, silent))
     waiting.hello_due.add(1_500, cast(Any, later))
