@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format unicode-table bench torture interleavings install uninstall systemd-test constraints stub clean
+.PHONY: run test check style types format unicode-table bench torture mutate interleavings install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
