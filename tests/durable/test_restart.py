@@ -198,3 +198,32 @@ def test_no_version_goes_back_after_a_kill_however_quiet_the_next_run_is(tmp_pat
                 assert versions[-1] == versions[-2]
     assert all(after["bob"] >= before["bob"] for before, after in itertools.pairwise(versions)), versions
     assert versions[-1]["bob"] > 2**32
+
+
+def test_who_was_in_grace_at_a_stop_was_not_seen_until_the_stop(tmp_path: Path) -> None:
+    short = {"presenced.limits:RESTART_GRACE_MS": 1_000, "presenced.limits:RESTART_SPREAD_MS": 0}
+    with Node(tmp_path, "--rate", "0", "--grace", "3s", "--check", bounds=short) as node:
+        node.start()
+        with Swarm(node.port) as swarm:
+            alice = opened(swarm, "alice")
+            bob = opened(swarm, "bob")
+            save(swarm)
+            lost_ms = time.time_ns() // 1_000_000
+            alice.close()
+            # Alice's end is noticed before this is answered, and the clock shows another time then.
+            while time.time_ns() // 1_000_000 < lost_ms + 50:
+                ask(operator(swarm), ["alice"])
+            ask(bob, ["alice"])
+            end(node, "stop", swarm)
+        node.start()
+        with Swarm(node.port) as swarm:
+            watcher = operator(swarm)
+            seen: dict[str, int] = {}
+
+            def both_are_gone() -> bool:
+                records, _ = ask(watcher, ["alice", "bob"])
+                seen.update({name: record[LAST_SEEN] for name, record in records.items()})
+                return all(seen.values())
+
+            swarm.run(both_are_gone, "both went offline")
+    assert seen["alice"] <= lost_ms + 25 < seen["bob"]

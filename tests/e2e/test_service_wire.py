@@ -253,7 +253,7 @@ def test_call_over_manual_over_calendar_over_schedule_in_any_order(start: Callab
         service.do(SET_STATUS, "away", None, None, 0, user)
         claims = service.ask(GET_CLAIMS, user)
         assert [claim[1] for claim in claims[3]] == ["call", "manual", "calendar", "schedule"]
-        assert claims[4:] == ["Europe/Berlin", EVERY_HOUR, "chat"]
+        assert claims[4:] == ["Europe/Berlin", [[*window, None] for window in EVERY_HOUR], "chat"]
         left = list(statuses)
         for source in order:
             assert service.status(user) == statuses[left[0]], (order, left)
