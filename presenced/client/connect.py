@@ -49,7 +49,8 @@ def connect(
     device="laptop", token=..., tls=True)`; put into a URL without percent-encoding, one could name another host.
     The device's id must be the same each time this program runs on this device. `token` is a string or a function
     (plain or async) that is called for each attempt. `timeout_s` bounds each attempt to connect, `request_timeout_s`
-    each request, the wait for a link included. `status` is the device's own. `idle` is how long the person has been
+    the wait for each reply from the moment its request leaves, or without a link from when it was asked: many at once
+    leave at the pace of the server. `status` is the device's own. `idle` is how long the person has been
     idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until
     the app says otherwise (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
     (`Client.own`) and counts in `get_sync_status`; by default each does but one of negative priority, which only

@@ -75,6 +75,10 @@ class HeldDevice:
     def key(self) -> Key:
         return self.user, self.device
 
+    def __repr__(self) -> str:
+        how = "refused" if self.is_refused else "held" if self.is_on else "to be held"
+        return f"<HeldDevice {self.user}/{self.device}, ref {self.ref}, {how}>"
+
     def idle_ms(self, now_ms: int) -> int | None:
         """The level to tell now; None = no report."""
         return None if self.activity is None else self.activity.tell(now_ms)

@@ -429,3 +429,8 @@ async def test_nothing_is_left_waiting(p: presenced.Service) -> None:
         assert await has_nothing(watch, p)
     await p.ping()
     assert not p._session._pending and not p._session._waiting and not p._session._subjects
+
+
+async def test_a_device_that_is_held_shows_what_it_is(p: presenced.Service) -> None:
+    await p.attach("u1", "web")
+    assert repr(p._held.devices["u1", "web"]) == "<HeldDevice u1/web, ref 1, held>"

@@ -26,6 +26,7 @@ ONLY_A_SERVICES = {
     "detach": "the same; leaving is `close`",
     "open_page": "pages are a backend's",
     "on_taken": "a user's link that is replaced is closed, which `on_state` tells",
+    "find_claims": "about everybody, as a service that ends what another has begun needs it",
     "touch": "what a device sends says that it was seen",
     "events": "about everybody, which only a service may be told",
     "on": "the same",
