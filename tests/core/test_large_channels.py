@@ -172,6 +172,20 @@ def test_a_large_channel_goes_to_its_watchers_in_slices_and_no_turn_writes_more(
     assert world.next_ms is not None and world.next_ms > world.now_ms
 
 
+def test_who_stops_watching_while_a_batch_goes_out_is_not_sent_it() -> None:
+    world, app, _, others = large(3 * SLICE_WATCHERS)
+    world.checks = False
+    app.join("bob/web", "room")
+    world.now_ms += CHANNEL_INTERVAL_MS
+    world.turn()
+    (session, edge), (_, other) = others[-1], others[-2]
+    assert edge.frames == other.frames == 0, "it is not their turn so far"
+    world.engine.channels.unwatch(session, "room")
+    while world.next_ms == 0:
+        world.turn()
+    assert (edge.frames, other.frames) == (0, 1)
+
+
 def test_what_happens_while_a_batch_goes_out_comes_in_the_next_and_the_counts_stay_right() -> None:
     world, app, watcher, others = large(3 * SLICE_WATCHERS)
     late = world.open("late", role="service")

@@ -103,6 +103,30 @@ def test_the_burst_is_earned_back_with_time() -> None:
     assert len(watcher.pushes) == BURST
 
 
+def test_no_more_than_a_burst_is_ever_earned() -> None:
+    world, phone, _, watcher, _ = fight(Policy())
+    phone.set_status(text="first")
+    world.advance_beating(SPACING_MS * BURST * 20, *world.links, every_ms=20_000)
+    watcher.forget()
+    for number in range(BURST + 5):
+        phone.set_status(text=str(number))
+    assert len(watcher.pushes) == BURST
+
+
+def test_after_a_change_that_waited_the_next_waits_a_whole_spacing() -> None:
+    world, phone, _, watcher, told = fight(Policy())
+    for number in range(BURST + 1):
+        phone.set_status(text=str(number))
+    told.advance(SPACING_MS)
+    watcher.forget()
+    told.at_ms.clear()
+    told.advance(SPACING_MS - 20)
+    phone.set_status(text="soon after")
+    assert watcher.pushes == []
+    told.advance(2 * SPACING_MS)
+    assert [record.text for record in watcher.pushes] == ["soon after"]
+
+
 def test_answers_are_never_spaced() -> None:
     _, phone, laptop, _, _ = fight(Policy())
     for number in range(BURST * 3):

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
-from presenced.server.link import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Link
+from presenced.limits import FRAME_TIMEOUT_MS, FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
+from presenced.server.link import BACKLOG, CLOSED, ENDING, OPEN, RATE, READ, REPLIES, Link
 from presenced.server.server import Server
 from presenced.server.waiting import WaitingLinks
 from presenced.wire.frames import frame
@@ -43,6 +43,8 @@ def stop_and_read_on(link: Link) -> None:
 
 def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
     def look(server: Server) -> list[int]:
+        # Nothing takes any time, however busy the machine is: what bounds it is the number of frames.
+        server.clock_ns = lambda: 0
         link = link_of(server, "eager")
         link.data_received(pings())
         assert link.paused == BACKLOG
@@ -146,3 +148,44 @@ def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
     assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS - 1) is None
     assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is silent
     assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is None, "the next one came later"
+
+
+def test_a_frame_that_is_finished_late_gives_the_next_no_time_without_end() -> None:
+    """One frame ends just in time and another begins in the same read: that one has a deadline of its own."""
+
+    def look(server: Server) -> tuple[list[int], bool]:
+        link = link_of(server, "trickling")
+        ping = pings(1)
+        link.data_received(ping[:3])
+        begun_ms = link.partial_ms
+        link.data_received(ping[3:] + ping[:3])
+        link.partial_ms = begun_ms + 9_000
+        states = []
+        for now_ms in (begun_ms + FRAME_TIMEOUT_MS, link.partial_ms + FRAME_TIMEOUT_MS - 1):
+            queued = len(server.waiting.partials)
+            link.check_partial(now_ms)
+            states.append(link.state)
+            assert len(server.waiting.partials) == queued + 1, "nobody looks at it again"
+        link.check_partial(link.partial_ms + FRAME_TIMEOUT_MS)
+        return states, link.state >= ENDING
+
+    with InProcess(rate=0) as running, opened(running.port, "trickling") as trickling:
+        assert running.ask(look) == ([OPEN, OPEN], True)
+        trickling.ended_with("frame_timeout")
+
+
+def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
+    """What it still sends would otherwise reset the connection when it is closed, and take the goodbye with it."""
+
+    def look(server: Server) -> tuple[int, bool, bool]:
+        link = link_of(server, "eager")
+        link.data_received(pings())
+        server.waiting.look_at(server.begin())
+        assert link.transport is not None
+        paused, before = link.paused, link.transport.is_reading()
+        link.end("kicked")
+        return paused, before, link.transport.is_reading()
+
+    with InProcess(rate=10) as running, opened(running.port, "eager") as eager:
+        assert running.ask(look) == (RATE, False, True)
+        eager.ended_with("kicked")
