@@ -141,11 +141,12 @@ class Call:
             self._held.lose(device, device.loss)
 
     def give_up(self, *, may_be_applied: bool) -> None:
-        """The caller is told that it failed. Nobody else wants the device: it is let go. Idempotent."""
+        """The caller is told that it failed. If nobody else wants the device it is let go, as one whose connection is
+        lost: it may have been there before, and its person may be back at once. Idempotent."""
         self.device.waiting.pop(self, None)
         if self._close() and self._held.devices.get(self.device.key) is self.device:
             if may_be_applied:
-                self._held.leave(self.device, lost=False)
+                self._held.leave(self.device, lost=True)
             else:
                 self._held.drop(self.device)
 

@@ -87,7 +87,8 @@ class Holding(Asking):
     async def attach_many(self, devices: Iterable[Attachment | tuple[str, str]]) -> dict[tuple[str, str], RequestError]:
         """Attach any number of devices without waiting for one after the other: `[("u1", "web"), ...]`, or
         `Attachment`s with more. Returns those that were refused, and why; all others are held. If it raises, or is
-        cancelled, none of them is held, but for those that were before."""
+        cancelled, none of them is held, but for those that were before: they are let go as if their connection was
+        lost."""
         self._refuse_closed()
         refused: dict[tuple[str, str], RequestError] = {}
         wanted = _checked([Attachment(*device) for device in devices])

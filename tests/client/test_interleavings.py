@@ -33,7 +33,7 @@ def attach_cancelled(stage: Stage, oracle: Oracle, place: int) -> None:
     if oracle.linked[place]:
         oracle.opens(place)
         if not was_open:
-            oracle.closes(place, lost=False)
+            oracle.closes(place, lost=True)
 
 
 def attach_and_cut(stage: Stage, oracle: Oracle, place: int) -> None:
