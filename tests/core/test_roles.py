@@ -20,6 +20,7 @@ from presenced.wire.messages import (
     DeviceList,
     EndClaim,
     Error,
+    FindClaims,
     Follow,
     Forget,
     Get,
@@ -68,6 +69,7 @@ FOR_ANOTHER: dict[type, ClientMessage] = {
     Leave: Leave(1, "room", "bob", "web"),
     Sync: Sync(1, "bob"),
     GetSync: GetSync(1, "bob"),
+    FindClaims: FindClaims(1, "meeting"),
     Follow: Follow(1),
     Command: Command(1, "dnd", "bob"),
     WatchAll: WatchAll(1),
@@ -121,7 +123,7 @@ def test_acting_for_another_takes_the_role_of_a_service(message: ClientMessage, 
 
 @pytest.mark.parametrize("message", FOR_ANOTHER.values(), ids=lambda m: type(m).__name__)
 def test_a_user_may_do_for_themselves_by_name_what_another_may_not(message: ClientMessage) -> None:
-    if isinstance(message, Attach | Detach | Beats | Follow | WatchAll):
+    if isinstance(message, Attach | Detach | Beats | FindClaims | Follow | WatchAll):
         return
     world = World()
     app = world.open("backend", role="service")

@@ -411,3 +411,16 @@ def test_other_rules_of_a_zone_hold_at_once_when_they_are_told_and_a_zone_that_i
     claims.rules_changed()
     world.advance(TICK_MS)
     assert not claims.zones_missing, "nobody has a schedule there"
+
+
+def test_the_claim_of_a_schedule_that_replaces_another_is_made_then() -> None:
+    world, app = stage(at_ms(2026, 3, 2, 19, 0))
+    made_ms = world.wall_ms
+    pass_until(world, app, made_ms + HOUR_MS)
+    claims = app.expect(GetClaims(app.next_id(), "alice"), ClaimList).claims
+    assert [(claim.status, claim.since_ms) for claim in claims] == [("dnd", made_ms)]
+    for windows, status in ((NIGHT, "away"), ([Window(DAILY, 17 * 60, 9 * 60)], "away")):
+        world.advance(1_000)
+        app.done(SetSchedule(app.next_id(), BERLIN, windows, status, "alice"))
+        claims = app.expect(GetClaims(app.next_id(), "alice"), ClaimList).claims
+        assert [(claim.status, claim.since_ms) for claim in claims] == [("away", world.wall_ms)]
