@@ -389,3 +389,17 @@ def test_unread_replies_are_bounded_beside_what_the_transport_holds(loop: str) -
                 link.send(Get(sent, names))
         assert sent < 4_000, "the server went on reading"
         assert node.ask(unread) <= limits.OUTBOX_BYTES_MAX + reply_bytes
+
+
+def test_replies_that_wait_for_one_who_does_not_read_weigh() -> None:
+    def weights(server: Server) -> tuple[int, int]:
+        (link,) = server.links
+        assert link.session is not None
+        link.session.reply_bytes = 300_000
+        before = shedding.weight_of(link)
+        link.pause_writing()
+        return before, shedding.weight_of(link)
+
+    with InProcess(check=False) as running, opened(running.port, "alice"):
+        before, held = running.ask(weights)
+        assert before < shedding.HEAVY_BYTES < 300_000 <= held, "who reads is owed nothing for long"

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from presenced import limits
 from presenced.limits import FRAME_TIMEOUT_MS, FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
 from presenced.server.link import BACKLOG, CLOSED, ENDING, OPEN, RATE, READ, REPLIES, Link
 from presenced.server.server import Server
@@ -15,7 +16,7 @@ from presenced.server.waiting import WaitingLinks
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping, encode
 from tests.e2e.wire_client import PONG, Bystander, opened
-from tests.server.in_process import InProcess
+from tests.server.in_process import LOOPS, InProcess
 
 PINGS = 640
 
@@ -189,3 +190,18 @@ def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
     with InProcess(rate=10) as running, opened(running.port, "eager") as eager:
         assert running.ask(look) == (RATE, False, True)
         eager.ended_with("kicked")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_throttled_link_that_is_ended_is_read_until_its_peer_closes(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has sent and nobody took would reset the connection, and its close would not be seen."""
+    monkeypatch.setattr(limits, "CLOSE_TIMEOUT_MS", 600_000)
+    with InProcess(loop, rate=1) as running, opened(running.port, "eager") as eager:
+        eager.send_bytes(pings(5_000))
+        running.until(lambda server: link_of(server, "eager").paused == RATE)
+        running.ask(lambda server: link_of(server, "eager").end("kicked"))
+        assert eager.rest()[-1][1] == "kicked"
+        eager.close()
+        running.until(lambda server: not server.links)
