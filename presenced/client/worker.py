@@ -97,6 +97,8 @@ class Told:
             self._worker.call(self._tell)
 
     def _tell(self) -> None:
+        # First: what comes while this looks for the last time is told by another call.
+        self._is_asked = False
         while self._waiting:
             try:
                 result = self._function(*self._waiting.popleft())
@@ -106,4 +108,3 @@ class Told:
                 continue
             if inspect.iscoroutine(result):
                 asyncio.run_coroutine_threadsafe(result, self._loop)
-        self._is_asked = False

@@ -18,6 +18,7 @@ import pytest
 import presenced
 import presenced.sync
 from presenced.client import blocking
+from presenced.client.worker import Told, Worker
 from tests.client.fake_server import DEADLINE_S
 from tests.conftest import REPOSITORY
 from tests.server.in_process import InProcess
@@ -234,6 +235,26 @@ def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypat
         me.ping()
         heard = [told.get(timeout=DEADLINE_S) for _ in range(5)]
         assert heard == ["connecting", *["connecting", "connected"] * 2]
+
+
+def test_a_state_that_comes_while_the_last_one_is_being_told_is_told() -> None:
+    loop, worker, told = asyncio.new_event_loop(), Worker("test"), []
+
+    def callback(state: str) -> None:
+        told.append(state)
+        if state == "first":
+            # As the loop's thread does meanwhile.
+            tell("second")
+
+    tell = Told(worker, loop, callback)
+    tell("first")
+    worker.call(lambda: None).result(DEADLINE_S)
+    tell._waiting.clear()
+    tell("third")
+    worker.call(lambda: None).result(DEADLINE_S)
+    worker.stop()
+    loop.close()
+    assert told == ["first", "second", "third"] and not tell._is_asked
 
 
 def test_a_token_function_holds_up_no_call(server: InProcess) -> None:
