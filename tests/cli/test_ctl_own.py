@@ -116,7 +116,7 @@ class TestClaims:
         assert values(alice("claims")) == []
         alice("claim", "add", "lunch", "calendar", "away")
         call, lunch = values(alice("claim", "add", "standup", "call", "dnd", "--for", "30m"))
-        assert list(call) == ["claim", "source", "status", "since_ms", "until_ms"]
+        assert list(call) == ["claim", "source", "status", "since_ms", "until_ms", "device"]
         assert (call["claim"], call["until_ms"] - call["since_ms"]) == ("standup", 30 * 60_000)
         assert (lunch["claim"], lunch["until_ms"]) == ("lunch", 0)
         assert values(alice("get", "alice"))[0]["status"] == "dnd"
