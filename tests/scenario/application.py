@@ -19,6 +19,16 @@ BACK_S = 2.0
 """So long at most a page takes to open its websocket again, well below every grace."""
 
 
+TABS_MAX = 5
+"""Of one user."""
+
+BETWEEN_S = 12.0
+"""At least, between two cuts or kills: a client whose links do not last waits longer each time, in the end for longer
+than the grace, and then its users are offline by right."""
+
+BETWEEN_RESTARTS_S = 45.0
+"""At least: each restart is a grace anew for whom it found in one."""
+
 LINGERS_S = 60.0
 """So long a user may be shown after their last page: its backend notices in 8 s, the grace after a restart is 30 s, and
 whoever watches may have no link for 20 s."""
@@ -132,6 +142,8 @@ class Application:
         self.was_there: dict[str, float] = {}
         """When the last tab of a user ceased to exist."""
         self.wrong: list[str] = []
+        self._quiet_until_s = 0.0
+        self._restart_s = 0.0
         self._numbers = iter(range(1_000_000))
         self._watching: asyncio.Task[None] | None = None
         self._watcher: Any = None
@@ -140,6 +152,9 @@ class Application:
     # --- the people -------------------------------------------------------------------------------------------
 
     def open(self, user: str, device: str | None = None) -> None:
+        if sum(tab.user == user for tab in self.tabs) >= TABS_MAX:
+            # With those in grace they would be more than the devices that a user may have.
+            user, device = self.dice.choice(self.users), None
         tab = Tab(user, device or f"tab{next(self._numbers)}")
         self.tabs.append(tab)
         tab.life = asyncio.ensure_future(self._live(tab))
@@ -196,19 +211,24 @@ class Application:
             asyncio.get_running_loop().call_later(dice.random() * 0.01, self._cancel, tab)
         elif what < 0.93 and tab.socket is not None:
             tab.socket.closed.set()
-        elif what < 0.97:
-            backend = dice.choice(self.backends)
+        elif asyncio.get_running_loop().time() > self._quiet_until_s:
+            await self._befall(what)
+
+    async def _befall(self, what: float) -> None:
+        dice, backend, now_s = self.dice, self.dice.choice(self.backends), asyncio.get_running_loop().time()
+        if what < 0.96:
             backend.cut(dice.random() * 3)
             for socket in list(backend.sockets)[:: dice.randrange(2, 6)]:
                 if socket.tab.socket is socket:
                     self.move(socket.tab)
-        elif what < 0.985:
-            backend = dice.choice(self.backends)
+        elif what < 0.98 or now_s < self._restart_s:
             await backend.kill()
             await asyncio.sleep(dice.random())
             await backend.start()
-        elif what < 0.993:
+        else:
             await self.restart_daemon()
+            self._restart_s = now_s + BETWEEN_RESTARTS_S
+        self._quiet_until_s = asyncio.get_running_loop().time() + BETWEEN_S
 
     def _cancel(self, tab: Tab) -> None:
         if tab.socket is not None:
