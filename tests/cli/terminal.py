@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
 import time
 from pathlib import Path
 
-from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command
-from tests.conftest import REPOSITORY
+from tests.cli.commands import DEADLINE_S, ENVIRONMENT
+from tests.support import warm
 from tests.support.readiness import readable
 
 
@@ -20,13 +19,13 @@ class Terminal:
         self.controller, terminal = pty.openpty()
         self.shown = ""
         try:
-            self.process = subprocess.Popen(
-                command(*args),
+            self.process = warm.Warm(
+                "presenced.cli.ctl",
+                *args,
                 stdin=terminal,
                 stdout=terminal,
                 stderr=terminal,
-                cwd=REPOSITORY,
-                start_new_session=True,
+                new_session=True,
                 env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
             )
         finally:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import signal
 import socket
 import subprocess
@@ -37,76 +35,8 @@ from presenced.errors import (
     RequestTimeout,
 )
 from presenced.server.identity import mint
-from presenced.wire.messages import Record
+from tests.cli.commands import DEADLINE_S, ENVIRONMENT, Running, command, ctl, on_terminal, online, record
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
-from tests.support.readiness import readable
-
-DEADLINE_S = 20.0
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith("PRESENCE_") and name not in ("NO_COLOR", "FORCE_COLOR")
-}
-
-
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "presenced.cli.ctl", *args]
-
-
-def ctl(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run to the end, with pipes."""
-    return subprocess.run(
-        command(*args),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        cwd=REPOSITORY,
-        env={**ENVIRONMENT, **(env or {})},
-    )
-
-
-class Running:
-    """A command that goes on; its lines can be waited for."""
-
-    def __init__(self, *args: str) -> None:
-        self.process = subprocess.Popen(
-            command(*args),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            cwd=REPOSITORY,
-            env=ENVIRONMENT,
-        )
-
-    def line(self, stream: str = "stdout") -> str:
-        """The next line; fails if none comes in time."""
-        pipe = getattr(self.process, stream)
-        line = b""
-        deadline = time.monotonic() + DEADLINE_S
-        while not line.endswith(b"\n"):
-            left_s = deadline - time.monotonic()
-            assert left_s > 0 and readable(pipe, left_s), f"no line on {stream}, only {line!r}"
-            byte = os.read(pipe.fileno(), 1)
-            assert byte, f"{stream} ended after {line!r}"
-            line += byte
-        return line.decode().rstrip("\n")
-
-    def json(self) -> dict[str, Any]:
-        value = json.loads(self.line())
-        assert isinstance(value, dict)
-        return value
-
-    def end(self, number: signal.Signals | None = None) -> tuple[int, str]:
-        """Send a signal, wait; the exit code and what is left on stderr."""
-        if number is not None:
-            self.process.send_signal(number)
-        _, stderr = self.process.communicate(timeout=DEADLINE_S)
-        return self.process.returncode, stderr.decode()
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
@@ -121,13 +51,6 @@ def start() -> Iterator[Any]:
     yield start
     for one in running:
         one.kill()
-
-
-def online(start: Any, url: str) -> Running:
-    """A device that is online by the time this returns."""
-    device: Running = start("--url", url, "online")
-    assert "Ctrl-C to leave" in device.line("stderr")
-    return device
 
 
 KEYS = ["user", "status", "text", "emoji", "since_ms", "last_seen_ms", "device", "version"]
@@ -380,30 +303,6 @@ class TestErrors:
             assert f"\n    {code} " in shown
 
 
-def on_terminal(*args: str, env: dict[str, str] | None = None) -> str:
-    """What a person sees: standard output is a terminal."""
-    controller, terminal = pty.openpty()
-    with subprocess.Popen(
-        command(*args),
-        stdout=terminal,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        cwd=REPOSITORY,
-        env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "100", **(env or {})},
-    ) as process:
-        os.close(terminal)
-        shown = b""
-        try:
-            while data := os.read(controller, 4096):
-                shown += data
-        except OSError:
-            pass  # Linux says EIO once the other side of a terminal is closed.
-        finally:
-            os.close(controller)
-        process.wait(DEADLINE_S)
-    return shown.decode()
-
-
 def ran(line: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A line of a shell, in which `ctl` and `daemon` are the two commands."""
     names = {"ctl": "presenced.cli.ctl", "daemon": "presenced"}
@@ -478,14 +377,14 @@ class TestOptionsBehind:
         leaves = 0
         groups: list[click.Group] = [main]
         for group in groups:
-            for command in group.commands.values():
-                taken = {name for one in command.params for name in one.opts}
-                assert wanted <= taken, f"{command.name} lacks {wanted - taken}"
-                if isinstance(command, click.Group):
-                    groups.append(command)
+            for each in group.commands.values():
+                taken = {name for one in each.params for name in one.opts}
+                assert wanted <= taken, f"{each.name} lacks {wanted - taken}"
+                if isinstance(each, click.Group):
+                    groups.append(each)
                 else:
                     leaves += 1
-                    assert "may stand here, too" in (command.epilog or "")
+                    assert "may stand here, too" in (each.epilog or "")
         assert leaves > 30
 
     @pytest.mark.parametrize("args", [["events", "--as", "kim"], ["who", "--as", "kim"], ["status", "--as", "kim"]])
@@ -569,10 +468,6 @@ class TestTerminal:
     def test_json_on_request(self, daemon: Daemon) -> None:
         shown = on_terminal("--json", "--url", daemon.url("bob", "x"), "get", "alice")
         assert json.loads(shown)["user"] == "alice"
-
-
-def record(status: str, text: str = "", emoji: str = "", device: str = "phone", since_ms: int = 1) -> Record:
-    return Record("bob", status, text, emoji, since_ms, 0, device, 1)  # type: ignore[arg-type]
 
 
 class TestWording:

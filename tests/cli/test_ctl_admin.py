@@ -27,7 +27,7 @@ from presenced.cli.admin_link import AdminLink, cannot_connect
 from presenced.cli.ctl_admin import sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
-from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl
+from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl
 from tests.conftest import REPOSITORY, Daemon, StartDaemon
 from tests.ops.test_doctor import HEALTHY, LOG, WALL_MS
 

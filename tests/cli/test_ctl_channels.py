@@ -15,7 +15,7 @@ from presenced.cli.ctl import main
 from presenced.cli.ctl_channels import describe_event, describe_member
 from presenced.client.channels import MemberChange
 from presenced.client.followed import Event
-from tests.cli.test_ctl import Running, ctl, on_terminal, online, record
+from tests.cli.commands import Running, ctl, on_terminal, online, record
 from tests.conftest import Daemon, StartDaemon
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from presenced.cli import exits
 from presenced.cli.ctl_chat import LINE_BYTES_MAX
-from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, command, ctl, on_terminal
+from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl, on_terminal
 from tests.conftest import REPOSITORY, Daemon
 from tests.support.readiness import readable
 

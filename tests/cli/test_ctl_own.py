@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from presenced.cli import exits
 from presenced.cli.ctl import main
 from presenced.server.identity import mint
-from tests.cli.test_ctl import DEADLINE_S, Running, ctl, on_terminal, online
+from tests.cli.commands import DEADLINE_S, Running, ctl, on_terminal, online
 from tests.conftest import REPOSITORY, Daemon
 
 

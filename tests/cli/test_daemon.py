@@ -23,20 +23,14 @@ from presenced.server.listening import CannotListen
 from tests.e2e.daemons import REPOSITORY, Process
 from tests.e2e.wire_client import opened
 from tests.ops.running import Running
+from tests.support import warm
 
 USAGE, BUSY, PERMISSION, CONFIG = 2, 75, 77, 78
 SECRET = "0123456789abcdef" * 2
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "presenced", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    return warm.run("presenced", *arguments, env=os.environ | environment)
 
 
 def refused(code: int, *arguments: str) -> str:

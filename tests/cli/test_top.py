@@ -22,8 +22,8 @@ from presenced.cli.top import Top
 from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
 from presenced.server.status import SlowWatcher, Status
 from presenced.sync import connect
+from tests.cli.commands import DEADLINE_S, ctl
 from tests.cli.terminal import Terminal
-from tests.cli.test_ctl import DEADLINE_S, ctl
 from tests.conftest import Daemon, StartDaemon
 from tests.ops.test_doctor import HEALTHY, LOG
 
@@ -207,7 +207,7 @@ class TestProgram:
         assert terminal.end() == 0
 
     def test_lines_over_a_restart(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path) -> None:
-        from tests.cli.test_ctl import Running
+        from tests.cli.commands import Running
 
         first = start_daemon("--admin-socket", admin_path)
         running = Running("top", "--interval", "100ms", "--socket", admin_path)

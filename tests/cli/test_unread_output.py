@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from presenced.wire.messages import SetStatus
-from tests.cli.test_ctl import DEADLINE_S, ENVIRONMENT, ctl
+from tests.cli.commands import DEADLINE_S, ENVIRONMENT, ctl
 from tests.conftest import REPOSITORY, StartDaemon
 from tests.e2e.wire_client import DONE, opened
 from tests.ops.running import until

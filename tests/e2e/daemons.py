@@ -8,28 +8,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.readiness import first_line
 
 REPOSITORY = Path(__file__).parents[2]
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Process:
-    """`presenced serve` with these options. `limits` lowers bounds of `presenced.limits` before it starts."""
+    """`presenced serve` with these options. `limits` lowers bounds of `presenced.limits` before it starts; with `apart`
+    it starts from nothing, so that its memory is its own from the first byte."""
 
-    def __init__(self, log_path: Path, *options: str, limits: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, log_path: Path, *options: str, limits: dict[str, float] | None = None, apart: bool = False
+    ) -> None:
         code = "import presenced.limits as limits\n"
         code += "".join(f"limits.{name} = {value!r}\n" for name, value in (limits or {}).items())
         code += "from presenced.cli.daemon import main\nmain()"
         self.log_path = log_path
         address = () if "--listen" in options else ("--listen", "127.0.0.1:0")
         with log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, "serve", *address, *options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=REPOSITORY,
-            )
+            self.process: subprocess.Popen[bytes] | warm.Warm
+            if limits is None and not apart:
+                self.process = warm.Warm("presenced", "serve", *address, *options, stderr=log.fileno())
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", code, "serve", *address, *options],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    cwd=REPOSITORY,
+                )
         line = first_line(self.process, WAIT_S)
         if not line.startswith("listening on "):
             self.kill()

@@ -35,7 +35,7 @@ TEXT = "x" * 512
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.setenv("PRESENCED_LIMITS__MEMORY", f"{BUDGET // MIB}MiB")
-    with Process(tmp_path / "log", "--dev", "--rate", "0", "--change-spacing", "0") as daemon:
+    with Process(tmp_path / "log", "--dev", "--rate", "0", "--change-spacing", "0", apart=True) as daemon:
         yield daemon
 
 
@@ -106,7 +106,7 @@ def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Process
 def test_a_larger_budget_by_a_reload(tmp_path: Path) -> None:
     config = tmp_path / "presenced.toml"
     config.write_text("[auth]\ndev = true\n[limits]\nmemory = '64MiB'\n")
-    with Process(tmp_path / "log", "--config", str(config), "--rate", "0") as daemon:
+    with Process(tmp_path / "log", "--config", str(config), "--rate", "0", apart=True) as daemon:
         greedy = fill(daemon)
         config.write_text("[auth]\ndev = true\n[limits]\nmemory = '1GiB'\n")
         daemon.signal(signal.SIGHUP)

@@ -97,7 +97,7 @@ def test_a_thousand_watchers_of_which_a_hundred_stop_reading(tmp_path: Path) -> 
     names = [f"publisher-{number}" for number in range(PUBLISHERS)]
     # Nobody heartbeats in here, so that no lease may end, however busy the machine is.
     options = ("--dev", "--change-spacing", "0", "--rate", "0", "--heartbeat", "10m")
-    with Process(tmp_path / "log", *options) as daemon:
+    with Process(tmp_path / "log", *options, apart=True) as daemon:
         publishers = [opened(daemon.port, name) for name in names]
         watchers = [Wire(daemon.port, receive_bytes=4096 if n < SLOW else 0) for n in range(WATCHERS)]
         for number, link in enumerate(watchers):
@@ -157,7 +157,7 @@ def catches_up(link: Wire, names: list[str]) -> int:
 
 def test_one_that_asks_and_never_reads(tmp_path: Path) -> None:
     """It is not read either, after a while; when it reads, every reply comes, in order."""
-    with Process(tmp_path / "log", "--dev", "--check", "--change-spacing", "0", "--rate", "0") as daemon:
+    with Process(tmp_path / "log", "--dev", "--check", "--change-spacing", "0", "--rate", "0", apart=True) as daemon:
         beside = Bystander(daemon.port)
         names = [f"somebody-with-a-long-name-{number:0>90}" for number in range(256)]
         with opened(daemon.port, "asker", receive_bytes=4096) as link:

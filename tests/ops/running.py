@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.readiness import first_line, readable
 
 REPOSITORY = Path(__file__).parents[2]
-WAIT_S = 20.0
+WAIT_S = 60.0
 """A deadline for what should come soon; nothing waits this long unless it is about to fail."""
 
 _HEAD = """
@@ -65,21 +66,21 @@ class Running:
             resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
 
         with log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    f"{_HEAD}{patches}\nfrom presenced.cli.daemon import main\nmain()",
-                    "serve",
-                    *words,
-                ],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=REPOSITORY,
-                env=variables,
-                pass_fds=[one.fileno() for one in sockets],
-                preexec_fn=lower_limit if nofile else None,
-            )
+            self.process: subprocess.Popen[bytes] | warm.Warm
+            if patches or sockets or nofile:
+                code = f"{_HEAD}{patches}\nfrom presenced.cli.daemon import main\nmain()"
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", code, "serve", *words],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    cwd=REPOSITORY,
+                    env=variables,
+                    pass_fds=[one.fileno() for one in sockets],
+                    preexec_fn=lower_limit if nofile else None,
+                )
+            else:
+                pipe = subprocess.PIPE
+                self.process = warm.start("presenced", "serve", *words, stdout=pipe, stderr=log.fileno(), env=variables)
         self.pid = self.process.pid
         self.line = ""
         self.port = 0

@@ -39,7 +39,7 @@ from presenced.storage.manifest import read_manifest
 from presenced.storage.recovery import DamageError
 from presenced.storage.store import Locked
 from presenced.wire.messages import Get, SetStatus
-from tests.cli.test_ctl import ctl
+from tests.cli.commands import ctl
 from tests.e2e.wire_client import DONE, RECORDS, WELCOME, Wire, hello, opened
 from tests.ops.http_stand import pages
 from tests.ops.made_status import made_status

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import IO, Protocol
 
 ANY_END = select.POLLHUP | select.POLLERR
 
@@ -38,7 +37,11 @@ def _any(those: Sequence[int | HasFileno], events: int, wait_s: float) -> bool:
     return bool(poll.poll(max(0.0, wait_s) * 1000))
 
 
-def first_line(process: subprocess.Popen[bytes], wait_s: float) -> str:
+class HasOutput(Protocol):
+    stdout: IO[bytes] | None
+
+
+def first_line(process: HasOutput, wait_s: float) -> str:
     """The first line that a program prints on its standard output, without its end; what there was of it if it ended
     or the time is over."""
     assert process.stdout is not None
