@@ -23,7 +23,8 @@ from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_pro
 from presenced.core.engine import Engine
 from presenced.core.model import Device, Edge, Session
 from presenced.core.policy import Policy
-from presenced.server.turn import MemoryLog, run_turn
+from presenced.server.fact_log import MemoryLog
+from presenced.server.turn import run_turn
 from presenced.wire.frames import FrameReader
 from presenced.wire.messages import ChannelCounts, decode_server
 

@@ -17,7 +17,8 @@ from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session, User
 from presenced.core.policy import Policy
-from presenced.server.turn import MemoryLog, run_turn
+from presenced.server.fact_log import MemoryLog
+from presenced.server.turn import run_turn
 from presenced.wire.messages import Status
 
 WATCHERS = 50

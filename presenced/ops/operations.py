@@ -20,7 +20,6 @@ from presenced.ops.notify import Notifier
 from presenced.ops.picture import take_status
 from presenced.ops.reload import ReloadReport, reload
 from presenced.ops.starting import Starting, starting_of
-from presenced.server.durable import DurableLog
 from presenced.server.memory import LEVELS
 from presenced.server.observer import Observer
 from presenced.server.shedding import look as look_at_memory
@@ -159,8 +158,7 @@ class Operations(Observer):
         now_ms = _monotonic_ms()
         self.server.report.flush(now_ms)
         look_at_memory(self.server, now_ms)
-        if isinstance(self.server.log, DurableLog):
-            self.server.log.look()
+        self.server.log.look()
         offset_ms = _wall_offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
             stats.wall_jumps += 1

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from presenced import __version__
 from presenced.core.model import Session
 from presenced.ops import logs
-from presenced.server.durable import DurableLog
 from presenced.server.memory import LEVELS, resident_bytes
 from presenced.server.stats import Times
 from presenced.server.status import MemoryStatus, Quantiles, SlowWatcher, Status
@@ -35,7 +34,6 @@ def take_status(server: Server) -> Status:
     engine, stats = server.engine, server.stats
     publisher, leases = engine.publisher, engine.leases
     now_ms = time.monotonic_ns() // 1_000_000
-    log = server.log.status() if isinstance(server.log, DurableLog) else None
     roles = {role: server.roles[role] for role in ("user", "service", "admin")}
     return Status(
         version=__version__,
@@ -94,7 +92,7 @@ def take_status(server: Server) -> Status:
         descriptors=_descriptors(server),
         descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         gc_collections=sum(generation["collections"] for generation in gc.get_stats()),
-        log=log,
+        log=server.log.status(),
         reloads=stats.reloads,
         failed_reloads=stats.failed_reloads,
         certificate_ends_ms=server.certificate.ends_s * 1000 if server.certificate is not None else 0,

@@ -17,7 +17,6 @@ from presenced.core.policy import Policy
 from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
-from presenced.server.durable import DurableLog
 from presenced.server.keys import Keys, SecretError, difference as difference_of_keys, load_keys
 from presenced.server.listening import links_max_for
 from presenced.server.tls import Tls, load_tls
@@ -207,8 +206,7 @@ async def _apply(server: Server, prepared: _Prepared) -> None:
         server.engine.claims.rules_changed()
     server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)
     server.begin()
-    if isinstance(server.log, DurableLog):
-        server.apply_snapshot_settings(server.log)
+    server.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
     if new.rate != old.rate:
         for at, account in enumerate(list(server.accounts.by_user.values())):
             account.set_rate(*server.rate_for("service" if account.is_service else "user"))

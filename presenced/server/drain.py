@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from presenced import limits
-from presenced.server.durable import DurableLog
+from presenced.server.fact_log import Log
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -54,7 +54,7 @@ async def close_links(server: Server, until_ms: int) -> None:
         link.abort()
 
 
-async def finish_snapshot(log: DurableLog, until_ms: int) -> None:
+async def finish_snapshot(log: Log, until_ms: int) -> None:
     """Let the snapshot under way come to its end, if it does so in time and there is room for it; the log has
     everything either way."""
     log.hurry()

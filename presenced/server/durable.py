@@ -19,10 +19,10 @@ from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
+from presenced.server.fact_log import Ack
 from presenced.server.snapshotting import Snapshotting
 from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
-from presenced.server.turn import Ack
 from presenced.storage.committer import Committer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
@@ -53,7 +53,7 @@ class LogFailed(Exception):
 
 
 class DurableLog:
-    """A `turn.Log` on disk. `open_into`, then `start` on the loop; `close` at the end."""
+    """A `fact_log.Log` on disk. `open_into`, then `start` on the loop; `close` at the end."""
 
     def __init__(
         self,
@@ -63,10 +63,8 @@ class DurableLog:
         observe: Callable[[int], object] = lambda ns: None,
     ) -> None:
         """`observe` is told how many nanoseconds each commit took, on the committer's thread."""
-        self.snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
-        self.snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
-        """A snapshot is taken when this much log (or as much as the last snapshot, if that is more) has been written
-        since the last, or after this time (0 = never for that) if anything was."""
+        self._snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
+        self._snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
         self.snapshots = 0
         """Finished since the start."""
         self.snapshot_took_ms = 0
@@ -201,7 +199,7 @@ class DurableLog:
             while self._snapshot is not None and self._committer.state != "failed":
                 await asyncio.sleep(LOOK_S)
 
-    # --- turn.Log ---------------------------------------------------------------------------------------------
+    # --- fact_log.Log -----------------------------------------------------------------------------------------
 
     @property
     def refusal(self) -> str:
@@ -309,6 +307,12 @@ class DurableLog:
 
     # --- snapshots --------------------------------------------------------------------------------------------
 
+    def plan_snapshots(self, *, every_ms: int, log_bytes: int) -> None:
+        """Take one by itself once this much log (or as much as the last snapshot, if that is more) has been written
+        since the last, or after this time (0 = never for that) if anything was."""
+        self._snapshot_every_s = every_ms / 1000
+        self._snapshot_log_bytes = log_bytes
+
     def _consider_snapshot(self) -> None:
         assert self._journal is not None and self._committer is not None
         if self._snapshot is not None:
@@ -317,8 +321,8 @@ class DurableLog:
         last = self._journal.manifest.snapshots[0].bytes if self._journal.manifest.snapshots else 0
         waited_s = time.monotonic() - self._snapshot_s
         if (
-            written > max(self.snapshot_log_bytes, last)
-            or (0 < self.snapshot_every_s < waited_s and (written or self._dropped))
+            written > max(self._snapshot_log_bytes, last)
+            or (0 < self._snapshot_every_s < waited_s and (written or self._dropped))
             or (self._committer.lost_facts and self._committer.state == "ok" and waited_s > SNAPSHOT_RETRY_S)
         ):
             self.take_snapshot()

@@ -103,7 +103,8 @@ class Lifecycle:
             Durability.parse(server.settings.durability),
             observe=server.stats.fsync.add,
         )
-        server.apply_snapshot_settings(durable)
+        settings = server.settings
+        durable.plan_snapshots(every_ms=settings.snapshot_every_ms, log_bytes=settings.snapshot_log_bytes)
         engine, now_ms = server.engine, _monotonic_ms()
         replay = self._replay = Replay(
             lambda progress: durable.open_into(engine, now_ms, progress), server.observer.replaying
@@ -133,7 +134,7 @@ class Lifecycle:
         self._stop_accepting()
         server.end_turns()
         try:
-            if isinstance(server.log, DurableLog) and not server.log.refusal:
+            if not server.log.refusal:
                 await server.log.close(server.engine.publisher.version)
         except Exception:
             logger.error("the log could not be closed after the start failed", exc_info=True)
@@ -173,11 +174,11 @@ class Lifecycle:
         server = self._server
         server.observer.stopping()
         self._stop_accepting()
-        if isinstance(server.log, DurableLog) and server.log.has_news and not server.log.refusal:
+        if server.log.has_news and not server.log.refusal:
             server.log.take_snapshot()
         await close_links(server, until_ms)
         server.stop_timer()
-        if isinstance(server.log, DurableLog) and server.failed is None:
+        if not server.log.is_over and server.failed is None:
             await finish_snapshot(server.log, until_ms)
             server.observer.closing()
             server.last_turn()
@@ -224,8 +225,7 @@ class Lifecycle:
 
     def _may_release(self) -> bool:
         """Whether nothing of this process writes to the data directory any more."""
-        log = self._server.log
-        return not isinstance(log, DurableLog) or log.is_over
+        return self._server.log.is_over
 
     async def wait(self) -> None:
         """Return once the server has ended, in order or not."""

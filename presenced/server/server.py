@@ -20,7 +20,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.server.accounts import UNLIMITED, Account, Accounts
 from presenced.server.collector import Collector
-from presenced.server.durable import DurableLog
+from presenced.server.fact_log import Log, MemoryLog
 from presenced.server.identity import Identity, believe, verify
 from presenced.server.keys import load_keys
 from presenced.server.lifecycle import Lifecycle
@@ -31,7 +31,7 @@ from presenced.server.report import Report
 from presenced.server.shedding import glance
 from presenced.server.stats import Stats
 from presenced.server.tls import load_tls
-from presenced.server.turn import Log, MemoryLog, run_turn
+from presenced.server.turn import run_turn
 from presenced.server.waiting import WaitingLinks
 from presenced.server.zones import calendar
 from presenced.storage.recovery import Findings
@@ -141,17 +141,10 @@ class Server:
 
     def take_snapshot(self) -> None:
         """Write a snapshot of the state now, while serving; nothing happens without a data directory."""
-        if isinstance(self.log, DurableLog):
-            self.log.take_snapshot()
-        elif self.state == "starting":
+        if self.state == "starting":
             logger.info("snapshot: none is taken, because the daemon is starting")
         else:
-            logger.info("snapshot: none is taken, because the state is in memory only")
-
-    def apply_snapshot_settings(self, durable: DurableLog) -> None:
-        """Tell the log when snapshots are to be taken."""
-        durable.snapshot_every_s = self.settings.snapshot_every_ms / 1000
-        durable.snapshot_log_bytes = self.settings.snapshot_log_bytes
+            self.log.take_snapshot()
 
     # --- for the lifecycle ------------------------------------------------------------------------------------
 

@@ -7,61 +7,18 @@ that a simulator can run the very same turn on a clock, a network and a disk of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.outboxes import Broadcast, Outboxes
-from presenced.core.records import Fact
 from presenced.core.replying import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
+from presenced.server.fact_log import Log
 from presenced.wire.messages import Done, encode
 
 READ_ONLY = (
     "the disk became full, or was gone, while this was being saved: it shows, a restart may forget it; repeat it"
 )
-
-Ack = tuple[Session, int, bytes]
-"""A reply that waits: the session, its request's id, and what to say (b"" = done)."""
-
-
-class Log(Protocol):
-    """Where facts go, and whence acknowledgements come back once the facts before them are durable."""
-
-    @property
-    def refusal(self) -> str:
-        """Why nothing durable can be promised now (an error code); "" while all is well."""
-
-    def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
-        """Take the facts of a turn, and the acks that wait for them."""
-
-    def take_durable(self) -> Sequence[Ack]:
-        """The acks whose facts are as durable as promised, each once."""
-
-    def take_refused(self) -> Sequence[Ack]:
-        """The acks whose facts could not be made durable, each once."""
-
-
-class MemoryLog:
-    """Keeps nothing: state lives as long as the process, and every ack is due at once."""
-
-    refusal = ""
-
-    def __init__(self) -> None:
-        self._acks: list[Ack] = []
-
-    def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
-        """Drop the facts and release the acks."""
-        self._acks.extend(acks)
-
-    def take_durable(self) -> Sequence[Ack]:
-        """All acks appended since the last call."""
-        acks, self._acks = self._acks, []
-        return acks
-
-    def take_refused(self) -> Sequence[Ack]:
-        """None, ever."""
-        return ()
 
 
 def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -> int | None:

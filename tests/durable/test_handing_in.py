@@ -14,7 +14,7 @@ from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet, TextSet
 from presenced.server import durable as module
 from presenced.server.durable import SNAPSHOT_RETRY_S, DurableLog
-from presenced.server.turn import Ack
+from presenced.server.fact_log import Ack
 from presenced.storage.files import OsDirectory
 from tests.storage.making import WALL_MS, Making
 
@@ -75,7 +75,7 @@ def test_facts_that_a_full_disk_dropped_are_made_up_for_while_the_server_runs(
     """By a snapshot, as soon as there is room, and not only when one is due by size or time."""
     log = Log()
     log._snapshot_s = 1_000.0
-    log.snapshot_every_s = 0
+    log.plan_snapshots(every_ms=0, log_bytes=1 << 20)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1_000.0 + waited_s, monotonic_ns=lambda: 0))
     log.notes.lost_facts, log.notes.state = lost, state
     log.append([TextSet("alice", "text", "", 0)], [])

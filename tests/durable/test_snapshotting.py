@@ -15,9 +15,9 @@ import pytest
 from presenced.config.settings import Settings
 from presenced.core.records import Fact, TextSet
 from presenced.server.durable import DurableLog
+from presenced.server.fact_log import Ack
 from presenced.server.server import Server
 from presenced.server.snapshotting import SLICE_USERS, Snapshotting
-from presenced.server.turn import Ack
 from presenced.storage.journal import DiskFull
 from presenced.storage.manifest import SnapshotEntry
 from presenced.storage.snapshot import SnapshotWriter, read_snapshot

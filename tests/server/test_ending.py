@@ -128,7 +128,7 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
     [acceptor] = server._lifecycle.acceptors
     assert all(listener.fileno() < 0 for listener in acceptor._arrivals._listeners), "nobody is left waiting"
     if place != "close":
-        await server.log.close(0)  # type: ignore[attr-defined]
+        await server.log.close(0)
         assert server._lifecycle._directory is not None
         server._lifecycle._directory.close()
 
