@@ -72,19 +72,19 @@ systemd-test: $(INSTALLED)  ## (as root) the installed service under a real syst
 	$(BIN)/python -m pytest -q tests/systemd
 
 # Both say what they do, and look first whether this Python will do.
-$(RUNNABLE): pyproject.toml constraints.txt packaging/make-venv.sh
-	@PYTHON='$(PYTHON)' packaging/make-venv.sh $(VENV) server
+$(RUNNABLE): pyproject.toml constraints.txt .ci/make-venv.sh
+	@PYTHON='$(PYTHON)' .ci/make-venv.sh $(VENV) server
 	@touch $@
 
-$(INSTALLED): pyproject.toml constraints.txt packaging/make-venv.sh
-	@PYTHON='$(PYTHON)' packaging/make-venv.sh $(VENV) dev
+$(INSTALLED): pyproject.toml constraints.txt .ci/make-venv.sh
+	@PYTHON='$(PYTHON)' .ci/make-venv.sh $(VENV) dev
 	@touch $(RUNNABLE) $@
 
 stub: $(INSTALLED)  ## presenced/sync.pyi anew, after a method of a client has changed
-	$(BIN)/python packaging/sync_stub.py
+	$(BIN)/python -m tests.client.sync_stub
 
 constraints:  ## constraints.txt anew: the newest version of everything; run the tests before you keep it
-	@PYTHON='$(PYTHON)' packaging/make-constraints.sh
+	@PYTHON='$(PYTHON)' .ci/make-constraints.sh
 
 clean:
 	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

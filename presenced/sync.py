@@ -1,6 +1,6 @@
 """The client for scripts, without an event loop: `with presenced.sync.connect_service(url) as p:`.
 
-Type checkers read `sync.pyi` beside it, which `packaging/sync_stub.py` writes.
+Type checkers read `sync.pyi` beside it, which `tests/client/sync_stub.py` writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Written by packaging/sync_stub.py.
+# Written by tests/client/sync_stub.py.
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping

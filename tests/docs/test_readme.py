@@ -231,6 +231,8 @@ def test_every_command_of_the_readme_is_run_here() -> None:
         "echo 'alice",
         # tests/systemd runs these under a real systemd
         "sudo make install",
+        "sudo presenced backup",
+        "git pull && sudo make install",
         "sudo systemctl",
         "systemctl status",
         "sudo presenced token",

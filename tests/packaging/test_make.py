@@ -73,8 +73,8 @@ def test_a_trial_fetches_what_a_daemon_needs_and_no_tools(tmp_path: Path) -> Non
     wanted = {"run": "server", "test": "dev"}
     for target, extra in wanted.items():
         planned = make("--dry-run", target, f"VENV={tmp_path / 'venv'}")
-        assert f"packaging/make-venv.sh {tmp_path / 'venv'} {extra}\n" in planned.stdout, planned.stderr
-    script = (REPOSITORY / "packaging" / "make-venv.sh").read_text()
+        assert f".ci/make-venv.sh {tmp_path / 'venv'} {extra}\n" in planned.stdout, planned.stderr
+    script = (REPOSITORY / ".ci" / "make-venv.sh").read_text()
     assert script.index('echo "make: installing') < script.index("pip install")
 
 
@@ -130,6 +130,6 @@ def test_the_constraints_name_a_version_of_everything_within_its_range(extra: st
 
 
 def test_installations_take_the_constraints() -> None:
-    for script in ("packaging/make-venv.sh", "systemd/install.sh"):
+    for script in (".ci/make-venv.sh", "systemd/install.sh"):
         text = (REPOSITORY / script).read_text()
         assert re.search(r'-c "\$(CONSTRAINTS|SOURCE/constraints\.txt)"', text), script

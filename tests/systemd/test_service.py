@@ -449,16 +449,25 @@ def test_a_dynamic_user_will_do(service: Service) -> None:
         )
 
 
-def test_an_upgrade_keeps_configuration_secret_and_state(service: Service) -> None:
+def test_an_upgrade_keeps_configuration_secret_and_state_and_has_a_way_back(service: Service) -> None:
     service.configure("presence", 'grace = "33s"')
     ours = "sha256sum /etc/presenced/presenced.toml /etc/presenced/secret"
+    copy, install, restart = readme("presenced backup", "make install").splitlines()
+    service.sh(copy)
+    assert install == "git pull && make install"
     before, pid = service.sh(ours), service.main_pid(UNIT)
     said = service.install()
     assert "systemctl restart presenced" in said
     assert service.sh(ours) == before
     assert service.main_pid(UNIT) == pid, "the running daemon was disturbed"
     service.ping()
-    service.run("systemctl", "restart", UNIT)
+    service.sh(restart)
+    service.ping()
+    # And the way back: the copy in the place of the state, with its owner.
+    service.sh(
+        f"systemctl stop {UNIT}; rm -rf {STATE}; cp -r /var/backups/presenced-before {STATE}; "
+        f"chown -R presenced: {STATE}; rm -r /var/backups/presenced-before; systemctl start {UNIT}"
+    )
     service.ping()
 
 

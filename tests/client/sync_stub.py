@@ -19,7 +19,7 @@ import presenced
 from presenced.client.pages import Page
 from presenced.client.stream import Stream
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 CLIENTS = {"BlockingClient": presenced.Client, "BlockingService": presenced.Service}
 STREAMS = {
@@ -110,7 +110,7 @@ def head(text: str) -> str:
     """The imports of what `text` names."""
     named = set(re.findall(r"\b[A-Za-z]\w+", text))
     own = [name for name in vars(presenced.client) if name in named and name[0].isupper()]
-    lines = ["# Written by packaging/sync_stub.py.", "", *(["import ssl"] if "ssl" in named else [])]
+    lines = ["# Written by tests/client/sync_stub.py.", "", *(["import ssl"] if "ssl" in named else [])]
     lines.append(f"from collections.abc import {', '.join(name for name in ABSTRACT if name in named)}")
     lines += ["from types import TracebackType", "from typing import Any, Generic, Self, TypeVar", ""]
     lines.append(f"from presenced.client import {', '.join(sorted(own))}")

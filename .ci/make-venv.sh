@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make a virtual environment for working in this checkout:  PYTHON=python3 packaging/make-venv.sh DIRECTORY EXTRA
+# Make a virtual environment for working in this checkout:  PYTHON=python3 .ci/make-venv.sh DIRECTORY EXTRA
 #
 # EXTRA is one of pyproject.toml's: `server` for a daemon, `dev` for the tests, too. Run by `make run` and `make test`.
 set -eu
