@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check style types format unicode-table bench torture mutate interleavings scenario install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all check style types format unicode-table bench torture mutate interleavings scenario install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -21,10 +21,13 @@ run: export PRESENCED_HTTP__ADDRESS = 127.0.0.1:5251
 run: $(RUNNABLE)  ## start a daemon for trying things out (loopback only, believes every name)
 	$(BIN)/presenced serve --dev $(OPTIONS)
 
-test: $(INSTALLED)  ## all tests
+test: $(INSTALLED)  ## the quick tests, with a fifth of the samples
+	TEST_SHARE=0.2 $(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not slow and not peers and not systemd'
+
+test-all: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
-check: style types test  ## what has to hold before anything is merged
+check: style types test-all  ## what has to hold before anything is merged
 
 style: $(INSTALLED)
 	$(BIN)/ruff format --check --quiet .

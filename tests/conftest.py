@@ -6,13 +6,14 @@ import gc
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import settings
 
 from tests.support import warm
 from tests.support.readiness import first_line
+from tests.support.tiers import markers_of, samples
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -20,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("everywhere", deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("everywhere", max_examples=samples(100), deadline=None, derandomize=False, print_blob=True)
 settings.load_profile("everywhere")
 """How long an example takes says how busy the machine is. In CI as well other examples each time, from a seed that is
 printed; by itself hypothesis would try the same ones for ever there."""
@@ -33,6 +34,13 @@ the bench would bring back to it what other tests have left."""
 START_S = 60.0
 STOP_S = 60.0
 """Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Markers by place, so that no new test of a directory is without."""
+    for item in items:
+        for marker in markers_of(PurePosixPath(item.path.relative_to(REPOSITORY / "tests"))):
+            item.add_marker(marker)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

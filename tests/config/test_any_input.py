@@ -14,6 +14,7 @@ from presenced.config.kinds import Fault
 from presenced.config.loading import take_survey
 from presenced.config.rules import broken_bounds
 from tests.config.making import spelled, written
+from tests.support.tiers import samples
 
 PLAIN = [key for key in KEYS if key.name != IDLE]
 
@@ -68,7 +69,9 @@ def nested(value: object) -> str:
 
 
 @given(GIVEN)
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=samples(200)
+)
 def test_any_file(tmp_path: Path, given: dict[str, object]) -> None:
     path = written(tmp_path / "f.toml", as_file(given))
     survey = take_survey({}, {}, path)

@@ -15,6 +15,7 @@ from presenced.limits import (
 )
 from presenced.wire.messages import ActivityInfo, ActivityList, AddActivity, Command, CommandReply, Error, GetActivity
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+from tests.support.tiers import samples
 
 DAY_MS = 24 * 3_600_000
 
@@ -206,7 +207,7 @@ def test_the_same_activity_said_twice_is_kept_once() -> None:
     limit=st.integers(1, 100),
     since=st.integers(0, 41),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=samples(40), deadline=None)
 def test_any_activities_in_any_order_are_told_as_by_sorting(times: list[int], limit: int, since: int) -> None:
     world = World()
     world.checks = False

@@ -24,6 +24,7 @@ from presenced.wire.messages import (
 )
 from tests.core.twin import TwinClaims
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+from tests.support.tiers import samples
 
 ROUND_MS = 26 * 2 * 64
 SOURCES = ("call", "manual", "calendar")
@@ -283,7 +284,7 @@ device = st.tuples(st.just("device"), st.sampled_from(("dnd", "away", "gone")))
 
 
 @given(steps=st.lists(making | ending | waiting | device, max_size=25))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=samples(120), deadline=None)
 def test_whatever_is_claimed_and_ended_the_record_is_what_the_twin_says(steps: list[tuple[object, ...]]) -> None:
     world = World()
     world.checks = False

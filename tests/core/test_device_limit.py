@@ -11,6 +11,7 @@ from presenced.errors import RequestError
 from presenced.limits import DEVICES_PER_USER_MAX, GRACE_MS
 from presenced.wire.messages import Attach, DeviceList, Forget, GetDevices, SetDevice
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+from tests.support.tiers import samples
 
 
 def remembered(world: World, *, negative: bool = False) -> list[str]:
@@ -136,7 +137,7 @@ class Life:
                 link.lose()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=samples(60), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(ids, min_size=30, max_size=45, unique=True), st.lists(steps, min_size=20, max_size=60))
 def test_the_limit_holds_whatever_the_order(first: list[str], lived: list[tuple[str, str, int]]) -> None:
     life = Life()

@@ -27,6 +27,7 @@ from presenced.wire.messages import (
 )
 from tests.core.twin import POLICY, ROUND_MS, STEP_MS, STEPS_MAX, Twin, TwinDevice
 from tests.core.world import START_MS, WALL_MS, FakeLink, World
+from tests.support.tiers import samples
 
 USERS = ("alice", "bob", "carol")
 DEVICES = ("laptop", "phone", "tool")
@@ -409,4 +410,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestLives.settings = settings(max_examples=samples(200), stateful_step_count=40, deadline=None)

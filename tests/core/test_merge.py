@@ -18,6 +18,7 @@ from presenced.core.model import (
     Device,
     User,
 )
+from tests.support.tiers import samples
 
 HYSTERESIS_MS = 30
 
@@ -66,7 +67,7 @@ def naive(devices: list[Device], claim: Claim | None, primary: Device | None) ->
     return status, [device for device in counted if device.active_ms == newest_ms]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=samples(400), deadline=None)
 @given(devices_of_a_user, claims, st.integers(-1, 4))
 def test_merge_does_what_the_words_say(
     rows: list[tuple[int, str, int, int, int]], claim_status: str | None, primary_index: int
@@ -81,7 +82,7 @@ def test_merge_does_what_the_words_say(
     assert merge(devices, claim, chosen, HYSTERESIS_MS) == (status, chosen)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=samples(60), deadline=None)
 @given(devices_of_a_user.filter(lambda rows: len({row[4] for row in rows}) == len(rows)), claims)
 def test_the_order_of_devices_does_not_matter(
     rows: list[tuple[int, str, int, int, int]], claim_status: str | None

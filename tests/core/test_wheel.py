@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from presenced.core import wheel as module
 from presenced.core.wheel import TICK_MS, Timer, Wheel
+from tests.support.tiers import samples
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -170,11 +171,11 @@ class WheelAndHeap(RuleBasedStateMachine):
 
 
 TestWheelAndHeap = WheelAndHeap.TestCase
-TestWheelAndHeap.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestWheelAndHeap.settings = settings(max_examples=samples(120), stateful_step_count=40, deadline=None)
 
 
 @given(starts_ms, st.lists(delays_ms, max_size=40), st.integers(1, 50))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=samples(150), deadline=None)
 def test_who_sleeps_until_next_meets_every_deadline(start_ms: int, delays: list[int], entries_max: int) -> None:
     wheel = Wheel(start_ms)
     for name, delay_ms in enumerate(delays):
@@ -206,7 +207,7 @@ def run_script(script: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
 
 
 @given(st.lists(st.tuples(st.integers(0, 49), st.integers(0, 20_000), st.integers(0, 400)), max_size=120))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=samples(50), deadline=None)
 def test_the_same_calls_give_the_same_order(script: list[tuple[int, int, int]]) -> None:
     first = run_script(script)
     displaced = [Entry(name) for name in range(7)]  # other addresses for the second run's objects

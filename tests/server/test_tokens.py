@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from presenced.errors import AuthError
 from presenced.server.identity import LEEWAY_S, Identity, _accept, _judge, mint, verify
+from tests.support.tiers import samples
 
 SECRET = b"a secret that is long enough for the hash of it"
 KEYS = (SECRET,)
@@ -71,7 +72,7 @@ def judged(token: str) -> Identity | None:
         return None
 
 
-@settings(max_examples=400)
+@settings(max_examples=samples(400))
 @given(headers, claims())
 @example(None, {"sub": "alice", "exp": NOW_S + 3600})
 def test_it_accepts_only_what_the_library_does(header: dict[str, Any] | None, said: dict[str, Any]) -> None:
@@ -232,7 +233,7 @@ def documents(draw: st.DrawFn, sound: dict[str, bytes]) -> bytes:
     return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in said) + b"}"
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=samples(600), suppress_health_check=[HealthCheck.too_slow])
 @given(documents({"alg": b'"HS256"'}), documents({"sub": b'"alice"', "exp": b"99999999999"}), st.booleans())
 @example(b'{"alg":"HS256","typ":"JWT"}', b'{"sub":"alice","exp":1,"nbf":%b}' % (b"9" * 400), False)
 @example(b'{"alg":"HS256","typ":"JWT"}', nested(1_300), False)

@@ -46,6 +46,7 @@ def chosen() -> Iterator[tuple[Workload, int]]:
         yield workload, 40
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_and_nothing_else_appears(capsys: pytest.CaptureFixture[str]) -> None:
     states = 0
     by_depth = [0] * (DEPTH_MAX + 1)

@@ -30,8 +30,9 @@ from tests.storage.oracle import (
     rearranged,
     verdict_of,
 )
+from tests.support.tiers import samples
 
-SAMPLES = {"unclean": 2500, "clean": 5000, "sealed": 5000, "behind": 5000}
+SAMPLES = {"unclean": samples(2500), "clean": samples(5000), "sealed": samples(5000), "behind": samples(5000)}
 """How many flips of each; a third as many cuts."""
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from presenced.errors import ProtocolError
 from presenced.wire.frames import FrameReader, frame
+from tests.support.tiers import samples
 
 CAP = 300
 ALL = 1_000_000
@@ -87,7 +88,7 @@ def test_any_chopping_gives_the_same_payloads(payloads: list[bytes], tail: bytes
     st.lists(st.integers(0, 90), max_size=40),
     st.integers(1, 5),
 )
-@settings(max_examples=300)
+@settings(max_examples=samples(300))
 def test_any_bytes_end_as_with_the_twin(parts: list[bytes], sizes: list[int], count: int) -> None:
     stream = b"".join(parts)
     assert read(chop(stream, sizes), CAP, count) == cut(stream, CAP)

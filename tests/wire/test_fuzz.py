@@ -14,6 +14,7 @@ from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire import messages
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import CLIENT_MESSAGES, BadMessage, decode_client, decode_server, encode
+from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, messages_of
 
 FRAMES = 500_000
@@ -172,7 +173,7 @@ def test_streams_with_broken_framing_end_with_a_protocol_error_or_wait() -> None
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=samples(300), deadline=None)
 def test_any_bytes_either_way(payload: bytes) -> None:
     for decode in (decode_client, decode_server):
         try:
@@ -182,7 +183,7 @@ def test_any_bytes_either_way(payload: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=samples(300), deadline=None)
 def test_any_message_with_any_bytes_in_its_middle(data: st.DataObject) -> None:
     kind: Any = data.draw(st.sampled_from(list(CLIENT_MESSAGES.values())))
     payload = encode(data.draw(messages_of(kind)))

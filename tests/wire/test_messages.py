@@ -29,6 +29,7 @@ from presenced.wire.messages import (
     decode_server,
     encode,
 )
+from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, admits, fields_of, messages_of, plain
 
 DECODERS = [(CLIENT_MESSAGES, decode_client), (SERVER_MESSAGES, decode_server)]
@@ -49,7 +50,7 @@ def refused(payload: bytes, decode: Any = decode_client) -> BadMessage:
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=samples(40), deadline=None)
 def test_round_trip_through_our_codec_and_through_another(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     payload = encode(message)
@@ -62,7 +63,7 @@ def test_round_trip_through_our_codec_and_through_another(kind: Any, decode: Any
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=samples(15), deadline=None)
 def test_elements_that_a_later_version_adds_are_ignored(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     extra = data.draw(
@@ -81,7 +82,7 @@ def test_elements_that_a_later_version_adds_are_ignored(kind: Any, decode: Any, 
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=samples(10), deadline=None)
 def test_missing_trailing_fields_take_their_defaults(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     fields = fields_of(kind)

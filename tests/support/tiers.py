@@ -1,0 +1,51 @@
+"""What `make test` leaves to `make check`, and how much of a sample it takes.
+
+A file or directory has a marker by standing here; a single test that is slow among quick ones has its own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import PurePosixPath
+
+LEFT_OUT = ("slow", "peers", "systemd")
+"""Markers whose tests `make test` does not run. `make check` and CI run everything."""
+
+PLACES: dict[str, tuple[str, ...]] = {
+    "slow": (
+        "bench/load",
+        "bench/profiles",
+        "bench/test_bench.py",
+        "bench/test_processes.py",
+        "client/test_interleavings.py",
+        "client/test_types.py",
+        "docs/test_readme.py",
+        "durable/test_faults.py",
+        "durable/test_kill.py",
+        "durable/test_restart.py",
+        "durable/test_snapshots.py",
+        "e2e/test_slow_watchers.py",
+        "packaging",
+        "storage/test_directories.py",
+        "storage/test_reader.py",
+        "storage/test_sealed.py",
+        "storage/test_seeded_bugs.py",
+    ),
+    "peers": ("bench/peers",),
+    "systemd": ("systemd",),
+}
+"""Below tests/."""
+
+SHARE = "TEST_SHARE"
+"""The variable with the share of each sample that is tried; 1 without it."""
+
+
+def markers_of(path: PurePosixPath) -> list[str]:
+    """Those that a file below tests/ has by its place."""
+    return [marker for marker, places in PLACES.items() if any(path.is_relative_to(place) for place in places)]
+
+
+def samples(full: int) -> int:
+    """How many examples to try where `full` are enough for good."""
+    return max(1, math.ceil(full * float(os.environ.get(SHARE, "1"))))
