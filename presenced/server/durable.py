@@ -1,4 +1,4 @@
-"""The data directory as the server uses it: open it into an engine, log every turn, take snapshots while serving.
+"""The log on disk as the server uses it: facts of every turn, acknowledgements, snapshots while serving.
 
 This is where the loop's thread and the committer's meet. Facts are encoded on the loop's thread, because that takes
 the interpreter either way, and handed over as bytes; nothing of the state is ever touched from the other thread.
@@ -7,9 +7,7 @@ the interpreter either way, and handed over as bytes; nothing of the state is ev
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,18 +16,12 @@ from presenced import limits
 from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.records import Fact
-from presenced.core.restore import Restorer
+from presenced.server.data_directory import Restored
 from presenced.server.fact_log import Ack
 from presenced.server.snapshotting import Snapshotting
 from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
 from presenced.storage.committer import Committer
-from presenced.storage.files import Directory
-from presenced.storage.journal import Journal
-from presenced.storage.manifest import Manifest
-from presenced.storage.recovery import Findings, Progress
-from presenced.storage.snapshot import SnapshotError, taken_wall_ms
-from presenced.storage.store import claim, open_store
 from presenced.wire.messages import encode
 
 log = logging.getLogger("presenced")
@@ -53,118 +45,56 @@ class LogFailed(Exception):
 
 
 class DurableLog:
-    """A `fact_log.Log` on disk. `open_into`, then `start` on the loop; `close` at the end."""
+    """A `fact_log.Log` on disk, over a data directory that was read. `start` it on the loop; `close` it at the end."""
 
     def __init__(
         self,
-        directory: Directory,
+        engine: Engine,
+        restored: Restored,
         durability: Durability,
         *,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], object],
+        on_failure: Callable[[BaseException | None], object],
         observe: Callable[[int], object] = lambda ns: None,
     ) -> None:
-        """`observe` is told how many nanoseconds each commit took, on the committer's thread."""
-        self._snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
-        self._snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
+        """`wake` runs on the loop when acks have come due, and `on_failure` with what ended the log when the disk has
+        failed. `observe` is told how many nanoseconds each commit took, on the committer's thread."""
         self.snapshots = 0
         """Finished since the start."""
         self.snapshot_took_ms = 0
-        self.snapshot_wall_ms = 0
+        self.snapshot_wall_ms = restored.snapshot_wall_ms
         """When the newest one was taken; 0 = there is none."""
-        self._directory = directory
-        self._durability = durability
-        self._observe = observe
-        self._engine: Engine | None = None
-        self._journal: Journal | None = None
-        self._committer: Committer | None = None
-        self._snapshot: Snapshotting | None = None
-        self._immediate: list[Ack] = []
-        self._snapshot_s = 0.0
-        self._trouble = Trouble("log")
-        self._dropped = False
-        """With durability off: whether there are facts since the last snapshot."""
-        self._closing = False
         self.is_over = False
         """The thread has ended, and nothing is written to the directory any more."""
-
-    # --- opening ----------------------------------------------------------------------------------------------
-
-    def open_into(self, engine: Engine, now_ms: int, progress: Progress | None = None) -> Findings:
-        """Claim the directory and bring the engine to the state that is in it. On any thread, if no other touches the
-        engine or this meanwhile; `progress` is called there.
-
-        Raises what `storage.store` and `progress` raise; the engine is then of no use.
-        """
-        remarks = claim(self._directory)
-        # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
-        engine.wheel.advance(now_ms, 1)
-        # Everything that is read stays: looking for garbage in it again and again would double the time.
-        gc.disable()
-        try:
-            report = self._restore(engine, now_ms, progress)
-        finally:
-            gc.freeze()
-            gc.enable()
-        # All that came due while nobody was running, however much, before anybody can ask.
-        while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
-            engine.tick(now_ms)
         self._engine = engine
-        report.remarks += remarks
-        return report
-
-    def _restore(self, engine: Engine, now_ms: int, progress: Progress | None) -> Findings:
-        restorer = Restorer(engine, now_ms)
-        grace_ms = max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
-        self._journal, recovered = open_store(
-            self._directory,
-            restorer.apply,
-            sync_each=self._durability.policy == "always",
-            new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
-            salts=lambda: secrets.randbits(32),
-            wall_ms=lambda: time.time_ns() // 1_000_000,
-            progress=progress,
-            close_ms=grace_ms + limits.RESTART_SPREAD_MS,
-        )
-        report = recovered.report
-        manifest = recovered.manifest
-        if manifest is not None:
-            self.snapshot_wall_ms = self._newest_wall_ms(self._journal.manifest)
-            engine.publisher.epoch = manifest.epoch
-            engine.publisher.version = manifest.version
-        restorer.finish(
-            grace_ms=grace_ms,
-            spread_ms=limits.RESTART_SPREAD_MS,
-            version_gap=limits.VERSION_GAP if manifest is not None and not report.clean else 0,
-            stopped_wall_ms=report.last_wall_ms,
-            starts=self._journal.manifest.starts,
-        )
-        return report
-
-    def _newest_wall_ms(self, manifest: Manifest) -> int:
-        """When the newest snapshot was taken; 0 if there is none that could be read. For the operator's eyes only."""
-        for entry in manifest.snapshots:
-            try:
-                return taken_wall_ms(self._directory, entry)
-            except (SnapshotError, OSError):
-                continue
-        return 0
-
-    def start(
-        self, loop: asyncio.AbstractEventLoop, wake: Callable[[], object], on_failure: Callable[[], object]
-    ) -> None:
-        """Start writing. `wake` runs on the loop when acks have come due, `on_failure` when the disk has failed."""
-        assert self._journal is not None and self._engine is not None
+        self._place = getattr(restored.directory, "path", "")
+        self._journal = restored.journal
+        self._durability = durability
         self._loop = loop
         self._wake = wake
         self._on_failure = on_failure
         self._committer = Committer(
             self._journal,
             self._woken,
-            policy="os" if self._durability.policy == "off" else self._durability.policy,
-            interval_s=self._durability.interval_ms / 1000,
+            policy="os" if durability.policy == "off" else durability.policy,
+            interval_s=durability.interval_ms / 1000,
             clock=time.monotonic,
-            observe=self._observe,
+            observe=observe,
         )
+        self._snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
+        self._snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
+        self._snapshot: Snapshotting | None = None
         self._snapshot_s = time.monotonic()
+        """When the newest one was begun; before the first, when this was made."""
+        self._immediate: list[Ack] = []
+        self._trouble = Trouble("log")
+        self._dropped = False
+        """With durability off: whether there are facts since the last snapshot."""
+        self._closing = False
+
+    def start(self) -> None:
+        """Start writing."""
         # The committer's thread takes the interpreter for checksums and lists; by default it may keep it for 5 ms
         # while the loop has something to send.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -174,7 +104,7 @@ class DurableLog:
         """Write what is left, and mark the store as stopped in order; `error` tells if that failed, or if something
         is in memory alone. The loop goes on meanwhile, however long the disk takes: signals are handled, and systemd
         hears that this process lives."""
-        if self._committer is None or self._closing:
+        if self._closing:
             return
         if self._durability.policy == "off":
             await self._save_all()
@@ -191,7 +121,6 @@ class DurableLog:
 
     async def _save_all(self) -> None:
         """Without a log: the state as it is now into a snapshot, after the one under way, however long it takes."""
-        assert self._committer is not None
         for is_last in (False, True):
             if is_last and self._dropped:
                 self.take_snapshot()
@@ -204,14 +133,12 @@ class DurableLog:
     @property
     def refusal(self) -> str:
         """`read_only` on a full disk, or one without our directory, `log_busy` on one that does not keep up."""
-        assert self._committer is not None
         if self._committer.state in ("full", "gone"):
             return "read_only"
         return "log_busy" if self._committer.busy else ""
 
     def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
         """Hand the facts of a turn to the disk."""
-        assert self._committer is not None
         if self._durability.policy == "off":
             self._dropped = self._dropped or bool(facts)
             self._immediate.extend(acks)
@@ -231,7 +158,6 @@ class DurableLog:
 
     def take_durable(self) -> Sequence[Ack]:
         """The acks that are due."""
-        assert self._committer is not None
         done: list[Ack] = self._committer.take_done()
         if self._immediate:
             done.extend(self._immediate)
@@ -240,7 +166,6 @@ class DurableLog:
 
     def take_refused(self) -> Sequence[Ack]:
         """The acks that a disk stands in the way of that is full, or gone."""
-        assert self._committer is not None
         refused: list[Ack] = self._committer.take_refused()
         return refused
 
@@ -253,30 +178,28 @@ class DurableLog:
             return
 
     def _look(self) -> None:
-        assert self._committer is not None
         if self._closing:
             # Whoever closes it hears of it from `close`.
             return
         if self._committer.state == "failed":
-            self._on_failure()
+            self._on_failure(self._committer.error)
         else:
             self.look()
             self._wake()
 
     def look(self) -> None:
         """Tell of a disk that does not take what it is given, and of its end. Once a second, and when it changes."""
-        assert self._committer is not None
         state, busy = self._committer.state, self._committer.busy
-        where = getattr(self._directory, "path", "")
         kind, text = "", ""
         if state == "full":
-            kind, text = state, f"the disk under {where} is full: nothing can be saved (read_only), presence goes on"
+            what = f"the disk under {self._place} is full"
+            kind, text = state, f"{what}: nothing can be saved (read_only), presence goes on"
         elif state == "gone":
             what = f"{self._committer.lost}: nothing can be saved (read_only), presence goes on"
             kind, text = state, f"{what}; move it back, or start on a backup"
         elif busy and state == "ok":
             waiting = f"{self._committer.pending_facts:,} facts wait"
-            what = f"the disk under {where} does not keep up: {waiting}, and more are refused (log_busy)"
+            what = f"the disk under {self._place} does not keep up: {waiting}, and more are refused (log_busy)"
             kind, text = "busy", what
         if kind or self._trouble.is_on:
             self._trouble.see(time.monotonic_ns() // 1_000_000, kind, text)
@@ -284,15 +207,14 @@ class DurableLog:
     @property
     def error(self) -> BaseException | None:
         """What ended the log, if anything did."""
-        return self._committer.error if self._committer is not None else None
+        return self._committer.error
 
     def status(self) -> LogStatus:
         """For the operator. O(1)."""
-        assert self._journal is not None and self._committer is not None
         newest = self._journal.manifest.snapshots[0] if self._journal.manifest.snapshots else None
         state = self._committer.state
         return LogStatus(
-            directory=getattr(self._directory, "path", ""),
+            directory=self._place,
             durability=self._durability.policy,
             state="busy" if state == "ok" and self._committer.busy else state,
             pending_facts=self._committer.pending_facts,
@@ -314,7 +236,6 @@ class DurableLog:
         self._snapshot_log_bytes = log_bytes
 
     def _consider_snapshot(self) -> None:
-        assert self._journal is not None and self._committer is not None
         if self._snapshot is not None:
             return
         written = self._journal.bytes_since_snapshot
@@ -330,8 +251,6 @@ class DurableLog:
     @property
     def has_news(self) -> bool:
         """Whether a snapshot would hold anything that the last one does not."""
-        if self._journal is None or self._committer is None:
-            return False
         return bool(self._journal.bytes_since_snapshot or self._dropped or self._committer.lost_facts)
 
     @property
@@ -352,7 +271,6 @@ class DurableLog:
             self._loop.call_soon(self._snapshot.begin)
 
     def _begin_snapshot(self) -> Snapshotting:
-        assert self._journal is not None and self._engine is not None and self._committer is not None
         self._snapshot_s = time.monotonic()
         self._dropped = False
         is_logged = self._durability.policy != "off"
@@ -366,11 +284,9 @@ class DurableLog:
             self.snapshots += 1
             self.snapshot_wall_ms = time.time_ns() // 1_000_000
             self.snapshot_took_ms = round((time.monotonic() - self._snapshot_s) * 1000)
-            assert self._journal is not None
             size_bytes = self._journal.manifest.snapshots[0].bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
             return
-        assert self._committer is not None
         # Facts since its beginning, and those before it that it should have held.
         self._dropped = self._durability.policy == "off"
         is_lost = self._dropped or self._committer.lost_facts

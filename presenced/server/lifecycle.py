@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from presenced.config.settings import Durability, SettingsError, is_loopback
 from presenced.server.accepting import Acceptor
+from presenced.server.data_directory import restore
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.listening import CannotListen, links_max_for, listen
@@ -97,23 +98,29 @@ class Lifecycle:
 
     async def _open_data_dir(self) -> None:
         server = self._server
-        self._directory = OsDirectory(server.settings.data_dir)
+        directory = self._directory = OsDirectory(server.settings.data_dir)
+        durability = Durability.parse(server.settings.durability)
+        engine, now_ms = server.engine, _monotonic_ms()
+        replay = self._replay = Replay(
+            lambda progress: restore(engine, directory, durability, now_ms, progress), server.observer.replaying
+        )
+        try:
+            restored = await replay.run()
+        finally:
+            self._replay = None
+        server.recovered = restored.findings
         durable = DurableLog(
-            self._directory,
-            Durability.parse(server.settings.durability),
+            engine,
+            restored,
+            durability,
+            loop=asyncio.get_running_loop(),
+            wake=server.begin,
+            on_failure=lambda error: self.end_at_once(LogFailed(error)),
             observe=server.stats.fsync.add,
         )
         settings = server.settings
         durable.plan_snapshots(every_ms=settings.snapshot_every_ms, log_bytes=settings.snapshot_log_bytes)
-        engine, now_ms = server.engine, _monotonic_ms()
-        replay = self._replay = Replay(
-            lambda progress: durable.open_into(engine, now_ms, progress), server.observer.replaying
-        )
-        try:
-            server.recovered = await replay.run()
-        finally:
-            self._replay = None
-        durable.start(asyncio.get_running_loop(), server.begin, lambda: self.end_at_once(LogFailed(durable.error)))
+        durable.start()
         server.log = durable
         server.first_turn()
         if replay.reason is not None:

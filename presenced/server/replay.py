@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from presenced.storage.recovery import Findings, Progress
+from presenced.server.data_directory import Restored
+from presenced.storage.recovery import Progress
 
 log = logging.getLogger("presenced")
 
@@ -30,15 +31,15 @@ class Replay:
     """One replay: `run` it once. `read` does it, and is given what to call with the bytes read and in all; `tell` hears
     the percentage now and then, on the loop's thread."""
 
-    def __init__(self, read: Callable[[Progress], Findings], tell: Callable[[int], object]) -> None:
+    def __init__(self, read: Callable[[Progress], Restored], tell: Callable[[int], object]) -> None:
         self.reason: BaseException | None = None
         """Why nobody wants it any more."""
         self._read = read
         self._tell = tell
         self._told_s = self._logged_s = time.monotonic()
 
-    async def run(self) -> Findings:
-        """Return once the thread has ended, with what was found. Raises what `read` raises, and the reason for which
+    async def run(self) -> Restored:
+        """Return once the thread has ended, with what it has read. Raises what `read` raises, and the reason for which
         it was abandoned if it ended early for that; if it came to its end all the same, `reason` is set."""
         self._loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "replay") as pool:
@@ -56,7 +57,7 @@ class Replay:
         """Let it end at the next piece that it reads, or when it is over if it reads no more."""
         self.reason = self.reason or reason
 
-    async def _over(self, reading: asyncio.Future[Findings]) -> Findings:
+    async def _over(self, reading: asyncio.Future[Restored]) -> Restored:
         """Whoever cancels this waits for the thread too: nobody may give back what it works on before."""
         while not reading.done():
             with contextlib.suppress(asyncio.CancelledError):

@@ -13,6 +13,7 @@ from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet, TextSet
 from presenced.server import durable as module
+from presenced.server.data_directory import Restored, restore
 from presenced.server.durable import SNAPSHOT_RETRY_S, DurableLog
 from presenced.server.fact_log import Ack
 from presenced.storage.files import OsDirectory
@@ -40,10 +41,12 @@ class Log(DurableLog):
     """Counts the snapshots that it would take."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Any, SimpleNamespace(path="nowhere")), Durability("always"))
+        journal = SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=()))
+        restored = Restored(cast(Any, SimpleNamespace(path="nowhere")), cast(Any, journal), cast(Any, None), 0)
+        nothing = cast(Any, None)
+        super().__init__(nothing, restored, Durability("always"), loop=nothing, wake=nothing, on_failure=nothing)
         self.notes = Committer()
         self._committer = cast(Any, self.notes)
-        self._journal = cast(Any, SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=())))
         self.begun = 0
 
     def take_snapshot(self) -> None:
@@ -89,7 +92,7 @@ def test_a_short_grace_is_lengthened_for_a_restart(tmp_path: Path) -> None:
     making.leave()
     directory = OsDirectory(making.place)
     engine = Engine(Policy(grace_ms=1_000), now_ms=NOW_MS, wall_ms=WALL_MS, epoch=7)
-    DurableLog(directory, Durability("always")).open_into(engine, NOW_MS)
+    restore(engine, directory, Durability("always"), NOW_MS)
     engine.settle(NOW_MS)
     assert list(engine.publisher.online) == ["alice"]
     for passed_ms, is_online in ((29_000, True), (41_000, False)):

@@ -47,7 +47,7 @@ class EngineMachine(Machine):
     now_ms = START_MS
 
     def restored(self, recovered: Recovered, facts: Sequence[Fact]) -> None:
-        """As `server.durable` does it."""
+        """As `server.data_directory` does it."""
         # The monotonic clock begins anew with the process, the wall clock goes on.
         self.now_ms = START_MS
         devices = [fact for fact in self.history.asked.state.values() if isinstance(fact, DeviceSet)]

@@ -1,0 +1,98 @@
+"""The data directory at a start: claimed for this process, read into an engine, and ready to be written to.
+
+It runs on a thread of its own (`replay`), because with a million users it takes many seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import time
+from typing import NamedTuple
+
+from presenced import limits
+from presenced.config.settings import Durability
+from presenced.core.engine import Engine
+from presenced.core.restore import Restorer
+from presenced.storage.files import Directory
+from presenced.storage.journal import Journal
+from presenced.storage.manifest import Manifest
+from presenced.storage.recovery import Findings, Progress
+from presenced.storage.snapshot import SnapshotError, taken_wall_ms
+from presenced.storage.store import claim, open_store
+
+
+class Restored(NamedTuple):
+    """A data directory whose state is in an engine by now."""
+
+    directory: Directory
+    journal: Journal
+    """Open at the end of the log."""
+    findings: Findings
+    snapshot_wall_ms: int
+    """When the newest snapshot was taken; 0 = there is none that can be read. For the operator's eyes only."""
+
+
+def restore(
+    engine: Engine, directory: Directory, durability: Durability, now_ms: int, progress: Progress | None = None
+) -> Restored:
+    """Claim the directory and bring the engine to the state that is in it. On any thread, if no other touches the
+    engine or the directory meanwhile; `progress` is called there. O(what is in the directory).
+
+    Raises what `storage.store` and `progress` raise; the engine is then of no use.
+    """
+    remarks = claim(directory)
+    # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
+    engine.wheel.advance(now_ms, 1)
+    # Everything that is read stays: looking for garbage in it again and again would double the time.
+    gc.disable()
+    try:
+        restored = _read(engine, directory, durability, now_ms, progress)
+    finally:
+        gc.freeze()
+        gc.enable()
+    # All that came due while nobody was running, however much, before anybody can ask.
+    while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
+        engine.tick(now_ms)
+    restored.findings.remarks += remarks
+    return restored
+
+
+def _read(
+    engine: Engine, directory: Directory, durability: Durability, now_ms: int, progress: Progress | None
+) -> Restored:
+    restorer = Restorer(engine, now_ms)
+    grace_ms = max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
+    journal, recovered = open_store(
+        directory,
+        restorer.apply,
+        sync_each=durability.policy == "always",
+        new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
+        salts=lambda: secrets.randbits(32),
+        wall_ms=lambda: time.time_ns() // 1_000_000,
+        progress=progress,
+        close_ms=grace_ms + limits.RESTART_SPREAD_MS,
+    )
+    findings, manifest = recovered.report, recovered.manifest
+    snapshot_wall_ms = 0
+    if manifest is not None:
+        snapshot_wall_ms = _newest_wall_ms(directory, journal.manifest)
+        engine.publisher.epoch = manifest.epoch
+        engine.publisher.version = manifest.version
+    restorer.finish(
+        grace_ms=grace_ms,
+        spread_ms=limits.RESTART_SPREAD_MS,
+        version_gap=limits.VERSION_GAP if manifest is not None and not findings.clean else 0,
+        stopped_wall_ms=findings.last_wall_ms,
+        starts=journal.manifest.starts,
+    )
+    return Restored(directory, journal, findings, snapshot_wall_ms)
+
+
+def _newest_wall_ms(directory: Directory, manifest: Manifest) -> int:
+    for entry in manifest.snapshots:
+        try:
+            return taken_wall_ms(directory, entry)
+        except (SnapshotError, OSError):
+            continue
+    return 0
