@@ -290,11 +290,11 @@ async def _tell_of_cover(me: Client, output: Output) -> None:
     if not claims:
         return
     top = claims[0]
-    how = {
-        "manual": "`presencectl clear` ends it",
-        "schedule": "`presencectl schedule show` says until when",
-    }.get(top.source, f"`presencectl claim end {top.claim}` ends it")
-    output.note(f"watchers see {top.status}: a claim of the source {top.source} covers the device's status; {how}")
+    what, how = {
+        "manual": ("the manual status", "`presencectl clear` ends it"),
+        "schedule": ("the schedule", "`presencectl schedule show` says until when"),
+    }.get(top.source, (f"the claim {top.claim}", f"`presencectl claim end {top.claim}` ends it"))
+    output.note(f"watchers see {top.status}: {what} covers the device's status; {how}")
 
 
 def _until_signal_or_end(me: Client) -> asyncio.Future[None]:

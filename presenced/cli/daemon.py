@@ -159,7 +159,7 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
     match error.reason.errno:
         case errno.EADDRINUSE:
             sentence = "is in use, perhaps by another presenced; stop that one, or choose another port with"
-            return f"{address} {sentence} {key}", EXIT_BUSY
+            return f"{address} {sentence} {key}{_by_make_run(settings, key)}", EXIT_BUSY
         case errno.EADDRNOTAVAIL:
             sentence = "this machine does not have that address, or not yet; give it one, or choose another with"
             return f"cannot listen on {address}: {sentence} {key}", EXIT_BUSY
@@ -167,6 +167,12 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
             advice = f"choose a port from 1024 up with {key}, or let systemd open it (presenced.socket)"
             return f"no permission to listen on {address}: {advice}", EXIT_PERMISSION
     return f"cannot listen on {address}: {error}; see {key}", EXIT_CONFIG
+
+
+def _by_make_run(settings: Settings, key: str) -> str:
+    """How a newcomer chooses another address, who has met options and no settings yet."""
+    option = {"listen.address": "--listen", "http.address": "--http"}[key]
+    return f" ({option} 127.0.0.1:PORT; make run OPTIONS='{option} 127.0.0.1:PORT')" if settings.dev else ""
 
 
 async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None:

@@ -113,7 +113,8 @@ class Link(asyncio.Protocol):
                 for payload in payloads:
                     self._receive(payload)
         except (ProtocolError, BadMessage) as error:
-            self.drop(self._strange(str(error)))
+            # What a reader advises behind the semicolon is for a client that sent this, and here a server did.
+            self.drop(self._strange(str(error).partition(";")[0]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         reason = self._reason

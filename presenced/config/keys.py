@@ -127,8 +127,8 @@ KEYS: tuple[Key, ...] = (
         "listen.rate",
         "rate",
         Int(0, 1_000_000_000, otherwise="auto"),
-        f"Frames per second of each user, over all connections; 0 = unlimited, auto = {limits.RATE_UNITS_PER_S}, and "
-        f"{limits.SERVICE_RATE_UNITS_PER_S} of a service. What asks for much counts as several.",
+        "Units of work per second of each user, over all connections; a small request is one. 0 = unlimited, auto = "
+        f"{limits.RATE_UNITS_PER_S}, and {limits.SERVICE_RATE_UNITS_PER_S} of a service.",
         "--rate",
         reloadable=True,
     ),

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     change_burst: int = limits.CHANGE_BURST
     rate: int | None = None
-    """Frames per second of each user, over all links; 0 = unlimited, None = by role."""
+    """Units of work per second of each user, over all links; 0 = unlimited, None = by role."""
     max_links: int = 0
     """0 = as many as the file-descriptor limit allows."""
     memory_bytes: int | None = None

@@ -66,10 +66,10 @@ def look_around(directory: Directory) -> list[str]:
     if others:
         more = len(others) - STRAYS_NAMED_MAX
         named = ", ".join(others[:STRAYS_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
-        remarks.append(f"{directory.path} holds {named}: not presenced's, and passed over")
+        remarks.append(f"it holds {named}: not presenced's, and passed over")
     if directory.mode() & 0o022:
         remarks.append(
-            f"{directory.path} has mode {directory.mode():04o}: other users can remove and replace what is in it; "
+            f"it has mode {directory.mode():04o}: other users can remove and replace what is in it; "
             f"chmod 700 {directory.path}"
         )
     return remarks

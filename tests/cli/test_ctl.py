@@ -399,7 +399,7 @@ class TestCover:
         assert ctl("--url", url, "set", "away").returncode == 0
         covered = online(start, url)
         assert covered.line("stderr") == (
-            "watchers see away: a claim of the source manual covers the device's status; `presencectl clear` ends it"
+            "watchers see away: the manual status covers the device's status; `presencectl clear` ends it"
         )
 
 

@@ -178,6 +178,7 @@ def test_a_second_daemon_on_the_same_port(tmp_path: Path) -> None:
     with Process(tmp_path / "log", "--dev") as first:
         said = refused(BUSY, "--dev", "--listen", f"127.0.0.1:{first.port}")
         assert f"127.0.0.1:{first.port} is in use" in said
+        assert "make run OPTIONS='--listen 127.0.0.1:PORT'" in said, "who tries it out has met no settings yet"
         opened(first.port, "alice").close()
 
 

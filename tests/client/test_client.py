@@ -175,6 +175,7 @@ class TestOpening:
             with pytest.raises(kind) as caught:
                 await presenced.connect(f"presence://alice@127.0.0.1:{port}/laptop")
         assert caught.value.code == code
+        assert "split the request" not in str(caught.value), "that is for who sends, and here the server did"
 
     @pytest.mark.parametrize(
         ("code", "kind", "temporary"),

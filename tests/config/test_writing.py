@@ -92,6 +92,7 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "admin_mode": st.integers(0, 0o777),
     "admin_group": PATHS,
     "http": st.sampled_from(["", "127.0.0.1:9250"]),
+    "http_hosts": st.sampled_from(["", "metrics.example.org", "a.example, b.example"]),
     "log_level": st.sampled_from(["debug", "error"]),
     "log_format": st.sampled_from(["auto", "json"]),
     "loop": st.sampled_from(["uvloop", "asyncio"]),

@@ -180,7 +180,7 @@ def test_strays_are_passed_over_and_told(place: Path, start_daemon: StartDaemon)
     command = [sys.executable, "-m", "presenced", "store", "check", str(place)]
     checked = subprocess.run(command, capture_output=True, text=True)
     daemon = start_daemon("--data-dir", str(place))
-    told = f"{place} holds {', '.join(sorted(STRAYS))}: not presenced's, and passed over"
+    told = f"it holds {', '.join(sorted(STRAYS))}: not presenced's, and passed over"
     assert checked.returncode == 0 and f"remark: {told}" in checked.stdout.splitlines()
     assert any(" WARNING " in line and told in line for line in daemon.log().splitlines()), daemon.log()
     works(daemon)
@@ -208,7 +208,7 @@ def test_what_nearly_has_the_name_of_ours_is_refused(place: Path, name: str) -> 
 def test_a_directory_that_others_may_write_to_is_told(place: Path, start_daemon: StartDaemon) -> None:
     place.chmod(0o777)
     daemon = start_daemon("--data-dir", str(place))
-    told = f"{place} has mode 0777: other users can remove and replace what is in it; chmod 700 {place}"
+    told = f"it has mode 0777: other users can remove and replace what is in it; chmod 700 {place}"
     assert any(" WARNING " in line and told in line for line in daemon.log().splitlines()), daemon.log()
 
 

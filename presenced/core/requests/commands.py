@@ -102,7 +102,10 @@ def _status(call: _Call) -> _Answering:
     """The verb is the status itself, perhaps with `for DURATION`."""
     rest, for_ms = split_for(call.rest)
     if rest.strip().lower() not in _STATUSES:
-        raise ValueError(f"{rest.split()[0]} takes nothing but 'for 30m'; a text goes with: status \"...\"")
+        verb, extra = rest.split()[:2]
+        if verb.lower() == "auto":
+            raise ValueError(f"auto takes nothing after it, and I do not understand {quoted(extra)}; write auto alone")
+        raise ValueError(f"{verb} takes nothing but 'for 30m'; a text goes with: status \"...\"")
     if for_ms and rest.strip().lower() == "auto":
         raise ValueError("auto takes no time: it ends what you set, and your devices decide again")
     status: StatusRequest = rest.strip().lower()  # type: ignore[assignment]  # one of them, as was just checked
