@@ -1,6 +1,7 @@
-"""The server's side towards its operator: systemd, the admin socket, metrics over HTTP, reloads, a look each second.
+"""The server's side towards its operator: systemd, the admin socket, metrics over HTTP, reloads, what it shows.
 
-Nothing in here is needed for presence, and nothing in here may hold it up.
+Nothing in here is needed for presence, and nothing in here may hold it up: what keeps the server healthy each second is
+its own `pulse`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from presenced.ops.reload import ReloadReport, reload
 from presenced.ops.starting import Starting, starting_of
 from presenced.server.memory import LEVELS
 from presenced.server.observer import Observer
-from presenced.server.shedding import look as look_at_memory
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -35,9 +35,6 @@ CLOSING_MAX_MS = 300_000
 is to end a daemon that does not end itself."""
 
 CERTIFICATE_LOOK_MS = 24 * 3_600_000
-
-WALL_JUMP_MS = 500
-"""The wall clock is set this much forward or back against the monotonic one: it jumped."""
 
 log = logging.getLogger("presenced")
 
@@ -69,8 +66,6 @@ class Operations(Observer):
         self._wants_reload = False
         """One was asked for before there was anything to apply it to."""
         self._reloading = asyncio.Lock()
-        self._wall_offset_ms = 0
-        self._zones_told: dict[str, None] = {}
         self._certificate_due_ms = 0
         server.observer = self
 
@@ -90,7 +85,6 @@ class Operations(Observer):
 
     def ready(self) -> None:
         """Links are taken from now on."""
-        self._wall_offset_ms = _wall_offset_ms()
         # The start has said how it is now.
         self._certificate_due_ms = _monotonic_ms() + CERTIFICATE_LOOK_MS
         self.notifier.ready(self.status_line())
@@ -154,43 +148,11 @@ class Operations(Observer):
 
     def _look(self) -> None:
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
-        stats = self.server.stats
-        now_ms = _monotonic_ms()
-        self.server.report.flush(now_ms)
-        look_at_memory(self.server, now_ms)
-        self.server.log.look()
-        offset_ms = _wall_offset_ms()
-        if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
-            stats.wall_jumps += 1
-            stats.wall_jump_ms = offset_ms - self._wall_offset_ms
-            log.warning(
-                "clock: the system's clock was set by %+d ms; what is displayed and what ends at a wall time follow it",
-                stats.wall_jump_ms,
-            )
-            # A turn tells the engine, also where nobody says anything.
-            self.server.begin()
-        self._wall_offset_ms = offset_ms
-        self._look_at_zones()
-        self._look_at_certificate(now_ms)
+        self._look_at_certificate(_monotonic_ms())
         if self.admin is not None or self.http is not None:
             self.history.sample(take_status(self.server))
         if self.server.state == "serving":
             self.notifier.status(self.status_line())
-
-    def _look_at_zones(self) -> None:
-        """Tell once of a time zone that the machine no longer knows, and once when it does."""
-        missing = self.server.engine.claims.zones_missing
-        if missing == self._zones_told:
-            return
-        for name in sorted(missing.keys() - self._zones_told.keys()):
-            log.warning(
-                "zone: this machine knows no time zone %s, so schedules there are off; install the system's tzdata, "
-                "then reload",
-                name,
-            )
-        for name in sorted(self._zones_told.keys() - missing.keys()):
-            log.info("zone: the time zone %s is not missing any more", name)
-        self._zones_told = dict(missing)
 
     def _look_at_certificate(self, now_ms: int) -> None:
         """Warn once a day of a certificate whose end is near: nobody reloads for months where nothing renews it."""
@@ -247,7 +209,3 @@ class Operations(Observer):
 
 def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
-
-
-def _wall_offset_ms() -> int:
-    return (time.time_ns() - time.monotonic_ns()) // 1_000_000

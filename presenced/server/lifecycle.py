@@ -19,6 +19,7 @@ from presenced.server.data_directory import restore
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.listening import CannotListen, links_max_for, listen
+from presenced.server.pulse import Pulse
 from presenced.server.replay import Replay, StartAbandoned
 from presenced.storage.files import OsDirectory
 
@@ -37,6 +38,7 @@ class Lifecycle:
         self.acceptors: list[Acceptor] = []
         self._server = server
         self._given = given
+        self._pulse = Pulse(server)
         self._directory: OsDirectory | None = None
         self._replay: Replay | None = None
         """The one that is under way."""
@@ -63,6 +65,7 @@ class Lifecycle:
             gc.freeze()
             server.state = "serving"
             server.stats.ready_took_ms = _monotonic_ms() - server.stats.started_ms
+            self._pulse.start()
             server.observer.ready()
         except BaseException:
             for listener in listeners:
@@ -219,6 +222,7 @@ class Lifecycle:
 
     async def _end(self) -> None:
         server = self._server
+        self._pulse.stop()
         try:
             if self._directory is not None and self._may_release():
                 # Before the operators' connections close: whoever waited for that may start the next daemon.

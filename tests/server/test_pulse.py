@@ -1,0 +1,92 @@
+"""What the server sees to each second by itself: also where nobody says anything, and where no operator's side is."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from presenced.server import pulse, shedding
+from presenced.server.fact_log import MemoryLog
+from presenced.server.report import BURST_LINES, WINDOW_MS
+from presenced.server.server import Server
+from tests.server.in_process import LOOPS, InProcess
+from tests.server.test_memory import MIB, owed, with_texts
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "PULSE_S", 0.01)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_server_alone_notices_that_memory_is_short_and_ends_the_links_that_are_owed_most(loop: str) -> None:
+    def run_short(server: Server) -> None:
+        server.memory._resident = lambda: 115 * MIB
+        server.memory.set_wanted(100 * MIB)
+
+    with InProcess(loop, operated=False, rate=0, change_spacing_ms=0, check=False) as running:
+        service, names = with_texts(running)
+        heavy = [owed(running, f"heavy{at}", 16, names) for at in range(shedding.ENDS_MIN)]
+        running.ask(run_short)
+        running.until(lambda server: server.memory.ended_links == shedding.ENDS_MIN)
+        running.until(lambda server: {one.session.user_name for one in server.links if one.session} == {"backend"})
+        running.ask(lambda server: setattr(server.memory, "_resident", lambda: 10 * MIB))
+        running.until(lambda server: server.memory.level == 0)
+        for link in (*heavy, service):
+            link.close()
+
+
+def test_lines_that_were_held_back_are_told_though_nothing_more_comes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "presenced")
+    with InProcess(operated=False) as running:
+        long_ago_ms = pulse._monotonic_ms() - WINDOW_MS
+
+        def say_too_much(server: Server) -> None:
+            for _number in range(BURST_LINES + 3):
+                server.report.event(long_ago_ms, "busy", "a link is refused")
+
+        running.ask(say_too_much)
+        running.until(lambda _: "busy: 3 more lines in the last 10 s were not written" in caplog.text)
+
+
+def test_a_clock_that_was_set_is_told_to_the_engine_on_a_quiet_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "presenced")
+    real = pulse._wall_offset_ms
+    with InProcess(operated=False) as running:
+        before = running.ask(lambda server: server.stats.turn.count)
+        monkeypatch.setattr(pulse, "_wall_offset_ms", lambda: real() + HOUR_MS)
+        running.until(lambda server: server.stats.wall_jumps == 1 and server.stats.turn.count > before)
+        assert "clock: the system's clock was set by +3600" in caplog.text
+
+
+def test_a_time_zone_that_is_gone_is_told_once_and_so_is_its_return(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "presenced")
+    with InProcess(operated=False) as running:
+        missing = running.server.engine.claims.zones_missing
+        running.ask(lambda _: missing.update({"Our/Town": None}))
+        running.until(lambda _: "knows no time zone Our/Town, so schedules there are off" in caplog.text)
+        running.ask(lambda _: missing.clear())
+        running.until(lambda _: "the time zone Our/Town is not missing any more" in caplog.text)
+        assert caplog.text.count("Our/Town") == 2
+
+
+class LookedAt(MemoryLog):
+    """Counts how often."""
+
+    looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
+
+
+def test_the_log_is_looked_at_until_the_server_has_ended() -> None:
+    log = LookedAt()
+    with InProcess(operated=False) as running:
+        running.ask(lambda server: setattr(server, "log", log))
+        running.until(lambda _: log.looks >= 2)
+    assert running.server._lifecycle._pulse._timer is None
