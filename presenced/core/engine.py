@@ -138,6 +138,11 @@ class Engine:
         self.channels.tick(now_ms)
         self.events.tick(now_ms)
 
+    def catch_up(self, now_ms: int) -> None:
+        """Apply all that is due by now, however much: for a start, before anybody can ask."""
+        while (next_ms := self.next_ms) is not None and next_ms <= now_ms:
+            self.tick(now_ms)
+
     def _take_due(self, now_ms: int) -> None:
         """Handle wheel entries that are due, up to a bound on what it costs and what they bring about costs to tell."""
         wheel, ended, left = self.wheel, list[Device](), TICK_COST_MAX

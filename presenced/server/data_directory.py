@@ -51,9 +51,8 @@ def restore(
     finally:
         gc.freeze()
         gc.enable()
-    # All that came due while nobody was running, however much, before anybody can ask.
-    while (next_ms := engine.next_ms) is not None and next_ms <= now_ms:
-        engine.tick(now_ms)
+    # All that came due while nobody was running, before anybody can ask.
+    engine.catch_up(now_ms)
     restored.findings.remarks += remarks
     return restored
 

@@ -43,10 +43,6 @@ def members(link: FakeLink, channel: str = "room", after: str = "", limit: int =
     return link.expect(GetMembers(link.next_id(), channel, after, limit), MembersPage)
 
 
-def names(page: MembersPage) -> list[str]:
-    return [record.user for record in page.records]
-
-
 class Counter(Edge):
     """An edge that only counts its writes."""
 

@@ -185,6 +185,21 @@ def test_claims_that_ended_while_nobody_was_running_are_ended_and_the_one_below_
         assert after.record("alice").status == "offline"
 
 
+def test_however_much_ended_while_nobody_was_running_is_over_before_anybody_asks() -> None:
+    world = World()
+    app = world.open("app", role="service")
+    app.claim("alice", "trip", "calendar", "xa")
+    app.claim("alice", "meeting", "call", "dnd", for_ms=60_000)
+    users = [f"u{number}" for number in range(1_500)]
+    claims = [fact for fact in world.log.facts if isinstance(fact, ClaimSet)]
+    after = world.restarted(
+        61_000, facts=[msgspec.structs.replace(fact, user=user) for user in users for fact in claims]
+    )
+    assert not [user for user in users if [info.claim for info in claim_infos(after.user(user))] != ["trip"]]
+    next_ms = after.engine.next_ms
+    assert next_ms is None or next_ms > after.now_ms
+
+
 @pytest.mark.parametrize("from_snapshot", [False, True])
 def test_a_claim_that_was_made_anew_is_the_newest_after_a_restart_as_well(from_snapshot: bool) -> None:
     world = World()

@@ -44,14 +44,6 @@ def services(count: int = 2) -> tuple[World, FakeLink, list[FakeLink]]:
     return world, watcher, [world.open(f"backend{number}", role="service") for number in range(count)]
 
 
-def pass_beating(world: World, ms: int, *links: FakeLink, refs: int = 1) -> None:
-    end_ms = world.now_ms + ms
-    while world.now_ms < end_ms:
-        world.advance(min(20_000, end_ms - world.now_ms))
-        for link in links:
-            link.beats(*(part for ref in range(1, refs + 1) for part in (ref, -1)))
-
-
 def test_of_somebody_unknown_the_answer_is_the_same_as_of_somebody_offline_and_empty() -> None:
     world, _, (app, _) = services()
     app.done(SetStatus(app.next_id(), None, "here", user="known"))

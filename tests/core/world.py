@@ -104,8 +104,7 @@ class World:
         restorer.apply(facts)
         restorer.finish(grace_ms=grace_ms, spread_ms=0, version_gap=0, stopped_wall_ms=stopped_wall_ms, starts=starts)
         world.log.facts.extend(facts)
-        while (next_ms := world.engine.next_ms) is not None and next_ms <= now_ms:
-            world.engine.tick(now_ms)
+        world.engine.catch_up(now_ms)
         world.turn()
         return world
 

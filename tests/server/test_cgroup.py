@@ -105,8 +105,9 @@ class TestLimits:
             with pytest.raises(OSError):
                 ask()
 
-    def test_of_this_very_process(self) -> None:
-        assert tightest_limit() >= 0 and charged_bytes() >= 0
+    def test_this_very_process_can_ask_whatever_its_groups_are(self) -> None:
+        tightest_limit()
+        charged_bytes()
 
 
 class TestCharged:
