@@ -13,20 +13,14 @@ import msgspec
 
 from presenced.config import KEYS, Loaded, difference
 from presenced.config.settings import Settings, SettingsError
-from presenced.core.policy import Policy
 from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
-from presenced.server.keys import Keys, SecretError, difference as difference_of_keys, load_keys
-from presenced.server.listening import links_max_for
-from presenced.server.tls import Tls, load_tls
-from presenced.server.zones import Others, adopt, read_anew
+from presenced.server.keys import SecretError, difference as difference_of_keys
+from presenced.server.reconfiguration import Reconfiguration, prepare, reconfigure
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
-
-ACCOUNTS_AT_ONCE = 1_000
-"""Accounts whose rate is changed before the loop looks at its sockets again."""
 
 ZONES_SHOWN_MAX = 5
 
@@ -54,17 +48,10 @@ class ReloadReport(msgspec.Struct, frozen=True):
 
 
 class _Prepared(NamedTuple):
-    settings: Settings
-    """What is in force from now on: what needs a restart is as it was."""
+    reconfiguration: Reconfiguration
     applied: list[str]
     needs_restart: list[str]
     warnings: list[str]
-    tls: Tls | None
-    """With the certificate of this moment, read once and found good."""
-    keys: Keys
-    links_max: int
-    policy: Policy
-    zones: Others
 
 
 async def reload(server: Server) -> ReloadReport:
@@ -90,9 +77,9 @@ async def reload(server: Server) -> ReloadReport:
     except Exception as error:
         log.error("reload: an internal failure", exc_info=True)
         return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ns)
-    kept = _kept(server, prepared.settings)
+    kept = _kept(server, prepared.reconfiguration.settings)
     try:
-        await _apply(server, prepared)
+        await _apply(server, prepared.reconfiguration)
     except Exception as error:
         server.stats.failed_reloads += 1
         log.critical("reload: an internal failure while it was applied; restart the daemon", exc_info=True)
@@ -161,25 +148,21 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     settings = msgspec.structs.replace(
         old, **{key.field: getattr(new, key.field) for key in KEYS if key.name in changed}
     )
-    settings.validate()
-    tls = load_tls(settings)
-    keys = server.keys if settings.dev else load_keys(settings.secret_file)
+    to = prepare(settings)
     applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
-    if other := difference_of_keys(server.keys, keys):
+    if other := difference_of_keys(server.keys, to.keys):
         applied.append(f"auth.secret_file: {other}")
-    certificate = tls.certificate if tls is not None and server.tls is not None else None
+    certificate = to.tls.certificate if to.tls is not None and server.tls is not None else None
     if certificate is not None and certificate != server.certificate:
         applied.append(f"listen.tls_cert: another certificate, {certificate.describe()}")
     warnings = [certificate.warning()] if certificate is not None and certificate.warning() else []
     needs_restart = [f"{name}: {before} -> {after}" for name, before, after in found.needs_restart]
-    links_max = links_max_for(settings.max_links)
-    zones = read_anew()
-    if zones.changed:
-        applied.append(f"time zones with other rules: {_names(sorted(zones.changed))}")
-    if zones.gone:
-        warnings.append(f"this machine knows no time zone {_names(zones.gone)} any more; schedules there are off")
-    log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", links_max)
-    return _Prepared(settings, applied, needs_restart, warnings, tls, keys, links_max, settings.policy(), zones)
+    if to.zones.changed:
+        applied.append(f"time zones with other rules: {_names(sorted(to.zones.changed))}")
+    if to.zones.gone:
+        warnings.append(f"this machine knows no time zone {_names(to.zones.gone)} any more; schedules there are off")
+    log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", to.links_max)
+    return _Prepared(to, applied, needs_restart, warnings)
 
 
 def _names(zones: list[str]) -> str:
@@ -187,31 +170,11 @@ def _names(zones: list[str]) -> str:
     return ", ".join(zones[:ZONES_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
-async def _apply(server: Server, prepared: _Prepared) -> None:
-    """Put in force what was checked. Nothing is read in here, and nothing in here can fail for what an operator
-    wrote."""
-    old, new = server.settings, prepared.settings
-    server.settings = new
-    server.links_max = prepared.links_max
-    if new.memory_bytes != old.memory_bytes:
-        server.memory.set_wanted(new.memory_bytes)
-    server.keys = prepared.keys
-    if server.tls is not None and prepared.tls is not None:
-        # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.
-        server.tls, server.certificate = prepared.tls
-    level = new.log_level if new.log_level != old.log_level else logs.level()
-    logs.configure(new.log_format, level)
-    if prepared.zones.changed or prepared.zones.gone or server.engine.claims.zones_missing:
-        adopt(prepared.zones)
-        server.engine.claims.rules_changed()
-    server.engine.set_policy(prepared.policy, time.monotonic_ns() // 1_000_000)
-    server.begin()
-    server.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
-    if new.rate != old.rate:
-        for at, account in enumerate(list(server.accounts.by_user.values())):
-            account.set_rate(*server.rate_for("service" if account.is_service else "user"))
-            if at % ACCOUNTS_AT_ONCE == ACCOUNTS_AT_ONCE - 1:
-                await asyncio.sleep(0)
+async def _apply(server: Server, to: Reconfiguration) -> None:
+    """Put in force what was checked: the log's form, which is the operator's side's, and all that is the server's."""
+    old, new = server.settings, to.settings
+    logs.configure(new.log_format, new.log_level if new.log_level != old.log_level else logs.level())
+    await reconfigure(server, to)
 
 
 def _since_ms(began_ns: int) -> int:

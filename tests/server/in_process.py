@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -61,6 +61,10 @@ class InProcess:
             return question(self.server)
 
         return asyncio.run_coroutine_threadsafe(answer(), self.loop).result(WAIT_S)
+
+    def carry_out(self, work: Callable[[Server], Coroutine[Any, Any, T]]) -> T:
+        """What comes of `work`, which runs on the loop while the server serves."""
+        return asyncio.run_coroutine_threadsafe(work(self.server), self.loop).result(WAIT_S)
 
     def until(self, condition: Callable[[Server], bool]) -> None:
         """Return once `condition` holds between two turns; fails if it does not come to hold."""
