@@ -34,7 +34,7 @@ def check_name(name: str, what: str) -> None:
     refused = refused_in_name(name)
     if refused:
         raise AddressError(
-            f"the {what} name holds U+{ord(refused):04X}; spaces, slashes, control and invisible "
+            f"the {what} name holds {_named(refused)}; spaces, slashes, control and invisible "
             "characters cannot be part of a name"
         )
     if not unicodedata.is_normalized("NFC", name):
@@ -63,9 +63,11 @@ def check_label(label: str, what: str, bytes_max: int = LABEL_BYTES_MAX) -> None
     if _utf8_bytes(label, what) > bytes_max:
         raise AddressError(f"the {what} is longer than {bytes_max} bytes; shorten it", "bad_text")
     refused = refused_in_line(label)
+    if refused in ("\n", "\r", "\t"):
+        raise AddressError(f"the {what} holds {_named(refused)}; write it in one line, with spaces", "bad_text")
     if refused:
         raise AddressError(
-            f"the {what} holds U+{ord(refused):04X}; control and invisible characters are not allowed, but for "
+            f"the {what} holds {_named(refused)}; control and invisible characters are not allowed, but for "
             "joiners, the flags of parts of countries, and isolates of writing direction that are ended",
             "bad_text",
         )
@@ -79,6 +81,12 @@ def check_text(text: str) -> None:
 def check_emoji(emoji: str) -> None:
     """Raise `AddressError` unless `emoji` is at most 64 printable bytes."""
     check_label(emoji, "emoji", EMOJI_BYTES_MAX)
+
+
+def _named(character: str) -> str:
+    """A character that cannot be seen in a sentence, by its number; and in words, if it is one that people type."""
+    words = {" ": " (a space)", "/": " (a slash)", "\t": " (a tab)", "\n": " (a line break)", "\r": " (a line break)"}
+    return f"U+{ord(character):04X}{words.get(character, '')}"
 
 
 def _utf8_bytes(value: str, what: str) -> int:
@@ -107,6 +115,7 @@ class Url(NamedTuple):
 
 
 _SHAPE = "presence://USER@HOST:PORT/DEVICE"
+_NO_SCHEME = f"the URL does not start with presence:// or presences://; write {_SHAPE}"
 _PARAMETERS = ("kind", "name", "priority")
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PRIORITY = re.compile(r"[+-]?[0-9]{1,3}")
@@ -139,7 +148,7 @@ def parse_url(url: str) -> Url:
             ) from None
         raise AddressError(f"the URL's host, port or parameters cannot be read; write {_SHAPE}") from None
     if parts.scheme not in ("presence", "presences"):
-        raise AddressError(f"the URL does not start with presence:// or presences://; write {_SHAPE}")
+        raise AddressError(_NO_SCHEME)
     given = _parameters(query)
     return make_url(
         host=(parts.hostname or "").replace("%25", "%"),
@@ -192,13 +201,15 @@ def _refuse_ambiguous(url: str) -> None:
     """Raise `AddressError` for what programs that read URLs differ about, or drop without a word."""
     for character in url:
         if character.isspace() or unicodedata.category(character) == "Cc":
-            what = f"U+{ord(character):04X}, and white space and control characters are percent-encoded"
+            what = f"{_named(character)}, and white space and control characters are percent-encoded"
             raise AddressError(f"the URL holds {what}; write {_SHAPE}")
     if "#" in url:
         raise AddressError(f"the URL holds a #; in a name it is written %23: {_SHAPE}")
     if _NO_ESCAPE.search(url):
         raise AddressError(f"the URL holds a % without two hex digits behind it; a % itself is written %25: {_SHAPE}")
-    before, _, behind = url.partition("://")
+    before, found, behind = url.partition("://")
+    if not found:
+        raise AddressError(_NO_SCHEME)
     authority = re.split("[/?]", behind, maxsplit=1)[0]
     if before and url.count("@") > min(1, authority.count("@")):
         raise AddressError(f"an @ in the URL stands before the host, and there alone; in a name it is %40: {_SHAPE}")

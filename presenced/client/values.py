@@ -169,7 +169,7 @@ def check_names(users: Iterable[str]) -> list[str]:
     given = list(users)
     for number, name in enumerate(given):
         if not isinstance(name, str):
-            raise _refused(f"name {number + 1} of {len(given)} is a {type(name).__name__}, and names are strings")
+            raise _refused(f"name {number + 1} of {len(given)} is of type {type(name).__name__}, and names are strings")
         try:
             check_name(name, "user")
         except AddressError as error:

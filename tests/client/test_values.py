@@ -59,7 +59,7 @@ def test_other_untils_are_refused_before_anything_is_sent(until: object, reason:
         ("", "name 4322 of 5000, '': the user name is empty"),
         ("x" * 200, rf"name 4322 of 5000, '{'x' * 40}'\.\.\.: the user name is longer"),
         ("a\x1b[2J b", r"name 4322 of 5000, 'a\\x1b\[2J b': "),
-        (7, "name 4322 of 5000 is a int"),
+        (7, "name 4322 of 5000 is of type int"),
     ],
 )
 def test_the_bad_name_among_thousands_is_named(bad: str, says: str) -> None:
