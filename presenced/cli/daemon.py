@@ -41,7 +41,7 @@ from presenced.server.identity import ROLES, mint
 from presenced.server.keys import SecretError, load_keys
 from presenced.server.listening import CannotListen
 from presenced.server.server import Server
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import DiskFull
 from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError
 from presenced.storage.store import DirectoryError, Locked

@@ -22,8 +22,7 @@ from presenced.cli.render import json_text, printable
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check as check_store
 from presenced.storage.dump import Line, dump as dump_store
-from presenced.storage.files import FULL, OsDirectory
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import FULL, DiskFull, OsDirectory
 from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError
 from presenced.storage.repair import CannotRepair, Repaired, repair as repair_store

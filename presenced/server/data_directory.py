@@ -17,7 +17,8 @@ from presenced.core.restore import Restorer
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
-from presenced.storage.recovery import Findings, Progress
+from presenced.storage.meter import Progress
+from presenced.storage.recovery import Findings
 from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 

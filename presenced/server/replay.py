@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from presenced.server.data_directory import Restored
-from presenced.storage.recovery import Progress
+from presenced.storage.meter import Progress
 
 log = logging.getLogger("presenced")
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from presenced.core.engine import Engine
-from presenced.storage.committer import Committer, array_of
+from presenced.storage.committer import Committer
+from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
 from presenced.storage.snapshot import SnapshotWriter
 from presenced.wire.messages import encode

@@ -9,30 +9,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from presenced.storage.files import FULL
-from presenced.storage.journal import DiskFull, Journal
-from presenced.storage.snapshot import SnapshotError
-
-PENDING_BYTES_MAX = 8 << 20
-PENDING_FACTS_MAX = 50_000
-"""Beyond either, durable requests are refused until the disk has caught up."""
-
-ACK_BYTES = 100
-"""What an acknowledgement that waits takes: also those of requests that changed nothing pile up behind a slow disk."""
+from presenced.storage.files import DiskFull
+from presenced.storage.jobs import Job, Jobs
+from presenced.storage.journal import Journal
+from presenced.storage.pending import Pending, Submission, joined
 
 IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
 """Between two looks whether a full disk has room again, whatever comes meanwhile: each is a write and a sync."""
-
-FRAME_BYTES = 1 << 18
-"""Submissions are joined into frames of up to about this size."""
-
-BATCH_BYTES = 1 << 20
-"""About what one commit takes; the rest waits for the next."""
 
 Policy = Literal["always", "interval", "os"]
 """When a commit counts as done: synced; written, and synced every so often; written, and left to the system."""
@@ -41,22 +28,6 @@ State = Literal["ok", "full", "gone", "failed", "closed"]
 
 GONE_LOOK_S = 0.5
 """Between two looks whether the data directory is still there."""
-
-
-class Submission(NamedTuple):
-    """One turn's facts: encoded one after the other, how many, and what waits for them."""
-
-    facts: bytes
-    number: int
-    waiting: tuple[Any, ...]
-
-
-class _Job(NamedTuple):
-    """What is run step by step once so many submissions are settled."""
-
-    after: int
-    steps: Iterator[None]
-    done: Callable[[BaseException | None], None]
 
 
 class Committer:
@@ -99,15 +70,10 @@ class Committer:
         self._has_news = False
         """Something has come to `take_done` that the loop was not woken for."""
         self._changed = threading.Condition()
-        self._pending: deque[Submission] = deque()
-        self._pending_bytes = 0
-        self._pending_facts = 0
+        self._pending = Pending()
         self._done: list[Any] = []
         self._refused: list[Any] = []
-        self._jobs: deque[_Job] = deque()
-        self._submitted = 0
-        self._settled = 0
-        """Submissions handed in, and of those the ones written or given up."""
+        self._jobs = Jobs()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
@@ -126,22 +92,22 @@ class Committer:
     @property
     def busy(self) -> bool:
         """Whether so much is waiting that no more should be promised."""
-        return self._pending_bytes > PENDING_BYTES_MAX or self._pending_facts > PENDING_FACTS_MAX
+        return self._pending.is_too_much
 
     @property
     def idle(self) -> bool:
         """Whether everything handed in has been dealt with."""
-        return not self._pending_facts and not self._jobs
+        return not self._pending.facts and not self._jobs
 
     @property
     def pending_facts(self) -> int:
         """Facts handed in and not dealt with."""
-        return self._pending_facts
+        return self._pending.facts
 
     @property
     def pending_bytes(self) -> int:
         """Their bytes."""
-        return self._pending_bytes
+        return self._pending.bytes
 
     @property
     def lost_facts(self) -> bool:
@@ -161,10 +127,7 @@ class Committer:
     def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
         """Hand in facts; `waiting` comes out of `take_done` or `take_refused`."""
         with self._changed:
-            self._submitted += 1
-            self._pending.append(Submission(facts, count, waiting))
-            self._pending_bytes += len(facts) + ACK_BYTES * len(waiting)
-            self._pending_facts += count
+            self._pending.add(Submission(facts, count, waiting))
             if self._state in ("full", "gone"):
                 self._refuse_pending()
             # The turn that this comes from looks right behind it.
@@ -175,7 +138,7 @@ class Committer:
         """Run a job on the thread step by step, with commits between the steps, and not before what was submitted
         so far is written. `done` is called on the thread, with what the job raised or None."""
         with self._changed:
-            self._jobs.append(_Job(self._submitted, job, done))
+            self._jobs.add(Job(self._pending.submitted, job, done))
             self._changed.notify()
 
     def take_done(self) -> list[Any]:
@@ -248,9 +211,9 @@ class Committer:
             self._look_for_directory()
         with self._changed:
             if self._state == "gone":
-                self._give_up_jobs()
+                self._jobs.give_up(FileNotFoundError(self.lost))
             batch = self._take_pending()
-            if not batch and not self._is_job_due():
+            if not batch and not self._jobs.is_due(self._pending.settled):
                 if self._closing:
                     return False
                 if self._changed.wait(self._patience()) or self._pending:
@@ -260,27 +223,18 @@ class Committer:
             # Before anything that takes the disk's time again.
             self._tell()
             self._sync_in_time()
-        if self._is_job_due():
-            self._advance_job()
+        if self._jobs.is_due(self._pending.settled):
+            self._jobs.advance(self._is_gone)
         elif not batch:
             self._tidy()
         return True
 
-    def _is_job_due(self) -> bool:
-        return bool(self._jobs) and self._jobs[0].after <= self._settled
-
     def _take_pending(self) -> list[Submission]:
-        batch: list[Submission] = []
         if self._state == "gone":
-            return batch
+            return []
         if self._state == "full" and not self._closing and self._clock() < self._retry_s:
-            return batch
-        size = 0
-        while self._pending and size < BATCH_BYTES:
-            submission = self._pending.popleft()
-            size += len(submission.facts)
-            batch.append(submission)
-        return batch
+            return []
+        return self._pending.take()
 
     def _patience(self) -> float:
         """How long to wait for something to do before `_tidy`, or before it is looked for the directory."""
@@ -312,11 +266,6 @@ class Committer:
             self._look_for_directory()
         return self._state == "gone"
 
-    def _give_up_jobs(self) -> None:
-        jobs, self._jobs = self._jobs, deque()
-        for job in jobs:
-            job.done(FileNotFoundError(self.lost))
-
     def _tidy(self) -> None:
         """Nothing came for a while: leave a witness, which syncs as well."""
         if self._state != "full" and not self._is_witness_due():
@@ -342,7 +291,7 @@ class Committer:
         return self._policy != "os"
 
     def _commit(self, batch: list[Submission]) -> None:
-        frames = list(_frames(batch))
+        frames = list(joined(batch))
         try:
             if frames:
                 self._timed(lambda: self.journal.commit(frames))
@@ -357,13 +306,11 @@ class Committer:
         with self._changed:
             if frames:
                 self._state = "ok"
-            self._settled += len(batch)
+            self._pending.settle(batch)
             for submission in batch:
                 if submission.waiting:
                     self._done.extend(submission.waiting)
                     self._has_news = True
-            self._pending_bytes -= sum(map(_weight, batch))
-            self._pending_facts -= sum(submission.number for submission in batch)
 
     def _sync_in_time(self) -> None:
         """With the policy `interval` the acks do not wait for the sync, which comes after them."""
@@ -379,72 +326,17 @@ class Committer:
     def _hold_back(self, batch: list[Submission], state: State) -> None:
         """The disk is full, or gone: keep the facts, answer those who wait, and try again in a while."""
         with self._changed:
-            self._pending.extendleft(reversed(batch))
+            self._pending.give_back(batch)
             self._state = state
             self._retry_s = self._clock() + RETRY_FULL_S
             self._refuse_pending()
             if self._closing:
-                self._pending.clear()
-                # Jobs that waited for these come to their own end.
-                self._settled = self._submitted
+                self._pending.end()
                 self._state = "failed"
                 self.error = DiskFull("the disk was full until the end")
 
     def _refuse_pending(self) -> None:
-        for index, submission in enumerate(self._pending):
-            if submission.waiting:
-                self._refused.extend(submission.waiting)
-                self._pending[index] = submission._replace(waiting=())
-                self._pending_bytes -= ACK_BYTES * len(submission.waiting)
+        self._refused.extend(self._pending.refuse())
         if self.busy:
-            # All but what the thread has in hand at this moment.
-            self._settled += len(self._pending)
-            self._pending_bytes -= sum(map(_weight, self._pending))
-            self._pending_facts -= sum(submission.number for submission in self._pending)
-            self._pending.clear()
+            self._pending.drop()
             self.losses += 1
-
-    def _advance_job(self) -> None:
-        job = self._jobs[0]
-        try:
-            next(job.steps)
-            return
-        except StopIteration:
-            error: BaseException | None = None
-        except (DiskFull, SnapshotError) as failure:
-            error = failure
-        except FileNotFoundError as failure:
-            if not self._is_gone(failure):
-                raise
-            error = failure
-        except OSError as failure:
-            # A job writes files of its own; without room for them it is given up, and the log goes on.
-            if failure.errno not in FULL:
-                raise
-            error = failure
-        self._jobs.popleft()
-        job.done(error)
-
-
-def _weight(submission: Submission) -> int:
-    return len(submission.facts) + ACK_BYTES * len(submission.waiting)
-
-
-def _frames(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:
-    """Join submissions into frames' payloads: an array of facts each. A turn's facts stay in one frame."""
-    parts: list[bytes] = []
-    size = count = 0
-    for submission in batch:
-        if parts and size + len(submission.facts) > FRAME_BYTES:
-            yield array_of(parts, count), count
-            parts, size, count = [], 0, 0
-        parts.append(submission.facts)
-        size += len(submission.facts)
-        count += submission.number
-    if count:
-        yield array_of(parts, count), count
-
-
-def array_of(parts: list[bytes], count: int) -> bytes:
-    """Encoded facts as one msgpack array of `count` elements (always with the 32-bit header)."""
-    return b"\xdd" + count.to_bytes(4, "big") + b"".join(parts)

@@ -26,6 +26,26 @@ SPARE_DESCRIPTORS = 8
 T = TypeVar("T")
 
 
+class DiskFull(Exception):
+    """There is no room. Nothing was written that counts, and it may be tried again."""
+
+
+class TellingFull:
+    """A context that raises `DiskFull` for an error that means it; other errors go through. Not for what must be undone
+    then: that a truncation or a sync finds no room is final."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise DiskFull(str(error)) from None
+
+
+telling_full = TellingFull()
+"""One for all: a context made by a generator costs four times as much, with each commit."""
+
+
 class File(Protocol):
     """An open data file. Offsets and sizes are in bytes; every call may raise `OSError`."""
 

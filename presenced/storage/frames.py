@@ -1,4 +1,5 @@
-"""Reading frames one after the other, as the log and the snapshots have them. Pure: bytes in, frames out."""
+"""What a frame carries, and reading frames one after the other, as the log and the snapshots have them. Pure: bytes in,
+frames out."""
 
 from __future__ import annotations
 
@@ -22,6 +23,11 @@ Read = Callable[[int, int], bytes]
 
 decode_facts = msgspec.msgpack.Decoder(list[Fact]).decode
 """The facts of a payload; raises `msgspec.MsgspecError`."""
+
+
+def array_of(parts: list[bytes], count: int) -> bytes:
+    """Encoded facts as one msgpack array of `count` elements (always with the 32-bit header)."""
+    return b"\xdd" + count.to_bytes(4, "big") + b"".join(parts)
 
 
 class Frame(NamedTuple):

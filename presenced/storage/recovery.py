@@ -27,17 +27,10 @@ from presenced.storage.layout import (
     unpack_segment_header,
 )
 from presenced.storage.manifest import Manifest, SegmentEntry, SnapshotEntry, read_manifest
+from presenced.storage.meter import Meter, Progress, segment_bytes
 from presenced.storage.snapshot import SnapshotError, read_snapshot, verify_snapshot
 
 Apply = Callable[[Sequence[Fact]], None]
-Progress = Callable[[int, int], None]
-"""Called now and then with the bytes read and the bytes in all. What it raises ends the reading."""
-
-PROGRESS_BYTES = 1 << 18
-"""How often: at least this much is read from one call to the next, within one file."""
-
-ZEROS_BYTES = 1 << 12
-"""Zeros are looked for in pieces of this size."""
 
 
 class DamageError(Exception):
@@ -103,8 +96,8 @@ def recover(directory: Directory, apply: Apply, progress: Progress | None = None
     snapshot = _choose_snapshot(directory, manifest, report)
     from_seq = 1 if snapshot is None else snapshot.start_seq
     segments = [entry for entry in manifest.segments if not entry.sealed or entry.end_seq > from_seq]
-    total = sum(_segment_bytes(directory, entry) for entry in segments) + (snapshot.bytes if snapshot else 0)
-    meter = _Meter(progress, total)
+    total = sum(segment_bytes(directory, entry) for entry in segments) + (snapshot.bytes if snapshot else 0)
+    meter = Meter(progress, total)
     if snapshot is not None:
         try:
             read_snapshot(directory, snapshot, apply, meter.at)
@@ -162,21 +155,6 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
             report.remarks.append(f"{name} was prepared and never used")
 
 
-def _segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
-    """How much there is to read in a segment. That of the active one is not listed: it is what stands before the zeros
-    at its end, where the log goes on. O(zeros)."""
-    if entry.sealed:
-        return entry.bytes
-    file = directory.open(segment_name(entry.number))
-    try:
-        used_bytes = file.size()
-        while used_bytes > 0 and not file.read_at(max(0, used_bytes - ZEROS_BYTES), ZEROS_BYTES).strip(b"\0"):
-            used_bytes -= ZEROS_BYTES
-        return max(0, used_bytes)
-    finally:
-        file.close()
-
-
 def _is_written(directory: Directory, name: str) -> bool:
     """Whether anything was ever written behind the header, readable or not: in doubt nothing is dropped."""
     data = read_file(directory, name)
@@ -200,30 +178,6 @@ def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings)
     return None
 
 
-class _Meter:
-    """Tells `progress` now and then how much has been read."""
-
-    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
-        self._progress = progress
-        self._total_bytes = total_bytes
-        self._done_bytes = 0
-        """Of files that were read whole."""
-        self._next = 0
-
-    def at(self, position: int) -> None:
-        """The file that is read now has been read up to here. Called for each frame."""
-        if position >= self._next and self._progress is not None:
-            self._next = position + PROGRESS_BYTES
-            self._progress(self._done_bytes + position, self._total_bytes)
-
-    def file_done(self, file_bytes: int) -> None:
-        """A file has been read; the next begins."""
-        self._next = 0
-        self.at(file_bytes)
-        self._next = 0
-        self._done_bytes += file_bytes
-
-
 class _LogReader:
     """Reads segments in order and keeps what links one to the next."""
 
@@ -234,7 +188,7 @@ class _LogReader:
         report: Findings,
         apply: Apply,
         from_seq: int,
-        meter: _Meter,
+        meter: Meter,
     ) -> None:
         self.next_seq = 0
         self.durable_seq = 1

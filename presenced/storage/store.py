@@ -18,7 +18,8 @@ from presenced.storage.frames import read_frames, reader_of
 from presenced.storage.journal import SEGMENT_BYTES, Journal
 from presenced.storage.layout import DATA, segment_name
 from presenced.storage.manifest import FORMAT, Manifest, SegmentEntry
-from presenced.storage.recovery import Apply, Progress, Recovered, Tail, recover
+from presenced.storage.meter import Progress
+from presenced.storage.recovery import Apply, Recovered, Tail, recover
 
 _OURS = re.compile(r"LOCK|MANIFEST(\.copy)?(\.tmp)?|wal-\d{10}\.log(\.tmp)?|snap-\d{10}\.prs(\.tmp)?")
 

@@ -30,7 +30,7 @@ ACKS = 90
 
 BOUNDS: dict[str, object] = {
     "presenced.limits:SNAPSHOT_LOG_BYTES": 3_000,
-    "presenced.storage.journal:ALLOCATE_BYTES": 1 << 16,
+    "presenced.storage.segment:ALLOCATE_BYTES": 1 << 16,
 }
 
 
@@ -66,7 +66,7 @@ class Fault:
     @property
     def bounds(self) -> dict[str, object]:
         """Those of the daemon: with so small units each batch needs new space."""
-        return {**BOUNDS, "presenced.storage.journal:ALLOCATE_BYTES": 64} if self.call == "ftruncate" else BOUNDS
+        return {**BOUNDS, "presenced.storage.segment:ALLOCATE_BYTES": 64} if self.call == "ftruncate" else BOUNDS
 
     def __str__(self) -> str:
         return f"{self.call}-{self.kind.replace(' ', '-')}-{self.ordinal}{f'+{self.more}' if self.more else ''}"

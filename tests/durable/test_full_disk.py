@@ -30,7 +30,7 @@ from tests.durable.swarm import (
 )
 
 DISK_FAILED = 74
-SMALL = {"presenced.storage.journal:ALLOCATE_BYTES": 1 << 14}
+SMALL = {"presenced.storage.segment:ALLOCATE_BYTES": 1 << 14}
 
 
 @pytest.fixture

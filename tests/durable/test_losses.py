@@ -11,8 +11,8 @@ import pytest
 from presenced.config.settings import Settings
 from presenced.server.durable import DurableLog, LogFailed
 from presenced.server.server import Server
-from presenced.storage.files import OsDirectory
-from presenced.storage.journal import DiskFull, Journal
+from presenced.storage.files import DiskFull, OsDirectory
+from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest, read_manifest
 
 

@@ -18,7 +18,7 @@ from presenced.server.durable import DurableLog
 from presenced.server.fact_log import Ack
 from presenced.server.server import Server
 from presenced.server.snapshotting import SLICE_USERS, Snapshotting
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import DiskFull
 from presenced.storage.manifest import SnapshotEntry
 from presenced.storage.snapshot import SnapshotWriter, read_snapshot
 from tests.core.world import KeepingLog, World

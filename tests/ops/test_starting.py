@@ -32,7 +32,7 @@ from presenced.ops.starting import Starting
 from presenced.server import replay, snapshotting
 from presenced.server.replay import StartAbandoned
 from presenced.server.server import Server
-from presenced.storage import recovery
+from presenced.storage import meter
 from presenced.storage.files import OsDirectory
 from presenced.storage.layout import segment_name
 from presenced.storage.manifest import read_manifest
@@ -53,9 +53,9 @@ GATE = """
 import os
 from presenced.core.restore import Restorer
 from presenced.server import replay
-from presenced.storage import recovery
+from presenced.storage import meter
 replay.TELL_EVERY_S = {tell_every_s}
-recovery.PROGRESS_BYTES = 1
+meter.PROGRESS_BYTES = 1
 apply, applied = Restorer.apply, []
 def held(self, facts):
     apply(self, facts)
@@ -276,7 +276,7 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         original(self, *args, **named)
 
     monkeypatch.setattr(Restorer, name, held)
-    monkeypatch.setattr(recovery, "PROGRESS_BYTES", 1)
+    monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
     monkeypatch.setattr(replay, "TELL_EVERY_S", 0.0)
     yield gate
     gate.open.set()
@@ -425,7 +425,7 @@ def test_no_page_is_kept_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_the_percentage_never_falls_and_is_a_hundred_only_when_it_serves(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "PROGRESS_BYTES", 1)
+    monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
     monkeypatch.setattr(replay, "TELL_EVERY_S", 0.0)
     monkeypatch.setattr(snapshotting, "SLICE_USERS", 1)
     for _ in range(2):

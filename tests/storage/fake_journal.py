@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import DiskFull
 
 WAIT_S = 20.0
 """A deadline for what should come at once."""

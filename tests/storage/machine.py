@@ -16,9 +16,10 @@ from unittest.mock import patch
 import msgspec
 
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet, VersionsRaised
-from presenced.storage import journal as journal_module, snapshot as snapshot_module
-from presenced.storage.committer import array_of
-from presenced.storage.journal import DiskFull, Journal
+from presenced.storage import journal as journal_module, segment as segment_module, snapshot as snapshot_module
+from presenced.storage.files import DiskFull
+from presenced.storage.frames import array_of
+from presenced.storage.journal import Journal
 from presenced.storage.layout import MARK_BYTES
 from presenced.storage.recovery import Recovered, recover
 from presenced.storage.snapshot import SnapshotError
@@ -42,7 +43,7 @@ class Dead(Exception):
 def small_units() -> Iterator[None]:
     """Let files grow and be marked, and snapshots be synced, in steps that a short workload goes through many times."""
     with (
-        patch.object(journal_module, "ALLOCATE_BYTES", 1536),
+        patch.object(segment_module, "ALLOCATE_BYTES", 1536),
         patch.object(journal_module, "MARK_EVERY_BATCHES", 2),
         patch.object(snapshot_module, "SYNC_BYTES", 2048),
     ):

@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 
 from presenced.core.records import Fact, RecordSet, TextSet
-from presenced.storage.committer import array_of
 from presenced.storage.files import OsDirectory
+from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import Findings, recover
 from presenced.storage.store import open_store

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
-from presenced.storage.committer import array_of
 from presenced.storage.files import OsDirectory
+from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError, recover

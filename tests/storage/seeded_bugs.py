@@ -15,12 +15,13 @@ from typing import Any
 from unittest.mock import patch
 
 from presenced.core.restore import Restorer
-from presenced.storage import files, frames, journal, layout, manifest, recovery, snapshot, store
+from presenced.storage import files, frames, layout, manifest, recovery, segment, snapshot, store
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.layout import FRAME_HEADER_BYTES, segment_name
 from presenced.storage.manifest import SegmentEntry
 from presenced.storage.recovery import DamageError
+from presenced.storage.segment import Segment
 from presenced.storage.snapshot import SnapshotWriter
 from tests.storage.crashes import DEPTH_MAX, Explorer
 from tests.storage.machine import History, Machine, small_units
@@ -48,38 +49,38 @@ def bug(*workloads: str) -> Callable[[Callable[[], Iterator[None]]], Bug]:
 
 @bug("begin")
 def acknowledges_before_the_sync() -> Iterator[None]:
-    def sync(self: Journal) -> None:
+    def sync(self: Segment) -> None:
         self.durable_seq = self.next_seq
 
-    with patch.object(Journal, "sync", sync):
+    with patch.object(Segment, "sync", sync):
         yield
 
 
 @bug("sync-8-forgets")
 def tries_a_failed_sync_again() -> Iterator[None]:
-    whole = Journal.sync
+    whole = Segment.sync
 
-    def sync(self: Journal) -> None:
+    def sync(self: Segment) -> None:
         try:
             whole(self)
         except OSError:
             whole(self)
 
-    with patch.object(Journal, "sync", sync):
+    with patch.object(Segment, "sync", sync):
         yield
 
 
 @bug("sync-8-forgets")
 def goes_on_after_a_failed_sync() -> Iterator[None]:
-    whole = Journal.sync
+    whole = Segment.sync
 
-    def sync(self: Journal) -> None:
+    def sync(self: Segment) -> None:
         try:
             whole(self)
         except OSError:
             self.durable_seq = self.next_seq
 
-    with patch.object(Journal, "sync", sync):
+    with patch.object(Segment, "sync", sync):
         yield
 
 
@@ -117,17 +118,17 @@ def skips_the_directory_after_a_rename() -> Iterator[None]:
 
 @bug("begin")
 def lists_a_segment_before_it_is_synced() -> Iterator[None]:
-    def make(self: Journal, name: str, data: bytes) -> Any:
+    def make(directory: Directory, name: str, data: bytes) -> files.File:
         for leftover in (name, f"{name}.tmp"):
-            if leftover in self.directory.names():
-                self.directory.unlink(leftover)
-        file = self.directory.open(f"{name}.tmp", create=True)
+            if leftover in directory.names():
+                directory.unlink(leftover)
+        file = directory.open(f"{name}.tmp", create=True)
         files.write_all(file, 0, data.ljust((len(data) // 1536 + 1) * 1536, b"\0"))
-        self.directory.rename(f"{name}.tmp", name)
-        self.directory.sync()
+        directory.rename(f"{name}.tmp", name)
+        directory.sync()
         return file
 
-    with patch.object(Journal, "_make_segment", make):
+    with patch.object(segment, "_make_file", make):
         yield
 
 
@@ -156,28 +157,29 @@ def rotates_without_a_sync() -> Iterator[None]:
 
 @bug("lazy", "lazy-restarts")
 def a_seal_claims_more_than_was_synced() -> Iterator[None]:
-    def witness(self: Any) -> None:
+    def seal(self: Any, wall_ms: int) -> int:
         self.durable_seq = self.next_seq
-        data, crc = self._frame(b"", self.next_seq, 0, layout.SEAL, self._crc)
-        self._make_room(self._position + len(data))
-        self._append(data, self._position)
-        self._crc = crc
-        self._sealed = True
+        data, crc = self._frame(b"", self.next_seq, 0, layout.SEAL, self.crc, wall_ms)
+        self._make_room(self.position + len(data))
+        self._append(data)
+        self.crc = crc
+        self.is_sealed = True
         self.sync()
+        return len(data)
 
-    with patch.object(Journal, "_witness", witness):
+    with patch.object(Segment, "seal", seal):
         yield
 
 
 @bug("lazy")
 def a_mark_claims_more_than_was_synced() -> Iterator[None]:
-    whole = Journal._mark
+    whole = Segment._mark
 
     def mark(self: Any) -> None:
-        self._durable = layout.Mark(self._position, self.next_seq, self._crc)
+        self._durable = (self.position, self.next_seq, self.crc)
         whole(self)
 
-    with patch.object(Journal, "_mark", mark):
+    with patch.object(Segment, "_mark", mark):
         yield
 
 
@@ -189,31 +191,23 @@ def writes_into_space_before_it_is_synced() -> Iterator[None]:
             files.write_all(self._file, self._allocated, bytes(grown - self._allocated))
             self._allocated = grown
 
-    with patch.object(Journal, "_make_room", make_room):
+    with patch.object(Segment, "_make_room", make_room):
         yield
 
 
 @bug("begin")
 def never_marks() -> Iterator[None]:
-    with patch.object(Journal, "_mark", lambda self: None):
+    with patch.object(Segment, "_mark", lambda self: None):
         yield
 
 
 @bug("begin")
 def a_frame_claims_to_be_synced_itself() -> Iterator[None]:
-    def frame(self: Any, payload: bytes, seq: int, count: int, frame_type: int, crc: int) -> tuple[bytes, int]:
-        return layout.pack_frame(
-            payload,
-            salt=self._salt,
-            first_seq=seq,
-            count=count,
-            frame_type=frame_type,
-            previous_crc=crc,
-            durable_seq=seq + count,
-            wall_ms=0,
-        )
+    def pack_frame(payload: bytes, **fields: int) -> tuple[bytes, int]:
+        fields["durable_seq"] = fields["first_seq"] + fields["count"]
+        return layout.pack_frame(payload, **fields)
 
-    with patch.object(Journal, "_frame", frame):
+    with patch.object(segment, "pack_frame", pack_frame):
         yield
 
 
@@ -250,7 +244,7 @@ def does_not_salt() -> Iterator[None]:
         return call
 
     with (
-        patch.object(journal, "pack_frame", unsalted(layout.pack_frame)),
+        patch.object(segment, "pack_frame", unsalted(layout.pack_frame)),
         patch.object(snapshot, "pack_frame", unsalted(layout.pack_frame)),
         patch.object(frames, "unpack_frame_header", unsalted(layout.unpack_frame_header)),
         patch.object(frames, "frame_payload", unsalted(layout.frame_payload)),
@@ -291,10 +285,9 @@ def appends_to_a_recovered_segment() -> Iterator[None]:
         entry: SegmentEntry = tail.entry
         file = into.directory.open(segment_name(entry.number), write=True)
         into.manifest = stored
-        into._file, into._number, into._first_seq = file, entry.number, entry.first_seq
-        into._salt, into._crc, into._position = tail.header.salt, tail.last_crc, tail.position
-        into._allocated = file.size()
-        into.next_seq = into.durable_seq = recovered.report.next_seq
+        end = layout.Mark(tail.position, recovered.report.next_seq, tail.last_crc)
+        into._segment = Segment(file, entry.number, entry.first_seq, tail.header.salt, end)
+        into._is_open = True
 
     with patch.object(store, "_continue", go_on):
         yield
@@ -344,15 +337,15 @@ def takes_a_first_start_cut_short_for_damage() -> Iterator[None]:
 
 @bug("refused-1-even-250")
 def goes_on_behind_what_did_not_fit() -> Iterator[None]:
-    whole = Journal._append
+    whole = Segment._append
 
-    def append(self: Any, data: bytes, position: int) -> None:
+    def append(self: Any, data: bytes) -> None:
         try:
-            whole(self, data, position)
+            whole(self, data)
         finally:
-            self._is_spoiled = False
+            self.is_spoiled = False
 
-    with patch.object(Journal, "_append", append):
+    with patch.object(Segment, "_append", append):
         yield
 
 
@@ -361,7 +354,7 @@ def takes_a_short_write_for_a_whole_one() -> Iterator[None]:
     def write(file: files.File, offset: int, data: bytes) -> None:
         file.write_at(offset, data)
 
-    with patch.object(journal, "write_all", write), patch.object(snapshot, "write_all", write):
+    with patch.object(segment, "write_all", write), patch.object(snapshot, "write_all", write):
         yield
 
 
@@ -455,7 +448,7 @@ def a_log_without_its_end_is_missed() -> None:
 def a_log_that_ends_before_its_snapshot_is_refused() -> None:
     """A snapshot holds facts of the log after its start: without them it is no state that ever was."""
     machine = Machine(SimDisk(), History(), sync_each=False, segment_bytes=1 << 16)
-    with patch.object(Journal, "_mark", lambda self: None):
+    with patch.object(Segment, "_mark", lambda self: None):
         machine.open()
         machine.commits(3)
         machine.snapshot()

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from presenced.storage import committer as module
+from presenced.storage import committer as module, pending
 from presenced.storage.committer import Committer
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import DiskFull
 from tests.storage.fake_journal import WAIT_S, Disk
 
 FACT = b"\xc0"
@@ -48,7 +48,7 @@ class Running:
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
     monkeypatch.setattr(module, "GONE_LOOK_S", 0.01)
-    monkeypatch.setattr(module, "PENDING_FACTS_MAX", 5)
+    monkeypatch.setattr(pending, "PENDING_FACTS_MAX", 5)
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_stop_while_there_is_no_room_is_not_marked_clean(running: Running) -> 
 
 
 def test_acknowledgements_that_wait_count_also_without_facts(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PENDING_BYTES_MAX", 10 * module.ACK_BYTES)
+    monkeypatch.setattr(pending, "PENDING_BYTES_MAX", 10 * pending.ACK_BYTES)
     running.disk.may_write.clear()
     running.submit()
     running.until(lambda: running.disk.attempts == 1, "a commit hangs")

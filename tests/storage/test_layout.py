@@ -15,9 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet
 from presenced.storage import layout
-from presenced.storage.committer import array_of
-from presenced.storage.files import OsDirectory, OsFile
-from presenced.storage.journal import DiskFull
+from presenced.storage.files import DiskFull, OsDirectory, OsFile
+from presenced.storage.frames import array_of
 from presenced.storage.layout import FrameHeader, LayoutError, SegmentHeader
 from presenced.storage.manifest import (
     Manifest,

@@ -11,8 +11,9 @@ import pytest
 
 from presenced.core.records import TextSet
 from presenced.storage import committer as module
-from presenced.storage.committer import Committer, Policy, array_of
-from presenced.storage.journal import DiskFull
+from presenced.storage.committer import Committer, Policy
+from presenced.storage.files import DiskFull
+from presenced.storage.frames import array_of
 from presenced.storage.layout import FRAMES_AT
 from presenced.storage.recovery import DamageError
 from presenced.wire.messages import encode
