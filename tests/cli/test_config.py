@@ -23,7 +23,7 @@ from tests.config.making import written
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import opened
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(autouse=True)

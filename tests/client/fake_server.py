@@ -32,7 +32,7 @@ from presenced.wire.messages import (
     encode,
 )
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 T = TypeVar("T")
 S = TypeVar("S", bound="FakeServer")

@@ -528,7 +528,7 @@ class TestReturning:
     async def test_a_silent_server_is_asked_and_then_given_up(self, server: FakeServer) -> None:
         server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
         server.answer = lambda message: server.plainly(message) if isinstance(message, Hello) else []
-        async with presenced.connect(server.url(), timeout_s=0.1) as me:
+        async with presenced.connect(server.url(), timeout_s=2.0) as me:
             reasons: list[PresenceError | None] = []
             me.on_state(lambda state, reason: reasons.append(reason))
             await server.until(lambda: len(server.of(Hello)) == 2)

@@ -14,7 +14,7 @@ from queue import Empty, Queue
 import pytest
 
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class PlainClient:

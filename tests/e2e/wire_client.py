@@ -20,7 +20,7 @@ from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch, encode
 from tests.support.readiness import readable
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)
-WAIT_S = 20.0
+WAIT_S = 60.0
 """A deadline for what should come at once; nothing waits this long unless it is about to fail."""
 
 Frame = list[Any]

@@ -16,7 +16,7 @@ from presenced.server.report import Report
 from tests.ops.made_status import made_status
 from tests.server.in_process import LOOPS
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Answer(NamedTuple):

@@ -346,7 +346,7 @@ async def test_half_sent_requests_keep_nobody_out(stand: Stand) -> None:
     await stand.until(lambda: len(stand.http.connections) <= most)
 
 
-@on_both_loops()
+@on_both_loops(idle_s=60.0)
 async def test_health_is_told_while_all_others_are_being_answered(stand: Stand) -> None:
     page = stand.http.pages.answer
     large = Page(200, "text/plain", b"x" * (16 << 20))

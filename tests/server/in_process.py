@@ -16,7 +16,7 @@ from presenced.ops.operations import Operations
 from presenced.server.server import Server
 
 T = TypeVar("T")
-WAIT_S = 20.0
+WAIT_S = 60.0
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,

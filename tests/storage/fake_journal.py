@@ -7,7 +7,7 @@ from typing import Any
 
 from presenced.storage.files import DiskFull
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 """A deadline for what should come at once."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from presenced.storage.committer import Committer
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 SLOW_S = 0.3
 
 

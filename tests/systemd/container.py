@@ -23,7 +23,7 @@ SOURCE = "/usr/src/presenced"
 """Where the container has the repository, read-only."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-WAIT_S = 30.0
+WAIT_S = 60.0
 """Deadline for what takes a second or two on an idle machine."""
 
 PREPARE = """
