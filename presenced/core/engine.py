@@ -203,6 +203,8 @@ class Engine:
     def put_off(self, session: Session, question: Callable[[int], object]) -> None:
         """Answer the session's question at the end of this turn, called with the time then. It is about somebody whose
         record is made only then: to make it now would make two changes of one. O(1)."""
+        # Until then its link does not end, as with what waits for the disk.
+        session.unanswered += 1
         self._put_off.append((session, question))
         self.asking[session] = None
 
@@ -215,9 +217,12 @@ class Engine:
                 question(now_ms)
             except Exception:
                 session.edge.fail(now_ms)
+            session.unanswered -= 1
             if session.ended:
                 # It asked and left: it gets the answer, and watches nothing any more.
                 self._end_session(session, now_ms)
+                if not session.unanswered:
+                    self.closing.append((session, ""))
 
     def _follow_changes(self, now_ms: int) -> None:
         """Bring channels and events up to date with the records. Also before a membership changes: a channel counts
