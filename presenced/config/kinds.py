@@ -29,7 +29,7 @@ CREDENTIAL = "credential:"
 
 _DURATION_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _SIZE_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
-_SIZE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]*)")
+_SIZE = re.compile(r"([0-9]{1,16}) ?([A-Za-z]*)")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _OCTAL = re.compile(r"0?[0-7]{3}")
 _YES_NO = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

@@ -41,6 +41,7 @@ READ: list[tuple[Kind, object, object]] = [
     (Size(1, 1 << 40, "1MiB"), "64MiB", 64 << 20),
     (Size(1, 1 << 40, "1MiB"), "64 KiB", 64 << 10),
     (Size(1, 1 << 40, "1MiB"), "7B", 7),
+    (Size(1, 1 << 50, "1MiB"), "1000000000000001B", 1_000_000_000_000_001),
     (Size(0, 9, "1B"), 0, 0),
     (Size(5, 9, "6B", zero=True), 0, 0),
     (Size(5, 9, "6B", otherwise="auto"), "auto", None),
