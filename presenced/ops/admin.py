@@ -81,7 +81,7 @@ class AdminServer:
                 sock=sock,
                 limit=LINE_BYTES_MAX,
                 backlog=BACKLOG_CONNECTIONS,
-                **leaving_the_file(asyncio.get_running_loop()),
+                **leaving_the_file(),
             )
         except BaseException:
             sock.close()
@@ -163,11 +163,11 @@ class AdminServer:
         await writer.drain()
 
 
-def leaving_the_file(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """What keeps the loop from removing the socket's file when it is closed. From Python 3.13 on asyncio's own does,
-    also that of a socket unit, which needs it for the next start; ours we remove ourselves, and earlier."""
-    is_asyncio = isinstance(loop, asyncio.SelectorEventLoop)
-    return {"cleanup_socket": False} if is_asyncio and sys.version_info >= (3, 13) else {}
+def leaving_the_file() -> dict[str, Any]:
+    """What keeps the loop from removing the socket's file when it is closed. From Python 3.13 on asyncio's own loop
+    does, and uvloop as well, also that of a socket unit, which needs it for the next start; ours we remove ourselves,
+    and earlier."""
+    return {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 def caller_of(writer: asyncio.StreamWriter) -> Caller:

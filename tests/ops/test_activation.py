@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,24 +152,29 @@ def test_clients_that_come_while_no_daemon_runs_wait_and_are_served(tmp_path: Pa
                 link.close()
 
 
-def test_the_socket_of_a_unit_stays_when_the_daemon_ends(tmp_path: Path, admin: socket.socket) -> None:
-    """It belongs to the unit, which has it for the next start: asyncio of Python 3.13 would remove it."""
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_socket_of_a_unit_stays_when_the_daemon_ends(tmp_path: Path, admin: socket.socket, loop: str) -> None:
+    """It belongs to the unit, which has it for the next start: both loops would remove it with Python 3.13."""
     path = Path(admin.getsockname())
     environ = {"LISTEN_FDNAMES": "admin"}
-    with Running(tmp_path / "log", "--loop", "asyncio", environ=environ, sockets=(admin,)):
+    with Running(tmp_path / "log", "--loop", loop, environ=environ, sockets=(admin,)):
         assert path.is_socket()
     assert path.is_socket()
 
 
-def test_asyncio_is_kept_from_removing_the_file_where_it_would() -> None:
-    loop, other = asyncio.new_event_loop(), uvloop.new_event_loop()
-    try:
-        would = "cleanup_socket" in inspect.signature(loop.create_unix_server).parameters
-        assert leaving_the_file(loop) == ({"cleanup_socket": False} if would else {})
-        assert leaving_the_file(other) == {}
-    finally:
-        loop.close()
-        other.close()
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_is_kept_from_removing_the_file_where_it_would(
+    admin: socket.socket, new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def open_and_close() -> None:
+        server = await asyncio.start_unix_server(lambda reader, writer: None, sock=admin.dup(), **leaving_the_file())
+        server.close()
+        await server.wait_closed()
+
+    path = Path(admin.getsockname())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(open_and_close())
+    assert path.is_socket()
 
 
 def test_an_address_that_was_given_and_is_not_used_is_told(tmp_path: Path) -> None:
