@@ -93,6 +93,17 @@ IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
     "secrets uuid logging signal subprocess weakref".split()
 )
+LOOPS = ("asyncio", "uvloop")
+SOCKETS_AND_CLOCKS = (*LOOPS, "socket", "ssl", "selectors", "os", "time")
+WITHOUT_LOOP = {
+    "server.turn": LOOPS,
+    "server.fact_log": LOOPS,
+    "server.conversation": SOCKETS_AND_CLOCKS,
+    "server.links": SOCKETS_AND_CLOCKS,
+    "server.transports.base": SOCKETS_AND_CLOCKS,
+}
+"""Modules of the edge that a test or a simulator runs on a clock of its own, and what they therefore do not import."""
+
 LATE_IMPORTS = {
     "uvloop": ("server", "cli"),
     "rich": ("cli",),
@@ -196,10 +207,10 @@ def purity(source: Source) -> Iterator[tuple[int, str]]:
         for line, name in imports(source):
             if name.split(".")[0] in IMPURE:
                 yield line, f"imports {name}: {source.part} is deterministic; time and input come as arguments"
-    if source.module in ("server.turn", "server.fact_log"):
+    if source.module in WITHOUT_LOOP:
         for line, name in imports(source):
-            if name.split(".")[0] in ("asyncio", "uvloop"):
-                yield line, f"imports {name}: a simulator runs the same turn without an event loop"
+            if name.split(".")[0] in WITHOUT_LOOP[source.module]:
+                yield line, f"imports {name}: a simulator runs the same code without an event loop"
 
 
 def core_is_synchronous(source: Source) -> Iterator[tuple[int, str]]:
@@ -349,15 +360,15 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (layering, "core/engine.py", "def f():\n    import presenced.storage.log", "a layer not below it"),
     (layering, "storage/log.py", "from presenced.core.engine import Engine", "a layer not below it"),
     (layering, "storage/log.py", "from presenced.core.records_of_old import X", "a layer not below it"),
-    (layering, "server/link.py", "from presenced.client import session", "a layer not below it"),
-    (layering, "server/link.py", "from presenced.cli import daemon", "a layer not below it"),
+    (layering, "server/stats.py", "from presenced.client import session", "a layer not below it"),
+    (layering, "server/stats.py", "from presenced.cli import daemon", "a layer not below it"),
     (layering, "client/session.py", "from presenced.core.merge import merge", "a layer not below it"),
-    (layering, "client/session.py", "from presenced.server import link", "a layer not below it"),
+    (layering, "client/session.py", "from presenced.server import links", "a layer not below it"),
     (layering, "client/session.py", "from presenced.storage import log", "a layer not below it"),
     (layering, "cli/ctl.py", "from tests.helpers import X", "what is installed"),
-    (layering, "server/link.py", "import bench.profiles.fanout", "what is installed"),
+    (layering, "server/stats.py", "import bench.profiles.fanout", "what is installed"),
     (layering, "core/engine.py", "from presenced import __version__", "a layer not below it"),
-    (layering, "server/link.py", "import presenced", "a layer not below it"),
+    (layering, "server/stats.py", "import presenced", "a layer not below it"),
     (layering, "examples/chat.py", "from presenced.client import connect", "a layer not below it"),
     (layering, "examples/chat.py", "import presenced.wire", "a layer not below it"),
     (layering, "examples/chat.py", "from . import bot", "a layer not below it"),
@@ -369,20 +380,28 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (purity, "server/turn.py", "import asyncio", "a simulator"),
     (purity, "server/turn.py", "from asyncio import sleep", "a simulator"),
     (purity, "server/fact_log.py", "import asyncio", "a simulator"),
+    (purity, "server/conversation.py", "import asyncio", "a simulator"),
+    (purity, "server/conversation.py", "from time import monotonic_ns", "a simulator"),
+    (purity, "server/transports/base.py", "import socket", "a simulator"),
     (core_is_synchronous, "core/engine.py", "async def f(): ...", "half-way"),
     (core_is_synchronous, "core/engine.py", "async def f():\n    await g()", "half-way"),
     (core_is_synchronous, "core/engine.py", "for x in {1, 2}: ...", "iterates a set"),
     (core_is_synchronous, "core/engine.py", "for x in set(y): ...", "iterates a set"),
     (core_is_synchronous, "core/engine.py", "z = [x for x in {n for n in y}]", "iterates a set"),
     (core_is_synchronous, "core/engine.py", "z = {x: 1 for x in frozenset(y)}", "iterates a set"),
-    (no_swallowing, "server/link.py", "try: ...\nexcept: f()", "a bare except"),
-    (no_swallowing, "server/link.py", "try: ...\nexcept Exception: pass", "would vanish"),
-    (no_swallowing, "server/link.py", "try: ...\nexcept (OSError, BaseException): ...", "would vanish"),
-    (no_swallowing, "server/link.py", "for x in y:\n    try: ...\n    except Exception: continue", "would vanish"),
-    (size, "server/link.py", "\n" * (FILE_LINES_MAX + 1), "more than one job"),
-    (size, "server/link.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX, "fit a screen"),
-    (size, "server/link.py", "class C:\n    async def f():\n" + "        x = 1\n" * FUNCTION_LINES_MAX, "fit a screen"),
-    (docstring, "server/link.py", "x = 1", "has no docstring"),
+    (no_swallowing, "server/stats.py", "try: ...\nexcept: f()", "a bare except"),
+    (no_swallowing, "server/stats.py", "try: ...\nexcept Exception: pass", "would vanish"),
+    (no_swallowing, "server/stats.py", "try: ...\nexcept (OSError, BaseException): ...", "would vanish"),
+    (no_swallowing, "server/stats.py", "for x in y:\n    try: ...\n    except Exception: continue", "would vanish"),
+    (size, "server/stats.py", "\n" * (FILE_LINES_MAX + 1), "more than one job"),
+    (size, "server/stats.py", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX, "fit a screen"),
+    (
+        size,
+        "server/stats.py",
+        "class C:\n    async def f():\n" + "        x = 1\n" * FUNCTION_LINES_MAX,
+        "fit a screen",
+    ),
+    (docstring, "server/stats.py", "x = 1", "has no docstring"),
     (
         requests_write_nothing,
         "core/requests/devices.py",
@@ -392,10 +411,15 @@ BREACHES: list[tuple[Rule, str, str, str]] = [
     (requests_write_nothing, "core/requests/devices.py", "def f(device):\n    device.heard_ms += 1", "writes state"),
     (requests_write_nothing, "core/requests/devices.py", "def f(user):\n    del user.devices['x']", "writes state"),
     (requests_write_nothing, "core/requests/__init__.py", "from presenced.core.records import X", "engine's"),
-    (imports_at_the_top, "server/link.py", "def f():\n    import json", "inside f"),
-    (imports_at_the_top, "server/link.py", "class C:\n    async def f():\n        from json import loads", "inside f"),
-    (imports_at_the_top, "server/link.py", "def f():\n    from presenced.core import engine", "inside f"),
-    (imports_at_the_top, "server/link.py", "def f():\n    import rich", "inside f"),
+    (imports_at_the_top, "server/stats.py", "def f():\n    import json", "inside f"),
+    (
+        imports_at_the_top,
+        "server/stats.py",
+        "class C:\n    async def f():\n        from json import loads",
+        "inside f",
+    ),
+    (imports_at_the_top, "server/stats.py", "def f():\n    from presenced.core import engine", "inside f"),
+    (imports_at_the_top, "server/stats.py", "def f():\n    import rich", "inside f"),
     (imports_at_the_top, "cli/ctl.py", "def f():\n    import json", "inside f"),
 ]
 
@@ -415,14 +439,14 @@ def test_a_breach_is_seen(rule: Rule, path: str, text: str, says: str) -> None:
         ("core/engine.py", '"""."""\nfrom presenced.wire.messages import X\nfrom .merge import merge'),
         ("storage/log.py", '"""."""\nfrom presenced.core.records import Fact\nimport os'),
         (
-            "server/link.py",
+            "server/stats.py",
             '"""."""\nimport asyncio\nfrom presenced import __version__\nfrom presenced.core import model',
         ),
         ("client/session.py", '"""."""\nfrom presenced.wire import messages\nimport random'),
         ("cli/ctl.py", '"""."""\ndef f():\n    import rich\n    from presenced.client import connect'),
         ("core/engine.py", '"""."""\nfor x in {1: 2}: ...\nfound = x in {1, 2}'),
-        ("server/link.py", '"""."""\ntry: ...\nexcept Exception:\n    log()'),
-        ("server/link.py", '"""."""\ntry: ...\nexcept OSError: pass'),
+        ("server/stats.py", '"""."""\ntry: ...\nexcept Exception:\n    log()'),
+        ("server/stats.py", '"""."""\ntry: ...\nexcept OSError: pass'),
         ("__init__.py", '"""."""\nfrom presenced.client import connect'),
         ("examples/chat.py", '"""."""\nimport presenced\nimport presenced.sync'),
     ],
@@ -448,7 +472,7 @@ def test_what_is_allowed_passes(path: str, text: str) -> None:
         ("paths.py", "from bench.errors import BenchError", "nothing of the bench"),
         ("load/links.py", "from presenced.core.engine import Engine", "measures from outside"),
         ("load/filling.py", "from presenced.server import turn", "measures from outside"),
-        ("profiles/core.py", "from presenced.server import link", "measures from outside"),
+        ("profiles/core.py", "from presenced.server import links", "measures from outside"),
         ("profiles/graph.py", "import presenced", "measures from outside"),
         ("machine/disk.py", "from presenced.limits import X", "nothing of it"),
         ("load/links.py", "from tests.bench import made_up", "without the tests"),

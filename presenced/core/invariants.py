@@ -28,8 +28,8 @@ def check(engine: Engine) -> None:
             assert version not in versions, f"{name} and {versions[version]} share version {version}"
             assert version <= publisher.version, f"{name} is newer than the counter"
             versions[version] = name
-        for session, edge in (user.watchers or {}).items():
-            assert edge is session.edge, f"{name} is told to a link that is not the watching session's"
+        for session, sink in (user.watchers or {}).items():
+            assert sink is session.sink, f"{name} is told to a link that is not the watching session's"
             assert session.watching is not None, f"{name} is watched by a session that has ended"
             assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
             _check_session(engine, session)

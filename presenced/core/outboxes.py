@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from presenced.core.model import Edge, Session, User
+from presenced.core.model import Session, Sink, User
 from presenced.core.wide import WATCHERS, WideFanOuts
 from presenced.wire.frames import frame
 from presenced.wire.messages import Presence, Record, encode
@@ -22,14 +22,14 @@ _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2
 """Array of two, type number: what stands before the record in every presence message."""
 
 
-_NOBODY: dict[Session, Edge] = {}
+_NOBODY: dict[Session, Sink] = {}
 
 
 class Broadcast(NamedTuple):
     """One frame for all watchers of a user, in nobody's list yet."""
 
     user: User
-    watchers: dict[Session, Edge]
+    watchers: dict[Session, Sink]
     data: bytes
 
 
@@ -50,6 +50,8 @@ class Outboxes:
         self.reply_bytes = 0
         """Of all replies that were made, with their frames."""
         self.wide = WideFanOuts()
+        self.sink_kinds: dict[type[Sink], None] = {}
+        """The classes of sinks that anybody has watched through. While there is one, no broadcast is sorted by it."""
         self._broadcast: Broadcast | None = None
 
     # --- what everybody is told -------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ class Outboxes:
                 session.held[user] = None
         self._tell_everyone(user, watchers, data)
 
-    def _tell_everyone(self, user: User, watchers: dict[Session, Edge], data: bytes) -> None:
+    def _tell_everyone(self, user: User, watchers: dict[Session, Sink], data: bytes) -> None:
         """Tell those who are told of every user, unless they are among these."""
         for session in self.everyone:
             if session in watchers:

@@ -38,6 +38,7 @@ class Watching:
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
         self._outboxes.spread()
+        self._outboxes.sink_kinds[type(session.sink)] = None
         users = []
         find, make = self._users.get, self._users.new
         for name in names:
@@ -46,7 +47,7 @@ class Watching:
                 user = watching[name] = find(name) or make(name)
                 if user.watchers is None:
                     user.watchers = {}
-                user.watchers[session] = session.edge
+                user.watchers[session] = session.sink
             users.append(user)
         self.count += len(watching) - before
         return users

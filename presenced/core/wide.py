@@ -8,7 +8,7 @@ have not been told of the last change come first, so that all are told in the en
 
 from __future__ import annotations
 
-from presenced.core.model import Edge, Session, User
+from presenced.core.model import Session, Sink, User
 
 WATCHERS = 1_000
 """Watchers of a user up to which all are told in one turn."""
@@ -24,7 +24,7 @@ class WideFanOuts:
         self._lines: dict[User, tuple[list[Session], int, int]] = {}
         """Those who are to be told, how many of them have been, and at which of the user's watchers they begin."""
 
-    def add(self, user: User, watchers: dict[Session, Edge]) -> None:
+    def add(self, user: User, watchers: dict[Session, Sink]) -> None:
         """Tell all of these, from the next slice on. O(watchers), without anything done for each."""
         line, first = list(watchers), 0
         if user in self._lines:
@@ -38,7 +38,7 @@ class WideFanOuts:
         """When the next slice is due: 0 = at once, None = there is none."""
         return 0 if self._lines else None
 
-    def take(self) -> tuple[User, dict[Session, Edge]] | None:
+    def take(self) -> tuple[User, dict[Session, Sink]] | None:
         """The next slice, if there is one: of whom to tell now, and whom. Users take turns. O(`SLICE`)."""
         if not self._lines:
             return None

@@ -42,11 +42,11 @@ from presenced.ops.control_values import (
 from presenced.ops.doctor import Finding, diagnose
 from presenced.ops.host import facts_of
 from presenced.ops.picture import take_status
-from presenced.server.link import ENDING
+from presenced.server.conversation import ENDING
 
 if TYPE_CHECKING:
     from presenced.ops.operations import Operations
-    from presenced.server.link import Link
+    from presenced.server.conversation import Conversation
 
 log = logging.getLogger("presenced")
 
@@ -141,9 +141,9 @@ class Control:
         """O(links), and O(links log limit) for the order; in slices."""
         total = matching = 0
         holders = {session.edge for session in self._holding(request.user)}
-        best: list[tuple[int, int, Link]] = []
+        best: list[tuple[int, int, Conversation]] = []
         async for links in self._slices():
-            found: list[tuple[int, int, Link]] = []
+            found: list[tuple[int, int, Conversation]] = []
             for link in links:
                 total += 1
                 is_of_user = _fits(link, request.user, request.role)
@@ -167,7 +167,7 @@ class Control:
     async def _kick(self, request: Kick, caller: Caller) -> Kicked:
         if not request.user and request.role is None:
             raise ControlError("bad_request", "whom? give user (USER or USER/DEVICE), or role, or both")
-        chosen: list[Link] = []
+        chosen: list[Conversation] = []
         async for links in self._slices():
             chosen.extend(link for link in links if _fits(link, request.user, request.role))
         number = 0
@@ -184,7 +184,7 @@ class Control:
         log.info("admin: kick %s, %d links closed, asked by %s", whom, number, caller)
         return Kicked(number, self._holders(request.user, {*chosen}))
 
-    def _holders(self, name: str, closed: set[Link]) -> list[str]:
+    def _holders(self, name: str, closed: set[Conversation]) -> list[str]:
         """Services that still hold devices of the user. O(devices)."""
         return [session.user_name for session in self._holding(name) if session.edge not in closed]
 
@@ -201,7 +201,7 @@ class Control:
         }
         return list(sessions)
 
-    async def _slices(self) -> AsyncIterator[list[Link]]:
+    async def _slices(self) -> AsyncIterator[list[Conversation]]:
         """All links that are not ending, some at a time; what comes and goes meanwhile may be missed."""
         everyone = list(self._server.links)
         for at in range(0, len(everyone), SLICE_LINKS):
@@ -253,7 +253,7 @@ class Control:
         return Level(logs.level())
 
 
-def link_info(link: Link, now_ms: int) -> LinkInfo:
+def link_info(link: Conversation, now_ms: int) -> LinkInfo:
     """One link as an operator sees it. O(1)."""
     session = link.session
     age_ms = now_ms - link.since_ms
@@ -276,7 +276,7 @@ def link_info(link: Link, now_ms: int) -> LinkInfo:
     )
 
 
-def _fits(link: Link, user: str, role: LinkRole | None) -> bool:
+def _fits(link: Conversation, user: str, role: LinkRole | None) -> bool:
     session = link.session
     if role is not None and role != ("none" if session is None else session.role):
         return False
@@ -288,11 +288,11 @@ def _fits(link: Link, user: str, role: LinkRole | None) -> bool:
     return session.user_name == name and (not device or (session.device is not None and session.device.id == device))
 
 
-def _is_slow(link: Link) -> bool:
+def _is_slow(link: Conversation) -> bool:
     return link.session is not None and link.session.held is not None
 
 
-def _key(link: Link, sort: str) -> int:
+def _key(link: Conversation, sort: str) -> int:
     """What the largest of comes first."""
     session = link.session
     if sort == "since":

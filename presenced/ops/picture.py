@@ -34,7 +34,7 @@ def take_status(server: Server) -> Status:
     engine, stats = server.engine, server.stats
     publisher, leases = engine.publisher, engine.leases
     now_ms = time.monotonic_ns() // 1_000_000
-    roles = {role: server.roles[role] for role in ("user", "service", "admin")}
+    roles = {role: server.links.roles[role] for role in ("user", "service", "admin")}
     return Status(
         version=__version__,
         python=platform.python_version(),
@@ -59,8 +59,8 @@ def take_status(server: Server) -> Status:
         links_max=server.links_max,
         links_by_role={
             **roles,
-            "none": len(server.links) - sum(roles.values()) - server.ending,
-            "ending": server.ending,
+            "none": len(server.links) - sum(roles.values()) - server.links.ending,
+            "ending": server.links.ending,
         },
         accepted=stats.accepted,
         hellos=stats.hellos,
@@ -71,7 +71,7 @@ def take_status(server: Server) -> Status:
         cut_off=stats.cut_off,
         slow_watchers=len(engine.outboxes.slow),
         slowest=slowest(engine.outboxes.slow.items(), now_ms),
-        throttled=server.waiting.throttled,
+        throttled=server.links.waiting.throttled,
         frames_in=stats.frames_in,
         changes=publisher.changed,
         deliveries=engine.outboxes.deliveries,

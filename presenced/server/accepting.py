@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from presenced import limits
 from presenced.server.arrivals import Arrivals
+from presenced.server.conversation import Conversation
+from presenced.server.memory import Memory
 from presenced.server.shedding import SHORT, retry_ms
+from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye, encode
 
 if TYPE_CHECKING:
-    from presenced.server.link import Link
     from presenced.server.server import Server
 
 BACKLOG_CONNECTIONS = 4096
@@ -36,7 +38,7 @@ class Acceptor:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening: dict[Link, asyncio.Task[None]] = {}
+        self._opening: dict[Conversation, asyncio.Task[None]] = {}
         """Links whose connection is not up so far: with TLS their handshake is under way."""
         self._refusals = 0
         self._arrivals = Arrivals(
@@ -58,28 +60,28 @@ class Acceptor:
         else:
             self._refuse(accepted)
 
-    def stop_opening(self, link: Link) -> None:
+    def stop_opening(self, link: Conversation) -> None:
         """Close the connection of a link whose handshake is still under way. Idempotent."""
         task = self._opening.pop(link, None)
         if task is not None:
             task.cancel()
 
-    async def _open(self, link: Link, accepted: socket.socket) -> None:
+    async def _open(self, link: Conversation, accepted: socket.socket) -> None:
         try:
-            await self._connect(link, accepted)
+            await self._connect(TcpTransport(link), accepted)
         except OSError as error:
             # The handshake came to nothing, or the peer is gone already.
             _let_go(error)
             if self._server.tls is not None:
                 self._server.stats.handshakes_failed += 1
-            self._server.forget(link)
+            self._server.links.forget(link)
         finally:
             self._opening.pop(link, None)
 
     def _refuse(self, accepted: socket.socket) -> None:
         if self._server.tls is None:
             try:
-                accepted.send(_goodbye(self._server))
+                accepted.send(_goodbye(self._server.memory))
             except OSError:
                 pass
             accepted.close()
@@ -91,7 +93,7 @@ class Acceptor:
             self._run(accepted, self._refuse_with_tls(accepted))
 
     async def _refuse_with_tls(self, accepted: socket.socket) -> None:
-        refusal = _Refusal(_goodbye(self._server))
+        refusal = _Refusal(_goodbye(self._server.memory))
         try:
             await self._connect(refusal, accepted)
             await refusal.over.wait()
@@ -150,7 +152,7 @@ class _Refusal(asyncio.Protocol):
         self.over.set()
 
 
-def _goodbye(server: Server) -> bytes:
-    if server.memory.level:
+def _goodbye(memory: Memory) -> bytes:
+    if memory.level:
         return frame(encode(Goodbye("busy", SHORT, retry_ms())))
     return frame(encode(Goodbye("busy", "the server holds as many links as it may", random.randint(1_000, 5_000))))

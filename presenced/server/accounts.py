@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from presenced.core.delays import DelayQueue
 
 if TYPE_CHECKING:
-    from presenced.server.link import Link
+    from presenced.server.conversation import Conversation
 
 UNLIMITED = 1 << 60
 
@@ -51,7 +51,7 @@ class Account:
         self.links = 0
         self.is_kept = False
         """It is to be looked at again: the last link has left it, at least for a while."""
-        self.line: dict[Link, None] = {}
+        self.line: dict[Conversation, None] = {}
         """Links that wait for credit, the one that is next first."""
         self.turn = 0
         """The turn in which it was served last, and for how long by then."""

@@ -24,7 +24,7 @@ from presenced.server.replay import Replay, StartAbandoned
 from presenced.storage.files import OsDirectory
 
 if TYPE_CHECKING:
-    from presenced.server.link import Link
+    from presenced.server.conversation import Conversation
     from presenced.server.server import Server
 
 logger = logging.getLogger("presenced")
@@ -211,7 +211,7 @@ class Lifecycle:
             link.abort()
         self._last_tasks.append(asyncio.get_running_loop().create_task(self._end()))
 
-    def stop_opening(self, link: Link) -> None:
+    def stop_opening(self, link: Conversation) -> None:
         """A link is to end whose TLS handshake may still be under way."""
         for acceptor in self.acceptors:
             acceptor.stop_opening(link)

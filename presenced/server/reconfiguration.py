@@ -66,7 +66,7 @@ async def reconfigure(server: Server, to: Reconfiguration) -> None:
     server.begin()
     server.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
     if new.rate != old.rate:
-        for at, account in enumerate(list(server.accounts.by_user.values())):
+        for at, account in enumerate(list(server.links.accounts.by_user.values())):
             account.set_rate(*server.rate_for("service" if account.is_service else "user"))
             if at % ACCOUNTS_AT_ONCE == ACCOUNTS_AT_ONCE - 1:
                 await asyncio.sleep(0)

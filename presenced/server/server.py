@@ -1,6 +1,6 @@
 """The server: reads the clock, runs the turns, and serves its links with what belongs to no single one of them.
 
-It owns the engine, the log, the links that wait, and the one timer that wakes the loop for the next turn. How it
+It owns the engine, the log, the links, and the one timer that wakes the loop for the next turn. How it
 starts and ends is its `lifecycle`'s; who else wants to know of its life is its `observer`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import Counter
 from time import monotonic_ns, time_ns
 
 from presenced import limits
@@ -18,13 +17,14 @@ from presenced.config.settings import Settings
 from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.server.accounts import UNLIMITED, Account, Accounts
+from presenced.server.accounts import UNLIMITED
 from presenced.server.collector import Collector
+from presenced.server.conversation import Conversation
 from presenced.server.fact_log import Log, MemoryLog
 from presenced.server.identity import Identity, believe, verify
 from presenced.server.keys import load_keys
 from presenced.server.lifecycle import Lifecycle
-from presenced.server.link import Link
+from presenced.server.links import Links
 from presenced.server.memory import Memory
 from presenced.server.observer import Observer
 from presenced.server.report import Report
@@ -32,7 +32,6 @@ from presenced.server.shedding import glance
 from presenced.server.stats import Stats
 from presenced.server.tls import load_tls
 from presenced.server.turn import run_turn
-from presenced.server.waiting import WaitingLinks
 from presenced.server.zones import calendar
 from presenced.storage.recovery import Findings
 from presenced.wire.messages import Hello, Role
@@ -66,23 +65,15 @@ class Server:
         self.stats = Stats(now_ms, wall_ms)
         self.report = Report()
         _, self.port = settings.address()
-        self.links: dict[Link, None] = {}
+        self.memory = Memory(settings.memory_bytes)
+        self.links = Links(self, self.engine, self.stats, self.report, self.memory)
         self.links_max = 0
-        self.roles: Counter[Role] = Counter()
-        """Links whose hello was accepted, by role."""
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""
-        self.clock_ns = monotonic_ns
-        """By which the links' shares of a turn are measured."""
-        self.accounts = Accounts()
-        self.waiting = WaitingLinks(lambda: self.clock_ns())
         self.collector: Collector | None = None
         """Of the process, where the server has one to itself."""
-        self.memory = Memory(settings.memory_bytes)
         self.shedding: asyncio.Task[None] | None = None
         """Links are being chosen to be ended, because memory is short."""
-        self.replies_until_bytes = limits.REPLY_BYTES_PER_TURN
-        """Of all replies' bytes: what is asked once there are so many waits for the next turn."""
         tls = load_tls(settings)
         self.tls = tls.context if tls is not None else None
         self.certificate = tls.certificate if tls is not None else None
@@ -91,8 +82,6 @@ class Server:
         self.observer = Observer()
         self.listeners: list[str] = []
         """Where it can be reached, as URLs; the clients' first."""
-        self.ending = 0
-        """Links that were told goodbye and have not closed so far; they are among `links`."""
         self._lifecycle = Lifecycle(self, listener)
         self._began_ns = 0
         """When the input of the coming turn began to be read."""
@@ -199,15 +188,15 @@ class Server:
             self._loop.call_later(0.001, self._turn)
             return
         self._catching_up = False
-        engine = self.engine
-        if now_ms >= self.memory.next_ms or engine.outboxes.reply_bytes >= self.replies_until_bytes:
+        engine, links = self.engine, self.links
+        if now_ms >= self.memory.next_ms or engine.outboxes.reply_bytes >= links.replies_until_bytes:
             glance(self, now_ms)
-        self.replies_until_bytes = engine.outboxes.reply_bytes + limits.REPLY_BYTES_PER_TURN
+        links.replies_until_bytes = engine.outboxes.reply_bytes + limits.REPLY_BYTES_PER_TURN
         stats = self.stats
         deliveries = engine.outboxes.deliveries
         try:
-            self.waiting.look_at(now_ms)
-            self.accounts.look_at(now_ms)
+            links.waiting.look_at(now_ms)
+            links.accounts.look_at(now_ms)
             # From here on input belongs to the next turn.
             self._turn_scheduled = False
             engine.set_wall(now_ms, _wall_ms())
@@ -229,11 +218,11 @@ class Server:
 
     def _arm(self, now_ms: int, next_ms: int | None) -> None:
         """See to it that a turn runs at `next_ms` or when the first waiting link is due, whichever is first."""
-        waiting_ms = self.waiting.next_ms
+        waiting_ms = self.links.waiting.next_ms
         if waiting_ms == 0 or next_ms == 0:
             self.begin()
             return
-        for other_ms in (waiting_ms, self.accounts.next_ms):
+        for other_ms in (waiting_ms, self.links.accounts.next_ms):
             if other_ms is not None and (next_ms is None or other_ms < next_ms):
                 next_ms = other_ms
         if next_ms is None:
@@ -266,7 +255,7 @@ class Server:
         self.stats.stalls += 1
         self.report.event(now_ms, "stall", f"the process stood still for {stood_ms} ms")
 
-    def heartbeat(self, link: Link, session: Session, idle_ms: int) -> None:
+    def heartbeat(self, link: Conversation, session: Session, idle_ms: int) -> None:
         """A link sent a heartbeat and nothing else (`NO_REPORT`: without an idle time). It needs no turn unless it
         brings something about: with one each it would cost three times as much."""
         self.stats.frames_in += 1
@@ -277,7 +266,12 @@ class Server:
         except Exception:
             link.fail(now_ms)
 
-    # --- for links --------------------------------------------------------------------------------------------
+    # --- for links (`links.Host`) -----------------------------------------------------------------------------
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ends for something that it cannot go on from: no state is changed any more."""
+        return self.failed is not None
 
     def identify(self, hello: Hello) -> Identity:
         """Who the hello speaks for; raises `AuthError`."""
@@ -297,48 +291,24 @@ class Server:
             return limits.RATE_UNITS_PER_S, limits.RATE_BURST_UNITS
         return limits.SERVICE_RATE_UNITS_PER_S, limits.SERVICE_RATE_BURST_UNITS
 
-    def enter_account(self, now_ms: int, identity: Identity) -> Account:
-        """The account that a link of this user takes its credit from; `accounts.leave` gives it back."""
-        rate, burst = self.rate_for(identity.role)
-        is_service = identity.role != "user"
-        return self.accounts.enter(identity.user, is_service=is_service, rate=rate, burst=burst, now_ms=now_ms)
-
-    @property
-    def outbox_bytes_max(self) -> int:
-        """Unread replies beyond which a link is not read. While memory is short, none."""
-        return 0 if self.memory.level else limits.OUTBOX_BYTES_MAX
-
-    def note_goodbye(self, now_ms: int, code: str, link: Link, message: str = "") -> None:
-        """Count a link that the server ends, and log it with the reason unless it is everyday life."""
-        self.stats.goodbyes[code] += 1
-        if code not in ("going_away", "lease_expired", "replaced", "link_failed"):
-            self.report.event(now_ms, code, f"closing {link.label()}" + (f": {message}" if message else ""))
-        elif logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s: closing %s", code, link.label())
-
-    def forget(self, link: Link) -> None:
-        """The link is gone. Idempotent."""
-        self.links.pop(link, None)
-
-    def admit(self) -> Link | None:
-        """A connection has come in: the link for it, or None if there is no room. Counting is done here: with TLS,
-        `connection_made` comes only after the handshake, which a silent client never finishes."""
+    def admit(self) -> Conversation | None:
+        """A connection has come in, of whatever kind: the conversation for it, or None if there is no room. Counting is
+        done here: with TLS, the connection is up only after the handshake, which a silent client never finishes."""
         now_ms = self.begin()
         if self.memory.level:
             self.stats.goodbyes["busy"] += 1
             self.memory.refused_links += 1
             return None
-        if len(self.links) >= self.links_max and (silent := self.waiting.longest_without_hello(now_ms)) is not None:
+        links = self.links
+        if len(links) >= self.links_max and (silent := links.waiting.longest_without_hello(now_ms)) is not None:
             self._lifecycle.stop_opening(silent)
             silent.make_way(now_ms)
-        if len(self.links) >= self.links_max or self._stopping:
+        if len(links) >= self.links_max or self._stopping:
             self.stats.goodbyes["busy"] += 1
-            self.report.event(now_ms, "busy", f"{len(self.links)} links, refusing more")
+            self.report.event(now_ms, "busy", f"{len(links)} links, refusing more")
             return None
-        link = Link(self, now_ms)
-        self.stats.accepted += 1
-        self.links[link] = None
-        self.waiting.hello_due.add(now_ms, link)
+        link = Conversation(links, now_ms)
+        links.add(now_ms, link)
         return link
 
     def note_accept_failure(self, error: OSError) -> None:

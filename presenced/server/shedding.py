@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 from presenced import limits
 from presenced.durations import format_duration
 from presenced.errors import ProtocolError
-from presenced.server.memory import OK, REFUSING
+from presenced.server.memory import OK, REFUSING, Memory
 
 if TYPE_CHECKING:
-    from presenced.server.link import Link
+    from presenced.server.conversation import Conversation
+    from presenced.server.links import Links
     from presenced.server.server import Server
 
 log = logging.getLogger("presenced")
@@ -57,10 +58,10 @@ def retry_ms() -> int:
     return random.randint(limits.MEMORY_RETRY_MS, 4 * limits.MEMORY_RETRY_MS)
 
 
-def refuse_hello(server: Server) -> None:
+def refuse_hello(memory: Memory) -> None:
     """Raise the goodbye to a link that was admitted before memory ran short, and would need more of it now."""
-    if server.memory.level:
-        server.memory.refused_hellos += 1
+    if memory.level:
+        memory.refused_hellos += 1
         raise ProtocolError("busy", SHORT, retry_ms=retry_ms())
 
 
@@ -118,16 +119,16 @@ def _change(server: Server, now_ms: int) -> None:
 async def _shed(server: Server) -> None:
     """End the links that are owed most. O(links), in slices."""
     try:
-        for link in await _heaviest(server):
+        for link in await _heaviest(server.links):
             server.memory.ended_links += 1
             link.end("busy", ENDED, retry_ms())
     finally:
         server.shedding = None
 
 
-async def _heaviest(server: Server) -> list[Link]:
-    found: list[tuple[int, int, Link]] = []
-    links = list(server.links)
+async def _heaviest(everybody: Links) -> list[Conversation]:
+    found: list[tuple[int, int, Conversation]] = []
+    links = list(everybody)
     most = max(ENDS_MIN, len(links) // ENDS_SHARE)
     for at, link in enumerate(links):
         weight = weight_of(link)
@@ -143,12 +144,12 @@ async def _heaviest(server: Server) -> list[Link]:
     return [link for _, _, link in sorted(found, reverse=True)]
 
 
-def weight_of(link: Link) -> int:
+def weight_of(link: Conversation) -> int:
     """About how many bytes it holds that it was sent and does not read, or sent and were not taken so far."""
     transport, session = link.transport, link.session
-    if transport is None or session is None or transport.is_closing():
+    if transport is None or session is None or transport.is_closing:
         return 0
-    owed = transport.get_write_buffer_size() + link.reader.pending_bytes + HELD_BYTES * len(session.held or ())
+    owed = transport.unsent_bytes + link.reader.pending_bytes + HELD_BYTES * len(session.held or ())
     return owed + (session.reply_bytes if session.held is not None else 0)
 
 

@@ -7,6 +7,7 @@ settled itself. Links with frames left over take turns, and so do the links of a
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from presenced import limits
@@ -14,26 +15,26 @@ from presenced.core.delays import DelayQueue
 from presenced.server.accounts import Account
 
 if TYPE_CHECKING:
-    from presenced.server.link import Link
+    from presenced.server.conversation import Conversation
 
 
 class WaitingLinks:
     """The queues, and the links with frames left over for the next turn."""
 
-    def __init__(self, clock_ns: Callable[[], int]) -> None:
-        """`clock_ns` is the monotonic clock."""
-        self.hello_due: DelayQueue[Link] = DelayQueue(limits.HELLO_TIMEOUT_MS)
-        self.partials: DelayQueue[Link] = DelayQueue(limits.FRAME_TIMEOUT_MS)
+    def __init__(self) -> None:
+        self.hello_due: DelayQueue[Conversation] = DelayQueue(limits.HELLO_TIMEOUT_MS)
+        self.partials: DelayQueue[Conversation] = DelayQueue(limits.FRAME_TIMEOUT_MS)
         self.over: dict[Account, None] = {}
         """Accounts over their rate, each with its line of links that are not read meanwhile."""
-        self.ending: DelayQueue[Link] = DelayQueue(limits.CLOSE_TIMEOUT_MS)
-        self.backlog: dict[Link, None] = {}
+        self.ending: DelayQueue[Conversation] = DelayQueue(limits.CLOSE_TIMEOUT_MS)
+        self.backlog: dict[Conversation, None] = {}
         """Links with whole frames left over for the next turn: each once, for it is served so much of them and no
         more."""
         self.turn = 0
         """Number of this turn, for the accounts' shares of it."""
         self._over_due: DelayQueue[Account] = DelayQueue(limits.THROTTLE_MS)
-        self._clock_ns = clock_ns
+        self.clock_ns: Callable[[], int] = monotonic_ns
+        """By which the links' shares of a turn are measured."""
 
     @property
     def throttled(self) -> int:
@@ -46,7 +47,7 @@ class WaitingLinks:
             account.turn, account.used_ns = self.turn, 0
         return limits.SHARE_MS * 1_000_000 - account.used_ns
 
-    def wait_for_credit(self, now_ms: int, account: Account, link: Link) -> None:
+    def wait_for_credit(self, now_ms: int, account: Account, link: Conversation) -> None:
         """The link is not read until it is its turn in the line of its account, and there is credit."""
         account.line[link] = None
         if account not in self.over:
@@ -72,15 +73,15 @@ class WaitingLinks:
         """Go on with the links that have frames left over, as many as there is time for. The others are the first in
         the next turn."""
         backlog, self.backlog = self.backlog, {}
-        until_ns = self._clock_ns() + limits.BACKLOG_SHARE_MS * 1_000_000
-        left: dict[Link, None] = {}
+        until_ns = self.clock_ns() + limits.BACKLOG_SHARE_MS * 1_000_000
+        left: dict[Conversation, None] = {}
         is_over = False
         for link in backlog:
             if is_over:
                 left[link] = None
             else:
                 link.resume(now_ms)
-                is_over = self._clock_ns() >= until_ns
+                is_over = self.clock_ns() >= until_ns
         if left:
             left.update(self.backlog)
             self.backlog = left
@@ -90,7 +91,7 @@ class WaitingLinks:
         that had not. O(links of the account that wait)."""
         account.refill(now_ms)
         line, account.line = account.line, {}
-        left: dict[Link, None] = {}
+        left: dict[Conversation, None] = {}
         for link in line:
             if account.credit >= 0:
                 link.resume(now_ms)
@@ -105,7 +106,7 @@ class WaitingLinks:
                 self.over[account] = None
                 self._over_due.add(now_ms, account)
 
-    def longest_without_hello(self, now_ms: int) -> Link | None:
+    def longest_without_hello(self, now_ms: int) -> Conversation | None:
         """Of the links that have not said hello the one that has had longest for it, if that is long enough to give its
         place to another. It is taken out of the queue. Amortized O(1)."""
         until_ms = now_ms + limits.HELLO_TIMEOUT_MS - limits.HELLO_PATIENCE_MS

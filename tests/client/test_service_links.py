@@ -205,7 +205,7 @@ def p_link(server: Server, p: presenced.Service) -> Any:
     """The server's end of a service's link; the one that connected first if there are several."""
     port = p._keeper._link._transport.get_extra_info("sockname")[1] if p._keeper._link is not None else 0  # type: ignore[union-attr]
     for link in server.links:
-        if link.transport is not None and link.transport.get_extra_info("peername")[1] == port:
+        if link.peer.rpartition(":")[2] == str(port):
             return link
     return _NoLink()
 

@@ -12,6 +12,7 @@ from presenced.core.model import Edge, Session
 from presenced.ops.picture import SLOWEST, slowest, take_status
 from presenced.server.server import Server
 from presenced.server.stats import BUCKETS, Times
+from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
 from tests.e2e.wire_client import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
 from tests.ops.certificates import make_certificate
@@ -57,8 +58,9 @@ def test_it_agrees_with_what_was_done() -> None:
 def shrink_send_buffers(server: Server) -> None:
     """The kernel takes megabytes for a link that does not read, unless told not to."""
     for link in server.links:
-        assert link.transport is not None
-        link.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport = link.transport
+        assert isinstance(transport, TcpTransport) and transport.connection is not None
+        transport.connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 def test_a_slow_watcher_is_named_until_it_reads() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import cast
 
 from presenced.core.requests.costs import HELLO
 from presenced.limits import FRAMES_PER_WAKE_MAX, SHARE_MS
 from presenced.server.accounts import KEPT_MS, Account, Accounts
-from presenced.server.link import BACKLOG, RATE, READ, Link
+from presenced.server.conversation import BACKLOG, RATE, READ, Conversation
 from presenced.server.server import Server
+from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.frames import frame
 from presenced.wire.messages import Get, Heartbeat, Ping, encode
 from tests.e2e.wire_client import PONG, RECORDS, WELCOME, Wire, hello, opened
@@ -25,31 +27,32 @@ def pings(count: int) -> bytes:
     return b"".join(frame(encode(Ping(number + 1))) for number in range(count))
 
 
-def links_of(server: Server, user: str) -> list[Link]:
+def links_of(server: Server, user: str) -> list[Conversation]:
     return [link for link in server.links if link.session is not None and link.session.user_name == user]
 
 
 def account_of(server: Server, user: str) -> Account:
-    return server.accounts.by_user[user, False]
+    return server.links.accounts.by_user[user, False]
 
 
 def without_time(server: Server) -> None:
     """Nothing takes any time, however busy the machine is."""
-    server.clock_ns = lambda: 0
+    server.links.waiting.clock_ns = lambda: 0
 
 
 def ticking(server: Server, step_ms: int) -> None:
     """Each look at the clock is so much later than the last: as if each frame took that long."""
-    server.clock_ns = itertools.count(0, step_ms * 1_000_000).__next__
+    server.links.waiting.clock_ns = itertools.count(0, step_ms * 1_000_000).__next__
 
 
-def fed(link: Link, data: bytes, times: int) -> int:
+def fed(link: Conversation, data: bytes, times: int) -> int:
     """Frames that are served of what arrives in so many reads. As in a loop, nothing arrives while it is not read."""
-    before = link.server.stats.frames_in
+    before = link.links.stats.frames_in
+    transport = cast(TcpTransport, link.transport)
     for _ in range(times):
         if link.paused == READ:
-            link.data_received(data)
-    return link.server.stats.frames_in - before
+            transport.data_received(data)
+    return link.links.stats.frames_in - before
 
 
 # --- the rate ---------------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def test_a_user_who_comes_back_for_each_burst_gets_no_other_and_stands_in_nobody
 
 def test_a_hello_waits_for_credit_and_is_answered_when_there_is_some() -> None:
     def use_up(server: Server) -> None:
-        account = server.enter_account(server.begin(), server.identify(hello("eager")))
+        account = server.links.enter_account(server.begin(), server.identify(hello("eager")))
         account.credit, account.rate = -5, 0
 
     def state(server: Server) -> tuple[int, int, int]:
@@ -125,11 +128,11 @@ def test_links_of_one_user_share_the_credit_and_take_turns() -> None:
             account = account_of(server, "eager")
             account.credit, account.rate = 0, 0
             for link in mine:
-                link.data_received(pings(20))
+                link.receive(server.begin(), pings(20))
             served = []
             for _ in range(7):
                 account.credit = 0
-                server.waiting._serve_line(server.begin(), account)
+                server.links.waiting._serve_line(server.begin(), account)
                 served.append(next(iter(account.line)).device_id)
             return served
 
@@ -212,8 +215,8 @@ def test_accounts_of_users_who_are_gone_leave_the_server_too() -> None:
         running.until(lambda server: not server.links)
 
         def later(server: Server) -> int:
-            server.accounts.look_at(server.begin() + KEPT_MS)
-            return len(server.accounts.by_user)
+            server.links.accounts.look_at(server.begin() + KEPT_MS)
+            return len(server.links.accounts.by_user)
 
         assert running.ask(later) == 0
 
@@ -221,7 +224,9 @@ def test_accounts_of_users_who_are_gone_leave_the_server_too() -> None:
 # --- the share of a turn ------------------------------------------------------------------------------------------
 
 
-def in_turns(running: InProcess, count: int, look: Callable[[Server, list[Link]], list[list[int]]]) -> list[list[int]]:
+def in_turns(
+    running: InProcess, count: int, look: Callable[[Server, list[Conversation]], list[list[int]]]
+) -> list[list[int]]:
     """What `look` sees of so many links of as many users that all have more frames than are served at once."""
     links = [opened(running.port, f"user{number}") for number in range(count)]
 
@@ -235,18 +240,18 @@ def in_turns(running: InProcess, count: int, look: Callable[[Server, list[Link]]
     return seen
 
 
-def served_each(server: Server, links: list[Link]) -> list[int]:
+def served_each(server: Server, links: list[Conversation]) -> list[int]:
     """Frames of each link that one look at the waiting links handles."""
     before = [link.reader.pending_bytes for link in links]
-    server.waiting.look_at(server.begin())
+    server.links.waiting.look_at(server.begin())
     size = len(pings(1))
     return [(had - link.reader.pending_bytes) // size for had, link in zip(before, links, strict=True)]
 
 
 def test_a_link_whose_frames_take_long_is_served_few_of_them_in_a_turn() -> None:
-    def look(server: Server, links: list[Link]) -> list[list[int]]:
+    def look(server: Server, links: list[Conversation]) -> list[list[int]]:
         without_time(server)
-        links[0].data_received(pings(4 * FRAMES_PER_WAKE_MAX))
+        links[0].receive(server.begin(), pings(4 * FRAMES_PER_WAKE_MAX))
         assert links[0].paused == BACKLOG
         fast = served_each(server, links)
         ticking(server, 1)
@@ -258,10 +263,10 @@ def test_a_link_whose_frames_take_long_is_served_few_of_them_in_a_turn() -> None
 
 
 def test_links_that_are_left_over_are_the_first_in_the_next_turn() -> None:
-    def look(server: Server, links: list[Link]) -> list[list[int]]:
+    def look(server: Server, links: list[Conversation]) -> list[list[int]]:
         without_time(server)
         for link in links:
-            link.data_received(pings(10 * FRAMES_PER_WAKE_MAX))
+            link.receive(server.begin(), pings(10 * FRAMES_PER_WAKE_MAX))
         ticking(server, 1)
         return [served_each(server, links) for _ in range(4)]
 
@@ -283,7 +288,7 @@ def test_links_of_one_user_have_one_share_between_them() -> None:
             without_time(server)
             mine = links_of(server, "eager")
             for link in mine:
-                link.data_received(pings(2 * FRAMES_PER_WAKE_MAX))
+                link.receive(server.begin(), pings(2 * FRAMES_PER_WAKE_MAX))
             ticking(server, 1)
             return sum(served_each(server, mine))
 

@@ -41,13 +41,23 @@ def test_links_that_come_and_go_leave_no_cycles(transport: str, tmp_path: Path) 
         cert, key = make_certificate(tmp_path, "server")
         trust = ssl.create_default_context(cafile=str(cert))
         options = {"tls_cert": str(cert), "tls_key": str(key)}
-    kinds = ("Link", "Session", "FrameReader", "Account", "Task", "SSLProtocol", "TCPTransport", "News")
+    kinds = (
+        "Conversation",
+        "TcpTransport",
+        "Session",
+        "FrameReader",
+        "Account",
+        "Task",
+        "SSLProtocol",
+        "TCPTransport",
+        "News",
+    )
 
     def settled(server: Server) -> bool:
         # Those that said hello wait in a queue until its deadline, ended or not.
-        server.waiting.look_at(server.begin() + 60_000)
-        server.accounts.look_at(server.begin() + 60_000)
-        return not server.links and not server.waiting.hello_due and not server.waiting.ending
+        server.links.waiting.look_at(server.begin() + 60_000)
+        server.links.accounts.look_at(server.begin() + 60_000)
+        return not server.links and not server.links.waiting.hello_due and not server.links.waiting.ending
 
     with InProcess(rate=1_000, grace_ms=0, **options) as running:
         opened(running.port, "first", tls=trust).close()

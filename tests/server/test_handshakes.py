@@ -55,7 +55,7 @@ def test_unread_replies_under_tls_are_bounded_and_all_come_in_order(loop: str, t
     def unread(server: Server) -> tuple[int, int]:
         (link,) = server.links
         assert link.session is not None and link.transport is not None
-        return link.session.reply_bytes, link.transport.get_write_buffer_size()
+        return link.session.reply_bytes, link.transport.unsent_bytes
 
     with InProcess(loop, rate=0, tls_cert=str(cert), tls_key=str(key)) as node:
         with opened(node.port, "asker", tls=trust, receive_bytes=4096) as link:

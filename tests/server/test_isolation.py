@@ -117,7 +117,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
             link.close()
         running.until(lambda server: not server.links)
         running.until(lambda server: server.engine.leases.live == 0)
-        running.until(lambda server: len(server.waiting.hello_due) == len(server.waiting.ending) == 0)
+        running.until(lambda server: len(server.links.waiting.hello_due) == len(server.links.waiting.ending) == 0)
 
         def left_over(server: Any) -> list[object]:
             engine = server.engine
@@ -127,7 +127,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 len(engine.wheel),
                 list(engine.publisher.online),
                 len(engine.publisher.facts) + len(engine.outboxes.dirty) + len(engine.acks),
-                len(server.waiting.partials) + server.waiting.throttled + len(server.waiting.backlog),
+                len(server.links.waiting.partials) + server.links.waiting.throttled + len(server.links.waiting.backlog),
             ]
 
         assert running.ask(left_over) == [[f"visitor-{number}" for number in range(7)], [], 0, [], 0, 0]

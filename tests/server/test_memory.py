@@ -376,7 +376,7 @@ def test_unread_replies_are_bounded_beside_what_the_transport_holds(loop: str) -
     def unread(server: Server) -> int:
         (link,) = server.links
         assert link.session is not None and link.transport is not None
-        return link.session.reply_bytes + link.transport.get_write_buffer_size()
+        return link.session.reply_bytes + link.transport.unsent_bytes
 
     with InProcess(loop, rate=0) as node, opened(node.port, "asker", receive_bytes=4096) as link:
         link.send(Get(1, names))
@@ -397,7 +397,7 @@ def test_replies_that_wait_for_one_who_does_not_read_weigh() -> None:
         assert link.session is not None
         link.session.reply_bytes = 300_000
         before = shedding.weight_of(link)
-        link.pause_writing()
+        link.hold()
         return before, shedding.weight_of(link)
 
     with InProcess(check=False) as running, opened(running.port, "alice"):

@@ -45,7 +45,7 @@ def test_a_server_alone_goes_by_other_settings_at_once() -> None:
         )
 
         def in_force(server: Server) -> tuple[Any, ...]:
-            [account] = server.accounts.by_user.values()
+            [account] = server.links.accounts.by_user.values()
             server.memory.look(server.begin())
             return server.links_max, account.rate, server.memory.budget_bytes, server.engine.policy.grace_ms
 

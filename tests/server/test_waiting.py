@@ -9,9 +9,10 @@ from typing import Any, cast
 import pytest
 
 from presenced import limits
-from presenced.limits import FRAME_TIMEOUT_MS, FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
-from presenced.server.link import BACKLOG, CLOSED, ENDING, OPEN, RATE, READ, REPLIES, Link
+from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
+from presenced.server.conversation import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Conversation
 from presenced.server.server import Server
+from presenced.server.transports.tcp import TcpTransport
 from presenced.server.waiting import WaitingLinks
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping, encode
@@ -25,29 +26,29 @@ def pings(count: int = PINGS) -> bytes:
     return b"".join(frame(encode(Ping(number + 1))) for number in range(count))
 
 
-def link_of(server: Server, user: str) -> Link:
+def link_of(server: Server, user: str) -> Conversation:
     return next(link for link in server.links if link.session is not None and link.session.user_name == user)
 
 
 def served(server: Server) -> int:
     """Frames that one look at the waiting links handles."""
     before = server.stats.frames_in
-    server.waiting.look_at(server.begin())
+    server.links.waiting.look_at(server.begin())
     return server.stats.frames_in - before
 
 
-def stop_and_read_on(link: Link) -> None:
+def stop_and_read_on(link: Conversation) -> None:
     """Its send buffer fills and drains again, as the transport tells it."""
-    link.pause_writing()
-    link.resume_writing()
+    link.hold()
+    link.drained()
 
 
 def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
     def look(server: Server) -> list[int]:
         # Nothing takes any time, however busy the machine is: what bounds it is the number of frames.
-        server.clock_ns = lambda: 0
+        server.links.waiting.clock_ns = lambda: 0
         link = link_of(server, "eager")
-        link.data_received(pings())
+        link.receive(server.begin(), pings())
         assert link.paused == BACKLOG
         counts = []
         for _ in range(4):
@@ -63,20 +64,20 @@ def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
         assert eager.quiet()
         beside.check()
         beside.close()
-        running.until(lambda server: not server.waiting.backlog and link_of(server, "eager").paused == READ)
+        running.until(lambda server: not server.links.waiting.backlog and link_of(server, "eager").paused == READ)
 
 
 def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
     def look(server: Server) -> tuple[int, int, int]:
         link = link_of(server, "eager")
-        link.data_received(pings())
+        link.receive(server.begin(), pings())
         for _ in range(PINGS):
             if link.paused != BACKLOG:
                 break
             stop_and_read_on(link)
-            server.waiting.look_at(server.begin())
+            server.links.waiting.look_at(server.begin())
         stop_and_read_on(link)
-        return link.paused, server.waiting.throttled, len(server.waiting.backlog)
+        return link.paused, server.links.waiting.throttled, len(server.links.waiting.backlog)
 
     with InProcess(rate=100) as running, opened(running.port, "eager"):
         assert running.ask(look) == (RATE, 1, 0)
@@ -86,14 +87,14 @@ def test_a_link_that_reads_its_replies_again_is_taken_up_in_the_next_turn_and_on
     def look(server: Server) -> list[int]:
         link = link_of(server, "eager")
         assert link.session is not None
-        link.pause_writing()
+        link.hold()
         link.session.reply_bytes = OUTBOX_BYTES_MAX + 1
-        link.data_received(pings(20))
-        reasons = [link.paused, len(server.waiting.backlog)]
+        link.receive(server.begin(), pings(20))
+        reasons = [link.paused, len(server.links.waiting.backlog)]
         link.session.reply_bytes = 0
-        link.resume_writing()
+        link.drained()
         stop_and_read_on(link)
-        return [*reasons, link.paused, len(server.waiting.backlog)]
+        return [*reasons, link.paused, len(server.links.waiting.backlog)]
 
     with InProcess(rate=0) as running, opened(running.port, "eager") as eager:
         assert running.ask(look) == [REPLIES, 0, BACKLOG, 1]
@@ -125,16 +126,16 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
             link.abort()
         else:
             link.end("going_away")
-        assert link.state == CLOSED and link not in server.links and server.ending == 0
-        transport = Arriving()
-        link.connection_made(transport)
-        assert transport.aborted, "the server gave it up and serves it all the same"
-        link.connection_lost(None)
+        assert link.state == CLOSED and link not in server.links and server.links.ending == 0
+        transport, arriving = TcpTransport(link), Arriving()
+        transport.connection_made(arriving)
+        assert arriving.aborted, "the server gave it up and serves it all the same"
+        transport.connection_lost(None)
         assert link.state == CLOSED and link not in server.links
 
     with InProcess() as running, opened(running.port, "other") as other:
         running.ask(look)
-        running.ask(lambda server: server.waiting.look_at(server.begin()))
+        running.ask(lambda server: server.links.waiting.look_at(server.begin()))
         assert running.ask(lambda server: link_of(server, "other").state) == OPEN
         other.send(Ping(1))
         assert other.next()[:2] == [PONG, 1]
@@ -142,7 +143,7 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
 
 def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
     """A newcomer takes the place of one that has said nothing for a while, and of none before that."""
-    waiting = WaitingLinks(lambda: 0)
+    waiting = WaitingLinks()
     silent, later = SimpleNamespace(awaits_hello=True), SimpleNamespace(awaits_hello=True)
     waiting.hello_due.add(1_000, cast(Any, silent))
     waiting.hello_due.add(1_500, cast(Any, later))
@@ -151,41 +152,18 @@ def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
     assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is None, "the next one came later"
 
 
-def test_a_frame_that_is_finished_late_gives_the_next_no_time_without_end() -> None:
-    """One frame ends just in time and another begins in the same read: that one has a deadline of its own."""
-
-    def look(server: Server) -> tuple[list[int], bool]:
-        link = link_of(server, "trickling")
-        ping = pings(1)
-        link.data_received(ping[:3])
-        begun_ms = link.partial_ms
-        link.data_received(ping[3:] + ping[:3])
-        link.partial_ms = begun_ms + 9_000
-        states = []
-        for now_ms in (begun_ms + FRAME_TIMEOUT_MS, link.partial_ms + FRAME_TIMEOUT_MS - 1):
-            queued = len(server.waiting.partials)
-            link.check_partial(now_ms)
-            states.append(link.state)
-            assert len(server.waiting.partials) == queued + 1, "nobody looks at it again"
-        link.check_partial(link.partial_ms + FRAME_TIMEOUT_MS)
-        return states, link.state >= ENDING
-
-    with InProcess(rate=0) as running, opened(running.port, "trickling") as trickling:
-        assert running.ask(look) == ([OPEN, OPEN], True)
-        trickling.ended_with("frame_timeout")
-
-
 def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
     """What it still sends would otherwise reset the connection when it is closed, and take the goodbye with it."""
 
     def look(server: Server) -> tuple[int, bool, bool]:
         link = link_of(server, "eager")
-        link.data_received(pings())
-        server.waiting.look_at(server.begin())
-        assert link.transport is not None
-        paused, before = link.paused, link.transport.is_reading()
+        link.receive(server.begin(), pings())
+        server.links.waiting.look_at(server.begin())
+        connection = cast(TcpTransport, link.transport).connection
+        assert connection is not None
+        paused, before = link.paused, connection.is_reading()
         link.end("kicked")
-        return paused, before, link.transport.is_reading()
+        return paused, before, connection.is_reading()
 
     with InProcess(rate=10) as running, opened(running.port, "eager") as eager:
         assert running.ask(look) == (RATE, False, True)

@@ -1,75 +1,79 @@
-"""One TCP connection: bytes in, frames to the core, bytes out. No rule of presence is in here.
+"""One link's talk with the server: bytes in, frames to the core, bytes out. No rule of presence is in here.
 
-A link is AWAITING its hello, then OPEN, then ENDING (nothing more is taken from it, and what it was promised is still
-to be answered), CLOSING (goodbye said, the peer may still read) and CLOSED. What goes
-wrong on one link ends in here: an exception while serving it is logged, counted, and closes this link alone.
+A conversation is AWAITING its hello, then OPEN, then ENDING (nothing more is taken from it, and what it was promised is
+still to be answered), CLOSING (goodbye said, the peer may still read) and CLOSED. It knows no socket, loop or clock:
+its bytes leave through a `Transport`, what happens to it is told with the time at which it happens, and what it shares
+with other links is in `Links`. What goes wrong on one link ends in here: an exception while serving it is logged,
+counted, and closes this link alone.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from presenced import limits
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session, Sink
 from presenced.core.replying import refuse
 from presenced.core.requests import handle
 from presenced.core.requests.costs import COSTS, HELLO, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.identity import Identity
-from presenced.server.outgoing import AWAITING, CLOSED, CLOSING, ENDING as ENDING, OPEN, Outgoing
 from presenced.server.shedding import refuse_hello
+from presenced.server.transports.base import Transport
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.lone_heartbeat import lone_heartbeat
 from presenced.wire.messages import BadMessage, Bye, Goodbye, Hello, decode_client, encode
 
 if TYPE_CHECKING:
-    from presenced.server.server import Server
+    from presenced.server.links import Links
 
 log = logging.getLogger("presenced")
+
+AWAITING: Final = 0
+OPEN: Final = 1
+ENDING: Final = 2
+CLOSING: Final = 3
+CLOSED: Final = 4
+"""States of a conversation, in this order."""
 
 READ: Final = 0
 RATE: Final = 1
 BACKLOG: Final = 2
 REPLIES: Final = 3
 """Why a link is not read for now: it is read; its user is over the rate (`waiting.over`); frames of an earlier read are
-still to be handled (`waiting.backlog`); it asks and does not read its replies (`resume_writing` takes it up again)."""
+still to be handled (`waiting.backlog`); it asks and does not read its replies (`drained` takes it up again)."""
 
 _UNIT_BYTES_BITS = 10
 """A frame costs a unit more for each so many bytes, as a power of two: they are decoded and checked one by one."""
 
 
-class Link(Outgoing):
-    """The edge of one connection (`core.model.Edge`)."""
+class Conversation(Edge):
+    """The edge of one link."""
 
     __slots__ = (
-        "server", "farewell", "is_half_closed", "closing_ms", "device_id",
+        "links", "transport", "session", "owed", "state", "farewell", "closing_ms", "device_id",
         "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
-    def __init__(self, server: Server, now_ms: int) -> None:
-        self.server = server
+    def __init__(self, links: Links, now_ms: int) -> None:
+        self.links = links
         self.since_ms = now_ms
         """When it was accepted."""
-        self.transport: asyncio.Transport | None = None
-        self.fd = -1
-        """The socket, where it may be written to directly; -1 with TLS and once the link ends."""
+        self.transport: Transport | None = None
+        """What carries its bytes, from when the connection is up until it is gone."""
         self.session: Session | None = None
         self.owed: Session | None = None
         """While it ends: its session, whose replies are still written before the goodbye."""
         self.farewell = b""
         """What is written last."""
-        self.is_half_closed = False
-        """The peer will send no more."""
         self.closing_ms = 0
         """When goodbye was said."""
         self.device_id = ""
         """As its hello named it: the session has let go of its device when the end of the link is written."""
         self.state = AWAITING
         self.reader = FrameReader(limits.HELLO_BYTES_MAX)
-        self.account = server.accounts.strangers
+        self.account = links.accounts.strangers
         """Whose credit its frames are taken from."""
         self.greeting: tuple[Hello, int, Identity] | None = None
         """A hello that waits until its user has credit again."""
@@ -79,77 +83,75 @@ class Link(Outgoing):
         """When the frame was begun that is not whole yet; 0 = none."""
         self.partial_queued = False
 
-    # --- called by the loop -----------------------------------------------------------------------------------
+    # --- called by the transport ------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is up (with TLS: after the handshake)."""
-        self.transport = cast(asyncio.Transport, transport)
-        self.server.begin()
-        if self.state == CLOSED:
-            self.transport.abort()
-        elif transport.get_extra_info("sslcontext") is None:
-            self.fd = transport.get_extra_info("socket").fileno()
-            # Any byte that the kernel does not take at once means a slow link: from then on only the latest counts.
-            self.transport.set_write_buffer_limits(high=0)
-        else:
-            # The loops' own mark for TLS is 512 KiB: as much outdated presence for each watcher that stops reading.
-            self.transport.set_write_buffer_limits(high=limits.SEND_BUFFER_BYTES)
-            # And as much undeciphered input, while the link is not read, instead of 256 KiB or 512.
-            cast(Any, transport).set_read_buffer_limits(high=limits.SEND_BUFFER_BYTES)
+    def opened(self, transport: Transport) -> None:
+        """The connection is up. Not to be called once the conversation `is_over`."""
+        self.transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, now_ms: int, data: bytes) -> None:
         """Bytes came in."""
-        if not self.paused and not self.partial_ms:
-            # Nothing is left over from before, so what came begins with a frame.
-            session = self.session
-            if session is not None and (account := self.account).credit > 0:
-                idle_ms = lone_heartbeat(data)
-                if idle_ms is not None:
-                    account.credit -= 1
-                    self.server.heartbeat(self, session, idle_ms)
-                    return
         if self.state >= ENDING:
             return
-        now_ms = self.server.begin()
         self.reader.feed(data)
         if not self.paused:
             self.serve(now_ms)
 
-    def eof_received(self) -> bool:
-        """The peer will send no more: close, unless it has said bye and is still to be answered."""
-        self.is_half_closed = True
-        return self.state == ENDING and self.fd >= 0
-
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self, now_ms: int) -> None:
         """The connection is gone, whoever ended it."""
-        self.fd = -1
+        links = self.links
         if self.state == CLOSING:
-            self.server.ending -= 1
+            links.ending -= 1
         self.state = CLOSED
-        now_ms = self.server.begin()
-        self.server.forget(self)
+        # The transport knows its conversation: without this the two would keep each other until the collector comes.
+        self.transport = None
+        links.forget(self)
         self._leave_account(now_ms)
         session = self._take_session()
-        if session is not None and self.server.failed is None:
-            self.server.engine.detach(now_ms, session)
+        if session is not None and not links.host.is_broken:
+            links.engine.detach(now_ms, session)
         if self.owed is not None:
-            self.server.engine.outboxes.end(self.owed)
+            links.engine.outboxes.end(self.owed)
             self.owed = None
 
-    def pause_writing(self) -> None:
+    def hold(self) -> None:
         """The peer does not read: what it watches is kept latest-wins from now on."""
         session = self.session or self.owed
         if session is not None:
-            self.server.engine.outboxes.hold(session, self.server.begin())
+            self.links.engine.outboxes.hold(session, self.links.host.begin())
 
-    def resume_writing(self) -> None:
+    def drained(self) -> None:
         """The peer has read: it gets the latest of what changed."""
         session = self.session or self.owed
         if session is not None:
-            self.server.begin()
-            self.server.engine.drained(session)
+            self.links.host.begin()
+            self.links.engine.drained(session)
             if self.paused == REPLIES and self.session is not None:
                 self._wait_for_turn()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what it is sent waits until the peer reads."""
+        session = self.session or self.owed
+        return session is not None and session.held is not None
+
+    def take_back(self, rest: bytes) -> None:
+        """What the transport could not take any more while it `is_held`: first among what waits until it drains."""
+        session = self.session or self.owed
+        assert session is not None and session.held is not None
+        session.replies.insert(0, rest)
+        session.reply_bytes += len(rest)
+
+    @property
+    def answers_on(self) -> bool:
+        """Whether it is still to answer a peer that sends nothing more: one that has said bye waits for what it asked.
+        Anybody else who stops sending has gone."""
+        return self.state == ENDING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to say: a connection that comes up now is to be dropped."""
+        return self.state == CLOSED
 
     # --- called by the server and by the turn -----------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Link(Outgoing):
         """Handle the frames that are whole, as many as this link may have handled now."""
         try:
             count = self._serve(now_ms)
-            self.server.stats.frames_in += count
+            self.links.stats.frames_in += count
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
             return
@@ -170,7 +172,7 @@ class Link(Outgoing):
 
     def fail(self, now_ms: int) -> None:
         """Serving this link raised what nobody foresaw: it alone ends. To be called while the exception is handled."""
-        self.server.report.event(now_ms, "link_failed", f"while serving {self.label()}", level=logging.ERROR, exc=True)
+        self.links.report.event(now_ms, "link_failed", f"while serving {self.label()}", level=logging.ERROR, exc=True)
         self.end("link_failed")
 
     def resume(self, now_ms: int) -> None:
@@ -185,7 +187,7 @@ class Link(Outgoing):
     def wait_longer(self, now_ms: int) -> None:
         """Its user has no credit so far. The next frame lies here unread, so it is not silent."""
         if self.session is not None and self.reader.has_frame:
-            self.server.engine.heard(self.session, now_ms)
+            self.links.engine.heard(self.session, now_ms)
 
     def check_partial(self, now_ms: int) -> None:
         """A frame was begun a while ago: is it still not whole?"""
@@ -197,7 +199,7 @@ class Link(Outgoing):
             self.end("frame_timeout", f"a frame was begun and not finished within {seconds} s")
         else:
             self.partial_queued = True
-            self.server.waiting.partials.add(now_ms, self)
+            self.links.waiting.partials.add(now_ms, self)
 
     @property
     def awaits_hello(self) -> bool:
@@ -207,7 +209,7 @@ class Link(Outgoing):
     def make_way(self, now_ms: int) -> None:
         """Somebody else takes the place of a link that has not said hello: it ends at once."""
         message = "no hello came, and others wait for the place"
-        self.server.note_goodbye(now_ms, "hello_timeout", self, message)
+        self.links.note_goodbye(now_ms, "hello_timeout", self, message)
         self.send(frame(encode(Goodbye("hello_timeout", message, 0))))
         self.abort()
         self._give_up()
@@ -238,9 +240,9 @@ class Link(Outgoing):
             self._close()
         if self.state >= ENDING:
             return
-        now_ms = self.server.begin()
+        now_ms = self.links.host.begin()
         if code:
-            self.server.note_goodbye(now_ms, code, self, message)
+            self.links.note_goodbye(now_ms, code, self, message)
             text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
             self.farewell = frame(encode(Goodbye(code, text, retry_ms)))
         if self.transport is None:
@@ -249,7 +251,7 @@ class Link(Outgoing):
             return
         session = self._leave()
         if session is not None:
-            self.server.engine.detach(now_ms, session)
+            self.links.engine.detach(now_ms, session)
         if session is None or not session.unanswered:
             self._close()
 
@@ -257,60 +259,59 @@ class Link(Outgoing):
         """Nothing more is taken from the peer; what it is owed is still written."""
         self.state = ENDING
         self.owed = self._take_session()
-        self.server.waiting.ending.add(self.server.begin(), self)
+        self.links.waiting.ending.add(self.links.host.begin(), self)
         return self.owed
 
     def _close(self) -> None:
-        """Write what is left and the goodbye, and close our half."""
-        server, transport, session = self.server, self.transport, self.owed
+        """Write what is left and the goodbye, and close our half; the peer has two seconds for the other."""
+        links, transport, session = self.links, self.transport, self.owed
         assert transport is not None
-        # From here on all goes through the transport: what it has not got rid of comes first.
-        self.fd, self.owed = -1, None
+        self.owed = None
+        last: list[bytes] = []
         if session is not None:
-            server.engine.outboxes.spread()
+            links.engine.outboxes.spread()
             for frames in (session.pending, session.replies):
-                if frames:
-                    transport.write(b"".join(frames))
-                    frames.clear()
-            server.engine.outboxes.end(session)
+                last.extend(frames)
+                frames.clear()
+            links.engine.outboxes.end(session)
+        last.append(self.farewell)
         self.state = CLOSING
-        self.closing_ms = server.begin()
-        server.ending += 1
-        if self.farewell:
-            transport.write(self.farewell)
-        # Closing at once while the peer still sends would reset the connection and take the goodbye with it. So
-        # only our half is closed; the peer's bytes are read and dropped until it closes, or for two seconds.
+        self.closing_ms = links.host.begin()
+        links.ending += 1
         if self.paused:
+            # What is not read would reset the connection when it closes.
             transport.resume_reading()
-        if transport.can_write_eof() and not self.is_half_closed:
-            try:
-                transport.write_eof()
-            except OSError:
-                # asyncio's own loop shuts the socket down at once, and the peer may have reset it.
-                transport.abort()
-        else:
-            transport.close()
-        server.waiting.ending.add(self.closing_ms, self)
+        transport.close(b"".join(last))
+        links.waiting.ending.add(self.closing_ms, self)
 
     def abort(self) -> None:
         """Drop the connection without a word. Idempotent."""
-        self.fd = -1
         if self.transport is not None:
             self.transport.abort()
         else:
             self._give_up()
 
     def _give_up(self) -> None:
-        """The connection is not up so far, and will be dropped when it comes (`connection_made`)."""
+        """The connection is not up so far, and will be dropped when it comes (`is_over`)."""
         self.state = CLOSED
-        self._leave_account(self.server.begin())
-        self.server.forget(self)
+        self._leave_account(self.links.host.begin())
+        self.links.forget(self)
+
+    @property
+    def sink(self) -> Sink:
+        """Its transport. There is one once its hello is read."""
+        assert self.transport is not None
+        return self.transport
+
+    def send(self, data: bytes) -> None:
+        """Write now; nothing happens while the connection is not up."""
+        if self.transport is not None:
+            self.transport.send(data)
 
     @property
     def peer(self) -> str:
-        """The other side's address."""
-        name = self.transport.get_extra_info("peername") if self.transport is not None else None
-        return f"{name[0]}:{name[1]}" if name else ""
+        """The other side's address; empty while the connection is not up."""
+        return self.transport.peer if self.transport is not None else ""
 
     def label(self) -> str:
         """Who this is, for the log. Quoted: it came from outside."""
@@ -327,16 +328,16 @@ class Link(Outgoing):
         The first is handled in any case, and the clock is read for those behind it alone: nearly every read is of one
         frame, and the credit pays for it however long it takes.
         """
-        server, reader = self.server, self.reader
-        outboxes, until_bytes = server.engine.outboxes, server.replies_until_bytes
+        links, reader = self.links, self.reader
+        outboxes, waiting, until_bytes = links.engine.outboxes, links.waiting, links.replies_until_bytes
         count, began_ns, until_ns = 0, 0, 0
         while self.account.credit >= 0 and count < limits.FRAMES_PER_WAKE_MAX and outboxes.reply_bytes < until_bytes:
             if count:
                 if count == 1:
-                    began_ns = at_ns = server.clock_ns()
-                    until_ns = began_ns + server.waiting.share_ns(self.account)
+                    began_ns = at_ns = waiting.clock_ns()
+                    until_ns = began_ns + waiting.share_ns(self.account)
                 else:
-                    at_ns = server.clock_ns()
+                    at_ns = waiting.clock_ns()
                 if at_ns >= until_ns:
                     break
             if self.greeting is not None:
@@ -355,11 +356,11 @@ class Link(Outgoing):
             if not reader.pending_bytes and self.greeting is None:
                 break
         if until_ns:
-            self.account.used_ns += server.clock_ns() - began_ns
+            self.account.used_ns += waiting.clock_ns() - began_ns
         return count
 
     def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
-        engine = self.server.engine
+        engine = self.links.engine
         self.account.credit -= 1 + (len(payload) >> _UNIT_BYTES_BITS)
         try:
             message = decode_client(payload)
@@ -380,7 +381,7 @@ class Link(Outgoing):
     def _take_session(self) -> Session | None:
         session, self.session = self.session, None
         if session is not None:
-            self.server.roles[session.role] -= 1
+            self.links.roles[session.role] -= 1
         return session
 
     def _bound(self, now_ms: int, count: int) -> None:
@@ -391,11 +392,11 @@ class Link(Outgoing):
         session = self.session
         if account.credit < 0:
             self._pause(RATE)
-            self.server.waiting.wait_for_credit(now_ms, account, self)
+            self.links.waiting.wait_for_credit(now_ms, account, self)
         elif (
             session is not None
             and session.held is not None
-            and self._unread_bytes(session) > self.server.outbox_bytes_max
+            and self._unread_bytes(session) > self.links.outbox_bytes_max
         ):
             # Its lease goes on running.
             self._pause(REPLIES)
@@ -410,12 +411,12 @@ class Link(Outgoing):
         """Of its replies: those that are not written so far, and while it does not read, what the transport has."""
         if session.held is None or self.transport is None:
             return session.reply_bytes
-        return session.reply_bytes + self.transport.get_write_buffer_size()
+        return session.reply_bytes + self.transport.unsent_bytes
 
     def _wait_for_turn(self) -> None:
         """Go on with it in the next turn."""
         self._pause(BACKLOG)
-        self.server.waiting.backlog[self] = None
+        self.links.waiting.backlog[self] = None
 
     def _pause(self, why: int) -> None:
         if not self.paused:
@@ -429,28 +430,28 @@ class Link(Outgoing):
             self.partial_ms = now_ms
         if not self.partial_queued:
             self.partial_queued = True
-            self.server.waiting.partials.add(now_ms, self)
+            self.links.waiting.partials.add(now_ms, self)
 
     def _hello(self, now_ms: int, payload: bytes) -> None:
         """The first frame: who is it? Raises what the goodbye will say."""
         hello, version = read_hello(payload)
-        identity = self.server.identify(hello)
-        refuse_hello(self.server)
-        self.account = self.server.enter_account(now_ms, identity)
+        identity = self.links.host.identify(hello)
+        refuse_hello(self.links.memory)
+        self.account = self.links.enter_account(now_ms, identity)
         self.greeting = hello, version, identity
         # With credit it goes on at once (`_serve`); without, it waits in line as other frames do: a link that is
         # opened anew for each burst must not be served more than one that stays.
 
     def _greet(self, now_ms: int, hello: Hello, version: int, identity: Identity) -> None:
         """Let in who said hello. Raises what the goodbye will say."""
-        engine = self.server.engine
+        engine = self.links.engine
         self.account.credit -= HELLO + cost_of_change(engine, identity.user)
-        expires_ms = self.server.deadline_of(now_ms, identity.expires_ms)
+        expires_ms = self.links.host.deadline_of(now_ms, identity.expires_ms)
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
-        self.server.roles[session.role] += 1
-        self.server.stats.hellos += 1
+        self.links.roles[session.role] += 1
+        self.links.stats.hellos += 1
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
@@ -458,7 +459,7 @@ class Link(Outgoing):
         engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms, pace)))
 
     def _leave_account(self, now_ms: int) -> None:
-        account, self.account = self.account, self.server.accounts.strangers
+        account, self.account = self.account, self.links.accounts.strangers
         if account is not self.account:
             account.line.pop(self, None)
-            self.server.accounts.leave(account, now_ms)
+            self.links.accounts.leave(account, now_ms)

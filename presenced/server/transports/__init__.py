@@ -1,0 +1,1 @@
+"""What carries the bytes of a conversation: the port that it speaks to (`base`), and plain TCP or TLS (`tcp`)."""
