@@ -19,7 +19,7 @@ from bench.load.filled import STATUSES, user_name, user_text
 from bench.machine.disk import tree_bytes
 from presenced.core.engine import Engine
 from presenced.core.facts import facts_of
-from presenced.core.model import Session
+from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
@@ -63,15 +63,25 @@ def build(directory: Path, users: int, kind: str) -> None:
     place.close()
 
 
+class Nowhere(Edge):
+    """An edge that drops what it is sent."""
+
+    def send(self, data: bytes) -> None:
+        """Drop it."""
+
+    def end(self, code: str) -> None:
+        """Drop it."""
+
+
 def engines(users: int) -> Iterator[Engine]:
     """Engines with some of the users each, so that few are in memory at a time; their versions go on."""
-    version = 0
+    version, nowhere = 0, Nowhere()
     for start in range(0, users, USERS_AT_ONCE):
         wall_ms = _wall_ms()
         engine = Engine(Policy(), now_ms=wall_ms, wall_ms=wall_ms, epoch=1)
         engine.publisher.version = version
         for index in range(start, min(users, start + USERS_AT_ONCE)):
-            session = Session(None, user_name(index), "user")  # type: ignore[arg-type]  # nothing is sent
+            session = Session(nowhere, user_name(index), "user")
             device = engine.attach(wall_ms, session, "phone", kind="mobile", name="Phone")
             engine.settle(wall_ms)
             engine.statements.set_status(

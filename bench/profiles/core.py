@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+from bench.load.filling import Nowhere
 from bench.machine.apart import run_apart
 from bench.machine.cores import Cores
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.core.engine import Engine
-from presenced.core.model import Edge, Session, User
+from presenced.core.model import Session, User
 from presenced.core.policy import Policy
 from presenced.server.fact_log import MemoryLog
 from presenced.server.turn import run_turn
@@ -26,16 +27,6 @@ CHANGES = 20_000
 LINKS = 20
 ATTEMPTS = 3
 NOW_MS = 10**9
-
-
-class Nowhere(Edge):
-    """An edge that drops what it is sent."""
-
-    def send(self, data: bytes) -> None:
-        """Drop it."""
-
-    def end(self, code: str) -> None:
-        """Drop it."""
 
 
 def run(

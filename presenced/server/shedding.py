@@ -6,6 +6,7 @@ The core is told the level and refuses requests by it; `Server.admit` and the he
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import logging
 import random
@@ -156,6 +157,9 @@ def weight_of(link: Conversation) -> int:
 def give_back() -> None:
     """Let the C library return to the kernel what is free in its heap: without that the memory of what was refused
     and ended stays resident, and counts. About a millisecond for each 100 MiB."""
+    # The interpreter keeps thousands of freed tuples, lists and dicts for reuse. They lie scattered over its arenas,
+    # and no arena can be given back then. Only a whole collection lets go of them. What is frozen is not looked at.
+    gc.collect()
     trim = _malloc_trim()
     if trim is not None:
         trim(0)

@@ -40,9 +40,14 @@ def is_bad(name: str, value: object) -> bool:
     if key is None:
         return True
     try:
-        return str(key.kind.read(value)).startswith("credential:")  # No directory of credentials is given.
+        return needs_unit(key, key.kind.read(value))
     except Fault:
         return True
+
+
+def needs_unit(key: Key, value: object) -> bool:
+    """Whether the value stands for a directory that only a unit gives: of credentials, or of state."""
+    return str(value).startswith("credential:") or (key.name == "storage.directory" and value == "auto")
 
 
 def as_file(given: dict[str, object]) -> str:
@@ -100,7 +105,7 @@ def test_any_environment(environ: dict[str, str]) -> None:
 
 def _is_bad_text(key: Key, text: str) -> bool:
     try:
-        return str(key.kind.read_text(text)).startswith("credential:")
+        return needs_unit(key, key.kind.read_text(text))
     except Fault:
         return True
 

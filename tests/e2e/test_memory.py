@@ -22,12 +22,8 @@ ROUNDS_MAX = 1_000
 """Requests of one page after which the budget must have been reached: ten times what it takes."""
 
 ASKED = 16
-HOSTILE = 60
-"""Each of them could be owed more than a megabyte; together five times what is there."""
-
-ASKED = 16
-HOSTILE = 60
-"""Each of them could be owed more than a megabyte; together five times what is there."""
+HOSTILE = 160
+"""Each of them wants more than a megabyte, and is owed a quarter of one at a time: together more than there is."""
 
 TEXT = "x" * 512
 
