@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import secrets
 from collections.abc import Callable
 from types import TracebackType
@@ -30,6 +31,8 @@ AGAIN_S = 1.0
 """Between two attempts to attach a page anew, while there is no link or no room."""
 
 Key = tuple[str, str]
+
+_log = logging.getLogger("presenced.client")
 
 
 class Page:
@@ -153,7 +156,12 @@ class Pages:
                 async with asyncio.timeout(IS_THERE_S):
                     answer = page._is_there()
                     answer = await answer if inspect.isawaitable(answer) else answer
-            except Exception:
+            except TimeoutError:
+                return False
+            except Exception as error:
+                # A websocket that is closed says no by whatever its library raises. So does a mistake in the function,
+                # and its author has to be able to see why pages are let go of.
+                _log.info("%s/%s: is_there() raised %r; the page counts as moved", page.user, page.device, error)
                 return False
             if answer is False:
                 return False

@@ -62,7 +62,8 @@ async def test_a_copy_on_another_service_goes_on_under_a_new_id_and_nobody_sees_
 
 
 @pytest.mark.parametrize("answer", ["never", "no", "raises"])
-async def test_a_page_that_has_moved_is_let_go(server: Server, answer: str) -> None:
+async def test_a_page_that_has_moved_is_let_go(server: Server, answer: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "presenced.client")
     asked = asyncio.Event()
 
     async def is_there() -> bool:
@@ -82,6 +83,8 @@ async def test_a_page_that_has_moved_is_let_go(server: Server, answer: str) -> N
         await b1.ping()
         assert b1.attached == [] and b2.attached == [("u1", "tab")]
         assert [info.device for info in await b2.get_devices("u1")] == ["tab"]
+    told = "u1/tab: is_there() raised ConnectionError(); the page counts as moved" in caplog.messages
+    assert told == (answer == "raises"), "a mistake in the function must not let go of pages in silence"
 
 
 async def test_a_page_that_closes_while_it_is_given_a_new_id_leaves_nothing(server: Server) -> None:
