@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all check style types format unicode-table bench torture mutate interleavings scenario install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all explore check style types format unicode-table bench torture mutate interleavings scenario install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -26,6 +26,11 @@ test: $(INSTALLED)  ## the quick tests, with a fifth of the samples
 
 test-all: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+explore: $(INSTALLED)  ## all property tests with examples that nobody has tried; the seed that is printed brings them back
+	@seed=$${HYPOTHESIS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	echo "hypothesis seed: $$seed (again with HYPOTHESIS_SEED=$$seed)"; \
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not peers and not systemd' --hypothesis-seed=$$seed $(WORDS)
 
 check: style types test-all  ## what has to hold before anything is merged
 

@@ -233,7 +233,9 @@ class Lives(RuleBasedStateMachine):
         if app is None:
             return
         known = self.twin.user(user).devices.get(device)
-        own = self.world.engine.users[user].devices[device] if known is not None else None
+        # The engine forgets who left and of whom there is nothing to remember; the twin forgets nobody.
+        there = self.world.engine.users.get(user)
+        own = there.devices.get(device) if there is not None else None
         mine = known is not None and known.live(now_ms) and known.holder == app.session.instance
         if known is not None and own is not None and mine and (own.ref or own.session is None):
             if not lost:
