@@ -10,7 +10,7 @@ from presenced.core.activity import time_of_activity
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replying import acknowledge, reply
-from presenced.core.subjects import (
+from presenced.core.targets import (
     device_of,
     known_user,
     name_of,

@@ -10,7 +10,8 @@ from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
 from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.standing import MANUAL, SCHEDULED
-from presenced.core.subjects import (
+from presenced.core.sync import claim_info, claim_infos
+from presenced.core.targets import (
     device_of,
     known_user,
     live_device_of,
@@ -20,7 +21,6 @@ from presenced.core.subjects import (
     require_service,
     user_of,
 )
-from presenced.core.sync import claim_info, claim_infos
 from presenced.errors import RequestError
 from presenced.limits import DURATION_MS_MAX, ZONE_BYTES_MAX
 from presenced.wire.messages import (

@@ -17,8 +17,8 @@ from presenced.core.model import Claim, Device, Session, User
 from presenced.core.replying import acknowledge, quoted, reply
 from presenced.core.spoken import split_for, text_and_span
 from presenced.core.standing import MANUAL, SCHEDULED
-from presenced.core.subjects import device_of, require_durability, user_of
 from presenced.core.sync import device_info
+from presenced.core.targets import device_of, require_durability, user_of
 from presenced.durations import format_duration
 from presenced.errors import AddressError, RequestError
 from presenced.limits import COMMAND_BYTES_MAX, COMMAND_LISTED_MAX

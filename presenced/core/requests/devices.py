@@ -9,7 +9,8 @@ from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session
 from presenced.core.replying import acknowledge, done, reply
-from presenced.core.subjects import (
+from presenced.core.sync import device_info
+from presenced.core.targets import (
     device_of,
     known_user,
     live_device_of,
@@ -18,7 +19,6 @@ from presenced.core.subjects import (
     require_memory,
     require_service,
 )
-from presenced.core.sync import device_info
 from presenced.errors import RequestError
 from presenced.wire.messages import (
     Attach,

@@ -8,7 +8,7 @@ from typing import Any
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replying import done, reply
-from presenced.core.subjects import known_user, name_of
+from presenced.core.targets import known_user, name_of
 from presenced.wire.messages import Applied, GetSync, Sync, SyncState
 
 

@@ -9,7 +9,7 @@ from presenced.address import check_cursor, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
 from presenced.core.replying import done, reply, reply_records
-from presenced.core.subjects import require_memory, require_service
+from presenced.core.targets import require_memory, require_service
 from presenced.errors import AddressError
 from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
 
