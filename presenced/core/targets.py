@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
-from presenced.core.replying import quoted
+from presenced.core.replies import quoted
 from presenced.errors import CODES, RequestError
 from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 

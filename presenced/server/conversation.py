@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from presenced import limits
 from presenced.core.model import Edge, Session, Sink
-from presenced.core.replying import refuse
+from presenced.core.replies import refuse
 from presenced.core.requests import handle
 from presenced.core.requests.costs import COSTS, HELLO, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError

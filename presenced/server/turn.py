@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from presenced.core.engine import Engine
 from presenced.core.model import Session, Sink
 from presenced.core.outboxes import Broadcast, Outboxes
-from presenced.core.replying import refuse
+from presenced.core.replies import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.server.fact_log import Log
 from presenced.wire.messages import Done, encode

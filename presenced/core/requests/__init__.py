@@ -13,7 +13,7 @@ from typing import Any
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replying import refuse, reply
+from presenced.core.replies import refuse, reply
 from presenced.core.requests import activity, channels, claims, commands, devices, own_state, watching
 from presenced.core.targets import require_memory
 from presenced.errors import AddressError, RequestError

@@ -9,7 +9,7 @@ from presenced.address import check_channel, check_label, check_name
 from presenced.core.activity import time_of_activity
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replying import acknowledge, reply
+from presenced.core.replies import acknowledge, reply
 from presenced.core.targets import (
     device_of,
     known_user,

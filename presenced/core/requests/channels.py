@@ -8,7 +8,7 @@ from typing import Any
 from presenced.address import check_channel, check_cursor
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replying import acknowledge, done, reply
+from presenced.core.replies import acknowledge, done, reply
 from presenced.core.targets import device_of, live_device_of, require_durability, require_memory
 from presenced.errors import RequestError
 from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel

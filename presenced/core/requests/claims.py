@@ -8,7 +8,7 @@ from typing import Any
 from presenced.address import check_emoji, check_name, check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
-from presenced.core.replying import acknowledge, quoted, reply
+from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.sync import claim_info, claim_infos
 from presenced.core.targets import (

@@ -14,7 +14,7 @@ from presenced.address import check_text
 from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, Session, User
-from presenced.core.replying import acknowledge, quoted, reply
+from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.spoken import split_for, text_and_span
 from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.sync import device_info

@@ -8,7 +8,7 @@ from typing import Any
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session
-from presenced.core.replying import acknowledge, done, reply
+from presenced.core.replies import acknowledge, done, reply
 from presenced.core.sync import device_info
 from presenced.core.targets import (
     device_of,

@@ -7,7 +7,7 @@ from typing import Any
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replying import done, reply
+from presenced.core.replies import done, reply
 from presenced.core.targets import known_user, name_of
 from presenced.wire.messages import Applied, GetSync, Sync, SyncState
 

@@ -8,7 +8,7 @@ from typing import Any
 from presenced.address import check_cursor, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
-from presenced.core.replying import done, reply, reply_records
+from presenced.core.replies import done, reply, reply_records
 from presenced.core.targets import require_memory, require_service
 from presenced.errors import AddressError
 from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
