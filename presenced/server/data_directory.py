@@ -6,14 +6,14 @@ It runs on a thread of its own (`replay`), because with a million users it takes
 from __future__ import annotations
 
 import gc
-import secrets
-import time
+import random
 from typing import NamedTuple
 
 from presenced import limits
 from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.restore import Restorer
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
@@ -34,8 +34,19 @@ class Restored(NamedTuple):
     """When the newest snapshot was taken; 0 = there is none that can be read. For the operator's eyes only."""
 
 
+CHANCE = random.SystemRandom()
+"""Makes the ids of stores and the salts of files, which no two may share."""
+
+
 def restore(
-    engine: Engine, directory: Directory, durability: Durability, now_ms: int, progress: Progress | None = None
+    engine: Engine,
+    directory: Directory,
+    durability: Durability,
+    now_ms: int,
+    progress: Progress | None = None,
+    *,
+    clocks: Clocks = SYSTEM_CLOCKS,
+    chance: random.Random = CHANCE,
 ) -> Restored:
     """Claim the directory and bring the engine to the state that is in it. On any thread, if no other touches the
     engine or the directory meanwhile; `progress` is called there. O(what is in the directory).
@@ -48,7 +59,7 @@ def restore(
     # Everything that is read stays: looking for garbage in it again and again would double the time.
     gc.disable()
     try:
-        restored = _read(engine, directory, durability, now_ms, progress)
+        restored = _read(engine, directory, durability, now_ms, progress, clocks, chance)
     finally:
         gc.freeze()
         gc.enable()
@@ -59,7 +70,13 @@ def restore(
 
 
 def _read(
-    engine: Engine, directory: Directory, durability: Durability, now_ms: int, progress: Progress | None
+    engine: Engine,
+    directory: Directory,
+    durability: Durability,
+    now_ms: int,
+    progress: Progress | None,
+    clocks: Clocks,
+    chance: random.Random,
 ) -> Restored:
     restorer = Restorer(engine, now_ms)
     grace_ms = max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
@@ -67,9 +84,9 @@ def _read(
         directory,
         restorer.apply,
         sync_each=durability.policy == "always",
-        new_id=lambda: (secrets.token_hex(16), engine.publisher.epoch),
-        salts=lambda: secrets.randbits(32),
-        wall_ms=lambda: time.time_ns() // 1_000_000,
+        new_id=lambda: (f"{chance.getrandbits(128):032x}", engine.publisher.epoch),
+        salts=lambda: chance.getrandbits(32),
+        wall_ms=clocks.wall_ms,
         progress=progress,
         close_ms=grace_ms + limits.RESTART_SPREAD_MS,
     )

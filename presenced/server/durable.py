@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 from presenced import limits
 from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.records import Fact
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored
 from presenced.server.fact_log import Ack
 from presenced.server.snapshotting import Snapshotting
 from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
 from presenced.storage.committer import Committer
+from presenced.storage.runner import Runner
 from presenced.wire.messages import encode
 
 log = logging.getLogger("presenced")
@@ -57,9 +58,12 @@ class DurableLog:
         wake: Callable[[], object],
         on_failure: Callable[[BaseException | None], object],
         observe: Callable[[int], object] = lambda ns: None,
+        clocks: Clocks = SYSTEM_CLOCKS,
+        runner: Runner | None = None,
     ) -> None:
         """`wake` runs on the loop when acks have come due, and `on_failure` with what ended the log when the disk has
-        failed. `observe` is told how many nanoseconds each commit took, on the committer's thread."""
+        failed. `observe` is told how many nanoseconds each commit took, on the committer's thread. `runner` runs the
+        committer; by default a thread."""
         self.snapshots = 0
         """Finished since the start."""
         self.snapshot_took_ms = 0
@@ -72,6 +76,7 @@ class DurableLog:
         self._journal = restored.journal
         self._durability = durability
         self._loop = loop
+        self._clocks = clocks
         self._wake = wake
         self._on_failure = on_failure
         self._committer = Committer(
@@ -79,13 +84,14 @@ class DurableLog:
             self._woken,
             policy="os" if durability.policy == "off" else durability.policy,
             interval_s=durability.interval_ms / 1000,
-            clock=time.monotonic,
+            clock=clocks.monotonic_s,
             observe=observe,
+            runner=runner,
         )
         self._snapshot_log_bytes = limits.SNAPSHOT_LOG_BYTES
         self._snapshot_every_s = limits.SNAPSHOT_EVERY_MS / 1000
         self._snapshot: Snapshotting | None = None
-        self._snapshot_s = time.monotonic()
+        self._snapshot_s = self._clocks.monotonic_s()
         """When the newest one was begun; before the first, when this was made."""
         self._immediate: list[Ack] = []
         self._trouble = Trouble("log")
@@ -114,7 +120,7 @@ class DurableLog:
         if self._snapshot is not None:
             # The log has everything. What of it waits for the disk is still written before the thread ends.
             self._snapshot.stop()
-        await asyncio.to_thread(self._committer.close, version)
+        await self._loop.run_in_executor(None, self._committer.close, version)
         self.is_over = True
         if self._committer.error is not None:
             log.error("the log did not close in order: %s", self._committer.error)
@@ -202,7 +208,7 @@ class DurableLog:
             what = f"the disk under {self._place} does not keep up: {waiting}, and more are refused (log_busy)"
             kind, text = "busy", what
         if kind or self._trouble.is_on:
-            self._trouble.see(time.monotonic_ns() // 1_000_000, kind, text)
+            self._trouble.see(self._clocks.monotonic_ms(), kind, text)
 
     @property
     def error(self) -> BaseException | None:
@@ -240,7 +246,7 @@ class DurableLog:
             return
         written = self._journal.bytes_since_snapshot
         last = self._journal.manifest.snapshots[0].bytes if self._journal.manifest.snapshots else 0
-        waited_s = time.monotonic() - self._snapshot_s
+        waited_s = self._clocks.monotonic_s() - self._snapshot_s
         if (
             written > max(self._snapshot_log_bytes, last)
             or (0 < self._snapshot_every_s < waited_s and (written or self._dropped))
@@ -271,19 +277,25 @@ class DurableLog:
             self._loop.call_soon(self._snapshot.begin)
 
     def _begin_snapshot(self) -> Snapshotting:
-        self._snapshot_s = time.monotonic()
+        self._snapshot_s = self._clocks.monotonic_s()
         self._dropped = False
         is_logged = self._durability.policy != "off"
         return Snapshotting(
-            self._loop, self._engine, self._journal, self._committer, self._snapshot_ended, is_logged=is_logged
+            self._loop,
+            self._engine,
+            self._journal,
+            self._committer,
+            self._snapshot_ended,
+            is_logged=is_logged,
+            monotonic_ns=self._clocks.monotonic_ns,
         )
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         self._snapshot = None
         if error is None:
             self.snapshots += 1
-            self.snapshot_wall_ms = time.time_ns() // 1_000_000
-            self.snapshot_took_ms = round((time.monotonic() - self._snapshot_s) * 1000)
+            self.snapshot_wall_ms = self._clocks.wall_ms()
+            self.snapshot_took_ms = round((self._clocks.monotonic_s() - self._snapshot_s) * 1000)
             size_bytes = self._journal.manifest.snapshots[0].bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
             return

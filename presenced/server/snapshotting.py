@@ -19,7 +19,7 @@ from presenced.storage.snapshot import SnapshotWriter
 from presenced.wire.messages import encode
 
 SLICE_USERS = 256
-SLICE_S = 0.0003
+SLICE_NS = 300_000
 """How much of a snapshot is made between two looks at the sockets, whichever is first."""
 
 PIECE_BYTES = 1 << 20
@@ -52,6 +52,7 @@ class Snapshotting:
         ended: Callable[[BaseException | None], None],
         *,
         is_logged: bool,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`ended` is called once, on the loop: with None once the snapshot counts, or with why it was given up. It is
         not called after `stop`, unless the end was near, nor if the log fails. `is_logged`: the facts of each turn go
@@ -62,12 +63,13 @@ class Snapshotting:
         self._committer = committer
         self._ended = ended
         self._is_logged = is_logged
+        self._monotonic_ns = monotonic_ns
         self._losses = committer.losses
         """What of the log's losses is in the state by now, and so in this snapshot."""
         self._writer: SnapshotWriter | None = None
         self._next = 0
         self._waiting_jobs = 0
-        self._slice_s = SLICE_S
+        self._slice_ns = SLICE_NS
         self._gap_s = SLICE_GAP_S
         self._is_stopped = False
         self._is_over = False
@@ -79,7 +81,7 @@ class Snapshotting:
 
     def hurry(self) -> None:
         """Take the loop for itself from now on, as nobody is served any more."""
-        self._slice_s, self._gap_s = 0.05, 0.0
+        self._slice_ns, self._gap_s = 50_000_000, 0.0
 
     def stop(self) -> None:
         """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
@@ -100,15 +102,16 @@ class Snapshotting:
         if self._waiting_jobs >= JOBS_AHEAD:
             self._loop.call_later(SLICE_GAP_S, self._slice)
             return
-        self._add_slice(time.perf_counter() + self._slice_s)
+        self._add_slice(self._monotonic_ns())
         if self._next >= 0:
             self._loop.call_later(self._gap_s, self._slice)
         else:
             self._run(self._close(self._engine.publisher.version), partial(self._end, None))
 
-    def _add_slice(self, until_s: float) -> None:
+    def _add_slice(self, now_ns: int) -> None:
         order = self._engine.users.order
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = now_ns // 1_000_000
+        until_ns = now_ns + self._slice_ns
         parts: list[bytes] = []
         size = 0
         # Users may have been dropped since the last slice; what took their places has been seen already.
@@ -123,7 +126,7 @@ class Snapshotting:
                     self._add_piece(parts)
                     parts, size = [], 0
             at -= 1
-            if time.perf_counter() > until_s:
+            if self._monotonic_ns() > until_ns:
                 break
         self._next = at
         if parts:

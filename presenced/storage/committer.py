@@ -2,6 +2,8 @@
 
 The event loop hands in encoded facts and goes on. Whatever gathers while one commit is under way becomes the next:
 at low load a request waits for one sync, at high load batches grow by themselves; there is no timer in it.
+
+The thread is a `runner`, which calls `Committer.step`: a simulator runs the same steps one by one when it likes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from presenced.storage.files import DiskFull
 from presenced.storage.jobs import Job, Jobs
 from presenced.storage.journal import Journal
 from presenced.storage.pending import Pending, Submission, joined
+from presenced.storage.runner import Runner, ThreadRunner
 
 IDLE_SEAL_S = 0.25
 RETRY_FULL_S = 1.0
@@ -43,8 +46,10 @@ class Committer:
         interval_s: float,
         clock: Callable[[], float],
         observe: Callable[[int], object] = lambda ns: None,
+        runner: Runner | None = None,
     ) -> None:
-        """`observe` is told on the thread how many nanoseconds each commit took, and each sync of its own."""
+        """`observe` is told on the thread how many nanoseconds each commit took, and each sync of its own. `runner`
+        runs the steps; by default a thread."""
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
@@ -75,11 +80,11 @@ class Committer:
         self._refused: list[Any] = []
         self._jobs = Jobs()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._runner = runner if runner is not None else ThreadRunner("committer")
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._runner.start(self.step)
 
     # --- for the loop's thread --------------------------------------------------------------------------------
 
@@ -166,7 +171,7 @@ class Committer:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._runner.join()
         if self._state in ("ok", "full", "gone"):
             try:
                 if self._state == "gone":
@@ -185,15 +190,17 @@ class Committer:
 
     # --- the thread -------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def step(self) -> bool:
+        """Do the next piece of work, and tell the loop what it changed; False when there is none left to do, ever."""
+        goes_on = False
         try:
-            while self._step():
-                self._tell()
+            goes_on = self._step()
         except BaseException as error:
             # Also a bug of ours: a log that has stopped must never look as if it went on.
             self.error = error
             self._state = "failed"
         self._tell()
+        return goes_on
 
     def _tell(self) -> None:
         """Wake the loop if anything is not as it last saw it: the one place that does. Whether requests are refused
@@ -216,7 +223,7 @@ class Committer:
             if not batch and not self._jobs.is_due(self._pending.settled):
                 if self._closing:
                     return False
-                if self._changed.wait(self._patience()) or self._pending:
+                if self._runner.wait(self._changed, self._patience()) or self._pending:
                     return True
         if batch:
             self._commit(batch)

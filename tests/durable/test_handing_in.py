@@ -13,6 +13,7 @@ from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet, TextSet
 from presenced.server import durable as module
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored, restore
 from presenced.server.durable import SNAPSHOT_RETRY_S, DurableLog
 from presenced.server.fact_log import Ack
@@ -40,11 +41,13 @@ class Committer:
 class Log(DurableLog):
     """Counts the snapshots that it would take."""
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks = SYSTEM_CLOCKS) -> None:
         journal = SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=()))
         restored = Restored(cast(Any, SimpleNamespace(path="nowhere")), cast(Any, journal), cast(Any, None), 0)
         nothing = cast(Any, None)
-        super().__init__(nothing, restored, Durability("always"), loop=nothing, wake=nothing, on_failure=nothing)
+        super().__init__(
+            nothing, restored, Durability("always"), loop=nothing, wake=nothing, on_failure=nothing, clocks=clocks
+        )
         self.notes = Committer()
         self._committer = cast(Any, self.notes)
         self.begun = 0
@@ -73,13 +76,13 @@ def test_acknowledgements_wait_for_the_last_frame_of_their_turn(monkeypatch: pyt
     ],
 )
 def test_facts_that_a_full_disk_dropped_are_made_up_for_while_the_server_runs(
-    lost: bool, state: str, waited_s: float, begun: int, monkeypatch: pytest.MonkeyPatch
+    lost: bool, state: str, waited_s: float, begun: int
 ) -> None:
     """By a snapshot, as soon as there is room, and not only when one is due by size or time."""
-    log = Log()
-    log._snapshot_s = 1_000.0
+    now_s = 1_000.0
+    log = Log(Clocks(lambda: int(now_s * 1e9), lambda: 0))
+    now_s += waited_s
     log.plan_snapshots(every_ms=0, log_bytes=1 << 20)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 1_000.0 + waited_s, monotonic_ns=lambda: 0))
     log.notes.lost_facts, log.notes.state = lost, state
     log.append([TextSet("alice", "text", "", 0)], [])
     assert log.begun == begun
