@@ -37,9 +37,9 @@ from presenced.client import (
     WindowLike,
 )
 from presenced.client.connection import Connection
-from presenced.client.holding import TakenCallback
-from presenced.client.keeper import StateCallback
-from presenced.client.own import OwnCallback
+from presenced.client.own_state import OwnCallback
+from presenced.client.reconnect import StateCallback
+from presenced.client.service_devices import TakenCallback
 from presenced.errors import PresenceError, RequestError
 
 T = TypeVar("T")

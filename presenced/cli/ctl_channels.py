@@ -14,9 +14,9 @@ from presenced.errors import AddressError
 from presenced.limits import USERS_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
-    from presenced.client.channels import MemberChange
-    from presenced.client.followed import Event
-    from presenced.client.stream import ChannelWatch
+    from presenced.client.protocol.channels import MemberChange
+    from presenced.client.protocol.event_feed import Event
+    from presenced.client.streams import ChannelWatch
     from presenced.wire.messages import Record
 
 KINDS = ("online", "offline", "status_change", "text_change", "device_change", "reset")

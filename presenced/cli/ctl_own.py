@@ -21,8 +21,8 @@ from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, DeviceS
 
 if TYPE_CHECKING:
     from presenced.cli.target import Acting
+    from presenced.client.schedule_windows import WindowLike
     from presenced.client.values import Schedule, SyncStatus
-    from presenced.client.windows import WindowLike
 
 DEVICE_TITLES = ("device", "kind", "name", "status", "state", "last active", "last seen", "primary")
 CLAIM_TITLES = ("claim", "source", "status", "since", "until")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ssl
 
     from presenced.client import Client, Record
-    from presenced.client.connect import Connecting
+    from presenced.client.connecting import Connecting
     from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
@@ -32,7 +32,7 @@ class Acting:
 
     link: Client | Service
     calls: Any
-    """The module `client.calls`, whose requests take both kinds of link."""
+    """The module `client.acts`, whose requests take both kinds of link."""
     user: str
     """As requests name it: empty for the link's own."""
     name: str
@@ -106,17 +106,17 @@ class Target:
     @asynccontextmanager
     async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
         """A link for a command that acts for `user`, else for whom --as names, else for the URL's user."""
-        from presenced.client import calls
+        from presenced.client import acts
 
         named = user or self.as_user
         if named:
             check_name(named, "user")
         if self.as_user:
             async with self.service(reconnect=reconnect) as service:
-                yield Acting(service, calls, named, named, "")
+                yield Acting(service, acts, named, named, "")
         else:
             async with self.one_shot(reconnect=reconnect) as client:
-                yield Acting(client, calls, named, named or client.user, client.device)
+                yield Acting(client, acts, named, named or client.user, client.device)
 
     def device_id(self, given: str | None) -> str:
         """The device that a command is about: the one given, else the URL's. Empty if neither names one."""

@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from presenced.client import forked
+from presenced.client import forks
 from presenced.client.client import Client
-from presenced.client.connect import Connecting, connect as open_client, connect_service as open_service
+from presenced.client.connecting import Connecting, connect as open_client, connect_service as open_service
 from presenced.client.connection import Connection
 from presenced.client.pages import Page
 from presenced.client.service import Service
-from presenced.client.stream import Stream
+from presenced.client.streams import Stream
 from presenced.client.worker import Told, Worker, awaited
 from presenced.errors import ConnectionLost
 
@@ -46,7 +46,7 @@ class _Thread:
         self.is_forked = False
         self._lock = threading.Lock()
         self._is_stopping = False
-        forked.tell_if_forked(self)
+        forks.tell_if_forked(self)
         self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
         self._thread.start()
 
@@ -58,7 +58,7 @@ class _Thread:
         """Run it there and wait; what interrupts the wait (Ctrl-C) ends the work too."""
         if self.is_forked:
             # Before the lock, which another thread may have held when the process was forked.
-            raise forked.error()
+            raise forks.error()
         if threading.current_thread() is self._thread:
             raise RuntimeError("an async callback cannot wait for its own connection; make it a plain function")
 
@@ -104,7 +104,7 @@ class _Thread:
                 self.tokens.stop(wait=False)
 
     def in_child(self) -> None:
-        """See `forked`."""
+        """See `forks`."""
         self.is_forked = True
 
     def _run(self) -> None:
@@ -173,7 +173,7 @@ class Blocking(Generic[C]):
         """As `close` of the client; its threads end, a callback that is under way within a second or by itself. Does
         nothing the second time."""
         if self._thread.is_forked:
-            raise forked.error()
+            raise forks.error()
         if self._thread.is_stopping:
             return
         try:

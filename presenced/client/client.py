@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from presenced.client import calls
-from presenced.client.asking import Asking
-from presenced.client.held import joining
-from presenced.client.keeper import Identity
-from presenced.client.own import OwnCallback, OwnView
-from presenced.client.pending import Make, OnReply, Reply
+from presenced.client import acts
+from presenced.client.connected import Asking
+from presenced.client.own_state import OwnCallback, OwnView
+from presenced.client.protocol.attachments import joining
+from presenced.client.protocol.pending import Make, OnReply, Reply
+from presenced.client.reconnect import Identity
+from presenced.client.schedule_windows import WindowLike
 from presenced.client.values import (
     Answer,
     Idle,
@@ -19,7 +20,6 @@ from presenced.client.values import (
     Until,
     idle_ms_of,
 )
-from presenced.client.windows import WindowLike
 from presenced.errors import PresenceError
 from presenced.wire import messages
 from presenced.wire.messages import (
@@ -71,19 +71,19 @@ class Client(Asking):
         `until` is a timedelta, a number of seconds or an aware datetime, and holds for all that is set here. The
         status shows while some device is online; `offline` makes the user appear offline.
         """
-        await calls.set_status(self, "", "", status, text, emoji, until)
+        await acts.set_status(self, "", "", status, text, emoji, until)
 
     async def set_text(self, text: str, emoji: str | None = None, until: Until = None) -> None:
         """Set the user's text, whatever the status; an empty one clears it."""
-        await calls.set_status(self, "", "", None, text, emoji, until)
+        await acts.set_status(self, "", "", None, text, emoji, until)
 
     async def clear_text(self) -> None:
         """Clear text and emoji; the status stays."""
-        await calls.set_status(self, "", "", None, "", "", None)
+        await acts.set_status(self, "", "", None, "", "", None)
 
     async def clear(self) -> None:
         """End the manual status and clear text and emoji."""
-        await calls.set_status(self, "", "", "auto", "", "", None)
+        await acts.set_status(self, "", "", "auto", "", "", None)
 
     @property
     def own(self) -> OwnState | None:
@@ -102,11 +102,11 @@ class Client(Asking):
 
     async def sync(self) -> None:
         """Have the own state sent to all of the user's connected devices again."""
-        await calls.sync(self, "")
+        await acts.sync(self, "")
 
     async def get_sync_status(self) -> SyncStatus:
         """How many of the user's connected devices show the own state as it is now."""
-        return await calls.get_sync_status(self, "")
+        return await acts.get_sync_status(self, "")
 
     # --- devices ----------------------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Client(Asking):
     ) -> None:
         """Set this device's own status, priority or display name; what is not given stays as it is. Once set it is
         kept over reconnects, which state again what was last set here, or given to `connect`."""
-        await calls.set_device(self, "", "", status, priority, name, self._identity.describe)
+        await acts.set_device(self, "", "", status, priority, name, self._identity.describe)
 
     async def set_device_status(self, status: DeviceStatus) -> None:
         """Set this device's own status."""
@@ -123,16 +123,16 @@ class Client(Asking):
 
     async def get_devices(self) -> list[DeviceInfo]:
         """All of the user's devices that the server remembers, this one among them."""
-        return await calls.get_devices(self, "")
+        return await acts.get_devices(self, "")
 
     async def rename_device(self, device: str, name: str) -> None:
         """Give one of the user's live devices another display name. Raises `RequestError` (`no_such_device`)."""
         is_this = device == self.device
-        await calls.set_device(self, "", device, None, None, name, self._identity.describe if is_this else None)
+        await acts.set_device(self, "", device, None, None, name, self._identity.describe if is_this else None)
 
     async def forget_device(self, device: str) -> None:
         """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
-        await calls.forget_device(self, "", device)
+        await acts.forget_device(self, "", device)
 
     def active(self) -> None:
         """The person gave input now (a key, a click). Cheap: call it for each. O(1)
@@ -161,15 +161,15 @@ class Client(Asking):
         `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
         when that is gone, whatever `until` says.
         """
-        await calls.add_claim(self, "", claim, source, status, until, device)
+        await acts.add_claim(self, "", claim, source, status, until, device)
 
     async def end_claim(self, claim: str) -> None:
         """End a claim; the one below shows again. One that is not there is no error."""
-        await calls.end_claim(self, "", claim)
+        await acts.end_claim(self, "", claim)
 
     async def get_claims(self) -> list[ClaimInfo]:
         """The user's claims, the one that counts first."""
-        return await calls.get_claims(self, "")
+        return await acts.get_claims(self, "")
 
     async def set_schedule(self, zone: str, windows: Iterable[WindowLike], status: DeviceStatus = "dnd") -> None:
         """A status that recurs each week in the time zone: `("Europe/Berlin", [("mon-fri", "18:00", "08:00")])`.
@@ -177,15 +177,15 @@ class Client(Asking):
         A window that ends before it starts ends on the day after. Raises `AddressError` or `RequestError`, both
         `bad_schedule`.
         """
-        await calls.set_schedule(self, "", zone, windows, status)
+        await acts.set_schedule(self, "", zone, windows, status)
 
     async def clear_schedule(self) -> None:
         """End the schedule and what it claims."""
-        await calls.clear_schedule(self, "")
+        await acts.clear_schedule(self, "")
 
     async def get_schedule(self) -> Schedule | None:
         """The user's schedule, None if there is none."""
-        return await calls.get_schedule(self, "")
+        return await acts.get_schedule(self, "")
 
     async def record_activity(
         self, activity: str, *, channel: str | None = None, at: Moment = None, payload: str = ""
@@ -195,16 +195,16 @@ class Client(Asking):
         Never sent twice: if the link is lost before the reply, raises `ConnectionLost`, and it may or may not have
         been recorded. Raises `RequestError` (`bad_time`, `bad_activity`) too.
         """
-        await calls.record_activity(self, "", "", activity, channel, at, payload)
+        await acts.record_activity(self, "", "", activity, channel, at, payload)
 
     async def get_activity(self, limit: int = 20, since: Moment = None) -> list[ActivityInfo]:
         """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
-        return await calls.get_activity(self, "", limit, since)
+        return await acts.get_activity(self, "", limit, since)
 
     async def command(self, text: str) -> Answer:
         """Do what the person typed, such as `/presence away for 30m`; the answer says what to show. Only trouble with
         the link raises: what cannot be done is told in the answer (`ok` False)."""
-        return await calls.command(self, "", "", text)
+        return await acts.command(self, "", "", text)
 
     # --- channels ---------------------------------------------------------------------------------------------
 
@@ -213,11 +213,11 @@ class Client(Asking):
 
         Raises `RequestError` (`channel_limit`).
         """
-        await calls.join(self, "", "", channel, self._joined.on_reply(channel, joins=True))
+        await acts.join(self, "", "", channel, self._joined.on_reply(channel, joins=True))
 
     async def leave(self, channel: str) -> None:
         """This device is in the channel no more; not having been is no error."""
-        await calls.leave(self, "", "", channel, self._joined.on_reply(channel, joins=False))
+        await acts.leave(self, "", "", channel, self._joined.on_reply(channel, joins=False))
 
 
 class _Joined:

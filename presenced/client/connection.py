@@ -14,18 +14,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from presenced.address import check_channel
-from presenced.client import forked
+from presenced.client import forks
 from presenced.client.callbacks import Callbacks
-from presenced.client.changes import Feed
-from presenced.client.channels import Channels
-from presenced.client.everyone import Everyone
-from presenced.client.followed import Followed
-from presenced.client.keeper import Identity, Keeper, State, StateCallback
-from presenced.client.pending import Make, OnReply, Reply, Request
-from presenced.client.session import Session, chunks, error_of
-from presenced.client.stream import ChannelWatch
+from presenced.client.protocol.changes import Feed
+from presenced.client.protocol.channels import Channels
+from presenced.client.protocol.event_feed import Followed
+from presenced.client.protocol.pending import Make, OnReply, Reply, Request
+from presenced.client.protocol.session import Session, chunks, error_of
+from presenced.client.protocol.watch_all import Everyone
+from presenced.client.reconnect import Identity, Keeper, State, StateCallback
+from presenced.client.streams import ChannelWatch
 from presenced.client.values import check_names
-from presenced.client.watch import Watch
+from presenced.client.watches import Watch
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
 from presenced.wire import messages
 from presenced.wire.messages import ServerMessage, Welcome
@@ -103,7 +103,7 @@ class Connection:
         is not closed leaves, with a `ResourceWarning`, once nothing refers to it any longer; a callback counts as use.
         """
         if self._keeper.is_forked:
-            raise forked.error()
+            raise forks.error()
         await self._keeper.close(bye=bye)
 
     def __repr__(self) -> str:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from presenced.client.heartbeat import Activity
+from presenced.client.protocol.heartbeat import Activity
 from presenced.client.values import Attachment, Idle, Taken, idle_ms_of
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import NAME_BYTES_MAX
 
 if TYPE_CHECKING:
-    from presenced.client.holding import Holding
+    from presenced.client.service_devices import Holding
 
 IS_THERE_S = 10.0
 """How long a page may take to say that it is there."""

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 from presenced.address import check_name
-from presenced.client import calls
-from presenced.client.followed import Event, EventFeed, EventName, parse_cursor
-from presenced.client.heartbeat import Activity
-from presenced.client.holding import Holding
-from presenced.client.keeper import Identity
+from presenced.client import acts
 from presenced.client.pages import Page, Pages
-from presenced.client.stream import Events, EveryoneWatch
+from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
+from presenced.client.protocol.heartbeat import Activity
+from presenced.client.reconnect import Identity
+from presenced.client.schedule_windows import WindowLike
+from presenced.client.service_devices import Holding
+from presenced.client.streams import Events, EveryoneWatch
 from presenced.client.values import Answer, Attachment, Idle, Moment, Schedule, SyncStatus, Until, idle_ms_of
-from presenced.client.windows import WindowLike
 from presenced.errors import AddressError
 from presenced.wire.messages import (
     ActivityInfo,
@@ -60,28 +60,28 @@ class Service(Holding):
         `until` is a timedelta, a number of seconds or an aware datetime, and holds for all that is set here. With
         `device` it counts as input there. The status shows while some device is online; `offline` hides the user.
         """
-        await calls.set_status(self, _named(user), device or "", status, text, emoji, until)
+        await acts.set_status(self, _named(user), device or "", status, text, emoji, until)
 
     async def set_text(self, user: str, text: str, emoji: str | None = None, until: Until = None) -> None:
         """Set the user's text, whatever the status; an empty one clears it."""
-        await calls.set_status(self, _named(user), "", None, text, emoji, until)
+        await acts.set_status(self, _named(user), "", None, text, emoji, until)
 
     async def clear_text(self, user: str) -> None:
         """Clear text and emoji; the status stays."""
-        await calls.set_status(self, _named(user), "", None, "", "", None)
+        await acts.set_status(self, _named(user), "", None, "", "", None)
 
     async def clear(self, user: str) -> None:
         """End the manual status and clear text and emoji."""
-        await calls.set_status(self, _named(user), "", "auto", "", "", None)
+        await acts.set_status(self, _named(user), "", "auto", "", "", None)
 
     async def touch(self, user: str, device: str | None = None) -> None:
         """The user was seen just now: updates last seen and nothing else."""
-        await calls.touch(self, _named(user), device or "")
+        await acts.touch(self, _named(user), device or "")
 
     async def command(self, user: str, text: str, device: str | None = None) -> Answer:
         """Do what the user typed, such as `/presence away for 30m`; the answer says what to show. What cannot be done
         is told in the answer (`ok` False)."""
-        return await calls.command(self, _named(user), device or "", text)
+        return await acts.command(self, _named(user), device or "", text)
 
     # --- pages ------------------------------------------------------------------------------------------------
 
@@ -124,11 +124,11 @@ class Service(Holding):
 
     async def forget_device(self, user: str, device: str) -> None:
         """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
-        await calls.forget_device(self, _named(user), device)
+        await acts.forget_device(self, _named(user), device)
 
     async def get_devices(self, user: str) -> list[DeviceInfo]:
         """All devices of the user that the server remembers; none for an unknown user."""
-        return await calls.get_devices(self, _named(user))
+        return await acts.get_devices(self, _named(user))
 
     # --- claims and schedules ---------------------------------------------------------------------------------
 
@@ -141,20 +141,20 @@ class Service(Holding):
         `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
         when that is gone, whatever `until` says.
         """
-        await calls.add_claim(self, _named(user), claim, source, status, until, device)
+        await acts.add_claim(self, _named(user), claim, source, status, until, device)
 
     async def end_claim(self, user: str, claim: str) -> None:
         """End a claim; the one below shows again. One that is not there is no error."""
-        await calls.end_claim(self, _named(user), claim)
+        await acts.end_claim(self, _named(user), claim)
 
     async def find_claims(self, claim: str = "") -> list[tuple[str, ClaimInfo]]:
         """The claims of this name over all users, or (empty) of every name, each with its user. A backend that comes
         back learns with it what it left behind. O(users) for the server, in pages."""
-        return await calls.find_claims(self, claim)
+        return await acts.find_claims(self, claim)
 
     async def get_claims(self, user: str) -> list[ClaimInfo]:
         """The user's claims, the one that counts first."""
-        return await calls.get_claims(self, _named(user))
+        return await acts.get_claims(self, _named(user))
 
     async def set_schedule(
         self, user: str, zone: str, windows: Iterable[WindowLike], status: DeviceStatus = "dnd"
@@ -164,15 +164,15 @@ class Service(Holding):
         A window that ends before it starts ends on the day after. Raises `AddressError` or `RequestError`, both
         `bad_schedule`.
         """
-        await calls.set_schedule(self, _named(user), zone, windows, status)
+        await acts.set_schedule(self, _named(user), zone, windows, status)
 
     async def clear_schedule(self, user: str) -> None:
         """End the schedule and what it claims."""
-        await calls.clear_schedule(self, _named(user))
+        await acts.clear_schedule(self, _named(user))
 
     async def get_schedule(self, user: str) -> Schedule | None:
         """The user's schedule, None if there is none."""
-        return await calls.get_schedule(self, _named(user))
+        return await acts.get_schedule(self, _named(user))
 
     # --- activity ---------------------------------------------------------------------------------------------
 
@@ -191,21 +191,21 @@ class Service(Holding):
         `at` None = now. Never sent twice: if the link is lost before the reply, raises `ConnectionLost`, and it may or
         may not have been recorded. Raises `RequestError` (`no_such_device`, `bad_time`, `bad_activity`) too.
         """
-        await calls.record_activity(self, _named(user), device or "", activity, channel, at, payload)
+        await acts.record_activity(self, _named(user), device or "", activity, channel, at, payload)
 
     async def get_activity(self, user: str, limit: int = 20, since: Moment = None) -> list[ActivityInfo]:
         """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
-        return await calls.get_activity(self, _named(user), limit, since)
+        return await acts.get_activity(self, _named(user), limit, since)
 
     # --- the own state of users -------------------------------------------------------------------------------
 
     async def sync(self, user: str) -> None:
         """Have the user's own state sent to all of their connected devices again."""
-        await calls.sync(self, _named(user))
+        await acts.sync(self, _named(user))
 
     async def get_sync_status(self, user: str) -> SyncStatus:
         """How many of the user's connected devices show their own state as it is now."""
-        return await calls.get_sync_status(self, _named(user))
+        return await acts.get_sync_status(self, _named(user))
 
     # --- being told -------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from presenced.cli import exits
 from presenced.cli.ctl import main
 from presenced.cli.ctl_channels import describe_event, describe_member
-from presenced.client.channels import MemberChange
-from presenced.client.followed import Event
+from presenced.client.protocol.channels import MemberChange
+from presenced.client.protocol.event_feed import Event
 from tests.cli.commands import Running, ctl, on_terminal, online, record
 from tests.conftest import Daemon, StartDaemon
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from presenced.client.held import Call, Held
-from presenced.client.session import Session
+from presenced.client.protocol.attachments import Call, Held
+from presenced.client.protocol.session import Session
 from presenced.client.values import Attachment, Taken
 from presenced.core.model import CONNECTED, GONE
 from presenced.errors import PresenceError, RequestError

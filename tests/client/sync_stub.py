@@ -17,7 +17,7 @@ from typing import Any
 
 import presenced
 from presenced.client.pages import Page
-from presenced.client.stream import Stream
+from presenced.client.streams import Stream
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,10 +31,10 @@ STREAMS = {
 RETURNED = {kind.__name__: name for name, (kind, _) in STREAMS.items()} | {"Page": "BlockingPage"}
 
 ELSEWHERE = {
-    "OwnCallback": "presenced.client.own",
+    "OwnCallback": "presenced.client.own_state",
     "Page": "presenced.client.pages",
-    "StateCallback": "presenced.client.keeper",
-    "TakenCallback": "presenced.client.holding",
+    "StateCallback": "presenced.client.reconnect",
+    "TakenCallback": "presenced.client.service_devices",
     "PresenceError": "presenced.errors",
     "RequestError": "presenced.errors",
 }

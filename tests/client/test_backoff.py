@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from presenced.client.backoff import BASE_MS, CAP_MS, LASTED_MS, Backoff
+from presenced.client.protocol.backoff import BASE_MS, CAP_MS, LASTED_MS, Backoff
 
 
 def test_delays_are_uniform_below_a_ceiling_that_doubles_to_the_cap() -> None:

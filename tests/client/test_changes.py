@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from presenced.client.changes import Change, Feed, kind_of
+from presenced.client.protocol.changes import Change, Feed, kind_of
 from presenced.wire.messages import Record
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.client import channels as module
-from presenced.client.channels import COUNTED, ChannelFeed, Channels
-from presenced.client.pending import Make, OnReply, Request
+from presenced.client.protocol import channels as module
+from presenced.client.protocol.channels import COUNTED, ChannelFeed, Channels
+from presenced.client.protocol.pending import Make, OnReply, Request
 from presenced.errors import ConnectionLost, RequestError
 from presenced.wire.messages import (
     ChannelCounts,

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import presenced
-from presenced.client.backoff import Backoff
+from presenced.client.protocol.backoff import Backoff
 from presenced.errors import (
     CODES,
     AddressError,
@@ -58,8 +58,8 @@ async def server() -> AsyncIterator[FakeServer]:
 @pytest.fixture(autouse=True)
 def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back without the jitter's wait, which the tests of the backoff measure."""
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
-    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.CAP_MS", 1)
 
 
 def record(user: str, status: str = "online", version: int = 1, text: str = "") -> Record:
@@ -584,7 +584,7 @@ class TestLog:
         self, server: FakeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("presenced.client.callbacks.SLOW_S", 0.05)
-        monkeypatch.setattr("presenced.client.keeper.LATE_MS", 50)
+        monkeypatch.setattr("presenced.client.reconnect.LATE_MS", 50)
         server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
 
         def hold(state: str, reason: PresenceError | None) -> None:
@@ -919,7 +919,7 @@ class TestKeeping:
                 told.append(lasted_ms)
                 super().link_ended(lasted_ms)
 
-        monkeypatch.setattr("presenced.client.keeper.Backoff", Told)
+        monkeypatch.setattr("presenced.client.reconnect.Backoff", Told)
         async with presenced.connect(server.url()) as me:
             for number in (1, 2):
                 server.link.drop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.client.heartbeat import Activity, Heartbeats
+from presenced.client.protocol.heartbeat import Activity, Heartbeats
 
 
 def run(heartbeats: Heartbeats, until_ms: int, *, answers: bool) -> list[tuple[int, str]]:

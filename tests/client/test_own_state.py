@@ -32,8 +32,8 @@ from tests.client.helpers import lose, running, take, url
 @pytest.fixture(autouse=True)
 def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back without the jitter's wait, which the tests of the backoff measure."""
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
-    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.CAP_MS", 1)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import presenced
-from presenced.client import holding
+from presenced.client import service_devices
 from presenced.config.settings import Settings
 from presenced.errors import ConnectionLost, RequestError, RequestTimeout
 from presenced.limits import BEATS_MAX
@@ -43,8 +43,8 @@ from tests.client.helpers import drop_links, has_nothing, lose, running, service
 @pytest.fixture(autouse=True)
 def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back without the jitter's wait, which the tests of the backoff measure."""
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
-    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.CAP_MS", 1)
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ class TestWithAScript:
             assert "u1/web could not be attached again: too many" in caplog.text
 
     async def test_more_than_fit_on_their_way_at_once(self, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(holding, "MANY", 3)
+        monkeypatch.setattr(service_devices, "MANY", 3)
         async with of_fake(fake) as p:
             assert await p.attach_many([(f"u{number}", "web") for number in range(8)]) == {}
             assert len(p.attached) == 8

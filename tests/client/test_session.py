@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from presenced.client.changes import Change, Feed
-from presenced.client.session import Session, chunks
+from presenced.client.protocol.changes import Change, Feed
+from presenced.client.protocol.session import Session, chunks
 from presenced.errors import ConnectionLost, PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX
 from presenced.wire.messages import (

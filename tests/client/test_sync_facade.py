@@ -213,7 +213,7 @@ def test_every_method_that_takes_a_callback_hands_it_to_the_thread_for_them() ->
 
 
 def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
     monkeypatch.setattr("presenced.client.worker.STATES_WAITING_MAX", 4)
     with presenced.sync.connect(f"presence://u1@127.0.0.1:{server.port}/laptop") as me:
         slow, told = Slow(), queue.Queue[str]()

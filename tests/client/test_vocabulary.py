@@ -10,7 +10,7 @@ import pytest
 
 import presenced
 import presenced.sync
-from presenced.client.connect import Connecting
+from presenced.client.connecting import Connecting
 from tests.server.in_process import InProcess
 
 ONLY_A_USERS = {

@@ -23,7 +23,7 @@ def test_people_are_shown_as_they_are_whatever_befalls_the_application(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(seed)
-    monkeypatch.setattr("presenced.client.keeper.random", dice)
+    monkeypatch.setattr("presenced.client.reconnect.random", dice)
 
     async def work(loop: VirtualLoop) -> None:
         daemon = Daemon(loop, Policy())

@@ -21,15 +21,15 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from presenced.address import Url
-from presenced.client import forked
-from presenced.client.backoff import Backoff
+from presenced.client import forks
 from presenced.client.callbacks import Callbacks
-from presenced.client.heartbeat import Activity, Heartbeats
 from presenced.client.link import Link, open_link
 from presenced.client.link_log import LinkLog
-from presenced.client.pending import REQUESTS, Make, OnReply, Reply, Request
-from presenced.client.session import Session
-from presenced.client.window import Window
+from presenced.client.protocol.backoff import Backoff
+from presenced.client.protocol.heartbeat import Activity, Heartbeats
+from presenced.client.protocol.pending import REQUESTS, Make, OnReply, Reply, Request
+from presenced.client.protocol.send_window import Window
+from presenced.client.protocol.session import Session
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.limits import TOKEN_BYTES_MAX
 from presenced.wire import messages
@@ -123,7 +123,7 @@ class Keeper:
         """What waits in the window will be looked at in this turn of the loop."""
         self._task: asyncio.Task[None] | None = None
 
-        forked.tell_if_forked(self)
+        forks.tell_if_forked(self)
 
     @property
     def is_linked(self) -> bool:
@@ -135,9 +135,9 @@ class Keeper:
         return self._task is not None and not self._task.done() and self.state != "closed"
 
     def in_child(self) -> None:
-        """See `forked`."""
+        """See `forks`."""
         self.is_forked = True
-        self.state, self.reason = "closed", forked.error()
+        self.state, self.reason = "closed", forks.error()
         self._link = self._heartbeats = None
 
     def now_ms(self) -> int:

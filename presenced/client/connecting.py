@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from presenced.address import Url, make_url, parse_url
 from presenced.client.client import Client
 from presenced.client.connection import Connection
-from presenced.client.keeper import Identity, Token
+from presenced.client.reconnect import Identity, Token
 from presenced.client.service import Service
 from presenced.client.values import Idle, check_device_status
 from presenced.errors import AddressError

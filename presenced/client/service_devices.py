@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from presenced.address import check_channel, check_label, check_name
-from presenced.client import calls
-from presenced.client.asking import Asking
-from presenced.client.heartbeat import Activity
-from presenced.client.held import Call, Held, HeldDevice, Leaving, beats_of
-from presenced.client.keeper import Identity
-from presenced.client.pending import OnReply, Reply
+from presenced.client import acts
+from presenced.client.connected import Asking
+from presenced.client.protocol.attachments import Call, Held, HeldDevice, Leaving, beats_of
+from presenced.client.protocol.heartbeat import Activity
+from presenced.client.protocol.pending import OnReply, Reply
+from presenced.client.reconnect import Identity
 from presenced.client.values import Attachment, Idle, Taken, check_device_status, check_priority, idle_ms_of, shown
 from presenced.errors import AddressError, PresenceError, RequestError
 from presenced.wire import messages
@@ -184,7 +184,7 @@ class Holding(Asking):
             if held is not None:
                 held.describe(status, priority, name)
 
-        await calls.set_device(self, user, device, status, priority, name, done)
+        await acts.set_device(self, user, device, status, priority, name, done)
 
     async def join(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel until it leaves or is gone; of one that is held, kept over lost links.
@@ -193,13 +193,13 @@ class Holding(Asking):
         """
         _check_user(user)
         check_name(device, "device")
-        await calls.join(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=True))
+        await acts.join(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=True))
 
     async def leave(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel no more; not having been is no error."""
         _check_user(user)
         check_channel(channel)
-        await calls.leave(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=False))
+        await acts.leave(self, user, device, channel, self._on_reply_of_join(user, device, channel, joins=False))
 
     # --- within -----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from presenced.client.windows import windows_of, written
+from presenced.client.schedule_windows import windows_of, written
 from presenced.errors import AddressError
 from presenced.wire.messages import Window
 

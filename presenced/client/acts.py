@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
-from presenced.client.channels import COUNTED
 from presenced.client.connection import Connection
-from presenced.client.pending import OnReply, Reply
-from presenced.client.session import chunks
+from presenced.client.protocol.channels import COUNTED
+from presenced.client.protocol.pending import OnReply, Reply
+from presenced.client.protocol.session import chunks
+from presenced.client.schedule_windows import WindowLike, windows_of, written
 from presenced.client.values import (
     Answer,
     MembersPage,
@@ -33,7 +34,6 @@ from presenced.client.values import (
     moment_ms,
     until_of,
 )
-from presenced.client.windows import WindowLike, windows_of, written
 from presenced.limits import ACTIVITIES_PER_USER_MAX, PAYLOAD_BYTES_MAX
 from presenced.wire import messages
 from presenced.wire.messages import (

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from presenced.client.changes import Change, Feed
-from presenced.client.channels import ChannelFeed, MemberChange
-from presenced.client.followed import Event, EventFeed
+from presenced.client.protocol.changes import Change, Feed
+from presenced.client.protocol.channels import ChannelFeed, MemberChange
+from presenced.client.protocol.event_feed import Event, EventFeed
 from presenced.errors import ConnectionLost, PresenceError
 from presenced.wire.messages import Record
 

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from presenced.client.changes import kind_of
-from presenced.client.pending import Make, OnReply, Reply, Send
-from presenced.client.session import error_of
+from presenced.client.protocol.changes import kind_of
+from presenced.client.protocol.pending import Make, OnReply, Reply, Send
+from presenced.client.protocol.session import error_of
 from presenced.errors import PresenceError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.client.followed import QUEUE_MAX, EventFeed, Followed, Position, parse_cursor
-from presenced.client.pending import Make, OnReply
+from presenced.client.protocol.event_feed import QUEUE_MAX, EventFeed, Followed, Position, parse_cursor
+from presenced.client.protocol.pending import Make, OnReply
 from presenced.errors import AddressError, ConnectionLost, RequestError
 from presenced.wire.messages import Error, Event, Follow, Following
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from presenced.client.changes import Change, Feed
-from presenced.client.stream import Stream
+from presenced.client.protocol.changes import Change, Feed
+from presenced.client.streams import Stream
 from presenced.client.values import check_names
 from presenced.wire.messages import Record
 

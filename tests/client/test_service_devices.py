@@ -23,8 +23,8 @@ from tests.client.helpers import drop_links, has_nothing, lose, running, service
 @pytest.fixture(autouse=True)
 def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back without the jitter's wait, which the tests of the backoff measure."""
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
-    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.CAP_MS", 1)
 
 
 @pytest.fixture

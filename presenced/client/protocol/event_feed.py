@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from presenced.client.pending import Make, OnReply, Reply, Send
-from presenced.client.session import error_of
+from presenced.client.protocol.pending import Make, OnReply, Reply, Send
+from presenced.client.protocol.session import error_of
 from presenced.errors import AddressError, PresenceError
 from presenced.wire import messages
 from presenced.wire.messages import Error, Follow, Following

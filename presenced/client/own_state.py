@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from presenced.client.callbacks import Callbacks
-from presenced.client.keeper import Identity
+from presenced.client.reconnect import Identity
 from presenced.wire.messages import Applied, OwnState
 
 OwnCallback = Callable[[OwnState], object]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from presenced.client.changes import Feed
-from presenced.client.pending import Make, OnReply, Reply, Send
-from presenced.client.session import Session, chunks, error_of
+from presenced.client.protocol.changes import Feed
+from presenced.client.protocol.pending import Make, OnReply, Reply, Send
+from presenced.client.protocol.session import Session, chunks, error_of
 from presenced.errors import PresenceError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import Error, Get, Record, Records, Watch, WatchAll, Who, WhoPage

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import presenced
-from presenced.client.window import LEAST, Window
+from presenced.client.protocol.send_window import LEAST, Window
 from presenced.wire.messages import (
     AddActivity,
     ClientMessage,
@@ -76,8 +76,8 @@ async def test_two_thousand_questions_at_once_are_all_answered() -> None:
 
 @pytest.fixture
 def quick_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.client.backoff.BASE_MS", 1)
-    monkeypatch.setattr("presenced.client.backoff.CAP_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.BASE_MS", 1)
+    monkeypatch.setattr("presenced.client.protocol.backoff.CAP_MS", 1)
 
 
 class Holding(FakeServer):

@@ -12,8 +12,8 @@ from typing import Generic, Protocol
 
 import msgspec
 
-from presenced.client.changes import Feed
-from presenced.client.pending import QUESTIONS, Make, OnReply, Pending, Reply, Request, W, covers, subject_of
+from presenced.client.protocol.changes import Feed
+from presenced.client.protocol.pending import QUESTIONS, Make, OnReply, Pending, Reply, Request, W, covers, subject_of
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import Error, Record, Records, Watch, Welcome

@@ -14,9 +14,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from presenced.client.heartbeat import Activity
-from presenced.client.pending import Make, OnReply, Reply, Send
-from presenced.client.session import error_of
+from presenced.client.protocol.heartbeat import Activity
+from presenced.client.protocol.pending import Make, OnReply, Reply, Send
+from presenced.client.protocol.session import error_of
 from presenced.client.values import Attachment, Taken
 from presenced.errors import ConnectionLost, PresenceError, RequestError
 from presenced.limits import BEATS_MAX, REQUEST_ID_MAX

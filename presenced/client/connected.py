@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
-from presenced.client import calls
+from presenced.client import acts
 from presenced.client.connection import Connection
 from presenced.client.values import MembersPage, WhoPage
 from presenced.wire.messages import Record
@@ -19,11 +19,11 @@ class Asking(Connection):
 
     async def get_status(self, user: str) -> Record:
         """The record of one user; one never seen is offline with `since_ms` 0."""
-        return (await calls.get_statuses(self, [user]))[user]
+        return (await acts.get_statuses(self, [user]))[user]
 
     async def get_statuses(self, users: Iterable[str]) -> dict[str, Record]:
         """The records of any number of users, in the order asked; one request for each 256 or so."""
-        return await calls.get_statuses(self, users)
+        return await acts.get_statuses(self, users)
 
     async def get_online_users(self, channel: str | None = None) -> list[Record]:
         """Everybody online, or online in a channel, in order of name. O(users online); see `online_users`."""
@@ -35,9 +35,9 @@ class Asking(Connection):
         while True:
             page: WhoPage | MembersPage
             if channel is None:
-                page = await calls.who(self, after, limit)
+                page = await acts.who(self, after, limit)
             else:
-                page = await calls.get_members(self, channel, after, limit)
+                page = await acts.get_members(self, channel, after, limit)
             for record in page.records:
                 yield record
             # A next page that does not go on would be asked for without end.
@@ -48,14 +48,14 @@ class Asking(Connection):
     async def count_online(self, channel: str | None = None) -> int:
         """How many users are online, or online in a channel: exactly. O(1)"""
         if channel is None:
-            return (await calls.who(self, "", 0)).total
-        return (await calls.get_members(self, channel, "", 0)).total
+            return (await acts.who(self, "", 0)).total
+        return (await acts.get_members(self, channel, "", 0)).total
 
     async def who(self, after: str = "", limit: int = 100) -> WhoPage:
         """Who is online: the count, and one page of at most `limit` (0 to 256) users after the name `after`."""
-        return await calls.who(self, after, limit)
+        return await acts.who(self, after, limit)
 
     async def get_members(self, channel: str, after: str = "", limit: int = 100) -> MembersPage:
         """Who is online in a channel: exact counts, and one page of at most `limit` (0 to 256) after the name
         `after`."""
-        return await calls.get_members(self, channel, after, limit)
+        return await acts.get_members(self, channel, after, limit)
