@@ -19,8 +19,9 @@ from bench.load.openloop import OpenLoop
 from bench.load.people import AWAY, GONE, HERE, LEAVING, Person
 from bench.load.witness import number_of, text_of
 from bench.machine.server import Server
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Bye, ClientMessage, Get, Heartbeat, Hello, SetStatus, StatusRequest, Watch, encode
+from presenced.wire.messages import Bye, ClientMessage, Get, Heartbeat, Hello, SetStatus, StatusRequest, Watch
 
 STATUSES: tuple[StatusRequest, ...] = ("dnd", "auto", "away", "auto")
 """What people say, in turn: half of the time nothing, and then their devices count."""

@@ -27,7 +27,7 @@ from presenced.storage.files import OsDirectory
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import recover
 from presenced.storage.store import claim, open_store
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 
 USERS_AT_ONCE = 10_000
 FACTS_PER_FRAME = 1000

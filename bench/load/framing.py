@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.errors import BenchError
+from presenced.wire.codec import BadMessage, decode_server
 from presenced.wire.frames import LENGTH_BYTES
-from presenced.wire.messages import BadMessage, Done, Presence, ServerMessage, decode_server
+from presenced.wire.messages import Done, Presence, ServerMessage
 
 FIRST_ID = 1 << 24
 """Request ids from here on take five bytes on the wire: all requests have the same size, and an answer can be found in

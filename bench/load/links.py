@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from bench.errors import BenchError
 from bench.load.framing import decoded, first_frame
 from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import (
     Error,
@@ -33,7 +34,6 @@ from presenced.wire.messages import (
     Welcome,
     Who,
     WhoPage,
-    encode,
 )
 
 Reply = TypeVar("Reply", Welcome, Records, Pong, WhoPage)

@@ -17,8 +17,9 @@ from bench.load.framing import FIRST_ID, Rests, decoded, frames
 from bench.load.links import read_available
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Done, Presence, SetStatus, Status, encode
+from presenced.wire.messages import Done, Presence, SetStatus, Status
 
 MARK = "change no. "
 MARK_BYTES = MARK.encode()

@@ -14,8 +14,9 @@ from bench.load.links import Connection, edge_triggered, get_records, open_devic
 from bench.machine.disk import FileSystem
 from bench.machine.server import Server
 from bench.results.outcome import Checks
+from presenced.wire.codec import encode
 from presenced.wire.frames import LENGTH_BYTES, frame
-from presenced.wire.messages import Done, Hello, SetStatus, Welcome, encode
+from presenced.wire.messages import Done, Hello, SetStatus, Welcome
 
 STALL_S = 10.0
 READ_BYTES = 4096

@@ -17,6 +17,7 @@ from bench.machine.server import Server
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, Peer, show_of
 from bench.results.outcome import OURS
 from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
     Bye,
@@ -30,7 +31,6 @@ from presenced.wire.messages import (
     SetStatus,
     Watch,
     Welcome,
-    encode,
 )
 
 DEVICE = "bench"

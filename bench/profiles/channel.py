@@ -25,8 +25,9 @@ from presenced.core.model import Device, Edge, Session
 from presenced.core.policy import Policy
 from presenced.server.fact_log import MemoryLog
 from presenced.server.turn import run_turn
+from presenced.wire.codec import decode_server
 from presenced.wire.frames import FrameReader
-from presenced.wire.messages import ChannelCounts, decode_server
+from presenced.wire.messages import ChannelCounts
 
 ROOM = "everybody"
 LINKS = 20

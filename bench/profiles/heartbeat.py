@@ -17,8 +17,9 @@ from bench.machine.cores import Cores, need_descriptors
 from bench.machine.server import Server
 from bench.peers.ours import Presenced
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Heartbeat, encode
+from presenced.wire.messages import Heartbeat
 
 BEAT = frame(encode(Heartbeat(1500)))
 FIGURE = "server_cpu_us_per_heartbeat"

@@ -29,7 +29,8 @@ from bench.machine.server import Server
 from bench.peers.lineup import BUSY_MIN
 from bench.results.histogram import Histogram
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
-from presenced.wire.messages import Done, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Done
 
 PEAK_S = 2.0
 STALL_S = 10.0

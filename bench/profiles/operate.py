@@ -24,8 +24,9 @@ from bench.machine.meter import add_figure
 from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.cli.admin_link import AdminLink
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Heartbeat, Ping, Pong, encode
+from presenced.wire.messages import Heartbeat, Ping, Pong
 
 HEARTBEAT_S = 30.0
 ANSWER_S = 10.0

@@ -26,8 +26,9 @@ from bench.machine.server import Server
 from bench.results.histogram import Histogram
 from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, USERS_PER_REQUEST_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Done, Hello, Presence, Record, Records, SetStatus, Watch, Welcome, encode
+from presenced.wire.messages import Done, Hello, Presence, Record, Records, SetStatus, Watch, Welcome
 
 AFTER_S = (RESTART_GRACE_MS + RESTART_SPREAD_MS) / 1000 + 5
 ENDS = ("kill", "term")

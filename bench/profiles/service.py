@@ -15,8 +15,9 @@ from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import add_figure
 from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Attach, Beats, Done, Hello, Welcome, encode
+from presenced.wire.messages import Attach, Beats, Done, Hello, Welcome
 
 BEATS_PER_FRAME = 1_000
 LONG_IDLE_MS = 2 * 3600 * 1000

@@ -39,8 +39,9 @@ from bench.results.outcome import (
     partial,
     percentile,
 )
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Ping, SetStatus, encode
+from presenced.wire.messages import Ping, SetStatus
 
 PING_EVERY_NS = 2_000_000
 OWN_PAUSE_NS = 2_000_000

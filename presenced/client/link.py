@@ -11,17 +11,9 @@ from typing import cast
 from presenced.address import Url
 from presenced.errors import CODES, AuthError, ConnectionLost, PresenceError, ProtocolError
 from presenced.limits import SERVER_FRAME_BYTES_MAX
+from presenced.wire.codec import BadMessage, decode_server, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import (
-    BadMessage,
-    ClientMessage,
-    Goodbye,
-    Hello,
-    ServerMessage,
-    Welcome,
-    decode_server,
-    encode,
-)
+from presenced.wire.messages import ClientMessage, Goodbye, Hello, ServerMessage, Welcome
 
 BYE_TIMEOUT_S = 1.0
 """How long the server may take to close after our bye."""

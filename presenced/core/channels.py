@@ -31,8 +31,9 @@ from presenced.limits import (
     SERVICE_CHANNELS_PER_DEVICE_MAX,
     SERVICE_WATCH_CHANNELS_MAX,
 )
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, Role, encode
+from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, Role
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""

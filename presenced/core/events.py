@@ -13,8 +13,9 @@ from presenced.core.model import Session
 from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.limits import EVENTS_UNFOLLOWED_MS
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Event, EventKind, Following, Record, encode
+from presenced.wire.messages import Event, EventKind, Following, Record
 
 BATCH_EVENTS = 512
 """Events that one follower is sent in one turn."""

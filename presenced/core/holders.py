@@ -10,7 +10,8 @@ from presenced.core.model import CONNECTED, GONE, Device, Session
 from presenced.core.outboxes import Outboxes
 from presenced.errors import RequestError
 from presenced.limits import TOLD_REFS_MAX
-from presenced.wire.messages import Taken, TakenWhy, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Taken, TakenWhy
 
 
 class Holders:

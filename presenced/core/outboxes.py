@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from presenced.core.model import Session, Sink, User
 from presenced.core.wide import WATCHERS, WideFanOuts
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Presence, Record, encode
+from presenced.wire.messages import Presence, Record
 
 _PRESENCE_HEAD = encode(Presence(Record("", "offline", "", "", 0, 0, "", 0)))[:2]
 """Array of two, type number: what stands before the record in every presence message."""

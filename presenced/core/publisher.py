@@ -22,7 +22,8 @@ from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.spacing import Spacing
-from presenced.wire.messages import ONLINE_STATUSES, Record, Status, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import ONLINE_STATUSES, Record, Status
 
 
 class Change(NamedTuple):

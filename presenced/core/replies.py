@@ -5,7 +5,8 @@ from __future__ import annotations
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.limits import MESSAGE_CHARS_MAX, QUOTED_CHARS_MAX
-from presenced.wire.messages import Done, Error, Record, Records, ServerMessage, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Done, Error, Record, Records, ServerMessage
 
 
 def quoted(value: str) -> str:

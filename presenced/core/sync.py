@@ -11,8 +11,9 @@ from presenced.core.model import CONNECTED, GONE, GRACE, Claim, Device, Own, Ses
 from presenced.core.outboxes import Outboxes
 from presenced.core.publisher import Publisher
 from presenced.core.standing import by_strength
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState, encode
+from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState
 
 _STATES: dict[int, DeviceState] = {CONNECTED: "connected", GRACE: "grace", GONE: "gone"}
 

@@ -18,8 +18,9 @@ from presenced.server.conversation import Conversation
 from presenced.server.memory import Memory
 from presenced.server.shedding import SHORT, retry_ms
 from presenced.server.transports.tcp import TcpTransport
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Goodbye, encode
+from presenced.wire.messages import Goodbye
 
 if TYPE_CHECKING:
     from presenced.server.server import Server

@@ -22,8 +22,9 @@ from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.identity import Identity
 from presenced.server.shedding import refuse_hello
 from presenced.server.transports.base import Transport
+from presenced.wire.codec import BadMessage, decode_client, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import BadMessage, Bye, Goodbye, Hello, decode_client, encode
+from presenced.wire.messages import Bye, Goodbye, Hello
 
 if TYPE_CHECKING:
     from presenced.server.links import Links

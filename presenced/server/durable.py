@@ -23,7 +23,7 @@ from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
 from presenced.storage.committer import Committer
 from presenced.storage.runner import Runner
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 
 log = logging.getLogger("presenced")
 

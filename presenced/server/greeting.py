@@ -11,7 +11,8 @@ from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
-from presenced.wire.messages import PROTOCOL_VERSIONS, BadMessage, Hello, Welcome, decode_client
+from presenced.wire.codec import BadMessage, decode_client
+from presenced.wire.messages import PROTOCOL_VERSIONS, Hello, Welcome
 
 
 def read_hello(payload: bytes) -> tuple[Hello, int]:

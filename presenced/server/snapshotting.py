@@ -16,7 +16,7 @@ from presenced.storage.committer import Committer
 from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
 from presenced.storage.snapshot import SnapshotWriter
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 
 SLICE_USERS = 256
 SLICE_NS = 300_000

@@ -14,7 +14,8 @@ from presenced.core.outboxes import Broadcast, Outboxes
 from presenced.core.replies import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.server.fact_log import Log
-from presenced.wire.messages import Done, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Done
 
 READ_ONLY = (
     "the disk became full, or was gone, while this was being saved: it shows, a restart may forget it; repeat it"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from presenced.limits import IDLE_MS_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Heartbeat, encode
+from presenced.wire.messages import Heartbeat
 
 NO_REPORT: Final = -1
 

@@ -243,3 +243,28 @@ class ClaimsPage(Message, tag=84):
     users: list[str]
     claims: list[ClaimInfo]
     """One for each of `users`, in that order."""
+
+
+ServerMessage = (
+    Welcome
+    | Goodbye
+    | Error
+    | Done
+    | Pong
+    | Records
+    | WhoPage
+    | Presence
+    | DeviceList
+    | ClaimList
+    | ActivityList
+    | MembersPage
+    | ChannelEvent
+    | ChannelCounts
+    | OwnState
+    | SyncState
+    | Event
+    | Following
+    | CommandReply
+    | Taken
+    | ClaimsPage
+)

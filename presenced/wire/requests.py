@@ -1,4 +1,7 @@
-"""What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none."""
+"""What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none.
+
+The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are.
+"""
 
 from __future__ import annotations
 
@@ -348,3 +351,41 @@ class FindClaims(Message, tag=34):
     after: WallMs = 0
     """The `next` of the page before; 0 = from the first."""
     limit: Annotated[int, Meta(ge=1, le=USERS_PER_REQUEST_MAX)] = 100
+
+
+ClientMessage = (
+    Hello
+    | Heartbeat
+    | Bye
+    | Ping
+    | SetStatus
+    | SetDevice
+    | Get
+    | Who
+    | Watch
+    | Unwatch
+    | Attach
+    | Detach
+    | Beats
+    | Forget
+    | GetDevices
+    | Touch
+    | AddClaim
+    | EndClaim
+    | GetClaims
+    | SetSchedule
+    | AddActivity
+    | GetActivity
+    | Join
+    | Leave
+    | GetMembers
+    | WatchChannel
+    | UnwatchChannel
+    | Applied
+    | Sync
+    | GetSync
+    | Follow
+    | Command
+    | WatchAll
+    | FindClaims
+)

@@ -17,6 +17,9 @@ from presenced.limits import (
     USERS_PER_REQUEST_MAX,
 )
 
+PROTOCOL_VERSIONS: Final = (1,)
+"""The versions that this code speaks."""
+
 Status = Literal["chat", "online", "away", "xa", "dnd", "offline"]
 """What watchers see of a user; XMPP's show values (RFC 6121, 4.7.2.1) with names for plain available and gone."""
 

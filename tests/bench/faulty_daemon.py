@@ -10,19 +10,9 @@ import selectors
 import socket
 import sys
 
+from presenced.wire.codec import decode_client, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import (
-    Done,
-    Hello,
-    Presence,
-    Record,
-    Records,
-    SetStatus,
-    Watch,
-    Welcome,
-    decode_client,
-    encode,
-)
+from presenced.wire.messages import Done, Hello, Presence, Record, Records, SetStatus, Watch, Welcome
 
 
 class FaultyDaemon:

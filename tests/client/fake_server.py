@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from presenced.limits import FRAME_BYTES_MAX
+from presenced.wire.codec import decode_client, encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import (
     Bye,
@@ -28,8 +29,6 @@ from presenced.wire.messages import (
     Unwatch,
     Watch,
     Welcome,
-    decode_client,
-    encode,
 )
 
 DEADLINE_S = 60.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from presenced.core.model import Edge, Session
 from presenced.core.requests import handle
 from presenced.limits import SERVER_FRAME_BYTES_MAX
+from presenced.wire.codec import decode_server
 from presenced.wire.frames import FrameReader
 from presenced.wire.messages import (
     AddClaim,
@@ -40,7 +41,6 @@ from presenced.wire.messages import (
     WatchChannel,
     Who,
     WhoPage,
-    decode_server,
 )
 from tests.core.told import Told
 from tests.wire.largest import LARGEST

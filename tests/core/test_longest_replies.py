@@ -9,9 +9,9 @@ import pytest
 
 from presenced import limits
 from presenced.core.requests import _HANDLERS
+from presenced.wire.codec import CLIENT_MESSAGES, encode
 from presenced.wire.frames import LENGTH_BYTES
 from presenced.wire.messages import (
-    CLIENT_MESSAGES,
     ActivityList,
     AddActivity,
     AddClaim,
@@ -33,7 +33,6 @@ from presenced.wire.messages import (
     SyncState,
     Watch,
     Window,
-    encode,
 )
 from tests.core.world import FakeLink, World
 from tests.wire.largest import LARGEST

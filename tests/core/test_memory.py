@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from presenced.wire import messages
+from presenced.wire import codec
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,
@@ -179,7 +179,7 @@ def test_watches_and_following_go_on(service: FakeLink) -> None:
 
 
 def test_every_request_is_in_one_of_the_lists() -> None:
-    answered = {struct.__name__ for struct in messages.CLIENT_MESSAGES.values()} - {"Hello"}
+    answered = {struct.__name__ for struct in codec.CLIENT_MESSAGES.values()} - {"Hello"}
     assert {*GROWS, *LONG, *OTHERS, *(struct.__name__ for struct in UNANSWERED)} == answered
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
-    CLIENT_MESSAGES,
     ActivityList,
     AddActivity,
     AddClaim,

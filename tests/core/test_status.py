@@ -9,16 +9,8 @@ from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.standing import COVERED_MAX
 from presenced.limits import DURATION_MS_MAX
-from presenced.wire.messages import (
-    ClaimList,
-    DeviceStatus,
-    GetClaims,
-    Record,
-    SetStatus,
-    Source,
-    Status,
-    encode,
-)
+from presenced.wire.codec import encode
+from presenced.wire.messages import ClaimList, DeviceStatus, GetClaims, Record, SetStatus, Source, Status
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 
 GRACE_MS = Policy().grace_ms

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from presenced.core.policy import Policy
-from presenced.wire.messages import Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who
 from tests.core.world import TICK_MS, FakeLink, World
 
 NO_SPACING = Policy(change_spacing_ms=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.wide import SLICE, WATCHERS
+from presenced.wire.codec import decode_server, encode
 from presenced.wire.frames import FrameReader
-from presenced.wire.messages import Pong, Presence, decode_server, encode
+from presenced.wire.messages import Pong, Presence
 from tests.core.world import FakeLink, World
 
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from msgspec import inspect
 
 from presenced import limits
-from presenced.wire import messages
+from presenced.wire import codec, messages
 
 PROTOCOL_MD = Path(__file__).parents[2] / "protocol.md"
 TEXT = PROTOCOL_MD.read_text(encoding="utf-8")
 
-MESSAGES = {**messages.CLIENT_MESSAGES, **messages.SERVER_MESSAGES}
+MESSAGES = {**codec.CLIENT_MESSAGES, **codec.SERVER_MESSAGES}
 NESTED: dict[str, Any] = {
     "Record": messages.Record,
     "Window": messages.Window,
@@ -188,8 +188,8 @@ def examples() -> list[Example]:
 
 
 def decoded(example: Example) -> Any:
-    client = example.value[0] in messages.CLIENT_MESSAGES
-    return (messages.decode_client if client else messages.decode_server)(example.payload)
+    client = example.value[0] in codec.CLIENT_MESSAGES
+    return (codec.decode_client if client else codec.decode_server)(example.payload)
 
 
 SECTIONS = sections()

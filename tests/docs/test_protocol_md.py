@@ -22,7 +22,7 @@ from presenced.core.requests import costs
 from presenced.core.requests.commands import _VERBS
 from presenced.core.standing import RANK
 from presenced.errors import CODES
-from presenced.wire import frames, messages
+from presenced.wire import codec, frames, messages
 from tests.docs.document import (
     DOCUMENTED,
     EXAMPLES,
@@ -90,14 +90,14 @@ def test_type_numbers_are_the_struct_tags() -> None:
 
 def test_the_overview_lists_every_message_with_its_sender() -> None:
     rows = [(int(row["type"]), row["name"], row["sent by"]) for row in table(SECTIONS["5"].body, "type")]
-    client = [(number, struct.__name__, "client") for number, struct in messages.CLIENT_MESSAGES.items()]
-    server = [(number, struct.__name__, "server") for number, struct in messages.SERVER_MESSAGES.items()]
+    client = [(number, struct.__name__, "client") for number, struct in codec.CLIENT_MESSAGES.items()]
+    server = [(number, struct.__name__, "server") for number, struct in codec.SERVER_MESSAGES.items()]
     assert rows == client + server
 
 
 def test_each_section_names_the_sender() -> None:
     for number, struct in MESSAGES.items():
-        sender = "client" if number in messages.CLIENT_MESSAGES else "server"
+        sender = "client" if number in codec.CLIENT_MESSAGES else "server"
         section, _ = DOCUMENTED[struct.__name__]
         assert f"Sent by the {sender}" in SECTIONS[section].body, f"section {section}"
 
@@ -299,31 +299,31 @@ class TestExample:
 
     def test_our_codec_agrees(self, example: Example) -> None:
         message = decoded(example)
-        full = msgspec.msgpack.decode(messages.encode(message))
+        full = msgspec.msgpack.decode(codec.encode(message))
         assert full[: len(example.value)] == example.value
         if len(full) == len(example.value):
-            assert messages.encode(message) == example.payload
+            assert codec.encode(message) == example.payload
 
 
 # --- facts that a client builds on ---------------------------------------------------------------------------------
 
 
 def test_shorter_arrays_take_the_documented_defaults() -> None:
-    short = messages.decode_client(msgpack.packb([1, [1], "", "alice", "laptop"]))
+    short = codec.decode_client(msgpack.packb([1, [1], "", "alice", "laptop"]))
     assert short == messages.Hello([1], "", "alice", "laptop", "", "", 0, "online", None, "user", "")
 
 
 def test_elements_of_later_versions_are_ignored() -> None:
-    assert messages.decode_client(msgpack.packb([4, 7, "new", [1, 2]])) == messages.Ping(7)
+    assert codec.decode_client(msgpack.packb([4, 7, "new", [1, 2]])) == messages.Ping(7)
 
 
 def test_wider_headers_are_accepted() -> None:
-    assert messages.decode_client(b"\xdc\x00\x02\xcd\x00\x04\xd3\x00\x00\x00\x00\x00\x00\x00\x07") == messages.Ping(7)
+    assert codec.decode_client(b"\xdc\x00\x02\xcd\x00\x04\xd3\x00\x00\x00\x00\x00\x00\x00\x07") == messages.Ping(7)
 
 
 def test_null_is_refused_where_the_table_does_not_name_it() -> None:
-    with pytest.raises(messages.BadMessage) as caught:
-        messages.decode_client(msgpack.packb([8, 4, None]))
+    with pytest.raises(codec.BadMessage) as caught:
+        codec.decode_client(msgpack.packb([8, 4, None]))
     assert (caught.value.code, caught.value.request_id) == ("bad_request", 4)
 
 

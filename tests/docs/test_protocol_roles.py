@@ -13,21 +13,21 @@ from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.requests import handle
 from presenced.server.zones import calendar
-from presenced.wire import messages
+from presenced.wire import codec, messages
 from tests.docs.document import DOCUMENTED, EXAMPLES, SECTIONS, table
 
 
 def test_each_request_stands_once_in_the_table_of_roles() -> None:
     named = [name for row in table(SECTIONS["12.2"].body, "request") for name in row["request"].split(", ")]
-    assert sorted(named) == sorted(struct.__name__ for struct in messages.CLIENT_MESSAGES.values())
+    assert sorted(named) == sorted(struct.__name__ for struct in codec.CLIENT_MESSAGES.values())
 
 
-@pytest.mark.parametrize("struct", messages.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
+@pytest.mark.parametrize("struct", codec.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
 def test_the_table_of_roles_is_what_the_server_does(struct: Any) -> None:
     """A request without a word about whom is sent as it is; one that takes a user names another than its own."""
     (row,) = (row for row in table(SECTIONS["12.2"].body, "request") if struct.__name__ in row["request"].split(", "))
     example = next(example for example in EXAMPLES if example.value[0] == struct.__struct_config__.tag)
-    message = messages.decode_client(example.payload)
+    message = codec.decode_client(example.payload)
     if "user" in struct.__struct_fields__ and struct is not messages.Hello:
         message = msgspec.structs.replace(message, user="somebody-else")
     refused = "forbidden" in row["role `user`"] or "its own user" in row["role `user`"]
@@ -35,14 +35,14 @@ def test_the_table_of_roles_is_what_the_server_does(struct: Any) -> None:
     assert "forbidden" not in codes_of(message, "service")
 
 
-@pytest.mark.parametrize("struct", messages.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
+@pytest.mark.parametrize("struct", codec.CLIENT_MESSAGES.values(), ids=lambda struct: struct.__name__)
 def test_what_promises_to_be_kept_may_be_read_only(struct: Any) -> None:
     """Where the text names `read_only`, in the message's own section or in the list for all, and nowhere else."""
     section, _ = DOCUMENTED[struct.__name__]
     (kept,) = re.findall(r"promise to be kept, ([^:]*): `read_only`", " ".join(SECTIONS["13"].body.split()))
     named = struct.__name__ in re.findall(r"\w+", kept)
     example = next(example for example in EXAMPLES if example.value[0] == struct.__struct_config__.tag)
-    codes = codes_of(messages.decode_client(example.payload), "service", read_only="read_only")
+    codes = codes_of(codec.decode_client(example.payload), "service", read_only="read_only")
     if struct is messages.Command:
         assert "`read_only`" in SECTIONS[section].body and not named
     else:
@@ -57,7 +57,7 @@ def codes_of(message: Any, role: messages.Role, read_only: str = "") -> list[str
     engine.read_only = read_only
     handle(engine, session, 1, message)
     engine.settle(1)
-    answers = [messages.decode_server(data[4:]) for data in session.pending]
+    answers = [codec.decode_server(data[4:]) for data in session.pending]
     return [answer.code for answer in answers if isinstance(answer, messages.Error)]
 
 

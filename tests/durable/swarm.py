@@ -14,8 +14,9 @@ from typing import Any
 import msgpack
 
 from presenced.limits import SERVER_FRAME_BYTES_MAX, USERS_PER_REQUEST_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Get, Hello, SetStatus, Watch, encode
+from presenced.wire.messages import Get, Hello, SetStatus, Watch
 from tests.durable.node import WAIT_S
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)

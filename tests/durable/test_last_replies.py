@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import (
     AddActivity,
@@ -39,7 +40,6 @@ from presenced.wire.messages import (
     WatchChannel,
     Who,
     Window,
-    encode,
 )
 from tests.durable.node import Node
 from tests.e2e.wire_client import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened

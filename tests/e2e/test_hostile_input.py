@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from presenced.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, WATCH_USERS_MAX
-from presenced.wire.messages import Bye, Get, Ping, SetDevice, SetStatus, Watch, Who, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Bye, Get, Ping, SetDevice, SetStatus, Watch, Who
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import (
     DONE,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import DONE, PONG, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgpack
 
 from presenced.limits import DEVICES_PER_USER_MAX, RATE_BURST_UNITS, RATE_UNITS_PER_S, USERS_PER_REQUEST_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import (
     AddActivity,
@@ -40,7 +41,6 @@ from presenced.wire.messages import (
     WatchChannel,
     Who,
     Window,
-    encode,
 )
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import PONG, Wire, opened

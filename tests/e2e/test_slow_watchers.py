@@ -9,8 +9,9 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Get, Ping, SetStatus, Watch, encode
+from presenced.wire.messages import Get, Ping, SetStatus, Watch
 from tests.e2e.daemons import Process
 from tests.e2e.wire_client import (
     DONE,

@@ -15,8 +15,9 @@ import msgpack
 
 from presenced.errors import CODES
 from presenced.limits import SERVER_FRAME_BYTES_MAX
+from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch, encode
+from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch
 from tests.support.readiness import readable
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)

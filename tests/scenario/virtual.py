@@ -22,8 +22,9 @@ from presenced.limits import FRAME_BYTES_MAX, RESTART_GRACE_MS
 from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.identity import Identity
 from presenced.server.turn import run_turn
+from presenced.wire.codec import decode_client, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Goodbye, decode_client, encode
+from presenced.wire.messages import Goodbye
 from tests.core.world import KeepingLog
 
 LATENCY_S = 0.002

@@ -13,8 +13,9 @@ from presenced.server.accounts import KEPT_MS, Account, Accounts
 from presenced.server.conversation import BACKLOG, RATE, READ, Conversation
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Get, Heartbeat, Ping, encode
+from presenced.wire.messages import Get, Heartbeat, Ping
 from tests.e2e.wire_client import PONG, RECORDS, WELCOME, Wire, hello, opened
 from tests.server.in_process import InProcess
 

@@ -8,8 +8,9 @@ import pytest
 
 from presenced.limits import CLOSE_TIMEOUT_MS, FRAME_TIMEOUT_MS, FRAMES_PER_WAKE_MAX, HELLO_TIMEOUT_MS
 from presenced.server.conversation import BACKLOG, CLOSED, CLOSING, OPEN, RATE, READ, Conversation
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Bye, Ping, SetStatus, Watch, encode
+from presenced.wire.messages import Bye, Ping, SetStatus, Watch
 from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, hello
 from tests.support.conversing import FakeTransport, VirtualHost
 

@@ -14,7 +14,8 @@ import pytest
 from presenced import limits
 from presenced.core import requests
 from presenced.server import server as server_module
-from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who, encode
+from presenced.wire.codec import encode
+from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who
 from tests.e2e.wire_client import DONE, PONG, PRESENCE, WELCOME, Bystander, Wire, hello, opened
 from tests.server.in_process import LOOPS, InProcess
 

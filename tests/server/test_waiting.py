@@ -14,8 +14,9 @@ from presenced.server.conversation import BACKLOG, CLOSED, OPEN, RATE, READ, REP
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
 from presenced.server.waiting import WaitingLinks
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Ping, encode
+from presenced.wire.messages import Ping
 from tests.e2e.wire_client import PONG, Bystander, opened
 from tests.server.in_process import LOOPS, InProcess
 

@@ -24,7 +24,7 @@ from presenced.storage.layout import MARK_BYTES
 from presenced.storage.recovery import Recovered, recover
 from presenced.storage.snapshot import SnapshotError
 from presenced.storage.store import claim, open_store
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 from tests.storage.simdisk import SimDisk
 
 State = dict[Any, Fact]

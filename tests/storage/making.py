@@ -13,7 +13,7 @@ from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import Findings, recover
 from presenced.storage.store import open_store
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 
 WALL_MS = 1_700_000_000_000
 

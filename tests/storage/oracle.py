@@ -35,7 +35,7 @@ from presenced.storage.journal import Journal
 from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.store import open_store
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 from tests.storage.machine import small_units
 
 HEADER_BYTES = 4096

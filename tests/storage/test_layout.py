@@ -31,7 +31,7 @@ from presenced.storage.recovery import DamageError, recover
 from presenced.storage.snapshot import SnapshotError, verify_snapshot
 from presenced.storage.store import open_store
 from presenced.storage.survey import survey
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 
 u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
 names = st.text(max_size=12)

@@ -16,7 +16,7 @@ from presenced.storage.files import DiskFull
 from presenced.storage.frames import array_of
 from presenced.storage.layout import FRAMES_AT
 from presenced.storage.recovery import DamageError
-from presenced.wire.messages import encode
+from presenced.wire.codec import encode
 from tests.storage.fake_journal import WAIT_S, Disk
 from tests.storage.making import Making, flip, recovered
 

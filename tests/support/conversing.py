@@ -20,8 +20,9 @@ from presenced.server.memory import Memory
 from presenced.server.report import Report
 from presenced.server.stats import Stats
 from presenced.server.turn import run_turn
+from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import ClientMessage, Hello, Role, encode
+from presenced.wire.messages import ClientMessage, Hello, Role
 
 START_MS = 5_000_017
 WALL_MS = 1_700_000_000_000

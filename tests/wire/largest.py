@@ -14,7 +14,8 @@ import msgspec
 
 from presenced import limits
 from presenced.core.standing import COVERED_MAX
-from presenced.wire.messages import ONLINE_STATUSES, SERVER_MESSAGES, Message
+from presenced.wire.codec import SERVER_MESSAGES
+from presenced.wire.messages import ONLINE_STATUSES, Message
 
 CODE_CHARS_MAX: Final = 32
 """Of an error code, the verb of a command, and the reason of an event: words that the server chooses."""

@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 from presenced.errors import CODES, ProtocolError
 from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire import messages
+from presenced.wire.codec import CLIENT_MESSAGES, BadMessage, decode_client, decode_server, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import CLIENT_MESSAGES, BadMessage, decode_client, decode_server, encode
 from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, messages_of
 

@@ -9,7 +9,8 @@ import pytest
 from msgspec import inspect
 
 from presenced import limits
-from presenced.wire.messages import SERVER_MESSAGES, Message, encode
+from presenced.wire.codec import SERVER_MESSAGES, encode
+from presenced.wire.messages import Message
 from tests.wire.largest import LARGEST, LISTS, STRINGS, TEXTS
 from tests.wire.strategies import fields_of
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from presenced.limits import FRAME_BYTES_MAX, IDLE_MS_MAX
+from presenced.wire.codec import BadMessage, decode_client, encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.lone_heartbeat import NO_REPORT, lone_heartbeat
-from presenced.wire.messages import BadMessage, Heartbeat, decode_client, encode
+from presenced.wire.messages import Heartbeat
 
 
 def codecs_answer(data: bytes) -> int | None:

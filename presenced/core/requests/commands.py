@@ -22,15 +22,8 @@ from presenced.core.targets import device_of, require_durability, user_of
 from presenced.durations import format_duration
 from presenced.errors import AddressError, RequestError
 from presenced.limits import COMMAND_BYTES_MAX, COMMAND_LISTED_MAX
-from presenced.wire.messages import (
-    ActivityInfo,
-    Command,
-    CommandReply,
-    DeviceInfo,
-    Record,
-    StatusRequest,
-    encode,
-)
+from presenced.wire.codec import encode
+from presenced.wire.messages import ActivityInfo, Command, CommandReply, DeviceInfo, Record, StatusRequest
 
 HELP = (
     "/presence: your status · who: who is online · activity: what you did last · online, chat, away, xa, dnd, "

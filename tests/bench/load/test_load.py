@@ -25,8 +25,9 @@ from bench.profiles.restart import Client, Clients
 from bench.profiles.soak import slope
 from bench.results.histogram import LONGEST_NS, Histogram
 from bench.results.outcome import Checks, Latency
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Done, Error, Presence, Record, encode
+from presenced.wire.messages import Done, Error, Presence, Record
 
 # --- the histogram -----------------------------------------------------------------------------------------------
 

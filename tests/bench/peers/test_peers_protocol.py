@@ -16,8 +16,9 @@ from bench.peers.prosody import Prosody
 from bench.peers.redis import Redis
 from bench.peers.xmpp import rosters
 from bench.results.outcome import Checks
+from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Done, Presence, Record, encode
+from presenced.wire.messages import Done, Presence, Record
 
 Stream = Callable[[Peer, str, int], bytes]
 

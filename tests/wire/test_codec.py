@@ -15,20 +15,8 @@ from msgspec import inspect
 from presenced.errors import CODES
 from presenced.limits import FRAME_BYTES_MAX, IDLE_MS_MAX, REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire import messages
-from presenced.wire.messages import (
-    CLIENT_MESSAGES,
-    SERVER_MESSAGES,
-    BadMessage,
-    Get,
-    Heartbeat,
-    Hello,
-    Ping,
-    SetStatus,
-    Who,
-    decode_client,
-    decode_server,
-    encode,
-)
+from presenced.wire.codec import CLIENT_MESSAGES, SERVER_MESSAGES, BadMessage, decode_client, decode_server, encode
+from presenced.wire.messages import Get, Heartbeat, Hello, Ping, SetStatus, Who
 from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, admits, fields_of, messages_of, plain
 
