@@ -1,0 +1,159 @@
+"""Who may import whom, and that no circle of files imports one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tests.tidy.sources import Complaint, Source, imports, within
+
+GROUND = ("errors", "limits", "address", "characters", "durations")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "limits": (),
+    "durations": ("errors", "limits"),
+    "address": ("characters", "errors", "limits"),
+    "characters": ("unicode_table",),
+    "unicode_table": (),
+    "runtime_paths": (),
+    "wire": (*GROUND, "wire"),
+    "core": (*GROUND, "wire", "core"),
+    "storage": (*GROUND, "core.records", "storage"),
+    "config": (*GROUND, "core.policy", "config"),
+    "server": (*GROUND, "config", "wire", "core", "storage", "server", "__version__"),
+    "ops": (*GROUND, "runtime_paths", "config", "wire", "core", "server", "ops", "__version__"),
+    "client": (*GROUND, "wire", "client", "__version__"),
+    "sync": ("client",),
+    "cli": (
+        *GROUND,
+        "runtime_paths",
+        "config",
+        "wire",
+        "core",
+        "storage",
+        "server",
+        "ops",
+        "client",
+        "cli",
+        "__version__",
+    ),
+    "__init__": (*GROUND, "wire", "client", "sync"),
+    "__main__": ("cli",),
+    "examples": ("", "sync"),
+}
+"""What each part of the package may import from the package ("" = `import presenced` itself). A part that is not named
+here is refused. The examples do with what every application has."""
+
+BENCH_MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "__init__": (),
+    "errors": (),
+    "paths": (),
+    "results": ("errors", "results"),
+    "machine": ("errors", "paths", "results", "machine"),
+    "load": ("errors", "paths", "results", "machine", "load"),
+    "peers": ("errors", "results", "machine", "load", "peers"),
+    "profiles": ("errors", "results", "machine", "load", "peers"),
+    "registry": ("errors", "results"),
+    "catalog": ("registry",),
+    "report": ("errors", "results", "machine", "catalog", "report"),
+    "runner": ("errors", "results", "machine", "registry", "report"),
+    "__main__": ("errors", "results", "catalog", "registry", "report", "runner"),
+}
+"""What each part of the bench may import from the bench. No profile imports another: what two need is load."""
+
+BENCH_KNOWS: dict[str, tuple[str, ...]] = {
+    "load": ("limits", "wire"),
+    "peers": ("limits", "wire"),
+    "profiles": ("limits", "wire"),
+    "load.filling": ("wire", "core", "storage"),
+    "profiles.core": ("wire", "core", "server.turn", "server.fact_log"),
+    "profiles.channel": ("wire", "core", "server.turn", "server.fact_log"),
+    "profiles.operate": ("wire", "cli.admin_link"),
+}
+"""What parts and modules of the bench know of the package: it measures the daemon from outside. `filling` runs in a
+process of its own, and two profiles are of the engine alone."""
+
+
+def layering(source: Source) -> Iterator[tuple[int, str]]:
+    allowed = MAY_IMPORT.get(source.part)
+    if allowed is None:
+        yield 1, f"the part {source.part!r} has no place in the layers; give it one in MAY_IMPORT"
+        return
+    for line, name in imports(source):
+        top, _, inner = name.partition(".")
+        if top in ("tests", "bench"):
+            yield line, f"imports {top}: what is installed must not need what is not"
+        if top != "presenced":
+            continue
+        if not within(inner, allowed):
+            may = ", ".join(allowed) or "nothing of ours"
+            yield line, f"{source.part} imports {name}, a layer not below it; it may import {may}"
+
+
+def bench_layering(source: Source) -> Iterator[tuple[int, str]]:
+    allowed = BENCH_MAY_IMPORT.get(source.part)
+    if allowed is None:
+        yield 1, f"the part {source.part!r} of the bench has no place in its layers; give it one in BENCH_MAY_IMPORT"
+        return
+    known = BENCH_KNOWS.get(source.module, BENCH_KNOWS.get(source.part, ()))
+    for line, name in imports(source):
+        top, _, inner = name.partition(".")
+        if top == "tests":
+            yield line, f"imports {name}: the bench runs without the tests"
+        if top == "bench" and not within(inner, allowed):
+            may = ", ".join(allowed) or "nothing of the bench"
+            yield line, f"{source.part} imports {name}, a layer not below it; it may import {may}"
+        if top == "presenced" and not within(inner, known):
+            may = ", ".join(known) or "nothing of it"
+            yield line, f"{source.module} imports {name}: the bench measures from outside; it may know {may}"
+
+
+def circles(sources: Sequence[Source]) -> Iterator[Complaint]:
+    """Files that import one another, directly or round about. `TYPE_CHECKING` imports count: who must name the other's
+    type to be read is not separate from it."""
+    by_module = {source.module: source for source in sources}
+    arrows = {source.module: list(_arrows(source, by_module)) for source in sources}
+    for circle in _circles(arrows):
+        for module in circle:
+            source = by_module[module]
+            others = sorted({name for name in arrows[module] if name in circle})
+            line = next(line for line, name in imports(source) if _module_of(name, by_module) in others)
+            why = f"is in a circle of imports with {', '.join(others)}: hand in what it needs, or name a protocol"
+            yield Complaint(source.path, line, "", why)
+
+
+def _arrows(source: Source, by_module: dict[str, Source]) -> Iterator[str]:
+    for _, name in imports(source):
+        module = _module_of(name, by_module)
+        if module is not None and module != source.module:
+            yield module
+
+
+def _module_of(name: str, by_module: dict[str, Source]) -> str | None:
+    """The file that an import names: `presenced.core.model.User` is of `core.model`."""
+    top, _, inner = name.partition(".")
+    if top not in ("presenced", "bench"):
+        return None
+    while inner and inner not in by_module:
+        inner = inner.rpartition(".")[0]
+    return inner or None
+
+
+def _circles(arrows: dict[str, list[str]]) -> list[set[str]]:
+    """The modules that reach each other, group by group. O(modules * arrows), which is some hundred thousand steps."""
+    reached = {module: _reached(module, arrows) for module in arrows}
+    groups: list[set[str]] = []
+    for module in arrows:
+        if module in reached[module] and not any(module in group for group in groups):
+            groups.append({other for other in reached[module] if module in reached[other]})
+    return groups
+
+
+def _reached(start: str, arrows: dict[str, list[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = list(arrows[start])
+    while ahead:
+        module = ahead.pop()
+        if module not in found:
+            found.add(module)
+            ahead.extend(arrows[module])
+    return found
