@@ -48,13 +48,13 @@ def build(directory: Path, users: int, kind: str) -> None:
     version = 0
     if kind == "log":
         for engine in engines(users):
-            version = engine.publisher.version
-            _commit(journal, engine.publisher.take_facts())
+            version = engine.ledger.version
+            _commit(journal, engine.ledger.take_facts())
     else:
         writer = journal.begin_snapshot()
         for engine in engines(users):
-            version = engine.publisher.version
-            offset_ms = engine.publisher.wall_offset_ms
+            version = engine.ledger.version
+            offset_ms = engine.clock.offset_ms
             for part in _parts([fact for user in engine.users.order for fact in facts_of(user, offset_ms)]):
                 writer.add(encode(part), len(part))
         for _ in journal.finish_snapshot(writer, version):
@@ -79,7 +79,7 @@ def engines(users: int) -> Iterator[Engine]:
     for start in range(0, users, USERS_AT_ONCE):
         wall_ms = _wall_ms()
         engine = Engine(Policy(), now_ms=wall_ms, wall_ms=wall_ms, epoch=1)
-        engine.publisher.version = version
+        engine.ledger.version = version
         for index in range(start, min(users, start + USERS_AT_ONCE)):
             session = Session(nowhere, user_name(index), "user")
             device = engine.attach(wall_ms, session, "phone", kind="mobile", name="Phone")
@@ -95,7 +95,7 @@ def engines(users: int) -> Iterator[Engine]:
             )
             engine.settle(wall_ms)
         yield engine
-        version = engine.publisher.version
+        version = engine.ledger.version
 
 
 def _commit(journal: Journal, facts: list[Fact]) -> None:

@@ -10,29 +10,32 @@ nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
-from presenced.core.activity import drop_old_activities
-from presenced.core.channels import Channels
-from presenced.core.claims import Calendar, Claims, Opening
-from presenced.core.events import Events
+from presenced.core.clock import Clock
 from presenced.core.facts import facts_of
-from presenced.core.holders import Holders
-from presenced.core.leases import Leases
-from presenced.core.leaving import Leaving
+from presenced.core.ledger import Ledger
 from presenced.core.merge import countable
 from presenced.core.model import GONE, GRACE, Device, Schedule, Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.parts.activity import drop_old_activities
+from presenced.core.parts.channels import Channels
+from presenced.core.parts.claims import Calendar, Claims, Opening
+from presenced.core.parts.clock_jumps import ClockJumps
+from presenced.core.parts.events import Events
+from presenced.core.parts.holders import Holders
+from presenced.core.parts.leases import Leases
+from presenced.core.parts.leaving import Leaving
+from presenced.core.parts.own_state import OwnStates
+from presenced.core.parts.users import Users
+from presenced.core.parts.watching import Watching
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact
 from presenced.core.statements import Statements
-from presenced.core.sync import OwnStates
-from presenced.core.users import Users
-from presenced.core.wallclock import WallClock
-from presenced.core.watching import Watching
 from presenced.core.wheel import Wheel
 from presenced.wire.messages import DeviceStatus, Role
 
@@ -71,17 +74,19 @@ class Engine:
         self.wheel = Wheel(now_ms)
         self.outboxes = Outboxes()
         self.holders = Holders(self.outboxes)
-        self.publisher = Publisher(policy, epoch, self.outboxes)
-        self.users = Users(self.publisher)
-        self.leases = Leases(policy, self.wheel, self.publisher)
-        self.claims = Claims(self.wheel, self.leases, self.publisher, calendar)
-        self.statements = Statements(self.users, self.leases, self.claims, self.publisher)
-        self.wall_clock = WallClock(self.users, self.leases, self.claims, self.publisher, wall_ms - now_ms)
+        self.ledger = ledger = Ledger(epoch)
+        self.clock = clock = Clock(wall_ms - now_ms)
+        self.publisher = publisher = Publisher(policy, ledger, clock, self.outboxes)
+        self.users = Users(ledger, publisher)
+        self.leases = Leases(policy, self.wheel, ledger, clock, publisher)
+        self.claims = Claims(self.wheel, self.leases, ledger, clock, publisher, calendar)
+        self.statements = Statements(self.users, self.leases, self.claims, ledger, clock, publisher)
+        self.clock_jumps = ClockJumps(self.users, self.leases, self.claims, clock, publisher)
         self.watching = Watching(policy, self.users, self.outboxes)
-        self.channels = Channels(self.publisher, self.outboxes)
+        self.channels = Channels(ledger, publisher, self.outboxes)
         self.leaving = Leaving(self.leases, self.watching, self.channels)
-        self.events = Events(self.publisher, self.outboxes, wall_ms)
-        self.own_states = OwnStates(self.publisher, self.outboxes)
+        self.events = Events(publisher, self.outboxes, wall_ms)
+        self.own_states = OwnStates(clock, publisher, self.outboxes)
         self.acks: list[tuple[Session, int, bytes]] = []
         """Requests applied in this turn (session, id, reply or b"" for done) whose reply waits until their facts are
         as durable as promised."""
@@ -89,6 +94,8 @@ class Engine:
         """Sessions to end, and the code to say goodbye with ("" = none)."""
         self.asking: dict[Session, None] = {}
         """Sessions that have asked something that is answered at the end of this turn."""
+        self.refused: Counter[str] = Counter()
+        """Requests answered with an error, by code, counted for the operator."""
         self._put_off: list[tuple[Session, Callable[[int], object]]] = []
 
     def set_policy(self, policy: Policy, now_ms: int) -> None:
@@ -106,7 +113,7 @@ class Engine:
     def set_wall(self, now_ms: int, wall_ms: int) -> None:
         """Tell what the wall clock shows at `now_ms`. What is displayed depends on it, and of the deadlines those that
         were said as wall times."""
-        self.wall_clock.set(wall_ms - now_ms, now_ms)
+        self.clock_jumps.set(wall_ms - now_ms, now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -117,7 +124,7 @@ class Engine:
             self.publisher.spacing.next_ms,
             self.channels.next_ms,
             self.claims.next_ms,
-            self.wall_clock.next_ms,
+            self.clock_jumps.next_ms,
             self.leaving.next_ms,
             self.outboxes.wide.next_ms,
         ):
@@ -131,7 +138,7 @@ class Engine:
         No record is made before all that has ended of a user is applied: what ends together is told as one change.
         """
         self.leaving.tick()
-        self.wall_clock.tick(now_ms)
+        self.clock_jumps.tick(now_ms)
         self._take_due(now_ms)
         self.claims.tick(now_ms)
         self.publisher.release_spaced(now_ms)
@@ -185,10 +192,10 @@ class Engine:
     def settle(self, now_ms: int) -> None:
         """Make the records of all touched users anew, and queue what everybody is told of it. A turn ends with it."""
         publisher = self.publisher
-        publisher.settle_all(now_ms)
+        publisher.refresh_all(now_ms)
         self._follow_changes(now_ms)
-        if publisher.own_touched:
-            for user in publisher.take_own_touched():
+        if publisher.own_dirty:
+            for user in publisher.take_own_dirty():
                 self.own_states.changed(user)
         self.own_states.flush()
         self.channels.flush(now_ms)
@@ -229,7 +236,7 @@ class Engine:
         its members by the records that it was last told of."""
         publisher = self.publisher
         if publisher.changes:
-            wall_ms = now_ms + publisher.wall_offset_ms
+            wall_ms = self.clock.wall_ms(now_ms)
             for user, old, new, reason in publisher.take_changes():
                 if user.channels is not None:
                     self.channels.follow_record(user, old, new, now_ms)
@@ -245,18 +252,26 @@ class Engine:
         for user in self.users.order:
             for device in user.devices.values():
                 if device.state == GRACE:
-                    self.publisher.silent[device] = None
+                    self.leases.silent[device] = None
                     self.leases.log_device(device)
 
     def dump(self, now_ms: int, user: User) -> list[Fact]:
         """What a snapshot is to say of the user. What has become too old is dropped first, and perhaps with it the
         user (from `users.order` too), so that nothing is kept and saved for ever because nobody asks for it.
         O(what is known of the user)."""
-        drop_old_activities(user, now_ms + self.publisher.trusted_offset_ms)
-        publisher = self.publisher
-        facts = facts_of(user, publisher.wall_offset_ms, publisher.back_ms, publisher.silent)
+        drop_old_activities(user, self.clock.trusted_wall_ms(now_ms))
+        facts = facts_of(user, self.clock.offset_ms, self.clock.back_ms, self.leases.silent)
         self.users.forget_if_blank(user)
         return facts
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every change has become facts, and the log was given them. O(1)."""
+        return not self.publisher.has_dirty and not self.ledger.has_facts
+
+    def note_refusal(self, code: str) -> None:
+        """Count a request that is answered with an error."""
+        self.refused[code] += 1
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -316,14 +331,14 @@ class Engine:
         if is_return:
             # Once for each start and device: if the next one comes soon, this one has a grace of its own.
             is_news = True
-        if self.publisher.silent and device in self.publisher.silent:
-            del self.publisher.silent[device]
+        if self.leases.silent and device in self.leases.silent:
+            del self.leases.silent[device]
             is_news = True
         if is_news:
             self.leases.log_device(device)
         if counted and device.priority < 0:
             self.publisher.uncount(device, "idle")
-        self.publisher.touch(user)
+        self.publisher.mark_dirty(user)
         return device
 
     def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:
@@ -451,7 +466,7 @@ class Engine:
         if device.priority < 0:
             # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
             self.users.forget_device(device)
-            self.publisher.touch(device.user)
+            self.publisher.mark_dirty(device.user)
 
     def _ended(self, devices: list[Device], now_ms: int) -> None:
         for device in devices:

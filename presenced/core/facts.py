@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from presenced.core.activity import numbered
 from presenced.core.model import GONE, UNTOLD, Device, User
+from presenced.core.parts.activity import numbered
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, Session, User
+from presenced.core.parts.claims import is_hidden
 from presenced.core.standing import strongest
 from presenced.limits import DEVICES_PER_USER_MAX
 
@@ -26,7 +26,7 @@ def check(engine: Engine) -> None:
         version = user.record.version
         if version:
             assert version not in versions, f"{name} and {versions[version]} share version {version}"
-            assert version <= publisher.version, f"{name} is newer than the counter"
+            assert version <= engine.ledger.version, f"{name} is newer than the counter"
             versions[version] = name
         for session, sink in (user.watchers or {}).items():
             assert sink is session.sink, f"{name} is told to a link that is not the watching session's"
@@ -79,7 +79,7 @@ def _check_counters(engine: Engine) -> None:
     assert connected == engine.leases.connected, f"{connected} connected are counted as {engine.leases.connected}"
     watches = sum(len(user.watchers or ()) for user in users)
     assert watches == engine.watching.count, f"{watches} watches are counted as {engine.watching.count}"
-    for status, count in publisher.by_status.items():
+    for status, count in publisher.online.by_status.items():
         shown = sum(user.record.status == status for user in users)
         assert shown == count, f"{shown} users who show {status} are counted as {count}"
     for session in engine.outboxes.slow:

@@ -17,7 +17,7 @@ def quoted(value: str) -> str:
 
 def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
     """Answer a request (0 = unknown which) with an error frame."""
-    engine.publisher.refused[code] += 1
+    engine.note_refusal(code)
     reply(engine, session, Error(request_id, code, text[:MESSAGE_CHARS_MAX], retry_ms))
 
 
@@ -28,7 +28,7 @@ def reply(engine: Engine, session: Session, message: ServerMessage) -> None:
 
 def done(engine: Engine, session: Session, request_id: int) -> None:
     """Say that a request that leaves nothing to keep was applied."""
-    reply(engine, session, Done(request_id, engine.publisher.version))
+    reply(engine, session, Done(request_id, engine.ledger.version))
 
 
 def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes = b"") -> None:
@@ -39,5 +39,5 @@ def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes
 
 def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
     """Answer with records as of now."""
-    publisher = engine.publisher
-    reply(engine, session, Records(request_id, publisher.epoch, publisher.version, records))
+    ledger = engine.ledger
+    reply(engine, session, Records(request_id, ledger.epoch, ledger.version, records))

@@ -12,11 +12,11 @@ from typing import cast
 
 import msgspec
 
-from presenced.core.activity import keep_activity
-from presenced.core.claims import due_of, is_hidden
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import ASSUMED, CONNECTED, GONE, GRACE, UNTOLD, Claim, Device, Schedule, Shown, User
+from presenced.core.parts.activity import keep_activity
+from presenced.core.parts.claims import due_of, is_hidden
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -43,7 +43,7 @@ class Restorer:
     def __init__(self, engine: Engine, now_ms: int) -> None:
         self.engine = engine
         self._now_ms = now_ms
-        self._offset_ms = engine.publisher.wall_offset_ms
+        self._offset_ms = engine.clock.offset_ms
         self._last = User("")
         self._strings: dict[str, str] = {}
         """One object for each device id, label and emoji: a million users have few different ones, and every fact
@@ -92,17 +92,17 @@ class Restorer:
         engine = self.engine
         publisher = engine.publisher
         users = engine.users.order
-        publisher.version = max(publisher.version, max((user.record.version for user in users), default=0))
+        ledger = engine.ledger
+        ledger.raise_version(max((user.record.version for user in users), default=0))
         if version_gap:
             # Said before anything else of this run, so that a start after a quiet one gives the same versions again.
-            raised = VersionsRaised("", publisher.version + version_gap)
-            publisher.log(raised)
-            publisher.version = self._raised(raised)
+            raised = VersionsRaised("", ledger.version + version_gap)
+            ledger.add(raised)
+            ledger.raise_version(self._raised(raised))
         heard_ms = min(stopped_wall_ms - self._offset_ms, self._now_ms)
         engine.leases.assumed_ms = self._now_ms
         engine.leases.notes_returns = bool(starts)
         begun_ms = [start - self._offset_ms for start in starts]
-        online = []
         members: list[Device] = []
         # Of some there is nothing left, such as a claim that has ended.
         blank: list[User] = []
@@ -118,9 +118,6 @@ class Restorer:
                         members.append(device)
             record = user.record
             user.primary = user.devices.get(record.device)
-            if record.status != "offline":
-                online.append(user.name)
-                publisher.by_status[record.status] += 1
             if user.shown is not None and not is_hidden(user):
                 # A fact was lost with the tail.
                 user.shown = None
@@ -130,8 +127,8 @@ class Restorer:
                 blank.append(user)
             if self._differs(user):
                 # A fact was lost with the tail, or the rules changed with the program: say what is true now.
-                publisher.touch(user)
-        publisher.online.update(online)
+                publisher.mark_dirty(user)
+        publisher.online.fill(users)
         for device in members:
             names, device.channels = device.channels, None
             for name in names or ():

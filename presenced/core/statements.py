@@ -6,25 +6,31 @@ by then. What links do (come, go, fall silent) is the engine's.
 
 from __future__ import annotations
 
-from presenced.core.activity import keep_activity, recent_activities
-from presenced.core.claims import Claims
-from presenced.core.leases import Leases
+from presenced.core.clock import Clock
+from presenced.core.ledger import Ledger
 from presenced.core.merge import countable
 from presenced.core.model import GONE, Claim, Device, Schedule, Session, User
+from presenced.core.parts.activity import keep_activity, recent_activities
+from presenced.core.parts.claims import Claims
+from presenced.core.parts.leases import Leases
+from presenced.core.parts.users import Users
 from presenced.core.publisher import Publisher
 from presenced.core.records import ActivityAdded
 from presenced.core.standing import MANUAL
-from presenced.core.users import Users
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Source, Status, StatusRequest
 
 
 class Statements:
     """Applies what is said; owns no state of its own."""
 
-    def __init__(self, users: Users, leases: Leases, claims: Claims, publisher: Publisher) -> None:
+    def __init__(
+        self, users: Users, leases: Leases, claims: Claims, ledger: Ledger, clock: Clock, publisher: Publisher
+    ) -> None:
         self._users = users
         self._leases = leases
         self._claims = claims
+        self._ledger = ledger
+        self._clock = clock
         self._publisher = publisher
 
     # --- the whole user ---------------------------------------------------------------------------------------
@@ -57,7 +63,7 @@ class Statements:
         if device is not None and device.state != GONE:
             # One that is gone has no deadline to arm.
             self._leases.input(device, now_ms)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     def _set_text(self, user: User, text: str | None, emoji: str | None, due_ms: int) -> None:
         if text is None and emoji is None:
@@ -68,7 +74,7 @@ class Statements:
             # Another emoji beside the same text: that still ends when it was said to.
             until_ms, due_ms, by_wall = user.text_until_ms, user.text_due_ms, user.text_by_wall
         else:
-            until_ms, by_wall = due_ms + self._publisher.wall_offset_ms if due_ms else 0, False
+            until_ms, by_wall = due_ms + self._clock.offset_ms if due_ms else 0, False
         self._claims.set_text(user, new_text, new_emoji, until_ms, due_ms, by_wall=by_wall)
 
     def add_claim(
@@ -90,7 +96,7 @@ class Statements:
 
         Raises `RequestError` (`claim_limit`). O(claims).
         """
-        offset_ms = self._publisher.wall_offset_ms
+        offset_ms = self._clock.offset_ms
         until_ms = due_ms + offset_ms if due_ms else 0
         claim = Claim(
             name, source, status, now_ms + offset_ms, until_ms, due_ms, by_wall=by_wall, ends=ends, device=device
@@ -116,7 +122,7 @@ class Statements:
             device.heard_ms = now_ms
             self._leases.log_device(device)
         if user.claim is None or user.claim.status != "offline":
-            self._publisher.seen(user, now_ms)
+            self._publisher.see(user, now_ms)
 
     # --- devices ----------------------------------------------------------------------------------------------
 
@@ -145,12 +151,12 @@ class Statements:
             self._leases.log_device(device)
         if counted and not countable(device):
             self._publisher.uncount(device, "idle")
-        self._publisher.touch(device.user)
+        self._publisher.mark_dirty(device.user)
 
     def forget_device(self, device: Device) -> None:
         """Remember a device that is gone no more."""
         self._users.forget_device(device)
-        self._publisher.touch(device.user)
+        self._publisher.mark_dirty(device.user)
 
     # --- activity ---------------------------------------------------------------------------------------------
 
@@ -160,19 +166,19 @@ class Statements:
         """The user did this, on that device if one is given: then it counts as input there, whenever it was.
         `may_repeat`: its time is the application's, and one that is known already is the same."""
         done = activity
-        wall_ms, trusted_ms = now_ms + self._publisher.wall_offset_ms, now_ms + self._publisher.trusted_offset_ms
+        wall_ms, trusted_ms = self._clock.wall_ms(now_ms), self._clock.trusted_wall_ms(now_ms)
         copies = keep_activity(user, done, wall_ms, 1 if may_repeat else None, trusted_ms=trusted_ms)
-        self._publisher.log(
+        self._ledger.add(
             ActivityAdded(user.name, done.activity, done.channel, done.device, done.at_ms, done.payload, copies)
         )
         if device is not None:
             self._leases.input(device, now_ms)
-            self._publisher.touch(user)
+            self._publisher.mark_dirty(user)
 
     def activities(self, now_ms: int, user: User, limit: int, since_ms: int) -> list[ActivityInfo]:
         """Up to `limit` of the user's activities at or after `since_ms`, newest first. What has become too old is
         dropped, and perhaps with it the user. O(limit)."""
-        wall_ms, trusted_ms = now_ms + self._publisher.wall_offset_ms, now_ms + self._publisher.trusted_offset_ms
+        wall_ms, trusted_ms = self._clock.wall_ms(now_ms), self._clock.trusted_wall_ms(now_ms)
         found = recent_activities(user, limit, since_ms, wall_ms, trusted_ms)
         self._users.forget_if_blank(user)
         return found

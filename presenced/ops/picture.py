@@ -32,7 +32,7 @@ OTHER_DESCRIPTORS = 24
 def take_status(server: Server) -> Status:
     """The server at this moment."""
     engine, stats = server.engine, server.stats
-    publisher, leases = engine.publisher, engine.leases
+    online, leases = engine.publisher.online, engine.leases
     now_ms = time.monotonic_ns() // 1_000_000
     roles = {role: server.links.roles[role] for role in ("user", "service", "admin")}
     return Status(
@@ -43,14 +43,14 @@ def take_status(server: Server) -> Status:
         state=server.state,
         wall_ms=time.time_ns() // 1_000_000,
         uptime_ms=now_ms - stats.started_ms,
-        epoch=publisher.epoch,
-        version_counter=publisher.version,
+        epoch=engine.ledger.epoch,
+        version_counter=engine.ledger.version,
         listeners=list(server.listeners),
         config=server.configuration.path if server.configuration is not None else "",
         dev=server.settings.dev,
         users=len(engine.users),
-        users_online=len(publisher.online),
-        by_status=dict(publisher.by_status),
+        users_online=len(online),
+        by_status=dict(online.by_status),
         devices_connected=leases.connected,
         devices_grace=leases.live - leases.connected,
         channels=len(engine.channels.by_name),
@@ -65,7 +65,7 @@ def take_status(server: Server) -> Status:
         accepted=stats.accepted,
         hellos=stats.hellos,
         goodbyes=dict(stats.goodbyes),
-        refused=dict(publisher.refused),
+        refused=dict(engine.refused),
         accept_failures=stats.accept_failures,
         handshakes_failed=stats.handshakes_failed,
         cut_off=stats.cut_off,
@@ -73,7 +73,7 @@ def take_status(server: Server) -> Status:
         slowest=slowest(engine.outboxes.slow.items(), now_ms),
         throttled=server.links.waiting.throttled,
         frames_in=stats.frames_in,
-        changes=publisher.changed,
+        changes=engine.publisher.changed,
         deliveries=engine.outboxes.deliveries,
         bytes_out=engine.outboxes.bytes_out,
         turns=stats.turn.count,
@@ -141,6 +141,6 @@ def _memory(server: Server) -> MemoryStatus:
         since_wall_ms=memory.since_wall_ms,
         refused_links=memory.refused_links,
         refused_hellos=memory.refused_hellos,
-        refused_requests=server.engine.publisher.refused["memory_low"],
+        refused_requests=server.engine.refused["memory_low"],
         ended_links=memory.ended_links,
     )

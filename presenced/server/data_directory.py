@@ -84,7 +84,7 @@ def _read(
         directory,
         restorer.apply,
         sync_each=durability.policy == "always",
-        new_id=lambda: (f"{chance.getrandbits(128):032x}", engine.publisher.epoch),
+        new_id=lambda: (f"{chance.getrandbits(128):032x}", engine.ledger.epoch),
         salts=lambda: chance.getrandbits(32),
         wall_ms=clocks.wall_ms,
         progress=progress,
@@ -94,8 +94,7 @@ def _read(
     snapshot_wall_ms = 0
     if manifest is not None:
         snapshot_wall_ms = _newest_wall_ms(directory, journal.manifest)
-        engine.publisher.epoch = manifest.epoch
-        engine.publisher.version = manifest.version
+        engine.ledger.continue_from(manifest.epoch, manifest.version)
     restorer.finish(
         grace_ms=grace_ms,
         spread_ms=limits.RESTART_SPREAD_MS,

@@ -85,8 +85,8 @@ def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: t
         frame_bytes_max=limits.FRAME_BYTES_MAX,
         users_per_request_max=limits.USERS_PER_REQUEST_MAX,
         watch_users_max=policy.watch_limit(session.role),
-        server_time_ms=now_ms + engine.publisher.wall_offset_ms,
-        epoch=engine.publisher.epoch,
+        server_time_ms=engine.clock.wall_ms(now_ms),
+        epoch=engine.ledger.epoch,
         rate_units_per_s=pace[0],
         rate_burst_units=pace[1],
     )

@@ -145,7 +145,7 @@ class Lifecycle:
         server.end_turns()
         try:
             if not server.log.refusal:
-                await server.log.close(server.engine.publisher.version)
+                await server.log.close(server.engine.ledger.version)
         except Exception:
             logger.error("the log could not be closed after the start failed", exc_info=True)
         await self._end()
@@ -192,7 +192,7 @@ class Lifecycle:
             await finish_snapshot(server.log, until_ms)
             server.observer.closing()
             server.last_turn()
-            await server.log.close(server.engine.publisher.version)
+            await server.log.close(server.engine.ledger.version)
             if server.log.error is not None and server.failed is None:
                 server.failed = LogFailed(server.log.error)
 

@@ -91,7 +91,7 @@ class Snapshotting:
         """Dump some users, then let the loop look at its sockets."""
         if self._is_stopped or self._is_over:
             return
-        if self._is_logged and not self._engine.publisher.is_settled:
+        if self._is_logged and not self._engine.is_settled:
             # What was said just now is not in the log, and what is in the snapshot must be, before its end. The turn
             # that sees to that is in the loop's queue, so right behind it; if not, it has been put off.
             if has_waited:
@@ -106,7 +106,7 @@ class Snapshotting:
         if self._next >= 0:
             self._loop.call_later(self._gap_s, self._slice)
         else:
-            self._run(self._close(self._engine.publisher.version), partial(self._end, None))
+            self._run(self._close(self._engine.ledger.version), partial(self._end, None))
 
     def _add_slice(self, now_ns: int) -> None:
         order = self._engine.users.order

@@ -27,7 +27,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     While `stopping` no time passes: links are being closed, and nobody is to be announced as gone for that.
     """
-    publisher, outboxes = engine.publisher, engine.outboxes
+    ledger, outboxes = engine.ledger, engine.outboxes
 
     # 1. Time, after the inputs: a heartbeat that lay in a socket buffer counts before its deadline is looked at.
     next_ms = engine.next_ms
@@ -39,13 +39,13 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     # 3. Facts to the log before any reply that tells of them.
     acks, engine.acks = engine.acks, []
-    facts = publisher.take_facts()
+    facts = ledger.take_facts()
     if facts or acks:
         log.append(facts, acks)
 
     # 4. Acknowledgements that have become due; pushes do not wait for them.
     for session, request_id, reply in log.take_durable():
-        outboxes.reply(session, reply or encode(Done(request_id, publisher.version)))
+        outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
         _answered(engine, session)
     for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)

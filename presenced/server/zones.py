@@ -18,8 +18,8 @@ from io import BytesIO
 from typing import Final, Literal, NamedTuple, cast
 from zoneinfo import TZPATH, ZoneInfo
 
-from presenced.core.claims import Opening
 from presenced.core.model import Schedule
+from presenced.core.parts.claims import Opening
 from presenced.wire.messages import DeviceStatus, Window
 
 DAY_MIN = 24 * 60

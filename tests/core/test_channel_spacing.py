@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from presenced.core.channel_news import SLICE_DELIVERIES
 from presenced.core.model import Edge, Session, User
+from presenced.core.parts.channel_news import SLICE_DELIVERIES
 from presenced.core.policy import Policy
 from presenced.limits import CHANGE_DELIVERIES, CHANGE_WAIT_MS_MAX
 from presenced.wire.messages import Attach, GetMembers, Join, Leave, MembersPage, SetStatus

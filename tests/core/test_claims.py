@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from presenced.core.claims import FIND_USERS
+from presenced.core.parts.claims import FIND_USERS
 from presenced.limits import CLAIMS_PER_USER_MAX, DURATION_MS_MAX
 from presenced.server.zones import calendar
 from presenced.wire.messages import (

@@ -277,14 +277,14 @@ def test_leases_that_run_out_are_counted_and_nothing_else(world: World) -> None:
 def test_users_are_counted_by_what_they_show(world: World) -> None:
     publisher = world.engine.publisher
     alice, bob = world.open("alice/pc"), world.open("bob/pc", status="dnd")
-    assert publisher.by_status == {"chat": 0, "online": 1, "away": 0, "xa": 0, "dnd": 1}
+    assert publisher.online.by_status == {"chat": 0, "online": 1, "away": 0, "xa": 0, "dnd": 1}
     alice.set_device("xa")
     bob.set_status("offline")
-    assert publisher.by_status == {"chat": 0, "online": 0, "away": 0, "xa": 1, "dnd": 0}
+    assert publisher.online.by_status == {"chat": 0, "online": 0, "away": 0, "xa": 1, "dnd": 0}
     bob.set_status("chat")
     alice.bye()
-    assert publisher.by_status == {"chat": 1, "online": 0, "away": 0, "xa": 0, "dnd": 0}
-    assert sum(publisher.by_status.values()) == len(publisher.online)
+    assert publisher.online.by_status == {"chat": 1, "online": 0, "away": 0, "xa": 0, "dnd": 0}
+    assert sum(publisher.online.by_status.values()) == len(publisher.online)
 
 
 def test_users_are_counted_after_a_restart(world: World) -> None:
@@ -292,7 +292,7 @@ def test_users_are_counted_after_a_restart(world: World) -> None:
     world.open("bob/pc", status="dnd")
     world.open("carol/pc").bye()
     again = world.restarted()
-    assert again.engine.publisher.by_status == {"chat": 0, "online": 1, "away": 0, "xa": 0, "dnd": 1}
+    assert again.engine.publisher.online.by_status == {"chat": 0, "online": 1, "away": 0, "xa": 0, "dnd": 1}
 
 
 def test_watches_are_counted_once_each(world: World) -> None:
@@ -334,7 +334,7 @@ def test_the_invariants_find_a_wrong_count(world: World, wrong: str) -> None:
     elif wrong == "watches":
         engine.watching.count += 1
     elif wrong == "status":
-        engine.publisher.by_status["dnd"] += 1
+        engine.publisher.online.by_status["dnd"] += 1
     else:
         engine.outboxes.slow[alice.session] = world.now_ms
     with pytest.raises(AssertionError, match=r"counted as|held and not slow"):

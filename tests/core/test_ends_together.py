@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.core import engine as engine_module, leaving
-from presenced.core.claims import Claims
-from presenced.core.leases import Leases
+from presenced.core import engine as engine_module
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
+from presenced.core.parts import leaving
+from presenced.core.parts.claims import Claims
+from presenced.core.parts.leases import Leases
 from presenced.limits import CLAIMS_PER_USER_MAX, GRACE_MS
 from presenced.wire.messages import AddClaim, Attach, Join, Watch, WatchChannel
 from tests.core.world import TICK_MS, FakeLink, World

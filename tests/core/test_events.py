@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from presenced.core import event_history, events as module
-from presenced.core.event_history import FRAME_BYTES
+from presenced.core.parts import event_history, events as module
+from presenced.core.parts.event_history import FRAME_BYTES
 from presenced.core.policy import Policy
 from presenced.limits import (
     EVENTS_BYTES_MAX,
@@ -91,7 +91,7 @@ def test_the_reason_of_an_earlier_end_is_not_that_of_the_next() -> None:
     app.attach(1, "alice/web")
     app.beats(1, 3_600_000)
     assert [kind for kind in follower.told.kinds() if kind.startswith("offline")] == ["offline bye", "offline idle"]
-    assert not world.engine.publisher._ends
+    assert len(world.engine.publisher.departures) == 0
 
 
 def test_a_text_that_becomes_an_emoji_is_told_as_such() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.core import channels
+from presenced.core.parts import channels
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,

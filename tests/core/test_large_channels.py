@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from presenced.core.channels import SLICE_WATCHERS
 from presenced.core.model import Edge, Session
+from presenced.core.parts.channels import SLICE_WATCHERS
 from presenced.limits import (
     CHANNEL_BATCH_MAX,
     CHANNEL_FULL_MAX,

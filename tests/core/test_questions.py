@@ -70,7 +70,7 @@ def test_a_question_in_between_makes_no_two_changes_of_one(question: str, number
     version, count = world.record("alice").version, len(watcher.told.events)
     for _ in range(number):
         # Others have something to say in the same turn.
-        world.engine.publisher.touch(world.engine.users.get_or_new("carol"))
+        world.engine.publisher.mark_dirty(world.engine.users.get_or_new("carol"))
     watcher.forget()
     alice.say(SetStatus(1, "dnd"))
     other.say(QUESTIONS[question])
@@ -166,7 +166,7 @@ def test_a_question_that_fails_ends_its_link_alone(monkeypatch: pytest.MonkeyPat
     world, alice, _, other = stage()
     failed: list[FakeLink] = []
     monkeypatch.setattr(FakeLink, "fail", lambda link, now_ms: failed.append(link))
-    monkeypatch.setattr(type(world.engine.publisher), "page", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(world.engine.publisher.online), "page", lambda *_: 1 / 0)
     alice.say(SetStatus(1, "dnd"))
     other.say(Who(2))
     alice.say(GetDevices(3))

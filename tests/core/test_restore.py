@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from presenced.core.model import GONE, Device, User
+from presenced.core.parts.own_state import claim_infos
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, MembershipSet, ScheduleSet
-from presenced.core.sync import claim_infos
 from presenced.limits import GRACE_MS
 from presenced.server.zones import calendar
 from presenced.storage.store import STARTS_MAX, _starts
@@ -43,7 +43,7 @@ def device_state(device: Device, *, times: bool, offset_ms: int) -> tuple[Any, .
 
 
 def user_state(world: World, user: User, *, times: bool) -> dict[str, Any]:
-    offset_ms = world.engine.publisher.wall_offset_ms
+    offset_ms = world.engine.clock.offset_ms
     record = user.record
     schedule = user.schedule
     return {

@@ -107,7 +107,7 @@ def test_acting_for_another_takes_the_role_of_a_service(message: ClientMessage, 
     link = world.open("eve/laptop", role=role)
     if role != "user" and isinstance(message, Detach | Beats):
         link.attach(1, "carol/web")
-    before = (world.snapshot(), len(world.log.facts), world.engine.publisher.version)
+    before = (world.snapshot(), len(world.log.facts), world.engine.ledger.version)
     link.forget()
     link.say(message)
     world.turn()
@@ -115,7 +115,7 @@ def test_acting_for_another_takes_the_role_of_a_service(message: ClientMessage, 
     if role == "user" and type(message) in FOR_ANOTHER:
         assert refused == ["forbidden"]
         assert [fact for fact in before[0] if fact not in world.snapshot()] == []
-        assert (len(world.log.facts), world.engine.publisher.version) == before[1:]
+        assert (len(world.log.facts), world.engine.ledger.version) == before[1:]
         assert link.session not in world.engine.outboxes.everyone and not world.engine.events.followers
     else:
         assert refused == []

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from presenced.core.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.core.model import Schedule
+from presenced.core.parts.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.server.zones import calendar
 from presenced.wire.messages import (
     ClaimList,

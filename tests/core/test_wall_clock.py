@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.core import wallclock
-from presenced.core.claims import Claims
+from presenced.core import clock
+from presenced.core.clock import WALL_TRUST_MS
 from presenced.core.model import User
+from presenced.core.parts import clock_jumps
+from presenced.core.parts.claims import Claims
 from presenced.core.records import ActivityAdded
-from presenced.core.wallclock import WALL_TRUST_MS
 from presenced.limits import (
     ACTIVITIES_PER_USER_MAX,
     ACTIVITY_AGE_MS_MAX,
@@ -141,7 +142,7 @@ def test_all_users_are_looked_at_after_a_jump_and_not_many_in_one_turn(monkeypat
         plain(claims, user, now_ms)
 
     monkeypatch.setattr(Claims, "clock_set", counted)
-    monkeypatch.setattr(wallclock, "SLICE_COST_MAX", 30)
+    monkeypatch.setattr(clock_jumps, "SLICE_COST_MAX", 30)
     world, app = stage()
     for number in range(35):
         app.claim(f"user{number}", "meeting", "calendar", "dnd", until_ms=world.wall_ms + DAY_MS)
@@ -162,7 +163,7 @@ def test_a_clock_that_only_drifts_makes_nobody_look(monkeypatch: pytest.MonkeyPa
     world, app = stage()
     app.claim("alice", "meeting", "calendar", "dnd", for_ms=DAY_MS)
     for _ in range(9):
-        world.set_clock(world.wall_ms + wallclock.WALL_JUMP_MS // 10)
+        world.set_clock(world.wall_ms + clock.WALL_JUMP_MS // 10)
         assert world.next_ms is not None and world.next_ms > world.now_ms
 
 
@@ -320,7 +321,7 @@ def test_the_times_of_a_device_that_is_gone_stay_when_the_clock_is_set(jump_ms: 
 
 
 def test_a_device_that_goes_while_all_are_looked_at_after_a_jump_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallclock, "SLICE_COST_MAX", 1)
+    monkeypatch.setattr(clock_jumps, "SLICE_COST_MAX", 1)
     world = World()
     links = {name: world.open(f"{name}/web") for name in ("alice", "bob", "carol", "dave")}
     for jump_ms in (DAY_MS, DAY_MS, -DAY_MS):

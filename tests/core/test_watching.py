@@ -19,7 +19,7 @@ def test_a_watch_is_answered_in_the_order_asked_and_pushes_follow() -> None:
     reply = app.expect(Watch(5, ["zoe", "alice", "zoe"]), Records)
     assert [record.user for record in reply.records] == ["zoe", "alice", "zoe"]
     assert [record.status for record in reply.records] == ["offline", "online", "offline"]
-    assert (reply.epoch, reply.version) == (77, world.engine.publisher.version)
+    assert (reply.epoch, reply.version) == (77, world.engine.ledger.version)
     alice.set_status("dnd")
     assert app.statuses("alice") == ["dnd"]
 
@@ -162,11 +162,11 @@ def test_a_change_that_is_taken_back_within_its_turn_is_no_change() -> None:
     alice = world.open("alice/laptop")
     app = world.open("app", role="service")
     app.watch("alice")
-    version = world.engine.publisher.version
+    version = world.engine.ledger.version
     alice.say(SetStatus(1, "dnd"))
     alice.say(SetStatus(2, "auto"))
     world.turn()
-    assert app.pushes == [] and world.engine.publisher.version == version
+    assert app.pushes == [] and world.engine.ledger.version == version
 
 
 def test_all_watchers_get_the_same_bytes() -> None:
@@ -226,7 +226,7 @@ def test_versions_strictly_increase_and_timers_get_them_too() -> None:
     assert app.statuses("u0") == ["dnd", "online", "away"]
     assert len(versions) == 7
     assert all(a < b for a, b in pairwise(versions))
-    assert versions[-1] == world.engine.publisher.version
+    assert versions[-1] == world.engine.ledger.version
 
 
 # --- slow watchers --------------------------------------------------------------------------------------------

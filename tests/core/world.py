@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from presenced.core import invariants
-from presenced.core.claims import Calendar
 from presenced.core.engine import Engine, no_calendar
 from presenced.core.merge import merge
 from presenced.core.model import ACTIVE, ASSUMED, CONNECTED, GONE, GRACE, Device, User
+from presenced.core.parts.claims import Calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
@@ -76,7 +76,7 @@ class World:
 
     @property
     def wall_ms(self) -> int:
-        return self.now_ms + self.engine.publisher.wall_offset_ms
+        return self.now_ms + self.engine.clock.offset_ms
 
     def set_clock(self, wall_ms: int) -> None:
         """Somebody sets the wall clock."""
@@ -161,8 +161,8 @@ class World:
         self.next_ms = run_turn(self.engine, self.log, self.now_ms)
         if self.checks:
             self.check()
-        assert self.engine.publisher.version >= self.versions, "the version counter went back"
-        self.versions = self.engine.publisher.version
+        assert self.engine.ledger.version >= self.versions, "the version counter went back"
+        self.versions = self.engine.ledger.version
 
     def check(self) -> None:
         """Hold the state against what must be. O(everything)."""

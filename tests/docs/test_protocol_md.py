@@ -17,7 +17,7 @@ from msgspec import inspect
 import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
-from presenced.core.claims import SCHEDULE_CHECK_MS
+from presenced.core.parts.claims import SCHEDULE_CHECK_MS
 from presenced.core.requests import costs
 from presenced.core.requests.commands import _VERBS
 from presenced.core.standing import RANK

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from presenced.config.settings import Settings, SettingsError
-from presenced.core import channels
+from presenced.core.parts import channels
 from presenced.ops.operations import Operations
 from presenced.server.listening import CannotListen
 from presenced.server.server import Server

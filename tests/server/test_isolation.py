@@ -127,7 +127,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 [name for name, user in engine.users.items() if user.watchers],
                 len(engine.wheel),
                 list(engine.publisher.online),
-                len(engine.publisher.facts) + len(engine.outboxes.dirty) + len(engine.acks),
+                engine.ledger.has_facts + len(engine.outboxes.dirty) + len(engine.acks),
                 len(server.links.waiting.partials) + server.links.waiting.throttled + len(server.links.waiting.backlog),
             ]
 

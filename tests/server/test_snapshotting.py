@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.core.activity import keep_activity
+from presenced.core.parts.activity import keep_activity
 from presenced.limits import ACTIVITY_AGE_MS_MAX
 from presenced.server import snapshotting
 from presenced.server.server import Server

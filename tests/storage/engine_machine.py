@@ -57,14 +57,14 @@ class EngineMachine(Machine):
         restorer.apply(facts)
         state: State = {}
         for user in engine.users.order:
-            apply_facts(state, facts_of(user, engine.publisher.wall_offset_ms))
+            apply_facts(state, facts_of(user, engine.clock.offset_ms))
         assert meant(state) == meant(self.history.asked.state), "the engine restored something else"
         unclean = recovered.manifest is not None and not recovered.report.clean
         if recovered.manifest is not None:
-            engine.publisher.version = recovered.manifest.version
+            engine.ledger.version = recovered.manifest.version
         restorer.finish(grace_ms=15_000, spread_ms=0, version_gap=VERSION_GAP if unclean else 0)
-        assert engine.publisher.version >= self.history.told, (
-            f"versions go on from {engine.publisher.version}, and {self.history.told} was given out before"
+        assert engine.ledger.version >= self.history.told, (
+            f"versions go on from {engine.ledger.version}, and {self.history.told} was given out before"
         )
         self.engine = engine
 
@@ -77,8 +77,8 @@ class EngineMachine(Machine):
             engine.settle(self.now_ms)
             engine.acks.clear()
             engine.closing.clear()
-        self.history.told = max(self.history.told, engine.publisher.version)
-        return engine.publisher.take_facts()
+        self.history.told = max(self.history.told, engine.ledger.version)
+        return engine.ledger.take_facts()
 
     def _act(self, luck: random.Random) -> None:
         engine = self.engine
@@ -104,4 +104,4 @@ class EngineMachine(Machine):
 
     @property
     def version(self) -> int:
-        return self.engine.publisher.version
+        return self.engine.ledger.version

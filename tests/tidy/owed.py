@@ -14,8 +14,8 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/client/watches.py": "file",
         "presenced/config/rules.py": "file",
         "presenced/config/settings.py": "file",
-        "presenced/core/channel_news.py": "file",
-        "presenced/core/channels.py": "file",
+        "presenced/core/parts/channel_news.py": "file",
+        "presenced/core/parts/channels.py": "file",
         "presenced/ops/admin.py": "file",
         "presenced/ops/control.py": "file",
         "presenced/ops/http.py": "file",
@@ -38,7 +38,7 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/client/protocol/attachments.py": "file",
         "presenced/client/reconnect.py": "file",
         "presenced/config/kinds.py": "file",
-        "presenced/core/channels.py": "file",
+        "presenced/core/parts/channels.py": "file",
         "presenced/core/engine.py": "file",
         "presenced/server/conversation.py": "file",
     },
@@ -57,25 +57,22 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/core/engine.py": (
             "device devices heard_ms is_taken_out kind name priority refs session silent status"
         ),
-        "presenced/core/events.py": "keeps_changes",
-        "presenced/core/leases.py": "kinds_met",
+        "presenced/core/parts/leases.py": "kinds_met",
         "presenced/core/outboxes.py": "encoded",
-        "presenced/core/replies.py": "acks refused unanswered",
+        "presenced/core/replies.py": "acks unanswered",
         "presenced/core/restore.py": (
-            "active_ms assumed_ms by_status channels claim claims device devices emoji grace_until_ms "
-            "heard_ms holder idle_known idle_level is_taken_out kind name notes_returns online primary "
-            "priority record schedule seen_ms shown since_ms state status text text_by_wall text_due_ms "
-            "text_until_ms version"
+            "active_ms assumed_ms channels claim claims device devices emoji grace_until_ms heard_ms holder "
+            "idle_known idle_level is_taken_out kind name notes_returns primary priority record schedule "
+            "seen_ms shown since_ms state status text text_by_wall text_due_ms text_until_ms"
         ),
         "presenced/core/statements.py": "heard_ms name priority status",
-        "presenced/core/wallclock.py": "back_ms trusted_offset_ms wall_offset_ms",
-        "presenced/core/watching.py": "everyone held sink_kinds",
+        "presenced/core/parts/watching.py": "everyone held sink_kinds",
         "presenced/ops/operations.py": "observer",
         "presenced/ops/reload.py": "failed_reloads reload_failed_ms reload_faults reloaded_wall_ms reloads",
         "presenced/server/conversation.py": (
             "backlog credit ending frame_bytes_max line replies reply_bytes roles used_ns"
         ),
-        "presenced/server/data_directory.py": "epoch remarks version",
+        "presenced/server/data_directory.py": "remarks",
         "presenced/server/greeting.py": "expires_ms",
         "presenced/server/lifecycle.py": "failed links_max listeners log port recovered",
         "presenced/server/reconfiguration.py": "certificate",
@@ -110,7 +107,7 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/client/watches.py": "Watch",
         "presenced/config/loading.py": "Survey",
         "presenced/config/sources.py": "Findings",
-        "presenced/core/users.py": "Users",
+        "presenced/core/parts/users.py": "Users",
         "presenced/ops/control_values.py": "Links LogLevel Status",
         "presenced/ops/history.py": "History",
         "presenced/ops/request.py": "Request",
@@ -134,12 +131,12 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/client/protocol/pending.py": "file",
         "presenced/config/loading.py": "file",
         "presenced/config/writing.py": "file",
-        "presenced/core/leaving.py": "file",
+        "presenced/core/parts/leaving.py": "file",
         "presenced/core/requests/watching.py": "file",
         "presenced/core/restore.py": "file",
         "presenced/core/spoken.py": "file",
         "presenced/core/standing.py": "file",
-        "presenced/core/watching.py": "file",
+        "presenced/core/parts/watching.py": "file",
         "presenced/core/wide.py": "file",
         "presenced/ops/notify.py": "file",
         "presenced/ops/starting.py": "file",

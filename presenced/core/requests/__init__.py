@@ -43,7 +43,7 @@ from presenced.wire.messages import (
 def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
     """Apply one message of a link that has said hello; replies and errors go to its session."""
     engine.heard(session, now_ms)
-    asks_for = _QUESTIONS.get(type(message)) if engine.publisher.is_touched or engine.asking else None
+    asks_for = _QUESTIONS.get(type(message)) if engine.publisher.has_dirty or engine.asking else None
     if asks_for is not None and (session in engine.asking or asks_for(engine, message)):
         # At the end of the turn, and in order with what this link asks after it.
         engine.put_off(session, lambda now_ms: _handle(engine, session, now_ms, message))
@@ -65,7 +65,7 @@ def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> Non
 
 
 def _ping(engine: Engine, session: Session, now_ms: int, message: Ping) -> None:
-    reply(engine, session, Pong(message.id, now_ms + engine.publisher.wall_offset_ms))
+    reply(engine, session, Pong(message.id, engine.clock.wall_ms(now_ms)))
 
 
 _HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
@@ -106,7 +106,7 @@ def _is_touched(engine: Engine, names: list[str]) -> bool:
 
 
 def _any_is_touched(engine: Engine, message: ClientMessage) -> bool:
-    return engine.publisher.is_touched
+    return engine.publisher.has_dirty
 
 
 def _users_are_touched(engine: Engine, message: Get | Watch) -> bool:
@@ -115,7 +115,7 @@ def _users_are_touched(engine: Engine, message: Get | Watch) -> bool:
 
 def _members_are_touched(engine: Engine, message: GetMembers | WatchChannel) -> bool:
     channel = engine.channels.by_name.get(message.channel)
-    return channel is not None and engine.publisher.touches(channel.members)
+    return channel is not None and engine.publisher.any_dirty(channel.members)
 
 
 def _nobody_is_touched(engine: Engine, message: ClientMessage) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from presenced.address import check_channel, check_label, check_name
-from presenced.core.activity import time_of_activity
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.core.parts.activity import time_of_activity
 from presenced.core.replies import acknowledge, reply
 from presenced.core.targets import (
     device_of,
@@ -37,7 +37,7 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
         raise RequestError("bad_activity", f"the activity type is longer than {LABEL_BYTES_MAX} bytes; shorten it")
     if message.channel:
         check_channel(message.channel)
-    at_ms = time_of_activity(message.at_ms, now_ms + engine.publisher.wall_offset_ms)
+    at_ms = time_of_activity(message.at_ms, engine.clock.wall_ms(now_ms))
     require_memory(engine)
     device = device_of(engine, session, message.user, message.device)
     if device is not None:

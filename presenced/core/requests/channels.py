@@ -53,7 +53,7 @@ def _reply_members(engine: Engine, session: Session, request_id: int, channel: s
     publisher = engine.publisher
     names, following, total, counts = engine.channels.page(channel, after, limit)
     records = [publisher.record_of(engine.users[name]) for name in names]
-    page = MembersPage(request_id, channel, publisher.version, total, counts, following, records)
+    page = MembersPage(request_id, channel, engine.ledger.version, total, counts, following, records)
     reply(engine, session, page)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from presenced.address import check_emoji, check_name, check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
+from presenced.core.parts.own_state import claim_info, claim_infos
 from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.standing import MANUAL, SCHEDULED
-from presenced.core.sync import claim_info, claim_infos
 from presenced.core.targets import (
     device_of,
     known_user,
@@ -67,7 +67,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         if message.claim == MANUAL:
             raise RequestError("bad_request", "the claim named manual is the person's and ends with no device")
         live_device_of(engine, session, message.user, message.device)
-    offset_ms = engine.publisher.wall_offset_ms
+    offset_ms = engine.clock.offset_ms
     due_ms = now_ms + message.for_ms if message.for_ms else 0
     if message.until_ms:
         until_due_ms = message.until_ms - offset_ms
@@ -145,7 +145,7 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
 
 def _is_zone(engine: Engine, schedule: Schedule, now_ms: int) -> bool:
     try:
-        engine.calendar(schedule, now_ms + engine.publisher.wall_offset_ms)
+        engine.calendar(schedule, engine.clock.wall_ms(now_ms))
     except LookupError:
         return False
     return True

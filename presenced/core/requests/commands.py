@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, get_args
 
 from presenced.address import check_text
-from presenced.core.claims import is_hidden
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, Session, User
+from presenced.core.parts.claims import is_hidden
+from presenced.core.parts.own_state import device_info
 from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.spoken import split_for, text_and_span
 from presenced.core.standing import MANUAL, SCHEDULED
-from presenced.core.sync import device_info
 from presenced.core.targets import device_of, require_durability, user_of
 from presenced.durations import format_duration
 from presenced.errors import AddressError, RequestError
@@ -135,7 +135,7 @@ def _standing(call: _Call) -> str:
 
 
 def _left(call: _Call, claim: Claim) -> str:
-    return f"for {_rounded(claim.until_ms - call.now_ms - call.engine.publisher.wall_offset_ms)} more"
+    return f"for {_rounded(claim.until_ms - call.now_ms - call.engine.clock.offset_ms)} more"
 
 
 def _set_text(call: _Call) -> _Answering:
@@ -175,7 +175,7 @@ def _clear(call: _Call) -> _Answering:
 def _who(call: _Call) -> _Answering:
     yield
     publisher = call.engine.publisher
-    names, following = publisher.page("", COMMAND_LISTED_MAX)
+    names, following = publisher.online.page("", COMMAND_LISTED_MAX)
     users = [call.engine.users[name] for name in names]
     listed = ", ".join(f"{user.name} ({user.record.status})" for user in users)
     total = len(publisher.online)
@@ -185,7 +185,7 @@ def _who(call: _Call) -> _Answering:
 
 def _activity(call: _Call) -> _Answering:
     yield
-    wall_ms = call.now_ms + call.engine.publisher.wall_offset_ms
+    wall_ms = call.now_ms + call.engine.clock.offset_ms
     found = call.engine.statements.activities(call.now_ms, call.user, COMMAND_LISTED_MAX, 0)
     if not found:
         return _Answer("No activity of yours is recorded")
@@ -198,7 +198,7 @@ def _activity(call: _Call) -> _Answering:
 
 def _devices(call: _Call) -> _Answering:
     yield
-    offset_ms = call.engine.publisher.wall_offset_ms
+    offset_ms = call.engine.clock.offset_ms
     infos = [device_info(device, offset_ms) for device in call.user.devices.values()]
     if not infos:
         return _Answer("No device of yours is known")
@@ -264,7 +264,7 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
     answering = run(engine, user, device, now_ms, message.id, message.text)
     if not _go_on(engine, session, answering):
         return
-    if engine.publisher.is_touched or session in engine.asking:
+    if engine.publisher.has_dirty or session in engine.asking:
         engine.put_off(session, lambda _: _go_on(engine, session, answering))
     else:
         _go_on(engine, session, answering)

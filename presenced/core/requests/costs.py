@@ -49,7 +49,7 @@ CHANGE_MAX = 200
 """Of a change, whatever the number of channels: the link that makes it must be read again before its next heartbeat."""
 
 FIND = 4
-"""Of a search for claims: it looks at up to `core.claims.FIND_USERS` users."""
+"""Of a search for claims: it looks at up to `core.parts.claims.FIND_USERS` users."""
 
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""

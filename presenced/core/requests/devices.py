@@ -8,8 +8,8 @@ from typing import Any
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session
+from presenced.core.parts.own_state import device_info
 from presenced.core.replies import acknowledge, done, reply
-from presenced.core.sync import device_info
 from presenced.core.targets import (
     device_of,
     known_user,
@@ -126,7 +126,7 @@ def _get_devices(engine: Engine, session: Session, now_ms: int, message: GetDevi
     user = known_user(engine, session, message.user)
     devices: list[DeviceInfo] = []
     if user is not None:
-        devices = [device_info(device, engine.publisher.wall_offset_ms) for device in user.devices.values()]
+        devices = [device_info(device, engine.clock.offset_ms) for device in user.devices.values()]
     name = name_of(engine, session, message.user)
     reply(engine, session, DeviceList(message.id, name, devices))
 

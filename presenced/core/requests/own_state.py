@@ -14,7 +14,7 @@ from presenced.wire.messages import Applied, GetSync, Sync, SyncState
 
 def _applied(engine: Engine, session: Session, now_ms: int, message: Applied) -> None:
     if session.device is not None:
-        wall_ms = now_ms + engine.publisher.wall_offset_ms
+        wall_ms = engine.clock.wall_ms(now_ms)
         engine.own_states.applied(session, session.device.user, message.version, wall_ms)
 
 

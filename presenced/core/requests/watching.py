@@ -40,10 +40,11 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
     publisher = engine.publisher
     check_cursor(message.after)
-    names, following = publisher.page(message.after, message.limit)
+    names, following = publisher.online.page(message.after, message.limit)
     records = [publisher.record_of(engine.users[name]) for name in names]
     total = len(publisher.online)
-    reply(engine, session, WhoPage(message.id, publisher.epoch, publisher.version, total, following, records))
+    ledger = engine.ledger
+    reply(engine, session, WhoPage(message.id, ledger.epoch, ledger.version, total, following, records))
 
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:

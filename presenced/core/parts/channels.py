@@ -15,10 +15,11 @@ from itertools import islice
 
 from sortedcontainers import SortedList
 
-from presenced.core.channel_news import ChannelNews, News
 from presenced.core.delays import DelayQueue
+from presenced.core.ledger import Ledger
 from presenced.core.model import Device, Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.parts.channel_news import ChannelNews, News
 from presenced.core.publisher import Publisher
 from presenced.core.records import MembershipSet
 from presenced.errors import RequestError
@@ -73,8 +74,9 @@ class Channel:
 class Channels:
     """All channels."""
 
-    def __init__(self, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(self, ledger: Ledger, publisher: Publisher, outboxes: Outboxes) -> None:
         self.by_name: dict[str, Channel] = {}
+        self._ledger = ledger
         self._publisher = publisher
         self._outboxes = outboxes
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
@@ -96,7 +98,7 @@ class Channels:
         if name in own:
             return
         _check_room(device, CHANNELS_PER_DEVICE_MAX if role == "user" else SERVICE_CHANNELS_PER_DEVICE_MAX)
-        self._publisher.log(MembershipSet(device.user.name, device.id, name, True))
+        self._ledger.add(MembershipSet(device.user.name, device.id, name, True))
         self.add(device, name)
         user = device.user
         if user.channels is not None and user.channels[name] == 1 and user.record.status != "offline":
@@ -123,7 +125,7 @@ class Channels:
         """The device is in the channel no more. Idempotent."""
         if device.channels is None or name not in device.channels:
             return
-        self._publisher.log(MembershipSet(device.user.name, device.id, name, False))
+        self._ledger.add(MembershipSet(device.user.name, device.id, name, False))
         self._remove(device, name, now_ms)
 
     def leave_all(self, device: Device, now_ms: int) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 from zlib import crc32
 
-from presenced.core.leases import Leases, in_call
+from presenced.core.clock import Clock
+from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, Claim, Schedule, Shown, User
+from presenced.core.parts.leases import Leases, in_call
 from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, ScheduleSet, ShownSet, TextSet
 from presenced.core.standing import MANUAL, SCHEDULED, added, strongest, without
@@ -52,9 +54,13 @@ Calendar = Callable[[Schedule, int], Opening]
 class Claims:
     """Sets and ends claims, texts and schedules, and waits for their ends: a user's one entry in the wheel."""
 
-    def __init__(self, wheel: Wheel, leases: Leases, publisher: Publisher, calendar: Calendar) -> None:
+    def __init__(
+        self, wheel: Wheel, leases: Leases, ledger: Ledger, clock: Clock, publisher: Publisher, calendar: Calendar
+    ) -> None:
         self._wheel = wheel
         self._leases = leases
+        self._ledger = ledger
+        self._clock = clock
         self._publisher = publisher
         self._calendar = calendar
         self.zones_missing: dict[str, None] = {}
@@ -87,7 +93,7 @@ class Claims:
         rest = without(user.claims, name)
         if len(rest) != len(user.claims):
             self._put(user, rest, now_ms)
-            self._publisher.log(ClaimSet(user.name, "", 0, 0, name, MANUAL))
+            self._ledger.add(ClaimSet(user.name, "", 0, 0, name, MANUAL))
 
     def end_with_devices(self, user: User, now_ms: int) -> None:
         """End the claims whose device is not live any more. O(claims)."""
@@ -114,10 +120,10 @@ class Claims:
         """The claims have come to their end; what they cover shows again."""
         self._put(user, tuple(claim for claim in user.claims if claim not in ended), now_ms)
         for claim in ended:
-            self._publisher.log(ClaimSet(user.name, "", 0, claim.until_ms, claim.name, claim.source))
+            self._ledger.add(ClaimSet(user.name, "", 0, claim.until_ms, claim.name, claim.source))
 
     def _log(self, user: User, claim: Claim, *, in_place: bool = False) -> None:
-        self._publisher.log(
+        self._ledger.add(
             ClaimSet(
                 user.name,
                 claim.status,
@@ -139,7 +145,7 @@ class Claims:
         if was_in_call != in_call(user):
             self._leases.call_is_input(user, now_ms)
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     def set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int, *, by_wall: bool = False) -> None:
         """Set the text and emoji, which have one end between them (0 = none).
@@ -156,27 +162,27 @@ class Claims:
     def _set_text(self, user: User, text: str, emoji: str, until_ms: int, due_ms: int, *, by_wall: bool) -> None:
         user.text, user.emoji = text, emoji
         user.text_until_ms, user.text_due_ms, user.text_by_wall = until_ms, due_ms, by_wall
-        self._publisher.log(TextSet(user.name, text, emoji, until_ms))
+        self._ledger.add(TextSet(user.name, text, emoji, until_ms))
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     def _show(self, user: User, shown: Shown) -> None:
         user.shown = shown
-        self._publisher.log(ShownSet(user.name, shown.text, shown.emoji, shown.until_ms))
+        self._ledger.add(ShownSet(user.name, shown.text, shown.emoji, shown.until_ms))
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     def set_schedule(self, user: User, schedule: Schedule | None, now_ms: int) -> None:
         """Set or (None) drop the weekly schedule, and claim what it says for now."""
         user.schedule = schedule
         if schedule is None:
-            self._publisher.log(ScheduleSet(user.name, "", [], "dnd"))
+            self._ledger.add(ScheduleSet(user.name, "", [], "dnd"))
         else:
-            self._publisher.log(ScheduleSet(user.name, schedule.zone, schedule.windows, schedule.status))
+            self._ledger.add(ScheduleSet(user.name, schedule.zone, schedule.windows, schedule.status))
         self.end(user, SCHEDULED, now_ms)
         self._look_at_schedule(user, now_ms)
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -192,7 +198,7 @@ class Claims:
         if user.schedule is not None and now_ms >= user.schedule.due_ms:
             self._look_soon(user, now_ms)
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     @property
     def next_ms(self) -> int | None:
@@ -208,7 +214,7 @@ class Claims:
                 left -= LOOK_COST + len(user.schedule.windows)
                 self._look_at_schedule(user, now_ms)
                 self.arm(user)
-                self._publisher.touch(user)
+                self._publisher.mark_dirty(user)
 
     def rules_changed(self) -> None:
         """The rules of time zones are others: look at every schedule anew, a slice each turn. O(schedules)."""
@@ -246,9 +252,9 @@ class Claims:
     def clock_set(self, user: User, now_ms: int) -> None:
         """The wall clock was set: what ends at a wall time is due at another moment, and what ends after a time ends at
         another wall time. O(claims)."""
-        offset_ms = self._publisher.wall_offset_ms
+        offset_ms = self._clock.offset_ms
         for claim in user.claims:
-            claim.since_ms = self._publisher.told_ms(claim.since_ms, now_ms + offset_ms)
+            claim.since_ms = self._clock.shown_ms(claim.since_ms, now_ms + offset_ms)
             if not claim.due_ms:
                 continue
             if claim.ends is not None:
@@ -266,7 +272,7 @@ class Claims:
             user.text_due_ms = due_of(user.text_until_ms, offset_ms, now_ms)
         elif user.text_due_ms:
             user.text_until_ms = user.text_due_ms + offset_ms
-            self._publisher.log(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
+            self._ledger.add(TextSet(user.name, user.text, user.emoji, user.text_until_ms))
         shown = user.shown
         if shown is not None and shown.by_wall:
             user.shown = shown._replace(due_ms=due_of(shown.until_ms, offset_ms, now_ms))
@@ -275,7 +281,7 @@ class Claims:
         if user.schedule is not None:
             self._look_soon(user, now_ms)
         self.arm(user)
-        self._publisher.touch(user)
+        self._publisher.mark_dirty(user)
 
     def _look_at_schedule(self, user: User, now_ms: int) -> None:
         self._looks.pop(user, None)
@@ -286,7 +292,7 @@ class Claims:
             return
         self._scheduled[user] = None
         scheduled = next((claim for claim in user.claims if claim.name == SCHEDULED), None)
-        offset_ms = self._publisher.wall_offset_ms
+        offset_ms = self._clock.offset_ms
         try:
             opening = self._calendar(schedule, now_ms + offset_ms)
         except LookupError:

@@ -8,9 +8,9 @@ the newest.
 
 from __future__ import annotations
 
-from presenced.core.event_history import EventHistory
 from presenced.core.model import Session
 from presenced.core.outboxes import Outboxes
+from presenced.core.parts.event_history import EventHistory
 from presenced.core.publisher import Publisher
 from presenced.limits import EVENTS_UNFOLLOWED_MS
 from presenced.wire.codec import encode
@@ -44,7 +44,8 @@ class Events:
 
     def follow(self, session: Session, request_id: int, epoch: int, seq: int) -> None:
         """Send the session every event from after (epoch, seq); epoch 0 = from now on."""
-        self.is_kept = self._publisher.keeps_changes = True
+        self.is_kept = True
+        self._publisher.keep_changes(True)
         known = epoch == self.epoch and self.history.oldest <= seq <= self.seq
         session.follow_seq = seq if known else self.seq
         self.followers[session] = None
@@ -69,7 +70,8 @@ class Events:
 
     def _forget_unfollowed(self) -> None:
         if self.is_kept and not self.followers:
-            self.is_kept = self._publisher.keeps_changes = False
+            self.is_kept = False
+            self._publisher.keep_changes(False)
             self.history.forget()
 
     # --- time -------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from presenced.core.model import User
 from presenced.core.spacing import Spacing
 
 if TYPE_CHECKING:
-    from presenced.core.channels import Channel
+    from presenced.core.parts.channels import Channel
 
 SLICE_DELIVERIES = 4_000
 """Deliveries of channel events in one turn, and those of one channel more: about 3 ms."""

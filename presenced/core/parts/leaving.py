@@ -8,10 +8,10 @@ meanwhile goes nowhere, as to every link that is closed.
 
 from __future__ import annotations
 
-from presenced.core.channels import Channels
-from presenced.core.leases import Leases
 from presenced.core.model import Session
-from presenced.core.watching import Watching
+from presenced.core.parts.channels import Channels
+from presenced.core.parts.leases import Leases
+from presenced.core.parts.watching import Watching
 
 SLICE = 1_000
 """Devices, users and channels together that are let go of in one turn: about 2 ms."""

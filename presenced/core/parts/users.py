@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, Device, User
 from presenced.core.publisher import Publisher
 from presenced.core.records import DeviceForgotten
@@ -12,7 +13,7 @@ from presenced.limits import DEVICES_PER_USER_MAX
 class Users(dict[str, User]):
     """All users by name. Made by `new`, dropped by `forget_if_blank`, otherwise read like the dict that it is."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, ledger: Ledger, publisher: Publisher) -> None:
         super().__init__()
         self.order: list[User] = []
         """The same users by `User.position`, for walks that take longer than a turn.
@@ -20,6 +21,7 @@ class Users(dict[str, User]):
         The last takes the place of one that is dropped. So a walk from the end to the start sees every user that
         was there when it began, whatever comes and goes meanwhile.
         """
+        self._ledger = ledger
         self._publisher = publisher
 
     def new(self, name: str) -> User:
@@ -39,7 +41,7 @@ class Users(dict[str, User]):
         user = self.get(name)
         if user is None:
             user = self.new(name)
-            self._publisher.touch(user)
+            self._publisher.mark_dirty(user)
         return user
 
     def forget_if_blank(self, user: User) -> None:
@@ -86,4 +88,4 @@ class Users(dict[str, User]):
     def forget_device(self, device: Device) -> None:
         """Remember a device that is gone no more."""
         del device.user.devices[device.id]
-        self._publisher.log(DeviceForgotten(device.user.name, device.id))
+        self._ledger.add(DeviceForgotten(device.user.name, device.id))

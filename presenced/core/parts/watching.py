@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
-from presenced.core.users import Users
 from presenced.errors import RequestError
 
 

@@ -6,6 +6,7 @@ a counter of its own for each user. A device that has acknowledged the newest ve
 
 from __future__ import annotations
 
+from presenced.core.clock import Clock
 from presenced.core.merge import countable, device_status
 from presenced.core.model import CONNECTED, GONE, GRACE, Claim, Device, Own, Session, User
 from presenced.core.outboxes import Outboxes
@@ -21,7 +22,8 @@ _STATES: dict[int, DeviceState] = {CONNECTED: "connected", GRACE: "grace", GONE:
 class OwnStates:
     """Who wants their own state, and what of it is still to be sent."""
 
-    def __init__(self, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(self, clock: Clock, publisher: Publisher, outboxes: Outboxes) -> None:
+        self._clock = clock
         self._publisher = publisher
         self._outboxes = outboxes
         self._stale: list[User] = []
@@ -119,7 +121,7 @@ class OwnStates:
             self._stale.append(user)
 
     def _message(self, user: User, own: Own) -> OwnState:
-        offset_ms = self._publisher.wall_offset_ms
+        offset_ms = self._clock.offset_ms
         return OwnState(
             user.name,
             own.version,

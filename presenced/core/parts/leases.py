@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+from presenced.core.clock import Clock
 from presenced.core.facts import device_fact
+from presenced.core.ledger import Ledger
 from presenced.core.merge import countable
 from presenced.core.model import (
     ACTIVE,
@@ -35,7 +37,7 @@ _NO_REFS: dict[int, Device] = {}
 class Leases:
     """The lives of devices, and of sessions that have none."""
 
-    def __init__(self, policy: Policy, wheel: Wheel, publisher: Publisher) -> None:
+    def __init__(self, policy: Policy, wheel: Wheel, ledger: Ledger, clock: Clock, publisher: Publisher) -> None:
         self.live = 0
         """Devices that are connected or in grace."""
         self.connected = 0
@@ -46,8 +48,12 @@ class Leases:
         been so to the end, whatever input of theirs was saved last."""
         self.notes_returns = False
         """Whether the log is told which of the devices that were live at the start have been back."""
+        self.silent: dict[Device, None] = {}
+        """While the daemon is stopping: the devices that were in grace when it began to."""
         self._policy = policy
         self._wheel = wheel
+        self._ledger = ledger
+        self._clock = clock
         self._publisher = publisher
 
     # --- coming and going -------------------------------------------------------------------------------------
@@ -115,7 +121,7 @@ class Leases:
         self.live -= 1
         self._wheel.cancel(device)
         self.log_device(device)
-        self._publisher.touch(device.user)
+        self._publisher.mark_dirty(device.user)
 
     def start_session(self, session: Session, now_ms: int) -> None:
         """A session without a device holds a lease of its own."""
@@ -128,7 +134,7 @@ class Leases:
 
     def log_device(self, device: Device) -> None:
         """Leave what is known of the device for the log."""
-        self._publisher.log(device_fact(device, self._publisher.wall_offset_ms, self._publisher.silent))
+        self._ledger.add(device_fact(device, self._clock.offset_ms, self.silent))
 
     def clock_set(self, device: Device, jump_ms: int, set_ms: int, now_ms: int) -> None:
         """The wall clock was set by so much at `set_ms`. What is known of the device by wall times alone, since it was
@@ -164,7 +170,7 @@ class Leases:
             if is_news:
                 # Logged once, so that a restart lets the time run on.
                 self.log_device(device)
-            self._publisher.touch(device.user)
+            self._publisher.mark_dirty(device.user)
             return True
         active_ms = now_ms - idle_ms
         if active_ms <= device.active_ms:
@@ -178,7 +184,7 @@ class Leases:
         if primary is not device and (
             primary is None or active_ms - primary.active_ms > self._policy.primary_hysteresis_ms
         ):
-            self._publisher.touch(device.user)
+            self._publisher.mark_dirty(device.user)
             return True
         return False
 
@@ -316,7 +322,7 @@ class Leases:
             device.idle_level = level
             # Logged, so that a restart takes nobody who is away for active, or the reverse.
             self.log_device(device)
-            self._publisher.touch(device.user)
+            self._publisher.mark_dirty(device.user)
 
 
 def _kept(moment_ms: int, jump_ms: int, now_ms: int) -> int:
