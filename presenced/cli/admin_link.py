@@ -15,7 +15,7 @@ import msgspec
 
 from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError, RequestError, RequestTimeout
 from presenced.runtime_paths import SYSTEM_ADMIN_PATH, admin_path_for_commands
-from presenced.server.status import Status
+from presenced.server.status import ServerStatus
 
 READ_BYTES = 1 << 20
 TEMPORARY_CODES = frozenset({"busy", "starting"})
@@ -126,10 +126,10 @@ class AdminLink:
         raise RequestError(code, message, temporary=code in TEMPORARY_CODES)
 
 
-def status_of(answer: Any) -> Status:
+def status_of(answer: Any) -> ServerStatus:
     """A status as a value; raises `ProtocolError` if the daemon is of a version that has another."""
     try:
-        return msgspec.convert(answer, Status)
+        return msgspec.convert(answer, ServerStatus)
     except msgspec.ValidationError as error:
         raise ProtocolError("bad_version", f"the daemon is of another version than presencectl: {error}") from None
 

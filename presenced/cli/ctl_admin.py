@@ -21,10 +21,10 @@ from presenced.cli.render import Row, printable
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
 from presenced.errors import ConnectionLost
-from presenced.ops.control_values import LINKS_MAX, RETRY_MS, LinkRole, LogLevel, Sort
-from presenced.ops.figures import counted
+from presenced.ops.admin_messages import LINKS_MAX, RETRY_MS, AdminLogLevel, LinkOrder, LinkRole
+from presenced.ops.formats import counted
 from presenced.runtime_paths import instance_admin_path
-from presenced.server.status import Status
+from presenced.server.status import ServerStatus
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
 DRAIN_MARGIN_S = 10.0
@@ -108,7 +108,9 @@ def doctor(context: Context, wants_all: bool, path: str | None) -> None:
 @click.argument("user", default="")
 @click.option("--role", type=click.Choice(get_args(LinkRole)), help="Only of this role; none = without a hello so far.")
 @click.option("--slow", is_flag=True, help="Only those that do not take what they are sent.")
-@click.option("--sort", type=click.Choice(get_args(Sort)), default="since", show_default=True, help="What comes first.")
+@click.option(
+    "--sort", type=click.Choice(get_args(LinkOrder)), default="since", show_default=True, help="What comes first."
+)
 @click.option("--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="At most so many.")
 @socket_option
 @click.pass_obj
@@ -282,7 +284,7 @@ def reload(context: Context, path: str | None, main_pid: int | None) -> None:
 
 
 @click.command()
-@click.argument("level", required=False, type=click.Choice(get_args(LogLevel)))
+@click.argument("level", required=False, type=click.Choice(get_args(AdminLogLevel)))
 @socket_option
 @click.pass_obj
 def loglevel(context: Context, level: str | None, path: str | None) -> None:
@@ -343,7 +345,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 # --- words --------------------------------------------------------------------------------------------------------
 
 
-def sentence(now: Status) -> str:
+def sentence(now: ServerStatus) -> str:
     """The status in one line for people."""
     by_status = ", ".join(f"{number:,} {name}" for name, number in now.by_status.items() if number)
     parts = [

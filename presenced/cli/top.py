@@ -35,7 +35,7 @@ from presenced.cli.top_figures import (
     to_json,
 )
 from presenced.errors import ConnectionLost, RequestError, RequestTimeout
-from presenced.server.status import Status
+from presenced.server.status import ServerStatus
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -57,7 +57,7 @@ class Top:
         self._interval_s = interval_s
         self._left = count
         self._sort = SORTS[0]
-        self._before: Status | None = None
+        self._before: ServerStatus | None = None
         self._look: Look | None = None
         self._away = ""
         """Why there is no newer look; empty while there is."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from presenced.durations import format_duration
 from presenced.ops.history import quantile_us
-from presenced.server.status import Quantiles, SlowWatcher, Status
+from presenced.server.status import Quantiles, ServerStatus, SlowWatcher
 
 SORTS = ("held", "for", "who")
 """Orders of the slow watchers: who is owed most, who is slow longest, by name."""
@@ -18,7 +18,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 class Look(NamedTuple):
     """The server between two looks."""
 
-    now: Status
+    now: ServerStatus
     deliveries_per_s: float
     changes_per_s: float
     frames_per_s: float
@@ -31,7 +31,7 @@ class Look(NamedTuple):
     commit_p99_us: int
 
 
-def compare(before: Status | None, now: Status) -> Look:
+def compare(before: ServerStatus | None, now: ServerStatus) -> Look:
     """The rates from one look to the next. Against none, or another process: since the process started."""
     if before is None or before.pid != now.pid or before.uptime_ms >= now.uptime_ms:
         passed_s = max(now.uptime_ms, 1) / 1000
@@ -112,7 +112,7 @@ def to_json(look: Look) -> dict[str, object]:
     }
 
 
-def log_text(now: Status) -> str:
+def log_text(now: ServerStatus) -> str:
     """Log and snapshots in one line."""
     log = now.log
     if log is None:

@@ -1,7 +1,7 @@
-"""The admin socket: a Unix socket over which operators ask and command, one JSON object a line each way.
+"""The admin socket: a Unix socket over which operators ask and command, one JSON object on a line each way.
 
-Who may connect is a matter of the file's owner, group and mode, and of nothing else: to be let in is to be an
-operator. What is asked is done by `control`; nothing that comes in here can disturb the presence of users.
+The owner, group and mode of the socket's file alone decide who may connect, and anybody who can is an operator.
+`control` carries out the requests. Nothing that comes in here can disturb the presence of users.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ import stat
 import struct
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from presenced.ops.admin_messages import LINE_BYTES_MAX, VERBS, AdminAnswer, AdminRefusal, AnyRequest
 from presenced.ops.control import Caller, Control, ControlError
-from presenced.ops.control_values import LINE_BYTES_MAX, VERBS, Answer, AnyRequest, Refusal
 from presenced.runtime_paths import admin_path
 from presenced.server.listening import CannotListen
-
-if TYPE_CHECKING:
-    from presenced.ops.operations import Operations
 
 log = logging.getLogger("presenced")
 
 CONNECTIONS_MAX = 16
 IDLE_S = 600.0
-"""A connection over which nothing is asked, or whose answers are not read, is closed after this."""
+"""After this time a connection is closed if nothing is asked over it, or if its answers are not read."""
 
 BACKLOG_CONNECTIONS = 128
+
+
+class SocketPlace(NamedTuple):
+    """Where the admin socket is, and who may use it."""
+
+    path: str
+    """`auto` = `runtime_paths.admin_path`."""
+    mode: int = 0o660
+    group: str = ""
+    """Empty = the daemon's own."""
 
 
 class CannotOpenAdmin(CannotListen):
@@ -47,33 +54,32 @@ class CannotOpenAdmin(CannotListen):
 class AdminServer:
     """The open socket. `open`, then `close`."""
 
-    def __init__(self, operations: Operations, path: str) -> None:
+    def __init__(self, control: Control, path: str) -> None:
         self.path = path
-        self._control = Control(operations, path)
+        self._control = control
         self._decoder = msgspec.json.Decoder(AnyRequest)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._inode = 0
-        """Of the socket's file; 0 = the file is not ours to remove."""
+        """The inode of the socket's file; 0 = the file is not ours to remove."""
 
     @classmethod
-    async def open(cls, operations: Operations, sock: socket.socket | None = None) -> AdminServer:
-        """Listen on `settings.admin_socket`, or on a socket that was inherited, whose mode is its maker's affair.
+    async def open(cls, control: Control, place: SocketPlace, sock: socket.socket | None = None) -> AdminServer:
+        """Listen at `place`, or on the inherited `sock`, whose path and mode its maker has chosen.
 
         Raises `CannotOpenAdmin`: another daemon answers there (EADDRINUSE), or the file, its group or its mode
-        cannot be had.
+        cannot be set.
         """
-        settings = operations.server.settings
         if sock is not None:
-            self = cls(operations, str(sock.getsockname()))
+            self = cls(control, str(sock.getsockname()))
             sock.setblocking(False)
         else:
-            path = settings.admin_socket
+            path = place.path
             if path == "auto":
                 path = admin_path(os.environ, os.getuid())
                 make_directory(os.path.dirname(path))
-            self = cls(operations, path)
-            sock = listening_socket(path, settings.admin_mode, group_id(settings.admin_group))
+            self = cls(control, path)
+            sock = listening_socket(path, place.mode, group_id(place.group))
             self._inode = os.stat(path).st_ino
         try:
             self._listener = await asyncio.start_unix_server(
@@ -115,7 +121,7 @@ class AdminServer:
         try:
             if len(self._connections) > CONNECTIONS_MAX:
                 message = f"{CONNECTIONS_MAX} connections are open already; close one"
-                await self._write(writer, Refusal("busy", message))
+                await self._write(writer, AdminRefusal("busy", message))
             else:
                 await self._converse(reader, writer, caller_of(writer))
         except (ConnectionError, TimeoutError, asyncio.CancelledError):
@@ -136,7 +142,7 @@ class AdminServer:
                 except ValueError:
                     # Where the next request begins is unknown.
                     message = f"a request is longer than {LINE_BYTES_MAX} bytes"
-                    await self._write(writer, Refusal("too_long", message))
+                    await self._write(writer, AdminRefusal("too_long", message))
                     return
             if not line:
                 return
@@ -144,34 +150,34 @@ class AdminServer:
             async with asyncio.timeout(IDLE_S):
                 await self._write(writer, answer)
 
-    async def _answer(self, line: bytes, caller: Caller) -> Answer | Refusal:
+    async def _answer(self, line: bytes, caller: Caller) -> AdminAnswer | AdminRefusal:
         try:
             request = self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            sentence = f"this is no request ({error}); known are {', '.join(VERBS)}"
-            return Refusal("bad_request", sentence)
+            sentence = f"this is no request ({error}); the known ones are {', '.join(VERBS)}"
+            return AdminRefusal("bad_request", sentence)
         try:
-            return Answer(await self._control.perform(request, caller))
+            return AdminAnswer(await self._control.perform(request, caller))
         except ControlError as error:
-            return Refusal(error.code, error.message)
+            return AdminRefusal(error.code, error.message)
         except Exception as error:
-            log.exception("admin: %s failed", type(request).__name__.lower())
-            return Refusal("failed", f"the daemon failed: {type(error).__name__}: {error}")
+            log.exception("admin: %s failed", type(request).__struct_config__.tag)
+            return AdminRefusal("failed", f"the daemon failed: {type(error).__name__}: {error}")
 
-    async def _write(self, writer: asyncio.StreamWriter, answer: Answer | Refusal) -> None:
+    async def _write(self, writer: asyncio.StreamWriter, answer: AdminAnswer | AdminRefusal) -> None:
         writer.write(msgspec.json.encode(answer) + b"\n")
         await writer.drain()
 
 
 def leaving_the_file() -> dict[str, Any]:
-    """What keeps the loop from removing the socket's file when it is closed. From Python 3.13 on asyncio's own loop
-    does, and uvloop as well, also that of a socket unit, which needs it for the next start; ours we remove ourselves,
-    and earlier."""
+    """The option that keeps the loop from removing the socket's file at the end. From Python 3.13 on asyncio and uvloop
+    remove it, and also the file of a socket unit, which needs it for the next start. We remove our own file, and
+    earlier."""
     return {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 def caller_of(writer: asyncio.StreamWriter) -> Caller:
-    """Who is at the other end, as the kernel says."""
+    """The process at the other end, as the kernel tells it (SO_PEERCRED)."""
     credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, _ = struct.unpack("iII", credentials)
     return Caller(uid, pid)
@@ -181,7 +187,7 @@ def caller_of(writer: asyncio.StreamWriter) -> Caller:
 
 
 def listening_socket(path: str, mode: int, group: int | None) -> socket.socket:
-    """A listening socket at `path`, reachable for those whom `mode` and `group` name from its first moment on.
+    """A listening socket at `path`. From its first moment on only those whom `mode` and `group` name can reach it.
 
     Raises `CannotOpenAdmin`.
     """
@@ -189,8 +195,8 @@ def listening_socket(path: str, mode: int, group: int | None) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     is_bound = False
     try:
-        # The file exists before its mode can be set; until then it is for nobody but ourselves. And nobody can
-        # connect before `listen`.
+        # The file exists before its mode can be set; until then it is for us alone. Nobody can connect before
+        # `listen`.
         old_mask = os.umask(0o177)
         try:
             listener.bind(path)
@@ -217,7 +223,7 @@ def listening_socket(path: str, mode: int, group: int | None) -> socket.socket:
 
 def _give_to(path: str, group: int) -> None:
     if os.stat(path).st_gid == group:
-        # The daemon's own: a unit need not let it change owners for that.
+        # It is the daemon's own group, and a unit need not let the daemon change owners for that.
         return
     try:
         os.chown(path, -1, group)
@@ -234,16 +240,16 @@ def _give_to(path: str, group: int) -> None:
 
 
 def remove_stale(path: str) -> None:
-    """Remove a socket that nobody answers on any more. Raises `CannotOpenAdmin` if somebody does, or if what lies
-    there is no socket."""
+    """Remove a socket on which nobody answers. Raises `CannotOpenAdmin` if another process answers, or if the file is
+    no socket."""
     try:
         status = os.lstat(path)
     except OSError:
-        # Nothing there, or nothing to be seen: binding will say which.
+        # The file does not exist or cannot be seen; `bind` will say which.
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise CannotOpenAdmin(
-            errno.EEXIST, f"{path} is no socket, and is left alone; remove it, or set admin.socket to another path"
+            errno.EEXIST, f"{path} is no socket, so it was left alone; remove it, or set admin.socket to another path"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -253,17 +259,17 @@ def remove_stale(path: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
         except OSError as error:
-            # EAGAIN: its backlog is full, so somebody is there.
+            # EAGAIN: the backlog is full, so another process is there.
             if error.errno == errno.EAGAIN:
                 raise _in_use(path) from None
-            sentence = f"the admin socket {path} is somebody else's: {error.strerror}; set admin.socket"
+            sentence = f"the admin socket {path} belongs to another user: {error.strerror}; set admin.socket"
             raise CannotOpenAdmin(error.errno or errno.EPERM, sentence) from None
         else:
             raise _in_use(path)
 
 
 def _in_use(path: str) -> CannotOpenAdmin:
-    # Of two daemons of one person, as `make run` in two checkouts starts them, the second meets this first.
+    # One person who starts two daemons, such as `make run` in two checkouts, meets this fault first.
     advice = "stop that one, or give this one a place of its own with admin.socket; in a second checkout: make run "
     advice += "OPTIONS='--listen 127.0.0.1:PORT --http 127.0.0.1:PORT --admin-socket FILE'"
     sentence = f"another presenced answers on the admin socket {path}; {advice}"
@@ -271,8 +277,8 @@ def _in_use(path: str) -> CannotOpenAdmin:
 
 
 def make_directory(directory: str) -> None:
-    """See to it that `directory` is there, is ours, and is for nobody else to write to. In `/tmp` somebody else may
-    have made one of that name, and would then hold our socket."""
+    """Make `directory` if it does not exist, and check that it is ours alone to write to. In `/tmp` another user may
+    have made a directory of that name, and could replace our socket in it."""
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         status = os.lstat(directory)

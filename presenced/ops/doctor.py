@@ -11,7 +11,7 @@ from collections.abc import Callable
 from presenced.config.settings import Settings
 from presenced.ops.checks import access, disk, pace, program, room
 from presenced.ops.checks.finding import Facts as Facts, Finding as Finding, Patient, Said
-from presenced.server.status import Status
+from presenced.server.status import ServerStatus
 
 CHECKS: tuple[Callable[[Patient], Said], ...] = (
     access.identity,
@@ -42,7 +42,9 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
 """In the order in which they are told."""
 
 
-def diagnose(status: Status, settings: Settings, facts: Facts, before: Status | None = None) -> list[Finding]:
+def diagnose(
+    status: ServerStatus, settings: Settings, facts: Facts, before: ServerStatus | None = None
+) -> list[Finding]:
     """Every check's findings: problems first, then warnings, then what is well.
 
     With the status of a few minutes `before`, totals are judged by what came since: what happened once must not be

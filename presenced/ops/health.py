@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from presenced.server.status import Status
+from presenced.server.status import ServerStatus
 
 
-def not_ready(status: Status) -> str:
+def not_ready(status: ServerStatus) -> str:
     """Why clients should not be sent here; "" = they may be."""
     if status.state != "serving":
         return f"the server is {status.state}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from presenced.server.stats import BUCKETS
-from presenced.server.status import Quantiles, Status
+from presenced.server.status import Quantiles, ServerStatus
 
 SAMPLES_MAX = 300
 
@@ -37,7 +37,7 @@ class History:
     __slots__ = ("series", "_before", "_marks")
 
     def __init__(self) -> None:
-        self._marks: deque[Status] = deque()
+        self._marks: deque[ServerStatus] = deque()
         """Statuses of the last five minutes, one each ten seconds, and the last one before those."""
         self.series: dict[str, list[int]] = {name: [] for name in SERIES}
         self._before: _Totals | None = None
@@ -45,7 +45,7 @@ class History:
     def __len__(self) -> int:
         return len(self.series["at_ms"])
 
-    def earlier(self, status: Status) -> Status | None:
+    def earlier(self, status: ServerStatus) -> ServerStatus | None:
         """The status of about five minutes before `status`, to tell from its totals what happened lately; None if the
         server does not run as long. O(marks)."""
         found = None
@@ -55,14 +55,14 @@ class History:
             found = mark
         return found
 
-    def _mark(self, status: Status) -> None:
+    def _mark(self, status: ServerStatus) -> None:
         if self._marks and status.uptime_ms - self._marks[-1].uptime_ms < MARK_EVERY_MS:
             return
         self._marks.append(status)
         while len(self._marks) > 1 and status.uptime_ms - self._marks[1].uptime_ms >= LOOK_BACK_MS:
             self._marks.popleft()
 
-    def sample(self, status: Status) -> None:
+    def sample(self, status: ServerStatus) -> None:
         """Add what changed since the last call. The first call only remembers the totals. O(buckets)."""
         self._mark(status)
         now = _Totals(status)
@@ -95,7 +95,7 @@ class _Totals:
 
     __slots__ = ("at_ms", "deliveries", "changes", "frames", "cpu_ms", "turn", "lag")
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: ServerStatus) -> None:
         self.at_ms = status.uptime_ms
         self.deliveries = status.deliveries
         self.changes = status.changes

@@ -1,12 +1,13 @@
-"""The server's figures as Prometheus metrics: one collector over one `Status`, taken when somebody scrapes.
+"""The server's figures as Prometheus metrics: one collector over one `ServerStatus`, taken at each scrape.
 
-Nothing here counts: the server adds up plain integers, and this only gives them names, units and help. Every name
-begins with `presenced_`; times are in seconds, sizes in bytes. The process's own figures are among them and do not come
-from the library's collector, which finds nothing where /proc/stat is hidden (ProcSubset=pid) and says nothing of it.
+Nothing is counted here: the server adds up plain integers, and this module gives them names, units and help. Every name
+begins with `presenced_`; times are in seconds, sizes in bytes. The figures of the process do not come from the
+library's own collector, which finds nothing where /proc/stat is hidden (ProcSubset=pid), and does not say so.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,11 +15,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from presenced import __version__
 from presenced.errors import CODES
 from presenced.ops.health import not_ready
+from presenced.ops.startup import Starting
 from presenced.server.memory import LEVELS
 from presenced.server.stats import BUCKETS
-from presenced.server.status import LogStatus, Quantiles, Status
+from presenced.server.status import LogStatus, Quantiles, ServerStatus
 from presenced.wire.messages import ONLINE_STATUSES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +34,11 @@ GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)
 REFUSED = tuple(code for code, meaning in CODES.items() if not meaning.closes)
 """Label values that are always there, so that a rate is known from the first time on and not from the second."""
 
-LINKS_HELP = "Open connections; none = no hello so far, ending = told goodbye."
+BUILD_HELP = "What runs here."
+STATE_HELP = "1 for the state that the server is in."
+READY_HELP = "1 if clients may be sent here (as /readyz says)."
+UPTIME_HELP = "Since the process started."
+LINKS_HELP = "Open connections; none = no hello yet, ending = told goodbye."
 
 _EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
 """Upper edges of the buckets in seconds, as Prometheus writes them."""
@@ -40,7 +47,7 @@ _EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
 class StatusCollector(Collector):
     """Turns what `take` gives into metric families; about 250 samples, whatever the number of links."""
 
-    def __init__(self, take: Callable[[], Status]) -> None:
+    def __init__(self, take: Callable[[], ServerStatus]) -> None:
         self._take = take
         self._started_s: float | None = None
 
@@ -59,16 +66,16 @@ class StatusCollector(Collector):
         if status.log is not None:
             yield from _log(status, status.log)
 
-    def _server(self, status: Status) -> Iterator[Metric]:
+    def _server(self, status: ServerStatus) -> Iterator[Metric]:
         about = {"version": status.version, "python": status.python, "loop": status.loop}
-        yield InfoMetricFamily("presenced_build", "What runs here.", about)
-        yield _one_of("presenced_state", "1 for the state that the server is in.", STATES, status.state)
-        yield _gauge("presenced_ready", "1 if clients may be sent here (as /readyz says).", not not_ready(status))
+        yield InfoMetricFamily("presenced_build", BUILD_HELP, about)
+        yield _one_of("presenced_state", STATE_HELP, STATES, status.state)
+        yield _gauge("presenced_ready", READY_HELP, not not_ready(status))
         if self._started_s is None:
             # Worked out once: from two clocks it would come out a millisecond different each time.
             self._started_s = (status.wall_ms - status.uptime_ms) / 1000
         yield _gauge("presenced_start_time_seconds", "When the process started, as Unix time.", self._started_s)
-        yield _gauge("presenced_uptime_seconds", "Since the process started.", status.uptime_ms / 1000)
+        yield _gauge("presenced_uptime_seconds", UPTIME_HELP, status.uptime_ms / 1000)
         yield _gauge("presenced_epoch", "Identifies the history of versions; changes if it was lost.", status.epoch)
         yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
         yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
@@ -89,14 +96,36 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def registry_of(take: Callable[[], Status]) -> CollectorRegistry:
+def render_starting(starting: Starting) -> bytes:
+    """The metrics that need no engine, in the same format and under the same names. Figures of presence are absent: a
+    zero would say that everybody has gone."""
+    registry = CollectorRegistry()
+    registry.register(_StartingCollector(starting))
+    return generate_latest(registry)
+
+
+class _StartingCollector(Collector):
+    def __init__(self, starting: Starting) -> None:
+        self._starting = starting
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. The time of the start is absent: the first status computes it, and a value that differed by a
+        millisecond would look like another start."""
+        about = {"version": __version__, "python": platform.python_version(), "loop": self._starting.loop}
+        yield InfoMetricFamily("presenced_build", BUILD_HELP, about)
+        yield _one_of("presenced_state", STATE_HELP, STATES, "starting")
+        yield _gauge("presenced_ready", READY_HELP, 0)
+        yield _gauge("presenced_uptime_seconds", UPTIME_HELP, self._starting.uptime_ms / 1000)
+
+
+def registry_of(take: Callable[[], ServerStatus]) -> CollectorRegistry:
     """A registry of this server alone: several in one process do not get in each other's way."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(take))
     return registry
 
 
-def _presence(status: Status) -> Iterator[Metric]:
+def _presence(status: ServerStatus) -> Iterator[Metric]:
     yield _gauge("presenced_users", "Users known, online or not.", status.users)
     yield _gauges(
         "presenced_users_online", "Users shown with a status other than offline.", "status", STATUSES, status.by_status
@@ -110,7 +139,7 @@ def _presence(status: Status) -> Iterator[Metric]:
     yield _counter("presenced_leases_expired", "Devices that were not heard in time.", status.expired)
 
 
-def _links(status: Status) -> Iterator[Metric]:
+def _links(status: ServerStatus) -> Iterator[Metric]:
     yield _gauges("presenced_links", LINKS_HELP, "role", ROLES, status.links_by_role)
     yield _gauge("presenced_links_max", "Links that are admitted at most.", status.links_max)
     yield _counter("presenced_links_accepted", "Connections taken.", status.accepted)
@@ -140,7 +169,7 @@ def _links(status: Status) -> Iterator[Metric]:
     yield _counter("presenced_sent_bytes", "Bytes handed to links.", status.bytes_out)
 
 
-def _work(status: Status) -> Iterator[Metric]:
+def _work(status: ServerStatus) -> Iterator[Metric]:
     yield _histogram(
         "presenced_change_to_write_seconds",
         "From the first input read in a turn to the last write of what it brought about.",
@@ -153,7 +182,7 @@ def _work(status: Status) -> Iterator[Metric]:
     yield _counter("presenced_stalls", "Times the process stood still for more than a second.", status.stalls)
 
 
-def _process(status: Status) -> Iterator[Metric]:
+def _process(status: ServerStatus) -> Iterator[Metric]:
     yield _gauge("presenced_resident_memory_bytes", "Memory that is resident.", status.rss_bytes)
     memory = status.memory
     used = "Memory that counts against the budget: resident, and the kernel's for the process where it can be told."
@@ -174,7 +203,7 @@ def _process(status: Status) -> Iterator[Metric]:
     yield _counter("presenced_gc_collections", "Runs of the garbage collector.", status.gc_collections)
 
 
-def _log(status: Status, log: LogStatus) -> Iterator[Metric]:
+def _log(status: ServerStatus, log: LogStatus) -> Iterator[Metric]:
     yield InfoMetricFamily(
         "presenced_log", "The write-ahead log.", {"directory": log.directory, "durability": log.durability}
     )

@@ -1,7 +1,7 @@
-"""The server's side towards its operator: systemd, the admin socket, metrics over HTTP, reloads, what it shows.
+"""The server's side towards its operator: systemd, the admin socket, metrics over HTTP, and reloads.
 
-Nothing in here is needed for presence, and nothing in here may hold it up: what keeps the server healthy each second is
-its own `pulse`.
+Presence needs nothing in here, and nothing in here may hold it up. What keeps the server healthy each second belongs to
+the server itself.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ import time
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
-from presenced.ops.admin import AdminServer
-from presenced.ops.figures import counted
+from presenced.ops.admin import AdminServer, SocketPlace
+from presenced.ops.control import Control
+from presenced.ops.examination import Examination
+from presenced.ops.formats import counted
 from presenced.ops.history import History
-from presenced.ops.http import HttpServer
-from presenced.ops.notify import Notifier
-from presenced.ops.picture import take_status
+from presenced.ops.notifier import Notifier
 from presenced.ops.reload import ReloadReport, reload
-from presenced.ops.starting import Starting, starting_of
-from presenced.server.memory import LEVELS
+from presenced.ops.startup import Starting, starting_of
 from presenced.server.observer import Observer
+from presenced.server.status import ServerStatus
 
 if TYPE_CHECKING:
+    from presenced.ops.http.listener import HttpServer
     from presenced.server.server import Server
 
-LOOK_S = 1.0
+SAMPLE_S = 1.0
 PATIENCE_S = 5.0
 DRAIN_MARGIN_MS = 10_000
 CLOSING_MAX_MS = 300_000
-"""systemd is asked to wait until the drain should be over and this much longer, then for the disk at most so long: it
-is to end a daemon that does not end itself."""
+"""systemd is asked to wait for the drain and DRAIN_MARGIN_MS longer, and then at most CLOSING_MAX_MS for the disk: it
+has to end a daemon that does not end by itself."""
 
-CERTIFICATE_LOOK_MS = 24 * 3_600_000
+CERTIFICATE_CHECK_MS = 24 * 3_600_000
 
 log = logging.getLogger("presenced")
 
 
 class Operations(Observer):
     """Everything an operator has of one server; made before it starts. `environ` tells of systemd, and `sockets` are
-    the listening ones that systemd passed, by name."""
+    the listening sockets that systemd passed, by name."""
 
     def __init__(
         self,
@@ -52,19 +53,20 @@ class Operations(Observer):
     ) -> None:
         self.server = server
         self.history = History()
+        self.examination = Examination(server, self.history)
         self.notifier = Notifier(environ if environ is not None else {})
         self.admin: AdminServer | None = None
         self.http: HttpServer | None = None
         self._sockets = sockets or {}
         self._tasks: set[asyncio.Task[ReloadReport]] = set()
-        self._look_timer: asyncio.TimerHandle | None = None
+        self._sample_timer: asyncio.TimerHandle | None = None
         self._watchdog_timer: asyncio.TimerHandle | None = None
         self._patience_timer: asyncio.TimerHandle | None = None
         self._patient_until_ms = 0
         self._is_closing = False
         self._read_percent = 0
         self._wants_reload = False
-        """One was asked for before there was anything to apply it to."""
+        """A reload was asked for while the server started."""
         self._reloading = asyncio.Lock()
         self._certificate_due_ms = 0
         server.observer = self
@@ -72,25 +74,45 @@ class Operations(Observer):
     # --- start and end ----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open what is configured, or was passed by systemd. Raises `CannotListen`, `SettingsError`."""
+        """Open the sockets that are configured or that systemd passed. Raises `CannotListen`, `SettingsError`."""
         self._loop = asyncio.get_running_loop()
         settings, listeners = self.server.settings, self.server.listeners
         admin, http = self._sockets.get("admin"), self._sockets.get("http")
         if settings.http or http is not None:
-            self.http = await HttpServer.open(self, http)
+            self.http = await self._open_http(settings.http, http)
             listeners.append(self.http.url)
         if settings.admin_socket or admin is not None:
-            self.admin = await AdminServer.open(self, admin)
+            self.admin = await self._open_admin(admin)
+            self.examination.add_socket(self.admin.path)
             listeners.append(f"unix:{self.admin.path}")
 
+    async def _open_http(self, address: str, sock: socket.socket | None) -> HttpServer:
+        # Late: a daemon without HTTP saves the memory and the start of this and of the libraries behind it.
+        from presenced.ops.http.listener import HttpServer
+        from presenced.ops.http.pages import Pages
+
+        server, examination = self.server, self.examination
+        pages = Pages(examination.status, self.history, examination.findings, self.starting)
+        http = HttpServer(pages, server.report, names=lambda: server.settings.http_names())
+        await http.listen(address, sock)
+        return http
+
+    async def _open_admin(self, sock: socket.socket | None) -> AdminServer:
+        settings = self.server.settings
+        control = Control(
+            self.server, self.examination, self.history, starting=self._starting_sentence, reload=self.reload
+        )
+        place = SocketPlace(settings.admin_socket, settings.admin_mode, settings.admin_group)
+        return await AdminServer.open(control, place, sock)
+
     def ready(self) -> None:
-        """Links are taken from now on."""
-        # The start has said how it is now.
-        self._certificate_due_ms = _monotonic_ms() + CERTIFICATE_LOOK_MS
-        self.notifier.ready(self.status_line())
+        """The server accepts links from now on."""
+        # The start has already told of the certificate.
+        self._certificate_due_ms = _monotonic_ms() + CERTIFICATE_CHECK_MS
+        self.notifier.ready(status_line(self.examination.status()))
         if self.notifier.watchdog_s:
             self._feed_watchdog()
-        self._look_timer = self._loop.call_later(LOOK_S, self._look)
+        self._sample_timer = self._loop.call_later(SAMPLE_S, self._each_second)
         if self._wants_reload:
             self.begin_reload()
 
@@ -112,7 +134,7 @@ class Operations(Observer):
         self._be_patient()
 
     def _be_patient(self) -> None:
-        # Asked for again and again, because the drain may be configured to take up to an hour.
+        # systemd is asked again and again, because the drain may be configured to take up to an hour.
         if self._patience_timer is not None:
             self._patience_timer.cancel()
         if _monotonic_ms() >= self._patient_until_ms:
@@ -122,8 +144,9 @@ class Operations(Observer):
         self._patience_timer = self._loop.call_later(PATIENCE_S, self._be_patient)
 
     async def close(self) -> None:
-        """Close what is open. Idempotent. The operators' socket last: who waits for its end finds all else free."""
-        for timer in (self._look_timer, self._watchdog_timer, self._patience_timer):
+        """Close what is open, the admin socket last: a program that waits for its end then finds all else free.
+        Idempotent."""
+        for timer in (self._sample_timer, self._watchdog_timer, self._patience_timer):
             if timer is not None:
                 timer.cancel()
         try:
@@ -135,7 +158,8 @@ class Operations(Observer):
             self.notifier.close()
 
     def begin_reload(self) -> None:
-        """Start `reload`, from where nothing can be awaited; while the server starts, as soon as it has."""
+        """Start `reload`, from where nothing can be awaited. While the server starts, the reload waits for the end of
+        the start."""
         if self.server.state == "starting":
             self._wants_reload = True
             log.info("reload: put off until the start is over")
@@ -146,50 +170,38 @@ class Operations(Observer):
 
     # --- each second ------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        self._look_timer = self._loop.call_later(LOOK_S, self._look)
-        self._look_at_certificate(_monotonic_ms())
+    def _each_second(self) -> None:
+        self._sample_timer = self._loop.call_later(SAMPLE_S, self._each_second)
+        self._check_certificate(_monotonic_ms())
+        status = self.examination.status()
         if self.admin is not None or self.http is not None:
-            self.history.sample(take_status(self.server))
+            self.history.sample(status)
         if self.server.state == "serving":
-            self.notifier.status(self.status_line())
+            self.notifier.status(status_line(status))
 
-    def _look_at_certificate(self, now_ms: int) -> None:
-        """Warn once a day of a certificate whose end is near: nobody reloads for months where nothing renews it."""
+    def _check_certificate(self, now_ms: int) -> None:
+        """Warn once a day of a certificate that ends soon: without a renewal there may be no reload for months."""
         if now_ms < self._certificate_due_ms:
             return
-        self._certificate_due_ms = now_ms + CERTIFICATE_LOOK_MS
+        self._certificate_due_ms = now_ms + CERTIFICATE_CHECK_MS
         certificate = self.server.certificate
         if certificate is not None and (warning := certificate.warning()):
             log.warning("TLS: %s", warning)
 
     def _feed_watchdog(self) -> None:
-        # Whether the disk makes progress is not asked: presence goes on without it, and a restart mends no disk.
+        # The disk is not asked for progress: presence goes on without it, and a restart mends no disk.
         self.notifier.alive()
         self._watchdog_timer = self._loop.call_later(self.notifier.watchdog_s, self._feed_watchdog)
 
     # --- answers ----------------------------------------------------------------------------------------------
 
-    def status_line(self) -> str:
-        """What `systemctl status` shows."""
-        server = self.server
-        publisher, leases = server.engine.publisher, server.engine.leases
-        refusal = server.log.refusal
-        parts = [
-            f"{counted(len(publisher.online), 'user')} online",
-            counted(leases.live, "device"),
-            counted(len(server.links), "link"),
-        ]
-        if server.engine.outboxes.slow:
-            parts.append(counted(len(server.engine.outboxes.slow), "slow watcher"))
-        if server.memory.level:
-            parts.append(f"memory short: {LEVELS[server.memory.level]} links")
-        parts.append(f"log {refusal or 'ok'}" if server.settings.data_dir else "in memory only")
-        return ", ".join(parts)
-
     def starting(self) -> Starting | None:
-        """How far the start is, None once it is over: till then a status cannot be taken."""
+        """How far the start is; None once it is over. Until then a status cannot be taken."""
         return starting_of(self.server, self._read_percent)
+
+    def _starting_sentence(self) -> str:
+        starting = self.starting()
+        return starting.sentence if starting is not None else ""
 
     async def leave_early(self) -> None:
         """Close what is open, because the process ends before the start is over."""
@@ -197,14 +209,29 @@ class Operations(Observer):
         await self.close()
 
     async def reload(self) -> ReloadReport:
-        """Read the configuration anew, all or nothing, and say what came of it."""
+        """Read the configuration again, apply all of it or nothing, and say what came of it."""
         async with self._reloading:
             self.notifier.reloading()
             try:
                 return await reload(self.server)
             finally:
                 if self.server.state == "serving":
-                    self.notifier.ready(self.status_line())
+                    self.notifier.ready(status_line(self.examination.status()))
+
+
+def status_line(status: ServerStatus) -> str:
+    """The line that `systemctl status` shows."""
+    parts = [
+        f"{counted(status.users_online, 'user')} online",
+        counted(status.devices_connected + status.devices_grace, "device"),
+        counted(status.links, "link"),
+    ]
+    if status.slow_watchers:
+        parts.append(counted(status.slow_watchers, "slow watcher"))
+    if status.memory.level != "ok":
+        parts.append(f"memory short: {status.memory.level} links")
+    parts.append(f"log {status.log.state}" if status.log is not None else "in memory only")
+    return ", ".join(parts)
 
 
 def _monotonic_ms() -> int:

@@ -13,10 +13,10 @@ from html import escape
 from importlib.resources import files
 
 from presenced.ops.doctor import Finding
-from presenced.ops.figures import count, micros, percent, size, span
+from presenced.ops.formats import count, micros, percent, size, span
 from presenced.ops.history import SAMPLES_MAX, History
 from presenced.ops.svg import plot
-from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, ServerStatus, SlowWatcher
 
 _STYLE = files("presenced").joinpath("share", "statusz.css").read_text(encoding="utf-8")
 _SCRIPT = files("presenced").joinpath("share", "statusz.js").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ SPAN_MS_MIN = 60_000
 Row = tuple[str, ...]
 
 
-def page(status: Status, history: History, findings: Iterable[Finding]) -> bytes:
+def page(status: ServerStatus, history: History, findings: Iterable[Finding]) -> bytes:
     """The whole page; of `findings` those that ask for something. O(samples), whatever the number of links."""
     title = f"presenced: {status.state}"
     body = (
@@ -76,7 +76,7 @@ def _document(title: str, head: str, body: str) -> bytes:
     ).encode()
 
 
-def _header(status: Status) -> str:
+def _header(status: ServerStatus) -> str:
     where = " ".join(status.listeners)
     about = f"{status.version}, Python {status.python}, {status.loop}, process {status.pid}"
     return f"<h1>presenced</h1><span>{escape(about)}</span><span>{escape(where)}</span>"
@@ -91,7 +91,7 @@ def _warnings(findings: Iterable[Finding]) -> str:
     return f'<ul class="warnings">{"".join(items)}</ul>' if items else ""
 
 
-def _tiles(status: Status, history: History) -> str:
+def _tiles(status: ServerStatus, history: History) -> str:
     latest = {name: values[-1] if values else 0 for name, values in history.series.items()}
     tiles = [
         (status.state, f"for {span(status.uptime_ms)}", status.state),
@@ -128,7 +128,7 @@ def _plots(history: History) -> str:
     )
 
 
-def _tables(status: Status) -> str:
+def _tables(status: ServerStatus) -> str:
     parts = [
         _times(status),
         _slowest(status.slowest, status.slow_watchers),
@@ -140,7 +140,7 @@ def _tables(status: Status) -> str:
     return "".join(parts)
 
 
-def _presence(status: Status) -> list[Row]:
+def _presence(status: ServerStatus) -> list[Row]:
     return [
         *((f"Shown as {name}", count(number)) for name, number in status.by_status.items()),
         ("Channels", count(status.channels)),
@@ -155,7 +155,7 @@ def _presence(status: Status) -> list[Row]:
 ROLE_WORDS = {"none": "No hello so far", "ending": "Told goodbye"}
 
 
-def _links(status: Status) -> list[Row]:
+def _links(status: ServerStatus) -> list[Row]:
     return [
         *((ROLE_WORDS.get(role) or f"Role {role}", count(number)) for role, number in status.links_by_role.items()),
         ("Taken", count(status.accepted)),
@@ -171,7 +171,7 @@ def _links(status: Status) -> list[Row]:
     ]
 
 
-def _process(status: Status) -> list[Row]:
+def _process(status: ServerStatus) -> list[Row]:
     return [
         ("Resident memory", size(status.rss_bytes)),
         *_memory(status.memory),
@@ -200,7 +200,7 @@ def _memory(memory: MemoryStatus) -> list[Row]:
     ]
 
 
-def _times(status: Status) -> str:
+def _times(status: ServerStatus) -> str:
     kinds = [
         ("Change to write", status.reaction),
         ("Turn", status.turn),

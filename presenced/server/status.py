@@ -75,7 +75,7 @@ class LogStatus(msgspec.Struct, frozen=True):
     """Finished since the start."""
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. Totals count from the start of the process."""
 
     # who and where

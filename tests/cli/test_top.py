@@ -20,7 +20,7 @@ from presenced.cli.admin_link import AdminLink
 from presenced.cli.render import Output
 from presenced.cli.top import Top
 from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
-from presenced.server.status import SlowWatcher, Status
+from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.cli.commands import DEADLINE_S, ctl
 from tests.cli.terminal import Terminal
@@ -36,7 +36,7 @@ WATCHERS = [
 ]
 
 
-def later(by_ms: int, **changes: Any) -> Status:
+def later(by_ms: int, **changes: Any) -> ServerStatus:
     return msgspec.structs.replace(HEALTHY, uptime_ms=HEALTHY.uptime_ms + by_ms, **changes)
 
 
@@ -114,7 +114,7 @@ class TestFigures:
 
 
 class TestPicture:
-    def shown(self, status: Status, width: int = 100, height: int = 30) -> list[str]:
+    def shown(self, status: ServerStatus, width: int = 100, height: int = 30) -> list[str]:
         top = Top(AdminLink("/nowhere", 1), Output(is_json=False, has_colour=False, is_quiet=False), 1, None)
         top._look = compare(None, status)
         console = Console(file=io.StringIO(), width=width, height=height)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from presenced.ops.history import History
-from presenced.ops.http import HttpServer
-from presenced.ops.pages import Pages
+from presenced.ops.http.listener import HttpServer
+from presenced.ops.http.pages import Pages
 from presenced.server.report import Report
 from tests.ops.made_status import made_status
 from tests.server.in_process import LOOPS
@@ -95,7 +95,7 @@ def pages() -> Pages:
 
 @asynccontextmanager
 async def standing(idle_s: float = 10.0) -> AsyncIterator[Stand]:
-    http = HttpServer(pages(), Report(), idle_s)
+    http = HttpServer(pages(), Report(), idle_s=idle_s)
     await http.listen("127.0.0.1:0")
     stand = Stand(http)
     try:

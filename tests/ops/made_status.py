@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from presenced.ops.picture import quantiles
 from presenced.server.stats import Times
-from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, ServerStatus, SlowWatcher
+from presenced.server.status_report import quantiles
 
 WALL_MS = 1_790_000_000_000
 
@@ -20,9 +20,9 @@ def durations(*each_us: int) -> Quantiles:
     return quantiles(times)
 
 
-def made_status(**fields: Any) -> Status:
+def made_status(**fields: Any) -> ServerStatus:
     """A busy server that is well; `fields` are other than that."""
-    status = Status(
+    status = ServerStatus(
         version="1.2.3",
         python="3.11.2",
         loop="uvloop",

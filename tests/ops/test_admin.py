@@ -21,20 +21,22 @@ import pytest
 
 from presenced.cli.admin_link import AdminLink
 from presenced.config import Configuration
-from presenced.config.settings import Settings
 from presenced.errors import ConnectionLost, RequestError
 from presenced.ops import logs
 from presenced.ops.admin import (
     CONNECTIONS_MAX,
     AdminServer,
     CannotOpenAdmin,
+    SocketPlace,
     group_id,
     listening_socket,
     make_directory,
 )
-from presenced.ops.control import SLICE_LINKS, Caller, Control
-from presenced.ops.control_values import LINE_BYTES_MAX, VERBS, Links
+from presenced.ops.admin_messages import LINE_BYTES_MAX, VERBS, AdminLinks
+from presenced.ops.control import Caller, Control
+from presenced.ops.examination import Examination
 from presenced.runtime_paths import admin_path, admin_path_for_commands
+from presenced.server.link_report import SLICE_LINKS
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
 from tests.server.in_process import WAIT_S, InProcess
@@ -112,9 +114,12 @@ class Raw:
         return msgspec.json.decode(line) if line else None
 
 
-def serve_at(path: str, **settings: Any) -> Any:
-    server = SimpleNamespace(settings=Settings(dev=True, admin_socket=path, **settings))
-    return SimpleNamespace(server=server)
+NO_CONTROL = cast(Control, None)
+"""For sockets over which nothing is asked."""
+
+
+def open_at(path: str) -> None:
+    asyncio.run(AdminServer.open(NO_CONTROL, SocketPlace(path)))
 
 
 def kicked_with(client: Any) -> ConnectionLost:
@@ -194,7 +199,7 @@ class TestFile:
 
     def test_one_that_answers_is_left_alone(self, served: InProcess, path: str, ask: Any) -> None:
         with pytest.raises(CannotOpenAdmin, match="another presenced answers") as caught:
-            asyncio.run(AdminServer.open(serve_at(path)))
+            open_at(path)
         assert caught.value.reason.errno == errno.EADDRINUSE
         assert ask("status")["state"] == "serving"
 
@@ -202,7 +207,7 @@ class TestFile:
         file = tmp_path / "precious"
         file.write_text("letters")
         with pytest.raises(CannotOpenAdmin, match="is no socket"):
-            asyncio.run(AdminServer.open(serve_at(str(file))))
+            open_at(str(file))
         assert file.read_text() == "letters"
 
     @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ class TestFile:
     )
     def test_a_path_that_cannot_be(self, tmp_path: Path, name: str, says: str) -> None:
         with pytest.raises(CannotOpenAdmin, match=says):
-            asyncio.run(AdminServer.open(serve_at(str(tmp_path / name))))
+            open_at(str(tmp_path / name))
 
     def test_it_is_removed_at_the_end(self, path: str) -> None:
         with InProcess(admin_socket=path):
@@ -230,7 +235,7 @@ class TestFile:
         inherited.listen()
 
         async def once() -> str:
-            admin = await AdminServer.open(serve_at(""), inherited)
+            admin = await AdminServer.open(NO_CONTROL, SocketPlace(""), inherited)
             await admin.close()
             await admin.close()
             return admin.path
@@ -360,10 +365,10 @@ class TestProtocol:
     def test_a_fault_of_ours_is_an_answer(
         self, served: InProcess, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(_: object) -> None:
+        def fail(_: Examination) -> None:
             raise ZeroDivisionError("oh")
 
-        monkeypatch.setattr("presenced.ops.control.take_status", fail)
+        monkeypatch.setattr(Examination, "status", fail)
         with Raw(path) as raw:
             answer = raw.send(b'{"do": "status"}\n')
             assert answer["code"] == "failed" and "ZeroDivisionError: oh" in answer["message"]
@@ -449,7 +454,7 @@ class TestLinks:
         """The loop turns at least once for each slice, so that nothing else waits for the whole."""
         number = 20_000
         links: dict[Any, None] = {StandIn(at * 7919 % number): None for at in range(number)}
-        control = Control(cast(Any, server_of(links)), "")
+        control = control_of(links)
         passes = 0
 
         async def count() -> None:
@@ -459,7 +464,7 @@ class TestLinks:
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count())
-        answer = cast(Any, await control.perform(Links(limit=3), Caller(0, 0)))
+        answer = cast(Any, await control.perform(AdminLinks(limit=3), Caller(0, 0)))
         counting.cancel()
         ages = [msgspec.json.decode(one)["age_ms"] for one in answer.links]
         assert (answer.total, answer.matching) == (number, number)
@@ -470,15 +475,15 @@ class TestLinks:
         links: dict[Any, None] = {StandIn(at): None for at in range(3)}
         first = next(iter(links))
         first.state = 2
-        control = Control(cast(Any, server_of(links)), "")
-        answer = cast(Any, await control.perform(Links(), Caller(0, 0)))
+        control = control_of(links)
+        answer = cast(Any, await control.perform(AdminLinks(), Caller(0, 0)))
         assert (answer.total, len(answer.links)) == (2, 2)
 
 
-def server_of(links: dict[Any, None]) -> SimpleNamespace:
-    """What a list of links needs of a server, where nobody is known."""
-    engine = SimpleNamespace(users={})
-    return SimpleNamespace(server=SimpleNamespace(links=links, state="serving", engine=engine))
+def control_of(links: dict[Any, None]) -> Control:
+    """What lists links, at a server that has these links and knows no user."""
+    server = cast(Any, SimpleNamespace(links=links, engine=SimpleNamespace(users={})))
+    return Control(server, cast(Any, None), cast(Any, None), starting=lambda: "", reload=cast(Any, None))
 
 
 class StandIn:
@@ -530,7 +535,7 @@ class TestKick:
 
     def test_it_takes_a_name_or_a_role(self, served: InProcess, ask: Any, users: Any) -> None:
         users("alice", "laptop")
-        with pytest.raises(RequestError, match="whom") as caught:
+        with pytest.raises(RequestError, match="nobody is named") as caught:
             ask("kick")
         assert caught.value.code == "bad_request"
         assert ask("links")["total"] == 1

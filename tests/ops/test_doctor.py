@@ -10,14 +10,15 @@ import pytest
 
 from presenced.config import Configuration, settings as config_settings
 from presenced.config.settings import Settings
-from presenced.ops import control_values
+from presenced.ops import admin_messages
 from presenced.ops.checks.access import is_private
 from presenced.ops.doctor import CHECKS, Facts, Finding, diagnose
-from presenced.ops.host import facts_of, memory, mode_of
-from presenced.ops.picture import take_status
+from presenced.ops.examination import facts_of
+from presenced.ops.machine import memory, mode_of
 from presenced.ops.reload import reload
 from presenced.server.server import Server
-from presenced.server.status import LogStatus, MemoryStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import LogStatus, MemoryStatus, Quantiles, ServerStatus, SlowWatcher
+from presenced.server.status_report import take_status
 from tests.ops.certificates import make_certificate
 
 HOUR_MS = 3_600_000
@@ -52,7 +53,7 @@ MEMORY = MemoryStatus(
     refused_requests=0,
     ended_links=0,
 )
-HEALTHY = Status(
+HEALTHY = ServerStatus(
     version="0.1.0",
     python="3.11.7",
     loop="uvloop",
@@ -431,16 +432,16 @@ async def started_from(file: Path) -> Server:
 
 def test_levels_are_those_of_the_settings() -> None:
     """They stand twice, because commands that only look do not load the settings."""
-    assert get_args(control_values.LogLevel) == get_args(config_settings.LogLevel)
+    assert get_args(admin_messages.AdminLogLevel) == get_args(config_settings.LogLevel)
 
 
 class TestLately:
     """What happened once is not reported for ever."""
 
-    def before(self, **fields: Any) -> Status:
+    def before(self, **fields: Any) -> ServerStatus:
         return msgspec.structs.replace(HEALTHY, uptime_ms=HEALTHY.uptime_ms - 300_000, **fields)
 
-    def judged(self, check: str, before: Status | None, **fields: Any) -> Finding:
+    def judged(self, check: str, before: ServerStatus | None, **fields: Any) -> Finding:
         found = diagnose(msgspec.structs.replace(HEALTHY, **fields), SETTINGS, FACTS, before)
         return next(finding for finding in found if finding.check == check)
 

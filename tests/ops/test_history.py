@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from presenced.ops.history import SAMPLES_MAX, SERIES, History
-from presenced.ops.picture import quantiles
 from presenced.server.stats import Times
+from presenced.server.status_report import quantiles
 from tests.ops.made_status import durations, made_status
 
 

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from presenced.config import Settings
-from presenced.ops import http as http_module
-from presenced.ops.http import ACCEPTS_PER_PASS, CONNECTIONS_MAX, HEALTH_CONNECTIONS, REQUEST_GAP_S, HttpServer
-from presenced.ops.pages import Page
-from presenced.ops.request import HEAD_BYTES_MAX, BadRequest, begins_wrong, is_known, parse
+from presenced.ops.http import connection as connection_module
+from presenced.ops.http.connection import CONNECTIONS_MAX, HEALTH_CONNECTIONS, REQUEST_GAP_S
+from presenced.ops.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, begins_wrong, is_known
+from presenced.ops.http.listener import ACCEPTS_PER_PASS, HttpServer
+from presenced.ops.http.page import Page
 from presenced.server.listening import CannotListen
 from presenced.server.report import Report
 from presenced.sync import connect
@@ -156,7 +157,6 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "half an IPv6 address": (b"GET http://[::1/metrics HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "two Hosts": (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400),
-    "a folded header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n\r\n", 400),
     "a header without a colon": (b"GET / HTTP/1.1\r\n" + HOST + b"abc\r\n\r\n", 400),
     "a space before the colon": (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
     "NUL in a header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: \x00\r\n\r\n", 400),
@@ -204,7 +204,7 @@ async def test_what_is_echoed_is_escaped_and_plain(stand: Stand) -> None:
 def test_no_head_breaks_the_reader(head: bytes) -> None:
     begins_wrong(head)
     try:
-        request = parse(head)
+        request = Exchange().read(head + b"\r\n\r\n")
     except BadRequest as error:
         assert error.status in (400, 405, 413, 431, 505)
         assert error.sentence
@@ -231,7 +231,7 @@ async def test_requests_sent_ahead_are_answered_in_order_and_not_all_at_once(sta
 
 @pytest.mark.parametrize("loop_name", LOOPS)
 def test_more_sent_ahead_than_is_kept(loop_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_module, "REQUEST_GAP_S", 0.0)
+    monkeypatch.setattr(connection_module, "REQUEST_GAP_S", 0.0)
 
     async def many(stand: Stand) -> None:
         peer = await stand.peer()
@@ -522,7 +522,7 @@ def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
     ],
 )
 def test_the_host_of_a_request(header: bytes, host: str) -> None:
-    assert parse(b"GET / HTTP/1.1\r\nHost: " + header).host == host
+    assert Exchange().read(b"GET / HTTP/1.1\r\nHost: " + header + b"\r\n\r\n").host == host
 
 
 def test_no_stranger_s_name_is_answered_but_for_health(tmp_path: Path) -> None:
@@ -553,7 +553,7 @@ def test_no_stranger_s_name_is_answered_but_for_health(tmp_path: Path) -> None:
                 assert answered(path, stranger) == 421, (path, stranger)
             for path in ("/healthz", "/readyz"):
                 assert answered(path, stranger) == 200, (path, stranger)
-        assert "WARNING http: a request is refused: 'evil.example' is no name of this machine" in daemon.log()
+        assert "WARNING http: a request is refused: 'evil.example' is not a known name of this machine" in daemon.log()
 
 
 def test_any_name_is_answered_where_that_is_wanted() -> None:

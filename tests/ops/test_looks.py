@@ -13,14 +13,14 @@ from tests.server.in_process import InProcess
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "LOOK_S", 0.01)
+    monkeypatch.setattr(operations, "SAMPLE_S", 0.01)
 
 
 def test_a_certificate_that_comes_to_its_end_is_warned_of_each_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cert, key = make_certificate(tmp_path, "used")
-    day_ms = operations.CERTIFICATE_LOOK_MS
+    day_ms = operations.CERTIFICATE_CHECK_MS
     days = 0
     now_ms = operations._monotonic_ms
     monkeypatch.setattr(operations, "_monotonic_ms", lambda: now_ms() + days * day_ms)

@@ -16,15 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from presenced.errors import CODES
 from presenced.ops import metrics
 from presenced.ops.history import History
-from presenced.ops.pages import Pages
-from presenced.ops.picture import take_status
-from presenced.server.status import LogStatus, MemoryStatus, Status
+from presenced.ops.http.pages import Pages
+from presenced.server.status import LogStatus, MemoryStatus, ServerStatus
+from presenced.server.status_report import take_status
 from presenced.sync import connect, connect_service
 from tests.ops.made_status import WALL_MS, durations, made_log, made_status
 from tests.server.in_process import InProcess
 
 
-def scrape(status: Status) -> str:
+def scrape(status: ServerStatus) -> str:
     return metrics.render(metrics.registry_of(lambda: status)).decode()
 
 
@@ -109,7 +109,7 @@ def other(current: Any) -> Any:
     raise AssertionError(f"no other value for {current!r}")
 
 
-@pytest.mark.parametrize("field", [name for name in Status.__struct_fields__ if name not in ("log", "memory")])
+@pytest.mark.parametrize("field", [name for name in ServerStatus.__struct_fields__ if name not in ("log", "memory")])
 def test_every_figure_of_the_status_is_exported(field: str) -> None:
     status = made_status()
     changed = msgspec.structs.replace(status, **{field: other(getattr(status, field))})
@@ -248,7 +248,7 @@ def test_a_scrape_of_a_real_server(tmp_path: Path) -> None:
             alice.set_status("dnd")
             text = get(port, "/metrics").decode()
             assert_well_formed(text)
-            status = msgspec.json.decode(get(port, "/statusz.json"), type=Status)
+            status = msgspec.json.decode(get(port, "/statusz.json"), type=ServerStatus)
     assert value(text, "presenced_users_online", status="dnd") == 1
     assert value(text, "presenced_users_online", status="online") == 0
     assert value(text, "presenced_devices", state="connected") == 1
@@ -278,7 +278,7 @@ def test_a_look_costs_the_same_whatever_there_is() -> None:
 
             pages = Pages(lambda: take_status(server), History(), lambda _: [])
             pages.answer("/metrics")
-            pages._kept.clear()
+            pages._made.clear()
             sys.setprofile(seen)
             try:
                 pages.answer("/metrics")

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from presenced.ops import figures, statusz
+from presenced.ops import formats, statusz
 from presenced.ops.doctor import Finding
 from presenced.ops.history import History
 from presenced.ops.svg import HEIGHT, WIDTH, plot
-from presenced.server.status import SlowWatcher, Status
+from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.ops.made_status import made_log, made_status
 from tests.server.in_process import InProcess
@@ -75,7 +75,7 @@ class Page(HTMLParser):
         return found[0]
 
 
-def shown(status: Status, history: History | None = None, findings: tuple[Finding, ...] = ()) -> Page:
+def shown(status: ServerStatus, history: History | None = None, findings: tuple[Finding, ...] = ()) -> Page:
     page = Page(statusz.page(status, history or History(), findings))
     assert not page._open
     return page
@@ -115,7 +115,7 @@ def test_the_figures_of_the_status() -> None:
 UNSEEN = {"wall_jump_ms": "in the doctor's finding", "dev": "likewise", "certificate_ends_ms": "likewise"}
 
 
-@pytest.mark.parametrize("field", Status.__struct_fields__)
+@pytest.mark.parametrize("field", ServerStatus.__struct_fields__)
 def test_every_figure_of_the_status_is_shown(field: str) -> None:
     status = made_status()
     now = getattr(status, field)
@@ -161,7 +161,7 @@ def test_what_the_doctor_found_is_shown_and_what_is_well_is_not() -> None:
         made_status(state="draining"),
     ],
 )
-def test_what_may_be_missing(status: Status) -> None:
+def test_what_may_be_missing(status: ServerStatus) -> None:
     page = shown(status)
     assert status.state in page.text
     assert status.log is not None or page.row("State") == ["in memory only"]
@@ -232,7 +232,7 @@ def points(svg: str) -> list[tuple[float, float]]:
 
 
 def test_a_plot_ends_now_and_stays_inside() -> None:
-    svg = plot("Links", [1_000, 2_000, 3_000, 6_000], [0, 10, 5, 20], 10_000, figures.count)
+    svg = plot("Links", [1_000, 2_000, 3_000, 6_000], [0, 10, 5, 20], 10_000, formats.count)
     drawn = points(svg)
     assert [x for x, _ in drawn] == [WIDTH / 2, WIDTH * 0.6, WIDTH * 0.7, WIDTH]
     assert all(0 <= y <= HEIGHT for _, y in drawn)
@@ -242,24 +242,24 @@ def test_a_plot_ends_now_and_stays_inside() -> None:
 
 
 def test_what_is_older_than_the_span_is_not_drawn() -> None:
-    assert len(points(plot("x", [0, 50_000, 59_000], [1, 2, 3], 10_000, figures.count))) == 2
+    assert len(points(plot("x", [0, 50_000, 59_000], [1, 2, 3], 10_000, formats.count))) == 2
 
 
 @pytest.mark.parametrize("values", [[0, 0, 0], [7, 7, 7]])
 @pytest.mark.parametrize("from_zero", [True, False])
 def test_a_constant_is_a_line(values: list[int], from_zero: bool) -> None:
-    svg = plot("x", [0, 1_000, 2_000], values, 10_000, figures.count, from_zero=from_zero)
+    svg = plot("x", [0, 1_000, 2_000], values, 10_000, formats.count, from_zero=from_zero)
     assert len({y for _, y in points(svg)}) == 1
 
 
 def test_the_scale_of_what_matters_by_its_change_begins_at_the_least() -> None:
-    drawn = points(plot("x", [0, 1_000], [1_000_000, 1_000_010], 10_000, figures.size, from_zero=False))
+    drawn = points(plot("x", [0, 1_000], [1_000_000, 1_000_010], 10_000, formats.size, from_zero=False))
     assert drawn[0][1] == HEIGHT and drawn[1][1] < HEIGHT / 4
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_no_history_yet(number: int) -> None:
-    svg = plot("x", [1_000] * number, [3] * number, 10_000, figures.count)
+    svg = plot("x", [1_000] * number, [3] * number, 10_000, formats.count)
     assert "no history yet" in svg and "svg" not in svg
 
 
@@ -282,28 +282,28 @@ def test_a_young_history_is_drawn_wide(samples: int, left: float) -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (figures.count(0), "0"),
-        (figures.count(99_999), "99,999"),
-        (figures.count(100_000), "100 k"),
-        (figures.count(999_600), "1 M"),
-        (figures.count(1_250_000), "1.25 M"),
-        (figures.count(3_000_000_000), "3 G"),
-        (figures.size(0), "0 B"),
-        (figures.size(1_023), "1023 B"),
-        (figures.size(1_024), "1.0 KiB"),
-        (figures.size(125 << 20), "125 MiB"),
-        (figures.size(3 << 30), "3.0 GiB"),
-        (figures.micros(0), "0 \u00b5s"),
-        (figures.micros(999.7), "1 ms"),
-        (figures.micros(1_234), "1.23 ms"),
-        (figures.micros(999_600), "1 s"),
-        (figures.micros(4_200_000), "4.2 s"),
-        (figures.span(7), "7 ms"),
-        (figures.span(59_999), "59 s"),
-        (figures.span(60_000), "1 min 0 s"),
-        (figures.span(3_661_000), "1 h 1 min"),
-        (figures.span(277_200_000), "3 d 5 h"),
-        (figures.percent(31), "3.1 %"),
+        (formats.count(0), "0"),
+        (formats.count(99_999), "99,999"),
+        (formats.count(100_000), "100 k"),
+        (formats.count(999_600), "1 M"),
+        (formats.count(1_250_000), "1.25 M"),
+        (formats.count(3_000_000_000), "3 G"),
+        (formats.size(0), "0 B"),
+        (formats.size(1_023), "1023 B"),
+        (formats.size(1_024), "1.0 KiB"),
+        (formats.size(125 << 20), "125 MiB"),
+        (formats.size(3 << 30), "3.0 GiB"),
+        (formats.micros(0), "0 \u00b5s"),
+        (formats.micros(999.7), "1 ms"),
+        (formats.micros(1_234), "1.23 ms"),
+        (formats.micros(999_600), "1 s"),
+        (formats.micros(4_200_000), "4.2 s"),
+        (formats.span(7), "7 ms"),
+        (formats.span(59_999), "59 s"),
+        (formats.span(60_000), "1 min 0 s"),
+        (formats.span(3_661_000), "1 h 1 min"),
+        (formats.span(277_200_000), "3 d 5 h"),
+        (formats.percent(31), "3.1 %"),
     ],
 )
 def test_numbers_as_people_read_them(written: str, expected: str) -> None:

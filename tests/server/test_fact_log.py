@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from presenced.config.settings import Settings
-from presenced.ops.picture import take_status
 from presenced.server.durable import LogFailed
 from presenced.server.fact_log import MemoryLog
 from presenced.server.server import Server
 from presenced.server.status import LogStatus
+from presenced.server.status_report import take_status
 from tests.ops.made_status import made_log
 
 

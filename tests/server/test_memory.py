@@ -19,7 +19,7 @@ from presenced.limits import MEMORY_GLANCE_MS, MEMORY_PATIENCE_MS
 from presenced.ops.checks.finding import Patient
 from presenced.ops.checks.room import memory as finding
 from presenced.ops.doctor import Facts
-from presenced.ops.picture import take_status
+from presenced.ops.operations import status_line
 from presenced.server import shedding
 from presenced.server.memory import (
     ENDING,
@@ -34,6 +34,7 @@ from presenced.server.memory import (
 )
 from presenced.server.report import Report
 from presenced.server.server import Server
+from presenced.server.status_report import take_status
 from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
 from tests.e2e.wire_client import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
 from tests.server.in_process import LOOPS, InProcess
@@ -234,7 +235,7 @@ def test_a_server_at_each_level(loop: str) -> None:
         bystander.watcher.send(Watch(2, ["marker"]), Get(3, ["marker"]), Heartbeat())
         assert [bystander.watcher.next()[:2] for _ in range(2)] == [[RECORDS, 2], [RECORDS, 3]]
         bystander.check()
-        assert "memory short: refusing" in running.ask(lambda _: running.operations.status_line())
+        assert "memory short: refusing" in running.ask(lambda server: status_line(take_status(server)))
 
         running.press(115)
         bystander.watcher.send(Get(4, ["marker"]), Ping(5))

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": (*GROUND, "core.records", "storage"),
     "config": (*GROUND, "core.policy", "config"),
     "server": (*GROUND, "config", "wire", "core", "storage", "server", "__version__"),
-    "ops": (*GROUND, "runtime_paths", "config", "wire", "core", "server", "ops", "__version__"),
+    "ops": (*GROUND, "runtime_paths", "config", "wire", "server", "ops", "__version__"),
     "client": (*GROUND, "wire", "client", "__version__"),
     "sync": ("client",),
     "cli": (

@@ -19,7 +19,7 @@ LATE_IMPORTS = {
     "asyncio": ("cli",),
     "logging": ("cli",),
     "ssl": ("cli",),
-    "presenced": ("cli", "__init__"),
+    "presenced": ("cli", "ops", "__init__"),
     "ctypes": ("server",),
 }
 """What may be imported inside functions, and in which parts. uvloop is optional, and ctypes may not load. A command

@@ -9,7 +9,7 @@ import msgspec
 
 from presenced.config.settings import Settings
 from presenced.ops.history import quantile_us
-from presenced.server.status import Quantiles, Status
+from presenced.server.status import Quantiles, ServerStatus
 
 Severity = Literal["problem", "warning", "ok"]
 Said = Iterator[tuple[Severity, str, str]]
@@ -60,10 +60,10 @@ class Finding(msgspec.Struct, frozen=True):
 class Patient(NamedTuple):
     """All that a check may look at."""
 
-    status: Status
+    status: ServerStatus
     settings: Settings
     facts: Facts
-    before: Status | None = None
+    before: ServerStatus | None = None
     """What `status` was a few minutes ago; None = the server does not run as long."""
 
     @property
@@ -74,11 +74,11 @@ class Patient(NamedTuple):
         minutes = round((self.status.uptime_ms - self.before.uptime_ms) / 60_000)
         return f"in the last {minutes} minutes"
 
-    def lately(self, total: Callable[[Status], int]) -> int:
+    def lately(self, total: Callable[[ServerStatus], int]) -> int:
         """How much a total has grown in the period."""
         return total(self.status) - (total(self.before) if self.before is not None else 0)
 
-    def durations(self, histogram: Callable[[Status], Quantiles]) -> tuple[int, float]:
+    def durations(self, histogram: Callable[[ServerStatus], Quantiles]) -> tuple[int, float]:
         """How many durations were counted in the period, and below what 99 of 100 of them were, in microseconds."""
         now = histogram(self.status)
         if self.before is None:
@@ -89,7 +89,7 @@ class Patient(NamedTuple):
     def slower_than(
         self,
         limit_us: int,
-        histogram: Callable[[Status], Quantiles],
+        histogram: Callable[[ServerStatus], Quantiles],
         *,
         enough: int,
         noun: str,

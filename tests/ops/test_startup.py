@@ -26,9 +26,9 @@ from presenced.config.settings import Settings
 from presenced.core.restore import Restorer
 from presenced.errors import RequestError
 from presenced.ops import metrics
-from presenced.ops.control_values import VERBS
+from presenced.ops.admin_messages import VERBS
 from presenced.ops.operations import Operations
-from presenced.ops.starting import Starting
+from presenced.ops.startup import Starting
 from presenced.server import replay, snapshotting
 from presenced.server.replay import StartAbandoned
 from presenced.server.server import Server
@@ -406,10 +406,15 @@ async def test_what_is_found_on_the_thread_reaches_the_caller(data: Path) -> Non
 
 def test_metrics_have_the_names_and_the_help_that_they_have_later() -> None:
     now = Starting("", "uvloop", 1_000)
-    said = [line for line in now.metrics().decode().splitlines() if line.startswith("#")]
+    lines = metrics.render_starting(now).decode().splitlines()
+    said = [line for line in lines if line.startswith("#")]
     later = metrics.render(metrics.registry_of(made_status)).decode().splitlines()
     assert said and {*said} <= {*later}
-    labels = [line.partition("{")[2].count("=") for line in now.metrics().decode().splitlines() if "_info{" in line]
+    labels = [
+        line.partition("{")[2].count("=")
+        for line in metrics.render_starting(now).decode().splitlines()
+        if "_info{" in line
+    ]
     assert labels == [line.partition("{")[2].count("=") for line in later if line.startswith("presenced_build_info{")]
 
 

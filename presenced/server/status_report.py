@@ -1,4 +1,5 @@
-"""Takes the `Status` of a running server. Reads integers that are kept anyway; O(1) in links, users and devices."""
+"""Takes the `ServerStatus` of a running server. It reads integers that the server keeps anyway: O(1) in links, users
+and devices."""
 
 from __future__ import annotations
 
@@ -13,29 +14,29 @@ from typing import TYPE_CHECKING
 
 from presenced import __version__
 from presenced.core.model import Session
-from presenced.ops import logs
 from presenced.server.memory import LEVELS, resident_bytes
 from presenced.server.stats import Times
-from presenced.server.status import MemoryStatus, Quantiles, SlowWatcher, Status
+from presenced.server.status import MemoryStatus, Quantiles, ServerStatus, SlowWatcher
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
 SLOWEST = 20
 SLOW_LOOKED_AT = 500
-"""Of more slow watchers than this only the ones that have been slow longest are looked at."""
+"""If there are more slow watchers than this, only those that have been slow longest are compared."""
 
 OTHER_DESCRIPTORS = 24
-"""About what the process has open beside its links."""
+"""About how many descriptors the process has open beside its links."""
 
 
-def take_status(server: Server) -> Status:
-    """The server at this moment."""
+def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
+    """The server at this moment. `log_lines_lost` is how many lines of the log nobody read, which the server itself
+    does not know."""
     engine, stats = server.engine, server.stats
     online, leases = engine.publisher.online, engine.leases
     now_ms = time.monotonic_ns() // 1_000_000
     roles = {role: server.links.roles[role] for role in ("user", "service", "admin")}
-    return Status(
+    return ServerStatus(
         version=__version__,
         python=platform.python_version(),
         loop=server.settings.loop,
@@ -96,7 +97,7 @@ def take_status(server: Server) -> Status:
         reloads=stats.reloads,
         failed_reloads=stats.failed_reloads,
         certificate_ends_ms=server.certificate.ends_s * 1000 if server.certificate is not None else 0,
-        log_lines_lost=logs.lost(),
+        log_lines_lost=log_lines_lost,
     )
 
 
@@ -113,7 +114,7 @@ def quantiles(times: Times) -> Quantiles:
 
 
 def slowest(slow: Iterable[tuple[Session, int]], now_ms: int) -> list[SlowWatcher]:
-    """Those that are owed most."""
+    """The slow watchers that are owed most records."""
     found = [
         SlowWatcher(
             who=session.user_name if session.device is None else f"{session.user_name}/{session.device.id}",
@@ -128,7 +129,7 @@ def slowest(slow: Iterable[tuple[Session, int]], now_ms: int) -> list[SlowWatche
 
 
 def _descriptors(server: Server) -> int:
-    """Open ones. The kernel tells their number since Linux 6.2; before, it is estimated."""
+    """Open descriptors. Linux tells their number since 6.2; before, this is an estimate."""
     return os.stat("/proc/self/fd").st_size or len(server.links) + OTHER_DESCRIPTORS
 
 
@@ -144,3 +145,14 @@ def _memory(server: Server) -> MemoryStatus:
         refused_requests=server.engine.refused["memory_low"],
         ended_links=memory.ended_links,
     )
+
+
+def zones_missing(server: Server) -> list[str]:
+    """Time zones of schedules that this machine does not know, in order of name. O(zones missing)."""
+    return sorted(server.engine.claims.zones_missing)
+
+
+def idle_kinds_unmet(server: Server) -> list[str]:
+    """Kinds of device that have idle times of their own, and that no device has had since the start. O(kinds)."""
+    policy = server.engine.policy
+    return [kind for kind in policy.idle_by_kind if kind not in policy.kinds_met]

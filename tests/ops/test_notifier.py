@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from presenced.ops import notify
-from presenced.ops.notify import EXTEND_S, Notifier
+from presenced.ops.notifier import EXTEND_S, Notifier
 from presenced.wire.messages import SetStatus
 from tests.e2e.wire_client import DONE, opened
 from tests.ops.running import Manager, Running, until

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from presenced.core.model import Edge, Session
-from presenced.ops.picture import SLOWEST, slowest, take_status
 from presenced.server.server import Server
 from presenced.server.stats import BUCKETS, Times
+from presenced.server.status_report import SLOWEST, slowest, take_status
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
 from tests.e2e.wire_client import DONE, ERROR, PRESENCE, RECORDS, Wire, opened

@@ -1,0 +1,29 @@
+"""How far a start is. While the data directory is read nothing may look at the engine, so that there is no status
+yet."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from presenced.server.server import Server
+
+
+class Starting(NamedTuple):
+    """How far a start is."""
+
+    sentence: str
+    loop: str
+    uptime_ms: int
+
+
+def starting_of(server: Server, read_percent: int) -> Starting | None:
+    """How far the start of `server` is; None once it is over. O(1)."""
+    if server.state != "starting":
+        return None
+    sentence = "the daemon is starting"
+    if server.settings.data_dir:
+        sentence += f" and has read {read_percent} % of the data directory"
+    uptime_ms = time.monotonic_ns() // 1_000_000 - server.stats.started_ms
+    return Starting(sentence, server.settings.loop, uptime_ms)
