@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import signal
-import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import settings
 
-from tests.support import warm
-from tests.support.readiness import first_line
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon, StartDaemon
 from tests.support.tiers import markers_of, samples
-
-REPOSITORY = Path(__file__).parents[1]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in its background so, and the programs under test would inherit it: their Ctrl-C.
@@ -30,10 +29,6 @@ _freeze = gc.freeze
 gc.freeze = gc.unfreeze = lambda: None
 """A server that is started inside a test would put what the test has left open so far out of the collector's sight, and
 the bench would bring back to it what other tests have left."""
-
-START_S = 60.0
-STOP_S = 60.0
-"""Deadlines for a process on a busy machine; nothing waits this long unless it is about to fail."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,88 +47,15 @@ def pytest_runtest_teardown() -> Generator[None]:
     _freeze()
 
 
-class Daemon:
-    """A running `presenced serve --dev --check`. Its log is in the file `stderr_path`."""
-
-    def __init__(self, args: tuple[str, ...], stderr_path: Path) -> None:
-        self.stderr_path = stderr_path
-        with stderr_path.open("ab") as stderr:
-            self.process = warm.Warm(
-                "presenced", "serve", "--dev", "--listen", "127.0.0.1:0", "--check", *args, stderr=stderr.fileno()
-            )
-        self.address = ""
-        self.port = 0
-
-    def wait_until_listening(self) -> None:
-        line = first_line(self.process, START_S)
-        head = "listening on presence://"
-        assert line.startswith(head), f"the daemon did not say where it listens, but {line!r}\n{self.log()}"
-        self.address = line.removeprefix(head)
-        self.port = int(self.address.rpartition(":")[2])
-
-    def url(self, user: str, device: str) -> str:
-        return f"presence://{user}@{self.address}/{device}"
-
-    def log(self) -> str:
-        """What the daemon wrote to stderr so far."""
-        return self.stderr_path.read_text(errors="replace")
-
-    def stop(self) -> None:
-        """SIGTERM, and hold the daemon to a clean end: status 0 and no traceback. Idempotent."""
-        stdout = self.process.stdout
-        if stdout is None or stdout.closed:
-            return
-        ended_before = self.process.poll()
-        if ended_before is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"the daemon did not stop within {STOP_S:g} s of SIGTERM\n{self.log()}") from None
-        finally:
-            stdout.close()
-        assert status == 0, f"the daemon ended with status {status}\n{self.log()}"
-        assert "Traceback" not in self.log(), self.log()
-
-    def kill(self) -> None:
-        """End the process without ceremony; `stop` then has nothing to hold it to."""
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-
-
-StartDaemon = Callable[..., Daemon]
-
-
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
-    """Start daemons with further options: `start_daemon("--grace", "1s")`. All are stopped, and must stop cleanly."""
-    daemons: list[Daemon] = []
-
-    def start(*args: str) -> Daemon:
-        daemon = Daemon(args, tmp_path / f"daemon-{len(daemons)}.log")
-        daemons.append(daemon)
-        try:
-            daemon.wait_until_listening()
-        except BaseException:
-            daemon.kill()
-            raise
-        return daemon
-
-    try:
-        yield start
-    finally:
-        failures = []
-        for daemon in daemons:
-            try:
-                daemon.stop()
-            except AssertionError as failure:
-                failures.append(failure)
-        if failures:
-            raise failures[0]
+    """Start daemons with further options: `start_daemon("--grace", "1s")`. They look at their invariants after each
+    turn, are all stopped, and have to stop cleanly."""
+    numbers = itertools.count()
+    with ExitStack() as running:
+        yield lambda *options: running.enter_context(
+            Daemon(tmp_path / f"daemon-{next(numbers)}.log", "--check", *options)
+        )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal
-from tests.conftest import Daemon, StartDaemon
+from tests.support.daemon import Daemon, StartDaemon
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import pwd
 import signal
 import socket
-import time
 import tomllib
 from pathlib import Path
 
@@ -20,10 +19,8 @@ from presenced.config.writing import default_text, settings_text
 from tests.cli.test_daemon import BUSY, CONFIG, SECRET, refused, run
 from tests.client.test_client_tls import make_certificate
 from tests.config.making import written
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import opened
-
-WAIT_S = 60.0
+from tests.support.daemon import Daemon
+from tests.support.wire import opened
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +241,7 @@ def test_serve_reads_the_file_the_environment_and_the_options(tmp_path: Path, mo
     monkeypatch.setenv("PRESENCED_PRESENCE__AWAY_AFTER", "2m")
     monkeypatch.setenv("PRESENCED_LOG_FORMAT", "text")
     options = ("--config", path, "--grace", "4s", "--offline-after", "0")
-    with Process(tmp_path / "log", *options) as daemon, opened(daemon.port, "alice") as link:
+    with Daemon(tmp_path / "log", *options, dev=False) as daemon, opened(daemon.port, "alice") as link:
         assert link.told[0][5:10] == [7_000, 17_500, 4_000, 120_000, 0]
     log = daemon.log()
     assert f"settings from {path}" in log
@@ -285,24 +282,17 @@ def test_serve_with_options_that_cannot_work(options: tuple[str, ...], sentence:
 
 def test_sighup_reads_the_file_anew(tmp_path: Path) -> None:
     path = written(tmp_path / "f.toml", "[auth]\ndev = true\n[presence]\ngrace = '3s'\n")
-    with Process(tmp_path / "log", "--config", path) as daemon:
+    with Daemon(tmp_path / "log", "--config", path, dev=False) as daemon:
         written(tmp_path / "f.toml", "[auth]\ndev = true\n[presence]\ngrace = '5s'\n")
         daemon.signal(signal.SIGHUP)
-        _wait_for(daemon, "presence.grace: 3s -> 5s")
+        daemon.until_log("presence.grace: 3s -> 5s")
         with opened(daemon.port, "alice") as link:
             assert link.told[0][7] == 5_000
         written(tmp_path / "f.toml", "[presence]\ngrace = 'soon'\n")
         daemon.signal(signal.SIGHUP)
-        _wait_for(daemon, f'{path}:2: presence.grace = "soon" is not a duration')
+        daemon.until_log(f'{path}:2: presence.grace = "soon" is not a duration')
         with opened(daemon.port, "bob") as link:
             assert link.told[0][7] == 5_000
-
-
-def _wait_for(daemon: Process, text: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while text not in daemon.log():
-        assert time.monotonic() < deadline_s, daemon.log()
-        time.sleep(0.01)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

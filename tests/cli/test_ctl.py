@@ -36,7 +36,8 @@ from presenced.errors import (
 )
 from presenced.server.identity import mint
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, Running, command, ctl, on_terminal, online, record
-from tests.conftest import REPOSITORY, Daemon, StartDaemon
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon, StartDaemon
 
 
 @pytest.fixture

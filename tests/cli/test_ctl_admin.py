@@ -28,8 +28,9 @@ from presenced.cli.ctl_admin import sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl
-from tests.conftest import REPOSITORY, Daemon, StartDaemon
 from tests.ops.test_doctor import HEALTHY, LOG, WALL_MS
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon, StartDaemon
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from presenced.cli.ctl_channels import describe_event, describe_member
 from presenced.client.protocol.channels import MemberChange
 from presenced.client.protocol.event_feed import Event
 from tests.cli.commands import Running, ctl, on_terminal, online, record
-from tests.conftest import Daemon, StartDaemon
+from tests.support.daemon import Daemon, StartDaemon
 
 
 @pytest.fixture

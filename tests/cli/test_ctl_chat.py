@@ -15,7 +15,8 @@ import pytest
 from presenced.cli import exits
 from presenced.cli.ctl_chat import LINE_BYTES_MAX
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl, on_terminal
-from tests.conftest import REPOSITORY, Daemon
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
 from tests.support.readiness import readable
 
 

@@ -18,7 +18,8 @@ from presenced.cli import exits
 from presenced.cli.ctl import main
 from presenced.server.identity import mint
 from tests.cli.commands import DEADLINE_S, Running, ctl, on_terminal, online
-from tests.conftest import REPOSITORY, Daemon
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ from presenced.errors import AuthError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import verify
 from presenced.server.listening import CannotListen
-from tests.e2e.daemons import REPOSITORY, Process
-from tests.e2e.wire_client import opened
-from tests.ops.running import Running
-from tests.support import warm
+from tests.support import REPOSITORY, warm
+from tests.support.daemon import Daemon
+from tests.support.wire import opened
 
 USAGE, BUSY, PERMISSION, CONFIG = 2, 75, 77, 78
 SECRET = "0123456789abcdef" * 2
@@ -84,7 +83,7 @@ def test_an_option_given_twice_is_not_chosen_from() -> None:
 
 
 def test_the_rate_takes_the_word_that_its_help_names(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev", "--rate", "auto") as process:
+    with Daemon(tmp_path / "log", "--rate", "auto") as process:
         assert process.port
     assert "neither a whole number nor 'auto'" in refused(USAGE, "--dev", "--rate", "many")
 
@@ -142,7 +141,7 @@ def test_the_line_names_the_socket_that_systemd_passed(tmp_path: Path) -> None:
     """Not the address of the settings, which nobody listens on."""
     with socket.create_server(("127.0.0.2", 0)) as passed:
         port = passed.getsockname()[1]
-        daemon = Running(tmp_path / "log", listen="127.0.0.1:5250", sockets=(passed,))
+        daemon = Daemon(tmp_path / "log", listen="127.0.0.1:5250", sockets=(passed,))
         with daemon:
             assert daemon.line == f"listening on presence://127.0.0.2:{port}"
 
@@ -153,7 +152,7 @@ def test_an_address_that_systemd_opened_need_not_be_one(tmp_path: Path) -> None:
     secret.write_text(SECRET)
     with socket.create_server(("127.0.0.1", 0)) as passed:
         options = ("--secret-file", str(secret))
-        with Running(tmp_path / "log", *options, listen="no..host:1", sockets=(passed,), dev=False) as daemon:
+        with Daemon(tmp_path / "log", *options, listen="no..host:1", sockets=(passed,), dev=False) as daemon:
             assert daemon.port == passed.getsockname()[1]
 
 
@@ -175,7 +174,7 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 
 
 def test_a_second_daemon_on_the_same_port(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev") as first:
+    with Daemon(tmp_path / "log") as first:
         said = refused(BUSY, "--dev", "--listen", f"127.0.0.1:{first.port}")
         assert f"127.0.0.1:{first.port} is in use" in said
         assert "make run OPTIONS='--listen 127.0.0.1:PORT'" in said, "who tries it out has met no settings yet"
@@ -184,18 +183,18 @@ def test_a_second_daemon_on_the_same_port(tmp_path: Path) -> None:
 
 def test_a_restart_on_the_same_port_at_once(tmp_path: Path) -> None:
     """Connections of the first that linger in TIME_WAIT do not keep the second from starting."""
-    with Process(tmp_path / "log", "--dev") as first:
+    with Daemon(tmp_path / "log") as first:
         link = opened(first.port, "alice")
         first.signal(signal.SIGTERM)
         link.ended_with("going_away")
         assert first.wait() == 0
-    with Process(tmp_path / "log2", "--dev", "--listen", f"127.0.0.1:{first.port}") as second:
+    with Daemon(tmp_path / "log2", listen=f"127.0.0.1:{first.port}") as second:
         assert second.port == first.port
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_the_one_line_on_stdout(tmp_path: Path, loop: str) -> None:
-    with Process(tmp_path / "log", "--dev", "--loop", loop) as daemon:
+    with Daemon(tmp_path / "log", "--loop", loop) as daemon:
         assert daemon.line == f"listening on presence://127.0.0.1:{daemon.port}"
         assert daemon.process.stdout is not None
         daemon.signal(signal.SIGINT)
@@ -207,14 +206,14 @@ def test_the_one_line_on_stdout(tmp_path: Path, loop: str) -> None:
 
 
 def test_ipv6(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev", "--listen", "[::1]:0") as daemon:
+    with Daemon(tmp_path / "log", listen="[::1]:0") as daemon:
         assert daemon.line == f"listening on presence://[::1]:{daemon.port}"
         socket.create_connection(("::1", daemon.port), 10).close()
 
 
 def test_the_welcome_tells_the_options(tmp_path: Path) -> None:
     options = ("--heartbeat", "7s", "--grace", "3s", "--away-after", "2m", "--offline-after", "0")
-    with Process(tmp_path / "log", "--dev", *options) as daemon, opened(daemon.port, "alice") as link:
+    with Daemon(tmp_path / "log", *options) as daemon, opened(daemon.port, "alice") as link:
         assert link.told[0][5:10] == [7_000, 17_500, 3_000, 120_000, 0]
 
 
@@ -224,12 +223,12 @@ def test_what_config_check_warns_of_is_logged_at_the_start(tmp_path: Path, monke
     secret.write_text(SECRET)
     secret.chmod(0o644)
     options = ("--secret-file", str(secret))
-    with Process(tmp_path / "log", *options, "--admin-socket", str(tmp_path / "admin.sock")) as daemon:
+    with Daemon(tmp_path / "log", *options, "--admin-socket", str(tmp_path / "admin.sock"), dev=False) as daemon:
         pass
     assert f"the secret file {secret} can be read by every account (mode 0644); chmod 0600" in daemon.log()
     assert "admin.mode 0666 lets every account" in daemon.log()
     secret.chmod(0o600)
-    with Process(tmp_path / "log-2", *options) as daemon:
+    with Daemon(tmp_path / "log-2", *options, dev=False) as daemon:
         pass
     assert "every account" not in daemon.log()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from presenced.cli import exits
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 HELD = """
 import sys, time

@@ -27,10 +27,10 @@ from presenced.core.records import (
 )
 from presenced.storage.layout import FRAMES_AT
 from presenced.wire.messages import SetStatus, Watch, Window
-from tests.conftest import REPOSITORY, Daemon, StartDaemon
-from tests.e2e.wire_client import DONE, RECORDS, WELCOME, Wire, hello, opened
 from tests.storage.making import Making, contents, flip, recovered
-from tests.support import warm
+from tests.support import REPOSITORY, warm
+from tests.support.daemon import Daemon, StartDaemon
+from tests.support.wire import DONE, RECORDS, WELCOME, Wire, hello, opened
 
 DEADLINE_S = 60.0
 DAMAGED, UNUSABLE, BUSY, USAGE = 65, 73, 75, 2

@@ -14,9 +14,10 @@ import pytest
 
 from presenced.wire.messages import SetStatus
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, ctl
-from tests.conftest import REPOSITORY, StartDaemon
-from tests.e2e.wire_client import DONE, opened
-from tests.ops.running import until
+from tests.support import REPOSITORY
+from tests.support.daemon import StartDaemon
+from tests.support.until import until
+from tests.support.wire import DONE, opened
 
 PIPE_BYTES = 4096
 CHANGES = 100

@@ -46,7 +46,8 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
-from tests.conftest import REPOSITORY, Daemon
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
 
 
 @pytest.fixture

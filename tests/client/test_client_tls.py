@@ -21,7 +21,7 @@ import presenced
 from presenced.config.settings import Settings
 from presenced.server.server import Server
 from tests.client.fake_server import DEADLINE_S, eventually
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 
 def make_certificate(folder: Path, days: int = 1) -> tuple[str, str]:

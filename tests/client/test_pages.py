@@ -14,7 +14,7 @@ from presenced.limits import NAME_BYTES_MAX
 from presenced.server.server import Server
 from tests.client.fake_server import eventually
 from tests.client.helpers import has_nothing, running, service, take, url
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
 
 
 @pytest.fixture

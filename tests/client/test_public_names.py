@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import presenced
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 
 def test_every_public_name_is_there() -> None:

@@ -20,8 +20,8 @@ import presenced.sync
 from presenced.client import blocking
 from presenced.client.worker import Told, Worker
 from tests.client.fake_server import DEADLINE_S
-from tests.conftest import REPOSITORY
-from tests.server.in_process import InProcess
+from tests.support import REPOSITORY
+from tests.support.in_process import InProcess
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import sync_stub
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 CHECK_S = 300.0
 

@@ -11,7 +11,7 @@ import pytest
 import presenced
 import presenced.sync
 from presenced.client.connecting import Connecting
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
 
 ONLY_A_USERS = {
     "user": "a service is nobody in particular",

@@ -9,8 +9,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.durable.node import Node, StartFailed
+from tests.durable.node import Node
 from tests.durable.swarm import Swarm, Writer, ask, number_of, operator
+from tests.support.daemon import StartFailed
 
 CALLS = ("pwrite64", "fdatasync", "fsync", "renameat", "openat", "unlinkat", "ftruncate")
 FAULTS = {
@@ -28,10 +29,8 @@ WRITERS = 6
 ACKS = 90
 """Acknowledgements in one life: enough for several snapshots and segments with the bounds below."""
 
-BOUNDS: dict[str, object] = {
-    "presenced.limits:SNAPSHOT_LOG_BYTES": 3_000,
-    "presenced.storage.segment:ALLOCATE_BYTES": 1 << 16,
-}
+LIMITS = {"SNAPSHOT_LOG_BYTES": 3_000}
+ALLOCATE = "import presenced.storage.segment\npresenced.storage.segment.ALLOCATE_BYTES = {count}\n"
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Fault:
         return options + _inject(self.call, self.kind, when)
 
     @property
-    def bounds(self) -> dict[str, object]:
-        """Those of the daemon: with so small units each batch needs new space."""
-        return {**BOUNDS, "presenced.storage.segment:ALLOCATE_BYTES": 64} if self.call == "ftruncate" else BOUNDS
+    def patches(self) -> str:
+        """The daemon's: with such small units each batch needs new space."""
+        return ALLOCATE.format(count=64 if self.call == "ftruncate" else 1 << 16)
 
     def __str__(self) -> str:
         return f"{self.call}-{self.kind.replace(' ', '-')}-{self.ordinal}{f'+{self.more}' if self.more else ''}"
@@ -96,7 +95,7 @@ class Template:
 
 def make_template(directory: Path) -> Template:
     """A first life without faults."""
-    with Node(directory, "--rate", "0", bounds=BOUNDS) as node:
+    with Node(directory, "--rate", "0", limits=LIMITS, patches=ALLOCATE.format(count=1 << 16)) as node:
         writers = [Writer(f"writer-{index}") for index in range(WRITERS)]
         node.start()
         with Swarm(node.port) as swarm:
@@ -140,7 +139,7 @@ class Outcome:
 
 def run_fault(directory: Path, template: Template, fault: Fault, seed: int) -> Outcome:
     """A life with the fault and one without; raises `AssertionError` if a promise is broken."""
-    with Node(directory, "--rate", "0", bounds=fault.bounds) as node:
+    with Node(directory, "--rate", "0", limits=LIMITS, patches=fault.patches) as node:
         writers = template.copy_to(node)
         status = None
         try:

@@ -17,7 +17,7 @@ from presenced.limits import SERVER_FRAME_BYTES_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Get, Hello, SetStatus, Watch
-from tests.durable.node import WAIT_S
+from tests.support.until import PATIENCE_S
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)
 USER, STATUS, TEXT, EMOJI, SINCE, LAST_SEEN, DEVICE, VERSION = range(8)
@@ -37,7 +37,7 @@ class Peer:
         self._reader = FrameReader(SERVER_FRAME_BYTES_MAX)
         self.socket = socket.socket()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(WAIT_S)
+        self.socket.settimeout(PATIENCE_S)
         try:
             self.socket.connect(("127.0.0.1", swarm.port))
         except OSError:
@@ -128,7 +128,7 @@ class Swarm:
 
     def run(self, holds: Callable[[], bool], what: str) -> None:
         """Serve the links until `holds`; fail after a while."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, f"it did not come about that {what}"
             self.turn(0.05)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import Bye, Get, Ping, SetStatus, Watch
-from tests.durable.node import Node, StartFailed, wait_until
+from tests.durable.node import Node
 from tests.durable.swarm import (
     DONE,
     ERROR,
@@ -28,9 +28,11 @@ from tests.durable.swarm import (
     operator,
     text_of,
 )
+from tests.support.daemon import StartFailed
+from tests.support.until import until
 
 DISK_FAILED = 74
-SMALL = {"presenced.storage.segment:ALLOCATE_BYTES": 1 << 14}
+SMALL = "import presenced.storage.segment\npresenced.storage.segment.ALLOCATE_BYTES = 1 << 14\n"
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ class Scribe:
 
 
 def make_node(tmp_path: Path, disk: Path) -> Node:
-    node = Node(tmp_path, "--rate", "0", "--check", bounds=SMALL)
+    node = Node(tmp_path, "--rate", "0", "--check", patches=SMALL)
     node.data = disk / "data"
     return node
 
@@ -121,12 +123,12 @@ def test_the_log_has_a_line_when_it_begins_and_one_when_it_ends(tmp_path: Path, 
             scribe = Scribe(opened(swarm, "alice"))
             ballast = fill(disk)
             scribe.until(ERROR)
-            wait_until(lambda: f"ERROR log: the disk under {node.data} is full" in node.log(), "the beginning is told")
+            until(lambda: f"ERROR log: the disk under {node.data} is full" in node.log(), "the beginning is told")
             for _ in range(3):
                 scribe.until(ERROR)
             os.unlink(ballast)
             scribe.until(DONE)
-            wait_until(lambda: "INFO log: all is well again, after " in node.log(), "the end is told")
+            until(lambda: "INFO log: all is well again, after " in node.log(), "the end is told")
             node.stop(swarm.close)
         assert node.log().count("ERROR") == 1
 
@@ -168,7 +170,7 @@ def test_ended_and_started_on_a_full_disk(tmp_path: Path, disk: Path, how: str) 
 
 def test_a_snapshot_for_which_there_is_no_room_is_given_up(tmp_path: Path, disk: Path) -> None:
     with make_node(tmp_path, disk) as node:
-        node.bounds["presenced.limits:SNAPSHOT_LOG_BYTES"] = 20_000
+        node.limits["SNAPSHOT_LOG_BYTES"] = 20_000
         node.start()
         with Swarm(node.port) as swarm:
             scribe = Scribe(opened(swarm, "alice"))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from presenced.cli.admin_link import AdminLink
 from presenced.wire.messages import Ping, SetStatus
-from tests.durable.node import WAIT_S, Node, wait_until
+from tests.durable.node import Node
 from tests.durable.swarm import DONE, ERROR, PONG, Peer, Swarm, opened
+from tests.support.until import PATIENCE_S, until
 
 DISK_FAILED = 74
 
@@ -31,7 +32,7 @@ def readiness(node: Node) -> tuple[int, str]:
 
 def complaints(node: Node) -> list[str]:
     """What `presencectl doctor` calls a problem."""
-    with AdminLink(str(node.directory / "ctl"), WAIT_S) as link:
+    with AdminLink(str(node.directory / "ctl"), PATIENCE_S) as link:
         return [one["what"] for one in link.ask("doctor") if one["severity"] == "problem"]
 
 
@@ -51,7 +52,7 @@ def test_a_directory_that_is_removed_is_noticed_refused_and_told(tmp_path: Path)
             assert readiness(node)[0] == 200
             shutil.rmtree(node.data)
             # Nobody writes anything, and it is noticed.
-            wait_until(lambda: " ERROR " in node.log(), "the log tells of it")
+            until(lambda: " ERROR " in node.log(), "the log tells of it")
             assert readiness(node)[0] == 503 and "is gone" in readiness(node)[1]
             reply = until_refused(alice, 2)
             assert reply[0] == ERROR and reply[2] == "read_only" and reply[4]
@@ -73,11 +74,11 @@ def test_one_that_is_moved_away_and_back_goes_on(tmp_path: Path) -> None:
             away = node.data.rename(tmp_path / "away")
             assert until_refused(alice, 2)[2] == "read_only"
             node.data.mkdir()
-            wait_until(lambda: readiness(node)[0] == 503, "another directory in its place is not it")
+            until(lambda: readiness(node)[0] == 503, "another directory in its place is not it")
             node.data.rmdir()
             away.rename(node.data)
-            wait_until(lambda: alice.answer(SetStatus(7, text="again"))[0] == DONE, "it is saved again")
-            wait_until(lambda: "all is well again, after" in node.log(), "the log tells of the end")
+            until(lambda: alice.answer(SetStatus(7, text="again"))[0] == DONE, "it is saved again")
+            until(lambda: "all is well again, after" in node.log(), "the log tells of the end")
             assert readiness(node)[0] == 200
             node.stop(swarm.drain)
         assert node.log().count(" ERROR ") == 1

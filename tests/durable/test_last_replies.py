@@ -42,7 +42,7 @@ from presenced.wire.messages import (
     Window,
 )
 from tests.durable.node import Node
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
+from tests.support.wire import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
 
 JUNK = b"\0\0\0\0"
 
@@ -83,8 +83,7 @@ def framed(message: Any) -> bytes:
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     options = () if request.param == "on disk" else ("--durability", "off")
     # A machine that is busy may take seconds between two lines of a test.
-    bounds = {"presenced.limits:CLOSE_TIMEOUT_MS": 60_000}
-    node = Node(tmp_path_factory.mktemp("last"), *options, bounds=bounds).start()
+    node = Node(tmp_path_factory.mktemp("last"), *options, limits={"CLOSE_TIMEOUT_MS": 60_000}).start()
     yield node
     node.stop()
 
@@ -122,7 +121,7 @@ def test_a_half_closed_connection_that_said_bye_is_answered(node: Node) -> None:
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Node]:
     """A node whose disk is stuck from the moment at which a test says so."""
-    node = Node(tmp_path / "node", bounds={"presenced.limits:CLOSE_TIMEOUT_MS": 60_000}).start()
+    node = Node(tmp_path / "node", limits={"CLOSE_TIMEOUT_MS": 60_000}).start()
     yield node
     node.stuck_path.unlink(missing_ok=True)
     node.stop()
@@ -157,7 +156,7 @@ def test_the_end_waits_for_the_disk(slow: Node, how: str) -> None:
 
 
 def test_a_disk_that_takes_longer_than_the_limit_does_not_hold_a_link(tmp_path: Path) -> None:
-    node = Node(tmp_path / "node", bounds={"presenced.limits:CLOSE_TIMEOUT_MS": 50}).start()
+    node = Node(tmp_path / "node", limits={"CLOSE_TIMEOUT_MS": 50}).start()
     try:
         with opened(node.port, "alice") as link:
             node.stuck_path.touch()

@@ -10,10 +10,11 @@ import pytest
 
 from presenced.wire.messages import SetStatus, Watch
 from tests.durable.killing import KillLoop
-from tests.durable.node import Node, wait_until
+from tests.durable.node import Node
 from tests.durable.swarm import DONE, PRESENCE, STATUS, TEXT, Peer, Swarm, ask, hello, opened, operator
+from tests.support.until import until
 
-SNAPSHOT_ALWAYS = {"presenced.limits:SNAPSHOT_EVERY_MS": 10}
+SNAPSHOT_ALWAYS = {"SNAPSHOT_EVERY_MS": 10}
 
 
 @pytest.mark.parametrize("policy", ["interval=200ms", "os"])
@@ -77,7 +78,7 @@ def test_an_interval_syncs_by_itself_and_os_does_not(tmp_path: Path) -> None:
                     return any(re.search(r"fdatasync.*= 0", line) for line in others)
 
                 if syncs:
-                    wait_until(committer_synced, "the log was synced")
+                    until(committer_synced, "the log was synced")
                 else:
                     assert not committer_synced()
                 node.kill()
@@ -111,7 +112,7 @@ def test_off_keeps_what_a_clean_stop_saved_and_nothing_later(tmp_path: Path) -> 
 
 
 def test_off_is_stopped_while_a_snapshot_is_under_way(tmp_path: Path) -> None:
-    with Node(tmp_path, "--durability", "off", bounds=SNAPSHOT_ALWAYS) as node:
+    with Node(tmp_path, "--durability", "off", limits=SNAPSHOT_ALWAYS) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice = opened(swarm, "alice")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import Bye, Get, SetDevice, SetStatus, Watch
-from tests.durable.node import Node, wait_until
+from tests.durable.node import Node
 from tests.durable.population import HOUR_MS, people
 from tests.durable.swarm import (
     DEVICE,
@@ -29,11 +29,12 @@ from tests.durable.swarm import (
     opened,
     operator,
 )
+from tests.support.until import until
 
 GRACE_MS = 20_000
 SPREAD_MS = 1_200
-SHORT = {"presenced.limits:RESTART_GRACE_MS": GRACE_MS, "presenced.limits:RESTART_SPREAD_MS": SPREAD_MS}
-LONG = {"presenced.limits:RESTART_GRACE_MS": HOUR_MS}
+SHORT = {"RESTART_GRACE_MS": GRACE_MS, "RESTART_SPREAD_MS": SPREAD_MS}
+LONG = {"RESTART_GRACE_MS": HOUR_MS}
 CALM = ("--rate", "0", "--grace", f"{GRACE_MS}ms", "--check")
 
 
@@ -64,7 +65,7 @@ def pushed(peer: Peer) -> list[Frame]:
 def test_nobody_notices_but_of_those_who_stay_away(tmp_path: Path, ends: tuple[str, ...]) -> None:
     everybody = people()
     names = [person.name for person in everybody]
-    with Node(tmp_path, *CALM, bounds=SHORT) as node:
+    with Node(tmp_path, *CALM, limits=SHORT) as node:
         node.start()
         with Swarm(node.port) as swarm:
             for person in everybody:
@@ -108,7 +109,7 @@ def test_nobody_notices_but_of_those_who_stay_away(tmp_path: Path, ends: tuple[s
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_what_was_said_in_grace_shows_at_once_and_bye_needs_no_grace(tmp_path: Path, how: str) -> None:
-    with Node(tmp_path, *CALM, bounds=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG) as node:
         node.start()
         with Swarm(node.port) as swarm:
             opened(swarm, "alice")
@@ -133,7 +134,7 @@ def test_what_was_said_in_grace_shows_at_once_and_bye_needs_no_grace(tmp_path: P
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_what_came_due_while_nobody_ran_is_over_before_anybody_can_ask(tmp_path: Path, how: str) -> None:
-    with Node(tmp_path, *CALM, bounds=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice, bob, carol = (opened(swarm, name) for name in ("alice", "bob", "carol"))
@@ -144,7 +145,7 @@ def test_what_came_due_while_nobody_ran_is_over_before_anybody_can_ask(tmp_path:
             before, _ = ask(alice, ["alice", "bob", "carol"])
             assert before["alice"][STATUS] == "dnd" and before["bob"][TEXT] == "back soon"
             end(node, how, swarm)
-        wait_until(lambda: time.time() > due_s, "the second is over")
+        until(lambda: time.time() > due_s, "the second is over")
         node.start()
         with Swarm(node.port) as swarm:
             # In one write with the hello: no answer can come sooner.
@@ -179,7 +180,7 @@ def test_a_device_that_was_gone_stays_gone(tmp_path: Path) -> None:
 
 def test_no_version_goes_back_after_a_kill_however_quiet_the_next_run_is(tmp_path: Path) -> None:
     names = ["alice", "bob", "carol"]
-    with Node(tmp_path, *CALM, bounds=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG) as node:
         node.start()
         versions = [dict.fromkeys(names, 0)]
         for how in ("kill", "stop", "stop", "kill", "kill", "stop", "stop"):
@@ -201,8 +202,8 @@ def test_no_version_goes_back_after_a_kill_however_quiet_the_next_run_is(tmp_pat
 
 
 def test_who_was_in_grace_at_a_stop_was_not_seen_until_the_stop(tmp_path: Path) -> None:
-    short = {"presenced.limits:RESTART_GRACE_MS": 1_000, "presenced.limits:RESTART_SPREAD_MS": 0}
-    with Node(tmp_path, "--rate", "0", "--grace", "3s", "--check", bounds=short) as node:
+    short = {"RESTART_GRACE_MS": 1_000, "RESTART_SPREAD_MS": 0}
+    with Node(tmp_path, "--rate", "0", "--grace", "3s", "--check", limits=short) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice = opened(swarm, "alice")

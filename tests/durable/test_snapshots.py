@@ -9,12 +9,13 @@ from typing import Any
 
 from presenced.wire.messages import SetStatus
 from tests.durable.killing import KillLoop
-from tests.durable.node import Node, wait_until
+from tests.durable.node import Node
 from tests.durable.swarm import DONE, TEXT, Swarm, ask, number_of, opened, operator
+from tests.support.until import until
 
 ROUNDS = 10
-OFTEN = {"presenced.limits:SNAPSHOT_LOG_BYTES": 20_000}
-ALWAYS = {"presenced.limits:SNAPSHOT_EVERY_MS": 10}
+OFTEN = {"SNAPSHOT_LOG_BYTES": 20_000}
+ALWAYS = {"SNAPSHOT_EVERY_MS": 10}
 
 
 def manifest_of(node: Node) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def check_files(node: Node) -> None:
 
 
 def test_kill_at_any_moment_of_snapshots_and_rotations(tmp_path: Path) -> None:
-    with Node(tmp_path, "--rate", "0", bounds=OFTEN) as node:
+    with Node(tmp_path, "--rate", "0", limits=OFTEN) as node:
         loop = KillLoop(node, writers=100, seed=3, at_start=check_files)
         for _ in range(ROUNDS):
             loop.round(acks_max=2_500)
@@ -53,7 +54,7 @@ def test_kill_at_any_moment_of_snapshots_and_rotations(tmp_path: Path) -> None:
 
 
 def test_snapshots_while_serving_leave_two_generations(tmp_path: Path) -> None:
-    with Node(tmp_path, bounds=ALWAYS) as node:
+    with Node(tmp_path, limits=ALWAYS) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice = opened(swarm, "alice")
@@ -67,7 +68,7 @@ def test_snapshots_while_serving_leave_two_generations(tmp_path: Path) -> None:
                 listed |= {f"wal-{entry['number']:010d}.log" for entry in manifest_of(node)["segments"]}
                 return listed == {name for name in node.files() if name.startswith(("snap-", "wal-"))}
 
-            wait_until(only_what_is_listed, "the last snapshot was done and the old files were removed")
+            until(only_what_is_listed, "the last snapshot was done and the old files were removed")
             check_files(node)
             node.kill()
         # The newest generation rots: the one before it and the log hold everything as well.
@@ -84,7 +85,7 @@ def test_snapshots_while_serving_leave_two_generations(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_for_which_there_is_no_room_is_given_up(tmp_path: Path) -> None:
-    with Node(tmp_path, bounds=ALWAYS) as node:
+    with Node(tmp_path, limits=ALWAYS) as node:
         path = node.data / "snap-0000000002.prs.tmp"
         node.start("-P", str(path), "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=ENOSPC")
         with Swarm(node.port) as swarm:
@@ -105,7 +106,7 @@ def test_a_snapshot_for_which_there_is_no_room_is_given_up(tmp_path: Path) -> No
 
 
 def test_stopped_while_a_snapshot_is_under_way(tmp_path: Path) -> None:
-    with Node(tmp_path, bounds=ALWAYS) as node:
+    with Node(tmp_path, limits=ALWAYS) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice = opened(swarm, "alice")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import SetStatus
-from tests.durable.node import Node, StartFailed
+from tests.durable.node import Node
 from tests.durable.swarm import DONE, TEXT, Swarm, ask, opened, operator
+from tests.support.daemon import StartFailed
 
 IN_USE = 75
 

@@ -25,7 +25,7 @@ class ControlGroup:
         if is_v2:
             with contextlib.suppress(OSError):
                 (path / "memory.swap.max").write_text("0")
-        self.join = f"open({str(path / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))"
+        self.join = f"import os; open({str(path / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))"
 
     @property
     def oom_kills(self) -> int:

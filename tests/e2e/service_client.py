@@ -9,8 +9,8 @@ import itertools
 from collections import deque
 from typing import Any
 
-from tests.e2e.wire_client import DONE, ERROR, PRESENCE, WELCOME, Frame, Wire
 from tests.support.readiness import readable
+from tests.support.wire import DONE, ERROR, PRESENCE, WELCOME, Frame, Wire
 
 HELLO, HEARTBEAT, BYE, PING, SET_STATUS, SET_DEVICE, GET, WHO, WATCH, UNWATCH = range(1, 11)
 ATTACH, DETACH, BEATS, FORGET, GET_DEVICES, TOUCH, ADD_CLAIM, END_CLAIM, GET_CLAIMS, SET_SCHEDULE = range(11, 21)

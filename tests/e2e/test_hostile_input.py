@@ -10,8 +10,8 @@ import pytest
 from presenced.limits import FRAME_BYTES_MAX, HELLO_BYTES_MAX, WATCH_USERS_MAX
 from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Ping, SetDevice, SetStatus, Watch, Who
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import (
+from tests.support.daemon import Daemon
+from tests.support.wire import (
     DONE,
     ERROR,
     PONG,
@@ -29,7 +29,7 @@ from tests.e2e.wire_client import (
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     log = tmp_path_factory.mktemp("hostile") / "log"
-    with Process(log, "--dev", "--check", "--change-spacing", "0", "--grace", "0") as daemon:
+    with Daemon(log, "--check", "--change-spacing", "0", "--grace", "0") as daemon:
         yield daemon.port
 
 
@@ -297,7 +297,7 @@ def test_what_comes_after_a_breach_is_not_heard(port: int) -> None:
 
 
 def test_nothing_of_a_hostile_name_reaches_the_log_raw(port: int, beside: Bystander, tmp_path: Any) -> None:
-    with Process(tmp_path / "log", "--dev") as daemon:
+    with Daemon(tmp_path / "log") as daemon:
         with Wire(daemon.port) as link:
             link.send([1, [1], "", "eve\nCRITICAL fake", "x"])
             link.ended_with("bad_hello")

@@ -17,8 +17,9 @@ import jwt
 import pytest
 
 from presenced.wire.messages import Get, Ping, Watch
-from tests.e2e.daemons import REPOSITORY, Process
-from tests.e2e.wire_client import PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
+from tests.support.wire import PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
 
 SECRET = "correct-horse-battery-staple-in-any-order-0123456789"
 FAR_S = 4_000_000_000
@@ -32,14 +33,14 @@ def secret_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def daemon(secret_file: Path) -> Iterator[Process]:
+def daemon(secret_file: Path) -> Iterator[Daemon]:
     options = ("--secret-file", str(secret_file), "--check", "--change-spacing", "0", "--grace", "0")
-    with Process(secret_file.with_name("log"), *options) as daemon:
+    with Daemon(secret_file.with_name("log"), *options, dev=False) as daemon:
         yield daemon
 
 
 @pytest.fixture(scope="module")
-def beside(daemon: Process) -> Iterator[Bystander]:
+def beside(daemon: Daemon) -> Iterator[Bystander]:
     """Its two users share a token's role but not its name."""
     bystander = Bystander.__new__(Bystander)
     bystander.name = "marker"
@@ -71,7 +72,7 @@ def minted(secret_file: Path, *options: str) -> str:
     return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_minted_token_opens_a_link(daemon: Process, secret_file: Path) -> None:
+def test_a_minted_token_opens_a_link(daemon: Daemon, secret_file: Path) -> None:
     token = minted(secret_file, "--user", "alice", "--ttl", "1h")
     with Wire(daemon.port) as link:
         link.send(hello("alice", token=token))
@@ -80,7 +81,7 @@ def test_a_minted_token_opens_a_link(daemon: Process, secret_file: Path) -> None
         assert got[2:5] == ["alice", "laptop", "user"]
 
 
-def test_the_token_names_the_user(daemon: Process) -> None:
+def test_the_token_names_the_user(daemon: Daemon) -> None:
     """A hello may leave its user empty."""
     with Wire(daemon.port) as link:
         link.send(hello("", token=signed(sub="carol")))
@@ -88,7 +89,7 @@ def test_the_token_names_the_user(daemon: Process) -> None:
 
 
 @pytest.mark.parametrize("role", ["user", "service", "admin"])
-def test_the_role_comes_from_the_token(daemon: Process, role: str) -> None:
+def test_the_role_comes_from_the_token(daemon: Daemon, role: str) -> None:
     """What the hello claims to be is not believed, neither up nor down."""
     for claimed in ("user", "service", "admin"):
         with Wire(daemon.port) as link:
@@ -96,7 +97,7 @@ def test_the_role_comes_from_the_token(daemon: Process, role: str) -> None:
             assert link.next()[4] == role
 
 
-def test_a_user_token_needs_a_device_whatever_the_hello_says(daemon: Process) -> None:
+def test_a_user_token_needs_a_device_whatever_the_hello_says(daemon: Daemon) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("alice", "", role="service", token=signed()))
         link.ended_with("bad_hello")
@@ -155,7 +156,7 @@ def bad_tokens() -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("token", "code"), bad_tokens().values(), ids=list(bad_tokens()))
-def test_a_bad_token_opens_nothing(daemon: Process, beside: Bystander, token: str, code: str) -> None:
+def test_a_bad_token_opens_nothing(daemon: Daemon, beside: Bystander, token: str, code: str) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("alice", token=token), Ping(1))
         goodbye = link.ended_with(code)
@@ -165,7 +166,7 @@ def test_a_bad_token_opens_nothing(daemon: Process, beside: Bystander, token: st
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a\nb", "x" * 129, "e\u0301"])
-def test_a_sub_that_is_no_name(daemon: Process, beside: Bystander, name: str) -> None:
+def test_a_sub_that_is_no_name(daemon: Daemon, beside: Bystander, name: str) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("", token=signed(sub=name)))
         assert "the token's claim sub: the user name" in link.ended_with("bad_token")[2]
@@ -173,7 +174,7 @@ def test_a_sub_that_is_no_name(daemon: Process, beside: Bystander, name: str) ->
 
 
 @pytest.mark.parametrize("device", ["laptop", ""])
-def test_a_token_ends_while_its_link_is_open(daemon: Process, beside: Bystander, device: str) -> None:
+def test_a_token_ends_while_its_link_is_open(daemon: Daemon, beside: Bystander, device: str) -> None:
     """Though the client goes on talking. Its device goes into grace (here of 0) like any that is lost."""
     with opened(daemon.port, "reader", "second", token=signed(sub="reader")) as observer:
         observer.send(Watch(1, ["brief"]))
@@ -191,7 +192,7 @@ def test_a_token_ends_while_its_link_is_open(daemon: Process, beside: Bystander,
     beside.check()
 
 
-def test_unknown_users_look_the_same(daemon: Process) -> None:
+def test_unknown_users_look_the_same(daemon: Daemon) -> None:
     with opened(daemon.port, "alice", token=signed()) as link:
         link.send(Get(1, ["never-seen"]))
         assert link.next()[4] == [["never-seen", "offline", "", "", 0, 0, "", 0]]
@@ -199,7 +200,7 @@ def test_unknown_users_look_the_same(daemon: Process) -> None:
 
 def test_the_secret_and_the_tokens_stay_out_of_the_log(tmp_path: Path, secret_file: Path) -> None:
     good, forged = signed(), signed() + "x"
-    with Process(tmp_path / "log", "--secret-file", str(secret_file)) as daemon:
+    with Daemon(tmp_path / "log", "--secret-file", str(secret_file), dev=False) as daemon:
         opened(daemon.port, "alice", token=good).close()
         with Wire(daemon.port) as link:
             link.send(hello("alice", token=forged))
@@ -210,7 +211,7 @@ def test_the_secret_and_the_tokens_stay_out_of_the_log(tmp_path: Path, secret_fi
         assert secret not in log
 
 
-def test_without_dev_the_name_alone_is_not_believed(daemon: Process) -> None:
+def test_without_dev_the_name_alone_is_not_believed(daemon: Daemon) -> None:
     with Wire(daemon.port) as link:
         link.send(hello("alice", role="admin"))
         link.ended_with("bad_token")

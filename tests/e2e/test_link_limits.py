@@ -11,22 +11,22 @@ import pytest
 
 from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, PONG, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
+from tests.support.daemon import Daemon
+from tests.support.wire import DONE, PONG, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
 
 LOOPS = ("uvloop", "asyncio")
 
 
 @pytest.fixture(scope="module", params=LOOPS)
-def impatient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def impatient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that waits for hellos and frames for a quarter of a second."""
     log = tmp_path_factory.mktemp("impatient") / "log"
     limits = {"HELLO_TIMEOUT_MS": 250, "FRAME_TIMEOUT_MS": 250}
-    with Process(log, "--dev", "--check", "--rate", "0", "--loop", request.param, limits=limits) as daemon:
+    with Daemon(log, "--check", "--rate", "0", "--loop", request.param, limits=limits) as daemon:
         yield daemon
 
 
-def test_no_hello(impatient: Process) -> None:
+def test_no_hello(impatient: Daemon) -> None:
     beside = Bystander(impatient.port, "m1")
     with Wire(impatient.port) as link:
         link.ended_with("hello_timeout")
@@ -34,7 +34,7 @@ def test_no_hello(impatient: Process) -> None:
     beside.close()
 
 
-def test_half_a_hello(impatient: Process) -> None:
+def test_half_a_hello(impatient: Daemon) -> None:
     with Wire(impatient.port) as link:
         link.send_bytes(b"\0\0\0")
         goodbye = link.rest()[-1]
@@ -42,7 +42,7 @@ def test_half_a_hello(impatient: Process) -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"\0", b"\0\0\0\x03", b"\0\0\0\x03\x92\x04"])
-def test_a_frame_that_never_finishes(impatient: Process, beginning: bytes) -> None:
+def test_a_frame_that_never_finishes(impatient: Daemon, beginning: bytes) -> None:
     beside = Bystander(impatient.port, "m2")
     with opened(impatient.port, "slow") as link:
         link.send(Ping(1))
@@ -53,7 +53,7 @@ def test_a_frame_that_never_finishes(impatient: Process, beginning: bytes) -> No
     beside.close()
 
 
-def test_a_link_that_always_has_part_of_a_frame(impatient: Process) -> None:
+def test_a_link_that_always_has_part_of_a_frame(impatient: Daemon) -> None:
     """Each frame is finished in time, though the buffer is never empty: no deadline is missed."""
     with opened(impatient.port, "steady") as link:
         ping = (3).to_bytes(4, "big") + encode(Ping(7))
@@ -69,7 +69,7 @@ def test_a_link_that_always_has_part_of_a_frame(impatient: Process) -> None:
 def test_ten_thousand_tiny_frames(tmp_path: Path) -> None:
     """They are over burst and rate: reading pauses, the link is never closed, all are answered in order; and others
     are served in between."""
-    with Process(tmp_path / "log", "--dev", "--check", "--rate", "2500", "--change-spacing", "0") as daemon:
+    with Daemon(tmp_path / "log", "--check", "--rate", "2500", "--change-spacing", "0") as daemon:
         beside = Bystander(daemon.port)
         # The burst is 10,000 frames and hello was one of 12,000.
         count = 12_000
@@ -91,8 +91,8 @@ def test_ten_thousand_tiny_frames(tmp_path: Path) -> None:
 
 def test_the_rate_is_kept_and_the_lease_survives(tmp_path: Path) -> None:
     """A link far over its rate is not read for longer than its lease; its frames have arrived, so it lives."""
-    options = ("--dev", "--check", "--rate", "20", "--heartbeat", "200ms", "--grace", "0", "--change-spacing", "0")
-    with Process(tmp_path / "log", *options) as daemon, opened(daemon.port, "observer") as observer:
+    options = ("--check", "--rate", "20", "--heartbeat", "200ms", "--grace", "0", "--change-spacing", "0")
+    with Daemon(tmp_path / "log", *options) as daemon, opened(daemon.port, "observer") as observer:
         with opened(daemon.port, "eager") as link:
             observer.send(Watch(1, ["eager"]))
             observer.next()
@@ -113,15 +113,15 @@ def test_the_rate_is_kept_and_the_lease_survives(tmp_path: Path) -> None:
 
 def test_the_lease_survives_a_rate_slower_than_the_lease(tmp_path: Path) -> None:
     """At one frame a second and a lease of half a second, waiting frames still count as signs of life."""
-    options = ("--dev", "--check", "--rate", "1", "--heartbeat", "200ms", "--grace", "0")
-    with Process(tmp_path / "log", *options) as daemon, opened(daemon.port, "eager") as link:
+    options = ("--check", "--rate", "1", "--heartbeat", "200ms", "--grace", "0")
+    with Daemon(tmp_path / "log", *options) as daemon, opened(daemon.port, "eager") as link:
         link.send(*[Ping(number + 1) for number in range(6)])
         assert [link.next()[:2] for _ in range(6)] == [[PONG, number + 1] for number in range(6)]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_no_more_links_than_allowed(tmp_path: Path, loop: str) -> None:
-    with Process(tmp_path / "log", "--dev", "--check", "--max-links", "3", "--loop", loop) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--max-links", "3", "--loop", loop) as daemon:
         beside = Bystander(daemon.port)
         with opened(daemon.port, "third") as third:
             for _ in range(3):
@@ -142,7 +142,7 @@ def test_no_more_links_than_allowed(tmp_path: Path, loop: str) -> None:
 
 def test_links_that_only_connect_count_and_are_released(tmp_path: Path) -> None:
     limits = {"HELLO_TIMEOUT_MS": 300}
-    with Process(tmp_path / "log", "--dev", "--check", "--max-links", "1", limits=limits) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--max-links", "1", limits=limits) as daemon:
         with Wire(daemon.port) as silent:
             with Wire(daemon.port) as refused:
                 refused.ended_with("busy")
@@ -151,7 +151,7 @@ def test_links_that_only_connect_count_and_are_released(tmp_path: Path) -> None:
 
 
 def test_the_older_link_of_a_device_is_replaced(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev", "--check", "--grace", "0") as daemon:
+    with Daemon(tmp_path / "log", "--check", "--grace", "0") as daemon:
         beside = Bystander(daemon.port)
         with opened(daemon.port, "twice") as older, opened(daemon.port, "observer") as observer:
             observer.send(Watch(1, ["twice"]))
@@ -175,7 +175,7 @@ def test_the_older_link_of_a_device_is_replaced(tmp_path: Path) -> None:
 def test_links_reset_at_every_moment(tmp_path: Path, loop: str) -> None:
     """A reset instead of a close, right after hello, bye, half a frame or a breach: the daemon outlives them all."""
     ends = [b"", encode(Bye()), b"\xc1", encode(Ping(1)), encode(Watch(1, ["marker"]))]
-    with Process(tmp_path / "log", "--dev", "--check", "--rate", "0", "--grace", "0", "--loop", loop) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--rate", "0", "--grace", "0", "--loop", loop) as daemon:
         beside = Bystander(daemon.port)
         for number in range(200):
             link = Wire(daemon.port)
@@ -194,7 +194,7 @@ def test_links_reset_at_every_moment(tmp_path: Path, loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_both_loops_serve(tmp_path: Path, loop: str) -> None:
-    with Process(tmp_path / "log", "--dev", "--check", "--loop", loop) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--loop", loop) as daemon:
         with opened(daemon.port, "alice") as alice, opened(daemon.port, "bob") as bob:
             bob.send(Watch(1, ["alice", "nobody"]))
             got = bob.next()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import AddActivity, Attach, Bye, Get, SetStatus, Watch
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, ERROR, GOODBYE, RECORDS, WAIT_S, WELCOME, Bystander, Wire, hello, opened
+from tests.support.daemon import Daemon
+from tests.support.wire import DONE, ERROR, GOODBYE, RECORDS, WAIT_S, WELCOME, Bystander, Wire, hello, opened
 
 MIB = 1 << 20
 BUDGET = 64 * MIB
@@ -29,13 +29,13 @@ TEXT = "x" * 512
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     monkeypatch.setenv("PRESENCED_LIMITS__MEMORY", f"{BUDGET // MIB}MiB")
-    with Process(tmp_path / "log", "--dev", "--rate", "0", "--change-spacing", "0", apart=True) as daemon:
+    with Daemon(tmp_path / "log", "--rate", "0", "--change-spacing", "0", apart=True) as daemon:
         yield daemon
 
 
-def fill(daemon: Process) -> Wire:
+def fill(daemon: Daemon) -> Wire:
     """A service that watches so many made-up names that the daemon takes no more; without it they are forgotten."""
     greedy = opened(daemon.port, "greedy", "", role="service")
     for number in range(1, ROUNDS_MAX):
@@ -47,14 +47,14 @@ def fill(daemon: Process) -> Wire:
     return greedy
 
 
-def until_logged(daemon: Process, text: str) -> None:
+def until_logged(daemon: Daemon, text: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while text not in daemon.log():
         assert time.monotonic() < deadline, f"{text!r} is not in\n{daemon.log()}\n{daemon.rss_bytes() / MIB:.1f} MiB"
         time.sleep(0.02)
 
 
-def welcomed(daemon: Process, user: str) -> Wire:
+def welcomed(daemon: Daemon, user: str) -> Wire:
     """A link, once the daemon takes some again."""
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -71,7 +71,7 @@ def welcomed(daemon: Process, user: str) -> Wire:
         time.sleep(0.05)
 
 
-def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Process) -> None:
+def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Daemon) -> None:
     bystander = Bystander(daemon.port)
     service = opened(daemon.port, "backend", "", role="service")
     service.send(Attach(1, 1, "known", "web"))
@@ -102,7 +102,7 @@ def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Process
 def test_a_larger_budget_by_a_reload(tmp_path: Path) -> None:
     config = tmp_path / "presenced.toml"
     config.write_text("[auth]\ndev = true\n[limits]\nmemory = '64MiB'\n")
-    with Process(tmp_path / "log", "--config", str(config), "--rate", "0", apart=True) as daemon:
+    with Daemon(tmp_path / "log", "--config", str(config), "--rate", "0", dev=False, apart=True) as daemon:
         greedy = fill(daemon)
         config.write_text("[auth]\ndev = true\n[limits]\nmemory = '1GiB'\n")
         daemon.signal(signal.SIGHUP)
@@ -114,7 +114,7 @@ def test_a_larger_budget_by_a_reload(tmp_path: Path) -> None:
         greedy.close()
 
 
-def test_links_that_ask_and_do_not_read_are_ended_and_others_are_not(daemon: Process) -> None:
+def test_links_that_ask_and_do_not_read_are_ended_and_others_are_not(daemon: Daemon) -> None:
     speaker = opened(daemon.port, "backend", "", role="service")
     for at in range(PAGE):
         speaker.send(SetStatus(at + 1, text=TEXT, user=f"u{at}"))

@@ -11,8 +11,9 @@ import pytest
 
 from presenced.wire.messages import Get, Ping, SetStatus, Watch
 from tests.e2e.control_groups import ControlGroup, control_group, may_make_one
-from tests.e2e.wire_client import DONE, PONG, Bystander, Wire, hello, opened
-from tests.ops.running import Running, until
+from tests.support.daemon import Daemon
+from tests.support.until import until
+from tests.support.wire import DONE, PONG, Bystander, Wire, hello, opened
 
 MIB = 1 << 20
 LIMIT = 160 * MIB
@@ -35,7 +36,7 @@ def group() -> Iterator[ControlGroup]:
 
 def test_a_storm_under_a_limit_of_the_kernel(group: ControlGroup, tmp_path: Path) -> None:
     options = ("--rate", "0", "--change-spacing", "0", "--data-dir", str(tmp_path / "state"))
-    with Running(tmp_path / "log", *options, patches=group.join) as daemon:
+    with Daemon(tmp_path / "log", *options, patches=group.join, apart=True) as daemon:
         assert (group.path / "cgroup.procs").read_text().split() == [str(daemon.pid)]
         speaker = opened(daemon.port, "backend", "", role="service")
         names = [f"u{at}" for at in range(PAGE)]

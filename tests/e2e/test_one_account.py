@@ -42,8 +42,8 @@ from presenced.wire.messages import (
     Who,
     Window,
 )
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import PONG, Wire, opened
+from tests.support.daemon import Daemon
+from tests.support.wire import PONG, Wire, opened
 
 ROOMS = 10
 SHARE = 0.20
@@ -129,7 +129,7 @@ def cpu_s(pid: int) -> float:
 
 
 def test_one_account_takes_no_more_than_its_share_whatever_it_sends(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev") as daemon:
+    with Daemon(tmp_path / "log") as daemon:
         app = opened(daemon.port, "backend", "", role="service")
         links = [opened(daemon.port, "eager", f"device{number}") for number in range(DEVICES_PER_USER_MAX)]
         for number in range(DEVICES_PER_USER_MAX):

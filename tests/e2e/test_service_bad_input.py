@@ -37,7 +37,7 @@ from tests.e2e.service_client import (
     WHO,
     Service,
 )
-from tests.e2e.wire_client import DONE, ERROR
+from tests.support.wire import DONE, ERROR
 
 PAST_MS = 1_000
 LONG_MS = 2**53

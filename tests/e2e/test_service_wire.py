@@ -40,7 +40,7 @@ from tests.e2e.service_client import (
     Service,
     Watcher,
 )
-from tests.e2e.wire_client import PRESENCE
+from tests.support.wire import PRESENCE
 
 Open = Callable[..., Service]
 

@@ -12,8 +12,9 @@ import pytest
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Get, Ping, SetStatus, Watch
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import (
+from tests.support.daemon import Daemon
+from tests.support.readiness import writable
+from tests.support.wire import (
     DONE,
     PRESENCE,
     RECORDS,
@@ -26,7 +27,6 @@ from tests.e2e.wire_client import (
     hello,
     opened,
 )
-from tests.support.readiness import writable
 
 MIB = 1 << 20
 PUBLISHERS = 4
@@ -97,8 +97,8 @@ def presence_of(frames: list[Frame]) -> dict[str, list[list[object]]]:
 def test_a_thousand_watchers_of_which_a_hundred_stop_reading(tmp_path: Path) -> None:
     names = [f"publisher-{number}" for number in range(PUBLISHERS)]
     # Nobody heartbeats in here, so that no lease may end, however busy the machine is.
-    options = ("--dev", "--change-spacing", "0", "--rate", "0", "--heartbeat", "10m")
-    with Process(tmp_path / "log", *options, apart=True) as daemon:
+    options = ("--change-spacing", "0", "--rate", "0", "--heartbeat", "10m")
+    with Daemon(tmp_path / "log", *options, apart=True) as daemon:
         publishers = [opened(daemon.port, name) for name in names]
         watchers = [Wire(daemon.port, receive_bytes=4096 if n < SLOW else 0) for n in range(WATCHERS)]
         for number, link in enumerate(watchers):
@@ -158,7 +158,7 @@ def catches_up(link: Wire, names: list[str]) -> int:
 
 def test_one_that_asks_and_never_reads(tmp_path: Path) -> None:
     """It is not read either, after a while; when it reads, every reply comes, in order."""
-    with Process(tmp_path / "log", "--dev", "--check", "--change-spacing", "0", "--rate", "0", apart=True) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--change-spacing", "0", "--rate", "0", apart=True) as daemon:
         beside = Bystander(daemon.port)
         names = [f"somebody-with-a-long-name-{number:0>90}" for number in range(256)]
         with opened(daemon.port, "asker", receive_bytes=4096) as link:
@@ -198,7 +198,7 @@ def test_one_that_neither_reads_nor_heartbeats_ends_with_its_lease(tmp_path: Pat
     """Though its buffers are full: goodbye cannot be delivered, the connection is aborted, its place is free."""
     options = ("--heartbeat", "1s", "--grace", "0", "--max-links", "3", "--change-spacing", "0", "--rate", "0")
     limits = {"CLOSE_TIMEOUT_MS": 100}
-    with Process(tmp_path / "log", "--dev", "--check", "--loop", loop, *options, limits=limits) as daemon:
+    with Daemon(tmp_path / "log", "--check", "--loop", loop, *options, limits=limits) as daemon:
         publisher = opened(daemon.port, "publisher")
         dead = opened(daemon.port, "dead", receive_bytes=4096)
         dead.send(Watch(1, ["publisher"]))
@@ -227,7 +227,7 @@ def test_one_that_neither_reads_nor_heartbeats_ends_with_its_lease(tmp_path: Pat
 def test_half_closed_and_not_reading(tmp_path: Path) -> None:
     """The end of the client's half ends the link, also while it is owed more than its buffers hold."""
     options = ("--heartbeat", "400ms", "--grace", "0", "--max-links", "2", "--change-spacing", "0", "--rate", "0")
-    with Process(tmp_path / "log", "--dev", "--check", *options, limits={"CLOSE_TIMEOUT_MS": 100}) as daemon:
+    with Daemon(tmp_path / "log", "--check", *options, limits={"CLOSE_TIMEOUT_MS": 100}) as daemon:
         names = [f"somebody-with-a-long-name-{number:0>90}" for number in range(256)]
         with opened(daemon.port, "half", receive_bytes=4096) as half:
             half.send(*[Get(number, names) for number in range(1, 20)])

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from presenced.wire.messages import Heartbeat, Ping, SetStatus, Watch
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, Bystander, Wire, opened
+from tests.support.daemon import Daemon
 from tests.support.readiness import any_readable, readable
+from tests.support.wire import DONE, GOODBYE, PONG, PRESENCE, RECORDS, Bystander, Wire, opened
 
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
 LOOPS = ("uvloop", "asyncio")
@@ -36,8 +36,8 @@ def stuck(port: int, publisher: Wire) -> Wire:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_daemon_in_order(tmp_path: Path, number: signal.Signals, loop: str) -> None:
     """Each client is told to come back and when; one that does not read holds nothing up for long."""
-    options = ("--dev", "--check", "--loop", loop, "--change-spacing", "0", "--rate", "0")
-    with Process(tmp_path / "log", *options, limits=QUICK) as daemon:
+    options = ("--check", "--loop", loop, "--change-spacing", "0", "--rate", "0")
+    with Daemon(tmp_path / "log", *options, limits=QUICK) as daemon:
         publisher = opened(daemon.port, "publisher")
         clients = [opened(daemon.port, f"user-{n}") for n in range(10)] + [publisher, Wire(daemon.port)]
         deaf = stuck(daemon.port, publisher)
@@ -51,8 +51,8 @@ def test_a_signal_stops_the_daemon_in_order(tmp_path: Path, number: signal.Signa
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    options = ("--dev", "--change-spacing", "0", "--rate", "0")
-    daemon = Process(tmp_path / "log", *options, limits={"CLOSE_TIMEOUT_MS": 600_000})
+    options = ("--change-spacing", "0", "--rate", "0")
+    daemon = Daemon(tmp_path / "log", *options, limits={"CLOSE_TIMEOUT_MS": 600_000})
     try:
         publisher = opened(daemon.port, "publisher")
         deaf = stuck(daemon.port, publisher)
@@ -66,7 +66,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 
 def test_no_link_is_taken_while_stopping(tmp_path: Path) -> None:
-    daemon = Process(tmp_path / "log", "--dev", "--change-spacing", "0", "--rate", "0", limits=QUICK)
+    daemon = Daemon(tmp_path / "log", "--change-spacing", "0", "--rate", "0", limits=QUICK)
     try:
         publisher = opened(daemon.port, "publisher")
         deaf = stuck(daemon.port, publisher)
@@ -83,8 +83,8 @@ def test_no_link_is_taken_while_stopping(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_daemon_that_stood_still_takes_nobody_for_silent(tmp_path: Path, loop: str) -> None:
     """Stopped for longer than a lease while its clients go on: their heartbeats lie in its socket buffers."""
-    options = ("--dev", "--check", "--heartbeat", "400ms", "--grace", "0", "--change-spacing", "0", "--loop", loop)
-    with Process(tmp_path / "log", *options) as daemon:
+    options = ("--check", "--heartbeat", "400ms", "--grace", "0", "--change-spacing", "0", "--loop", loop)
+    with Daemon(tmp_path / "log", *options) as daemon:
         beside = Bystander(daemon.port)
         users = [opened(daemon.port, f"user-{number}") for number in range(5)]
         observer = opened(daemon.port, "observer")
@@ -134,7 +134,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def test_a_killed_client_is_offline_after_grace_and_not_before(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev", "--check", "--grace", "1s", "--change-spacing", "0") as daemon:
+    with Daemon(tmp_path / "log", "--check", "--grace", "1s", "--change-spacing", "0") as daemon:
         observer = opened(daemon.port, "observer")
         marker = opened(daemon.port, "marker")
         victim = client_process(daemon.port, "victim")
@@ -160,8 +160,8 @@ def test_a_killed_client_is_offline_after_grace_and_not_before(tmp_path: Path) -
 
 
 def test_a_silent_client_loses_its_lease_and_is_offline_after_grace(tmp_path: Path) -> None:
-    options = ("--dev", "--check", "--heartbeat", "200ms", "--grace", "300ms", "--change-spacing", "0")
-    with Process(tmp_path / "log", *options) as daemon:
+    options = ("--check", "--heartbeat", "200ms", "--grace", "300ms", "--change-spacing", "0")
+    with Daemon(tmp_path / "log", *options) as daemon:
         observer = opened(daemon.port, "observer")
         silent = opened(daemon.port, "silent")
         observer.send(Watch(1, ["silent"]))
@@ -178,7 +178,7 @@ def test_a_silent_client_loses_its_lease_and_is_offline_after_grace(tmp_path: Pa
 
 
 def test_a_service_without_device_holds_a_lease_too(tmp_path: Path) -> None:
-    with Process(tmp_path / "log", "--dev", "--check", "--heartbeat", "200ms") as daemon:
+    with Daemon(tmp_path / "log", "--check", "--heartbeat", "200ms") as daemon:
         with opened(daemon.port, "backend", "", role="service") as link:
             goodbye = link.rest()[-1]
             assert goodbye[:2] == [GOODBYE, "lease_expired"]

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from presenced.wire.messages import Bye, Get, SetStatus, Watch
-from tests.e2e.daemons import Process
-from tests.e2e.wire_client import DONE, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
+from tests.support.daemon import Daemon
+from tests.support.wire import DONE, PRESENCE, RECORDS, Bystander, Wire, admitted, hello, opened
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +50,16 @@ def trust(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
-def daemon(request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Process]:
+def daemon(request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Daemon]:
     """Room for four links; a silent one is let go after a moment."""
     cert, key = map(str, certificate)
-    options = ("--dev", "--check", "--loop", request.param, "--max-links", "4", "--tls-cert", cert, "--tls-key", key)
+    options = ("--check", "--loop", request.param, "--max-links", "4", "--tls-cert", cert, "--tls-key", key)
     limits = {"TLS_HANDSHAKE_S": 0.4, "HELLO_TIMEOUT_MS": 800}
-    with Process(tmp_path / "log", *options, limits=limits) as daemon:
+    with Daemon(tmp_path / "log", *options, limits=limits) as daemon:
         yield daemon
 
 
-def test_the_protocol_under_tls(daemon: Process, trust: ssl.SSLContext) -> None:
+def test_the_protocol_under_tls(daemon: Daemon, trust: ssl.SSLContext) -> None:
     assert daemon.line.startswith("listening on presences://127.0.0.1:")
     with opened(daemon.port, "alice", tls=trust) as alice, opened(daemon.port, "bob", tls=trust) as bob:
         bob.send(Watch(1, ["alice"]))
@@ -75,12 +75,12 @@ def test_the_protocol_under_tls(daemon: Process, trust: ssl.SSLContext) -> None:
         bob.ended_with("bad_frame")
 
 
-def test_a_certificate_that_is_not_trusted_is_noticed(daemon: Process) -> None:
+def test_a_certificate_that_is_not_trusted_is_noticed(daemon: Daemon) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         Wire(daemon.port, tls=ssl.create_default_context())
 
 
-def test_plain_bytes_to_a_tls_port(daemon: Process, trust: ssl.SSLContext) -> None:
+def test_plain_bytes_to_a_tls_port(daemon: Daemon, trust: ssl.SSLContext) -> None:
     beside = Bystander(daemon.port, tls=trust)
     with Wire(daemon.port) as plain:
         plain.send(hello("mallory"))
@@ -90,7 +90,7 @@ def test_plain_bytes_to_a_tls_port(daemon: Process, trust: ssl.SSLContext) -> No
     beside.close()
 
 
-def test_silent_clients_count_and_are_released(daemon: Process, trust: ssl.SSLContext) -> None:
+def test_silent_clients_count_and_are_released(daemon: Daemon, trust: ssl.SSLContext) -> None:
     """Two that never begin the handshake take the last places; no third gets in until they are let go."""
     beside = Bystander(daemon.port, tls=trust)
     silent = [Wire(daemon.port) for _ in range(2)]
@@ -106,7 +106,7 @@ def test_silent_clients_count_and_are_released(daemon: Process, trust: ssl.SSLCo
     beside.close()
 
 
-def test_a_link_that_finishes_the_handshake_and_says_nothing(daemon: Process, trust: ssl.SSLContext) -> None:
+def test_a_link_that_finishes_the_handshake_and_says_nothing(daemon: Daemon, trust: ssl.SSLContext) -> None:
     with Wire(daemon.port, tls=trust) as link:
         link.ended_with("hello_timeout")
 
@@ -116,8 +116,8 @@ def test_a_watcher_that_stops_reading_under_tls(
 ) -> None:
     """Its records are kept latest-wins as on plain TCP, in some tens of KiB, and it gets the last one."""
     cert, key = map(str, certificate)
-    options = ("--dev", "--check", "--change-spacing", "0", "--rate", "0", "--tls-cert", cert, "--tls-key", key)
-    with Process(tmp_path / "log", *options) as daemon:
+    options = ("--check", "--change-spacing", "0", "--rate", "0", "--tls-cert", cert, "--tls-key", key)
+    with Daemon(tmp_path / "log", *options) as daemon:
         alice = opened(daemon.port, "alice", tls=trust)
         slow = [opened(daemon.port, f"slow-{number}", tls=trust, receive_bytes=4096) for number in range(20)]
         for link in slow:

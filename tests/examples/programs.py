@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 DEADLINE_S = 30.0
 """For anything that should take milliseconds; only a failing test waits this long."""

@@ -11,8 +11,9 @@ import click
 
 import presenced
 from presenced.cli.daemon import serve
-from tests.conftest import REPOSITORY, Daemon
 from tests.examples.programs import run
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
 
 CALLS = REPOSITORY / "presenced" / "examples" / "calls.py"
 

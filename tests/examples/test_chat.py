@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import presenced
-from tests.conftest import Daemon, StartDaemon
 from tests.examples.programs import Caller, ChatProcess, run
+from tests.support.daemon import Daemon, StartDaemon
 
 StartChat = Callable[..., ChatProcess]
 Call = Callable[..., Caller]

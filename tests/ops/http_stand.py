@@ -13,8 +13,8 @@ from presenced.ops.history import History
 from presenced.ops.http.listener import HttpServer
 from presenced.ops.http.pages import Pages
 from presenced.server.report import Report
-from tests.ops.made_status import made_status
-from tests.server.in_process import LOOPS
+from tests.support.in_process import LOOPS
+from tests.support.status import made_status
 
 WAIT_S = 60.0
 

@@ -17,8 +17,10 @@ import uvloop
 from presenced.ops.activation import take_sockets
 from presenced.ops.admin import leaving_the_file
 from presenced.wire.messages import Get
-from tests.e2e.wire_client import RECORDS, WELCOME, Wire, hello, opened
-from tests.ops.running import REPOSITORY, Running, listening
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
+from tests.support.service_manager import listening
+from tests.support.wire import RECORDS, WELCOME, Wire, hello, opened
 
 EXIT_CONFIG = 78
 
@@ -50,7 +52,7 @@ def test_no_number_no_sockets(count: str) -> None:
 def test_the_clients_socket_is_taken_over(name: str, tmp_path: Path) -> None:
     with listening() as client:
         environ = {"LISTEN_FDNAMES": name} if name else {}
-        with Running(tmp_path / "log", environ=environ, sockets=(client,)) as daemon:
+        with Daemon(tmp_path / "log", environ=environ, sockets=(client,)) as daemon:
             assert daemon.port == port_of(client), "and not the one that is configured"
             opened(daemon.port, "alice").close()
 
@@ -72,7 +74,7 @@ def test_a_process_that_the_daemon_starts_does_not_get_the_socket() -> None:
 def test_three_sockets_by_their_names(tmp_path: Path, admin: socket.socket) -> None:
     with listening() as http, listening() as client:
         environ = {"LISTEN_FDNAMES": "http:admin:client"}
-        with Running(tmp_path / "log", environ=environ, sockets=(http, admin, client)) as daemon:
+        with Daemon(tmp_path / "log", environ=environ, sockets=(http, admin, client)) as daemon:
             assert daemon.port == port_of(client)
             opened(daemon.port, "alice").close()
             with urllib.request.urlopen(f"http://127.0.0.1:{port_of(http)}/metrics", timeout=10) as response:
@@ -86,12 +88,12 @@ def test_three_sockets_by_their_names(tmp_path: Path, admin: socket.socket) -> N
 def test_a_socket_of_another_process_is_not_listened_on(tmp_path: Path) -> None:
     with listening() as client:
         environ = {"TEST_OTHER_PID": "1"}
-        with Running(tmp_path / "log", environ=environ, sockets=(client,)) as daemon:
+        with Daemon(tmp_path / "log", environ=environ, sockets=(client,)) as daemon:
             assert daemon.port != port_of(client)
 
 
 def refused(tmp_path: Path, names: str, *sockets: socket.socket) -> str:
-    daemon = Running(tmp_path / "log", environ={"LISTEN_FDNAMES": names}, sockets=sockets, starts=False)
+    daemon = Daemon(tmp_path / "log", environ={"LISTEN_FDNAMES": names}, sockets=sockets, starts=False)
     try:
         assert daemon.wait() == EXIT_CONFIG, daemon.log()
     finally:
@@ -137,12 +139,12 @@ def test_a_descriptor_that_is_no_socket_at_all(tmp_path: Path) -> None:
 def test_clients_that_come_while_no_daemon_runs_wait_and_are_served(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     with listening() as client:
-        with Running(tmp_path / "log1", "--data-dir", data, "--drain-spread", "0s", sockets=(client,)) as daemon:
+        with Daemon(tmp_path / "log1", "--data-dir", data, "--drain-spread", "0s", sockets=(client,)) as daemon:
             opened(daemon.port, "alice").close()
         waiting = [Wire(port_of(client)) for _ in range(20)]
         for number, link in enumerate(waiting):
             link.send(hello(f"user{number}"))
-        with Running(tmp_path / "log2", "--data-dir", data, "--drain-spread", "0s", sockets=(client,)):
+        with Daemon(tmp_path / "log2", "--data-dir", data, "--drain-spread", "0s", sockets=(client,)):
             for link in waiting:
                 assert link.next()[0] == WELCOME
             waiting[0].send(Get(1, ["alice", "user19"]))
@@ -157,7 +159,7 @@ def test_the_socket_of_a_unit_stays_when_the_daemon_ends(tmp_path: Path, admin: 
     """It belongs to the unit, which has it for the next start: both loops would remove it with Python 3.13."""
     path = Path(admin.getsockname())
     environ = {"LISTEN_FDNAMES": "admin"}
-    with Running(tmp_path / "log", "--loop", loop, environ=environ, sockets=(admin,)):
+    with Daemon(tmp_path / "log", "--loop", loop, environ=environ, sockets=(admin,)):
         assert path.is_socket()
     assert path.is_socket()
 
@@ -182,7 +184,7 @@ def test_an_address_that_was_given_and_is_not_used_is_told(tmp_path: Path) -> No
     file.write_text("[listen]\n\naddress = '127.0.0.2:5250'\n[auth]\ndev = true\n")
     with listening() as one:
         options = ("--config", str(file))
-        with Running(tmp_path / "log", *options, dev=False, listen=None, sockets=(one,)) as daemon:
+        with Daemon(tmp_path / "log", *options, dev=False, listen=None, sockets=(one,)) as daemon:
             assert daemon.port == port_of(one)
             said = daemon.until_log("is not used")
         passed = f"127.0.0.1:{port_of(one)}"
@@ -191,7 +193,7 @@ def test_an_address_that_was_given_and_is_not_used_is_told(tmp_path: Path) -> No
             "say it in ListenStream= of presenced.socket, or disable that unit"
         ) in said
         file.write_text(f"[listen]\naddress = '{passed}'\n[auth]\ndev = true\n")
-        with Running(tmp_path / "other", *options, dev=False, listen=None, sockets=(one,)) as daemon:
+        with Daemon(tmp_path / "other", *options, dev=False, listen=None, sockets=(one,)) as daemon:
             pass
         assert "is not used" not in daemon.log()
 
@@ -203,7 +205,7 @@ def test_a_start_that_fails_takes_a_second_where_systemd_holds_the_port(tmp_path
         with listening() as one:
             passed = (one,) if sockets else ()
             wrong = {"PRESENCED_PRESENCE__GRACE": "red"}
-            daemon = Running(tmp_path / f"log{sockets}", patches=times, sockets=passed, starts=False, environ=wrong)
+            daemon = Daemon(tmp_path / f"log{sockets}", patches=times, sockets=passed, starts=False, environ=wrong)
             said = daemon.first_line()
             assert daemon.wait() != 0
             daemon.kill()

@@ -39,7 +39,7 @@ from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.link_report import SLICE_LINKS
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
-from tests.server.in_process import WAIT_S, InProcess
+from tests.support.in_process import WAIT_S, InProcess
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from presenced.cli.daemon import main
 from presenced.cli.dashboard import FILES, text_of
 from presenced.ops import metrics
-from tests.ops.made_status import made_status
 from tests.ops.promql import Names, names
+from tests.support.status import made_status
 
 TARGET_LABELS = {"job", "instance"}
 """Added by Prometheus to whatever it scrapes."""

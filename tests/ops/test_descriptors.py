@@ -15,10 +15,11 @@ import pytest
 
 from presenced.limits import DESCRIPTORS_RESERVED
 from presenced.wire.messages import Ping, SetStatus
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
-from tests.ops.certificates import make_certificate
-from tests.ops.running import Running, until
-from tests.server.in_process import LOOPS
+from tests.support.certificates import make_certificate
+from tests.support.daemon import Daemon
+from tests.support.in_process import LOOPS
+from tests.support.until import until
+from tests.support.wire import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
 
 NOFILE = 256
 CLIENTS = 2_000
@@ -28,7 +29,7 @@ BACK_S = 2.0
 
 
 @contextlib.contextmanager
-def crowd(daemon: Running, port: int = 0) -> Iterator[list[socket.socket]]:
+def crowd(daemon: Daemon, port: int = 0) -> Iterator[list[socket.socket]]:
     """Many clients that connect at one moment and say nothing. The daemon stands still while they come, so that it
     meets all of them in one pass of its loop."""
     clients = []
@@ -52,7 +53,7 @@ def snapshots(data: Path) -> list[str]:
     return sorted(path.name for path in data.glob("snap-*.prs"))
 
 
-def take_snapshot(daemon: Running, data: Path) -> None:
+def take_snapshot(daemon: Daemon, data: Path) -> None:
     """As an operator does; asked again as long as the one before is still being finished."""
     had = snapshots(data)
 
@@ -64,7 +65,7 @@ def take_snapshot(daemon: Running, data: Path) -> None:
     until(another, lambda: f"no snapshot\n{daemon.log()}")
 
 
-def hold_up(daemon: Running, data: Path, tls: ssl.SSLContext | None = None) -> None:
+def hold_up(daemon: Daemon, data: Path, tls: ssl.SSLContext | None = None) -> None:
     """Everything that must go on goes on while the crowd is there, and a newcomer is served once it has left."""
     there = opened(daemon.port, "alice", tls=tls)
     began_lines = daemon.log().count("\n")
@@ -99,7 +100,7 @@ def hold_up(daemon: Running, data: Path, tls: ssl.SSLContext | None = None) -> N
 def test_two_thousand_clients_and_descriptors_for_a_hundred(loop: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     options = ("--loop", loop, "--data-dir", str(data), "--drain-spread", "0s")
-    with Running(tmp_path / "log", *options, nofile=NOFILE) as daemon:
+    with Daemon(tmp_path / "log", *options, nofile=NOFILE) as daemon:
         assert f"at most {NOFILE - DESCRIPTORS_RESERVED} links" in daemon.log()
         hold_up(daemon, data)
 
@@ -110,15 +111,14 @@ def test_two_thousand_clients_that_never_finish_the_handshake(loop: str, tmp_pat
     cert, key = make_certificate(tmp_path, "first")
     options = ("--loop", loop, "--data-dir", str(data), "--tls-cert", str(cert), "--tls-key", str(key))
     trust = ssl.create_default_context(cafile=str(cert))
-    with Running(tmp_path / "log", *options, "--drain-spread", "0s", nofile=NOFILE) as daemon:
+    with Daemon(tmp_path / "log", *options, "--drain-spread", "0s", nofile=NOFILE) as daemon:
         hold_up(daemon, data, trust)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_without_any_descriptor_left_accepting_rests_and_goes_on(loop: str, tmp_path: Path) -> None:
     """Nothing kept back at all: the reserve itself is gone."""
-    patches = "import presenced.limits as limits\nlimits.DESCRIPTORS_RESERVED = 1\n"
-    with Running(tmp_path / "log", "--loop", loop, patches=patches, nofile=NOFILE) as daemon:
+    with Daemon(tmp_path / "log", "--loop", loop, limits={"DESCRIPTORS_RESERVED": 1}, nofile=NOFILE) as daemon:
         there = opened(daemon.port, "alice")
         with crowd(daemon):
             until(lambda: daemon.descriptors() >= NOFILE - 1, lambda: "it has descriptors left")
@@ -139,8 +139,7 @@ def test_without_any_descriptor_left_the_log_goes_on(loop: str, tmp_path: Path) 
     """Whoever takes the last ones, by whatever port: those for the log's files are its own."""
     data = tmp_path / "data"
     options = ("--loop", loop, "--data-dir", str(data), "--http", "127.0.0.1:0", "--drain-spread", "0s")
-    patches = "import presenced.limits as limits\nlimits.DESCRIPTORS_RESERVED = 1\n"
-    with Running(tmp_path / "log", *options, patches=patches, nofile=NOFILE) as daemon:
+    with Daemon(tmp_path / "log", *options, limits={"DESCRIPTORS_RESERVED": 1}, nofile=NOFILE) as daemon:
         there = opened(daemon.port, "alice")
         with crowd(daemon):
             until(lambda: daemon.descriptors() >= NOFILE - 1, lambda: "it has descriptors left")
@@ -156,7 +155,7 @@ def test_a_crowd_on_the_http_port_takes_no_descriptor_that_others_need(loop: str
     """All places for links are taken, and what is kept back is enough for everything else."""
     data = tmp_path / "data"
     options = ("--loop", loop, "--data-dir", str(data), "--http", "127.0.0.1:0", "--drain-spread", "0s")
-    with Running(tmp_path / "log", *options, nofile=NOFILE) as daemon, contextlib.ExitStack() as stack:
+    with Daemon(tmp_path / "log", *options, nofile=NOFILE) as daemon, contextlib.ExitStack() as stack:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", daemon.log())
         assert found is not None
         links = [
@@ -174,7 +173,7 @@ def test_a_crowd_on_the_http_port_takes_no_descriptor_that_others_need(loop: str
 
 
 def test_who_is_refused_is_told_so(tmp_path: Path) -> None:
-    with Running(tmp_path / "log", "--max-links", "1") as daemon:
+    with Daemon(tmp_path / "log", "--max-links", "1") as daemon:
         with opened(daemon.port, "alice"):
             refused = [Wire(daemon.port) for _ in range(100)]
             for link in refused:
@@ -195,9 +194,8 @@ def test_silent_connections_keep_nobody_out(loop: str, over: str, tmp_path: Path
     if over == "tls":
         options += ["--tls-cert", str(cert), "--tls-key", str(key)]
         trust = ssl.create_default_context(cafile=str(cert))
-    patches = "import presenced.limits as limits\nlimits.HELLO_PATIENCE_MS = 200\nlimits.HELLO_TIMEOUT_MS = 600_000\n"
-    patches += "limits.TLS_HANDSHAKE_S = 600.0\n"
-    with Running(tmp_path / "log", *options, patches=patches) as daemon, contextlib.ExitStack() as stack:
+    limits = {"HELLO_PATIENCE_MS": 200, "HELLO_TIMEOUT_MS": 600_000, "TLS_HANDSHAKE_S": 600.0}
+    with Daemon(tmp_path / "log", *options, limits=limits) as daemon, contextlib.ExitStack() as stack:
         there = stack.enter_context(opened(daemon.port, "alice", tls=trust))
         before = daemon.descriptors()
         for _ in range(19):

@@ -19,7 +19,7 @@ from presenced.ops.reload import reload
 from presenced.server.server import Server
 from presenced.server.status import LogStatus, MemoryStatus, Quantiles, ServerStatus, SlowWatcher
 from presenced.server.status_report import take_status
-from tests.ops.certificates import make_certificate
+from tests.support.certificates import make_certificate
 
 HOUR_MS = 3_600_000
 WALL_MS = 1_800_000_000_000

@@ -12,9 +12,10 @@ import pytest
 
 from presenced.server.drain import RETURN_MS_MIN
 from presenced.wire.messages import Get, Heartbeat, SetStatus, Watch
-from tests.e2e.wire_client import DONE, GOODBYE, PRESENCE, RECORDS, Wire, opened
-from tests.ops.running import Running, until
-from tests.server.in_process import LOOPS
+from tests.support.daemon import Daemon
+from tests.support.in_process import LOOPS
+from tests.support.until import until
+from tests.support.wire import DONE, GOODBYE, PRESENCE, RECORDS, Wire, opened
 
 both_loops = pytest.mark.parametrize("loop", LOOPS)
 
@@ -35,7 +36,7 @@ def snapshots(data: Path) -> list[str]:
 def test_each_link_is_told_a_delay_of_its_own(loop: str, tmp_path: Path) -> None:
     """When they come back for all that is shown on a clock of its own: `tests/server/test_drain_pacing.py`."""
     options = ("--loop", loop, "--data-dir", str(tmp_path / "data"), "--drain-spread", "300ms", "--rate", "0")
-    with Running(tmp_path / "log", *options) as daemon:
+    with Daemon(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(400)]
         daemon.signal(signal.SIGTERM)
         delays_ms = [link.ended_with("going_away")[3] for link in links]
@@ -48,7 +49,7 @@ def test_nobody_is_told_offline_and_what_is_said_meanwhile_is_served(tmp_path: P
     data = tmp_path / "data"
     options = ("--data-dir", str(data), "--change-spacing", "0", "--grace", "0s", "--rate", "0")
     told = []
-    with Running(tmp_path / "log1", *options, "--drain-spread", "1s") as daemon:
+    with Daemon(tmp_path / "log1", *options, "--drain-spread", "1s") as daemon:
         # The links are closed in the order in which they came, over at least the 300 ms of as many links.
         early = [opened(daemon.port, f"early{number}") for number in range(1_000)]
         speaker, watcher = opened(daemon.port, "speaker"), opened(daemon.port, "watcher")
@@ -64,7 +65,7 @@ def test_nobody_is_told_offline_and_what_is_said_meanwhile_is_served(tmp_path: P
     pushes = [frame[1] for frame in told if frame[0] == PRESENCE]
     assert [(push[0], push[1], push[2]) for push in pushes] == [("speaker", "online", "said during the drain")]
     assert told[-1][0] == GOODBYE
-    with Running(tmp_path / "log2", *options, "--drain-spread", "0s") as daemon:
+    with Daemon(tmp_path / "log2", *options, "--drain-spread", "0s") as daemon:
         with opened(daemon.port, "watcher") as watcher:
             watcher.send(Get(2, ["speaker", *(f"early{number}" for number in range(200))]))
             records = watcher.until(RECORDS)[4]
@@ -74,7 +75,7 @@ def test_nobody_is_told_offline_and_what_is_said_meanwhile_is_served(tmp_path: P
 
 def test_the_state_is_left_as_a_snapshot_and_the_store_as_closed(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with Running(tmp_path / "log1", "--data-dir", str(data)) as daemon:
+    with Daemon(tmp_path / "log1", "--data-dir", str(data)) as daemon:
         with opened(daemon.port, "alice") as link:
             link.send(SetStatus(1, text="lunch"))
             assert link.until(DONE)
@@ -84,20 +85,20 @@ def test_the_state_is_left_as_a_snapshot_and_the_store_as_closed(tmp_path: Path)
         assert after and after != before
     said = store_check(data)
     assert "clean" in said and "unclean" not in said, said
-    with Running(tmp_path / "log2", "--data-dir", str(data)) as daemon:
+    with Daemon(tmp_path / "log2", "--data-dir", str(data)) as daemon:
         assert f"read {after[-1]} and" in daemon.log() and "after a clean stop" in daemon.log()
 
 
 @pytest.mark.parametrize("durability", ["always", "interval=1s", "os", "off"])
 def test_every_durability_keeps_the_state_over_a_stop(durability: str, tmp_path: Path) -> None:
     options = ("--data-dir", str(tmp_path / "data"), "--durability", durability)
-    with Running(tmp_path / "log1", *options) as daemon, opened(daemon.port, "alice") as link:
+    with Daemon(tmp_path / "log1", *options) as daemon, opened(daemon.port, "alice") as link:
         link.send(SetStatus(1, text="lunch"))
         assert link.until(DONE)
         daemon.signal(signal.SIGTERM)
         link.ended_with("going_away")
         assert daemon.wait() == 0
-    with Running(tmp_path / "log2", *options) as daemon, opened(daemon.port, "bob") as link:
+    with Daemon(tmp_path / "log2", *options) as daemon, opened(daemon.port, "bob") as link:
         link.send(Get(1, ["alice"]))
         assert link.until(RECORDS)[4][0][1:3] == ["online", "lunch"]
 
@@ -105,7 +106,7 @@ def test_every_durability_keeps_the_state_over_a_stop(durability: str, tmp_path:
 @both_loops
 def test_a_client_that_does_not_read_holds_nothing_up(loop: str, tmp_path: Path) -> None:
     options = ("--loop", loop, "--change-spacing", "0", "--rate", "0", "--drain-spread", "0s", "--drain-timeout", "1s")
-    with Running(tmp_path / "log", *options) as daemon:
+    with Daemon(tmp_path / "log", *options) as daemon:
         deaf = opened(daemon.port, "deaf", receive_bytes=2048)
         speaker = opened(daemon.port, "speaker")
         deaf.send(Watch(1, ["speaker"]))
@@ -121,7 +122,7 @@ def test_a_client_that_does_not_read_holds_nothing_up(loop: str, tmp_path: Path)
 
 def test_the_timeout_ends_a_drain_that_is_spread_wider(tmp_path: Path) -> None:
     options = ("--drain-spread", "300ms", "--drain-timeout", "300ms")
-    with Running(tmp_path / "log", *options) as daemon:
+    with Daemon(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
         began_s = time.monotonic()
         daemon.signal(signal.SIGTERM)
@@ -133,7 +134,7 @@ def test_the_timeout_ends_a_drain_that_is_spread_wider(tmp_path: Path) -> None:
 
 def test_asked_twice_it_ends_now(tmp_path: Path) -> None:
     options = ("--drain-spread", "1h", "--drain-timeout", "1h")
-    daemon = Running(tmp_path / "log", *options)
+    daemon = Daemon(tmp_path / "log", *options)
     try:
         links = [opened(daemon.port, f"user{number}") for number in range(300)]
         daemon.signal(signal.SIGTERM)
@@ -149,13 +150,13 @@ def test_asked_twice_it_ends_now(tmp_path: Path) -> None:
 
 @both_loops
 def test_without_links_stopping_takes_no_time(loop: str, tmp_path: Path) -> None:
-    with Running(tmp_path / "log", "--loop", loop, "--data-dir", str(tmp_path / "data")) as daemon:
+    with Daemon(tmp_path / "log", "--loop", loop, "--data-dir", str(tmp_path / "data")) as daemon:
         assert daemon.stop() < 8.0, "a generous bound on what takes some hundredths of a second"
 
 
 def test_nobody_gets_in_while_it_drains(tmp_path: Path) -> None:
     options = ("--drain-spread", "10s", "--drain-timeout", "10s")
-    with Running(tmp_path / "log", *options) as daemon:
+    with Daemon(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
         daemon.signal(signal.SIGTERM)
         links[0].ended_with("going_away")

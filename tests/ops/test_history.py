@@ -7,7 +7,7 @@ import pytest
 from presenced.ops.history import SAMPLES_MAX, SERIES, History
 from presenced.server.stats import Times
 from presenced.server.status_report import quantiles
-from tests.ops.made_status import durations, made_status
+from tests.support.status import durations, made_status
 
 
 def last(history: History) -> dict[str, int]:

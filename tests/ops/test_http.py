@@ -26,9 +26,9 @@ from presenced.server.listening import CannotListen
 from presenced.server.report import Report
 from presenced.sync import connect
 from tests.ops.http_stand import Stand, on_both_loops, pages, run, standing
-from tests.ops.made_status import made_log, made_status
-from tests.ops.running import Running
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.daemon import Daemon
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.status import made_log, made_status
 
 # --- what is asked properly ---------------------------------------------------------------------------------------
 
@@ -528,7 +528,7 @@ def test_the_host_of_a_request(header: bytes, host: str) -> None:
 def test_no_stranger_s_name_is_answered_but_for_health(tmp_path: Path) -> None:
     """A page whose name was made to point here would read it all in the browser of somebody at this machine."""
     hosts = {"PRESENCED_HTTP__HOSTS": "Presence.example , other.example"}
-    with Running(tmp_path / "log", "--http", "127.0.0.1:0", environ=hosts) as daemon:
+    with Daemon(tmp_path / "log", "--http", "127.0.0.1:0", environ=hosts) as daemon:
         port = int(daemon.until_log("at presence://").split("http://127.0.0.1:")[1].split(";")[0])
 
         def answered(path: str, *host: str) -> int:

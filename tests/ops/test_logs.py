@@ -18,8 +18,8 @@ from presenced.ops import logs
 from presenced.server.identity import mint
 from presenced.server.report import BURST_LINES, WINDOW_MS, Report
 from presenced.wire.messages import Get
-from tests.e2e.wire_client import WELCOME, Wire, hello, opened
-from tests.ops.running import Running
+from tests.support.daemon import Daemon
+from tests.support.wire import WELCOME, Wire, hello, opened
 
 TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) \S")
 HOSTILE = "a\nINFO forged\r\n<0>forged\x1b[2J\u2028forged\x85forged"
@@ -151,7 +151,7 @@ def test_the_first_line_says_what_is_running(tmp_path: Path) -> None:
     config.write_text("[log]\nlevel = 'info'\n")
     data, admin = tmp_path / "data", tmp_path / "admin.sock"
     options = ("--config", str(config), "--data-dir", str(data), "--durability", "os", "--loop", "asyncio")
-    with Running(tmp_path / "log", *options, "--admin-socket", str(admin), "--http", "127.0.0.1:0") as daemon:
+    with Daemon(tmp_path / "log", *options, "--admin-socket", str(admin), "--http", "127.0.0.1:0") as daemon:
         line = daemon.until_log("presenced ").splitlines()[0]
         assert TEXT_LINE.match(line)
         for said in (
@@ -168,7 +168,7 @@ def test_hostile_clients_and_our_own_bugs_are_a_line_each(log_format: str, tmp_p
         f"def broken(*_): raise RuntimeError({HOSTILE!r})\n"
         "requests._HANDLERS[Get] = broken\n"
     )
-    daemon = Running(tmp_path / "log", "--log-format", log_format, patches=patches)
+    daemon = Daemon(tmp_path / "log", "--log-format", log_format, patches=patches)
     try:
         with opened(daemon.port, "victim") as link:
             link.send(Get(1, ["poison"]))
@@ -205,7 +205,7 @@ def test_no_secret_and_no_token_is_ever_written(tmp_path: Path) -> None:
     forged = mint(secret[::-1], "alice", "admin", now_s, 10)
     tokens = [good, expired, forged, good[:-3], "not-a-token-but-quite-unmistakable", good.split(".")[1] + ".x.y"]
     options = ("--secret-file", str(tmp_path / "secret"), "--log-level", "debug")
-    with Running(tmp_path / "log", *options, dev=False) as daemon:
+    with Daemon(tmp_path / "log", *options, dev=False) as daemon:
         for token in tokens:
             with Wire(daemon.port) as link:
                 link.send(hello("alice", token=token))
@@ -241,7 +241,7 @@ def test_what_was_held_back_is_told_though_nothing_more_comes(caplog: pytest.Log
 
 
 def test_a_link_that_never_said_who_it_is_is_known_by_its_address(tmp_path: Path) -> None:
-    with Running(tmp_path / "log") as daemon, socket.create_connection(("127.0.0.1", daemon.port)) as link:
+    with Daemon(tmp_path / "log") as daemon, socket.create_connection(("127.0.0.1", daemon.port)) as link:
         host, port = link.getsockname()
         link.sendall(b"\x00\x00\x00\x01\xc1")
         said = daemon.until_log(f"closing a link without hello from '{host}:{port}': ")
@@ -249,7 +249,7 @@ def test_a_link_that_never_said_who_it_is_is_known_by_its_address(tmp_path: Path
 
 
 def test_debug_tells_of_links_and_snapshots(tmp_path: Path) -> None:
-    with Running(tmp_path / "log", "--log-level", "debug", "--data-dir", str(tmp_path / "data")) as daemon:
+    with Daemon(tmp_path / "log", "--log-level", "debug", "--data-dir", str(tmp_path / "data")) as daemon:
         with opened(daemon.port, "alice") as link:
             daemon.until_log("hello: 'alice/laptop' as user from '127.0.0.1:")
             daemon.signal(signal.SIGUSR1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from presenced.ops import operations
-from tests.ops.certificates import make_certificate
-from tests.server.in_process import InProcess
+from tests.support.certificates import make_certificate
+from tests.support.in_process import InProcess
 
 
 @pytest.fixture(autouse=True)

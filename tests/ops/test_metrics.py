@@ -20,8 +20,8 @@ from presenced.ops.http.pages import Pages
 from presenced.server.status import LogStatus, MemoryStatus, ServerStatus
 from presenced.server.status_report import take_status
 from presenced.sync import connect, connect_service
-from tests.ops.made_status import WALL_MS, durations, made_log, made_status
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
+from tests.support.status import WALL_MS, durations, made_log, made_status
 
 
 def scrape(status: ServerStatus) -> str:

@@ -15,8 +15,10 @@ import pytest
 from presenced.ops import notify
 from presenced.ops.notifier import EXTEND_S, Notifier
 from presenced.wire.messages import SetStatus
-from tests.e2e.wire_client import DONE, opened
-from tests.ops.running import Manager, Running, until
+from tests.support.daemon import Daemon
+from tests.support.service_manager import Manager
+from tests.support.until import until
+from tests.support.wire import DONE, opened
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -120,7 +122,7 @@ def test_a_manager_that_does_not_read_is_no_harm(manager: Manager) -> None:
 
 
 def test_ready_is_told_once_it_listens_and_the_status_follows(manager: Manager, tmp_path: Path) -> None:
-    with Running(tmp_path / "log", "--change-spacing", "0", environ=manager.environ, starts=False) as daemon:
+    with Daemon(tmp_path / "log", "--change-spacing", "0", environ=manager.environ, starts=False) as daemon:
         told = manager.next()
         assert told == ["READY=1", "STATUS=0 users online, 0 devices, 0 links, in memory only"], "first of all"
         # The port is served by now, though the line that says which has not been read.
@@ -139,7 +141,7 @@ def test_ready_means_that_clients_are_served(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
     with (
         Manager(str(tmp_path / "notify")) as manager,
-        Running(tmp_path / "log", environ=manager.environ, listen=f"127.0.0.1:{port}", starts=False),
+        Daemon(tmp_path / "log", environ=manager.environ, listen=f"127.0.0.1:{port}", starts=False),
     ):
         manager.until("READY=1")
         # No retry: a refused connection fails the test.
@@ -149,7 +151,7 @@ def test_ready_means_that_clients_are_served(tmp_path: Path) -> None:
 def test_the_status_says_how_the_disk_is(tmp_path: Path) -> None:
     with (
         Manager(str(tmp_path / "notify")) as manager,
-        Running(tmp_path / "log", "--data-dir", str(tmp_path / "data"), environ=manager.environ),
+        Daemon(tmp_path / "log", "--data-dir", str(tmp_path / "data"), environ=manager.environ),
     ):
         assert manager.next()[1] == "STATUS=0 users online, 0 devices, 0 links, log ok"
 
@@ -165,14 +167,14 @@ def test_no_child_can_write_to_the_manager(tmp_path: Path) -> None:
     )
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "60000000", "LISTEN_PID": "1", "LISTEN_FDS": "1"}
-        with Running(tmp_path / "log", environ=environ, patches=code, starts=False) as daemon:
+        with Daemon(tmp_path / "log", environ=environ, patches=code, starts=False) as daemon:
             assert daemon.first_line().startswith("[]")
 
 
 def test_signs_of_life_come_from_the_loop(tmp_path: Path) -> None:
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "200000"}
-        with Running(tmp_path / "log", environ=environ) as daemon:
+        with Daemon(tmp_path / "log", environ=environ) as daemon:
             moments = []
             while len(moments) < 8:
                 if manager.next() == ["WATCHDOG=1"]:
@@ -196,7 +198,7 @@ def test_a_loop_that_is_stuck_gives_no_sign_of_life(tmp_path: Path) -> None:
     )
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "100000"}
-        with Running(tmp_path / "log", environ=environ, patches=code) as daemon:
+        with Daemon(tmp_path / "log", environ=environ, patches=code) as daemon:
             manager.until("WATCHDOG=1")
             daemon.signal(signal.SIGUSR1)
             with pytest.raises(AssertionError, match="nothing was told"):
@@ -208,7 +210,7 @@ def test_a_loop_that_is_stuck_gives_no_sign_of_life(tmp_path: Path) -> None:
 def test_another_process_s_watchdog_is_not_fed(tmp_path: Path) -> None:
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
-        with Running(tmp_path / "log", environ=environ) as daemon:
+        with Daemon(tmp_path / "log", environ=environ) as daemon:
             with opened(daemon.port, "alice"):
                 manager.until("STATUS=1 user online")
         assert ["WATCHDOG=1"] not in manager.told + manager.waiting()
@@ -216,18 +218,16 @@ def test_another_process_s_watchdog_is_not_fed(tmp_path: Path) -> None:
 
 def test_a_long_replay_asks_for_more_time(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
-    with Running(tmp_path / "first", "--data-dir", data, "--durability", "os") as daemon:
+    with Daemon(tmp_path / "first", "--data-dir", data, "--durability", "os") as daemon:
         with opened(daemon.port, "alice", role="service") as link:
             for number in range(1, 2_001):
                 link.send(SetStatus(number, text=f"{number}", user="alice"))
             while link.until(DONE)[1] != 2_000:
                 pass
-        daemon.process.kill()
-        daemon.process.wait()
-        daemon.process.returncode = 0
+        daemon.kill()
     with Manager(str(tmp_path / "notify")) as manager:
         patches = "from presenced.server import replay\nreplay.TELL_EVERY_S = replay.LOG_EVERY_S = 0.0\n"
-        with Running(tmp_path / "log", "--data-dir", data, environ=manager.environ, patches=patches) as daemon:
+        with Daemon(tmp_path / "log", "--data-dir", data, environ=manager.environ, patches=patches) as daemon:
             manager.until("READY=1")
             *working, ready = manager.told
             assert working, "something was told before it was ready"
@@ -244,7 +244,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(sound: bool, tmp_path: P
     config.write_text("[presence]\ngrace = '10s'\n")
     with (
         Manager(str(tmp_path / "notify")) as manager,
-        Running(tmp_path / "log", "--config", str(config), environ=manager.environ) as daemon,
+        Daemon(tmp_path / "log", "--config", str(config), environ=manager.environ) as daemon,
     ):
         manager.until("READY=1")
         config.write_text("[presence]\ngrace = '5s'\n" if sound else "[presence]\ngrace = 'red'\n")
@@ -258,7 +258,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(sound: bool, tmp_path: P
 
 def test_the_end_is_told_first(tmp_path: Path) -> None:
     with Manager(str(tmp_path / "notify")) as manager:
-        with Running(tmp_path / "log", "--drain-spread", "0s", environ=manager.environ) as daemon:
+        with Daemon(tmp_path / "log", "--drain-spread", "0s", environ=manager.environ) as daemon:
             manager.until("READY=1")
             with opened(daemon.port, "alice") as link:
                 manager.until("STATUS=1 user online")

@@ -21,9 +21,10 @@ from presenced.ops.reload import ReloadReport
 from presenced.server.identity import mint
 from presenced.server.server import Server
 from presenced.wire.messages import Get, Ping, SetSchedule, SetStatus, Watch, Window
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
-from tests.ops.certificates import make_certificate
-from tests.ops.running import Running, until
+from tests.support.certificates import make_certificate
+from tests.support.daemon import Daemon
+from tests.support.until import until
+from tests.support.wire import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
 
 HEAD = "[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\n"
 
@@ -34,7 +35,7 @@ class Configured:
     def __init__(self, folder: Path, text: str = "") -> None:
         self.file = folder / "presenced.toml"
         self.write(text)
-        self.daemon = Running(folder / "log", "--config", str(self.file), dev=False, listen=None)
+        self.daemon = Daemon(folder / "log", "--config", str(self.file), dev=False, listen=None)
         self.port = self.daemon.port
         self._reloads = 0
 
@@ -296,7 +297,7 @@ def test_files_that_never_come_end_the_reload_and_no_stop_waits_for_them(tmp_pat
         "Configuration.load = lambda self: threading.Event().wait(); reload.READ_S = 0.2"
     )
     options = ("--config", str(tmp_path / "presenced.toml"))
-    with Running(tmp_path / "log", *options, dev=False, listen=None, patches=wait) as daemon:
+    with Daemon(tmp_path / "log", *options, dev=False, listen=None, patches=wait) as daemon:
         for times in (1, 2):
             daemon.signal(signal.SIGHUP)
             daemon.until_log("reload: the files could not be read within 0.2 s", times)
@@ -318,7 +319,7 @@ def test_other_rules_of_a_time_zone_hold_after_a_reload_and_a_zone_that_is_gone_
     rules("UTC")
     options = ("--config", str(tmp_path / "presenced.toml"))
     environ = {"PYTHONTZPATH": str(zone.parent)}
-    with Running(tmp_path / "log", *options, dev=False, listen=None, environ=environ) as daemon:
+    with Daemon(tmp_path / "log", *options, dev=False, listen=None, environ=environ) as daemon:
         with opened(daemon.port, "alice") as alice, opened(daemon.port, "watcher") as watcher:
             watcher.send(Watch(1, ["alice"]))
             watcher.until(RECORDS)

@@ -40,10 +40,12 @@ from presenced.storage.recovery import DamageError
 from presenced.storage.store import Locked
 from presenced.wire.messages import Get, SetStatus
 from tests.cli.commands import ctl
-from tests.e2e.wire_client import DONE, RECORDS, WELCOME, Wire, hello, opened
 from tests.ops.http_stand import pages
-from tests.ops.made_status import made_status
-from tests.ops.running import WAIT_S, Manager, Running, listening, until
+from tests.support.daemon import Daemon
+from tests.support.service_manager import Manager, listening
+from tests.support.status import made_status
+from tests.support.until import PATIENCE_S, until
+from tests.support.wire import DONE, RECORDS, WELCOME, Wire, hello, opened
 
 TEXTS = 40
 HELD_AT = 10
@@ -71,15 +73,13 @@ Restorer.apply = held
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of a daemon that was killed, with many users and a log of many frames."""
     place = tmp_path_factory.mktemp("kept")
-    with Running(place / "log", "--data-dir", str(place / "data")) as daemon:
+    with Daemon(place / "log", "--data-dir", str(place / "data")) as daemon:
         with opened(daemon.port, "service", role="service") as link:
             for number in range(1, TEXTS + 1):
                 user = f"user{number}" if number < TEXTS else "alice"
                 link.send(SetStatus(number, text=f"text {number}", user=user))
                 assert link.until(DONE)[1] == number
-        daemon.process.kill()
-        daemon.process.wait()
-        daemon.process.returncode = 0
+        daemon.kill()
     return place / "data"
 
 
@@ -108,7 +108,7 @@ class Held:
         os.mkfifo(gate)
         with listening() as http, listening() as client:
             self.http_port, self.port = http.getsockname()[1], client.getsockname()[1]
-            self.daemon = Running(
+            self.daemon = Daemon(
                 tmp_path / "log",
                 *("--data-dir", str(data), "--admin-socket", self.admin),
                 *options,
@@ -144,7 +144,7 @@ class Held:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=WAIT_S) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -182,7 +182,7 @@ def test_operators_are_answered_and_clients_wait(data: Path, tmp_path: Path) -> 
         done = ctl("status", "--socket", held.admin)
         assert done.returncode == exits.TEMPORARY and done.stdout == ""
         assert 0 < percent_in(done.stderr) < 99 and "ask again in a moment" in done.stderr
-        with AdminLink(held.admin, WAIT_S) as link:
+        with AdminLink(held.admin, PATIENCE_S) as link:
             for verb in VERBS:
                 with pytest.raises(RequestError) as refused:
                     link.ask(verb)
@@ -204,7 +204,7 @@ def test_operators_are_answered_and_clients_wait(data: Path, tmp_path: Path) -> 
 def test_asked_to_end_it_ends_at_once_and_harms_nothing(number: int, data: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     with Manager(str(tmp_path / "notify")) as manager, Held(tmp_path, data, environ=manager.environ) as held:
-        with AdminLink(held.admin, WAIT_S) as link, pytest.raises(RequestError):
+        with AdminLink(held.admin, PATIENCE_S) as link, pytest.raises(RequestError):
             link.ask("status")
         held.daemon.signal(number)
         # The replay is still held: it is not waited for.
@@ -214,7 +214,7 @@ def test_asked_to_end_it_ends_at_once_and_harms_nothing(number: int, data: Path,
         log = held.daemon.log()
         assert "ending before the start is over" in log and "Traceback" not in log
     assert {path.name: path.read_bytes() for path in data.iterdir()} == before
-    with Running(tmp_path / "log2", "--data-dir", str(data)) as daemon, opened(daemon.port, "bob") as link:
+    with Daemon(tmp_path / "log2", "--data-dir", str(data)) as daemon, opened(daemon.port, "bob") as link:
         link.send(Get(1, ["alice"]))
         assert f"text {TEXTS}" in link.until(RECORDS)[4][0]
 
@@ -256,10 +256,10 @@ class Gate(NamedTuple):
         """On the thread."""
         self.passed.append(where)
         self.reached.set()
-        assert self.open.wait(WAIT_S)
+        assert self.open.wait(PATIENCE_S)
 
     async def until_reached(self) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not self.reached.is_set():
                 await asyncio.sleep(0.005)
 

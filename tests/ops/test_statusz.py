@@ -23,8 +23,8 @@ from presenced.ops.history import History
 from presenced.ops.svg import HEIGHT, WIDTH, plot
 from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
-from tests.ops.made_status import made_log, made_status
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
+from tests.support.status import made_log, made_status
 
 CHROMIUM_S = 60.0
 EVIL = "<img/src=x/onerror=alert(1)>\"'&"

@@ -13,8 +13,9 @@ import pytest
 
 from presenced.ops.line_writer import LineWriter
 from presenced.wire.messages import Ping
-from tests.e2e.wire_client import PONG, opened
-from tests.ops.running import Running, until
+from tests.support.daemon import Daemon
+from tests.support.until import until
+from tests.support.wire import PONG, opened
 
 FEW_LINES = "import presenced.ops.line_writer as w; w.LINES_MAX = 5"
 PIPE_BYTES = 4096
@@ -61,7 +62,7 @@ class Reader:
                 os.close(descriptor)
 
 
-class Unread(Running):
+class Unread(Daemon):
     """A daemon whose log goes to the reader; `log` is what was read of it."""
 
     def __init__(self, reader: Reader, *options: str) -> None:
@@ -158,7 +159,7 @@ def test_nobody_has_to_read_where_it_listens(tmp_path: Path) -> None:
     reader = Reader("terminal", tmp_path)
     reader.stop_reading()
     say = f"import os; os.dup2(os.open({str(reader.path)!r}, os.O_WRONLY | os.O_NOCTTY), 1)"
-    daemon = Running(tmp_path / "log", patches=say, starts=False)
+    daemon = Daemon(tmp_path / "log", patches=say, starts=False)
     with daemon:
         daemon.until_log("standard output is not read; it would say where this listens")
         reader.go_on()

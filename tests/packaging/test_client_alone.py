@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, Daemon
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon
 
 INSTALL_S = 240
 

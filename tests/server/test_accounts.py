@@ -16,8 +16,8 @@ from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Get, Heartbeat, Ping
-from tests.e2e.wire_client import PONG, RECORDS, WELCOME, Wire, hello, opened
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
+from tests.support.wire import PONG, RECORDS, WELCOME, Wire, hello, opened
 
 RATE_PER_S = 10
 BURST = 4 * RATE_PER_S

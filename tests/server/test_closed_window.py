@@ -10,9 +10,9 @@ import pytest
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Heartbeat, Ping, SetStatus, Watch
-from tests.e2e.wire_client import DONE, PONG, PRESENCE, RECORDS, Wire, opened
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.in_process import LOOPS, InProcess
 from tests.support.readiness import readable
+from tests.support.wire import DONE, PONG, PRESENCE, RECORDS, Wire, opened
 
 TEXT = "x" * 500
 

@@ -13,9 +13,9 @@ from presenced.server import collector as collector_module
 from presenced.server.collector import MIDDLE_COLLECTIONS, Collector
 from presenced.server.server import Server
 from presenced.wire.messages import Bye, Join, Ping, SetStatus, Watch, WatchChannel
-from tests.e2e.wire_client import Wire, opened
-from tests.ops.certificates import make_certificate
-from tests.server.in_process import InProcess
+from tests.support.certificates import make_certificate
+from tests.support.in_process import InProcess
+from tests.support.wire import Wire, opened
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from presenced.server.conversation import BACKLOG, CLOSED, CLOSING, OPEN, RATE, 
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Bye, Ping, SetStatus, Watch
-from tests.e2e.wire_client import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, hello
 from tests.support.conversing import FakeTransport, VirtualHost
+from tests.support.wire import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, hello
 
 
 def ping(number: int) -> bytes:

@@ -20,9 +20,10 @@ from presenced.ops.operations import Operations
 from presenced.server.listening import CannotListen
 from presenced.server.server import Server
 from presenced.wire.messages import Join, WatchChannel
-from tests.e2e.wire_client import opened
-from tests.ops.running import Manager, Running
-from tests.server.in_process import InProcess
+from tests.support.daemon import Daemon
+from tests.support.in_process import InProcess
+from tests.support.service_manager import Manager
+from tests.support.wire import opened
 
 REPOSITORY = Path(__file__).parents[2]
 CHANNEL_COUNTS = 77
@@ -139,7 +140,7 @@ def test_a_daemon_whose_stop_fails_ends_with_its_own_status(tmp_path: Path) -> N
         "async def fail(*_): raise RuntimeError('no')\n"
         "lifecycle.close_links = fail\n"
     )
-    daemon = Running(tmp_path / "log", "--drain-timeout", "10s", patches=patches)
+    daemon = Daemon(tmp_path / "log", "--drain-timeout", "10s", patches=patches)
     try:
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 70
@@ -170,7 +171,7 @@ def test_while_the_disk_takes_long_at_the_end_the_loop_goes_on(tmp_path: Path) -
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {**manager.environ, "WATCHDOG_USEC": "200000"}
         patches = SLOW_CLOSE.format(held=str(held))
-        with Running(tmp_path / "log", "--data-dir", str(data), environ=environ, patches=patches) as daemon:
+        with Daemon(tmp_path / "log", "--data-dir", str(data), environ=environ, patches=patches) as daemon:
             daemon.signal(signal.SIGTERM)
             for _ in range(3):
                 manager.until("STATUS=writing what is left")
@@ -188,7 +189,7 @@ def test_asked_twice_it_ends_also_while_the_disk_hangs(tmp_path: Path) -> None:
     with Manager(str(tmp_path / "notify")) as manager:
         patches = SLOW_CLOSE.format(held=str(held))
         options = ("--data-dir", str(tmp_path / "data"))
-        daemon = Running(tmp_path / "log", *options, environ=manager.environ, patches=patches)
+        daemon = Daemon(tmp_path / "log", *options, environ=manager.environ, patches=patches)
         try:
             daemon.signal(signal.SIGTERM)
             manager.until("STATUS=writing what is left")
@@ -214,7 +215,7 @@ def test_the_next_daemon_may_start_once_the_operators_connection_ends(tmp_path: 
     """`presencectl drain --wait && presenced serve`."""
     admin, data = tmp_path / "admin.sock", tmp_path / "data"
     options = ("--data-dir", str(data), "--admin-socket", str(admin), "--http", "127.0.0.1:0")
-    with Running(tmp_path / "log1", *options) as first:
+    with Daemon(tmp_path / "log1", *options) as first:
         listen = f"127.0.0.1:{first.port}"
         with socket.socket(socket.AF_UNIX) as operator:
             operator.settimeout(20)
@@ -226,7 +227,7 @@ def test_the_next_daemon_may_start_once_the_operators_connection_ends(tmp_path: 
                         break
                 except ConnectionResetError:
                     break
-        with Running(tmp_path / "log2", *options, listen=listen):
+        with Daemon(tmp_path / "log2", *options, listen=listen):
             pass
 
 

@@ -10,7 +10,7 @@ from presenced.server.fact_log import MemoryLog
 from presenced.server.server import Server
 from presenced.server.status import LogStatus
 from presenced.server.status_report import take_status
-from tests.ops.made_status import made_log
+from tests.support.status import made_log
 
 
 class NotingLog(MemoryLog):

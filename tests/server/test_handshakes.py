@@ -13,9 +13,9 @@ import pytest
 from presenced import limits
 from presenced.server.server import Server
 from presenced.wire.messages import Get, Ping
-from tests.e2e.wire_client import PONG, RECORDS, opened
-from tests.ops.certificates import make_certificate
-from tests.server.in_process import LOOPS, WAIT_S, InProcess
+from tests.support.certificates import make_certificate
+from tests.support.in_process import LOOPS, WAIT_S, InProcess
+from tests.support.wire import PONG, RECORDS, opened
 
 TRIES = 30
 

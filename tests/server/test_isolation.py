@@ -16,8 +16,8 @@ from presenced.core import requests
 from presenced.server import server as server_module
 from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who
-from tests.e2e.wire_client import DONE, PONG, PRESENCE, WELCOME, Bystander, Wire, hello, opened
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.wire import DONE, PONG, PRESENCE, WELCOME, Bystander, Wire, hello, opened
 
 both_loops = pytest.mark.parametrize("loop", LOOPS)
 

@@ -36,8 +36,8 @@ from presenced.server.report import Report
 from presenced.server.server import Server
 from presenced.server.status_report import take_status
 from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
-from tests.e2e.wire_client import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.wire import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
 
 MIB = 1 << 20
 

@@ -11,8 +11,8 @@ from presenced.config.settings import SettingsError
 from presenced.server.fact_log import MemoryLog
 from presenced.server.reconfiguration import prepare, reconfigure
 from presenced.server.server import Server
-from tests.e2e.wire_client import opened
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
+from tests.support.wire import opened
 
 
 class PlannedLog(MemoryLog):

@@ -13,8 +13,8 @@ from presenced.server import snapshotting
 from presenced.server.server import Server
 from presenced.storage.snapshot import SnapshotWriter
 from presenced.wire.messages import ActivityInfo, Attach, Join, Ping
-from tests.e2e.wire_client import PONG, opened
-from tests.server.in_process import InProcess
+from tests.support.in_process import InProcess
+from tests.support.wire import PONG, opened
 
 NAMES = [f"u{number}" for number in range(600)]
 """More than one slice of them."""

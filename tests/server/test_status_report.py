@@ -14,9 +14,9 @@ from presenced.server.stats import BUCKETS, Times
 from presenced.server.status_report import SLOWEST, slowest, take_status
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
-from tests.e2e.wire_client import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
-from tests.ops.certificates import make_certificate
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.certificates import make_certificate
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.wire import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
 
 
 def test_it_agrees_with_what_was_done() -> None:

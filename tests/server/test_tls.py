@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from presenced.config import Settings, SettingsError
 from presenced.server.tls import Tls, load_tls
-from tests.ops.certificates import make_certificate
+from tests.support.certificates import make_certificate
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 OLD = serialization.PrivateFormat.TraditionalOpenSSL

@@ -17,8 +17,8 @@ from presenced.server.waiting import WaitingLinks
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping
-from tests.e2e.wire_client import PONG, Bystander, opened
-from tests.server.in_process import LOOPS, InProcess
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.wire import PONG, Bystander, opened
 
 PINGS = 640
 

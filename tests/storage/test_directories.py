@@ -20,9 +20,10 @@ from presenced.storage.files import OsDirectory
 from presenced.storage.layout import FRAMES_AT, SEGMENT_HEADER_BYTES
 from presenced.storage.manifest import read_manifest, write_manifest
 from presenced.wire.messages import SetStatus, Watch
-from tests.conftest import REPOSITORY, Daemon, StartDaemon
-from tests.e2e.wire_client import DONE, RECORDS, opened
 from tests.storage.making import Making, contents, copied, flip
+from tests.support import REPOSITORY
+from tests.support.daemon import Daemon, StartDaemon
+from tests.support.wire import DONE, RECORDS, opened
 
 DAMAGE, UNUSABLE, DISK, BUSY, PERMISSION = 65, 73, 74, 75, 77
 DEADLINE_S = 30.0

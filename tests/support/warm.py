@@ -20,13 +20,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import IO, Any
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import REPOSITORY
+from tests.support.until import PATIENCE_S
+
 REQUEST_BYTES_MAX = 150_000
+PASSED_MAX = 16
 AT_THE_START = ("PYTHON", "LC_", "LANG")
 """The interpreter reads variables with these names before anything else, so that a fork is too late for them."""
 
@@ -35,7 +37,8 @@ class Warm:
     """`python -m MODULE ARGUMENTS`, started; the part of `subprocess.Popen` that tests use.
 
     Standard streams are given as to `Popen`, and are pipes by default, but for the input. `before` is Python that runs
-    in the process first: it may change classes and modules, but not what others imported a name of.
+    in the process first: it may change classes and modules, but not what others imported a name of. `passed` are
+    descriptors that it has from number 3 on, as a service manager passes sockets.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Warm:
         env: Mapping[str, str] | None = None,
         new_session: bool = False,
         before: str = "",
+        passed: Sequence[int] = (),
     ) -> None:
         self.args = [module, *arguments]
         self.returncode: int | None = None
@@ -73,7 +77,7 @@ class Warm:
                 "new_session": new_session,
                 "before": before,
             }
-            socket.send_fds(_forker(), [json.dumps(request).encode()], theirs)
+            socket.send_fds(_forker(), [json.dumps(request).encode()], [*theirs, *passed])
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -154,7 +158,7 @@ class Warm:
 
 
 def run(
-    module: str, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 60.0
+    module: str, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, with pipes and nothing to read."""
     with start(module, *arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -170,10 +174,15 @@ def start(
     module: str, *arguments: str, env: Mapping[str, str] | None = None, **streams: Any
 ) -> Warm | subprocess.Popen[bytes]:
     """A fork; a start from nothing where the environment says something to the interpreter itself."""
-    if env is not None and _at_the_start(env) != _at_the_start(os.environ):
+    if not can_have(env):
         streams.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen([sys.executable, "-m", module, *arguments], env=env, cwd=REPOSITORY, **streams)
     return Warm(module, *arguments, env=env, **streams)
+
+
+def can_have(env: Mapping[str, str] | None) -> bool:
+    """Whether a fork can have this environment: it says nothing else to the interpreter itself than ours."""
+    return env is None or _at_the_start(env) == _at_the_start(os.environ)
 
 
 def _at_the_start(env: Mapping[str, str]) -> dict[str, str]:
@@ -221,15 +230,15 @@ def _serve(requests: socket.socket) -> dict[str, Any] | None:
                 os.waitpid(ended.pop(descriptor), 0)
                 os.close(descriptor)
             elif descriptor == requests.fileno():
-                data, given, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 4)
+                data, given, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 4 + PASSED_MAX)
                 if not data:
                     return None
                 pid = os.fork()
                 if pid == 0:
                     requests.detach()
-                    _take_streams(given[:3])
+                    _take_descriptors([*given[:3], *given[4:]])
                     return dict(json.loads(data))
-                for one in given[:3]:
+                for one in (*given[:3], *given[4:]):
                     os.close(one)
                 os.write(given[3], b"%d" % pid)
                 end = os.pidfd_open(pid)
@@ -237,12 +246,12 @@ def _serve(requests: socket.socket) -> dict[str, Any] | None:
                 poll.register(end, select.POLLIN)
 
 
-def _take_streams(streams: list[int]) -> None:
-    """Have these and no other descriptors."""
-    above = [fcntl.fcntl(one, fcntl.F_DUPFD, 3) for one in streams]
+def _take_descriptors(given: list[int]) -> None:
+    """Have these from number 0 on, and no others."""
+    above = [fcntl.fcntl(one, fcntl.F_DUPFD, len(given)) for one in given]
     for number, one in enumerate(above):
         os.dup2(one, number)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(given), os.sysconf("SC_OPEN_MAX"))
 
 
 def _tell_of_end(pid: int, teller: int) -> None:

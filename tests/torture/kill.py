@@ -17,10 +17,10 @@ from pathlib import Path
 from tests.durable.killing import KillLoop
 from tests.durable.node import Node
 
-KINDS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
+KINDS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     ((), {}),
     (("--change-spacing", "0"), {}),
-    ((), {"presenced.limits:SNAPSHOT_LOG_BYTES": 20_000}),
+    ((), {"SNAPSHOT_LOG_BYTES": 20_000}),
 )
 REPORT_EVERY_ROUNDS = 50
 
@@ -39,7 +39,7 @@ def main() -> int:
         loop = KillLoop(node, options.writers, options.seed)
         try:
             for number in range(options.rounds):
-                node.options, node.bounds = loop.random.choice(KINDS)
+                node.options, node.limits = loop.random.choice(KINDS)
                 node.options = ("--rate", "0", *node.options)
                 loop.round(options.acks)
                 if (number + 1) % REPORT_EVERY_ROUNDS == 0:
