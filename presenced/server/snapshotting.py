@@ -76,8 +76,7 @@ class Snapshotting:
 
     def begin(self) -> None:
         """Start."""
-        self._next = len(self._engine.users.order) - 1
-        self._run(self._open(), self._slice)
+        self._run(self._open(), self._opened)
 
     def hurry(self) -> None:
         """Take the loop for itself from now on, as nobody is served any more."""
@@ -86,6 +85,12 @@ class Snapshotting:
     def stop(self) -> None:
         """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
         self._is_stopped = True
+
+    def _opened(self) -> None:
+        """The log goes on in a new segment. Whoever is known by now is to be in the snapshot, also one who came after
+        `begin`: such facts may have been written just before the new segment, and nobody reads those again."""
+        self._next = len(self._engine.users.order) - 1
+        self._slice()
 
     def _slice(self, *, has_waited: bool = False) -> None:
         """Dump some users, then let the loop look at its sockets."""

@@ -183,6 +183,19 @@ def test_nothing_is_in_a_snapshot_that_was_logged_at_its_end_or_later(scene: Sce
     assert scene.making.facts.index(said) + 1 < entry.end_seq
 
 
+def test_who_comes_before_the_log_goes_on_in_a_new_segment_is_in_the_snapshot(scene: Scene) -> None:
+    """What was written of them before that is not read again once the snapshot counts."""
+    scene.begin()
+    scene.world.engine.users.new("newcomer")
+    scene.say(USERS, "hello")
+    scene.world.turn()
+    scene.until_ended()
+    entry, facts = scene.newest()
+    (said,) = [fact for fact in scene.making.facts if fact.user == "newcomer" and isinstance(fact, TextSet)]
+    assert scene.making.facts.index(said) + 1 < entry.start_seq, "it is in the new segment anyway"
+    assert said in facts
+
+
 def test_a_slice_waits_for_a_turn_that_was_put_off(scene: Scene) -> None:
     """As after the process stood still; and it does not keep the processor busy meanwhile."""
     scene.begin()
