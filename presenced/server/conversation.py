@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 from presenced import limits
 from presenced.core.model import Edge, Session, Sink
 from presenced.core.replies import refuse
-from presenced.core.requests import handle
-from presenced.core.requests.costs import COSTS, HELLO, cost_of_change
+from presenced.core.requests.costs import HELLO, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError
 from presenced.server.greeting import open_session, read_hello, welcome
 from presenced.server.identity import Identity
@@ -361,7 +360,7 @@ class Conversation(Edge):
         return count
 
     def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
-        engine = self.links.engine
+        engine, requests = self.links.engine, self.links.requests
         self.account.credit -= 1 + (len(payload) >> _UNIT_BYTES_BITS)
         try:
             message = decode_client(payload)
@@ -371,10 +370,8 @@ class Conversation(Edge):
             engine.heard(session, now_ms)
             refuse(engine, session, error.request_id, error.code, str(error))
             return
-        cost = COSTS.get(type(message))
-        if cost is not None:
-            self.account.credit -= cost(engine, session, message)
-        handle(engine, session, now_ms, message)
+        self.account.credit -= requests.cost(engine, session, message)
+        requests.handle(engine, session, now_ms, message)
         if type(message) is Bye:
             # What comes behind it counts no more; the turn sends what is pending, and closes.
             self._leave()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from presenced import limits
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.core.requests import Requests
 from presenced.server.accounts import Account, Accounts
 from presenced.server.identity import Identity
 from presenced.server.memory import Memory
@@ -57,9 +58,12 @@ class Host(Protocol):
 class Links:
     """Iterates the links that are open or on their way up or out. `len` counts them."""
 
-    def __init__(self, host: Host, engine: Engine, stats: Stats, report: Report, memory: Memory) -> None:
+    def __init__(
+        self, host: Host, engine: Engine, requests: Requests, stats: Stats, report: Report, memory: Memory
+    ) -> None:
         self.host = host
         self.engine = engine
+        self.requests = requests
         self.stats = stats
         self.report = report
         self.memory = memory

@@ -11,12 +11,13 @@ import logging
 import socket
 from time import monotonic_ns, time_ns
 
-from presenced import limits
+from presenced import chat_commands, limits
 from presenced.config import Configuration
 from presenced.config.settings import Settings
 from presenced.core import invariants
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.core.requests import HANDLERS, Requests
 from presenced.server.accounts import UNLIMITED
 from presenced.server.collector import Collector
 from presenced.server.conversation import Conversation
@@ -66,7 +67,8 @@ class Server:
         self.report = Report()
         _, self.port = settings.address()
         self.memory = Memory(settings.memory_bytes)
-        self.links = Links(self, self.engine, self.stats, self.report, self.memory)
+        requests = Requests(HANDLERS, chat_commands.HANDLERS)
+        self.links = Links(self, self.engine, requests, self.stats, self.report, self.memory)
         self.links_max = 0
         self.failed: BaseException | None = None
         """What broke the turn itself; the server stops for it."""

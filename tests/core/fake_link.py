@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from presenced.core.model import Edge, Session
-from presenced.core.requests import handle
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.codec import decode_server
 from presenced.wire.frames import FrameReader
@@ -43,6 +42,7 @@ from presenced.wire.messages import (
     WhoPage,
 )
 from tests.core.told import Told
+from tests.support.requests import REQUESTS
 from tests.wire.largest import LARGEST
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class FakeLink(Edge):
         request_id = getattr(message, "id", 0)
         if request_id:
             self._asked[request_id] = message
-        handle(self.world.engine, self.session, self.world.now_ms, message)
+        REQUESTS.handle(self.world.engine, self.session, self.world.now_ms, message)
 
     def next_id(self) -> int:
         self._next_id += 1

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from presenced.core.requests.costs import CHANGE_MAX, CHANNELS, COSTS, DEVICES, NAMES, cost_of_change
+from presenced.core.requests.costs import CHANGE_MAX, CHANNELS, DEVICES, NAMES, cost_of_change
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     AddActivity,
@@ -45,6 +45,7 @@ from presenced.wire.messages import (
     Who,
 )
 from tests.core.world import FakeLink, World
+from tests.support.requests import HANDLERS, REQUESTS
 
 COST_THEIR_FRAME_ALONE = {
     Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
@@ -56,13 +57,12 @@ NAMES_MAX = [f"user{number}" for number in range(USERS_PER_REQUEST_MAX)]
 
 
 def test_every_message_has_a_cost_or_a_reason_for_none() -> None:
-    assert set(COSTS) | COST_THEIR_FRAME_ALONE == set(get_args(ClientMessage))
-    assert not set(COSTS) & COST_THEIR_FRAME_ALONE
+    assert {kind for kind, handler in HANDLERS.items() if handler.cost is None} == COST_THEIR_FRAME_ALONE
+    assert set(HANDLERS) == set(get_args(ClientMessage))
 
 
 def cost_of(link: FakeLink, message: ClientMessage) -> int:
-    cost = COSTS.get(type(message))
-    return cost(link.world.engine, link.session, message) if cost is not None else 0
+    return REQUESTS.cost(link.world.engine, link.session, message)
 
 
 def full() -> tuple[World, FakeLink, FakeLink]:

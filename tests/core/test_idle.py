@@ -11,9 +11,9 @@ import pytest
 
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet
-from presenced.core.requests import handle
 from presenced.wire.messages import Heartbeat, SetStatus, Source
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+from tests.support.requests import REQUESTS
 
 AWAY_MS = Policy().away_after_ms
 OFFLINE_MS = Policy().offline_after_ms
@@ -48,7 +48,7 @@ def test_a_heartbeat_leaves_the_wheel_entry_where_it_is() -> None:
     before = (device.due_ms, device._slot)
     for _ in range(20):
         world.now_ms += 1_000
-        handle(world.engine, alice.session, world.now_ms, Heartbeat(0))
+        REQUESTS.handle(world.engine, alice.session, world.now_ms, Heartbeat(0))
         assert (device.due_ms, device._slot) == before
         assert not device.user.dirty
     assert device.heard_ms == device.active_ms == world.now_ms
@@ -59,7 +59,7 @@ def test_a_heartbeat_of_a_link_without_a_device_leaves_its_wheel_entry_as_well()
     app = world.open("app", role="service")
     before = (app.session.due_ms, app.session._slot)
     world.now_ms += 5_000
-    handle(world.engine, app.session, world.now_ms, Heartbeat())
+    REQUESTS.handle(world.engine, app.session, world.now_ms, Heartbeat())
     assert (app.session.due_ms, app.session._slot) == before
     assert app.session.heard_ms == world.now_ms
 
@@ -84,7 +84,7 @@ def test_heartbeats_allocate_nothing_that_outlives_them() -> None:
         for _ in range(rounds):
             world.now_ms += 1
             for session in sessions:
-                handle(world.engine, session, world.now_ms, frame)
+                REQUESTS.handle(world.engine, session, world.now_ms, frame)
 
     # Once before counting: the first pass fills free lists and caches of the interpreter.
     beat(100)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from presenced import limits
-from presenced.core.requests import _HANDLERS
 from presenced.wire.codec import CLIENT_MESSAGES, encode
 from presenced.wire.frames import LENGTH_BYTES
 from presenced.wire.messages import (
@@ -35,6 +34,7 @@ from presenced.wire.messages import (
     Window,
 )
 from tests.core.world import FakeLink, World
+from tests.support.requests import HANDLERS
 from tests.wire.largest import LARGEST
 
 
@@ -121,7 +121,7 @@ GIVEN = {
 @pytest.mark.parametrize("letter", ["\x00", "\U000e0001", "x", "'"])
 @pytest.mark.parametrize("message", NAMED, ids=lambda message: message.__name__)
 def test_an_error_does_not_give_back_what_was_sent(message: type[Message], letter: str, role: str) -> None:
-    if message not in _HANDLERS or message.__name__ == "Hello":
+    if message not in HANDLERS or message.__name__ == "Hello":
         return
     world = World()
     link = world.open("alice/laptop") if role == "user" else world.open("app", role="service")

@@ -17,9 +17,9 @@ from msgspec import inspect
 import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
+from presenced.chat_commands.verbs import BY_NAME
 from presenced.core.parts.claims import SCHEDULE_CHECK_MS
 from presenced.core.requests import costs
-from presenced.core.requests.commands import _VERBS
 from presenced.core.standing import RANK
 from presenced.errors import CODES
 from presenced.wire import codec, frames, messages
@@ -169,7 +169,7 @@ def test_the_tables_of_words_are_the_words() -> None:
     assert kinds == list(get_args(messages.EventKind))
     typed = " ".join(row["typed"] for row in table(SECTIONS["20"].body, "typed"))
     verbs = set(re.findall(r"`(?:/presence ?)?(\w*)[^`]*`", typed)) - {"for"}
-    assert verbs == set(_VERBS)
+    assert verbs == set(BY_NAME)
 
 
 def test_limit_table_is_the_limits() -> None:

@@ -11,10 +11,10 @@ import pytest
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.requests import handle
 from presenced.server.zones import calendar
 from presenced.wire import codec, messages
 from tests.docs.document import DOCUMENTED, EXAMPLES, SECTIONS, table
+from tests.support.requests import REQUESTS
 
 
 def test_each_request_stands_once_in_the_table_of_roles() -> None:
@@ -55,7 +55,7 @@ def codes_of(message: Any, role: messages.Role, read_only: str = "") -> list[str
     session = Session(NoEdge(), "somebody", role)
     engine.attach(1, session, "device")
     engine.read_only = read_only
-    handle(engine, session, 1, message)
+    REQUESTS.handle(engine, session, 1, message)
     engine.settle(1)
     answers = [codec.decode_server(data[4:]) for data in session.pending]
     return [answer.code for answer in answers if isinstance(answer, messages.Error)]

@@ -166,7 +166,7 @@ def test_hostile_clients_and_our_own_bugs_are_a_line_each(log_format: str, tmp_p
     patches = (
         "from presenced.core import requests\nfrom presenced.wire.messages import Get\n"
         f"def broken(*_): raise RuntimeError({HOSTILE!r})\n"
-        "requests._HANDLERS[Get] = broken\n"
+        "requests.HANDLERS[Get] = requests.Handler(broken)\n"
     )
     daemon = Daemon(tmp_path / "log", "--log-format", log_format, patches=patches)
     try:

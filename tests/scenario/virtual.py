@@ -15,7 +15,6 @@ from typing import Any
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.requests import handle
 from presenced.core.restore import Restorer
 from presenced.errors import CODES, PresenceError
 from presenced.limits import FRAME_BYTES_MAX, RESTART_GRACE_MS
@@ -26,6 +25,7 @@ from presenced.wire.codec import decode_client, encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Goodbye
 from tests.core.world import KeepingLog
+from tests.support.requests import REQUESTS
 
 LATENCY_S = 0.002
 WALL_MS = 1_700_000_000_000
@@ -125,7 +125,7 @@ class ServerLink(Edge):
             if self.session is None:
                 self._greet(payload)
             else:
-                handle(self.daemon.engine, self.session, self.daemon.now_ms, decode_client(payload))
+                REQUESTS.handle(self.daemon.engine, self.session, self.daemon.now_ms, decode_client(payload))
         self.daemon.soon()
 
     def _greet(self, payload: bytes) -> None:

@@ -23,6 +23,7 @@ from presenced.server.turn import run_turn
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import ClientMessage, Hello, Role
+from tests.support.requests import REQUESTS
 
 START_MS = 5_000_017
 WALL_MS = 1_700_000_000_000
@@ -153,7 +154,7 @@ class VirtualHost:
         self.log = SlowLog()
         self.engine = Engine(Policy(**policy), now_ms=START_MS, wall_ms=WALL_MS, epoch=7, calendar=no_calendar)
         memory = Memory(0, resident=lambda: 0, charged=lambda: 0, limit=lambda: 0)
-        self.links = Links(self, self.engine, Stats(START_MS, WALL_MS), Report(), memory)
+        self.links = Links(self, self.engine, REQUESTS, Stats(START_MS, WALL_MS), Report(), memory)
         self.links.waiting.clock_ns = lambda: 0
         self._engine_ms: int | None = None
 

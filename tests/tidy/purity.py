@@ -24,7 +24,7 @@ WITHOUT_LOOP = {
 
 
 def purity(source: Source) -> Iterator[tuple[int, str]]:
-    if source.part in ("core", "wire"):
+    if source.part in ("core", "wire", "chat_commands"):
         for line, name in imports(source):
             if name.split(".")[0] in IMPURE:
                 yield line, f"imports {name}: {source.part} is deterministic; time and input come as arguments"

@@ -281,9 +281,16 @@ def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
+def _is_own(target: ast.expr) -> bool:
+    """Whether it is inside of `self`."""
+    while isinstance(target, (ast.Attribute, ast.Subscript)):
+        target = target.value
+    return _is_self(target)
+
+
 def requests_write_nothing(source: Source) -> Iterator[tuple[int, str]]:
     """Requests write no state at all."""
-    if not source.module.startswith("core.requests"):
+    if not source.module.startswith(("core.requests", "chat_commands")):
         return
     for line, name in imports(source):
         if name.startswith(("presenced.core.records", "presenced.core.wheel")):
@@ -295,5 +302,5 @@ def requests_write_nothing(source: Source) -> Iterator[tuple[int, str]]:
             targets = [node.target]
         else:
             continue
-        if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
+        if any(isinstance(target, (ast.Attribute, ast.Subscript)) and not _is_own(target) for target in targets):
             yield node.lineno, "writes state: a request checks, makes one call of the engine or a part, and replies"

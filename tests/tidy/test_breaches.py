@@ -89,6 +89,10 @@ BREACHES: list[tuple[FileRule, str, str, str]] = [
     (requests_write_nothing, "core/requests/devices.py", "def f(device):\n    device.heard_ms += 1", "writes state"),
     (requests_write_nothing, "core/requests/devices.py", "def f(user):\n    del user.devices['x']", "writes state"),
     (requests_write_nothing, "core/requests/__init__.py", "from presenced.core.records import X", "engine's"),
+    (requests_write_nothing, "chat_commands/verbs.py", "def f(call):\n    call.user.text = ''", "writes state"),
+    (layering, "core/engine.py", "from presenced import chat_commands", "a layer not below it"),
+    (layering, "chat_commands/verbs.py", "from presenced.server import turn", "a layer not below it"),
+    (purity, "chat_commands/verbs.py", "import time", "is deterministic"),
     (imports_at_the_top, "server/stats.py", "def f():\n    import json", "inside f"),
     (
         imports_at_the_top,
@@ -119,6 +123,7 @@ def test_a_breach_is_seen(rule: FileRule, path: str, text: str, says: str) -> No
         ("address.py", '"""."""\nfrom presenced.errors import X\nfrom presenced.limits import Y'),
         ("wire/frames.py", '"""."""\nfrom presenced.errors import X\nfrom presenced import limits'),
         ("core/engine.py", '"""."""\nfrom presenced.wire.messages import X\nfrom .merge import merge'),
+        ("core/requests/__init__.py", '"""."""\nclass C:\n    def __init__(self, table):\n        self.table = table'),
         ("storage/log.py", '"""."""\nfrom presenced.core.records import Fact\nimport os'),
         (
             "server/stats.py",

@@ -1,63 +1,82 @@
 """From a client's message to calls of the engine, and from their results to the reply.
 
-One function per message type, found by one dict lookup; they are filed by subject, a module each. Each checks
-everything, makes one call of the engine or of a part of it that applies it, and replies; no state is written here. What
-is wrong with a request is raised as `RequestError` or `AddressError` and becomes an error frame in `handle`; it never
-touches the requests beside it. Anything else that is raised is a bug of ours and is left to the edge.
+The handlers are filed by subject, a module each, with a table of what the module handles. They write no state. What is
+wrong with a request is raised as `RequestError` or `AddressError` and becomes an error frame here (protocol.md, section
+4.2); the requests beside it are not touched. Anything else that is raised is a bug of ours and is left to the edge.
+
+A package above the core may handle types of its own, with a table of the same shape. Who builds a server joins the
+tables in one `Requests`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
-from presenced.core.requests import activity, channels, claims, commands, devices, own_state, watching
+from presenced.core.requests import activity, channels, claims, devices, own_state, watches
+from presenced.core.requests.handler import FROM_RECORDS, Handler
 from presenced.core.targets import require_memory
 from presenced.errors import AddressError, RequestError
-from presenced.wire.messages import (
-    ClientMessage,
-    Command,
-    FindClaims,
-    Follow,
-    Get,
-    GetActivity,
-    GetClaims,
-    GetDevices,
-    GetMembers,
-    GetSync,
-    Hello,
-    Ping,
-    Pong,
-    Unwatch,
-    UnwatchChannel,
-    Watch,
-    WatchAll,
-    WatchChannel,
-    Who,
-)
+from presenced.wire.messages import ClientMessage, Hello, Ping, Pong
+from presenced.wire.subjects import subject_of
 
 
-def handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
-    """Apply one message of a link that has said hello; replies and errors go to its session."""
-    engine.heard(session, now_ms)
-    asks_for = _QUESTIONS.get(type(message)) if engine.publisher.has_dirty or engine.asking else None
-    if asks_for is not None and (session in engine.asking or asks_for(engine, message)):
-        # At the end of the turn, and in order with what this link asks after it.
-        engine.put_off(session, lambda now_ms: _handle(engine, session, now_ms, message))
-    else:
-        _handle(engine, session, now_ms, message)
+class Requests:
+    """The handlers of a server, by the type of message."""
+
+    __slots__ = ("_handlers",)
+
+    def __init__(self, *tables: Mapping[type, Handler]) -> None:
+        """Raises `ValueError` if two tables handle the same type."""
+        self._handlers: dict[type, Handler] = {}
+        for table in tables:
+            for kind, handler in table.items():
+                if kind in self._handlers:
+                    raise ValueError(f"{kind.__name__} has two handlers")
+                self._handlers[kind] = handler
+
+    def cost(self, engine: Engine, session: Session, message: ClientMessage) -> int:
+        """Units of work that the message costs besides its frame (protocol.md, section 4.5)."""
+        cost = self._handlers[type(message)].cost
+        return cost(engine, session, message) if cost is not None else 0
+
+    def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
+        """Apply one message of a link that has said hello; replies and errors go to its session."""
+        engine.heard(session, now_ms)
+        handler = self._handlers[type(message)]
+        if handler.timing and _waits(engine, session, handler, message):
+            # Until the end of the turn, and in order with what this link asks after it.
+            engine.put_off(session, lambda now_ms: _apply(handler, engine, session, now_ms, message))
+        else:
+            _apply(handler, engine, session, now_ms, message)
 
 
-def _handle(engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
+def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
     try:
-        if engine.memory_level > 1 and type(message) in _LONG_ANSWERS:
+        if handler.has_long_answer and engine.memory_level > 1:
             require_memory(engine, 2)
-        _HANDLERS[type(message)](engine, session, now_ms, message)
+        handler.apply(engine, session, now_ms, message)
     except (RequestError, AddressError) as error:
         refuse(engine, session, getattr(message, "id", 0), error.code, error.message, error.retry_ms)
+
+
+def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMessage) -> bool:
+    """Whether the message is put off until the end of the turn (`Handler.timing`). O(names), or O(members or changed
+    users, whichever are fewer)."""
+    if session in engine.asking:
+        return True
+    if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
+        return False
+    subject = subject_of(message)
+    if subject.scope == "everybody":
+        return True
+    if subject.scope == "channel":
+        channel = engine.channels.by_name.get(subject.channel)
+        return channel is not None and engine.publisher.any_dirty(channel.members)
+    users = engine.users
+    return any(name in users and users[name].dirty for name in subject.names(session.user_name))
 
 
 def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> None:
@@ -68,73 +87,14 @@ def _ping(engine: Engine, session: Session, now_ms: int, message: Ping) -> None:
     reply(engine, session, Pong(message.id, engine.clock.wall_ms(now_ms)))
 
 
-_HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    Hello: _hello,
-    Ping: _ping,
+HANDLERS: dict[type, Handler] = {
+    Hello: Handler(_hello),
+    Ping: Handler(_ping),
     **devices.HANDLERS,
     **claims.HANDLERS,
     **activity.HANDLERS,
     **channels.HANDLERS,
-    **watching.HANDLERS,
+    **watches.HANDLERS,
     **own_state.HANDLERS,
-    **commands.HANDLERS,
 }
-"""Each takes its own member of the union; the key says which."""
-
-_LONG_ANSWERS = frozenset(
-    (
-        Get,
-        Watch,
-        Who,
-        GetDevices,
-        GetClaims,
-        FindClaims,
-        GetActivity,
-        GetMembers,
-        WatchChannel,
-        GetSync,
-        Follow,
-        Command,
-    )
-)
-"""What asks for more than it takes to ask: thousands of links that do so and do not read would fill any memory."""
-
-
-def _is_touched(engine: Engine, names: list[str]) -> bool:
-    users = engine.users
-    return any(name in users and users[name].dirty for name in names)
-
-
-def _any_is_touched(engine: Engine, message: ClientMessage) -> bool:
-    return engine.publisher.has_dirty
-
-
-def _users_are_touched(engine: Engine, message: Get | Watch) -> bool:
-    return _is_touched(engine, message.users)
-
-
-def _members_are_touched(engine: Engine, message: GetMembers | WatchChannel) -> bool:
-    channel = engine.channels.by_name.get(message.channel)
-    return channel is not None and engine.publisher.any_dirty(channel.members)
-
-
-def _nobody_is_touched(engine: Engine, message: ClientMessage) -> bool:
-    """Not a question, and not to overtake one."""
-    return False
-
-
-_QUESTIONS: dict[type, Callable[[Engine, Any], bool]] = {
-    Get: _users_are_touched,
-    Watch: _users_are_touched,
-    Unwatch: _nobody_is_touched,
-    Who: _any_is_touched,
-    WatchAll: _any_is_touched,
-    Follow: _any_is_touched,
-    GetMembers: _members_are_touched,
-    WatchChannel: _members_are_touched,
-    UnwatchChannel: _nobody_is_touched,
-    GetDevices: _any_is_touched,
-    GetSync: _any_is_touched,
-}
-"""What is answered from records, and whether any of these is to be made anew in this turn. Then the answer waits for
-the turn's end: to make it at once would make two changes of one, with something said before and after the question."""
+"""What the core handles: every message but those of the packages above it."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.address import check_channel, check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.parts.activity import time_of_activity
 from presenced.core.replies import acknowledge, reply
+from presenced.core.requests import costs
+from presenced.core.requests.handler import Handler
 from presenced.core.targets import (
     device_of,
     known_user,
@@ -64,8 +63,8 @@ def _touch(engine: Engine, session: Session, now_ms: int, message: Touch) -> Non
     acknowledge(engine, session, message.id)
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    AddActivity: _add_activity,
-    GetActivity: _get_activity,
-    Touch: _touch,
+HANDLERS: dict[type, Handler] = {
+    AddActivity: Handler(_add_activity),
+    GetActivity: Handler(_get_activity, costs.activities, has_long_answer=True),
+    Touch: Handler(_touch),
 }

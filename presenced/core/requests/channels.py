@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.address import check_channel, check_cursor
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import acknowledge, done, reply
+from presenced.core.requests import costs
+from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
 from presenced.core.targets import device_of, live_device_of, require_durability, require_memory
 from presenced.errors import RequestError
 from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel
@@ -62,10 +61,10 @@ def _unwatch_channel(engine: Engine, session: Session, now_ms: int, message: Unw
     done(engine, session, message.id)
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    Join: _join,
-    Leave: _leave,
-    GetMembers: _get_members,
-    WatchChannel: _watch_channel,
-    UnwatchChannel: _unwatch_channel,
+HANDLERS: dict[type, Handler] = {
+    Join: Handler(_join),
+    Leave: Handler(_leave),
+    GetMembers: Handler(_get_members, costs.members, FROM_RECORDS, has_long_answer=True),
+    WatchChannel: Handler(_watch_channel, costs.members, FROM_RECORDS, has_long_answer=True),
+    UnwatchChannel: Handler(_unwatch_channel, timing=IN_ORDER),
 }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.address import check_emoji, check_name, check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
 from presenced.core.parts.own_state import claim_info, claim_infos
 from presenced.core.replies import acknowledge, quoted, reply
+from presenced.core.requests import costs
+from presenced.core.requests.handler import Handler
 from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.targets import (
     device_of,
@@ -151,11 +150,11 @@ def _is_zone(engine: Engine, schedule: Schedule, now_ms: int) -> bool:
     return True
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    SetStatus: _set_status,
-    AddClaim: _add_claim,
-    EndClaim: _end_claim,
-    GetClaims: _get_claims,
-    FindClaims: _find_claims,
-    SetSchedule: _set_schedule,
+HANDLERS: dict[type, Handler] = {
+    SetStatus: Handler(_set_status, costs.change),
+    AddClaim: Handler(_add_claim, costs.change),
+    EndClaim: Handler(_end_claim, costs.change),
+    GetClaims: Handler(_get_claims, has_long_answer=True),
+    FindClaims: Handler(_find_claims, costs.search, has_long_answer=True),
+    SetSchedule: Handler(_set_schedule, costs.change),
 }

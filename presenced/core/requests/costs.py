@@ -1,37 +1,27 @@
-"""What a message costs beside its frame, in units of about fifty microseconds: known before it is handled, in a few
-integer operations.
+"""What a message costs besides its frame, in units of about fifty microseconds (protocol.md, section 4.5).
 
-The edge takes it off the credit of the user whose link asks. Deliveries are not in here: how often a user's changes
-are told, and to how many, is bounded where they are told (`core.publisher`), whoever makes the changes.
+The cost is known before the message is handled, from a few integer operations. The edge takes it off the credit of the
+user whose link asks. Deliveries are not in here: how often the changes of a user are told, and to how many, is bounded
+where they are told (`core.publisher`), whoever makes the changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.wire.messages import (
-    AddClaim,
-    Attach,
     Beats,
-    Bye,
-    Command,
-    Detach,
-    EndClaim,
+    ClientMessage,
     FindClaims,
     Get,
     GetActivity,
     GetMembers,
-    SetDevice,
-    SetSchedule,
-    SetStatus,
     Unwatch,
     Watch,
     WatchChannel,
     Who,
 )
+from presenced.wire.subjects import subject_of
 
 NAMES = 32
 """Names, records or members for one unit."""
@@ -63,75 +53,43 @@ def cost_of_change(engine: Engine, name: str) -> int:
     return min(CHANGE_MAX, len(user.channels) // CHANNELS)
 
 
-def _names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> int:
+def change(engine: Engine, session: Session, message: ClientMessage) -> int:
+    """Of what may change the record of the one user whom it is about."""
+    subject = subject_of(message)
+    if subject.scope == "held":
+        device = session.refs.get(subject.refs[0]) if session.refs is not None else None
+        return cost_of_change(engine, device.user.name) if device is not None else 0
+    (name,) = subject.names(session.user_name)
+    return cost_of_change(engine, name)
+
+
+def names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> int:
+    """Of what names users."""
     return len(message.users) // NAMES
 
 
-def _who(engine: Engine, session: Session, message: Who) -> int:
+def online(engine: Engine, session: Session, message: Who) -> int:
+    """Of a page of those who are online."""
     return min(message.limit, len(engine.publisher.online)) // NAMES
 
 
-def _found(engine: Engine, session: Session, message: FindClaims) -> int:
-    return message.limit // NAMES + FIND
-
-
-def _members(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> int:
+def members(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> int:
+    """Of a page of a channel's members."""
     channel = engine.channels.by_name.get(message.channel)
     return min(message.limit, len(channel.online)) // NAMES if channel is not None else 0
 
 
-def _activities(engine: Engine, session: Session, message: GetActivity) -> int:
+def activities(engine: Engine, session: Session, message: GetActivity) -> int:
+    """Of a list of a user's activities."""
     user = engine.users.get(message.user or session.user_name)
     return min(message.limit, len(user.activities or ())) // ACTIVITIES if user is not None else 0
 
 
-def _change(
-    engine: Engine, session: Session, message: SetStatus | SetDevice | AddClaim | EndClaim | SetSchedule | Command
-) -> int:
-    if message.user or session.device is None:
-        return cost_of_change(engine, message.user or session.user_name)
-    channels = session.device.user.channels
-    return min(CHANGE_MAX, len(channels) // CHANNELS) if channels is not None else 0
+def search(engine: Engine, session: Session, message: FindClaims) -> int:
+    """Of a page of claims over all users."""
+    return message.limit // NAMES + FIND
 
 
-def _bye(engine: Engine, session: Session, message: Bye) -> int:
-    return cost_of_change(engine, session.user_name)
-
-
-def _attach(engine: Engine, session: Session, message: Attach) -> int:
-    return cost_of_change(engine, message.user)
-
-
-def _detach(engine: Engine, session: Session, message: Detach) -> int:
-    if message.user:
-        return cost_of_change(engine, message.user)
-    device = session.refs.get(message.ref) if session.refs is not None else None
-    return cost_of_change(engine, device.user.name) if device is not None else 0
-
-
-def _beats(engine: Engine, session: Session, message: Beats) -> int:
+def beats(engine: Engine, session: Session, message: Beats) -> int:
+    """Of heartbeats for devices that a service holds."""
     return len(message.beats) // 2 // DEVICES
-
-
-COSTS: dict[type, Callable[[Engine, Session, Any], int]] = {
-    Get: _names,
-    Watch: _names,
-    Unwatch: _names,
-    Who: _who,
-    GetMembers: _members,
-    WatchChannel: _members,
-    GetActivity: _activities,
-    SetStatus: _change,
-    SetDevice: _change,
-    AddClaim: _change,
-    EndClaim: _change,
-    SetSchedule: _change,
-    Command: _change,
-    FindClaims: _found,
-    Bye: _bye,
-    Attach: _attach,
-    Detach: _detach,
-    Beats: _beats,
-}
-"""Units that a message of the type costs beside the one for its frame, O(1) each. One that is not in here costs its
-frame alone."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session
 from presenced.core.parts.own_state import device_info
 from presenced.core.replies import acknowledge, done, reply
+from presenced.core.requests import costs
+from presenced.core.requests.handler import FROM_RECORDS, Handler
 from presenced.core.targets import (
     device_of,
     known_user,
@@ -131,13 +130,13 @@ def _get_devices(engine: Engine, session: Session, now_ms: int, message: GetDevi
     reply(engine, session, DeviceList(message.id, name, devices))
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    Heartbeat: _heartbeat,
-    Bye: _bye,
-    Attach: _attach,
-    Detach: _detach,
-    Beats: _beats,
-    SetDevice: _set_device,
-    Forget: _forget,
-    GetDevices: _get_devices,
+HANDLERS: dict[type, Handler] = {
+    Heartbeat: Handler(_heartbeat),
+    Bye: Handler(_bye, costs.change),
+    Attach: Handler(_attach, costs.change),
+    Detach: Handler(_detach, costs.change),
+    Beats: Handler(_beats, costs.beats),
+    SetDevice: Handler(_set_device, costs.change),
+    Forget: Handler(_forget),
+    GetDevices: Handler(_get_devices, timing=FROM_RECORDS, has_long_answer=True),
 }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import done, reply
+from presenced.core.requests.handler import FROM_RECORDS, Handler
 from presenced.core.targets import known_user, name_of
 from presenced.wire.messages import Applied, GetSync, Sync, SyncState
 
@@ -34,8 +32,8 @@ def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -
     reply(engine, session, state)
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    Applied: _applied,
-    Sync: _sync,
-    GetSync: _get_sync,
+HANDLERS: dict[type, Handler] = {
+    Applied: Handler(_applied),
+    Sync: Handler(_sync),
+    GetSync: Handler(_get_sync, timing=FROM_RECORDS, has_long_answer=True),
 }

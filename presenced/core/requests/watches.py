@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from presenced.address import check_cursor, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session, unknown_record
 from presenced.core.replies import done, reply, reply_records
+from presenced.core.requests import costs
+from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
 from presenced.core.targets import require_memory, require_service
 from presenced.errors import AddressError
 from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
@@ -79,11 +78,11 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
     engine.events.follow(session, message.id, message.epoch, message.seq)
 
 
-HANDLERS: dict[type, Callable[[Engine, Session, int, Any], None]] = {
-    Get: _get,
-    Who: _who,
-    Watch: _watch,
-    Unwatch: _unwatch,
-    WatchAll: _watch_all,
-    Follow: _follow,
+HANDLERS: dict[type, Handler] = {
+    Get: Handler(_get, costs.names, FROM_RECORDS, has_long_answer=True),
+    Who: Handler(_who, costs.online, FROM_RECORDS, has_long_answer=True),
+    Watch: Handler(_watch, costs.names, FROM_RECORDS, has_long_answer=True),
+    Unwatch: Handler(_unwatch, costs.names, IN_ORDER),
+    WatchAll: Handler(_watch_all, timing=FROM_RECORDS),
+    Follow: Handler(_follow, timing=FROM_RECORDS, has_long_answer=True),
 }

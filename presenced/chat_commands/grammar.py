@@ -1,14 +1,21 @@
-"""What stands in a line that a person typed into a chat: a text, quoted or not, and for how long. Pure.
+"""Takes a line apart that a person typed into a chat: the verb, a text with or without quotes, and a time. Pure.
 
 Phones turn quotes into typographic ones and begin a line with a capital letter, and a person writes `1h 30m` as well as
-`1h30m`. What stays unclear is refused with a sentence that says what to write: a guess would be shown to everybody.
+`1h30m`. What stays unclear is refused with a sentence that says what to write: a guess would be shown to everybody. So
+is more than a verb takes: to do the command all the same would clear or tell what nobody asked for.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+from presenced.address import check_text
+from presenced.core.replies import quoted
 from presenced.durations import parse_span_ms
+
+_SLASH = re.compile(r"\A\s*/?presence\b\s*", re.IGNORECASE)
+_FOR_ALONE = re.compile(r"\Afor(?:\s+[0-9].*)?\Z", re.IGNORECASE)
 
 _STRAIGHT = '"\uff02'
 _CURLY = "\u201c\u201d\u201e\u201f\u00ab\u00bb"
@@ -30,6 +37,56 @@ _SPAN_WORDS_MAX = 8
 """As many as `1 week 2 days 3 hours 4 minutes` has."""
 
 _AFTER_QUOTE = 'nothing but "for 30m" can follow the closing quote; put quotes around the whole text'
+
+
+class Argument(NamedTuple):
+    """What stands after a verb."""
+
+    words: str = ""
+    for_ms: int = 0
+    """How long it is to hold; 0 = until it is changed."""
+
+
+def verb_and_rest(line: str) -> tuple[str, str]:
+    """The verb in small letters, and what stands after it. Both are empty for `/presence` alone."""
+    words = _SLASH.sub("", line, count=1).strip().split(None, 1)
+    verb, rest = (*words, "", "")[:2]
+    return verb.lower(), rest
+
+
+def nothing(verb: str, rest: str) -> Argument:
+    """No argument. Raises `ValueError` if there is one."""
+    if rest:
+        extra = quoted(rest.split()[0])
+        raise ValueError(f"{verb} takes nothing after it, and I do not understand {extra}; write {verb} alone")
+    return Argument()
+
+
+def duration(verb: str, rest: str) -> Argument:
+    """Perhaps `for D`. Raises `ValueError` for anything else."""
+    # With the verb in front, since a `for` that begins a line is no time.
+    before, for_ms = split_for(f"{verb} {rest}")
+    if before.strip() != verb:
+        raise ValueError(f"{verb} takes nothing but 'for 30m'; a text goes with: status \"...\"")
+    return Argument("", for_ms)
+
+
+def auto(verb: str, rest: str) -> Argument:
+    """No argument, of which a time is the likely one. Raises `ValueError` if there is one."""
+    before, for_ms = split_for(f"{verb} {rest}")
+    if for_ms and before.strip() == verb:
+        raise ValueError(f"{verb} takes no time: it ends what you set, and your devices decide again")
+    return nothing(verb, rest)
+
+
+def text(verb: str, rest: str) -> Argument:
+    """A line of text, perhaps in quotes, perhaps `for D`. Raises `ValueError` as `text_and_span` and if there is no
+    text, and `AddressError` for one that cannot be shown."""
+    words, for_ms = text_and_span(rest)
+    if not words or (_FOR_ALONE.match(words) and words == rest.strip()):
+        raise ValueError('say what your status is: status "in a meeting" for 30m, or clear')
+    check_text(words)
+    return Argument(words, for_ms)
 
 
 def text_and_span(rest: str) -> tuple[str, int]:

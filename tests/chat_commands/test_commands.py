@@ -347,7 +347,7 @@ def test_runs_of_spaces_cost_no_more_than_other_letters() -> None:
     # As long a text as makes a search that begins anew at each space take minutes, in a process with some seconds.
     code = """
 import resource
-from presenced.core.spoken import split_for, text_and_span
+from presenced.chat_commands.grammar import split_for, text_and_span
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 spaces = " " * 200_000
 assert split_for("a" + spaces + "for" + spaces + "a b")[1] == 0

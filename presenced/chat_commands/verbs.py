@@ -1,0 +1,102 @@
+"""The table of commands: a row for each, with its argument, what it does, its answer, and its line of help.
+
+A new command is a new row; the list of commands in the help, and in the answer to a word that is none, follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, cast, get_args
+
+from presenced.chat_commands import answers, grammar
+from presenced.chat_commands.answers import ChatAnswer, ChatCommand
+from presenced.chat_commands.grammar import Argument
+from presenced.wire.messages import DeviceStatus, StatusRequest
+
+
+class Verb(NamedTuple):
+    """A command, or several that differ in nothing but their name."""
+
+    names: tuple[str, ...]
+    help: str
+    """What the help says of it."""
+    answer: Callable[[ChatCommand], ChatAnswer]
+    """Called once the records are up to date."""
+    parse: Callable[[str, str], Argument] = grammar.nothing
+    """Reads what stands after the verb, from the verb and that; raises `ValueError` or `AddressError` with a sentence
+    that says what to type instead."""
+    act: Callable[[ChatCommand], None] | None = None
+    """What it does at once; None = it only asks."""
+    is_saved: bool = False
+    """What it does is saved, so that the reply waits for the disk, and it is declined while nothing can be saved."""
+
+
+def _set(
+    command: ChatCommand,
+    *,
+    status: StatusRequest | None = None,
+    text: str | None = None,
+    emoji: str | None = None,
+) -> None:
+    """Set what is not None, for the time that was typed. It is input on the device, if there is one."""
+    command.engine.statements.set_status(
+        command.now_ms,
+        command.user,
+        command.device,
+        status=status,
+        text=text,
+        emoji=emoji,
+        for_ms=command.argument.for_ms,
+    )
+
+
+def _set_status(command: ChatCommand) -> None:
+    _set(command, status=cast(StatusRequest, command.verb))
+
+
+def _set_text(command: ChatCommand) -> None:
+    _set(command, text=command.argument.words)
+
+
+def _clear(command: ChatCommand) -> None:
+    _set(command, status="auto", text="", emoji="")
+
+
+def _sync(command: ChatCommand) -> None:
+    command.engine.own_states.push_again(command.user)
+
+
+def _help(command: ChatCommand) -> ChatAnswer:
+    return ChatAnswer(HELP)
+
+
+VERBS = (
+    Verb(("",), "/presence: your status", answers.show),
+    Verb(("who",), "who: who is online", answers.who),
+    Verb(("activity",), "activity: what you did last", answers.activity),
+    Verb(
+        (*get_args(DeviceStatus), "offline"),
+        'online, chat, away, xa, dnd, offline (hides you), each perhaps "for 30m"',
+        answers.status,
+        grammar.duration,
+        _set_status,
+        is_saved=True,
+    ),
+    Verb(("auto",), "auto: back to what your devices say", answers.auto, grammar.auto, _set_status, is_saved=True),
+    Verb(
+        ("status",),
+        'status "in a meeting" for 30m: your text',
+        answers.text,
+        grammar.text,
+        _set_text,
+        is_saved=True,
+    ),
+    Verb(("clear",), "clear: no status and no text", answers.clear, act=_clear, is_saved=True),
+    Verb(("devices",), "devices: your devices", answers.devices),
+    Verb(("sync",), "sync: your own state to your devices again", answers.sync, act=_sync),
+    Verb(("help",), "help: this list", _help),
+)
+
+BY_NAME = {name: verb for verb in VERBS for name in verb.names}
+
+HELP = " · ".join(verb.help for verb in VERBS)

@@ -1,0 +1,161 @@
+"""Whom a message of a client is about: the answer for every type of message, in one shape.
+
+Whoever sends a message may be somebody else than the person it concerns: a service sets the status of a user, a user
+asks for the records of others. What depends on whom it concerns asks here instead of knowing the fields of each type:
+
+* The cost of a change counts the channels of the user who changes, and an answer made from records waits for the end of
+  the turn if the records of its subject are about to be made anew (`core.requests`).
+* Who may see whom: every answer tells something about the subject of its request, so that the subject is what an answer
+  is filtered by for the viewer who asked. `everybody` and `channel` answer with those whom the viewer may see.
+* Several nodes: a request is handled by the node where its subject lives. `sender` is the node of the link's own user.
+  `users` may live on several nodes, and such a request is split. `held` is known to the node of the link alone, which
+  puts names in the place of the numbers. `nobody` is answered by any node.
+
+A chat command is about the user who typed it. Its words may ask for more, such as who is online; that is for the verb
+to say, since only `chat_commands` understands them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from presenced.wire.messages import (
+    AddActivity,
+    AddClaim,
+    Applied,
+    Attach,
+    Beats,
+    Bye,
+    ClientMessage,
+    Command,
+    Detach,
+    EndClaim,
+    FindClaims,
+    Follow,
+    Forget,
+    Get,
+    GetActivity,
+    GetClaims,
+    GetDevices,
+    GetMembers,
+    GetSync,
+    Heartbeat,
+    Hello,
+    Join,
+    Leave,
+    Ping,
+    SetDevice,
+    SetSchedule,
+    SetStatus,
+    Sync,
+    Touch,
+    Unwatch,
+    UnwatchChannel,
+    Watch,
+    WatchAll,
+    WatchChannel,
+    Who,
+)
+
+Scope = Literal["nobody", "sender", "users", "held", "channel", "everybody"]
+
+
+class Subject(NamedTuple):
+    """Whom a message is about. The scope says which of the other fields counts."""
+
+    scope: Scope
+    users: Sequence[str] = ()
+    """With `users`: their names, one or several, as the message has them: they are not checked."""
+    refs: Sequence[int] = ()
+    """With `held`: devices that the link holds, by its own numbers for them."""
+    channel: str = ""
+    """With `channel`: its name. The subject is its members."""
+
+    def names(self, sender: str) -> Sequence[str]:
+        """The users whom it names, on a link of the user `sender`: none for a channel, everybody, nobody or refs."""
+        return (sender,) if self.scope == "sender" else self.users
+
+
+NOBODY: Final = Subject("nobody")
+SENDER: Final = Subject("sender")
+EVERYBODY: Final = Subject("everybody")
+
+
+def subject_of(message: ClientMessage) -> Subject:
+    """Whom the message is about. O(1), for `Beats` O(devices)."""
+    return _SUBJECTS[type(message)](message)
+
+
+def _nobody(message: Ping) -> Subject:
+    return NOBODY
+
+
+def _sender(message: Hello | Heartbeat | Bye | Applied) -> Subject:
+    # The token says who a hello's sender is, and a user that the hello names can be no other (section 1.3).
+    return SENDER
+
+
+def _everybody(message: Who | WatchAll | Follow | FindClaims) -> Subject:
+    return EVERYBODY
+
+
+def _one_user(message: Any) -> Subject:
+    """Of a type with the field `user`: the one named, or the sender if that is empty (section 12.2)."""
+    return Subject("users", (message.user,)) if message.user else SENDER
+
+
+def _users(message: Get | Watch | Unwatch) -> Subject:
+    return Subject("users", message.users)
+
+
+def _channel(message: GetMembers | WatchChannel | UnwatchChannel) -> Subject:
+    return Subject("channel", channel=message.channel)
+
+
+def _detached(message: Detach) -> Subject:
+    return Subject("users", (message.user,)) if message.user else Subject("held", refs=(message.ref,))
+
+
+def _beating(message: Beats) -> Subject:
+    return Subject("held", refs=message.beats[::2])
+
+
+_SUBJECTS: dict[type, Callable[[Any], Subject]] = {
+    Hello: _sender,
+    Heartbeat: _sender,
+    Bye: _sender,
+    Ping: _nobody,
+    SetStatus: _one_user,
+    SetDevice: _one_user,
+    Get: _users,
+    Who: _everybody,
+    Watch: _users,
+    Unwatch: _users,
+    Attach: _one_user,
+    Detach: _detached,
+    Beats: _beating,
+    Forget: _one_user,
+    GetDevices: _one_user,
+    Touch: _one_user,
+    AddClaim: _one_user,
+    EndClaim: _one_user,
+    GetClaims: _one_user,
+    SetSchedule: _one_user,
+    AddActivity: _one_user,
+    GetActivity: _one_user,
+    Join: _one_user,
+    Leave: _one_user,
+    GetMembers: _channel,
+    WatchChannel: _channel,
+    UnwatchChannel: _channel,
+    Applied: _sender,
+    Sync: _one_user,
+    GetSync: _one_user,
+    Follow: _everybody,
+    Command: _one_user,
+    WatchAll: _everybody,
+    FindClaims: _everybody,
+}
+"""In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
+membership belongs to a device (section 17)."""
