@@ -29,8 +29,9 @@ from bench.machine.server import Server
 from bench.paths import REPOSITORY
 from bench.peers import ours, steps
 from bench.results.units import show
+from tests.bench.processes import FAULTY, wait_for_children
+from tests.support.until import PATIENCE_S
 
-FAULTY = Path(__file__).parent / "faulty_daemon.py"
 READY = r"listening on presence://127\.0\.0\.1:(\d+)"
 
 MACHINE_KEYS = {"python", "kernel", "cpu_count", "commit", "command_line", "pinning", "change_spacing", "rate_limit"}
@@ -243,7 +244,7 @@ def test_one_that_is_interrupted_while_it_starts_leaves_no_process() -> None:
 
 def wait_for_daemon(pid: int) -> list[int]:
     """The ids of the children once the daemon is one of them."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         children = wait_for_children(pid, 1)
         for child in children:
@@ -255,19 +256,9 @@ def wait_for_daemon(pid: int) -> list[int]:
 
 def wait_for_rounds(daemon_pid: int) -> None:
     """Until the daemon, which has started, has used more CPU than the logins and the warm-up take."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     clock = (~daemon_pid << 3) | 2  # clock_getcpuclockid(3)
     started_s = time.clock_gettime(clock)
     while time.clock_gettime(clock) < started_s + 0.1:
         assert time.monotonic() < deadline, "the bench does not use its server"
         os.sched_yield()
-
-
-def wait_for_children(pid: int, count: int) -> list[int]:
-    """The ids of the children once there are `count`."""
-    listing = Path(f"/proc/{pid}/task/{pid}/children")
-    deadline = time.monotonic() + 30
-    while len(children := [int(child) for child in listing.read_text().split()]) < count:
-        assert time.monotonic() < deadline, "the bench did not start its servers"
-        os.sched_yield()
-    return children

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import time
@@ -18,6 +19,8 @@ class Terminal:
     def __init__(self, *args: str) -> None:
         self.controller, terminal = pty.openpty()
         self.shown = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        """A read may end inside a character."""
         try:
             self.process = warm.Warm(
                 "presenced.cli.ctl",
@@ -80,4 +83,4 @@ class Terminal:
         except OSError:
             data = b""  # Linux says EIO once the other side of a terminal is closed.
         assert data, f"it ended without {wanted!r}, after {self.shown!r}"
-        self.shown += data.decode()
+        self.shown += self._decoder.decode(data)

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from presenced.cli.daemon import main
 from presenced.config import Settings, load, loading
 from presenced.config.writing import default_text, settings_text
-from tests.cli.test_daemon import BUSY, CONFIG, SECRET, refused, run
-from tests.client.test_client_tls import make_certificate
+from tests.cli.daemon_commands import BUSY, CONFIG, SECRET, refused, run
 from tests.config.making import written
+from tests.support.certificates import make_certificate
 from tests.support.daemon import Daemon
 from tests.support.wire import opened
 
@@ -96,7 +96,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     assert result.exit_code == CONFIG
     (line,) = said(result)
     assert "has 7 bytes and needs at least 32" in line and "hunter2" not in line
-    certificate, key = make_certificate(tmp_path)
+    certificate, key = map(str, make_certificate(tmp_path, "cert"))
     text = f"[auth]\ndev = true\n[listen]\ntls_cert = '{certificate}'\ntls_key = '{certificate}'\n"
     path = written(tmp_path / "f.toml", text)
     assert "holds no private key in PEM form" in said(config("check", "--config", path))[-1]
@@ -301,7 +301,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 @needs_root
 def test_what_another_user_may_read_is_judged_as_that_user(tmp_path: Path) -> None:
     """Root may read everything; the service may not."""
-    certificate, key = make_certificate(tmp_path)
+    certificate, key = map(str, make_certificate(tmp_path, "cert"))
     secret = written(tmp_path / "secret", SECRET)
     text = f"[listen]\ntls_cert = '{certificate}'\ntls_key = '{key}'\n[auth]\nsecret_file = '{secret}'\n"
     path = written(tmp_path / "f.toml", text)

@@ -28,9 +28,9 @@ from presenced.cli.ctl_admin import sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl
-from tests.ops.test_doctor import HEALTHY, LOG, WALL_MS
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.healthy import HEALTHY, LOG, WALL_MS
 
 
 @pytest.fixture

@@ -20,29 +20,10 @@ from presenced.errors import AuthError
 from presenced.server.durable import LogFailed
 from presenced.server.identity import verify
 from presenced.server.listening import CannotListen
-from tests.support import REPOSITORY, warm
+from tests.cli.daemon_commands import BUSY, CONFIG, PERMISSION, SECRET, USAGE, refused, run
+from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
 from tests.support.wire import opened
-
-USAGE, BUSY, PERMISSION, CONFIG = 2, 75, 77, 78
-SECRET = "0123456789abcdef" * 2
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return warm.run("presenced", *arguments, env=os.environ | environment)
-
-
-def refused(code: int, *arguments: str) -> str:
-    """Hold it to this exit code, silence on stdout and, unless it is about usage, one line on stderr."""
-    ended = run("serve", *arguments)
-    assert ended.returncode == code, ended.stderr
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    if code != USAGE:
-        assert ended.stderr.startswith("presenced: ")
-        assert ended.stderr.count("\n") == 1
-    return ended.stderr
-
 
 CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "nobody is told apart": ((), "no identity is configured"),

@@ -24,8 +24,8 @@ from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.cli.commands import DEADLINE_S, ctl
 from tests.cli.terminal import Terminal
-from tests.ops.test_doctor import HEALTHY, LOG
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.healthy import HEALTHY, LOG
 
 ALTERNATE, BACK = "\x1b[?1049h", "\x1b[?1049l"
 CURSOR_HIDDEN, CURSOR_SHOWN = "\x1b[?25l", "\x1b[?25h"

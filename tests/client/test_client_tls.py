@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 import subprocess
 import sys
@@ -13,43 +11,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 import presenced
 from presenced.config.settings import Settings
 from presenced.server.server import Server
 from tests.client.fake_server import DEADLINE_S, eventually
 from tests.support import REPOSITORY
-
-
-def make_certificate(folder: Path, days: int = 1) -> tuple[str, str]:
-    """A self-signed certificate for 127.0.0.1 and its key, as files; it ends in so many days, or has."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"test {days}")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=9))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    key_form = serialization.PrivateFormat.PKCS8
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, key_form, serialization.NoEncryption()))
-    return str(folder / "cert.pem"), str(folder / "key.pem")
+from tests.support.certificates import make_certificate
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    cert, key = make_certificate(tmp_path)
+    cert, key = map(str, make_certificate(tmp_path, "cert"))
     server = Server(Settings(dev=True, listen="127.0.0.1:0", tls_cert=cert, tls_key=key, change_spacing_ms=0))
     await server.start()
     yield server
@@ -84,8 +57,7 @@ async def test_it_comes_back_once_the_wrong_certificate_is_replaced(server: Serv
     trust = ssl.create_default_context(cafile=server.settings.tls_cert)
     async with presenced.connect(url(server), ssl_context=trust) as me:
         await server.stop()
-        (tmp_path / "other").mkdir()
-        cert, key = make_certificate(tmp_path / "other")
+        cert, key = map(str, make_certificate(tmp_path, "other"))
         other = Server(Settings(dev=True, listen=f"127.0.0.1:{server.port}", tls_cert=cert, tls_key=key))
         await other.start()
         try:
@@ -102,8 +74,7 @@ async def test_it_comes_back_once_the_wrong_certificate_is_replaced(server: Serv
 
 
 async def test_and_to_one_whose_certificate_has_expired(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    cert, key = make_certificate(tmp_path / "old", days=-1)
+    cert, key = map(str, make_certificate(tmp_path, "old", days=-1))
     trust = ssl.create_default_context(cafile=server.settings.tls_cert)
     trust.load_verify_locations(cert)
     async with presenced.connect(url(server), ssl_context=trust) as me:

@@ -8,6 +8,9 @@ from presenced.wire.messages import Bye, SetStatus
 from tests.durable.swarm import DONE, GOODBYE, Peer, Swarm, opened
 
 HOUR_MS = 3_600_000
+LONG_GRACE = {"RESTART_GRACE_MS": HOUR_MS}
+"""Limits with which nobody who is away at a restart goes offline while a test runs."""
+
 AWAY_MS = 400_000
 """Idle for longer than `--away-after` (5 minutes) and shorter than `--offline-after` (1 hour)."""
 

@@ -9,8 +9,8 @@ from presenced import connect
 from presenced.client import Change, Client
 from presenced.wire.messages import SetStatus, Watch
 from tests.durable.node import Node
+from tests.durable.population import LONG_GRACE
 from tests.durable.swarm import DONE, PRESENCE, TEXT, VERSION, Spectator, Swarm, ask, opened, operator
-from tests.durable.test_restart import LONG
 
 
 def url(node: Node, user: str) -> str:
@@ -19,7 +19,7 @@ def url(node: Node, user: str) -> str:
 
 async def test_a_watch_held_by_the_sdk_tells_of_real_changes_only(tmp_path: Path) -> None:
     users = ["alice", "bob", "carol", "dave"]
-    with Node(tmp_path, limits=LONG) as node:
+    with Node(tmp_path, limits=LONG_GRACE) as node:
         await asyncio.to_thread(node.start)
         clients: dict[str, Client] = {}
         for user in users:
@@ -50,7 +50,7 @@ async def test_a_watch_held_by_the_sdk_tells_of_real_changes_only(tmp_path: Path
 
 def test_a_change_that_was_pushed_and_never_saved_is_taken_back(tmp_path: Path) -> None:
     """Watchers are told before the disk is asked. If the process dies in between, what they hold never was."""
-    with Node(tmp_path, limits=LONG) as node:
+    with Node(tmp_path, limits=LONG_GRACE) as node:
         node.start()
         spectator = Spectator(["alice"])
         with Swarm(node.port) as swarm:

@@ -10,7 +10,7 @@ import pytest
 
 from presenced.wire.messages import Bye, Get, SetDevice, SetStatus, Watch
 from tests.durable.node import Node
-from tests.durable.population import HOUR_MS, people
+from tests.durable.population import HOUR_MS, LONG_GRACE, people
 from tests.durable.swarm import (
     DEVICE,
     DONE,
@@ -34,7 +34,6 @@ from tests.support.until import until
 GRACE_MS = 20_000
 SPREAD_MS = 1_200
 SHORT = {"RESTART_GRACE_MS": GRACE_MS, "RESTART_SPREAD_MS": SPREAD_MS}
-LONG = {"RESTART_GRACE_MS": HOUR_MS}
 CALM = ("--rate", "0", "--grace", f"{GRACE_MS}ms", "--check")
 
 
@@ -109,7 +108,7 @@ def test_nobody_notices_but_of_those_who_stay_away(tmp_path: Path, ends: tuple[s
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_what_was_said_in_grace_shows_at_once_and_bye_needs_no_grace(tmp_path: Path, how: str) -> None:
-    with Node(tmp_path, *CALM, limits=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG_GRACE) as node:
         node.start()
         with Swarm(node.port) as swarm:
             opened(swarm, "alice")
@@ -134,7 +133,7 @@ def test_what_was_said_in_grace_shows_at_once_and_bye_needs_no_grace(tmp_path: P
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_what_came_due_while_nobody_ran_is_over_before_anybody_can_ask(tmp_path: Path, how: str) -> None:
-    with Node(tmp_path, *CALM, limits=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG_GRACE) as node:
         node.start()
         with Swarm(node.port) as swarm:
             alice, bob, carol = (opened(swarm, name) for name in ("alice", "bob", "carol"))
@@ -180,7 +179,7 @@ def test_a_device_that_was_gone_stays_gone(tmp_path: Path) -> None:
 
 def test_no_version_goes_back_after_a_kill_however_quiet_the_next_run_is(tmp_path: Path) -> None:
     names = ["alice", "bob", "carol"]
-    with Node(tmp_path, *CALM, limits=LONG) as node:
+    with Node(tmp_path, *CALM, limits=LONG_GRACE) as node:
         node.start()
         versions = [dict.fromkeys(names, 0)]
         for how in ("kill", "stop", "stop", "kill", "kill", "stop", "stop"):

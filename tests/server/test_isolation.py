@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from presenced import limits
 from presenced.core import requests
 from presenced.server import server as server_module
 from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who
 from tests.support.in_process import LOOPS, InProcess
+from tests.support.lowering import lower_in_process
 from tests.support.wire import DONE, PONG, PRESENCE, WELCOME, Bystander, Wire, hello, opened
 
 both_loops = pytest.mark.parametrize("loop", LOOPS)
@@ -101,8 +101,7 @@ def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, cap
 def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some leave with bye, some close, some break the rules; each has watched users that nobody has heard of."""
     visits = 5_000 // (1 if loop == "uvloop" else 5)
-    monkeypatch.setattr(limits, "HELLO_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(limits, "CLOSE_TIMEOUT_MS", 100)
+    lower_in_process(monkeypatch, HELLO_TIMEOUT_MS=1_000, CLOSE_TIMEOUT_MS=100)
     with InProcess(loop, rate=0, check=False, grace_ms=0) as running:
         for number in range(visits):
             link = Wire(running.port)

@@ -35,11 +35,10 @@ from presenced.server.memory import (
 from presenced.server.report import Report
 from presenced.server.server import Server
 from presenced.server.status_report import take_status
-from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Watch
+from presenced.wire.messages import Get, Heartbeat, Ping, Watch
+from tests.server.owing import MIB, owed, with_texts
 from tests.support.in_process import LOOPS, InProcess
-from tests.support.wire import DONE, PONG, RECORDS, Bystander, Wire, hello, opened
-
-MIB = 1 << 20
+from tests.support.wire import PONG, RECORDS, Bystander, Wire, hello, opened
 
 
 def levels(readings: Iterable[int]) -> list[int]:
@@ -257,29 +256,6 @@ def test_a_server_at_each_level(loop: str) -> None:
         [said] = finding(Patient(status, Settings(memory_bytes=100 * MIB, dev=True), Facts()))
         assert said[0] == "warning" and "2 links and 2 requests were turned away" in said[1]
         bystander.close()
-
-
-def with_texts(running: InProcess) -> tuple[Wire, list[str]]:
-    """A service, and users with long texts: 143 KiB when asked for all of them."""
-    service = opened(running.port, "backend", "", role="service")
-    names = [f"u{at}" for at in range(256)]
-    service.send(*(SetStatus(at + 1, text="x" * 512, user=name) for at, name in enumerate(names)))
-    for _ in names:
-        assert service.next()[0] == DONE
-    return service, names
-
-
-def owed(running: InProcess, name: str, replies: int, names: list[str]) -> Wire:
-    """A link that has asked for so many long replies and reads none of them."""
-    link = opened(running.port, name, receive_bytes=4096)
-    link.send(*(Get(at + 1, names) for at in range(replies)))
-    running.until(
-        lambda server: any(
-            one.session is not None and one.session.user_name == name and shedding.weight_of(one) > 50_000
-            for one in server.links
-        )
-    )
-    return link
 
 
 @pytest.mark.parametrize("loop", LOOPS)

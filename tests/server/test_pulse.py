@@ -10,7 +10,7 @@ from presenced.server import pulse, shedding
 from presenced.server.fact_log import MemoryLog
 from presenced.server.report import BURST_LINES, WINDOW_MS
 from presenced.server.server import Server
-from tests.server.test_memory import MIB, owed, with_texts
+from tests.server.owing import MIB, owed, with_texts
 from tests.support.in_process import LOOPS, InProcess
 
 HOUR_MS = 3_600_000

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from presenced import limits
 from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
 from presenced.server.conversation import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Conversation
 from presenced.server.server import Server
@@ -18,6 +17,7 @@ from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping
 from tests.support.in_process import LOOPS, InProcess
+from tests.support.lowering import lower_in_process
 from tests.support.wire import PONG, Bystander, opened
 
 PINGS = 640
@@ -176,7 +176,7 @@ def test_a_throttled_link_that_is_ended_is_read_until_its_peer_closes(
     loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has sent and nobody took would reset the connection, and its close would not be seen."""
-    monkeypatch.setattr(limits, "CLOSE_TIMEOUT_MS", 600_000)
+    lower_in_process(monkeypatch, CLOSE_TIMEOUT_MS=600_000)
     with InProcess(loop, rate=1) as running, opened(running.port, "eager") as eager:
         eager.send_bytes(pings(5_000))
         running.until(lambda server: link_of(server, "eager").paused == RATE)

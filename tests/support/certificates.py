@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 def make_certificate(folder: Path, name: str, *, days: float = 1) -> tuple[Path, Path]:
     """A certificate that ends in so many days and its key, in files named `name`; each call makes another."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    # A name of its own: who trusts several finds the one to compare with by it.
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"localhost, {name}")])
     now = datetime.datetime.now(datetime.UTC)
     alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from bench.__main__ import main
 from bench.profiles import graph
-from tests.bench.test_bench import FAULTY
+from tests.bench.processes import FAULTY
 
 TINY = ("graph", "--users", "6", "--contacts", "3", "--changes", "4", "--rounds", "2")
 DELIVERIES = 6 * 3 * 4 * 2

@@ -25,7 +25,7 @@ from bench.peers.lineup import PEERS, Lineup
 from bench.peers.redis import Redis
 from bench.profiles import fanout, graph, login
 from bench.results.outcome import OURS, Outcome, ServerOutcome, no_progress
-from tests.bench.test_bench import FAULTY
+from tests.bench.processes import FAULTY
 
 SMALL: dict[str, Any] = {"users": 6, "contacts": 3, "changes": 4, "rounds": 2, "seed": 1}
 

@@ -25,7 +25,7 @@ from bench.paths import REPOSITORY
 from bench.peers.redis_writers import RedisWriters
 from bench.profiles import durable, fanout, recovery, snapshot
 from bench.results.outcome import OURS, Outcome, ServerOutcome
-from tests.bench.test_bench import FAULTY, wait_for_children
+from tests.bench.processes import FAULTY, wait_for_children
 
 STAND_IN = FAULTY.with_name("stand_in_redis.py")
 CORE = max(os.sched_getaffinity(0))
