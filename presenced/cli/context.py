@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from presenced.cli import exits
-from presenced.cli.render import Output
+from presenced.cli.output import Output
 from presenced.cli.target import Target
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class Context:
     output: Output
     wants_json: bool
     """JSON was asked for in words, not only because of a pipe."""
+    socket: str = ""
+    """The admin socket that operators ask; empty = the default one."""
     instance: str = ""
-    """The server of this machine that operators ask, by the name of its unit; empty = the one without a name."""
+    """The server of this machine that operators ask, by the name of its unit; empty = the unit without a name."""
 
 
 class DefaultGroup(click.Group):

@@ -19,9 +19,9 @@ from presenced import __version__
 from presenced.address import check_emoji, check_text
 from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_own, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
-from presenced.cli.group import Commands, accept_behind
+from presenced.cli.group import Commands
 from presenced.cli.options import Duration
-from presenced.cli.render import Output
+from presenced.cli.output import Output
 from presenced.cli.target import Acting, Target
 from presenced.wire.messages import DeviceStatus, SetDevice, SetStatus, StatusRequest
 
@@ -58,7 +58,15 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, metavar="SECONDS"
 )
 @click.option(
-    "--instance", default="", metavar="NAME", help="For the commands of operators: the server presenced@NAME here."
+    "--socket",
+    envvar="PRESENCED_ADMIN_SOCKET",
+    default="",
+    metavar="PATH",
+    help="For operators: the daemon's admin socket. [env PRESENCED_ADMIN_SOCKET; default: /run/presenced/admin.sock, "
+    "else your own daemon's]",
+)
+@click.option(
+    "--instance", default="", metavar="NAME", help="For operators: the server presenced@NAME of this machine."
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; the default when piped.")
 @click.option("--text", "as_text", is_flag=True, help="Tables and sentences; the default on a terminal.")
@@ -75,16 +83,20 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 
     A user acts for themselves. With --as a service acts for anybody: the URL's user and the token are the service's.
 
-    These options may also stand behind the subcommand.
+    The options below stand before the subcommand: `presencectl --json get bob`.
     """
-    ctx.obj = _context(options, ctx.invoked_subcommand or "")
+    given = {name for name in options if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    ctx.obj = _context(options, given, ctx.invoked_subcommand or "")
 
 
-def _context(options: dict[str, Any], subcommand: str) -> Context:
-    if options["as_user"] and subcommand in READERS | {"online"}:
+def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Context:
+    """The options as the commands see them; `given` are those that are written on the command line."""
+    if options["as_user"] and subcommand in READERS | OPERATORS | {"online"}:
         raise click.UsageError(f"--as has no meaning for `{subcommand}`; leave it out")
-    if options["instance"] and subcommand not in OPERATORS:
-        raise click.UsageError(f"--instance has no meaning for `{subcommand}`; --url says which server")
+    if subcommand not in OPERATORS and (named := given & {"socket", "instance"}):
+        raise click.UsageError(f"--{max(named)} has no meaning for `{subcommand}`; --url says which server")
+    if {"socket", "instance"} <= given:
+        raise click.UsageError("--socket and --instance both name a server; leave one out")
     if options["as_json"] and options["as_text"]:
         raise click.UsageError("--json and --text exclude each other; leave one out")
     is_terminal = sys.stdout.isatty()
@@ -102,15 +114,9 @@ def _context(options: dict[str, Any], subcommand: str) -> Context:
         ),
         Output(is_json=is_json, has_colour=has_colour, is_quiet=options["quiet"]),
         options["as_json"],
+        options["socket"],
         options["instance"],
     )
-
-
-def _given_behind(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Options of the group were written behind a subcommand: they count as if they had been written before it."""
-    root = ctx.find_root()
-    root.params.update(options)
-    ctx.obj = _context(root.params, root.invoked_subcommand or "")
 
 
 @main.command()
@@ -329,7 +335,6 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
 
 for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS, *ctl_admin.COMMANDS):
     main.add_command(command)
-accept_behind(main, _given_behind, without=frozenset({"version"}))
 
 
 if __name__ == "__main__":

@@ -17,39 +17,28 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, default_path, status_of
 from presenced.cli.context import Context
 from presenced.cli.options import Duration
-from presenced.cli.render import Row, printable
+from presenced.cli.output import Row, printable
+from presenced.cli.status_sentence import status_sentence
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
 from presenced.errors import ConnectionLost
 from presenced.ops.admin_messages import LINKS_MAX, RETRY_MS, AdminLogLevel, LinkOrder, LinkRole
 from presenced.ops.formats import counted
 from presenced.runtime_paths import instance_admin_path
-from presenced.server.status import ServerStatus
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
 DRAIN_MARGIN_S = 10.0
 
-socket_option = click.option(
-    "--socket",
-    "path",
-    envvar="PRESENCED_ADMIN_SOCKET",
-    metavar="PATH",
-    help="The daemon's admin socket. [env PRESENCED_ADMIN_SOCKET; default: /run/presenced/admin.sock, else your own]",
-)
+
+def link_to(context: Context) -> AdminLink:
+    """The daemon that a command is about."""
+    path = instance_admin_path(context.instance) if context.instance else context.socket
+    return AdminLink(path or default_path(), context.target.timeout_s, is_named=bool(path))
 
 
-def link_to(context: Context, path: str | None) -> AdminLink:
-    """The daemon that a command is about. Raises `click.UsageError` for options of the group without meaning here."""
-    if context.target.as_user:
-        raise click.UsageError("--as has no meaning for the commands of operators; leave it out")
-    if context.instance:
-        path = instance_admin_path(context.instance)
-    return AdminLink(path or default_path(), context.target.timeout_s, is_named=path is not None)
-
-
-def run(context: Context, path: str | None, work: Callable[[AdminLink], int]) -> None:
+def run(context: Context, work: Callable[[AdminLink], int]) -> None:
     """Run a command over the socket and leave with its exit code."""
-    link = link_to(context, path)
+    link = link_to(context)
 
     def with_link() -> int:
         with link:
@@ -62,24 +51,22 @@ def run(context: Context, path: str | None, work: Callable[[AdminLink], int]) ->
 
 
 @click.command()
-@socket_option
 @click.pass_obj
-def status(context: Context, path: str | None) -> None:
+def status(context: Context) -> None:
     """Show how the daemon is: since when, for whom, and how full."""
 
     def work(link: AdminLink) -> int:
         answer = link.ask("status")
-        context.output.say(answer, "" if context.output.is_json else sentence(status_of(answer)))
+        context.output.say(answer, "" if context.output.is_json else status_sentence(status_of(answer)))
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
 @click.option("--all", "wants_all", is_flag=True, help="Also what is well.")
-@socket_option
 @click.pass_obj
-def doctor(context: Context, wants_all: bool, path: str | None) -> None:
+def doctor(context: Context, wants_all: bool) -> None:
     """Say what is wrong with the daemon, and what to do. Exit code 1 if there is a problem; warnings are no problem."""
 
     def work(link: AdminLink) -> int:
@@ -101,7 +88,7 @@ def doctor(context: Context, wants_all: bool, path: str | None) -> None:
             output.note(f"{len(findings)} checks, {worse or 'none'} to look at" + ("" if wants_all else " (--all)"))
         return exits.NO if any(finding["severity"] == "problem" for finding in findings) else exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
@@ -112,9 +99,8 @@ def doctor(context: Context, wants_all: bool, path: str | None) -> None:
     "--sort", type=click.Choice(get_args(LinkOrder)), default="since", show_default=True, help="What comes first."
 )
 @click.option("--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="At most so many.")
-@socket_option
 @click.pass_obj
-def links(context: Context, /, path: str | None, **filters: Any) -> None:
+def links(context: Context, /, **filters: Any) -> None:
     """List connections: all, or of USER, or of USER/DEVICE. The newest first, or the largest.
 
     A service that holds a device of the user is listed, too.
@@ -129,7 +115,7 @@ def links(context: Context, /, path: str | None, **filters: Any) -> None:
             output.note(f"{shown:,} of {matching:,} shown, of {total:,} links in all")
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 def _link_row(one: dict[str, Any]) -> Row:
@@ -161,9 +147,8 @@ def _link_row(one: dict[str, Any]) -> Row:
     help="How long they are told to stay away: so long to twice as long.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before closing all of a role; needed without a terminal.")
-@socket_option
 @click.pass_obj
-def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool, path: str | None) -> None:
+def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool) -> None:
     """Close the connections of USER, of USER/DEVICE, or with --role of a whole role.
 
     They may come back, and clients do so by themselves: this is for links that hang, not a ban. Exit code 1 if there
@@ -182,15 +167,14 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
             context.output.note(f"{user} is also held by the service {', '.join(held_by)}, which was left alone")
         return exits.OK if number else exits.NO
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; needed without a terminal.")
 @click.option("--wait", is_flag=True, help="Return when the daemon is gone.")
-@socket_option
 @click.pass_obj
-def drain(context: Context, yes: bool, wait: bool, path: str | None) -> None:
+def drain(context: Context, yes: bool, wait: bool) -> None:
     """Stop the daemon in order, as SIGTERM does: links are told to come back, and closed over a while.
 
     systemd does not start it again after that by itself; `systemctl restart presenced` does both. But if
@@ -213,14 +197,13 @@ def drain(context: Context, yes: bool, wait: bool, path: str | None) -> None:
         context.output.say(answer, "stopped")
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Return when it is finished.")
-@socket_option
 @click.pass_obj
-def snapshot(context: Context, wait: bool, path: str | None) -> None:
+def snapshot(context: Context, wait: bool) -> None:
     """Take a snapshot of the data directory now, while the daemon serves."""
 
     def work(link: AdminLink) -> int:
@@ -232,7 +215,7 @@ def snapshot(context: Context, wait: bool, path: str | None) -> None:
         context.output.say(answer, told)
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
@@ -242,9 +225,8 @@ def snapshot(context: Context, wait: bool, path: str | None) -> None:
     metavar="PID",
     help="For ExecReload= of a unit: say only what is refused, and send SIGHUP to PID if there is no admin socket.",
 )
-@socket_option
 @click.pass_obj
-def reload(context: Context, path: str | None, main_pid: int | None) -> None:
+def reload(context: Context, main_pid: int | None) -> None:
     """Read the configuration, the certificate and the secret anew, as SIGHUP does.
 
     All or nothing: with a fault in it the old one stays, and the exit code is 78. Files that are credentials of the
@@ -280,14 +262,13 @@ def reload(context: Context, path: str | None, main_pid: int | None) -> None:
             return exits.complain(f"refused, the old configuration stays:\n{faults}", exits.CONFIG)
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
 @click.argument("level", required=False, type=click.Choice(get_args(AdminLogLevel)))
-@socket_option
 @click.pass_obj
-def loglevel(context: Context, level: str | None, path: str | None) -> None:
+def loglevel(context: Context, level: str | None) -> None:
     """Show how much the daemon logs, or set it until a restart.
 
     A reload leaves it as it is, and says so, unless log.level in the configuration is another than before.
@@ -298,7 +279,7 @@ def loglevel(context: Context, level: str | None, path: str | None) -> None:
         context.output.say(answer, answer["level"])
         return exits.OK
 
-    run(context, path, work)
+    run(context, work)
 
 
 @click.command()
@@ -311,15 +292,14 @@ def loglevel(context: Context, level: str | None, path: str | None) -> None:
     help="From one look to the next; at least 100ms.",
 )
 @click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many looks.")
-@socket_option
 @click.pass_obj
-def top(context: Context, interval_ms: int, count: int | None, path: str | None) -> None:
+def top(context: Context, interval_ms: int, count: int | None) -> None:
     """Watch the daemon work: a live screen, or one line per interval if piped. q quits, s sorts the watchers."""
     from presenced.cli.top import Top
 
     if interval_ms < 100:
         raise click.BadParameter("must be at least 100ms", param_hint="--interval")
-    run(context, path, lambda link: Top(link, context.output, interval_ms / 1000, count).run())
+    run(context, lambda link: Top(link, context.output, interval_ms / 1000, count).run())
 
 
 def _confirm(question: str, yes: bool) -> None:
@@ -340,36 +320,6 @@ def _confirm(question: str, yes: bool) -> None:
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-# --- words --------------------------------------------------------------------------------------------------------
-
-
-def sentence(now: ServerStatus) -> str:
-    """The status in one line for people."""
-    by_status = ", ".join(f"{number:,} {name}" for name, number in now.by_status.items() if number)
-    parts = [
-        f"presenced {now.version} {now.state} for {age(now.uptime_ms)}",
-        f"{counted(now.users_online, 'user')} online" + (f" ({by_status})" if by_status else ""),
-        counted(now.devices_connected + now.devices_grace, "device"),
-        f"{now.links:,} of {now.links_max:,} links",
-    ]
-    if now.memory.level != "ok":
-        used, budget = now.memory.used_bytes >> 20, now.memory.budget_bytes >> 20
-        parts.append(f"MEMORY SHORT ({used:,} of {budget:,} MiB): {now.memory.level} links")
-    if now.log is None:
-        parts.append("state in memory only")
-    else:
-        parts.append(f"log {now.log.state} ({now.log.durability})")
-        if now.log.snapshot_running:
-            parts.append("taking a snapshot")
-        elif now.log.snapshot_wall_ms:
-            parts.append(f"snapshot {age(now.wall_ms - now.log.snapshot_wall_ms)} ago")
-        else:
-            parts.append("no snapshot so far")
-    if now.dev:
-        parts.append("DEVELOPMENT MODE")
-    return ", ".join(parts)
 
 
 COMMANDS = (status, doctor, links, kick, drain, snapshot, reload, loglevel, top)

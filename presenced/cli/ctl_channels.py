@@ -9,7 +9,7 @@ import click
 
 from presenced.cli import exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
-from presenced.cli.render import Output, to_json
+from presenced.cli.output import Output, to_json
 from presenced.errors import AddressError
 from presenced.limits import USERS_PER_REQUEST_MAX
 

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from presenced.cli import exits
 from presenced.cli.context import Context, aside, tell_of_links
-from presenced.cli.render import printable
+from presenced.cli.output import printable
 from presenced.errors import AddressError, PresenceError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from presenced.cli import exits
 from presenced.cli.context import Context, DefaultGroup
 from presenced.cli.options import Duration
-from presenced.cli.render import Row, clock_time
+from presenced.cli.output import Row, clock_time
 from presenced.errors import AddressError
 from presenced.limits import ACTIVITIES_PER_USER_MAX
 from presenced.wire.messages import ActivityInfo, ClaimInfo, DeviceInfo, DeviceStatus, Source, Status

@@ -1,22 +1,21 @@
-"""What holds for every subcommand of `presenced` and `presencectl`: standard streams that cannot be written, and
-options of the group that are written behind the subcommand."""
+"""The group of the subcommands of `presenced` and `presencectl`: standard streams that cannot be written, and options
+that stand on the wrong side of the subcommand."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 WRITE_FAILED = 74
-EPILOG = "The options before the subcommand (see `presencectl --help`) may stand here, too."
 
 
 class OutputFailed(Exception):
-    """Standard output did not take what was written. No OSError: those are about what a command works on."""
+    """Standard output could not be written. It is no `OSError`, because those are about what a command works on."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(reason.strerror or str(reason))
@@ -24,10 +23,10 @@ class OutputFailed(Exception):
 
 
 class _Stdout(io.FileIO):
-    """The file behind standard output, which tells its failures from all others."""
+    """The file behind standard output, whose failures differ from all others by their class."""
 
     def write(self, data: Any) -> int:
-        """As `FileIO` does. Raises `OutputFailed`."""
+        """As `FileIO.write`. Raises `OutputFailed`."""
         try:
             return super().write(data) or 0
         except OSError as error:
@@ -35,7 +34,8 @@ class _Stdout(io.FileIO):
 
 
 class Commands(click.Group):
-    """The group of a program: what its subcommands print and cannot write ends in one line and a code."""
+    """The group of a program. Output that cannot be written ends in one line on standard error and an exit code, and an
+    option that stands behind the subcommand in a sentence that says where it goes."""
 
     def main(
         self,
@@ -45,39 +45,58 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """As click does, with streams that can be written to, or say that they cannot."""
+        """As click's own, with streams that can be written to, or else say that they cannot."""
         prepare_streams()
         try:
             try:
                 return super().main(args, prog_name, complete_var, standalone_mode, **extra)
             finally:
-                # Here, because what Python flushes at its exit fails with a traceback.
+                # Here, because a flush at the exit of Python fails with a traceback.
                 sys.stdout.flush()
         except OutputFailed as error:
             discard_stdout()
             if isinstance(error.reason, BrokenPipeError):
-                # The reader (`| head`) has enough.
+                # The reader, such as `| head`, has read enough.
                 sys.exit(0)
             print(f"{self.name}: standard output cannot be written: {error}", file=sys.stderr)
             sys.exit(WRITE_FAILED)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's own. Raises `click.UsageError` that says where an option of this group belongs."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if place := self._place_of(error):
+                raise click.UsageError(place, error.ctx) from None
+            raise
+
+    def _place_of(self, error: click.NoSuchOption) -> str:
+        """How the command line has to look, if the option is one of this group; else nothing."""
+        found = next((one for one in self.params if error.option_name in one.opts), None)
+        if found is None or error.ctx is None:
+            return ""
+        program, *rest = error.ctx.command_path.split(" ")
+        value = "" if isinstance(found, click.Option) and found.is_flag else f" {found.make_metavar(error.ctx)}"
+        given = f"{program} {error.option_name}{value} {' '.join(rest)}"
+        return f"{error.option_name} stands before the subcommand: `{given} ...`"
+
 
 def prepare_streams() -> None:
-    """Let standard output and error be there and take every character: one that they cannot show becomes a `?`.
+    """Make sure that standard output and error exist and take every character; one that they cannot show becomes a `?`.
 
-    A test's own are left alone. Idempotent.
+    Streams that a test has put in their place stay as they are. Idempotent.
     """
     if sys.stderr is None:
         # `print` would take None for standard output.
         sys.stderr = open(os.devnull, "w")
     if sys.stdout is None:
-        # Opened for reading: to write to it fails, as it has to.
+        # It is opened for reading, because a write to it has to fail.
         stdout = os.open(os.devnull, os.O_RDONLY)
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Stdout(stdout, "w")), "utf-8")
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         old = sys.stdout
         raw: Any = _Stdout(old.fileno(), "w", closefd=False)
-        # Unbuffered (python -u, PYTHONUNBUFFERED) is what it stays.
+        # An unbuffered stream (python -u, PYTHONUNBUFFERED) stays unbuffered.
         buffer = raw if old.write_through else io.BufferedWriter(raw)
         sys.stdout = io.TextIOWrapper(
             buffer, old.encoding, "replace", line_buffering=old.line_buffering, write_through=old.write_through
@@ -85,51 +104,5 @@ def prepare_streams() -> None:
 
 
 def discard_stdout() -> None:
-    """Send what is still to be written to standard output nowhere, without a word."""
+    """Drop what is still to be written to standard output, without a word."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def accept_behind(
-    group: click.Group, changed: Callable[[click.Context, dict[str, Any]], None], without: frozenset[str] = frozenset()
-) -> None:
-    """Let every subcommand of `group`, at any depth, take the group's options as well.
-
-    `changed` is called in the subcommand's context with the values given there, by parameter name; a value there counts
-    over one before the subcommand. `without` are options that stay with the group. A subcommand's own option of the
-    same name stays its own.
-    """
-
-    def take(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE:
-            changed(context, {parameter.name or "": value})
-        return value
-
-    options = [one for one in group.params if isinstance(one, click.Option) and one.name not in without]
-    for command in _commands_of(group):
-        own = {name for one in command.params for name in one.opts}
-        for option in options:
-            if own.isdisjoint(option.opts):
-                command.params.append(_copy(option, take))
-        if not isinstance(command, click.Group):
-            command.epilog = "\n\n".join(filter(None, (command.epilog, EPILOG)))
-
-
-def _commands_of(group: click.Group) -> list[click.Command]:
-    found: list[click.Command] = []
-    for command in group.commands.values():
-        found.append(command)
-        if isinstance(command, click.Group):
-            found += _commands_of(command)
-    return found
-
-
-def _copy(option: click.Option, take: Callable[[click.Context, click.Parameter, Any], Any]) -> click.Option:
-    return click.Option(
-        [option.name or "", *option.opts],
-        type=option.type,
-        is_flag=option.is_flag,
-        callback=take,
-        expose_value=False,
-        hidden=True,
-        metavar=option.metavar,
-    )

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import msgspec
 
-from presenced.cli.render import json_text, printable
+from presenced.cli.output import json_text, printable
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check as check_store
 from presenced.storage.dump import Line, dump as dump_store

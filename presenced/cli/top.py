@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, status_of
-from presenced.cli.render import Output, printable
+from presenced.cli.output import Output, printable
 from presenced.cli.top_figures import (
     HISTORY_MAX,
     SORTS,

@@ -15,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from presenced.address import Url
 from presenced.cli import exits
 from presenced.cli.ctl import main
-from presenced.cli.render import Output, Row, clock_time, describe, printable
+from presenced.cli.output import Output, Row, clock_time, describe, printable
 from presenced.cli.target import Target
 from presenced.client import Change
 from presenced.errors import (
@@ -358,40 +357,45 @@ class TestWhatCannotBeWritten:
         assert "caf?" in on_terminal("--url", url, "get", "emo", env=plain)
 
 
-class TestOptionsBehind:
-    def test_they_count_as_before(self, daemon: Daemon) -> None:
-        url = daemon.url("alice", "laptop")
-        assert json.loads(on_terminal("get", "bob", "--json", "--url", url))["user"] == "bob"
-        assert json.loads(ctl("get", "--url", url, "bob").stdout)["user"] == "bob"
-        quiet = ctl("set", "dnd", "-q", "--url", url)
-        assert (quiet.returncode, quiet.stderr) == (0, "")
-        assert ctl("activity", "add", "x", "--as", "bob", "--url", daemon.url("ops", "")).returncode == 0
-        listed = ctl("activity", "bob", "--url", url, "--as", "bob")
-        assert listed.returncode == 0 and json.loads(listed.stdout)["activity"] == "x"
+class TestOptionsOfTheGroup:
+    @pytest.mark.parametrize(
+        ("args", "says"),
+        [
+            (["get", "bob", "--url", "x"], "--url stands before the subcommand: `presencectl --url URL get ...`"),
+            (["get", "--json", "bob"], "--json stands before the subcommand: `presencectl --json get ...`"),
+            (["set", "dnd", "-q"], "-q stands before the subcommand: `presencectl -q set ...`"),
+            (["status", "--socket=x"], "`presencectl --socket PATH status ...`"),
+            (["activity", "add", "x", "--as", "bob"], "`presencectl --as USER activity add ...`"),
+            (["activity", "bob", "--as", "bob"], "`presencectl --as USER activity list ...`"),
+            (["get", "bob", "--nowhere"], "No such option"),
+        ],
+    )
+    def test_behind_the_subcommand_they_are_told_where_they_go(self, args: list[str], says: str) -> None:
+        done = CliRunner().invoke(main, args, prog_name="presencectl")
+        assert done.exit_code == exits.USAGE and says in done.output, done.output
 
-    def test_the_later_counts(self, daemon: Daemon) -> None:
-        done = ctl("--url", "presence://x@127.0.0.1:1/y", "--timeout", "1", "ping", "--url", daemon.url("alice", "x"))
-        assert done.returncode == 0
+    def test_a_subcommand_keeps_its_own_option_of_that_name(self, daemon: Daemon) -> None:
+        done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd", "--text", "busy")
+        assert done.returncode == 0 and json.loads(done.stdout)["text"] == "busy"
 
-    def test_every_subcommand_takes_all_of_them_and_says_so(self) -> None:
-        wanted = {name for one in main.params if one.name != "version" for name in one.opts}
-        leaves = 0
-        groups: list[click.Group] = [main]
-        for group in groups:
-            for each in group.commands.values():
-                taken = {name for one in each.params for name in one.opts}
-                assert wanted <= taken, f"{each.name} lacks {wanted - taken}"
-                if isinstance(each, click.Group):
-                    groups.append(each)
-                else:
-                    leaves += 1
-                    assert "may stand here, too" in (each.epilog or "")
-        assert leaves > 30
-
-    @pytest.mark.parametrize("args", [["events", "--as", "kim"], ["who", "--as", "kim"], ["status", "--as", "kim"]])
-    def test_what_has_no_meaning_is_refused_there_too(self, args: list[str]) -> None:
+    @pytest.mark.parametrize(
+        ("args", "says"),
+        [
+            (["--as", "kim", "events"], "--as has no meaning"),
+            (["--as", "kim", "who"], "--as has no meaning"),
+            (["--as", "kim", "status"], "--as has no meaning"),
+            (["--socket", "x", "get", "bob"], "--socket has no meaning for `get`"),
+            (["--instance", "x", "get", "bob"], "--instance has no meaning for `get`"),
+            (["--socket", "x", "--instance", "y", "status"], "--socket and --instance both name a server"),
+        ],
+    )
+    def test_what_has_no_meaning_is_refused(self, args: list[str], says: str) -> None:
         done = CliRunner().invoke(main, args)
-        assert done.exit_code == exits.USAGE and "--as has no meaning" in done.output
+        assert done.exit_code == exits.USAGE and says in done.output
+
+    def test_a_socket_in_the_environment_is_in_nobody_s_way(self, daemon: Daemon) -> None:
+        done = ctl("--url", daemon.url("alice", ""), "ping", env={"PRESENCED_ADMIN_SOCKET": "/nowhere"})
+        assert done.returncode == 0
 
 
 class TestCover:

@@ -24,7 +24,7 @@ import pytest
 
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, cannot_connect
-from presenced.cli.ctl_admin import sentence
+from presenced.cli.status_sentence import status_sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
 from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl
@@ -36,7 +36,7 @@ from tests.support.healthy import HEALTHY, LOG, WALL_MS
 @pytest.fixture
 def admin(admin_daemon: Daemon, admin_path: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command against the daemon, with pipes."""
-    return lambda *args: ctl(*args, "--socket", admin_path)
+    return lambda *args: ctl("--socket", admin_path, *args)
 
 
 def one_answer(path: str, answer: bytes) -> threading.Thread:
@@ -65,7 +65,7 @@ class TestLooking:
         with connect(admin_daemon.url("alice", "laptop")):
             answer = json.loads(admin("status").stdout)
             assert answer["users_online"] == 1 and answer["pid"] == admin_daemon.process.pid
-            terminal = on_terminal("status", "--socket", admin_path)
+            terminal = on_terminal("--socket", admin_path, "status")
             told = terminal.until("DEVELOPMENT MODE").replace("\r\n", " ")
             assert "serving for" in told and "1 user online (1 online), 1 device, 1 of" in told
             assert "state in memory only" in told
@@ -73,14 +73,14 @@ class TestLooking:
 
     def test_the_sentence(self) -> None:
         now = msgspec.structs.replace(HEALTHY, uptime_ms=11_520_000, links=2_900)
-        assert sentence(now) == (
+        assert status_sentence(now) == (
             "presenced 0.1.0 serving for 3h12m, 1,200 users online (1,000 online, 200 away), 1,304 devices, "
             "2,900 of 19,872 links, log ok (always), snapshot 5m ago"
         )
         none = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_wall_ms=0, state="full"))
-        assert sentence(none).endswith("log full (always), no snapshot so far")
+        assert status_sentence(none).endswith("log full (always), no snapshot yet")
         now = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_running=True))
-        assert sentence(now).endswith("taking a snapshot")
+        assert status_sentence(now).endswith("taking a snapshot")
         assert WALL_MS - LOG.snapshot_wall_ms == 300_000
 
     def test_doctor(self, admin: Any, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
@@ -96,7 +96,7 @@ class TestLooking:
         done = admin("doctor")
         assert done.returncode == 1
         assert json.loads(done.stdout.splitlines()[0])["check"] == "admin_socket"
-        terminal = on_terminal("doctor", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "doctor")
         assert terminal.end() == 1
         assert "problem \x1b[0m everybody on this machine" in terminal.shown
         assert "-> set admin.mode to 0660" in terminal.shown and "3 to look at (--all)" in terminal.shown
@@ -104,7 +104,7 @@ class TestLooking:
         assert (
             "Python"
             in subprocess.run(
-                [*command("--json", "doctor", "--all", "--socket", admin_path)],
+                [*command("--socket", admin_path, "--json", "doctor", "--all")],
                 capture_output=True,
                 text=True,
                 cwd=REPOSITORY,
@@ -125,7 +125,7 @@ class TestLooking:
                 assert only["user"] == "shop"
                 assert admin("links", "alice/phone", "--role", "user").stdout == ""
             assert admin("links", "--slow", "--sort", "held", "--role", "user").stdout == ""
-            terminal = on_terminal("links", "--limit", "1", "--socket", admin_path)
+            terminal = on_terminal("--socket", admin_path, "links", "--limit", "1")
             assert terminal.end() == 0
             assert "tab" in terminal.shown and "laptop" not in terminal.shown
             assert "1 of 2 shown, of 2 links in all" in terminal.shown
@@ -164,7 +164,7 @@ class TestDoing:
     def test_interrupted_at_the_question(
         self, admin_daemon: Daemon, admin_path: str, on_terminal: Any, by_signal: bool
     ) -> None:
-        terminal = on_terminal("drain", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "drain")
         terminal.until("[y/N]: ")
         if by_signal:
             # Not before it reads: Python sees a signal that comes just before a read only after it.
@@ -178,22 +178,22 @@ class TestDoing:
 
     def test_a_whole_role_is_asked_about(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
         with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
-            terminal = on_terminal("kick", "--role", "user", "--socket", admin_path)
+            terminal = on_terminal("--socket", admin_path, "kick", "--role", "user")
             terminal.until("Close every link of the role user? [y/N]")
             terminal.type("n\n")
             assert terminal.end() == 1
             assert alice.ping() > 0
-            terminal = on_terminal("kick", "--role", "user", "--yes", "--socket", admin_path)
+            terminal = on_terminal("--socket", admin_path, "kick", "--role", "user", "--yes")
             terminal.until("1 link closed")
             assert terminal.end() == 0
 
     def test_drain_asks(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
-        terminal = on_terminal("drain", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "drain")
         terminal.until("Stop the daemon? [y/N]")
         terminal.type("n\n")
         assert terminal.end() == 1
         assert admin_daemon.process.poll() is None
-        terminal = on_terminal("drain", "--wait", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "drain", "--wait")
         terminal.until("[y/N]")
         terminal.type("y\n")
         terminal.until("stopping: 0 links")
@@ -210,9 +210,9 @@ class TestDoing:
 
     def test_snapshot(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path, on_terminal: Any) -> None:
         start_daemon("--admin-socket", admin_path, "--data-dir", str(tmp_path / "data"))
-        answer = json.loads(ctl("snapshot", "--wait", "--socket", admin_path).stdout)
+        answer = json.loads(ctl("--socket", admin_path, "snapshot", "--wait").stdout)
         assert answer["finished"] and answer["bytes"] > 0
-        terminal = on_terminal("snapshot", "--wait", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "snapshot", "--wait")
         terminal.until(f"snapshot of {answer['bytes']:,} bytes taken in")
         assert terminal.end() == 0
 
@@ -225,14 +225,14 @@ class TestDoing:
         file.write_text('[presence]\ngrace = "20s"\n')
         start_daemon("--admin-socket", admin_path, "--config", str(file))
         file.write_text('[presence]\ngrace = "25s"\n[heartbeat]\ninterval = "40s"\n')
-        answer = json.loads(ctl("reload", "--socket", admin_path).stdout)
+        answer = json.loads(ctl("--socket", admin_path, "reload").stdout)
         assert answer["ok"] and len(answer["applied"]) == len(answer["needs_restart"]) == 1
-        terminal = on_terminal("reload", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "reload")
         terminal.until("needs restart  heartbeat.interval")
         terminal.until("reloaded in")
         assert terminal.end() == 0
         file.write_text('[presence]\ngrace = "soon"\n')
-        done = ctl("reload", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "reload")
         assert done.returncode == exits.CONFIG
         assert "refused, the old configuration stays" in done.stderr and "presence.grace" in done.stderr
         assert json.loads(done.stdout)["ok"] is False
@@ -259,7 +259,7 @@ class TestDoing:
             # Another format makes the log anew, and not the level.
             assert len(reloaded("[log]\nformat = 'json'\n")) == 1
             assert link.ask("loglevel") == {"level": "debug"}
-            terminal = on_terminal("reload", "--socket", admin_path)
+            terminal = on_terminal("--socket", admin_path, "reload")
             terminal.until("kept           log.level: debug")
             assert terminal.end() == 0
             assert reloaded("[log]\nlevel = 'warning'\n") == []
@@ -310,7 +310,7 @@ class TestFindingIt:
         shutil.rmtree(directory)
 
     def test_it_is_not_there(self, admin_path: str) -> None:
-        done = ctl("status", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "status")
         assert done.returncode == exits.UNREACHABLE and done.stdout == ""
         assert f"there is no admin socket at {admin_path}: is presenced running, with admin.socket set" in done.stderr
 
@@ -318,18 +318,18 @@ class TestFindingIt:
         stale = socket.socket(socket.AF_UNIX)
         stale.bind(admin_path)
         stale.close()
-        done = ctl("status", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "status")
         assert done.returncode == exits.UNREACHABLE and "the daemon that made it is gone" in done.stderr
 
     def test_what_is_no_socket(self, tmp_path: Path) -> None:
         file = tmp_path / "letter.txt"
         file.write_text("hello")
-        done = ctl("status", "--socket", str(file))
+        done = ctl("--socket", str(file, "status"))
         assert done.returncode == exits.UNREACHABLE and f"{file} is no socket; see --socket" in done.stderr
 
     def test_no_answer_in_time(self, admin_path: str) -> None:
         thread = one_answer(admin_path, b"")
-        done = ctl("--timeout", "0.2", "status", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "--timeout", "0.2", "status")
         assert done.returncode == exits.TEMPORARY and "does not answer" in done.stderr
         thread.join(DEADLINE_S)
 
@@ -346,19 +346,19 @@ class TestFindingIt:
     )
     def test_answers_that_are_none(self, admin_path: str, answer: bytes, code: int, says: str) -> None:
         thread = one_answer(admin_path, answer)
-        done = ctl("status", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "status")
         assert done.returncode == code and says in done.stderr and "Traceback" not in done.stderr
         thread.join(DEADLINE_S)
 
     def test_another_version(self, admin_path: str, on_terminal: Any) -> None:
         thread = one_answer(admin_path, b'{"ok": true, "result": {"version": "9"}}\n')
-        terminal = on_terminal("status", "--socket", admin_path)
+        terminal = on_terminal("--socket", admin_path, "status")
         terminal.until("the daemon is of another version than presencectl")
         assert terminal.end() == exits.PROTOCOL
         thread.join(DEADLINE_S)
 
     def test_acting_for_others_has_no_meaning(self, admin_daemon: Daemon, admin_path: str) -> None:
-        done = ctl("--as", "alice", "status", "--socket", admin_path)
+        done = ctl("--socket", admin_path, "--as", "alice", "status")
         assert done.returncode == exits.USAGE and "--as has no meaning" in done.stderr
 
     @pytest.mark.parametrize(
@@ -414,13 +414,13 @@ class TestFindingIt:
         assert f"another presenced answers on the admin socket {admin_path}" in done.stderr
         way_out = "make run OPTIONS='--listen 127.0.0.1:PORT --http 127.0.0.1:PORT --admin-socket FILE'"
         assert way_out in done.stderr, "the second checkout meets this first"
-        assert ctl("loglevel", "--socket", admin_path).returncode == 0
+        assert ctl("--socket", admin_path, "loglevel").returncode == 0
 
     def test_a_daemon_that_was_killed(self, start_daemon: StartDaemon, admin_path: str) -> None:
         start_daemon("--admin-socket", admin_path).kill()
         assert stat.S_ISSOCK(os.stat(admin_path).st_mode)
         start_daemon("--admin-socket", admin_path)
-        assert ctl("loglevel", "--socket", admin_path).returncode == 0
+        assert ctl("--socket", admin_path, "loglevel").returncode == 0
 
 
 class TestLink:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
-from presenced.cli.render import Output
+from presenced.cli.output import Output
 from presenced.cli.top import Top
 from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
 from presenced.server.status import ServerStatus, SlowWatcher
@@ -144,7 +144,7 @@ class TestPicture:
 class TestProgram:
     def test_lines_for_programs(self, admin_daemon: Daemon, admin_path: str) -> None:
         with connect(admin_daemon.url("alice", "laptop")):
-            done = ctl("top", "-n", "3", "--interval", "100ms", "--socket", admin_path)
+            done = ctl("--socket", admin_path, "top", "-n", "3", "--interval", "100ms")
         looks = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0 and len(looks) == 3
         assert [look["users_online"] for look in looks] == [1, 1, 1]
@@ -152,7 +152,7 @@ class TestProgram:
 
     def test_it_shows_quits_and_sorts(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
         with connect(admin_daemon.url("alice", "laptop")):
-            terminal: Terminal = on_terminal("top", "--interval", "100ms", "--socket", admin_path)
+            terminal: Terminal = on_terminal("--socket", admin_path, "top", "--interval", "100ms")
             before = mode_of(terminal)
             terminal.until(ALTERNATE)
             shown = terminal.until("q quit")
@@ -173,7 +173,7 @@ class TestProgram:
     def test_the_terminal_is_put_back(
         self, admin_daemon: Daemon, admin_path: str, on_terminal: Any, number: signal.Signals, code: int
     ) -> None:
-        terminal: Terminal = on_terminal("top", "--socket", admin_path)
+        terminal: Terminal = on_terminal("--socket", admin_path, "top")
         before = mode_of(terminal)
         terminal.until("q quit")
         if number == signal.SIGINT:
@@ -187,7 +187,7 @@ class TestProgram:
     def test_so_many_looks_and_the_last_one_stays(
         self, admin_daemon: Daemon, admin_path: str, on_terminal: Any
     ) -> None:
-        terminal: Terminal = on_terminal("top", "-n", "2", "--interval", "100ms", "--socket", admin_path)
+        terminal: Terminal = on_terminal("--socket", admin_path, "top", "-n", "2", "--interval", "100ms")
         before = mode_of(terminal)
         assert terminal.end() == 0
         screen, _, after = terminal.shown.partition(BACK)
@@ -197,7 +197,7 @@ class TestProgram:
 
     def test_a_daemon_that_restarts(self, start_daemon: StartDaemon, admin_path: str, on_terminal: Any) -> None:
         first = start_daemon("--admin-socket", admin_path)
-        terminal: Terminal = on_terminal("top", "--interval", "100ms", "--socket", admin_path)
+        terminal: Terminal = on_terminal("--socket", admin_path, "top", "--interval", "100ms")
         terminal.until(f"pid {first.process.pid}")
         first.stop()
         terminal.until("daemon away, retrying")
@@ -210,7 +210,7 @@ class TestProgram:
         from tests.cli.commands import Running
 
         first = start_daemon("--admin-socket", admin_path)
-        running = Running("top", "--interval", "100ms", "--socket", admin_path)
+        running = Running("--socket", admin_path, "top", "--interval", "100ms")
         try:
             assert running.json()["state"] == "serving"
             first.stop()
@@ -223,12 +223,12 @@ class TestProgram:
             running.kill()
 
     def test_no_daemon_at_all(self, admin_path: str, on_terminal: Any) -> None:
-        terminal: Terminal = on_terminal("top", "--socket", admin_path)
+        terminal: Terminal = on_terminal("--socket", admin_path, "top")
         assert terminal.end() == exits.UNREACHABLE
         assert "there is no admin socket" in terminal.shown and ALTERNATE not in terminal.shown
 
     def test_an_interval_that_is_too_short(self, admin_path: str) -> None:
-        assert ctl("top", "--interval", "99ms", "--socket", admin_path).returncode == exits.USAGE
+        assert ctl("--socket", admin_path, "top", "--interval", "99ms").returncode == exits.USAGE
 
 
 def mode_of(terminal: Terminal) -> list[Any]:

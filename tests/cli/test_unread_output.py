@@ -37,7 +37,7 @@ def watching(url: str, output: int) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def status_of(admin_path: str) -> Callable[[str], int]:
-    return lambda name: int(json.loads(ctl("status", "--socket", admin_path).stdout)[name])
+    return lambda name: int(json.loads(ctl("--socket", admin_path, "status").stdout)[name])
 
 
 def test_a_watch_that_nobody_reads_keeps_its_link(

@@ -181,7 +181,8 @@ def test_the_configuration_can_be_looked_at(tmp_path: Path) -> None:
 def test_the_running_daemon_can_be_looked_at(place: Place) -> None:
     socket_option = f" --socket {place.directory / 'admin.sock'}"
     for verb in ("status", "doctor", "links", "top"):
-        command = written(f".venv/bin/presencectl {verb}") + socket_option + (" -n 1" if verb == "top" else "")
+        command = written(f".venv/bin/presencectl {verb}").replace(" ", socket_option + " ", 1)
+        command += " -n 1" if verb == "top" else ""
         done = place.run(command)
         assert done.returncode == 0, f"{verb}: {done.stderr}"
         assert done.stdout or verb == "links"

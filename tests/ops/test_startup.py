@@ -179,7 +179,7 @@ def test_operators_are_answered_and_clients_wait(data: Path, tmp_path: Path) -> 
         status, told = held.get("/statusz.json")
         assert status == 503 and json.loads(told)["state"] == "starting" and percent_in(json.loads(told)["message"])
         assert held.get("/")[0] == 200 and held.get("/nowhere")[0] == 404
-        done = ctl("status", "--socket", held.admin)
+        done = ctl("--socket", held.admin, "status")
         assert done.returncode == exits.TEMPORARY and done.stdout == ""
         assert 0 < percent_in(done.stderr) < 99 and "ask again in a moment" in done.stderr
         with AdminLink(held.admin, PATIENCE_S) as link:
