@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+user_argument = click.argument("user", required=False, default="")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

@@ -17,10 +17,10 @@ import msgspec
 
 from presenced import __version__
 from presenced.address import check_emoji, check_text
-from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_own, exits
+from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.group import Commands
-from presenced.cli.options import Duration
+from presenced.cli.options import DurationParameter
 from presenced.cli.output import Output
 from presenced.cli.target import Acting, Target
 from presenced.wire.messages import DeviceStatus, SetDevice, SetStatus, StatusRequest
@@ -139,7 +139,9 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 @click.argument("status", type=click.Choice(get_args(StatusRequest)))
 @click.option("--text", help="A line of text to go with it; an empty one clears the text.")
 @click.option("--emoji", help="An emoji to go with it.")
-@click.option("--for", "for_ms", type=Duration(is_span=True), help="How long all of this holds: 30m, 1h30m, 2d.")
+@click.option(
+    "--for", "for_ms", type=DurationParameter(is_span=True), help="How long all of this holds: 30m, 1h30m, 2d."
+)
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
     """Set your status; `auto` leaves it to your devices again, `offline` hides you.
@@ -333,7 +335,13 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
             return
 
 
-for command in (*ctl_own.COMMANDS, *ctl_channels.COMMANDS, *ctl_chat.COMMANDS, *ctl_admin.COMMANDS):
+for command in (
+    *ctl_devices.COMMANDS,
+    *ctl_claims.COMMANDS,
+    *ctl_channels.COMMANDS,
+    *ctl_chat.COMMANDS,
+    *ctl_admin.COMMANDS,
+):
     main.add_command(command)
 
 

@@ -16,8 +16,8 @@ import click
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, default_path, status_of
 from presenced.cli.context import Context
-from presenced.cli.options import Duration
-from presenced.cli.output import Row, printable
+from presenced.cli.options import DurationParameter
+from presenced.cli.output import OutputRow, printable
 from presenced.cli.status_sentence import status_sentence
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
@@ -118,7 +118,7 @@ def links(context: Context, /, **filters: Any) -> None:
     run(context, work)
 
 
-def _link_row(one: dict[str, Any]) -> Row:
+def _link_row(one: dict[str, Any]) -> OutputRow:
     cells = (
         one["user"],
         one["device"] or (f"({counted(one['holds'], 'device')})" if one["holds"] else ""),
@@ -129,7 +129,7 @@ def _link_row(one: dict[str, Any]) -> Row:
         f"{one['watching']:,}",
         f"{one['held']:,}" + (" slow" if one["slow"] else ""),
     )
-    return Row(one, cells)
+    return OutputRow(one, cells)
 
 
 # --- doing --------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def _link_row(one: dict[str, Any]) -> Row:
 @click.option("--message", default="", help="What they are told.")
 @click.option(
     "--retry",
-    type=Duration(),
+    type=DurationParameter(),
     default=format_duration(RETRY_MS),
     show_default=True,
     help="How long they are told to stay away: so long to twice as long.",
@@ -286,7 +286,7 @@ def loglevel(context: Context, level: str | None) -> None:
 @click.option(
     "--interval",
     "interval_ms",
-    type=Duration(),
+    type=DurationParameter(),
     default="1s",
     show_default=True,
     help="From one look to the next; at least 100ms.",

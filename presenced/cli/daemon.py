@@ -20,11 +20,11 @@ import click
 from presenced.address import check_name
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
-from presenced.cli.entry import FOR_THE_RUNNING
 from presenced.cli.group import Commands, discard_stdout
-from presenced.cli.options import Duration
+from presenced.cli.options import DurationParameter
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
+from presenced.cli.signals import FOR_THE_DAEMON
 from presenced.cli.store import backup, store
 from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.config.settings import LogFormat
@@ -74,7 +74,7 @@ log = logging.getLogger("presenced")
 def main(context: click.Context) -> None:
     """A presence server: who is online, on which device, how available and since when, told at once."""
     if context.invoked_subcommand != "serve":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_RUNNING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_DAEMON)
 
 
 @main.command(
@@ -197,12 +197,12 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
         loop.add_signal_handler(number, on_signal, number)
     loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
     loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_RUNNING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_DAEMON)
     try:
         await _run(server, loaded)
     finally:
         # The loop takes its handlers along, and the process is to end with its own status.
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_RUNNING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
 
 
 async def _run(server: Server, loaded: Loaded) -> None:
@@ -288,7 +288,7 @@ def _loop_factory(name: str) -> Any:
 @main.command()
 @click.option("--user", required=True, help="Whom the token speaks for.")
 @click.option("--role", type=click.Choice(ROLES), default="user", show_default=True)
-@click.option("--ttl", type=Duration(), default="1d", show_default=True, help="How long it is valid.")
+@click.option("--ttl", type=DurationParameter(), default="1d", show_default=True, help="How long it is valid.")
 @click.option("--secret-file", required=True, metavar="FILE")
 def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     """Print a token (JWT, HS256) with which USER may connect.

@@ -9,8 +9,9 @@ import signal
 import sys
 from typing import NoReturn
 
+from presenced.cli.signals import FOR_THE_DAEMON
+
 INTERRUPTED = 130
-FOR_THE_RUNNING = (signal.SIGHUP, signal.SIGUSR1)
 CONFIG = 78
 
 
@@ -20,7 +21,7 @@ def daemon() -> None:
     SIGHUP and SIGUSR1 wait until `serve` has handlers for them, since a daemon is not to die of them in its first
     tenths of a second. The other commands let them in before they begin.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_RUNNING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
     _interrupt_quietly()
     try:
         from presenced.cli.daemon import main

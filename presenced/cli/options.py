@@ -9,7 +9,7 @@ import click
 from presenced.durations import parse_duration_ms, parse_span_ms
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
+class DurationParameter(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
     """A duration such as 30m, 1h30m or 200ms, in milliseconds."""
 
     name = "duration"
@@ -28,7 +28,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in la
             self.fail(str(error), param, ctx)
 
 
-class NumberOr(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
+class NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
     """A whole number from 0 up, or one word, which stays that word."""
 
     name = "number"

@@ -33,7 +33,7 @@ _PROSE_WIDTH = 16
 RECORD_TITLES = ("user", "status", "since", "device", "text")
 
 
-class Row(NamedTuple):
+class OutputRow(NamedTuple):
     """One thing of several: its JSON for programs, its cells for people, and the status that colours it."""
 
     value: dict[str, Any]
@@ -70,7 +70,7 @@ class Output:
             self.moment(describe(change), change.new.status)
         return True
 
-    def rows(self, rows: Iterable[Row], titles: Sequence[str], *, nothing: str = "") -> None:
+    def rows(self, rows: Iterable[OutputRow], titles: Sequence[str], *, nothing: str = "") -> None:
         """Several things of a kind. `nothing` is for people, if there is none."""
         shown = list(rows)
         if self.is_json:
@@ -105,7 +105,7 @@ class Output:
         sentence = printable(sentence)
         print(f"{clock}  {click.style(sentence, fg=colour) if colour else sentence}", flush=True)
 
-    def _table(self, titles: Sequence[str], rows: list[Row]) -> None:
+    def _table(self, titles: Sequence[str], rows: list[OutputRow]) -> None:
         # rich costs 60 ms to import, which only somebody who looks at a table pays.
         from rich.console import Console
         from rich.table import Table
@@ -195,9 +195,9 @@ def clock_time(wall_ms: int, now: datetime | None = None) -> str:
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
 
 
-def _record_row(record: Record) -> Row:
+def _record_row(record: Record) -> OutputRow:
     cells = (record.user, record.status, _since(record), record.device, _words(record))
-    return Row(to_json(record), cells, record.status)
+    return OutputRow(to_json(record), cells, record.status)
 
 
 def _since(record: Record) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from presenced.cli.options import Duration, NumberOr, Once
+from presenced.cli.options import DurationParameter, NumberOrWord, Once
 from presenced.config import KEYS, Key, Settings
 from presenced.config.kinds import Bool, Choice, Duration as DurationKind, IdleTimes, Int
 
@@ -38,11 +38,11 @@ def _form(key: Key) -> dict[str, Any]:
         case Bool():
             return {"is_flag": True, "default": False}
         case DurationKind():
-            return {"type": Duration()}
+            return {"type": DurationParameter()}
         case Choice():
             return {"type": click.Choice(key.kind.words)}
         case Int(otherwise=word) if word:
-            return {"type": NumberOr(word)}
+            return {"type": NumberOrWord(word)}
         case Int():
             # What no number of the kind can be is wrong usage; what is out of bounds is a fault of the settings.
             return {"type": click.IntRange(min=0) if key.kind.least == 0 else click.INT}

@@ -123,7 +123,7 @@ class Top:
 
     # --- with one ---------------------------------------------------------------------------------------------
 
-    def _draw(self, keys: Keys) -> int:
+    def _draw(self, keys: KeyPresses) -> int:
         from rich.console import Console
         from rich.live import Live
 
@@ -227,7 +227,7 @@ def _line_up(left: str, right: str) -> str:
     return f"{left:24}{right}"
 
 
-class Keys:
+class KeyPresses:
     """Keys that are pressed, one at a time; without a terminal to read from, only time goes by."""
 
     def __init__(self, fd: int | None) -> None:
@@ -263,15 +263,15 @@ def _ended_in_order() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[Keys]:
+def _keys() -> Iterator[KeyPresses]:
     """Keys at once and unseen, until the end, whatever that is; Ctrl-C stays what it is."""
     if not sys.stdin.isatty():
-        yield Keys(None)
+        yield KeyPresses(None)
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
-        yield Keys(fd)
+        yield KeyPresses(fd)
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from presenced.address import Url
 from presenced.cli import exits
 from presenced.cli.ctl import main
-from presenced.cli.output import Output, Row, clock_time, describe, printable
+from presenced.cli.output import Output, OutputRow, clock_time, describe, printable
 from presenced.cli.target import Target
 from presenced.client import Change
 from presenced.errors import (
@@ -433,7 +433,9 @@ class TestDeviceOfACommand:
 
 
 class TestTables:
-    ROWS = [Row({}, ("laptop-of-alice", "desktop", "the old one in the cellar", "online", "connected", "12:00:05"))]
+    ROWS = [
+        OutputRow({}, ("laptop-of-alice", "desktop", "the old one in the cellar", "online", "connected", "12:00:05"))
+    ]
     TITLES = ("device", "kind", "name", "status", "state", "last active")
 
     def shown(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:

@@ -324,7 +324,7 @@ class TestFindingIt:
     def test_what_is_no_socket(self, tmp_path: Path) -> None:
         file = tmp_path / "letter.txt"
         file.write_text("hello")
-        done = ctl("--socket", str(file, "status"))
+        done = ctl("--socket", str(file), "status")
         assert done.returncode == exits.UNREACHABLE and f"{file} is no socket; see --socket" in done.stderr
 
     def test_no_answer_in_time(self, admin_path: str) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 OWED: dict[str, dict[str, str]] = {
     "circles": {
-        "presenced/cli/daemon.py": "file",
-        "presenced/cli/entry.py": "file",
         "presenced/client/connection.py": "file",
         "presenced/client/streams.py": "file",
         "presenced/client/watches.py": "file",
@@ -29,8 +27,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/waiting.py": "file",
     },
     "size": {
-        "presenced/cli/ctl_admin.py": "file",
-        "presenced/cli/ctl_own.py": "file",
         "presenced/client/protocol/attachments.py": "file",
         "presenced/client/reconnect.py": "file",
         "presenced/config/kinds.py": "file",
@@ -85,9 +81,6 @@ OWED: dict[str, dict[str, str]] = {
         ),
     },
     "one_meaning": {
-        "presenced/cli/options.py": "Duration",
-        "presenced/cli/render.py": "Row",
-        "presenced/cli/top.py": "Keys",
         "presenced/client/pages.py": "Key Page Pages",
         "presenced/client/protocol/attachments.py": "Key Leaving",
         "presenced/client/protocol/changes.py": "Change Kind",
@@ -114,8 +107,6 @@ OWED: dict[str, dict[str, str]] = {
         "bench/peers/external.py": "file",
         "bench/peers/ours.py": "file",
         "bench/report/compare.py": "file",
-        "presenced/cli/ctl_own.py": "file",
-        "presenced/cli/render.py": "file",
         "presenced/client/blocking.py": "file",
         "presenced/client/connected.py": "file",
         "presenced/client/connecting.py": "file",

@@ -1,0 +1,182 @@
+"""The commands of `presencectl` about what claims a status for a user: named claims, and the schedule.
+
+Each command is about the URL's user, or with --as about any user. After a change it prints the new state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast, get_args
+
+import click
+from msgspec.structs import asdict
+
+from presenced.cli import exits
+from presenced.cli.context import Context, user_argument
+from presenced.cli.options import DurationParameter
+from presenced.cli.output import OutputRow, clock_time
+from presenced.errors import AddressError
+from presenced.wire.messages import ClaimInfo, DeviceStatus, Source, Status
+
+if TYPE_CHECKING:
+    from presenced.cli.target import Acting
+    from presenced.client.schedule_windows import WindowLike
+    from presenced.client.values import Schedule
+
+CLAIM_TITLES = ("claim", "source", "status", "since", "until")
+SOURCES = [source for source in get_args(Source) if source != "schedule"]
+
+# --- claims ---------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@user_argument
+@click.pass_obj
+def claims(context: Context, user: str) -> None:
+    """List what is claimed of a user's status; the first counts."""
+
+    async def work() -> int:
+        async with context.target.acting(user) as acting:
+            await _show_claims(context, acting)
+        return exits.OK
+
+    exits.run(work())
+
+
+@click.group()
+def claim() -> None:
+    """Add or end a claim: a status stated for the user, whatever their devices say.
+
+    A call counts over a manual claim (`set` makes one), that over the calendar, that over the schedule.
+    """
+
+
+@claim.command("add")
+@click.argument("name")
+@click.argument("source", type=click.Choice(SOURCES))
+@click.argument("status", type=click.Choice(get_args(Status)))
+@click.option(
+    "--for",
+    "for_ms",
+    type=DurationParameter(is_span=True),
+    help="How long it holds: 30m, 1h30m, 2d; default: until ended.",
+)
+@click.pass_obj
+def add_claim(context: Context, name: str, source: str, status: str, for_ms: int | None) -> None:
+    """State a status until it is ended; one of the same name is replaced."""
+
+    async def work() -> int:
+        until = None if for_ms is None else for_ms / 1000
+        async with context.target.acting() as acting:
+            await acting.calls.add_claim(acting.link, acting.user, name, source, status, until)
+            await _show_claims(context, acting)
+        return exits.OK
+
+    exits.run(work())
+
+
+@claim.command("end")
+@click.argument("name")
+@click.pass_obj
+def end_claim(context: Context, name: str) -> None:
+    """End a claim; one that is not there is no error."""
+
+    async def work() -> int:
+        async with context.target.acting() as acting:
+            await acting.calls.end_claim(acting.link, acting.user, name)
+            await _show_claims(context, acting)
+        return exits.OK
+
+    exits.run(work())
+
+
+async def _show_claims(context: Context, acting: Acting) -> None:
+    found = await acting.calls.get_claims(acting.link, acting.user)
+    nothing = f"nothing is claimed of {acting.name}"
+    context.output.rows([_claim_row(info) for info in found], CLAIM_TITLES, nothing=nothing)
+
+
+def _claim_row(info: ClaimInfo) -> OutputRow:
+    cells = (info.claim, info.source, info.status, clock_time(info.since_ms), clock_time(info.until_ms))
+    return OutputRow(asdict(info), cells, info.status)
+
+
+# --- the schedule ---------------------------------------------------------------------------------------------
+
+
+@click.group()
+def schedule() -> None:
+    """Show, set or clear the status that recurs each week."""
+
+
+@schedule.command("show")
+@user_argument
+@click.pass_obj
+def show_schedule(context: Context, user: str) -> None:
+    """Show a user's schedule. Exit code 1 if there is none."""
+
+    async def work() -> int:
+        async with context.target.acting(user) as acting:
+            found = await acting.calls.get_schedule(acting.link, acting.user)
+        if found is None:
+            context.output.note(f"{acting.name} has no schedule")
+            return exits.NO
+        _say_schedule(context, found)
+        return exits.OK
+
+    exits.run(work())
+
+
+@schedule.command("set")
+@click.argument("zone")
+@click.argument("windows", nargs=-1, required=True, metavar="WINDOW...")
+@click.option("--status", type=click.Choice(get_args(DeviceStatus)), default="dnd", show_default=True)
+@click.pass_obj
+def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: str) -> None:
+    """Have a status recur each week: `schedule set Europe/Berlin 'mon-fri 18:00-08:00' 'sat,sun 00:00-24:00'`.
+
+    A window that ends before it starts ends on the day after. A status after it (`'sat 00:00-24:00 xa'`) holds in it
+    instead of that of --status; where windows overlap the first holds.
+    """
+
+    async def work() -> int:
+        made = [_window(text) for text in windows]
+        async with context.target.acting() as acting:
+            await acting.calls.set_schedule(acting.link, acting.user, zone, made, status)
+            found = await acting.calls.get_schedule(acting.link, acting.user)
+        if found is not None:
+            _say_schedule(context, found)
+        return exits.OK
+
+    exits.run(work())
+
+
+@schedule.command("clear")
+@click.pass_obj
+def clear_schedule(context: Context) -> None:
+    """End the schedule and what it claims."""
+
+    async def work() -> int:
+        async with context.target.acting() as acting:
+            await acting.calls.clear_schedule(acting.link, acting.user)
+        return exits.OK
+
+    exits.run(work())
+
+
+def _window(text: str) -> WindowLike:
+    words = text.split()
+    status = words.pop() if words and words[-1] in get_args(DeviceStatus) else ""
+    start, dash, end = words.pop().partition("-") if words else ("", "", "")
+    days = " ".join(words)
+    if not days or not dash:
+        raise AddressError(f"{text!r} is no window; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
+    return (days, start, end, cast(DeviceStatus, status)) if status else (days, start, end)
+
+
+def _say_schedule(context: Context, found: Schedule) -> None:
+    windows = [" ".join((days, f"{start}-{end}", *status)) for days, start, end, *status in found.windows]
+    value = {"zone": found.zone, "status": found.status, "windows": windows}
+    context.output.say(value, f"{found.status} in {found.zone}: {'; '.join(windows)}")
+
+
+COMMANDS: tuple[click.Command, ...] = (claims, claim, schedule)
