@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from presenced.wire import codec
+from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,
@@ -49,6 +49,7 @@ from presenced.wire.messages import (
 from tests.core.fake_link import FakeLink
 from tests.core.world import World
 from tests.docs.document import SECTIONS, table
+from tests.support.samples import sample
 
 
 def windows() -> list[Any]:
@@ -59,48 +60,29 @@ def windows() -> list[Any]:
 GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
     "Watch": (lambda n: Watch(n, ["watched", "unknown"]), lambda n: Watch(n, ["watched"])),
     "WatchChannel": (lambda n: WatchChannel(n, "other"), lambda n: WatchChannel(n, "room")),
-    "Join": (lambda n: Join(n, "other", "carol", "web"), lambda n: Join(n, "room", "carol", "web")),
+    "Join": (lambda n: Join(n, "other", "bob", "web"), lambda n: Join(n, "room", "bob", "web")),
     "Follow": (lambda n: Follow(n), None),
     "WatchAll": (lambda n: WatchAll(n, True), lambda n: WatchAll(n, False)),
-    "Attach": (lambda n: Attach(n, 9, "carol", "phone"), lambda n: Attach(n, 1, "carol", "web")),
+    "Attach": (lambda n: Attach(n, 9, "bob", "phone"), lambda n: Attach(n, 1, "bob", "web")),
     "AddClaim": (
-        lambda n: AddClaim(n, "other", "call", "dnd", user="carol"),
-        lambda n: AddClaim(n, "busy", "call", "away", user="carol"),
+        lambda n: AddClaim(n, "other", "call", "dnd", user="bob"),
+        lambda n: AddClaim(n, "busy", "call", "away", user="bob"),
     ),
     "SetSchedule": (
         lambda n: SetSchedule(n, "UTC", windows(), "dnd", user="dave"),
-        lambda n: SetSchedule(n, "UTC", windows(), "away", user="carol"),
+        lambda n: SetSchedule(n, "UTC", windows(), "away", user="bob"),
     ),
-    "AddActivity": (lambda n: AddActivity(n, "message", user="carol"), None),
-    "SetStatus": (lambda n: SetStatus(n, "dnd", user="unknown"), lambda n: SetStatus(n, "dnd", "text", user="carol")),
-    "Touch": (lambda n: Touch(n, user="unknown"), lambda n: Touch(n, user="carol")),
-    "Command": (lambda n: Command(n, "/presence", user="unknown"), lambda n: Command(n, "/presence", user="carol")),
+    "AddActivity": (lambda n: AddActivity(n, "message", user="bob"), None),
+    "SetStatus": (lambda n: SetStatus(n, "dnd", user="unknown"), lambda n: SetStatus(n, "dnd", "text", user="bob")),
+    "Touch": (lambda n: Touch(n, user="unknown"), lambda n: Touch(n, user="bob")),
+    "Command": (lambda n: Command(n, "/presence", user="unknown"), lambda n: Command(n, "/presence", user="bob")),
 }
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
-LONG: dict[str, Callable[[int], Any]] = {
-    "Get": lambda n: Get(n, ["carol"]),
-    "Who": lambda n: Who(n),
-    "GetDevices": lambda n: GetDevices(n, "carol"),
-    "GetClaims": lambda n: GetClaims(n, "carol"),
-    "FindClaims": lambda n: FindClaims(n),
-    "GetActivity": lambda n: GetActivity(n, "carol"),
-    "GetMembers": lambda n: GetMembers(n, "room"),
-    "GetSync": lambda n: GetSync(n, "carol"),
-}
-OTHERS: dict[str, Callable[[int], Any]] = {
-    "Ping": lambda n: Ping(n),
-    "Unwatch": lambda n: Unwatch(n, ["watched"]),
-    "UnwatchChannel": lambda n: UnwatchChannel(n, "room"),
-    "SetDevice": lambda n: SetDevice(n, status="away", user="carol", device="web"),
-    "EndClaim": lambda n: EndClaim(n, "busy", "carol"),
-    "Sync": lambda n: Sync(n, "carol"),
-    "Forget": lambda n: Forget(n, "gone", "carol"),
-    "Leave": lambda n: Leave(n, "room", "carol", "web"),
-    "Detach": lambda n: Detach(n, 1),
-}
+LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync)
+OTHERS = (Ping, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach)
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
-FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *LONG}
+FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
 """Refused when memory is very short whatever they would add."""
 
 
@@ -109,13 +91,13 @@ def service() -> FakeLink:
     """A service with something of everything, and memory is not short yet."""
     link = World().open("backend", role="service")
     for message in (
-        Attach(101, 1, "carol", "web"),
-        Attach(102, 2, "carol", "gone"),
+        Attach(101, 1, "bob", "web"),
+        Attach(102, 2, "bob", "old"),
         Detach(103, 2),
         Attach(104, 3, "dave", "web"),
-        Join(105, "room", "carol", "web"),
-        AddClaim(106, "busy", "call", "dnd", user="carol"),
-        SetSchedule(107, "UTC", windows(), "dnd", user="carol"),
+        Join(105, "room", "bob", "web"),
+        AddClaim(106, "busy", "call", "dnd", user="bob"),
+        SetSchedule(107, "UTC", windows(), "dnd", user="bob"),
     ):
         link.done(message)
     link.ask(Watch(108, ["watched"]))
@@ -152,18 +134,18 @@ def test_what_makes_new_state_is_refused_and_the_same_without_is_done(service: F
     assert not refused(service, grows(5))
 
 
-@pytest.mark.parametrize("name", LONG)
-def test_what_has_long_answers_is_refused_when_it_is_very_short(service: FakeLink, name: str) -> None:
+@pytest.mark.parametrize("kind", LONG)
+def test_what_has_long_answers_is_refused_when_it_is_very_short(service: FakeLink, kind: type[Any]) -> None:
     service.world.engine.memory_level = 1
-    assert not refused(service, LONG[name](1))
+    assert not refused(service, sample(kind, 1))
     service.world.engine.memory_level = 2
-    assert refused(service, LONG[name](2))
+    assert refused(service, sample(kind, 2))
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_all_others_are_done(service: FakeLink, name: str) -> None:
+@pytest.mark.parametrize("kind", OTHERS)
+def test_all_others_are_done(service: FakeLink, kind: type[Any]) -> None:
     service.world.engine.memory_level = 2
-    assert not refused(service, OTHERS[name](1))
+    assert not refused(service, sample(kind))
 
 
 def test_watches_and_following_go_on(service: FakeLink) -> None:
@@ -179,8 +161,8 @@ def test_watches_and_following_go_on(service: FakeLink) -> None:
 
 
 def test_every_request_is_in_one_of_the_lists() -> None:
-    answered = {struct.__name__ for struct in codec.CLIENT_MESSAGES.values()} - {"Hello"}
-    assert {*GROWS, *LONG, *OTHERS, *(struct.__name__ for struct in UNANSWERED)} == answered
+    answered = {struct.__name__ for struct in CLIENT_MESSAGES.values()} - {"Hello"}
+    assert {*GROWS, *(struct.__name__ for struct in (*LONG, *OTHERS, *UNANSWERED))} == answered
 
 
 def test_protocol_md_says_the_same() -> None:
@@ -194,4 +176,4 @@ def test_protocol_md_says_the_same() -> None:
                 very_short.add(name)
             if first == "done":
                 done.add(name)
-    assert (short, very_short, done) == ({*GROWS}, FOR_LONG, {*LONG})
+    assert (short, very_short, done) == ({*GROWS}, FOR_LONG, {kind.__name__ for kind in LONG})

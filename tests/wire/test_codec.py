@@ -10,13 +10,13 @@ import msgpack
 import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
-from msgspec import inspect
 
 from presenced.errors import CODES
 from presenced.limits import FRAME_BYTES_MAX, IDLE_MS_MAX, REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire import messages
 from presenced.wire.codec import CLIENT_MESSAGES, SERVER_MESSAGES, BadMessage, decode_client, decode_server, encode
-from presenced.wire.messages import Get, Heartbeat, Hello, Ping, SetStatus, Who
+from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Who
+from tests.support.samples import sample
 from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, admits, fields_of, messages_of, plain
 
@@ -125,23 +125,10 @@ def test_bounds_are_inclusive() -> None:
 # --- wrong messages -------------------------------------------------------------------------------------------
 
 
-def payload_with(kind: type[msgspec.Struct], position: int, value: bytes) -> bytes:
-    """A message with 7 as its id, the smallest right values before `position` and `value` there."""
-    smallest = {Hello: [[1], "", "alice", "laptop", "", "", 0, "online", None, "user", "", False, False, False]}.get(
-        kind
-    )
-    if smallest is None:
-        smallest = [_smallest(field) for field in fields_of(kind)]
-    elements = [bytes([kind.__struct_config__.tag]), *map(msgpack.packb, smallest[:position]), value]
+def payload_with(kind: type[Any], position: int, value: bytes) -> bytes:
+    """A message with 7 as its id, right values before `position` and `value` there."""
+    elements = [*map(msgpack.packb, plain(sample(kind, 7))[: 1 + position]), value]
     return msgpack.Packer().pack_array_header(len(elements)) + b"".join(elements)
-
-
-def _smallest(field: inspect.Field) -> Any:
-    if field.name == "id":
-        return 7
-    if not field.required:
-        return field.default
-    return ["bob"] if isinstance(field.type, inspect.ListType) else "bob"
 
 
 WRONG_FIELDS = [

@@ -14,6 +14,7 @@ from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire import messages
 from presenced.wire.codec import CLIENT_MESSAGES, BadMessage, decode_client, decode_server, encode
 from presenced.wire.frames import FrameReader, frame
+from tests.support.samples import SAMPLES
 from tests.support.tiers import samples
 from tests.wire.strategies import WRONG_VALUES, messages_of
 
@@ -23,12 +24,10 @@ BATCH = 500
 VALID = [
     encode(message)
     for message in (
-        messages.Hello([1], "", "alice", "laptop"),
+        *SAMPLES.values(),
         messages.Hello([1, 2, 65535], "t" * 60, "zażółć", "tab-1", "web", "My tab", -5, "dnd", 12, "user", "x/1"),
         messages.Heartbeat(),
         messages.Heartbeat(123_456),
-        messages.Bye(),
-        messages.Ping(1),
         messages.Ping(2**32 - 1),
         messages.SetStatus(3, "dnd", "in a meeting", "🌴", 1_800_000),
         messages.SetStatus(4, text=""),

@@ -16,7 +16,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
 from presenced.core.requests import activity, channels, claims, devices, own_state, watches
-from presenced.core.requests.handler import FROM_RECORDS, Handler
+from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_memory
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import ClientMessage, Hello, Ping, Pong
