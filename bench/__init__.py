@@ -1,12 +1,12 @@
-"""The bench: what the daemon costs beside a bare C loop, and what its data directory costs beside Redis.
+"""The bench measures what the daemon costs, beside a bare C loop and other servers, and its log beside SQLite.
 
-`python -m bench --help` lists the profiles. It speaks the wire with raw sockets, so that what it measures is
-the daemon and not the client library. It never imports the server or the core, but for `load.filling`, which makes
-data directories in a process of its own, and the profiles `core` and `channel`, which measure the engine without
-sockets. Every delivery and every acknowledged write is counted and its content checked: a figure from a run that lost
-one is never printed as a success.
+`python -m bench --help` lists the profiles. The bench speaks the protocol over raw sockets, so that it measures the
+daemon and not the client library. Four modules import the core or the storage all the same: `load.directory_maker`
+makes data directories in a process of its own, the profiles `core` and `channel` measure the engine without sockets,
+and `store` measures the log without a daemon. Every delivery and every acknowledged write is counted, and its content
+is checked: a run that lost one is never printed as a success.
 
-Where what is; nothing imports what stands below it, and no profile another:
+The rooms, from the ground up. A room imports nothing that stands below it in this list, and no profile imports another:
 
     errors, paths   the one error, and where things are
     results/        what a profile found, as values and in files; histogram; the names of units

@@ -165,16 +165,21 @@ def _all(quick: bool, rounds: int | None, peers: tuple[str, ...] | None, place: 
 
 def _report(files: tuple[Path, ...], output: Path) -> None:
     """Make one page of result files."""
-    from bench.report.html import page  # only a report needs it
 
-    _exit_on_error(lambda: write_text(output, page([read_result(file) for file in files])))
+    def draw() -> None:
+        from bench.report.page import page  # needs matplotlib
+
+        write_text(output, page([read_result(file) for file in files]))
+
+    _exit_on_error(draw)
 
 
 def _plot(files: tuple[Path, ...], output: Path) -> None:
     """Make one picture (SVG) of the bars in result files, as for a README."""
-    from bench.report.plot import picture  # only a plot needs it
 
     def draw() -> None:
+        from bench.report.charts import picture  # needs matplotlib
+
         write_text(output, picture([outcome for file in files for outcome in read_result(file).outcomes]))
 
     _exit_on_error(draw)
@@ -182,16 +187,16 @@ def _plot(files: tuple[Path, ...], output: Path) -> None:
 
 def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
     """Tell what differs between two result files by more than the noise: B over A, figure by figure."""
-    from bench.report import compare
+    from bench.report import comparison
 
     code = 0
 
     def tell() -> None:
         nonlocal code
         one, other = read_result(a), read_result(b)
-        found = compare.print_comparison(one, other, as_json=as_json)
+        found = comparison.print_comparison(one, other, as_json=as_json)
         if gate:
-            reasons = compare.unjudged(one, other)
+            reasons = comparison.unjudged(one, other)
             for reason in reasons:
                 print(f"bench: the gate stays shut: {reason}", file=sys.stderr)
             code = FAILED if found or reasons else 0

@@ -178,6 +178,6 @@ def _write(result: ResultFile, wanted: Wanted) -> None:
         write_csv(rows, result)
         write_text(wanted.csv_file, rows.getvalue())
     if wanted.report_file is not None:
-        from bench.report.html import page  # only a report needs it
+        from bench.report.page import page  # only a report needs it
 
         write_text(wanted.report_file, page([result]))

@@ -1,7 +1,7 @@
 """A crowd of people on their devices, who do all that people do: the load of the profiles `mixed` and `soak`.
 
-Each of them has a link, watches some others, and knows what it was told of them, which `hearing` judges as it arrives.
-What everybody knows in the end is held against what the server says.
+Each person has a link, watches some others, and keeps what the server says of them. `crowd_checks` judges each message
+as it arrives; at the end, what everybody knows is compared with what the server says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from bench.errors import BenchError
 from bench.load.agenda import Arrivals, Returns, now_ns
-from bench.load.hearing import WATCH_ID, Hearing
+from bench.load.crowd_checks import WATCH_ID, CrowdChecks
 from bench.load.links import READ_BYTES, Link, get_records, open_device_links
 from bench.load.openloop import OpenLoop
 from bench.load.people import AWAY, GONE, HERE, LEAVING, Person
@@ -42,7 +42,7 @@ class Crowd:
     ) -> None:
         self.server = server
         self.people = [Person(user, contacts) for user, contacts in watches.items()]
-        self.hearing = Hearing(self.people)
+        self.hearing = CrowdChecks(self.people)
         self.checks = self.hearing.checks
         self.done: dict[str, int] = {}
         """How often each thing was done."""

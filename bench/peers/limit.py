@@ -9,7 +9,7 @@ from bench.load.framing import whole_frames
 from bench.load.limit import start_limit, stop_limit
 from bench.machine.server import Server
 from bench.peers.base import Contacts, Conversation, Delivery, Peer, PeerFailed
-from bench.peers.ours import Presenced
+from bench.peers.presenced import Presenced
 from bench.results.outcome import LIMIT
 
 

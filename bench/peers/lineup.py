@@ -14,7 +14,7 @@ from bench.peers.base import Contacts, Peer, PeerMissing
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.mosquitto import Mosquitto
 from bench.peers.nats import Nats
-from bench.peers.ours import push_bytes
+from bench.peers.presenced import push_bytes
 from bench.peers.prosody import Prosody
 from bench.peers.redis import Redis
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from bench.peers.base import GHOST, MARK, PAYLOAD, Contacts, Conversation, Delivery, Known, PeerFailed
-from bench.peers.external import External, is_root
+from bench.peers.programs import External, is_root
 
 CONNACK = b"\x20\x02\x00\x00"
 GONE = b"#offline..;"

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from bench.peers.base import MARK, PAYLOAD, Contacts, Conversation, Known, PeerFailed, PeerLink, Stand, closed
-from bench.peers.external import External
+from bench.peers.programs import External
 
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"echo":false,"protocol":1,"headers":false}\r\n'
 PING = b"PING\r\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.peers.base import Contacts
-from bench.peers.external import is_root
+from bench.peers.programs import is_root
 from bench.peers.xmpp import HOST, PASSWORD, Xmpp, rosters
 
 CONFIG = """\

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from bench.peers.base import MARK, PAYLOAD, Contacts, Conversation, Known, PeerFailed
-from bench.peers.external import External
+from bench.peers.programs import External
 
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"

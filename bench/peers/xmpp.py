@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 
 from bench.peers.base import GHOST, WRONG, Contacts, Conversation, Delivery, Known, PeerFailed, show_of, until
-from bench.peers.external import External
+from bench.peers.programs import External
 
 HOST = "localhost"
 PASSWORD = "bench"

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench.load.filling import Nowhere
-from bench.machine.apart import run_apart
+from bench.load.directory_maker import Nowhere
 from bench.machine.cores import Cores
+from bench.machine.subprocesses import run_apart
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.core.engine import Engine
 from presenced.core.model import Session, User

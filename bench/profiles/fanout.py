@@ -26,7 +26,7 @@ from bench.machine.disk import choose_place, scratch
 from bench.peers.base import Peer
 from bench.peers.limit import Limit
 from bench.peers.lineup import Lineup, share_of
-from bench.peers.ours import Presenced, frames_by_user
+from bench.peers.presenced import Presenced, frames_by_user
 from bench.peers.steps import SteppedServer
 from bench.peers.storm import Storm, drain
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, no_progress, partial

@@ -26,7 +26,7 @@ from bench.machine.meter import Meter
 from bench.peers.base import Peer, PeerLink
 from bench.peers.ledger import Ledger
 from bench.peers.lineup import Lineup, share_of
-from bench.peers.ours import Presenced
+from bench.peers.presenced import Presenced
 from bench.peers.storm import Storm, drain, expect_clean
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 

@@ -15,7 +15,7 @@ from bench.load.limit import open_limit_links, start_limit, stop_limit
 from bench.load.links import Link, await_ping, open_device_links
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.server import Server
-from bench.peers.ours import Presenced
+from bench.peers.presenced import Presenced
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame

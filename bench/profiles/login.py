@@ -21,7 +21,7 @@ from bench.machine.meter import Meter
 from bench.peers.base import Peer, PeerFailed
 from bench.peers.ledger import check_records
 from bench.peers.lineup import Lineup, share_of
-from bench.peers.ours import Presenced
+from bench.peers.presenced import Presenced
 from bench.peers.storm import Storm, drain, send
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks, Outcome, Progress, ServerOutcome, no_progress, partial

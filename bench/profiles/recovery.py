@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.load.filled import STATUSES, copy_of, replayed, start_full, user_name, user_text
+from bench.load.data_directories import STATUSES, copy_of, replayed, start_full, user_name, user_text
 from bench.load.links import get_records, open_device_links
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, file_system, forget_cached

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.load.filled import copy_of, start_full
+from bench.load.data_directories import copy_of, start_full
 from bench.load.framing import whole_frames
 from bench.load.links import edge_triggered, open_device_links, read_available, watch
 from bench.load.witness import DIGITS, MARK_BYTES, text_of

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from textwrap import wrap
+from typing import TYPE_CHECKING, Protocol
 
 from bench.machine.facts import machine_lines
 from bench.report.sentences import faults_sentence, headline
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Checks, Latency, Outcome, ServerOutcome
 from bench.results.units import label, number, show, show_us, shown_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PERCENTILES = (("p50", "p50_us"), ("p90", "p90_us"), ("p99", "p99_us"), ("p99.9", "p999_us"), ("max", "max_us"))
 LEFT = ("server", "figure", "wait", "verdict")
@@ -32,7 +36,11 @@ class Table:
 
 def print_outcome(outcome: Outcome, machine: dict[str, object], *, foot: bool = True) -> None:
     """The outcome on stdout; the machine below it if `foot`."""
-    draw = _Rich() if sys.stdout.isatty() else _Plain()
+    draw_outcome(_stdout(), outcome, machine, foot=foot)
+
+
+def draw_outcome(draw: Drawing, outcome: Outcome, machine: dict[str, object], *, foot: bool = True) -> None:
+    """The same anywhere."""
     draw.line(outcome.title, STRONG)
     draw.line(headline(outcome))
     found = tables(outcome)
@@ -59,7 +67,7 @@ def print_quiet(outcome: Outcome) -> None:
 
 def print_table(table: Table) -> None:
     """A table alone on stdout."""
-    (_Rich() if sys.stdout.isatty() else _Plain()).table(table)
+    _stdout().table(table)
 
 
 def tables(outcome: Outcome, *, narrow: bool = False) -> list[Table]:
@@ -186,6 +194,34 @@ def _width(table: Table) -> int:
     return sum(_cell_widths(table)) + GAP * len(table.titles)
 
 
+class Drawing(Protocol):
+    """Where lines and tables are drawn."""
+
+    @property
+    def width(self) -> int:
+        """Columns that it has."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line in a style of rich."""
+
+    def table(self, table: Table) -> None:
+        """A table."""
+
+
+def _stdout() -> Drawing:
+    if not sys.stdout.isatty():
+        return _Plain()
+    # rich costs 60 ms to import, which is paid only where somebody looks at a table.
+    from rich.console import Console
+
+    return terminal(Console(highlight=False))
+
+
+def terminal(console: Console) -> Drawing:
+    """Draws on a console of rich."""
+    return _Rich(console)
+
+
 class _Plain:
     """For a pipe."""
 
@@ -208,12 +244,9 @@ class _Plain:
 class _Rich:
     """For a terminal."""
 
-    def __init__(self) -> None:
-        # rich costs 60 ms to import, which only somebody who looks at a table pays.
-        from rich.console import Console
-
-        self._console = Console(highlight=False)
-        self.width = self._console.width
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.width = console.width
 
     def line(self, text: str, style: str = "") -> None:
         """A line, broken by the terminal alone, so that it can be copied whole."""
@@ -221,7 +254,6 @@ class _Rich:
 
     def table(self, table: Table) -> None:
         """Columns with faint titles, which are broken where the terminal is narrow."""
-        from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -234,7 +266,10 @@ class _Rich:
             ours = row[0].startswith(OURS)
             cells = [Text(cell, _style(title, cell, ours=ours)) for title, cell in zip(table.titles, row, strict=True)]
             drawn.add_row(*cells)
-        Console(highlight=False, width=max(_width(table), self.width)).print(drawn)
+        # A terminal that is too narrow breaks the line: every cell stays whole, and can be copied.
+        self._console.width = max(_width(table), self.width)
+        self._console.print(drawn)
+        self._console.width = self.width
 
 
 def _style(title: str, cell: str, *, ours: bool) -> str:

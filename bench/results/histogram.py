@@ -1,8 +1,11 @@
-"""A histogram of times that is cheap to fill: how many fell into each of some thousand classes.
+"""A histogram of times that is cheap to fill: it counts how many times fall into each of some thousand classes.
 
-The classes are log-linear: 128 equal ones for each power of two of nanoseconds, so that what is read from it is at most
-1/128 off, and exact below 256 ns. Recording is two shifts and one addition in a flat array, whatever the number of
-samples; memory is 40 KiB.
+The classes are log-linear, as in HdrHistogram: 128 equal ones for each power of two of nanoseconds. A value that is
+read back is at most 1/128 off, and exact below 256 ns. Memory is 40 KiB, whatever the number of samples.
+
+Why not the package `hdrhistogram`: its `record_value` is Python over ctypes and takes 2.2 us, where `record` takes
+0.4 us (200,000 log-normal values, Python 3.11). The generator records each delivery, and presenced needs 0.8 us for
+one: with 2.2 us, the generator would be what is measured.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from bench.load import limit
 from bench.machine.cores import need_descriptors
 from bench.machine.server import Server
 from bench.paths import REPOSITORY
-from bench.peers import ours, steps
+from bench.peers import presenced, steps
 from bench.results.units import show
 from tests.bench.processes import FAULTY, wait_for_children
 from tests.support.until import PATIENCE_S
@@ -113,7 +113,7 @@ def test_one_faulty_delivery_fails_the_run(
 ) -> None:
     monkeypatch.setattr(steps, "STEP_TIMEOUT_S", 0.5)
     command = [sys.executable, str(FAULTY), fault]
-    monkeypatch.setattr(ours, "start_daemon", lambda core, *_, **__: Server(command, core, READY))
+    monkeypatch.setattr(presenced, "start_daemon", lambda core, *_, **__: Server(command, core, READY))
     tiny = ("--watchers", "7", "--changes", "5", "--rounds", "1", "--peers", "none")
     result = run("fanout", *tiny, "--publishers", str(publishers))
     found = json.loads(result.stdout)["outcomes"][0]["servers"]["presenced"]["checks"]
@@ -131,7 +131,7 @@ def test_what_is_not_run_is_not_loaded() -> None:
     loaded = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
     parts = {name.split(".")[1] for name in loaded}
     assert "runner" in parts and not parts & {"load", "peers", "profiles"}
-    assert not {"bench.report.html", "bench.report.svg", "bench.report.compare"} & set(loaded)
+    assert not {"bench.report.page", "bench.report.charts", "bench.report.comparison"} & set(loaded)
 
 
 def test_too_few_descriptors_says_how_many_are_needed() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.machine import kernel
-from bench.machine.apart import run_apart
 from bench.machine.server import Server
+from bench.machine.subprocesses import run_apart
 from bench.machine.tree import ServerTree
 
 CORE = max(os.sched_getaffinity(0))
@@ -78,5 +78,5 @@ def test_who_stands_still_goes_on_when_it_is_told_to(tmp_path: Path) -> None:
 
 
 def test_what_runs_apart_and_fails_is_told_with_its_words() -> None:
-    with pytest.raises(BenchError, match=r"(?s)-m bench\.load\.filling replay /nowhere failed:.*No such file"):
-        run_apart("bench.load.filling", "replay", "/nowhere", core=CORE)
+    with pytest.raises(BenchError, match=r"(?s)-m bench\.load\.directory_maker replay /nowhere failed:.*No such file"):
+        run_apart("bench.load.directory_maker", "replay", "/nowhere", core=CORE)

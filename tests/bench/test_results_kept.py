@@ -29,7 +29,7 @@ from bench.peers.storm import Storm
 from bench.profiles import soak
 from bench.profiles.durable import Excuse
 from bench.registry import Profile
-from bench.report import compare, slo
+from bench.report import comparison, slo
 from bench.results.files import json_text
 from bench.results.outcome import OURS, Checks, Outcome, ServerOutcome, partial
 from bench.results.units import is_condition
@@ -208,11 +208,11 @@ def test_figures_that_are_zero_are_compared_by_their_difference() -> None:
     a, b = fanout(), fanout()
     a.servers[OURS].figures["false_transitions"] = [0.0, 0.0, 0.0]
     b.servers[OURS].figures["false_transitions"] = [5.0, 5.0, 5.0]
-    for one, other, verdict in ((a, b, compare.WORSE), (b, a, compare.BETTER), (a, a, compare.NOISE)):
-        found = compare.compare(result(one), result(other))
+    for one, other, verdict in ((a, b, comparison.WORSE), (b, a, comparison.BETTER), (a, a, comparison.NOISE)):
+        found = comparison.compare(result(one), result(other))
         assert [each.verdict for each in found if each.figure == "false_transitions"] == [verdict]
-        assert compare.table(found).rows
-        json.dumps(compare.object_of(result(one), result(other)), allow_nan=False)
+        assert comparison.table(found).rows
+        json.dumps(comparison.object_of(result(one), result(other)), allow_nan=False)
 
 
 def test_a_condition_is_known_by_its_whole_name() -> None:

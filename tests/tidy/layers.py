@@ -65,13 +65,15 @@ BENCH_KNOWS: dict[str, tuple[str, ...]] = {
     "load": ("limits", "wire"),
     "peers": ("limits", "wire"),
     "profiles": ("limits", "wire"),
-    "load.filling": ("wire", "core", "storage"),
+    "load.directory_maker": ("wire", "core", "storage"),
+    "load.stores": ("core.records", "storage"),
+    "profiles.store": ("core.records",),
     "profiles.core": ("wire", "core", "server.turn", "server.fact_log"),
     "profiles.channel": ("wire", "core", "server.turn", "server.fact_log"),
     "profiles.operate": ("wire", "cli.admin_link"),
 }
-"""What parts and modules of the bench know of the package: it measures the daemon from outside. `filling` runs in a
-process of its own, and two profiles are of the engine alone."""
+"""What parts and modules of the bench know of the package: the bench measures the daemon from outside.
+`directory_maker` runs in a process of its own, two profiles measure the engine alone, and `store` the log alone."""
 
 
 def layering(source: Source) -> Iterator[tuple[int, str]]:

@@ -100,13 +100,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/storage/committer.py": "Policy",
     },
     "files_are_nouns": {
-        "bench/load/filled.py": "file",
-        "bench/load/filling.py": "file",
-        "bench/load/hearing.py": "file",
-        "bench/machine/apart.py": "file",
-        "bench/peers/external.py": "file",
-        "bench/peers/ours.py": "file",
-        "bench/report/compare.py": "file",
         "presenced/client/blocking.py": "file",
         "presenced/client/connected.py": "file",
         "presenced/client/connecting.py": "file",

@@ -14,8 +14,8 @@ from bench.errors import BenchError
 from bench.load import agenda, openloop
 from bench.load.agenda import Arrivals, Merged, Returns
 from bench.load.contacts import random_graph
+from bench.load.crowd_checks import CrowdChecks
 from bench.load.framing import FIRST_ID
-from bench.load.hearing import Hearing
 from bench.load.openloop import OpenLoop
 from bench.load.people import HERE, Person
 from bench.load.witness import Witness, number_of, status_of, text_of
@@ -323,7 +323,7 @@ def test_after_a_restart_all_must_be_as_before() -> None:
 
 def test_a_crowd_sees_each_fault() -> None:
     bob, ann = Person("bob", ["ann"], HERE), Person("ann", [], HERE)
-    hearing = Hearing([bob, ann])
+    hearing = CrowdChecks([bob, ann])
     checks = hearing.checks
     assert [hearing.expect_change(*said) for said in ((bob, 0), (ann, 40), (ann, 50))] == [1, 2, 3]
 

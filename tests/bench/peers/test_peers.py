@@ -13,7 +13,7 @@ from bench.load.links import read_available
 from bench.machine.cores import Cores, take_cores
 from bench.peers.base import GHOST, Delivery, Peer, PeerLink, PeerMissing
 from bench.peers.lineup import PEERS
-from bench.peers.ours import Presenced
+from bench.peers.presenced import Presenced
 from bench.peers.storm import Storm
 from bench.profiles import fanout, graph, login
 from bench.results.outcome import OURS, Outcome

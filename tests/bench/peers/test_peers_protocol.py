@@ -11,7 +11,7 @@ from bench.peers.ejabberd import Ejabberd, exported
 from bench.peers.ledger import Ledger, check_records
 from bench.peers.mosquitto import GONE, Mosquitto, packet, text, topic
 from bench.peers.nats import Nats
-from bench.peers.ours import Presenced, text_of
+from bench.peers.presenced import Presenced, text_of
 from bench.peers.prosody import Prosody
 from bench.peers.redis import Redis
 from bench.peers.xmpp import rosters

@@ -19,7 +19,7 @@ from bench.load import limit
 from bench.machine.cores import Cores, take_cores
 from bench.machine.tree import ServerTree
 from bench.paths import REPOSITORY
-from bench.peers import external, lineup
+from bench.peers import lineup, programs
 from bench.peers.base import Peer, PeerMissing
 from bench.peers.lineup import PEERS, Lineup
 from bench.peers.redis import Redis
@@ -137,8 +137,8 @@ def test_a_port_that_somebody_else_has_is_not_insisted_on(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        ports = iter([taken, external.free_port()])
-        monkeypatch.setattr(external, "free_port", lambda: next(ports))
+        ports = iter([taken, programs.free_port()])
+        monkeypatch.setattr(programs, "free_port", lambda: next(ports))
         redis = Redis()
         try:
             redis.start(cores.server, tmp_path / "here", [], {})

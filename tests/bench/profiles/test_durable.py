@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.load.filled import filled, user_text
+from bench.load.data_directories import filled, user_text
 from bench.load.writers import Writers
 from bench.machine import disk
 from bench.machine.cores import Cores

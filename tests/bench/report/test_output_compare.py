@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.__main__ import main
-from bench.report import compare, slo
-from bench.report.compare import BETTER, CONDITION, NOISE, WORSE, verdict_of
+from bench.report import comparison, slo
+from bench.report.comparison import BETTER, CONDITION, NOISE, WORSE, verdict_of
 from bench.results.files import json_text
 from bench.results.outcome import OURS, Checks, Outcome
 from tests.bench.made_up import core, fanout, idle, result
@@ -147,7 +147,7 @@ def test_what_the_run_was_like_is_neither_better_nor_worse(figure: str) -> None:
 
 
 def test_every_figure_and_ratio_of_both_files_is_compared() -> None:
-    found = {(each.server, each.figure): each for each in compare.compare(result(fanout()), result(fanout(1.5)))}
+    found = {(each.server, each.figure): each for each in comparison.compare(result(fanout()), result(fanout(1.5)))}
     ours = found[OURS, CPU]
     assert ours.ratio == pytest.approx(1.5, rel=1e-3) and ours.verdict == WORSE
     assert ours.low < 1.5 < ours.high
@@ -163,12 +163,12 @@ def test_files_of_different_work_or_machines_are_warned_of() -> None:
     b.outcomes[0].options["watchers"] = 10
     b.outcomes[0].servers[OURS].checks = Checks(lost=1)
     b.machine["cpu"] = "another"
-    told = "\n".join(compare.warnings(a, b))
+    told = "\n".join(comparison.warnings(a, b))
     assert "cpu differs: Imagined CPU <9000> and another" in told
     assert "the options of fanout differ" in told and "watchers 1000 and 10" in told
     assert "fanout in b.json failed" in told
     assert "only one of the files has core" in told
-    assert compare.warnings(a, a) == []
+    assert comparison.warnings(a, a) == []
 
 
 def files(tmp_path: Path, *scales: float) -> list[str]:

@@ -1,6 +1,6 @@
 """A data directory with many users in it: made once, kept for later runs, and copied to be served from.
 
-It is made and read back by `filling`, in a process of its own, so that the memory which that takes is not the bench's.
+`directory_maker` makes it and reads it back, in a process of its own, so that its memory is not counted as the bench's.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.load.daemon import start_daemon
-from bench.machine.apart import run_apart
 from bench.machine.cores import Cores
 from bench.machine.disk import scratch
 from bench.machine.server import Server
+from bench.machine.subprocesses import run_apart
 from bench.paths import REPOSITORY
 
 STATUSES = ("dnd", "away", "chat", "online")
-FILLING = "bench.load.filling"
+MAKER = "bench.load.directory_maker"
 APART_TIMEOUT_S = 900
 START_TIMEOUT_S = 300.0
 
@@ -37,7 +37,7 @@ def filled(place: Path, users: int, kind: str) -> Path:
         shutil.rmtree(outdated, ignore_errors=True)
     partial = place / f"{found.name}.{os.getpid()}"
     try:
-        run_apart(FILLING, "build", str(partial), str(users), kind, timeout_s=APART_TIMEOUT_S)
+        run_apart(MAKER, "build", str(partial), str(users), kind, timeout_s=APART_TIMEOUT_S)
         partial.rename(found)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +55,7 @@ def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
 def replayed(directory: Path, core: int) -> dict[str, float]:
     """Read a directory on `core` as the daemon does, and nothing else: facts, bytes, seconds and CPU seconds."""
     read: dict[str, float] = json.loads(
-        run_apart(FILLING, "replay", str(directory), core=core, timeout_s=APART_TIMEOUT_S)
+        run_apart(MAKER, "replay", str(directory), core=core, timeout_s=APART_TIMEOUT_S)
     )
     return read
 
@@ -81,6 +81,6 @@ def _format_digest() -> str:
     root = REPOSITORY / "presenced"
     for name in ("core/records.py", "core/facts.py", "storage/layout.py", "storage/manifest.py"):
         digest.update((root / name).read_bytes())
-    for maker in (__file__, Path(__file__).with_name("filling.py")):
+    for maker in (__file__, Path(__file__).with_name("directory_maker.py")):
         digest.update(Path(maker).read_bytes())
     return digest.hexdigest()[:12]

@@ -1,8 +1,8 @@
 """Makes and reads data directories with the engine and the journal themselves, in a process of its own.
 
-The one part of the load that imports the core and the storage: making a million users over the wire would take minutes
-and prove nothing. `python -m bench.load.filling build DIR USERS log|snapshot` fills an empty directory, `replay DIR`
-reads one back and prints how long that took; `filled` calls it.
+This part of the load imports the core and the storage, because making a million users over the wire would take minutes
+and prove nothing. `python -m bench.load.directory_maker build DIR USERS log|snapshot` fills an empty directory;
+`replay DIR` reads one back and prints how long that took. `data_directories` calls both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.load.filled import STATUSES, user_name, user_text
+from bench.load.data_directories import STATUSES, user_name, user_text
 from bench.machine.disk import tree_bytes
 from presenced.core.engine import Engine
 from presenced.core.facts import facts_of

@@ -17,7 +17,7 @@ WATCH_ID = 1
 """That of everybody's first request, which is answered with the contacts' records."""
 
 
-class Hearing:
+class CrowdChecks:
     """Knows what was said and asked, and judges what comes of it. `checks` has what was found so far."""
 
     def __init__(self, people: Iterable[Person]) -> None:
