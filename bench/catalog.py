@@ -254,6 +254,19 @@ PROFILES: dict[str, Profile] = {
             rounds=3,
         ),
         Profile(
+            "store",
+            "store: the log beside SQLite",
+            "The same facts into presenced's log and into SQLite (WAL, synchronous=FULL), each without a daemon: CPU, "
+            "how long an acknowledged change waits for the disk, size, and how long a start reads.",
+            (
+                Option("users", 100_000, "Users that the store knows.", click.IntRange(1000), quick=5000),
+                Option("writers", 200, "Who wait for their change at the same time.", quick=20),
+                Option("seconds", 3.0, "How long they change in a round.", SECONDS, quick=0.3),
+            ),
+            rounds=5,
+            place=True,
+        ),
+        Profile(
             "core",
             "core: the engine without sockets",
             "Whether a change costs more among many users, and what users and devices weigh.",

@@ -26,6 +26,7 @@ HEADLINES = {
     "mixed": "1,000 people online, with all that they do, cost {main} of server CPU a second",
     "soak": "in {minutes} minutes of everything at once, resident memory grows by {main} a minute",
     "channel": "in a room of {members} members, 99 of 100 turns take at most {main}",
+    "store": "a fact on the disk costs {main} of CPU, with {writers} writers",
     "core": "a change among {users_max} users: {main}",
 }
 SEVERAL_PUBLISHERS = "{publishers} changes at once told to {watchers} watchers cost {main} of server CPU each"

@@ -19,6 +19,7 @@ SHOWN_NAMES = {
     "mosquitto": "Mosquitto",
     "ejabberd": "ejabberd",
     "prosody": "Prosody",
+    "sqlite": "SQLite",
 }
 _CONDITIONS = frozenset(
     "core_taken_by_others os_core_taken_by_others server_core_busy os_server_core_busy "

@@ -9,12 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
+from bench.load import stores
 from bench.load.data_directories import filled, user_text
 from bench.load.writers import Writers
 from bench.machine import disk
@@ -23,7 +25,7 @@ from bench.machine.disk import choose_place, file_system
 from bench.machine.server import Server
 from bench.paths import REPOSITORY
 from bench.peers.redis_writers import RedisWriters
-from bench.profiles import durable, fanout, recovery, snapshot
+from bench.profiles import durable, fanout, recovery, snapshot, store
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 from tests.bench.processes import FAULTY, wait_for_children
 
@@ -230,3 +232,25 @@ def test_an_interrupted_run_leaves_neither_processes_nor_files(place: Path) -> N
         assert bench.wait(20) != 0
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
     assert os.listdir(place) == []
+
+
+# --- the log beside SQLite ----------------------------------------------------------------------------------------
+
+
+def test_both_stores_keep_what_they_acknowledge(place: Path) -> None:
+    found = store.run(users=1000, writers=5, seconds=0.05, rounds=1, place=place, cores=CORES)
+    assert ours(found).figures.keys() > found.servers["sqlite"].figures.keys() > {"cpu_us_per_fact", "read_s"}
+    assert all(server.checks.faults == {} and server.latency["write"].count for server in found.servers.values())
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", stores.STORES)
+def test_an_acknowledged_change_that_is_not_read_back_is_lost(tmp_path: Path, name: str) -> None:
+    wake = threading.Event()
+    kept = stores.STORES[name](tmp_path, wake)
+    for number in (1, 2):
+        kept.submit(stores.facts_of_change("alice", number), (number,))
+        assert store.wait_for(kept, wake) == [number]
+    kept.close()
+    for acknowledged, lost in (({"alice": 2}, 0), ({"alice": 3}, 1), ({"alice": 2, "bob": 1}, 1)):
+        assert store.read(type(kept), tmp_path, "", acknowledged)["lost"] == lost
