@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,9 @@ from bench.machine import kernel
 from bench.machine.server import Server
 from bench.machine.subprocesses import run_apart
 from bench.machine.tree import ServerTree
+from tests.support.until import PATIENCE_S, until
 
 CORE = max(os.sched_getaffinity(0))
-DEADLINE_S = 30.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 @pytest.mark.parametrize("gentle", [True, False])
@@ -31,7 +22,7 @@ def test_what_it_started_ends_with_it(gentle: bool, tmp_path: Path) -> None:
     command = ["sh", "-c", "trap '' HUP; sleep 1000 & wait"]
     tree = ServerTree(command, CORE, tmp_path / "log", gentle=gentle)
     try:
-        wait_for(lambda: len(kernel.tree(tree.pid)) == 2)
+        until(lambda: len(kernel.tree(tree.pid)) == 2, "both processes run")
         pids = kernel.tree(tree.pid)
         assert 0 < tree.settled_cpu_ns() <= tree.cpu_ns()
         assert tree.resident_bytes() > kernel.resident_bytes(pids[1]) > 0
@@ -43,7 +34,7 @@ def test_what_it_started_ends_with_it(gentle: bool, tmp_path: Path) -> None:
 
 def test_one_that_has_ended_by_itself_says_so_and_its_words_remain(tmp_path: Path) -> None:
     tree = ServerTree(["sh", "-c", "echo no room in the inn; exit 3"], CORE, tmp_path / "log")
-    assert not tree.wait_for_port(kernel.free_port(), timeout_s=DEADLINE_S)
+    assert not tree.wait_for_port(kernel.free_port(), timeout_s=PATIENCE_S)
     tree.stop()
     tree.stop()
     assert tree.trouble == "it had ended by itself with code 3"
@@ -55,7 +46,7 @@ def test_one_that_does_not_heed_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(Server, "stop_timeout_s", 0.1)
     deaf = "trap '' TERM; echo port 1234; while true; do sleep 1000; done"
     tree = ServerTree(["sh", "-c", deaf], CORE, tmp_path / "log")
-    wait_for(lambda: (tmp_path / "log").read_text() != "")
+    until(lambda: (tmp_path / "log").read_text() != "", "the log is begun")
     tree.stop()
     assert "did not end within" in tree.trouble and not Path(f"/proc/{tree.pid}").exists()
     # The shell itself, and not something below it, is what is deaf: `Server` is one process.
@@ -72,7 +63,7 @@ def test_who_stands_still_goes_on_when_it_is_told_to(tmp_path: Path) -> None:
         before_ns = tree.cpu_ns()
         assert Path(f"/proc/{tree.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         tree.resume()
-        wait_for(lambda: tree.cpu_ns() > before_ns)
+        until(lambda: tree.cpu_ns() > before_ns, "it uses its processor")
     finally:
         tree.stop()
 

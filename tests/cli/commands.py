@@ -14,8 +14,8 @@ from typing import Any
 from presenced.wire.messages import Record
 from tests.support import warm
 from tests.support.readiness import readable
+from tests.support.until import PATIENCE_S
 
-DEADLINE_S = 60.0
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -29,7 +29,7 @@ def command(*args: str) -> list[str]:
 
 def ctl(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run to the end, with pipes."""
-    return warm.run("presenced.cli.ctl", *args, env={**ENVIRONMENT, **(env or {})}, timeout_s=DEADLINE_S)
+    return warm.run("presenced.cli.ctl", *args, env={**ENVIRONMENT, **(env or {})}, timeout_s=PATIENCE_S)
 
 
 class Running:
@@ -42,7 +42,7 @@ class Running:
         """The next line; fails if none comes in time."""
         pipe = getattr(self.process, stream)
         line = b""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while not line.endswith(b"\n"):
             left_s = deadline - time.monotonic()
             assert left_s > 0 and readable(pipe, left_s), f"no line on {stream}, only {line!r}"
@@ -60,7 +60,7 @@ class Running:
         """Send a signal, wait; the exit code and what is left on stderr."""
         if number is not None:
             self.process.send_signal(number)
-        _, stderr = self.process.communicate(timeout=DEADLINE_S)
+        _, stderr = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, stderr.decode()
 
     def kill(self) -> None:
@@ -90,7 +90,7 @@ def on_terminal(*args: str, env: dict[str, str] | None = None) -> str:
             pass  # Linux says EIO once the other side of a terminal is closed.
         finally:
             os.close(controller)
-        process.wait(DEADLINE_S)
+        process.wait(PATIENCE_S)
     return shown.decode()
 
 

@@ -8,9 +8,10 @@ import pty
 import time
 from pathlib import Path
 
-from tests.cli.commands import DEADLINE_S, ENVIRONMENT
+from tests.cli.commands import ENVIRONMENT
 from tests.support import warm
 from tests.support.readiness import readable
+from tests.support.until import PATIENCE_S
 
 
 class Terminal:
@@ -36,7 +37,7 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """What was shown up to and with `text`; fails if it does not come."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while text not in self.shown:
             left_s = deadline - time.monotonic()
             assert left_s > 0 and readable(self.controller, left_s), f"only {self.shown!r}"
@@ -49,13 +50,13 @@ class Terminal:
 
     def until_it_waits(self) -> None:
         """Return once the process sleeps in the kernel, as it does while it reads from the terminal."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
             assert time.monotonic() < deadline, "it does not wait for anything"
 
     def end(self) -> int:
         """Wait for the end; the exit code. What was shown last stays in `shown`."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
             if readable(self.controller, 0.05):
@@ -63,7 +64,7 @@ class Terminal:
                     self._read("the end")
                 except AssertionError:
                     break
-        code = self.process.wait(DEADLINE_S)
+        code = self.process.wait(PATIENCE_S)
         while readable(self.controller):
             try:
                 self._read("more")

@@ -34,9 +34,10 @@ from presenced.errors import (
     RequestTimeout,
 )
 from presenced.server.identity import mint
-from tests.cli.commands import DEADLINE_S, ENVIRONMENT, Running, command, ctl, on_terminal, online, record
+from tests.cli.commands import ENVIRONMENT, Running, command, ctl, on_terminal, online, record
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.until import PATIENCE_S
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ class TestWatch:
             process.stdout.readline()
             process.stdout.close()
             assert process.stderr.read() == b""
-            assert process.wait(DEADLINE_S) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 class TestOnline:
@@ -252,7 +253,7 @@ class TestErrors:
             assert unreadable.returncode == exits.CONFIG and "No such file" in self.line(unreadable)
         finally:
             process.terminate()
-            process.communicate(timeout=DEADLINE_S)
+            process.communicate(timeout=PATIENCE_S)
 
     @pytest.mark.parametrize(
         ("args", "reason"),
@@ -311,7 +312,7 @@ def ran(line: str, **env: str) -> subprocess.CompletedProcess[str]:
         ["sh", "-c", functions + line],
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=PATIENCE_S,
         cwd=REPOSITORY,
         env={**ENVIRONMENT, **env},
     )

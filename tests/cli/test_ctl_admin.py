@@ -27,10 +27,11 @@ from presenced.cli.admin_link import AdminLink, cannot_connect
 from presenced.cli.status_sentence import status_sentence
 from presenced.errors import AuthError, ConnectionLost, RequestError, RequestTimeout
 from presenced.sync import connect, connect_service
-from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl
+from tests.cli.commands import ENVIRONMENT, command, ctl
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
 from tests.support.healthy import HEALTHY, LOG, WALL_MS
+from tests.support.until import PATIENCE_S
 
 
 @pytest.fixture
@@ -199,12 +200,12 @@ class TestDoing:
         terminal.until("stopping: 0 links")
         terminal.until("stopped")
         assert terminal.end() == 0
-        assert admin_daemon.process.wait(DEADLINE_S) == 0
+        assert admin_daemon.process.wait(PATIENCE_S) == 0
 
     def test_drain(self, admin: Any, admin_daemon: Daemon, admin_path: str) -> None:
         done = admin("drain", "--yes")
         assert done.returncode == 0 and json.loads(done.stdout)["links"] == 0
-        assert admin_daemon.process.wait(DEADLINE_S) == 0
+        assert admin_daemon.process.wait(PATIENCE_S) == 0
         assert not os.path.exists(admin_path)
         assert "admin: drain, asked by uid" in admin_daemon.log()
 
@@ -250,7 +251,7 @@ class TestDoing:
             kept: list[str] = link.ask("reload", is_long=True)["kept"]
             return kept
 
-        with AdminLink(admin_path, DEADLINE_S) as link:
+        with AdminLink(admin_path, PATIENCE_S) as link:
             assert reloaded() == []
             link.ask("loglevel", level="debug")
             [kept] = reloaded()
@@ -331,7 +332,7 @@ class TestFindingIt:
         thread = one_answer(admin_path, b"")
         done = ctl("--socket", admin_path, "--timeout", "0.2", "status")
         assert done.returncode == exits.TEMPORARY and "does not answer" in done.stderr
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
     @pytest.mark.parametrize(
         ("answer", "code", "says"),
@@ -348,14 +349,14 @@ class TestFindingIt:
         thread = one_answer(admin_path, answer)
         done = ctl("--socket", admin_path, "status")
         assert done.returncode == code and says in done.stderr and "Traceback" not in done.stderr
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
     def test_another_version(self, admin_path: str, on_terminal: Any) -> None:
         thread = one_answer(admin_path, b'{"ok": true, "result": {"version": "9"}}\n')
         terminal = on_terminal("--socket", admin_path, "status")
         terminal.until("the daemon is of another version than presencectl")
         assert terminal.end() == exits.PROTOCOL
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
     def test_acting_for_others_has_no_meaning(self, admin_daemon: Daemon, admin_path: str) -> None:
         done = ctl("--socket", admin_path, "--as", "alice", "status")
@@ -407,7 +408,7 @@ class TestFindingIt:
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            timeout=DEADLINE_S,
+            timeout=PATIENCE_S,
             env=ENVIRONMENT,
         )
         assert done.returncode == 75 and done.stdout == ""
@@ -426,10 +427,10 @@ class TestFindingIt:
 class TestLink:
     def test_it_connects_anew_after_a_loss(self, start_daemon: StartDaemon, admin_path: str) -> None:
         first = start_daemon("--admin-socket", admin_path)
-        with AdminLink(admin_path, DEADLINE_S) as link:
+        with AdminLink(admin_path, PATIENCE_S) as link:
             pid = link.ask("status")["pid"]
             first.process.send_signal(signal.SIGTERM)
-            first.process.wait(DEADLINE_S)
+            first.process.wait(PATIENCE_S)
             with pytest.raises(ConnectionLost):
                 link.ask("status")
             start_daemon("--admin-socket", admin_path)
@@ -440,11 +441,11 @@ class TestLink:
         with AdminLink(admin_path, 0.1) as link:
             with pytest.raises(RequestTimeout):
                 link.ask("status")
-            thread.join(DEADLINE_S)
+            thread.join(PATIENCE_S)
             assert link._socket is None
 
     def test_refusals_bear_the_daemons_code(self, admin_daemon: Daemon, admin_path: str) -> None:
-        with AdminLink(admin_path, DEADLINE_S) as link:
+        with AdminLink(admin_path, PATIENCE_S) as link:
             with pytest.raises(RequestError) as caught:
                 link.ask("snapshot")
             assert caught.value.code == "no_data_dir"

@@ -14,10 +14,11 @@ import pytest
 
 from presenced.cli import exits
 from presenced.cli.ctl_chat import LINE_BYTES_MAX
-from tests.cli.commands import DEADLINE_S, ENVIRONMENT, command, ctl, on_terminal
+from tests.cli.commands import ENVIRONMENT, command, ctl, on_terminal
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
 from tests.support.readiness import readable
+from tests.support.until import PATIENCE_S
 
 
 def shell(url: str, typed: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
@@ -25,7 +26,7 @@ def shell(url: str, typed: bytes, *options: str) -> subprocess.CompletedProcess[
         command("--url", url, *options, "shell"),
         input=typed,
         capture_output=True,
-        timeout=DEADLINE_S,
+        timeout=PATIENCE_S,
         cwd=REPOSITORY,
         env=ENVIRONMENT,
     )
@@ -92,7 +93,7 @@ class TestShell:
                 command("--url", daemon.url("alice", "x"), "shell"),
                 stdin=stdin,
                 capture_output=True,
-                timeout=DEADLINE_S,
+                timeout=PATIENCE_S,
                 cwd=REPOSITORY,
                 env=ENVIRONMENT,
             )
@@ -122,10 +123,10 @@ class TestShell:
             assert "I do not know" in until(controller, "\nalice> ")
             if how == "Ctrl-D":
                 os.write(controller, b"\x04")
-                assert process.wait(DEADLINE_S) == 0
+                assert process.wait(PATIENCE_S) == 0
             else:
                 process.send_signal(signal.SIGINT)
-                assert process.wait(DEADLINE_S) == exits.INTERRUPTED
+                assert process.wait(PATIENCE_S) == exits.INTERRUPTED
             rest = until(controller, None)
             assert "Traceback" not in rest and "Fatal" not in rest
             os.close(controller)
@@ -134,7 +135,7 @@ class TestShell:
 def until(controller: int, text: str | None) -> str:
     """What a terminal shows up to `text`; None: up to its end."""
     shown = ""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + PATIENCE_S
     while text is None or not shown.endswith(text):
         left_s = deadline - time.monotonic()
         assert left_s > 0 and readable(controller, left_s), f"the terminal shows only {shown!r}"

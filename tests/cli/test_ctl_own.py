@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from presenced.cli import exits
 from presenced.cli.ctl import main
 from presenced.server.identity import mint
-from tests.cli.commands import DEADLINE_S, Running, ctl, on_terminal, online
+from tests.cli.commands import Running, ctl, on_terminal, online
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
+from tests.support.until import PATIENCE_S
 
 
 @pytest.fixture
@@ -184,9 +185,9 @@ class TestSync:
         values(alice("sync-status"))
         laptop.process.send_signal(signal.SIGSTOP)
         alice("set", "dnd")
-        waiting = Running("--url", daemon.url("alice", "x"), "sync-status", "-W", str(DEADLINE_S))
+        waiting = Running("--url", daemon.url("alice", "x"), "sync-status", "-W", str(PATIENCE_S))
         try:
-            deadline_s = time.monotonic() + DEADLINE_S
+            deadline_s = time.monotonic() + PATIENCE_S
             while len(values(ctl("--url", daemon.url("ops", ""), "--as", "alice", "devices"))) < 2:
                 assert waiting.process.poll() is None and time.monotonic() < deadline_s
             laptop.process.send_signal(signal.SIGCONT)
@@ -243,7 +244,7 @@ class TestForOthers:
             assert "role of a service" in complaint(refused, exits.DENIED)
         finally:
             process.terminate()
-            process.communicate(timeout=DEADLINE_S)
+            process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ from presenced.wire.messages import SetStatus, Watch, Window
 from tests.storage.making import Making, contents, flip, recovered
 from tests.support import REPOSITORY, warm
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.until import PATIENCE_S
 from tests.support.wire import DONE, RECORDS, WELCOME, Wire, hello, opened
 
-DEADLINE_S = 60.0
 DAMAGED, UNUSABLE, BUSY, USAGE = 65, 73, 75, 2
 FIRST_FRAME = FRAMES_AT
 
@@ -195,7 +195,7 @@ def test_dump_reports_damage_and_goes_on(place: Path) -> None:
 
 def test_dump_into_a_pipe_that_closes(place: Path) -> None:
     command = f"{sys.executable} -m presenced store dump {place} | head -1"
-    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE_S, cwd=REPOSITORY)
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPOSITORY)
     assert (result.stderr, len(result.stdout.splitlines())) == ("", 1)
 
 
@@ -277,7 +277,7 @@ class Writer:
 
     def wait_for(self, number: int) -> None:
         with self._more:
-            assert self._more.wait_for(lambda: self.acknowledged >= number, DEADLINE_S)
+            assert self._more.wait_for(lambda: self.acknowledged >= number, PATIENCE_S)
 
     def __enter__(self) -> Writer:
         self._thread.start()

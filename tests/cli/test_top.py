@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import termios
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from presenced.cli.top import Top
 from presenced.cli.top_figures import age, bar, compare, log_text, rate, size, sorted_watchers, spark, time_of
 from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
-from tests.cli.commands import DEADLINE_S, ctl
+from tests.cli.commands import Running, ctl
 from tests.cli.terminal import Terminal
 from tests.support.daemon import Daemon, StartDaemon
 from tests.support.healthy import HEALTHY, LOG
+from tests.support.until import until
 
 ALTERNATE, BACK = "\x1b[?1049h", "\x1b[?1049l"
 CURSOR_HIDDEN, CURSOR_SHOWN = "\x1b[?25l", "\x1b[?25h"
@@ -207,8 +207,6 @@ class TestProgram:
         assert terminal.end() == 0
 
     def test_lines_over_a_restart(self, start_daemon: StartDaemon, admin_path: str, tmp_path: Path) -> None:
-        from tests.cli.commands import Running
-
         first = start_daemon("--admin-socket", admin_path)
         running = Running("--socket", admin_path, "top", "--interval", "100ms")
         try:
@@ -216,9 +214,12 @@ class TestProgram:
             first.stop()
             assert "daemon away, retrying" in running.line("stderr")
             start_daemon("--admin-socket", admin_path)
-            deadline = time.monotonic() + DEADLINE_S
-            while (look := running.json())["uptime_ms"] > 60_000 or look["state"] != "serving":
-                assert time.monotonic() < deadline
+
+            def is_the_second() -> bool:
+                look = running.json()
+                return look["uptime_ms"] <= 60_000 and look["state"] == "serving"
+
+            until(is_the_second, "the second daemon is shown")
         finally:
             running.kill()
 

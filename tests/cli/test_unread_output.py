@@ -13,10 +13,10 @@ from collections.abc import Callable
 import pytest
 
 from presenced.wire.messages import SetStatus
-from tests.cli.commands import DEADLINE_S, ENVIRONMENT, ctl
+from tests.cli.commands import ENVIRONMENT, ctl
 from tests.support import REPOSITORY
 from tests.support.daemon import StartDaemon
-from tests.support.until import until
+from tests.support.until import PATIENCE_S, until
 from tests.support.wire import DONE, opened
 
 PIPE_BYTES = 4096
@@ -82,7 +82,7 @@ def test_ctrl_c_ends_a_watch_that_nobody_reads(start_daemon: StartDaemon) -> Non
                 while alice.next()[:2] != [DONE, number]:
                     pass
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE_S) == 130
+        assert process.wait(PATIENCE_S) == 130
     finally:
         process.kill()
         process.wait()

@@ -30,8 +30,7 @@ from presenced.wire.messages import (
     Watch,
     Welcome,
 )
-
-DEADLINE_S = 60.0
+from tests.support.until import PATIENCE_S
 
 T = TypeVar("T")
 S = TypeVar("S", bound="FakeServer")
@@ -136,7 +135,7 @@ class FakeServer:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition over what was received."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -165,10 +164,3 @@ async def listening(server: S) -> AsyncIterator[S]:
         for link in server.links:
             link.drop()
             await link.closed.wait()
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Give the loop turns until a condition of the client's holds."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.001)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import presenced
 from presenced.config.settings import Settings
 from presenced.server.server import Server
-from tests.client.fake_server import DEADLINE_S
+from tests.support.until import PATIENCE_S
 
 T = TypeVar("T", covariant=True)
 
@@ -53,14 +53,14 @@ async def lose(client: Any, drop: Callable[[], object]) -> None:
     lost = asyncio.Event()
     end = client.on_state(lambda state, reason: lost.set())
     drop()
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await lost.wait()
     end()
 
 
 async def take(stream: Stream[T], count: int) -> list[T]:
     """The next items."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         return [await stream.__anext__() for _ in range(count)]
 
 

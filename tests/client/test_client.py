@@ -45,9 +45,10 @@ from presenced.wire.messages import (
     Unwatch,
     Watch,
 )
-from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
+from tests.client.fake_server import FakeServer, fake_server
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
+from tests.support.until import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def record(user: str, status: str = "online", version: int = 1, text: str = "") 
 
 
 async def take(watch: presenced.Watch, count: int) -> list[tuple[str, str, str]]:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         return [(change.user, change.kind, change.new.status) for change in [await anext(watch) for _ in range(count)]]
 
 
@@ -398,7 +399,7 @@ class TestReturning:
             server.refusals = [Goodbye("busy", "full", 50)]
             server.link.drop()
             await eventually(lambda: me.state == "connecting")
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*[me.set_status(status) for status in ("away", "xa", "dnd")])
         assert [message.status for message in server.of(SetStatus)] == ["dnd"]
 
@@ -780,7 +781,7 @@ class TestWatching:
             watch = me.watch("bob")
             await take(watch, 1)
             iterating = asyncio.ensure_future(_count(watch))
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             assert await iterating == 0
         with pytest.raises(ConnectionLost):
             await watch.add("carol")
@@ -892,7 +893,7 @@ class TestLeaving:
         await eventually(lambda: me.reason is not None and me.reason.code == "busy")
         waiting = asyncio.ensure_future(me.get_status("bob"))
         await eventually(lambda: me._session._waiting)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await me.close()
         with pytest.raises(ConnectionLost, match="closed"):
             await waiting
@@ -903,7 +904,7 @@ class TestKeeping:
         """Over a slow network: as late as any other reply."""
         server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=50, timeout_ms=125)
         server.answer = lambda message: [] if isinstance(message, Ping) else server.plainly(message)
-        async with presenced.connect(server.url(), timeout_s=DEADLINE_S) as me:
+        async with presenced.connect(server.url(), timeout_s=PATIENCE_S) as me:
             await server.until(lambda: server.of(Ping))
             beats = len(server.of(Heartbeat))
             await server.until(lambda: len(server.of(Heartbeat)) >= beats + 3)

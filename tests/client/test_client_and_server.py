@@ -14,15 +14,15 @@ import presenced
 from presenced.config.settings import Settings
 from presenced.server.identity import mint
 from presenced.server.server import Server
-from tests.client.fake_server import DEADLINE_S, eventually
 from tests.client.helpers import running, service, url
+from tests.support.until import PATIENCE_S, eventually
 
 SECRET = b"k" * 48
 
 
 async def take(watch: presenced.Watch, count: int = 1) -> list[tuple[str, str]]:
     """Kind and status of the next changes."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         return [(change.kind, change.new.status) for change in [await anext(watch) for _ in range(count)]]
 
 

@@ -15,9 +15,9 @@ import pytest
 import presenced
 from presenced.config.settings import Settings
 from presenced.server.server import Server
-from tests.client.fake_server import DEADLINE_S, eventually
 from tests.support import REPOSITORY
 from tests.support.certificates import make_certificate
+from tests.support.until import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ async def test_presence_travels_under_tls(server: Server) -> None:
     async with presenced.connect(url(server, "bob"), ssl_context=trust) as bob, bob.watch("alice") as watch:
         async with presenced.connect(url(server), ssl_context=trust) as alice:
             await alice.set_status("dnd")
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while watch.records["alice"].status != "dnd":
                     await anext(watch)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while watch.records["alice"].status != "offline":
                 await anext(watch)
 
@@ -82,7 +82,7 @@ async def test_and_to_one_whose_certificate_has_expired(server: Server, tmp_path
         old = Server(Settings(dev=True, listen=f"127.0.0.1:{server.port}", tls_cert=cert, tls_key=key))
         await old.start()
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while me.reason is None or me.reason.code != "tls_failed":
                     await asyncio.sleep(0.01)
             assert me.state == "connecting" and me.reason.temporary
@@ -114,7 +114,7 @@ async def test_the_command_trusts_whom_it_is_told_to(server: Server, options: li
         stderr=subprocess.PIPE,
         cwd=REPOSITORY,
     )
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         _, stderr = await process.communicate()
     assert process.returncode == code, stderr
     assert (b"--ca-file and --insecure" in stderr) == (code != 0)

@@ -25,8 +25,9 @@ from presenced.wire.messages import (
     Record,
     ServerMessage,
 )
-from tests.client.fake_server import FakeServer, eventually, fake_server
+from tests.client.fake_server import FakeServer, fake_server
 from tests.client.helpers import lose, running, take, url
+from tests.support.until import eventually
 
 
 @pytest.fixture(autouse=True)

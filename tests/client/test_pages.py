@@ -12,9 +12,9 @@ import presenced.sync
 from presenced.client.pages import Page, another_id
 from presenced.limits import NAME_BYTES_MAX
 from presenced.server.server import Server
-from tests.client.fake_server import eventually
 from tests.client.helpers import has_nothing, running, service, take, url
 from tests.support.in_process import InProcess
+from tests.support.until import eventually
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from presenced.wire.messages import (
     ServerMessage,
     SetStatus,
 )
-from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, listening
+from tests.client.fake_server import FakeServer, listening
 from tests.client.helpers import running, url
+from tests.support.until import PATIENCE_S, eventually
 
 
 class Asked(NamedTuple):
@@ -118,7 +119,7 @@ async def test_what_has_not_left_is_sent_on_the_next_link_even_if_it_must_not_be
                 [Done(message.id, 1)] if isinstance(message, AddActivity) else server.plainly(message)
             )
             server.link.drop()
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 outcomes = await asyncio.gather(*recorded, return_exceptions=True)
         lost = [number for number, outcome in enumerate(outcomes) if outcome is not None]
         assert lost == list(range(25)), "those may have been applied"

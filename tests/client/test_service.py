@@ -13,8 +13,8 @@ import presenced
 from presenced import Attachment, RequestError, Schedule
 from presenced.errors import AddressError
 from presenced.server.server import Server
-from tests.client.fake_server import eventually
 from tests.client.helpers import has_nothing, running, service, take, url
+from tests.support.until import eventually
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from presenced.core.model import CONNECTED
 from presenced.errors import ConnectionLost, RequestError
 from presenced.server.server import Server
 from presenced.wire.messages import Attach, ClientMessage, Detach, Done, Error, Hello, Join, ServerMessage, SetDevice
-from tests.client.fake_server import FakeServer, eventually, fake_server
+from tests.client.fake_server import FakeServer, fake_server
 from tests.client.helpers import drop_links, has_nothing, lose, running, service, take, url
+from tests.support.until import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,9 @@ from presenced.wire.messages import (
     SetStatus,
     Watch,
 )
-from tests.client.fake_server import DEADLINE_S, FakeServer, eventually, fake_server
+from tests.client.fake_server import FakeServer, fake_server
 from tests.client.helpers import drop_links, has_nothing, lose, running, service, take, url
+from tests.support.until import PATIENCE_S, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -399,7 +400,7 @@ class TestWithAScript:
             with pytest.raises(ConnectionLost, match="may or may not have been applied") as caught:
                 await p.record_activity("u1", "message")
             assert (caught.value.code, caught.value.temporary) == ("link_lost", True)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await claiming
             assert len(fake.of(AddActivity)) == 1 and len(fake.of(AddClaim)) == 2
             assert not p._session._waiting and not p._session._pending
@@ -434,7 +435,7 @@ class TestWithAScript:
         async with of_fake(fake) as p:
             fake.refusals = [Goodbye("busy", "full", 50)]
             await lose(p, fake.link.drop)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(
                     *[p.set_status(user, status) for status in ("away", "dnd") for user in ("u1", "u2")],
                     p.rename_device("u1", "web", "new"),
@@ -448,7 +449,7 @@ class TestWithAScript:
             await p.attach("u1", "web")
             fake.refusals = [Goodbye("busy", "full", 50)]
             await lose(p, fake.link.drop)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*[p.set_device_status("u1", "web", status) for status in ("away", "xa", "dnd")])
             await lose(p, fake.link.drop)
             await p.ping()
@@ -461,7 +462,7 @@ class TestWithAScript:
             p.on("online", lambda event: None)
             iterating = asyncio.ensure_future(_read(events))
             await asyncio.sleep(0)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             assert await iterating == 0
         await eventually(lambda: not p._callbacks._tasks)
         for stream in (everyone, room):

@@ -9,7 +9,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +18,9 @@ import presenced
 import presenced.sync
 from presenced.client import blocking
 from presenced.client.worker import Told, Worker
-from tests.client.fake_server import DEADLINE_S
 from tests.support import REPOSITORY
 from tests.support.in_process import InProcess
+from tests.support.until import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -91,10 +90,10 @@ def test_closing_ends_an_iterator_in_another_thread(server: InProcess) -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    assert started.wait(DEADLINE_S)
+    assert started.wait(PATIENCE_S)
     p.close()
-    assert ended.wait(DEADLINE_S)
-    thread.join(DEADLINE_S)
+    assert ended.wait(PATIENCE_S)
+    thread.join(PATIENCE_S)
     p.close()
     with pytest.raises(presenced.ConnectionLost, match="closed"):
         p.get_status("u1")
@@ -118,8 +117,8 @@ def test_stopping_releases_whoever_waits(p: Service, server: InProcess) -> None:
     while len(asyncio.all_tasks(p._thread.loop)) == tasks:
         pass
     p._thread.stop()
-    assert outcomes.get(timeout=DEADLINE_S) == "ConnectionLost"
-    thread.join(DEADLINE_S)
+    assert outcomes.get(timeout=PATIENCE_S) == "ConnectionLost"
+    thread.join(PATIENCE_S)
     server.until(lambda server: not server.links)
 
 
@@ -127,7 +126,7 @@ def test_callbacks_run_beside_it_and_may_be_ended(p: Service) -> None:
     told: queue.Queue[presenced.Event] = queue.Queue()
     end = p.on("online", told.put)
     p.attach("u1", "web")
-    assert told.get(timeout=DEADLINE_S).user == "u1"
+    assert told.get(timeout=PATIENCE_S).user == "u1"
     end()
     p.attach("u2", "web")
     p.ping()
@@ -144,7 +143,7 @@ def test_a_callback_may_call_its_connection_and_close_it(p: Service) -> None:
 
     p.on("online", callback)
     p.attach("u1", "web")
-    assert [told.get(timeout=DEADLINE_S) for _ in range(2)] == ["online", "closed"]
+    assert [told.get(timeout=PATIENCE_S) for _ in range(2)] == ["online", "closed"]
 
 
 def test_an_async_callback_that_waits_for_its_own_connection_is_told_so(p: Service) -> None:
@@ -158,7 +157,7 @@ def test_an_async_callback_that_waits_for_its_own_connection_is_told_so(p: Servi
 
     p.on("online", callback)
     p.attach("u1", "web")
-    assert "make it a plain function" in str(raised.get(timeout=DEADLINE_S))
+    assert "make it a plain function" in str(raised.get(timeout=PATIENCE_S))
 
 
 class Slow:
@@ -170,7 +169,7 @@ class Slow:
 
     def __call__(self, *told: Any) -> None:
         self.begun.put(told[0])
-        assert self.let.wait(DEADLINE_S)
+        assert self.let.wait(PATIENCE_S)
 
 
 def test_a_slow_callback_holds_up_neither_heartbeats_nor_calls() -> None:
@@ -179,14 +178,14 @@ def test_a_slow_callback_holds_up_neither_heartbeats_nor_calls() -> None:
             slow = Slow()
             p.on("online", slow)
             p.attach("u1", "web")
-            assert slow.begun.get(timeout=DEADLINE_S).user == "u1"
+            assert slow.begun.get(timeout=PATIENCE_S).user == "u1"
             frames = server.ask(lambda inner: inner.stats.frames_in)
             server.until(lambda inner: inner.stats.frames_in > frames + 10)
             p.attach("u2", "web")
             assert p.count_online() == 2 and server.ask(lambda inner: len(inner.links)) == 1
             assert slow.begun.empty(), "one at a time"
             slow.let.set()
-            assert slow.begun.get(timeout=DEADLINE_S).user == "u2"
+            assert slow.begun.get(timeout=PATIENCE_S).user == "u2"
 
 
 def test_a_slow_own_state_is_acknowledged_once_it_is_shown(server: InProcess) -> None:
@@ -194,13 +193,11 @@ def test_a_slow_own_state_is_acknowledged_once_it_is_shown(server: InProcess) ->
         me.sync()
         slow = Slow()
         me.on_own(slow)
-        assert slow.begun.get(timeout=DEADLINE_S).record.user == "u1", "what is there already"
+        assert slow.begun.get(timeout=PATIENCE_S).record.user == "u1", "what is there already"
         me.set_text("a")
         assert me.get_sync_status().synced == 0
         slow.let.set()
-        deadline_s = time.monotonic() + DEADLINE_S
-        while me.get_sync_status().synced == 0:
-            assert time.monotonic() < deadline_s
+        until(lambda: me.get_sync_status().synced > 0, "it is synced")
 
 
 def test_every_method_that_takes_a_callback_hands_it_to_the_thread_for_them() -> None:
@@ -233,7 +230,7 @@ def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypat
             end()
         slow.let.set()
         me.ping()
-        heard = [told.get(timeout=DEADLINE_S) for _ in range(5)]
+        heard = [told.get(timeout=PATIENCE_S) for _ in range(5)]
         assert heard == ["connecting", *["connecting", "connected"] * 2]
 
 
@@ -248,10 +245,10 @@ def test_a_state_that_comes_while_the_last_one_is_being_told_is_told() -> None:
 
     tell = Told(worker, loop, callback)
     tell("first")
-    worker.call(lambda: None).result(DEADLINE_S)
+    worker.call(lambda: None).result(PATIENCE_S)
     tell._waiting.clear()
     tell("third")
-    worker.call(lambda: None).result(DEADLINE_S)
+    worker.call(lambda: None).result(PATIENCE_S)
     worker.stop()
     loop.close()
     assert told == ["first", "second", "third"] and not tell._is_asked
@@ -264,14 +261,14 @@ def test_a_token_function_holds_up_no_call(server: InProcess) -> None:
         names.append(threading.current_thread().name)
         if len(names) > 1:
             asked.set()
-            assert let.wait(DEADLINE_S)
+            assert let.wait(PATIENCE_S)
         return "t"
 
     with presenced.sync.connect(
         f"presence://u1@127.0.0.1:{server.port}/laptop", token=token, request_timeout_s=0.1
     ) as me:
         server.ask(lambda inner: [link.abort() for link in list(inner.links)])
-        assert asked.wait(DEADLINE_S)
+        assert asked.wait(PATIENCE_S)
         with pytest.raises(presenced.ConnectionLost, match="no link to the server for 0.1 s"):
             me.get_status("u2")
         let.set()
@@ -285,9 +282,9 @@ def test_what_a_callback_raises_is_told_and_hurts_no_other(p: Service) -> None:
     )
     p.on("online", lambda event: 1 / 0)
     p.attach("u1", "web")
-    assert "ZeroDivisionError" in told.get(timeout=DEADLINE_S)
+    assert "ZeroDivisionError" in told.get(timeout=PATIENCE_S)
     p.attach("u2", "web")
-    assert "ZeroDivisionError" in told.get(timeout=DEADLINE_S)
+    assert "ZeroDivisionError" in told.get(timeout=PATIENCE_S)
 
 
 def run_forked(script: str, port: int) -> str:
@@ -381,7 +378,7 @@ def test_one_that_calls_back_or_is_iterated_is_in_use(server: InProcess) -> None
     clients: list[Any] = []
     watch = begin()
     gc.collect()
-    assert told.get(timeout=DEADLINE_S) == "u1" and next(watch).kind == "snapshot"
+    assert told.get(timeout=PATIENCE_S) == "u1" and next(watch).kind == "snapshot"
     ended[0](clients.pop())
     watch._client.close()  # type: ignore[attr-defined]
 
@@ -395,7 +392,7 @@ def test_many_threads_may_use_one_connection(p: Service) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
     assert len(p.attached) == 40 and p.count_online() == 8
 
 

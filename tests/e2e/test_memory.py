@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 
 from presenced.wire.messages import AddActivity, Attach, Bye, Get, SetStatus, Watch
 from tests.support.daemon import Daemon
-from tests.support.wire import DONE, ERROR, GOODBYE, RECORDS, WAIT_S, WELCOME, Bystander, Wire, hello, opened
+from tests.support.until import until
+from tests.support.wire import DONE, ERROR, GOODBYE, RECORDS, WELCOME, Bystander, Wire, hello, opened
 
 MIB = 1 << 20
 BUDGET = 64 * MIB
@@ -47,28 +47,23 @@ def fill(daemon: Daemon) -> Wire:
     return greedy
 
 
-def until_logged(daemon: Daemon, text: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while text not in daemon.log():
-        assert time.monotonic() < deadline, f"{text!r} is not in\n{daemon.log()}\n{daemon.rss_bytes() / MIB:.1f} MiB"
-        time.sleep(0.02)
-
-
 def welcomed(daemon: Daemon, user: str) -> Wire:
     """A link, once the daemon takes some again."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
+    taken: list[Wire] = []
+
+    def is_taken() -> bool:
         link = Wire(daemon.port)
-        try:
+        # Refused before the hello was written, it raises.
+        with contextlib.suppress(OSError):
             link.send(hello(user))
             if link.next()[0] == WELCOME:
-                return link
-        except OSError:
-            # Refused before the hello was written.
-            pass
+                taken.append(link)
+                return True
         link.close()
-        assert time.monotonic() < deadline, f"nobody was admitted again\n{daemon.log()}"
-        time.sleep(0.05)
+        return False
+
+    until(is_taken, lambda: f"nobody was admitted again\n{daemon.log()}")
+    return taken[0]
 
 
 def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Daemon) -> None:
@@ -91,7 +86,7 @@ def test_new_links_and_new_state_are_refused_until_there_is_room(daemon: Daemon)
     assert sorted(service.next()[0] for _ in range(3)) == [DONE, DONE, RECORDS]
 
     greedy.close()
-    until_logged(daemon, "nothing is refused")
+    daemon.until_log("nothing is refused")
     welcomed(daemon, "newcomer").close()
     bystander.check()
     bystander.close()
@@ -106,8 +101,8 @@ def test_a_larger_budget_by_a_reload(tmp_path: Path) -> None:
         greedy = fill(daemon)
         config.write_text("[auth]\ndev = true\n[limits]\nmemory = '1GiB'\n")
         daemon.signal(signal.SIGHUP)
-        until_logged(daemon, "limits.memory: 64MiB -> 1GiB")
-        until_logged(daemon, "nothing is refused")
+        daemon.until_log("limits.memory: 64MiB -> 1GiB")
+        daemon.until_log("nothing is refused")
         greedy.send(Watch(ROUNDS_MAX, ["one-more"]))
         assert greedy.next()[0] == RECORDS
         welcomed(daemon, "newcomer").close()
@@ -126,8 +121,8 @@ def test_links_that_ask_and_do_not_read_are_ended_and_others_are_not(daemon: Dae
     for link in hostile:
         link.send(*(Get(at + 1, names) for at in range(ASKED)))
     bystander.check()
-    until_logged(daemon, "ending the links")
-    until_logged(daemon, "nothing is refused")
+    daemon.until_log("ending the links")
+    daemon.until_log("nothing is refused")
     bystander.check()
     assert "busy: closing 'h" in daemon.log(), "who is ended is told of like others that are turned away"
     # Those that were left are told all that they asked for when they read it, or that it was refused.

@@ -13,8 +13,9 @@ from queue import Empty, Queue
 
 import pytest
 
+from tests.support.until import PATIENCE_S
+
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
-WAIT_S = 60.0
 
 
 class PlainClient:
@@ -45,12 +46,12 @@ class PlainClient:
 
     def wait_for(self, line: str, times: int = 1) -> None:
         """Until `line` has come `times` more times; a line that ends in `...` stands for all that begin so."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while times:
             try:
                 got = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
-                raise AssertionError(f"{line!r} did not come within {WAIT_S:g} s; there came {self.seen}") from None
+                raise AssertionError(f"{line!r} did not come within {PATIENCE_S:g} s; there came {self.seen}") from None
             self.seen.append(got)
             times -= got.startswith(line[:-3]) if line.endswith("...") else got == line
 
@@ -58,7 +59,7 @@ class PlainClient:
         """End of input: the client says bye and ends."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        status = self.process.wait(WAIT_S)
+        status = self.process.wait(PATIENCE_S)
         assert self.process.stderr is not None
         assert (status, self.process.stderr.read()) == (0, "")
 
@@ -66,7 +67,7 @@ class PlainClient:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.reader.join(WAIT_S)
+        self.reader.join(PATIENCE_S)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -123,7 +124,7 @@ def test_heartbeats_keep_the_link(start_daemon, clients: list[PlainClient]) -> N
 def test_a_refusal_is_told(daemon, clients: list[PlainClient]) -> None:  # type: ignore[no-untyped-def]
     client = PlainClient(daemon.port, "no spaces", "phone")
     clients.append(client)
-    assert client.process.wait(WAIT_S) == 1
+    assert client.process.wait(PATIENCE_S) == 1
     assert client.process.stderr is not None
     assert client.process.stderr.read().startswith("goodbye bad_hello: ")
 
@@ -136,5 +137,5 @@ def test_the_client_uses_nothing_of_ours() -> None:
 
 
 def test_without_its_arguments_it_says_how_it_is_used() -> None:
-    done = subprocess.run([sys.executable, "-I", str(PLAIN_CLIENT)], capture_output=True, text=True, timeout=WAIT_S)
+    done = subprocess.run([sys.executable, "-I", str(PLAIN_CLIENT)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (1, "usage: python plain_client.py HOST PORT USER DEVICE\n")

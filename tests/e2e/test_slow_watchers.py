@@ -14,19 +14,8 @@ from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Get, Ping, SetStatus, Watch
 from tests.support.daemon import Daemon
 from tests.support.readiness import writable
-from tests.support.wire import (
-    DONE,
-    PRESENCE,
-    RECORDS,
-    WAIT_S,
-    WELCOME,
-    Bystander,
-    Frame,
-    Wire,
-    admitted,
-    hello,
-    opened,
-)
+from tests.support.until import PATIENCE_S
+from tests.support.wire import DONE, PRESENCE, RECORDS, WELCOME, Bystander, Frame, Wire, admitted, hello, opened
 
 MIB = 1 << 20
 PUBLISHERS = 4
@@ -73,7 +62,7 @@ class Crowd:
     def read_until(self, end: bytes) -> None:
         """Until the furthest has read a frame with `end` in it, and all others are as far as it."""
         while end not in self.stream[-200:] or any(at != len(self.stream) for at in self.streams.values()):
-            assert self.read(WAIT_S), "some watchers were not told everything"
+            assert self.read(PATIENCE_S), "some watchers were not told everything"
 
     def close(self) -> None:
         self.selector.close()
@@ -180,7 +169,7 @@ def test_one_that_asks_and_never_reads(tmp_path: Path) -> None:
             beside.check()
             for number in range(1, sent + 1):
                 # The request that was cut off by full buffers is finished as soon as they have room.
-                wait_s = WAIT_S if number == sent else 0
+                wait_s = PATIENCE_S if number == sent else 0
                 while rest and writable(link.socket, wait_s):
                     rest = rest[link.socket.send(rest) :]
                 got = link.next()

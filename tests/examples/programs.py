@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from tests.support import REPOSITORY
-
-DEADLINE_S = 30.0
-"""For anything that should take milliseconds; only a failing test waits this long."""
+from tests.support.until import PATIENCE_S
 
 
 def command(name: str, *args: str) -> list[str]:
@@ -27,7 +25,7 @@ def run(name: str, *args: str, text: str = "") -> subprocess.CompletedProcess[st
         input=text,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -49,13 +47,13 @@ class ChatProcess:
             self.process.kill()
         else:
             self.process.terminate()
-        return self.process.communicate(timeout=DEADLINE_S)[1]
+        return self.process.communicate(timeout=PATIENCE_S)[1]
 
 
 @contextmanager
 def deadline(process: subprocess.Popen[str]) -> Iterator[None]:
     """Whoever waits for the process's output does not wait for ever: it is killed then."""
-    timer = threading.Timer(DEADLINE_S, process.kill)
+    timer = threading.Timer(PATIENCE_S, process.kill)
     timer.start()
     try:
         yield
@@ -73,7 +71,7 @@ class Caller:
 
     def __init__(self, address: str, first_line: str) -> None:
         host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), DEADLINE_S)
+        self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
         self.lines = self.socket.makefile("r", encoding="utf-8")
         assert self.read() == "Your name?"
         self.say(first_line)

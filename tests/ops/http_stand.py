@@ -15,8 +15,7 @@ from presenced.ops.http.pages import Pages
 from presenced.server.report import Report
 from tests.support.in_process import LOOPS
 from tests.support.status import made_status
-
-WAIT_S = 60.0
+from tests.support.until import PATIENCE_S
 
 
 class Answer(NamedTuple):
@@ -114,7 +113,7 @@ def run(loop_name: str, test: Test, idle_s: float = 10.0) -> None:
     async def hold() -> None:
         complaints: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        async with asyncio.timeout(WAIT_S), standing(idle_s) as stand:
+        async with asyncio.timeout(PATIENCE_S), standing(idle_s) as stand:
             await test(stand)
         assert not complaints
 

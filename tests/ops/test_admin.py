@@ -39,7 +39,8 @@ from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.link_report import SLICE_LINKS
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
-from tests.support.in_process import WAIT_S, InProcess
+from tests.support.in_process import InProcess
+from tests.support.until import PATIENCE_S
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def level() -> Iterator[None]:
 
 @pytest.fixture
 def ask(path: str) -> Iterator[Any]:
-    with AdminLink(path, WAIT_S) as link:
+    with AdminLink(path, PATIENCE_S) as link:
         yield link.ask
 
 
@@ -92,7 +93,7 @@ class Raw:
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(WAIT_S)
+        self.socket.settimeout(PATIENCE_S)
         try:
             self.socket.connect(path)
         except OSError:
@@ -124,7 +125,7 @@ def open_at(path: str) -> None:
 
 def kicked_with(client: Any) -> ConnectionLost:
     """How a link came to its end, once it has."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             client.ping()
@@ -246,7 +247,7 @@ class TestFile:
     def test_auto(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-        with InProcess(admin_socket="auto"), AdminLink(f"{tmp_path}/presenced/admin.sock", WAIT_S) as link:
+        with InProcess(admin_socket="auto"), AdminLink(f"{tmp_path}/presenced/admin.sock", PATIENCE_S) as link:
             assert link.ask("status")["listeners"][-1] == f"unix:{tmp_path}/presenced/admin.sock"
         assert stat.S_IMODE((tmp_path / "presenced").stat().st_mode) == 0o700
 
@@ -393,7 +394,7 @@ class TestLinks:
         shop.attach("dave", "web")
         [service, alice] = ask("links")["links"]
         ages = [service.pop("age_ms"), alice.pop("age_ms"), service.pop("silent_ms"), alice.pop("silent_ms")]
-        assert all(0 <= age < WAIT_S * 1000 for age in ages)
+        assert all(0 <= age < PATIENCE_S * 1000 for age in ages)
         assert service.pop("peer").startswith("127.0.0.1:") and alice.pop("peer").startswith("127.0.0.1:")
         nothing = {"watching": 0, "holds": 0, "held": 0, "slow": False}
         assert alice == {**nothing, "user": "alice", "device": "laptop", "role": "user", "watching": 2}
@@ -544,12 +545,12 @@ class TestKick:
 class TestDaemon:
     def test_drain(self, served: InProcess, path: str, users: Any) -> None:
         alice = users("alice", "laptop")
-        with AdminLink(path, WAIT_S) as link:
+        with AdminLink(path, PATIENCE_S) as link:
             answer = link.ask("drain")
             assert answer["links"] == 1 and answer["spread_ms"] == served.settings.drain_spread_ms
-            assert link.until_closed(WAIT_S)
+            assert link.until_closed(PATIENCE_S)
         assert kicked_with(alice).code == "going_away"
-        served._thread.join(WAIT_S)
+        served._thread.join(PATIENCE_S)
         assert not served._thread.is_alive()
         assert served.loop_errors == []
 

@@ -14,7 +14,8 @@ from presenced import limits
 from presenced.server.server import Server
 from presenced.wire.messages import Get, Ping
 from tests.support.certificates import make_certificate
-from tests.support.in_process import LOOPS, WAIT_S, InProcess
+from tests.support.in_process import LOOPS, InProcess
+from tests.support.until import PATIENCE_S
 from tests.support.wire import PONG, RECORDS, opened
 
 TRIES = 30
@@ -35,7 +36,7 @@ def test_a_failed_handshake_needs_no_collector(loop: str, tmp_path: Path) -> Non
         try:
             before = protocols()
             for _ in range(TRIES):
-                with socket.create_connection(("127.0.0.1", node.port), WAIT_S) as peer:
+                with socket.create_connection(("127.0.0.1", node.port), PATIENCE_S) as peer:
                     peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
                     with contextlib.suppress(ConnectionError):
                         while peer.recv(4096):

@@ -6,9 +6,7 @@ import threading
 from typing import Any
 
 from presenced.storage.files import DiskFull
-
-WAIT_S = 60.0
-"""A deadline for what should come at once."""
+from tests.support.until import PATIENCE_S
 
 
 class Disk:
@@ -28,7 +26,7 @@ class Disk:
 
     def commit(self, frames: Any) -> None:
         self.attempts += 1
-        assert self.may_write.wait(WAIT_S)
+        assert self.may_write.wait(PATIENCE_S)
         self._take()
 
     def witness(self) -> None:

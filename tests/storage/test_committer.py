@@ -11,7 +11,8 @@ import pytest
 from presenced.storage import committer as module, pending
 from presenced.storage.committer import Committer
 from presenced.storage.files import DiskFull
-from tests.storage.fake_journal import WAIT_S, Disk
+from tests.storage.fake_journal import Disk
+from tests.support.until import until
 
 FACT = b"\xc0"
 
@@ -32,10 +33,7 @@ class Running:
         self.committer.submit(FACT * facts, facts, waiting)
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline_s = time.monotonic() + WAIT_S
-        while not holds():
-            assert time.monotonic() < deadline_s, f"it did not come about that {what}; woken for {self.woken}"
-            time.sleep(0.001)
+        until(holds, lambda: f"it did not come about that {what}; woken for {self.woken}")
 
     def until_full(self) -> None:
         """Hand in facts that nobody waits for to a disk that has no room for them."""

@@ -7,8 +7,8 @@ import time
 from typing import Any, cast
 
 from presenced.storage.committer import Committer
+from tests.support.until import PATIENCE_S
 
-WAIT_S = 60.0
 SLOW_S = 0.3
 
 
@@ -55,7 +55,7 @@ def observed_ns(interval_s: float, clock: Any, times: int) -> list[int]:
     )
     committer.start()
     committer.submit(b"\xc0", 1, ())
-    assert enough.wait(WAIT_S), told
+    assert enough.wait(PATIENCE_S), told
     committer.close(1)
     return told
 

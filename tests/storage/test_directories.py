@@ -23,10 +23,10 @@ from presenced.wire.messages import SetStatus, Watch
 from tests.storage.making import Making, contents, copied, flip
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.until import PATIENCE_S
 from tests.support.wire import DONE, RECORDS, opened
 
 DAMAGE, UNUSABLE, DISK, BUSY, PERMISSION = 65, 73, 74, 75, 77
-DEADLINE_S = 30.0
 
 
 def serve(place: str | Path, *options: str) -> list[str]:
@@ -46,7 +46,7 @@ def serve(place: str | Path, *options: str) -> list[str]:
 
 def refused(command: list[str], code: int, *says: str) -> str:
     """It ends by itself, with this code and one line on stderr that says all this, and never listened."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, cwd=REPOSITORY)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPOSITORY)
     assert (done.returncode, done.stdout) == (code, ""), done
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr

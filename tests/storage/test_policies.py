@@ -17,8 +17,9 @@ from presenced.storage.frames import array_of
 from presenced.storage.layout import FRAMES_AT
 from presenced.storage.recovery import DamageError
 from presenced.wire.codec import encode
-from tests.storage.fake_journal import WAIT_S, Disk
+from tests.storage.fake_journal import Disk
 from tests.storage.making import Making, flip, recovered
+from tests.support.until import until
 
 
 class Counting(Disk):
@@ -47,13 +48,6 @@ def started(disk: Any, policy: Policy, clock: Callable[[], float] = time.monoton
     committer = Committer(cast(Any, disk), lambda: None, policy=policy, interval_s=1.0, clock=clock)
     committer.start()
     return committer
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s, f"it did not come about that {what}"
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize(("policy", "syncs"), [("interval", 10), ("os", 0)])

@@ -14,9 +14,9 @@ import uvloop
 from presenced.config.settings import Settings
 from presenced.ops.operations import Operations
 from presenced.server.server import Server
+from tests.support.until import PATIENCE_S
 
 T = TypeVar("T")
-WAIT_S = 60.0
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
@@ -38,17 +38,17 @@ class InProcess:
 
     def __enter__(self) -> InProcess:
         self._thread.start()
-        assert self._started.wait(WAIT_S)
+        assert self._started.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self.server._stopping:
             self._stop()
-        self._thread.join(WAIT_S)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     def _stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(WAIT_S)
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(PATIENCE_S)
 
     @property
     def port(self) -> int:
@@ -60,21 +60,21 @@ class InProcess:
         async def answer() -> T:
             return question(self.server)
 
-        return asyncio.run_coroutine_threadsafe(answer(), self.loop).result(WAIT_S)
+        return asyncio.run_coroutine_threadsafe(answer(), self.loop).result(PATIENCE_S)
 
     def carry_out(self, work: Callable[[Server], Coroutine[Any, Any, T]]) -> T:
         """What comes of `work`, which runs on the loop while the server serves."""
-        return asyncio.run_coroutine_threadsafe(work(self.server), self.loop).result(WAIT_S)
+        return asyncio.run_coroutine_threadsafe(work(self.server), self.loop).result(PATIENCE_S)
 
     def until(self, condition: Callable[[Server], bool]) -> None:
         """Return once `condition` holds between two turns; fails if it does not come to hold."""
 
         async def hold() -> None:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not condition(self.server):
                     await asyncio.sleep(0.005)
 
-        asyncio.run_coroutine_threadsafe(hold(), self.loop).result(WAIT_S + 1)
+        asyncio.run_coroutine_threadsafe(hold(), self.loop).result(PATIENCE_S + 1)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=self._loop_factory) as runner:

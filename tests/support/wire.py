@@ -19,10 +19,9 @@ from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch
 from tests.support.readiness import readable
+from tests.support.until import PATIENCE_S
 
 WELCOME, GOODBYE, ERROR, DONE, PONG, RECORDS, WHO_PAGE, PRESENCE = range(64, 72)
-WAIT_S = 60.0
-"""A deadline for what should come at once; nothing waits this long unless it is about to fail."""
 
 Frame = list[Any]
 
@@ -32,7 +31,7 @@ class Wire:
 
     def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, receive_bytes: int = 0) -> None:
         plain = socket.socket()
-        plain.settimeout(WAIT_S)
+        plain.settimeout(PATIENCE_S)
         if receive_bytes:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -61,7 +60,7 @@ class Wire:
 
     # --- reading ----------------------------------------------------------------------------------------------
 
-    def next(self, wait_s: float = WAIT_S) -> Frame:
+    def next(self, wait_s: float = PATIENCE_S) -> Frame:
         """The next frame; fails at the end of the stream or when none comes in time."""
         got = self._take(wait_s)
         assert got is not None, f"the server closed the link after {self.told[-3:]}"
@@ -76,7 +75,7 @@ class Wire:
     def rest(self) -> list[Frame]:
         """All frames up to the end of the stream."""
         frames = []
-        while (got := self._take(WAIT_S)) is not None:
+        while (got := self._take(PATIENCE_S)) is not None:
             frames.append(got)
         return frames
 
@@ -118,7 +117,7 @@ class Wire:
             except (ConnectionError, ssl.SSLError):
                 data = b""
             finally:
-                self.socket.settimeout(WAIT_S)
+                self.socket.settimeout(PATIENCE_S)
             if not data:
                 self._ended = True
             self._reader.feed(data)

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.until import PATIENCE_S
+
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = "/usr/src/presenced"
 """Where the container has the repository, read-only."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-WAIT_S = 60.0
-"""Deadline for what takes a second or two on an idle machine."""
 
 PREPARE = """
 set -eu
@@ -71,7 +71,7 @@ def unable() -> str:
     probe.mkdir()
     try:
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh", str(probe)]
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S)
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     finally:
         probe.rmdir()
     return f"cannot mount an overlay here: {tried.stderr.strip()}" if tried.returncode else ""
@@ -117,7 +117,7 @@ class Container:
                 # of its processes along.
                 os.kill(self._init_pid, signal.SIGRTMIN + 3)
                 try:
-                    self._nspawn.wait(WAIT_S)
+                    self._nspawn.wait(PATIENCE_S)
                 except subprocess.TimeoutExpired:
                     pass
             self._nspawn.kill()
@@ -143,7 +143,7 @@ class Container:
         clean = ["env", "--ignore-environment", "--chdir=/", *(f"{name}={value}" for name, value in variables.items())]
         return subprocess.Popen([*enter, "--", *clean, *command], text=True, **options)
 
-    def run(self, *command: str, status: int | None = 0, timeout_s: float = WAIT_S, **options: Any) -> str:
+    def run(self, *command: str, status: int | None = 0, timeout_s: float = PATIENCE_S, **options: Any) -> str:
         """What a command prints (both streams); `status` is what it must end with, None = anything."""
         process = self.popen(
             *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
@@ -191,7 +191,7 @@ class Container:
         self.run("journalctl", "--sync")
         return str(json.loads(self.run("journalctl", "--no-pager", "--output=json", "--lines=1"))["__CURSOR"])
 
-    def wait_for(self, holds: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:
+    def wait_for(self, holds: Callable[[], bool], what: str, wait_s: float = PATIENCE_S) -> None:
         """Look until it holds; fail after a while."""
         deadline = time.monotonic() + wait_s
         while not holds():

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.readiness import readable
-from tests.systemd.container import SOURCE, WAIT_S, Container, Failed
+from tests.support.until import PATIENCE_S
+from tests.systemd.container import SOURCE, Container, Failed
 
 UNIT = "presenced.service"
 PROGRAM = "/usr/local/lib/presenced/bin/python"
@@ -136,11 +137,11 @@ class Crowd:
         self._process.stdout.close()
 
     def _line(self) -> str:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         stdout = self._process.stdout
         # One line is expected at a time, so nothing of it can wait in Python's buffer.
         if not readable(stdout, deadline - time.monotonic()):
-            raise AssertionError(f"the crowd said nothing within {WAIT_S:g} s\n{self.errors.read_text()}")
+            raise AssertionError(f"the crowd said nothing within {PATIENCE_S:g} s\n{self.errors.read_text()}")
         line = str(stdout.readline())
         assert line, f"the crowd ended\n{self.errors.read_text()}"
         return line.rstrip("\n")

@@ -17,8 +17,8 @@ from bench.peers.presenced import Presenced
 from bench.peers.storm import Storm
 from bench.profiles import fanout, graph, login
 from bench.results.outcome import OURS, Outcome
+from tests.support.until import PATIENCE_S
 
-DEADLINE_S = 20.0
 LINKS: list[PeerLink] = []
 """Those that a test has open."""
 
@@ -58,7 +58,7 @@ def heard(peer: Peer, link: PeerLink, count: int) -> list[Delivery]:
     """What is told on the link, until it is `count` deliveries."""
     link.socket.setblocking(False)
     found: list[Delivery] = []
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + PATIENCE_S
     while len(found) < count:
         assert time.monotonic() < deadline, f"only {found} was told; unread is {link.rest!r}"
         found += peer.read(link, read_available(link.fd))
