@@ -423,14 +423,14 @@ class Engine:
         session.heard_ms = now_ms
         return False
 
-    def drained(self, session: Session) -> None:
+    def resume(self, session: Session) -> None:
         """The link takes again what it is sent: queue what it missed. O(what changed)."""
-        if session.held is None:
+        if session.owed is None:
             return
-        self.outboxes.drained(session)
-        self.channels.drained(session)
+        self.outboxes.resume(session)
+        self.channels.resume(session)
         if session.device is not None:
-            self.own_states.drained(session, session.device.user)
+            self.own_states.resume(session, session.device.user)
 
     def _drop(self, now_ms: int, session: Session, code: str) -> None:
         self.closing.append((session, code))

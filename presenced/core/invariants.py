@@ -83,7 +83,7 @@ def _check_counters(engine: Engine) -> None:
         shown = sum(user.record.status == status for user in users)
         assert shown == count, f"{shown} users who show {status} are counted as {count}"
     for session in engine.outboxes.slow:
-        assert session.held is not None, "a session that takes what it is sent is counted as slow"
+        assert session.owed is not None, "a session that takes what it is sent is counted as slow"
 
 
 def _check_expiry(user: User) -> None:
@@ -118,14 +118,14 @@ def _check_session(engine: Engine, session: Session) -> None:
     if session.ended:
         # What it held and watched is being let go of, and nothing reaches it.
         return
-    held, pending = session.held, session.pending
-    if held is None and pending:
+    owed, pending = session.owed, session.pending
+    if owed is None and pending:
         assert session in engine.outboxes.dirty, "a session has something pending and is not dirty"
-    assert (held is not None) == (session in engine.outboxes.slow), "a session is held and not slow, or the reverse"
+    assert (owed is not None) == (session in engine.outboxes.slow), "a session is paused and not slow, or the reverse"
     watching = session.watching or {}
-    for user in held or ():
+    for user in owed or ():
         assert user.name in watching or user.watchers is None or session not in user.watchers, (
-            f"{user.name} is held for a session that watches it no more and is still its watcher"
+            f"{user.name} is owed to a session that does not watch it any longer and is still its watcher"
         )
 
 

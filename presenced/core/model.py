@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Any, Final, NamedTuple, Protocol
 
 from presenced.core.wheel import Timer
+from presenced.wire.codec import encode
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
 
 CONNECTED: Final = 0
@@ -30,7 +31,7 @@ TOLD: Final = 2
 
 
 class Sink(Protocol):
-    """Where the bytes for one link go. The core keeps it and never calls it."""
+    """Where the bytes for one link go. Only `Outboxes.write` calls it, at the end of a turn."""
 
     __slots__ = ()
 
@@ -71,8 +72,8 @@ class Session(Timer):
 
     __slots__ = (
         "edge", "sink", "user_name", "role", "device", "expires_ms",
-        "heard_ms", "watching", "pending", "held", "replies", "reply_bytes", "unanswered", "ended",
-        "refs", "told", "channels", "stale_channels", "follow_seq", "instance",
+        "heard_ms", "watching", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
+        "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
     def __init__(self, edge: Edge, user_name: str, role: Role, instance: int = 0) -> None:
@@ -93,11 +94,11 @@ class Session(Timer):
         self.watching: dict[str, User] | None = None
         self.pending: list[bytes] = []
         """Frames to send at the end of the turn, in order."""
-        self.held: dict[User, None] | None = None
-        """None while the link takes what it is sent. A dict while it does not: the users whose latest record it is
-        owed when it drains, at most as many as it watches."""
+        self.owed: dict[User, None] | None = None
+        """None while the link takes what it is sent. While it does not, the session is paused, and this holds the users
+        whose latest record it is owed when it resumes: at most as many as it watches."""
         self.replies: list[bytes] = []
-        """Replies that wait while the session is held; its `pending` is empty then."""
+        """Replies that wait while the session is paused; its `pending` is empty then."""
         self.reply_bytes = 0
         """Bytes of replies not written yet."""
         self.unanswered = 0
@@ -106,13 +107,13 @@ class Session(Timer):
         """Its link is no more, or ends once these are answered."""
         # what belongs to few
         self.refs: dict[int, Device] | None = None
-        """The devices that a service holds, by its own numbers."""
-        self.told: dict[int, None] | None = None
-        """The numbers of which it was told that it holds nothing under them."""
+        """The devices that a service speaks for, by its own numbers."""
+        self.taken_refs: dict[int, None] | None = None
+        """The numbers that it was told stand for no device of its any longer."""
         self.channels: dict[str, None] | None = None
         """Channels that it watches."""
         self.stale_channels: dict[str, None] | None = None
-        """Of those, the ones that something happened in while it was held."""
+        """Of those, the ones that something happened in while it was paused."""
         self.follow_seq = -1
         """The last event that it was sent; -1 = it does not follow them."""
 
@@ -305,6 +306,13 @@ class User(Timer):
         """Its place in `Users.order`."""
         self.push_waits = False
         """What there is to tell is spaced: the latest goes out when its time has come."""
+
+    def encoded_record(self) -> bytes:
+        """The record as msgpack: encoded once, however many are told. O(1) but for the first call."""
+        encoded = self.encoded
+        if encoded is None:
+            encoded = self.encoded = encode(self.record)
+        return encoded
 
 
 def unknown_record(name: str) -> Record:

@@ -22,7 +22,6 @@ from presenced.core.outboxes import Outboxes
 from presenced.core.policy import Policy
 from presenced.core.records import RecordSet
 from presenced.core.spacing import Spacing
-from presenced.wire.codec import encode
 from presenced.wire.messages import Record, Status
 
 
@@ -183,10 +182,7 @@ class Publisher:
 
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
-        encoded = user.encoded
-        if encoded is None:
-            encoded = user.encoded = encode(user.record)
-        return msgspec.Raw(encoded)  # type: ignore[return-value]
+        return msgspec.Raw(user.encoded_record())  # type: ignore[return-value]
 
     def _fact(self, user: User) -> RecordSet:
         """The record for the log. Its times are those that were noted, unless the clock has turned out to have been

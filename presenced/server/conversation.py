@@ -118,14 +118,14 @@ class Conversation(Edge):
         """The peer does not read: what it watches is kept latest-wins from now on."""
         session = self.session or self.owed
         if session is not None:
-            self.links.engine.outboxes.hold(session, self.links.host.begin())
+            self.links.engine.outboxes.pause(session, self.links.host.begin())
 
     def drained(self) -> None:
         """The peer has read: it gets the latest of what changed."""
         session = self.session or self.owed
         if session is not None:
             self.links.host.begin()
-            self.links.engine.drained(session)
+            self.links.engine.resume(session)
             if self.paused == REPLIES and self.session is not None:
                 self._wait_for_turn()
 
@@ -133,14 +133,13 @@ class Conversation(Edge):
     def is_held(self) -> bool:
         """Whether what it is sent waits until the peer reads."""
         session = self.session or self.owed
-        return session is not None and session.held is not None
+        return session is not None and session.owed is not None
 
     def take_back(self, rest: bytes) -> None:
         """What the transport could not take any more while it `is_held`: first among what waits until it drains."""
         session = self.session or self.owed
-        assert session is not None and session.held is not None
-        session.replies.insert(0, rest)
-        session.reply_bytes += len(rest)
+        assert session is not None
+        self.links.engine.outboxes.take_back(session, rest)
 
     @property
     def answers_on(self) -> bool:
@@ -267,13 +266,7 @@ class Conversation(Edge):
         links, transport, session = self.links, self.transport, self.owed
         assert transport is not None
         self.owed = None
-        last: list[bytes] = []
-        if session is not None:
-            links.engine.outboxes.spread()
-            for frames in (session.pending, session.replies):
-                last.extend(frames)
-                frames.clear()
-            links.engine.outboxes.end(session)
+        last = links.engine.outboxes.take_last(session) if session is not None else []
         last.append(self.farewell)
         self.state = CLOSING
         self.closing_ms = links.host.begin()
@@ -393,7 +386,7 @@ class Conversation(Edge):
             self.links.waiting.wait_for_credit(now_ms, account, self)
         elif (
             session is not None
-            and session.held is not None
+            and session.owed is not None
             and self._unread_bytes(session) > self.links.outbox_bytes_max
         ):
             # Its lease goes on running.
@@ -407,7 +400,7 @@ class Conversation(Edge):
 
     def _unread_bytes(self, session: Session) -> int:
         """Of its replies: those that are not written so far, and while it does not read, what the transport has."""
-        if session.held is None or self.transport is None:
+        if session.owed is None or self.transport is None:
             return session.reply_bytes
         return session.reply_bytes + self.transport.unsent_bytes
 

@@ -37,7 +37,7 @@ class LinkFilter(NamedTuple):
         session = link.session
         if self.role is not None and self.role != ("none" if session is None else session.role):
             return False
-        if self.slow and (session is None or session.held is None):
+        if self.slow and (session is None or session.owed is None):
             return False
         if not self.user:
             return True
@@ -75,7 +75,7 @@ def link_info(link: Conversation, now_ms: int) -> LinkInfo:
     age_ms = now_ms - link.since_ms
     if session is None:
         return LinkInfo("", "", "none", link.peer, age_ms, -1, 0, 0, 0, False)
-    held, device = session.held, session.device
+    held, device = session.owed, session.device
     # Frames of a device's own link are noted at the device.
     heard_ms = max(session.heard_ms, device.heard_ms) if device is not None else session.heard_ms
     return LinkInfo(
@@ -99,7 +99,7 @@ def order_key(link: Conversation, order: str) -> int:
         return link.since_ms
     if session is None:
         return -1
-    return len((session.held if order == "held" else session.watching) or ())
+    return len((session.owed if order == "held" else session.watching) or ())
 
 
 def is_open(link: Conversation) -> bool:

@@ -150,8 +150,8 @@ def weight_of(link: Conversation) -> int:
     transport, session = link.transport, link.session
     if transport is None or session is None or transport.is_closing:
         return 0
-    owed = transport.unsent_bytes + link.reader.pending_bytes + HELD_BYTES * len(session.held or ())
-    return owed + (session.reply_bytes if session.held is not None else 0)
+    owed = transport.unsent_bytes + link.reader.pending_bytes + HELD_BYTES * len(session.owed or ())
+    return owed + (session.reply_bytes if session.owed is not None else 0)
 
 
 def give_back() -> None:

@@ -119,7 +119,7 @@ def slowest(slow: Iterable[tuple[Session, int]], now_ms: int) -> list[SlowWatche
         SlowWatcher(
             who=session.user_name if session.device is None else f"{session.user_name}/{session.device.id}",
             role=session.role,
-            held=len(session.held or ()),
+            held=len(session.owed or ()),
             for_ms=now_ms - since_ms,
         )
         for session, since_ms in islice(slow, SLOW_LOOKED_AT)

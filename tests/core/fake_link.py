@@ -95,7 +95,7 @@ class FakeLink(Edge):
             self._arrive(data)
         else:
             self.unread.append(data)
-            self.world.engine.outboxes.hold(self.session, self.world.now_ms)
+            self.world.engine.outboxes.pause(self.session, self.world.now_ms)
 
     def end(self, code: str) -> None:
         if not self.open:
@@ -239,7 +239,7 @@ class FakeLink(Edge):
         """Stop reading, with the buffer full already."""
         self.reading = False
         self.unread.append(b"")
-        self.world.engine.outboxes.hold(self.session, self.world.now_ms)
+        self.world.engine.outboxes.pause(self.session, self.world.now_ms)
 
     def drain(self) -> None:
         """Read again: everything buffered arrives, and the server is told so."""
@@ -248,7 +248,7 @@ class FakeLink(Edge):
         for data in unread:
             self._arrive(data)
         if self.open:
-            self.world.engine.drained(self.session)
+            self.world.engine.resume(self.session)
         self.world.turn()
 
     # --- what the client was told -----------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_what_is_kept_of_refs_that_were_told_is_bounded() -> None:
         app.say(Beats([part for ref in range(start, start + TOLD_REFS_MAX) for part in (ref, -1)]))
         world.turn()
     assert len(taken(app)) == 3 * TOLD_REFS_MAX
-    assert len(app.session.told or ()) == TOLD_REFS_MAX
+    assert len(app.session.taken_refs or ()) == TOLD_REFS_MAX
 
 
 def test_a_link_that_does_not_read_is_told_when_it_does() -> None:

@@ -239,7 +239,7 @@ def stalled(users: int) -> tuple[World, list[FakeLink], FakeLink]:
     app.watch(*(f"u{number}" for number in range(users)))
     app.stall()
     links[0].set_status(text="fills the buffer")
-    assert app.session.held is not None
+    assert app.session.owed is not None
     app.forget()
     return world, links, app
 
@@ -261,7 +261,7 @@ def test_what_is_kept_for_a_stalled_watcher_is_bounded_by_what_it_watches() -> N
     world, links, app = stalled(4)
     for number in range(400):
         links[number % 4].set_status(text=str(number))
-    held = app.session.held
+    held = app.session.owed
     assert held is not None and len(held) == 4
     assert app.session.pending == [] and app.session.reply_bytes == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.wide import SLICE, WATCHERS
+from presenced.core.wide_fan_outs import SLICE, WATCHERS
 from presenced.wire.codec import decode_server, encode
 from presenced.wire.frames import FrameReader
 from presenced.wire.messages import Pong, Presence
@@ -105,13 +105,13 @@ def test_who_does_not_read_is_owed_the_latest_and_who_has_replies_waiting_gets_b
     world, alice, links = star(2 * WATCHERS)
     slow, edge = links[-1]
     asker, other = links[-2]
-    world.engine.outboxes.hold(slow, world.now_ms)
+    world.engine.outboxes.pause(slow, world.now_ms)
     alice.set_status(text="one")
     while world.next_ms == 0:
         world.engine.outboxes.reply(asker, encode(Pong(1, 5)))
         world.turn()
-    assert edge.data == [] and list(slow.held or ()) == [world.user("alice")]
+    assert edge.data == [] and list(slow.owed or ()) == [world.user("alice")]
     assert other.texts == ["one"]
-    world.engine.drained(slow)
+    world.engine.resume(slow)
     world.turn()
     assert edge.texts == ["one"]

@@ -171,7 +171,7 @@ class World:
             self._check_user(user)
         if not self.engine.channels.news.is_pending:
             for link in self.links:
-                if link.open and link.session.held is None:
+                if link.open and link.session.owed is None:
                     link.told.agree()
 
     def advance(self, ms: int) -> None:

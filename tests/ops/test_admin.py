@@ -435,7 +435,7 @@ class TestLinks:
             def held(server: Server) -> None:
                 for link in server.links:
                     if link.session is not None and link.session.user_name in names:
-                        server.engine.outboxes.hold(link.session, server.begin())
+                        server.engine.outboxes.pause(link.session, server.begin())
 
             served.ask(held)
 

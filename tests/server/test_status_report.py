@@ -127,7 +127,7 @@ def test_of_many_slow_watchers_the_worst_are_named() -> None:
     sessions = []
     for number in range(100):
         session = Session(Nowhere(), f"u{number}", "user")
-        session.held = dict.fromkeys(range(number))  # type: ignore[arg-type]
+        session.owed = dict.fromkeys(range(number))  # type: ignore[arg-type]
         sessions.append((session, 1_000 + number))
     found = slowest(sessions, 2_000)
     assert len(found) == SLOWEST

@@ -50,7 +50,6 @@ OWED: dict[str, dict[str, str]] = {
             "device devices heard_ms is_taken_out kind name priority refs session silent status"
         ),
         "presenced/core/parts/leases.py": "kinds_met",
-        "presenced/core/outboxes.py": "encoded",
         "presenced/core/replies.py": "acks unanswered",
         "presenced/core/restore.py": (
             "active_ms assumed_ms channels claim claims device devices emoji grace_until_ms heard_ms holder "
@@ -58,12 +57,9 @@ OWED: dict[str, dict[str, str]] = {
             "seen_ms shown since_ms state status text text_by_wall text_due_ms text_until_ms"
         ),
         "presenced/core/statements.py": "heard_ms name priority status",
-        "presenced/core/parts/watching.py": "everyone held sink_kinds",
         "presenced/ops/operations.py": "observer",
         "presenced/ops/reload.py": "failed_reloads reload_failed_ms reload_faults reloaded_wall_ms reloads",
-        "presenced/server/conversation.py": (
-            "backlog credit ending frame_bytes_max line replies reply_bytes roles used_ns"
-        ),
+        "presenced/server/conversation.py": "backlog credit ending frame_bytes_max line roles used_ns",
         "presenced/server/data_directory.py": "remarks",
         "presenced/server/greeting.py": "expires_ms",
         "presenced/server/lifecycle.py": "failed links_max listeners log port recovered",
@@ -71,7 +67,7 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/server.py": "frames_in goodbyes refused_links replies_until_bytes",
         "presenced/server/shedding.py": "shedding",
         "presenced/server/transports/tcp.py": "credit",
-        "presenced/server/turn.py": ("acks bytes_out closing deliveries held pending read_only reply_bytes unanswered"),
+        "presenced/server/turn.py": "acks closing read_only unanswered",
         "presenced/server/waiting.py": "used_ns",
         "presenced/storage/store.py": "manifest",
     },
@@ -110,7 +106,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/core/restore.py": "file",
         "presenced/core/standing.py": "file",
         "presenced/core/parts/watching.py": "file",
-        "presenced/core/wide.py": "file",
         "presenced/server/accepting.py": "file",
         "presenced/server/durable.py": "file",
         "presenced/server/listening.py": "file",

@@ -243,8 +243,8 @@ class Channels:
             self.unwatch(session, name)
         return len(names)
 
-    def drained(self, session: Session) -> None:
-        """A slow watcher takes again: tell it the counts of what it missed something of. O(channels missed)."""
+    def resume(self, session: Session) -> None:
+        """A slow watcher reads again: tell it the counts of what it missed something of. O(channels missed)."""
         stale, session.stale_channels = session.stale_channels, None
         for name in stale or ():
             channel = self.by_name.get(name)

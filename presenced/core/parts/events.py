@@ -120,13 +120,13 @@ class Events:
     @property
     def is_behind(self) -> bool:
         """Whether some follower could be sent more at once. O(followers)."""
-        return any(session.held is None and session.follow_seq < self.seq for session in self.followers)
+        return any(session.owed is None and session.follow_seq < self.seq for session in self.followers)
 
     def flush(self) -> None:
         """Send each follower that reads what it has not been sent, up to a bound. O(events sent)."""
         history = self.history
         for session in self.followers:
-            if session.held is not None or session.follow_seq == history.seq:
+            if session.owed is not None or session.follow_seq == history.seq:
                 continue
             if session.follow_seq < history.oldest:
                 session.follow_seq = history.seq

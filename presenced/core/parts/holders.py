@@ -38,22 +38,22 @@ class Holders:
 
     def holds(self, session: Session, ref: int) -> None:
         """The session holds a device under this ref from now on."""
-        if session.told:
-            session.told.pop(ref, None)
+        if session.taken_refs:
+            session.taken_refs.pop(ref, None)
 
     def tell(self, session: Session, ref: int, why: TakenWhy) -> None:
         """The session holds nothing under this ref: say so, once, unless its link is lost. O(1)"""
         if session.ended:
             return
-        told = session.told
-        if told is None:
-            told = session.told = {}
-        elif ref in told:
+        taken = session.taken_refs
+        if taken is None:
+            taken = session.taken_refs = {}
+        elif ref in taken:
             return
-        elif len(told) >= TOLD_REFS_MAX:
+        elif len(taken) >= TOLD_REFS_MAX:
             # The oldest may be told a second time, which does no harm.
-            del told[next(iter(told))]
-        told[ref] = None
+            del taken[next(iter(taken))]
+        taken[ref] = None
         self._outboxes.reply(session, encode(Taken(ref, why)))
 
 

@@ -70,8 +70,8 @@ class OwnStates:
         if user.own is not None:
             self._send_soon(user)
 
-    def drained(self, session: Session, user: User) -> None:
-        """A slow link takes again: send it the latest, once, if it missed any."""
+    def resume(self, session: Session, user: User) -> None:
+        """A slow link reads again: send it the latest, once, if it missed any."""
         if session in self._missed:
             del self._missed[session]
             if user.own is not None and not user.own.stale:

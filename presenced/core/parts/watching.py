@@ -37,8 +37,7 @@ class Watching:
                     "watch_limit",
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
-        self._outboxes.spread()
-        self._outboxes.sink_kinds[type(session.sink)] = None
+        self._outboxes.expect(session)
         users = []
         find, make = self._users.get, self._users.new
         for name in names:
@@ -54,7 +53,6 @@ class Watching:
 
     def remove(self, session: Session, names: list[str]) -> None:
         """Take users off the session's watch; one that is not on it is no error. O(names)."""
-        self._outboxes.spread()
         for name in names:
             user = session.watching.pop(name, None) if session.watching is not None else None
             if user is not None:
@@ -62,10 +60,7 @@ class Watching:
 
     def set_all(self, session: Session, on: bool) -> None:
         """Tell the session of every user from now on, or no more. Idempotent. What it watches by name stays."""
-        if on:
-            self._outboxes.everyone[session] = None
-        else:
-            self._outboxes.everyone.pop(session, None)
+        self._outboxes.tell_everyone(session, is_on=on)
 
     def remove_some(self, session: Session, most: int) -> int:
         """The session has ended: take up to so many users off its watch; gives how many. O(`most`)."""
@@ -79,8 +74,7 @@ class Watching:
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1
-        if session.held is not None and session not in self._outboxes.everyone:
-            session.held.pop(user, None)
+        self._outboxes.forgive(session, user)
         if user.watchers is not None:
             user.watchers.pop(session, None)
             if not user.watchers:
