@@ -1,4 +1,4 @@
-"""Replies that several requests give, and what they repeat of a request."""
+"""Replies that several kinds of requests share (protocol.md, section 4.2), and how a sentence quotes what was sent."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from presenced.wire.messages import Done, Error, Record, Records, ServerMessage
 
 
 def quoted(value: str) -> str:
-    """What somebody sent, for a sentence: in quotes, escaped, and cut where it is long. An escape takes ten times the
-    bytes of what it stands for, and whoever sends 64 KiB is to get back less than that."""
+    """What somebody sent, to be put into a sentence: in quotes, escaped, and cut after 40 characters (section 8).
+
+    An escape takes up to ten times the bytes of the character that it stands for, and a client that sends 64 KiB must
+    not get more than that back.
+    """
     return repr(value) if len(value) <= QUOTED_CHARS_MAX else f"{value[:QUOTED_CHARS_MAX]!r}..."
 
 
 def refuse(engine: Engine, session: Session, request_id: int, code: str, text: str, retry_ms: int = 0) -> None:
-    """Answer a request (0 = unknown which) with an error frame."""
+    """Answer a request with an error frame. The id is 0 if the request has none, or if it could not be read."""
     engine.note_refusal(code)
     reply(engine, session, Error(request_id, code, text[:MESSAGE_CHARS_MAX], retry_ms))
 
 
 def reply(engine: Engine, session: Session, message: ServerMessage) -> None:
-    """Answer this session alone, in order with what it is pushed."""
+    """Answer this session alone. The answer stays in order with what the session is pushed."""
     engine.outboxes.reply(session, encode(message))
 
 
 def done(engine: Engine, session: Session, request_id: int) -> None:
-    """Say that a request that leaves nothing to keep was applied."""
+    """Say that a request was applied that leaves nothing to save."""
     reply(engine, session, Done(request_id, engine.ledger.version))
 
 
 def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes = b"") -> None:
-    """Say that a request was applied, once what it changed is as durable as promised: with `answer`, else done."""
+    """Say that a request was applied, once what it changed is as durable as promised. The reply is `answer`, or Done if
+    that is empty."""
     session.unanswered += 1
     engine.acks.append((session, request_id, answer))
 
 
 def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
-    """Answer with records as of now."""
+    """Answer with these records, which are those of the present moment."""
     ledger = engine.ledger
     reply(engine, session, Records(request_id, ledger.epoch, ledger.version, records))

@@ -1,4 +1,8 @@
-"""Whom and what a request is about, and whether its link may: the one choke point for acting for somebody else."""
+"""The user and the device that a request acts on, and whether its link may act on them (protocol.md, section 12.2).
+
+Every request that acts for somebody else goes through here, so that the rule stands in one place. The last functions
+say what a request needs besides: a role, a disk that takes what is saved, memory (sections 8 and 8.1).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
 
 def name_of(engine: Engine, session: Session, name: str) -> str:
-    """The user that a request means: the one named, or the link's own.
+    """The name of the user that a request means: the one given, or the link's own if that is empty.
 
     Raises `RequestError` (`forbidden`, `no_device`) or `AddressError`.
     """
@@ -21,18 +25,19 @@ def name_of(engine: Engine, session: Session, name: str) -> str:
         return session.user_name
     if session.role == "user":
         raise RequestError(
-            "forbidden", f"a user's link cannot act for {quoted(name)}; that takes the role of a service"
+            "forbidden", f"a user's link cannot act for {quoted(name)}; that needs the role of a service"
         )
     if name not in engine.users:
-        # Whoever is known may have a name from before the rules for names were what they are.
+        # A user whom the server knows from before a rule for names was made can still be named (section 1.2).
         check_name(name, "user")
     return name
 
 
 def user_of(engine: Engine, session: Session, name: str) -> User:
-    """That user, made if nothing is known of them yet, and dropped with the turn if that stays so.
+    """The user that a request means, as in `name_of`. One of whom nothing is known is made, and is dropped at the end
+    of the turn if nothing is known of them by then.
 
-    Raises as `name_of`, and `RequestError` (`memory_low`) if the user would have to be made.
+    Raises what `name_of` raises, and `RequestError` (`memory_low`) if the user would have to be made.
     """
     user_name = name_of(engine, session, name)
     if user_name not in engine.users:
@@ -41,14 +46,15 @@ def user_of(engine: Engine, session: Session, name: str) -> User:
 
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:
-    """That user, or None if nothing is known of them."""
+    """The user that a request means, or None if nothing is known of them. Raises what `name_of` raises."""
     return engine.users.get(name_of(engine, session, name))
 
 
 def device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device | None:
-    """The device that a request is about: the one named, else the link's own if it is about its own user.
+    """The device that a request is about: the one named; if none is named, the link's own device where the request is
+    about the link's own user, and None where it is about another.
 
-    Raises `RequestError` (`no_such_device`) for one that is named and not known.
+    Raises what `name_of` raises, and `RequestError` (`no_such_device`) if the device is named and not known.
     """
     user_name = name_of(engine, session, name)
     if not device_id:
@@ -61,7 +67,10 @@ def device_of(engine: Engine, session: Session, name: str, device_id: str) -> De
 
 
 def live_device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device:
-    """The same, and it must be there and live. Raises `RequestError` (`no_device`, `no_such_device`)."""
+    """The device as in `device_of`. There must be one, and it must be live.
+
+    Raises what `device_of` raises, and `RequestError` (`no_device`, `no_such_device`).
+    """
     device = device_of(engine, session, name, device_id)
     if device is None:
         raise RequestError("no_device", "name a device; this link has none of its own for that user")
@@ -70,7 +79,7 @@ def live_device_of(engine: Engine, session: Session, name: str, device_id: str) 
 
 
 def require_live(device: Device) -> None:
-    """Raise `RequestError` (`no_such_device`) if it is gone."""
+    """Raise `RequestError` (`no_such_device`) if the device is gone."""
     if device.state == GONE:
         raise RequestError("no_such_device", f"{device.user.name}/{device.id} is gone; it has to connect first")
 
@@ -78,17 +87,21 @@ def require_live(device: Device) -> None:
 def require_service(session: Session) -> None:
     """Raise `RequestError` (`forbidden`) unless the link has the role of a service or of an admin."""
     if session.role == "user":
-        raise RequestError("forbidden", "this takes the role of a service, and this link has that of a user")
+        raise RequestError(
+            "forbidden", "this request needs the role of a service, and this link has the role of a user"
+        )
 
 
 def require_durability(engine: Engine) -> None:
-    """Raise `RequestError` if nothing can be promised to be kept just now."""
+    """Raise `RequestError` (`read_only`, `log_busy`) while the server cannot promise to save anything."""
     if engine.read_only:
         raise RequestError(engine.read_only, CODES[engine.read_only].meaning, retry_ms=READ_ONLY_RETRY_MS)
 
 
 def require_memory(engine: Engine, level: int = 1) -> None:
-    """Raise `RequestError` (`memory_low`) if memory is so short that what this request needs is refused: from level 1
-    on what would be kept, from level 2 on also what has a long answer."""
+    """Raise `RequestError` (`memory_low`) if the server is short of memory at this level or above (section 8.1).
+
+    Level 1 refuses requests that make the server keep more, level 2 also those with long answers.
+    """
     if engine.memory_level >= level:
         raise RequestError("memory_low", CODES["memory_low"].meaning, retry_ms=MEMORY_RETRY_MS)

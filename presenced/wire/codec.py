@@ -33,7 +33,7 @@ def _by_tag(union: object) -> dict[int, type[Message]]:
 
 CLIENT_MESSAGES: Final = _by_tag(ClientMessage)
 SERVER_MESSAGES: Final = _by_tag(ServerMessage)
-"""By type number, as protocol.md lists them."""
+"""The types of messages by their numbers, in the order of section 5 of protocol.md."""
 
 
 # --- encoding and decoding ------------------------------------------------------------------------------------
@@ -46,11 +46,11 @@ _decode_server: Callable[[bytes], ServerMessage] = msgspec.msgpack.Decoder(Serve
 
 _WRONG_CHARS_MAX = 200
 
-TOO_DEEP = "its elements are nested deeper than anything here is; send what the message has and no more"
+TOO_DEEP = "its elements are nested deeper than those of any message; send the fields of the message and nothing else"
 
 _ARRAY_BYTES = {0xDC: 3, 0xDD: 5}
 _INT_BYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
-"""Bytes of MessagePack's array headers and integers, by the first of them, where that is not all."""
+"""How many bytes an array header or an integer of MessagePack has, by its first byte, if it has more than that one."""
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -110,8 +110,8 @@ def _head_of(payload: bytes) -> _Head:
 
 
 def _first_two(payload: bytes) -> bytes:
-    """An array of the payload's first two elements as far as they are integers: what stands behind them is nested so
-    deep that no decoder goes there, and the request is answered all the same. O(1)."""
+    """The payload's first two elements, as far as they are integers, as an array of their own. The elements behind them
+    are nested too deep for any decoder, and the request is to be answered all the same. O(1)."""
     at = 1 if payload[0] >> 4 == 9 else _ARRAY_BYTES[payload[0]]
     first = at + _int_bytes(payload[at])
     second = first + _int_bytes(payload[first])
@@ -119,7 +119,7 @@ def _first_two(payload: bytes) -> bytes:
 
 
 def _int_bytes(first: int) -> int:
-    """How long the integer is that begins with this byte; 0 = it is none."""
+    """The length in bytes of the integer that begins with this byte; 0 = no integer begins with it."""
     return 1 if first < 0x80 or first >= 0xE0 else _INT_BYTES.get(first, 0)
 
 

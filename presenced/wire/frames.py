@@ -1,4 +1,4 @@
-"""Framing: a 4-byte big-endian length, then that many bytes of payload.
+"""Framing: a 4-byte big-endian length, then that many bytes of payload (protocol.md, section 2).
 
 Rules of this file: the length is checked before anything is buffered for it, a payload is handed out only when
 it is whole, and after an error the reader yields nothing more.
@@ -19,8 +19,8 @@ def frame(payload: bytes) -> bytes:
 class FrameReader:
     """Cuts a byte stream into payloads.
 
-    `feed` takes what arrived; `take` gives up to `count` whole payloads and keeps the rest. The two are apart so
-    that a server can handle a bounded number of frames and come back for the others. The cost is O(bytes),
+    `feed` takes what arrived; `take` returns up to `count` whole payloads and keeps the rest. They are two methods,
+    so that a server can handle a bounded number of frames and come back for the others. The cost is O(bytes),
     however the stream is chopped up and however few frames are taken between two pieces.
     """
 
@@ -34,12 +34,12 @@ class FrameReader:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes held back: part of a frame, or whole frames that were not taken yet."""
+        """Bytes that were fed and not taken: part of a frame, or whole frames."""
         return len(self._buffer) - self._next
 
     @property
     def has_frame(self) -> bool:
-        """Whether `take` has something to give, or a length to refuse."""
+        """Whether the next `take` returns a payload, or refuses a length."""
         if self.pending_bytes < LENGTH_BYTES:
             return False
         length = int.from_bytes(self._buffer[self._next : self._next + LENGTH_BYTES], "big")

@@ -1,6 +1,6 @@
-"""Recognizes the frame that nearly everything which idle devices send consists of, without decoding it.
+"""Recognizes a frame that is one heartbeat, without decoding it: nearly all that idle devices send is such frames.
 
-Through the reader and the codec a heartbeat costs four times as much CPU. What is not exactly one heartbeat in its
+Through the reader and the codec a heartbeat costs four times as much CPU. Anything but exactly one heartbeat in its
 shortest form is left to them; a test holds the two against each other.
 """
 
@@ -28,8 +28,8 @@ _SIZES: Final = {
 
 
 def lone_heartbeat(data: bytes) -> int | None:
-    """The idle time in milliseconds if `data` is one heartbeat and nothing else; -1 = it reports none, None = it is
-    something else, or has to be looked at by the codec. O(1)."""
+    """The idle time in milliseconds if `data` is one heartbeat and nothing else. -1: the heartbeat tells none. None:
+    the data are something else, or the codec has to look at them. O(1)."""
     if len(data) != _SIZES.get(data[:_HEAD_BYTES]):
         return _SMALL.get(data)
     idle_ms = int.from_bytes(data[_HEAD_BYTES:], "big")

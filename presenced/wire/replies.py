@@ -1,4 +1,4 @@
-"""What the server sends: types 64 to 127. With an `id` it is a reply; without, a push or about the link."""
+"""What the server sends: types 64 to 127. With an `id` it is a reply; without one it is a push, or about the link."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from presenced.wire.types import (
 
 
 class Welcome(Message, tag=64):
-    """The link is open. Tells the version chosen, the heartbeat to keep and the limits that hold."""
+    """The link is open. Tells the version that was chosen, the heartbeat to keep, and the limits that hold."""
 
     version: int
     user: str
@@ -35,12 +35,12 @@ class Welcome(Message, tag=64):
     server_time_ms: int
     epoch: int
     rate_units_per_s: int = 0
-    """Work that the server does for all links of this user in a second, in units; 0 = as much as comes."""
+    """Units of work that the server does in a second for all links of this user; 0 = there is no bound."""
     rate_burst_units: int = 0
 
 
 class Goodbye(Message, tag=65):
-    """The server closes this link, and why. `retry_ms`: come back after it (0 = no advice)."""
+    """The server closes this link, and says why. Do not come back before `retry_ms` are over (0 = no advice)."""
 
     code: str
     message: str
@@ -48,7 +48,7 @@ class Goodbye(Message, tag=65):
 
 
 class Error(Message, tag=66):
-    """A request was refused; nothing of it was applied. `id` is 0 if the request's could not be read."""
+    """A request was refused, and nothing of it was applied. `id` is 0 if that of the request could not be read."""
 
     id: int
     code: str
@@ -133,13 +133,13 @@ class MembersPage(Message, tag=75):
     total: int
     """Members who are online, exactly."""
     counts: list[int]
-    """Of those: chat, online, away, xa, dnd."""
+    """How many of them are chat, online, away, xa, dnd."""
     next: str
     records: list[Record]
 
 
 class ChannelEvent(Message, tag=76):
-    """A member came, went or changed. The same bytes go to every watcher of the channel."""
+    """A member joined, left or changed. The same bytes go to every watcher of the channel."""
 
     channel: str
     kind: MemberKind
@@ -148,16 +148,16 @@ class ChannelEvent(Message, tag=76):
 
 
 class ChannelCounts(Message, tag=77):
-    """What happened in a large channel, or to a slow watcher of a small one, since the last of these."""
+    """What happened in a channel since the last of these: for watchers of a large channel, and for slow ones of any."""
 
     channel: str
     total: int
     counts: list[int]
     records: list[Record]
-    """Members that changed or came, each once."""
+    """Members who joined or changed, each once."""
     left: list[str]
     complete: bool
-    """False: more changed than is listed here; page through the members to know all."""
+    """False: more changed than is listed here. Page through the members to know all."""
 
 
 class OwnState(Message, tag=78):
@@ -170,7 +170,7 @@ class OwnState(Message, tag=78):
     text_until_ms: int
     devices: list[DeviceInfo]
     text: str = ""
-    """What the user has set; others do not see it if it was set while the user appears offline."""
+    """The text that the user has set. Others do not see it if it was set while the user appears offline."""
     emoji: str = ""
 
 
@@ -188,7 +188,7 @@ class SyncState(Message, tag=79):
 
 
 class Event(Message, tag=80):
-    """Something happened to a user; each is told once, in order."""
+    """Something happened to a user. Each event is told once, in order."""
 
     seq: int
     at_ms: int
@@ -205,14 +205,14 @@ class Event(Message, tag=80):
 
 
 class Following(Message, tag=81):
-    """The answer to follow. After it come the events from after the cursor on."""
+    """The answer to follow. The events after the cursor come after it."""
 
     id: int
     epoch: int
     seq: int
-    """The cursor from which it goes on."""
+    """The cursor: the events after it follow."""
     reset: bool
-    """Events were missed that cannot be told any more: take a snapshot (who) and go on from here."""
+    """Events were missed that can no longer be told. Take a snapshot (`Who`) and go on from this cursor."""
 
 
 class CommandReply(Message, tag=82):
@@ -228,7 +228,7 @@ class CommandReply(Message, tag=82):
 
 
 class Taken(Message, tag=83):
-    """This link does not hold the device under this ref. Told once, when it is lost or when it is beaten for."""
+    """This link does not hold the device under this ref. It is told once: when it loses the device, or beats for it."""
 
     ref: int
     why: TakenWhy

@@ -52,27 +52,27 @@ class Hello(Message, tag=1):
     role: Role = "user"
     agent: str = ""
     sync: bool = False
-    """Whether this link wants its user's own state (ownstate), and will acknowledge it."""
+    """Whether this link wants its user's own state (`OwnState`), and will acknowledge it."""
     as_was: bool = False
-    """A live device stays as the server has it: kind, name, priority and status hold for one that is gone."""
+    """A live device stays as the server has it; kind, name, priority and status count only for one that is gone."""
     only_free: bool = False
-    """Not if another client has the device by now: that is told as `replaced`."""
+    """Do not take the device from another client that has it by now; the link is then closed with `replaced`."""
     instance: Instance = 0
     """The client's own number, the same on all of its links; 0 = it has none."""
 
 
 class Heartbeat(Message, tag=2):
-    """The client is alive; the person's last input was `idle_ms` ago (null: no report). Has no reply."""
+    """The client is alive, and the person's last input was `idle_ms` ago (null: not told). There is no reply."""
 
     idle_ms: IdleMs | None = None
 
 
 class Bye(Message, tag=3):
-    """The device leaves now: no grace. The server closes the link; no reply."""
+    """The device leaves now, without a grace. The server closes the link; there is no reply."""
 
 
 class Ping(Message, tag=4):
-    """Asks for a pong: is the server there, and what time does it have?"""
+    """Ask for a pong: is the server there, and what time does it have?"""
 
     id: RequestId
 
@@ -87,9 +87,9 @@ class SetStatus(Message, tag=5):
     for_ms: DurationMs = 0
     """How long what is set here holds; 0 = until it is changed."""
     user: str = ""
-    """Whose; empty = the link's own. Another than that takes the role of a service."""
+    """The user whose status it is; empty = the link's own. To name another needs the role of a service."""
     device: str = ""
-    """The device it is said on, which counts as input there; empty = the link's own, if it has one."""
+    """The device on which it is set, and which counts as used by it; empty = the link's own, if it has one."""
 
 
 class SetDevice(Message, tag=6):
@@ -111,7 +111,7 @@ class Get(Message, tag=7):
 
 
 class Who(Message, tag=8):
-    """Ask who is online: a page of records in order of name, and the exact count."""
+    """Ask who is online: for a page of records in order of name, and for the exact count."""
 
     id: RequestId
     after: str = ""
@@ -133,7 +133,7 @@ class Unwatch(Message, tag=10):
 
 
 class Attach(Message, tag=11):
-    """A service speaks for this device from now on, under a number of its own choosing."""
+    """A service speaks for this device from now on, and refers to it by a number of its own choosing."""
 
     id: RequestId
     ref: Ref
@@ -147,23 +147,23 @@ class Attach(Message, tag=11):
     as_was: bool = False
     """As in hello."""
     only_free: bool = False
-    """Not if another client has the device by now: that is refused with `device_held`."""
+    """Do not take the device from another client that has it by now; the request is then refused with `device_held`."""
 
 
 class Detach(Message, tag=12):
-    """A service speaks for this device no more: it has left, or (`lost`) only its connection is."""
+    """A service no longer speaks for this device: the device has left, or (`lost`) only its connection is gone."""
 
     id: RequestId
     ref: Annotated[int, Meta(ge=0, le=REQUEST_ID_MAX)]
-    """Its number on this link; 0 = it is named."""
+    """The device's number on this link; 0 = `user` and `device` name it."""
     lost: bool = False
     user: str = ""
-    """With `device`: the device by its name, if this client was the last to hold it; `ref` is not looked at then."""
+    """With `device`: names the device, which this client must have been the last to hold. `ref` is ignored then."""
     device: str = ""
 
 
 class Beats(Message, tag=13):
-    """Heartbeats of many devices: ref, idle_ms, ref, idle_ms, and so on; idle -1 = no report. Has no reply."""
+    """Heartbeats of many devices: ref, idle_ms, ref, idle_ms, and so on; -1 = not told. There is no reply."""
 
     beats: Annotated[list[Annotated[int, Meta(ge=-1, le=IDLE_MS_MAX)]], Meta(max_length=2 * BEATS_MAX)]
 
@@ -184,7 +184,7 @@ class GetDevices(Message, tag=15):
 
 
 class Touch(Message, tag=16):
-    """The user was seen just now: updates last seen and nothing else."""
+    """The user was seen just now. This changes when they were last seen, and nothing else."""
 
     id: RequestId
     user: str = ""
@@ -199,16 +199,16 @@ class AddClaim(Message, tag=17):
     source: Source
     status: Status
     for_ms: DurationMs = 0
-    """How long it holds; 0 = until it is ended, or until `until_ms`."""
+    """How long the claim holds; 0 = until it is ended, or until `until_ms`."""
     until_ms: WallMs = 0
-    """The wall time until which it holds, by the server's clock; 0 = none."""
+    """The wall time at which the claim ends, by the server's clock; 0 = none."""
     user: str = ""
     device: str = ""
-    """The live device of the user with which it ends; empty = none."""
+    """A live device of the user with which the claim ends; empty = none."""
 
 
 class EndClaim(Message, tag=18):
-    """End a claim; the one below it shows again. One that is not there is no error."""
+    """End a claim; the one below it shows again. It is no error if there is no such claim."""
 
     id: RequestId
     claim: str
@@ -223,7 +223,7 @@ class GetClaims(Message, tag=19):
 
 
 class SetSchedule(Message, tag=20):
-    """A status that recurs each week in the user's time zone; no windows = no schedule."""
+    """Set a status that recurs each week in the user's time zone; no windows = no schedule."""
 
     id: RequestId
     zone: str
@@ -233,13 +233,13 @@ class SetSchedule(Message, tag=20):
 
 
 class AddActivity(Message, tag=21):
-    """Record something that the user did; counts as input on the device, if one is named."""
+    """Record something that the user did. It counts as input on the device, if one is named."""
 
     id: RequestId
     activity: str
     channel: str = ""
     at_ms: WallMs = 0
-    """When, by the application's clock; 0 = now, by the server's."""
+    """Wall time at which it was done, as the application knows it; 0 = now, by the server's clock."""
     payload: str = ""
     user: str = ""
     device: str = ""
@@ -255,18 +255,18 @@ class GetActivity(Message, tag=22):
 
 
 class Join(Message, tag=23):
-    """The device is in the channel, until it leaves or is gone."""
+    """Put the device into the channel, until it leaves the channel or is gone."""
 
     id: RequestId
     channel: str
     user: str = ""
     device: str = ""
     as_was: bool = False
-    """Not if another link than its own has taken the device out of a channel since it came."""
+    """Do nothing if a link other than its own has taken the device out of a channel since it came."""
 
 
 class Leave(Message, tag=24):
-    """The device is in the channel no more. If it was not, that is no error."""
+    """Take the device out of the channel. It is no error if it was not in it."""
 
     id: RequestId
     channel: str
@@ -275,7 +275,7 @@ class Leave(Message, tag=24):
 
 
 class GetMembers(Message, tag=25):
-    """Ask who is online in a channel: a page in order of name, and exact counts."""
+    """Ask who is online in a channel: for a page in order of name, and for exact counts."""
 
     id: RequestId
     channel: str
@@ -284,7 +284,7 @@ class GetMembers(Message, tag=25):
 
 
 class WatchChannel(Message, tag=26):
-    """Be told of a channel: the reply is its first page and counts, then come joins, leaves and changes."""
+    """Watch a channel: the reply has its first page and counts; joins, leaves and changes follow."""
 
     id: RequestId
     channel: str
@@ -292,14 +292,14 @@ class WatchChannel(Message, tag=26):
 
 
 class UnwatchChannel(Message, tag=27):
-    """Be told of a channel no more."""
+    """Stop watching a channel."""
 
     id: RequestId
     channel: str
 
 
 class Applied(Message, tag=28):
-    """This device shows the user's own state of this version. Has no reply."""
+    """This device shows the user's own state of this version. There is no reply."""
 
     version: WallMs
 
@@ -319,7 +319,7 @@ class GetSync(Message, tag=30):
 
 
 class Follow(Message, tag=31):
-    """A service wants every event from after this cursor on; epoch 0 = from now on."""
+    """A service wants every event after this cursor; epoch 0 = from now on."""
 
     id: RequestId
     epoch: WallMs = 0
@@ -327,7 +327,7 @@ class Follow(Message, tag=31):
 
 
 class Command(Message, tag=32):
-    """Do what a person typed into a chat, such as `/presence away`."""
+    """Run what a person typed into a chat, such as `/presence away`."""
 
     id: RequestId
     text: str
@@ -336,7 +336,7 @@ class Command(Message, tag=32):
 
 
 class WatchAll(Message, tag=33):
-    """A service wants every change of every user, or no more."""
+    """A service wants every change of every user from now on, or (`on` false) no longer."""
 
     id: RequestId
     on: bool = True

@@ -1,6 +1,7 @@
-"""What messages are made of: the base struct, constrained field types, and the record.
+"""What messages are made of: the base struct, constrained types of fields, and the structs that travel inside others
+(protocol.md, sections 6.1 and 14).
 
-A constraint here is the validation: a value outside it never gets past the decoder.
+The constraints are the validation: the decoder refuses a value outside of them.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ Status = Literal["chat", "online", "away", "xa", "dnd", "offline"]
 """What watchers see of a user; XMPP's show values (RFC 6121, 4.7.2.1) with names for plain available and gone."""
 
 DeviceStatus = Literal["chat", "online", "away", "xa", "dnd"]
-"""What a device says of itself. It cannot say offline: it leaves, or the user claims to be offline."""
+"""What a device says of itself. It cannot say offline: either the device leaves, or its user claims to be offline."""
 
 ONLINE_STATUSES: Final[tuple[str, ...]] = get_args(DeviceStatus)
 """Every status but offline, in the order in which messages count by them."""
 
 StatusRequest = Literal["chat", "online", "away", "xa", "dnd", "offline", "auto"]
-"""What a person may ask for: a status, or `auto`, which ends the manual one."""
+"""What a person may set: a status, or `auto`, which ends the manual status."""
 
 Role = Literal["user", "service", "admin"]
 
 Source = Literal["call", "manual", "calendar", "schedule"]
-"""Who makes a claim, strongest first: a call that is under way, the person, the calendar, the daily routine."""
+"""Who makes a claim, the strongest first: a call that is under way, the person, the calendar, the daily routine."""
 
 EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
 TakenWhy = Literal["replaced", "lost", "detached", "not_held"]
-"""Why a service holds a device no more: another client has it, its beats did not come, the same client let it go on
-another link, or this link has not held it at all."""
+"""Why a service no longer holds a device: another client has it, its beats did not come in time, the same client let it
+go on another link, or this link never held it."""
 
 RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 """A service's own number for a device that it holds on this link."""
 Instance = Annotated[int, Meta(ge=0, le=2**53)]
-"""A number that a client draws once and says on each of its links: by it the server knows the same client again."""
+"""A number that a client draws once and sends on each of its links, by which the server knows the client again."""
 WallMs = Annotated[int, Meta(ge=0, le=2**53)]
 Priority = Annotated[int, Meta(ge=-128, le=127)]
 IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]
@@ -86,9 +87,9 @@ class Window(Message):
     start_min: Annotated[int, Meta(ge=0, le=1439)]
     """Local time of its start, in minutes since midnight."""
     end_min: Annotated[int, Meta(ge=0, le=1439)]
-    """Local time of its end; not after the start means on the day after, so that the same is a whole day."""
+    """Local time of its end. One that is not after the start is on the next day; the same time is a whole day later."""
     status: DeviceStatus | None = None
-    """The status that holds in it; None = the schedule's."""
+    """The status that holds in this window; None = that of the schedule."""
 
 
 class ClaimInfo(Message):
@@ -99,9 +100,9 @@ class ClaimInfo(Message):
     status: Status
     since_ms: int
     until_ms: int
-    """Wall time of its end; 0 = none."""
+    """Wall time at which the claim ends; 0 = none."""
     device: str = ""
-    """The device with which it ends; empty = none."""
+    """The device with which the claim ends; empty = none."""
 
 
 class DeviceInfo(Message):
@@ -111,13 +112,13 @@ class DeviceInfo(Message):
     kind: str
     name: str
     status: Status
-    """What it contributes: its own status, away if idle, offline if it does not count."""
+    """What the device contributes: its own status, away if it is idle, offline if it does not count."""
     state: DeviceState
     priority: int
     last_active_ms: int
-    """Wall time of its person's last known input."""
+    """Wall time of the last known input of its person."""
     last_seen_ms: int
-    """Wall time of its last sign of life."""
+    """Wall time of the last sign of life of the device."""
     primary: bool
 
 
@@ -132,7 +133,7 @@ class ActivityInfo(Message):
 
 
 class SyncInfo(Message):
-    """How far one connected device of a user has come."""
+    """Which of the user's own states a connected device has acknowledged."""
 
     device: str
     applied: int

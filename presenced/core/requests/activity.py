@@ -1,4 +1,4 @@
-"""Requests about what users did, and when they were last seen."""
+"""Requests about what users did, and when they were last seen (protocol.md, sections 16.2 and 16.3)."""
 
 from __future__ import annotations
 

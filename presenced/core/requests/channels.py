@@ -1,4 +1,4 @@
-"""Requests about channels: to be in them, to list them, to watch them."""
+"""Requests about channels: to join and leave one, to list its members, to watch it (protocol.md, section 17)."""
 
 from __future__ import annotations
 

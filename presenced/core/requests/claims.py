@@ -1,4 +1,7 @@
-"""Requests about what is stated for a whole user: status and text, claims, the weekly schedule."""
+"""Requests about what is stated for a whole user: status and text, claims, the weekly schedule.
+
+The rules are those of protocol.md, sections 5.5, 7.4 and 15.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Requests about devices: those of users' own links, and those that a service holds."""
+"""Requests about devices: those of the users' own links, and those that a service holds (protocol.md, sections 7, 12.1
+and 16.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests about the user's own state on the user's own devices."""
+"""Requests about the user's own state on the user's own devices (protocol.md, section 18)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests about other users: to ask for their records, to watch them, to follow what happens to them."""
+"""Requests about other users: for their records, for their changes, and for events (protocol.md, sections 6 and 19)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, 
 
 
 def _check_name(name: str, asked: list[str]) -> None:
-    """As `check_name`; of several names the message tells which it is, by its place."""
+    """Check a name as `check_name` does. If several are asked for, the error tells the place of the wrong one."""
     try:
         check_name(name, "user")
     except AddressError as error:
