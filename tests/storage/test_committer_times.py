@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from presenced.storage import committer as module
 from presenced.storage.committer import Committer
 from tests.support.until import PATIENCE_S
 
-SLOW_S = 0.3
+SLOW_NS = 300_000_000
 
 
 class Disk:
-    """A journal whose syncs are slow, and its writes are not."""
+    """A journal whose syncs are slow, and its writes are not, by a clock that nothing else moves."""
 
     def __init__(self) -> None:
+        self.now_ns = 0
         self.unsynced = self.unsealed = False
 
     def lost(self) -> str:
@@ -25,7 +29,7 @@ class Disk:
         self.unsynced = self.unsealed = True
 
     def sync(self) -> None:
-        time.sleep(SLOW_S)
+        self.now_ns += SLOW_NS
         self.unsynced = False
 
     def witness(self) -> None:
@@ -35,7 +39,7 @@ class Disk:
     def close(self, *, version: int) -> None: ...
 
 
-def observed_ns(interval_s: float, clock: Any, times: int) -> list[int]:
+def observed_ns(monkeypatch: pytest.MonkeyPatch, interval_s: float, clock: Any, times: int) -> list[int]:
     """What is told of one submission, once it was told so often."""
     told: list[int] = []
     enough = threading.Event()
@@ -45,8 +49,10 @@ def observed_ns(interval_s: float, clock: Any, times: int) -> list[int]:
         if len(told) >= times:
             enough.set()
 
+    disk = Disk()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic_ns=lambda: disk.now_ns))
     committer = Committer(
-        cast(Any, Disk()),
+        cast(Any, disk),
         lambda: None,
         policy="interval",
         interval_s=interval_s,
@@ -60,12 +66,10 @@ def observed_ns(interval_s: float, clock: Any, times: int) -> list[int]:
     return told
 
 
-def test_a_sync_between_commits_is_told() -> None:
+def test_a_sync_between_commits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter(range(1_000))
-    told = observed_ns(0.5, lambda: next(moments), 2)
-    assert told[0] < SLOW_S * 1e9 <= told[1]
+    assert observed_ns(monkeypatch, 0.5, lambda: next(moments), 2)[:2] == [0, SLOW_NS]
 
 
-def test_a_sync_when_nothing_more_comes_is_told() -> None:
-    told = observed_ns(0.01, lambda: 0.0, 2)
-    assert told[0] < SLOW_S * 1e9 <= told[1]
+def test_a_sync_when_nothing_more_comes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert observed_ns(monkeypatch, 0.01, lambda: 0.0, 2)[:2] == [0, SLOW_NS]

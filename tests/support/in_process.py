@@ -26,12 +26,15 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 class InProcess:
     """Starts on entry; on exit it stops."""
 
-    def __init__(self, loop: str = "uvloop", *, operated: bool = True, **settings: Any) -> None:
-        """`operated`: with the operator's side, as in a daemon."""
+    def __init__(
+        self, loop: str = "uvloop", *, operated: bool = True, environ: dict[str, str] | None = None, **settings: Any
+    ) -> None:
+        """`operated`: with the operator's side, as in a daemon, which reads `environ`."""
         self.settings = Settings(**({"dev": True, "listen": "127.0.0.1:0", "check": True} | settings))
         self.loop_errors: list[dict[str, Any]] = []
         """What reached the loop's own handler: exceptions that nobody caught."""
         self._is_operated = operated
+        self._environ = environ
         self._loop_factory = LOOPS[loop]
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -85,7 +88,7 @@ class InProcess:
         self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
         self.server = Server(self.settings)
         if self._is_operated:
-            self.operations = Operations(self.server)
+            self.operations = Operations(self.server, environ=self._environ)
         await self.server.start()
         self._started.set()
         with contextlib.suppress(Exception):
