@@ -164,6 +164,9 @@ class Engine:
                     continue
                 if isinstance(timer, Device):
                     user = timer.user
+                    if timer.state == GONE:
+                        # It ended with another entry of its user. To arm it again would bring it back for ever.
+                        continue
                     self._device_due(timer, now_ms, ended)
                 else:
                     assert isinstance(timer, User)

@@ -48,6 +48,17 @@ def service(world: World, devices: int, users: int) -> FakeLink:
     return app
 
 
+def test_a_device_that_is_gone_by_the_end_of_a_call_at_the_same_moment_is_not_looked_at_for_ever() -> None:
+    """The end of the call is input on the device, and sets it a deadline anew, while its entry is taken out already."""
+    world = World()
+    desk, phone = world.open("alice/desk"), world.open("alice/phone")
+    phone.done(AddClaim(phone.next_id(), "meeting", "call", "dnd", GRACE_MS))
+    desk.lose()
+    world.advance(GRACE_MS + TICK_MS)
+    assert world.device("alice/desk").state == GONE and not world.device("alice/desk").scheduled
+    world.advance_beating(200_000, phone)
+
+
 # --- claims -----------------------------------------------------------------------------------------------------
 
 
