@@ -5,7 +5,7 @@ Type checkers read `sync.pyi` beside it, which `tests/client/sync_stub.py` write
 
 from __future__ import annotations
 
-from presenced.client.blocking import (
+from presenced.client.blocking_client import (
     Blocking,
     BlockingClient,
     BlockingIterator,

@@ -36,14 +36,14 @@ from presenced.client import (
     WhoPage,
     WindowLike,
 )
-from presenced.client.connection import Connection
+from presenced.client.client_base import ConnectedClient
+from presenced.client.link_state import StateCallback
 from presenced.client.own_state import OwnCallback
-from presenced.client.reconnect import StateCallback
 from presenced.client.service_devices import TakenCallback
 from presenced.errors import PresenceError, RequestError
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=ConnectedClient)
 
 class Blocking(Generic[C]):
     def close(self, *, bye: bool = ...) -> None: ...

@@ -19,7 +19,7 @@ from presenced.cli.target import Target
 if TYPE_CHECKING:
     import asyncio
 
-    from presenced.client.connection import Connection
+    from presenced.client.client_base import ConnectedClient
     from presenced.errors import PresenceError
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ async def follow(items: AsyncIterable[T], show: Callable[[T], bool], count: int 
     return exits.OK
 
 
-def tell_of_links(link: Connection, output: Output) -> None:
+def tell_of_links(link: ConnectedClient, output: Output) -> None:
     """Note each loss of the link and its repair."""
 
     def tell(state: str, reason: PresenceError | None) -> None:

@@ -152,12 +152,12 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            infos = await acting.calls.get_devices(acting.link, acting.user)
+            infos = await acting.acts.get_devices(acting.user)
             # The status of one that does not count, because it is idle or of negative priority, is offline here.
             is_there = any(info.state != "gone" and info.status != "offline" for info in infos)
             if is_there or acting.is_service or status in ("offline", "auto"):
                 until = for_ms / 1000 if for_ms else None
-                await acting.calls.set_status(acting.link, acting.user, "", status, text, emoji, until)
+                await acting.acts.set_status(acting.user, status, text, emoji, until)
                 record = await acting.record()
             else:
                 record = await _appear(context, acting, SetStatus(1, status, text, emoji, for_ms or 0))
@@ -173,8 +173,8 @@ async def _appear(context: Context, acting: Acting, wanted: SetStatus) -> Record
     """Come as the URL's device and say all of it at once, so that watchers see one change."""
     check_text(wanted.text or "")
     check_emoji(wanted.emoji or "")
-    async with context.target.passing() as (device, priority):
-        await device._do_together(
+    async with context.target.passing() as (exchange, priority):
+        await exchange.do_together(
             lambda request_id: msgspec.structs.replace(wanted, id=request_id),
             lambda request_id: SetDevice(request_id, priority=priority),
         )
@@ -188,7 +188,7 @@ def clear(context: Context) -> None:
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            await acting.calls.set_status(acting.link, acting.user, "", "auto", "", "", None)
+            await acting.acts.clear(acting.user)
             context.output.records([await acting.record()])
         return exits.OK
 

@@ -39,7 +39,7 @@ def join(context: Context, channel: str, device: str | None) -> None:
     async def work() -> int:
         device_id = _live_device(context, device)
         async with context.target.acting() as acting:
-            await acting.calls.join(acting.link, acting.user, device_id, channel)
+            await acting.acts.join(acting.user, device_id, channel)
         return exits.OK
 
     exits.run(work())
@@ -55,7 +55,7 @@ def leave(context: Context, channel: str, device: str | None) -> None:
     async def work() -> int:
         device_id = _live_device(context, device)
         async with context.target.acting() as acting:
-            await acting.calls.leave(acting.link, acting.user, device_id, channel)
+            await acting.acts.leave(acting.user, device_id, channel)
         return exits.OK
 
     exits.run(work())

@@ -92,7 +92,7 @@ async def _one(context: Context, acting: Acting, line: str) -> int:
 
 
 async def _command(acting: Acting, text: str) -> Answer:
-    answer: Answer = await acting.calls.command(acting.link, acting.user, "", text)
+    answer: Answer = await acting.acts.command(acting.user, text)
     return answer
 
 

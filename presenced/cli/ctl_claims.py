@@ -61,13 +61,13 @@ def claim() -> None:
     help="How long it holds: 30m, 1h30m, 2d; default: until ended.",
 )
 @click.pass_obj
-def add_claim(context: Context, name: str, source: str, status: str, for_ms: int | None) -> None:
+def add_claim(context: Context, name: str, source: Source, status: Status, for_ms: int | None) -> None:
     """State a status until it is ended; one of the same name is replaced."""
 
     async def work() -> int:
         until = None if for_ms is None else for_ms / 1000
         async with context.target.acting() as acting:
-            await acting.calls.add_claim(acting.link, acting.user, name, source, status, until)
+            await acting.acts.add_claim(acting.user, name, source, status, until)
             await _show_claims(context, acting)
         return exits.OK
 
@@ -82,7 +82,7 @@ def end_claim(context: Context, name: str) -> None:
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            await acting.calls.end_claim(acting.link, acting.user, name)
+            await acting.acts.end_claim(acting.user, name)
             await _show_claims(context, acting)
         return exits.OK
 
@@ -90,7 +90,7 @@ def end_claim(context: Context, name: str) -> None:
 
 
 async def _show_claims(context: Context, acting: Acting) -> None:
-    found = await acting.calls.get_claims(acting.link, acting.user)
+    found = await acting.acts.get_claims(acting.user)
     nothing = f"nothing is claimed of {acting.name}"
     context.output.rows([_claim_row(info) for info in found], CLAIM_TITLES, nothing=nothing)
 
@@ -116,7 +116,7 @@ def show_schedule(context: Context, user: str) -> None:
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
-            found = await acting.calls.get_schedule(acting.link, acting.user)
+            found = await acting.acts.get_schedule(acting.user)
         if found is None:
             context.output.note(f"{acting.name} has no schedule")
             return exits.NO
@@ -131,7 +131,7 @@ def show_schedule(context: Context, user: str) -> None:
 @click.argument("windows", nargs=-1, required=True, metavar="WINDOW...")
 @click.option("--status", type=click.Choice(get_args(DeviceStatus)), default="dnd", show_default=True)
 @click.pass_obj
-def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: str) -> None:
+def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: DeviceStatus) -> None:
     """Have a status recur each week: `schedule set Europe/Berlin 'mon-fri 18:00-08:00' 'sat,sun 00:00-24:00'`.
 
     A window that ends before it starts ends on the day after. A status after it (`'sat 00:00-24:00 xa'`) holds in it
@@ -141,8 +141,8 @@ def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: 
     async def work() -> int:
         made = [_window(text) for text in windows]
         async with context.target.acting() as acting:
-            await acting.calls.set_schedule(acting.link, acting.user, zone, made, status)
-            found = await acting.calls.get_schedule(acting.link, acting.user)
+            await acting.acts.set_schedule(acting.user, zone, made, status)
+            found = await acting.acts.get_schedule(acting.user)
         if found is not None:
             _say_schedule(context, found)
         return exits.OK
@@ -157,7 +157,7 @@ def clear_schedule(context: Context) -> None:
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            await acting.calls.clear_schedule(acting.link, acting.user)
+            await acting.acts.clear_schedule(acting.user)
         return exits.OK
 
     exits.run(work())

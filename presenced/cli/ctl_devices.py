@@ -59,7 +59,7 @@ def rename(context: Context, device: str, name: str) -> None:
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            await acting.calls.set_device(acting.link, acting.user, context.target.device_id(device), None, None, name)
+            await acting.acts.set_device(acting.user, context.target.device_id(device), name=name)
             infos = [info for info in await _devices(acting) if info.device == device]
         context.output.rows([_device_row(info) for info in infos], DEVICE_TITLES)
         return exits.OK
@@ -75,14 +75,14 @@ def forget(context: Context, device: str) -> None:
 
     async def work() -> int:
         async with context.target.acting() as acting:
-            await acting.calls.forget_device(acting.link, acting.user, device)
+            await acting.acts.forget_device(acting.user, device)
         return exits.OK
 
     exits.run(work())
 
 
 async def _devices(acting: Acting) -> list[DeviceInfo]:
-    infos: list[DeviceInfo] = await acting.calls.get_devices(acting.link, acting.user)
+    infos: list[DeviceInfo] = await acting.acts.get_devices(acting.user)
     return [info for info in infos if not (acting.own_device and info.device == acting.own_device)]
 
 
@@ -125,7 +125,7 @@ def list_activity(context: Context, user: str, limit: int, since_ms: int | None)
     async def work() -> int:
         since = None if since_ms is None else timedelta(milliseconds=since_ms)
         async with context.target.acting(user) as acting:
-            found = await acting.calls.get_activity(acting.link, acting.user, limit, since)
+            found = await acting.acts.get_activity(acting.user, limit, since)
         nothing = f"no activity of {acting.name} is recorded"
         context.output.rows([_activity_row(info) for info in found], ACTIVITY_TITLES, nothing=nothing)
         return exits.OK
@@ -145,7 +145,7 @@ def add_activity(context: Context, type_: str, channel: str | None, payload: str
     async def work() -> int:
         device_id = context.target.device_id(device)
         async with context.target.acting() as acting:
-            await acting.calls.record_activity(acting.link, acting.user, device_id, type_, channel, None, payload)
+            await acting.acts.record_activity(acting.user, type_, channel=channel, device=device_id, payload=payload)
         return exits.OK
 
     exits.run(work())
@@ -166,7 +166,7 @@ def sync(context: Context, user: str) -> None:
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
-            await acting.calls.sync(acting.link, acting.user)
+            await acting.acts.sync(acting.user)
         return exits.OK
 
     exits.run(work())
@@ -190,13 +190,13 @@ def sync_status(context: Context, user: str, wait: float) -> None:
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
-            found: SyncStatus = await acting.calls.get_sync_status(acting.link, acting.user)
+            found: SyncStatus = await acting.acts.get_sync_status(acting.user)
             # A list of devices with this command's own in it is news to the others: a look disturbs what it looks at.
             for _ in range(round(wait / SYNC_INTERVAL_S)):
                 if found.synced == found.total:
                     break
                 await asyncio.sleep(SYNC_INTERVAL_S)
-                found = await acting.calls.get_sync_status(acting.link, acting.user)
+                found = await acting.acts.get_sync_status(acting.user)
         behind = [name for name, version in found.devices.items() if version < found.version]
         when = f", last at {clock_time(found.last_sync_ms)}" if found.last_sync_ms else ""
         devices = "1 device is" if found.total == 1 else f"{found.total} devices are"

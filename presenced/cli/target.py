@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from presenced.address import DEFAULT_PORT, Url, check_name, format_url, parse_url
 from presenced.errors import AddressError, AuthError, ConnectionLost, PresenceError
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import ssl
 
     from presenced.client import Client, Record
-    from presenced.client.connecting import Connecting
+    from presenced.client.acts import Acts
+    from presenced.client.connector import Connecting
+    from presenced.client.exchange import ClientExchange
     from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
@@ -31,8 +33,8 @@ class Acting:
     """A link and for whom a command acts over it."""
 
     link: Client | Service
-    calls: Any
-    """The module `client.acts`, whose requests take both kinds of link."""
+    acts: Acts
+    """What can be done over it, for a user that is named or for the link's own."""
     user: str
     """As requests name it: empty for the link's own."""
     name: str
@@ -106,17 +108,18 @@ class Target:
     @asynccontextmanager
     async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
         """A link for a command that acts for `user`, else for whom --as names, else for the URL's user."""
-        from presenced.client import acts
+        from presenced.client.acts import Acts
+        from presenced.client.client_base import connection_of
 
         named = user or self.as_user
         if named:
             check_name(named, "user")
         if self.as_user:
             async with self.service(reconnect=reconnect) as service:
-                yield Acting(service, acts, named, named, "")
+                yield Acting(service, Acts(connection_of(service)), named, named, "")
         else:
             async with self.one_shot(reconnect=reconnect) as client:
-                yield Acting(client, acts, named, named or client.user, client.device)
+                yield Acting(client, Acts(connection_of(client)), named, named or client.user, client.device)
 
     def device_id(self, given: str | None) -> str:
         """The device that a command is about: the one given, else the URL's. Empty if neither names one."""
@@ -136,15 +139,18 @@ class Target:
         return self._connect(url, True, status)
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[tuple[Client, int]]:
-        """The person's device for a moment, with the priority that it is to have: until somebody gives it that, nobody
-        sees it. It drops its link at the end, and so stays for the server's grace; after an error it says bye."""
+    async def passing(self) -> AsyncIterator[tuple[ClientExchange, int]]:
+        """The requests of the person's device, for a moment, and the priority that it is to have: until a request sets
+        that, nobody sees the device. Its link is dropped at the end, so that the device stays for the server's grace;
+        after an error it says bye."""
         url = self._parsed()
+        from presenced.client.client_base import connection_of
+
         hidden = url._replace(device=url.device or host_name(), priority=ONE_SHOT_PRIORITY)
         client = await self._connect(hidden, reconnect=False)
         bye = True
         try:
-            yield client, url.priority
+            yield connection_of(client).exchange, url.priority
             bye = False
         finally:
             await client.close(bye=bye)

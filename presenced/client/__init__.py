@@ -7,15 +7,21 @@ server.
 from __future__ import annotations
 
 from presenced.client.client import Client as Client
-from presenced.client.connecting import Connecting as Connecting, connect as connect, connect_service as connect_service
+from presenced.client.connector import Connecting as Connecting, connect as connect, connect_service as connect_service
+from presenced.client.identity import Token as Token
+from presenced.client.link_state import State as State
 from presenced.client.pages import Page as Page
 from presenced.client.protocol.changes import Change as Change, Kind as Kind
 from presenced.client.protocol.channels import MemberChange as MemberChange, MemberChangeKind as MemberChangeKind
 from presenced.client.protocol.event_feed import Event as Event, EventName as EventName
-from presenced.client.reconnect import State as State, Token as Token
 from presenced.client.schedule_windows import WindowLike as WindowLike
 from presenced.client.service import Service as Service
-from presenced.client.streams import ChannelWatch as ChannelWatch, Events as Events, EveryoneWatch as EveryoneWatch
+from presenced.client.streams import (
+    ChannelWatch as ChannelWatch,
+    Events as Events,
+    EveryoneWatch as EveryoneWatch,
+    Watch as Watch,
+)
 from presenced.client.values import (
     Answer as Answer,
     Attachment as Attachment,
@@ -28,7 +34,6 @@ from presenced.client.values import (
     Until as Until,
     WhoPage as WhoPage,
 )
-from presenced.client.watches import Watch as Watch
 from presenced.wire.messages import (
     ActivityInfo as ActivityInfo,
     ClaimInfo as ClaimInfo,

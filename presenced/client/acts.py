@@ -1,33 +1,33 @@
-"""The requests about a user, their devices and channels: arguments checked, put on the wire, the reply made a value.
+"""What can be done and asked about one user: each act once, for a user's client, a service's and the command line.
 
-Each takes the connection and then user and device, an empty one meaning the link's own; so a user's client and a
-service's share them. All raise `AddressError` before anything is sent, and `RequestError`, `RequestTimeout` or
-`ConnectionLost` afterwards.
+An act takes the user first, and its signature and docstring are those of `Service`. `by_service` makes it a method of
+`Service`; `by_user` makes it a method of `Client`, which is the same without the user. So a new act is one method here
+and one line in each of the two classes, and their types and documentation cannot drift apart.
+
+In requests an empty user or device means the link's own (protocol.md, section 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
-from presenced.client.connection import Connection
-from presenced.client.protocol.channels import COUNTED
-from presenced.client.protocol.pending import OnReply, Reply
-from presenced.client.protocol.session import chunks
+from presenced.client.connection import ClientConnection
+from presenced.client.protocol.pending_requests import OnReply, Reply
 from presenced.client.schedule_windows import WindowLike, windows_of, written
 from presenced.client.values import (
     Answer,
-    MembersPage,
     Moment,
     Schedule,
     SyncStatus,
     Until,
-    WhoPage,
     check_claim,
     check_command,
     check_device_status,
     check_limit,
-    check_names,
     check_priority,
     check_status,
     duration_ms,
@@ -42,224 +42,308 @@ from presenced.wire.messages import (
     DeviceInfo,
     DeviceStatus,
     Error,
-    Record,
     Source,
     Status,
     StatusRequest,
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OWN = ""
+"""The link's own user, or its own device."""
+
 NO_WINDOWS: list[messages.Window] = []
 
-OnDone = Callable[[DeviceStatus | None, int | None, str | None], None]
-"""Takes the status, priority and name that a device was given; None for what was left as it is."""
+OnDescribed = Callable[[DeviceStatus | None, int | None, str | None], None]
+"""Takes the status, priority and name that a device was given; None for a value that stays as it is."""
 
 
-async def set_status(
-    link: Connection,
-    user: str,
-    device: str,
-    status: StatusRequest | None,
-    text: str | None,
-    emoji: str | None,
-    until: Until,
-) -> None:
-    if status is not None:
+class Acts:
+    """The acts over one link. All raise `AddressError` before anything is sent, and `RequestError`, `RequestTimeout` or
+    `ConnectionLost` afterwards."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._exchange = connection.exchange
+
+    # --- status and text --------------------------------------------------------------------------------------
+
+    async def set_status(
+        self,
+        user: str,
+        status: StatusRequest,
+        text: str | None = None,
+        emoji: str | None = None,
+        until: Until = None,
+        *,
+        device: str | None = None,
+    ) -> None:
+        """Set the user's manual status, and the text with it if given. `auto` ends the manual status.
+
+        `until` is a timedelta, a number of seconds or an aware datetime, and holds for all that is set here. With
+        `device` it counts as input there. The status shows while some device is online; `offline` hides the user.
+        """
         check_status(status)
-    if text is not None:
-        check_text(text)
-    if emoji is not None:
-        check_emoji(emoji)
-    for_ms = duration_ms(until, link.server_time_ms)
-    await link._do(
-        lambda request_id: messages.SetStatus(request_id, status, text, emoji, for_ms, user=user, device=device)
-    )
+        await self._set_status(user, status, text, emoji, until, device or OWN)
 
+    async def set_text(self, user: str, text: str, emoji: str | None = None, until: Until = None) -> None:
+        """Set the user's text, whatever the status; an empty one clears it."""
+        await self._set_status(user, None, text, emoji, until)
 
-async def set_device(
-    link: Connection,
-    user: str,
-    device: str,
-    status: DeviceStatus | None,
-    priority: int | None,
-    name: str | None,
-    on_done: OnDone | None = None,
-) -> None:
-    """`on_done` is called once it is applied, as the reply is read. Not by who waits for it: of several that wait for
-    a link, one may stand for all, and its values are the ones that hold."""
-    if status is not None:
-        check_device_status(status)
-    if priority is not None:
-        check_priority(priority)
-    if name is not None:
-        check_label(name, "device label")
+    async def clear_text(self, user: str) -> None:
+        """Clear text and emoji; the status stays."""
+        await self._set_status(user, None, "", "", None)
 
-    def answered(reply: Reply | Error) -> None:
-        if on_done is not None and not isinstance(reply, Error):
-            on_done(status, priority, name)
+    async def clear(self, user: str) -> None:
+        """End the manual status and clear text and emoji."""
+        await self._set_status(user, "auto", "", "", None)
 
-    await link._do(
-        lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device), answered
-    )
+    async def _set_status(
+        self,
+        user: str,
+        status: StatusRequest | None,
+        text: str | None,
+        emoji: str | None,
+        until: Until,
+        device: str = OWN,
+    ) -> None:
+        if text is not None:
+            check_text(text)
+        if emoji is not None:
+            check_emoji(emoji)
+        for_ms = duration_ms(until, self._connection.server_time_ms)
+        await self._exchange.do(
+            lambda request_id: messages.SetStatus(request_id, status, text, emoji, for_ms, user=user, device=device)
+        )
 
+    async def touch(self, user: str, device: str | None = None) -> None:
+        """The user was seen just now: updates last seen and nothing else."""
+        await self._exchange.do(lambda request_id: messages.Touch(request_id, user, device or OWN))
 
-async def forget_device(link: Connection, user: str, device: str) -> None:
-    check_name(device, "device")
-    await link._do(lambda request_id: messages.Forget(request_id, device, user=user))
+    async def command(self, user: str, text: str, device: str | None = None) -> Answer:
+        """Do what the user typed, such as `/presence away for 30m`; the answer says what to show. What cannot be done
+        is told in the answer (`ok` False)."""
+        check_command(text)
+        reply = await self._exchange.request(
+            lambda request_id: messages.Command(request_id, text, user, device or OWN), messages.CommandReply
+        )
+        return Answer(reply.ok, reply.text, reply.verb, reply.records, reply.devices, reply.activities)
 
+    # --- devices ----------------------------------------------------------------------------------------------
 
-async def get_devices(link: Connection, user: str) -> list[DeviceInfo]:
-    reply = await link._request(lambda request_id: messages.GetDevices(request_id, user), messages.DeviceList)
-    return reply.devices
+    async def set_device(
+        self,
+        user: str,
+        device: str,
+        *,
+        status: DeviceStatus | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+        on_described: OnDescribed | None = None,
+    ) -> None:
+        """Set a live device's own status, priority or display name. Raises `RequestError` (`no_such_device`).
 
+        `on_described` is called as the reply is read and not by the caller that waits: of several callers that wait for
+        a link, one request may stand for all, and its values are the ones that hold.
+        """
+        if status is not None:
+            check_device_status(status)
+        if priority is not None:
+            check_priority(priority)
+        if name is not None:
+            check_label(name, "device label")
 
-async def touch(link: Connection, user: str, device: str) -> None:
-    await link._do(lambda request_id: messages.Touch(request_id, user, device))
+        def answered(reply: Reply) -> None:
+            if on_described is not None and not isinstance(reply, Error):
+                on_described(status, priority, name)
 
+        await self._exchange.do(
+            lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device),
+            answered,
+        )
 
-# --- claims and schedules -------------------------------------------------------------------------------------
-
-
-async def add_claim(
-    link: Connection, user: str, claim: str, source: Source, status: Status, until: Until, device: str | None = None
-) -> None:
-    check_name(claim, "claim")
-    check_claim(source, status)
-    if device is not None:
+    async def forget_device(self, user: str, device: str) -> None:
+        """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
         check_name(device, "device")
-    for_ms, until_ms = until_of(until)
-    await link._do(
-        lambda request_id: messages.AddClaim(
-            request_id, claim, source, status, for_ms, until_ms, user=user, device=device or ""
+        await self._exchange.do(lambda request_id: messages.Forget(request_id, device, user=user))
+
+    async def get_devices(self, user: str) -> list[DeviceInfo]:
+        """All devices of the user that the server remembers; none for an unknown user."""
+        reply = await self._exchange.request(
+            lambda request_id: messages.GetDevices(request_id, user), messages.DeviceList
         )
-    )
+        return reply.devices
 
-
-async def _claims_page(link: Connection, claim: str, after: int) -> messages.ClaimsPage:
-    return await link._request(lambda request_id: messages.FindClaims(request_id, claim, after), messages.ClaimsPage)
-
-
-async def find_claims(link: Connection, claim: str) -> list[tuple[str, ClaimInfo]]:
-    if claim:
-        check_name(claim, "claim")
-    found: list[tuple[str, ClaimInfo]] = []
-    after = 0
-    while True:
-        page = await _claims_page(link, claim, after)
-        found += zip(page.users, page.claims, strict=False)
-        after = page.next
-        if not after:
-            return found
-
-
-async def end_claim(link: Connection, user: str, claim: str) -> None:
-    check_name(claim, "claim")
-    await link._do(lambda request_id: messages.EndClaim(request_id, claim, user))
-
-
-async def get_claims(link: Connection, user: str) -> list[ClaimInfo]:
-    reply = await link._request(lambda request_id: messages.GetClaims(request_id, user), messages.ClaimList)
-    return reply.claims
-
-
-async def set_schedule(
-    link: Connection, user: str, zone: str, windows: Iterable[WindowLike], status: DeviceStatus
-) -> None:
-    check_device_status(status)
-    made = windows_of(windows)
-    await link._do(lambda request_id: messages.SetSchedule(request_id, zone, made, status, user))
-
-
-async def clear_schedule(link: Connection, user: str) -> None:
-    await link._do(lambda request_id: messages.SetSchedule(request_id, "", NO_WINDOWS, user=user))
-
-
-async def get_schedule(link: Connection, user: str) -> Schedule | None:
-    reply = await link._request(lambda request_id: messages.GetClaims(request_id, user), messages.ClaimList)
-    if not reply.zone:
-        return None
-    return Schedule(reply.zone, [written(window) for window in reply.windows], reply.schedule_status)
-
-
-# --- activity -------------------------------------------------------------------------------------------------
-
-
-async def record_activity(
-    link: Connection, user: str, device: str, activity: str, channel: str | None, at: Moment, payload: str
-) -> None:
-    check_name(activity, "activity type")
-    if channel is not None:
+    async def join(self, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
+        """The device is in the channel until it leaves or is gone. Raises `RequestError` (`no_such_device`,
+        `channel_limit`)."""
         check_channel(channel)
-    check_label(payload, "payload", PAYLOAD_BYTES_MAX)
-    at_ms = moment_ms(at, link.server_time_ms, "at")
-    await link._do(
-        lambda request_id: messages.AddActivity(
-            request_id, activity, channel or "", at_ms, payload, user=user, device=device
+        await self._exchange.do(lambda request_id: messages.Join(request_id, channel, user, device), on_reply)
+
+    async def leave(self, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
+        """The device leaves the channel; that it was not in it is no error."""
+        check_channel(channel)
+        await self._exchange.do(lambda request_id: messages.Leave(request_id, channel, user, device), on_reply)
+
+    # --- claims and schedules ---------------------------------------------------------------------------------
+
+    async def add_claim(
+        self, user: str, claim: str, source: Source, status: Status, until: Until = None, device: str | None = None
+    ) -> None:
+        """State a status for the user until it is ended or `until`; a claim of the same name is replaced.
+
+        `source` is its rank: `call` over `manual` over `calendar`. Raises `RequestError` (`claim_past`,
+        `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
+        when that is gone, whatever `until` says.
+        """
+        check_name(claim, "claim")
+        check_claim(source, status)
+        if device is not None:
+            check_name(device, "device")
+        for_ms, until_ms = until_of(until)
+        await self._exchange.do(
+            lambda request_id: messages.AddClaim(
+                request_id, claim, source, status, for_ms, until_ms, user=user, device=device or OWN
+            )
         )
-    )
+
+    async def end_claim(self, user: str, claim: str) -> None:
+        """End a claim; the one below shows again. One that is not there is no error."""
+        check_name(claim, "claim")
+        await self._exchange.do(lambda request_id: messages.EndClaim(request_id, claim, user))
+
+    async def get_claims(self, user: str) -> list[ClaimInfo]:
+        """The user's claims, the one that counts first."""
+        return (await self._claims(user)).claims
+
+    async def find_claims(self, claim: str = "") -> list[tuple[str, ClaimInfo]]:
+        """The claims of this name over all users, or (empty) of every name, each with its user. A backend that comes
+        back learns from it what it left behind. O(users) for the server, in pages."""
+        if claim:
+            check_name(claim, "claim")
+        found: list[tuple[str, ClaimInfo]] = []
+        after = 0
+        while True:
+            page = await self._claims_page(claim, after)
+            found += zip(page.users, page.claims, strict=False)
+            after = page.next
+            if not after:
+                return found
+
+    async def set_schedule(
+        self, user: str, zone: str, windows: Iterable[WindowLike], status: DeviceStatus = "dnd"
+    ) -> None:
+        """A status that recurs each week in the time zone: `("Europe/Berlin", [("mon-fri", "18:00", "08:00")])`.
+
+        A window that ends before it starts ends on the day after. Raises `AddressError` or `RequestError`, both
+        `bad_schedule`.
+        """
+        check_device_status(status)
+        made = windows_of(windows)
+        await self._exchange.do(lambda request_id: messages.SetSchedule(request_id, zone, made, status, user))
+
+    async def clear_schedule(self, user: str) -> None:
+        """End the schedule and what it claims."""
+        await self._exchange.do(lambda request_id: messages.SetSchedule(request_id, "", NO_WINDOWS, user=user))
+
+    async def get_schedule(self, user: str) -> Schedule | None:
+        """The user's schedule, None if there is none."""
+        reply = await self._claims(user)
+        if not reply.zone:
+            return None
+        return Schedule(reply.zone, [written(window) for window in reply.windows], reply.schedule_status)
+
+    async def _claims(self, user: str) -> messages.ClaimList:
+        return await self._exchange.request(lambda request_id: messages.GetClaims(request_id, user), messages.ClaimList)
+
+    async def _claims_page(self, claim: str, after: int) -> messages.ClaimsPage:
+        return await self._exchange.request(
+            lambda request_id: messages.FindClaims(request_id, claim, after), messages.ClaimsPage
+        )
+
+    # --- activity ---------------------------------------------------------------------------------------------
+
+    async def record_activity(
+        self,
+        user: str,
+        activity: str,
+        *,
+        channel: str | None = None,
+        device: str | None = None,
+        at: Moment = None,
+        payload: str = "",
+    ) -> None:
+        """Record something that the user did (`message`, `login`, ...); counts as input on the device, if named.
+
+        `at` None = now. Never sent twice: if the link is lost before the reply, raises `ConnectionLost`, and it may or
+        may not have been recorded. Raises `RequestError` (`no_such_device`, `bad_time`, `bad_activity`) too.
+        """
+        check_name(activity, "activity type")
+        if channel is not None:
+            check_channel(channel)
+        check_label(payload, "payload", PAYLOAD_BYTES_MAX)
+        at_ms = moment_ms(at, self._connection.server_time_ms, "at")
+        await self._exchange.do(
+            lambda request_id: messages.AddActivity(
+                request_id, activity, channel or "", at_ms, payload, user=user, device=device or OWN
+            )
+        )
+
+    async def get_activity(self, user: str, limit: int = 20, since: Moment = None) -> list[ActivityInfo]:
+        """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
+        check_limit(limit, 1, ACTIVITIES_PER_USER_MAX)
+        since_ms = moment_ms(since, self._connection.server_time_ms, "since")
+        reply = await self._exchange.request(
+            lambda request_id: messages.GetActivity(request_id, user, limit, since_ms), messages.ActivityList
+        )
+        return reply.activities
+
+    # --- the own state ----------------------------------------------------------------------------------------
+
+    async def sync(self, user: str) -> None:
+        """Have the user's own state sent to all of their connected devices again."""
+        await self._exchange.do(lambda request_id: messages.Sync(request_id, user))
+
+    async def get_sync_status(self, user: str) -> SyncStatus:
+        """How many of the user's connected devices show their own state as it is now."""
+        reply = await self._exchange.request(lambda request_id: messages.GetSync(request_id, user), messages.SyncState)
+        devices = {info.device: info.applied for info in reply.devices}
+        return SyncStatus(reply.user, reply.version, reply.synced, reply.total, reply.last_sync_ms, devices)
 
 
-async def get_activity(link: Connection, user: str, limit: int, since: Moment) -> list[ActivityInfo]:
-    check_limit(limit, 1, ACTIVITIES_PER_USER_MAX)
-    since_ms = moment_ms(since, link.server_time_ms, "since")
-    reply = await link._request(
-        lambda request_id: messages.GetActivity(request_id, user, limit, since_ms), messages.ActivityList
-    )
-    return reply.activities
+class HasActs(Protocol):
+    """A client whose methods are acts."""
+
+    _acts: Acts
 
 
-# --- others, channels and lists -------------------------------------------------------------------------------
+def by_service(
+    act: Callable[Concatenate[Acts, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[HasActs, P], Coroutine[Any, Any, R]]:
+    """The act as a method of a service. It names the user, so that an empty name is refused before anything is sent."""
+    names_a_user = "user" in inspect.signature(act).parameters
+
+    async def method(self: HasActs, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if names_a_user and (args or "user" in kwargs):
+            check_name(cast(str, args[0] if args else kwargs["user"]), "user")
+        return await act(self._acts, *args, **kwargs)
+
+    functools.update_wrapper(method, act)
+    return method
 
 
-async def get_statuses(link: Connection, users: Iterable[str]) -> dict[str, Record]:
-    found: dict[str, Record] = {}
-    for chunk in chunks(check_names(users), link._session.users_per_request_max):
-        reply = await link._ask(messages.Get, chunk)
-        found.update(zip(chunk, reply.records, strict=False))
-    return found
+def by_user(
+    act: Callable[Concatenate[Acts, str, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[HasActs, P], Coroutine[Any, Any, R]]:
+    """The act as a method of a user's client: about the link's own user, whom no argument names."""
 
+    async def method(self: HasActs, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await act(self._acts, OWN, *args, **kwargs)
 
-async def join(link: Connection, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
-    check_channel(channel)
-    await link._do(lambda request_id: messages.Join(request_id, channel, user, device), on_reply)
-
-
-async def leave(link: Connection, user: str, device: str, channel: str, on_reply: OnReply | None = None) -> None:
-    check_channel(channel)
-    await link._do(lambda request_id: messages.Leave(request_id, channel, user, device), on_reply)
-
-
-async def get_members(link: Connection, channel: str, after: str, limit: int) -> MembersPage:
-    check_channel(channel)
-    check_limit(limit)
-    page = await link._request(
-        lambda request_id: messages.GetMembers(request_id, channel, after, limit), messages.MembersPage
-    )
-    counts = dict(zip(COUNTED, page.counts, strict=False))
-    return MembersPage(page.total, counts, page.next, page.records)
-
-
-async def who(link: Connection, after: str, limit: int) -> WhoPage:
-    check_limit(limit)
-    page = await link._request(lambda request_id: messages.Who(request_id, after, limit), messages.WhoPage)
-    return WhoPage(page.total, page.next, page.records)
-
-
-# --- the own state and commands -------------------------------------------------------------------------------
-
-
-async def sync(link: Connection, user: str) -> None:
-    await link._do(lambda request_id: messages.Sync(request_id, user))
-
-
-async def get_sync_status(link: Connection, user: str) -> SyncStatus:
-    reply = await link._request(lambda request_id: messages.GetSync(request_id, user), messages.SyncState)
-    devices = {info.device: info.applied for info in reply.devices}
-    return SyncStatus(reply.user, reply.version, reply.synced, reply.total, reply.last_sync_ms, devices)
-
-
-async def command(link: Connection, user: str, device: str, text: str) -> Answer:
-    check_command(text)
-    reply = await link._request(
-        lambda request_id: messages.Command(request_id, text, user, device), messages.CommandReply
-    )
-    return Answer(reply.ok, reply.text, reply.verb, reply.records, reply.devices, reply.activities)
+    functools.update_wrapper(method, act)
+    signature = inspect.signature(act)
+    parameters = [one for one in signature.parameters.values() if one.name != "user"]
+    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    method.__annotations__ = {name: kind for name, kind in act.__annotations__.items() if name != "user"}
+    return method

@@ -1,6 +1,7 @@
-"""Calling an app's functions: each on its own turn of the loop, never inside the read path; nothing it raises hurts.
+"""The app's functions that a client calls: each on its own turn of the loop, never inside the read path.
 
-So a callback may await any method of its client without blocking it.
+So a callback may await any method of its client without blocking it. What a callback raises goes to the loop's
+exception handler, and nothing else is disturbed. A client with a callback is in use, even if nothing else refers to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 SLOW_S = 1.0
-"""A plain function that holds the loop for so long is told of in the log."""
+"""A plain function that holds the loop for this long is reported in the log."""
 
 _log = logging.getLogger("presenced.client")
 
@@ -23,13 +24,31 @@ class Callbacks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._uses: dict[object, object] = {}
+        """What is kept alive as long as the client is open, by the use that keeps it."""
+
+    def use(self, owner: object, callback: Any, called: list[Any]) -> Callable[[], None]:
+        """Keep `owner` alive until the function that this returns is called, or the client ends; that function also
+        removes `callback` from the list `called`. Idempotent."""
+        use, uses = object(), self._uses
+        uses[use] = owner
+
+        def end() -> None:
+            if uses.pop(use, None) is not None and callback in called:
+                called.remove(callback)
+
+        return end
+
+    def release_uses(self) -> None:
+        """The client has ended: nothing is kept alive for it."""
+        self._uses.clear()
 
     def soon(self, what: str, callback: Callable[..., object], *args: object) -> None:
-        """Call it in the next turn, after those asked for before. `what` names it if it raises."""
+        """Call it in the next turn of the loop, in the order of these calls. `what` names it if it raises."""
         self._loop.call_soon(self._begin, what, callback, args)
 
     async def call(self, what: str, callback: Callable[..., object], *args: object) -> bool:
-        """Call it now and await it if it is async; False if it raised, which the loop's exception handler is told."""
+        """Call it now and await it if it is async. Returns False if it raised."""
         try:
             result = self._timed(what, callback, args)
             if inspect.isawaitable(result):

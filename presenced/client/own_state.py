@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from presenced.client.callbacks import Callbacks
-from presenced.client.reconnect import Identity
+from presenced.client.identity import ClientIdentity
 from presenced.wire.messages import Applied, OwnState
 
 OwnCallback = Callable[[OwnState], object]
 
 
 class OwnView:
-    """The latest own state. What comes while the callbacks still work on the one before replaces what waits."""
+    """The latest own state. A state that comes while the callbacks still work on an earlier one replaces the state that
+    waits."""
 
-    def __init__(self, callbacks: Callbacks, send: Callable[[Applied], None], identity: Identity) -> None:
+    def __init__(self, callbacks: Callbacks, send: Callable[[Applied], None], identity: ClientIdentity) -> None:
         self.latest: OwnState | None = None
         self.shown: list[OwnCallback] = []
         self._callbacks = callbacks
@@ -27,7 +28,7 @@ class OwnView:
         """A push arrived."""
         for info in state.devices:
             if info.device == self._identity.url.device:
-                # Renamed elsewhere: the next hello must not take that back.
+                # It may have been renamed elsewhere, and the next hello must not take that back.
                 self._identity.describe(name=info.name)
         self.latest = state
         if not self.shown and not self._is_working:
@@ -39,7 +40,7 @@ class OwnView:
             self._callbacks.keep(self._work())
 
     def add(self, callback: OwnCallback) -> None:
-        """One more callback; called with what is there already, too."""
+        """One more callback; it is called with the state that is there already, too."""
         self.shown.append(callback)
         if self.latest is not None:
             self._callbacks.soon("an own-state callback", callback, self.latest)
@@ -49,7 +50,7 @@ class OwnView:
             while (state := self._waiting) is not None:
                 self._waiting = None
                 done = [await self._callbacks.call("an own-state callback", show, state) for show in list(self.shown)]
-                # One that failed shows something else, and the account of what is in sync should say so.
+                # A callback that failed shows something else, so the state is not acknowledged.
                 if all(done):
                     self._send(Applied(state.version))
         finally:

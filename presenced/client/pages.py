@@ -1,9 +1,9 @@
-"""Open pages of a browser, each a device of its own, though a browser may give two of them one id.
+"""Open pages of a browser, each a device of its own, although a browser may give two of them one id.
 
 A tab that the person duplicates has the id of the first. Pages of one service with one id share the device until the
 last of them has closed. Pages of several services cannot: the newest has the device, and a service whose page was
-there before is told (`Taken`). It asks that page whether it is there; if so the page goes on under a new id, which the
-app tells it to keep. One that does not answer has moved to where the device is now.
+there before is told (`Taken`). It asks that page whether it is still there. If so, the page goes on under a new id,
+which the app tells it to keep. A page that does not answer has moved to where the device is now.
 """
 
 from __future__ import annotations
@@ -12,27 +12,33 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
+from presenced.client.connection import ClientConnection
+from presenced.client.protocol.attached_device import DeviceKey
 from presenced.client.protocol.heartbeat import Activity
 from presenced.client.values import Attachment, Idle, Taken, idle_ms_of
 from presenced.errors import PresenceError, RequestError
 from presenced.limits import NAME_BYTES_MAX
 
-if TYPE_CHECKING:
-    from presenced.client.service_devices import Holding
-
 IS_THERE_S = 10.0
 """How long a page may take to say that it is there."""
 
 AGAIN_S = 1.0
-"""Between two attempts to attach a page anew, while there is no link or no room."""
-
-Key = tuple[str, str]
+"""The time between two attempts to attach a page anew, while there is no link or no room."""
 
 _log = logging.getLogger("presenced.client")
+
+
+class PageDevices(Protocol):
+    """What pages ask of a service's devices; `service_devices` has it."""
+
+    async def attach_many(self, devices: Iterable[Attachment]) -> dict[DeviceKey, RequestError]: ...
+    async def detach(self, user: str, device: str, *, lost: bool) -> None: ...
+    def idle(self, user: str, device: str, idle: Idle) -> None: ...
+    def on_taken_at_once(self, part: Callable[[Taken], None]) -> Callable[[], None]: ...
 
 
 class Page:
@@ -40,22 +46,25 @@ class Page:
 
     def __init__(
         self,
-        pages: Pages,
+        pages: OpenPages,
         attachment: Attachment,
         is_there: Callable[[], Any] | None,
         on_renamed: Callable[[Page], Any] | None,
     ) -> None:
         self.user = attachment.user
         self.device = attachment.device
-        """Its device. Another than it came with, once it turned out to be a copy of a page elsewhere."""
+        """Its device. It differs from the one that it came with once it proved to be a copy of a page elsewhere."""
         self.is_open = True
         self._pages = pages
         self._attachment = attachment
         self._is_there = is_there
         self._on_renamed = on_renamed
         self._activity: Activity | None = None
+        if attachment.idle is not None:
+            self._activity = Activity()
+            self._activity.report(pages.now_ms(), idle_ms_of(attachment.idle))
         self._is_changing = False
-        """It is being given a new id, and whoever does that lets go of it if it is closed meanwhile."""
+        """It is being given a new id. If it is closed meanwhile, the task that does this lets go of it."""
         self._is_lost = False
 
     def __repr__(self) -> str:
@@ -90,53 +99,58 @@ class Page:
         await self.close(lost=exc_type is not None)
 
 
-class Pages:
+class OpenPages:
     """The open pages of a service."""
 
-    def __init__(self, service: Holding) -> None:
-        self._service = service
-        self._open: dict[Key, dict[Page, None]] = {}
+    def __init__(self, connection: ClientConnection, devices: PageDevices) -> None:
+        self._connection = connection
+        self._devices = devices
+        self._open: dict[DeviceKey, dict[Page, None]] = {}
         """By the id under which they are attached."""
         self._end_use: Callable[[], None] | None = None
-        """While a page is open the service is in use, and tells of what is taken."""
+        """While a page is open the service is in use, and is told of devices that are taken."""
 
     def now_ms(self) -> int:
-        return self._service._keeper.now_ms()
+        return self._connection.exchange.now_ms()
 
-    async def open(self, page: Page) -> None:
-        """Attach its device. Errors as of `attach`; then it is not open."""
-        key = page.user, page.device
-        self._open.setdefault(key, {})[page] = None
+    async def open(
+        self,
+        attachment: Attachment,
+        is_there: Callable[[], Any] | None,
+        on_renamed: Callable[[Page], Any] | None,
+    ) -> Page:
+        """See `Service.open_page`. If attaching the device fails, the page is not open."""
+        page = Page(self, attachment, is_there, on_renamed)
+        self._open.setdefault((page.user, page.device), {})[page] = None
         if self._end_use is None:
-            at_once = self._service._taken_at_once
-            at_once.append(self.taken)
-            self._end_use = self._service._used_for(self.taken, at_once)
+            self._end_use = self._devices.on_taken_at_once(self.taken)
         try:
-            await self._attach(page._attachment)
+            await self._attach(attachment)
         except BaseException:
             page.is_open = False
             self._forget(page)
             raise
+        return page
 
     def idle(self, page: Page, idle: Idle) -> None:
-        """Told if the device is held; else its next attach says it."""
+        """The server is told if the device is attached; else its next attach says it."""
         try:
-            self._service.idle(page.user, page.device, idle)
+            self._devices.idle(page.user, page.device, idle)
         except RequestError:
-            # It was taken a moment ago, and nobody has asked the page so far.
+            # It was taken a moment ago, and the page has not been asked yet whether it is there.
             return
 
     async def close(self, page: Page) -> None:
         """See `Page.close`."""
         is_last = self._forget(page)
         if is_last and not page._is_changing:
-            await self._service.detach(page.user, page.device, lost=page._is_lost)
+            await self._devices.detach(page.user, page.device, lost=page._is_lost)
 
     def taken(self, taken: Taken) -> None:
-        """Another client has the device. Which of its pages here are there still?"""
+        """Another client has the device. Find out which of its pages here are still there."""
         for page in self._open.pop((taken.user, taken.device), {}):
             page._is_changing = True
-            self._service._callbacks.keep(self._change(page))
+            self._connection.callbacks.keep(self._change(page))
 
     async def _change(self, page: Page) -> None:
         try:
@@ -183,16 +197,16 @@ class Pages:
         else:
             return
         if not page.is_open:
-            await self._service.detach(page.user, page.device, lost=page._is_lost)
+            await self._devices.detach(page.user, page.device, lost=page._is_lost)
         elif page._on_renamed is not None:
-            await self._service._callbacks.call("a page's callback", page._on_renamed, page)
+            await self._connection.callbacks.call("a page's callback", page._on_renamed, page)
 
     async def _attach(self, attachment: Attachment) -> None:
-        for error in (await self._service.attach_many([attachment])).values():
+        for error in (await self._devices.attach_many([attachment])).values():
             raise error
 
     def _forget(self, page: Page) -> bool:
-        """Gives whether it was the last of its id."""
+        """Returns whether it was the last page of its id."""
         key = page.user, page.device
         pages = self._open.get(key)
         if pages is None or page not in pages:
@@ -211,7 +225,7 @@ class Pages:
 
 
 def another_id(device: str) -> str:
-    """An id of nobody else's, near to the one that the page came with."""
+    """An id that no other page has, similar to the one that the page came with."""
     end = f"~{secrets.token_hex(4)}"
     while len((device + end).encode()) > NAME_BYTES_MAX:
         device = device[:-1]

@@ -6,84 +6,119 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
-from presenced.address import check_name
-from presenced.client import acts
-from presenced.client.pages import Page, Pages
+from presenced.address import check_channel, check_name
+from presenced.client.acts import Acts, by_service
+from presenced.client.client_base import ConnectedClient
+from presenced.client.connection import ClientConnection
+from presenced.client.pages import OpenPages, Page
 from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
-from presenced.client.protocol.heartbeat import Activity
-from presenced.client.reconnect import Identity
-from presenced.client.schedule_windows import WindowLike
-from presenced.client.service_devices import Holding
+from presenced.client.service_devices import ServiceDevices, TakenCallback
 from presenced.client.streams import Events, EveryoneWatch
-from presenced.client.values import Answer, Attachment, Idle, Moment, Schedule, SyncStatus, Until, idle_ms_of
-from presenced.errors import AddressError
-from presenced.wire.messages import (
-    ActivityInfo,
-    ClaimInfo,
-    DeviceInfo,
-    DeviceStatus,
-    Source,
-    Status,
-    StatusRequest,
-)
+from presenced.client.values import Attachment, Idle
+from presenced.errors import AddressError, RequestError
+from presenced.wire.messages import DeviceStatus
 
 
-class Service(Holding):
+class Service(ConnectedClient):
     """A backend's link; made by `connect_service`. For one event loop, not for several threads.
 
     Arguments come in the order user, device, then the rest. Methods that ask the server raise `AddressError` before
     anything is sent, `RequestError` if it refuses (nothing is half applied), `RequestTimeout` and `ConnectionLost`.
 
-    When the link is lost, all that this client holds is put in place again on the next: devices, channels joined and
+    When the link is lost, everything is put in place again on the next: devices attached, channels joined and
     watched, users watched, events from where they were. Leaving leaves the devices in grace, so that the next process
-    can attach them and nobody sees anything; `detach` those that are to be gone.
+    can attach them and nobody sees anything; `detach` the ones that are to be gone.
     """
 
-    def __init__(self, identity: Identity, timeout_s: float, request_timeout_s: float, reconnects: bool) -> None:
-        super().__init__(identity, timeout_s, request_timeout_s, reconnects)
-        self._pages: Pages | None = None
+    def __init__(self, connection: ClientConnection) -> None:
+        super().__init__(connection)
+        self._acts = Acts(connection)
+        self._devices = ServiceDevices(connection)
+        self._pages = OpenPages(connection, self._devices)
 
     # --- status and text --------------------------------------------------------------------------------------
 
-    async def set_status(
+    set_status = by_service(Acts.set_status)
+    set_text = by_service(Acts.set_text)
+    clear_text = by_service(Acts.clear_text)
+    clear = by_service(Acts.clear)
+    touch = by_service(Acts.touch)
+    command = by_service(Acts.command)
+
+    # --- attached devices -------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> list[tuple[str, str]]:
+        """(user, device) of each device that this client holds, also while its link is being repaired; O(devices). A
+        device that another client has now is not among them (`on_taken`), nor is one that the server refuses for the
+        moment."""
+        return self._devices.attached
+
+    async def attach(
         self,
         user: str,
-        status: StatusRequest,
-        text: str | None = None,
-        emoji: str | None = None,
-        until: Until = None,
+        device: str,
         *,
-        device: str | None = None,
+        kind: str = "",
+        name: str = "",
+        priority: int = 0,
+        status: DeviceStatus = "online",
+        idle: Idle | None = None,
     ) -> None:
-        """Set the user's manual status, and the text with it if given. `auto` ends the manual status.
+        """Speak for this device from now on: it is online, and this client keeps it so, over lost links too.
 
-        `until` is a timedelta, a number of seconds or an aware datetime, and holds for all that is set here. With
-        `device` it counts as input there. The status shows while some device is online; `offline` hides the user.
+        `idle`: how long ago the person's last input was (seconds, or a timedelta), if that is known. Attaching what is
+        held changes it; attaching what another client holds takes it from that one. Raises `RequestError`
+        (`device_limit`); then, or if the reply does not come, or if it is cancelled, the device is not held, or held as
+        it was.
         """
-        await acts.set_status(self, _named(user), device or "", status, text, emoji, until)
+        refused = await self._devices.attach_many([Attachment(user, device, kind, name, priority, status, idle)])
+        for error in refused.values():
+            raise error
 
-    async def set_text(self, user: str, text: str, emoji: str | None = None, until: Until = None) -> None:
-        """Set the user's text, whatever the status; an empty one clears it."""
-        await acts.set_status(self, _named(user), "", None, text, emoji, until)
+    async def attach_many(self, devices: Iterable[Attachment | tuple[str, str]]) -> dict[tuple[str, str], RequestError]:
+        """Attach any number of devices without waiting for one after the other: `[("u1", "web"), ...]`, or
+        `Attachment`s with more. Returns those that were refused, and why; all others are held. If it raises, or is
+        cancelled, none of them is held except for those that were before: they are let go as if their connection was
+        lost."""
+        return await self._devices.attach_many(devices)
 
-    async def clear_text(self, user: str) -> None:
-        """Clear text and emoji; the status stays."""
-        await acts.set_status(self, _named(user), "", None, "", "", None)
+    async def detach(self, user: str, device: str, *, lost: bool = False) -> None:
+        """Stop speaking for the device. It is gone at once, or (`lost`: its connection broke) after the grace time.
 
-    async def clear(self, user: str) -> None:
-        """End the manual status and clear text and emoji."""
-        await acts.set_status(self, _named(user), "", "auto", "", "", None)
+        Holds in any case: if this raises for want of a link, or is cancelled, the device is let go on the next, unless
+        another client has it by then. A device that was taken (`on_taken`) is let go without a word. Raises
+        `RequestError` (`no_such_device`) for one that was never held.
+        """
+        await self._devices.detach(user, device, lost=lost)
 
-    async def touch(self, user: str, device: str | None = None) -> None:
-        """The user was seen just now: updates last seen and nothing else."""
-        await acts.touch(self, _named(user), device or "")
+    def on_taken(self, callback: TakenCallback) -> Callable[[], None]:
+        """Call `callback(taken)` for each device that this client loses without its own doing: `taken.user`,
+        `taken.device` and why. Returns a function that ends it.
 
-    async def command(self, user: str, text: str, device: str | None = None) -> Answer:
-        """Do what the user typed, such as `/presence away for 30m`; the answer says what to show. What cannot be done
-        is told in the answer (`ok` False)."""
-        return await acts.command(self, _named(user), device or "", text)
+        The reason is `replaced` if another client attached the device later, or the device came with a link of its own.
+        A device that went into grace because this client was late with its heartbeats is attached again by itself, and
+        told only if it is refused. The callback may be async and may await this client; what it raises goes to the
+        loop's exception handler.
+        """
+        return self._devices.on_taken(callback)
 
-    # --- pages ------------------------------------------------------------------------------------------------
+    def active(self, user: str, device: str) -> None:
+        """The person gave input on this device now. Cheap: call it for each. O(1)
+
+        A person who was away, or would be before the next heartbeat, shows as online at once. From the first call on
+        the idle time grows by itself; a device without any counts as active. Raises `RequestError` (`no_such_device`).
+        """
+        self.idle(user, device, 0)
+
+    def idle(self, user: str, device: str, idle: Idle) -> None:
+        """The person's last input on this device was `idle` (seconds, or a timedelta) ago; from here the idle time
+        grows by itself.
+
+        The last input only ever moves forward: what the server was told before, or has seen this device set, is not
+        taken back. Raises `RequestError` (`no_such_device`).
+        """
+        self._devices.idle(user, device, idle)
 
     async def open_page(
         self,
@@ -104,15 +139,26 @@ class Service(Holding):
         that is there goes on under a new id, and `on_renamed(page)` is called: have the page keep `page.device`. One
         that is not has moved, and only `Page.close` is left to call. Errors as of `attach`.
         """
-        pages = self._pages = self._pages or Pages(self)
-        page = Page(pages, Attachment(user, device, kind, name, 0, "online", idle), is_there, on_renamed)
-        if idle is not None:
-            page._activity = Activity()
-            page._activity.report(self._keeper.now_ms(), idle_ms_of(idle))
-        await pages.open(page)
-        return page
+        return await self._pages.open(Attachment(user, device, kind, name, 0, "online", idle), is_there, on_renamed)
 
-    # --- devices ----------------------------------------------------------------------------------------------
+    # --- any device of a user ---------------------------------------------------------------------------------
+
+    async def set_device(
+        self,
+        user: str,
+        device: str,
+        *,
+        status: DeviceStatus | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Set a live device's own status, priority or display name; of one that is held, kept over lost links.
+
+        Status and priority count as input on it. Raises `RequestError` (`no_such_device`).
+        """
+        _check(user, device)
+        described = self._devices.described(user, device)
+        await self._acts.set_device(user, device, status=status, priority=priority, name=name, on_described=described)
 
     async def set_device_status(self, user: str, device: str, status: DeviceStatus) -> None:
         """Set a live device's own status. Raises `RequestError` (`no_such_device`)."""
@@ -122,106 +168,54 @@ class Service(Holding):
         """Give a live device another display name. Raises `RequestError` (`no_such_device`)."""
         await self.set_device(user, device, name=name)
 
-    async def forget_device(self, user: str, device: str) -> None:
-        """Forget a device that is gone. Raises `RequestError` (`no_such_device`, `bad_request` for a live one)."""
-        await acts.forget_device(self, _named(user), device)
+    get_devices = by_service(Acts.get_devices)
+    forget_device = by_service(Acts.forget_device)
 
-    async def get_devices(self, user: str) -> list[DeviceInfo]:
-        """All devices of the user that the server remembers; none for an unknown user."""
-        return await acts.get_devices(self, _named(user))
+    async def join(self, user: str, device: str, channel: str) -> None:
+        """The device is in the channel until it leaves or is gone; of one that is held, kept over lost links.
 
-    # --- claims and schedules ---------------------------------------------------------------------------------
-
-    async def add_claim(
-        self, user: str, claim: str, source: Source, status: Status, until: Until = None, device: str | None = None
-    ) -> None:
-        """State a status for the user until it is ended or `until`; a claim of the same name is replaced.
-
-        `source` is its rank: `call` over `manual` over `calendar`. Raises `RequestError` (`claim_past`,
-        `claim_limit`, `bad_request` for the source `schedule`). With `device`, a live one of the user, it ends
-        when that is gone, whatever `until` says.
+        Raises `RequestError` (`no_such_device`, `channel_limit`).
         """
-        await acts.add_claim(self, _named(user), claim, source, status, until, device)
+        _check(user, device)
+        await self._acts.join(user, device, channel, self._devices.joined(user, device, channel))
 
-    async def end_claim(self, user: str, claim: str) -> None:
-        """End a claim; the one below shows again. One that is not there is no error."""
-        await acts.end_claim(self, _named(user), claim)
+    async def leave(self, user: str, device: str, channel: str) -> None:
+        """The device leaves the channel; that it was not in it is no error."""
+        check_name(user, "user")
+        check_channel(channel)
+        await self._acts.leave(user, device, channel, self._devices.left(user, device, channel))
 
-    async def find_claims(self, claim: str = "") -> list[tuple[str, ClaimInfo]]:
-        """The claims of this name over all users, or (empty) of every name, each with its user. A backend that comes
-        back learns with it what it left behind. O(users) for the server, in pages."""
-        return await acts.find_claims(self, claim)
+    # --- claims, schedule, activity, own state ----------------------------------------------------------------
 
-    async def get_claims(self, user: str) -> list[ClaimInfo]:
-        """The user's claims, the one that counts first."""
-        return await acts.get_claims(self, _named(user))
+    add_claim = by_service(Acts.add_claim)
+    end_claim = by_service(Acts.end_claim)
+    get_claims = by_service(Acts.get_claims)
+    find_claims = by_service(Acts.find_claims)
+    set_schedule = by_service(Acts.set_schedule)
+    clear_schedule = by_service(Acts.clear_schedule)
+    get_schedule = by_service(Acts.get_schedule)
+    record_activity = by_service(Acts.record_activity)
+    get_activity = by_service(Acts.get_activity)
+    sync = by_service(Acts.sync)
+    get_sync_status = by_service(Acts.get_sync_status)
 
-    async def set_schedule(
-        self, user: str, zone: str, windows: Iterable[WindowLike], status: DeviceStatus = "dnd"
-    ) -> None:
-        """A status that recurs each week in the time zone: `("Europe/Berlin", [("mon-fri", "18:00", "08:00")])`.
-
-        A window that ends before it starts ends on the day after. Raises `AddressError` or `RequestError`, both
-        `bad_schedule`.
-        """
-        await acts.set_schedule(self, _named(user), zone, windows, status)
-
-    async def clear_schedule(self, user: str) -> None:
-        """End the schedule and what it claims."""
-        await acts.clear_schedule(self, _named(user))
-
-    async def get_schedule(self, user: str) -> Schedule | None:
-        """The user's schedule, None if there is none."""
-        return await acts.get_schedule(self, _named(user))
-
-    # --- activity ---------------------------------------------------------------------------------------------
-
-    async def record_activity(
-        self,
-        user: str,
-        activity: str,
-        *,
-        channel: str | None = None,
-        device: str | None = None,
-        at: Moment = None,
-        payload: str = "",
-    ) -> None:
-        """Record something that the user did (`message`, `login`, ...); counts as input on the device, if named.
-
-        `at` None = now. Never sent twice: if the link is lost before the reply, raises `ConnectionLost`, and it may or
-        may not have been recorded. Raises `RequestError` (`no_such_device`, `bad_time`, `bad_activity`) too.
-        """
-        await acts.record_activity(self, _named(user), device or "", activity, channel, at, payload)
-
-    async def get_activity(self, user: str, limit: int = 20, since: Moment = None) -> list[ActivityInfo]:
-        """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
-        return await acts.get_activity(self, _named(user), limit, since)
-
-    # --- the own state of users -------------------------------------------------------------------------------
-
-    async def sync(self, user: str) -> None:
-        """Have the user's own state sent to all of their connected devices again."""
-        await acts.sync(self, _named(user))
-
-    async def get_sync_status(self, user: str) -> SyncStatus:
-        """How many of the user's connected devices show their own state as it is now."""
-        return await acts.get_sync_status(self, _named(user))
-
-    # --- being told -------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------------------
 
     def watch_all(self) -> EveryoneWatch:
         """Watch every user: a `snapshot` of each who is online, then every change. Used like `watch`."""
-        return EveryoneWatch(self)
+        connection = self._connection
+        return EveryoneWatch(connection.exchange, connection, connection.everyone)
 
     def events(self, cursor: str | None = None) -> Events:
         """Follow what happens to users: `async for event in p.events()`, each event once and in order.
 
-        With the `cursor` of an event: from behind it on; else from now on. Goes on by itself after a lost link. What
-        the server can tell no more is one event of kind `reset`: take a snapshot and go on.
+        With the `cursor` of an event it starts behind that event, else now. Goes on by itself after a lost link. If the
+        server cannot tell some events any longer, one event of kind `reset` stands for them: take a snapshot and go on.
         """
         wake = asyncio.Event()
         position = parse_cursor(cursor) if cursor else None
-        return Events(self, EventFeed(wake.set, position), wake)
+        connection = self._connection
+        return Events(connection.exchange, connection, connection.events, EventFeed(wake.set, position), wake)
 
     def on(self, kind: EventName, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call `callback(event)` for each event of a kind from now on; returns a function that ends it.
@@ -231,25 +225,30 @@ class Service(Holding):
         """
         if kind not in get_args(EventName):
             raise AddressError(f"{kind!r} is no event; use one of {', '.join(get_args(EventName))}", "bad_request")
-        self._refuse_closed()
+        connection = self._connection
+        connection.link_state.refuse_closed()
         wake = asyncio.Event()
         feed = EventFeed(wake.set, None, frozenset((kind,)))
-        self._followed.attach(feed)
-        self._callbacks.keep(self._deliver(feed, wake, callback))
-        return lambda: self._followed.release(feed)
-
-    async def _deliver(self, feed: EventFeed, wake: asyncio.Event, callback: Callable[[Event], object]) -> None:
-        while not feed.is_over:
-            event = feed.take()
-            if event is None:
-                wake.clear()
-                await wake.wait()
-            else:
-                await self._callbacks.call("an event callback", callback, event)
-                # A plain callback gives the loop no turn, and there may be thousands of events.
-                await asyncio.sleep(0)
+        connection.events.attach(feed)
+        connection.callbacks.keep(_deliver(connection, feed, wake, callback))
+        return lambda: connection.events.release(feed)
 
 
-def _named(user: str) -> str:
+async def _deliver(
+    connection: ClientConnection, feed: EventFeed, wake: asyncio.Event, callback: Callable[[Event], object]
+) -> None:
+    """Runs until the feed is released; the client is in use until then."""
+    while not feed.is_over:
+        event = feed.take()
+        if event is None:
+            wake.clear()
+            await wake.wait()
+        else:
+            await connection.callbacks.call("an event callback", callback, event)
+            # A plain callback gives the loop no turn, and there may be thousands of events.
+            await asyncio.sleep(0)
+
+
+def _check(user: str, device: str) -> None:
     check_name(user, "user")
-    return user
+    check_name(device, "device")

@@ -1,29 +1,34 @@
-"""What the async iterators of the client have in common: a feed, waiting for it, and its end."""
+"""The async iterators of the client: some users, a channel, every user, a service's events.
+
+Each reads one feed of `protocol`, asks the server for it when it starts, and releases it when it is closed or dropped.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+from presenced.client.exchange import ClientExchange
 from presenced.client.protocol.changes import Change, Feed
-from presenced.client.protocol.channels import ChannelFeed, MemberChange
-from presenced.client.protocol.event_feed import Event, EventFeed
+from presenced.client.protocol.channels import ChannelFeed, MemberChange, WatchedChannels
+from presenced.client.protocol.event_feed import Event, EventFeed, FollowedEvents
+from presenced.client.protocol.watch_all import EveryoneWatched
+from presenced.client.protocol.watched_users import WatchedUsers, chunks
+from presenced.client.values import check_names
 from presenced.errors import ConnectionLost, PresenceError
+from presenced.wire import messages
 from presenced.wire.messages import Record
-
-if TYPE_CHECKING:
-    from presenced.client.connection import Connection
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class AnyFeed(Protocol[T_co]):
-    """What waits for a consumer."""
+    """Items that wait for a consumer."""
 
     @property
     def error(self) -> PresenceError | None: ...
@@ -41,24 +46,31 @@ class Stream(ABC, Generic[T]):
     """
 
     def __init__(
-        self, connection: Connection, feed: AnyFeed[T], wake: asyncio.Event, release: Callable[[Any], None]
+        self,
+        exchange: ClientExchange,
+        owner: object,
+        feed: AnyFeed[T],
+        wake: asyncio.Event,
+        release: Callable[[Any], None],
     ) -> None:
-        self._client = connection
+        """`owner` is kept alive as long as the stream is. `release` must not refer to the stream."""
+        self._exchange = exchange
+        self._owner = owner
         self._any_feed = feed
         self._wake = wake
         self._is_started = False
-        self._finalizer = weakref.finalize(self, connection._later, release, feed)
+        self._finalizer = weakref.finalize(self, _release_later, exchange.loop, release, feed)
         self._finalizer.atexit = False
         self._release = release
 
     async def start(self) -> None:
         """Ask the server, and wait until it has answered. Entering and iterating do it too.
 
-        Raises `RequestError`, `RequestTimeout` or `ConnectionLost`; then nothing is asked any more.
+        Raises `RequestError`, `RequestTimeout` or `ConnectionLost`; then nothing is watched.
         """
         if self._any_feed.is_over or self._is_started:
             return
-        self._client._refuse_closed()
+        self._exchange.link_state.refuse_closed()
         self._is_started = True
         try:
             await self._begin()
@@ -73,13 +85,13 @@ class Stream(ABC, Generic[T]):
     async def _until(self, is_ready: Callable[[], bool]) -> None:
         """Wait for the first answer; without one in time the stream is over."""
         try:
-            async with asyncio.timeout(self._client._request_timeout_s):
+            async with asyncio.timeout(self._exchange.request_timeout_s):
                 while not is_ready() and not self._any_feed.is_over:
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:
             await self.aclose()
-            raise self._client._late() from None
+            raise self._exchange.late_error() from None
         if self._any_feed.error is not None:
             raise self._any_feed.error
 
@@ -134,22 +146,118 @@ class Stream(ABC, Generic[T]):
             raise self._any_feed.error or ConnectionLost("closed", "this watch is closed", temporary=False)
 
 
+class Watch(Stream[Change]):
+    """The users that one part of a program watches; made by `watch`.
+
+    Iterating yields a `snapshot` of each user and then each change; after a lost link only what really changed in
+    between. A consumer that is slower than the changes gets the latest state of each user and not every step, so
+    nothing piles up. `async with me.watch("bob") as watch:` unwatches at a definite point.
+    """
+
+    def __init__(self, exchange: ClientExchange, owner: object, watched: WatchedUsers, users: list[str]) -> None:
+        wake = asyncio.Event()
+        self._feed = Feed(wake.set)
+        self._users = users
+        self._watching = _Watching(exchange, watched)
+        super().__init__(exchange, owner, self._feed, wake, self._watching.release)
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """The newest record of each watched user, whether yielded yet or not; a live view."""
+        return MappingProxyType(self._feed.records)
+
+    @property
+    def users(self) -> list[str]:
+        return list(self._feed.names) if self._is_started else list(self._users)
+
+    def _of(self) -> str:
+        users = self.users
+        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+        return f" of {', '.join(users[:3])}{more}"
+
+    async def _begin(self) -> None:
+        users, self._users = self._users, []
+        try:
+            await self._watching.attach(self._feed, users)
+        except BaseException:
+            self._users = users
+            raise
+
+    async def add(self, *users: str) -> None:
+        """Watch more users; each yields a snapshot. Errors as in `start`, and the watch stays as it was."""
+        names = check_names(users)
+        self._refuse_closed()
+        await self.start()
+        await self._watching.attach(self._feed, [name for name in names if name not in self._feed.names])
+
+    async def remove(self, *users: str) -> None:
+        """Stop watching some users; changes of theirs that were waiting are not yielded."""
+        names = check_names(users)
+        self._refuse_closed()
+        await self.start()
+        await self._watching.detach(self._feed, names)
+
+
+class _Watching:
+    """What is asked of the server for a `Watch`: overlapping watches ask once."""
+
+    def __init__(self, exchange: ClientExchange, watched: WatchedUsers) -> None:
+        self._exchange = exchange
+        self._watched = watched
+
+    async def attach(self, feed: Feed, users: list[str]) -> None:
+        """Raises as `ClientExchange.request`; then `feed` has none of these users."""
+        self._exchange.link_state.refuse_closed()
+        self._watched.attach(feed, users)
+        try:
+            for chunk in self._chunks(users):
+                unknown = self._watched.unknown(chunk)
+                if unknown:
+                    await self._exchange.records(messages.Watch, unknown, self._watched.watched)
+        except BaseException:
+            self._say_unwatch(self._watched.detach(feed, users))
+            raise
+
+    async def detach(self, feed: Feed, users: list[str]) -> None:
+        """Raises as `ClientExchange.request`; the users are detached all the same."""
+        self._exchange.link_state.refuse_closed()
+        unwanted = self._watched.detach(feed, users)
+        opened = [self._exchange.open(_unwatch(chunk)) for chunk in self._chunks(unwanted)]
+        # All are sent before the first wait. The users are detached now, and a watch that names one of them anew
+        # meanwhile has to reach the server after this, or this would cut it off.
+        self._exchange.send(*[request for _, request in opened])
+        await self._exchange.replies([waiter for waiter, _ in opened])
+
+    def release(self, feed: Feed) -> None:
+        """The watch is closed: its owner has no use for errors, and need not wait for the reply."""
+        self._say_unwatch(self._watched.release(feed))
+
+    def _say_unwatch(self, users: list[str]) -> None:
+        # Without a link nothing need be said: the next link starts empty and is told only of what is still wanted.
+        for chunk in self._chunks(users):
+            self._exchange.say(_unwatch(chunk), None)
+
+    def _chunks(self, users: list[str]) -> list[list[str]]:
+        return chunks(users, self._exchange.users_per_request_max)
+
+
 class ChannelWatch(Stream[MemberChange]):
     """A watched channel; made by `watch_channel`. Iterating yields a `snapshot` of each member and then what changes.
 
-    A consumer that is slower than the changes gets the latest of each member. Of a channel of more than a thousand
-    members not all are listed, and one with as many watchers is told of in batches, once a second.
+    A consumer that is slower than the changes gets the latest state of each member. A channel with more than a thousand
+    members is not listed as a whole, and changes of one with as many watchers come in batches, once a second.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, exchange: ClientExchange, owner: object, channels: WatchedChannels, name: str) -> None:
         wake = asyncio.Event()
         self._feed = ChannelFeed(wake.set)
+        self._channels = channels
         self.channel = name
-        super().__init__(connection, self._feed, wake, connection._channels.release)
+        super().__init__(exchange, owner, self._feed, wake, channels.release)
 
     @property
     def members(self) -> dict[str, Record]:
-        """The members that are known of, by name; a copy. All who are online if `is_complete`."""
+        """The known members by name; a copy. All members who are online if `is_complete`."""
         return dict(self._feed.channel.members) if self._feed.channel is not None else {}
 
     @property
@@ -158,19 +266,19 @@ class ChannelWatch(Stream[MemberChange]):
 
     @property
     def total(self) -> int:
-        """Members who are online: exact, as of the last news."""
+        """How many members are online: exact, as of the server's last message."""
         return self._feed.channel.total if self._feed.channel is not None else 0
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of those, how many by status; if not `is_complete`, as of the last batch or page."""
+        """How many of them have each status; if not `is_complete`, as of the last batch or page."""
         return dict(self._feed.channel.counts) if self._feed.channel is not None else {}
 
     def _of(self) -> str:
         return f" of {self.channel}"
 
     async def _begin(self) -> None:
-        self._client._channels.attach(self._feed, self.channel)
+        self._channels.attach(self._feed, self.channel)
         await self._until(lambda: self._feed.is_ready)
 
 
@@ -181,14 +289,18 @@ class Events(Stream[Event]):
     slower still, or the server was restarted, it gets one event of kind `reset`.
     """
 
-    def __init__(self, connection: Connection, feed: EventFeed, wake: asyncio.Event) -> None:
+    def __init__(
+        self, exchange: ClientExchange, owner: object, events: FollowedEvents, feed: EventFeed, wake: asyncio.Event
+    ) -> None:
         self._feed = feed
+        self._events = events
         self._last = ""
-        super().__init__(connection, feed, wake, connection._followed.release)
+        super().__init__(exchange, owner, feed, wake, events.release)
 
     @property
     def cursor(self) -> str:
-        """Of the event yielded last; before the first, of where it began (empty until it has begun)."""
+        """The cursor of the event that was yielded last; before the first event, the one where the stream began (empty
+        until it has begun)."""
         return self._last
 
     async def __anext__(self) -> Event:
@@ -200,7 +312,7 @@ class Events(Stream[Event]):
         return f" behind {self._last}" if self._last else ""
 
     async def _begin(self) -> None:
-        self._client._followed.attach(self._feed)
+        self._events.attach(self._feed)
         await self._until(lambda: self._feed.position is not None)
         if not self._last:
             self._last = str(self._feed.position)
@@ -208,18 +320,29 @@ class Events(Stream[Event]):
 
 class EveryoneWatch(Stream[Change]):
     """Every user of the server; made by `watch_all`. Iterating yields a `snapshot` of each user who is online, and
-    then every change of every user, latest wins. Holds a record of each user that it was told of."""
+    then every change of every user, latest wins. Keeps a record of each user that it was told of: O(users) memory."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, exchange: ClientExchange, owner: object, everyone: EveryoneWatched) -> None:
         wake = asyncio.Event()
         self._feed = Feed(wake.set)
-        super().__init__(connection, self._feed, wake, connection._everyone.release)
+        self._everyone = everyone
+        super().__init__(exchange, owner, self._feed, wake, everyone.release)
 
     @property
     def records(self) -> dict[str, Record]:
-        """The newest record of each user told of; a copy."""
+        """The newest record of each user that the server has told of; a copy."""
         return dict(self._feed.records)
 
     async def _begin(self) -> None:
-        self._client._everyone.attach(self._feed)
+        self._everyone.attach(self._feed)
         await self._until(lambda: self._feed.is_listed or bool(self._feed.records))
+
+
+def _unwatch(users: list[str]) -> Callable[[int], messages.Unwatch]:
+    return lambda request_id: messages.Unwatch(request_id, users)
+
+
+def _release_later(loop: asyncio.AbstractEventLoop, release: Callable[[Any], None], feed: Any) -> None:
+    """A stream was collected; this may run in any thread, and after the loop's end."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(release, feed)

@@ -8,6 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import presenced
+from presenced.client.client_base import ConnectedClient, connection_of
+from presenced.client.exchange import Waiter
+from presenced.client.protocol.attachments import Attachments
+from presenced.client.protocol.session import ClientSession
+from presenced.client.protocol.watched_users import WatchedUsers
+from presenced.client.reconnect import Reconnect
 from presenced.config.settings import Settings
 from presenced.server.server import Server
 from tests.support.until import PATIENCE_S
@@ -40,6 +46,26 @@ def url(server: Server, user: str, device: str = "laptop", query: str = "") -> s
 
 def service(server: Server, **options: Any) -> Any:
     return presenced.connect_service(f"presence://chat@127.0.0.1:{server.port}", **options)
+
+
+def session_of(client: ConnectedClient) -> ClientSession[Waiter]:
+    """The requests of a client that wait."""
+    return connection_of(client).exchange.session
+
+
+def users_of(client: ConnectedClient) -> WatchedUsers:
+    """The users that a client watches."""
+    return connection_of(client).users
+
+
+def reconnect_of(client: ConnectedClient) -> Reconnect:
+    """What opens a client's links."""
+    return connection_of(client).reconnect
+
+
+def attachments_of(service: presenced.Service) -> Attachments:
+    """The devices that a service is to keep attached, and those that it is to let go."""
+    return service._devices.attachments
 
 
 def drop_links(server: Server) -> None:

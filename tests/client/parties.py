@@ -1,5 +1,5 @@
 """Three services and two users' links over one device, without sockets and without a loop: the client's own state
-(`Session` with `Held`) on one side, the engine on the other, and a network that is cut where a test says so.
+(`ClientSession` with `Attachments`) on one side, the engine on the other, and a network that is cut where a test says.
 
 `Oracle` is what a person at the tabs would say: the last one that opened it has it, only the one that has it can end
 it, and whoever was told of the loss is out. It knows nothing of refs, numbers of clients and retries.
@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from presenced.client.protocol.attachments import Call, Held
-from presenced.client.protocol.session import Session
+from presenced.client.protocol.attachments import AttachAttempt, Attachments
+from presenced.client.protocol.session import ClientSession
 from presenced.client.values import Attachment, Taken
 from presenced.core.model import CONNECTED, GONE
 from presenced.errors import PresenceError, RequestError
@@ -33,9 +33,9 @@ class Backend:
         self.stage = stage
         self.instance = place + 1
         self.told: list[Taken] = []
-        self.session: Session[object] = Session()
-        self.held = Held(self._say, self.told.append, lambda call: self.session.forget(call.waiter))
-        self.session.parts.append(self.held)
+        self.session: ClientSession[object] = ClientSession()
+        self.attachments = Attachments(self._say, self.told.append, self.session.forget)
+        self.session.add(self.attachments)
         self.link: FakeLink | None = None
         """Its end at the server."""
         self.is_up = False
@@ -71,53 +71,53 @@ class Backend:
         got, self.link.messages = self.link.messages, []
         for message in got:
             if isinstance(message, messages.Taken):
-                self.held.taken(message, self.stage.world.now_ms)
+                self.attachments.taken(message, self.stage.world.now_ms)
             elif isinstance(message, messages.Done | messages.Error):
                 self.session.settle(message)
         return bool(got)
 
     def beat(self) -> None:
         if self.is_up:
-            beats = self.held.beats(self.stage.world.now_ms)
+            beats = self.attachments.beats(self.stage.world.now_ms)
             self._transmit(*(beats or [messages.Heartbeat()]))
 
     # --- what the app asks ------------------------------------------------------------------------------------
 
-    def attach(self) -> Call:
-        call, now_ms = self.held.attach(TAB, object()), self.stage.world.now_ms
+    def attach(self) -> AttachAttempt:
+        call, now_ms = self.attachments.attach(TAB, object()), self.stage.world.now_ms
         make = partial(call.device.attach_as, TAB, now_ms=now_ms)
         message = self.session.open(make, call.waiter, now_ms, call.answered)
         if self.is_up:
             self._transmit(message)
         return call
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: AttachAttempt) -> None:
         may_be_applied = self.session.may_have(call.waiter)
         self.session.forget(call.waiter)
         call.give_up(may_be_applied=may_be_applied)
 
     def detach(self, *, lost: bool) -> None:
         try:
-            self.held.detach(USER, DEVICE, lost, _ignored)
+            self.attachments.detach(USER, DEVICE, lost, _ignored)
         except RequestError as error:
             assert error.code == "no_such_device"
 
     @property
     def attached(self) -> bool:
-        held = self.held.devices.get((USER, DEVICE))
-        return held is not None and held.is_held
+        held = self.attachments.devices.get((USER, DEVICE))
+        return held is not None and held.is_granted
 
     def key(self) -> Any:
-        held = self.held.devices.get((USER, DEVICE))
+        held = self.attachments.devices.get((USER, DEVICE))
         state = None
         if held is not None:
-            counts = [min(2, count) for count in (held.calls, len(held.waiting), held.asked)]
-            state = (*counts, held.is_held, held.is_on, held.loss)
-        leaving = self.held.leaving.get((USER, DEVICE))
+            counts = [min(2, count) for count in (held.wanted_by, len(held.waiters), held.unanswered)]
+            state = (*counts, held.is_granted, held.is_live, held.loss)
+        leaving = self.attachments.leaving.get((USER, DEVICE))
         pending = {(type(one.message).__name__, bool(one.waiters)): 0 for one in self.session._pending.values()}
         at_server = None if self.link is None else (self.link.open, bool(self.link.session.refs))
         left = None if leaving is None else leaving.lost
-        return self.is_up, state, left, list(pending), at_server, len(self.held._taken)
+        return self.is_up, state, left, list(pending), at_server, len(self.attachments._taken)
 
     def _say(self, make: Any, on_reply: Any) -> None:
         if self.is_up:

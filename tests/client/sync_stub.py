@@ -33,7 +33,7 @@ RETURNED = {kind.__name__: name for name, (kind, _) in STREAMS.items()} | {"Page
 ELSEWHERE = {
     "OwnCallback": "presenced.client.own_state",
     "Page": "presenced.client.pages",
-    "StateCallback": "presenced.client.reconnect",
+    "StateCallback": "presenced.client.link_state",
     "TakenCallback": "presenced.client.service_devices",
     "PresenceError": "presenced.errors",
     "RequestError": "presenced.errors",
@@ -117,8 +117,8 @@ def head(text: str) -> str:
     for name, module in ELSEWHERE.items():
         if name in named and name not in own:
             lines.append(f"from {module} import {name}")
-    lines += ["from presenced.client.connection import Connection", ""]
-    lines += ['T = TypeVar("T")', 'C = TypeVar("C", bound=Connection)', "", ""]
+    lines += ["from presenced.client.client_base import ConnectedClient", ""]
+    lines += ['T = TypeVar("T")', 'C = TypeVar("C", bound=ConnectedClient)', "", ""]
     return "\n".join(lines)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from presenced.client.protocol import channels as module
-from presenced.client.protocol.channels import COUNTED, ChannelFeed, Channels
-from presenced.client.protocol.pending import Make, OnReply, Request
+from presenced.client.protocol.channels import COUNTED, ChannelFeed, WatchedChannels
+from presenced.client.protocol.pending_requests import Make, OnReply, Request
 from presenced.errors import ConnectionLost, RequestError
 from presenced.wire.messages import (
     ChannelCounts,
@@ -32,7 +32,7 @@ class Server:
         self.size = size
         self.requests: list[Request] = []
         self._waiting: list[tuple[Request, OnReply | None]] = []
-        self.channels = Channels(self.send)
+        self.channels = WatchedChannels(self.send)
 
     def send(self, make: Make, on_reply: OnReply | None) -> None:
         request = make(len(self.requests) + 1)

@@ -46,6 +46,7 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.client.fake_server import FakeServer, fake_server
+from tests.client.helpers import reconnect_of, session_of, users_of
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
 from tests.support.until import PATIENCE_S, eventually
@@ -367,7 +368,7 @@ class TestRequests:
         async with presenced.connect(server.url(), request_timeout_s=0.05) as me:
             with pytest.raises(RequestTimeout, match=r"within 0\.05 s"):
                 await me.set_status("dnd")
-            assert not me._session._pending
+            assert not session_of(me)._pending
 
     async def test_a_reply_of_another_kind_is_the_servers_fault(self, server: FakeServer) -> None:
         def answer(message: ClientMessage) -> list[ServerMessage]:
@@ -509,7 +510,7 @@ class TestReturning:
             assert await take(watch, 1) == [("bob", "snapshot", "offline")]
             waiting = asyncio.ensure_future(me.get_status("bob"))
             iterating = asyncio.ensure_future(anext(watch))  # type: ignore[arg-type]
-            await eventually(lambda: me._session._waiting)
+            await eventually(lambda: session_of(me)._waiting)
             server.link.send(Goodbye(code, "never again"))
             for future in (waiting, iterating):
                 with pytest.raises(PresenceError, match="never again") as caught:
@@ -622,11 +623,11 @@ class TestLeftUnclosed:
         is_service = kind in ("on", "on_taken")
         client: Any = await (presenced.connect_service(server.url("app", "")) if is_service else _open(server.url()))
         end = client.on("online", print) if kind == "on" else getattr(client, kind)(print)
-        keeper = client._keeper
+        link_state = client._connection.link_state
         del client
         gc.collect()
         server.link.drop()
-        await eventually(lambda: len(server.of(Hello)) == 2 and keeper.state == "connected")
+        await eventually(lambda: len(server.of(Hello)) == 2 and link_state.state == "connected")
         assert not server.of(Bye)
         with pytest.warns(ResourceWarning, match="unclosed"):
             end()
@@ -637,7 +638,7 @@ class TestLeftUnclosed:
         watch = (await presenced.connect(server.url())).watch("bob")
         gc.collect()
         assert await take(watch, 1) == [("bob", "snapshot", "offline")]
-        await watch._client.close()
+        await watch._owner.close(bye=True)
 
     async def test_one_that_never_came_about_or_was_closed_is_silent(self, server: FakeServer) -> None:
         server.refusals = [Goodbye("busy", "full")]
@@ -664,11 +665,11 @@ async def test_clients_and_what_they_give_show_what_they_are_and_no_token(server
         peer = f"127.0.0.1:{server.port}"
         assert repr(me) == f"<presenced.Client alice/laptop at {peer}, connected>"
         assert repr(p) == f"<presenced.Service app at {peer}, connected>"
-        assert repr(me._keeper._link) == f"<Link to {peer}, open>"
+        assert repr(reconnect_of(me)._link) == f"<Link to {peer}, open>"
         assert repr(me.watch("bob", "carol")) == "<presenced.Watch of bob, carol>"
         assert repr(me.watch(*[f"u{number}" for number in range(9)])) == "<presenced.Watch of u0, u1, u2 and 6 more>"
         assert repr(me.watch_channel("general")) == "<presenced.ChannelWatch of general>"
-        assert "S3CRET" not in repr(me._identity) + repr(me._identity.url)
+        assert "S3CRET" not in repr(me._connection.identity) + repr(me._connection.identity.url)
     assert repr(me) == f"<presenced.Client alice/laptop at {peer}, closed>"
 
 
@@ -751,7 +752,7 @@ class TestWatching:
             with pytest.raises(RequestError, match="failed"):
                 await watch.remove(*names)
             await me.ping()
-            assert watch.users == [] and not me._session._waiting and not me._session._pending
+            assert watch.users == [] and not session_of(me)._waiting and not session_of(me)._pending
 
     async def test_breaking_out_and_dropping_it_unwatches(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
@@ -759,7 +760,7 @@ class TestWatching:
                 break
             gc.collect()
             await server.until(lambda: server.of(Unwatch))
-            assert not me._session._watched and not me._session._feeds
+            assert not users_of(me)._users and not users_of(me)._feeds
 
     async def test_a_refused_watch_raises_and_leaves_nothing_behind(self, server: FakeServer) -> None:
         def answer(message: ClientMessage) -> list[ServerMessage]:
@@ -774,7 +775,7 @@ class TestWatching:
                     raise AssertionError("it was entered")
             with pytest.raises(RequestError, match="too many"):
                 await anext(me.watch("bob"))
-            assert not me._session._watched
+            assert not users_of(me)._users
 
     async def test_closing_the_client_ends_the_iteration(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
@@ -848,7 +849,7 @@ class TestCallbacks:
             await eventually(lambda: len(reported) == 4)
             await me.ping()
             assert sorted(reported) == ["async connected", "async connecting", "plain connected", "plain connecting"]
-            me._keeper.callbacks.clear()
+            me._connection.link_state._told.clear()
 
 
 class TestLeaving:
@@ -892,7 +893,7 @@ class TestLeaving:
         server.link.drop()
         await eventually(lambda: me.reason is not None and me.reason.code == "busy")
         waiting = asyncio.ensure_future(me.get_status("bob"))
-        await eventually(lambda: me._session._waiting)
+        await eventually(lambda: session_of(me)._waiting)
         async with asyncio.timeout(PATIENCE_S):
             await me.close()
         with pytest.raises(ConnectionLost, match="closed"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.client.protocol.event_feed import QUEUE_MAX, EventFeed, Followed, Position, parse_cursor
-from presenced.client.protocol.pending import Make, OnReply
+from presenced.client.protocol.event_feed import QUEUE_MAX, EventFeed, FollowedEvents, Position, parse_cursor
+from presenced.client.protocol.pending_requests import Make, OnReply
 from presenced.errors import AddressError, ConnectionLost, RequestError
 from presenced.wire.messages import Error, Event, Follow, Following
 
@@ -17,7 +17,7 @@ class Server:
         self.epoch, self.newest, self.oldest = epoch, newest, oldest
         self.asked: list[tuple[int, int]] = []
         self.is_linked = True
-        self.followed = Followed(self.send)
+        self.followed = FollowedEvents(self.send)
         self._waiting: list[tuple[Follow, OnReply]] = []
 
     def send(self, make: Make, on_reply: OnReply | None) -> None:

@@ -217,7 +217,7 @@ def agree(stage: Stage, oracle: Oracle, before: str, after: str) -> None:
         assert backend.attached == believed, f"service {number} says {backend.attached} after: {after}"
         if oracle.linked[number]:
             assert believed == (oracle.holder == number and oracle.state == "on"), after
-            assert not backend.held.leaving and not backend.session._pending, after
+            assert not backend.attachments.leaving and not backend.session._pending, after
     for number, program in enumerate(stage.programs, SERVICES):
         assert program.runs == oracle.open[number], f"program {number} runs: {program.runs} after: {after}"
 

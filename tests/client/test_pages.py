@@ -12,7 +12,7 @@ import presenced.sync
 from presenced.client.pages import Page, another_id
 from presenced.limits import NAME_BYTES_MAX
 from presenced.server.server import Server
-from tests.client.helpers import has_nothing, running, service, take, url
+from tests.client.helpers import attachments_of, has_nothing, running, service, take, url
 from tests.support.in_process import InProcess
 from tests.support.until import eventually
 
@@ -95,7 +95,7 @@ async def test_a_page_that_closes_while_it_is_given_a_new_id_leaves_nothing(serv
         await page.close()
         await eventually(lambda: not page._is_changing)
         await b1.ping()
-        assert b1.attached == [] and b1._held.leaving == {} and b1._pages._open == {}
+        assert b1.attached == [] and attachments_of(b1).leaving == {} and b1._pages._open == {}
         assert {info.device: info.state for info in await b2.get_devices("u1")}["tab"] == "connected"
         assert [info.state for info in await b2.get_devices("u1") if info.device != "tab"] in ([], ["gone"])
 

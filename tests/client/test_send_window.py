@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import presenced
-from presenced.client.protocol.send_window import LEAST, Window
+from presenced.client.protocol.send_window import LEAST, SendWindow
 from presenced.wire.messages import (
     AddActivity,
     ClientMessage,
@@ -29,8 +29,8 @@ class Asked(NamedTuple):
     id: int
 
 
-def window(units_per_s: int, wanted: frozenset[int] | None = None) -> Window[Asked]:
-    return Window(units_per_s, lambda request: wanted is None or request.id in wanted)
+def window(units_per_s: int, wanted: frozenset[int] | None = None) -> SendWindow[Asked]:
+    return SendWindow(units_per_s, lambda request: wanted is None or request.id in wanted)
 
 
 def test_without_a_pace_nothing_waits() -> None:

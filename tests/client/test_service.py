@@ -13,7 +13,7 @@ import presenced
 from presenced import Attachment, RequestError, Schedule
 from presenced.errors import AddressError
 from presenced.server.server import Server
-from tests.client.helpers import has_nothing, running, service, take, url
+from tests.client.helpers import attachments_of, has_nothing, running, service, session_of, take, url
 from tests.support.until import eventually
 
 
@@ -90,8 +90,8 @@ class TestDevices:
         await p.detach("u1", "web")
         await p.detach("u2", "web", lost=True)
         assert [(await p.get_devices(user))[0].state for user in ("u1", "u2")] == ["gone", "grace"]
-        assert p.attached == [] and not p._held._by_ref
-        with pytest.raises(RequestError, match="does not hold u1/web") as caught:
+        assert p.attached == [] and not attachments_of(p)._by_ref
+        with pytest.raises(RequestError, match="u1/web is not attached by this client") as caught:
             await p.detach("u1", "web")
         assert caught.value.code == "no_such_device"
 
@@ -109,7 +109,7 @@ class TestDevices:
         (info,) = await p.get_devices("u1")
         assert (info.name, info.priority) == ("Work", -1)
         assert (await p.get_status("u1")).status == "offline", "a negative priority never makes a user available"
-        held = p._held.get("u1", "web")
+        held = attachments_of(p).get("u1", "web")
         assert (held.status, held.name, held.priority) == ("dnd", "Work", -1)
 
     async def test_one_that_is_gone_can_be_forgotten(self, p: presenced.Service) -> None:
@@ -127,7 +127,7 @@ class TestDevices:
         assert len(p.attached) == 16
         with pytest.raises(RequestError, match="live devices"):
             await p.attach("u1", "d16")
-        assert len(p.attached) == len(p._held._by_ref) == 16
+        assert len(p.attached) == len(attachments_of(p)._by_ref) == 16
 
     async def test_idleness_is_told_at_once_when_it_matters(self, p: presenced.Service) -> None:
         async with p.watch("u1") as watch:
@@ -327,7 +327,7 @@ class TestBeingTold:
             end()
         await p.attach("u1", "web")
         await p.ping()
-        assert len(told) == 2 and not p._followed._feeds
+        assert len(told) == 2 and not p._connection.events._feeds
         with pytest.raises(AddressError, match="is no event"):
             p.on("statusChange", print)  # type: ignore[arg-type]
 
@@ -404,11 +404,11 @@ async def test_wrong_names_are_refused_before_anything_is_sent(p: presenced.Serv
         lambda: p.set_device("u1", "", status="dnd"),
         lambda: p.get_members("general", limit=257),
     ]
-    before = p._session._last_id
+    before = session_of(p)._last_id
     for attempt in attempts:
         with pytest.raises(AddressError):
             await attempt()
-    assert p._session._last_id == before and p.attached == []
+    assert session_of(p)._last_id == before and p.attached == []
     with pytest.raises(AddressError, match="is no cursor"):
         p.events("yesterday")
     devices = [(f"u{number}", "web") for number in range(3_000)]
@@ -428,9 +428,9 @@ async def test_nothing_is_left_waiting(p: presenced.Service) -> None:
         await take(watch, 1)
         assert await has_nothing(watch, p)
     await p.ping()
-    assert not p._session._pending and not p._session._waiting and not p._session._subjects
+    assert not session_of(p)._pending and not session_of(p)._waiting and not session_of(p)._statements
 
 
 async def test_a_device_that_is_held_shows_what_it_is(p: presenced.Service) -> None:
     await p.attach("u1", "web")
-    assert repr(p._held.devices["u1", "web"]) == "<HeldDevice u1/web, ref 1, held>"
+    assert repr(attachments_of(p).devices["u1", "web"]) == "<AttachedDevice u1/web, ref 1, attached>"

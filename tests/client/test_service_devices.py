@@ -17,7 +17,18 @@ from presenced.errors import ConnectionLost, RequestError
 from presenced.server.server import Server
 from presenced.wire.messages import Attach, ClientMessage, Detach, Done, Error, Hello, Join, ServerMessage, SetDevice
 from tests.client.fake_server import FakeServer, fake_server
-from tests.client.helpers import drop_links, has_nothing, lose, running, service, take, url
+from tests.client.helpers import (
+    attachments_of,
+    drop_links,
+    has_nothing,
+    lose,
+    reconnect_of,
+    running,
+    service,
+    session_of,
+    take,
+    url,
+)
 from tests.support.until import eventually
 
 
@@ -53,20 +64,20 @@ def holder(server: Server, user: str, device: str) -> int:
 
 
 def number(client: Any) -> int:
-    return int(client._identity.instance)
+    return int(client._connection.identity.instance)
 
 
 async def away(client: Any, server: Server) -> asyncio.Event:
     """Break its link, and keep it from coming back until the event is set."""
     may_return = asyncio.Event()
-    opened = client._keeper._open_link
+    opened = reconnect_of(client)._open_link
 
     async def wait(*args: Any, **kwargs: Any) -> Any:
         await may_return.wait()
         return await opened(*args, **kwargs)
 
-    client._keeper._open_link = wait
-    await lose(client, client._keeper._link._transport.abort)
+    reconnect_of(client)._open_link = wait
+    await lose(client, reconnect_of(client)._link._transport.abort)
     return may_return
 
 
@@ -85,7 +96,7 @@ class TestMoved:
                 await asyncio.gather(*leaving)
                 assert await has_nothing(watch, b1, b2, bob)
             assert b1.attached == [] and sorted(b2.attached) == sorted(pages)
-            assert not b1._held.leaving and not b1._held._by_ref
+            assert not attachments_of(b1).leaving and not attachments_of(b1)._by_ref
             assert {holder(server, *page) for page in pages} == {number(b2)}
 
     async def test_what_was_let_go_without_a_link_and_has_not_moved_ends_on_the_next(self, server: Server) -> None:
@@ -148,7 +159,7 @@ class TestTaken:
             device = server.engine.users["u1"].devices["tab"]
             server.engine.release(server.begin(), device, lost=True)
             await p.ping()
-            await eventually(lambda: device.session is not None and p._held.get("u1", "tab").is_on)
+            await eventually(lambda: device.session is not None and attachments_of(p).get("u1", "tab").is_live)
             assert told == [] and p.attached == [("u1", "tab")] and await has_nothing(watch, p, bob)
 
     async def test_a_refusal_that_time_heals_is_asked_again_with_the_heartbeats(self, fake: FakeServer) -> None:
@@ -165,7 +176,7 @@ class TestTaken:
             await p.attach("u1", "tab")
             await lose(p, fake.link.drop)
             await eventually(lambda: p.state == "connected" and p.attached == [])
-            p._keeper.beats(p._keeper.now_ms())
+            attachments_of(p).beats(reconnect_of(p).now_ms())
             await eventually(lambda: p.attached == [("u1", "tab")])
 
     async def test_one_that_does_not_heal_is_told(self, fake: FakeServer) -> None:
@@ -261,15 +272,17 @@ class TestCancelled:
                     if dice.random() < 0.8:
                         asyncio.get_running_loop().call_later(dice.random() * 0.01, one.cancel)
                 if batch % 5 == 4:
-                    p._keeper._link._transport.abort()
+                    reconnect_of(p)._link._transport.abort()
                 done = await asyncio.gather(*lives, return_exceptions=True)
                 assert all(one is None or isinstance(one, asyncio.CancelledError) for one in done)
-            await eventually(lambda: p.state == "connected" and not p._held.leaving)
+            await eventually(lambda: p.state == "connected" and not attachments_of(p).leaving)
             await p.ping()
-            assert kept == {} and p.attached == [] and p._held.devices == {} and p._held._by_ref == {}
+            assert (
+                kept == {} and p.attached == [] and attachments_of(p).devices == {} and attachments_of(p)._by_ref == {}
+            )
             held = [device for user in server.engine.users.values() for device in user.devices.values() if device.ref]
             assert held == [] and not other.attached
-            await eventually(lambda: not p._session._pending)
+            await eventually(lambda: not session_of(p)._pending)
 
     @pytest.mark.parametrize("answered", [True, False])
     async def test_an_attach_that_is_cancelled_is_let_go_also_if_its_reply_was_there(
@@ -279,11 +292,11 @@ class TestCancelled:
             call = asyncio.ensure_future(p.attach("u1", "tab"))
             await asyncio.sleep(0)
             if answered:
-                await eventually(lambda: p._held.get("u1", "tab").is_held)
+                await eventually(lambda: attachments_of(p).get("u1", "tab").is_granted)
             call.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await call
-            await eventually(lambda: not p._held.leaving)
+            await eventually(lambda: not attachments_of(p).leaving)
             await p.ping()
             if not call.cancelled():
                 # It had come to its end before.
@@ -337,7 +350,7 @@ class TestCancelled:
             call.cancel()
             fake.link.send(Done(fake.of(SetDevice)[0].id, 1))
             await p.ping()
-            assert p._held.get("u1", "tab").status == "dnd"
+            assert attachments_of(p).get("u1", "tab").status == "dnd"
 
     async def test_a_detach_that_waits_when_the_client_is_closed_says_so(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
@@ -362,7 +375,7 @@ class TestAtOnce:
             may_return.set()
             await leaving
             await p.ping()
-            assert p.attached == [] and not p._held._by_ref
+            assert p.attached == [] and not attachments_of(p)._by_ref
         assert fake.of(Attach) == []
 
     async def test_a_description_given_without_a_link_is_told_on_the_next_and_channels_follow(

@@ -37,7 +37,18 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.client.fake_server import FakeServer, fake_server
-from tests.client.helpers import drop_links, has_nothing, lose, running, service, take, url
+from tests.client.helpers import (
+    attachments_of,
+    drop_links,
+    has_nothing,
+    lose,
+    reconnect_of,
+    running,
+    service,
+    session_of,
+    take,
+    url,
+)
 from tests.support.until import PATIENCE_S, eventually
 
 
@@ -101,7 +112,7 @@ class TestWithTheServer:
                 for stream in (watch, room, everyone, events):
                     assert await has_nothing(stream, p, bob)
                 assert len(p.attached) == 1000 == server.engine.leases.live - 1
-                assert all(held.is_on for held in p._held.devices.values())
+                assert all(held.is_live for held in attachments_of(p).devices.values())
 
     async def test_another_service_takes_over(self, server: Server) -> None:
         async with presenced.connect(url(server, "bob")) as bob, bob.watch("u1", "u2") as watch:
@@ -129,7 +140,7 @@ class TestWithTheServer:
             await first.attach("u1", "web")
             await second.attach("u1", "web")
             await first.detach("u1", "web")
-            assert (await second.get_status("u1")).status == "online" and first._held._by_ref == {}
+            assert (await second.get_status("u1")).status == "online" and attachments_of(first)._by_ref == {}
 
     async def test_what_was_joined_is_joined_again_after_the_grace(self) -> None:
         async with running(grace_ms=0) as server, service(server) as p:
@@ -204,7 +215,7 @@ def p_session(server: Server, p: presenced.Service) -> object:
 
 def p_link(server: Server, p: presenced.Service) -> Any:
     """The server's end of a service's link; the one that connected first if there are several."""
-    port = p._keeper._link._transport.get_extra_info("sockname")[1] if p._keeper._link is not None else 0  # type: ignore[union-attr]
+    port = reconnect_of(p)._link._transport.get_extra_info("sockname")[1] if reconnect_of(p)._link is not None else 0  # type: ignore[union-attr]
     for link in server.links:
         if link.peer.rpartition(":")[2] == str(port):
             return link
@@ -233,7 +244,7 @@ class TestWithAScript:
         async with of_fake(fake) as p:
             await p.attach_many((f"u{number}", "web") for number in range(BEATS_MAX + 1))
             await p.attach("idle", "web", idle=100)
-            beats = p._keeper.beats(p._keeper.now_ms() + 1000)
+            beats = attachments_of(p).beats(reconnect_of(p).now_ms() + 1000)
             assert [len(message.beats) for message in beats] == [2 * BEATS_MAX, 4]
             assert set(beats[0].beats[1::2]) == {-1}
             assert 101_000 <= beats[1].beats[3] < 111_000
@@ -290,7 +301,7 @@ class TestWithAScript:
         async with of_fake(fake) as p:
             await p.attach("u1", "web")
             await p.detach("u1", "web")
-            assert not p._held._by_ref
+            assert not attachments_of(p)._by_ref
         kinds = [type(message) for message in fake.received if isinstance(message, Attach | Detach)]
         assert kinds == [Attach, Detach, Detach], (
             "a new link lets go by name: to attach first would take it from others"
@@ -306,7 +317,7 @@ class TestWithAScript:
             assert p.attached == []
             fake.refusals = []
             await fake.until(lambda: fake.of(Detach))
-            await eventually(lambda: not p._held._by_ref)
+            await eventually(lambda: not attachments_of(p)._by_ref)
 
     async def test_an_attach_without_an_answer_is_taken_back(self, fake: FakeServer) -> None:
         silent = fake.answer
@@ -403,7 +414,7 @@ class TestWithAScript:
             async with asyncio.timeout(PATIENCE_S):
                 await claiming
             assert len(fake.of(AddActivity)) == 1 and len(fake.of(AddClaim)) == 2
-            assert not p._session._waiting and not p._session._pending
+            assert not session_of(p)._waiting and not session_of(p)._pending
 
     async def test_what_was_never_sent_waits_for_a_link(self, fake: FakeServer) -> None:
         async with of_fake(fake) as p:
@@ -464,7 +475,7 @@ class TestWithAScript:
             await asyncio.sleep(0)
         async with asyncio.timeout(PATIENCE_S):
             assert await iterating == 0
-        await eventually(lambda: not p._callbacks._tasks)
+        await eventually(lambda: not p._connection.callbacks._tasks)
         for stream in (everyone, room):
             with pytest.raises(ConnectionLost, match="closed"):
                 await stream.start()
@@ -475,7 +486,11 @@ class TestWithAScript:
             for stream in (p.events(), p.watch_all(), p.watch_channel("general")):
                 with pytest.raises(RequestTimeout):
                     await stream.start()
-            assert not p._followed._feeds and not p._everyone._feeds and not p._channels._channels
+            assert (
+                not p._connection.events._feeds
+                and not p._connection.everyone._feeds
+                and not p._connection.channels._channels
+            )
 
 
 async def _read(events: presenced.Events) -> int:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from presenced.client.protocol.changes import Change, Feed
-from presenced.client.protocol.session import Session, chunks
+from presenced.client.protocol.session import ClientSession
+from presenced.client.protocol.watched_users import WatchedUsers, chunks
 from presenced.errors import ConnectionLost, PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX
 from presenced.wire.messages import (
@@ -23,6 +24,15 @@ from presenced.wire.messages import (
     Watch,
     Welcome,
 )
+
+
+class Memory(ClientSession[str]):
+    """A session with one part, as a client has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = WatchedUsers(lambda: self.users_per_request_max)
+        self.add(self.users)
 
 
 def welcome(epoch: int = 1, users_per_request_max: int = 256) -> Welcome:
@@ -50,21 +60,23 @@ def kinds(feed: Feed) -> list[tuple[str, str]]:
     return [(change.user, change.kind) for change in drain(feed)]
 
 
-def linked(epoch: int = 1, users_per_request_max: int = 256) -> Session[str]:
-    session: Session[str] = Session()
+def linked(epoch: int = 1, users_per_request_max: int = 256) -> Memory:
+    session = Memory()
     assert list(session.resume(welcome(epoch, users_per_request_max), 0)) == []
     return session
 
 
-def watch(session: Session[str], feed: Feed, *users: str) -> Watch:
+def watch(session: Memory, feed: Feed, *users: str) -> Watch:
     """Attach and ask as the client does."""
-    session.attach(feed, users)
-    request = session.open(lambda request_id: Watch(request_id, session.unknown(users)), "watcher", 0)
+    session.users.attach(feed, users)
+    request = session.open(
+        lambda request_id: Watch(request_id, session.users.unknown(users)), "watcher", 0, session.users.watched
+    )
     assert isinstance(request, Watch)
     return request
 
 
-def answer(session: Session[str], request: Watch, *records: Record, epoch: int = 1) -> None:
+def answer(session: Memory, request: Watch, *records: Record, epoch: int = 1) -> None:
     session.settle(Records(request.id, epoch, 1, list(records)))
 
 
@@ -92,7 +104,7 @@ class TestRequests:
     def test_the_end_returns_all_who_wait_and_ends_the_feeds(self) -> None:
         session = linked()
         feed = feed_of()
-        session.attach(feed, ["bob"])
+        session.users.attach(feed, ["bob"])
         session.open(Ping, "a", 0)
         session.open(Ping, "b", 0)
         error = ConnectionLost("replaced", "another came")
@@ -103,14 +115,14 @@ class TestRequests:
 class TestOffline:
     """Without a link only the last own state is kept."""
 
-    def set_status(self, session: Session[str], waiter: str, **fields: object) -> None:
+    def set_status(self, session: Memory, waiter: str, **fields: object) -> None:
         session.open(lambda request_id: SetStatus(request_id, **fields), waiter, 0)  # type: ignore[arg-type]
 
-    def sent(self, session: Session[str]) -> list[object]:
+    def sent(self, session: Memory) -> list[object]:
         return [msgspec.structs.replace(message, id=1) for message in session.resume(welcome(), 0)]
 
     def test_a_newer_status_replaces_what_it_covers(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         for number in range(1000):
             self.set_status(session, f"w{number}", status=("away", "dnd")[number % 2])
         (message,) = session.resume(welcome(), 0)
@@ -118,7 +130,7 @@ class TestOffline:
         assert session.settle(Done(message.id, 1)) == [f"w{number}" for number in range(1000)]
 
     def test_what_it_does_not_cover_stays_in_order(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         self.set_status(session, "a", status="dnd", text="busy")
         self.set_status(session, "b", text="lunch")
         self.set_status(session, "c", status="away")
@@ -129,26 +141,26 @@ class TestOffline:
         ]
 
     def test_an_emoji_is_not_covered_by_a_later_text(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         self.set_status(session, "a", emoji="\U0001f334")
         self.set_status(session, "b", text="lunch")
         assert self.sent(session) == [SetStatus(1, None, None, "\U0001f334"), SetStatus(1, None, "lunch")]
 
     def test_all_fields_replace_everything(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         self.set_status(session, "a", status="dnd")
         self.set_status(session, "b", text="lunch")
         self.set_status(session, "c", status="auto", text="", emoji="")
         assert self.sent(session) == [SetStatus(1, "auto", "", "")]
 
     def test_the_device_keeps_its_last_state(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         session.open(lambda request_id: SetDevice(request_id, "away", 1), "a", 0)
         session.open(lambda request_id: SetDevice(request_id, "dnd", 2), "b", 0)
         assert self.sent(session) == [SetDevice(1, "dnd", 2)]
 
     def test_whoever_gave_up_is_not_remembered(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         for number in range(100):
             self.set_status(session, f"w{number}", status="dnd")
             session.forget(f"w{number}")
@@ -162,7 +174,7 @@ class TestOffline:
         assert len(session._pending) == 2
 
     def test_an_expiry_does_not_grow_while_the_request_waits(self) -> None:
-        session: Session[str] = Session()
+        session = Memory()
         session.open(lambda request_id: SetStatus(request_id, "dnd", for_ms=60_000), "a", 1000)
         (message,) = session.resume(welcome(), 21_000)
         assert isinstance(message, SetStatus) and message.for_ms == 40_000
@@ -216,8 +228,8 @@ class TestResume:
         assert isinstance(again, Watch)
         answer(session, again, record("a", version=1), record("b", "offline", version=0), epoch=2)
         assert kinds(feed) == [("b", "offline")]
-        session.presence(record("b", version=2))
-        session.presence(record("b", "offline", version=1))
+        session.users.presence(record("b", version=2))
+        session.users.presence(record("b", "offline", version=1))
         assert kinds(feed) == [("b", "online")], "in the new epoch its own versions count"
 
     def test_a_watch_refused_on_return_ends_its_feeds_with_the_error(self) -> None:
@@ -226,7 +238,7 @@ class TestResume:
         answer(session, watch(session, bob, "bob"), record("bob"))
         session.suspend()
         (again,) = session.resume(welcome(), 0)
-        session.attach(carol, ["carol"])
+        session.users.attach(carol, ["carol"])
         session.settle(Error(again.id, "watch_limit", "too many"))
         assert isinstance(bob.error, RequestError) and bob.error.code == "watch_limit"
         assert not carol.is_over
@@ -237,44 +249,44 @@ class TestWatching:
         session = linked()
         feed = feed_of()
         request = watch(session, feed, "bob")
-        session.presence(record("bob", "dnd", 7))
+        session.users.presence(record("bob", "dnd", 7))
         answer(session, request, record("bob", "online", 5))
-        session.presence(record("bob", "away", 7))
+        session.users.presence(record("bob", "away", 7))
         assert [(change.kind, change.new.status) for change in drain(feed)] == [("snapshot", "dnd")]
 
     def test_what_nobody_watches_is_ignored(self) -> None:
         session = linked()
-        session.presence(record("bob"))
-        assert not session._watched
+        session.users.presence(record("bob"))
+        assert not session.users._users
 
     def test_overlapping_watches_ask_once_and_unwatch_with_the_last(self) -> None:
         session = linked()
         first, second = feed_of(), feed_of()
         answer(session, watch(session, first, "a", "b"), record("a"), record("b"))
-        session.attach(second, ["b", "c"])
-        assert session.unknown(["b", "c"]) == ["c"]
+        session.users.attach(second, ["b", "c"])
+        assert session.users.unknown(["b", "c"]) == ["c"]
         assert kinds(second) == [("b", "snapshot")], "what is held is yielded without asking"
-        assert session.detach(first, ["a", "b", "stranger"]) == ["a"]
-        session.presence(record("b", "away", 5))
+        assert session.users.detach(first, ["a", "b", "stranger"]) == ["a"]
+        session.users.presence(record("b", "away", 5))
         assert kinds(second) == [("b", "status")]
-        assert sorted(session.release(second)) == ["b", "c"]
-        assert session.release(second) == session.release(first) == []
-        assert not session._watched and not session._feeds
+        assert sorted(session.users.release(second)) == ["b", "c"]
+        assert session.users.release(second) == session.users.release(first) == []
+        assert not session.users._users and not session.users._feeds
 
     def test_while_the_first_reply_is_out_a_second_watch_asks_as_well(self) -> None:
         """Else a refusal of the first would leave the second waiting for ever."""
         session = linked()
         watch(session, feed_of(), "bob")
         second = feed_of()
-        session.attach(second, ["bob"])
-        assert session.unknown(["bob"]) == ["bob"]
+        session.users.attach(second, ["bob"])
+        assert session.users.unknown(["bob"]) == ["bob"]
 
     def test_watching_again_starts_from_a_fresh_snapshot(self) -> None:
         session = linked()
         feed = feed_of()
         answer(session, watch(session, feed, "bob"), record("bob", version=3))
         drain(feed)
-        assert session.detach(feed, ["bob"]) == ["bob"]
+        assert session.users.detach(feed, ["bob"]) == ["bob"]
         session.open(lambda request_id: Unwatch(request_id, ["bob"]), None, 0)
         answer(session, watch(session, feed, "bob"), record("bob", version=3))
         assert kinds(feed) == [("bob", "snapshot")]

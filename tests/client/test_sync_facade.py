@@ -16,7 +16,7 @@ import pytest
 
 import presenced
 import presenced.sync
-from presenced.client import blocking
+from presenced.client import blocking_client
 from presenced.client.worker import Told, Worker
 from tests.support import REPOSITORY
 from tests.support.in_process import InProcess
@@ -206,7 +206,7 @@ def test_every_method_that_takes_a_callback_hands_it_to_the_thread_for_them() ->
         for name, method in inspect.getmembers(kind, inspect.isfunction):
             if not name.startswith("_") and "callback" in inspect.signature(method).parameters:
                 found.add(name)
-    assert found == blocking._TAKE_CALLBACKS
+    assert found == blocking_client._TAKE_CALLBACKS
 
 
 def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import presenced
 import presenced.sync
-from presenced.client.connecting import Connecting
+from presenced.client.connector import Connecting
 from tests.support.in_process import InProcess
 
 ONLY_A_USERS = {

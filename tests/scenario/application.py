@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import presenced
+from tests.client.helpers import reconnect_of
 
 BACK_S = 2.0
 """So long at most a page takes to open its websocket again, well below every grace."""
@@ -102,17 +103,17 @@ class Backend:
     def cut(self, seconds: float) -> None:
         """Its network is gone for so long."""
         service = self.service
-        link = service._keeper._link if service is not None else None
+        link = reconnect_of(service)._link if service is not None else None
         if link is None:
             return
-        opened = service._keeper._open_link
+        opened = reconnect_of(service)._open_link
 
         async def wait(*args: Any, **options: Any) -> Any:
-            service._keeper._open_link = opened
+            reconnect_of(service)._open_link = opened
             await asyncio.sleep(seconds)
             return await opened(*args, **options)
 
-        service._keeper._open_link = wait
+        reconnect_of(service)._open_link = wait
         link._transport.abort()
 
     async def kill(self) -> None:
@@ -120,7 +121,7 @@ class Backend:
         service, self.service = self.service, None
         if service is None:
             return
-        link = service._keeper._link
+        link = reconnect_of(service)._link
         if link is not None:
             link._transport.abort()
         await service.close(bye=False)

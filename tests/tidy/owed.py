@@ -7,9 +7,6 @@ from __future__ import annotations
 
 OWED: dict[str, dict[str, str]] = {
     "circles": {
-        "presenced/client/connection.py": "file",
-        "presenced/client/streams.py": "file",
-        "presenced/client/watches.py": "file",
         "presenced/config/rules.py": "file",
         "presenced/config/settings.py": "file",
         "presenced/core/parts/channel_news.py": "file",
@@ -27,8 +24,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/waiting.py": "file",
     },
     "size": {
-        "presenced/client/protocol/attachments.py": "file",
-        "presenced/client/reconnect.py": "file",
         "presenced/config/kinds.py": "file",
         "presenced/core/parts/channels.py": "file",
         "presenced/core/engine.py": "file",
@@ -36,15 +31,6 @@ OWED: dict[str, dict[str, str]] = {
     },
     "owners": {
         "presenced/cli/daemon.py": "collector",
-        "presenced/client/client.py": "parts",
-        "presenced/client/connection.py": "callbacks clock_ms parts uses",
-        "presenced/client/pages.py": "_taken_at_once",
-        "presenced/client/protocol/event_feed.py": "position",
-        "presenced/client/protocol/session.py": "message names record sent_ms since_ms waiters",
-        "presenced/client/protocol/watch_all.py": "is_listed",
-        "presenced/client/reconnect.py": "welcome",
-        "presenced/client/service.py": "_activity",
-        "presenced/client/service_devices.py": "activity beats channels parts",
         "presenced/config/loading.py": "faults",
         "presenced/core/engine.py": (
             "device devices heard_ms is_taken_out kind name priority refs session silent status"
@@ -72,23 +58,15 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/storage/store.py": "manifest",
     },
     "owners_are_needed": {
-        "tests/tidy/state.py": (
-            "channels expires_ms kind message name position priority record sent_ms since_ms status waiters"
-        ),
+        "tests/tidy/state.py": ("expires_ms kind name priority status"),
     },
     "one_meaning": {
-        "presenced/client/pages.py": "Key Page Pages",
-        "presenced/client/protocol/attachments.py": "Key Leaving",
+        "presenced/client/pages.py": "Page",
         "presenced/client/protocol/changes.py": "Change Kind",
-        "presenced/client/protocol/channels.py": "Channel Channels",
         "presenced/client/protocol/event_feed.py": "Event",
-        "presenced/client/protocol/pending.py": "Pending",
-        "presenced/client/protocol/send_window.py": "Window",
-        "presenced/client/protocol/session.py": "Session",
-        "presenced/client/reconnect.py": "Identity State",
-        "presenced/client/streams.py": "Events",
+        "presenced/client/link_state.py": "State",
+        "presenced/client/streams.py": "Events Watch",
         "presenced/client/values.py": "MembersPage Schedule Taken WhoPage",
-        "presenced/client/watches.py": "Watch",
         "presenced/config/loading.py": "Survey",
         "presenced/config/sources.py": "Findings",
         "presenced/core/parts/users.py": "Users",
@@ -96,10 +74,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/storage/committer.py": "Policy",
     },
     "files_are_nouns": {
-        "presenced/client/blocking.py": "file",
-        "presenced/client/connected.py": "file",
-        "presenced/client/connecting.py": "file",
-        "presenced/client/protocol/pending.py": "file",
         "presenced/config/loading.py": "file",
         "presenced/config/writing.py": "file",
         "presenced/core/parts/leaving.py": "file",

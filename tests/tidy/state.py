@@ -16,7 +16,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "replies": ("core.outboxes",),
     "reply_bytes": ("core.outboxes",),
     "owed": ("core.outboxes",),
-    "unanswered": ("core.engine",),
+    "unanswered": ("core.engine", "client.protocol.attachments"),
     "ended": ("core.engine",),
     "expires_ms": ("core.engine",),
     "watching": ("core.parts.watching",),
@@ -43,7 +43,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "is_taken_out": ("core.parts.leases",),
     # an account and what is said of it: User, Claim, Schedule
     "devices": ("core.parts.users",),
-    "position": ("core.parts.users", "client.followed", "storage.recovery"),
+    "position": ("core.parts.users", "client.protocol.event_feed", "storage.recovery"),
     "claims": ("core.parts.claims",),
     "claim": ("core.parts.claims",),
     "schedule": ("core.parts.claims",),
@@ -57,10 +57,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "by_wall": ("core.parts.claims",),
     "due_ms": ("core.parts.claims", "core.wheel"),
     "activities": ("core.parts.activity",),
-    "channels": ("core.parts.channels", "client.holding"),
-    "record": ("core.publisher", "client.session"),
+    "channels": ("core.parts.channels", "client.service_devices"),
+    "record": ("core.publisher", "client.protocol.watched_users"),
     "seen_ms": ("core.publisher",),
-    "since_ms": ("core.publisher", "core.parts.claims", "client.session"),
+    "since_ms": ("core.publisher", "core.parts.claims", "client.protocol.session"),
     "encoded": ("core.publisher",),
     "primary": ("core.publisher",),
     "dirty": ("core.publisher",),
@@ -94,10 +94,18 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "given_back_bytes": ("server.shedding",),
     # where an account stands in the lines for a turn: Account
     "line": ("server.waiting",),
-    # what a client has asked and waits for: Pending
-    "waiters": ("client.session",),
-    "sent_ms": ("client.session",),
-    "message": ("client.session",),
+    # what a client has asked and waits for: PendingRequest
+    "waiters": ("client.protocol.session", "client.protocol.attachments"),
+    "sent_ms": ("client.protocol.session",),
+    "message": ("client.protocol.session",),
+    # a device that a service speaks for: AttachedDevice
+    "activity": ("client.service_devices",),
+    "wanted_by": ("client.protocol.attachments",),
+    "is_granted": ("client.protocol.attachments",),
+    "is_live": ("client.protocol.attachments",),
+    "is_refused": ("client.protocol.attachments",),
+    "is_to_join": ("client.protocol.attachments",),
+    "loss": ("client.protocol.attachments",),
 }
 """Attribute to the modules that may write it on an object other than `self`. An attribute that is not here is written
 by the module alone whose class has it. So only those are here whose class is data, with the rules elsewhere."""

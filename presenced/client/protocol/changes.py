@@ -66,6 +66,15 @@ class Feed:
         self._order: deque[str] = deque()
         self._bases: dict[str, Record | None] = {}
 
+    def want(self, user: str) -> None:
+        """The watch names this user."""
+        self.names[user] = None
+
+    def listed(self) -> None:
+        """Everybody who is online has been told."""
+        self.is_listed = True
+        self.wake()
+
     def put(self, record: Record) -> None:
         """Take a newer record of a user."""
         old = self.records.get(record.user)

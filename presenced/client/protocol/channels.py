@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from presenced.client.protocol.changes import kind_of
-from presenced.client.protocol.pending import Make, OnReply, Reply, Send
-from presenced.client.protocol.session import error_of
+from presenced.client.protocol.pending_requests import Make, OnReply, Reply, Send, error_of
 from presenced.errors import PresenceError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
@@ -61,7 +60,7 @@ class ChannelFeed:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
-        self.channel: Channel | None = None
+        self.channel: WatchedChannel | None = None
         self.error: PresenceError | None = None
         self.is_over = False
         self._order: deque[str] = deque()
@@ -117,7 +116,7 @@ class ChannelFeed:
             self.wake()
 
 
-class Channel:
+class WatchedChannel:
     """One watched channel."""
 
     def __init__(self, name: str, send: Send) -> None:
@@ -188,7 +187,7 @@ class Channel:
         )
 
     def _page_after(self, after: str) -> OnReply:
-        def paged(reply: Reply | Error) -> None:
+        def paged(reply: Reply) -> None:
             if isinstance(reply, MembersPage):
                 self._paged(reply, after)
             elif isinstance(reply, Error):
@@ -243,19 +242,19 @@ class Channel:
                 self.counts[record.status] = max(0, self.counts[record.status] + step)
 
 
-class Channels:
+class WatchedChannels:
     """All channels that a client watches."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, WatchedChannel] = {}
 
     def attach(self, feed: ChannelFeed, name: str) -> None:
         """`feed` watches the channel; asked of the server if nobody did yet."""
         channel = self._channels.get(name)
         is_new = channel is None or channel.is_refused
         if channel is None or channel.is_refused:
-            channel = self._channels[name] = Channel(name, self._send)
+            channel = self._channels[name] = WatchedChannel(name, self._send)
         channel.join(feed)
         if is_new:
             self._send(*channel.listing())

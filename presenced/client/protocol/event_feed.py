@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from presenced.client.protocol.pending import Make, OnReply, Reply, Send
-from presenced.client.protocol.session import error_of
+from presenced.client.protocol.pending_requests import Make, OnReply, Reply, Send, error_of
 from presenced.errors import AddressError, PresenceError
 from presenced.wire import messages
 from presenced.wire.messages import Error, Follow, Following
@@ -123,7 +122,7 @@ class EventFeed:
         self.wake()
 
 
-class Followed:
+class FollowedEvents:
     """All readers of a client, and what is asked for them."""
 
     def __init__(self, send: Send) -> None:
@@ -193,7 +192,7 @@ class Followed:
         start = self._oldest()
         epoch, seq = start or (0, 0)
 
-        def answered(reply: Reply | Error) -> None:
+        def answered(reply: Reply) -> None:
             self._is_asking = False
             if isinstance(reply, Following):
                 self._place(reply, start)

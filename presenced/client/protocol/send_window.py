@@ -30,7 +30,7 @@ class HasId(Protocol):
 R = TypeVar("R", bound=HasId)
 
 
-class Window(Generic[R]):
+class SendWindow(Generic[R]):
     """The requests of one link: on their way, and waiting to leave."""
 
     def __init__(self, units_per_s: int, is_wanted: Callable[[R], bool]) -> None:

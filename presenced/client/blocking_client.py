@@ -19,8 +19,13 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from presenced.client import forks
 from presenced.client.client import Client
-from presenced.client.connecting import Connecting, connect as open_client, connect_service as open_service
-from presenced.client.connection import Connection
+from presenced.client.client_base import ConnectedClient, connection_of
+from presenced.client.connector import (
+    Connecting,
+    connect as connect_client,
+    connect_service as connect_service_client,
+    open_client,
+)
 from presenced.client.pages import Page
 from presenced.client.service import Service
 from presenced.client.streams import Stream
@@ -30,7 +35,7 @@ from presenced.errors import ConnectionLost
 P = ParamSpec("P")
 T = TypeVar("T")
 B = TypeVar("B")
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=ConnectedClient)
 
 _TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state", "on_taken"})
 _PAGE_CALLBACKS = ("is_there", "on_renamed")
@@ -87,7 +92,7 @@ class _Thread:
             self.callbacks.stop()
             self.tokens.stop()
 
-    def abandon(self, client: Connection) -> None:
+    def abandon(self, client: ConnectedClient) -> None:
         """Nobody can use the client any more: let it leave, and end. From any thread, also from this one."""
 
         async def leave() -> None:
@@ -134,7 +139,7 @@ class Blocking(Generic[C]):
 
     def __del__(self) -> None:
         thread: _Thread | None = self.__dict__.get("_thread")
-        if thread is None or thread.is_forked or thread.is_stopping or not self._client._keeper.is_open:
+        if thread is None or thread.is_forked or thread.is_stopping or not connection_of(self._client).is_open:
             return
         shown = repr(self)
         thread.abandon(self._client)
@@ -305,7 +310,7 @@ def _blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], 
             if callable(options.get("token")):
                 # A function that asks another service for a token would hold up whoever waits for an answer here.
                 options["token"] = awaited(thread.tokens, options["token"])  # type: ignore[arg-type]
-            return kind(thread.do(connect(*args, **options)._open), thread)
+            return kind(thread.do(functools.partial(open_client, connect(*args, **options))), thread)
         except BaseException:
             thread.stop()
             raise
@@ -332,5 +337,5 @@ def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[
     return work
 
 
-connect = _blocking(open_client, BlockingClient)
-connect_service = _blocking(open_service, BlockingService)
+connect = _blocking(connect_client, BlockingClient)
+connect_service = _blocking(connect_service_client, BlockingService)

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from presenced.address import Url, make_url, parse_url
 from presenced.client.client import Client
-from presenced.client.connection import Connection
-from presenced.client.reconnect import Identity, Token
+from presenced.client.client_base import ConnectedClient, connection_of
+from presenced.client.connection import ClientConnection
+from presenced.client.identity import ClientIdentity, Token
 from presenced.client.service import Service
 from presenced.client.values import Idle, check_device_status
 from presenced.errors import AddressError
@@ -19,7 +20,7 @@ from presenced.wire.messages import DeviceStatus
 TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
 
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=ConnectedClient)
 
 
 def connect(
@@ -78,8 +79,9 @@ def connect(
         check_device_status(status)
         wants_own = parsed.priority >= 0 if sync is None else sync
         given = parsed.token if token is None else token
-        identity = Identity(parsed, given, _tls(parsed, ssl_context), "user", status, parsed.priority, wants_own)
-        client = Client(identity, timeout_s, request_timeout_s, reconnect)
+        context = _tls(parsed, ssl_context)
+        identity = ClientIdentity(parsed, given, context, "user", status, parsed.priority, wants_own)
+        client = Client(ClientConnection("presenced.Client", identity, timeout_s, request_timeout_s, reconnect))
         if idle is not None:
             client.idle(idle)
         return client
@@ -114,8 +116,8 @@ def connect_service(
         if parsed.device:
             raise AddressError("the URL of a service names no device; leave out what stands behind the slash")
         given = parsed.token if token is None else token
-        identity = Identity(parsed, given, _tls(parsed, ssl_context), "service", "online", 0)
-        return Service(identity, timeout_s, request_timeout_s, reconnect)
+        identity = ClientIdentity(parsed, given, _tls(parsed, ssl_context), "service", "online", 0)
+        return Service(ClientConnection("presenced.Service", identity, timeout_s, request_timeout_s, reconnect))
 
     return Connecting(make)
 
@@ -128,10 +130,10 @@ class Connecting(Generic[C]):
         self._client: C | None = None
 
     def __await__(self) -> Generator[Any, None, C]:
-        return self._open().__await__()
+        return open_client(self).__await__()
 
     async def __aenter__(self) -> C:
-        self._client = await self._open()
+        self._client = await open_client(self)
         return self._client
 
     async def __aexit__(
@@ -143,14 +145,16 @@ class Connecting(Generic[C]):
         assert self._client is not None
         await self._client.close(bye=exc_type is None or not issubclass(exc_type, Exception))
 
-    async def _open(self) -> C:
-        client = self._make()
-        await client._keeper.start()
-        return client
+
+async def open_client(connecting: Connecting[C]) -> C:
+    """What awaiting it does."""
+    client = connecting._make()
+    await connection_of(client).start()
+    return client
 
 
 def _where(url: str | None, parts: dict[str, Any]) -> Url:
-    """From the URL, or from the parts that are given."""
+    """The address from the URL, or from the parts that are given."""
     given = {name: value for name, value in parts.items() if value is not None}
     if url is None:
         if "host" not in given:

@@ -1,0 +1,233 @@
+"""The requests of one client and their replies: futures, timeouts and the pace, over one link after the other.
+
+It is given each link that `reconnect` opens, and told when that is lost. Nothing here refers to the object that the app
+holds, so that the loop does not keep alive a client that nobody uses (see `connection`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+from presenced.client.link import Link
+from presenced.client.link_state import LinkState
+from presenced.client.protocol.pending_requests import REPLIES, REQUESTS, Make, OnReply, Reply, Request, error_of
+from presenced.client.protocol.send_window import SendWindow
+from presenced.client.protocol.session import ClientSession
+from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
+from presenced.wire import messages
+from presenced.wire.messages import ClientMessage, Record, ServerMessage, Welcome
+
+R = TypeVar("R", bound=Reply)
+
+Waiter = asyncio.Future[Reply]
+
+_log = logging.getLogger("presenced.client")
+
+
+class ClientExchange:
+    """See the module's docstring."""
+
+    def __init__(self, link_state: LinkState, request_timeout_s: float) -> None:
+        self.session: ClientSession[Waiter] = ClientSession()
+        self.link_state = link_state
+        self.request_timeout_s = request_timeout_s
+        self._handlers: dict[type, Callable[[Any], None]] = {}
+        self.loop = asyncio.get_running_loop()
+        self._link: Link | None = None
+        self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted)
+        self._is_sending = False
+        """What waits in the window will be sent in this turn of the loop."""
+
+    def on_push(self, kind: type[messages.Message], handler: Callable[[Any], None]) -> None:
+        """Call `handler` with each message of this type that is no reply."""
+        self._handlers[kind] = handler
+
+    @property
+    def is_linked(self) -> bool:
+        return self._link is not None
+
+    @property
+    def users_per_request_max(self) -> int:
+        """How many names go into one request."""
+        return self.session.users_per_request_max
+
+    def now_ms(self) -> int:
+        """The loop's clock."""
+        return int(self.loop.time() * 1000)
+
+    # --- requests that somebody waits for ---------------------------------------------------------------------
+
+    async def request(self, make: Make, expected: type[R], on_reply: OnReply | None = None) -> R:
+        """Send a request and return its reply, which has to be of the type `expected`.
+
+        Raises `RequestError` if the server refuses, `RequestTimeout`, `ConnectionLost`, or `ProtocolError` for a reply
+        of another type.
+        """
+        self.link_state.refuse_closed()
+        waiter, request = self.open(make, on_reply)
+        self.send(request)
+        (reply,) = await self.replies([waiter])
+        if not isinstance(reply, expected):
+            raise _bad_reply(f"a {type(reply).__name__}")
+        return reply
+
+    async def do(self, make: Make, on_reply: OnReply | None = None) -> None:
+        """Send a request whose reply says only that it was applied. Errors as of `request`."""
+        await self.request(make, messages.Done, on_reply)
+
+    async def do_together(self, *makes: Make) -> None:
+        """Send several such requests in one write. The server takes them in one turn, so that watchers see one change.
+        Raises the first error."""
+        self.link_state.refuse_closed()
+        opened = [self.open(make) for make in makes]
+        self.send(*[request for _, request in opened])
+        await self.replies([waiter for waiter, _ in opened])
+
+    async def records(
+        self,
+        kind: Callable[[int, list[str]], messages.Get | messages.Watch],
+        users: list[str],
+        on_reply: OnReply | None = None,
+    ) -> list[Record]:
+        """Send a request that names users; returns the record of each, in their order."""
+        reply = await self.request(lambda request_id: kind(request_id, users), messages.Records, on_reply)
+        if len(reply.records) != len(users):
+            raise _bad_reply(f"{len(reply.records)} records for {len(users)} names")
+        return reply.records
+
+    def open(self, make: Make, on_reply: OnReply | None = None) -> tuple[Waiter, Request]:
+        """A request, and the future of its reply: `send` the request and await `replies`."""
+        waiter: Waiter = self.loop.create_future()
+        return waiter, self.session.open(make, waiter, self.now_ms(), on_reply)
+
+    async def replies(self, waiters: list[Waiter]) -> list[Reply]:
+        """Wait for all of these replies. Raises the first error. However this ends, nobody waits for them after it."""
+        try:
+            await self.settled(waiters)
+            return [waiter.result() for waiter in waiters]
+        finally:
+            for waiter in waiters:
+                self.session.forget(waiter)
+                if not waiter.cancelled() and waiter.done():
+                    waiter.exception()  # Retrieved here: of several errors the caller gets one.
+
+    async def settled(self, waiters: Iterable[Waiter]) -> None:
+        """Wait until all of these replies have come, whatever they say. Each may take `request_timeout_s` from the
+        moment its request leaves, or without a link from the moment it was asked for; then raises `late_error`."""
+        missing = set(waiters)
+        while missing:
+            now_ms = self.now_ms()
+            due_ms = min(self.session.begun_ms(waiter, now_ms) for waiter in missing) + self.timeout_ms
+            if due_ms <= now_ms:
+                raise self.late_error()
+            _, missing = await asyncio.wait(missing, timeout=(due_ms - now_ms) / 1000)
+
+    @property
+    def timeout_ms(self) -> int:
+        return int(self.request_timeout_s * 1000)
+
+    def late_error(self) -> PresenceError:
+        """What a caller gets that has waited for too long."""
+        reason = self.link_state.reason
+        if not self.is_linked and reason is not None:
+            sentence = f"no link to the server for {self.request_timeout_s:g} s: {reason}"
+            return ConnectionLost(reason.code, sentence)
+        return RequestTimeout(f"the server did not answer within {self.request_timeout_s:g} s")
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def send(self, *sent: Request | ClientMessage) -> None:
+        """Send messages in one write; without effect while there is no link.
+
+        Requests wait until the server can take them (see `send_window`). Messages without a reply, such as heartbeats,
+        do not wait.
+        """
+        if self._link is None:
+            return
+        requests = [cast(Request, message) for message in sent if type(message) in REQUESTS]
+        if len(requests) < len(sent):
+            others = [cast(ClientMessage, message) for message in sent if type(message) not in REQUESTS]
+            self._link.send(*others)
+        if requests:
+            self._leave(self._window.put(requests))
+
+    def say(self, make: Make, on_reply: OnReply | None) -> None:
+        """Send a request that nobody waits for; without a link it is dropped."""
+        if self.is_linked:
+            self.send(self.session.open(make, None, self.now_ms(), on_reply))
+
+    def ask_for_life(self) -> None:
+        """Ping a server that has fallen silent. The ping does not wait in the window, where only replies make room."""
+        if self._link is not None:
+            self._link.send(cast(ClientMessage, self.session.open(messages.Ping, None, self.now_ms())))
+
+    def _send_waiting(self) -> None:
+        self._is_sending = False
+        if self._link is not None:
+            self._leave(self._window.take())
+
+    def _leave(self, requests: Sequence[Request]) -> None:
+        if requests and self._link is not None:
+            now_ms = self.now_ms()
+            for request in requests:
+                self.session.left(request.id, now_ms)
+            self._link.send(*cast(Sequence[ClientMessage], requests))
+
+    # --- one link after another (told by `reconnect`) ---------------------------------------------------------
+
+    def link_opened(self, link: Link, welcome: Welcome) -> None:
+        """Take what comes on the link, and send what waited. Nothing happens in between, so that nothing is sent
+        twice."""
+        self._link = link
+        link.attach(self._receive)
+        self._window = window = SendWindow(welcome.rate_units_per_s, self.session.is_wanted)
+        resumed = self.session.resume(welcome, self.now_ms())
+        self._leave([request for one in resumed for request in window.put([one])])
+
+    def link_lost(self, reason: PresenceError) -> None:
+        """The link is gone. A request that must not be sent twice raises `ConnectionLost`; the others wait."""
+        self._link = None
+        for waiter in self.session.suspend(self.now_ms()):
+            if not waiter.done():
+                sentence = f"the link was lost before the reply came ({reason}); it may or may not have been applied"
+                waiter.set_exception(ConnectionLost(reason.code, sentence, retry_ms=reason.retry_ms))
+
+    def unlink(self) -> None:
+        """The link belongs to another process, or is being closed: nothing is sent on it."""
+        self._link = None
+
+    def ended(self, error: PresenceError | None) -> None:
+        """No link will follow: everything that waits raises, and all feeds end."""
+        self._link = None
+        for waiter in self.session.end(error):
+            if not waiter.done():
+                waiter.set_exception(self.link_state.closed_error())
+
+    def _receive(self, message: ServerMessage) -> None:
+        if type(message) in REPLIES and cast(Reply, message).id:
+            self._answered(cast(Reply, message))
+        elif isinstance(message, messages.Error):
+            _log.warning("the server refused a message: %s (%s)", message.message, message.code)
+        elif (handler := self._handlers.get(type(message))) is not None:
+            handler(message)
+
+    def _answered(self, reply: Reply) -> None:
+        self._window.answered(reply.id)
+        if self._window.is_waiting and not self._is_sending:
+            # Once for all replies of this turn, and in one write.
+            self._is_sending = True
+            self.loop.call_soon(self._send_waiting)
+        for waiter in self.session.settle(reply):
+            if waiter.done():
+                continue
+            if isinstance(reply, messages.Error):
+                waiter.set_exception(error_of(reply))
+            else:
+                waiter.set_result(reply)
+
+
+def _bad_reply(what: str) -> PresenceError:
+    return ProtocolError("bad_reply", f"the server answered with {what}; are its version and this one's alike?")
