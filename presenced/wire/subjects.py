@@ -1,18 +1,19 @@
 """Whom a message of a client is about: the answer for every type of message, in one shape.
 
-Whoever sends a message may be somebody else than the person it concerns: a service sets the status of a user, a user
-asks for the records of others. What depends on whom it concerns asks here instead of knowing the fields of each type:
+The sender of a message may be somebody else than the person whom it concerns: a service sets the status of a user, and
+a user asks for the records of others. Code that depends on whom a message concerns asks here, instead of knowing the
+fields of each type:
 
-* The cost of a change counts the channels of the user who changes, and an answer made from records waits for the end of
-  the turn if the records of its subject are about to be made anew (`core.requests`).
+* Costs and order, today (`core.requests`): the cost of a change depends on the channels of the user who changes, and an
+  answer made from records waits for the end of the turn if the records of its subject change in this turn.
 * Who may see whom: every answer tells something about the subject of its request, so that the subject is what an answer
   is filtered by for the viewer who asked. `everybody` and `channel` answer with those whom the viewer may see.
-* Several nodes: a request is handled by the node where its subject lives. `sender` is the node of the link's own user.
-  `users` may live on several nodes, and such a request is split. `held` is known to the node of the link alone, which
-  puts names in the place of the numbers. `nobody` is answered by any node.
+* Several nodes: a request is forwarded to the node where its subject lives. For `sender` that is the node of the link's
+  own user. `users` may live on several nodes, and such a request is split. `held` is known to the node of the link
+  alone, which forwards the names of the users instead of the numbers. Any node answers what is about `nobody`.
 
-A chat command is about the user who typed it. Its words may ask for more, such as who is online; that is for the verb
-to say, since only `chat_commands` understands them.
+A chat command is about the user who typed it. Its words may ask for more, such as who is online. Only `chat_commands`
+understands them, so that the verb is what tells about whom the answer is.
 """
 
 from __future__ import annotations

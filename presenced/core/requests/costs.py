@@ -2,7 +2,7 @@
 
 The cost is known before the message is handled, from a few integer operations. The edge takes it off the credit of the
 user whose link asks. Deliveries are not in here: how often the changes of a user are told, and to how many, is bounded
-where they are told (`core.publisher`), whoever makes the changes.
+where they are told (`core.publisher`), no matter who makes the changes.
 """
 
 from __future__ import annotations
