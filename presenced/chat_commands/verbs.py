@@ -1,4 +1,4 @@
-"""The table of commands: a row for each, with its argument, what it does, its answer, and its line of help.
+"""The table of commands: a row for each, with its names, its argument, its help, its answer, and what it does.
 
 A new command is a new row; the list of commands in the help, and in the answer to a word that is none, follow from it.
 """
@@ -11,15 +11,17 @@ from typing import NamedTuple, cast, get_args
 from presenced.chat_commands import answers, grammar
 from presenced.chat_commands.answers import ChatAnswer, ChatCommand
 from presenced.chat_commands.grammar import Argument
-from presenced.wire.messages import DeviceStatus, StatusRequest
+from presenced.wire.messages import Status, StatusRequest
 
 
 class Verb(NamedTuple):
     """A command, or several that differ in nothing but their name."""
 
     names: tuple[str, ...]
+    argument: str
+    """What may stand after the name, as the help shows it; empty = nothing."""
     help: str
-    """What the help says of it."""
+    """What it does, as the help says it."""
     answer: Callable[[ChatCommand], ChatAnswer]
     """Called once the records are up to date."""
     parse: Callable[[str, str], Argument] = grammar.nothing
@@ -29,6 +31,13 @@ class Verb(NamedTuple):
     """What it does at once; None = it only asks."""
     is_saved: bool = False
     """What it does is saved, so that the reply waits for the disk, and it is declined while nothing can be saved."""
+
+    @property
+    def line(self) -> str:
+        """Its line of help: `who: who is online`."""
+        names = ", ".join(name or "/presence" for name in self.names)
+        between = ", " if len(self.names) > 1 else " "
+        return f"{names}{between if self.argument else ''}{self.argument}: {self.help}"
 
 
 def _set(
@@ -71,32 +80,34 @@ def _help(command: ChatCommand) -> ChatAnswer:
 
 
 VERBS = (
-    Verb(("",), "/presence: your status", answers.show),
-    Verb(("who",), "who: who is online", answers.who),
-    Verb(("activity",), "activity: what you did last", answers.activity),
+    Verb(("",), "", "your status", answers.show),
+    Verb(("who",), "", "who is online", answers.who),
+    Verb(("activity",), "", "what you did last", answers.activity),
     Verb(
-        (*get_args(DeviceStatus), "offline"),
-        'online, chat, away, xa, dnd, offline (hides you), each perhaps "for 30m"',
+        get_args(Status),
+        'each perhaps "for 30m"',
+        "your status; offline hides you",
         answers.status,
         grammar.duration,
         _set_status,
         is_saved=True,
     ),
-    Verb(("auto",), "auto: back to what your devices say", answers.auto, grammar.auto, _set_status, is_saved=True),
+    Verb(("auto",), "", "back to what your devices say", answers.auto, grammar.auto, _set_status, is_saved=True),
     Verb(
         ("status",),
-        'status "in a meeting" for 30m: your text',
+        '"in a meeting", perhaps "for 30m"',
+        "a line of text",
         answers.text,
         grammar.text,
         _set_text,
         is_saved=True,
     ),
-    Verb(("clear",), "clear: no status and no text", answers.clear, act=_clear, is_saved=True),
-    Verb(("devices",), "devices: your devices", answers.devices),
-    Verb(("sync",), "sync: your own state to your devices again", answers.sync, act=_sync),
-    Verb(("help",), "help: this list", _help),
+    Verb(("clear",), "", "no status and no text", answers.clear, act=_clear, is_saved=True),
+    Verb(("devices",), "", "your devices", answers.devices),
+    Verb(("sync",), "", "your own state to your devices again", answers.sync, act=_sync),
+    Verb(("help",), "", "this list", _help),
 )
 
 BY_NAME = {name: verb for verb in VERBS for name in verb.names}
 
-HELP = " · ".join(verb.help for verb in VERBS)
+HELP = " · ".join(verb.line for verb in VERBS)
