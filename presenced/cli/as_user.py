@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterable
 
-from presenced.config.loading import SYSTEM_DIRECTORY
+from presenced.config.loader import SYSTEM_DIRECTORY
 
 SERVICE_USER = "presenced"
 HIDDEN = ("/home/", "/root/", "/run/user/")

@@ -14,10 +14,9 @@ from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
 from presenced.config.certificate import read_certificate
-from presenced.config.kinds import parse_address
-from presenced.config.loading import Survey, take_survey
-from presenced.config.rules import is_loopback
-from presenced.config.writing import default_text, settings_text
+from presenced.config.hosts import is_loopback, parse_address
+from presenced.config.loader import ConfigSurvey, take_survey
+from presenced.config.writer import default_text, settings_text
 
 FAULTY = 78
 CODES = "Exit codes: 0 the daemon would accept this configuration, 2 usage, 78 it would not."
@@ -80,7 +79,7 @@ def default() -> None:
     click.echo(default_text(), nl=False)
 
 
-def warnings(survey: Survey) -> Iterator[str]:
+def warnings(survey: ConfigSurvey) -> Iterator[str]:
     """What can work and may not be meant, a sentence each."""
     yield from survey.loaded.notes
     yield from concerns(survey.loaded.settings)
@@ -113,7 +112,7 @@ def concerns(settings: Settings) -> Iterator[str]:
             yield f"the secret file {settings.secret_file} can be read by every account (mode {mode:04o}); chmod 0600"
 
 
-def _summary(survey: Survey) -> str:
+def _summary(survey: ConfigSurvey) -> str:
     settings: Settings = survey.loaded.settings
     files = ", ".join(survey.loaded.files) or "no file"
     scheme = "presences" if settings.tls_cert else "presence"

@@ -8,16 +8,16 @@ from presenced.cli.as_user import as_user, hidden_from_the_service
 from presenced.config import Settings, SettingsError
 from presenced.config.faults import printable
 from presenced.config.files import UnusableFile, read_regular, why_unread
-from presenced.config.kinds import CREDENTIAL, parse_address
-from presenced.config.loading import Survey
-from presenced.config.rules import is_loopback
+from presenced.config.hosts import is_loopback, parse_address
+from presenced.config.kinds import CREDENTIAL
+from presenced.config.loader import ConfigSurvey
 from presenced.config.toml_text import FILE_BYTES_MAX
 from presenced.server.keys import SecretError, load_keys
 from presenced.server.listening import links_possible, resolve
 from presenced.server.tls import load_tls
 
 
-def all_faults(survey: Survey, *, passed: frozenset[str] = frozenset(), user: str = "") -> list[str]:
+def all_faults(survey: ConfigSurvey, *, passed: frozenset[str] = frozenset(), user: str = "") -> list[str]:
     """The faults of the settings, then those of the files and addresses that they name, a sentence each.
 
     Reads the files, as `user` if one is given, and asks the resolver. `passed` are the names of sockets that systemd
@@ -41,7 +41,7 @@ def fault_of_limit(settings: Settings) -> list[str]:
     return list(_tried(lambda: links_possible(settings.max_links)))
 
 
-def _unread(survey: Survey) -> Iterator[str]:
+def _unread(survey: ConfigSurvey) -> Iterator[str]:
     """Of the configuration itself: it has been read by now, but by another user."""
     for path in survey.loaded.files:
         try:

@@ -9,7 +9,8 @@ import click
 
 from presenced.cli.options import DurationParameter, NumberOrWord, Once
 from presenced.config import KEYS, Key, Settings
-from presenced.config.kinds import Bool, Choice, Duration as DurationKind, IdleTimes, Int
+from presenced.config.idle_times import IdleTimes
+from presenced.config.kinds import Bool, Choice, Duration as DurationKind, Int
 
 DEFAULTS = Settings()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from presenced import limits
+from presenced.config.idle_times import IdleTimes
 from presenced.config.kinds import (
     SOCKET_PATH_BYTES_MAX,
     Address,
@@ -17,7 +18,6 @@ from presenced.config.kinds import (
     Choice,
     DurabilityText,
     Duration,
-    IdleTimes,
     Int,
     Kind,
     Mode,

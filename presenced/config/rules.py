@@ -1,20 +1,19 @@
-"""Combinations of settings that cannot work or would not be safe: every one that is broken is told, not the first.
+"""Combinations of settings that cannot work or would not be safe. All that are broken are reported, not only the first.
 
-Bounds of single keys stand in `keys`; what needs a file to be opened is not looked at here.
+Bounds of single keys stand in `keys`. No file is opened here.
 """
 
 from __future__ import annotations
 
 import grp
-import ipaddress
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from presenced.config.faults import SettingsError
+from presenced.config.hosts import is_loopback, parse_address
 from presenced.config.keys import BY_FIELD, KEYS
-from presenced.config.kinds import Fault, exact_duration, parse_address
-
-if TYPE_CHECKING:
-    from presenced.config.settings import Settings
+from presenced.config.kinds import Fault, exact_duration
+from presenced.config.settings import Settings
 
 Say = Callable[[str], str]
 """How the reader knows a field of `Settings`: by its key, and by where it was given."""
@@ -25,6 +24,14 @@ class Rule(NamedTuple):
 
     fields: tuple[str, ...]
     broken: Callable[[Settings, Say], str]
+
+
+def validate(settings: Settings) -> None:
+    """Raise `SettingsError` with every value that is out of bounds, else with every combination that cannot work or
+    would not be safe."""
+    faults = broken_bounds(settings) or broken_rules(settings, lambda field: BY_FIELD[field].name)
+    if faults:
+        raise SettingsError(*faults)
 
 
 def broken_bounds(settings: Settings) -> list[str]:
@@ -42,16 +49,6 @@ def broken_rules(settings: Settings, say: Say, at_fault: Collection[str] = ()) -
     """A fault for each rule that is broken. Fields `at_fault` have no value to be judged by."""
     found = (rule.broken(settings, say) for rule in RULES if not any(field in at_fault for field in rule.fields))
     return [fault for fault in found if fault]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _one_identity(settings: Settings, say: Say) -> str:

@@ -9,12 +9,11 @@ import msgspec
 
 from presenced import limits
 from presenced.address import DEFAULT_PORT
-from presenced.config import rules
 from presenced.config.durability import Durability as Durability
 from presenced.config.faults import SettingsError as SettingsError
-from presenced.config.keys import BY_FIELD
-from presenced.config.kinds import Fault, IdleTimes, parse_address
-from presenced.config.rules import is_loopback as is_loopback
+from presenced.config.hosts import parse_address
+from presenced.config.idle_times import IdleTimes
+from presenced.config.kinds import Fault
 from presenced.core.policy import Policy
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -100,10 +99,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return parse_address(self.listen)
         except ValueError:
             raise SettingsError(f"{self.listen!r} is not HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}") from None
-
-    def validate(self) -> None:
-        """Raise `SettingsError` with every value that is out of bounds, else with every combination that cannot work
-        or would not be safe."""
-        faults = rules.broken_bounds(self) or rules.broken_rules(self, lambda field: BY_FIELD[field].name)
-        if faults:
-            raise SettingsError(*faults)

@@ -1,6 +1,6 @@
 """What files, environment and options say: each value with its origin, and a fault for each that cannot be taken.
 
-The three sources give the same thing, a list of `Given`; who wins is decided in `loading`.
+The three sources give the same thing, a list of `Given`; who wins is decided in `loader`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from presenced.config.faults import did_you_mean, printable, quoted, shown
 from presenced.config.files import may_be_a_secret
+from presenced.config.idle_times import IdleTimes
 from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTIONS, Key
-from presenced.config.kinds import CREDENTIAL, Fault, IdleTimes, Int, Path
+from presenced.config.kinds import CREDENTIAL, Fault, Int, Path
 from presenced.config.toml_text import Document
 
 AUTO = "auto"
@@ -44,7 +45,7 @@ class Given(NamedTuple):
     origin: Origin
 
 
-class Findings:
+class ConfigSources:
     """What one or more sources said."""
 
     def __init__(self, environ: Mapping[str, str], outside: bool = False) -> None:
@@ -57,6 +58,10 @@ class Findings:
         """What is no fault, and the operator should know."""
         self._environ = environ
         self._outside = outside
+
+    def add_fault(self, sentence: str) -> None:
+        """Something is wrong that is about no single key."""
+        self.faults.append(sentence)
 
     # --- the sources ------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Reads a TOML file: its values, the line of each key, and where exactly its syntax is broken.
 
-`tomllib` gives the values and no places, so the text is walked a second time for those. The walk relies on tomllib
-having accepted the text: it never judges, it only skips.
+`tomllib` tells no lines, so a valid text is parsed a second time, a statement at a time.
 """
 
 from __future__ import annotations
@@ -17,20 +16,11 @@ FILE_BYTES_MAX = 1 << 20
 """A configuration has a few kilobytes; something larger is another file."""
 
 DEPTH_MAX = 3
-"""presence.idle.KIND is the deepest key; of deeper ones the line of their first three parts is told."""
+"""presence.idle.KIND is the deepest key; a deeper one has the line of its first three parts."""
+
+STATEMENT_LINES_MAX = 100
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-_KEY = re.compile(r"""[ \t]*(?:([A-Za-z0-9_-]+)|'([^'\n]*)'|"((?:[^"\\\n]|\\.)*)")[ \t]*(\.?)""")
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
-_STRING = re.compile(
-    r'"""(?:[^\\]|\\.)*?"{3,5}'
-    r"|'''.*?'{3,5}"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'[^'\n]*'",
-    re.DOTALL,
-)
-_PLAIN = re.compile(r"[^\"'#\[\]{}\n]+|#[^\n]*")
-
 KeyPath = tuple[str, ...]
 
 
@@ -103,62 +93,38 @@ def _syntax_fault(path: str, text: str, message: str) -> str:
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line of every key and table of a valid TOML text; what stands inside a value has none. O(length)."""
+    """The line of every key and table of a valid TOML text. O(length).
+
+    Each statement is parsed by itself. One that goes over several lines is complete with the first line that makes it
+    valid; after `STATEMENT_LINES_MAX` lines, which no setting needs, the rest of the file goes without lines.
+    """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    position = 0
-    line, counted = 1, 0
-    while True:
-        position = _end(_BLANK, text, position)
-        if position >= len(text):
-            return lines
-        line, counted = line + text.count("\n", counted, position), position
-        if text[position] == "[":
-            brackets = 2 if text.startswith("[[", position) else 1
-            table, position = _key_path(text, position + brackets)
-            path = table
-            position += brackets
-        else:
-            path, position = _key_path(text, position)
-            path = table + path
-            position = _value_end(text, position + 1)
-        for length in range(1, DEPTH_MAX + 1):
-            lines.setdefault(path[:length], line)
-
-
-def _key_path(text: str, position: int) -> tuple[KeyPath, int]:
-    parts: list[str] = []
-    while match := _KEY.match(text, position):
-        bare, literal, basic, dot = match.groups()
-        if basic is not None:
-            parts.append(str(tomllib.loads(f'k = "{basic}"')["k"]))
-        else:
-            parts.append(bare if bare is not None else literal)
-        position = match.end()
-        if not dot:
-            break
-    return tuple(parts), position
-
-
-def _value_end(text: str, position: int) -> int:
-    """Where the line ends that the value ends on; brackets may make it span several."""
-    depth = 0
-    while position < len(text):
-        character = text[position]
-        if character in "\"'":
-            # The + 1 is for a text that tomllib would not have accepted: the walk must end all the same.
-            position = max(_end(_STRING, text, position), position + 1)
+    statement: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not statement and (not line.strip() or line.lstrip().startswith("#")):
             continue
-        if character == "\n" and depth == 0:
-            return position
-        if character in "[{":
-            depth += 1
-        elif character in "]}":
-            depth -= 1
-        position = max(_end(_PLAIN, text, position), position + 1)
-    return position
+        statement.append(line)
+        try:
+            path = _path_of(tomllib.loads("\n".join(statement)))
+        except tomllib.TOMLDecodeError:
+            if len(statement) == STATEMENT_LINES_MAX:
+                break
+            continue
+        if statement[0].lstrip().startswith("["):
+            table = path
+        else:
+            path = table + path
+        for length in range(1, min(len(path), DEPTH_MAX) + 1):
+            lines.setdefault(path[:length], number - len(statement) + 1)
+        statement = []
+    return lines
 
 
-def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
-    match = pattern.match(text, position)
-    return match.end() if match else position
+def _path_of(values: Any) -> KeyPath:
+    """The keys that lead to the one value of a statement."""
+    path: KeyPath = ()
+    while isinstance(values, dict) and len(values) == 1:
+        [(key, values)] = values.items()
+        path += (key,)
+    return path

@@ -13,7 +13,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from presenced.config.settings import Durability, SettingsError, is_loopback
+from presenced.config.hosts import is_loopback
+from presenced.config.settings import Durability, SettingsError
 from presenced.server.accepting import Acceptor
 from presenced.server.data_directory import restore
 from presenced.server.drain import close_links, finish_snapshot

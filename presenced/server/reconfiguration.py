@@ -9,6 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from presenced.config.rules import validate
 from presenced.config.settings import Settings
 from presenced.core.policy import Policy
 from presenced.server.keys import Keys, load_keys
@@ -41,7 +42,7 @@ def prepare(settings: Settings) -> Reconfiguration:
 
     Raises `SettingsError`, `SecretError`.
     """
-    settings.validate()
+    validate(settings)
     tls = load_tls(settings)
     keys = () if settings.dev else load_keys(settings.secret_file)
     return Reconfiguration(settings, tls, keys, links_max_for(settings.max_links), settings.policy(), read_anew())

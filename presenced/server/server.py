@@ -13,6 +13,7 @@ from time import monotonic_ns, time_ns
 
 from presenced import chat_commands, limits
 from presenced.config import Configuration
+from presenced.config.rules import validate
 from presenced.config.settings import Settings
 from presenced.core import invariants
 from presenced.core.engine import Engine
@@ -53,7 +54,7 @@ class Server:
     ) -> None:
         """`configuration` is where the settings come from, for reloads; `listener` a bound socket to listen on
         instead of `settings.listen`."""
-        settings.validate()
+        validate(settings)
         self.settings = settings
         self.configuration = configuration
         now_ms, wall_ms = _monotonic_ms(), _wall_ms()

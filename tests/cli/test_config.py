@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from presenced.cli.daemon import main
-from presenced.config import Settings, load, loading
-from presenced.config.writing import default_text, settings_text
+from presenced.config import Settings, load, loader
+from presenced.config.writer import default_text, settings_text
 from tests.cli.daemon_commands import BUSY, CONFIG, SECRET, refused, run
 from tests.config.making import written
 from tests.support.certificates import make_certificate
@@ -26,7 +26,7 @@ from tests.support.wire import opened
 @pytest.fixture(autouse=True)
 def nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but what the test says: no file of this machine, no variable of this session."""
-    monkeypatch.setattr(loading, "SYSTEM_DIRECTORY", str(tmp_path / "etc"))
+    monkeypatch.setattr(loader, "SYSTEM_DIRECTORY", str(tmp_path / "etc"))
     for name in list(os.environ):
         if name.startswith("PRESENCED_") or name.endswith("_DIRECTORY"):
             monkeypatch.delenv(name)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings as hypothesis_settings, stra
 from presenced.config import KEYS, Key, SettingsError, load
 from presenced.config.keys import BY_NAME, IDLE
 from presenced.config.kinds import Fault
-from presenced.config.loading import take_survey
-from presenced.config.rules import broken_bounds
+from presenced.config.loader import take_survey
+from presenced.config.rules import broken_bounds, validate
 from tests.config.making import spelled, written
 from tests.support.tiers import samples
 
@@ -132,4 +132,4 @@ def assert_loads_or_says_why(flags: dict[str, Any], environ: dict[str, str], pat
     except SettingsError as error:
         assert error.faults and all(fault.isprintable() for fault in error.faults)
         return
-    settings.validate()
+    validate(settings)

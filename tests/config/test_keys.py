@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from presenced.cli.daemon import main
 from presenced.config import KEYS, Key, Settings
 from presenced.config.keys import IDLE, SECTIONS
+from presenced.config.rules import validate
 from presenced.config.settings import SettingsError
 
 RELOADABLE = {
@@ -66,7 +67,7 @@ def test_the_help_of_serve_tells_every_flag_and_its_default() -> None:
 
 def test_a_program_s_settings_are_held_to_the_same_bounds() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings(dev=True, heartbeat_ms=9, change_burst=0, listen="x", drain_timeout_ms=3_600_001).validate()
+        validate(Settings(dev=True, heartbeat_ms=9, change_burst=0, listen="x", drain_timeout_ms=3_600_001))
     assert caught.value.faults == (
         "listen.address is not HOST:PORT; give HOST:PORT, such as 127.0.0.1:5250",
         'heartbeat.interval is out of range; give a duration from 10ms to 366d, such as "30s"',
@@ -74,8 +75,8 @@ def test_a_program_s_settings_are_held_to_the_same_bounds() -> None:
         'drain.timeout is out of range; give a duration from 0 to 1h, such as "20s"',
     )
     with pytest.raises(SettingsError, match="no identity is configured"):
-        Settings().validate()
-    Settings(dev=True).validate()
+        validate(Settings())
+    validate(Settings(dev=True))
 
 
 def test_idle_times_as_numbers() -> None:

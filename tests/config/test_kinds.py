@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 
 from presenced.config.durability import Durability
 from presenced.config.faults import SettingsError, did_you_mean, printable, quoted, shown
+from presenced.config.hosts import parse_address
+from presenced.config.idle_times import IdleTimes
 from presenced.config.kinds import (
     Address,
     Bool,
@@ -17,7 +19,6 @@ from presenced.config.kinds import (
     DurabilityText,
     Duration,
     Fault,
-    IdleTimes,
     Int,
     Kind,
     Mode,
@@ -25,7 +26,6 @@ from presenced.config.kinds import (
     Size,
     Text,
     exact_duration,
-    parse_address,
 )
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX

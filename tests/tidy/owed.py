@@ -7,8 +7,6 @@ from __future__ import annotations
 
 OWED: dict[str, dict[str, str]] = {
     "circles": {
-        "presenced/config/rules.py": "file",
-        "presenced/config/settings.py": "file",
         "presenced/core/parts/channel_news.py": "file",
         "presenced/core/parts/channels.py": "file",
         "presenced/server/accepting.py": "file",
@@ -24,14 +22,12 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/waiting.py": "file",
     },
     "size": {
-        "presenced/config/kinds.py": "file",
         "presenced/core/parts/channels.py": "file",
         "presenced/core/engine.py": "file",
         "presenced/server/conversation.py": "file",
     },
     "owners": {
         "presenced/cli/daemon.py": "collector",
-        "presenced/config/loading.py": "faults",
         "presenced/core/engine.py": (
             "device devices heard_ms is_taken_out kind name priority refs session silent status"
         ),
@@ -67,15 +63,11 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/client/link_state.py": "State",
         "presenced/client/streams.py": "Events Watch",
         "presenced/client/values.py": "MembersPage Schedule Taken WhoPage",
-        "presenced/config/loading.py": "Survey",
-        "presenced/config/sources.py": "Findings",
         "presenced/core/parts/users.py": "Users",
         "presenced/server/zones.py": "State",
         "presenced/storage/committer.py": "Policy",
     },
     "files_are_nouns": {
-        "presenced/config/loading.py": "file",
-        "presenced/config/writing.py": "file",
         "presenced/core/parts/leaving.py": "file",
         "presenced/core/restore.py": "file",
         "presenced/core/standing.py": "file",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from presenced.config.settings import is_loopback
+from presenced.config.hosts import is_loopback
 from presenced.ops.checks.finding import Patient, Said
 
 

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Collection
 
-from presenced.config.rules import is_loopback
+from presenced.config.hosts import is_loopback
 from presenced.ops.http.connection import IDLE_S, LINGER_S, HttpConnection, Places
 from presenced.ops.http.heads import is_known
 from presenced.ops.http.page import Page, text

@@ -14,7 +14,7 @@ from presenced.config import rules
 from presenced.config.faults import SettingsError, printable
 from presenced.config.keys import BY_FIELD, IDLE, KEYS
 from presenced.config.settings import Settings
-from presenced.config.sources import DEFAULT, Findings, Origin
+from presenced.config.sources import DEFAULT, ConfigSources, Origin
 from presenced.config.toml_text import FileFault, read_document
 
 SYSTEM_DIRECTORY = "/etc/presenced"
@@ -38,7 +38,7 @@ class Loaded(NamedTuple):
     """What is no fault, and the operator should know: one sentence each."""
 
 
-class Survey(NamedTuple):
+class ConfigSurvey(NamedTuple):
     """What was found, sound or not."""
 
     loaded: Loaded
@@ -66,17 +66,17 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], path: str | No
 
 def take_survey(
     flags: Mapping[str, object], environ: Mapping[str, str], path: str | None, outside: bool = False
-) -> Survey:
+) -> ConfigSurvey:
     """As `load`, but faults are returned beside what could be read. `outside`: this process is not the service, and
     `credential:NAME` stays as it is written if no credentials were passed to it."""
-    findings = Findings(environ, outside)
-    main, files = _find(flags, environ, path, findings)
-    unread = bool(findings.faults)
+    sources = ConfigSources(environ, outside)
+    main, files = _find(flags, environ, path, sources)
+    unread = bool(sources.faults)
     for name in files:
-        unread = not _take(name, findings) or unread
-    findings.take_environment()
-    findings.take_options(flags)
-    settings, origins = _merge(findings)
+        unread = not _take(name, sources) or unread
+    sources.take_environment()
+    sources.take_options(flags)
+    settings, origins = _merge(sources)
 
     def say(field: str) -> str:
         key = BY_FIELD[field]
@@ -84,26 +84,26 @@ def take_survey(
         return origin.place if origin.source == "option" else f"{key.name} ({origin})"
 
     # A file that could not be read may have held anything.
-    combinations = [] if unread else rules.broken_rules(settings, say, findings.at_fault)
-    loaded = Loaded(settings, origins, main, tuple(files), tuple(findings.notes))
-    return Survey(loaded, tuple(findings.faults), tuple(combinations))
+    combinations = [] if unread else rules.broken_rules(settings, say, sources.at_fault)
+    loaded = Loaded(settings, origins, main, tuple(files), tuple(sources.notes))
+    return ConfigSurvey(loaded, tuple(sources.faults), tuple(combinations))
 
 
-def _take(name: str, findings: Findings) -> bool:
+def _take(name: str, sources: ConfigSources) -> bool:
     """Whether the file could be read."""
     try:
-        findings.take_file(read_document(name))
+        sources.take_file(read_document(name))
     except FileFault as fault:
-        findings.faults.append(str(fault))
+        sources.add_fault(str(fault))
         return False
     return True
 
 
-def _merge(findings: Findings) -> tuple[Settings, dict[str, Origin]]:
+def _merge(sources: ConfigSources) -> tuple[Settings, dict[str, Origin]]:
     values: dict[str, Any] = {}
     origins = {key.name: DEFAULT for key in KEYS if key.name != IDLE}
     idle: dict[str, str] = {}
-    for name, key, value, origin in findings.given:
+    for name, key, value, origin in sources.given:
         # A later one takes the earlier one's place; sources come in the order of their weight.
         if key.name == IDLE:
             idle[value.partition("=")[0]] = value
@@ -117,22 +117,22 @@ def _merge(findings: Findings) -> tuple[Settings, dict[str, Origin]]:
 
 
 def _find(
-    flags: Mapping[str, object], environ: Mapping[str, str], path: str | None, findings: Findings
+    flags: Mapping[str, object], environ: Mapping[str, str], path: str | None, sources: ConfigSources
 ) -> tuple[str, list[str]]:
     """The main file ("" = none) and all that are to be read; a directory may have drop-ins alone."""
     path = path or environ.get("PRESENCED_CONFIG", "")
     if path:
-        return path, [path, *_drop_ins(path, findings.faults)]
+        return path, [path, *_drop_ins(path, sources.faults)]
     for directory in environ.get("CONFIGURATION_DIRECTORY", "").split(":"):
-        if directory and (files := _files_in(directory, findings.faults)):
+        if directory and (files := _files_in(directory, sources.faults)):
             return files[0], files
     if flags.get("dev"):
         # Somebody tries it out; what the service of this machine is configured for must not get in the way.
         return "", []
-    files = _files_in(SYSTEM_DIRECTORY, findings.notes)
+    files = _files_in(SYSTEM_DIRECTORY, sources.notes)
     unreadable = [name for name in files if not os.access(name, os.R_OK)]
     if unreadable:
-        findings.notes.append(f"{', '.join(unreadable)}: not read, for want of permission")
+        sources.notes.append(f"{', '.join(unreadable)}: not read, for want of permission")
         files = [name for name in files if name not in unreadable]
     return (files[0] if files else ""), files
 
@@ -172,20 +172,20 @@ class Configuration:
         """The file that the last sound load read; empty = none, or not loaded so far."""
         self.files: tuple[str, ...] = ()
         """That file and its drop-ins."""
-        self._looked: tuple[object, Survey] | None = None
+        self._looked: tuple[object, ConfigSurvey] | None = None
         """The last `look`, and what the files were like then."""
 
-    def survey(self) -> Survey:
+    def survey(self) -> ConfigSurvey:
         """The settings as they are now, with all faults beside them. May be called in any thread."""
         survey = take_survey(self._flags, self._environ, self._wanted)
         if not survey.faults:
             self.path, self.files = survey.loaded.path, survey.loaded.files
         return survey
 
-    def look(self) -> Survey:
+    def look(self) -> ConfigSurvey:
         """The settings that a start would have now. The files are read only if one of them is another than at the last
         look, or one has come or gone."""
-        _, files = _find(self._flags, self._environ, self._wanted, Findings(self._environ))
+        _, files = _find(self._flags, self._environ, self._wanted, ConfigSources(self._environ))
         state = tuple((path, *_state_of(path)) for path in files)
         if self._looked is None or self._looked[0] != state:
             self._looked = (state, take_survey(self._flags, self._environ, self._wanted))

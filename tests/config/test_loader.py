@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from presenced.config import Configuration, Settings, SettingsError, difference, load, loading
-from presenced.config.loading import take_survey
+from presenced.config import Configuration, Settings, SettingsError, difference, load, loader
+from presenced.config.loader import take_survey
 from tests.config.making import faults, loaded, written
 
 DEV = "[auth]\ndev = true\n"
@@ -22,7 +22,7 @@ DEV = "[auth]\ndev = true\n"
 def system_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads what this machine has in /etc."""
     place = tmp_path / "etc"
-    monkeypatch.setattr(loading, "SYSTEM_DIRECTORY", str(place))
+    monkeypatch.setattr(loader, "SYSTEM_DIRECTORY", str(place))
     return place
 
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings as hypothesis_settings, stra
 
 from presenced.config import KEYS, Settings
 from presenced.config.keys import IDLE
-from presenced.config.loading import take_survey
+from presenced.config.loader import take_survey
 from presenced.config.sources import Origin
-from presenced.config.writing import default_text, settings_text
+from presenced.config.writer import default_text, settings_text
 from tests.config.making import written
 
 
