@@ -1,4 +1,5 @@
-"""`presenced config`: is the configuration sound, what is in force and why, and a file to start from."""
+"""`presenced config`: it checks the configuration, prints the settings and where they come from, and a file to start
+from."""
 
 from __future__ import annotations
 
@@ -26,21 +27,20 @@ CODES = "Exit codes: 0 the daemon would accept this configuration, 2 usage, 78 i
 def config() -> None:
     """Check and print the daemon's settings, or a file to start from.
 
-    Settings come from a file, then the environment (PRESENCED_SECTION__KEY), then the options of `presenced serve`;
-    the later weighs more.
+    Settings come from a file, from the environment (PRESENCED_SECTION__KEY) and from the options of `presenced serve`,
+    and the later source wins.
     """
 
 
 @config.command(epilog=CODES)
 @config_option
-@click.option("--user", metavar="NAME", help="Judge as this user what can be read. [default: see above]")
+@click.option("--user", metavar="NAME", help="Check what this user can read. [default: see above]")
 def check(config: str | None, user: str | None) -> None:
-    """Say whether the daemon would start with these settings, and what to look at again.
+    """Say whether the daemon would start with these settings, and warn of settings that are doubtful.
 
-    Every fault is told, one a line with its place. The files of the certificate, the key and the secret are read, and
-    hosts looked up, as the daemon would. Root, asking about a configuration in /etc/presenced, is told what the user
-    presenced may read, as whom the service runs; everybody else, what they may read themselves. Credentials of a unit
-    are not looked at.
+    Every fault gets a line of its own, with its place. The command reads the files of the certificate, the key and the
+    secret, and looks up hosts, as the daemon would. If root checks a configuration in /etc/presenced, files are read as
+    the user presenced, who runs the service; otherwise as yourself. Credentials of a unit are not read.
     """
     survey = take_survey({}, os.environ, config, outside=True)
     user = user_of_the_service(survey.loaded.path) if user is None else user
@@ -59,11 +59,11 @@ def check(config: str | None, user: str | None) -> None:
 
 @config.command(epilog=CODES)
 @config_option
-@click.option("--origin", is_flag=True, help="Say with each value where it comes from.")
+@click.option("--origin", is_flag=True, help="Say where each value comes from.")
 def show(config: str | None, origin: bool) -> None:
-    """Print the settings in force as a file: what the daemon would run with if it were started without options.
+    """Print the settings as a file: those that a daemon started now without options would have.
 
-    Files with secrets are named and not read.
+    Files with secrets are named, and not read.
     """
     survey = take_survey({}, os.environ, config, outside=True)
     if not survey.values:
@@ -80,19 +80,19 @@ def default() -> None:
 
 
 def warnings(survey: ConfigSurvey) -> Iterator[str]:
-    """What can work and may not be meant, a sentence each."""
+    """Settings that work and may be a mistake, a sentence each."""
     yield from survey.loaded.notes
     yield from concerns(survey.loaded.settings)
     for fault in fault_of_limit(survey.loaded.settings):
-        yield f"{fault}; that is the limit of this shell, and the service has its own"
+        yield f"{fault}; that is the limit of this shell, and the service has a limit of its own"
 
 
 def concerns(settings: Settings) -> Iterator[str]:
-    """Of these, what lies in the settings and the files that they name. Takes a few milliseconds."""
+    """The warnings that follow from the settings and the files that they name. Takes a few milliseconds."""
     if settings.http and not is_loopback(parse_address(settings.http)[0]):
         yield (
-            f"http.address {settings.http} can be reached from other machines, and answers anybody who asks; "
-            "use 127.0.0.1, or let a firewall decide who reaches it"
+            f"http.address {settings.http} can be reached from other machines, and answers anybody; use 127.0.0.1, or "
+            "a firewall"
         )
     if not settings.tls_cert and not is_loopback(settings.address()[0]):
         yield (

@@ -1,4 +1,5 @@
-"""The `presenced` command: run the daemon, make tokens; settings and data directories have modules of their own."""
+"""The `presenced` command: it runs the daemon and makes tokens. Settings and data directories have modules of their
+own."""
 
 from __future__ import annotations
 
@@ -60,10 +61,10 @@ _ADMIN_EXITS = {errno.EADDRINUSE: EXIT_BUSY, errno.EPERM: EXIT_PERMISSION, errno
 PAUSE_S = 1.0
 
 SAY_S = 0.2
-"""How long the loop waits at the start for who reads the log."""
+"""How long the loop waits at the start for the reader of the log."""
 
 UNREAD_S = 2.0
-"""After this, standard output counts as one that nobody reads. The loop goes on meanwhile."""
+"""After this time standard output counts as unread. The loop goes on meanwhile."""
 
 log = logging.getLogger("presenced")
 
@@ -72,7 +73,7 @@ log = logging.getLogger("presenced")
 @click.version_option(package_version("presenced"), prog_name="presenced")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """A presence server: who is online, on which device, how available and since when, told at once."""
+    """A presence server. It tells at once who is online, on which device, how available and since when."""
     if context.invoked_subcommand != "serve":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_DAEMON)
 
@@ -87,12 +88,12 @@ def main(context: click.Context) -> None:
 def serve(config: str | None, **flags: Any) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
-    Prints one line on standard output once it listens; everything else is logged on standard error. Settings come
-    from a file (see `presenced config default`), the environment and the options below; the later weighs more. SIGHUP
-    reads them anew. SIGUSR1 takes a snapshot of the data directory now. While the data directory is read at the start,
-    SIGTERM and SIGINT end the daemon at once, with exit code 0, and SIGHUP waits until it serves.
+    It prints one line on standard output when it listens, and logs everything else on standard error. Settings come
+    from a file (see `presenced config default`), from the environment and from the options below, and the later source
+    wins. SIGHUP reads them again. SIGUSR1 takes a snapshot of the data directory. While the data directory is read at
+    the start, SIGTERM and SIGINT end the daemon at once, with exit code 0, and SIGHUP waits until it serves.
     """
-    # systemd's watchdog ends a process that is stuck by SIGABRT: where it stood is told on standard error.
+    # systemd's watchdog ends a process that is stuck by SIGABRT; the traceback then goes to standard error.
     faulthandler.enable()
     configuration = Configuration(flags, os.environ, config)
     survey = configuration.survey()
@@ -103,7 +104,7 @@ def serve(config: str | None, **flags: Any) -> None:
         sockets = take_sockets(os.environ)
     except SettingsError as error:
         faults += error.faults
-    # All at once: whoever mends one fault is not to find the next at the next start.
+    # All faults at once, so that an operator who mends one does not meet the next at the next start.
     faults += [*all_faults(survey, passed=frozenset(sockets)), *fault_of_limit(settings)]
     if faults:
         _leave(faults, EXIT_CONFIG, settings.log_format, is_activated=bool(sockets))
@@ -154,7 +155,7 @@ def _lacks_descriptors(reason: object) -> bool:
 
 
 def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
-    """As `explain`. What another process or the network has to end may be gone at the next start."""
+    """As `explain`. A fault that another process or the network causes may be gone at the next start."""
     address, key = (error.address, "http.address") if error.address else (settings.listen, "listen.address")
     match error.reason.errno:
         case errno.EADDRINUSE:
@@ -170,7 +171,7 @@ def _cannot_listen(error: CannotListen, settings: Settings) -> tuple[str, int]:
 
 
 def _by_make_run(settings: Settings, key: str) -> str:
-    """How a newcomer chooses another address, who has met options and no settings yet."""
+    """How to choose another address, for a newcomer who knows options and no settings yet."""
     option = {"listen.address": "--listen", "http.address": "--http"}[key]
     return f" ({option} 127.0.0.1:PORT; make run OPTIONS='{option} 127.0.0.1:PORT')" if settings.dev else ""
 
@@ -182,7 +183,7 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
 
     def on_signal(number: signal.Signals) -> None:
         if asked:
-            # Asked twice: now.
+            # The second signal ends the process at once.
             logs.flush()
             os._exit(128 + number)
         asked.append(number)
@@ -192,7 +193,7 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
             log.info("%s: stopping", number.name)
             server.begin_stop()
 
-    # Before the start: a data directory may take long to read.
+    # The handlers come before the start, because a data directory may take long to read.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     loop.add_signal_handler(signal.SIGHUP, operations.begin_reload)
@@ -201,16 +202,16 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     try:
         await _run(server, loaded)
     finally:
-        # The loop takes its handlers along, and the process is to end with its own status.
+        # The handlers end with the loop, and the process has to end with its own status.
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
 
 
 async def _run(server: Server, loaded: Loaded) -> None:
-    """From the start to the end, with what is said of both."""
+    """Serve from the start to the stop, and log both."""
     await server.start()
     settings = server.settings
     if settings.loop == "uvloop":
-        # asyncio's own transports are garbage in cycles when they close, and must be found however old they are.
+        # asyncio's own transports are garbage in cycles when they close, and the collector must find old ones too.
         server.collector = Collector()
         server.collector.begin()
     log.info(
@@ -237,9 +238,9 @@ async def _run(server: Server, loaded: Loaded) -> None:
 
 
 async def _say_where(url: str) -> None:
-    """One line on standard output, where the socket really is: a port of 0 has become one, and a socket of systemd has
-    an address of its own. Whoever does not read it is not waited for."""
-    # What the log has said by then stands there before the line, for who waits for the one and looks at the other.
+    """Print where the daemon listens: a port of 0 has become another, and a socket of systemd has an address of its
+    own. The daemon does not wait for a reader."""
+    # The log comes first: a program that waits for this line may then look at the log.
     logs.flush(SAY_S)
     output = sys.stdout.fileno()
     writing = in_thread(partial(os.write, output, f"listening on {url}\n".encode()), "output")
@@ -247,16 +248,16 @@ async def _say_where(url: str) -> None:
         async with asyncio.timeout(UNREAD_S):
             await writing
     except TimeoutError:
-        log.warning("standard output is not read; it would say where this listens")
+        log.warning("nobody reads standard output, which would say where this daemon listens")
     except OSError as error:
         discard_stdout()
-        log.warning("standard output cannot be written: %s; it would say where this listens", error.strerror)
+        log.warning("standard output, which would say where this daemon listens, cannot be written: %s", error.strerror)
 
 
 async def _leave_early(operations: Operations, number: signal.Signals) -> None:
-    """End the process while the data directory is read. The thread that reads is not waited for: what it does to the
-    directory survives a crash at any moment, and by now it has acknowledged nothing."""
-    log.info("%s: ending before the start is over; the next start reads the data directory anew", number.name)
+    """End the process while a thread reads the data directory. Nothing waits for the thread: a crash at any moment
+    harms nothing that it does, and it has acknowledged nothing yet."""
+    log.info("%s: ending before the start is over; the next start reads the data directory again", number.name)
     try:
         await operations.leave_early()
     finally:
@@ -286,14 +287,14 @@ def _loop_factory(name: str) -> Any:
 
 
 @main.command()
-@click.option("--user", required=True, help="Whom the token speaks for.")
+@click.option("--user", required=True, help="The user that the token is for.")
 @click.option("--role", type=click.Choice(ROLES), default="user", show_default=True)
-@click.option("--ttl", type=DurationParameter(), default="1d", show_default=True, help="How long it is valid.")
+@click.option("--ttl", type=DurationParameter(), default="1d", show_default=True, help="How long the token is valid.")
 @click.option("--secret-file", required=True, metavar="FILE")
 def token(user: str, role: str, ttl: int, secret_file: str) -> None:
     """Print a token (JWT, HS256) with which USER may connect.
 
-    It is signed with the first line of FILE. The daemon accepts what any line of its secret file has signed.
+    The first line of FILE signs the token. The daemon accepts tokens that any line of its secret file has signed.
     """
     try:
         check_name(user, "user")
@@ -309,13 +310,13 @@ def token(user: str, role: str, ttl: int, secret_file: str) -> None:
 
 
 def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto", *, is_activated: bool = False) -> NoReturn:
-    """End with one line on standard error for each sentence, as the log would have it.
+    """End the process, with one line on standard error for each sentence, in the form of the log.
 
-    If systemd holds the port, that takes a second: as long as a client waits there, systemd starts the daemon again at
-    once, whatever RestartSec= and RestartPreventExitStatus= say.
+    If systemd holds the port, this takes a second: while a client waits there, systemd starts the daemon again at once,
+    whatever RestartSec= and RestartPreventExitStatus= say.
     """
     if log_format == "json" or log_format == "journal" or logs.is_journal(sys.stderr) and log_format == "auto":
-        # In the journal errors, not lines of information among others.
+        # In the journal these are errors, and not lines of information.
         logs.configure(log_format, "error")
         for sentence in sentences:
             log.error("%s", sentence)

@@ -1,4 +1,4 @@
-"""The settings as options of a command: one for each key of the table that has a flag."""
+"""The settings as options of a command: one option for each key of the table that has a flag."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ DEFAULTS = Settings()
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command all of them. An option that is not given is None, False or (): it then overrides nothing."""
+    """Give the command all options of settings. An option that is not given is None, False or (), and overrides
+    nothing."""
     for key in reversed(KEYS):
         if key.flag:
             form = {"cls": Once, **_form(key)} if not isinstance(key.kind, (Bool, IdleTimes)) else _form(key)
@@ -29,8 +30,9 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--config",
         metavar="FILE",
-        help="The file with the settings, see `presenced config default`. Without it $PRESENCED_CONFIG, presenced.toml "
-        "in $CONFIGURATION_DIRECTORY, or /etc/presenced/presenced.toml, if there is one (the last not with --dev).",
+        help="The file with the settings; `presenced config default` prints one. Default: $PRESENCED_CONFIG, "
+        "presenced.toml in "
+        "$CONFIGURATION_DIRECTORY, or /etc/presenced/presenced.toml (the last not with --dev), if there is one.",
     )(command)
 
 
@@ -45,7 +47,7 @@ def _form(key: Key) -> dict[str, Any]:
         case Int(otherwise=word) if word:
             return {"type": NumberOrWord(word)}
         case Int():
-            # What no number of the kind can be is wrong usage; what is out of bounds is a fault of the settings.
+            # Text that is no number is wrong usage; a number out of bounds is a fault of the settings.
             return {"type": click.IntRange(min=0) if key.kind.least == 0 else click.INT}
         case IdleTimes():
             return {"multiple": True}
@@ -55,5 +57,5 @@ def _form(key: Key) -> dict[str, Any]:
 def _help(key: Key) -> str:
     default = key.kind.text(getattr(DEFAULTS, key.field))
     if key.name == "presence.idle":
-        return f"{key.doc} Such as mobile=10m,0; may be repeated."
+        return f"{key.doc} For example mobile=10m,0; may be repeated."
     return key.doc + (f" [default: {default}]" if default and not isinstance(key.kind, Bool) else "")

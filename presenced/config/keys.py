@@ -1,8 +1,7 @@
 """The table of settings: each key once, with its kind, its bounds and its meaning.
 
-Everything else is made of it: what a file and the environment may hold, the options of `presenced serve`, the
-commented file of `presenced config default`, and what `presenced config show` prints. The defaults are those of
-`Settings`, field by field.
+Everything else follows from it: what a file and the environment may hold, the options of `presenced serve`, and what
+`presenced config default` and `presenced config show` print. `Settings` has the defaults, field by field.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from presenced.config.kinds import (
 ENV_PREFIX = "PRESENCED_"
 HOUR_MS = 3_600_000
 MEMORY_BYTES_MIN = 64 << 20
-"""A daemon without a single link takes 45 MiB: with less it would refuse everybody for ever."""
+"""A daemon without a link uses 45 MiB: with a smaller budget it would refuse everybody for ever."""
 
 IDLE = "presence.idle"
 """The one key that is a table: a key for each kind of device stands below it."""
@@ -49,7 +48,7 @@ class Key(NamedTuple):
     reloadable: bool = False
     """Whether a reload applies it; otherwise a change needs a restart."""
     secret: bool = False
-    """What is given here must not be repeated: somebody may have put the secret itself."""
+    """The value must not be repeated in a log: somebody may have written the secret itself there."""
     metavar: str | None = None
 
     @property
@@ -76,9 +75,9 @@ SECTIONS = {
     "auth": "Who may connect. One of the two is needed.",
     "heartbeat": "",
     "presence": "When a device counts as away, and as gone.",
-    "change": "How often changes of one user are pushed to those who watch.",
-    "limits": "How much the daemon may take.",
-    "storage": "What is kept on disk.",
+    "change": "How often changes of one user are pushed to watchers.",
+    "limits": "How much the daemon may use.",
+    "storage": "What is saved on disk.",
     "drain": "How the daemon stops.",
     "admin": "The socket of presencectl's commands for operators.",
     "http": "Metrics and health.",
@@ -100,8 +99,8 @@ KEYS: tuple[Key, ...] = (
         "listen.tls_cert",
         "tls_cert",
         Path(credential=True),
-        "Serve TLS (presences://) with this certificate chain. The file is read anew on every reload; to begin with "
-        "TLS, or to end it, needs a restart.",
+        "Serve TLS (presences://) with this certificate chain. Each reload reads the file again; to turn TLS on or "
+        "off takes a restart.",
         "--tls-cert",
         reloadable=True,
         metavar="FILE",
@@ -110,7 +109,7 @@ KEYS: tuple[Key, ...] = (
         "listen.tls_key",
         "tls_key",
         Path(credential=True),
-        "The certificate's private key. The file is read anew on every reload.",
+        "The certificate's private key. Each reload reads the file again.",
         "--tls-key",
         reloadable=True,
         metavar="FILE",
@@ -119,7 +118,7 @@ KEYS: tuple[Key, ...] = (
         "listen.max_links",
         "max_links",
         Int(0, 1_000_000_000),
-        "Connections at a time; 0 = as many as the file-descriptor limit allows.",
+        "The most connections at a time; 0 = as many as the file-descriptor limit allows.",
         "--max-links",
         reloadable=True,
     ),
@@ -127,8 +126,8 @@ KEYS: tuple[Key, ...] = (
         "listen.rate",
         "rate",
         Int(0, 1_000_000_000, otherwise="auto"),
-        "Units of work per second of each user, over all connections; a small request is one. 0 = unlimited, auto = "
-        f"{limits.RATE_UNITS_PER_S}, and {limits.SERVICE_RATE_UNITS_PER_S} of a service.",
+        "Units of work per second that each user gets, over all connections; a small request is one unit. 0 = "
+        f"unlimited, auto = {limits.RATE_UNITS_PER_S} for a user and {limits.SERVICE_RATE_UNITS_PER_S} for a service.",
         "--rate",
         reloadable=True,
     ),
@@ -136,25 +135,44 @@ KEYS: tuple[Key, ...] = (
         "auth.dev",
         "dev",
         Bool(),
-        "Try it out: believe the name and role that a client gives. Loopback only.",
+        "Development mode: believe the name and role that a client gives, without a token. Loopback only.",
         "--dev",
     ),
     Key(
         "auth.secret_file",
         "secret_file",
         Path(credential=True),
-        "The secret that tokens are signed with: the text of this file without white space around it; no base64 in it "
-        "is decoded. Each line is a key: the first one signs, and all are accepted. The file is read anew on every "
-        "reload; but a credential (credential:NAME) is copied by systemd when the service starts, so a new one needs "
-        "a restart.",
+        "The file with the keys that sign tokens, one on each line: the first key signs, and all of them are "
+        "accepted. A key is the text of its line without white space around it, and base64 in it is not decoded. "
+        "Each reload reads the file again. systemd copies a credential (credential:NAME) when the service starts, so "
+        "a new one takes a restart.",
         "--secret-file",
         reloadable=True,
         secret=True,
         metavar="FILE",
     ),
-    Key("heartbeat.interval", "heartbeat_ms", Duration(10), "Interval asked of clients.", "--heartbeat"),
-    Key("presence.grace", "grace_ms", Duration(0), "From lost link to offline.", "--grace", reloadable=True),
-    Key("presence.away_after", "away_after_ms", Duration(0, example="5m"), "Idle time; 0 = never.", "--away-after"),
+    Key(
+        "heartbeat.interval",
+        "heartbeat_ms",
+        Duration(10),
+        "How often clients are asked to send a heartbeat.",
+        "--heartbeat",
+    ),
+    Key(
+        "presence.grace",
+        "grace_ms",
+        Duration(0),
+        "How long a device that lost its link still counts as there.",
+        "--grace",
+        reloadable=True,
+    ),
+    Key(
+        "presence.away_after",
+        "away_after_ms",
+        Duration(0, example="5m"),
+        "Idle time after which a device counts as away; 0 = never.",
+        "--away-after",
+    ),
     Key(
         "presence.offline_after",
         "offline_after_ms",
@@ -166,7 +184,7 @@ KEYS: tuple[Key, ...] = (
         IDLE,
         "idle",
         IdleTimes(),
-        "Other idle times for a kind of device: away after, offline after.",
+        "Idle times for one kind of device: away after, offline after.",
         "--idle",
         metavar="KIND=AWAY,OFFLINE",
     ),
@@ -174,7 +192,7 @@ KEYS: tuple[Key, ...] = (
         "change.spacing",
         "change_spacing_ms",
         Duration(0, example="200ms"),
-        "Least time between pushes of one user's record, beyond the burst; 0 = none.",
+        "The shortest time between two pushes of one user's record, once the burst is used up; 0 = none.",
         "--change-spacing",
         reloadable=True,
     ),
@@ -182,7 +200,7 @@ KEYS: tuple[Key, ...] = (
         "change.burst",
         "change_burst",
         Int(1, 1000),
-        "Changes of one user that are pushed at once.",
+        "How many changes of one user are pushed without that spacing.",
         "--change-burst",
         reloadable=True,
     ),
@@ -190,17 +208,18 @@ KEYS: tuple[Key, ...] = (
         "limits.memory",
         "memory_bytes",
         Size(MEMORY_BYTES_MIN, 1 << 50, "512MiB", zero=True, otherwise="auto"),
-        f"Memory that the daemon may use before it refuses what needs more: new links, new state; far over it, it ends "
+        "Memory that the daemon may use before it refuses new links and new state. Far beyond it, the daemon ends "
         f"the links that are owed most. 0 = no bound, auto = {limits.MEMORY_AUTO_PERCENT} % of the tightest limit of "
-        "its control groups (MemoryHigh=, MemoryMax= of the unit, the container's), none if those set none.",
+        "its control groups (MemoryHigh= and MemoryMax= of the unit, or of the container), or none if those have "
+        "none.",
         reloadable=True,
     ),
     Key(
         "storage.directory",
         "data_dir",
         Path(what='a path, "auto", or "" for none,'),
-        "Keep the state here, so that it survives a restart. Without it, memory only. auto = the directory that the "
-        "unit has for it (StateDirectory=).",
+        "The directory for the state, so that it survives a restart. Without it the state is in memory only. auto = "
+        "the directory that the unit provides (StateDirectory=).",
         "--data-dir",
         metavar="DIR",
     ),
@@ -208,9 +227,10 @@ KEYS: tuple[Key, ...] = (
         "storage.durability",
         "durability",
         DurabilityText(),
-        "What an acknowledgement promises: always (on disk; loses nothing), interval=1s (a power cut loses about the "
-        "last second), os (a power cut loses what the system had not written, about 30 s), off (anything since the "
-        "last snapshot). A crash of the process alone loses nothing acknowledged but with off.",
+        "What an acknowledgement promises. always: on disk, nothing is lost. interval=1s: a power cut loses about "
+        "the last second. os: a power cut loses what the system has not written, about 30 s. off: a power cut or a "
+        "crash loses everything since the last snapshot. With all but off, a crash of the process loses nothing "
+        "acknowledged.",
         "--durability",
         metavar="POLICY",
     ),
@@ -218,22 +238,21 @@ KEYS: tuple[Key, ...] = (
         "storage.snapshot_every",
         "snapshot_every_ms",
         Duration(10, example="15m", zero=True),
-        "A snapshot at least this often, if anything was written since the last; 0 = by size alone.",
+        "The longest time between two snapshots, if anything was written meanwhile; 0 = by size alone.",
         reloadable=True,
     ),
     Key(
         "storage.snapshot_log",
         "snapshot_log_bytes",
         Size(1, 1 << 40, "64MiB"),
-        "A snapshot when this much log was written since the last, or as much as the last snapshot has if that is "
-        "more.",
+        "How much log is written before the next snapshot; or as much as the last snapshot has, if that is more.",
         reloadable=True,
     ),
     Key(
         "drain.spread",
         "drain_spread_ms",
         Duration(0, HOUR_MS, example="5s"),
-        "On a stop the links are closed one after the other over this time; fewer links take less.",
+        "On a stop the links are closed one after the other over this time; few links take less.",
         "--drain-spread",
         reloadable=True,
     ),
@@ -241,7 +260,8 @@ KEYS: tuple[Key, ...] = (
         "drain.timeout",
         "drain_timeout_ms",
         Duration(0, HOUR_MS, example="20s"),
-        "Stopping takes no longer than this: what is left is cut off. Keep it below TimeoutStopSec= of the unit.",
+        "A stop takes at most this long; links that are left then are cut off. "
+        "Keep it below TimeoutStopSec= of the unit.",
         "--drain-timeout",
         reloadable=True,
     ),
@@ -249,23 +269,23 @@ KEYS: tuple[Key, ...] = (
         "admin.socket",
         "admin_socket",
         Path(bytes_max=SOCKET_PATH_BYTES_MAX, what='a path, "auto", or "" for none,'),
-        "Path of the Unix socket; auto = admin.sock in the runtime directory of the service or session.",
+        "The Unix socket for operators; auto = admin.sock in the runtime directory of the service or session.",
         "--admin-socket",
         metavar="PATH",
     ),
-    Key("admin.mode", "admin_mode", Mode(), "Who may use the socket, as permission bits."),
+    Key("admin.mode", "admin_mode", Mode(), "The permission bits of the socket."),
     Key(
         "admin.group",
         "admin_group",
         Text('the name of a group, or "" for none', 64),
-        "The group that the socket belongs to; empty = the daemon's own, which is presenced when installed: operators "
-        "join it. In the installed unit another group takes the drop-in admin-group.conf.",
+        "The group of the socket; empty = the daemon's own. In an installation that is presenced, and operators join "
+        "it. Another group needs the drop-in admin-group.conf in the installed unit.",
     ),
     Key(
         "http.address",
         "http",
         Address(optional=True),
-        "Serve /metrics, /healthz and the like here; empty = not at all. Anybody who reaches it can read it.",
+        "Where to serve metrics, health and the status page; empty = nowhere. Anybody who reaches it can read it.",
         "--http",
         metavar="HOST:PORT",
     ),
@@ -273,16 +293,16 @@ KEYS: tuple[Key, ...] = (
         "http.hosts",
         "http_hosts",
         Text('names with commas between, such as "presence.example.org", "*" for any, or "" for none', 1024),
-        "Other names by which /metrics and the status page may be asked for. Addresses, localhost, the host of "
-        "http.address and the name of this machine are known. Any name would let a page of a stranger read them in the "
-        "browser of somebody here.",
+        "Further host names under which metrics and the status page are served. Addresses, localhost, the host of "
+        "http.address and the name of this machine are known anyway. With any name, a stranger's page could read "
+        "them in the browser of a person on this machine.",
         reloadable=True,
     ),
     Key(
         "log.level",
         "log_level",
         Choice("debug", "info", "warning", "error"),
-        "How much is logged.",
+        "The least severe lines that are logged.",
         "--log-level",
         reloadable=True,
     ),
@@ -295,7 +315,7 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key("runtime.loop", "loop", Choice("uvloop", "asyncio"), "The event loop.", "--loop"),
-    Key("runtime.check", "check", Bool(), "Verify every invariant after each turn (slow; for tests).", "--check"),
+    Key("runtime.check", "check", Bool(), "Check every invariant after each turn (slow; for tests).", "--check"),
 )
 
 BY_NAME = {key.name: key for key in KEYS}
