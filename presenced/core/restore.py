@@ -191,8 +191,8 @@ class Restorer:
             name, status = self._shared(fact.claim), cast(Status, fact.status)
             made = Claim(name, fact.source, status, fact.since_ms, fact.until_ms, due_ms, by_wall=True)
             made.device = self._shared(fact.device)
-            if fact.in_place and any(_is_same(claim, made) for claim in claims):
-                claims = tuple(made if _is_same(claim, made) else claim for claim in claims)
+            if fact.in_place and (replaced := _same_claim(claims, made)) is not None:
+                claims = tuple(made if claim is replaced else claim for claim in claims)
             else:
                 claims = added(claims, made)
         elif claims:
@@ -296,8 +296,13 @@ def _one_object(value: int, known: int) -> int:
     return known if value == known else value
 
 
-def _is_same(claim: Claim, other: Claim) -> bool:
-    return claim.name == other.name and claim.since_ms == other.since_ms
+def _same_claim(claims: tuple[Claim, ...], made: Claim) -> Claim | None:
+    """The claim that was written down in place with another end, and perhaps another beginning: by a clock that was set
+    back, what begins later than now is told as beginning now. Of several named manual the status tells which."""
+    same = [claim for claim in claims if claim.name == made.name]
+    if made.name == MANUAL:
+        same = [claim for claim in same if claim.status == made.status]
+    return next((claim for claim in same if claim.since_ms == made.since_ms), same[0] if same else None)
 
 
 def _waits_for_an_end(claims: tuple[Claim, ...]) -> bool:

@@ -109,6 +109,20 @@ def test_what_holds_for_a_time_holds_that_long_and_its_end_is_told_anew_and_surv
     assert claims_of(app) == [] and world.record("alice").text == ""
 
 
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_what_counted_before_the_clock_was_set_back_counts_after_a_restart(from_snapshot: bool) -> None:
+    """The older claim has an end, which is written down anew. It is no newer for that."""
+    world, app = stage()
+    app.claim("alice", "focus", "manual", "dnd", for_ms=60 * MINUTE_MS)
+    app.done(SetStatus(app.next_id(), "away", user="alice"))
+    world.set_clock(world.wall_ms - 60 * MINUTE_MS)
+    before = [(claim.claim, claim.status) for claim in claims_of(app)]
+    assert before == [("manual", "away"), ("focus", "dnd")]
+    world, app = back(world, 0, from_snapshot=from_snapshot)
+    assert [(claim.claim, claim.status) for claim in claims_of(app)] == before
+    assert world.record("alice").status == "away"
+
+
 def test_of_two_ends_the_earlier_one_counts_whichever_that_is_by_the_clock_of_now() -> None:
     world, app = stage()
     right_ms = world.wall_ms
