@@ -11,9 +11,12 @@ from presenced.client.blocking_client import (
     BlockingIterator,
     BlockingPage,
     BlockingService,
-    connect,
-    connect_service,
+    blocking,
 )
+from presenced.client.client_factory import connect as connect_client, connect_service as connect_a_service
 
 __all__ = ["Blocking", "BlockingClient", "BlockingIterator", "BlockingPage", "BlockingService"]
 __all__ += ["connect", "connect_service"]
+
+connect = blocking(connect_client, BlockingClient)
+connect_service = blocking(connect_a_service, BlockingService)

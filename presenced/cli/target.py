@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ssl
 
     from presenced.client import Client, Record
-    from presenced.client.acts import Acts
+    from presenced.client.acts import UserActs
     from presenced.client.connector import Connecting
     from presenced.client.exchange import ClientExchange
     from presenced.client.service import Service
@@ -33,7 +33,7 @@ class Acting:
     """A link and for whom a command acts over it."""
 
     link: Client | Service
-    acts: Acts
+    acts: UserActs
     """What can be done over it, for a user that is named or for the link's own."""
     user: str
     """As requests name it: empty for the link's own."""
@@ -108,7 +108,7 @@ class Target:
     @asynccontextmanager
     async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
         """A link for a command that acts for `user`, else for whom --as names, else for the URL's user."""
-        from presenced.client.acts import Acts
+        from presenced.client.acts import UserActs
         from presenced.client.client_base import connection_of
 
         named = user or self.as_user
@@ -116,10 +116,12 @@ class Target:
             check_name(named, "user")
         if self.as_user:
             async with self.service(reconnect=reconnect) as service:
-                yield Acting(service, Acts(connection_of(service)), named, named, "")
+                yield Acting(service, UserActs(connection_of(service).exchange), named, named, "")
         else:
             async with self.one_shot(reconnect=reconnect) as client:
-                yield Acting(client, Acts(connection_of(client)), named, named or client.user, client.device)
+                yield Acting(
+                    client, UserActs(connection_of(client).exchange), named, named or client.user, client.device
+                )
 
     def device_id(self, given: str | None) -> str:
         """The device that a command is about: the one given, else the URL's. Empty if neither names one."""

@@ -1,13 +1,17 @@
-"""The Python client. `protocol` is what it knows, without sockets or a loop. Around it stands an asyncio shell: `link`
-is one connection, `reconnect` keeps one open, `connection` sends requests, `streams` and `watches` are iterators. On
-top are a user's client, a service's and the synchronous one (`client`, `service`, `blocking`). Knows nothing of the
-server.
+"""The Python client. Knows nothing of the server.
+
+`protocol` is what a client knows over all its links, without sockets or a loop. An asyncio shell stands around it:
+`link` is one TCP connection, `reconnect` keeps one open, `exchange` sends requests and takes replies, `connection` puts
+these together, and `streams` are the iterators. On top are the acts about a user (`acts`), a user's client and a
+service's (`client`, `service` with `service_devices` and `pages`), how one connects (`client_factory`), and the client
+without `await` (`blocking_client`).
 """
 
 from __future__ import annotations
 
 from presenced.client.client import Client as Client
-from presenced.client.connector import Connecting as Connecting, connect as connect, connect_service as connect_service
+from presenced.client.client_factory import connect as connect, connect_service as connect_service
+from presenced.client.connector import Connecting as Connecting
 from presenced.client.identity import Token as Token
 from presenced.client.link_state import State as State
 from presenced.client.pages import Page as Page

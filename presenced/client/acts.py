@@ -1,21 +1,14 @@
-"""What can be done and asked about one user: each act once, for a user's client, a service's and the command line.
+"""What can be done and asked about one user: status and text, devices, claims, activity, own state.
 
-An act takes the user first, and its signature and docstring are those of `Service`. `by_service` makes it a method of
-`Service`; `by_user` makes it a method of `Client`, which is the same without the user. So a new act is one method here
-and one line in each of the two classes, and their types and documentation cannot drift apart.
-
-In requests an empty user or device means the link's own (protocol.md, section 5).
+Each act stands here once, for a user's client, a service's and the command line; see `act_group`.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable
 
 from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
-from presenced.client.connection import ClientConnection
+from presenced.client.act_group import OWN, ActGroup
 from presenced.client.protocol.pending_requests import OnReply, Reply
 from presenced.client.schedule_windows import WindowLike, windows_of, written
 from presenced.client.values import (
@@ -47,25 +40,14 @@ from presenced.wire.messages import (
     StatusRequest,
 )
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-OWN = ""
-"""The link's own user, or its own device."""
-
 NO_WINDOWS: list[messages.Window] = []
 
 OnDescribed = Callable[[DeviceStatus | None, int | None, str | None], None]
 """Takes the status, priority and name that a device was given; None for a value that stays as it is."""
 
 
-class Acts:
-    """The acts over one link. All raise `AddressError` before anything is sent, and `RequestError`, `RequestTimeout` or
-    `ConnectionLost` afterwards."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._exchange = connection.exchange
+class UserActs(ActGroup):
+    """See the module's docstring."""
 
     # --- status and text --------------------------------------------------------------------------------------
 
@@ -112,7 +94,7 @@ class Acts:
             check_text(text)
         if emoji is not None:
             check_emoji(emoji)
-        for_ms = duration_ms(until, self._connection.server_time_ms)
+        for_ms = duration_ms(until, self._exchange.server_time_ms)
         await self._exchange.do(
             lambda request_id: messages.SetStatus(request_id, status, text, emoji, for_ms, user=user, device=device)
         )
@@ -283,7 +265,7 @@ class Acts:
         if channel is not None:
             check_channel(channel)
         check_label(payload, "payload", PAYLOAD_BYTES_MAX)
-        at_ms = moment_ms(at, self._connection.server_time_ms, "at")
+        at_ms = moment_ms(at, self._exchange.server_time_ms, "at")
         await self._exchange.do(
             lambda request_id: messages.AddActivity(
                 request_id, activity, channel or "", at_ms, payload, user=user, device=device or OWN
@@ -293,7 +275,7 @@ class Acts:
     async def get_activity(self, user: str, limit: int = 20, since: Moment = None) -> list[ActivityInfo]:
         """Up to `limit` (1 to 100) activities of the user, newest first; those at or after `since` if given."""
         check_limit(limit, 1, ACTIVITIES_PER_USER_MAX)
-        since_ms = moment_ms(since, self._connection.server_time_ms, "since")
+        since_ms = moment_ms(since, self._exchange.server_time_ms, "since")
         reply = await self._exchange.request(
             lambda request_id: messages.GetActivity(request_id, user, limit, since_ms), messages.ActivityList
         )
@@ -310,40 +292,3 @@ class Acts:
         reply = await self._exchange.request(lambda request_id: messages.GetSync(request_id, user), messages.SyncState)
         devices = {info.device: info.applied for info in reply.devices}
         return SyncStatus(reply.user, reply.version, reply.synced, reply.total, reply.last_sync_ms, devices)
-
-
-class HasActs(Protocol):
-    """A client whose methods are acts."""
-
-    _acts: Acts
-
-
-def by_service(
-    act: Callable[Concatenate[Acts, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[HasActs, P], Coroutine[Any, Any, R]]:
-    """The act as a method of a service. It names the user, so that an empty name is refused before anything is sent."""
-    names_a_user = "user" in inspect.signature(act).parameters
-
-    async def method(self: HasActs, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if names_a_user and (args or "user" in kwargs):
-            check_name(cast(str, args[0] if args else kwargs["user"]), "user")
-        return await act(self._acts, *args, **kwargs)
-
-    functools.update_wrapper(method, act)
-    return method
-
-
-def by_user(
-    act: Callable[Concatenate[Acts, str, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[HasActs, P], Coroutine[Any, Any, R]]:
-    """The act as a method of a user's client: about the link's own user, whom no argument names."""
-
-    async def method(self: HasActs, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await act(self._acts, OWN, *args, **kwargs)
-
-    functools.update_wrapper(method, act)
-    signature = inspect.signature(act)
-    parameters = [one for one in signature.parameters.values() if one.name != "user"]
-    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    method.__annotations__ = {name: kind for name, kind in act.__annotations__.items() if name != "user"}
-    return method

@@ -20,12 +20,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 from presenced.client import forks
 from presenced.client.client import Client
 from presenced.client.client_base import ConnectedClient, connection_of
-from presenced.client.connector import (
-    Connecting,
-    connect as connect_client,
-    connect_service as connect_service_client,
-    open_client,
-)
+from presenced.client.connector import Connecting, open_client
 from presenced.client.pages import Page
 from presenced.client.service import Service
 from presenced.client.streams import Stream
@@ -300,7 +295,7 @@ class BlockingPage:
         self.close(lost=exc_type is not None)
 
 
-def _blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B]) -> Callable[P, B]:
+def blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B]) -> Callable[P, B]:
     """`connect` without `await`: the same arguments, and what it returns is connected."""
 
     @functools.wraps(connect)
@@ -335,7 +330,3 @@ def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[
         return await result if inspect.iscoroutine(result) else result
 
     return work
-
-
-connect = _blocking(connect_client, BlockingClient)
-connect_service = _blocking(connect_service_client, BlockingService)

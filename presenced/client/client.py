@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from presenced.client.acts import OWN, Acts, by_user
+from presenced.client.act_group import OWN
+from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
 from presenced.client.own_state import OwnCallback, OwnView
@@ -23,7 +24,7 @@ class Client(ConnectedClient):
 
     def __init__(self, connection: ClientConnection) -> None:
         super().__init__(connection)
-        self._acts = Acts(connection)
+        self._acts = UserActs(connection.exchange)
         self._identity = connection.identity
         self._own = OwnView(connection.callbacks, connection.exchange.send, connection.identity)
         connection.exchange.on_push(messages.OwnState, self._own.put)
@@ -54,9 +55,9 @@ class Client(ConnectedClient):
         """
         await self._acts.set_status(OWN, status, text, emoji, until)
 
-    set_text = by_user(Acts.set_text)
-    clear_text = by_user(Acts.clear_text)
-    clear = by_user(Acts.clear)
+    set_text = UserActs.by_user(UserActs.set_text)
+    clear_text = UserActs.by_user(UserActs.clear_text)
+    clear = UserActs.by_user(UserActs.clear)
 
     async def command(self, text: str) -> Answer:
         """Do what the person typed, such as `/presence away for 30m`; the answer says what to show. Only trouble with
@@ -80,8 +81,8 @@ class Client(ConnectedClient):
         self._own.add(callback)
         return self._connection.use(callback, self._own.shown)
 
-    sync = by_user(Acts.sync)
-    get_sync_status = by_user(Acts.get_sync_status)
+    sync = UserActs.by_user(UserActs.sync)
+    get_sync_status = UserActs.by_user(UserActs.get_sync_status)
 
     # --- devices ----------------------------------------------------------------------------------------------
 
@@ -102,8 +103,8 @@ class Client(ConnectedClient):
         described = self._identity.describe if device == self.device else None
         await self._acts.set_device(OWN, device, name=name, on_described=described)
 
-    get_devices = by_user(Acts.get_devices)
-    forget_device = by_user(Acts.forget_device)
+    get_devices = UserActs.by_user(UserActs.get_devices)
+    forget_device = UserActs.by_user(UserActs.forget_device)
 
     def active(self) -> None:
         """The person gave input now (a key, a click). Cheap: call it for each. O(1)
@@ -123,13 +124,13 @@ class Client(ConnectedClient):
 
     # --- claims, schedule, activity ---------------------------------------------------------------------------
 
-    add_claim = by_user(Acts.add_claim)
-    end_claim = by_user(Acts.end_claim)
-    get_claims = by_user(Acts.get_claims)
-    set_schedule = by_user(Acts.set_schedule)
-    clear_schedule = by_user(Acts.clear_schedule)
-    get_schedule = by_user(Acts.get_schedule)
-    get_activity = by_user(Acts.get_activity)
+    add_claim = UserActs.by_user(UserActs.add_claim)
+    end_claim = UserActs.by_user(UserActs.end_claim)
+    get_claims = UserActs.by_user(UserActs.get_claims)
+    set_schedule = UserActs.by_user(UserActs.set_schedule)
+    clear_schedule = UserActs.by_user(UserActs.clear_schedule)
+    get_schedule = UserActs.by_user(UserActs.get_schedule)
+    get_activity = UserActs.by_user(UserActs.get_activity)
 
     async def record_activity(
         self, activity: str, *, channel: str | None = None, at: Moment = None, payload: str = ""

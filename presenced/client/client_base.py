@@ -50,7 +50,7 @@ class ConnectedClient:
     @property
     def server_time_ms(self) -> int:
         """The server's wall time, as well as this client knows it (off by up to the network's delay)."""
-        return self._connection.server_time_ms
+        return self._exchange.server_time_ms
 
     def on_state(self, callback: StateCallback) -> Callable[[], None]:
         """Call `callback(state, reason)` after each change of `state`; returns a function that ends it.
@@ -62,7 +62,7 @@ class ConnectedClient:
 
     async def ping(self) -> float:
         """The round trip to the server in seconds, its turn included."""
-        return await self._connection.ping()
+        return await self._exchange.ping()
 
     async def close(self, *, bye: bool = True) -> None:
         """Leave: with `bye` the own device is gone at once, without it after the server's grace time.

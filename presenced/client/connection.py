@@ -61,22 +61,9 @@ class ClientConnection:
         """Whether the client was connected and has not ended, nor has its loop."""
         return self.reconnect.is_open
 
-    @property
-    def server_time_ms(self) -> int:
-        """The server's wall time, off by up to the network's delay."""
-        return self.reconnect.server_time_ms
-
     async def start(self) -> None:
         """Open the first link. Raises `PresenceError` if that fails."""
         await self.reconnect.start()
-
-    async def ping(self) -> float:
-        """The round trip to the server in seconds, its turn included."""
-        started_s = self.loop.time()
-        pong = await self.exchange.request(messages.Ping, messages.Pong)
-        ended_s = self.loop.time()
-        self.reconnect.set_clock(pong.server_time_ms)
-        return ended_s - started_s
 
     async def close(self, *, bye: bool) -> None:
         """Leave; with `bye` the own device is gone at once. Does nothing the second time."""

@@ -36,6 +36,8 @@ class ClientExchange:
         self.request_timeout_s = request_timeout_s
         self._handlers: dict[type, Callable[[Any], None]] = {}
         self.loop = asyncio.get_running_loop()
+        self._clock_ms = 0
+        """The server's wall time less the loop's clock."""
         self._link: Link | None = None
         self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted)
         self._is_sending = False
@@ -57,6 +59,11 @@ class ClientExchange:
     def now_ms(self) -> int:
         """The loop's clock."""
         return int(self.loop.time() * 1000)
+
+    @property
+    def server_time_ms(self) -> int:
+        """The server's wall time, off by up to the network's delay."""
+        return self._clock_ms + self.now_ms()
 
     # --- requests that somebody waits for ---------------------------------------------------------------------
 
@@ -85,6 +92,14 @@ class ClientExchange:
         opened = [self.open(make) for make in makes]
         self.send(*[request for _, request in opened])
         await self.replies([waiter for waiter, _ in opened])
+
+    async def ping(self) -> float:
+        """The round trip to the server in seconds, its turn included."""
+        started_s = self.loop.time()
+        pong = await self.request(messages.Ping, messages.Pong)
+        ended_s = self.loop.time()
+        self._clock_ms = pong.server_time_ms - self.now_ms()
+        return ended_s - started_s
 
     async def records(
         self,
@@ -181,6 +196,7 @@ class ClientExchange:
     def link_opened(self, link: Link, welcome: Welcome) -> None:
         """Take what comes on the link, and send what waited. Nothing happens in between, so that nothing is sent
         twice."""
+        self._clock_ms = welcome.server_time_ms - self.now_ms()
         self._link = link
         link.attach(self._receive)
         self._window = window = SendWindow(welcome.rate_units_per_s, self.session.is_wanted)

@@ -70,8 +70,6 @@ class Reconnect:
         reconnects: bool,
     ) -> None:
         self.is_forked = False
-        self._clock_ms = 0
-        """The server's wall time less the loop's clock."""
         self._beats: Callable[[int], Sequence[ClientMessage]] = lambda now_ms: ()
         self._loop = asyncio.get_running_loop()
         self._identity = identity
@@ -113,15 +111,6 @@ class Reconnect:
     def now_ms(self) -> int:
         """The loop's clock."""
         return int(self._loop.time() * 1000)
-
-    @property
-    def server_time_ms(self) -> int:
-        """The server's wall time, off by up to the network's delay."""
-        return self._clock_ms + self.now_ms()
-
-    def set_clock(self, server_time_ms: int) -> None:
-        """The server has just told its wall time."""
-        self._clock_ms = server_time_ms - self.now_ms()
 
     def beat_by(self, beats: Callable[[int], Sequence[ClientMessage]]) -> None:
         """From now on send what `beats(now_ms)` returns in place of the link's own heartbeat, unless that is empty."""
@@ -253,7 +242,6 @@ class Reconnect:
 
     def _begin(self, link: Link) -> None:
         now_ms, welcome = self.now_ms(), self.welcome
-        self.set_clock(welcome.server_time_ms)
         self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         self._user.link_opened(link, welcome)

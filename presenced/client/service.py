@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 from presenced.address import check_channel, check_name
-from presenced.client.acts import Acts, by_service
+from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
 from presenced.client.pages import OpenPages, Page
@@ -32,18 +32,18 @@ class Service(ConnectedClient):
 
     def __init__(self, connection: ClientConnection) -> None:
         super().__init__(connection)
-        self._acts = Acts(connection)
+        self._acts = UserActs(connection.exchange)
         self._devices = ServiceDevices(connection)
         self._pages = OpenPages(connection, self._devices)
 
     # --- status and text --------------------------------------------------------------------------------------
 
-    set_status = by_service(Acts.set_status)
-    set_text = by_service(Acts.set_text)
-    clear_text = by_service(Acts.clear_text)
-    clear = by_service(Acts.clear)
-    touch = by_service(Acts.touch)
-    command = by_service(Acts.command)
+    set_status = UserActs.by_service(UserActs.set_status)
+    set_text = UserActs.by_service(UserActs.set_text)
+    clear_text = UserActs.by_service(UserActs.clear_text)
+    clear = UserActs.by_service(UserActs.clear)
+    touch = UserActs.by_service(UserActs.touch)
+    command = UserActs.by_service(UserActs.command)
 
     # --- attached devices -------------------------------------------------------------------------------------
 
@@ -168,8 +168,8 @@ class Service(ConnectedClient):
         """Give a live device another display name. Raises `RequestError` (`no_such_device`)."""
         await self.set_device(user, device, name=name)
 
-    get_devices = by_service(Acts.get_devices)
-    forget_device = by_service(Acts.forget_device)
+    get_devices = UserActs.by_service(UserActs.get_devices)
+    forget_device = UserActs.by_service(UserActs.forget_device)
 
     async def join(self, user: str, device: str, channel: str) -> None:
         """The device is in the channel until it leaves or is gone; of one that is held, kept over lost links.
@@ -187,17 +187,17 @@ class Service(ConnectedClient):
 
     # --- claims, schedule, activity, own state ----------------------------------------------------------------
 
-    add_claim = by_service(Acts.add_claim)
-    end_claim = by_service(Acts.end_claim)
-    get_claims = by_service(Acts.get_claims)
-    find_claims = by_service(Acts.find_claims)
-    set_schedule = by_service(Acts.set_schedule)
-    clear_schedule = by_service(Acts.clear_schedule)
-    get_schedule = by_service(Acts.get_schedule)
-    record_activity = by_service(Acts.record_activity)
-    get_activity = by_service(Acts.get_activity)
-    sync = by_service(Acts.sync)
-    get_sync_status = by_service(Acts.get_sync_status)
+    add_claim = UserActs.by_service(UserActs.add_claim)
+    end_claim = UserActs.by_service(UserActs.end_claim)
+    get_claims = UserActs.by_service(UserActs.get_claims)
+    find_claims = UserActs.by_service(UserActs.find_claims)
+    set_schedule = UserActs.by_service(UserActs.set_schedule)
+    clear_schedule = UserActs.by_service(UserActs.clear_schedule)
+    get_schedule = UserActs.by_service(UserActs.get_schedule)
+    record_activity = UserActs.by_service(UserActs.record_activity)
+    get_activity = UserActs.by_service(UserActs.get_activity)
+    sync = UserActs.by_service(UserActs.sync)
+    get_sync_status = UserActs.by_service(UserActs.get_sync_status)
 
     # --- events -----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pydoc
 from typing import Any, get_type_hints
@@ -10,7 +11,9 @@ import pytest
 
 import presenced
 import presenced.sync
+from presenced.client.acts import UserActs
 from presenced.client.connector import Connecting
+from presenced.errors import AddressError
 from tests.support.in_process import InProcess
 
 ONLY_A_USERS = {
@@ -65,6 +68,22 @@ def test_a_services_method_takes_user_and_device_first_and_is_a_users_otherwise(
     taken = [one[0] for one in parameters(theirs)]
     assert taken[0] == "user" and ("device" not in taken[:3] or taken.index("device") in (1, 2))
     assert inspect.signature(mine).return_annotation == inspect.signature(theirs).return_annotation
+
+
+ACTS = sorted(names(UserActs) - {"by_service", "by_user"})
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_act_is_a_services_method_and_refuses_an_empty_user_before_anything_is_sent(name: str) -> None:
+    act = getattr(SERVICE, name)
+    taken = [one for one in parameters(act) if one[2] is inspect.Parameter.empty]
+    if taken and taken[0][0] == "user":
+        # Nothing stands behind the first argument: what is sent would be an AttributeError.
+        client = object.__new__(SERVICE)
+        with pytest.raises(AddressError, match="the user name is empty"):
+            asyncio.run(act(client, "", *["x"] * (len(taken) - 1)))
+    else:
+        assert name == "find_claims", "every other act is about one user"
 
 
 def test_questions_about_anybody_are_one_function_of_both() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.tidy.sources import Source, imports
+from tests.tidy.sources import Source, imports, within
 
 IMPURE = frozenset(
     "asyncio uvloop socket ssl selectors threading multiprocessing concurrent os io pathlib time datetime random "
@@ -19,8 +19,9 @@ WITHOUT_LOOP = {
     "server.conversation": SOCKETS_AND_CLOCKS,
     "server.links": SOCKETS_AND_CLOCKS,
     "server.transports.base": SOCKETS_AND_CLOCKS,
+    "client.protocol": SOCKETS_AND_CLOCKS,
 }
-"""Modules of the edge that a test or a simulator runs on a clock of its own, and what they therefore do not import."""
+"""Modules and packages that a test or a simulator runs on a clock of its own, and what they therefore do not import."""
 
 
 def purity(source: Source) -> Iterator[tuple[int, str]]:
@@ -28,9 +29,9 @@ def purity(source: Source) -> Iterator[tuple[int, str]]:
         for line, name in imports(source):
             if name.split(".")[0] in IMPURE:
                 yield line, f"imports {name}: {source.part} is deterministic; time and input come as arguments"
-    if source.module in WITHOUT_LOOP:
-        for line, name in imports(source):
-            if name.split(".")[0] in WITHOUT_LOOP[source.module]:
+    for place, kept_out in WITHOUT_LOOP.items():
+        for line, name in imports(source) if within(source.module, (place,)) else ():
+            if name.split(".")[0] in kept_out:
                 yield line, f"imports {name}: a simulator runs the same code without an event loop"
 
 
