@@ -18,7 +18,7 @@ from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
 from presenced.storage.meter import Progress
-from presenced.storage.recovery import Findings
+from presenced.storage.recovery import RecoveryFindings
 from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 
@@ -29,7 +29,7 @@ class Restored(NamedTuple):
     directory: Directory
     journal: Journal
     """Open at the end of the log."""
-    findings: Findings
+    findings: RecoveryFindings
     snapshot_wall_ms: int
     """When the newest snapshot was taken; 0 = there is none that can be read. For the operator's eyes only."""
 

@@ -35,7 +35,7 @@ from presenced.server.stats import Stats
 from presenced.server.tls import load_tls
 from presenced.server.turn import run_turn
 from presenced.server.zones import calendar
-from presenced.storage.recovery import Findings
+from presenced.storage.recovery import RecoveryFindings
 from presenced.wire.messages import Hello, Role
 
 logger = logging.getLogger("presenced")
@@ -60,7 +60,7 @@ class Server:
         now_ms, wall_ms = _monotonic_ms(), _wall_ms()
         self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=calendar)
         self.log: Log = log if log is not None else MemoryLog()
-        self.recovered: Findings | None = None
+        self.recovered: RecoveryFindings | None = None
         """What was found in the data directory."""
         self.state = "starting"
         """`starting`, `serving`, `draining`, `stopped`."""

@@ -1,4 +1,4 @@
-"""A copy of a store while the daemon goes on writing to it.
+"""Copies a store while the daemon writes to it.
 
 All files are opened first, and the manifest is read once more after that: if it is the same, the open files are a
 consistent set, whatever the daemon renames or removes from then on. The log only ever grows, so that a copy of its
@@ -25,7 +25,7 @@ from presenced.storage.layout import (
     unpack_segment_header,
 )
 from presenced.storage.manifest import Manifest, SegmentEntry, read_manifest, write_manifest
-from presenced.storage.recovery import DamageError, Findings, recover
+from presenced.storage.recovery import DamageError, RecoveryFindings, recover
 from presenced.storage.survey import Gap, NotAStore, walk
 
 TRIES_MAX = 50
@@ -33,13 +33,13 @@ COPY_BYTES = 4 << 20
 
 
 class CannotBackUp(Exception):
-    """There is no consistent copy to be had; the text says why."""
+    """No consistent copy can be made; the text says why."""
 
 
 class BackedUp(NamedTuple):
     """What the copy holds."""
 
-    report: Findings
+    report: RecoveryFindings
     files: int
     bytes: int
 
@@ -53,7 +53,7 @@ def back_up(source: Directory, target: Directory, pause: Callable[[], None]) -> 
     try:
         return _back_up(source, target, pause)
     except BaseException:
-        # Half a copy is worth nothing, and stands in the way of the next attempt.
+        # Half a copy is worth nothing, and would prevent the next attempt.
         for name in target.names():
             discard(target, name)
         raise
@@ -76,8 +76,8 @@ def _back_up(source: Directory, target: Directory, pause: Callable[[], None]) ->
         for file in files.values():
             file.close()
     target.sync()
-    # Whoever starts from the copy starts from an earlier state: what watchers know of the versions since then must
-    # not pass for knowledge of what comes now. Hence no epoch; the first opening begins one.
+    # A daemon that starts from the copy starts from an earlier state, and versions are used a second time. The copy has
+    # no epoch, so that its first opening begins one and watchers do not trust the versions that they know.
     write_manifest(target, manifest.changed(clean=False, clean_seq=0, epoch=0))
     return BackedUp(recover(target, lambda facts: None).report, len(files), total)
 
@@ -110,7 +110,7 @@ def _open_all(source: Directory, pause: Callable[[], None]) -> tuple[Manifest, d
 
 
 def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None]) -> bytes:
-    """The frames of the active segment, up to the first that is not whole."""
+    """The bytes of the active segment, up to the first frame that is not whole."""
     failed_at = -1
     for _ in range(TRIES_MAX):
         data = file.read_at(0, file.size())
@@ -127,13 +127,13 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
                 mark = Mark(one.end, one.header.end_seq, one.header.crc)
             else:
                 behind = max(behind, one.header.durable_seq)
-        # What was read first, the marks, may say less than what was read last, and never more.
+        # The marks are read first, so they may say less than the frames, but never more.
         marked = newest_mark(data, header)
         behind = max(behind, marked.seq if marked is not None else 0)
         if behind <= mark.seq or (gap is not None and behind <= gap.seq):
             return _marked(data, header, mark)
-        # A later frame, or a mark, knows what is missing to be synced: either it was being written as we read past it,
-        # or it is damaged. Another look tells.
+        # A later frame or a mark says that the missing part is synced. Either the daemon was writing it while we read,
+        # or it is damaged; a second attempt shows which.
         if failed_at == mark.position:
             reason = gap.reason if gap is not None else "the log ends too early"
             raise DamageError(f"{name} at {mark.position}: {reason}; see `presenced store check`")
@@ -143,7 +143,7 @@ def _active(file: File, entry: SegmentEntry, name: str, pause: Callable[[], None
 
 
 def _marked(data: bytes, header: SegmentHeader, mark: Mark) -> bytes:
-    """The segment up to the mark, and marks that say that all of it is there, for a copy that is cut one day."""
+    """The segment up to the mark, with marks that say that all of it is there, in case the copy is cut one day."""
     if not header.unit_bytes:
         return data[: mark.position]
     marks = pack_mark(mark, header.salt).ljust(MARK_BYTES, b"\0") * 2
@@ -152,7 +152,7 @@ def _marked(data: bytes, header: SegmentHeader, mark: Mark) -> bytes:
 
 
 def _copy(file: File, target: Directory, name: str, size: int) -> int:
-    """The first `size` bytes, a piece at a time."""
+    """Copy the first `size` bytes, a piece at a time."""
     copy = target.open(name, create=True)
     try:
         for offset in range(0, size, COPY_BYTES):

@@ -1,4 +1,4 @@
-"""Looking at a store without touching it: what recovery would say, and what each file is worth.
+"""Examines a store without touching it: what recovery would say of it, and in what state each file is.
 
 Works beside a running daemon. It takes no lock, so that files may change under its eyes: bad news counts only if a
 second look brings the same.
@@ -18,7 +18,7 @@ from presenced.storage.manifest import ManifestError, NewerFormat
 from presenced.storage.recovery import DamageError, recover
 from presenced.storage.repair import known_seq, options
 from presenced.storage.store import look_around
-from presenced.storage.survey import Gap, Piece, Survey, survey, walk_piece
+from presenced.storage.survey import Gap, Piece, StoreSurvey, survey, walk_piece
 
 LOOKS_MAX = 10
 
@@ -48,7 +48,7 @@ class SnapshotSeen(msgspec.Struct):
 
 
 class Checked(msgspec.Struct):
-    """The report. Sequence numbers named `end` are those after the last."""
+    """The report. A sequence number named `end` is the one after the last fact."""
 
     directory: str
     verdict: str = ""
@@ -64,19 +64,19 @@ class Checked(msgspec.Struct):
     segments: list[SegmentSeen] = []
     started_from: str = ""
     facts: int = 0
-    """How many recovery reads, from the snapshot and the log together."""
+    """How many facts recovery reads, from the snapshot and the log together."""
     next_seq: int = 0
     torn_bytes: int = 0
     torn_at: str = ""
     remarks: list[str] = []
     truncate_at: int = 0
-    """If it is damaged: what `repair` can be told to lose the least; 0 for nothing."""
+    """For a damaged store: the fact to name to `repair` so that least is lost; 0 = there is none."""
     lost_facts: int = 0
-    """How many facts that would lose, as far as there are traces of them."""
+    """How many facts that repair would lose, as far as traces of them exist."""
 
 
 def check(directory: Directory, pause: Callable[[], None]) -> Checked:
-    """Look until two looks agree, with a `pause` between them; a store that is sound in every part needs one.
+    """Examine the store until two results agree, with a `pause` between them; one is enough for a sound store.
 
     Raises `NotAStore`, `NewerFormat`, `DirectoryError` (as a start does), `OSError`. O(bytes of the store).
     """
@@ -85,7 +85,7 @@ def check(directory: Directory, pause: Callable[[], None]) -> Checked:
         try:
             seen = _look(directory)
         except FileNotFoundError:
-            # Listed a moment ago, and dropped since by the daemon that runs on it.
+            # The file was listed a moment ago, and the running daemon has removed it since.
             pause()
             continue
         problems = [one.problem for one in seen.segments] + [one.problem for one in seen.snapshots]
@@ -127,8 +127,8 @@ def _look(directory: Directory) -> Checked:
     return report
 
 
-def _judge(directory: Directory, found: Survey, report: Checked) -> None:
-    """Let recovery decide, and find out what it would not look at."""
+def _judge(directory: Directory, found: StoreSurvey, report: Checked) -> None:
+    """Let recovery decide, and add what recovery does not examine."""
 
     def count(facts: Sequence[Fact]) -> None:
         report.facts += len(facts)
@@ -156,7 +156,7 @@ def _judge(directory: Directory, found: Survey, report: Checked) -> None:
             )
 
 
-def _segment(directory: Directory, found: Survey, piece: Piece) -> SegmentSeen:
+def _segment(directory: Directory, found: StoreSurvey, piece: Piece) -> SegmentSeen:
     entry = next((one for one in found.manifest.segments if segment_name(one.number) == piece.name), None)
     state = "unlisted" if entry is None else "sealed" if entry.sealed else "active"
     size = piece.header.frames_at if piece.header is not None else SEGMENT_HEADER_BYTES

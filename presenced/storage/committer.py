@@ -1,9 +1,9 @@
-"""The one thread that touches the disk: group commit, policies, and what happens when the disk says no.
+"""The one thread that touches the disk: group commit, sync policies, and what happens when the disk refuses.
 
-The event loop hands in encoded facts and goes on. Whatever gathers while one commit is under way becomes the next:
-at low load a request waits for one sync, at high load batches grow by themselves; there is no timer in it.
+The event loop hands in encoded facts and goes on. Facts that arrive during one commit form the next one: at low load a
+request waits for one sync, and under load the batches grow by themselves. No timer is needed for that.
 
-The thread is a `runner`, which calls `Committer.step`: a simulator runs the same steps one by one when it likes.
+A `Runner` calls `Committer.step` on the thread; a simulator calls the same steps one by one, when it chooses.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from typing import Any, Literal
 from presenced.storage.files import DiskFull
 from presenced.storage.jobs import Job, Jobs
 from presenced.storage.journal import Journal
-from presenced.storage.pending import Pending, Submission, joined
 from presenced.storage.runner import Runner, ThreadRunner
+from presenced.storage.write_queue import Submission, WriteQueue, joined
 
 IDLE_SEAL_S = 0.25
-RETRY_FULL_S = 1.0
-"""Between two looks whether a full disk has room again, whatever comes meanwhile: each is a write and a sync."""
-
-Policy = Literal["always", "interval", "os"]
-"""When a commit counts as done: synced; written, and synced every so often; written, and left to the system."""
-
-State = Literal["ok", "full", "gone", "failed", "closed"]
-
 GONE_LOOK_S = 0.5
-"""Between two looks whether the data directory is still there."""
+"""The time between two checks that the data directory is still there."""
+RETRY_FULL_S = 1.0
+"""The time between two attempts on a full disk, however many facts arrive: each attempt is a write and a sync."""
+
+SyncPolicy = Literal["always", "interval", "os"]
+"""When a commit counts as done: once it is synced; once it is written, with a sync at an interval; once it is written,
+with the sync left to the system."""
+
+CommitterState = Literal["ok", "full", "gone", "failed", "closed"]
 
 
 class Committer:
-    """Runs a `Journal`. All methods are for the loop's thread but for those that say so; `wake` is called from the
-    other."""
+    """Runs a `Journal` on a thread. Call its methods on the loop's thread, except those that say otherwise; `wake` is
+    called on the committer's thread."""
 
     def __init__(
         self,
         journal: Journal,
         wake: Callable[[], None],
         *,
-        policy: Policy,
+        policy: SyncPolicy,
         interval_s: float,
         clock: Callable[[], float],
         observe: Callable[[int], object] = lambda ns: None,
         runner: Runner | None = None,
     ) -> None:
-        """`observe` is told on the thread how many nanoseconds each commit took, and each sync of its own. `runner`
-        runs the steps; by default a thread."""
+        """`observe` is called on the thread with the nanoseconds that each commit took, and each separate sync.
+        `runner` runs the steps; the default is a thread."""
         self.journal = journal
         self.error: BaseException | None = None
         """What made the state `failed`."""
         self.lost = ""
         """What is gone, in words, while the state is `gone`."""
         self.losses = 0
-        """How often facts were dropped that nobody waited for; they are in memory alone until a snapshot begun after
-        that is finished."""
+        """How many times facts were dropped for which no request waited. Such facts are in memory alone until a
+        snapshot is finished that began after the loss."""
         self._made_up = 0
         self._wake = wake
         self._policy = policy
@@ -66,16 +66,16 @@ class Committer:
         self._observe = observe
         self._synced_s = clock()
         self._retry_s = 0.0
-        """While the disk is full: when it is asked for room again."""
+        """While the disk is full: when the next attempt is due."""
         self._look_s = clock() + GONE_LOOK_S
-        """When it is looked again whether the directory is there."""
-        self._state: State = "ok"
-        self._told: tuple[State, bool] = ("ok", False)
-        """State and `busy` as the loop last saw or was woken for."""
+        """When the next check for the directory is due."""
+        self._state: CommitterState = "ok"
+        self._told: tuple[CommitterState, bool] = ("ok", False)
+        """CommitterState and `busy` as the loop last saw or was woken for."""
         self._has_news = False
-        """Something has come to `take_done` that the loop was not woken for."""
+        """`take_done` has something for which the loop was not woken yet."""
         self._changed = threading.Condition()
-        self._pending = Pending()
+        self._queue = WriteQueue()
         self._done: list[Any] = []
         self._refused: list[Any] = []
         self._jobs = Jobs()
@@ -89,65 +89,65 @@ class Committer:
     # --- for the loop's thread --------------------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
-        """`full`, `gone` (the directory is): nothing can be made durable for now; `failed`: nothing ever again in this
-        process."""
+    def state(self) -> CommitterState:
+        """`full` and `gone` (the directory is missing): nothing can be made durable for now. `failed`: nothing can be
+        made durable in this process again."""
         return self._state
 
     @property
     def busy(self) -> bool:
-        """Whether so much is waiting that no more should be promised."""
-        return self._pending.is_too_much
+        """Whether so many facts wait that the server must refuse durable requests."""
+        return self._queue.is_too_much
 
     @property
     def idle(self) -> bool:
-        """Whether everything handed in has been dealt with."""
-        return not self._pending.facts and not self._jobs
+        """Whether all facts and jobs that were handed in are done."""
+        return not self._queue.facts and not self._jobs
 
     @property
     def pending_facts(self) -> int:
-        """Facts handed in and not dealt with."""
-        return self._pending.facts
+        """Facts that were handed in and are not written."""
+        return self._queue.facts
 
     @property
     def pending_bytes(self) -> int:
         """Their bytes."""
-        return self._pending.bytes
+        return self._queue.bytes
 
     @property
     def lost_facts(self) -> bool:
-        """Whether there are facts that were dropped and that no snapshot holds: one is needed."""
+        """Whether facts were dropped that no snapshot holds, so that a snapshot is needed."""
         return self.losses > self._made_up
 
     def note_loss(self) -> None:
-        """Facts that were never handed in are in memory alone."""
+        """Count a loss of facts that never reached the committer and are in memory alone."""
         with self._changed:
             self.losses += 1
 
     def make_up(self, losses: int) -> None:
-        """A finished snapshot holds what was lost when `losses` was this number. From either thread."""
+        """A finished snapshot holds all that was lost up to this value of `losses`. For both threads."""
         with self._changed:
             self._made_up = max(self._made_up, losses)
 
     def submit(self, facts: bytes, count: int, waiting: tuple[Any, ...]) -> None:
-        """Hand in facts; `waiting` comes out of `take_done` or `take_refused`."""
+        """Hand in encoded facts and their number. Each of `waiting` comes back from `take_done` or `take_refused`."""
         with self._changed:
-            self._pending.add(Submission(facts, count, waiting))
+            self._queue.add(Submission(facts, count, waiting))
             if self._state in ("full", "gone"):
-                self._refuse_pending()
-            # The turn that this comes from looks right behind it.
+                self._refuse_waiting()
+            # The turn that submits reads both right after this call.
             self._told = (self._state, self.busy)
             self._changed.notify()
 
     def run(self, job: Iterator[None], done: Callable[[BaseException | None], None]) -> None:
-        """Run a job on the thread step by step, with commits between the steps, and not before what was submitted
-        so far is written. `done` is called on the thread, with what the job raised or None."""
+        """Run a job on the thread step by step, with commits between the steps. It starts once all earlier submissions
+        are written. `done` is called on the thread, with the exception that the job raised, or None."""
         with self._changed:
-            self._jobs.add(Job(self._pending.submitted, job, done))
+            self._jobs.add(Job(self._queue.submitted, job, done))
             self._changed.notify()
 
     def take_done(self) -> list[Any]:
-        """What has become as durable as promised."""
+        """Those who waited for facts that are now as durable as the policy promises."""
         if not self._done:
             return []
         with self._changed:
@@ -155,7 +155,7 @@ class Committer:
         return done
 
     def take_refused(self) -> list[Any]:
-        """What could not be made durable because the disk is full, or gone."""
+        """Those who waited for facts that cannot be made durable, because the disk is full or the directory gone."""
         if not self._refused:
             return []
         with self._changed:
@@ -163,10 +163,10 @@ class Committer:
         return refused
 
     def close(self, version: int) -> None:
-        """Write what is pending, seal, mark the store clean, end the thread. Blocks for as long as that takes.
+        """Write the queue, seal the log, mark the store clean and end the thread. Blocks until all of that is done.
 
-        If that fails, or if facts are lost, `error` says why and the store is left as after a crash: the next start
-        must not take what is in it for everything that clients have seen.
+        If that fails, or if facts are lost, `error` says why and the store stays as after a crash: the next start must
+        not assume that the store holds everything that clients have seen.
         """
         with self._changed:
             self._closing = True
@@ -196,15 +196,15 @@ class Committer:
         try:
             goes_on = self._step()
         except BaseException as error:
-            # Also a bug of ours: a log that has stopped must never look as if it went on.
+            # This covers a bug of ours too: a log that has stopped must never look as if it went on.
             self.error = error
             self._state = "failed"
         self._tell()
         return goes_on
 
     def _tell(self) -> None:
-        """Wake the loop if anything is not as it last saw it: the one place that does. Whether requests are refused
-        hangs on the state and on `busy`, so that a change of either matters also if nobody waits for an answer."""
+        """Wake the loop if anything differs from what it last saw; no other method wakes it. The state and `busy`
+        decide whether requests are refused, so a change of either matters even if no request waits."""
         with self._changed:
             now = (self._state, self.busy)
             if now == self._told and not self._has_news:
@@ -213,38 +213,38 @@ class Committer:
         self._wake()
 
     def _step(self) -> bool:
-        """Commit what is pending, or do the next step of a job, or wait; False when there is nothing left to do."""
+        """Commit a batch, or do the next step of a job, or wait. False when there is nothing left to do."""
         if self._clock() >= self._look_s:
             self._look_for_directory()
         with self._changed:
             if self._state == "gone":
                 self._jobs.give_up(FileNotFoundError(self.lost))
-            batch = self._take_pending()
-            if not batch and not self._jobs.is_due(self._pending.settled):
+            batch = self._next_batch()
+            if not batch and not self._jobs.is_due(self._queue.settled):
                 if self._closing:
                     return False
-                if self._runner.wait(self._changed, self._patience()) or self._pending:
+                if self._runner.wait(self._changed, self._patience()) or self._queue:
                     return True
         if batch:
             self._commit(batch)
-            # Before anything that takes the disk's time again.
+            # Before the next work on the disk, which may take long.
             self._tell()
             self._sync_in_time()
-        if self._jobs.is_due(self._pending.settled):
+        if self._jobs.is_due(self._queue.settled):
             self._jobs.advance(self._is_gone)
         elif not batch:
             self._tidy()
         return True
 
-    def _take_pending(self) -> list[Submission]:
+    def _next_batch(self) -> list[Submission]:
         if self._state == "gone":
             return []
         if self._state == "full" and not self._closing and self._clock() < self._retry_s:
             return []
-        return self._pending.take()
+        return self._queue.take()
 
     def _patience(self) -> float:
-        """How long to wait for something to do before `_tidy`, or before it is looked for the directory."""
+        """How many seconds to wait for work, before `_tidy` or the next check for the directory."""
         if self._state == "full":
             return max(0.0, self._retry_s - self._clock())
         if self._policy == "interval" and self.journal.unsynced:
@@ -254,27 +254,28 @@ class Committer:
         return GONE_LOOK_S
 
     def _look_for_directory(self) -> None:
-        """Where the files are no longer found, nothing counts as kept, though writing and syncing them goes on."""
+        """Check that the files are in their place. If they are not, nothing counts as kept, although writes and syncs
+        of the removed files still succeed."""
         self._look_s = self._clock() + GONE_LOOK_S
         lost = self.journal.lost()
         with self._changed:
             self.lost = lost
             if lost and self._state in ("ok", "full"):
                 self._state = "gone"
-                self._refuse_pending()
+                self._refuse_waiting()
             elif not lost and self._state == "gone":
-                # It was moved away and is back: nothing was written meanwhile.
+                # The directory was moved away and is back. Nothing was written in between.
                 self._state = "ok"
 
     def _is_gone(self, error: BaseException) -> bool:
-        """Whether an error is that the directory is gone, before it was looked for. Only of a name that is missing:
-        after any other error what was written may be lost, wherever the directory is."""
+        """Whether an error means that the directory is gone, before the regular check has noticed. Only a missing name
+        can mean that: after any other error, what was written may be lost, wherever the directory is."""
         if isinstance(error, FileNotFoundError):
             self._look_for_directory()
         return self._state == "gone"
 
     def _tidy(self) -> None:
-        """Nothing came for a while: leave a witness, which syncs as well."""
+        """Write a witness when the log is idle; a witness also syncs. While the disk is full, this is the attempt."""
         if self._state != "full" and not self._is_witness_due():
             return
         try:
@@ -313,14 +314,14 @@ class Committer:
         with self._changed:
             if frames:
                 self._state = "ok"
-            self._pending.settle(batch)
+            self._queue.settle(batch)
             for submission in batch:
                 if submission.waiting:
                     self._done.extend(submission.waiting)
                     self._has_news = True
 
     def _sync_in_time(self) -> None:
-        """With the policy `interval` the acks do not wait for the sync, which comes after them."""
+        """Sync if the policy is `interval` and the interval is over; acknowledgements do not wait for that."""
         if self._state == "ok" and self._policy == "interval" and self._clock() - self._synced_s >= self._interval_s:
             self._timed(self.journal.sync)
             self._synced_s = self._clock()
@@ -330,20 +331,20 @@ class Committer:
         work()
         self._observe(time.monotonic_ns() - began_ns)
 
-    def _hold_back(self, batch: list[Submission], state: State) -> None:
-        """The disk is full, or gone: keep the facts, answer those who wait, and try again in a while."""
+    def _hold_back(self, batch: list[Submission], state: CommitterState) -> None:
+        """After a batch that could not be written: keep its facts, refuse those who wait, and try again later."""
         with self._changed:
-            self._pending.give_back(batch)
+            self._queue.give_back(batch)
             self._state = state
             self._retry_s = self._clock() + RETRY_FULL_S
-            self._refuse_pending()
+            self._refuse_waiting()
             if self._closing:
-                self._pending.end()
+                self._queue.end()
                 self._state = "failed"
                 self.error = DiskFull("the disk was full until the end")
 
-    def _refuse_pending(self) -> None:
-        self._refused.extend(self._pending.refuse())
+    def _refuse_waiting(self) -> None:
+        self._refused.extend(self._queue.refuse())
         if self.busy:
-            self._pending.drop()
+            self._queue.drop()
             self.losses += 1

@@ -1,4 +1,4 @@
-"""The facts of a store in readable order, past whatever is damaged. Changes nothing."""
+"""Lists the facts of a store in order, and goes on behind damage. Changes nothing."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ class Line(msgspec.Struct, omit_defaults=True):
 
     file: str
     offset: int
-    """Of the frame."""
+    """Where the frame stands in the file, in bytes."""
     seq: int = 0
-    """0 in a snapshot, whose facts have none of their own."""
+    """The sequence number; 0 in a snapshot, whose facts have none."""
     time_ms: int = 0
-    """When the frame was written; of a snapshot, when it was begun."""
+    """Wall time in milliseconds at which the frame was written, or the snapshot begun."""
     fact: str = ""
     fields: dict[str, Any] = {}
     damage: str = ""
     is_loss: bool = False
-    """Of damage: whether facts are surely missing here, other than by a write that no sync had covered."""
+    """Whether facts are certainly missing here, and not merely a write that no sync had covered."""
 
 
 def dump(directory: Directory, *, user: str = "", from_seq: int = 0) -> Iterator[Line]:
-    """All facts, oldest first: each snapshot where it begins, and the log. A fact's time is its frame's.
+    """All facts, oldest first: each snapshot at the place where it begins, and the log. A fact has the time of its
+    frame.
 
     `from_seq` leaves out facts of the log before it, and snapshots that begin before it. Raises `NotAStore` and
     `NewerFormat`. O(bytes of the store).
@@ -62,7 +63,7 @@ def _piece(directory: Directory, piece: Piece, user: str, from_seq: int) -> Iter
             gaps.append(Line(piece.name, one.position, one.seq, damage=_gap_text(one), is_loss=is_loss))
             frames.append(gaps[-1])
             continue
-        # Told as recovery tells a torn tail: a later frame that knows the lost one to have been synced.
+        # The same rule as recovery's for a torn tail: a later frame says that the lost one was synced.
         for gap in gaps:
             gap.is_loss = gap.is_loss or one.header.durable_seq > gap.seq
         if one.header.end_seq > from_seq and one.header.type == DATA:

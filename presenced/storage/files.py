@@ -21,18 +21,18 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk without room, after which a write may be tried again."""
 
 SPARE_DESCRIPTORS = 8
-"""Held open by the one who writes to the directory, and given up for a file when no other descriptor is to be had."""
+"""Descriptors that the writer of the directory holds in reserve, and gives up for a file when no other is left."""
 
 T = TypeVar("T")
 
 
 class DiskFull(Exception):
-    """There is no room. Nothing was written that counts, and it may be tried again."""
+    """The disk has no room. Nothing that counts was written, and the call may be repeated."""
 
 
 class TellingFull:
-    """A context that raises `DiskFull` for an error that means it; other errors go through. Not for what must be undone
-    then: that a truncation or a sync finds no room is final."""
+    """A context that turns an error of a full disk into `DiskFull`; other errors pass. Do not use it around a
+    truncation or a sync: if one of these finds no room, that is final."""
 
     def __enter__(self) -> None:
         pass
@@ -43,14 +43,14 @@ class TellingFull:
 
 
 telling_full = TellingFull()
-"""One for all: a context made by a generator costs four times as much, with each commit."""
+"""One context for all calls: a context made by a generator costs four times as much, and each commit needs one."""
 
 
 class File(Protocol):
     """An open data file. Offsets and sizes are in bytes; every call may raise `OSError`."""
 
     def write_at(self, offset: int, data: bytes) -> int:
-        """Write at `offset`; gives how many bytes were taken, which may be fewer."""
+        """Write at `offset`, and return how many bytes were written, which may be fewer."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
@@ -65,7 +65,7 @@ class File(Protocol):
         """The file's length."""
 
     def close(self) -> None:
-        """Give the descriptor back. Idempotent."""
+        """Close the descriptor. Idempotent."""
 
 
 class Directory(Protocol):
@@ -95,8 +95,8 @@ class Directory(Protocol):
         """The permission bits of the directory."""
 
     def lost(self, names: Sequence[str]) -> str:
-        """What of it is no longer in its place, in words: the directory, or one of the files `names` in it; "" if all
-        is, or if that cannot be told. Removed files can be written to and synced as before, and nobody finds them."""
+        """What is missing from its place, in words: the directory, or one of the files `names` in it. "" if all of it
+        is there, or if that cannot be known. A removed file can still be written and synced, but nobody finds it."""
 
     def lock(self) -> None:
         """Hold the directory until the process ends; raises `BlockingIOError` if another process holds it."""
@@ -160,7 +160,7 @@ class OsDirectory:
         """Regular files only."""
 
         def listed() -> list[str]:
-            # Of the directory that is open, wherever it is by now.
+            # This lists the directory that is open, wherever it is now.
             with os.scandir(self._descriptor) as entries:
                 return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
 
@@ -174,8 +174,8 @@ class OsDirectory:
         return OsFile(self._with_room(lambda: os.open(name, flags, 0o600, dir_fd=self._descriptor)))
 
     def _with_room(self, open_it: Callable[[], T]) -> T:
-        """What `open_it` gives, with a spare descriptor if there is no other: connections, which take them all in a
-        burst, must not end the log. More than one, since another thread may be the first to take it."""
+        """Call `open_it`, with a spare descriptor if no other is left: a burst of connections, which takes all
+        descriptors, must not end the log. There are several spares, because another thread may take one first."""
         while True:
             try:
                 opened = open_it()
@@ -194,7 +194,7 @@ class OsDirectory:
                 self._spares.append(fcntl.fcntl(self._descriptor, fcntl.F_DUPFD_CLOEXEC, 0))
 
     def rename(self, old: str, new: str) -> None:
-        """renameat(2), which is atomic for whoever looks and not yet durable."""
+        """renameat(2). Every reader sees the old file or the new one; durable only after `sync`."""
         os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def unlink(self, name: str) -> None:
@@ -281,13 +281,13 @@ def durable_replace(directory: Directory, name: str, data: bytes) -> None:
     try:
         directory.sync()
     except OSError as error:
-        # The new bytes are in place and not durable: whatever the reason, this is no "nothing happened, try again".
+        # The new bytes are in place and not durable. This is not "nothing happened, try again", whatever the reason.
         raise OSError(errno.EIO, f"{name} was replaced and could not be synced: {error.strerror}") from error
 
 
 def discard(directory: Directory, name: str) -> None:
-    """Remove what an error has left half made, so that a full disk is not the fuller for it. If that fails as well,
-    the next start removes it."""
+    """Remove a file that an error has left incomplete, so that it takes no room on a full disk. If that fails too, the
+    next start removes it."""
     with contextlib.suppress(OSError):
         directory.unlink(name)
 

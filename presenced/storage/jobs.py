@@ -1,4 +1,4 @@
-"""Work on the disk that takes long and is done in steps, between commits: snapshots.
+"""Long work on the disk that is done in steps between commits: snapshots.
 
 Without a lock: the `committer`'s guards what both threads call.
 """
@@ -14,7 +14,7 @@ from presenced.storage.snapshot import SnapshotError
 
 
 class Job(NamedTuple):
-    """What is run step by step once so many submissions are settled."""
+    """Work to run step by step, once so many submissions are settled."""
 
     after: int
     steps: Iterator[None]
@@ -32,16 +32,16 @@ class Jobs:
         return bool(self._queue)
 
     def add(self, job: Job) -> None:
-        """To be run after those that are there."""
+        """Append a job; it runs after the others."""
         self._queue.append(job)
 
     def is_due(self, settled: int) -> bool:
-        """Whether there is a step to do."""
+        """Whether the first job may do its next step."""
         return bool(self._queue) and self._queue[0].after <= settled
 
     def advance(self, is_gone: Callable[[BaseException], bool]) -> None:
-        """Do the next step of the first one. Raises what the log cannot go on after; `is_gone` says whether an error
-        is only that the directory is gone."""
+        """Do the next step of the first job. Raises only errors after which the log cannot go on; `is_gone` says
+        whether an error merely means that the directory is gone."""
         job = self._queue[0]
         try:
             next(job.steps)
@@ -55,7 +55,7 @@ class Jobs:
                 raise
             error = failure
         except OSError as failure:
-            # A job writes files of its own; without room for them it is given up, and the log goes on.
+            # A job writes files of its own. Without room for them the job is given up, and the log goes on.
             if failure.errno not in FULL:
                 raise
             error = failure
@@ -63,7 +63,7 @@ class Jobs:
         job.done(error)
 
     def give_up(self, error: BaseException) -> None:
-        """End all of them with that error."""
+        """End all jobs with this error."""
         jobs, self._queue = self._queue, deque()
         for job in jobs:
             job.done(error)

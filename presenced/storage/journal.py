@@ -21,8 +21,8 @@ SEGMENT_BYTES = 64 << 20
 
 MARK_EVERY_BATCHES = 16
 MARK_EVERY_MS = 250
-"""Under load a mark is written this often, whichever is first, along with a batch and its sync, for which it is a
-second block. With each batch the disk would have twice as many to write."""
+"""Under load a mark is written after so many batches or so much time, whichever is first. The mark goes out with a
+batch and its sync, and costs one more block; with each batch, the disk would write twice as many blocks."""
 
 
 class Journal:
@@ -48,9 +48,9 @@ class Journal:
         self._segment: Segment | None = None
         self._is_open = False
         self._marked_ms = 0
-        """When the segment was marked last."""
+        """When the segment was last marked."""
         self._unmarked = 0
-        """Batches since then."""
+        """Batches since the last mark."""
 
     @property
     def _active(self) -> Segment:
@@ -70,7 +70,7 @@ class Journal:
     # --- batches ----------------------------------------------------------------------------------------------
 
     def commit(self, batches: Sequence[tuple[bytes, int]]) -> None:
-        """Write encoded fact lists (payload, count) as one frame each and, if so promised, sync once.
+        """Write encoded lists of facts (payload, count) as one frame each, and sync once if the policy promises that.
 
         Raises `DiskFull` with none of them written.
         """
@@ -89,12 +89,12 @@ class Journal:
             active.sync()
 
     def sync(self) -> None:
-        """Make everything written durable. An error here is final."""
+        """Sync everything that is written. An error here is final."""
         self._active.sync()
 
     @property
     def unsynced(self) -> bool:
-        """Whether something was written and not synced."""
+        """Whether anything is written and not synced."""
         return self._active.unsynced
 
     @property
@@ -103,13 +103,13 @@ class Journal:
         return not self._active.is_sealed
 
     def seal(self) -> None:
-        """If there is none yet, write a witness that everything before it was synced, so that later damage to it
-        cannot pass for a torn write. Raises `DiskFull`, which does no harm."""
+        """Write a witness that everything before it was synced, unless there is one: later damage to those frames
+        cannot pass for a torn write then. Raises `DiskFull`, which does no harm."""
         if self.unsealed:
             self.bytes_since_snapshot += self._active.seal(self._wall_ms())
 
     def witness(self) -> None:
-        """As `seal`, also if there is one: what still succeeds on a disk that is no longer full."""
+        """As `seal`, even if there is a witness: the write shows whether a full disk has room again."""
         if self._is_over(self._active):
             # The next batch needs a new segment, and a complete one needs no witness but the manifest.
             self.rotate()
@@ -117,7 +117,7 @@ class Journal:
             self.bytes_since_snapshot += self._active.seal(self._wall_ms())
 
     def lost(self) -> str:
-        """What the log is written to and nobody finds any more, in words; "" for nothing. Two or three stat(2)."""
+        """Which files of the log are missing from their place, in words; "" if none is. Costs two or three stat(2)."""
         return self.directory.lost((MANIFEST, segment_name(self._active.number)))
 
     # --- segments ---------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Journal:
     # --- snapshots --------------------------------------------------------------------------------------------
 
     def begin_snapshot(self) -> SnapshotWriter:
-        """Start a snapshot of the state as of now or later: all facts handed in so far must have been committed.
+        """Start a snapshot of the state as of now or later: all facts handed in before must be committed.
 
         The log goes on in a new segment, so that the ones before can be dropped one snapshot later.
         """
@@ -185,7 +185,8 @@ class Journal:
         )
 
     def finish_snapshot(self, writer: SnapshotWriter, version: int) -> Iterator[None]:
-        """Verify it, list it, and drop what only the generation before the previous needed; in steps."""
+        """Verify the snapshot, list it, and remove what only the generation before the previous one needed. Each step
+        of the iterator is short enough to run between two commits."""
         end_seq = self.next_seq
         with telling_full:
             yield from writer.finish(end_seq)
@@ -204,7 +205,7 @@ class Journal:
         try:
             self.remove_unlisted()
         except OSError as error:
-            # The snapshot counts by now and must not be given up for it; what is left over goes with the next one.
+            # The snapshot already counts, and must not be given up for this. The next one removes what is left over.
             if error.errno not in FULL:
                 raise
 
@@ -217,14 +218,14 @@ class Journal:
                 self.directory.unlink(name)
 
     def abandon(self) -> None:
-        """Let go of the active segment as it is: the store is left as after a crash."""
+        """Close the active segment as it is. The store stays as after a crash."""
         if self._is_open:
             self._active.close()
             self._is_open = False
 
     def close(self, *, version: int) -> None:
         """Stop in order: everything synced and sealed, and the manifest says so. After `DiskFull` or another error
-        the store is simply left as after a crash."""
+        the store stays as after a crash."""
         if not self._is_open:
             return
         try:

@@ -45,13 +45,13 @@ FRAMES_AT = SEGMENT_HEADER_BYTES + 2 * MARK_BYTES
 
 FRAME_HEADER_BYTES = 48
 PAYLOAD_BYTES_MAX = 16 << 20
-"""More than one turn can bring about; as a rule a frame is a few hundred bytes."""
+"""No turn produces as much; a usual frame has a few hundred bytes."""
 
 DATA = 1
-"""Facts."""
+"""The payload is an array of facts."""
 SEAL = 2
-"""Nothing but a witness: its `durable_seq` says that all before it was synced. Written when the log falls idle, at
-rotation and at a clean stop."""
+"""A witness without facts: its `durable_seq` says that everything before it was synced. Written when the log falls
+idle, at a rotation and at a clean stop."""
 SKIPPABLE = 0x80
 """Frame types with this bit may be passed over by a reader that does not know them."""
 
@@ -63,7 +63,7 @@ _CRC = struct.Struct("<I")
 
 
 class SegmentHeader(NamedTuple):
-    """What a segment says of itself and of its predecessor (zeros for the first)."""
+    """What a segment says of itself and of its predecessor; for the first segment, the latter are zeros."""
 
     store_id: bytes
     number: int
@@ -120,7 +120,7 @@ class FrameHeader(NamedTuple):
 
 
 class LayoutError(Exception):
-    """Bytes that are not what they should be; the text says which field."""
+    """Bytes that do not read; the text says which field is wrong."""
 
 
 def segment_name(number: int) -> str:
@@ -187,7 +187,7 @@ def mark_at(slot: int) -> int:
 
 
 def newest_mark(data: bytes, header: SegmentHeader) -> Mark | None:
-    """Of the marks that read, the one that says more; None if neither does. `data` begins where the segment does."""
+    """The newer of the two marks, among those that read; None if neither does. `data` begins where the segment does."""
     newest: Mark | None = None
     for slot in (0, 1):
         block = data[mark_at(slot) : mark_at(slot) + _MARK.size + _CRC.size]

@@ -16,7 +16,7 @@ from presenced.storage.files import FULL, Directory, durable_replace, read_file
 MANIFEST = "MANIFEST"
 COPY = "MANIFEST.copy"
 FORMAT = 2
-"""Of the store. Format 1, whose segments have no marks, is read, and becomes this one when it is opened."""
+"""The format that is written. Format 1, whose segments have no marks, is read too, and an opening upgrades it."""
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class SegmentEntry(msgspec.Struct, frozen=True):
 
     @property
     def sealed(self) -> bool:
-        """Whether nothing is written to it any more."""
+        """Whether it is complete: nothing will be written to it again."""
         return self.bytes > 0
 
 
@@ -54,7 +54,7 @@ class Manifest(msgspec.Struct, frozen=True):
     format: int
     store_id: str
     epoch: int
-    """0: the store was put back to an earlier state (a backup, a repair), and its next opening begins an epoch."""
+    """0 = the store was set back to an earlier state by a backup or a repair; its next opening begins a new epoch."""
     generation: int
     segments: tuple[SegmentEntry, ...]
     snapshots: tuple[SnapshotEntry, ...] = ()
@@ -82,7 +82,7 @@ class NewerFormat(ManifestError):
 
 
 def write_manifest(directory: Directory, manifest: Manifest) -> None:
-    """Make `manifest` the one that counts; durable on return."""
+    """Make `manifest` the current one; it is durable on return."""
     line = msgspec.json.encode(manifest)
     data = line + b"\n%08x\n" % zlib.crc32(line)
     durable_replace(directory, MANIFEST, data)
@@ -91,15 +91,15 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        # The manifest counts already, so this is no failure. But a copy that is behind would come to count if the
-        # manifest were damaged; better none, which takes no room.
+        # The manifest already counts, so this is no failure. But an outdated copy would count if the manifest were
+        # damaged. No copy is better, and takes no room.
         try:
             for name in (COPY, f"{COPY}.tmp"):
                 if name in directory.names():
                     directory.unlink(name)
             directory.sync()
         except OSError as failure:
-            # Nor is it "nothing happened, try again": what the manifest lists must stay.
+            # It is not "nothing happened, try again" either: what the manifest lists must stay.
             text = f"{MANIFEST} was replaced, and {COPY} can be neither replaced nor removed: {failure.strerror}"
             raise OSError(errno.EIO, text) from failure
 
@@ -115,7 +115,7 @@ def read_manifest(directory: Directory) -> tuple[Manifest | None, list[str]]:
         try:
             manifest = _parse(read_file(directory, name))
         except NewerFormat:
-            # Not the copy instead: it may be of the format before, from just before the store was upgraded.
+            # The copy is no substitute: it may have the format before, from just before the store was upgraded.
             raise
         except ManifestError as error:
             remarks.append(f"{name}: {error}")

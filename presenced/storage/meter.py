@@ -1,4 +1,4 @@
-"""How much of a store has been read, for whoever waits for the rest."""
+"""How much of a store has been read, for the log line of a long start."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from presenced.storage.layout import segment_name
 from presenced.storage.manifest import SegmentEntry
 
 Progress = Callable[[int, int], None]
-"""Called now and then with the bytes read and the bytes in all. What it raises ends the reading."""
+"""Called at intervals with the bytes read and the bytes in all. An exception that it raises ends the reading."""
 
 PROGRESS_BYTES = 1 << 18
-"""How often: at least this much is read from one call to the next, within one file."""
+"""The interval: at least so many bytes are read between two calls, within one file."""
 
 ZEROS_BYTES = 1 << 12
-"""Zeros are looked for in pieces of this size."""
+"""The end of the zeros is searched for in pieces of this size."""
 
 
 class Meter:
-    """Tells `progress` now and then how much has been read."""
+    """Calls `progress` at intervals."""
 
     def __init__(self, progress: Progress | None, total_bytes: int) -> None:
         self._progress = progress
         self._total_bytes = total_bytes
         self._done_bytes = 0
-        """Of files that were read whole."""
+        """Bytes of the files that were read whole."""
         self._next = 0
 
     def at(self, position: int) -> None:
@@ -43,7 +43,7 @@ class Meter:
 
 
 def segment_bytes(directory: Directory, entry: SegmentEntry) -> int:
-    """How much there is to read in a segment. That of the active one is not listed: it is what stands before the zeros
+    """How many bytes of a segment are to be read. For the active segment no list says that: it is all before the zeros
     at its end, where the log goes on. O(zeros)."""
     if entry.sealed:
         return entry.bytes

@@ -1,6 +1,6 @@
-"""Reading a store back: what is there, whether it can be trusted, and what may be dropped. Changes nothing.
+"""Reads a store back: what is there, whether it can be trusted, and what may be dropped. Changes nothing.
 
-Whether the end of the log is one, or torn, or damage, is for `ending` to say.
+`segment_end` decides whether the log ends in order, in a torn write, or in damage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from presenced.core.records import Fact
-from presenced.storage.ending import judge
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts, read_frames, reader_of
 from presenced.storage.layout import (
@@ -28,6 +27,7 @@ from presenced.storage.layout import (
 )
 from presenced.storage.manifest import Manifest, SegmentEntry, SnapshotEntry, read_manifest
 from presenced.storage.meter import Meter, Progress, segment_bytes
+from presenced.storage.segment_end import judge
 from presenced.storage.snapshot import SnapshotError, read_snapshot, verify_snapshot
 
 Apply = Callable[[Sequence[Fact]], None]
@@ -37,7 +37,7 @@ class DamageError(Exception):
     """Acknowledged data is damaged or missing; the text names file and offset and says what can be done."""
 
 
-class Findings(msgspec.Struct):
+class RecoveryFindings(msgspec.Struct):
     """What recovery found."""
 
     snapshot: str = ""
@@ -50,9 +50,9 @@ class Findings(msgspec.Struct):
     durable_seq: int = 1
     """Facts before this were known to be synced."""
     last_wall_ms: int = 0
-    """When the last frame was written; 0 = there is none."""
+    """Wall time of the last frame, in milliseconds; 0 = there is no frame."""
     torn_bytes: int = 0
-    """Bytes of the active segment that hold something and are dropped."""
+    """Bytes of the active segment that are not zeros and are dropped."""
     torn_at: str = ""
     """Where they begin."""
     remarks: list[str] = msgspec.field(default_factory=list)
@@ -76,18 +76,18 @@ class Recovered(msgspec.Struct):
     """The result: the manifest it went by (None for an empty directory), the report, and the tail."""
 
     manifest: Manifest | None
-    report: Findings
+    report: RecoveryFindings
     tail: Tail | None = None
 
 
 def recover(directory: Directory, apply: Apply, progress: Progress | None = None) -> Recovered:
-    """Hand all facts of the store to `apply`, oldest first, and tell what was found.
+    """Hand all facts of the store to `apply`, oldest first, and report what was found. O(bytes).
 
     Raises `DamageError` if something acknowledged is damaged or missing, `ManifestError` if the manifest does not
-    read. `apply` may have been called by then: what it built is to be thrown away.
+    read. `apply` may have been called before that: throw away what it built.
     """
     manifest, remarks = read_manifest(directory)
-    report = Findings(remarks=remarks)
+    report = RecoveryFindings(remarks=remarks)
     if manifest is None:
         _refuse_orphans(directory)
         return Recovered(None, report)
@@ -102,7 +102,7 @@ def recover(directory: Directory, apply: Apply, progress: Progress | None = None
         try:
             read_snapshot(directory, snapshot, apply, meter.at)
         except SnapshotError as error:
-            # Its bytes are those that were written, so that going back to the one before is no remedy.
+            # Its bytes are those that were written, so the snapshot before it is no remedy.
             raise DamageError(f"{error}, though it is whole; another version of the program wrote it") from None
         report.snapshot = snapshot.name
         meter.file_done(snapshot.bytes)
@@ -128,8 +128,8 @@ _ADVICE = "restore a backup, or see `presenced store check` and `presenced store
 
 
 def _refuse_orphans(directory: Directory) -> None:
-    """A start that was cut short leaves segments without frames, made before the manifest that lists them, and
-    temporary files. Anything else is a store that has lost its manifest."""
+    """Raise `DamageError` for a store that has lost its manifest. A first start that was interrupted leaves only
+    temporary files and segments without frames, since these are made before the manifest."""
     for name in directory.names():
         if name.endswith(".tmp") or not name.startswith(("wal-", "snap-")):
             continue
@@ -137,7 +137,7 @@ def _refuse_orphans(directory: Directory) -> None:
             raise DamageError(f"{directory.path} holds {name} and no MANIFEST, and is not taken for empty; {_ADVICE}")
 
 
-def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> None:
+def _check_files(directory: Directory, manifest: Manifest, report: RecoveryFindings) -> None:
     """Every listed segment must be there. One that is not listed must be a successor that was never used."""
     names = directory.names()
     copy_read = bool(report.remarks)
@@ -156,7 +156,7 @@ def _check_files(directory: Directory, manifest: Manifest, report: Findings) -> 
 
 
 def _is_written(directory: Directory, name: str) -> bool:
-    """Whether anything was ever written behind the header, readable or not: in doubt nothing is dropped."""
+    """Whether anything was ever written behind the header, readable or not. In doubt nothing is dropped."""
     data = read_file(directory, name)
     try:
         frames_at = unpack_segment_header(data).frames_at
@@ -165,7 +165,7 @@ def _is_written(directory: Directory, name: str) -> bool:
     return bool(data[frames_at:].strip(b"\0"))
 
 
-def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings) -> SnapshotEntry | None:
+def _choose_snapshot(directory: Directory, manifest: Manifest, report: RecoveryFindings) -> SnapshotEntry | None:
     for entry in manifest.snapshots:
         try:
             verify_snapshot(directory, entry)
@@ -179,13 +179,13 @@ def _choose_snapshot(directory: Directory, manifest: Manifest, report: Findings)
 
 
 class _LogReader:
-    """Reads segments in order and keeps what links one to the next."""
+    """Reads segments in order, and keeps what links each one to the next."""
 
     def __init__(
         self,
         directory: Directory,
         manifest: Manifest,
-        report: Findings,
+        report: RecoveryFindings,
         apply: Apply,
         from_seq: int,
         meter: Meter,
@@ -202,7 +202,7 @@ class _LogReader:
         self._previous: SegmentEntry | None = None
 
     def read_segment(self, entry: SegmentEntry) -> int:
-        """Replay one segment; gives its bytes."""
+        """Replay one segment, and return its size in bytes."""
         name = segment_name(entry.number)
         file = self._directory.open(name)
         try:
@@ -252,7 +252,7 @@ class _LogReader:
     def _mark(self, name: str, header: SegmentHeader, data: bytes) -> Mark | None:
         mark = newest_mark(data, header)
         if mark is None and header.unit_bytes:
-            # One of the two is always synced.
+            # One of the two marks is synced at any time.
             raise DamageError(f"{name}: neither of its marks reads, so this is damage; {_ADVICE}")
         return mark
 
@@ -283,7 +283,7 @@ class _LogReader:
         self._judge(name, data, tail, reason)
         if mark is not None:
             self.durable_seq = max(self.durable_seq, mark.seq)
-        # A seal at the end is not taken in: it says of others that they were synced, and nobody says it of the seal.
+        # A seal at the end does not count: it is a witness for the frames before it, and has no witness itself.
         for end_seq, end, crc in reversed(ends):
             if end_seq <= self.durable_seq or end == tail.header.frames_at:
                 tail.unwitnessed, tail.unwitnessed_seq, tail.unwitnessed_crc = end, end_seq, crc
@@ -301,8 +301,8 @@ class _LogReader:
         self._apply(facts)
 
     def _judge(self, name: str, data: bytes, tail: Tail, reason: str) -> None:
-        """The frame at the end of what reads does not (`reason`), or there is none: return if that is the end or a torn
-        tail, raise if it is damage."""
+        """Behind the last readable frame stands one that does not read (`reason`), or none. Return if the log ends
+        there or the tail is torn; raise `DamageError` if it is damage."""
         where = f"{name} at {tail.position}: {reason or 'the log ends here'}"
         if tail.entry.sealed:
             if reason:

@@ -1,4 +1,4 @@
-"""Cutting a damaged store back to a part that reads. Never done by itself: the operator names the fact.
+"""Cuts a damaged store back to a part that reads. The daemon never does that by itself: an operator names the fact.
 
 Nothing is overwritten. What goes is copied to `quarantine/` first; then a new segment is made that follows the part
 that is kept, and one replacement of the manifest is the moment at which the store is another. A crash at any point
@@ -18,27 +18,27 @@ from presenced.storage.journal import Journal
 from presenced.storage.layout import DATA, header_crc
 from presenced.storage.manifest import COPY, MANIFEST, SegmentEntry, SnapshotEntry
 from presenced.storage.store import QUARANTINE
-from presenced.storage.survey import Gap, Piece, Survey, marked_seq, piece_data, survey, walk, walk_piece
+from presenced.storage.survey import Gap, Piece, StoreSurvey, marked_seq, piece_data, survey, walk, walk_piece
 
 
 class CannotRepair(Exception):
-    """The store cannot be cut there; nothing was changed. The text says where it can."""
+    """The store cannot be cut at this fact, and nothing was changed. The text says where it can be cut."""
 
 
 class Extent(NamedTuple):
-    """What can be read of the log without a break."""
+    """The part of the log that reads without a break."""
 
     entries: tuple[SegmentEntry, ...]
-    """The segments, each up to where it reads (or is wanted)."""
+    """The segments, each up to the end of its readable (or wanted) part."""
     rest: tuple[tuple[bytes, int], ...]
-    """What is wanted of the frame in which the wanted part ends."""
+    """The wanted facts of the frame in which the wanted part ends."""
     end_seq: int
     stopped: str
-    """Why it goes no further; empty at the end of the log."""
+    """Why the part ends there; empty at the end of the log."""
 
 
 class Option(NamedTuple):
-    """A place to start from, and how far the log reads from there."""
+    """A place to start from, and how far the log reads from it."""
 
     name: str
     start_seq: int
@@ -50,10 +50,10 @@ class Option(NamedTuple):
 
 
 class Repaired(NamedTuple):
-    """What was done."""
+    """What the repair did."""
 
     end_seq: int
-    """The first fact that is gone; the next fact gets this number."""
+    """The first fact that is lost; the next fact gets this number."""
     known_seq: int
     """Facts before this are known to have been written."""
     quarantine: str
@@ -62,8 +62,8 @@ class Repaired(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def options(directory: Directory, found: Survey) -> list[Option]:
-    """From where to where the store can be read, the best first. O(bytes of the log) each."""
+def options(directory: Directory, found: StoreSurvey) -> list[Option]:
+    """From where to where the store can be read, the best option first. O(bytes of the log) for each."""
     starts: list[tuple[str, int, int, SnapshotEntry | None]] = [
         (entry.name, entry.start_seq, entry.end_seq, entry) for entry, problem in found.snapshots if not problem
     ]
@@ -141,7 +141,7 @@ def _unreadable(piece: Piece, frame: Frame | Gap) -> str:
     return "" if count == frame.header.facts else f"{piece.name} at {frame.position}: not as many facts as it says"
 
 
-def known_seq(directory: Directory, found: Survey) -> int:
+def known_seq(directory: Directory, found: StoreSurvey) -> int:
     """Facts before this are known to have been written, by any trace that reads. O(bytes of the log)."""
     known = max([1, found.manifest.clean_seq, *(entry.end_seq for entry in found.manifest.segments)])
     for entry, problem in found.snapshots:
@@ -168,7 +168,7 @@ def repair(directory: Directory, truncate_at: int, *, salts: Callable[[], int], 
     needed_from = snapshots[-1].start_seq if snapshots else 1
     extent = follow(directory, found.pieces, needed_from, truncate_at)
     if extent.end_seq != truncate_at:
-        # The snapshot stands alone: what is there of the log ends before it.
+        # The snapshot stands alone: the rest of the log ends before it.
         extent = Extent((), (), truncate_at, "")
     known = known_seq(directory, found)
     kept = {entry.number: entry for entry in extent.entries}
@@ -189,7 +189,7 @@ def repair(directory: Directory, truncate_at: int, *, salts: Callable[[], int], 
 
 
 def _numbers(directory: Directory) -> list[int]:
-    """The numbers that are taken: nothing that exists may be replaced before the manifest is."""
+    """The numbers in use: no existing file may be replaced before the manifest is."""
     return [int(name[4:14]) for name in directory.names() if name.startswith("wal-")]
 
 
@@ -203,12 +203,12 @@ def _ranges(possible: list[Option]) -> str:
 
 def _copy(
     directory: Directory,
-    found: Survey,
+    found: StoreSurvey,
     kept: dict[int, SegmentEntry],
     snapshots: tuple[SnapshotEntry, ...],
     now_ms: int,
 ) -> tuple[str, list[str]]:
-    """Copy what will go, or be told differently, to a directory of its own; durable on return."""
+    """Copy the files that the repair will remove or change to a directory of their own; durable on return."""
     quarantine = directory.subdirectory(QUARANTINE)
     serial = 0
     while (place := quarantine.subdirectory(f"repair-{now_ms}-{serial}")).names():

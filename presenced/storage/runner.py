@@ -1,4 +1,4 @@
-"""What runs the steps of the `committer`: a thread of its own here, and a simulator where one is to be in control."""
+"""Runs the steps of the `committer`: on a thread of its own in the daemon, under control of a simulator in tests."""
 
 from __future__ import annotations
 

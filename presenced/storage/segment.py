@@ -1,4 +1,4 @@
-"""The active segment of the log: its file and the space in it, where its frames end, and its marks.
+"""The active segment of the log: its file, the space in it, the end of its frames, and its marks.
 
 Which segments there are, and when one is marked, sealed or synced, is for `journal` to say. After any `OSError` out
 of here other than a full disk nothing more may be written (see `files` on failed syncs).
@@ -27,15 +27,15 @@ from presenced.storage.layout import (
 from presenced.storage.manifest import Manifest, SegmentEntry
 
 ALLOCATE_BYTES = 1 << 20
-"""A segment grows by this much zero-written space at a time: syncing a write into space that exists costs half of
-one that makes the file longer, and zeros are what the reader takes for the end. A multiple of 512."""
+"""A segment grows by so many bytes of zeros at a time, a multiple of 512. A sync after a write into existing space
+costs half of a sync after a write that makes the file longer; and the reader takes zeros for the end of the log."""
 
 
 class Segment:
     """A segment that is written to. Made by `make_segment`; `close` it once."""
 
     def __init__(self, file: File, number: int, first_seq: int, salt: int, end: Mark) -> None:
-        """`end`: where its frames end, all of them synced, and what both marks say."""
+        """`end` is where its frames end; all of them are synced, and both marks say so."""
         self.number = number
         self.first_seq = first_seq
         self.position, self.next_seq, self.crc = end
@@ -45,25 +45,25 @@ class Segment:
         self.is_sealed = end.position == FRAMES_AT
         """The last frame is a seal whose watermark covers everything before it, and both marks say so."""
         self.is_spoiled = False
-        """A batch is in the file in part, behind its end: nothing more may be written there."""
+        """Part of a batch stands behind the end of the frames, so nothing may be written there again."""
         self._file = file
         self._salt = salt
         self._allocated = file.size()
-        """What the file's length is: a multiple of `ALLOCATE_BYTES`, and synced."""
+        """The length of the file: a multiple of `ALLOCATE_BYTES`, and synced."""
         self._wanted = 0
-        """The length for which there was no room; 0 = there was."""
+        """The length for which the disk had no room; 0 = there was room."""
         self._durable: tuple[int, int, int] = end
         """The fields of a mark that says how far the segment is synced."""
         self._marked: tuple[int, int, int] = end
-        """What the mark that was written last says of it."""
+        """The fields of the mark that was written last."""
         self._slot = 0
         """The mark that is written next: the other one is synced."""
         self._is_mark_pending = False
-        """Whether it has been written since the last sync."""
+        """Whether that mark was written since the last sync."""
 
     @property
     def unsynced(self) -> bool:
-        """Whether something was written and not synced."""
+        """Whether anything is written and not synced."""
         return self.durable_seq < self.next_seq
 
     def entry(self) -> SegmentEntry:
@@ -71,7 +71,7 @@ class Segment:
         return SegmentEntry(self.number, self.first_seq, self.next_seq, self.position, self.crc)
 
     def write(self, batches: Sequence[tuple[bytes, int]], wall_ms: int, *, with_mark: bool) -> int:
-        """Write encoded fact lists (payload, count) as one frame each, and a mark; gives the bytes of the frames.
+        """Write encoded fact lists (payload, count) as one frame each, and a mark; return the bytes of the frames.
 
         Raises `DiskFull` with none of them written; if it leaves the segment spoiled, that is final for the segment.
         """
@@ -91,7 +91,7 @@ class Segment:
         return len(data)
 
     def seal(self, wall_ms: int) -> int:
-        """Write a witness that everything before it was synced; gives its bytes. Raises `DiskFull`, which does no
+        """Write a witness that everything before it was synced, and return its bytes. Raises `DiskFull`, which does no
         harm."""
         if self.unsynced:
             self.sync()
@@ -109,7 +109,7 @@ class Segment:
         return len(data)
 
     def sync(self) -> None:
-        """Make everything written durable. An error here is final."""
+        """Sync everything that is written. An error here is final."""
         self._file.sync()
         self.durable_seq = self.next_seq
         self._durable = (self.position, self.next_seq, self.crc)
@@ -118,7 +118,7 @@ class Segment:
             self._is_mark_pending = False
 
     def close(self) -> None:
-        """Give the descriptor back; the file is left as it is."""
+        """Close the descriptor; the file stays as it is."""
         self._file.close()
 
     def _frame(
@@ -136,8 +136,8 @@ class Segment:
         )
 
     def _make_room(self, end: int) -> None:
-        """Have the file reach beyond `end`, synced: the reader takes a frame that fills the last whole unit, or more,
-        for the rest of a file that was cut. Raises `DiskFull` with the file as it was."""
+        """Make the file longer than `end`, and sync that: the reader takes a frame that reaches the end of the last
+        whole unit for the rest of a file that was cut. Raises `DiskFull` and leaves the file as it was."""
         if end < self._allocated:
             self._wanted = 0
             return
@@ -153,19 +153,20 @@ class Segment:
         self._allocated, self._wanted = grown, 0
 
     def _append(self, data: bytes) -> None:
-        """Write into space that is there."""
+        """Write into existing space."""
         try:
             with telling_full:
                 write_all(self._file, self.position, data)
         except DiskFull:
-            # A file system that writes nothing in place, or a quota. What is there of it cannot be taken back for
-            # sure, and after a crash it would stand behind what is written over its beginning.
+            # The file system does not write in place, or there is a quota. The written part cannot be removed for
+            # certain, and after a crash it would stand behind whatever is written over its beginning.
             self.is_spoiled = True
             raise
         self.position += len(data)
 
     def _mark(self) -> None:
-        """Say how far the segment is synced, from the next sync on. A mark for which there is no room is left out."""
+        """Write a mark that says how far the segment is synced; it counts from the next sync on. A mark for which there
+        is no room is left out."""
         if self._marked == self._durable:
             return
         with contextlib.suppress(DiskFull), telling_full:
@@ -205,7 +206,7 @@ def make_segment(
     crc, seq = header_crc(block), first_seq
     packed = []
     for payload, count in frames:
-        # Nothing is claimed for them: the segment counts as a whole, once the manifest lists it.
+        # Their header claims no sync: the segment counts as a whole, once the manifest lists it.
         data, crc = pack_frame(
             payload,
             salt=salt,

@@ -30,10 +30,10 @@ from presenced.storage.layout import (
 from presenced.storage.manifest import SnapshotEntry
 
 SYNC_BYTES = 1 << 20
-"""Synced this often, so that one large flush at the end does not hold up the log on the same disk."""
+"""The snapshot is synced after so many bytes: one large flush at the end would delay the log on the same disk."""
 
 VERIFY_BYTES = 1 << 18
-"""Read back in pieces of this size, with commits between them."""
+"""The snapshot is read back in pieces of this size, with commits between them."""
 
 
 class SnapshotError(Exception):
@@ -78,10 +78,10 @@ class SnapshotWriter:
             self._frame(payload, count, DATA, 0)
 
     def finish(self, end_seq: int) -> Iterator[None]:
-        """Make it durable under its name and read it back, in steps, so that commits can go between them.
+        """Make the snapshot durable under its name and read it back, in steps, with commits between them.
 
         `end_seq`: no fact from here on can be in it. Raises `SnapshotError` if it does not read back as it was
-        written. `entry` gives the result.
+        written. `entry` is the result then.
         """
         self._end_seq = end_seq
         self._frame(b"", 0, SEAL, end_seq)
@@ -98,13 +98,13 @@ class SnapshotWriter:
         self._directory.sync()
 
     def entry(self) -> SnapshotEntry:
-        """What the manifest says of the finished snapshot."""
+        """The entry of the finished snapshot in the manifest."""
         return SnapshotEntry(
             self.name, self._start_seq, self._end_seq, self._position, self._digest.hexdigest(), self._facts
         )
 
     def abandon(self) -> None:
-        """Remove what was written so far, under whichever name it is by now."""
+        """Remove the unfinished file, under either name."""
         self._file.close()
         names = self._directory.names()
         for name in (self._temporary, self.name):
@@ -136,7 +136,7 @@ class SnapshotWriter:
 
 
 def verify_snapshot(directory: Directory, entry: SnapshotEntry) -> None:
-    """Raise `SnapshotError` unless the file is the one that the manifest tells of. Reads it once."""
+    """Raise `SnapshotError` unless the file is the one that the manifest lists. Reads it once, O(bytes)."""
     try:
         file = directory.open(entry.name)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def verify_snapshot(directory: Directory, entry: SnapshotEntry) -> None:
 
 
 def taken_wall_ms(directory: Directory, entry: SnapshotEntry) -> int:
-    """When it was begun; raises `SnapshotError`."""
+    """Wall time in milliseconds at which the snapshot was begun; raises `SnapshotError`."""
     file = directory.open(entry.name)
     try:
         return unpack_segment_header(file.read_at(0, SEGMENT_HEADER_BYTES)).created_ms
@@ -171,8 +171,8 @@ def read_snapshot(
     apply: Callable[[Sequence[Fact]], None],
     at: Callable[[int], object] = lambda position: None,
 ) -> None:
-    """Hand the facts of a verified snapshot to `apply`, a batch at a time, and tell `at` after each how many bytes have
-    been read; raises `SnapshotError`."""
+    """Hand the facts of a verified snapshot to `apply`, a batch at a time; after each batch, call `at` with the bytes
+    that were read. Raises `SnapshotError`. O(bytes)."""
     file = directory.open(entry.name)
     try:
         block = file.read_at(0, SEGMENT_HEADER_BYTES)

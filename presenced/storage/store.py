@@ -24,10 +24,10 @@ from presenced.storage.recovery import Apply, Recovered, Tail, recover
 _OURS = re.compile(r"LOCK|MANIFEST(\.copy)?(\.tmp)?|wal-\d{10}\.log(\.tmp)?|snap-\d{10}\.prs(\.tmp)?")
 
 _LIKE_OURS = re.compile(r"(lock|manifest|wal-|snap-).*", re.IGNORECASE)
-"""What would be taken for ours by whoever looks, and is not what is written."""
+"""Names that a person would take for ours, and that the store never writes."""
 
 _STRAY = re.compile(r"\..*|nohup\.out|thumbs\.db|desktop\.ini", re.IGNORECASE)
-"""What comes into a directory by itself: a new store is made beside it."""
+"""Files that appear in a directory by themselves: a new store may be made beside them."""
 
 STRAYS_NAMED_MAX = 5
 
@@ -43,12 +43,12 @@ class Locked(DirectoryError):
 
 
 STARTS_MAX = 16
-"""Times of consecutive openings that are kept."""
+"""How many times of consecutive openings the manifest keeps."""
 
 
 def look_around(directory: Directory) -> list[str]:
-    """What an operator should know of a directory that can be used: files in it that are passed over, and that others
-    may write to it. Raises `DirectoryError` if it is not one to keep a store in. Changes nothing."""
+    """Remarks for the operator on a directory that can hold a store: foreign files in it, and permissions that are too
+    wide. Raises `DirectoryError` if it cannot hold one. Changes nothing."""
     names = directory.names()
     others = [name for name in names if not _OURS.fullmatch(name)]
     is_store = any(_OURS.fullmatch(name) and name != "LOCK" for name in names)
@@ -77,8 +77,8 @@ def look_around(directory: Directory) -> list[str]:
 
 
 def claim(directory: Directory) -> list[str]:
-    """Take the directory for this process; gives what `look_around` does. Raises `DirectoryError` if it is not one to
-    keep a store in, or is taken."""
+    """Lock the directory for this process, and return the remarks of `look_around`. Raises `DirectoryError` if it
+    cannot hold a store, `Locked` if another process has it."""
     remarks = look_around(directory)
     try:
         directory.lock()
@@ -101,10 +101,9 @@ def open_store(
 ) -> tuple[Journal, Recovered]:
     """Read the store into `apply` and make it ready for writing. The directory must have been claimed.
 
-    `new_id` gives store id (32 hex digits) and epoch for a new store. Openings less than `close_ms` apart count as
-    consecutive, and the manifest keeps their times. Raises `DamageError`, `ManifestError` (nothing
-    was changed), `DiskFull` or `OSError` (nothing was lost).
-    """
+    `new_id` returns the store id (32 hex digits) and the epoch of a new store. Openings less than `close_ms` apart
+    count as consecutive, and the manifest keeps their times. Raises `DamageError`, `ManifestError` (nothing was
+    changed), `DiskFull` or `OSError` (nothing was lost)."""
     recovered = recover(directory, apply, progress)
     manifest = recovered.manifest
     if manifest is None:
@@ -113,7 +112,7 @@ def open_store(
     elif not manifest.epoch:
         manifest = recovered.manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
     while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
-        # A newer one that could not be used must not stay for the next snapshot's second generation.
+        # A newer snapshot that could not be used must not become the second generation of the next one.
         manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])
     manifest = msgspec.structs.replace(manifest, starts=_starts(manifest.starts, wall_ms(), close_ms))
     journal = Journal(
@@ -148,7 +147,8 @@ def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: 
     segments = manifest.segments[:-1]
     if seq > entry.first_seq:
         segments = (*segments, SegmentEntry(entry.number, entry.first_seq, seq, cut, crc))
-    # Written down before anybody is served: a second crash, with all facts of this run lost, must leave the gap too.
+    # The gap is written down before anybody is served: a second crash, which loses all facts of this run, must leave
+    # it.
     version = manifest.version + (0 if recovered.report.clean else VERSION_GAP)
     journal.open_segment(
         msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0, version=version),
@@ -172,7 +172,7 @@ def _read_payloads(directory: Directory, tail: Tail) -> list[tuple[bytes, int]]:
 
 
 def _quarantine(directory: Directory, recovered: Recovered, tail: Tail) -> None:
-    """Keep a copy of the bytes that are dropped as torn: whoever wonders later can look."""
+    """Keep a copy of the bytes that are dropped as torn, for an operator who wants to look at them."""
     report = recovered.report
     if not report.torn_bytes:
         return

@@ -1,7 +1,7 @@
-"""What a data directory holds, whatever state it is in: the ground of the tools `check`, `dump` and `repair`.
+"""What a data directory holds, in whatever state it is: the basis of the tools `check`, `dump` and `repair`.
 
-Recovery stops at the first doubt; this goes on behind it. It reads and never writes, takes no lock, and decides
-nothing about what may be dropped: that is recovery's, and the operator's.
+Recovery stops at the first doubt; a survey goes on behind it. It reads and never writes, takes no lock, and does not
+decide what may be dropped: recovery and the operator decide that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NotAStore(Exception):
 
 
 class Gap(NamedTuple):
-    """Bytes that do not read, up to the next frame that does or to the end."""
+    """Bytes that do not read, up to the next readable frame or to the end."""
 
     position: int
     bytes: int
@@ -58,8 +58,8 @@ class Piece(NamedTuple):
     """Where it ends, in bytes; 0 for one that is open-ended (the active one, as a rule)."""
 
 
-class Survey(NamedTuple):
-    """The store as far as it can be made out."""
+class StoreSurvey(NamedTuple):
+    """All that can be read of a store."""
 
     manifest: Manifest
     """What was read, or put together from the files' own headers if none reads."""
@@ -72,8 +72,8 @@ class Survey(NamedTuple):
     """Newest first, each with why it cannot be used, or an empty string."""
 
 
-def survey(directory: Directory) -> Survey:
-    """Look at everything once. Raises `NotAStore` and `NewerFormat`. O(bytes of the snapshots)."""
+def survey(directory: Directory) -> StoreSurvey:
+    """Read everything once. Raises `NotAStore` and `NewerFormat`. O(bytes of the snapshots)."""
     problem = source = ""
     manifest: Manifest | None = None
     try:
@@ -90,11 +90,11 @@ def survey(directory: Directory) -> Survey:
         manifest = Manifest(FORMAT, _store_id(directory, files), 0, 0, ())
         pieces = _chain([piece for piece in files if _usable(piece, manifest.store_id)])
         if pieces and not _has_frames(directory, pieces[-1]):
-            # Prepared and never used, or never written to: nothing is lost without it, and the one before it may
-            # have been written to after it was prepared.
+            # The last segment was prepared and never used. Nothing is lost without it, and the one before it may have
+            # been written to after that.
             pieces = _chain(pieces[:-1]) or pieces
         snapshots = _snapshots_by_themselves(directory, manifest.store_id)
-        return Survey(manifest, "", problem or "there is none", tuple(pieces), tuple(snapshots))
+        return StoreSurvey(manifest, "", problem or "there is none", tuple(pieces), tuple(snapshots))
     pieces = _listed(manifest, files)
     if source != "MANIFEST":
         last = pieces[-1].number if pieces else 0
@@ -104,7 +104,7 @@ def survey(directory: Directory) -> Survey:
             if piece.number > last and _usable(piece, manifest.store_id) and _has_frames(directory, piece)
         ]
         pieces = _chain(pieces)
-    return Survey(manifest, source, "", tuple(pieces), tuple(_listed_snapshots(directory, manifest)))
+    return StoreSurvey(manifest, source, "", tuple(pieces), tuple(_listed_snapshots(directory, manifest)))
 
 
 def walk(data: bytes, header: SegmentHeader, next_seq: int) -> Iterator[Frame | Gap]:
@@ -174,7 +174,7 @@ def marked_seq(directory: Directory, piece: Piece) -> int:
 
 
 def _names(directory: Directory, head: str, tail: str) -> list[str]:
-    """Of our own files: what only looks like one is nobody's."""
+    """The names of our files with this head and tail; a name that only looks like one does not count."""
     whole = re.compile(rf"{head}\d{{10}}{re.escape(tail)}")
     return [name for name in directory.names() if whole.fullmatch(name)]
 
@@ -218,7 +218,7 @@ def _listed(manifest: Manifest, files: list[Piece]) -> list[Piece]:
 
 
 def _chain(pieces: list[Piece]) -> list[Piece]:
-    """Give each segment the end that its successor's header tells of."""
+    """Give each segment the end that the header of its successor states."""
     chained = []
     successors: list[Piece | None] = [*pieces[1:], None]
     for piece, successor in zip(pieces, successors, strict=False):
@@ -229,12 +229,12 @@ def _chain(pieces: list[Piece]) -> list[Piece]:
 
 
 def _has_frames(directory: Directory, piece: Piece) -> bool:
-    """Whether any frame reads: without one nothing can be got out of it."""
+    """Whether any frame reads; without one the segment is of no use."""
     return any(isinstance(found, Frame) for found in walk_piece(directory, piece._replace(limit=0)))
 
 
 def _store_id(directory: Directory, files: list[Piece]) -> str:
-    """Whose files these are, by the newest segment or else the newest snapshot; empty if none reads."""
+    """The id of the store, from the newest segment or else the newest snapshot; empty if none reads."""
     headers = [piece.header for piece in files if piece.header is not None]
     for name in _names(directory, "snap-", ".prs"):
         try:

@@ -11,7 +11,7 @@ from presenced.core.records import Fact, RecordSet, TextSet
 from presenced.storage.files import OsDirectory
 from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
-from presenced.storage.recovery import Findings, recover
+from presenced.storage.recovery import RecoveryFindings, recover
 from presenced.storage.store import open_store
 from presenced.wire.codec import encode
 
@@ -73,7 +73,7 @@ def state_of(facts: Sequence[Fact]) -> dict[str, Fact]:
     return {fact.user: fact for fact in facts if isinstance(fact, TextSet)}
 
 
-def recovered(place: Path) -> tuple[dict[str, Fact], Findings]:
+def recovered(place: Path) -> tuple[dict[str, Fact], RecoveryFindings]:
     """The state that recovery finds."""
     directory = OsDirectory(place, create=False)
     facts: list[Fact] = []

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from presenced.storage import committer as module, pending
+from presenced.storage import committer as module, write_queue
 from presenced.storage.committer import Committer
 from presenced.storage.files import DiskFull
 from tests.storage.fake_journal import Disk
@@ -46,7 +46,7 @@ class Running:
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FULL_S", 0.01)
     monkeypatch.setattr(module, "GONE_LOOK_S", 0.01)
-    monkeypatch.setattr(pending, "PENDING_FACTS_MAX", 5)
+    monkeypatch.setattr(write_queue, "PENDING_FACTS_MAX", 5)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_a_stop_while_there_is_no_room_is_not_marked_clean(running: Running) -> 
 
 
 def test_acknowledgements_that_wait_count_also_without_facts(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending, "PENDING_BYTES_MAX", 10 * pending.ACK_BYTES)
+    monkeypatch.setattr(write_queue, "PENDING_BYTES_MAX", 10 * write_queue.ACK_BYTES)
     running.disk.may_write.clear()
     running.submit()
     running.until(lambda: running.disk.attempts == 1, "a commit hangs")

@@ -11,7 +11,7 @@ import pytest
 
 from presenced.core.records import TextSet
 from presenced.storage import committer as module
-from presenced.storage.committer import Committer, Policy
+from presenced.storage.committer import Committer, SyncPolicy
 from presenced.storage.files import DiskFull
 from presenced.storage.frames import array_of
 from presenced.storage.layout import FRAMES_AT
@@ -44,14 +44,14 @@ class Counting(Disk):
         self.unsynced = False
 
 
-def started(disk: Any, policy: Policy, clock: Callable[[], float] = time.monotonic) -> Committer:
+def started(disk: Any, policy: SyncPolicy, clock: Callable[[], float] = time.monotonic) -> Committer:
     committer = Committer(cast(Any, disk), lambda: None, policy=policy, interval_s=1.0, clock=clock)
     committer.start()
     return committer
 
 
 @pytest.mark.parametrize(("policy", "syncs"), [("interval", 10), ("os", 0)])
-def test_an_interval_syncs_also_while_something_always_comes(policy: Policy, syncs: int) -> None:
+def test_an_interval_syncs_also_while_something_always_comes(policy: SyncPolicy, syncs: int) -> None:
     """The clock stands still but for the batches, so that the log is never idle."""
     now_s = 0.0
     disk = Counting()

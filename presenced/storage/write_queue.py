@@ -1,6 +1,6 @@
-"""What was handed in for the log and is not written: how much of it there is, and what waits for it.
+"""The queue of facts that were handed in for the log and are not written, and who waits for them.
 
-Without a lock: the `committer`'s guards it.
+The queue has no lock of its own; the `committer`'s lock guards it.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ from presenced.storage.frames import array_of
 
 PENDING_BYTES_MAX = 8 << 20
 PENDING_FACTS_MAX = 50_000
-"""Beyond either, durable requests are refused until the disk has caught up."""
+"""Beyond either bound, durable requests are refused until the disk has caught up."""
 
 ACK_BYTES = 100
-"""What an acknowledgement that waits takes: also those of requests that changed nothing pile up behind a slow disk."""
+"""The bytes that a waiting acknowledgement counts for: those of requests that changed nothing pile up behind a slow
+disk, too."""
 
 FRAME_BYTES = 1 << 18
-"""Submissions are joined into frames of up to about this size."""
+"""Submissions are joined into frames of about this size at most."""
 
 BATCH_BYTES = 1 << 20
-"""About what one commit takes; the rest waits for the next."""
+"""About how many bytes one commit takes; the rest waits for the next commit."""
 
 
 class Submission(NamedTuple):
-    """One turn's facts: encoded one after the other, how many, and what waits for them."""
+    """The facts of one turn, encoded one after the other; how many they are; and who waits for them."""
 
     facts: bytes
     number: int
     waiting: tuple[Any, ...]
 
 
-class Pending:
-    """Submissions in the order in which they came. Bytes and facts count until they are settled."""
+class WriteQueue:
+    """Submissions in the order of their arrival. Their bytes and facts count until they are settled."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self.facts = 0
         self.submitted = 0
         self.settled = 0
-        """Submissions handed in, and of those the ones written or given up."""
+        """How many submissions were handed in, and how many of these are written or given up."""
         self._queue: deque[Submission] = deque()
 
     def __bool__(self) -> bool:
@@ -49,18 +50,18 @@ class Pending:
 
     @property
     def is_too_much(self) -> bool:
-        """Whether no more should be promised."""
+        """Whether durable requests must be refused."""
         return self.bytes > PENDING_BYTES_MAX or self.facts > PENDING_FACTS_MAX
 
     def add(self, submission: Submission) -> None:
-        """Hand one in."""
+        """Append one submission."""
         self.submitted += 1
         self._queue.append(submission)
         self.bytes += _weight(submission)
         self.facts += submission.number
 
     def take(self) -> list[Submission]:
-        """The oldest ones, as many as one commit takes."""
+        """Take out the oldest submissions, as many as one commit takes."""
         batch: list[Submission] = []
         size = 0
         while self._queue and size < BATCH_BYTES:
@@ -70,17 +71,17 @@ class Pending:
         return batch
 
     def give_back(self, batch: list[Submission]) -> None:
-        """What was taken could not be written, and is the oldest again."""
+        """Put a batch that could not be written back to the front."""
         self._queue.extendleft(reversed(batch))
 
     def settle(self, batch: list[Submission]) -> None:
-        """What was taken is written."""
+        """Stop counting a batch, which is written."""
         self.settled += len(batch)
         self.bytes -= sum(map(_weight, batch))
         self.facts -= sum(submission.number for submission in batch)
 
     def refuse(self) -> list[Any]:
-        """All that waits, which waits no longer; the facts stay."""
+        """Everybody who waits, and who waits no longer after this call; the facts stay. O(submissions)."""
         refused: list[Any] = []
         for index, submission in enumerate(self._queue):
             if submission.waiting:
@@ -90,18 +91,19 @@ class Pending:
         return refused
 
     def drop(self) -> None:
-        """Give up all but what was taken and is in hand at this moment."""
+        """Give up all facts in the queue, but not the batch that a commit has taken."""
         self.settle(list(self._queue))
         self._queue.clear()
 
     def end(self) -> None:
-        """Give up everything, for good. What was to come after it comes to its own end; the facts stay counted."""
+        """Give up everything for good. Jobs that waited for these submissions may end; the facts stay counted."""
         self._queue.clear()
         self.settled = self.submitted
 
 
 def joined(batch: list[Submission]) -> Iterator[tuple[bytes, int]]:
-    """Join submissions into frames' payloads: an array of facts each. A turn's facts stay in one frame."""
+    """Join submissions into payloads of frames, each an array of facts, with their number. The facts of one turn stay
+    in one frame."""
     parts: list[bytes] = []
     size = count = 0
     for submission in batch:
