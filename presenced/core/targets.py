@@ -66,14 +66,20 @@ def device_of(engine: Engine, session: Session, name: str, device_id: str) -> De
     return device
 
 
-def live_device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device:
-    """The device as in `device_of`. There must be one, and it must be live.
+def some_device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device:
+    """The device as in `device_of`, for a request that is about nothing without one.
 
-    Raises what `device_of` raises, and `RequestError` (`no_device`, `no_such_device`).
+    Raises what `device_of` raises, and `RequestError` (`no_device`) if none is named and the link has none.
     """
     device = device_of(engine, session, name, device_id)
     if device is None:
         raise RequestError("no_device", "name a device; this link has none of its own for that user")
+    return device
+
+
+def live_device_of(engine: Engine, session: Session, name: str, device_id: str) -> Device:
+    """The device as in `some_device_of`, and it must be live. Raises `RequestError` (`no_such_device`) if it is not."""
+    device = some_device_of(engine, session, name, device_id)
     require_live(device)
     return device
 

@@ -8,8 +8,7 @@ from presenced.core.model import Session
 from presenced.core.replies import acknowledge, done, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
-from presenced.core.targets import device_of, live_device_of, require_durability, require_memory
-from presenced.errors import RequestError
+from presenced.core.targets import live_device_of, require_durability, require_memory, some_device_of
 from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel
 
 
@@ -26,9 +25,7 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
 
 def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> None:
     require_durability(engine)
-    device = device_of(engine, session, message.user, message.device)
-    if device is None:
-        raise RequestError("no_device", "name a device; this link has none of its own for that user")
+    device = some_device_of(engine, session, message.user, message.device)
     engine.leave(now_ms, session, device, message.channel)
     acknowledge(engine, session, message.id)
 

@@ -58,30 +58,14 @@ def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatu
 
 def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim) -> None:
     require_durability(engine)
-    check_name(message.claim, "claim")
-    if message.claim == SCHEDULED or message.source == "schedule":
-        raise RequestError("bad_request", "schedule is what set_schedule makes; choose another name and source")
-    if message.claim == MANUAL and message.source != "manual":
-        raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
-    if message.status == "offline" and message.source != "manual":
-        raise RequestError("bad_request", f"only the person hides: {message.source} cannot state offline; state xa")
+    _check_claim(message)
     if message.device:
-        if message.claim == MANUAL:
-            raise RequestError("bad_request", "the claim named manual is the person's and ends with no device")
         live_device_of(engine, session, message.user, message.device)
-    offset_ms = engine.clock.offset_ms
-    due_ms = now_ms + message.for_ms if message.for_ms else 0
-    if message.until_ms:
-        until_due_ms = message.until_ms - offset_ms
-        if until_due_ms <= now_ms:
-            raise RequestError("claim_past", f"until_ms {message.until_ms} is not after now ({now_ms + offset_ms})")
-        if until_due_ms - now_ms > DURATION_MS_MAX:
-            raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
-        due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
+    due_ms = _claim_due_ms(engine, now_ms, message)
     user = user_of(engine, session, message.user)
     if all(other.name != message.claim for other in user.claims):
         require_memory(engine)
-    by_wall = bool(message.until_ms) and due_ms + offset_ms == message.until_ms
+    by_wall = bool(message.until_ms) and due_ms + engine.clock.offset_ms == message.until_ms
     ends = (now_ms + message.for_ms, message.until_ms) if message.for_ms and message.until_ms else None
     engine.statements.add_claim(
         now_ms,
@@ -97,10 +81,40 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
     acknowledge(engine, session, message.id)
 
 
+def _check_claim(message: AddClaim) -> None:
+    """Raise `RequestError` for a reserved name or source, and for a program that would hide a person (section 15.1)."""
+    check_name(message.claim, "claim")
+    if message.claim == SCHEDULED or message.source == "schedule":
+        raise RequestError("bad_request", "the name and source schedule are reserved for set_schedule; choose others")
+    if message.claim == MANUAL and message.source != "manual":
+        raise RequestError("bad_request", "the claim named manual is the person's own; choose another name")
+    if message.claim == MANUAL and message.device:
+        raise RequestError("bad_request", "the claim named manual is the person's own and ends with no device")
+    if message.status == "offline" and message.source != "manual":
+        raise RequestError("bad_request", f"only the person hides: {message.source} cannot state offline; state xa")
+
+
+def _claim_due_ms(engine: Engine, now_ms: int, message: AddClaim) -> int:
+    """When the claim ends, on the monotonic clock; 0 = it has no end. Of two ends the earlier counts (section 13.7).
+
+    Raises `RequestError` (`claim_past`, `bad_time`).
+    """
+    due_ms = now_ms + message.for_ms if message.for_ms else 0
+    if message.until_ms:
+        offset_ms = engine.clock.offset_ms
+        until_due_ms = message.until_ms - offset_ms
+        if until_due_ms <= now_ms:
+            raise RequestError("claim_past", f"until_ms {message.until_ms} is not after now ({now_ms + offset_ms})")
+        if until_due_ms - now_ms > DURATION_MS_MAX:
+            raise RequestError("bad_time", "until_ms is more than 366 days ahead; 0 holds until the claim is ended")
+        due_ms = min(due_ms, until_due_ms) if due_ms else until_due_ms
+    return due_ms
+
+
 def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim) -> None:
     require_durability(engine)
     if message.claim == SCHEDULED:
-        raise RequestError("bad_request", "what a schedule claims ends with its window, or with set_schedule")
+        raise RequestError("bad_request", "the claim of a schedule ends with its window, or by set_schedule")
     user = known_user(engine, session, message.user)
     if user is not None:
         engine.statements.end_claim(now_ms, user, message.claim)
@@ -136,7 +150,8 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
         schedule = Schedule(message.zone, message.windows, message.status)
         if len(message.zone.encode()) > ZONE_BYTES_MAX or not _is_zone(engine, schedule, now_ms):
             raise RequestError(
-                "bad_schedule", f"{quoted(message.zone)} is no time zone known here; write Europe/Berlin"
+                "bad_schedule",
+                f"{quoted(message.zone)} is no time zone known here; write one such as Europe/Berlin",
             )
     user = user_of(engine, session, message.user)
     if schedule is not None and user.schedule is None:

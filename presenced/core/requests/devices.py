@@ -84,7 +84,7 @@ def _to_detach(engine: Engine, session: Session, message: Detach) -> Device:
             raise RequestError("no_such_device", f"this link holds no device under the ref {message.ref}")
         return device
     if not message.user or not message.device:
-        raise RequestError("bad_request", "Detach: give user and device, or neither and a ref")
+        raise RequestError("bad_request", "Detach: give both user and device, or neither of them and a ref")
     check_name(message.user, "user")
     check_name(message.device, "device")
     user = engine.users.get(message.user)
@@ -98,7 +98,7 @@ def _to_detach(engine: Engine, session: Session, message: Detach) -> Device:
 def _beats(engine: Engine, session: Session, now_ms: int, message: Beats) -> None:
     require_service(session)
     if len(message.beats) % 2:
-        raise RequestError("bad_request", "Beats: a ref without an idle time at the end")
+        raise RequestError("bad_request", "Beats: the last ref has no idle time")
     engine.beats(now_ms, session, message.beats)
 
 
@@ -117,7 +117,8 @@ def _forget(engine: Engine, session: Session, now_ms: int, message: Forget) -> N
     if device is None:
         raise RequestError("no_such_device", "name the device to forget")
     if device.state != GONE:
-        raise RequestError("bad_request", f"{device.user.name}/{device.id} is live; only one that is gone is forgotten")
+        sentence = f"{device.user.name}/{device.id} is live; only a device that is gone can be forgotten"
+        raise RequestError("bad_request", sentence)
     engine.statements.forget_device(device)
     acknowledge(engine, session, message.id)
 
