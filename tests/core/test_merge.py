@@ -1,4 +1,4 @@
-"""The merge against a twin that is written from the words of the rule, one sentence after the other."""
+"""The merge against its rule in words (`merging`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from presenced.core.model import (
     Device,
     User,
 )
+from tests.core.merging import merged_by_the_words
 from tests.support.tiers import samples
 
 HYSTERESIS_MS = 30
@@ -46,27 +47,6 @@ def make(rows: list[tuple[int, str, int, int, int]], claim: str | None) -> tuple
     return devices, Claim("manual", "manual", claim, 0, 0, 0) if claim else None  # type: ignore[arg-type]
 
 
-def naive(devices: list[Device], claim: Claim | None, primary: Device | None) -> tuple[str, list[Device | None]]:
-    """The status, and every device that may be primary."""
-    live = [device for device in devices if device.state in (CONNECTED, GRACE)]
-    not_negative = [device for device in live if device.priority >= 0]
-    counted = [device for device in not_negative if device.idle_level in (ACTIVE_LEVEL, IDLE_AWAY)]
-    if not counted or (claim is not None and claim.status == "offline"):
-        return "offline", [None]
-    used = [device for device in counted if device.idle_level == ACTIVE_LEVEL]
-    said = []
-    for device in counted:
-        lends_away = ("chat", "online", "dnd") if used else ("chat", "online")
-        said.append("away" if device.status in lends_away and device not in used else device.status)
-    status = next(status for status in ("dnd", "chat", "online", "away", "xa") if status in said)
-    if claim is not None:
-        status = "away" if claim.status in ("chat", "online") and not used else claim.status
-    newest_ms = max(device.active_ms for device in counted)
-    if primary in counted and newest_ms <= primary.active_ms + HYSTERESIS_MS:
-        return status, [primary]
-    return status, [device for device in counted if device.active_ms == newest_ms]
-
-
 @settings(max_examples=samples(400), deadline=None)
 @given(devices_of_a_user, claims, st.integers(-1, 4))
 def test_merge_does_what_the_words_say(
@@ -75,7 +55,7 @@ def test_merge_does_what_the_words_say(
     devices, claim = make(rows, claim_status)
     primary = devices[primary_index] if 0 <= primary_index < len(devices) else None
     status, chosen = merge(devices, claim, primary, HYSTERESIS_MS)
-    expected, candidates = naive(devices, claim, primary)
+    expected, candidates = merged_by_the_words(devices, claim, primary, HYSTERESIS_MS)
     assert status == expected
     assert any(chosen is candidate for candidate in candidates)
     # Asked again with its own answer it says the same: nothing flaps without an input.

@@ -2,9 +2,10 @@
 
 What the daemon does with sockets is done here with lists: a link that is not read fills up at the first send, as a
 kernel buffer would, and from then on the core must hold its frames back. Each turn is followed by the core's own
-invariants, by checks that are stated here a second time in other words, and by what every client relies on: only
-watched users are pushed, a version never comes twice except after a reply, and who keeps a watched channel's members by
-what is told of it always has the members and the counts that the server has (`tests.core.told`).
+invariants, by what the words of the protocol make of each user (`tests.core.merging`), by when each device has to be
+looked at, stated here a second time, and by what every client relies on: only watched users are pushed, a version never
+comes twice except after a reply, and who keeps a watched channel's members by what is told of it always has the members
+and the counts that the server has (`tests.core.told`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 
 from presenced.core import invariants
 from presenced.core.engine import Engine, no_calendar
-from presenced.core.merge import merge
 from presenced.core.model import ACTIVE, ASSUMED, CONNECTED, GONE, GRACE, Device, User
 from presenced.core.parts.claims import Calendar
 from presenced.core.policy import Policy
@@ -27,6 +27,7 @@ from presenced.wire.messages import (
     Role,
 )
 from tests.core.fake_link import FakeLink as FakeLink
+from tests.core.merging import merged_by_the_words
 
 START_MS = 7_000_003
 WALL_MS = 1_700_000_000_000
@@ -69,6 +70,8 @@ class World:
         self.links: list[FakeLink] = []
         self.next_ms: int | None = None
         self.versions = 0
+        self.primaries: dict[str, Device | None] = {}
+        """The primary device of each user at the last check."""
         self.checks = True
         """Whether everything is checked after each turn; that is linear, so tests with very many switch it off."""
         self.standing_max = 10
@@ -161,6 +164,8 @@ class World:
         self.next_ms = run_turn(self.engine, self.log, self.now_ms)
         if self.checks:
             self.check()
+        else:
+            self.primaries.clear()
         assert self.engine.ledger.version >= self.versions, "the version counter went back"
         self.versions = self.engine.ledger.version
 
@@ -196,8 +201,13 @@ class World:
 
     def _check_user(self, user: User) -> None:
         policy = self.engine.policy
-        _, primary = merge(user.devices.values(), user.claim, user.primary, policy.primary_hysteresis_ms)
-        assert primary is user.primary, f"{user.name} has another primary than it should"
+        before = self.primaries.get(user.name, user.primary)
+        status, primaries = merged_by_the_words(
+            list(user.devices.values()), user.claim, before, policy.primary_hysteresis_ms
+        )
+        assert user.record.status == status, f"{user.name} shows {user.record.status} and is {status}"
+        assert any(user.primary is one for one in primaries), f"{user.name} has another primary than it should"
+        self.primaries[user.name] = user.primary
         for device in user.devices.values():
             if device.state == GONE:
                 continue

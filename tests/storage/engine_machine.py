@@ -47,7 +47,8 @@ class EngineMachine(Machine):
     now_ms = START_MS
 
     def restored(self, recovered: Recovered, facts: Sequence[Fact]) -> None:
-        """As `server.data_directory` does it."""
+        """The engine from what the store gave back, with the core's own `Restorer`. What `server.data_directory` adds
+        to that, graces and the clock, is shown where a server restarts (tests/durable, tests/sim)."""
         # The monotonic clock begins anew with the process, the wall clock goes on.
         self.now_ms = START_MS
         devices = [fact for fact in self.history.asked.state.values() if isinstance(fact, DeviceSet)]
