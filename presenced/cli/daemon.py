@@ -112,10 +112,12 @@ def serve(config: str | None, **flags: Any) -> None:
     for note in (*loaded.notes, *unused_addresses(sockets, loaded)):
         log.warning("%s", note)
     try:
-        server = Server(settings, configuration=configuration, listener=sockets.get("client"))
+        # asyncio's own transports are garbage in cycles when they close, and the collector must find old ones too.
+        collector = Collector() if settings.loop == "uvloop" else None
+        server = Server(settings, configuration=configuration, listener=sockets.get("client"), collector=collector)
         operations = Operations(server, environ=os.environ, sockets=sockets)
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
-            runner.run(_serve(server, operations, loaded))
+            runner.run(_serve(server, operations, loaded, collector))
         logs.flush()
     except Exception as error:
         sentences, code = explain(error, settings)
@@ -176,7 +178,7 @@ def _by_make_run(settings: Settings, key: str) -> str:
     return f" ({option} 127.0.0.1:PORT; make run OPTIONS='{option} 127.0.0.1:PORT')" if settings.dev else ""
 
 
-async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None:
+async def _serve(server: Server, operations: Operations, loaded: Loaded, collector: Collector | None) -> None:
     loop = asyncio.get_running_loop()
     asked: list[signal.Signals] = []
     leaving: list[asyncio.Task[None]] = []
@@ -200,27 +202,25 @@ async def _serve(server: Server, operations: Operations, loaded: Loaded) -> None
     loop.add_signal_handler(signal.SIGUSR1, server.take_snapshot)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_DAEMON)
     try:
-        await _run(server, loaded)
+        await _run(server, operations, loaded, collector)
     finally:
         # The handlers end with the loop, and the process has to end with its own status.
         signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
 
 
-async def _run(server: Server, loaded: Loaded) -> None:
+async def _run(server: Server, operations: Operations, loaded: Loaded, collector: Collector | None) -> None:
     """Serve from the start to the stop, and log both."""
-    await server.start()
+    await server.start(operations)
     settings = server.settings
-    if settings.loop == "uvloop":
-        # asyncio's own transports are garbage in cycles when they close, and the collector must find old ones too.
-        server.collector = Collector()
-        server.collector.begin()
+    if collector is not None:
+        collector.begin()
     log.info(
         "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
         package_version("presenced"),
         sys.version.split()[0],
         settings.loop,
         ", ".join(server.listeners),
-        server.links_max,
+        server.admission.links_max,
         _storage(server),
         f"; settings from {', '.join(loaded.files)}" if loaded.files else "",
         "; DEVELOPMENT MODE: every name is believed" if settings.dev else "",

@@ -39,7 +39,7 @@ from presenced.ops.admin_messages import (
 from presenced.ops.examination import Examination
 from presenced.ops.history import History
 from presenced.ops.reload import ReloadReport
-from presenced.server.conversation import Conversation
+from presenced.server.link import Link
 from presenced.server.link_report import LinkFilter, holders, is_open, link_info, open_links, order_key
 
 if TYPE_CHECKING:
@@ -136,10 +136,10 @@ class Control:
         total = matching = 0
         wanted = LinkFilter(request.user, request.role, request.slow)
         of_any_user = wanted._replace(user="")
-        holding = holders(self._server, request.user)
-        best: list[tuple[int, int, Conversation]] = []
-        async for links in open_links(self._server):
-            found: list[tuple[int, int, Conversation]] = []
+        holding = holders(self._server.engine, request.user)
+        best: list[tuple[int, int, Link]] = []
+        async for links in open_links(self._server.links):
+            found: list[tuple[int, int, Link]] = []
             for link in links:
                 total += 1
                 if wanted.fits(link) or (link in holding and of_any_user.fits(link)):
@@ -162,8 +162,8 @@ class Control:
         if not request.user and request.role is None:
             raise ControlError("bad_request", "nobody is named; give user (USER or USER/DEVICE), or role, or both")
         wanted = LinkFilter(request.user, request.role)
-        chosen: list[Conversation] = []
-        async for links in open_links(self._server):
+        chosen: list[Link] = []
+        async for links in open_links(self._server.links):
             chosen.extend(link for link in links if wanted.fits(link))
         number = 0
         for at, link in enumerate(chosen):
@@ -178,7 +178,7 @@ class Control:
         )
         log.info("admin: kick %s, %d links closed, asked by %s", whom, number, caller)
         closed = set[object](chosen)
-        left = [name for link, name in holders(self._server, request.user).items() if link not in closed]
+        left = [name for link, name in holders(self._server.engine, request.user).items() if link not in closed]
         return Kicked(number, left)
 
     # --- the daemon -------------------------------------------------------------------------------------------

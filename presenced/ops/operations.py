@@ -21,7 +21,6 @@ from presenced.ops.history import History
 from presenced.ops.notifier import Notifier
 from presenced.ops.reload import ReloadReport, reload
 from presenced.ops.startup import Starting, starting_of
-from presenced.server.observer import Observer
 from presenced.server.status import ServerStatus
 
 if TYPE_CHECKING:
@@ -40,9 +39,9 @@ CERTIFICATE_CHECK_MS = 24 * 3_600_000
 log = logging.getLogger("presenced")
 
 
-class Operations(Observer):
-    """Everything an operator has of one server; made before it starts. `environ` tells of systemd, and `sockets` are
-    the listening sockets that systemd passed, by name."""
+class Operations:
+    """Everything an operator has of one server, and the `Observer` that the server is started with. `environ` tells of
+    systemd, and `sockets` are the listening sockets that systemd passed, by name."""
 
     def __init__(
         self,
@@ -69,22 +68,21 @@ class Operations(Observer):
         """A reload was asked for while the server started."""
         self._reloading = asyncio.Lock()
         self._certificate_due_ms = 0
-        server.observer = self
 
     # --- start and end ----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the sockets that are configured or that systemd passed. Raises `CannotListen`, `SettingsError`."""
         self._loop = asyncio.get_running_loop()
-        settings, listeners = self.server.settings, self.server.listeners
+        settings = self.server.settings
         admin, http = self._sockets.get("admin"), self._sockets.get("http")
         if settings.http or http is not None:
             self.http = await self._open_http(settings.http, http)
-            listeners.append(self.http.url)
+            self.server.announce(self.http.url)
         if settings.admin_socket or admin is not None:
             self.admin = await self._open_admin(admin)
             self.examination.add_socket(self.admin.path)
-            listeners.append(f"unix:{self.admin.path}")
+            self.server.announce(f"unix:{self.admin.path}")
 
     async def _open_http(self, address: str, sock: socket.socket | None) -> HttpServer:
         # Late: a daemon without HTTP saves the memory and the start of this and of the libraries behind it.

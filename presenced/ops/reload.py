@@ -17,7 +17,7 @@ from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
 from presenced.server.keys import SecretError, difference as difference_of_keys
-from presenced.server.reconfiguration import Reconfiguration, prepare, reconfigure
+from presenced.server.reconfiguration import Reconfiguration, prepare
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -150,9 +150,9 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     )
     to = prepare(settings)
     applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
-    if other := difference_of_keys(server.keys, to.keys):
+    if other := difference_of_keys(server.active.keys, to.keys):
         applied.append(f"auth.secret_file: {other}")
-    certificate = to.tls.certificate if to.tls is not None and server.tls is not None else None
+    certificate = to.tls.certificate if to.tls is not None and server.active.tls is not None else None
     if certificate is not None and certificate != server.certificate:
         applied.append(f"listen.tls_cert: another certificate, {certificate.describe()}")
     warnings = [certificate.warning()] if certificate is not None and certificate.warning() else []
@@ -174,7 +174,7 @@ async def _apply(server: Server, to: Reconfiguration) -> None:
     """Put in force what was checked: the log's form, which is the operator's side's, and all that is the server's."""
     old, new = server.settings, to.settings
     logs.configure(new.log_format, new.log_level if new.log_level != old.log_level else logs.level())
-    await reconfigure(server, to)
+    await server.reconfigure(to)
 
 
 def _since_ms(began_ns: int) -> int:

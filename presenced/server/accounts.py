@@ -1,24 +1,21 @@
 """What each user may ask for: one account for all links of a user, also for those that come one after the other.
 
-Credit is counted in units of work. A plain frame costs one; one that asks for much costs as much more as it makes the
-server do (`core.requests.costs`). An account lives while one of its links does, and after the last until what was used
-up is earned again: a link that is opened anew for each burst gets nothing by it. Only a hello that was accepted makes
-one, so that it takes tokens for very many users to fill the table, and each place in it is free again after seconds.
+Credit is counted in units of work (protocol.md, 4.5). A plain frame costs one unit; a request that makes the server do
+much costs more (`core.requests.costs`). An account lives while one of its links does, and then until the units that
+were used up are earned again: a client that opens a new link for each burst gains nothing by it. Only an accepted hello
+makes an account, so that it takes tokens for very many users to fill the table, and each place is free again after
+seconds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from presenced.core.delays import DelayQueue
-
-if TYPE_CHECKING:
-    from presenced.server.conversation import Conversation
+from presenced.server.link import Link
 
 UNLIMITED = 1 << 60
 
 KEPT_MS = 5_000
-"""How far apart looks at an account without a link are. A burst is four seconds' worth."""
+"""How long an account without a link is kept before it is checked. A burst is earned in four seconds."""
 
 
 class Account:
@@ -46,38 +43,39 @@ class Account:
         self.burst = burst
         """Units at most."""
         self.credit = burst
-        """Units left. Below 0 no frame is served; the one that takes it there is, since its work was done."""
+        """Units left. Below 0 no frame is served; the frame that takes the account there is served whole."""
         self.refilled_ms = now_ms
         self.links = 0
         self.is_kept = False
-        """It is to be looked at again: the last link has left it, at least for a while."""
-        self.line: dict[Conversation, None] = {}
-        """Links that wait for credit, the one that is next first."""
+        """Whether it is in the queue of accounts that a last link has left."""
+        self.line: dict[Link, None] = {}
+        """Links that wait for credit, in the order in which they are served."""
         self.turn = 0
-        """The turn in which it was served last, and for how long by then."""
+        """The turn in which it was served last."""
         self.used_ns = 0
+        """For how long it was served in that turn."""
 
     def refill(self, now_ms: int) -> None:
-        """Add what was earned meanwhile. O(1)."""
+        """Add the units that were earned since the last call. O(1)."""
         earned = (now_ms - self.refilled_ms) * self.rate // 1000
         if earned:
             self.credit = min(self.burst, self.credit + earned)
             self.refilled_ms = now_ms
 
     def set_rate(self, rate: int, burst: int) -> None:
-        """Another rate from now on. Without one nothing is ever earned, so what was used up before must not count."""
+        """Change the rate. Without a rate nothing is earned, so the units that were used up are given back."""
         self.rate, self.burst = rate, burst
         self.credit = min(self.credit, burst) if rate else burst
 
 
 class Accounts:
-    """All accounts that have a link or a debt."""
+    """All accounts that have a link or have not earned their burst again."""
 
     def __init__(self) -> None:
         self.by_user: dict[tuple[str, bool], Account] = {}
-        """By user and whether in the role of a service: the same name in both is two accounts."""
+        """By user and whether the role is a service's: the same name in both roles has two accounts."""
         self.strangers = Account("", is_service=False, rate=0, burst=UNLIMITED, now_ms=0)
-        """For links that have not said hello. Their one frame is limited by time alone."""
+        """The account of links that have not said hello. Time alone limits their one frame."""
         self._left: DelayQueue[Account] = DelayQueue(KEPT_MS)
         """Accounts that the last link has left."""
 
@@ -97,8 +95,8 @@ class Accounts:
         if account.links == 0:
             self._forget_or_keep(account, now_ms)
 
-    def look_at(self, now_ms: int) -> None:
-        """Forget accounts that nobody uses and that have earned all of it again. O(those that are looked at)."""
+    def run_due(self, now_ms: int) -> None:
+        """Forget accounts that nobody uses and that have earned their burst again. O(accounts that come out)."""
         for account in self._left.take_due(now_ms):
             account.is_kept = False
             if account.links == 0:
@@ -116,5 +114,5 @@ class Accounts:
 
     @property
     def next_ms(self) -> int | None:
-        """When `look_at` should be called next, if at all."""
+        """When `run_due` should be called next; None if nothing waits."""
         return self._left.next_ms

@@ -13,9 +13,9 @@ as everything is that nobody refers to.
 from __future__ import annotations
 
 import gc
-import time
 from typing import Any, Final
 
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.stats import Times
 
 MIDDLE_COLLECTIONS: Final = 4
@@ -27,7 +27,8 @@ NEVER: Final = 1 << 30
 class Collector:
     """The interpreter's collector while serving. One a process; `begin` changes the whole process."""
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks = SYSTEM_CLOCKS) -> None:
+        self._monotonic_ns = clocks.monotonic_ns
         self.due = False
         """Whether `collect` is to be called after this turn."""
         self.pauses = Times()
@@ -57,9 +58,9 @@ class Collector:
 
     def _collecting(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":
-            self._began_ns = time.monotonic_ns()
+            self._began_ns = self._monotonic_ns()
             return
-        self.pauses.add(time.monotonic_ns() - self._began_ns)
+        self.pauses.add(self._monotonic_ns() - self._began_ns)
         if info["generation"] == 1:
             self._middle += 1
             self.due = self.due or self._middle >= MIDDLE_COLLECTIONS

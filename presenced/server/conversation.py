@@ -10,39 +10,34 @@ counted, and closes this link alone.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from presenced import limits
 from presenced.core.model import Edge, Session, Sink
 from presenced.core.replies import refuse
 from presenced.core.requests.costs import HELLO, cost_of_change
 from presenced.errors import CODES, PresenceError, ProtocolError
-from presenced.server.greeting import open_session, read_hello, welcome
+from presenced.server.greeting import open_session, read_hello, refuse_while_short, welcome
 from presenced.server.identity import Identity
-from presenced.server.shedding import refuse_hello
+from presenced.server.link import AWAITING, CLOSED, CLOSING, ENDING, OPEN
+from presenced.server.links import Links
 from presenced.server.transports.base import Transport
 from presenced.wire.codec import BadMessage, decode_client, encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Bye, Goodbye, Hello
 
-if TYPE_CHECKING:
-    from presenced.server.links import Links
-
 log = logging.getLogger("presenced")
-
-AWAITING: Final = 0
-OPEN: Final = 1
-ENDING: Final = 2
-CLOSING: Final = 3
-CLOSED: Final = 4
-"""States of a conversation, in this order."""
 
 READ: Final = 0
 RATE: Final = 1
 BACKLOG: Final = 2
 REPLIES: Final = 3
-"""Why a link is not read for now: it is read; its user is over the rate (`waiting.over`); frames of an earlier read are
-still to be handled (`waiting.backlog`); it asks and does not read its replies (`drained` takes it up again)."""
+"""Why a link is not read for now: it is read; its user is over the rate (`TurnShares.over`); frames of an earlier read
+are still to be handled (`TurnShares.backlog`); it asks and does not read its replies (`drained` resumes it)."""
+
+OWED_USER_BYTES = 64
+"""About what one user costs in the dict of the users that a slow link is owed."""
 
 _UNIT_BYTES_BITS = 10
 """A frame costs a unit more for each so many bytes, as a power of two: they are decoded and checked one by one."""
@@ -52,7 +47,7 @@ class Conversation(Edge):
     """The edge of one link."""
 
     __slots__ = (
-        "links", "transport", "session", "owed", "state", "farewell", "closing_ms", "device_id",
+        "links", "_give_up_opening", "transport", "session", "owed", "state", "farewell", "closing_ms", "device_id",
         "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
@@ -60,6 +55,7 @@ class Conversation(Edge):
         self.links = links
         self.since_ms = now_ms
         """When it was accepted."""
+        self._give_up_opening: Callable[[], object] | None = None
         self.transport: Transport | None = None
         """What carries its bytes, from when the connection is up until it is gone."""
         self.session: Session | None = None
@@ -85,6 +81,10 @@ class Conversation(Edge):
 
     # --- called by the transport ------------------------------------------------------------------------------
 
+    def note_opening(self, give_up: Callable[[], object] | None) -> None:
+        """The connection is being brought up (with TLS, by a handshake) and `give_up` ends that; None: it is up."""
+        self._give_up_opening = give_up
+
     def opened(self, transport: Transport) -> None:
         """The connection is up. Not to be called once the conversation `is_over`."""
         self.transport = transport
@@ -96,6 +96,17 @@ class Conversation(Edge):
         self.reader.feed(data)
         if not self.paused:
             self.serve(now_ms)
+
+    def heartbeat(self, now_ms: int, session: Session, idle_ms: int) -> None:
+        """A heartbeat came in and nothing else (`NO_REPORT`: without an idle time); the transport has recognised it. It
+        needs no turn unless it changes something: with a turn for each, heartbeats would cost three times as much."""
+        links = self.links
+        links.stats.frames_in += 1
+        try:
+            if links.engine.heartbeat(session, now_ms, None if idle_ms < 0 else idle_ms):
+                links.host.begin()
+        except Exception:
+            self.fail(now_ms)
 
     def lost(self, now_ms: int) -> None:
         """The connection is gone, whoever ended it."""
@@ -198,15 +209,13 @@ class Conversation(Edge):
             self.end("frame_timeout", f"a frame was begun and not finished within {seconds} s")
         else:
             self.partial_queued = True
-            self.links.waiting.partials.add(now_ms, self)
-
-    @property
-    def awaits_hello(self) -> bool:
-        """Whether nobody has said so far who this is."""
-        return self.state == AWAITING
+            self.links.deadlines.partials.add(now_ms, self)
 
     def make_way(self, now_ms: int) -> None:
-        """Somebody else takes the place of a link that has not said hello: it ends at once."""
+        """End at once, because another link is given the place of one that has not said hello."""
+        if self._give_up_opening is not None:
+            self._give_up_opening()
+            self._give_up_opening = None
         message = "no hello came, and others wait for the place"
         self.links.note_goodbye(now_ms, "hello_timeout", self, message)
         self.send(frame(encode(Goodbye("hello_timeout", message, 0))))
@@ -258,7 +267,7 @@ class Conversation(Edge):
         """Nothing more is taken from the peer; what it is owed is still written."""
         self.state = ENDING
         self.owed = self._take_session()
-        self.links.waiting.ending.add(self.links.host.begin(), self)
+        self.links.deadlines.ends.add(self.links.host.begin(), self)
         return self.owed
 
     def _close(self) -> None:
@@ -275,7 +284,7 @@ class Conversation(Edge):
             # What is not read would reset the connection when it closes.
             transport.resume_reading()
         transport.close(b"".join(last))
-        links.waiting.ending.add(self.closing_ms, self)
+        links.deadlines.ends.add(self.closing_ms, self)
 
     def abort(self) -> None:
         """Drop the connection without a word. Idempotent."""
@@ -306,6 +315,15 @@ class Conversation(Edge):
         """The other side's address; empty while the connection is not up."""
         return self.transport.peer if self.transport is not None else ""
 
+    @property
+    def unread_bytes(self) -> int:
+        """About how many bytes it holds that the peer does not read, or that were not taken from the peer yet."""
+        transport, session = self.transport, self.session
+        if transport is None or session is None or transport.is_closing:
+            return 0
+        size = transport.unsent_bytes + self.reader.pending_bytes + OWED_USER_BYTES * len(session.owed or ())
+        return size + (session.reply_bytes if session.owed is not None else 0)
+
     def label(self) -> str:
         """Who this is, for the log. Quoted: it came from outside."""
         if self.session is None:
@@ -322,15 +340,15 @@ class Conversation(Edge):
         frame, and the credit pays for it however long it takes.
         """
         links, reader = self.links, self.reader
-        outboxes, waiting, until_bytes = links.engine.outboxes, links.waiting, links.replies_until_bytes
+        outboxes, shares, until_bytes = links.engine.outboxes, links.shares, links.shares.replies_until_bytes
         count, began_ns, until_ns = 0, 0, 0
         while self.account.credit >= 0 and count < limits.FRAMES_PER_WAKE_MAX and outboxes.reply_bytes < until_bytes:
             if count:
                 if count == 1:
-                    began_ns = at_ns = waiting.clock_ns()
-                    until_ns = began_ns + waiting.share_ns(self.account)
+                    began_ns = at_ns = shares.monotonic_ns()
+                    until_ns = began_ns + shares.share_ns(self.account)
                 else:
-                    at_ns = waiting.clock_ns()
+                    at_ns = shares.monotonic_ns()
                 if at_ns >= until_ns:
                     break
             if self.greeting is not None:
@@ -344,12 +362,14 @@ class Conversation(Edge):
                     self._hello(now_ms, payloads[0])
             else:
                 break
-            if self.state >= ENDING or (self.session and self._unread_bytes(self.session) > limits.OUTBOX_BYTES_MAX):
+            if self.state >= ENDING or (
+                self.session and self._unread_reply_bytes(self.session) > limits.OUTBOX_BYTES_MAX
+            ):
                 break
             if not reader.pending_bytes and self.greeting is None:
                 break
         if until_ns:
-            self.account.used_ns += waiting.clock_ns() - began_ns
+            shares.charge(self.account, shares.monotonic_ns() - began_ns)
         return count
 
     def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
@@ -383,11 +403,11 @@ class Conversation(Edge):
         session = self.session
         if account.credit < 0:
             self._pause(RATE)
-            self.links.waiting.wait_for_credit(now_ms, account, self)
+            self.links.shares.wait_for_credit(now_ms, account, self)
         elif (
             session is not None
             and session.owed is not None
-            and self._unread_bytes(session) > self.links.outbox_bytes_max
+            and self._unread_reply_bytes(session) > self.links.outbox_bytes_max
         ):
             # Its lease goes on running.
             self._pause(REPLIES)
@@ -398,8 +418,8 @@ class Conversation(Edge):
         else:
             self._note_partial(now_ms, count)
 
-    def _unread_bytes(self, session: Session) -> int:
-        """Of its replies: those that are not written so far, and while it does not read, what the transport has."""
+    def _unread_reply_bytes(self, session: Session) -> int:
+        """Replies that are not written yet and, while the peer does not read, what the transport holds."""
         if session.owed is None or self.transport is None:
             return session.reply_bytes
         return session.reply_bytes + self.transport.unsent_bytes
@@ -407,7 +427,7 @@ class Conversation(Edge):
     def _wait_for_turn(self) -> None:
         """Go on with it in the next turn."""
         self._pause(BACKLOG)
-        self.links.waiting.backlog[self] = None
+        self.links.shares.wait_for_turn(self)
 
     def _pause(self, why: int) -> None:
         if not self.paused:
@@ -421,13 +441,13 @@ class Conversation(Edge):
             self.partial_ms = now_ms
         if not self.partial_queued:
             self.partial_queued = True
-            self.links.waiting.partials.add(now_ms, self)
+            self.links.deadlines.partials.add(now_ms, self)
 
     def _hello(self, now_ms: int, payload: bytes) -> None:
         """The first frame: who is it? Raises what the goodbye will say."""
         hello, version = read_hello(payload)
-        identity = self.links.host.identify(hello)
-        refuse_hello(self.links.memory)
+        identity = self.links.authority.identify(hello)
+        refuse_while_short(self.links.memory)
         self.account = self.links.enter_account(now_ms, identity)
         self.greeting = hello, version, identity
         # With credit it goes on at once (`_serve`); without, it waits in line as other frames do: a link that is
@@ -437,7 +457,7 @@ class Conversation(Edge):
         """Let in who said hello. Raises what the goodbye will say."""
         engine = self.links.engine
         self.account.credit -= HELLO + cost_of_change(engine, identity.user)
-        expires_ms = self.links.host.deadline_of(now_ms, identity.expires_ms)
+        expires_ms = self.links.authority.deadline_of(now_ms, identity.expires_ms)
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
@@ -452,5 +472,5 @@ class Conversation(Edge):
     def _leave_account(self, now_ms: int) -> None:
         account, self.account = self.account, self.links.accounts.strangers
         if account is not self.account:
-            account.line.pop(self, None)
+            self.links.shares.forget(account, self)
             self.links.accounts.leave(account, now_ms)

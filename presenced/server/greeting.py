@@ -11,6 +11,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
+from presenced.server.memory import REFUSAL, Memory, retry_ms
 from presenced.wire.codec import BadMessage, decode_client
 from presenced.wire.messages import PROTOCOL_VERSIONS, Hello, Welcome
 
@@ -30,6 +31,13 @@ def read_hello(payload: bytes) -> tuple[Hello, int]:
     if version is None:
         raise ProtocolError("bad_version", f"this server speaks protocol versions {list(PROTOCOL_VERSIONS)}")
     return hello, version
+
+
+def refuse_while_short(memory: Memory) -> None:
+    """Raise the goodbye to a link that was admitted before memory ran short, and would need more of it now."""
+    if memory.level:
+        memory.refused_hellos += 1
+        raise ProtocolError("busy", REFUSAL, retry_ms=retry_ms())
 
 
 def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, expires_ms: int, now_ms: int) -> Session:

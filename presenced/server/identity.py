@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hmac
 from math import isfinite
-from time import time_ns
 from typing import Any, NamedTuple, NoReturn, cast
 
 import jwt
@@ -66,13 +65,16 @@ def mint(key: bytes, user: str, role: Role, now_s: int, ttl_s: int) -> str:
     return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, key, algorithm=ALGORITHM)
 
 
-def verify(keys: Keys, token: str) -> Identity:
-    """What the token says, if one of the keys signed it and it is not over; raises `AuthError`. O(keys)."""
+def verify(keys: Keys, token: str, wall_ms: int) -> Identity:
+    """Whom the token speaks for, if one of the keys signed it and it is valid at `wall_ms`. O(keys).
+
+    Raises `AuthError`.
+    """
     if not token:
         raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
     if len(token) > TOKEN_BYTES_MAX:
         raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
-    now_s = time_ns() // 1_000_000_000
+    now_s = wall_ms // 1_000
     return _accept(keys, token, now_s) or _judge(keys, token, now_s)
 
 

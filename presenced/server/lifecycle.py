@@ -1,7 +1,7 @@
 """How a server starts and how it ends: addresses, data directory and listener are opened in this order, and given
 back in order, whatever fails on the way.
 
-It tells the server's parts what to do; they know nothing of it. Only who asks for a start or an end comes here.
+It tells the parts of the server what to do, and none of them knows it. Only a start or an end is asked of it.
 """
 
 from __future__ import annotations
@@ -10,36 +10,63 @@ import asyncio
 import gc
 import logging
 import socket
-import time
-from typing import TYPE_CHECKING
 
 from presenced.config.hosts import is_loopback
 from presenced.config.settings import Durability, SettingsError
 from presenced.server.accepting import Acceptor
+from presenced.server.active_settings import ActiveSettings
+from presenced.server.admission import Admission
+from presenced.server.clocks import Clocks
 from presenced.server.data_directory import restore
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable import DurableLog, LogFailed
+from presenced.server.links import Links
 from presenced.server.listening import CannotListen, links_max_for, listen
+from presenced.server.observer import NoObserver, Observer
+from presenced.server.pacing import Pacing
 from presenced.server.pulse import Pulse
 from presenced.server.replay import Replay, StartAbandoned
+from presenced.server.transports.kind import TransportKind
+from presenced.server.transports.tcp import TCP
 from presenced.storage.files import OsDirectory
-
-if TYPE_CHECKING:
-    from presenced.server.conversation import Conversation
-    from presenced.server.server import Server
+from presenced.storage.recovery import RecoveryFindings
 
 logger = logging.getLogger("presenced")
 
 
 class Lifecycle:
-    """The one start and the one end of `server`; its state, log and addresses are set from here."""
+    """The one start and the one end of a server. It owns the server's state, addresses and acceptors."""
 
-    def __init__(self, server: Server, given: socket.socket | None) -> None:
+    def __init__(
+        self,
+        active: ActiveSettings,
+        links: Links,
+        admission: Admission,
+        pacing: Pacing,
+        pulse: Pulse,
+        clocks: Clocks,
+        given: socket.socket | None,
+    ) -> None:
         """`given` is a bound socket to listen on instead of `settings.listen`."""
-        self.acceptors: list[Acceptor] = []
-        self._server = server
+        self.state = "starting"
+        """`starting`, `serving`, `draining`, `stopped`."""
+        _, self.port = active.settings.address()
+        """The port that clients connect to; the one that was bound, once it is."""
+        self.listeners: list[str] = []
+        """Where the server can be reached, as URLs; the clients' first."""
+        self.recovered: RecoveryFindings | None = None
+        """What was found in the data directory; None without one."""
+        self._active = active
+        self._links = links
+        self._engine = links.engine
+        self._stats = links.stats
+        self._admission = admission
+        self._pacing = pacing
+        self._pulse = pulse
+        self._clocks = clocks
         self._given = given
-        self._pulse = Pulse(server)
+        self._observer: Observer = NoObserver()
+        self._acceptors: list[Acceptor] = []
         self._directory: OsDirectory | None = None
         self._replay: Replay | None = None
         """The one that is under way."""
@@ -47,106 +74,113 @@ class Lifecycle:
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
 
+    def announce(self, url: str) -> None:
+        """Add an address at which the server can be reached by somebody who is not a client."""
+        self.listeners.append(url)
+
     # --- the start --------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, observer: Observer) -> None:
         """See `Server.start`."""
-        server = self._server
-        server.links_max = links_max_for(server.settings.max_links)
+        self._observer = observer
+        self._pacing.start(self._links, on_failure=self.end_at_once)
+        self._admission.set_links_max(links_max_for(self._active.settings.max_links))
         # The addresses are claimed first: finding one taken must not cost a replay.
-        listeners = self._listening_sockets()
+        listeners = self._listening_sockets(TCP)
         try:
-            await server.observer.open()
+            await observer.open()
             if self._is_ending:
                 raise StartAbandoned("it was stopped before it had started")
-            if server.settings.data_dir:
+            if self._active.settings.data_dir:
                 await self._open_data_dir()
-            self.acceptors += [self._acceptor_of(listener) for listener in listeners]
-            # What exists now lives for ever: collections need not walk it again.
+            self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
+            # Objects that exist now live for ever: collections need not visit them again.
             gc.freeze()
-            server.state = "serving"
-            server.stats.ready_took_ms = _monotonic_ms() - server.stats.started_ms
+            self.state = "serving"
+            self._stats.ready_took_ms = self._clocks.monotonic_ms() - self._stats.started_ms
             self._pulse.start()
-            server.observer.ready()
+            observer.ready()
         except BaseException:
             for listener in listeners:
                 listener.close()
             await self._undo_start()
             raise
 
-    def _listening_sockets(self) -> list[socket.socket]:
+    def _listening_sockets(self, kind: TransportKind) -> list[socket.socket]:
         if self._given is not None:
-            self._announce(self._given)
+            self._announce_clients(self._given, kind)
             return [self._given]
         try:
-            listeners = listen(*self._server.settings.address())
+            listeners = listen(*self._active.settings.address())
         except OSError as error:
             raise CannotListen(error) from None
         for listener in listeners:
-            self._announce(listener)
+            self._announce_clients(listener, kind)
         return listeners
 
-    def _announce(self, listener: socket.socket) -> None:
-        """Note where it listens. Raises `SettingsError`, with the socket closed, if it is not where it may."""
-        server = self._server
-        host, server.port = listener.getsockname()[:2]
-        if self._given is not None and server.settings.dev and not is_loopback(host):
+    def _announce_clients(self, listener: socket.socket, kind: TransportKind) -> None:
+        """Note where clients connect. Raises `SettingsError`, with the socket closed, if that is not allowed."""
+        host, self.port = listener.getsockname()[:2]
+        if self._given is not None and self._active.settings.dev and not is_loopback(host):
             # The rule for listen.address, which a socket unit knows nothing of.
             listener.close()
             raise SettingsError(
                 f"auth.dev believes every name and so listens on loopback only, not on {host}, which is what the "
                 "socket unit passes; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
             )
-        scheme = "presences" if server.tls is not None else "presence"
-        server.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}")
+        scheme = kind.tls_scheme if self._active.tls is not None else kind.scheme
+        self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")
 
     async def _open_data_dir(self) -> None:
-        server = self._server
-        directory = self._directory = OsDirectory(server.settings.data_dir)
-        durability = Durability.parse(server.settings.durability)
-        engine, now_ms = server.engine, _monotonic_ms()
+        settings, engine, pacing = self._active.settings, self._engine, self._pacing
+        now_ms = self._clocks.monotonic_ms()
+        directory = self._directory = OsDirectory(settings.data_dir)
+        durability = Durability.parse(settings.durability)
         replay = self._replay = Replay(
-            lambda progress: restore(engine, directory, durability, now_ms, progress), server.observer.replaying
+            lambda progress: restore(engine, directory, durability, now_ms, progress, clocks=self._clocks),
+            self._observer.replaying,
+            self._clocks,
         )
         try:
             restored = await replay.run()
         finally:
             self._replay = None
-        server.recovered = restored.findings
+        self.recovered = restored.findings
         durable = DurableLog(
             engine,
             restored,
             durability,
             loop=asyncio.get_running_loop(),
-            wake=server.begin,
+            clocks=self._clocks,
+            wake=pacing.begin,
             on_failure=lambda error: self.end_at_once(LogFailed(error)),
-            observe=server.stats.fsync.add,
+            observe=self._stats.fsync.add,
         )
-        settings = server.settings
         durable.plan_snapshots(every_ms=settings.snapshot_every_ms, log_bytes=settings.snapshot_log_bytes)
         durable.start()
-        server.log = durable
-        server.first_turn()
+        pacing.use_log(durable)
+        pacing.run_first()
         if replay.reason is not None:
             # Too late for the replay to notice; by now the log can be closed in order.
             raise replay.reason
 
-    def _acceptor_of(self, listener: socket.socket) -> Acceptor:
+    def _acceptor_of(self, listener: socket.socket, kind: TransportKind) -> Acceptor:
         try:
-            return Acceptor(self._server, listener)
+            return Acceptor(listener, kind, self._admission, self._links, self._active)
         except OSError as error:
             # Two may bind a port at the same time, and only one may listen.
             raise CannotListen(error) from None
 
     async def _undo_start(self) -> None:
-        """Close what a start that failed has opened. What goes wrong in that is told and not raised."""
-        server = self._server
+        """Close what a start that failed has opened. An error in doing so is logged and not raised."""
         self._is_ending = True
         self._stop_accepting()
-        server.end_turns()
+        self._admission.close()
+        self._pacing.end()
         try:
-            if not server.log.refusal:
-                await server.log.close(server.engine.ledger.version)
+            log = self._pacing.log
+            if not log.refusal:
+                await log.close(self._engine.ledger.version)
         except Exception:
             logger.error("the log could not be closed after the start failed", exc_info=True)
         await self._end()
@@ -163,86 +197,73 @@ class Lifecycle:
             await self._over.wait()
             return
         self._is_ending = True
-        server = self._server
-        server.state = "draining"
-        server.refuse_links()
-        server.engine.stop()
+        self.state = "draining"
+        self._admission.close()
+        self._pacing.stop_time()
+        self._engine.stop()
         # A turn takes what that has left for the log: the snapshot waits for it.
-        server.begin()
+        self._pacing.begin()
         try:
-            await self._drain(_monotonic_ms() + server.settings.drain_timeout_ms)
+            await self._drain(self._clocks.monotonic_ms() + self._active.settings.drain_timeout_ms)
         except Exception as error:
             # Nobody waits for this: a daemon that neither serves nor ends would be the worst of all.
             logger.critical("the stop failed; ending as it is, and the next start reads the log", exc_info=True)
-            server.failed = server.failed or error
+            self._pacing.fail(error)
             self._stop_accepting()
-            for link in list(server.links):
-                link.abort()
+            self._links.abort_all()
         finally:
             await self._end()
 
     async def _drain(self, until_ms: int) -> None:
-        server = self._server
-        server.observer.stopping()
+        pacing, log = self._pacing, self._pacing.log
+        self._observer.stopping()
         self._stop_accepting()
-        if server.log.has_news and not server.log.refusal:
-            server.log.take_snapshot()
-        await close_links(server, until_ms)
-        server.stop_timer()
-        if not server.log.is_over and server.failed is None:
-            await finish_snapshot(server.log, until_ms)
-            server.observer.closing()
-            server.last_turn()
-            await server.log.close(server.engine.ledger.version)
-            if server.log.error is not None and server.failed is None:
-                server.failed = LogFailed(server.log.error)
+        if log.has_news and not log.refusal:
+            log.take_snapshot()
+        await close_links(self._links, until_ms, self._active.settings.drain_spread_ms, self._clocks)
+        pacing.stop_timer()
+        if not log.is_over and not pacing.is_broken:
+            await finish_snapshot(log, until_ms, self._clocks)
+            self._observer.closing()
+            pacing.run_last()
+            await log.close(self._engine.ledger.version)
+            if log.error is not None:
+                pacing.fail(LogFailed(log.error))
 
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
         self._last_tasks.append(asyncio.get_running_loop().create_task(self.stop()))
 
     def end_at_once(self, error: BaseException) -> None:
-        """There is something that cannot be gone on from."""
-        server = self._server
-        server.failed = error
+        """The server cannot go on from this."""
+        self._pacing.fail(error)
         self._is_ending = True
-        server.refuse_links()
+        self._admission.close()
         self._stop_accepting()
-        for link in list(server.links):
-            link.abort()
+        self._links.abort_all()
         self._last_tasks.append(asyncio.get_running_loop().create_task(self._end()))
 
-    def stop_opening(self, link: Conversation) -> None:
-        """A link is to end whose TLS handshake may still be under way."""
-        for acceptor in self.acceptors:
-            acceptor.stop_opening(link)
-
     def _stop_accepting(self) -> None:
-        for acceptor in self.acceptors:
+        for acceptor in self._acceptors:
             acceptor.close()
 
     async def _end(self) -> None:
-        server = self._server
         self._pulse.stop()
+        self._pacing.end()
         try:
-            if self._directory is not None and self._may_release():
-                # Before the operators' connections close: whoever waited for that may start the next daemon.
+            if self._directory is not None and self._pacing.log.is_over:
+                # Before the operators' connections close: whoever waited for that may start the next daemon. While the
+                # log is not over, something of this process may still write to the directory.
                 self._directory.close()
-            await server.observer.close()
+            await self._observer.close()
         except Exception:
             logger.error("the sockets for operators did not close in order", exc_info=True)
         finally:
-            server.state = "stopped"
+            self.state = "stopped"
             self._over.set()
 
-    def _may_release(self) -> bool:
-        """Whether nothing of this process writes to the data directory any more."""
-        return self._server.log.is_over
-
     async def wait(self) -> None:
-        """Return once the server has ended, in order or not."""
+        """Return once the server has ended, in order or not; raise what it could not go on from, if that is why."""
         await self._over.wait()
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+        if self._pacing.failure is not None:
+            raise self._pacing.failure

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.server.conversation import ENDING, Conversation
-
-if TYPE_CHECKING:
-    from presenced.server.server import Server
+from presenced.server.link import ENDING, Link
+from presenced.server.links import Links
 
 SLICE_LINKS = 200
 """Links looked at between two looks at the sockets."""
@@ -32,7 +31,7 @@ class LinkFilter(NamedTuple):
     slow: bool = False
     """Only links that do not take what they are sent."""
 
-    def fits(self, link: Conversation) -> bool:
+    def fits(self, link: Link) -> bool:
         """Whether the link is meant. O(1)."""
         session = link.session
         if self.role is not None and self.role != ("none" if session is None else session.role):
@@ -69,7 +68,7 @@ class LinkInfo(msgspec.Struct, frozen=True):
     slow: bool
 
 
-def link_info(link: Conversation, now_ms: int) -> LinkInfo:
+def link_info(link: Link, now_ms: int) -> LinkInfo:
     """One link as an operator sees it. O(1)."""
     session = link.session
     age_ms = now_ms - link.since_ms
@@ -92,7 +91,7 @@ def link_info(link: Conversation, now_ms: int) -> LinkInfo:
     )
 
 
-def order_key(link: Conversation, order: str) -> int:
+def order_key(link: Link, order: str) -> int:
     """The figure by which links are put in order, the largest first: `since` puts the newest link first. O(1)."""
     session = link.session
     if order == "since":
@@ -102,25 +101,25 @@ def order_key(link: Conversation, order: str) -> int:
     return len((session.owed if order == "held" else session.watching) or ())
 
 
-def is_open(link: Conversation) -> bool:
+def is_open(link: Link) -> bool:
     """Whether the link was not told goodbye."""
     return link.state < ENDING
 
 
-async def open_links(server: Server) -> AsyncIterator[list[Conversation]]:
+async def open_links(table: Links) -> AsyncIterator[list[Link]]:
     """All open links, a slice at a time. Links that come or go meanwhile may be missed."""
-    everyone = list(server.links)
+    everyone = list(table)
     for at in range(0, len(everyone), SLICE_LINKS):
         # Also after the copy: for many links that lie cold in memory it takes most of a millisecond.
         await asyncio.sleep(0)
         yield [link for link in everyone[at : at + SLICE_LINKS] if is_open(link)]
 
 
-def holders(server: Server, user: str) -> dict[object, str]:
+def holders(engine: Engine, user: str) -> dict[object, str]:
     """The links of services that hold devices of `user` (or the one device `user/device`), each with the name of its
     service. O(devices of the user)."""
     name, _, device_id = user.partition("/")
-    found = server.engine.users.get(name)
+    found = engine.users.get(name)
     if found is None:
         return {}
     sessions: list[Session] = [

@@ -1,7 +1,7 @@
 """The links of a server: the table of them, and what their conversations share.
 
-A conversation is handed this instead of the server. It knows no socket and no loop; what only the server can do for a
-link stands in `Host`.
+A conversation is handed this instead of the server. What it needs of the server beyond that stands in two ports: `Host`
+(time and turns) and `Authority` (who may say what).
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from presenced import limits
 from presenced.core.engine import Engine
-from presenced.core.model import Session
 from presenced.core.requests import Requests
 from presenced.server.accounts import Account, Accounts
+from presenced.server.deadlines import Deadlines
 from presenced.server.identity import Identity
+from presenced.server.link import Link
 from presenced.server.memory import Memory
 from presenced.server.report import Report
 from presenced.server.stats import Stats
-from presenced.server.waiting import WaitingLinks
+from presenced.server.turn_shares import TurnShares
 from presenced.wire.messages import Hello, Role
-
-if TYPE_CHECKING:
-    from presenced.server.conversation import Conversation
 
 log = logging.getLogger("presenced")
 
@@ -33,17 +31,21 @@ EVERYDAY = ("going_away", "lease_expired", "replaced", "link_failed")
 
 
 class Host(Protocol):
-    """What links need of the server that has them."""
+    """Who runs the turns."""
 
     @property
     def is_broken(self) -> bool:
         """Whether a turn has failed: the state is not to be changed any further."""
 
-    def begin(self) -> int:
-        """The time now, in ms of the monotonic clock; a turn follows what is read now."""
+    def monotonic_ns(self) -> int:
+        """The time now."""
 
-    def heartbeat(self, link: Conversation, session: Session, idle_ms: int) -> None:
-        """A link sent a heartbeat and nothing else."""
+    def begin(self) -> int:
+        """The time now in milliseconds; a turn follows once everything that is readable now has been read."""
+
+
+class Authority(Protocol):
+    """Who a link may speak for, until when, and how much it may ask for."""
 
     def identify(self, hello: Hello) -> Identity:
         """Who the hello speaks for; raises `AuthError`."""
@@ -56,28 +58,35 @@ class Host(Protocol):
 
 
 class Links:
-    """Iterates the links that are open or on their way up or out. `len` counts them."""
+    """Iterates over the links that are up, on their way up, or ending. `len` counts them."""
 
     def __init__(
-        self, host: Host, engine: Engine, requests: Requests, stats: Stats, report: Report, memory: Memory
+        self,
+        host: Host,
+        authority: Authority,
+        engine: Engine,
+        requests: Requests,
+        stats: Stats,
+        report: Report,
+        memory: Memory,
     ) -> None:
         self.host = host
+        self.authority = authority
         self.engine = engine
         self.requests = requests
         self.stats = stats
         self.report = report
         self.memory = memory
         self.accounts = Accounts()
-        self.waiting = WaitingLinks()
+        self.deadlines = Deadlines()
+        self.shares = TurnShares(host.monotonic_ns)
         self.roles: Counter[Role] = Counter()
         """Links whose hello was accepted, by role."""
         self.ending = 0
         """Links that were told goodbye and have not closed; they are in the table."""
-        self.replies_until_bytes = limits.REPLY_BYTES_PER_TURN
-        """Of all replies' bytes: what is asked once there are so many waits for the next turn."""
-        self._table: dict[Conversation, None] = {}
+        self._table: dict[Link, None] = {}
 
-    def __iter__(self) -> Iterator[Conversation]:
+    def __iter__(self) -> Iterator[Link]:
         return iter(self._table)
 
     def __len__(self) -> int:
@@ -86,31 +95,62 @@ class Links:
     def __contains__(self, link: object) -> bool:
         return link in self._table
 
-    def add(self, now_ms: int, link: Conversation) -> None:
-        """A link was accepted. Its hello is waited for from now on."""
+    # --- the table --------------------------------------------------------------------------------------------
+
+    def add(self, now_ms: int, link: Link) -> None:
+        """A link was accepted. It has `limits.HELLO_TIMEOUT_MS` to say hello."""
         self.stats.accepted += 1
         self._table[link] = None
-        self.waiting.hello_due.add(now_ms, link)
+        self.deadlines.hellos.add(now_ms, link)
 
-    def forget(self, link: Conversation) -> None:
+    def forget(self, link: Link) -> None:
         """The link is gone. Idempotent."""
         self._table.pop(link, None)
 
-    @property
-    def outbox_bytes_max(self) -> int:
-        """Unread replies beyond which a link is not read. While memory is short, none."""
-        return 0 if self.memory.level else limits.OUTBOX_BYTES_MAX
+    def abort_all(self) -> None:
+        """Drop every connection without a word. O(links)."""
+        for link in list(self._table):
+            link.abort()
 
-    def enter_account(self, now_ms: int, identity: Identity) -> Account:
-        """The account that a link of this user takes its credit from; `accounts.leave` gives it back."""
-        rate, burst = self.host.rate_for(identity.role)
-        is_service = identity.role != "user"
-        return self.accounts.enter(identity.user, is_service=is_service, rate=rate, burst=burst, now_ms=now_ms)
-
-    def note_goodbye(self, now_ms: int, code: str, link: Conversation, message: str = "") -> None:
-        """Count a link that the server ends, and log it with the reason unless it is everyday life."""
+    def note_goodbye(self, now_ms: int, code: str, link: Link, message: str = "") -> None:
+        """Count a link that the server ends, and log it with the reason unless the code is an everyday one."""
         self.stats.goodbyes[code] += 1
         if code not in EVERYDAY:
             self.report.event(now_ms, code, f"closing {link.label()}" + (f": {message}" if message else ""))
         elif log.isEnabledFor(logging.DEBUG):
             log.debug("%s: closing %s", code, link.label())
+
+    # --- what links may use -----------------------------------------------------------------------------------
+
+    @property
+    def outbox_bytes_max(self) -> int:
+        """A link with more bytes of unread replies than this is not read. While memory is short, none may have any."""
+        return 0 if self.memory.level else limits.OUTBOX_BYTES_MAX
+
+    def enter_account(self, now_ms: int, identity: Identity) -> Account:
+        """The account that a link of this user takes its credit from; `accounts.leave` gives it back."""
+        rate, burst = self.authority.rate_for(identity.role)
+        is_service = identity.role != "user"
+        return self.accounts.enter(identity.user, is_service=is_service, rate=rate, burst=burst, now_ms=now_ms)
+
+    # --- the turn ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_spent_replies(self) -> bool:
+        """Whether the replies that may be made before the next turn have been made."""
+        return self.engine.outboxes.reply_bytes >= self.shares.replies_until_bytes
+
+    def run_due(self, now_ms: int) -> None:
+        """Begin a turn: serve and check every link whose time has come. O(links that come out of a queue)."""
+        self.shares.run_due(now_ms, self.engine.outboxes.reply_bytes)
+        self.deadlines.run_due(now_ms)
+        self.accounts.run_due(now_ms)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `run_due` should be called next; 0 = at once, None = nothing waits."""
+        first = self.shares.next_ms
+        for other_ms in (self.deadlines.next_ms, self.accounts.next_ms):
+            if other_ms is not None and (first is None or other_ms < first):
+                first = other_ms
+        return first

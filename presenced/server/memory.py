@@ -9,7 +9,7 @@ later than it began.
 from __future__ import annotations
 
 import os
-import time
+import random
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -20,8 +20,10 @@ from presenced.limits import (
     MEMORY_GLANCE_MS,
     MEMORY_PATIENCE_MS,
     MEMORY_RELIEF_PERCENT,
+    MEMORY_RETRY_MS,
 )
 from presenced.server import cgroup
+from presenced.server.clocks import SYSTEM_CLOCKS
 
 OK: Final = 0
 REFUSING: Final = 1
@@ -34,12 +36,20 @@ LIMIT_EVERY_MS = 10_000
 
 NEVER_MS = 1 << 62
 
+REFUSAL = "the server is short of memory and takes no new links; come back after the delay it gives"
+"""What a client is told that is refused for want of memory."""
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
     """The memory of this process that is resident. About 5 us, and no file descriptor more than the first time."""
     return int(os.pread(_statm(), 128, 0).split()[1]) * _PAGE_BYTES
+
+
+def retry_ms() -> int:
+    """When a client that is turned away may come back: at random, so that not all come at once."""
+    return random.randint(MEMORY_RETRY_MS, 4 * MEMORY_RETRY_MS)
 
 
 @cache
@@ -72,6 +82,7 @@ class Memory:
         resident: Callable[[], int] = resident_bytes,
         charged: Callable[[], int] = cgroup.charged_bytes,
         limit: Callable[[], int] = cgroup.tightest_limit,
+        wall_ms: Callable[[], int] = SYSTEM_CLOCKS.wall_ms,
     ) -> None:
         """`wanted_bytes` is the setting: None = a share of what the control groups allow, 0 = no budget."""
         self.level = OK
@@ -96,6 +107,7 @@ class Memory:
         self._resident = resident
         self._charged = charged
         self._limit = limit
+        self._wall_ms = wall_ms
         self.since_ms = 0
         """As that, on the clock of the loop; left as it was when it is over."""
         self._limit_ms = 0
@@ -146,7 +158,7 @@ class Memory:
         self.used_bytes = resident + self._beside_bytes
         before, self.level = self.level, level_of(self.level, self.used_bytes, self.budget_bytes)
         if before == OK and self.level != OK:
-            self.since_wall_ms = time.time_ns() // 1_000_000
+            self.since_wall_ms = self._wall_ms()
             self.since_ms = now_ms
         elif self.level == OK:
             self.since_wall_ms = 0

@@ -1,43 +1,64 @@
-"""What the server sees to each second, also where nobody says anything: memory, held-back lines, the disk, the clock.
+"""What the server checks in each second by itself: memory, held-back lines, the disk, the clock, time zones.
 
-The server runs it by itself, because it is what keeps it healthy: with no operator's side at all it still gives memory
-back, ends the links that are owed most, and follows a clock that was set.
+The server does this alone, because it is what keeps it healthy: without an operator's side it still gives memory back,
+ends the links that are owed most, and follows a clock that was set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from typing import TYPE_CHECKING
 
-from presenced.server.shedding import look as look_at_memory
-
-if TYPE_CHECKING:
-    from presenced.server.server import Server
+from presenced.core.parts.claims import Claims
+from presenced.server.clocks import Clocks
+from presenced.server.memory_guard import MemoryGuard
+from presenced.server.pacing import Pacing
+from presenced.server.report import Report
+from presenced.server.shedding import Shedding
+from presenced.server.stats import Stats
 
 PULSE_S = 1.0
 
 WALL_JUMP_MS = 500
-"""The wall clock is set this much forward or back against the monotonic one: it jumped."""
+"""If the wall clock gains or loses this much against the monotonic one within a beat, somebody has set it."""
 
 log = logging.getLogger("presenced")
 
 
 class Pulse:
-    """The one timer for what has no deadline of its own. O(1) in links and users, but for `shedding` while memory is
-    short."""
+    """The timer for what has no deadline of its own. A beat is O(1) in links and users, but for `shedding` while memory
+    is short."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(
+        self,
+        pacing: Pacing,
+        guard: MemoryGuard,
+        shedding: Shedding,
+        claims: Claims,
+        stats: Stats,
+        report: Report,
+        clocks: Clocks,
+    ) -> None:
+        self._pacing = pacing
+        self._guard = guard
+        self._shedding = shedding
+        self._claims = claims
+        self._stats = stats
+        self._report = report
+        self._clocks = clocks
         self._timer: asyncio.TimerHandle | None = None
         self._wall_offset_ms = 0
         self._zones_told: dict[str, None] = {}
 
+    @property
+    def is_beating(self) -> bool:
+        """Whether another beat follows."""
+        return self._timer is not None
+
     def start(self) -> None:
         """Beat from now on, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._wall_offset_ms = _wall_offset_ms()
+        self._wall_offset_ms = self._offset_ms()
         self._timer = self._loop.call_later(PULSE_S, self._beat)
 
     def stop(self) -> None:
@@ -49,31 +70,31 @@ class Pulse:
     def _beat(self) -> None:
         # First, so that a fault below costs one beat and not all of them.
         self._timer = self._loop.call_later(PULSE_S, self._beat)
-        server = self._server
-        now_ms = _monotonic_ms()
-        server.report.flush(now_ms)
-        look_at_memory(server, now_ms)
-        server.log.look()
-        self._look_at_clock()
-        self._look_at_zones()
+        now_ms = self._clocks.monotonic_ms()
+        self._report.flush(now_ms)
+        self._guard.check(now_ms)
+        self._shedding.check(now_ms)
+        self._pacing.log.look()
+        self._check_clock()
+        self._check_zones()
 
-    def _look_at_clock(self) -> None:
+    def _check_clock(self) -> None:
         """Count and tell of a system clock that was set since the last beat."""
-        server, offset_ms = self._server, _wall_offset_ms()
+        stats, offset_ms = self._stats, self._offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
-            server.stats.wall_jumps += 1
-            server.stats.wall_jump_ms = offset_ms - self._wall_offset_ms
+            stats.wall_jumps += 1
+            stats.wall_jump_ms = offset_ms - self._wall_offset_ms
             log.warning(
                 "clock: the system's clock was set by %+d ms; what is displayed and what ends at a wall time follow it",
-                server.stats.wall_jump_ms,
+                stats.wall_jump_ms,
             )
-            # A turn tells the engine, also where nobody says anything.
-            server.begin()
+            # A turn tells the engine, also where no client sends anything.
+            self._pacing.begin()
         self._wall_offset_ms = offset_ms
 
-    def _look_at_zones(self) -> None:
-        """Tell once of a time zone that the machine no longer knows, and once when it does."""
-        missing = self._server.engine.claims.zones_missing
+    def _check_zones(self) -> None:
+        """Tell once of a time zone that the machine no longer knows, and once when it knows the zone again."""
+        missing = self._claims.zones_missing
         if missing == self._zones_told:
             return
         for name in sorted(missing.keys() - self._zones_told.keys()):
@@ -83,13 +104,8 @@ class Pulse:
                 name,
             )
         for name in sorted(self._zones_told.keys() - missing.keys()):
-            log.info("zone: the time zone %s is not missing any more", name)
+            log.info("zone: the time zone %s is known again", name)
         self._zones_told = dict(missing)
 
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-def _wall_offset_ms() -> int:
-    return (time.time_ns() - time.monotonic_ns()) // 1_000_000
+    def _offset_ms(self) -> int:
+        return self._clocks.wall_ms() - self._clocks.monotonic_ms()

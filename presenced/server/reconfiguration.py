@@ -1,31 +1,32 @@
 """What another configuration changes in a running server: prepared away from the loop, then put in force.
 
-All that can fail for what an operator wrote is in `prepare`, so that `reconfigure` applies everything or is not called.
+Everything that can fail because of what an operator wrote is in `prepare`, so that a reload applies everything or
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from presenced.config.rules import validate
 from presenced.config.settings import Settings
 from presenced.core.policy import Policy
+from presenced.server.active_settings import ActiveSettings
+from presenced.server.admission import Admission
 from presenced.server.keys import Keys, load_keys
+from presenced.server.links import Links
 from presenced.server.listening import links_max_for
+from presenced.server.pacing import Pacing
 from presenced.server.tls import Tls, load_tls
 from presenced.server.zones import Others, adopt, read_anew
 
-if TYPE_CHECKING:
-    from presenced.server.server import Server
-
-ACCOUNTS_AT_ONCE = 1_000
+ACCOUNTS_PER_SLICE = 1_000
 """Accounts whose rate is changed before the loop looks at its sockets again."""
 
 
 class Reconfiguration(NamedTuple):
-    """Everything that is in force from now on, read and found good."""
+    """Everything that is to be in force, read and found good."""
 
     settings: Settings
     """With the values of the start where a key needs a restart."""
@@ -48,26 +49,23 @@ def prepare(settings: Settings) -> Reconfiguration:
     return Reconfiguration(settings, tls, keys, links_max_for(settings.max_links), settings.policy(), read_anew())
 
 
-async def reconfigure(server: Server, to: Reconfiguration) -> None:
-    """Put in force what was prepared. Nothing is read in here. O(users with a link) if their rate is another, in
-    slices between which the loop goes on."""
-    old, new = server.settings, to.settings
-    server.settings = new
-    server.links_max = to.links_max
+async def reconfigure(
+    to: Reconfiguration, active: ActiveSettings, admission: Admission, links: Links, pacing: Pacing
+) -> None:
+    """Put in force what was prepared. Nothing is read in here. O(users with a link) if their rate changes, in slices
+    between which the loop goes on."""
+    engine, old, new = links.engine, active.settings, to.settings
+    active.adopt(new, to.tls, to.keys)
+    admission.set_links_max(to.links_max)
     if new.memory_bytes != old.memory_bytes:
-        server.memory.set_wanted(new.memory_bytes)
-    server.keys = to.keys
-    if server.tls is not None and to.tls is not None:
-        # Links from now on are shown this certificate. Whether there is TLS at all takes a restart to change.
-        server.tls, server.certificate = to.tls
-    if to.zones.changed or to.zones.gone or server.engine.claims.zones_missing:
+        links.memory.set_wanted(new.memory_bytes)
+    if to.zones.changed or to.zones.gone or engine.claims.zones_missing:
         adopt(to.zones)
-        server.engine.claims.rules_changed()
-    server.engine.set_policy(to.policy, time.monotonic_ns() // 1_000_000)
-    server.begin()
-    server.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
+        engine.claims.rules_changed()
+    engine.set_policy(to.policy, pacing.begin())
+    pacing.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
     if new.rate != old.rate:
-        for at, account in enumerate(list(server.links.accounts.by_user.values())):
-            account.set_rate(*server.rate_for("service" if account.is_service else "user"))
-            if at % ACCOUNTS_AT_ONCE == ACCOUNTS_AT_ONCE - 1:
+        for at, account in enumerate(list(links.accounts.by_user.values())):
+            account.set_rate(*active.rate_for("service" if account.is_service else "user"))
+            if at % ACCOUNTS_PER_SLICE == ACCOUNTS_PER_SLICE - 1:
                 await asyncio.sleep(0)

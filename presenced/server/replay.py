@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from presenced.server.clocks import Clocks
 from presenced.server.data_directory import Restored
 from presenced.storage.meter import Progress
 
 log = logging.getLogger("presenced")
 
-TELL_EVERY_S = 0.5
-LOG_EVERY_S = 2.0
+TELL_EVERY_MS = 500
+LOG_EVERY_MS = 2_000
 
 
 class StartAbandoned(Exception):
@@ -28,15 +28,16 @@ class StartAbandoned(Exception):
 
 
 class Replay:
-    """One replay: `run` it once. `read` does it, and is given what to call with the bytes read and in all; `tell` hears
-    the percentage now and then, on the loop's thread."""
+    """One replay: `run` it once. `read` does the work on the thread, and is given what to call with the bytes read and
+    in all; `tell` is called with the percentage now and then, on the loop's thread."""
 
-    def __init__(self, read: Callable[[Progress], Restored], tell: Callable[[int], object]) -> None:
+    def __init__(self, read: Callable[[Progress], Restored], tell: Callable[[int], object], clocks: Clocks) -> None:
         self.reason: BaseException | None = None
-        """Why nobody wants it any more."""
+        """Why the replay was abandoned; None while it is wanted."""
         self._read = read
         self._tell = tell
-        self._told_s = self._logged_s = time.monotonic()
+        self._clocks = clocks
+        self._told_ms = self._logged_ms = clocks.monotonic_ms()
 
     async def run(self) -> Restored:
         """Return once the thread has ended, with what it has read. Raises what `read` raises, and the reason for which
@@ -71,13 +72,13 @@ class Replay:
         """On the thread."""
         if self.reason is not None:
             raise StartAbandoned
-        now_s = time.monotonic()
-        if now_s - self._told_s < TELL_EVERY_S:
+        now_ms = self._clocks.monotonic_ms()
+        if now_ms - self._told_ms < TELL_EVERY_MS:
             return
-        self._told_s = now_s
-        # All is read before all is done.
+        self._told_ms = now_ms
+        # The last byte is read before the state is complete.
         percent = min(99, 100 * done_bytes // max(total_bytes, 1))
         self._loop.call_soon_threadsafe(self._tell, percent)
-        if now_s - self._logged_s >= LOG_EVERY_S:
-            self._logged_s = now_s
+        if now_ms - self._logged_ms >= LOG_EVERY_MS:
+            self._logged_ms = now_ms
             log.info("reading the data directory: %d %%", percent)

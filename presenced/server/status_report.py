@@ -57,7 +57,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         channels=len(engine.channels.by_name),
         watches=engine.watching.count,
         links=len(server.links),
-        links_max=server.links_max,
+        links_max=server.admission.links_max,
         links_by_role={
             **roles,
             "none": len(server.links) - sum(roles.values()) - server.links.ending,
@@ -72,7 +72,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         cut_off=stats.cut_off,
         slow_watchers=len(engine.outboxes.slow),
         slowest=slowest(engine.outboxes.slow.items(), now_ms),
-        throttled=server.links.waiting.throttled,
+        throttled=server.links.shares.throttled,
         frames_in=stats.frames_in,
         changes=engine.publisher.changed,
         deliveries=engine.outboxes.deliveries,

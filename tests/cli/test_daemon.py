@@ -17,6 +17,7 @@ import pytest
 from presenced.cli.daemon import explain
 from presenced.config import Settings
 from presenced.errors import AuthError
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.durable import LogFailed
 from presenced.server.identity import verify
 from presenced.server.listening import CannotListen
@@ -250,9 +251,9 @@ def test_a_token_is_signed_with_the_first_line(tmp_path: Path) -> None:
     writer = threading.Thread(target=pipe.write_bytes, args=(b"\n".join(keys),), daemon=True)
     writer.start()
     token = run("token", "--user", "alice", "--secret-file", str(pipe)).stdout.strip()
-    assert verify(tuple(keys[:1]), token).user == "alice"
+    assert verify(tuple(keys[:1]), token, SYSTEM_CLOCKS.wall_ms()).user == "alice"
     with pytest.raises(AuthError):
-        verify(tuple(keys[1:]), token)
+        verify(tuple(keys[1:]), token, SYSTEM_CLOCKS.wall_ms())
 
 
 def test_a_token(secret_file: str) -> None:

@@ -35,7 +35,7 @@ async def running(**settings: object) -> AsyncIterator[Server]:
     await server.start()
     try:
         yield server
-        assert server.failed is None
+        assert server.pacing.failure is None
     finally:
         await server.stop()
 

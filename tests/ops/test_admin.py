@@ -343,7 +343,7 @@ class TestProtocol:
                 assert msgspec.json.decode(one_more.file.readline())["code"] == "busy"
                 assert one_more.file.read() == b""
             raws[0].__exit__()
-            served.until(lambda server: len(cast(Any, server.observer.admin)._connections) < CONNECTIONS_MAX)
+            served.until(lambda _: len(cast(Any, served.operations.admin)._connections) < CONNECTIONS_MAX)
             with Raw(path) as another:
                 assert another.send(b'{"do": "loglevel"}\n')["ok"]
 
@@ -359,7 +359,7 @@ class TestProtocol:
             with InProcess(loop, admin_socket=path) as served:
                 raws = [stack.enter_context(Raw(path)) for _ in range(3)]
                 assert raws[0].send(b'{"do": "loglevel"}\n')["ok"]
-                served.until(lambda server: len(cast(Any, server.observer.admin)._connections) == 3)
+                served.until(lambda _: len(cast(Any, served.operations.admin)._connections) == 3)
             assert [raw.file.read() for raw in raws] == [b""] * 3
             assert served.loop_errors == []
 
@@ -380,7 +380,7 @@ class TestProtocol:
         for _ in range(10):
             with Raw(path) as raw:
                 raw.socket.sendall(b'{"do": "status"}\n' * 50)
-        served.until(lambda server: not cast(Any, server.observer.admin)._connections)
+        served.until(lambda _: not cast(Any, served.operations.admin)._connections)
         assert served.loop_errors == []
 
 
@@ -435,7 +435,7 @@ class TestLinks:
             def held(server: Server) -> None:
                 for link in server.links:
                     if link.session is not None and link.session.user_name in names:
-                        server.engine.outboxes.pause(link.session, server.begin())
+                        server.engine.outboxes.pause(link.session, server.pacing.begin())
 
             served.ask(held)
 
@@ -622,7 +622,7 @@ class TestDaemon:
         assert said("[presence]\ngraze = '3s'\n")[0] == "problem"
 
     def test_the_history(self, served: InProcess, ask: Any) -> None:
-        served.until(lambda server: len(server.observer.history) > 0)
+        served.until(lambda _: len(served.operations.history) > 0)
         series = ask("history")
         assert len(series["deliveries_per_s"]) == len(series["at_ms"]) >= 1
 

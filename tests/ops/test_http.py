@@ -490,7 +490,7 @@ async def test_closing_ends_every_connection_and_the_listener(stand: Stand) -> N
 def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
     """As many connections as there may be ask for the dearest page without end; links are served all the same."""
     with InProcess(loop_name, http="127.0.0.1:0") as node:
-        port = node.ask(lambda server: server.observer.http.port)
+        port = node.ask(lambda _: node.operations.http.port)
         flood = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX)]
         try:
             for number, peer in enumerate(flood):
@@ -504,7 +504,7 @@ def test_presence_goes_on_beside_hostile_connections(loop_name: str) -> None:
             for peer in flood:
                 peer.close()
         assert not node.loop_errors
-    assert not node.server.observer.http.connections
+    assert not node.operations.http.connections
 
 
 # --- by which name ------------------------------------------------------------------------------------------------

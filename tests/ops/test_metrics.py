@@ -243,7 +243,7 @@ def get(port: int, path: str) -> bytes:
 
 def test_a_scrape_of_a_real_server(tmp_path: Path) -> None:
     with InProcess(http="127.0.0.1:0", data_dir=str(tmp_path)) as node:
-        port = node.ask(lambda server: server.observer.http.port)
+        port = node.ask(lambda _: node.operations.http.port)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
             text = get(port, "/metrics").decode()

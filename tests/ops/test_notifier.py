@@ -237,7 +237,7 @@ def test_a_long_replay_asks_for_more_time(tmp_path: Path) -> None:
                 pass
         daemon.kill()
     with Manager(str(tmp_path / "notify")) as manager:
-        patches = "from presenced.server import replay\nreplay.TELL_EVERY_S = replay.LOG_EVERY_S = 0.0\n"
+        patches = "from presenced.server import replay\nreplay.TELL_EVERY_MS = replay.LOG_EVERY_MS = 0\n"
         with Daemon(tmp_path / "log", "--data-dir", data, environ=manager.environ, patches=patches) as daemon:
             manager.until("READY=1")
             *working, ready = manager.told

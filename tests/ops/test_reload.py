@@ -337,7 +337,7 @@ def test_other_rules_of_a_time_zone_hold_after_a_reload_and_a_zone_that_is_gone_
             rules("UTC")
             daemon.signal(signal.SIGHUP)
             assert watcher.until(PRESENCE)[1][1] == "dnd"
-            daemon.until_log("zone: the time zone Town is not missing any more")
+            daemon.until_log("zone: the time zone Town is known again")
 
 
 def test_what_needs_a_restart_is_named_and_not_applied(configured: Configured, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ import os
 from presenced.core.restore import Restorer
 from presenced.server import replay
 from presenced.storage import meter
-replay.TELL_EVERY_S = {tell_every_s}
+replay.TELL_EVERY_MS = {tell_every_ms}
 meter.PROGRESS_BYTES = 1
 apply, applied = Restorer.apply, []
 def held(self, facts):
@@ -101,7 +101,7 @@ class Held:
         data: Path,
         *options: str,
         environ: dict[str, str] | None = None,
-        tell_every_s: float = 3600.0,
+        tell_every_ms: int = 3_600_000,
     ) -> None:
         self.admin = str(tmp_path / "admin.sock")
         gate = tmp_path / "gate"
@@ -114,7 +114,7 @@ class Held:
                 *options,
                 environ={"LISTEN_FDNAMES": "http:client", **(environ or {})},
                 sockets=(http, client),
-                patches=GATE.format(gate=str(gate), held_at=HELD_AT, tell_every_s=tell_every_s),
+                patches=GATE.format(gate=str(gate), held_at=HELD_AT, tell_every_ms=tell_every_ms),
                 starts=False,
             )
         self._gate = -1
@@ -165,7 +165,7 @@ def percent_in(text: str) -> int:
 
 
 def test_operators_are_answered_and_clients_wait(data: Path, tmp_path: Path) -> None:
-    with Held(tmp_path, data, tell_every_s=0.0) as held:
+    with Held(tmp_path, data, tell_every_ms=0) as held:
         early = Wire(held.port)
         early.send(hello("bob"))
         assert held.get("/healthz") == (200, "ok\n")
@@ -277,15 +277,13 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     monkeypatch.setattr(Restorer, name, held)
     monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
-    monkeypatch.setattr(replay, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(replay, "TELL_EVERY_MS", 0)
     yield gate
     gate.open.set()
 
 
 def server_on(data: Path, **fields: Any) -> Server:
-    server = Server(Settings(dev=True, listen="127.0.0.1:0", data_dir=str(data), **fields))
-    Operations(server)
-    return server
+    return Server(Settings(dev=True, listen="127.0.0.1:0", data_dir=str(data), **fields))
 
 
 def replaying_threads() -> list[str]:
@@ -295,7 +293,7 @@ def replaying_threads() -> list[str]:
 async def assert_good(data: Path) -> None:
     """The lock is free, in this very process, and everything is there."""
     again = server_on(data)
-    await again.start()
+    await again.start(Operations(again))
     assert again.engine.users["alice"].record.text == f"text {TEXTS}"
     await again.stop()
     assert not replaying_threads()
@@ -312,10 +310,10 @@ async def test_nothing_on_the_loop_s_thread_touches_the_engine(
     gate: Gate, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = server_on(data, http="127.0.0.1:0", admin_socket=str(tmp_path / "admin.sock"))
-    starting = asyncio.create_task(server.start())
+    operations = Operations(server)
+    starting = asyncio.create_task(server.start(operations))
     await gate.until_reached()
     engine, server.engine = server.engine, cast(Any, Untouchable())
-    operations = cast(Operations, server.observer)
     assert operations.http is not None
     for path in ("/", "/healthz", "/metrics", "/readyz", "/statusz", "/statusz.json", "/nowhere"):
         assert operations.http.answer(path).status in (200, 404, 503), path
@@ -338,7 +336,7 @@ async def test_nothing_on_the_loop_s_thread_touches_the_engine(
 
 async def test_stopped_meanwhile_it_ends_in_order(gate: Gate, data: Path) -> None:
     server = server_on(data)
-    starting = asyncio.create_task(server.start())
+    starting = asyncio.create_task(server.start(Operations(server)))
     await gate.until_reached()
     stopping = [asyncio.create_task(server.stop()) for _ in range(2)]
     await asyncio.sleep(0)
@@ -355,7 +353,7 @@ async def test_stopped_meanwhile_it_ends_in_order(gate: Gate, data: Path) -> Non
 
 async def test_cancelled_meanwhile_it_waits_for_the_thread(gate: Gate, data: Path) -> None:
     server = server_on(data)
-    starting = asyncio.create_task(server.start())
+    starting = asyncio.create_task(server.start(Operations(server)))
     await gate.until_reached()
     for _ in range(3):
         starting.cancel()
@@ -370,24 +368,25 @@ async def test_cancelled_meanwhile_it_waits_for_the_thread(gate: Gate, data: Pat
 
 async def test_stopped_before_the_replay_it_does_not_begin_one(tmp_path: Path) -> None:
     server = server_on(tmp_path / "data")
-    open_operators = server.observer.open
+    operations = Operations(server)
+    open_operators = operations.open
 
     async def open_and_stop() -> None:
         await open_operators()
         await server.stop()
 
-    server.observer.open = open_and_stop  # type: ignore[method-assign]
+    operations.open = open_and_stop  # type: ignore[method-assign]
     with pytest.raises(StartAbandoned):
-        await server.start()
+        await server.start(operations)
     assert server.state == "stopped" and not (tmp_path / "data").exists()
 
 
 async def test_what_is_found_on_the_thread_reaches_the_caller(data: Path) -> None:
     holder = server_on(data)
-    await holder.start()
+    await holder.start(Operations(holder))
     second = server_on(data)
     with pytest.raises(Locked):
-        await second.start()
+        await second.start(Operations(second))
     assert second.state == "stopped" and not replaying_threads()
     await holder.stop()
     directory = OsDirectory(data, create=False)
@@ -397,7 +396,7 @@ async def test_what_is_found_on_the_thread_reaches_the_caller(data: Path) -> Non
     (data / segment_name(manifest.segments[-1].number)).unlink()
     damaged = server_on(data)
     with pytest.raises(DamageError):
-        await damaged.start()
+        await damaged.start(Operations(damaged))
     assert damaged.state == "stopped" and not replaying_threads()
 
 
@@ -431,14 +430,15 @@ async def test_the_percentage_never_falls_and_is_a_hundred_only_when_it_serves(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
-    monkeypatch.setattr(replay, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(replay, "TELL_EVERY_MS", 0)
     monkeypatch.setattr(snapshotting, "SLICE_USERS", 1)
     for _ in range(2):
         # The second time from a snapshot.
         told: list[int] = []
         server = server_on(data)
-        server.observer.replaying = told.append  # type: ignore[method-assign]
-        await server.start()
+        operations = Operations(server)
+        operations.replaying = told.append  # type: ignore[method-assign,assignment]
+        await server.start(operations)
         assert told == sorted(told) and told[-1] <= 99, told
         assert len({*told}) > TEXTS / 2, told
         server.take_snapshot()

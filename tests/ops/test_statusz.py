@@ -335,17 +335,17 @@ def chromium(tmp_path: Path) -> Iterator[list[str]]:
 
 def test_a_browser_shows_the_page_of_a_real_server(chromium: list[str], tmp_path: Path) -> None:
     with InProcess(http="127.0.0.1:0", data_dir=str(tmp_path / "data")) as node:
-        url = node.ask(lambda server: server.observer.http.url) + "/statusz"
+        url = node.ask(lambda _: node.operations.http.url) + "/statusz"
         asked: list[str] = []
 
         def count_requests(server: Any) -> None:
-            answer = server.observer.http.pages.answer
-            server.observer.http.pages.answer = lambda path: asked.append(path) or answer(path)
+            answer = node.operations.http.pages.answer
+            node.operations.http.pages.answer = lambda path: asked.append(path) or answer(path)
 
         node.ask(count_requests)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
-            node.until(lambda server: len(server.observer.history) >= 2)
+            node.until(lambda _: len(node.operations.history) >= 2)
             dumped = run([*chromium, "--virtual-time-budget=5000", "--dump-dom", url])
             picture = tmp_path / "statusz.png"
             run([*chromium, f"--screenshot={picture}", url])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from presenced.server import shedding
 from presenced.wire.messages import Get, SetStatus
 from tests.support.in_process import InProcess
 from tests.support.wire import DONE, Wire, opened
@@ -26,7 +25,7 @@ def owed(running: InProcess, name: str, replies: int, names: list[str]) -> Wire:
     link.send(*(Get(at + 1, names) for at in range(replies)))
     running.until(
         lambda server: any(
-            one.session is not None and one.session.user_name == name and shedding.weight_of(one) > 50_000
+            one.session is not None and one.session.user_name == name and one.unread_bytes > 50_000
             for one in server.links
         )
     )

@@ -38,12 +38,12 @@ def account_of(server: Server, user: str) -> Account:
 
 def without_time(server: Server) -> None:
     """Nothing takes any time, however busy the machine is."""
-    server.links.waiting.clock_ns = lambda: 0
+    server.links.shares.monotonic_ns = lambda: 0
 
 
 def ticking(server: Server, step_ms: int) -> None:
     """Each look at the clock is so much later than the last: as if each frame took that long."""
-    server.links.waiting.clock_ns = itertools.count(0, step_ms * 1_000_000).__next__
+    server.links.shares.monotonic_ns = itertools.count(0, step_ms * 1_000_000).__next__
 
 
 def fed(link: Conversation, data: bytes, times: int) -> int:
@@ -99,7 +99,7 @@ def test_a_user_who_comes_back_for_each_burst_gets_no_other_and_stands_in_nobody
 
 def test_a_hello_waits_for_credit_and_is_answered_when_there_is_some() -> None:
     def use_up(server: Server) -> None:
-        account = server.links.enter_account(server.begin(), server.identify(hello("eager")))
+        account = server.links.enter_account(server.pacing.begin(), server.active.identify(hello("eager")))
         account.credit, account.rate = -5, 0
 
     def state(server: Server) -> tuple[int, int, int]:
@@ -129,11 +129,11 @@ def test_links_of_one_user_share_the_credit_and_take_turns() -> None:
             account = account_of(server, "eager")
             account.credit, account.rate = 0, 0
             for link in mine:
-                link.receive(server.begin(), pings(20))
+                link.receive(server.pacing.begin(), pings(20))
             served = []
             for _ in range(7):
                 account.credit = 0
-                server.links.waiting._serve_line(server.begin(), account)
+                server.links.shares._serve_line(server.pacing.begin(), account)
                 served.append(next(iter(account.line)).device_id)
             return served
 
@@ -189,7 +189,7 @@ def test_an_account_outlives_its_last_link_while_it_has_something_to_earn_and_no
     while accounts.by_user:
         assert accounts.next_ms is not None and accounts.next_ms - now_ms <= KEPT_MS
         now_ms = accounts.next_ms
-        accounts.look_at(now_ms)
+        accounts.run_due(now_ms)
     assert now_ms >= 1_000 + 5_000, "fifty were missing"
     assert accounts.next_ms is None
 
@@ -198,7 +198,7 @@ def test_an_account_with_a_link_is_kept_and_one_made_anew_is_not_mistaken_for_th
     accounts = Accounts()
     old = visit(accounts, "eager", 0, spend=10)
     again = accounts.enter("eager", is_service=False, rate=10, burst=40, now_ms=10)
-    accounts.look_at(10 * KEPT_MS)
+    accounts.run_due(10 * KEPT_MS)
     assert again is old and list(accounts.by_user.values()) == [old]
     accounts.leave(again, 10 * KEPT_MS)
     assert accounts.by_user == {}
@@ -216,7 +216,7 @@ def test_accounts_of_users_who_are_gone_leave_the_server_too() -> None:
         running.until(lambda server: not server.links)
 
         def later(server: Server) -> int:
-            server.links.accounts.look_at(server.begin() + KEPT_MS)
+            server.links.accounts.run_due(server.pacing.begin() + KEPT_MS)
             return len(server.links.accounts.by_user)
 
         assert running.ask(later) == 0
@@ -244,7 +244,7 @@ def in_turns(
 def served_each(server: Server, links: list[Conversation]) -> list[int]:
     """Frames of each link that one look at the waiting links handles."""
     before = [link.reader.pending_bytes for link in links]
-    server.links.waiting.look_at(server.begin())
+    server.links.run_due(server.pacing.begin())
     size = len(pings(1))
     return [(had - link.reader.pending_bytes) // size for had, link in zip(before, links, strict=True)]
 
@@ -252,7 +252,7 @@ def served_each(server: Server, links: list[Conversation]) -> list[int]:
 def test_a_link_whose_frames_take_long_is_served_few_of_them_in_a_turn() -> None:
     def look(server: Server, links: list[Conversation]) -> list[list[int]]:
         without_time(server)
-        links[0].receive(server.begin(), pings(4 * FRAMES_PER_WAKE_MAX))
+        links[0].receive(server.pacing.begin(), pings(4 * FRAMES_PER_WAKE_MAX))
         assert links[0].paused == BACKLOG
         fast = served_each(server, links)
         ticking(server, 1)
@@ -267,7 +267,7 @@ def test_links_that_are_left_over_are_the_first_in_the_next_turn() -> None:
     def look(server: Server, links: list[Conversation]) -> list[list[int]]:
         without_time(server)
         for link in links:
-            link.receive(server.begin(), pings(10 * FRAMES_PER_WAKE_MAX))
+            link.receive(server.pacing.begin(), pings(10 * FRAMES_PER_WAKE_MAX))
         ticking(server, 1)
         return [served_each(server, links) for _ in range(4)]
 
@@ -289,7 +289,7 @@ def test_links_of_one_user_have_one_share_between_them() -> None:
             without_time(server)
             mine = links_of(server, "eager")
             for link in mine:
-                link.receive(server.begin(), pings(2 * FRAMES_PER_WAKE_MAX))
+                link.receive(server.pacing.begin(), pings(2 * FRAMES_PER_WAKE_MAX))
             ticking(server, 1)
             return sum(served_each(server, mine))
 

@@ -55,9 +55,8 @@ def test_links_that_come_and_go_leave_no_cycles(transport: str, tmp_path: Path) 
 
     def settled(server: Server) -> bool:
         # Those that said hello wait in a queue until its deadline, ended or not.
-        server.links.waiting.look_at(server.begin() + 60_000)
-        server.links.accounts.look_at(server.begin() + 60_000)
-        return not server.links and not server.links.waiting.hello_due and not server.links.waiting.ending
+        server.links.run_due(server.pacing.begin() + 60_000)
+        return not server.links and not server.links.deadlines.hellos and not server.links.deadlines.ends
 
     with InProcess(rate=1_000, grace_ms=0, **options) as running:
         opened(running.port, "first", tls=trust).close()
@@ -115,11 +114,10 @@ def test_a_server_that_has_one_collects_after_the_turn_in_which_it_is_due() -> N
     counted = Counted()
 
     def give(server: Server) -> None:
-        server.collector = counted
         counted.due = True
-        server.begin()
+        server.pacing.begin()
 
-    with InProcess() as running:
+    with InProcess(parts={"collector": counted}) as running:
         running.ask(give)
         running.until(lambda server: counted.collected == 1)
         with opened(running.port, "alice") as link:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from presenced.server import drain
+from presenced.server.clocks import Clocks
 from presenced.server.drain import LINK_MS, RETURN_MS_MIN, STEP_S, close_links
 
 
@@ -30,6 +30,11 @@ class Clock:
 class Links(dict[Any, None]):
     """Each leaves as soon as it is told goodbye."""
 
+    host = SimpleNamespace(is_broken=False)
+
+    def abort_all(self) -> None:
+        assert not self, "each has closed by itself"
+
 
 class FakeLink:
     def __init__(self, links: Links, clock: Clock) -> None:
@@ -42,19 +47,14 @@ class FakeLink:
         self.back_ms = self.closed_ms + retry_ms
         del self.links[self]
 
-    def abort(self) -> None:
-        raise AssertionError("it has closed by itself")
-
 
 def drained(monkeypatch: pytest.MonkeyPatch, number: int, spread_ms: int, late: random.Random | None) -> list[FakeLink]:
     clock, links = Clock(late), Links()
-    monkeypatch.setattr(drain, "_now_ms", clock.now_ms)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep)
     everyone = [FakeLink(links, clock) for _ in range(number)]
     links.update(dict.fromkeys(everyone))
-    settings = SimpleNamespace(drain_spread_ms=spread_ms)
-    server = SimpleNamespace(links=links, settings=settings, failed=None)
-    closing = close_links(cast(Any, server), clock.now_ms() + 60_000)
+    clocks = Clocks(lambda: clock.now_ms() * 1_000_000, lambda: 0)
+    closing = close_links(cast(Any, links), clock.now_ms() + 60_000, spread_ms, clocks)
     with pytest.raises(StopIteration):
         closing.send(None)
     assert not links

@@ -18,6 +18,7 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.core.parts import channels
 from presenced.ops.operations import Operations
 from presenced.server.listening import CannotListen
+from presenced.server.observer import NoObserver
 from presenced.server.server import Server
 from presenced.wire.messages import Join, WatchChannel
 from tests.support.daemon import Daemon
@@ -61,9 +62,8 @@ async def test_an_address_that_is_taken_costs_no_replay(key: str, tmp_path: Path
         taken.listen()
     with taken:
         server = Server(settings(data_dir=str(data), **{key: address}))
-        Operations(server)
         with pytest.raises(CannotListen):
-            await server.start()
+            await server.start(Operations(server))
     assert not data.exists(), "it was not even made"
     assert server.state == "stopped"
 
@@ -79,7 +79,7 @@ async def test_a_start_that_fails_late_leaves_a_clean_store_and_nothing_open(tmp
     operations = Operations(server)
     operations.ready = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="no"):
-        await server.start()
+        await server.start(operations)
     await asyncio.sleep(0)
     assert not admin.exists()
     assert len(os.listdir("/proc/self/fd")) <= descriptors
@@ -115,8 +115,9 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
     def fail(*_: object) -> None:
         raise RuntimeError("no")
 
-    await server.start()
-    setattr(server.observer, place, fail)
+    observer = NoObserver()
+    setattr(observer, place, fail)
+    await server.start(observer)
     async with asyncio.timeout(20):
         await server.stop()
         if place == "close":
@@ -126,7 +127,7 @@ async def test_a_stop_that_fails_is_an_end_all_the_same(place: str, tmp_path: Pa
             with pytest.raises(RuntimeError, match="no"):
                 await server.wait_stopped()
     assert server.state == "stopped"
-    [acceptor] = server._lifecycle.acceptors
+    [acceptor] = server._lifecycle._acceptors
     assert all(listener.fileno() < 0 for listener in acceptor._arrivals._listeners), "nobody is left waiting"
     if place != "close":
         await server.log.close(0)

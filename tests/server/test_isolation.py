@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from presenced.core import requests
-from presenced.server import server as server_module
+from presenced.server import pacing
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who
 from tests.support.in_process import LOOPS, InProcess
@@ -50,7 +51,7 @@ def test_a_bug_met_by_one_link_ends_that_link_alone(
         observer.send(Get(2, ["victim"]))
         assert observer.next()[4] == [record], "once"
         beside.check()
-        assert running.ask(lambda server: server.failed) is None
+        assert running.ask(lambda server: server.pacing.failure) is None
         assert running.loop_errors == []
         for link in (observer, beside):
             link.close()
@@ -89,10 +90,10 @@ def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, cap
 
     with InProcess() as running:
         link = opened(running.port, "alice")
-        monkeypatch.setattr(server_module, "run_turn", broken)
+        monkeypatch.setattr(pacing, "run_turn", broken)
         link.send(Ping(1))
         assert link.rest() == [], "no answer, and the end of the connection"
-        assert isinstance(running.server.failed, RuntimeError)
+        assert isinstance(running.server.pacing.failure, RuntimeError)
         link.close()
     assert any(entry.levelno == logging.CRITICAL and entry.exc_info for entry in caplog.records)
 
@@ -117,7 +118,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
             link.close()
         running.until(lambda server: not server.links)
         running.until(lambda server: server.engine.leases.live == 0)
-        running.until(lambda server: len(server.links.waiting.hello_due) == len(server.links.waiting.ending) == 0)
+        running.until(lambda server: len(server.links.deadlines.hellos) == len(server.links.deadlines.ends) == 0)
 
         def left_over(server: Any) -> list[object]:
             engine = server.engine
@@ -127,7 +128,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 len(engine.wheel),
                 list(engine.publisher.online),
                 engine.ledger.has_facts + len(engine.outboxes.dirty) + len(engine.acks),
-                len(server.links.waiting.partials) + server.links.waiting.throttled + len(server.links.waiting.backlog),
+                len(server.links.deadlines.partials) + server.links.shares.throttled + len(server.links.shares.backlog),
             ]
 
         assert running.ask(left_over) == [[f"visitor-{number}" for number in range(7)], [], 0, [], 0, 0]
@@ -154,7 +155,7 @@ def test_no_exception_reaches_the_loop_whatever_clients_do(loop: str) -> None:
         beside.close()
         running.until(lambda server: not server.links)
         assert running.loop_errors == []
-        assert running.ask(lambda server: server.failed) is None
+        assert running.ask(lambda server: server.pacing.failure) is None
 
 
 def test_a_reset_between_bye_and_the_close() -> None:
@@ -177,13 +178,12 @@ def test_a_reset_between_bye_and_the_close() -> None:
 
 
 @both_loops
-def test_standing_still_between_reading_and_the_turn(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standing_still_between_reading_and_the_turn(loop: str) -> None:
     """A minute passes after some input was read and before its turn: the rest, which lies in the sockets, is read
     before anybody is taken for silent. Who really was silent is found."""
     skipped_ms = 0
-    real = server_module.monotonic_ns
-    monkeypatch.setattr(server_module, "monotonic_ns", lambda: real() + skipped_ms * 1_000_000)
-    with InProcess(loop, heartbeat_ms=8_000, grace_ms=0, change_spacing_ms=0) as running:
+    clocks = SYSTEM_CLOCKS._replace(monotonic_ns=lambda: time.monotonic_ns() + skipped_ms * 1_000_000)
+    with InProcess(loop, clocks=clocks, heartbeat_ms=8_000, grace_ms=0, change_spacing_ms=0) as running:
         observer = opened(running.port, "observer")
         lively = opened(running.port, "lively")
         silent = opened(running.port, "silent")
@@ -192,7 +192,7 @@ def test_standing_still_between_reading_and_the_turn(loop: str, monkeypatch: pyt
 
         def stand_still(server: Any) -> None:
             nonlocal skipped_ms
-            server.begin()
+            server.pacing.begin()
             for link in (observer, lively):
                 link.send(Heartbeat())
             skipped_ms = 60_000

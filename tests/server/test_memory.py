@@ -20,7 +20,8 @@ from presenced.ops.checks.finding import Patient
 from presenced.ops.checks.room import memory as finding
 from presenced.ops.doctor import Facts
 from presenced.ops.operations import status_line
-from presenced.server import shedding
+from presenced.server import heap, shedding
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.memory import (
     ENDING,
     LEVELS,
@@ -32,6 +33,7 @@ from presenced.server.memory import (
     level_of,
     resident_bytes,
 )
+from presenced.server.memory_guard import MemoryGuard
 from presenced.server.report import Report
 from presenced.server.server import Server
 from presenced.server.status_report import take_status
@@ -115,11 +117,11 @@ class TestMemory:
     def test_the_log_tells_when_it_runs_short_and_for_how_long_it_did(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, logger="presenced")
         made = Readings(100 << 20)
-        engine = SimpleNamespace(set_memory_level=lambda level: None)
-        server = cast(Any, SimpleNamespace(memory=made.memory, engine=engine, report=Report(), shedding=None))
+        engine = cast(Any, SimpleNamespace(set_memory_level=lambda level: None))
+        guard = MemoryGuard(made.memory, engine, Report(), SYSTEM_CLOCKS)
         for now_ms, mebibytes in ((1_000, 50), (2_000, 101), (3_000, 101), (4_500, 50), (5_000, 50)):
             made.resident = mebibytes << 20
-            shedding.look(server, now_ms)
+            guard.check(now_ms)
         assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
             ("ERROR", "memory: 101 of 100 MiB: refusing new links and what needs more memory"),
             ("INFO", "memory: 50 of 100 MiB: there is room again after 2s500ms, nothing is refused"),
@@ -199,6 +201,13 @@ class TestMemory:
         assert made.memory.wants_room(3)
 
 
+def check_memory(server: Server) -> None:
+    """What the pulse does each second, now."""
+    now_ms = server.pacing.begin()
+    server.pulse._guard.check(now_ms)
+    server.pulse._shedding.check(now_ms)
+
+
 class Pressed(InProcess):
     """A server whose memory is what the test says, in percent of the budget."""
 
@@ -206,16 +215,16 @@ class Pressed(InProcess):
         def change(server: Server) -> None:
             server.memory._resident = lambda: percent * MIB
             server.memory.set_wanted(100 * MIB)
-            shedding.look(server, self.now_ms(server))
+            check_memory(server)
 
         self.ask(change)
 
     def look(self) -> None:
-        self.ask(lambda server: shedding.look(server, self.now_ms(server)))
+        self.ask(check_memory)
 
     @staticmethod
     def now_ms(server: Server) -> int:
-        return server.begin()
+        return server.pacing.begin()
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -290,7 +299,8 @@ def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
         steps: list[int] = []
 
         def count_turns(server: Server) -> None:
-            turn, outboxes = server._turn, server.engine.outboxes
+            pacing, outboxes = cast(Any, server.pacing), server.engine.outboxes
+            turn = pacing._run
             before = [outboxes.reply_bytes]
 
             def counted() -> None:
@@ -298,7 +308,7 @@ def test_what_is_asked_at_once_is_answered_in_several_turns() -> None:
                 before[0] = outboxes.reply_bytes
                 turn()
 
-            server._turn = counted  # type: ignore[method-assign]
+            pacing._run = counted
 
         running.ask(count_turns)
         running.ask(lambda server: [link.send(*(Get(at + 1, names) for at in range(asked))) for link in links])
@@ -326,7 +336,7 @@ def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
 
 
 def test_what_the_c_library_holds_for_nobody_is_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    if shedding._mallinfo() is None or shedding._malloc_trim() is None:
+    if heap.mallinfo() is None or heap.malloc_trim() is None:
         pytest.skip("this C library cannot be asked")
     server = Server(Settings(dev=True, listen="127.0.0.1:0", memory_bytes=0))
     held = [(bytes(100_000), bytes(3_000)) for _ in range(1_000)]
@@ -335,13 +345,14 @@ def test_what_the_c_library_holds_for_nobody_is_given_back_once(monkeypatch: pyt
     small = [kept for _, kept in held]
     held.clear()
     assert full - resident_bytes() < 16 * MIB, "it went back by itself"
-    shedding.look(server, 1_000_000)
+    guard = MemoryGuard(server.memory, server.engine, server.report, SYSTEM_CLOCKS)
+    guard.check(1_000_000)
     assert full - resident_bytes() > 48 * MIB and len(small) == 1_000
     calls: list[int] = []
     server.memory.give_back_ms = 0
-    monkeypatch.setattr(shedding, "give_back", lambda: calls.append(1))
+    monkeypatch.setattr(heap, "give_back", lambda: calls.append(1))
     for second in range(1, 120):
-        shedding.look(server, 1_000_000 + second * 1_000)
+        guard.check(1_000_000 + second * 1_000)
     assert not calls, "what was given back is given back once"
 
 
@@ -373,9 +384,9 @@ def test_replies_that_wait_for_one_who_does_not_read_weigh() -> None:
         (link,) = server.links
         assert link.session is not None
         link.session.reply_bytes = 300_000
-        before = shedding.weight_of(link)
-        link.hold()
-        return before, shedding.weight_of(link)
+        before = link.unread_bytes
+        link.hold()  # type: ignore[attr-defined]
+        return before, link.unread_bytes
 
     with InProcess(check=False) as running, opened(running.port, "alice"):
         before, held = running.ask(weights)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
 from presenced.server import pulse, shedding
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.fact_log import MemoryLog
 from presenced.server.report import BURST_LINES, WINDOW_MS
 from presenced.server.server import Server
@@ -42,7 +44,7 @@ def test_a_server_alone_notices_that_memory_is_short_and_ends_the_links_that_are
 def test_lines_that_were_held_back_are_told_though_nothing_more_comes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "presenced")
     with InProcess(operated=False) as running:
-        long_ago_ms = pulse._monotonic_ms() - WINDOW_MS
+        long_ago_ms = SYSTEM_CLOCKS.monotonic_ms() - WINDOW_MS
 
         def say_too_much(server: Server) -> None:
             for _number in range(BURST_LINES + 3):
@@ -52,14 +54,13 @@ def test_lines_that_were_held_back_are_told_though_nothing_more_comes(caplog: py
         running.until(lambda _: "busy: 3 more lines in the last 10 s were not written" in caplog.text)
 
 
-def test_a_clock_that_was_set_is_told_to_the_engine_on_a_quiet_server(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_clock_that_was_set_is_told_to_the_engine_on_a_quiet_server(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "presenced")
-    real = pulse._wall_offset_ms
-    with InProcess(operated=False) as running:
+    set_by_ns = 0
+    clocks = SYSTEM_CLOCKS._replace(wall_ns=lambda: time.time_ns() + set_by_ns)
+    with InProcess(operated=False, clocks=clocks) as running:
         before = running.ask(lambda server: server.stats.turn.count)
-        monkeypatch.setattr(pulse, "_wall_offset_ms", lambda: real() + HOUR_MS)
+        set_by_ns = HOUR_MS * 1_000_000
         running.until(lambda server: server.stats.wall_jumps == 1 and server.stats.turn.count > before)
         assert "clock: the system's clock was set by +3600" in caplog.text
 
@@ -71,7 +72,7 @@ def test_a_time_zone_that_is_gone_is_told_once_and_so_is_its_return(caplog: pyte
         running.ask(lambda _: missing.update({"Our/Town": None}))
         running.until(lambda _: "knows no time zone Our/Town, so schedules there are off" in caplog.text)
         running.ask(lambda _: missing.clear())
-        running.until(lambda _: "the time zone Our/Town is not missing any more" in caplog.text)
+        running.until(lambda _: "the time zone Our/Town is known again" in caplog.text)
         assert caplog.text.count("Our/Town") == 2
 
 
@@ -86,7 +87,6 @@ class LookedAt(MemoryLog):
 
 def test_the_log_is_looked_at_until_the_server_has_ended() -> None:
     log = LookedAt()
-    with InProcess(operated=False) as running:
-        running.ask(lambda server: setattr(server, "log", log))
+    with InProcess(operated=False, parts={"log": log}) as running:
         running.until(lambda _: log.looks >= 2)
-    assert running.server._lifecycle._pulse._timer is None
+    assert not running.server.pulse.is_beating

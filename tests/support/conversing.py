@@ -8,7 +8,6 @@ from typing import Any
 import msgpack
 
 from presenced.core.engine import Engine, no_calendar
-from presenced.core.model import Session
 from presenced.core.policy import Policy
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.server.accounts import UNLIMITED
@@ -145,7 +144,8 @@ class FakeTransport:
 
 
 class VirtualHost:
-    """What the links need of a server (`links.Host`), with all that they share. No work takes any time in it."""
+    """What the links need of a server (`links.Host` and `links.Authority`), with all that they share. No work
+    takes any time in it."""
 
     def __init__(self, *, rate: int = 0, **policy: Any) -> None:
         self.now_ms = START_MS
@@ -154,17 +154,17 @@ class VirtualHost:
         self.log = SlowLog()
         self.engine = Engine(Policy(**policy), now_ms=START_MS, wall_ms=WALL_MS, epoch=7, calendar=no_calendar)
         memory = Memory(0, resident=lambda: 0, charged=lambda: 0, limit=lambda: 0)
-        self.links = Links(self, self.engine, REQUESTS, Stats(START_MS, WALL_MS), Report(), memory)
-        self.links.waiting.clock_ns = lambda: 0
+        self.links = Links(self, self, self.engine, REQUESTS, Stats(START_MS, WALL_MS), Report(), memory)
         self._engine_ms: int | None = None
 
-    # --- the port -----------------------------------------------------------------------------------------------
+    # --- the ports ----------------------------------------------------------------------------------------------
 
     def begin(self) -> int:
         return self.now_ms
 
-    def heartbeat(self, link: Conversation, session: Session, idle_ms: int) -> None:
-        raise AssertionError("only a transport tells a heartbeat from other frames")
+    def monotonic_ns(self) -> int:
+        """The clock stands still, since work takes no time."""
+        return 0
 
     def identify(self, hello: Hello) -> Identity:
         return Identity(hello.user, hello.role, 0)
@@ -179,15 +179,14 @@ class VirtualHost:
 
     def turn(self) -> None:
         """One turn at the present moment."""
-        self.links.waiting.look_at(self.now_ms)
-        self.links.accounts.look_at(self.now_ms)
+        self.links.run_due(self.now_ms)
         self._engine_ms = run_turn(self.engine, self.log, self.now_ms)
 
     def advance(self, ms: int) -> None:
         """Let time pass, with a turn whenever something is due and one at the end."""
         end_ms = self.now_ms + ms
         for _ in range(TURNS_MAX):
-            due = [self._engine_ms, self.links.waiting.next_ms, self.links.accounts.next_ms]
+            due = [self._engine_ms, self.links.next_ms]
             next_ms = min((one for one in due if one is not None), default=end_ms)
             if next_ms >= end_ms:
                 break

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import uvloop
 
 from presenced.config.settings import Settings
 from presenced.ops.operations import Operations
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.server import Server
 from tests.support.until import PATIENCE_S
 
@@ -27,9 +28,19 @@ class InProcess:
     """Starts on entry; on exit it stops."""
 
     def __init__(
-        self, loop: str = "uvloop", *, operated: bool = True, environ: dict[str, str] | None = None, **settings: Any
+        self,
+        loop: str = "uvloop",
+        *,
+        operated: bool = True,
+        environ: dict[str, str] | None = None,
+        clocks: Clocks = SYSTEM_CLOCKS,
+        parts: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
-        """`operated`: with the operator's side, as in a daemon, which reads `environ`."""
+        """`operated`: with the operator's side, as in a daemon, which reads `environ`. `parts` are handed to the server
+        as they are."""
+        self._clocks = clocks
+        self._parts = parts or {}
         self.settings = Settings(**({"dev": True, "listen": "127.0.0.1:0", "check": True} | settings))
         self.loop_errors: list[dict[str, Any]] = []
         """What reached the loop's own handler: exceptions that nobody caught."""
@@ -45,7 +56,7 @@ class InProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.server._stopping:
+        if not self.server.admission.is_closed:
             self._stop()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
@@ -86,10 +97,9 @@ class InProcess:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
-        self.server = Server(self.settings)
-        if self._is_operated:
-            self.operations = Operations(self.server, environ=self._environ)
-        await self.server.start()
+        self.server = Server(self.settings, clocks=self._clocks, **self._parts)
+        self.operations = Operations(self.server, environ=self._environ)
+        await self.server.start(self.operations if self._is_operated else None)
         self._started.set()
         with contextlib.suppress(Exception):
             # What failed is for the test to look at.

@@ -9,17 +9,6 @@ OWED: dict[str, dict[str, str]] = {
     "circles": {
         "presenced/core/parts/channel_news.py": "file",
         "presenced/core/parts/channels.py": "file",
-        "presenced/server/accepting.py": "file",
-        "presenced/server/accounts.py": "file",
-        "presenced/server/conversation.py": "file",
-        "presenced/server/drain.py": "file",
-        "presenced/server/lifecycle.py": "file",
-        "presenced/server/links.py": "file",
-        "presenced/server/pulse.py": "file",
-        "presenced/server/server.py": "file",
-        "presenced/server/shedding.py": "file",
-        "presenced/server/transports/tcp.py": "file",
-        "presenced/server/waiting.py": "file",
     },
     "size": {
         "presenced/core/engine.py": "file",
@@ -27,7 +16,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/conversation.py": "file",
     },
     "owners": {
-        "presenced/cli/daemon.py": "collector",
         "presenced/core/engine.py": (
             "device devices heard_ms is_taken_out kind name priority refs session silent status"
         ),
@@ -39,24 +27,18 @@ OWED: dict[str, dict[str, str]] = {
             "seen_ms shown since_ms state status text text_by_wall text_due_ms text_until_ms"
         ),
         "presenced/core/statements.py": "heard_ms name priority status",
-        "presenced/ops/operations.py": "observer",
         "presenced/ops/reload.py": "failed_reloads reload_failed_ms reload_faults reloaded_wall_ms reloads",
-        "presenced/server/conversation.py": "backlog credit ending frame_bytes_max line roles used_ns",
+        "presenced/server/conversation.py": "ending frame_bytes_max roles",
         "presenced/server/data_directory.py": "remarks",
         "presenced/server/greeting.py": "expires_ms",
-        "presenced/server/lifecycle.py": "failed links_max listeners log port recovered",
-        "presenced/server/reconfiguration.py": "certificate",
-        "presenced/server/server.py": "frames_in goodbyes refused_links replies_until_bytes",
-        "presenced/server/shedding.py": "shedding",
-        "presenced/server/transports/tcp.py": "credit",
         "presenced/server/turn.py": "acks closing read_only unanswered",
-        "presenced/server/waiting.py": "used_ns",
         "presenced/storage/store.py": "manifest",
     },
     "owners_are_needed": {
         "tests/tidy/state.py": "expires_ms kind name priority status",
     },
     "one_meaning": {
+        "presenced/client/link.py": "Link",
         "presenced/client/link_state.py": "State",
         "presenced/client/pages.py": "Page",
         "presenced/client/protocol/changes.py": "Change Kind",
@@ -74,9 +56,5 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/durable.py": "file",
         "presenced/server/listening.py": "file",
         "presenced/server/snapshotting.py": "file",
-        "presenced/server/waiting.py": "file",
-    },
-    "nouns_are_needed": {
-        "tests/tidy/names.py": "pacing",
     },
 }

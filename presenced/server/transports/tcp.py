@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from presenced import limits
-from presenced.server.conversation import ENDING
+from presenced.server.conversation import Conversation
+from presenced.server.link import ENDING
+from presenced.server.transports.kind import TransportKind
+from presenced.wire.codec import encode
+from presenced.wire.frames import frame
 from presenced.wire.lone_heartbeat import lone_heartbeat
-
-if TYPE_CHECKING:
-    from presenced.server.conversation import Conversation
+from presenced.wire.messages import Goodbye
 
 
 class TcpTransport(asyncio.Protocol):
@@ -66,7 +68,8 @@ class TcpTransport(asyncio.Protocol):
                 idle_ms = lone_heartbeat(data)
                 if idle_ms is not None:
                     account.credit -= 1
-                    conversation.links.host.heartbeat(conversation, session, idle_ms)
+                    now_ms = conversation.links.host.monotonic_ns() // 1_000_000
+                    conversation.heartbeat(now_ms, session, idle_ms)
                     return
         if conversation.state < ENDING:
             # For what is dropped no turn is run.
@@ -192,3 +195,10 @@ class TcpTransport(asyncio.Protocol):
         self.fd = -1
         if self.connection is not None:
             self.connection.abort()
+
+
+def _refusal(goodbye: Goodbye) -> bytes:
+    return frame(encode(goodbye))
+
+
+TCP = TransportKind("presence", "presences", TcpTransport, _refusal)

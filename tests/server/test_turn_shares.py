@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 
 from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
-from presenced.server.conversation import BACKLOG, CLOSED, OPEN, RATE, READ, REPLIES, Conversation
+from presenced.server.conversation import BACKLOG, RATE, READ, REPLIES, Conversation
+from presenced.server.deadlines import Deadlines
+from presenced.server.link import AWAITING, CLOSED, OPEN
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
-from presenced.server.waiting import WaitingLinks
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Ping
@@ -34,7 +35,7 @@ def link_of(server: Server, user: str) -> Conversation:
 def served(server: Server) -> int:
     """Frames that one look at the waiting links handles."""
     before = server.stats.frames_in
-    server.links.waiting.look_at(server.begin())
+    server.links.run_due(server.pacing.begin())
     return server.stats.frames_in - before
 
 
@@ -47,9 +48,9 @@ def stop_and_read_on(link: Conversation) -> None:
 def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
     def look(server: Server) -> list[int]:
         # Nothing takes any time, however busy the machine is: what bounds it is the number of frames.
-        server.links.waiting.clock_ns = lambda: 0
+        server.links.shares.monotonic_ns = lambda: 0
         link = link_of(server, "eager")
-        link.receive(server.begin(), pings())
+        link.receive(server.pacing.begin(), pings())
         assert link.paused == BACKLOG
         counts = []
         for _ in range(4):
@@ -65,20 +66,20 @@ def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
         assert eager.quiet()
         beside.check()
         beside.close()
-        running.until(lambda server: not server.links.waiting.backlog and link_of(server, "eager").paused == READ)
+        running.until(lambda server: not server.links.shares.backlog and link_of(server, "eager").paused == READ)
 
 
 def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
     def look(server: Server) -> tuple[int, int, int]:
         link = link_of(server, "eager")
-        link.receive(server.begin(), pings())
+        link.receive(server.pacing.begin(), pings())
         for _ in range(PINGS):
             if link.paused != BACKLOG:
                 break
             stop_and_read_on(link)
-            server.links.waiting.look_at(server.begin())
+            server.links.run_due(server.pacing.begin())
         stop_and_read_on(link)
-        return link.paused, server.links.waiting.throttled, len(server.links.waiting.backlog)
+        return link.paused, server.links.shares.throttled, len(server.links.shares.backlog)
 
     with InProcess(rate=100) as running, opened(running.port, "eager"):
         assert running.ask(look) == (RATE, 1, 0)
@@ -90,12 +91,12 @@ def test_a_link_that_reads_its_replies_again_is_taken_up_in_the_next_turn_and_on
         assert link.session is not None
         link.hold()
         link.session.reply_bytes = OUTBOX_BYTES_MAX + 1
-        link.receive(server.begin(), pings(20))
-        reasons = [link.paused, len(server.links.waiting.backlog)]
+        link.receive(server.pacing.begin(), pings(20))
+        reasons = [link.paused, len(server.links.shares.backlog)]
         link.session.reply_bytes = 0
         link.drained()
         stop_and_read_on(link)
-        return [*reasons, link.paused, len(server.links.waiting.backlog)]
+        return [*reasons, link.paused, len(server.links.shares.backlog)]
 
     with InProcess(rate=0) as running, opened(running.port, "eager") as eager:
         assert running.ask(look) == [REPLIES, 0, BACKLOG, 1]
@@ -120,7 +121,7 @@ class Arriving(asyncio.Transport):
 @pytest.mark.parametrize("how", ["abort", "end"])
 def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
     def look(server: Server) -> None:
-        link = server.admit()
+        link = server.admission.admit()
         assert link is not None and link in server.links
         if how == "abort":
             link.abort()
@@ -136,7 +137,7 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
 
     with InProcess() as running, opened(running.port, "other") as other:
         running.ask(look)
-        running.ask(lambda server: server.links.waiting.look_at(server.begin()))
+        running.ask(lambda server: server.links.run_due(server.pacing.begin()))
         assert running.ask(lambda server: link_of(server, "other").state) == OPEN
         other.send(Ping(1))
         assert other.next()[:2] == [PONG, 1]
@@ -144,13 +145,13 @@ def test_a_link_that_is_given_up_before_it_is_up_stays_closed(how: str) -> None:
 
 def test_a_link_accepted_a_moment_ago_does_not_give_way() -> None:
     """A newcomer takes the place of one that has said nothing for a while, and of none before that."""
-    waiting = WaitingLinks()
-    silent, later = SimpleNamespace(awaits_hello=True), SimpleNamespace(awaits_hello=True)
-    waiting.hello_due.add(1_000, cast(Any, silent))
-    waiting.hello_due.add(1_500, cast(Any, later))
-    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS - 1) is None
-    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is silent
-    assert waiting.longest_without_hello(1_000 + HELLO_PATIENCE_MS) is None, "the next one came later"
+    deadlines = Deadlines()
+    silent, later = SimpleNamespace(state=AWAITING), SimpleNamespace(state=AWAITING)
+    deadlines.hellos.add(1_000, cast(Any, silent))
+    deadlines.hellos.add(1_500, cast(Any, later))
+    assert deadlines.take_longest_without_hello(1_000 + HELLO_PATIENCE_MS - 1) is None
+    assert deadlines.take_longest_without_hello(1_000 + HELLO_PATIENCE_MS) is silent
+    assert deadlines.take_longest_without_hello(1_000 + HELLO_PATIENCE_MS) is None, "the next one came later"
 
 
 def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
@@ -158,8 +159,8 @@ def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
 
     def look(server: Server) -> tuple[int, bool, bool]:
         link = link_of(server, "eager")
-        link.receive(server.begin(), pings())
-        server.links.waiting.look_at(server.begin())
+        link.receive(server.pacing.begin(), pings())
+        server.links.run_due(server.pacing.begin())
         connection = cast(TcpTransport, link.transport).connection
         assert connection is not None
         paused, before = link.paused, connection.is_reading()
