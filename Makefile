@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all explore check style types format unicode-table bench torture mutate interleavings scenario install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all explore check style types format unicode-table bench torture mutate simulate interleavings scenario install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -63,6 +63,9 @@ interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven ste
 
 mutate: $(INSTALLED)  ## changes to the code, one by one, that the nearest tests have to notice
 	$(BIN)/python -m tests.mutation $(WORDS)
+
+simulate: $(INSTALLED)  ## LIVES=N lives of a server, its disk and its clients, from a seed; SEED=N alone: that one again
+	$(BIN)/python -m tests.sim $(if $(LIVES),--lives $(LIVES)) $(if $(SEED),--seed $(SEED))
 
 scenario: $(INSTALLED)  ## minutes: two backends and 300 pages, in virtual time and with a daemon, where everything is killed
 	PRESENCED_SCENARIO_S=60 $(BIN)/python -m pytest -q -n auto tests/scenario

@@ -27,6 +27,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         "durable/test_snapshots.py",
         "e2e/test_slow_watchers.py",
         "packaging",
+        "sim/test_seeded_bugs.py",
         "storage/test_directories.py",
         "storage/test_reader.py",
         "storage/test_sealed.py",

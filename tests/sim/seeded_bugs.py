@@ -1,0 +1,340 @@
+"""Mistakes that a server could have, each put into it on its own: the lives have to find every one of them.
+
+`python -m tests.sim.seeded_bugs` says in how many lives.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from presenced.core.engine import Engine
+from presenced.core.ledger import Ledger
+from presenced.core.model import GONE, Device, Session, User
+from presenced.core.outboxes import Outboxes
+from presenced.core.parts.channels import Channels
+from presenced.core.parts.leases import Leases
+from presenced.core.publisher import Publisher
+from presenced.core.records import ClaimSet, Fact, MembershipSet, RecordSet, TextSet
+from presenced.core.restore import Restorer
+from presenced.server import data_directory
+from presenced.server.conversation import Conversation
+from presenced.server.durable import DurableLog
+from presenced.server.fact_log import Ack
+from presenced.server.snapshotting import Snapshotting
+from presenced.storage import store
+from tests.sim.running import FailedLife, run_lives
+
+BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+
+Bug = Callable[[], Iterator[None]]
+
+
+def bug(function: Bug) -> Bug:
+    """Enter it into the table."""
+    BUGS[function.__name__] = contextmanager(function)
+    return function
+
+
+# --- what is promised of the disk -----------------------------------------------------------------------------------
+
+
+@bug
+def acknowledges_before_the_sync() -> Iterator[None]:
+    whole = DurableLog.append
+
+    def append(self: Any, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
+        whole(self, facts, ())
+        self._immediate.extend(acks)
+
+    with patch.object(DurableLog, "append", append):
+        yield
+
+
+@bug
+def never_syncs_what_it_commits() -> Iterator[None]:
+    whole = store.open_store
+
+    def open_store(*arguments: Any, **named: Any) -> Any:
+        return whole(*arguments, **{**named, "sync_each": False})
+
+    with patch.object(data_directory, "open_store", open_store):
+        yield
+
+
+@bug
+def a_text_is_not_logged_each_time() -> Iterator[None]:
+    whole, count = Ledger.add, 0
+
+    def add(self: Ledger, fact: Fact) -> None:
+        nonlocal count
+        count += isinstance(fact, TextSet)
+        if not isinstance(fact, TextSet) or count % 4:
+            whole(self, fact)
+
+    with patch.object(Ledger, "add", add):
+        yield
+
+
+@bug
+def a_snapshot_misses_who_came_while_it_was_opened() -> Iterator[None]:
+    def begin(self: Any) -> None:
+        self._next = len(self._engine.users.order) - 1
+        self._run(self._open(), self._slice)
+
+    with patch.object(Snapshotting, "begin", begin):
+        yield
+
+
+# --- what is read at a start ----------------------------------------------------------------------------------------
+
+
+@bug
+def loses_a_claim_at_the_restore() -> Iterator[None]:
+    whole = Restorer._claim
+
+    def claim(self: Restorer, fact: ClaimSet) -> None:
+        if fact.claim != "trip":
+            whole(self, fact)
+
+    with patch.object(Restorer, "_claim", claim):
+        yield
+
+
+@bug
+def forgets_memberships_at_the_restore() -> Iterator[None]:
+    def membership(self: Restorer, fact: MembershipSet) -> None:
+        return None
+
+    with patch.object(Restorer, "_membership", membership):
+        yield
+
+
+@bug
+def gives_versions_out_again() -> Iterator[None]:
+    whole = Restorer.finish
+
+    def finish(self: Restorer, **named: Any) -> None:
+        whole(self, **{**named, "version_gap": 0})
+
+    with patch.object(Restorer, "finish", finish):
+        yield
+
+
+@bug
+def gives_the_usual_grace_after_a_start() -> Iterator[None]:
+    whole = Restorer.finish
+
+    def finish(self: Restorer, **named: Any) -> None:
+        whole(self, **{**named, "grace_ms": self.engine.policy.grace_ms, "spread_ms": 0})
+
+    with patch.object(Restorer, "finish", finish):
+        yield
+
+
+@bug
+def announces_at_a_start_who_was_in_grace() -> Iterator[None]:
+    whole = Restorer._hold
+
+    def hold(self: Restorer, device: Device, *arguments: Any) -> None:
+        was_lost = device.state == 1
+        whole(self, device, *arguments)
+        if was_lost:
+            self.engine.leases.end(device, self._now_ms, "lost")
+
+    with patch.object(Restorer, "_hold", hold):
+        yield
+
+
+@bug
+def begins_another_history_at_each_start() -> Iterator[None]:
+    whole = Ledger.continue_from
+
+    def continue_from(self: Ledger, epoch: int, version: int) -> None:
+        whole(self, self.epoch, version)
+
+    with patch.object(Ledger, "continue_from", continue_from):
+        yield
+
+
+# --- what links are told --------------------------------------------------------------------------------------------
+
+
+@bug
+def loses_an_owed_record() -> Iterator[None]:
+    whole = Outboxes.drained
+
+    def drained(self: Outboxes, session: Session) -> None:
+        if session.held:
+            session.held.popitem()
+        whole(self, session)
+
+    with patch.object(Outboxes, "drained", drained):
+        yield
+
+
+@bug
+def a_reply_overtakes_what_was_told_before() -> Iterator[None]:
+    whole = Outboxes.reply
+
+    def reply(self: Outboxes, session: Session, payload: bytes) -> None:
+        whole(self, session, payload)
+        if session.held is None:
+            session.pending.insert(0, session.pending.pop())
+
+    with patch.object(Outboxes, "reply", reply):
+        yield
+
+
+@bug
+def forgets_what_was_kept_back_when_somebody_begins_to_watch() -> Iterator[None]:
+    with patch.object(Outboxes, "spread", lambda self: None):
+        yield
+
+
+@bug
+def tells_a_slow_watcher_nothing_of_its_channels() -> Iterator[None]:
+    with patch.object(Channels, "drained", lambda self, session: None):
+        yield
+
+
+@bug
+def says_goodbye_before_the_disk_has_answered() -> Iterator[None]:
+    whole = Conversation._leave
+
+    def leave(self: Any) -> Session | None:
+        session = whole(self)
+        if session is not None:
+            session.unanswered = 0
+        return session
+
+    with patch.object(Conversation, "_leave", leave):
+        yield
+
+
+# --- who is there ---------------------------------------------------------------------------------------------------
+
+
+@bug
+def forgets_a_dirty_user() -> Iterator[None]:
+    whole, count = Publisher.mark_dirty, 0
+
+    def mark_dirty(self: Publisher, user: User) -> None:
+        nonlocal count
+        count += 1
+        if count % 10:
+            whole(self, user)
+
+    with patch.object(Publisher, "mark_dirty", mark_dirty):
+        yield
+
+
+@bug
+def ends_a_grace_too_early() -> Iterator[None]:
+    whole = Leases.lose
+
+    def lose(self: Any, device: Device, now_ms: int) -> None:
+        whole(self, device, now_ms - self._policy.grace_ms // 3)
+
+    with patch.object(Leases, "lose", lose):
+        yield
+
+
+@bug
+def cuts_off_who_sends_requests_and_no_heartbeats() -> Iterator[None]:
+    with patch.object(Engine, "heard", lambda self, session, now_ms: None):
+        yield
+
+
+@bug
+def members_stay_in_channels_when_they_are_gone() -> Iterator[None]:
+    def leave_all(self: Channels, device: Device, now_ms: int) -> None:
+        assert device.state == GONE
+
+    with patch.object(Channels, "leave_all", leave_all):
+        yield
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+@bug
+def forgets_a_link_with_frames_left_over() -> Iterator[None]:
+    def wait_for_turn(self: Any) -> None:
+        self._pause(2)
+
+    with patch.object(Conversation, "_wait_for_turn", wait_for_turn):
+        yield
+
+
+@bug
+def counts_links_that_have_ended() -> Iterator[None]:
+    def take_session(self: Any) -> Session | None:
+        session, self.session = self.session, None
+        return session
+
+    with patch.object(Conversation, "_take_session", take_session):
+        yield
+
+
+@bug
+def a_record_keeps_its_version_when_it_changes() -> Iterator[None]:
+    whole, count = Ledger.next_version, 0
+
+    def next_version(self: Any) -> int:
+        nonlocal count
+        count += 1
+        return whole(self) if count % 5 else self.version
+
+    with patch.object(Ledger, "next_version", next_version):
+        yield
+
+
+@bug
+def a_record_goes_back_at_the_restore() -> Iterator[None]:
+    whole, count = Restorer._record, 0
+
+    def record(self: Restorer, fact: RecordSet) -> None:
+        nonlocal count
+        count += 1
+        if count % 3 or not fact.version:
+            whole(self, fact)
+
+    with patch.object(Restorer, "_record", record):
+        yield
+
+
+def found(name: str, first: int, lives: int) -> FailedLife | None:
+    """The first life that finds this bug."""
+    with BUGS[name]():
+        return run_lives(first, lives)
+
+
+LIVES_MAX = 10_000
+
+
+def main() -> int:
+    """Look for each, from the same seed."""
+    logging.disable(logging.CRITICAL)
+    missed = 0
+    for name in BUGS:
+        began_s = time.process_time()
+        failed = found(name, 1, LIVES_MAX)
+        took_s = time.process_time() - began_s
+        what = name.replace("_", " ")
+        if failed is None:
+            missed += 1
+            print(f"MISSED  {took_s:6.1f} s  {what}", flush=True)
+        else:
+            print(f"life {failed.seed:>5}  {took_s:6.1f} s  {what}\n            {str(failed.error)[:130]}", flush=True)
+    print(f"{len(BUGS) - missed} of {len(BUGS)} found")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

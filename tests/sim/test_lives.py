@@ -1,0 +1,107 @@
+"""Lives that nobody has lived before, each time: 10,000 in `make check`. What fails comes back by its seed."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from presenced.core.parts.leases import Leases
+from tests.sim import __main__ as program
+from tests.sim.life import Failure, Life
+from tests.sim.running import needed_steps, run_lives
+from tests.sim.seeded_bugs import BUGS
+from tests.sim.world import small_units
+from tests.support.tiers import samples
+
+LIVES = 10_000
+PIECES = 20
+"""Tests that these are cut into, for as many processors."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """The daemon's log lines of thousands of lives are of no use to anybody."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(before)
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_no_life_goes_wrong(piece: int) -> None:
+    failed = run_lives(random.getrandbits(40), samples(LIVES) // PIECES)
+    if failed is not None:
+        pytest.fail(f"again: make simulate SEED={failed.seed}\n{failed.error!r}")
+
+
+@pytest.mark.parametrize("seed", range(1, 1 + samples(20)))
+def test_a_seed_brings_back_the_same_life_byte_for_byte(seed: int) -> None:
+    traces: list[list[str]] = [[], []]
+    with small_units():
+        for trace in traces:
+            assert Life(seed, trace=trace).run() is None
+    assert traces[0] == traces[1] and len(traces[0]) > 30
+
+
+def test_lives_see_what_a_server_can_see() -> None:
+    """Or nobody would notice that steps have no effect any more."""
+    trace: list[str] = []
+    with small_units():
+        for seed in range(1, 61):
+            assert Life(seed, trace=trace).run() is None
+    text = "\n".join(trace)
+    for what in (
+        "the power is cut", "the process is killed", "is stopped in order", "the machine stops during the start",
+        "the disk has room for", "stops reading", "is cut off", "nonsense", "-> bye",
+        "replaced", "lease_expired", "going_away", "bad_frame", "frame_too_large", "read_only",
+        "<- Presence", "<- OwnState", "<- ChannelEvent", "<- Event", "<- Taken", "<- MembersPage", "<- SyncState",
+    ):  # fmt: skip
+        assert what in text, f"in no life: {what}"
+
+
+def failing_seed() -> int:
+    """Of a life that shows that a grace ends too early."""
+    failed = run_lives(1, 1_000)
+    assert failed is not None
+    return failed.seed
+
+
+def test_a_failing_life_is_cut_down_to_the_steps_that_matter() -> None:
+    with BUGS["ends_a_grace_too_early"]():
+        seed = failing_seed()
+        with small_units():
+            failure = Life(seed).run()
+            assert isinstance(failure, Failure)
+            steps, shorter = needed_steps(seed, failure)
+            assert len(steps) < 10 and "too early" in str(shorter.error)
+            skipped = [step for step in range(1, Life(seed).steps + 1) if step not in steps]
+            again = Life(seed, skip=skipped).run()
+            assert again is not None and str(again.error) == str(shorter.error)
+
+
+def test_the_program_prints_how_to_bring_a_failure_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BUGS["ends_a_grace_too_early"]():
+        seed = failing_seed()
+        monkeypatch.setattr("sys.argv", ["sim", "--lives", "1000", "--seed", "1"])
+        assert program.main() == 1
+        printed = capsys.readouterr().out
+        assert f"seed {seed} fails in step " in printed and printed.endswith(f"again: make simulate SEED={seed}\n")
+        monkeypatch.setattr("sys.argv", ["sim", "--seed", f"{seed}"])
+        assert program.main() == 1
+    again = capsys.readouterr()
+    assert " connects" in again.out and f"seed {seed}: " in again.out
+    assert "is gone" in again.err and "too early" in again.err
+    assert program.main() == 0
+    assert capsys.readouterr().out == f"the life of seed {seed} goes well\n"
+
+
+def test_a_failure_of_the_server_itself_is_a_failure_of_the_life() -> None:
+    with patch.object(Leases, "device_due", side_effect=ZeroDivisionError):
+        failed = run_lives(1, 200)
+    assert failed is not None and isinstance(failed.error, ZeroDivisionError)

@@ -1,0 +1,24 @@
+"""The lives can fail: each mistake of the table is found, in fewer lives than `make check` runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sim.seeded_bugs import BUGS, found
+from tests.sim.test_lives import LIVES
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(before)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_it_is_found(name: str) -> None:
+    assert found(name, 1, LIVES) is not None
