@@ -1,4 +1,4 @@
-"""The synchronous face of the client, for scripts: the same methods without `await`, on a loop in a thread of its own.
+"""The synchronous client, for scripts: the same methods without `await`, on a loop in a thread of its own.
 
 One thread for each connection; its methods may be called from any number of threads. Iterators block until the next
 item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`) are called one after the other in
@@ -24,7 +24,7 @@ from presenced.client.connector import Connecting, open_client
 from presenced.client.pages import Page
 from presenced.client.service import Service
 from presenced.client.streams import Stream
-from presenced.client.worker import Told, Worker, awaited
+from presenced.client.worker import StateRelay, Worker, awaited
 from presenced.errors import ConnectionLost
 
 P = ParamSpec("P")
@@ -78,7 +78,7 @@ class _Thread:
             raise
 
     def stop(self) -> None:
-        """End the loop and the threads; whoever still waits is released. Idempotent."""
+        """End the loop and the threads; every caller who still waits is released. Idempotent."""
         with self._lock:
             is_first, self._is_stopping = not self._is_stopping, True
         if is_first:
@@ -88,7 +88,7 @@ class _Thread:
             self.tokens.stop()
 
     def abandon(self, client: ConnectedClient) -> None:
-        """Nobody can use the client any more: let it leave, and end. From any thread, also from this one."""
+        """Nobody can use the client any longer: let it leave, and end. From any thread, also from this one."""
 
         async def leave() -> None:
             try:
@@ -111,7 +111,7 @@ class _Thread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
-            # Whatever was begun before `stop` was asked for is a task by now; what waits for one is released with it.
+            # A call that was begun before `stop` is a task now; its caller is released with it.
             tasks = asyncio.all_tasks(self.loop)
             for task in tasks:
                 task.cancel()
@@ -161,7 +161,7 @@ class Blocking(Generic[C]):
                 return BlockingPage(result, self._thread, self)
             if isinstance(result, Stream) or inspect.isasyncgen(result):
                 return BlockingIterator(result, self._thread, self)
-            # What ends a callback has to run where the callback does.
+            # The function that ends a callback has to run where the callback does.
             return functools.partial(self._run, result) if inspect.isfunction(result) else result
 
         return call
@@ -199,7 +199,7 @@ class Blocking(Generic[C]):
         bound = inspect.signature(method).bind(*args, **kwargs)
         callback, thread = bound.arguments["callback"], self._thread
         if method.__name__ == "on_state":
-            called: Callable[..., Any] = Told(thread.callbacks, thread.loop, callback)
+            called: Callable[..., Any] = StateRelay(thread.callbacks, thread.loop, callback)
         else:
             called = awaited(thread.callbacks, callback)
         bound.arguments["callback"] = _Using(self, called)
@@ -303,7 +303,7 @@ def blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B
         thread = _Thread()
         try:
             if callable(options.get("token")):
-                # A function that asks another service for a token would hold up whoever waits for an answer here.
+                # A function that asks another service for a token would delay every caller who waits for an answer.
                 options["token"] = awaited(thread.tokens, options["token"])  # type: ignore[arg-type]
             return kind(thread.do(functools.partial(open_client, connect(*args, **options))), thread)
         except BaseException:

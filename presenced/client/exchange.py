@@ -44,7 +44,7 @@ class ClientExchange:
         """What waits in the window will be sent in this turn of the loop."""
 
     def on_push(self, kind: type[messages.Message], handler: Callable[[Any], None]) -> None:
-        """Call `handler` with each message of this type that is no reply."""
+        """Call `handler` with each message of this type that is not a reply."""
         self._handlers[kind] = handler
 
     @property

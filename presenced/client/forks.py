@@ -1,5 +1,7 @@
-"""What becomes of clients in a process that was forked off: it has a copy of each, but not the thread or the loop that
-works for it, and the same connection. Whatever a copy sent, the original would get the answer, so copies are of no use.
+"""Clients in a process that was forked off: each copy is closed at once.
+
+The new process has a copy of each client and shares its connection, but it does not have the thread or the loop that
+works for it. If a copy sent something, the original would get the answer.
 """
 
 from __future__ import annotations
@@ -12,22 +14,22 @@ from presenced.errors import ConnectionLost
 
 
 class Copied(Protocol):
-    """Something that works in the process that made it, and there only."""
+    """Something that works only in the process that made it."""
 
     def in_child(self) -> None:
-        """This is the copy, in a process that was forked off."""
+        """Called on the copy, in a process that was forked off."""
 
 
 _made: weakref.WeakSet[Copied] = weakref.WeakSet()
 
 
 def tell_if_forked(thing: Copied) -> None:
-    """Call its `in_child` in processes that are forked off from now on. It is not kept alive by that."""
+    """Call its `in_child` in processes that are forked off from now on. This does not keep it alive."""
     _made.add(thing)
 
 
 def error() -> ConnectionLost:
-    """What a copy answers everything with."""
+    """What every method of a copy raises."""
     sentence = "this connection belongs to the process that this one was forked off from; connect anew here"
     return ConnectionLost("forked", sentence, temporary=False)
 
@@ -38,5 +40,5 @@ def _tell() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Where there is no fork, there is none to be told of.
+    # A platform without fork has nothing to tell.
     os.register_at_fork(after_in_child=_tell)

@@ -1,4 +1,4 @@
-"""One TCP connection to a server: opened, greeted, bytes cut into messages. Knows no requests and no retries."""
+"""One TCP connection to a server: opened, greeted, its bytes cut into messages. Knows no requests and no retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYE_TIMEOUT_S = 1.0
 """How long the server may take to close after our bye."""
 
 _OUT_OF_TIME = (9, 10)
-"""OpenSSL's codes for a certificate that is not valid yet, or not any more: time or its operator heals that."""
+"""OpenSSL's codes for a certificate that is not valid yet, or has expired: time or its operator heals that."""
 
 _AUTH = frozenset({"bad_token", "token_expired", "token_early"})
 _PROTOCOL = frozenset(
@@ -37,7 +37,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._handler: Callable[[ServerMessage], None] | None = None
         self._early: list[ServerMessage] = []
-        """What came with the welcome, before anybody could take it: the user's own state does."""
+        """Messages that came with the welcome, before `attach`: the user's own state is one."""
         self._reason: PresenceError | None = None
         self._heard = False
         self.heard_ms = 0
@@ -69,8 +69,8 @@ class Link(asyncio.Protocol):
         try:
             if message is not None and not self.lost.done():
                 self.send(message)
-                # The server closes after a bye. Closing first could reset the connection, if something of the
-                # server's is unread here, and the reset would overtake the bye.
+                # The server closes after a bye. Closing first could reset the connection while something from the
+                # server is unread here, and the reset would overtake the bye.
                 await asyncio.wait({self.lost}, timeout=BYE_TIMEOUT_S)
             if self._transport is not None and not self.lost.done():
                 self._transport.close()
@@ -80,7 +80,7 @@ class Link(asyncio.Protocol):
                 self._transport.abort()
 
     def leave_behind(self, message: ClientMessage) -> None:
-        """The same for whoever does not wait."""
+        """The same without waiting."""
         self.send(message)
         if self._transport is not None:
             self._loop.call_later(BYE_TIMEOUT_S, self._transport.abort)
@@ -105,7 +105,7 @@ class Link(asyncio.Protocol):
                 for payload in payloads:
                     self._receive(payload)
         except (ProtocolError, BadMessage) as error:
-            # What a reader advises behind the semicolon is for a client that sent this, and here a server did.
+            # The advice after the semicolon is for a client that sent this; here a server did.
             self.drop(self._strange(str(error).partition(";")[0]))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -122,7 +122,7 @@ class Link(asyncio.Protocol):
             self.lost.set_result(reason)
         if not self.greeting.done():
             self.greeting.set_exception(reason)
-            self.greeting.exception()  # Retrieved here: whoever waited may have been cancelled already.
+            self.greeting.exception()  # Retrieved here: the caller who waited may have been cancelled.
 
     # --- within -----------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Link(asyncio.Protocol):
             message = decode_server(payload)
         except BadMessage as error:
             if error.code == "unknown_type" and self._is_greeted():
-                return  # A later version of the protocol tells something that this client does not know.
+                return  # A server of a later version sent something that this client does not know (protocol.md 4.1).
             raise
         if isinstance(message, Goodbye):
             self.drop(reason_of(message))
@@ -167,7 +167,7 @@ def reason_of(goodbye: Goodbye) -> PresenceError:
         return AuthError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
     if goodbye.code in _PROTOCOL:
         return ProtocolError(goodbye.code, sentence, retry_ms=goodbye.retry_ms)
-    # A code of a later version counts as temporary, as protocol.md has it.
+    # A code of a later version counts as temporary (protocol.md 4.4).
     temporary = goodbye.code not in CODES or CODES[goodbye.code].temporary
     return ConnectionLost(goodbye.code, sentence, temporary=temporary, retry_ms=goodbye.retry_ms)
 
@@ -217,7 +217,7 @@ def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: 
         sentence = f"{peer} does not speak TLS as expected ({error}); without TLS, write presence://"
         return ConnectionLost("tls_failed", sentence, temporary=False)
     if isinstance(error, OSError):
-        # asyncio words the text of a refused connection itself; a failed name lookup has a negative number.
+        # asyncio writes the text of a refused connection itself; a failed name lookup has a negative number.
         detail = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
         sentence = f"cannot reach {peer} ({detail}); is presenced running there, on this port?"
         return ConnectionLost("unreachable", sentence)

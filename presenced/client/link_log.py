@@ -1,8 +1,8 @@
 """What a client tells the log (`presenced.client`) of its links: opened, lost, tried again, back, given up.
 
-A refused token, and what is tried again although its code is not temporary, is an error each time: somebody has to do
-something about it. What comes and goes by itself is told once for each reason between two links, and at level debug
-after that: a server that is away for an hour is a few lines and not thousands.
+A refused token, and an attempt that is repeated although its code is not temporary, is logged as an error each time:
+somebody has to do something about it. A reason that comes and goes by itself is logged once between two links, and at
+level debug after that: a server that is away for an hour costs a few lines and not thousands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weekly windows as people write them: `("mon-fri", "18:00", "08:00")`. Pure."""
+"""Weekly windows as people write them: `("mon-fri", "18:00", "08:00")`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WindowLike = tuple[str, str, str] | tuple[str, str, str, DeviceStatus] | Window
 
 
 def windows_of(written: Iterable[WindowLike]) -> list[Window]:
-    """The windows for the wire. A window whose end is not after its start ends on the day after, and so is a whole day
-    if they are the same; 24:00 is midnight. A
-    fourth part is the status that holds in it, instead of the schedule's; where windows overlap the first holds.
+    """The windows for the wire. A window whose end is not after its start ends on the day after, so that it is a whole
+    day if they are the same; 24:00 is midnight. A fourth part is the status that holds in the window, instead of the
+    schedule's; where windows overlap the first holds.
 
     Raises `AddressError` (`bad_schedule`) for what cannot be read or is too much.
     """
@@ -32,7 +32,7 @@ def windows_of(written: Iterable[WindowLike]) -> list[Window]:
     for window in written:
         windows.append(window if isinstance(window, Window) else _window(window))
     if not windows:
-        raise _refused("there is no window in it; clear_schedule() ends a schedule")
+        raise _refused("the schedule has no window; clear_schedule() ends a schedule")
     if len(windows) > WINDOWS_MAX:
         raise _refused(f"there are {len(windows)} windows; {WINDOWS_MAX} are allowed")
     return windows
@@ -40,7 +40,7 @@ def windows_of(written: Iterable[WindowLike]) -> list[Window]:
 
 def written(window: Window) -> tuple[str, str, str] | tuple[str, str, str, DeviceStatus]:
     """A window of the wire as people write it."""
-    # A whole day reads better to its end than back to its start.
+    # A whole day reads better as 00:00 to 24:00 than as 00:00 to 00:00.
     end_min = window.end_min or (DAY_MIN if not window.start_min else 0)
     times = _days_text(window.days), _time_text(window.start_min), _time_text(end_min)
     return (*times, window.status) if window.status else times
@@ -48,13 +48,13 @@ def written(window: Window) -> tuple[str, str, str] | tuple[str, str, str, Devic
 
 def _window(window: tuple[str, ...]) -> Window:
     if isinstance(window, str) or len(window) not in (3, 4):
-        raise _refused(f"{window!r} is no window; {_ADVICE}")
+        raise _refused(f"{window!r} is not a window; {_ADVICE}")
     days, start, end = _days(window[0]), _minutes(window[1]), _minutes(window[2])
     if start == DAY_MIN:
         raise _refused(f"a window cannot start at 24:00; {_ADVICE}")
     status = window[3] if len(window) == 4 else None
     if status is not None and status not in get_args(DeviceStatus):
-        raise _refused(f"{status!r} is no status of a window; use one of {', '.join(get_args(DeviceStatus))}")
+        raise _refused(f"{status!r} is not a status of a window; use one of {', '.join(get_args(DeviceStatus))}")
     return Window(days, start, end % DAY_MIN, status)  # type: ignore[arg-type]  # as was checked
 
 
@@ -65,7 +65,7 @@ def _days(text: str) -> int:
         day = _DAY_NUMBERS.get(first)
         until = _DAY_NUMBERS.get(last) if dash else day
         if day is None or until is None:
-            raise _refused(f"{text!r} are no days of the week; {_ADVICE}")
+            raise _refused(f"{text!r} are not days of the week; {_ADVICE}")
         days |= 1 << day
         while day != until:
             day = (day + 1) % 7
@@ -77,7 +77,7 @@ def _minutes(text: str) -> int:
     match = _TIME.fullmatch(text.strip())
     minutes = int(match[1]) * 60 + int(match[2]) if match is not None else -1
     if match is None or int(match[2]) > 59 or minutes > DAY_MIN:
-        raise _refused(f"{text!r} is no time of day; {_ADVICE}")
+        raise _refused(f"{text!r} is not a time of day; {_ADVICE}")
     return minutes
 
 

@@ -224,7 +224,7 @@ class Service(ConnectedClient):
         exception handler, and the next event is told all the same.
         """
         if kind not in get_args(EventName):
-            raise AddressError(f"{kind!r} is no event; use one of {', '.join(get_args(EventName))}", "bad_request")
+            raise AddressError(f"{kind!r} is not an event; use one of {', '.join(get_args(EventName))}", "bad_request")
         connection = self._connection
         connection.link_state.refuse_closed()
         wake = asyncio.Event()
@@ -245,7 +245,7 @@ async def _deliver(
             await wake.wait()
         else:
             await connection.callbacks.call("an event callback", callback, event)
-            # A plain callback gives the loop no turn, and there may be thousands of events.
+            # A plain callback never yields to the loop, and there may be thousands of events.
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Values of the client's interface and the checks of its arguments, made before anything is sent. Pure."""
+"""Values of the client's interface and the checks of its arguments, made before anything is sent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SyncStatus(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a chat command gave: `text` to show to the person, and the data that it speaks of."""
+    """The answer to a chat command: `text` to show to the person, and the data that it speaks of."""
 
     ok: bool
     """False: nothing was done, and `text` says why."""
@@ -85,7 +85,7 @@ class Attachment(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A device that a service holds no more, without its own doing."""
+    """A device that a service has lost without its own doing."""
 
     user: str
     device: str
@@ -185,37 +185,43 @@ SHOWN_CHARS_MAX = 40
 
 
 def shown(name: str) -> str:
-    """A name that breaks the rules, as a message may show it: in ASCII, and not more than a line of it."""
+    """A name that breaks the rules, as a message may show it: in ASCII, and at most `SHOWN_CHARS_MAX` characters."""
     return ascii(name[:SHOWN_CHARS_MAX]) + ("..." if len(name) > SHOWN_CHARS_MAX else "")
 
 
 def check_status(status: str) -> None:
+    """Raises `AddressError` unless a user can ask for this status."""
     _check_choice(status, get_args(StatusRequest))
 
 
 def check_device_status(status: str) -> None:
+    """Raises `AddressError` unless a device can have this status of its own."""
     _check_choice(status, get_args(DeviceStatus))
 
 
 def check_limit(limit: int, least: int = 0, most: int = USERS_PER_REQUEST_MAX) -> None:
+    """Raises `AddressError` for a page size that the server does not serve."""
     if not least <= limit <= most:
         raise _refused(f"limit must be from {least} to {most}")
 
 
 def check_command(text: str) -> None:
+    """Raises `AddressError` (`bad_text`) for a command that is too long."""
     if len(text.encode(errors="surrogatepass")) > COMMAND_BYTES_MAX:
         raise AddressError(f"the command is longer than {COMMAND_BYTES_MAX} bytes; shorten it", "bad_text")
 
 
 def check_claim(source: str, status: str) -> None:
+    """Raises `AddressError` for a source or status that a claim cannot have."""
     if source not in get_args(Source):
-        raise _refused(f"{source!r} is no source of a claim; use one of {', '.join(get_args(Source))}")
+        raise _refused(f"{source!r} is not a source of a claim; use one of {', '.join(get_args(Source))}")
     _check_choice(status, get_args(Status))
     if status == "offline" and source != "manual":
         raise _refused(f"only the person hides: a claim with the source {source} cannot say offline; say xa")
 
 
 def check_priority(priority: int) -> None:
+    """Raises `AddressError` for a priority outside XMPP's range (RFC 6121, section 4.7.2.3)."""
     if not -128 <= priority <= 127:
         raise _refused("priority must be a whole number from -128 to 127")
 

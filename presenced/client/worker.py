@@ -1,7 +1,7 @@
-"""A thread that calls an application's functions, one after the other, for the synchronous face of the client.
+"""A thread that calls an application's functions, one after the other, for the synchronous client.
 
-They do not run in the connection's thread: one that takes its time would hold up the heartbeats, and the server would
-take everybody for gone whom this client speaks for.
+They do not run in the connection's thread: a slow function would delay the heartbeats there, and the server would count
+every device of this client as gone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from queue import SimpleQueue
 from typing import Any
 
 STATES_WAITING_MAX = 100
-"""Changes of state that wait for one callback; of more the oldest are left out."""
+"""Changes of state that wait for one callback. Beyond it the oldest are dropped."""
 
 JOIN_S = 1.0
-"""How long a function that is under way may keep whoever closes the connection."""
+"""How long a function that is running may delay the caller who closes the connection."""
 
 _Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
@@ -35,7 +35,7 @@ class Worker:
         self._is_stopped = False
 
     def call(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Call it after those asked for before. For one thread at a time."""
+        """Call it after the functions that were asked for before. Only one thread may use this at a time."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
@@ -44,7 +44,7 @@ class Worker:
         return future
 
     def stop(self, *, wait: bool = True) -> None:
-        """Call nothing more. What is under way has a second to end, and is left to itself then. Idempotent."""
+        """Call no further function. One that is running has a second to end, and is left to itself then. Idempotent."""
         self._is_stopped = True
         if self._thread is not None:
             self._jobs.put(None)
@@ -59,17 +59,17 @@ class Worker:
             try:
                 result = function(*args)
             except BaseException as error:
-                # SystemExit, too: of this thread nothing is to be ended by it.
+                # SystemExit, too: it must not end this thread.
                 future.set_exception(error)
             else:
                 future.set_result(result)
-            # Not kept until the next one comes: it may refer to the connection.
+            # Not kept until the next job comes: it may refer to the connection.
             del job, future, function, args
 
 
 def awaited(worker: Worker, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as one to be awaited in the loop's thread, run by the worker. If it is async, it goes on in the loop.
-    Who awaits it asks for one call at a time, so that no more of them wait than there are functions."""
+    """`function` as one to be awaited in the loop's thread, run by the worker. An async function continues in the loop.
+    A caller awaits one call before the next, so that at most one call of each function waits."""
 
     @functools.wraps(function)
     async def called(*args: Any) -> Any:
@@ -79,8 +79,9 @@ def awaited(worker: Worker, function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-class Told:
-    """A state callback, run by the worker: told everything in order, but for what piles up while it does not return."""
+class StateRelay:
+    """A state callback, run by the worker. It is told every change in order, except for the oldest ones that pile up
+    while it does not return."""
 
     def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> None:
         self._worker = worker
@@ -97,7 +98,7 @@ class Told:
             self._worker.call(self._tell)
 
     def _tell(self) -> None:
-        # First: what comes while this looks for the last time is told by another call.
+        # First, so that a change which comes during the last look is told by another call.
         self._is_asked = False
         while self._waiting:
             try:

@@ -129,7 +129,7 @@ class TestEvents:
 
     def test_what_is_no_cursor(self, daemon: Daemon) -> None:
         done = ctl("--url", daemon.url("ops", ""), "events", "--cursor", "yesterday")
-        assert done.returncode == exits.USAGE and "'yesterday' is no cursor" in done.stderr
+        assert done.returncode == exits.USAGE and "'yesterday' is not a cursor" in done.stderr
 
     def test_for_people(self, daemon: Daemon) -> None:
         shown = on_terminal("--url", daemon.url("ops", ""), "events", "--cursor", "1-1", "-C", "1")

@@ -226,5 +226,5 @@ def test_a_cursor_is_read_back(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1", "1-", "-1", "a-b", "1-2-3", " 1-2", "9999999999999999-1", "\u0661-\u0662"])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
-    with pytest.raises(AddressError, match="is no cursor"):
+    with pytest.raises(AddressError, match="is not a cursor"):
         parse_cursor(text)

@@ -328,7 +328,7 @@ class TestBeingTold:
         await p.attach("u1", "web")
         await p.ping()
         assert len(told) == 2 and not p._connection.events._feeds
-        with pytest.raises(AddressError, match="is no event"):
+        with pytest.raises(AddressError, match="is not an event"):
             p.on("statusChange", print)  # type: ignore[arg-type]
 
     async def test_a_callback_that_raises_is_reported_and_hurts_nobody(self, p: presenced.Service) -> None:
@@ -409,7 +409,7 @@ async def test_wrong_names_are_refused_before_anything_is_sent(p: presenced.Serv
         with pytest.raises(AddressError):
             await attempt()
     assert session_of(p)._last_id == before and p.attached == []
-    with pytest.raises(AddressError, match="is no cursor"):
+    with pytest.raises(AddressError, match="is not a cursor"):
         p.events("yesterday")
     devices = [(f"u{number}", "web") for number in range(3_000)]
     devices[2_345] = ("u\u202e", "web")

@@ -17,7 +17,7 @@ import pytest
 import presenced
 import presenced.sync
 from presenced.client import blocking_client
-from presenced.client.worker import Told, Worker
+from presenced.client.worker import StateRelay, Worker
 from tests.support import REPOSITORY
 from tests.support.in_process import InProcess
 from tests.support.until import PATIENCE_S, until
@@ -243,7 +243,7 @@ def test_a_state_that_comes_while_the_last_one_is_being_told_is_told() -> None:
             # As the loop's thread does meanwhile.
             tell("second")
 
-    tell = Told(worker, loop, callback)
+    tell = StateRelay(worker, loop, callback)
     tell("first")
     worker.call(lambda: None).result(PATIENCE_S)
     tell._waiting.clear()

@@ -1,4 +1,4 @@
-"""How long to wait before coming back after a lost link. Pure: the random source is passed in."""
+"""How long to wait before coming back after a lost link. The random source is passed in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 BASE_MS = 100
 CAP_MS = 20_000
 LASTED_MS = 10_000
-"""A link that held this long was a good one: the next loss starts from the short delay again. Without it a server
-that accepts and drops would be called ten times a second by every client."""
+"""After a link that lasted this long, the next loss starts from the short delay again. Without this bound every client
+would call a server that accepts and drops ten times a second."""
 
 
 class Backoff:

@@ -1,7 +1,7 @@
-"""What a watcher is told: `Change`, how two records are told apart, and the queue between link and consumer. Pure.
+"""Changes of watched users: `Change`, how two records differ, and the queue between link and consumer.
 
-Rules of this file: one change of a record gives at most one `Change`; what a slow consumer has not taken yet is
-merged, latest wins, so a queue never holds more entries than there are users in it.
+One change of a record makes at most one `Change`. Changes that a slow consumer has not taken yet are merged, latest
+wins, so that a queue never holds more entries than there are users in it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Feed:
         self.error: PresenceError | None = None
         self.is_over = False
         self.is_listed = False
-        """Everybody who is online has been told: whoever is new from now on was offline."""
+        """Everybody who is online has been told: a user who is new from now on was offline."""
         self._order: deque[str] = deque()
         self._bases: dict[str, Record | None] = {}
 

@@ -1,7 +1,7 @@
-"""The channels that a client watches: who is in each, how many, and what a watcher has not seen yet. Pure.
+"""The channels that a client watches: who is in each, how many, and what a watcher has not seen yet.
 
-All that the server says of a channel on one link is applied in the order in which it came, pages of the listing
-included: a page is the truth for the names it spans, at the moment the server made it.
+Everything that the server says about a channel on one link is applied in the order in which it came, pages of the
+listing included: a page is the truth for the names it spans, at the moment when the server made it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from presenced.wire.messages import (
 )
 
 MEMBERS_LISTED_MAX = 1_000
-"""Members of a channel that are listed. Of a larger one the total is exact, and the members those who were told of."""
+"""Up to this many members a channel is listed as a whole. Of a larger one the total is exact, and the known members are
+those whom the server has told of."""
 
 COUNTED = ONLINE_STATUSES
 
@@ -46,7 +47,7 @@ class MemberChange(NamedTuple):
     record: Record | None
     """The member; of `leave` as last seen. None for `counts`."""
     total: int
-    """Members online, exactly, as of now."""
+    """How many members are online now, exactly."""
 
     @property
     def user(self) -> str:
@@ -54,7 +55,7 @@ class MemberChange(NamedTuple):
 
 
 class ChannelFeed:
-    """What one watcher of a channel has not seen yet: per member only where they stood at the last look."""
+    """What one watcher of a channel has not seen yet. Only the record that was last yielded is kept of each member."""
 
     __slots__ = ("_bases", "_counts_changed", "_order", "_snapshots", "error", "is_over", "channel", "wake")
 
@@ -83,7 +84,7 @@ class ChannelFeed:
         self.wake()
 
     def counted(self) -> None:
-        """Only the numbers have changed, as far as is known."""
+        """Only the counts have changed; which members did is not known."""
         self._counts_changed = True
         self.wake()
 
@@ -137,7 +138,7 @@ class WatchedChannel:
         self._list_again = False
 
     def join(self, feed: ChannelFeed) -> None:
-        """A watcher comes and gets at once what is held."""
+        """A watcher comes, and gets the members that are known at once."""
         feed.channel = self
         self.feeds[feed] = None
         for user in self.members:
@@ -176,7 +177,7 @@ class WatchedChannel:
     # --- within -----------------------------------------------------------------------------------------------
 
     def _complete(self) -> None:
-        """List the members if some are not known and they are few enough to be held."""
+        """List the members if some are not known and there are few enough to list."""
         if self.is_known and not self.is_complete and not self._is_listing and self.total <= MEMBERS_LISTED_MAX:
             self._list("")
 
@@ -250,7 +251,7 @@ class WatchedChannels:
         self._channels: dict[str, WatchedChannel] = {}
 
     def attach(self, feed: ChannelFeed, name: str) -> None:
-        """`feed` watches the channel; asked of the server if nobody did yet."""
+        """`feed` watches the channel; the server is asked if this is the first such feed."""
         channel = self._channels.get(name)
         is_new = channel is None or channel.is_refused
         if channel is None or channel.is_refused:

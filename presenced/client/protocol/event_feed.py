@@ -1,4 +1,4 @@
-"""The events that a service follows: each once and in order to each reader, over all links. Pure.
+"""The events that a service follows: each reader gets each event once and in order, over all links.
 
 The server keeps the newest events and one cursor per link. A reader here takes only the event that follows its last
 one; whatever is missing in between (a lost link, a reader that was full, another reader that asked for older ones) is
@@ -40,9 +40,9 @@ class Event(NamedTuple):
     """Something that happened to a user.
 
     `online`, `offline` and `status_change` (which comes with both of them) tell the status before and after;
-    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `reset`: events
-    were missed that the server can tell no more, because it was restarted or too many came meanwhile; ask for the state
-    of now (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
+    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `reset`: the
+    server cannot tell some events any longer, because it was restarted or too many came meanwhile; ask for the present
+    state (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
     """
 
     kind: EventName
@@ -51,20 +51,20 @@ class Event(NamedTuple):
     old: str
     new: str
     reason: str
-    """Of an end: `bye`, `lost`, `idle` or `hidden`."""
+    """Why the user or device is gone: `bye`, `lost`, `idle` or `hidden`."""
     at_ms: int
     """Wall time of the server; 0 for `reset`."""
     cursor: str
     old_emoji: str = ""
     new_emoji: str = ""
-    """Of `text_change`."""
+    """The emoji before and after; of `text_change`."""
 
 
 def parse_cursor(cursor: str) -> Position:
-    """Raises `AddressError` for what is no cursor of an event."""
+    """Raises `AddressError` for a text that is not the cursor of an event."""
     match = _CURSOR.fullmatch(cursor)
     if match is None or max(int(match[1]), int(match[2])) > 2**53:
-        raise AddressError(f"{cursor[:64]!r} is no cursor; give one that an event had, or none", "bad_request")
+        raise AddressError(f"{cursor[:64]!r} is not a cursor; give one that an event had, or none", "bad_request")
     return Position(int(match[1]), int(match[2]))
 
 
@@ -95,7 +95,7 @@ class EventFeed:
             self._add(Event(event.kind, event.user, event.old, event.new, event.reason, event.at_ms, cursor, *emoji))
 
     def reset(self, position: Position) -> None:
-        """What lies between is lost."""
+        """The events between the last one and `position` are lost."""
         self.position = position
         if self._kinds is None or "reset" in self._kinds:
             self._add(Event("reset", "", "", "", "", 0, str(position)))
@@ -123,13 +123,13 @@ class EventFeed:
 
 
 class FollowedEvents:
-    """All readers of a client, and what is asked for them."""
+    """All readers of a client, and the requests for them. A `Part`."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._feeds: dict[EventFeed, None] = {}
         self._here: Position | None = None
-        """The newest event that is known of."""
+        """The newest known event."""
         self._is_asking = False
         self._ask_again = False
 
@@ -165,7 +165,7 @@ class FollowedEvents:
                 self._ask()
 
     def fell_behind(self, message: Following) -> None:
-        """A push arrived: this link read so slowly that the server has nothing left of what it missed."""
+        """A push arrived: this link read so slowly that the server has dropped some of the events that it missed."""
         self._place(message, None)
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
@@ -205,14 +205,15 @@ class FollowedEvents:
     def _oldest(self) -> Position | None:
         positions = [feed.position for feed in self._feeds if feed.position is not None and not feed.is_full]
         if not positions:
-            # Somebody who is full will ask for what was missed; from now on is right for the rest.
+            # A full reader asks for what it missed once it takes events again. The others want new events alone.
             return None
         epochs = {position.epoch for position in positions}
         epoch = self._here.epoch if self._here is not None and self._here.epoch in epochs else max(epochs)
         return min(position for position in positions if position.epoch == epoch)
 
     def _place(self, message: Following, asked: Position | None) -> None:
-        """The server goes on behind `message`; `asked` is what for, None if it was not asked or just for now on."""
+        """The server continues behind the position in `message`. `asked` is the position that was asked for; None if
+        nothing was asked, or only new events."""
         there = Position(message.epoch, message.seq)
         here = self._here
         self._here = max(here, there) if here is not None and here.epoch == there.epoch else there

@@ -1,4 +1,4 @@
-"""The client's heartbeat: how long the person has been idle, when to say so, and when the server is silent. Pure."""
+"""The client's heartbeat: how long the person has been idle, when to say so, and when the server is silent."""
 
 from __future__ import annotations
 

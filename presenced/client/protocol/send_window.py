@@ -1,9 +1,10 @@
-"""How many requests may be on their way to the server at a time. Pure.
+"""How many requests may be on their way to the server at a time.
 
 The server reads a user's links no faster than the pace that it announces in the welcome, and all links of the user
-share it. What is sent beyond that waits in its buffers, where it holds up heartbeats, and where its time runs out
-although nobody has looked at it. So it waits here, and leaves as replies come in: at the server's own pace, whatever
-each request costs it and whoever else asks for the same user. Spacing by a clock was rejected, since it knows neither.
+share that pace (protocol.md 4.5). A request sent beyond it waits in the server's buffers, delays heartbeats there, and
+may time out before the server reads it. So requests wait here and leave as replies come in: at the server's own pace,
+whatever each request costs and whichever other link asks for the same user. Spacing by a clock was rejected: it knows
+neither.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 SHARE_MS = 500
-"""So much work of the server's is on its way: a link with a round trip below that is served at the full pace, and where
-sixteen devices of a user do the same, none waits longer for a reply than eight seconds."""
+"""How much of the server's work may be on its way. A link with a round trip below this gets the full pace, and where
+sixteen devices of a user do the same, none waits longer than eight seconds for a reply."""
 
 LEAST = 16
-"""Requests on their way at least, however slow the pace."""
+"""How many requests may be on their way however slow the pace is."""
 
 
 class HasId(Protocol):
@@ -34,8 +35,8 @@ class SendWindow(Generic[R]):
     """The requests of one link: on their way, and waiting to leave."""
 
     def __init__(self, units_per_s: int, is_wanted: Callable[[R], bool]) -> None:
-        """`units_per_s`: the pace of the welcome; 0 = none is told, and nothing waits. A request that `is_wanted` no
-        more when it would leave is dropped."""
+        """`units_per_s`: the pace of the welcome; 0 = the server told none, and nothing waits. A request for which
+        `is_wanted` is false when it would leave is dropped."""
         self._most = max(LEAST, units_per_s * SHARE_MS // 1000) if units_per_s else 0
         self._is_wanted = is_wanted
         self._sent: dict[int, None] = {}
@@ -46,7 +47,7 @@ class SendWindow(Generic[R]):
         return bool(self._groups)
 
     def put(self, group: Sequence[R]) -> Sequence[R]:
-        """Requests that belong together and leave in one write; returns what may leave now. O(leaving)."""
+        """Requests that belong together and leave in one write; returns the requests that may leave now. O(leaving)."""
         if not self._most:
             return group
         if not self._groups and self._has_room(len(group)):
@@ -56,11 +57,11 @@ class SendWindow(Generic[R]):
         return ()
 
     def answered(self, request_id: int) -> None:
-        """A reply has come. Ask `take` what may leave now."""
+        """A reply has come. Ask `take` which requests may leave now."""
         self._sent.pop(request_id, None)
 
     def take(self) -> list[R]:
-        """What may leave by now, in the order in which it was put."""
+        """The requests that may leave now, in the order in which they were put."""
         leaving: list[R] = []
         while self._groups:
             group = [request for request in self._groups[0] if self._is_wanted(request)]
