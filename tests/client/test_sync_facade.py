@@ -222,12 +222,12 @@ def test_of_states_that_pile_up_the_latest_are_told(server: InProcess, monkeypat
         me.on_state(callback)
         me.on_state(lambda state, reason: None)
         for _ in range(9):
-            lost = me.server_time_ms and threading.Event()
-            end = me.on_state(lambda state, reason, lost=lost: lost.set())
+            before = server.ask(lambda inner: list(inner.links))
             server.ask(lambda inner: [link.abort() for link in list(inner.links)])
-            while me.state != "connected" or not server.ask(lambda inner: len(inner.links)):
+            # A link that was not there before: the client has noticed the loss, and its state is none from before it.
+            server.until(lambda inner, before=before: any(link not in before for link in inner.links))
+            while me.state != "connected":
                 pass
-            end()
         slow.let.set()
         me.ping()
         heard = [told.get(timeout=PATIENCE_S) for _ in range(5)]
