@@ -11,6 +11,9 @@ import sys
 import time
 from typing import Any
 
+from click.testing import CliRunner
+
+from presenced.cli.ctl import main
 from presenced.wire.messages import Record
 from tests.support import warm
 from tests.support.readiness import readable
@@ -28,7 +31,19 @@ def command(*args: str) -> list[str]:
 
 
 def ctl(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run to the end, with pipes."""
+    """Run to the end, in this process and without a terminal: a fork costs ten times as much processor time. With an
+    environment of its own it is a process."""
+    if env is not None:
+        return ctl_process(*args, env=env)
+    removed = {name: None for name in os.environ if name not in ENVIRONMENT}
+    result = CliRunner().invoke(main, args, prog_name="presencectl", env=removed)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(args, result.exit_code, result.stdout, result.stderr)
+
+
+def ctl_process(*args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run to the end as a process, with pipes."""
     return warm.run("presenced.cli.ctl", *args, env={**ENVIRONMENT, **(env or {})}, timeout_s=PATIENCE_S)
 
 

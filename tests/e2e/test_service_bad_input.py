@@ -244,6 +244,7 @@ def test_seventeen_devices_leave_the_link_open(service: Service) -> None:
     assert len(service.devices("dave")) == 16
 
 
+@pytest.mark.slow
 def test_ten_thousand_and_one_channels(start_daemon: Any) -> None:
     link = Service(start_daemon("--grace", "60s").port)
     link.do(ATTACH, 1, "carol", "tab")

@@ -235,6 +235,7 @@ def test_the_next_daemon_may_start_once_the_operators_connection_ends(tmp_path: 
 # --- no standing still --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_turn_that_is_wanted_at_once_is_no_standing_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """More watchers of a large channel than a turn sends to: the rest follows in the next, which is due "at once"."""
     monkeypatch.setattr(channels, "CHANNEL_FULL_MAX", 0)

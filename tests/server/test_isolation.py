@@ -98,6 +98,7 @@ def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, cap
     assert any(entry.levelno == logging.CRITICAL and entry.exc_info for entry in caplog.records)
 
 
+@pytest.mark.slow
 @both_loops
 def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some leave with bye, some close, some break the rules; each has watched users that nobody has heard of."""

@@ -316,6 +316,7 @@ def found(name: str, first: int, lives: int) -> FailedLife | None:
 
 
 LIVES_MAX = 10_000
+"""As many as `make check` runs (`test_lives`)."""
 
 
 def main() -> int:

@@ -13,11 +13,10 @@ from presenced.core.parts.leases import Leases
 from tests.sim import __main__ as program
 from tests.sim.life import Failure, Life
 from tests.sim.running import needed_steps, run_lives
-from tests.sim.seeded_bugs import BUGS
+from tests.sim.seeded_bugs import BUGS, LIVES_MAX
 from tests.sim.world import small_units
 from tests.support.tiers import samples
 
-LIVES = 10_000
 PIECES = 20
 """Tests that these are cut into, for as many processors."""
 
@@ -33,7 +32,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("piece", range(PIECES))
 def test_no_life_goes_wrong(piece: int) -> None:
-    failed = run_lives(random.getrandbits(40), samples(LIVES) // PIECES)
+    failed = run_lives(random.getrandbits(40), samples(LIVES_MAX) // PIECES)
     if failed is not None:
         pytest.fail(f"again: make simulate SEED={failed.seed}\n{failed.error!r}")
 

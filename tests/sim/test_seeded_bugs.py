@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sim.seeded_bugs import BUGS, found
-from tests.sim.test_lives import LIVES
+from tests.sim.seeded_bugs import BUGS, LIVES_MAX, found
 
 
 @pytest.fixture(autouse=True)
@@ -21,4 +20,4 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", BUGS)
 def test_it_is_found(name: str) -> None:
-    assert found(name, 1, LIVES) is not None
+    assert found(name, 1, LIVES_MAX) is not None

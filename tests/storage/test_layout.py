@@ -345,6 +345,7 @@ def recovered(place: Path) -> tuple[dict[str, Fact], Any]:
     return state, report
 
 
+@pytest.mark.slow
 def test_any_changed_byte_of_the_newest_snapshot_makes_the_one_before_it_count(tmp_path: Path) -> None:
     expected = store_with_two_snapshots(tmp_path)
     older, newest = sorted(tmp_path.glob("snap-*"))

@@ -42,6 +42,7 @@ def test_protocol_md_names_the_version() -> None:
     assert f"Unicode {version}" in PROTOCOL.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_that_the_newest_data_give() -> None:
     unicodedata2 = pytest.importorskip("unicodedata2", reason="the newest data are a package that only making needs")
     pytest.importorskip("regex", reason="the newest data are a package that only making needs")

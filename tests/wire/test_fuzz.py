@@ -129,6 +129,7 @@ def outcome(payload: bytes) -> str:
     return "message"
 
 
+@pytest.mark.slow
 def test_half_a_million_frames_and_only_the_one_error_escapes() -> None:
     dice = random.Random(5250)
     outcomes: Counter[str] = Counter()
