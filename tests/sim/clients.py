@@ -60,7 +60,6 @@ class Link:
         self.told = Told()
         self.waiting: dict[int, ClientMessage] = {}
         """Requests that have no answer yet."""
-        self.by_reply: dict[str, bool] = {}
         self.reader = FrameReader(SERVER_FRAME_BYTES_MAX)
 
     @property
@@ -175,9 +174,7 @@ class Client:
         known = link.view.get(name)
         if known is not None:
             assert record.version >= known.version, f"{self}: {record} is pushed after {known}"
-            assert record.version > known.version or link.by_reply[name], f"{self}: {record} is pushed twice"
         link.view[name] = record
-        link.by_reply[name] = False
         if link.watches_all:
             link.pushed[name] = None
 
@@ -185,7 +182,6 @@ class Client:
         known = link.view.get(record.user)
         assert known is None or record.version >= known.version, f"{self}: {record} is answered after {known}"
         link.view[record.user] = record
-        link.by_reply[record.user] = True
 
     def _done(self, link: Link, asked: ClientMessage | None) -> None:
         if isinstance(asked, Unwatch):

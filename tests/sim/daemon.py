@@ -1,23 +1,23 @@
 """One process of the server: the real restore, engine, log, turn and links, on a simulated machine.
 
-What stands in for the program around them is small and is in here: who asks for turns, and who is believed.
+What stands in for the program around them is small and is in here: who is believed, and the start and the stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from presenced.config.settings import Durability
-from presenced.core import invariants
 from presenced.core.engine import Engine, no_calendar
-from presenced.core.model import Session
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
-from presenced.limits import STALL_MS
 from presenced.server.accounts import UNLIMITED
+from presenced.server.admission import Admission
+from presenced.server.collector import Collector
 from presenced.server.conversation import Conversation
 from presenced.server.data_directory import restore
 from presenced.server.durable import DurableLog
@@ -25,14 +25,17 @@ from presenced.server.fact_log import Ack
 from presenced.server.identity import Identity
 from presenced.server.links import Links
 from presenced.server.memory import Memory
+from presenced.server.memory_guard import MemoryGuard
+from presenced.server.pacing import Pacing
 from presenced.server.report import Report
 from presenced.server.stats import Stats
-from presenced.server.turn import run_turn
 from presenced.storage.files import Directory
 from presenced.wire.messages import Hello, Role
-from tests.sim.loop import Handle, Loop, StepRunner, Time
+from tests.sim.loop import Loop, StepRunner, Time
 from tests.sim.promises import Face, face_of
 from tests.support.requests import REQUESTS
+
+LINKS_MAX = 1_000
 
 
 class SimEngine(Engine):
@@ -61,8 +64,20 @@ class WitnessedLog:
         return getattr(self._log, name)
 
 
+class EndOfTurn:
+    """Stands for the collector of garbage, which is asked at the end of each turn whether it is due: it never is."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell = tell
+
+    @property
+    def due(self) -> bool:
+        self._tell()
+        return False
+
+
 class Daemon:
-    """A running server. For its links it is their `links.Host`."""
+    """A running server."""
 
     def __init__(
         self,
@@ -80,14 +95,24 @@ class Daemon:
         the end of each turn with what the log was given in it."""
         self.loop = Loop(time)
         self.runner = StepRunner(time)
-        self.is_broken = False
-        self.stalls = 0
+        self.is_broken = self.is_stopping = False
         self._time = time
         self._rate = rate
         self._ended_turn = ended_turn
         loop = cast(asyncio.AbstractEventLoop, self.loop)
         now_ms, wall_ms = time.now_ms, time.wall_ms
         self.engine = SimEngine(policy, now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=no_calendar)
+        memory = Memory(0, resident=lambda: 0, charged=lambda: 0, limit=lambda: 0)
+        report, stats = Report(), Stats(now_ms, wall_ms)
+        self.pacing = Pacing(
+            self.engine,
+            MemoryGuard(memory, self.engine, report, time.clocks),
+            stats,
+            report,
+            time.clocks,
+            check=True,
+            collector=cast(Collector, EndOfTurn(self._note_turn)),
+        )
         restored = restore(self.engine, directory, durability, now_ms, clocks=time.clocks, chance=chance)
         self.findings = restored.findings
         durable = DurableLog(
@@ -95,34 +120,23 @@ class Daemon:
             restored,
             durability,
             loop=loop,
-            wake=self.begin,
-            on_failure=self._failed,
+            wake=self.pacing.begin,
+            on_failure=self._log_failed,
             clocks=time.clocks,
             runner=self.runner,
         )
         durable.start()
         self.log = WitnessedLog(durable)
-        memory = Memory(0, resident=lambda: 0, charged=lambda: 0, limit=lambda: 0)
-        self.links = Links(self, self.engine, REQUESTS, Stats(now_ms, wall_ms), Report(), memory)
-        self.links.waiting.clock_ns = time.clocks.monotonic_ns
-        self._is_scheduled = self.is_stopping = False
-        self._timer: Handle | None = None
-        self._timer_ms = 0
+        self.links = Links(self.pacing, self, self.engine, REQUESTS, stats, report, memory)
+        self._admission = Admission(self.links, LINKS_MAX)
+        with _running(loop):
+            self.pacing.start(self.links, on_failure=self._turn_failed)
+        self.pacing.use_log(self.log)
         born(self)
-        self._arm(run_turn(self.engine, self.log, now_ms))
+        self.pacing.run_first()
         self._note_turn()
 
-    # --- links.Host ---------------------------------------------------------------------------------------------
-
-    def begin(self) -> int:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self.loop.call_soon(self._turn)
-        return self._time.now_ms
-
-    def heartbeat(self, link: Conversation, session: Session, idle_ms: int) -> None:
-        if self.engine.heartbeat(session, self._time.now_ms, None if idle_ms < 0 else idle_ms):
-            self.begin()
+    # --- links.Authority ----------------------------------------------------------------------------------------
 
     def identify(self, hello: Hello) -> Identity:
         return Identity(hello.user, hello.role, 0)
@@ -133,59 +147,24 @@ class Daemon:
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
         return now_ms + max(1, wall_ms - self._time.wall_ms) if wall_ms else 0
 
-    # --- the turn, as `server.Server` has it --------------------------------------------------------------------
-
-    def _turn(self) -> None:
-        now_ms = self._time.now_ms
-        self.links.waiting.look_at(now_ms)
-        self.links.accounts.look_at(now_ms)
-        self._is_scheduled = False
-        self.engine.set_wall(now_ms, self._time.wall_ms)
-        self.log.given = None
-        next_ms = run_turn(self.engine, self.log, now_ms, stopping=self.is_stopping)
-        if not self._is_scheduled:
-            invariants.check(self.engine)
-        self._note_turn()
-        self._arm(next_ms)
+    # --- turns --------------------------------------------------------------------------------------------------
 
     def _note_turn(self) -> None:
-        self._ended_turn(self.log.given)
-        self.log.given = None
+        given, self.log.given = self.log.given, None
+        self._ended_turn(given)
 
-    def _arm(self, next_ms: int | None) -> None:
-        due = [ms for ms in (next_ms, self.links.waiting.next_ms, self.links.accounts.next_ms) if ms is not None]
-        if not due:
-            return
-        next_ms = min(due)
-        if next_ms == 0:
-            self.begin()
-            return
-        next_ms = max(next_ms, self._time.now_ms)
-        if self._timer is not None:
-            if self._timer_ms <= next_ms:
-                return
-            self._timer.cancel()
-        self._timer_ms = next_ms
-        self._timer = self.loop.call_later((next_ms - self._time.now_ms) / 1000, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        if self._time.now_ms - self._timer_ms > STALL_MS:
-            self.stalls += 1
-            self._timer_ms = self._time.now_ms
-            self._timer = self.loop.call_later(0.001, self._wake)
-            return
-        self.begin()
-
-    def _failed(self, error: BaseException | None) -> None:
+    def _log_failed(self, error: BaseException | None) -> None:
         self.is_broken = True
+
+    def _turn_failed(self, error: BaseException) -> None:
+        raise error
 
     # --- links --------------------------------------------------------------------------------------------------
 
     def admit(self) -> Conversation:
         """A connection has come in."""
-        link = Conversation(self.links, self.begin())
-        self.links.add(self._time.now_ms, link)
+        link = self._admission.admit()
+        assert link is not None
         return link
 
     # --- the end in order ---------------------------------------------------------------------------------------
@@ -193,8 +172,9 @@ class Daemon:
     def begin_stop(self) -> None:
         """Say goodbye to everybody, and let no time pass for them."""
         self.is_stopping = True
+        self.pacing.stop_time()
         self.engine.stop()
-        self.begin()
+        self.pacing.begin()
         if self.log.has_news and not self.log.refusal:
             self.log.take_snapshot()
         self.log.hurry()
@@ -203,12 +183,23 @@ class Daemon:
 
     def finish_stop(self) -> None:
         """The last turn, and the end of the log; `log.error` says whether it worked."""
-        for link in list(self.links):
-            link.abort()
+        self.links.abort_all()
         self.loop.run_pass()
-        run_turn(self.engine, self.log, self._time.now_ms, stopping=True)
+        self.pacing.stop_timer()
+        self.pacing.run_last()
         self._note_turn()
         _finish(self.log.close(self.engine.ledger.version))
+
+
+@contextmanager
+def _running(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """The loop is the one that runs, for whoever asks."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(before)
 
 
 def _finish(work: Coroutine[Any, Any, None]) -> None:

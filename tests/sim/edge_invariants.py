@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from presenced.server.conversation import BACKLOG, CLOSED, CLOSING, ENDING, OPEN, RATE, READ
+from presenced.server.conversation import BACKLOG, RATE, READ, Conversation
+from presenced.server.link import CLOSED, CLOSING, ENDING, OPEN
 from tests.sim.daemon import Daemon
 
 
@@ -16,7 +17,7 @@ def check(daemon: Daemon) -> None:
     closing = 0
     sessions = {}
     for link in links:
-        assert isinstance(link.state, int) and link.state != CLOSED, "a link that is closed is in the table"
+        assert isinstance(link, Conversation) and link.state != CLOSED, "a link that is closed is in the table"
         closing += link.state == CLOSING
         if link.account is not links.accounts.strangers:
             in_account[id(link.account)] += 1
@@ -32,10 +33,10 @@ def check(daemon: Daemon) -> None:
         if link.owed is not None:
             assert link.state == ENDING, f"a link in state {link.state} still owes answers"
         if link.state < ENDING and link.paused == BACKLOG:
-            assert link in links.waiting.backlog, "a link waits for its turn and is in no line"
+            assert link in links.shares.backlog, "a link waits for its turn and is in no line"
         if link.state < ENDING and link.paused == RATE:
             assert link in link.account.line, "a link waits for credit and is in no line"
-            assert link.account in links.waiting.over, "an account has a line and is not looked at"
+            assert link.account in links.shares.over, "an account has a line and is not looked at"
         if link.paused == READ and link.state == OPEN:
             assert not link.reader.has_frame, "a whole frame lies unhandled, and nothing waits for it"
         assert 0 <= link.account.links and link.account.credit <= link.account.burst, "an account has too much"

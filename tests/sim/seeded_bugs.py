@@ -167,14 +167,14 @@ def begins_another_history_at_each_start() -> Iterator[None]:
 
 @bug
 def loses_an_owed_record() -> Iterator[None]:
-    whole = Outboxes.drained
+    whole = Outboxes.resume
 
-    def drained(self: Outboxes, session: Session) -> None:
-        if session.held:
-            session.held.popitem()
+    def resume(self: Outboxes, session: Session) -> None:
+        if session.owed:
+            session.owed.popitem()
         whole(self, session)
 
-    with patch.object(Outboxes, "drained", drained):
+    with patch.object(Outboxes, "resume", resume):
         yield
 
 
@@ -184,7 +184,7 @@ def a_reply_overtakes_what_was_told_before() -> Iterator[None]:
 
     def reply(self: Outboxes, session: Session, payload: bytes) -> None:
         whole(self, session, payload)
-        if session.held is None:
+        if session.owed is None:
             session.pending.insert(0, session.pending.pop())
 
     with patch.object(Outboxes, "reply", reply):
@@ -199,7 +199,7 @@ def forgets_what_was_kept_back_when_somebody_begins_to_watch() -> Iterator[None]
 
 @bug
 def tells_a_slow_watcher_nothing_of_its_channels() -> Iterator[None]:
-    with patch.object(Channels, "drained", lambda self, session: None):
+    with patch.object(Channels, "resume", lambda self, session: None):
         yield
 
 
@@ -208,7 +208,7 @@ def says_goodbye_before_the_disk_has_answered() -> Iterator[None]:
     whole = Conversation._leave
 
     def leave(self: Any) -> Session | None:
-        session = whole(self)
+        session: Session | None = whole(self)
         if session is not None:
             session.unanswered = 0
         return session
@@ -275,7 +275,8 @@ def forgets_a_link_with_frames_left_over() -> Iterator[None]:
 @bug
 def counts_links_that_have_ended() -> Iterator[None]:
     def take_session(self: Any) -> Session | None:
-        session, self.session = self.session, None
+        session: Session | None = self.session
+        self.session = None
         return session
 
     with patch.object(Conversation, "_take_session", take_session):
