@@ -1,10 +1,12 @@
 """One link's talk with the server: bytes in, frames to the core, bytes out. No rule of presence is in here.
 
-A conversation is AWAITING its hello, then OPEN, then ENDING (nothing more is taken from it, and what it was promised is
-still to be answered), CLOSING (goodbye said, the peer may still read) and CLOSED. It knows no socket, loop or clock:
-its bytes leave through a `Transport`, what happens to it is told with the time at which it happens, and what it shares
-with other links is in `Links`. What goes wrong on one link ends in here: an exception while serving it is logged,
-counted, and closes this link alone.
+A conversation is AWAITING its hello, then OPEN, then ENDING (no frame is taken from it, and replies that were promised
+are still to come), CLOSING (goodbye was said, the peer may still read) and CLOSED. It knows no socket, loop or clock:
+its bytes leave through a `Transport`, every event is told with the time at which it happens, and what it shares with
+other links is in `Links`. An exception while serving a link is logged, counted, and closes this link alone.
+
+The file is long because all of it changes the state of one link. A second object for a part of that state, such as what
+was read and why reading rests, would cost each idle link 72 bytes more.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class Conversation(Edge):
     """The edge of one link."""
 
     __slots__ = (
-        "links", "_give_up_opening", "transport", "session", "owed", "state", "farewell", "closing_ms", "device_id",
-        "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
+        "links", "_give_up_opening", "transport", "session", "ending_session", "state", "farewell", "closing_ms",
+        "device_id", "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
     )  # fmt: skip
 
     def __init__(self, links: Links, now_ms: int) -> None:
@@ -59,7 +61,7 @@ class Conversation(Edge):
         self.transport: Transport | None = None
         """What carries its bytes, from when the connection is up until it is gone."""
         self.session: Session | None = None
-        self.owed: Session | None = None
+        self.ending_session: Session | None = None
         """While it ends: its session, whose replies are still written before the goodbye."""
         self.farewell = b""
         """What is written last."""
@@ -112,7 +114,7 @@ class Conversation(Edge):
         """The connection is gone, whoever ended it."""
         links = self.links
         if self.state == CLOSING:
-            links.ending -= 1
+            links.note_closed()
         self.state = CLOSED
         # The transport knows its conversation: without this the two would keep each other until the collector comes.
         self.transport = None
@@ -121,19 +123,19 @@ class Conversation(Edge):
         session = self._take_session()
         if session is not None and not links.host.is_broken:
             links.engine.detach(now_ms, session)
-        if self.owed is not None:
-            links.engine.outboxes.end(self.owed)
-            self.owed = None
+        if self.ending_session is not None:
+            links.engine.outboxes.end(self.ending_session)
+            self.ending_session = None
 
     def hold(self) -> None:
-        """The peer does not read: what it watches is kept latest-wins from now on."""
-        session = self.session or self.owed
+        """The peer does not read. Of what it watches, only the latest record of each user is kept from now on."""
+        session = self.session or self.ending_session
         if session is not None:
             self.links.engine.outboxes.pause(session, self.links.host.begin())
 
     def drained(self) -> None:
-        """The peer has read: it gets the latest of what changed."""
-        session = self.session or self.owed
+        """The peer has read. It is sent the latest record of each user that changed meanwhile."""
+        session = self.session or self.ending_session
         if session is not None:
             self.links.host.begin()
             self.links.engine.resume(session)
@@ -142,25 +144,25 @@ class Conversation(Edge):
 
     @property
     def is_held(self) -> bool:
-        """Whether what it is sent waits until the peer reads."""
-        session = self.session or self.owed
+        """Whether what is sent waits until the peer reads."""
+        session = self.session or self.ending_session
         return session is not None and session.owed is not None
 
     def take_back(self, rest: bytes) -> None:
-        """What the transport could not take any more while it `is_held`: first among what waits until it drains."""
-        session = self.session or self.owed
+        """Put back what the transport did not take while the link `is_held`. It is sent first once the peer reads."""
+        session = self.session or self.ending_session
         assert session is not None
         self.links.engine.outboxes.take_back(session, rest)
 
     @property
     def answers_on(self) -> bool:
-        """Whether it is still to answer a peer that sends nothing more: one that has said bye waits for what it asked.
-        Anybody else who stops sending has gone."""
+        """Whether a peer that has closed its half is still answered. A peer that has said bye waits for its replies;
+        any other has gone."""
         return self.state == ENDING
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to say: a connection that comes up now is to be dropped."""
+        """Whether the link has ended. A connection that comes up now is to be dropped."""
         return self.state == CLOSED
 
     # --- called by the server and by the turn -----------------------------------------------------------------
@@ -181,12 +183,13 @@ class Conversation(Edge):
         self._bound(now_ms, count)
 
     def fail(self, now_ms: int) -> None:
-        """Serving this link raised what nobody foresaw: it alone ends. To be called while the exception is handled."""
+        """End this link alone, because serving it raised an exception that nothing foresaw. To be called while that is
+        handled."""
         self.links.report.event(now_ms, "link_failed", f"while serving {self.label()}", level=logging.ERROR, exc=True)
         self.end("link_failed")
 
     def resume(self, now_ms: int) -> None:
-        """Go on with a link that was not read for a while."""
+        """Serve the link again after a while in which it was not read."""
         if self.state >= ENDING:
             return
         self.paused = READ
@@ -195,12 +198,12 @@ class Conversation(Edge):
         self.serve(now_ms)
 
     def wait_longer(self, now_ms: int) -> None:
-        """Its user has no credit so far. The next frame lies here unread, so it is not silent."""
+        """Its user has no credit yet. A frame of the link waits to be handled, so the link does not count as silent."""
         if self.session is not None and self.reader.has_frame:
             self.links.engine.heard(self.session, now_ms)
 
     def check_partial(self, now_ms: int) -> None:
-        """A frame was begun a while ago: is it still not whole?"""
+        """End the link if the frame that it began is still not whole (protocol.md, 4.3)."""
         self.partial_queued = False
         if self.state >= ENDING or not self.partial_ms:
             return
@@ -223,7 +226,7 @@ class Conversation(Edge):
         self._give_up()
 
     def check_hello(self) -> None:
-        """It was accepted a while ago: has it said who it is?"""
+        """End the link if it has not said hello since it was accepted (protocol.md, 4.3)."""
         if self.transport is None and self.state != CLOSED:
             # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
             self._give_up()
@@ -232,7 +235,7 @@ class Conversation(Edge):
             self.end("hello_timeout", f"no hello came within {seconds} s")
 
     def check_ending(self, now_ms: int) -> None:
-        """It was to end a while ago: has the disk answered, and has the peer closed?"""
+        """Close the link if the disk has not answered in time, and abort it if its peer has not closed."""
         if self.state == ENDING:
             self._close()
         elif self.state == CLOSING and now_ms - self.closing_ms >= limits.CLOSE_TIMEOUT_MS:
@@ -244,7 +247,7 @@ class Conversation(Edge):
         What was asked before is answered before: while replies wait for the disk, so does the goodbye, and the turn
         that has written the last of them calls this once more.
         """
-        if self.state == ENDING and self.owed is not None and not self.owed.unanswered:
+        if self.state == ENDING and self.ending_session is not None and not self.ending_session.unanswered:
             self._close()
         if self.state >= ENDING:
             return
@@ -264,22 +267,22 @@ class Conversation(Edge):
             self._close()
 
     def _leave(self) -> Session | None:
-        """Nothing more is taken from the peer; what it is owed is still written."""
+        """Take nothing from the peer from now on. Replies that are owed are still written."""
         self.state = ENDING
-        self.owed = self._take_session()
+        self.ending_session = self._take_session()
         self.links.deadlines.ends.add(self.links.host.begin(), self)
-        return self.owed
+        return self.ending_session
 
     def _close(self) -> None:
         """Write what is left and the goodbye, and close our half; the peer has two seconds for the other."""
-        links, transport, session = self.links, self.transport, self.owed
+        links, transport, session = self.links, self.transport, self.ending_session
         assert transport is not None
-        self.owed = None
+        self.ending_session = None
         last = links.engine.outboxes.take_last(session) if session is not None else []
         last.append(self.farewell)
         self.state = CLOSING
         self.closing_ms = links.host.begin()
-        links.ending += 1
+        links.note_closing()
         if self.paused:
             # What is not read would reset the connection when it closes.
             transport.resume_reading()
@@ -294,7 +297,7 @@ class Conversation(Edge):
             self._give_up()
 
     def _give_up(self) -> None:
-        """The connection is not up so far, and will be dropped when it comes (`is_over`)."""
+        """End a link whose connection is not up yet. The connection is dropped if it comes up (`is_over`)."""
         self.state = CLOSED
         self._leave_account(self.links.host.begin())
         self.links.forget(self)
@@ -386,13 +389,13 @@ class Conversation(Edge):
         self.account.credit -= requests.cost(engine, session, message)
         requests.handle(engine, session, now_ms, message)
         if type(message) is Bye:
-            # What comes behind it counts no more; the turn sends what is pending, and closes.
+            # Frames behind a bye are ignored. The turn sends what is pending, and closes.
             self._leave()
 
     def _take_session(self) -> Session | None:
         session, self.session = self.session, None
         if session is not None:
-            self.links.roles[session.role] -= 1
+            self.links.note_session_ended(session)
         return session
 
     def _bound(self, now_ms: int, count: int) -> None:
@@ -425,7 +428,7 @@ class Conversation(Edge):
         return session.reply_bytes + self.transport.unsent_bytes
 
     def _wait_for_turn(self) -> None:
-        """Go on with it in the next turn."""
+        """Serve the link again in the next turn."""
         self._pause(BACKLOG)
         self.links.shares.wait_for_turn(self)
 
@@ -454,15 +457,14 @@ class Conversation(Edge):
         # opened anew for each burst must not be served more than one that stays.
 
     def _greet(self, now_ms: int, hello: Hello, version: int, identity: Identity) -> None:
-        """Let in who said hello. Raises what the goodbye will say."""
+        """Open a session for the hello (protocol.md, 5.1). Raises what the goodbye will say."""
         engine = self.links.engine
         self.account.credit -= HELLO + cost_of_change(engine, identity.user)
         expires_ms = self.links.authority.deadline_of(now_ms, identity.expires_ms)
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
         self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
-        self.links.roles[session.role] += 1
-        self.links.stats.hellos += 1
+        self.links.note_session_opened(session)
         self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from presenced import limits
 from presenced.core.engine import Engine
+from presenced.core.model import Session
 from presenced.core.requests import Requests
 from presenced.server.accounts import Account, Accounts
 from presenced.server.deadlines import Deadlines
@@ -106,6 +107,23 @@ class Links:
     def forget(self, link: Link) -> None:
         """The link is gone. Idempotent."""
         self._table.pop(link, None)
+
+    def note_session_opened(self, session: Session) -> None:
+        """A hello was answered with a welcome."""
+        self.stats.hellos += 1
+        self.roles[session.role] += 1
+
+    def note_session_ended(self, session: Session) -> None:
+        """A link whose hello was accepted serves nobody any longer."""
+        self.roles[session.role] -= 1
+
+    def note_closing(self) -> None:
+        """A link was told goodbye."""
+        self.ending += 1
+
+    def note_closed(self) -> None:
+        """The connection of a link that was told goodbye is gone."""
+        self.ending -= 1
 
     def abort_all(self) -> None:
         """Drop every connection without a word. O(links)."""

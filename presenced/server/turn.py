@@ -1,7 +1,7 @@
 """One turn of the server: what happens, in which order, and why in that order.
 
-Inputs have been applied as they arrived. This is a plain function of its arguments and imports no event loop, so
-that a simulator can run the very same turn on a clock, a network and a disk of its own.
+Inputs were applied as they arrived. The turn is a plain function of its arguments and imports no event loop, so that a
+simulator can run the same turn on a clock, a network and a disk of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from presenced.wire.codec import encode
 from presenced.wire.messages import Done
 
 READ_ONLY = (
-    "the disk became full, or was gone, while this was being saved: it shows, a restart may forget it; repeat it"
+    "the disk became full, or went missing, before this was saved: watchers see it already, but a restart may lose it; "
+    "send it again"
 )
 
 
 def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -> int | None:
-    """Run one turn; gives when the next is needed if nothing arrives (None = never).
+    """Run one turn, and return when the next is needed if nothing arrives (None = never). O(what is due or changed).
 
-    While `stopping` no time passes: links are being closed, and nobody is to be announced as gone for that.
+    While `stopping` no time passes: links are being closed, and no user is to be announced as gone for that.
     """
     ledger, outboxes = engine.ledger, engine.outboxes
 
@@ -34,13 +35,13 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     # 2. Records, once per user, after everything that may change them.
     engine.settle(now_ms)
 
-    # 3. Facts to the log before any reply that tells of them.
+    # 3. Facts go to the log before any reply that tells of them.
     acks, engine.acks = engine.acks, []
     facts = ledger.take_facts()
     if facts or acks:
         log.append(facts, acks)
 
-    # 4. Acknowledgements that have become due; pushes do not wait for them.
+    # 4. Acknowledgements that have come due; pushes do not wait for them (protocol.md, 4.2).
     for session, request_id, reply in log.take_durable():
         outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
         _answered(engine, session)
@@ -49,7 +50,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         _answered(engine, session)
     engine.read_only = log.refusal
 
-    # 5. One write per link, whatever has gathered for it.
+    # 5. One write per link, however many frames it is to be sent.
     outboxes.write()
 
     # 6. Goodbyes last, so that what was said before them is read before them.
@@ -63,5 +64,5 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 def _answered(engine: Engine, session: Session) -> None:
     session.unanswered -= 1
     if session.ended and not session.unanswered:
-        # Its link waits with its end for nothing else.
+        # The link waited for this reply alone before it ends.
         engine.closing.append((session, ""))

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from presenced.core import requests
 from presenced.server import pacing
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.wire.codec import encode
@@ -30,11 +29,12 @@ def test_a_bug_met_by_one_link_ends_that_link_alone(
     def broken(engine: object, session: object, now_ms: int, message: Get) -> None:
         if message.users == ["poison"]:
             raise RuntimeError("a bug of ours")
-        healthy(engine, session, now_ms, message)  # type: ignore[arg-type]
+        healthy.apply(engine, session, now_ms, message)  # type: ignore[arg-type]
 
-    healthy = requests._HANDLERS[Get]
-    monkeypatch.setitem(requests._HANDLERS, Get, broken)
     with InProcess(loop, grace_ms=0, change_spacing_ms=0) as running, caplog.at_level(logging.INFO):
+        handlers = running.server.links.requests._handlers
+        healthy = handlers[Get]
+        monkeypatch.setitem(handlers, Get, healthy._replace(apply=broken))
         beside = Bystander(running.port)
         observer = opened(running.port, "observer")
         observer.send(Watch(1, ["victim"]))

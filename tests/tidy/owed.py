@@ -13,7 +13,6 @@ OWED: dict[str, dict[str, str]] = {
     "size": {
         "presenced/core/engine.py": "file",
         "presenced/core/parts/channels.py": "file",
-        "presenced/server/conversation.py": "file",
     },
     "owners": {
         "presenced/core/engine.py": (
@@ -28,7 +27,7 @@ OWED: dict[str, dict[str, str]] = {
         ),
         "presenced/core/statements.py": "heard_ms name priority status",
         "presenced/ops/reload.py": "failed_reloads reload_failed_ms reload_faults reloaded_wall_ms reloads",
-        "presenced/server/conversation.py": "ending frame_bytes_max roles",
+        "presenced/server/conversation.py": "frame_bytes_max",
         "presenced/server/data_directory.py": "remarks",
         "presenced/server/greeting.py": "expires_ms",
         "presenced/server/turn.py": "acks closing read_only unanswered",

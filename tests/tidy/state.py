@@ -79,7 +79,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "accepted": ("server.links",),
     "goodbyes": ("server.links", "server.admission"),
     "frames_in": ("server.conversation",),
-    "hellos": ("server.conversation",),
+    "hellos": ("server.links",),
     "handshakes_failed": ("server.accepting",),
     "cut_off": ("server.accepting",),
     "accept_failures": ("server.admission",),
