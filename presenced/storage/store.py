@@ -110,7 +110,8 @@ def open_store(
         store_id, epoch = new_id()
         manifest = Manifest(FORMAT, store_id, epoch, 0, ())
     elif not manifest.epoch:
-        manifest = recovered.manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
+        manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
+        recovered = msgspec.structs.replace(recovered, manifest=manifest)
     while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
         # A newer snapshot that could not be used must not become the second generation of the next one.
         manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])

@@ -31,7 +31,6 @@ OWED: dict[str, dict[str, str]] = {
         "presenced/server/data_directory.py": "remarks",
         "presenced/server/greeting.py": "expires_ms",
         "presenced/server/turn.py": "acks closing read_only unanswered",
-        "presenced/storage/store.py": "manifest",
     },
     "owners_are_needed": {
         "tests/tidy/state.py": "expires_ms kind name priority status",
