@@ -41,6 +41,8 @@ async def person(until: Until, idle: Idle, status: StatusRequest, token: Token) 
         await me.set_status(status, text="back soon", until=until)
         await me.set_status("lunch")  # wrong
         await me.set_statsu("dnd")  # wrong
+        await me.set_text(text="lunch", until=until)
+        await me.set_text("lunch", user="bob")  # wrong
         windows: list[WindowLike] = [("mon-fri", "18:00", "08:00"), Window(1, 0, 60)]
         await me.set_schedule("Europe/Berlin", windows)
         change: Change
@@ -63,6 +65,9 @@ async def backend(name: EventName, since: Moment, source: Source, role: Role, ow
     await p.attach("u1", "web", status=own)
     await p.get_activity("u1", since=since)
     await p.add_claim("u1", "call", source, "dnd")
+    await p.add_claim(user="u1", claim="call", source=source, status="dnd")
+    await p.add_claim("u1", "call", source, "lunch")  # wrong
+    await p.get_claims()  # wrong
     states: list[DeviceState] = [device.state for device in await p.get_devices("u1")]
     kinds: set[MemberChangeKind] = set()
     async with p.watch_channel("general") as watch:
