@@ -176,12 +176,15 @@ def test_who_is_refused_is_told_so(tmp_path: Path) -> None:
     with Daemon(tmp_path / "log", "--max-links", "1") as daemon:
         with opened(daemon.port, "alice"):
             refused = [Wire(daemon.port) for _ in range(100)]
+            delays = set()
             for link in refused:
                 got = link.next()
                 assert (got[0], got[1]) == (GOODBYE, "busy")
                 assert 1_000 <= got[3] <= 5_000
+                delays.add(got[3])
                 assert link.rest() == []
                 link.close()
+            assert len(delays) > 10, "they do not all come back at the same moment"
 
 
 @pytest.mark.parametrize("loop", LOOPS)
