@@ -56,6 +56,7 @@ class Server:
 
         Raises `SettingsError`, `SecretError`.
         """
+        self.clocks = clocks
         self.active = ActiveSettings(settings, clocks)
         self.configuration = configuration
         now_ms, wall_ms = clocks.monotonic_ms(), clocks.wall_ms()

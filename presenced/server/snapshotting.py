@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from presenced.core.engine import Engine
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.storage.committer import Committer
 from presenced.storage.frames import array_of
 from presenced.storage.journal import Journal
@@ -52,7 +52,7 @@ class Snapshotting:
         ended: Callable[[BaseException | None], None],
         *,
         is_logged: bool,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        monotonic_ns: Callable[[], int] = SYSTEM_CLOCKS.monotonic_ns,
     ) -> None:
         """`ended` is called once, on the loop: with None once the snapshot counts, or with why it was given up. It is
         not called after `stop`, unless the end was near, nor if the log fails. `is_logged`: the facts of each turn go

@@ -34,7 +34,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
     does not know."""
     engine, stats = server.engine, server.stats
     online, leases = engine.publisher.online, engine.leases
-    now_ms = time.monotonic_ns() // 1_000_000
+    now_ms = server.clocks.monotonic_ms()
     roles = {role: server.links.roles[role] for role in ("user", "service", "admin")}
     return ServerStatus(
         version=__version__,
@@ -42,7 +42,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         loop=server.settings.loop,
         pid=os.getpid(),
         state=server.state,
-        wall_ms=time.time_ns() // 1_000_000,
+        wall_ms=server.clocks.wall_ms(),
         uptime_ms=now_ms - stats.started_ms,
         epoch=engine.ledger.epoch,
         version_counter=engine.ledger.version,
