@@ -1,4 +1,4 @@
-"""The blocking client of the admin socket: a line out, a line back. Who may use it is decided by its file."""
+"""The blocking client of the admin socket: a line out, a line back. The mode of its file decides who may use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEMPORARY_CODES = frozenset({"busy", "starting"})
 
 
 def default_path() -> str:
-    """The socket of the service on this machine, else of one's own daemon."""
+    """The socket of the service on this machine, or else of the user's own daemon."""
     return admin_path_for_commands(os.environ, os.getuid())
 
 
@@ -30,7 +30,7 @@ class AdminLink:
     """A connection to the daemon at `path`. It is opened by the first `ask`, and again after it was lost."""
 
     def __init__(self, path: str, timeout_s: float, *, is_named: bool = True) -> None:
-        """`is_named`: somebody named the path. What listens at a default one has to be root's or one's own."""
+        """`is_named`: the user named the path. A daemon at a default path has to be root's or the user's own."""
         self.path = path
         self._timeout_s = timeout_s
         self._is_named = is_named
@@ -46,10 +46,11 @@ class AdminLink:
         self.close()
 
     def ask(self, verb: str, *, is_long: bool = False, **fields: Any) -> Any:
-        """The daemon's answer, as JSON says it. One that `is_long` in coming is waited for without an end.
+        """The daemon's answer, as JSON. An answer that `is_long` in coming is waited for without an end.
 
-        Raises `PresenceError`: `ConnectionLost` (nobody is there), `AuthError` (the file is for others),
-        `RequestTimeout`, `RequestError` with the daemon's code (it refused), `ProtocolError` (that is no presenced).
+        Raises `PresenceError`: `ConnectionLost` (no daemon is there), `AuthError` (the file is for others),
+        `RequestTimeout`, `RequestError` with the daemon's code (it refused), `ProtocolError` (the other end is no
+        presenced).
         """
         try:
             connection = self._connected()
@@ -57,7 +58,7 @@ class AdminLink:
             connection.sendall(msgspec.json.encode({"do": verb, **fields}) + b"\n")
             line = self._line(connection)
         except TimeoutError:
-            # The answer may still come, and must not be taken for that to the next question.
+            # The answer may still come, and must not be taken for the answer to the next question.
             self.close()
             raise RequestTimeout(f"the daemon at {self.path} does not answer (see --timeout)") from None
         except OSError as error:
@@ -69,7 +70,7 @@ class AdminLink:
         return self._result(line)
 
     def until_closed(self, timeout_s: float) -> bool:
-        """Wait for the daemon to close the connection, as it does when it has stopped; False after `timeout_s`."""
+        """Wait until the daemon closes the connection, because it has stopped; False after `timeout_s`."""
         if self._socket is None:
             return True
         self._socket.settimeout(timeout_s)
@@ -83,7 +84,7 @@ class AdminLink:
         return True
 
     def close(self) -> None:
-        """Let go of the connection. Idempotent."""
+        """Close the connection. Idempotent."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -122,12 +123,12 @@ class AdminLink:
                 return answer["result"]
             code, message = str(answer["code"]), str(answer["message"])
         except (msgspec.DecodeError, KeyError, TypeError):
-            raise ProtocolError("bad_frame", f"what answers at {self.path} is no presenced") from None
+            raise ProtocolError("bad_frame", f"the program that answers at {self.path} is no presenced") from None
         raise RequestError(code, message, temporary=code in TEMPORARY_CODES)
 
 
 def status_of(answer: Any) -> ServerStatus:
-    """A status as a value; raises `ProtocolError` if the daemon is of a version that has another."""
+    """A status as a value; raises `ProtocolError` if the daemon's version has another form of it."""
     try:
         return msgspec.convert(answer, ServerStatus)
     except msgspec.ValidationError as error:
@@ -144,14 +145,16 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
     if isinstance(error, ConnectionRefusedError) and not _is_socket(path):
         return ConnectionLost("no_daemon", f"{path} is no socket; see --socket, and admin.socket in the configuration")
     if isinstance(error, ConnectionRefusedError):
-        return ConnectionLost("no_daemon", f"nobody answers at {path}: the daemon that made it is gone; start it again")
+        return ConnectionLost(
+            "no_daemon", f"no daemon answers at {path}: the one that made it has ended; start it again"
+        )
     if isinstance(error, BlockingIOError):
-        return RequestTimeout(f"the daemon at {path} does not take connections just now; try again")
+        return RequestTimeout(f"the daemon at {path} accepts no connection just now; try again")
     return ConnectionLost("no_daemon", f"{path} cannot be connected to: {error.strerror or error}; see --socket")
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The user who listens at the other end, as the kernel says."""
+    """The user who listens at the other end, as the kernel tells it (SO_PEERCRED)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
     uid: int = struct.unpack("iII", credentials)[1]
     return uid
@@ -160,8 +163,8 @@ def peer_uid(connection: socket.socket) -> int:
 def refuse_foreign(path: str, uid: int) -> None:
     """Raise `AuthError` if what listens at a default path is another user's.
 
-    Anybody may make a directory in /tmp that is named after somebody else, with a socket in it that answers as a
-    daemon does: what a command shows then, and what it is told to do, would be that user's.
+    In /tmp any user may make a directory that is named after another user, with a socket in it that answers as a daemon
+    does. A command would then show that user's answers, and send that user its orders.
     """
     if uid not in (0, os.getuid()):
         raise AuthError(
@@ -179,15 +182,15 @@ def _is_socket(path: str) -> bool:
 
 
 def _who_may(path: str) -> str:
-    """Whom the socket is for, as far as can be seen, and how to become one of them."""
+    """Who may use the socket, as far as can be seen, and how to become one of them."""
     try:
         status = os.stat(path)
     except OSError:
-        return f"{os.path.dirname(path)} may not be entered by {_me()}; use sudo, or ask whoever runs the daemon"
+        return f"{_me()} may not enter {os.path.dirname(path)}; use sudo, or ask the person who runs the daemon"
     if not status.st_mode & stat.S_IWGRP:
         return f"{path} is for its owner alone (mode {stat.S_IMODE(status.st_mode):o}); use sudo"
     if status.st_gid == 0:
-        # Nobody is to become a member of that one for this.
+        # Nobody should join the group root for this.
         return f"{path} is for root; use sudo, or set admin.group in the configuration to a group of operators"
     try:
         group = grp.getgrgid(status.st_gid).gr_name
@@ -195,7 +198,7 @@ def _who_may(path: str) -> str:
         group = str(status.st_gid)
     return (
         f"{path} is for the group {group}, and {_me()} is not in it: `sudo usermod -aG {group} {_me()}` and log in "
-        "anew, or use sudo"
+        "again, or use sudo"
     )
 
 

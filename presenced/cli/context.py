@@ -1,4 +1,4 @@
-"""What the commands of `presencectl` share: the options of the group, and printing what goes on until it has an end.
+"""What the commands of `presencectl` share: the options of the group, and printing a stream until its end.
 
 Knows no single command.
 """
@@ -29,12 +29,12 @@ user_argument = click.argument("user", required=False, default="")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the group's options say, for the commands."""
+    """The options of the group, as commands use them."""
 
     target: Target
     output: Output
     wants_json: bool
-    """JSON was asked for in words, not only because of a pipe."""
+    """JSON was asked for by --json, and not only by a pipe."""
     socket: str = ""
     """The admin socket that operators ask; empty = the default one."""
     instance: str = ""
@@ -45,23 +45,23 @@ class DefaultGroup(click.Group):
     """A group that lists when no subcommand is named: `activity bob` is `activity list bob`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with `list` put in."""
+        """As click's own, with `list` put in."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
 
 def until_enough(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options `count` and `wait` of a command that goes on."""
-    command = click.option("-W", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")(
-        command
-    )
-    return click.option("-C", "--count", type=click.IntRange(min=1), help="End after so many lines.")(command)
+    """Give a command that prints a stream the options `count` and `wait`."""
+    command = click.option(
+        "-W", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time."
+    )(command)
+    return click.option("-C", "--count", type=click.IntRange(min=1), help="End after this many lines.")(command)
 
 
 def aside(printing: Callable[[], T]) -> asyncio.Future[T]:
-    """Print on a thread, while the link goes on with its heartbeats: a pipe, or a terminal that was stopped with
-    Ctrl-S, takes what is printed when somebody reads. `exits` sees to it that the end waits for nobody."""
+    """Print on a thread, while the link goes on with its heartbeats: a pipe without a reader, or a terminal that was
+    stopped with Ctrl-S, takes no output. `exits` ends the process without waiting for a reader."""
     from presenced.ops.threads import in_thread
 
     return in_thread(printing, exits.OUTPUT_THREAD)
@@ -85,7 +85,7 @@ async def follow(items: AsyncIterable[T], show: Callable[[T], bool], count: int 
 
 
 def tell_of_links(link: ConnectedClient, output: Output) -> None:
-    """Note each loss of the link and its repair."""
+    """Note each loss of the link and each new connection."""
 
     def tell(state: str, reason: PresenceError | None) -> None:
         if state == "connecting":

@@ -1,13 +1,12 @@
 """The `presencectl` command: ask, set and watch presence from a shell.
 
-Each command is a few lines over the client; where to (`target`), how it looks (`render`) and how it ends (`exits`)
-are apart. The client and rich are imported by the commands that need them, so that `--help` is quick.
+Each command is a few lines over the client. `target` says where it connects, `output` how it prints, and `exits` how it
+ends. Commands import the client and rich only if they need them, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,19 +16,16 @@ import msgspec
 
 from presenced import __version__
 from presenced.address import check_emoji, check_text
-from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, exits
+from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, ctl_online, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.group import Commands
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import Output
 from presenced.cli.target import Acting, Target
-from presenced.wire.messages import DeviceStatus, SetDevice, SetStatus, StatusRequest
+from presenced.wire.messages import SetDevice, SetStatus, StatusRequest
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from presenced.client import Client, Record
-    from presenced.errors import PresenceError
+    from presenced.client import Record
 
 PING_INTERVAL_S = 1.0
 
@@ -37,7 +33,7 @@ PING_INTERVAL_S = 1.0
 OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
 
 READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
-"""Commands that are about nobody in particular, or about those whom they name."""
+"""Commands that are about no user, or about the users that they name."""
 
 
 @click.group("presencectl", cls=Commands, epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,14 +44,21 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
     help="presence://USER@HOST:PORT/DEVICE, presences:// with TLS. [env PRESENCE_URL; default: you, at 127.0.0.1:5250]",
 )
 @click.option(
-    "--as", "as_user", default="", metavar="USER", help="Act for USER; takes the role of a service, whose URL this is."
+    "--as", "as_user", default="", metavar="USER", help="Act for USER. The URL and the token are those of a service."
 )
-@click.option("--token", envvar="PRESENCE_TOKEN", default="", metavar="T", help="[env PRESENCE_TOKEN]")
-@click.option("--token-file", default="", metavar="F", help="Read the token from a file.")
-@click.option("--ca-file", default="", metavar="F", help="Trust servers certified by this CA.")
+@click.option(
+    "--token", envvar="PRESENCE_TOKEN", default="", metavar="T", help="The token to connect with. [env PRESENCE_TOKEN]"
+)
+@click.option("--token-file", default="", metavar="F", help="Read the token from this file.")
+@click.option("--ca-file", default="", metavar="F", help="Trust servers that this CA has certified.")
 @click.option("--insecure", is_flag=True, help="Do not check the server's certificate.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True, metavar="SECONDS"
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the server.",
 )
 @click.option(
     "--socket",
@@ -68,20 +71,20 @@ READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
 @click.option(
     "--instance", default="", metavar="NAME", help="For operators: the server presenced@NAME of this machine."
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON lines; the default when piped.")
-@click.option("--text", "as_text", is_flag=True, help="Tables and sentences; the default on a terminal.")
-@click.option("-q", "--quiet", is_flag=True, help="No notes on stderr.")
-@click.option("--no-color", is_flag=True, help="[env NO_COLOR]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines; the default if the output is piped.")
+@click.option("--text", "as_text", is_flag=True, help="Print tables and sentences; the default on a terminal.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no notes on standard error.")
+@click.option("--no-color", is_flag=True, help="No colours. [env NO_COLOR]")
 @click.version_option(__version__, prog_name="presencectl")
 @click.pass_context
 def main(ctx: click.Context, /, **options: Any) -> None:
-    """See and set who is online, at a presenced server.
+    """See who is online at a presenced server, and set your own status.
 
-    `online` connects as the URL's device, and so does `set` if you are on none. The other commands come as a device
-    of their own that watchers do not see and that replaces nobody's; so `set` works beside a running `online`.
-    Where a command is about a device (`join`, `leave`, `activity add`), it is the URL's unless --device names another.
+    `online` connects as the device in the URL, and so does `set` if you have no device online. All other commands
+    connect as a device of their own, which watchers do not see and which replaces no other; so `set` works beside a
+    running `online`. `join`, `leave` and `activity add` are about the URL's device unless --device names another.
 
-    A user acts for themselves. With --as a service acts for anybody: the URL's user and the token are the service's.
+    Without --as you act for yourself. With --as a service acts for any user: the URL and the token are the service's.
 
     The options below stand before the subcommand: `presencectl --json get bob`.
     """
@@ -123,7 +126,7 @@ def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Conte
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
 @click.pass_obj
 def get(context: Context, users: tuple[str, ...]) -> None:
-    """Show users. Exit code 1 if a single user is named and is offline; for several it is 0, however they are."""
+    """Show users. With a single USER who is offline the exit code is 1; with several it is always 0."""
 
     async def work() -> int:
         async with context.target.one_shot() as me:
@@ -137,23 +140,23 @@ def get(context: Context, users: tuple[str, ...]) -> None:
 
 @main.command("set")
 @click.argument("status", type=click.Choice(get_args(StatusRequest)))
-@click.option("--text", help="A line of text to go with it; an empty one clears the text.")
-@click.option("--emoji", help="An emoji to go with it.")
+@click.option("--text", help="A line of text to show with the status; an empty one clears the text.")
+@click.option("--emoji", help="An emoji to show with the status.")
 @click.option(
-    "--for", "for_ms", type=DurationParameter(is_span=True), help="How long all of this holds: 30m, 1h30m, 2d."
+    "--for", "for_ms", type=DurationParameter(is_span=True), help="How long the status holds: 30m, 1h30m, 2d."
 )
 @click.pass_obj
 def set_(context: Context, status: StatusRequest, text: str | None, emoji: str | None, for_ms: int | None) -> None:
-    """Set your status; `auto` leaves it to your devices again, `offline` hides you.
+    """Set your status; `auto` leaves it to your devices again, and `offline` hides you.
 
-    A status shows while a device is online. If none is, this one is for a moment: it comes as the URL's device and
-    drops its link, so that you show until the server's grace is over. `online` stays.
+    Watchers see the status while one of your devices is online. If none is, this command comes as the URL's device for
+    a moment, and you are shown until the server's grace is over. Use `online` to stay.
     """
 
     async def work() -> int:
         async with context.target.acting() as acting:
             infos = await acting.acts.get_devices(acting.user)
-            # The status of one that does not count, because it is idle or of negative priority, is offline here.
+            # A device that does not count, because it is idle or has a negative priority, has the status offline here.
             is_there = any(info.state != "gone" and info.status != "offline" for info in infos)
             if is_there or acting.is_service or status in ("offline", "auto"):
                 until = for_ms / 1000 if for_ms else None
@@ -170,7 +173,7 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
 
 
 async def _appear(context: Context, acting: Acting, wanted: SetStatus) -> Record:
-    """Come as the URL's device and say all of it at once, so that watchers see one change."""
+    """Connect as the URL's device and send all of it together, so that watchers see one change."""
     check_text(wanted.text or "")
     check_emoji(wanted.emoji or "")
     async with context.target.passing() as (exchange, priority):
@@ -196,8 +199,8 @@ def clear(context: Context) -> None:
 
 
 @main.command()
-@click.option("--count", is_flag=True, help="Only how many.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many users.")
+@click.option("--count", is_flag=True, help="Print only the number.")
+@click.option("--limit", type=click.IntRange(min=1), help="The most users to list.")
 @click.pass_obj
 def who(context: Context, count: bool, limit: int | None) -> None:
     """List who is online, in order of name."""
@@ -210,7 +213,7 @@ def who(context: Context, count: bool, limit: int | None) -> None:
                 print(total)
                 return exits.OK
             if output.is_json:
-                # Line by line: a pipe that closes early ends the paging too.
+                # Line by line, so that a pipe that closes early ends the paging, too.
                 async for record in _first(me.online_users(), limit):
                     output.records([record])
                 return exits.OK
@@ -223,16 +226,16 @@ def who(context: Context, count: bool, limit: int | None) -> None:
 
 @main.command()
 @click.argument("users", nargs=-1, metavar="USER...")
-@click.option("--channel", help="Watch who is in this channel, instead of users.")
+@click.option("--channel", help="Watch the members of this channel instead of users.")
 @until_enough
 @click.pass_obj
 def watch(context: Context, users: tuple[str, ...], channel: str | None, count: int | None, wait: float | None) -> None:
-    """Print users, or the members of a channel, as they are, then each change at once, until Ctrl-C.
+    """Print users, or the members of a channel, and then each change at once, until Ctrl-C.
 
-    With -C and -W together the exit code is 1 if the time is up before the count.
+    With both -C and -W the exit code is 1 if the time is over before the count is reached.
     """
     if bool(users) == (channel is not None):
-        raise click.UsageError("name what to watch: USER..., or --channel CHANNEL")
+        raise click.UsageError("name what to watch: either USER..., or --channel CHANNEL")
 
     async def work() -> int:
         async with context.target.one_shot(reconnect=True) as me:
@@ -248,10 +251,10 @@ def watch(context: Context, users: tuple[str, ...], channel: str | None, count: 
 
 
 @main.command()
-@click.option("-c", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How often.")
+@click.option("-c", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many times to ask.")
 @click.pass_obj
 def ping(context: Context, count: int) -> None:
-    """Ask the server whether it is there, and how long the way is."""
+    """Ask the server for an answer, and print how long it takes."""
     import asyncio
 
     async def work() -> int:
@@ -268,64 +271,6 @@ def ping(context: Context, count: int) -> None:
     exits.run(work())
 
 
-@main.command()
-@click.option("--status", type=click.Choice(get_args(DeviceStatus)), default="online", show_default=True)
-@click.option("--name", help="What to call this device.")
-@click.option("--priority", type=click.IntRange(-128, 127), help="Negative: never makes you available.")
-@click.option("--no-bye", is_flag=True, help="At the end drop the link instead of leaving: watchers see it later.")
-@click.pass_obj
-def online(context: Context, status: str, name: str | None, priority: int | None, no_bye: bool) -> None:
-    """Be online as the URL's device (else this machine's name) until Ctrl-C."""
-
-    async def work() -> int:
-        me = await context.target.device(status=status, name=name, priority=priority)
-        try:
-            ended = _until_signal_or_end(me)
-            tell_of_links(me, context.output)
-            context.output.note(f"{me.user}/{me.device} is {status} at {context.target.place()}; Ctrl-C to leave")
-            await _tell_of_cover(me, context.output)
-            await ended
-        finally:
-            await me.close(bye=not no_bye)
-        return exits.OK
-
-    exits.run(work())
-
-
-async def _tell_of_cover(me: Client, output: Output) -> None:
-    """Say so if the user is shown with another status than their device has, because of a claim."""
-    claims = await me.get_claims()
-    if not claims:
-        return
-    top = claims[0]
-    what, how = {
-        "manual": ("the manual status", "`presencectl clear` ends it"),
-        "schedule": ("the schedule", "`presencectl schedule show` says until when"),
-    }.get(top.source, (f"the claim {top.claim}", f"`presencectl claim end {top.claim}` ends it"))
-    output.note(f"watchers see {top.status}: {what} covers the device's status; {how}")
-
-
-def _until_signal_or_end(me: Client) -> asyncio.Future[None]:
-    """Done at Ctrl-C or SIGTERM; raises if the client comes to its end before."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def leave() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    def follow(state: str, reason: PresenceError | None) -> None:
-        if state == "closed" and reason is not None and not ended.done():
-            ended.set_exception(reason)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, leave)
-    me.on_state(follow)
-    return ended
-
-
 async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIterator[Record]:
     count = 0
     async for record in records:
@@ -336,6 +281,7 @@ async def _first(records: AsyncIterator[Record], limit: int | None) -> AsyncIter
 
 
 for command in (
+    *ctl_online.COMMANDS,
     *ctl_devices.COMMANDS,
     *ctl_claims.COMMANDS,
     *ctl_channels.COMMANDS,

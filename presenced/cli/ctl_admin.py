@@ -1,6 +1,6 @@
 """The commands of `presencectl` for operators, over the daemon's admin socket instead of the network.
 
-They need no URL and no token: who may is decided by the owner, group and mode of the socket's file.
+They need no URL and no token: the owner, group and mode of the socket's file decide who may use it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(context: Context, work: Callable[[AdminLink], int]) -> None:
 @click.command()
 @click.pass_obj
 def status(context: Context) -> None:
-    """Show how the daemon is: since when, for whom, and how full."""
+    """Show the state of the daemon: how long it runs, how many users and links it has, and its log."""
 
     def work(link: AdminLink) -> int:
         answer = link.ask("status")
@@ -64,10 +64,11 @@ def status(context: Context) -> None:
 
 
 @click.command()
-@click.option("--all", "wants_all", is_flag=True, help="Also what is well.")
+@click.option("--all", "wants_all", is_flag=True, help="List also the checks that find nothing wrong.")
 @click.pass_obj
 def doctor(context: Context, wants_all: bool) -> None:
-    """Say what is wrong with the daemon, and what to do. Exit code 1 if there is a problem; warnings are no problem."""
+    """Say what is wrong with the daemon, and what to do. The exit code is 1 if there is a problem; a warning is
+    none."""
 
     def work(link: AdminLink) -> int:
         findings: list[dict[str, str]] = link.ask("doctor")
@@ -93,17 +94,25 @@ def doctor(context: Context, wants_all: bool) -> None:
 
 @click.command()
 @click.argument("user", default="")
-@click.option("--role", type=click.Choice(get_args(LinkRole)), help="Only of this role; none = without a hello so far.")
-@click.option("--slow", is_flag=True, help="Only those that do not take what they are sent.")
 @click.option(
-    "--sort", type=click.Choice(get_args(LinkOrder)), default="since", show_default=True, help="What comes first."
+    "--role", type=click.Choice(get_args(LinkRole)), help="Only links of this role; none = links without a hello yet."
 )
-@click.option("--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="At most so many.")
+@click.option("--slow", is_flag=True, help="Only links that do not read what they are sent.")
+@click.option(
+    "--sort",
+    type=click.Choice(get_args(LinkOrder)),
+    default="since",
+    show_default=True,
+    help="Put the newest links first, or those with the largest figure.",
+)
+@click.option(
+    "--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="The most links to list."
+)
 @click.pass_obj
 def links(context: Context, /, **filters: Any) -> None:
-    """List connections: all, or of USER, or of USER/DEVICE. The newest first, or the largest.
+    """List connections: all, or those of USER or of USER/DEVICE.
 
-    A service that holds a device of the user is listed, too.
+    The list includes the link of a service that holds a device of the user.
     """
 
     def work(link: AdminLink) -> int:
@@ -137,22 +146,26 @@ def _link_row(one: dict[str, Any]) -> OutputRow:
 
 @click.command()
 @click.argument("user", default="")
-@click.option("--role", type=click.Choice(get_args(LinkRole)), help="Of USER those of this role; alone: all of it.")
-@click.option("--message", default="", help="What they are told.")
+@click.option(
+    "--role", type=click.Choice(get_args(LinkRole)), help="Only links of this role; without USER all links of the role."
+)
+@click.option("--message", default="", help="A text that the clients are told.")
 @click.option(
     "--retry",
     type=DurationParameter(),
     default=format_duration(RETRY_MS),
     show_default=True,
-    help="How long they are told to stay away: so long to twice as long.",
+    help="How long the clients are told to stay away; each gets a time between this and twice as long.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before closing all of a role; needed without a terminal.")
+@click.option(
+    "-y", "--yes", is_flag=True, help="Do not ask before closing all links of a role; needed without a terminal."
+)
 @click.pass_obj
 def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool) -> None:
     """Close the connections of USER, of USER/DEVICE, or with --role of a whole role.
 
-    They may come back, and clients do so by themselves: this is for links that hang, not a ban. Exit code 1 if there
-    was none.
+    Clients may come back, and do so by themselves: this is for links that hang, and not a ban. The exit code is 1 if
+    there was no such link.
     """
     if not user and role is None:
         raise click.UsageError("name whom to kick: USER, USER/DEVICE, or --role ROLE")
@@ -172,13 +185,13 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
 
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; needed without a terminal.")
-@click.option("--wait", is_flag=True, help="Return when the daemon is gone.")
+@click.option("--wait", is_flag=True, help="Wait until the daemon has ended.")
 @click.pass_obj
 def drain(context: Context, yes: bool, wait: bool) -> None:
-    """Stop the daemon in order, as SIGTERM does: links are told to come back, and closed over a while.
+    """Stop the daemon in order, as SIGTERM does: clients are told to come back later, and links are closed one by one.
 
-    systemd does not start it again after that by itself; `systemctl restart presenced` does both. But if
-    presenced.socket is enabled, the first client that returns starts it: `systemctl stop presenced.socket` before this.
+    systemd does not start the daemon again by itself; `systemctl restart presenced` stops and starts it. But if
+    presenced.socket is enabled, the first client that returns starts it: run `systemctl stop presenced.socket` first.
     """
     _confirm("Stop the daemon?", yes)
 
@@ -201,10 +214,10 @@ def drain(context: Context, yes: bool, wait: bool) -> None:
 
 
 @click.command()
-@click.option("--wait", is_flag=True, help="Return when it is finished.")
+@click.option("--wait", is_flag=True, help="Wait until the snapshot is finished.")
 @click.pass_obj
 def snapshot(context: Context, wait: bool) -> None:
-    """Take a snapshot of the data directory now, while the daemon serves."""
+    """Take a snapshot of the state now, while the daemon serves."""
 
     def work(link: AdminLink) -> int:
         answer = link.ask("snapshot", wait=wait, is_long=wait)
@@ -223,14 +236,14 @@ def snapshot(context: Context, wait: bool) -> None:
     "--main-pid",
     type=click.IntRange(min=1),
     metavar="PID",
-    help="For ExecReload= of a unit: say only what is refused, and send SIGHUP to PID if there is no admin socket.",
+    help="For ExecReload= of a unit: print only faults, and send SIGHUP to PID if there is no admin socket.",
 )
 @click.pass_obj
 def reload(context: Context, main_pid: int | None) -> None:
-    """Read the configuration, the certificate and the secret anew, as SIGHUP does.
+    """Read the configuration, the certificate and the secret again, as SIGHUP does.
 
-    All or nothing: with a fault in it the old one stays, and the exit code is 78. Files that are credentials of the
-    service ("credential:NAME") are as they were when it started: a new one needs `systemctl restart presenced`.
+    If anything is at fault, the old configuration stays and the exit code is 78. Credentials of the service
+    ("credential:NAME") stay as they were at its start: a new one takes `systemctl restart presenced`.
     """
 
     def work(link: AdminLink) -> int:
@@ -243,7 +256,7 @@ def reload(context: Context, main_pid: int | None) -> None:
             return exits.OK
         output = context.output
         if main_pid is not None and answer["ok"]:
-            # The log has it already.
+            # The log tells it already.
             return exits.OK
         if output.is_json:
             output.line(answer)
@@ -269,9 +282,9 @@ def reload(context: Context, main_pid: int | None) -> None:
 @click.argument("level", required=False, type=click.Choice(get_args(AdminLogLevel)))
 @click.pass_obj
 def loglevel(context: Context, level: str | None) -> None:
-    """Show how much the daemon logs, or set it until a restart.
+    """Show the level of the daemon's log, or set it until a restart.
 
-    A reload leaves it as it is, and says so, unless log.level in the configuration is another than before.
+    A reload leaves a level that was set here as it is, and says so, unless log.level in the configuration has changed.
     """
 
     def work(link: AdminLink) -> int:
@@ -289,12 +302,12 @@ def loglevel(context: Context, level: str | None) -> None:
     type=DurationParameter(),
     default="1s",
     show_default=True,
-    help="From one look to the next; at least 100ms.",
+    help="The time between two updates; at least 100ms.",
 )
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many looks.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this many updates.")
 @click.pass_obj
 def top(context: Context, interval_ms: int, count: int | None) -> None:
-    """Watch the daemon work: a live screen, or one line per interval if piped. q quits, s sorts the watchers."""
+    """Watch the daemon at work: a live screen, or one line per interval if piped. q quits, s sorts the watchers."""
     from presenced.cli.top import Top
 
     if interval_ms < 100:
@@ -303,7 +316,7 @@ def top(context: Context, interval_ms: int, count: int | None) -> None:
 
 
 def _confirm(question: str, yes: bool) -> None:
-    """Ask, and leave unless the answer is yes. Where nobody can be asked, it takes --yes."""
+    """Ask, and leave unless the answer is yes. Without a terminal --yes is needed."""
     if yes:
         return
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):

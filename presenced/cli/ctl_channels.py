@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("online", "offline", "status_change", "text_change", "device_change", "reset")
 STATUS_KINDS = ("online", "offline", "status_change")
-"""Those that tell a status as the new value."""
+"""Kinds whose new value is a status."""
 
 device_option = click.option("--device", help="The live device; default: the URL's.")
 
@@ -31,9 +31,9 @@ device_option = click.option("--device", help="The live device; default: the URL
 @device_option
 @click.pass_obj
 def join(context: Context, channel: str, device: str | None) -> None:
-    """Have a live device join a channel, until it leaves or is gone.
+    """Let a live device join a channel, until it leaves or is gone.
 
-    The device is another program's, such as `presencectl online`; this command does not stay for it.
+    Another program has the device, such as a running `presencectl online`; this command ends at once.
     """
 
     async def work() -> int:
@@ -50,7 +50,7 @@ def join(context: Context, channel: str, device: str | None) -> None:
 @device_option
 @click.pass_obj
 def leave(context: Context, channel: str, device: str | None) -> None:
-    """Have a device leave a channel; not having been there is no error."""
+    """Let a device leave a channel. It is no error if it is not a member."""
 
     async def work() -> int:
         device_id = _live_device(context, device)
@@ -63,8 +63,8 @@ def leave(context: Context, channel: str, device: str | None) -> None:
 
 @click.command()
 @click.argument("channel")
-@click.option("--count", is_flag=True, help="Only how many.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many users.")
+@click.option("--count", is_flag=True, help="Print only the number.")
+@click.option("--limit", type=click.IntRange(min=1), help="The most users to list.")
 @click.pass_obj
 def members(context: Context, channel: str, count: bool, limit: int | None) -> None:
     """List who is online in a channel, in order of name."""
@@ -81,7 +81,7 @@ def members(context: Context, channel: str, count: bool, limit: int | None) -> N
             while left > 0:
                 page = await me.get_members(channel, after, min(left, USERS_PER_REQUEST_MAX))
                 if output.is_json:
-                    # Page by page: a pipe that closes early ends the paging too.
+                    # Page by page, so that a pipe that closes early ends the paging, too.
                     output.records(page.records)
                 else:
                     shown += page.records
@@ -98,16 +98,18 @@ def members(context: Context, channel: str, count: bool, limit: int | None) -> N
 
 
 @click.command()
-@click.option("--cursor", default="", help="From behind the event that had this cursor on; default: from now on.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
+@click.option("--cursor", default="", help="Begin behind the event that had this cursor; default: from now on.")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Print only events of this kind; may be repeated."
+)
 @until_enough
 @click.pass_obj
 def events(context: Context, cursor: str, kinds: tuple[str, ...], count: int | None, wait: float | None) -> None:
     """Print what happens to all users, each event once and in order, until Ctrl-C. For services.
 
-    Keep the cursor of the last one, and go on behind it later with --cursor. A `reset`, which --kind never leaves
-    out, says that the server cannot tell all that was missed. With -C and -W together the exit code is 1 if the time is
-    up before the count.
+    Save the cursor of the last event to go on behind it later with --cursor. A `reset`, which --kind never leaves out,
+    says that events were missed and the server cannot tell them all. With both -C and -W the exit code is 1 if the time
+    is over before the count is reached.
     """
     output = context.output
 

@@ -1,4 +1,4 @@
-"""The commands of `presencectl` that pass on what a person types: one line, or line after line."""
+"""The commands of `presencectl` that carry out chat commands: one, or one on each line of standard input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STDIN = 0
 LINE_BYTES_MAX = 65_536
-"""A line without an end is no command; it must not fill the memory."""
+"""A line without an end is no command, and must not fill the memory."""
 LINES_AHEAD = 16
 ENDS = frozenset({"quit", "exit"})
 
@@ -34,9 +34,9 @@ ENDS = frozenset({"quit", "exit"})
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...")
 @click.pass_obj
 def do(context: Context, words: tuple[str, ...]) -> None:
-    """Do a chat command and print the answer: `do "/presence away for 30m"`, `do help`.
+    """Carry out a chat command and print the answer: `do "/presence away for 30m"`, `do help`.
 
-    Exit code 1 if it was not done. The answer is text, and with --json all that is known of it.
+    The exit code is 1 if the server did not carry it out. The answer is text; --json adds all of its data.
     """
 
     async def work() -> int:
@@ -49,9 +49,9 @@ def do(context: Context, words: tuple[str, ...]) -> None:
 @click.command("shell")
 @click.pass_obj
 def shell(context: Context) -> None:
-    """Do chat commands from standard input, line by line, until its end (Ctrl-D), `quit` or `exit`.
+    """Carry out chat commands from standard input, one on each line, until its end (Ctrl-D), `quit` or `exit`.
 
-    From a pipe or a file the exit code is 1 if one of them was not done.
+    From a pipe or a file the exit code is 1 if the server did not carry out one of them.
     """
     if sys.stdin is None:
         raise click.UsageError("standard input is closed; give the commands by a pipe, a file or a terminal")
@@ -84,7 +84,7 @@ async def _one(context: Context, acting: Acting, line: str) -> int:
         answer = await _command(acting, line)
         return await aside(partial(_show, context, answer))
     except PresenceError as error:
-        # The next line may fare better, but not on a link that has ended for good.
+        # The next line may work, but not on a link that has ended for good.
         if acting.link.state == "closed":
             raise
         exits.complain(str(error), exits.NO)
@@ -98,7 +98,7 @@ async def _command(acting: Acting, text: str) -> Answer:
 
 def _show(context: Context, answer: Answer) -> int:
     if context.wants_json:
-        # Structs would become arrays; programs want names.
+        # Structs would become arrays, and programs need the names.
         listed = ("records", "devices", "activities")
         named = {key: [asdict(struct) for struct in getattr(answer, key)] for key in listed}
         context.output.line({**answer._asdict(), **named})
@@ -108,9 +108,9 @@ def _show(context: Context, answer: Answer) -> int:
 
 
 class _Lines:
-    """The lines of standard input, read by a thread that nobody waits for.
+    """The lines of standard input, read by a thread that nothing waits for.
 
-    It reads the descriptor: a thread that is stuck in `sys.stdin` holds a lock that Python wants at its exit. The loop
+    The thread reads the descriptor: stuck in `sys.stdin` it would hold a lock that Python needs at its exit. The loop
     cannot read by itself, because standard input may be a file.
     """
 
@@ -149,7 +149,7 @@ class _Lines:
 
     def _put(self, item: str | AddressError | None) -> None:
         self._room.acquire()
-        # Once the loop is closed, at the end of the command, nobody wants another line.
+        # At the end of the command the loop is closed, and no further line is needed.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ready.put_nowait, item)
 

@@ -32,7 +32,7 @@ SOURCES = [source for source in get_args(Source) if source != "schedule"]
 @user_argument
 @click.pass_obj
 def claims(context: Context, user: str) -> None:
-    """List what is claimed of a user's status; the first counts."""
+    """List the claims on a user's status; the first one counts."""
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
@@ -44,9 +44,9 @@ def claims(context: Context, user: str) -> None:
 
 @click.group()
 def claim() -> None:
-    """Add or end a claim: a status stated for the user, whatever their devices say.
+    """Add or end a claim: a status that is stated for the user, whatever the devices report.
 
-    A call counts over a manual claim (`set` makes one), that over the calendar, that over the schedule.
+    A call counts over a manual claim (`set` makes one), a manual claim over the calendar, that over the schedule.
     """
 
 
@@ -62,7 +62,7 @@ def claim() -> None:
 )
 @click.pass_obj
 def add_claim(context: Context, name: str, source: Source, status: Status, for_ms: int | None) -> None:
-    """State a status until it is ended; one of the same name is replaced."""
+    """State a status until the claim ends. A claim of the same name is replaced."""
 
     async def work() -> int:
         until = None if for_ms is None else for_ms / 1000
@@ -78,7 +78,7 @@ def add_claim(context: Context, name: str, source: Source, status: Status, for_m
 @click.argument("name")
 @click.pass_obj
 def end_claim(context: Context, name: str) -> None:
-    """End a claim; one that is not there is no error."""
+    """End a claim. It is no error if there is none of that name."""
 
     async def work() -> int:
         async with context.target.acting() as acting:
@@ -112,7 +112,7 @@ def schedule() -> None:
 @user_argument
 @click.pass_obj
 def show_schedule(context: Context, user: str) -> None:
-    """Show a user's schedule. Exit code 1 if there is none."""
+    """Show a user's schedule. The exit code is 1 if there is none."""
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
@@ -153,7 +153,7 @@ def set_schedule(context: Context, zone: str, windows: tuple[str, ...], status: 
 @schedule.command("clear")
 @click.pass_obj
 def clear_schedule(context: Context) -> None:
-    """End the schedule and what it claims."""
+    """Remove the schedule, and end what it claims."""
 
     async def work() -> int:
         async with context.target.acting() as acting:

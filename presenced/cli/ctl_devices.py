@@ -33,7 +33,7 @@ SYNC_INTERVAL_S = 0.05
 @user_argument
 @click.pass_obj
 def devices(context: Context, user: str) -> None:
-    """List the devices that the server remembers of a user."""
+    """List the devices of a user that the server knows, also those that are gone."""
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
@@ -47,7 +47,7 @@ def devices(context: Context, user: str) -> None:
 
 @click.group()
 def device() -> None:
-    """Rename or forget a device."""
+    """Rename a device, or forget one that is gone."""
 
 
 @device.command("rename")
@@ -96,7 +96,7 @@ def _device_row(info: DeviceInfo) -> OutputRow:
 
 @click.group(cls=DefaultGroup)
 def activity() -> None:
-    """List what a user did last, or `add` to it.
+    """List what a user did last, or add to it.
 
     `activity [USER]` is short for `activity list [USER]`.
     """
@@ -109,14 +109,14 @@ def activity() -> None:
     type=click.IntRange(1, ACTIVITIES_PER_USER_MAX),
     default=20,
     show_default=True,
-    help="At most so many.",
+    help="The most activities to list.",
 )
 @click.option(
     "--since",
     "since_ms",
     type=DurationParameter(is_span=True),
     metavar="DURATION",
-    help="Only of the last 2h, 7d or so.",
+    help="Only what happened in the last 2h, 7d and the like.",
 )
 @click.pass_obj
 def list_activity(context: Context, user: str, limit: int, since_ms: int | None) -> None:
@@ -135,12 +135,14 @@ def list_activity(context: Context, user: str, limit: int, since_ms: int | None)
 
 @activity.command("add")
 @click.argument("type_", metavar="TYPE")
-@click.option("--channel", help="The channel in which it was.")
-@click.option("--payload", default="", help="A line of text to keep with it.")
-@click.option("--device", help="The device on which it was, where it counts as input; default: the URL's, if any.")
+@click.option("--channel", help="The channel in which it happened.")
+@click.option("--payload", default="", help="A line of text to store with it.")
+@click.option(
+    "--device", help="The device on which it happened, which counts as input there; default: the URL's, if any."
+)
 @click.pass_obj
 def add_activity(context: Context, type_: str, channel: str | None, payload: str, device: str | None) -> None:
-    """Record that the user did something: `message`, `login`, or what else the application calls it."""
+    """Record that the user did something: `message`, `login`, or another word of the application."""
 
     async def work() -> int:
         device_id = context.target.device_id(device)
@@ -162,7 +164,7 @@ def _activity_row(info: ActivityInfo) -> OutputRow:
 @user_argument
 @click.pass_obj
 def sync(context: Context, user: str) -> None:
-    """Have the user's own state sent to all of their connected devices again."""
+    """Send the user's own state to all of the user's connected devices again."""
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
@@ -181,17 +183,17 @@ def sync(context: Context, user: str) -> None:
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for those that are behind.",
+    help="How long to wait for devices that are behind.",
 )
 @click.pass_obj
 def sync_status(context: Context, user: str, wait: float) -> None:
-    """Tell which devices show the user's own state as it is now. Exit code 1 if one does not."""
+    """Say which devices show the user's latest own state. The exit code is 1 if one does not."""
     import asyncio
 
     async def work() -> int:
         async with context.target.acting(user) as acting:
             found: SyncStatus = await acting.acts.get_sync_status(acting.user)
-            # A list of devices with this command's own in it is news to the others: a look disturbs what it looks at.
+            # This command's own device changes the list of devices, which is news to the others: so wait for them.
             for _ in range(round(wait / SYNC_INTERVAL_S)):
                 if found.synced == found.total:
                     break

@@ -17,7 +17,7 @@ FILES = {"grafana": "grafana-dashboard.json", "alerts": "prometheus-rules.yml"}
 def dashboard(what: str) -> None:
     """Print the dashboard for Grafana, or the alert rules for Prometheus.
 
-    Both read the metrics that the daemon gives with --http HOST:PORT at /metrics.
+    Both read the metrics that the daemon serves at /metrics with --http HOST:PORT.
     """
     click.echo(text_of(what), nl=False)
 

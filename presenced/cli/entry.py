@@ -1,5 +1,5 @@
-"""Where the programs begin: before the imports, which take a while, so that Ctrl-C ends them in silence, too, and which
-fail where the client alone is installed, so that the person is told what to install.
+"""Where the programs begin, before the imports. Imports take a while, and Ctrl-C has to end them in silence; and they
+fail if only the client is installed, so that this module says what to install.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ CONFIG = 78
 def daemon() -> None:
     """The program `presenced`.
 
-    SIGHUP and SIGUSR1 wait until `serve` has handlers for them, since a daemon is not to die of them in its first
-    tenths of a second. The other commands let them in before they begin.
+    SIGHUP and SIGUSR1 wait until `serve` has handlers for them, because they must not end a daemon in its first tenths
+    of a second. The other commands unblock them before they begin.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
     _interrupt_quietly()
@@ -45,8 +45,8 @@ def ctl() -> None:
 
 
 def _interrupt_quietly() -> None:
-    """Let Ctrl-C end the process at once, as long as nothing has been begun. An exception would come out of whatever
-    module is being imported, and some of them turn it into an error of their own."""
+    """Let Ctrl-C end the process at once during the imports. An exception would come out of the module that is being
+    imported, and some modules turn it into an error of their own."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
@@ -61,12 +61,12 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _say_what_to_install(program: str, error: ModuleNotFoundError) -> NoReturn:
-    """End with a sentence if a library is missing; a module of this package that is missing is a fault of its own."""
+    """End with a sentence if a library is missing. A missing module of this package is a bug, and is raised."""
     name = error.name or "a library"
     if name.partition(".")[0] == "presenced":
         raise error
-    way_out = "the client alone is installed here; for the commands: pip install 'presenced[server]'"
+    way_out = "only the client is installed here; for the commands: pip install 'presenced[server]'"
     if sys.platform == "win32":
-        way_out = "it runs on Linux; on Windows only the client does (import presenced)"
+        way_out = "it runs on Linux; on Windows only the client runs (import presenced)"
     print(f"{program}: there is no module {name}: {way_out}", file=sys.stderr)
     sys.exit(CONFIG)

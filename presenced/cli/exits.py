@@ -33,26 +33,26 @@ CONFIG = 78
 INTERRUPTED = 130
 
 OUTPUT_THREAD = "output"
-"""The name of threads that print for somebody who may not read."""
+"""The name of threads that print to a reader who may not read."""
 
 UNREAD_S = 0.5
 
 EPILOG = """\b
 Exit codes:
   0    done; yes
-  1    no: the one asked for is offline or not there, the wanted changes did not
-       come, a device does not show its own state, a chat command was not done,
-       the doctor found a problem, no link was there to kick
+  1    no: the user is offline or unknown, the wanted changes did not come, a
+       device does not show the latest own state, a chat command was not carried
+       out, the doctor found a problem, or there was no link to kick
   2    wrong usage: an option, a name, a URL
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed
   74   standard output cannot be written
   75   the server is busy or starting, or did not answer in time; try again
-  76   what answers there does not speak presenced's protocol
-  77   not permitted: the token is missing, wrong or expired, or of another role;
-       the admin socket is for others
-  78   the token or certificate cannot be used; the new configuration is refused
+  76   the server there does not speak presenced's protocol
+  77   not permitted: the token is missing, wrong, expired or of another role, or
+       the admin socket is for other users
+  78   a token or certificate cannot be used, or a new configuration is refused
   130  interrupted by Ctrl-C
 """
 
@@ -88,11 +88,11 @@ def exit_code(error: PresenceError) -> int:
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
-    """Run a command to its end and leave with its code. Errors become one line on stderr, never a traceback."""
-    import asyncio  # A third of a command's start, which --help and wrong usage need not pay.
+    """Run a command to its end and exit with its code. An error becomes one line on stderr, never a traceback."""
+    import asyncio  # It takes a third of a command's start, which --help and wrong usage can save.
     import logging
 
-    # A command that goes on tells of its links itself; without a handler Python would print what the client logs, too.
+    # Commands report on their links themselves; without a handler Python would print the client's log, too.
     logging.getLogger("presenced.client").addHandler(logging.NullHandler())
     run_blocking(lambda: asyncio.run(work))
 
@@ -106,13 +106,13 @@ def run_blocking(work: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if _output_is_stuck():
-        # It holds the lock of a stream that Python would write out at the end.
+        # The thread holds the lock of a stream that Python would flush at the end.
         os._exit(code)
     sys.exit(code)
 
 
 def _output_is_stuck() -> bool:
-    """Whether something is being printed that nobody reads."""
+    """Whether a thread prints what nobody reads."""
     printing = [thread for thread in threading.enumerate() if thread.name == OUTPUT_THREAD]
     for thread in printing:
         thread.join(UNREAD_S)
@@ -120,6 +120,6 @@ def _output_is_stuck() -> bool:
 
 
 def complain(sentence: str, code: int) -> int:
-    """Tell what is wrong; returns `code`."""
+    """Print what is wrong; returns `code`."""
     print(f"presencectl: {sentence}", file=sys.stderr)
     return code

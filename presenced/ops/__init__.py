@@ -1,4 +1,5 @@
-"""The operator's side of a server: systemd, the admin socket, metrics and health over HTTP, reloads, the log's form.
+"""The operator's side of a server: systemd, the admin socket, metrics and health over HTTP, reloads, the form of the
+log.
 
-It looks at the server and asks things of it; the server knows nothing of it but an `Observer`.
+It reads the server's status and calls its methods. The server knows of it only an `Observer`.
 """

@@ -1,5 +1,5 @@
-"""Sockets that systemd opened for this process (sd_listen_fds(3)): they stay bound while the daemon is restarted, so
-that clients wait in the backlog and are not refused.
+"""Sockets that systemd opened for this process (sd_listen_fds(3)). They stay bound while the daemon restarts, so that
+clients wait in the backlog and are not refused.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from presenced.config.settings import SettingsError
 
 FIRST_FD = 3
 NAMES = ("client", "http", "admin")
-"""What `FileDescriptorName=` in a socket unit may say. A socket without a name of its own is the clients'."""
+"""The values of `FileDescriptorName=` in a socket unit. A socket without a name is for clients."""
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
-    """The inherited listening sockets by name; the variables are taken out of the environment.
+    """The inherited listening sockets by name. Their variables are removed from the environment.
 
-    Raises `SettingsError` if one is of no use here.
+    Raises `SettingsError` if one of the sockets cannot be used.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
@@ -34,7 +34,9 @@ def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
         try:
             inherited = socket.socket(fileno=FIRST_FD + index)
         except OSError as error:
-            faults.append(f"what systemd passes as {name} is no socket ({error.strerror}); see the socket unit")
+            faults.append(
+                f"the descriptor that systemd passes as {name} is no socket ({error.strerror}); see the socket unit"
+            )
             continue
         inherited.set_inheritable(False)
         inherited.setblocking(False)
@@ -54,7 +56,7 @@ def take_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
 
 
 def unused_addresses(sockets: Mapping[str, socket.socket], loaded: Loaded) -> list[str]:
-    """A sentence for each address that somebody gave and that is not used, because systemd passes a socket instead."""
+    """A sentence for each configured address that is not used, because systemd passes a socket instead."""
     settings, found = loaded.settings, []
     for name, key, value, unit in (
         ("client", "listen.address", settings.listen, "presenced.socket"),
@@ -67,7 +69,7 @@ def unused_addresses(sockets: Mapping[str, socket.socket], loaded: Loaded) -> li
         passed = _address_of(sockets[name])
         if passed != value:
             found.append(
-                f"{origin}: {key} {value} is not used, because systemd passes the socket {passed}; say it in "
+                f"{origin}: {key} {value} is not used, because systemd passes the socket {passed}; set it in "
                 f"ListenStream= of {unit}, or disable that unit"
             )
     return found

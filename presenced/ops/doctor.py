@@ -1,7 +1,7 @@
-"""What is wrong with a server, and what to do about it: a pure function of what is seen.
+"""What is wrong with a server, and what to do about it: a pure function of its status and the facts of the machine.
 
-Each check looks at one thing and always says something, so that a clean answer also tells what was looked at. They
-stand in `checks`, by what they look at.
+Each check is about one thing and always reports something, so that an answer without faults also says what was checked.
+The checks are in the package `checks`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     program.log,
     program.python,
 )
-"""In the order in which they are told."""
+"""In the order of the report."""
 
 
 def diagnose(
@@ -47,8 +47,8 @@ def diagnose(
 ) -> list[Finding]:
     """Every check's findings: problems first, then warnings, then what is well.
 
-    With the status of a few minutes `before`, totals are judged by what came since: what happened once must not be
-    reported for ever.
+    With the status of a few minutes `before`, totals are judged by their growth since then: what happened once must not
+    be reported for ever.
     """
     patient = Patient(status, settings, facts, before)
     findings = [

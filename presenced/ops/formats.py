@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def count(value: float) -> str:
-    """Whole, with separators up to 99,999; beyond, three digits and a letter: `1.25 M`."""
+    """A count: whole with separators up to 99,999, beyond that three digits and a letter: `1.25 M`."""
     if value < 100_000:
         return f"{value:,.0f}"
     for unit in ("k", "M"):
@@ -20,7 +20,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit that leaves at least one: `63.2 MiB`."""
+    """Bytes in the largest unit of which there is at least one: `63.2 MiB`."""
     if value < 1024:
         return f"{value:.0f} B"
     for unit in ("KiB", "MiB"):

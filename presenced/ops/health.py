@@ -1,4 +1,4 @@
-"""Whether clients should be sent to this server now, in words: what /readyz says and `presenced_ready` counts."""
+"""Whether clients should be sent to this server now, in words: for /readyz and `presenced_ready`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from presenced.server.status import ServerStatus
 
 
 def not_ready(status: ServerStatus) -> str:
-    """Why clients should not be sent here; "" = they may be."""
+    """Why clients should not be sent to this server; "" if they may be."""
     if status.state != "serving":
         return f"the server is {status.state}"
     if status.log is not None and status.log.state == "failed":

@@ -1,7 +1,7 @@
-"""The last five minutes in one sample a second, for the plots of the status page and of `presencectl top`.
+"""The last five minutes, one sample a second, for the plots of the status page and of `presencectl top`.
 
-Totals become rates and histograms become the quantile of their second here, so that whoever draws need not know of
-either. Nothing of this is kept over a restart: Prometheus is for the long run.
+A sample has rates instead of totals and quantiles instead of histograms, so that a plot needs nothing else. A restart
+loses the history: Prometheus is for the long run.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ SERIES = (
     "rss_bytes",
     "cpu_permille",
 )
-"""What a sample holds. `at_ms` is the uptime when it was taken: no clock that somebody sets can bend it."""
+"""The figures of a sample. `at_ms` is the uptime when it was taken, which does not change if the clock is set."""
 
 
 class History:
-    """The last `SAMPLES_MAX` samples: `series[name][i]` is what `name` was at `series["at_ms"][i]`, oldest first."""
+    """The last `SAMPLES_MAX` samples: `series[name][i]` is the value of `name` at `series["at_ms"][i]`, oldest
+    first."""
 
     __slots__ = ("series", "_before", "_marks")
 
     def __init__(self) -> None:
         self._marks: deque[ServerStatus] = deque()
-        """Statuses of the last five minutes, one each ten seconds, and the last one before those."""
+        """Statuses of the last five minutes, one every ten seconds, and the last one before them."""
         self.series: dict[str, list[int]] = {name: [] for name in SERIES}
         self._before: _Totals | None = None
 
@@ -46,8 +47,8 @@ class History:
         return len(self.series["at_ms"])
 
     def earlier(self, status: ServerStatus) -> ServerStatus | None:
-        """The status of about five minutes before `status`, to tell from its totals what happened lately; None if the
-        server does not run as long. O(marks)."""
+        """The status of about five minutes before `status`, whose totals show what happened lately; None if the server
+        has not run as long. O(marks)."""
         found = None
         for mark in self._marks:
             if status.uptime_ms - mark.uptime_ms < LOOK_BACK_MS:
@@ -69,7 +70,7 @@ class History:
         before, self._before = self._before, now
         if before is None or now.at_ms <= before.at_ms:
             return
-        # Taken from the time that went by, not from the second that was meant: after a stall it was longer.
+        # Divided by the time that passed and not by a second: after a stall it is longer.
         passed_ms = now.at_ms - before.at_ms
         values = (
             now.at_ms,
@@ -84,14 +85,14 @@ class History:
             (now.cpu_ms - before.cpu_ms) * 1000 // passed_ms,
         )
         for name, value in zip(SERIES, values, strict=True):
-            kept = self.series[name]
-            kept.append(value)
-            if len(kept) > SAMPLES_MAX:
-                del kept[0]
+            values_so_far = self.series[name]
+            values_so_far.append(value)
+            if len(values_so_far) > SAMPLES_MAX:
+                del values_so_far[0]
 
 
 class _Totals:
-    """What the next sample is held against. The buckets are copied: the server goes on counting in its own."""
+    """The totals that the next sample is compared with. The buckets are copies, because the server goes on counting."""
 
     __slots__ = ("at_ms", "deliveries", "changes", "frames", "cpu_ms", "turn", "lag")
 
@@ -110,9 +111,9 @@ def _copy(quantiles: Quantiles) -> list[int]:
 
 
 def quantile_us(now: list[int], before: list[int], max_us: int, share: float = 0.99) -> int:
-    """Upper edge of the bucket below which `share` of the durations counted between two states lie; 0 without any.
+    """The upper edge of the bucket that `share` of the durations between two states lie below; 0 if there are none.
 
-    `max_us` is the longest ever seen, which no edge goes beyond. O(buckets).
+    `max_us` is the longest duration ever, and no result is above it. O(buckets).
     """
     counts = [new - old for new, old in zip(now, before, strict=True)]
     wanted = share * sum(counts)

@@ -1,8 +1,9 @@
-"""Writes lines to a file descriptor for somebody who must not wait: from a thread of its own, through a bounded queue.
+"""Writes lines to a file descriptor from a thread of its own, through a bounded queue, so that the event loop never
+waits.
 
-A terminal that was stopped with Ctrl-S, a full pipe, a journal that hangs: a write to any of them returns when somebody
-reads, which may be never, and inside of it the loop would answer nobody. Making the descriptor non-blocking instead
-would make it so for everybody who shares it, such as the shell.
+A write to a terminal that was stopped with Ctrl-S, to a full pipe or to a journal that hangs may never return, and the
+loop would answer nobody meanwhile. A non-blocking descriptor is no way out: it would be non-blocking for every process
+that shares it, such as the shell.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import time
 from collections.abc import Callable
 
 LINES_MAX = 1_000
-"""Lines that wait for a reader; what comes beyond them is dropped, so that what led there is kept."""
+"""Lines that wait for a reader. Later lines are dropped, so that the log shows how the trouble began."""
 
 BYTES_MAX = 1 << 20
-"""The same in bytes: a line with a traceback is long."""
+"""The same bound in bytes, because a line with a traceback is long."""
 
 
 class LineWriter:
     """The lines for one descriptor. `put` never waits."""
 
     def __init__(self, descriptor: int, describe_loss: Callable[[int], str]) -> None:
-        """`describe_loss` is the line that is written where so many lines are missing."""
+        """`describe_loss` returns the line to write where a number of lines is missing."""
         self.descriptor = descriptor
         self.lost = 0
-        """Lines that were dropped since the start."""
+        """Lines dropped since the start."""
         self._describe_loss = describe_loss
         self._queue: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._put_bytes = 0
@@ -38,11 +39,11 @@ class LineWriter:
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def put(self, line: str) -> None:
-        """Write the line as soon as the descriptor takes it; drop it if too much waits already. Not for two threads at
-        a time."""
+        """Write the line as soon as the descriptor takes it, or drop it if too much waits already. Not for two threads
+        at a time."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         is_full = self._queue.qsize() >= LINES_MAX or self._put_bytes - self._written_bytes > BYTES_MAX
-        # Once lines are missing, the rest waits until the place where they are missing can be told.
+        # Once a line is dropped, so are all others until a line can say how many are missing.
         self._is_dropping = is_full or (self._is_dropping and not self._queue.empty())
         if self._is_dropping:
             self.lost += 1
@@ -51,8 +52,8 @@ class LineWriter:
         self._queue.put(data)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until what was put is written, but not longer than that if nobody reads; False if it is not written. A
-        machine that is so busy that the thread does not get its turn is waited for ten times as long."""
+        """Wait until all lines are written; returns False if they are not. Without a reader the wait ends after
+        `timeout_s`; on a machine so busy that the thread gets no turn, after ten times as long."""
         reached = threading.Event()
         self._queue.put(reached)
         if reached.wait(timeout_s):
@@ -87,12 +88,12 @@ class LineWriter:
             try:
                 data = data[os.write(self.descriptor, data) :]
             except BlockingIOError:
-                # Somebody who shares it has made it non-blocking.
+                # Another process that shares the descriptor has made it non-blocking.
                 poll = select.poll()
                 poll.register(self.descriptor, select.POLLOUT)
                 poll.poll()
             except OSError:
-                # The reader is gone for good; there is nobody to tell.
+                # The reader is gone for good.
                 self.lost += 1
                 self._told += 1
                 return

@@ -1,8 +1,8 @@
-"""How the log is written: one line an event on standard error, for people, for the journal, or as JSON.
+"""The form of the log: one line for each event on standard error, for people, for the journal, or as JSON.
 
-Python's own logging is enough for a daemon that logs events and never traffic; what would make too many lines is
-held back before it gets here (`report`). Nobody waits for who reads the log: lines that are not read are dropped and
-counted (`line_writer`).
+Python's own logging is enough for a daemon that logs events and never traffic; `report` holds back events that come too
+often. The daemon never waits for the reader of the log: lines that are not read are dropped and counted
+(`line_writer`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from presenced.ops.line_writer import LineWriter
 logger = logging.getLogger("presenced")
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""syslog(3) priorities; the journal takes them from a `<N>` at the start of a line (sd-daemon(3))."""
+"""syslog(3) priorities; the journal reads them from `<N>` at the start of a line (sd-daemon(3))."""
 
 
 class TextFormatter(logging.Formatter):
@@ -33,7 +33,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """Priority and sentence: the journal knows the time."""
+    """Priority and sentence; the journal adds the time."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -41,7 +41,7 @@ class JournalFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: time, level, message; `error` with the traceback where there is one."""
+    """One object on a line: time, level, message, and `error` with the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -52,7 +52,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def one_line(record: logging.LogRecord) -> str:
-    """Message and traceback on one line: an event is one entry of the journal, and no input can forge a second."""
+    """Message and traceback on one line, so that an event is one entry of the journal, and no input can forge
+    another."""
     text = record.getMessage()
     if record.exc_info:
         text += " | " + logging.Formatter().formatException(record.exc_info)
@@ -61,16 +62,16 @@ def one_line(record: logging.LogRecord) -> str:
 
 
 def _printable(character: str) -> str:
-    """What would act on a terminal is shown instead."""
+    """A character that acts on a terminal, shown as an escape."""
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
 FLUSH_S = 0.5
-"""How long the end of the process waits for who reads the log."""
+"""How long the end of the process waits for the reader of the log."""
 
 
 class _Handler(logging.Handler):
-    """Hands each line to the one writer of standard error."""
+    """Passes each line to the one writer of standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -87,12 +88,12 @@ class _Handler(logging.Handler):
 
 _handler: _Handler | None = None
 _writer: LineWriter | None = None
-"""Of this process; made when it is first needed, since it is a thread."""
+"""The writer of this process; made when it is first needed, since it has a thread."""
 
 
 def configure(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
-    """Send the log to standard error, or to `stream`, which is then waited for. Idempotent: what was set before is
-    replaced."""
+    """Send the log to standard error, or to `stream`, for whose reader each line then waits. A second call replaces the
+    first."""
     global _handler, _writer
     target = stream or sys.stderr
     if log_format == "auto":
@@ -118,8 +119,8 @@ def _describe_loss(number: int) -> str:
 
 
 def _has_a_reader(stream: TextIO) -> bool:
-    """Whether a write to it can wait for somebody: this is the process's own standard error, and no file. What a test
-    puts in its place is written to directly."""
+    """Whether a write to it can wait for a reader: it is the process's own standard error, and no file. A stream that a
+    test puts in its place is written to directly."""
     try:
         return stream is sys.__stderr__ and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):
@@ -127,13 +128,13 @@ def _has_a_reader(stream: TextIO) -> bool:
 
 
 def flush(timeout_s: float = FLUSH_S) -> None:
-    """Wait until the lines are written, but not longer than that: before the process ends."""
+    """Wait until the lines are written, at most for `timeout_s`. Call it before the process ends."""
     if _writer is not None:
         _writer.flush(timeout_s)
 
 
 def say(line: str) -> None:
-    """Write a line as it is. Once there was a log, who reads it is not waited for here either."""
+    """Write a line as it is. If there is a log, this does not wait for its reader either."""
     if _writer is None:
         print(line, file=sys.stderr)
     else:
@@ -142,18 +143,18 @@ def say(line: str) -> None:
 
 
 def lost() -> int:
-    """Lines that were dropped because nobody read them."""
+    """How many lines were dropped because nobody read them."""
     return _writer.lost if _writer is not None else 0
 
 
 def set_level(level: LogLevel) -> None:
-    """From now on."""
+    """Set the level of the log."""
     logger.setLevel(level.upper())
     logging.getLogger().setLevel(max(logging.WARNING, logger.level))
 
 
 def level() -> LogLevel:
-    """The level in force."""
+    """The level of the log."""
     return cast(LogLevel, logging.getLevelName(logger.getEffectiveLevel()).lower())
 
 

@@ -32,12 +32,12 @@ STATUSES = ONLINE_STATUSES
 ROLES = ("user", "service", "admin", "none", "ending")
 GOODBYES = tuple(code for code, meaning in CODES.items() if meaning.closes)
 REFUSED = tuple(code for code, meaning in CODES.items() if not meaning.closes)
-"""Label values that are always there, so that a rate is known from the first time on and not from the second."""
+"""Label values that are always there, so that a rate counts from the first event on and not from the second."""
 
 BUILD_HELP = "What runs here."
 STATE_HELP = "1 for the state that the server is in."
 READY_HELP = "1 if clients may be sent here (as /readyz says)."
-UPTIME_HELP = "Since the process started."
+UPTIME_HELP = "Time since the process started."
 LINKS_HELP = "Open connections; none = no hello yet, ending = told goodbye."
 
 _EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
@@ -45,14 +45,14 @@ _EDGES = [repr((1 << index) / 1_000_000) for index in range(BUCKETS - 1)]
 
 
 class StatusCollector(Collector):
-    """Turns what `take` gives into metric families; about 250 samples, whatever the number of links."""
+    """Turns the status that `take` returns into metric families: about 250 samples, whatever the number of links."""
 
     def __init__(self, take: Callable[[], ServerStatus]) -> None:
         self._take = take
         self._started_s: float | None = None
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: asking for the names must not take a status."""
+        """No families: a question for names must not take a status."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -72,11 +72,13 @@ class StatusCollector(Collector):
         yield _one_of("presenced_state", STATE_HELP, STATES, status.state)
         yield _gauge("presenced_ready", READY_HELP, not not_ready(status))
         if self._started_s is None:
-            # Worked out once: from two clocks it would come out a millisecond different each time.
+            # Computed once: from two clocks the result would differ by a millisecond each time.
             self._started_s = (status.wall_ms - status.uptime_ms) / 1000
         yield _gauge("presenced_start_time_seconds", "When the process started, as Unix time.", self._started_s)
         yield _gauge("presenced_uptime_seconds", UPTIME_HELP, status.uptime_ms / 1000)
-        yield _gauge("presenced_epoch", "Identifies the history of versions; changes if it was lost.", status.epoch)
+        yield _gauge(
+            "presenced_epoch", "Identifies the history of versions; changes if the history was lost.", status.epoch
+        )
         yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
         yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
         yield _counter("presenced_reloads_failed", "Reloads that were rejected.", status.failed_reloads)
@@ -84,10 +86,10 @@ class StatusCollector(Collector):
             ends_s = status.certificate_ends_ms / 1000
             yield _gauge("presenced_certificate_end_seconds", "When the certificate ends, as Unix time.", ends_s)
         lost = status.log_lines_lost
-        yield _counter("presenced_lines_dropped", "Lines of the log that nobody read, and that were dropped.", lost)
+        yield _counter("presenced_lines_dropped", "Lines of the log that were dropped, because nobody read them.", lost)
         yield _counter("presenced_clock_jumps", "Jumps of the wall clock.", status.wall_jumps)
         yield _gauge(
-            "presenced_clock_jump_last_seconds", "By how much the clock jumped last.", status.wall_jump_ms / 1000
+            "presenced_clock_jump_last_seconds", "The size of the clock's last jump.", status.wall_jump_ms / 1000
         )
 
 
@@ -119,41 +121,45 @@ class _StartingCollector(Collector):
 
 
 def registry_of(take: Callable[[], ServerStatus]) -> CollectorRegistry:
-    """A registry of this server alone: several in one process do not get in each other's way."""
+    """A registry of this server alone, so that several servers in one process stay apart."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(take))
     return registry
 
 
 def _presence(status: ServerStatus) -> Iterator[Metric]:
-    yield _gauge("presenced_users", "Users known, online or not.", status.users)
+    yield _gauge("presenced_users", "Known users, online or not.", status.users)
     yield _gauges(
         "presenced_users_online", "Users shown with a status other than offline.", "status", STATUSES, status.by_status
     )
     devices = {"connected": status.devices_connected, "grace": status.devices_grace}
-    yield _gauges("presenced_devices", "Live devices; in grace = the link is lost.", "state", (), devices)
+    yield _gauges("presenced_devices", "Live devices; grace = the link is lost.", "state", (), devices)
     yield _gauge("presenced_channels", "Channels with members.", status.channels)
     yield _gauge("presenced_watches", "Users watched, summed over the links.", status.watches)
-    yield _counter("presenced_changes", "Records that were made anew and differed.", status.changes)
+    yield _counter("presenced_changes", "Records that changed.", status.changes)
     yield _counter("presenced_deliveries", "Presence frames handed to links.", status.deliveries)
-    yield _counter("presenced_leases_expired", "Devices that were not heard in time.", status.expired)
+    yield _counter("presenced_leases_expired", "Devices that sent nothing in time.", status.expired)
 
 
 def _links(status: ServerStatus) -> Iterator[Metric]:
     yield _gauges("presenced_links", LINKS_HELP, "role", ROLES, status.links_by_role)
-    yield _gauge("presenced_links_max", "Links that are admitted at most.", status.links_max)
-    yield _counter("presenced_links_accepted", "Connections taken.", status.accepted)
+    yield _gauge("presenced_links_max", "The most links that are admitted.", status.links_max)
+    yield _counter("presenced_links_accepted", "Connections accepted.", status.accepted)
     yield _counter("presenced_hellos", "Hellos answered with a welcome.", status.hellos)
     goodbyes = "Links refused or ended by the server, by error code."
     yield _counters("presenced_goodbyes", goodbyes, "code", GOODBYES, status.goodbyes)
     refused = "Requests answered with an error, by its code."
     yield _counters("presenced_requests_refused", refused, "code", REFUSED, status.refused)
     yield _counter(
-        "presenced_accept_failures", "Times nothing was left for another connection.", status.accept_failures
+        "presenced_accept_failures",
+        "Times that the system had no resources for another connection.",
+        status.accept_failures,
     )
-    yield _counter("presenced_tls_handshakes_failed", "TLS handshakes that came to nothing.", status.handshakes_failed)
-    yield _counter("presenced_refusals_cut_off", "TLS connections refused without a word.", status.cut_off)
-    yield _gauge("presenced_slow_watchers", "Links that do not take what they are sent.", status.slow_watchers)
+    yield _counter("presenced_tls_handshakes_failed", "TLS handshakes that failed.", status.handshakes_failed)
+    yield _counter(
+        "presenced_refusals_cut_off", "TLS connections closed without a message, for lack of room.", status.cut_off
+    )
+    yield _gauge("presenced_slow_watchers", "Links that do not read what they are sent.", status.slow_watchers)
     yield _gauge(
         "presenced_slow_watcher_records_max",
         "Records held back for the slowest watcher.",
@@ -161,10 +167,12 @@ def _links(status: ServerStatus) -> Iterator[Metric]:
     )
     yield _gauge(
         "presenced_slow_watcher_seconds_max",
-        "For how long the slowest watcher has not read.",
+        "Time that the slowest watcher has not read.",
         max((slow.for_ms for slow in status.slowest), default=0) / 1000,
     )
-    yield _gauge("presenced_links_throttled", "Links not read now, being over their rate.", status.throttled)
+    yield _gauge(
+        "presenced_links_throttled", "Links that are not read now, because they are over their rate.", status.throttled
+    )
     yield _counter("presenced_frames_received", "Frames that came in.", status.frames_in)
     yield _counter("presenced_sent_bytes", "Bytes handed to links.", status.bytes_out)
 
@@ -172,23 +180,23 @@ def _links(status: ServerStatus) -> Iterator[Metric]:
 def _work(status: ServerStatus) -> Iterator[Metric]:
     yield _histogram(
         "presenced_change_to_write_seconds",
-        "From the first input read in a turn to the last write of what it brought about.",
+        "From the first input of a turn to the last write that it caused.",
         status.reaction,
     )
     yield _histogram("presenced_turn_duration_seconds", "How long a turn took.", status.turn)
-    yield _histogram("presenced_wheel_lag_seconds", "How late a deadline was looked at.", status.lag)
+    yield _histogram("presenced_wheel_lag_seconds", "How late a deadline was handled.", status.lag)
     yield _gauge("presenced_wheel_entries", "Deadlines waiting in the timer wheel.", status.wheel)
-    yield _counter("presenced_turns", "Passes of the server.", status.turns)
-    yield _counter("presenced_stalls", "Times the process stood still for more than a second.", status.stalls)
+    yield _counter("presenced_turns", "Turns of the server.", status.turns)
+    yield _counter("presenced_stalls", "Times that the process stood still for more than a second.", status.stalls)
 
 
 def _process(status: ServerStatus) -> Iterator[Metric]:
-    yield _gauge("presenced_resident_memory_bytes", "Memory that is resident.", status.rss_bytes)
+    yield _gauge("presenced_resident_memory_bytes", "Resident memory.", status.rss_bytes)
     memory = status.memory
-    used = "Memory that counts against the budget: resident, and the kernel's for the process where it can be told."
+    used = "Memory that counts against the budget: resident, and the kernel's for the process if it is known."
     yield _gauge("presenced_memory_used_bytes", used, memory.used_bytes)
     yield _gauge("presenced_memory_budget_bytes", "limits.memory; 0 = none.", memory.budget_bytes)
-    level = "1 for how short memory is: refusing = new links and state are, ending = links are ended for it as well."
+    level = "1 for the state of memory: refusing = new links and state are refused, ending = links are ended, too."
     yield _one_of("presenced_memory_level", level, LEVELS, memory.level)
     shed = {
         "link": memory.refused_links,
@@ -196,7 +204,7 @@ def _process(status: ServerStatus) -> Iterator[Metric]:
         "request": memory.refused_requests,
         "ended_link": memory.ended_links,
     }
-    yield _counters("presenced_memory_shed", "What was refused or ended for want of memory.", "what", (), shed)
+    yield _counters("presenced_memory_shed", "What was refused or ended for lack of memory.", "what", (), shed)
     yield _counter("presenced_cpu_seconds", "CPU time, user and system.", status.cpu_ms / 1000)
     yield _gauge("presenced_open_fds", "File descriptors in use.", status.descriptors)
     yield _gauge("presenced_max_fds", "File descriptors allowed.", status.descriptors_max)
@@ -214,12 +222,16 @@ def _log(status: ServerStatus, log: LogStatus) -> Iterator[Metric]:
     yield _histogram("presenced_log_commit_duration_seconds", "How long a commit to the log took.", status.commit)
     yield _counter("presenced_snapshots", "Snapshots finished.", log.snapshots)
     yield _gauge("presenced_snapshot_running", "1 while a snapshot is being written.", log.snapshot_running)
-    age = GaugeMetricFamily("presenced_snapshot_age_seconds", "Since the newest snapshot; absent if there is none.")
+    age = GaugeMetricFamily(
+        "presenced_snapshot_age_seconds", "Time since the newest snapshot; absent if there is none."
+    )
     if log.snapshot_wall_ms:
         age.add_metric([], max(0, status.wall_ms - log.snapshot_wall_ms) / 1000)
     yield age
-    yield _gauge("presenced_snapshot_duration_seconds", "How long the newest took.", log.snapshot_took_ms / 1000)
-    yield _gauge("presenced_snapshot_size_bytes", "Size of the newest.", log.snapshot_bytes)
+    yield _gauge(
+        "presenced_snapshot_duration_seconds", "How long the newest snapshot took.", log.snapshot_took_ms / 1000
+    )
+    yield _gauge("presenced_snapshot_size_bytes", "Size of the newest snapshot.", log.snapshot_bytes)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -1,7 +1,7 @@
-"""What systemd is told of this process: ready, reloading, stopping, alive, and a line for `systemctl status`.
+"""Tells systemd about this process: ready, reloading, stopping, alive, and a line for `systemctl status`.
 
 The protocol is sd_notify(3): datagrams of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Without that
-variable everything here does nothing. The libraries for it need a compiler or are no longer kept, and it is short.
+variable nothing is sent. The libraries for it need a compiler or have no maintainer, and the protocol is short.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from collections.abc import MutableMapping
 
 RETRY_S = 0.2
-"""How long the loop may be held up for what must not be lost, where systemd does not read as fast."""
+"""How long the loop may wait for systemd to read a message that must not be lost."""
 
 EXTEND_S = 30
-"""How much longer systemd is asked to wait each time a slow start or stop reports progress."""
+"""How much longer systemd is asked to wait each time that a slow start or stop reports progress."""
 
 
 class Notifier:
-    """The notification socket, taken out of the environment so that no child process can write to it."""
+    """The notification socket. Its name is removed from the environment, so that no child process can write to it."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         address = environ.pop("NOTIFY_SOCKET", "")
@@ -31,17 +31,17 @@ class Notifier:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(RETRY_S))
         self.watchdog_s = _watchdog_s(environ)
-        """How often a sign of life is due; 0 = systemd waits for none."""
+        """The time between two signs of life; 0 = systemd waits for none."""
         self._status = ""
 
     @property
     def active(self) -> bool:
-        """Whether anybody listens."""
+        """Whether systemd listens."""
         return self._socket is not None
 
     def send(self, *lines: str, must_arrive: bool = False) -> None:
-        """Send the lines in one datagram. A socket that is gone or full is no reason to fail; but what `must_arrive`
-        waits up to `RETRY_S` for room."""
+        """Send the lines in one datagram. If the socket is gone or full they are lost, except that a message that
+        `must_arrive` waits up to `RETRY_S` for room."""
         if self._socket is None:
             return
         data = "\n".join(lines).encode()
@@ -54,7 +54,7 @@ class Notifier:
             return
 
     def _send_waiting(self, sender: socket.socket, data: bytes) -> None:
-        # The kernel waits (SO_SNDTIMEO): poll(2) says nothing of the room that the receiver has.
+        # The kernel waits (SO_SNDTIMEO), because poll(2) does not see how much room the receiver has.
         sender.setblocking(True)
         try:
             sender.sendto(data, self._address)
@@ -64,13 +64,13 @@ class Notifier:
             sender.setblocking(False)
 
     def ready(self, status: str) -> None:
-        """Started, or done reloading."""
+        """The start or a reload is over."""
         self._status = status
         self.send("READY=1", f"STATUS={status}", must_arrive=True)
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it, whatever came of it. Both fields in one datagram: `Type=notify-reload`
-        waits for ever without the time."""
+        """A reload begins; `ready` ends it, with or without success. Both fields go in one datagram, because
+        `Type=notify-reload` waits for ever without the time."""
         self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", must_arrive=True)
 
     def stopping(self, status: str) -> None:
@@ -79,17 +79,17 @@ class Notifier:
         self.send("STOPPING=1", f"STATUS={status}", extend, must_arrive=True)
 
     def working(self, status: str) -> None:
-        """A slow start or stop goes on: systemd is not to lose patience."""
+        """A slow start or stop goes on; systemd is asked for more time."""
         self.send(f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}")
 
     def status(self, status: str) -> None:
-        """The line that `systemctl status` shows; sent only if it is another than the last."""
+        """Set the line that `systemctl status` shows. It is sent only if it has changed."""
         if status != self._status:
             self._status = status
             self.send(f"STATUS={status}")
 
     def alive(self) -> None:
-        """The sign of life. Sent from the event loop itself: one from a thread would hide a loop that is stuck."""
+        """Send the sign of life. It has to come from the event loop: a thread would hide a loop that is stuck."""
         self.send("WATCHDOG=1")
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ def _timeval(seconds: float) -> bytes:
 
 
 def _watchdog_s(environ: MutableMapping[str, str]) -> float:
-    """Half of what systemd allows, as sd_watchdog_enabled(3) advises."""
+    """Half of the time that systemd allows, as sd_watchdog_enabled(3) advises."""
     usec, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
     if not usec.isdecimal() or (pid and pid != str(os.getpid())):
         return 0.0

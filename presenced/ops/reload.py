@@ -1,4 +1,4 @@
-"""A new configuration for a running server: read and checked away from the loop, then applied whole or not at all."""
+"""A new configuration for a running server: read and checked on a thread, then applied as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 ZONES_SHOWN_MAX = 5
 
 READ_S = 30.0
-"""How long a reload waits for its files. Regular files come at once, but those of a network may never."""
+"""How long a reload waits for its files. A local file comes at once, but one on a network may never come."""
 
 log = logging.getLogger("presenced")
 
 
 class ReloadReport(msgspec.Struct, frozen=True):
-    """What came of a reload."""
+    """The result of a reload."""
 
     ok: bool
     applied: list[str] = []
-    """Keys that have another value from now on, with both."""
+    """Keys that have another value from now on, with both values."""
     needs_restart: list[str] = []
-    """Keys that were changed and wait for a restart."""
+    """Keys that have changed and need a restart."""
     faults: list[str] = []
     """Why nothing was applied."""
     took_ms: int = 0
     kept: list[str] = []
-    """What stays as it was, and why."""
+    """Settings that stay as they were, and why."""
     warnings: list[str] = []
-    """What is in force now and will not do for long."""
+    """Settings that are in force now and need attention soon."""
 
 
 class _Prepared(NamedTuple):
@@ -55,13 +55,13 @@ class _Prepared(NamedTuple):
 
 
 async def reload(server: Server) -> ReloadReport:
-    """Read the files, the environment and the flags anew. An error in any of them leaves everything as it was."""
+    """Read the files, the environment and the flags again. A fault in any of them leaves everything as it was."""
     began_ns = time.monotonic_ns()
     began_wall_ms = time.time_ns() // 1_000_000
     if server.configuration is None:
         return ReloadReport(False, faults=["this server was started without a configuration that could be reloaded"])
     try:
-        # On a thread: a certificate takes milliseconds to read, and links are not to wait for it.
+        # On a thread: a certificate takes milliseconds to read, and links must not wait for it.
         async with asyncio.timeout(READ_S):
             loaded = await in_thread(server.configuration.load, "reload")
             prepared = await in_thread(partial(_prepare, server, loaded), "reload")
@@ -104,12 +104,12 @@ async def reload(server: Server) -> ReloadReport:
 
 
 def _mended(server: Server) -> str:
-    """That the faults of before are no longer there; empty if there were none."""
+    """Words for the log if the last reload was refused; else empty."""
     failed_ms, server.stats.reload_failed_ms, server.stats.reload_faults = server.stats.reload_failed_ms, 0, []
     if not failed_ms:
         return ""
     ago = format_duration(max(1000, time.monotonic_ns() // 1_000_000 - failed_ms))
-    return f"; what was refused {ago} ago is mended"
+    return f"; the faults of {ago} ago are mended"
 
 
 def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
@@ -117,12 +117,12 @@ def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
     stats.failed_reloads += 1
     stats.reload_faults = faults
     stats.reload_failed_ms = stats.reload_failed_ms or began_ns // 1_000_000
-    log.error("reload: nothing was changed; the configuration in force is the one from before")
+    log.error("reload: nothing has changed; the old configuration stays in force")
     return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
 
 
 def _kept(server: Server, new: Settings) -> list[str]:
-    """What a reload cannot take anew, and a level that was set by hand."""
+    """Settings that a reload cannot change, and a level that was set by hand."""
     kept = _kept_by_hand(server.settings, new)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
     for name, path in (("auth.secret_file", new.secret_file), ("listen.tls_key", new.tls_key)):
@@ -132,7 +132,7 @@ def _kept(server: Server, new: Settings) -> list[str]:
 
 
 def _kept_by_hand(old: Settings, new: Settings) -> list[str]:
-    """A level that was set with `presencectl loglevel` stays until the configuration has another than before."""
+    """A level that was set with `presencectl loglevel` stays until log.level changes in the configuration."""
     level = logs.level()
     if new.log_level != old.log_level or level == new.log_level:
         return []
@@ -141,7 +141,7 @@ def _kept_by_hand(old: Settings, new: Settings) -> list[str]:
 
 
 def _prepare(server: Server, loaded: Loaded) -> _Prepared:
-    """Everything that can fail. Raises `SettingsError`, `SecretError`."""
+    """Do everything that can fail. Raises `SettingsError`, `SecretError`."""
     new, old = loaded.settings, server.settings
     found = difference(old, new)
     changed = {name for name, _, _ in found.applied}
@@ -160,7 +160,7 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     if to.zones.changed:
         applied.append(f"time zones with other rules: {_names(sorted(to.zones.changed))}")
     if to.zones.gone:
-        warnings.append(f"this machine knows no time zone {_names(to.zones.gone)} any more; schedules there are off")
+        warnings.append(f"this machine no longer knows the time zone {_names(to.zones.gone)}; schedules there are off")
     log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", to.links_max)
     return _Prepared(to, applied, needs_restart, warnings)
 
@@ -171,7 +171,7 @@ def _names(zones: list[str]) -> str:
 
 
 async def _apply(server: Server, to: Reconfiguration) -> None:
-    """Put in force what was checked: the log's form, which is the operator's side's, and all that is the server's."""
+    """Apply what was checked: the form of the log here, and everything else in the server."""
     old, new = server.settings, to.settings
     logs.configure(new.log_format, new.log_level if new.log_level != old.log_level else logs.level())
     await server.reconfigure(to)

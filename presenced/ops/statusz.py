@@ -1,7 +1,7 @@
 """The status page: one HTML page made on the server, with plots of the last five minutes and nothing from outside.
 
-Whatever came from outside (names of users and devices, paths) is escaped where it is put in. The page's own style and
-script are the only ones that its content policy lets a browser run, by their digests.
+Text from outside (names of users and devices, paths) is escaped where it is put in. The content policy lets a browser
+use only the page's own style and script, by their digests.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ POLICY = (
 )
 
 SPAN_MS_MIN = 60_000
-"""What a plot shows at least."""
+"""The shortest time that a plot shows."""
 
 Row = tuple[str, ...]
 
 
 def page(status: ServerStatus, history: History, findings: Iterable[Finding]) -> bytes:
-    """The whole page; of `findings` those that ask for something. O(samples), whatever the number of links."""
+    """The whole page, with the `findings` that are not well. O(samples), whatever the number of links."""
     title = f"presenced: {status.state}"
     body = (
         f"<header>{_header(status)}</header>"
@@ -57,7 +57,7 @@ def page(status: ServerStatus, history: History, findings: Iterable[Finding]) ->
 
 
 def starting(sentence: str) -> bytes:
-    """The page while there is nothing to show; it asks again each second, until there is."""
+    """The page while the server starts; it loads again each second until there is more to show."""
     head = '<meta http-equiv="refresh" content="1">'
     return _document("presenced: starting", head, f"<h1>presenced</h1><main><p>{escape(sentence)}</p></main>")
 
@@ -111,7 +111,7 @@ def _tiles(status: ServerStatus, history: History) -> str:
 def _plots(history: History) -> str:
     series = history.series
     at_ms = series["at_ms"]
-    # While there is little of it, the history is drawn over the whole width.
+    # A short history is drawn over the whole width.
     span_ms = min(max(at_ms[-1] - at_ms[0], SPAN_MS_MIN), SAMPLES_MAX * 1000) if at_ms else SPAN_MS_MIN
     return "".join(
         plot(title, at_ms, series[name], span_ms, show, from_zero=from_zero)
@@ -152,20 +152,20 @@ def _presence(status: ServerStatus) -> list[Row]:
     ]
 
 
-ROLE_WORDS = {"none": "No hello so far", "ending": "Told goodbye"}
+ROLE_WORDS = {"none": "No hello yet", "ending": "Told goodbye"}
 
 
 def _links(status: ServerStatus) -> list[Row]:
     return [
         *((ROLE_WORDS.get(role) or f"Role {role}", count(number)) for role, number in status.links_by_role.items()),
-        ("Taken", count(status.accepted)),
+        ("Accepted", count(status.accepted)),
         ("Welcomed", count(status.hellos)),
-        ("Not read now, over their rate", count(status.throttled)),
+        ("Not read now, because over their rate", count(status.throttled)),
         ("Frames in", count(status.frames_in)),
         ("Sent", size(status.bytes_out)),
         *((f"Ended: {code}", count(number)) for code, number in sorted(status.goodbyes.items()) if number),
         *((f"Request refused: {code}", count(number)) for code, number in sorted(status.refused.items()) if number),
-        ("Connections that could not be taken", count(status.accept_failures)),
+        ("Connections that could not be accepted", count(status.accept_failures)),
         ("TLS handshakes that failed", count(status.handshakes_failed)),
         ("TLS connections cut off for lack of room", count(status.cut_off)),
     ]
@@ -177,9 +177,9 @@ def _process(status: ServerStatus) -> list[Row]:
         *_memory(status.memory),
         ("CPU time", span(status.cpu_ms)),
         ("File descriptors", f"{count(status.descriptors)} of {count(status.descriptors_max)}"),
-        ("Collections of garbage", count(status.gc_collections)),
+        ("Garbage collections", count(status.gc_collections)),
         ("Turns", count(status.turns)),
-        ("Times it stood still", count(status.stalls)),
+        ("Stalls", count(status.stalls)),
         ("Jumps of the wall clock", count(status.wall_jumps)),
         ("Reloads (rejected)", f"{count(status.reloads)} ({count(status.failed_reloads)})"),
         ("Lines of the log that nobody read", count(status.log_lines_lost)),
@@ -192,11 +192,11 @@ def _process(status: ServerStatus) -> list[Row]:
 def _memory(memory: MemoryStatus) -> list[Row]:
     budget = size(memory.budget_bytes) if memory.budget_bytes else "none"
     return [
-        ("Memory that counts, and its budget", f"{size(memory.used_bytes)}, {budget}"),
-        ("For want of memory: state", memory.level),
-        ("Links refused for it", count(memory.refused_links + memory.refused_hellos)),
-        ("Requests refused for it", count(memory.refused_requests)),
-        ("Links ended for it", count(memory.ended_links)),
+        ("Memory in use, and its budget", f"{size(memory.used_bytes)}, {budget}"),
+        ("State of the memory", memory.level),
+        ("Links refused for lack of memory", count(memory.refused_links + memory.refused_hellos)),
+        ("Requests refused for lack of memory", count(memory.refused_requests)),
+        ("Links ended for lack of memory", count(memory.ended_links)),
     ]
 
 

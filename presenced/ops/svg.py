@@ -22,10 +22,10 @@ def plot(
     *,
     from_zero: bool = True,
 ) -> str:
-    """A figure with the newest value in words and a line of the last `span_ms`, the newest at the right edge.
+    """A figure with the newest value in words and a line over the last `span_ms`, the newest value at the right edge.
 
-    `show` writes a value with its unit. Without `from_zero` the scale begins at the smallest value, for what matters
-    by its change. O(samples).
+    `show` writes a value with its unit. Without `from_zero` the scale begins at the smallest value, for figures whose
+    change matters. O(samples).
     """
     now = escape(show(values[-1])) if values else "-"
     head = f"<figcaption><span>{escape(title)}</span><b>{now}</b></figcaption>"

@@ -1,7 +1,7 @@
-"""Work that may have to wait for somebody outside (a reader, a network file system), away from the loop.
+"""Work that may have to wait for a reader or a network file system, away from the event loop.
 
-A thread of its own for each, and one that dies with the process: the executor of asyncio is waited for at the end, so
-that a single read that never returns would keep the daemon from ending.
+Each piece gets a thread of its own, which dies with the process. asyncio's executor is no way out: it is waited for at
+the end, so that a single read that never returns would keep the daemon from ending.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """Do the work on another thread; the future has its result, or what it raised. Cancelling the future only stops
-    the waiting. Costs about 0.1 ms."""
+    """Do the work on another thread. The future has its result or its exception; cancelling it only ends the wait.
+    Costs about 0.1 ms."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -35,7 +35,7 @@ def in_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
             result = work()
         except BaseException as raised:
             error = raised
-        # RuntimeError: the loop is closed, and nobody waits any more.
+        # RuntimeError: the loop is closed, so that nothing waits for the result.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, error)
 

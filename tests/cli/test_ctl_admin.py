@@ -320,7 +320,7 @@ class TestFindingIt:
         stale.bind(admin_path)
         stale.close()
         done = ctl("--socket", admin_path, "status")
-        assert done.returncode == exits.UNREACHABLE and "the daemon that made it is gone" in done.stderr
+        assert done.returncode == exits.UNREACHABLE and "the one that made it has ended" in done.stderr
 
     def test_what_is_no_socket(self, tmp_path: Path) -> None:
         file = tmp_path / "letter.txt"
@@ -384,7 +384,7 @@ class TestFindingIt:
 
     def test_one_that_cannot_be_seen(self, tmp_path: Path) -> None:
         hidden = cannot_connect(str(tmp_path / "none" / "a"), PermissionError(errno.EACCES, "Permission denied"))
-        assert f"{tmp_path}/none may not be entered by" in hidden.message
+        assert f"may not enter {tmp_path}/none" in hidden.message
 
     def test_other_troubles(self, admin_path: str) -> None:
         busy = cannot_connect(admin_path, BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))

@@ -133,7 +133,7 @@ def test_a_socket_of_the_wrong_family(tmp_path: Path, admin: socket.socket) -> N
 def test_a_descriptor_that_is_no_socket_at_all(tmp_path: Path) -> None:
     with open(os.devnull, "rb") as file:
         log = refused(tmp_path, "client", file)  # type: ignore[arg-type]
-    assert "what systemd passes as client is no socket" in log
+    assert "the descriptor that systemd passes as client is no socket" in log
 
 
 def test_clients_that_come_while_no_daemon_runs_wait_and_are_served(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_address_that_was_given_and_is_not_used_is_told(tmp_path: Path) -> No
         passed = f"127.0.0.1:{port_of(one)}"
         assert (
             f"WARNING {file}:3: listen.address 127.0.0.2:5250 is not used, because systemd passes the socket {passed}; "
-            "say it in ListenStream= of presenced.socket, or disable that unit"
+            "set it in ListenStream= of presenced.socket, or disable that unit"
         ) in said
         file.write_text(f"[listen]\naddress = '{passed}'\n[auth]\ndev = true\n")
         with Daemon(tmp_path / "other", *options, dev=False, listen=None, sockets=(one,)) as daemon:

@@ -54,7 +54,7 @@ class Configured:
 
         def over() -> bool:
             said = self.daemon.log()[began:]
-            return "reload: done in" in said or "reload: nothing was changed" in said
+            return "reload: done in" in said or "reload: nothing has changed" in said
 
         until(over, lambda: f"the reload does not end\n{self.daemon.log()}")
         return self.daemon.log()[began:]
@@ -155,7 +155,7 @@ def test_level_and_format_of_the_log(configured: Configured) -> None:
     # Nothing is said of it any more; what comes next shows that it was taken.
     configured.write("[log]\nlevel = 'nonsense'\n")
     configured.daemon.signal(signal.SIGHUP)
-    configured.daemon.until_log("reload: nothing was changed")
+    configured.daemon.until_log("reload: nothing has changed")
     assert "done in" not in configured.daemon.log()[before:]
 
 
@@ -301,7 +301,7 @@ def test_files_that_never_come_end_the_reload_and_no_stop_waits_for_them(tmp_pat
         for times in (1, 2):
             daemon.signal(signal.SIGHUP)
             daemon.until_log("reload: the files could not be read within 0.2 s", times)
-            daemon.until_log("reload: nothing was changed", times)
+            daemon.until_log("reload: nothing has changed", times)
 
 
 def test_other_rules_of_a_time_zone_hold_after_a_reload_and_a_zone_that_is_gone_is_told(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_other_rules_of_a_time_zone_hold_after_a_reload_and_a_zone_that_is_gone_
             daemon.until_log("reload: time zones with other rules: Town")
             zone.unlink()
             daemon.signal(signal.SIGHUP)
-            daemon.until_log("WARNING reload: this machine knows no time zone Town any more; schedules there are off")
+            daemon.until_log("WARNING reload: this machine no longer knows the time zone Town; schedules there are off")
             daemon.until_log("WARNING zone: this machine knows no time zone Town, so schedules there are off")
             rules("UTC")
             daemon.signal(signal.SIGHUP)

@@ -161,7 +161,7 @@ def test_nobody_has_to_read_where_it_listens(tmp_path: Path) -> None:
     say = f"import os; os.dup2(os.open({str(reader.path)!r}, os.O_WRONLY | os.O_NOCTTY), 1)"
     daemon = Daemon(tmp_path / "log", patches=say, starts=False)
     with daemon:
-        daemon.until_log("standard output is not read; it would say where this listens")
+        daemon.until_log("nobody reads standard output, which would say where")
         reader.go_on()
         until(lambda: "listening on presence://" in reader.read(), lambda: "it is not written at last")
     reader.close()

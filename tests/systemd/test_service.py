@@ -350,13 +350,13 @@ def test_a_refused_reload_is_told_from_its_beginning_to_its_end(service: Service
         service.run("systemctl", "reload", UNIT, status=1)
         said = service.messages(after)
         assert "reload: /etc/presenced/conf.d/new.toml:1:" in said
-        assert "reload: nothing was changed; the configuration in force is the one from before" in said
+        assert "reload: nothing has changed; the old configuration stays in force" in said
         doctor = service.run("presencectl", "--text", "doctor", status=1)
         assert "the next restart will fail: /etc/presenced/conf.d/new.toml:1:" in doctor
     finally:
         service.sh("rm -r /etc/presenced/conf.d")
     service.run("systemctl", "reload", UNIT)
-    assert "; what was refused " in service.messages(after)
+    assert "; the faults of " in service.messages(after)
 
 
 SAYER = """

@@ -1,4 +1,4 @@
-"""What a check is shown and what it says. A check is a function from a `Patient` to what it found of one thing."""
+"""What a check gets and what it returns. A check is a function from a `Patient` to its findings about one thing."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Said = Iterator[tuple[Severity, str, str]]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not in the status: the machine and the files."""
+    """Facts of the machine and the files, which are not in the status."""
 
     memory_bytes: int = 0
-    """Used in the control group; the process alone if that cannot be read."""
+    """In use in the control group, or by the process alone if that cannot be read."""
     memory_max_bytes: int = 0
     """The limit of the control group; 0 = none, or it cannot be read."""
     config_faults: list[str] = []
     """Why a start would refuse the configuration as it is now."""
     config_waiting: list[str] = []
-    """Keys that have another value in it than the one in force."""
+    """Keys whose value in the files is not the one in force."""
     reload_faults: list[str] = []
     """Why the last reload was refused."""
     socket_path: str = ""
@@ -35,20 +35,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     secret_mode: int = 0
     """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
     certificate: str = ""
-    """What is wrong with the times of the one in force, as a sentence with what to do; empty if nothing is."""
+    """A sentence if the certificate in force has ended, ends soon or has not begun; empty if it is well."""
     certificate_said: str = ""
-    """For whom it is, and until when."""
+    """Which names the certificate is for, and until when it is valid."""
     certificate_waits: bool = False
-    """The file holds another one."""
+    """The file holds another certificate."""
     zones_missing: list[str] = []
     """Time zones of schedules that the machine does not know."""
     idle_kinds_unmet: list[str] = []
-    """Kinds of device that have idle times of their own and that no device has come with since the start."""
+    """Kinds of device that have idle times of their own, and that no device has had since the start."""
     python: tuple[int, int, int] = (3, 11, 0)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. `check` is a stable name for programs."""
+    """The result of one check. `check` is a stable name for programs."""
 
     severity: Severity
     check: str
@@ -58,17 +58,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Patient(NamedTuple):
-    """All that a check may look at."""
+    """Everything that a check may use."""
 
     status: ServerStatus
     settings: Settings
     facts: Facts
     before: ServerStatus | None = None
-    """What `status` was a few minutes ago; None = the server does not run as long."""
+    """The status of a few minutes ago; None = the server has not run as long."""
 
     @property
     def period(self) -> str:
-        """Of what totals are judged, in words."""
+        """The time whose totals are judged, in words."""
         if self.before is None:
             return "since the start"
         minutes = round((self.status.uptime_ms - self.before.uptime_ms) / 60_000)
@@ -79,7 +79,7 @@ class Patient(NamedTuple):
         return total(self.status) - (total(self.before) if self.before is not None else 0)
 
     def durations(self, histogram: Callable[[ServerStatus], Quantiles]) -> tuple[int, float]:
-        """How many durations were counted in the period, and below what 99 of 100 of them were, in microseconds."""
+        """The number of durations in the period, and the time in microseconds that 99 of 100 of them stayed below."""
         now = histogram(self.status)
         if self.before is None:
             return now.count, now.p99_us
@@ -97,7 +97,7 @@ class Patient(NamedTuple):
         advice: str,
     ) -> Said:
         """Whether 99 of 100 durations of the period were below the limit; nothing if there were fewer than `enough`.
-        `noun` says of what, `verdict` what it means if they were not."""
+        `noun` names the durations, and `verdict` says what it means if they were not below it."""
         number, p99_us = self.durations(histogram)
         if number < enough:
             return
