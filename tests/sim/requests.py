@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from presenced.limits import FRAMES_PER_WAKE_MAX
 from presenced.wire.frames import frame
 from presenced.wire.messages import (
     AddActivity,
@@ -227,7 +228,9 @@ def _applied(world: World, client: Client) -> list[ClientMessage]:
 
 
 def _several(world: World, client: Client) -> list[ClientMessage]:
-    """Many frames in one piece."""
+    """Many frames in one piece; now and then more than are handled in one go."""
+    if world.chance.random() < 0.05:
+        return [Ping(client.next_id()) for _ in range(FRAMES_PER_WAKE_MAX + 10)]
     return [message for _ in range(2 + int(world.chance.random() * 6)) for message in request_of(world, client)]
 
 

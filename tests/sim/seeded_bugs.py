@@ -192,8 +192,11 @@ def a_reply_overtakes_what_was_told_before() -> Iterator[None]:
 
 
 @bug
-def forgets_what_was_kept_back_when_somebody_begins_to_watch() -> Iterator[None]:
-    with patch.object(Outboxes, "spread", lambda self: None):
+def drops_what_was_kept_back_when_more_comes() -> Iterator[None]:
+    def queue_broadcast(self: Any) -> None:
+        self._broadcast = None
+
+    with patch.object(Outboxes, "_queue_broadcast", queue_broadcast):
         yield
 
 
