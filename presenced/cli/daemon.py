@@ -37,10 +37,10 @@ from presenced.ops.checks.program import concern_about
 from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
 from presenced.server.collector import Collector
-from presenced.server.durable import LogFailed
+from presenced.server.durable_log import LogFailed
 from presenced.server.identity import ROLES, mint
 from presenced.server.keys import SecretError, load_keys
-from presenced.server.listening import CannotListen
+from presenced.server.listeners import CannotListen
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull
 from presenced.storage.manifest import ManifestError

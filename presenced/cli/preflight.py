@@ -13,7 +13,7 @@ from presenced.config.kinds import CREDENTIAL
 from presenced.config.loader import ConfigSurvey
 from presenced.config.toml_text import FILE_BYTES_MAX
 from presenced.server.keys import SecretError, load_keys
-from presenced.server.listening import links_possible, resolve
+from presenced.server.listeners import links_possible, resolve
 from presenced.server.tls import load_tls
 
 

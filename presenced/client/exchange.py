@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
-from presenced.client.link import Link
+from presenced.client.link import ClientLink
 from presenced.client.link_state import LinkState
 from presenced.client.protocol.pending_requests import REPLIES, REQUESTS, Make, OnReply, Reply, Request, error_of
 from presenced.client.protocol.send_window import SendWindow
@@ -38,7 +38,7 @@ class ClientExchange:
         self.loop = asyncio.get_running_loop()
         self._clock_ms = 0
         """The server's wall time less the loop's clock."""
-        self._link: Link | None = None
+        self._link: ClientLink | None = None
         self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted)
         self._is_sending = False
         """What waits in the window will be sent in this turn of the loop."""
@@ -193,7 +193,7 @@ class ClientExchange:
 
     # --- one link after another (told by `reconnect`) ---------------------------------------------------------
 
-    def link_opened(self, link: Link, welcome: Welcome) -> None:
+    def link_opened(self, link: ClientLink, welcome: Welcome) -> None:
         """Take what comes on the link, and send what waited. Nothing happens in between, so that nothing is sent
         twice."""
         self._clock_ms = welcome.server_time_ms - self.now_ms()

@@ -27,7 +27,7 @@ _PROTOCOL = frozenset(
 ) | {"bad_version"}
 
 
-class Link(asyncio.Protocol):
+class ClientLink(asyncio.Protocol):
     """The bytes of one connection. `lost` is done once it is over, with the reason; it never raises by itself."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, peer: str) -> None:
@@ -172,11 +172,11 @@ def reason_of(goodbye: Goodbye) -> PresenceError:
     return ConnectionLost(goodbye.code, sentence, temporary=temporary, retry_ms=goodbye.retry_ms)
 
 
-async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_s: float) -> tuple[Link, Welcome]:
+async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_s: float) -> tuple[ClientLink, Welcome]:
     """Connect, say hello, wait for the welcome; all of it within `timeout_s`. Raises `PresenceError` only."""
     loop = asyncio.get_running_loop()
     peer = f"{url.host}:{url.port}"
-    link = Link(loop, peer)
+    link = ClientLink(loop, peer)
     try:
         async with asyncio.timeout(timeout_s):
             await loop.create_connection(
@@ -194,7 +194,7 @@ async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_
         raise _explain(error, url, peer, timeout_s, link) from None
 
 
-def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: Link) -> BaseException:
+def _explain(error: BaseException, url: Url, peer: str, timeout_s: float, link: ClientLink) -> BaseException:
     """What went wrong, as a `PresenceError` that says what to do next; anything else is passed through."""
     if isinstance(error, PresenceError) or not isinstance(error, Exception):
         return error

@@ -19,7 +19,7 @@ from typing import Protocol
 from presenced.client import forks
 from presenced.client.callbacks import Callbacks
 from presenced.client.identity import ClientIdentity
-from presenced.client.link import Link, open_link
+from presenced.client.link import ClientLink, open_link
 from presenced.client.link_log import LinkLog
 from presenced.client.link_state import LinkState
 from presenced.client.protocol.backoff import Backoff
@@ -41,7 +41,7 @@ is sent after the handshake, and without TLS it was sent in clear before as well
 class LinkUser(Protocol):
     """What uses the links; `exchange` is one."""
 
-    def link_opened(self, link: Link, welcome: Welcome) -> None:
+    def link_opened(self, link: ClientLink, welcome: Welcome) -> None:
         """A link is open; it is used from now on."""
 
     def link_lost(self, reason: PresenceError) -> None:
@@ -83,7 +83,7 @@ class Reconnect:
         self._log = LinkLog(lambda: repr(identity))
         self._token = ""
         """The token that was shown last."""
-        self._link: Link | None = None
+        self._link: ClientLink | None = None
         self._welcome: Welcome | None = None
         self._heartbeats: Heartbeats | None = None
         self._task: asyncio.Task[None] | None = None
@@ -161,7 +161,7 @@ class Reconnect:
         if link is not None:
             link.leave_behind(messages.Bye())
 
-    def _stop(self) -> Link | None:
+    def _stop(self) -> ClientLink | None:
         """Returns the link that is to be closed."""
         link, self._link, self._heartbeats = self._link, None, None
         self._end(None)
@@ -171,7 +171,7 @@ class Reconnect:
 
     # --- one link after another -------------------------------------------------------------------------------
 
-    async def _keep(self, link: Link) -> None:
+    async def _keep(self, link: ClientLink) -> None:
         try:
             while True:
                 error = await self._serve(link)
@@ -195,7 +195,7 @@ class Reconnect:
                 # The task was ended and the client was not closed, as when a loop ends. Nobody else closes the link.
                 self._link.drop(self._state.closed_error())
 
-    async def _serve(self, link: Link) -> PresenceError:
+    async def _serve(self, link: ClientLink) -> PresenceError:
         """Beat until the link is lost; returns why."""
         while not link.lost.done():
             heartbeats, now_ms = self._heartbeats, self.now_ms()
@@ -216,7 +216,7 @@ class Reconnect:
                 _log.warning(sentence, self._identity, late_ms / 1000)
         return link.lost.result()
 
-    async def _come_back(self, error: PresenceError) -> Link:
+    async def _come_back(self, error: PresenceError) -> ClientLink:
         wait_ms = self._backoff.delay_ms(error.retry_ms)
         while True:
             await asyncio.sleep(wait_ms / 1000)
@@ -232,7 +232,7 @@ class Reconnect:
                 wait_ms = self._backoff.delay_ms(error.retry_ms)
                 self._log.failed(error, wait_ms)
 
-    async def _open_link(self, token: str | None = None, *, again: bool = False) -> Link:
+    async def _open_link(self, token: str | None = None, *, again: bool = False) -> ClientLink:
         """One attempt. `again`: see `ClientIdentity.hello`."""
         identity = self._identity
         token = self._token = await identity.current_token(self._timeout_s) if token is None else token
@@ -240,7 +240,7 @@ class Reconnect:
         link, self._welcome = await open_link(identity.url, hello, identity.tls, self._timeout_s)
         return link
 
-    def _begin(self, link: Link) -> None:
+    def _begin(self, link: ClientLink) -> None:
         now_ms, welcome = self.now_ms(), self.welcome
         self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from presenced.address import check_label
-from presenced.config.kinds import Fault, Kind, duration_ms, exact_duration
+from presenced.config.kinds import Fault, ValueKind, duration_ms, exact_duration
 from presenced.durations import parse_duration_ms
 from presenced.errors import AddressError
 
 
-class IdleTimes(Kind):
+class IdleTimes(ValueKind):
     """Idle times for kinds of devices. `Settings` holds them as KIND=AWAY,OFFLINE texts, in order of kind."""
 
     allowed = 'AWAY,OFFLINE, such as "10m,0" (0 = never)'

@@ -18,11 +18,11 @@ from presenced.config.kinds import (
     DurabilityText,
     Duration,
     Int,
-    Kind,
     Mode,
     Path,
     Size,
     Text,
+    ValueKind,
 )
 
 ENV_PREFIX = "PRESENCED_"
@@ -41,7 +41,7 @@ class Key(NamedTuple):
     """`section.key`, as in the file."""
     field: str
     """Of `Settings`."""
-    kind: Kind
+    kind: ValueKind
     doc: str
     flag: str = ""
     """The option of `presenced serve`; empty = none."""

@@ -40,7 +40,7 @@ class Fault(ValueError):
     """What is wrong with a value, in words that follow it."""
 
 
-class Kind(ABC):
+class ValueKind(ABC):
     """The base of all kinds."""
 
     allowed = ""
@@ -93,7 +93,7 @@ class Kind(ABC):
         return self.text(value) if self.native is not None and value is not None else quoted(self.text(value))
 
 
-class Bool(Kind):
+class Bool(ValueKind):
     """`true` or `false`."""
 
     allowed = "true or false"
@@ -110,7 +110,7 @@ class Bool(Kind):
         return str(value).lower()
 
 
-class Int(Kind):
+class Int(ValueKind):
     """A whole number within bounds, or the word `otherwise`."""
 
     wrong = "is not a whole number"
@@ -129,7 +129,7 @@ class Int(Kind):
         return value
 
 
-class Amount(Kind):
+class Amount(ValueKind):
     """A number with a unit, or the word `otherwise`. The number 0 needs no unit."""
 
     noun = ""
@@ -213,7 +213,7 @@ class Size(Amount):
         return f"{value // _SIZE_UNITS[unit]}{unit}" if unit else "0"
 
 
-class Choice(Kind):
+class Choice(ValueKind):
     """One of a few words."""
 
     wrong = "is none of the choices"
@@ -230,7 +230,7 @@ class Choice(Kind):
         return text
 
 
-class DurabilityText(Kind):
+class DurabilityText(ValueKind):
     """See `Durability`."""
 
     allowed = 'always, interval=DURATION (such as "interval=1s", at most 1h), os or off'
@@ -244,7 +244,7 @@ class DurabilityText(Kind):
         return text.strip()
 
 
-class Mode(Kind):
+class Mode(ValueKind):
     """Permission bits of a file, in octal."""
 
     allowed = 'three octal digits in quotes, such as "0660"'
@@ -259,7 +259,7 @@ class Mode(Kind):
         return f"{value:04o}"
 
 
-class Text(Kind):
+class Text(ValueKind):
     """One line; empty = none."""
 
     def __init__(self, allowed: str, bytes_max: int) -> None:
@@ -293,7 +293,7 @@ class Path(Text):
         return text
 
 
-class Address(Kind):
+class Address(ValueKind):
     """HOST:PORT; `optional` lets it be empty = none."""
 
     wrong = "is not HOST:PORT"

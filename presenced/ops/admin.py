@@ -23,7 +23,7 @@ import msgspec
 from presenced.ops.admin_messages import LINE_BYTES_MAX, VERBS, AdminAnswer, AdminRefusal, AnyRequest
 from presenced.ops.control import Caller, Control, ControlError
 from presenced.runtime_paths import admin_path
-from presenced.server.listening import CannotListen
+from presenced.server.listeners import CannotListen
 
 log = logging.getLogger("presenced")
 

@@ -13,15 +13,15 @@ import socket
 
 from presenced.config.hosts import is_loopback
 from presenced.config.settings import Durability, SettingsError
-from presenced.server.accepting import Acceptor
+from presenced.server.acceptor import Acceptor
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.clocks import Clocks
 from presenced.server.data_directory import restore
 from presenced.server.drain import close_links, finish_snapshot
-from presenced.server.durable import DurableLog, LogFailed
+from presenced.server.durable_log import DurableLog, LogFailed
 from presenced.server.links import Links
-from presenced.server.listening import CannotListen, links_max_for, listen
+from presenced.server.listeners import CannotListen, links_max_for, listen
 from presenced.server.observer import NoObserver, Observer
 from presenced.server.pacing import Pacing
 from presenced.server.pulse import Pulse

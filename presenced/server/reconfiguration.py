@@ -16,7 +16,7 @@ from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.keys import Keys, load_keys
 from presenced.server.links import Links
-from presenced.server.listening import links_max_for
+from presenced.server.listeners import links_max_for
 from presenced.server.pacing import Pacing
 from presenced.server.tls import Tls, load_tls
 from presenced.server.zones import Others, adopt, read_anew

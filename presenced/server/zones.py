@@ -161,7 +161,7 @@ def _opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:
 
 
 CLOSED: Final = "closed"
-State = DeviceStatus | Literal["closed"] | None
+ZoneState = DeviceStatus | Literal["closed"] | None
 """What the windows say of a minute: the status of the first that is open in it, None if it has none of its own; or that
 none is open."""
 
@@ -176,15 +176,15 @@ class _Week:
 
     def __init__(self, windows: list[Window]) -> None:
         self._windows = windows
-        self._days: list[dict[State, int] | None] = [None] * 7
+        self._days: list[dict[ZoneState, int] | None] = [None] * 7
 
-    def state(self, local_s: int) -> State:
+    def state(self, local_s: int) -> ZoneState:
         """The state while a local clock shows this."""
         day, second = divmod(local_s, DAY_S)
         minute = second // 60
         return next(state for state, minutes in self._day(day).items() if minutes >> minute & 1)
 
-    def next_change(self, state: State, local_s: int, until_local_s: int) -> int:
+    def next_change(self, state: ZoneState, local_s: int, until_local_s: int) -> int:
         """The first minute after `local_s` and before `until_local_s` in another state; 0 = none. O(days)."""
         day, second = divmod(local_s, DAY_S)
         minute = second // 60
@@ -197,15 +197,15 @@ class _Week:
             day, minute = day + 1, 0
         return 0
 
-    def _day(self, day: int) -> dict[State, int]:
+    def _day(self, day: int) -> dict[ZoneState, int]:
         weekday = (day + EPOCH_WEEKDAY) % 7
         states = self._days[weekday]
         if states is None:
             states = self._days[weekday] = self._states_on(weekday)
         return states
 
-    def _states_on(self, weekday: int) -> dict[State, int]:
-        states: dict[State, int] = {}
+    def _states_on(self, weekday: int) -> dict[ZoneState, int]:
+        states: dict[ZoneState, int] = {}
         closed = ALL_DAY
         for window in self._windows:
             # Where windows overlap, the first in the list holds.

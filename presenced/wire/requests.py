@@ -31,7 +31,7 @@ from presenced.wire.types import (
     Source,
     Status,
     StatusRequest,
-    Users,
+    UserNames,
     WallMs,
     Window,
 )
@@ -107,7 +107,7 @@ class Get(Message, tag=7):
     """Ask for the records of users."""
 
     id: RequestId
-    users: Users
+    users: UserNames
 
 
 class Who(Message, tag=8):
@@ -122,14 +122,14 @@ class Watch(Message, tag=9):
     """Add users to this link's watch; the reply has their records, presence frames follow."""
 
     id: RequestId
-    users: Users
+    users: UserNames
 
 
 class Unwatch(Message, tag=10):
     """Take users off this link's watch."""
 
     id: RequestId
-    users: Users
+    users: UserNames
 
 
 class Attach(Message, tag=11):

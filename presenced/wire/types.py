@@ -54,7 +54,7 @@ WallMs = Annotated[int, Meta(ge=0, le=2**53)]
 Priority = Annotated[int, Meta(ge=-128, le=127)]
 IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]
 DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MS_MAX)]
-Users = Annotated[list[str], Meta(min_length=1, max_length=USERS_PER_REQUEST_MAX)]
+UserNames = Annotated[list[str], Meta(min_length=1, max_length=USERS_PER_REQUEST_MAX)]
 
 
 @dataclass_transform(frozen_default=True)

@@ -18,9 +18,9 @@ from presenced.cli.daemon import explain
 from presenced.config import Settings
 from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
-from presenced.server.durable import LogFailed
+from presenced.server.durable_log import LogFailed
 from presenced.server.identity import verify
-from presenced.server.listening import CannotListen
+from presenced.server.listeners import CannotListen
 from tests.cli.daemon_commands import BUSY, CONFIG, PERMISSION, SECRET, USAGE, refused, run
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon

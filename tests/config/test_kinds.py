@@ -20,17 +20,17 @@ from presenced.config.kinds import (
     Duration,
     Fault,
     Int,
-    Kind,
     Mode,
     Path,
     Size,
     Text,
+    ValueKind,
     exact_duration,
 )
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX
 
-READ: list[tuple[Kind, object, object]] = [
+READ: list[tuple[ValueKind, object, object]] = [
     (Bool(), True, True),
     (Int(0, 9), 9, 9),
     (Int(0, 9, otherwise="auto"), "auto", None),
@@ -58,7 +58,7 @@ READ: list[tuple[Kind, object, object]] = [
     (Address(optional=True), "", ""),
 ]
 
-REFUSED: list[tuple[Kind, object, str]] = [
+REFUSED: list[tuple[ValueKind, object, str]] = [
     (Bool(), 1, "neither true nor false"),
     (Bool(), "true", "neither true nor false"),
     (Int(0, 9), 10, "out of range"),
@@ -115,14 +115,14 @@ REFUSED: list[tuple[Kind, object, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "given", "value"), READ)
-def test_what_is_read(kind: Kind, given: object, value: object) -> None:
+def test_what_is_read(kind: ValueKind, given: object, value: object) -> None:
     assert kind.read(given) == value
     assert type(kind.read(given)) is type(value)
     kind.check(value)
 
 
 @pytest.mark.parametrize(("kind", "given", "why"), REFUSED)
-def test_what_is_refused(kind: Kind, given: object, why: str) -> None:
+def test_what_is_refused(kind: ValueKind, given: object, why: str) -> None:
     with pytest.raises(Fault, match=why.replace("?", r"\?")):
         kind.read(given)
     assert kind.allowed
@@ -142,7 +142,7 @@ def test_what_is_refused(kind: Kind, given: object, why: str) -> None:
         (IdleTimes(), "", ()),
     ],
 )
-def test_variables(kind: Kind, text: str, value: object) -> None:
+def test_variables(kind: ValueKind, text: str, value: object) -> None:
     assert kind.read_text(text) == value
 
 
@@ -163,7 +163,7 @@ def test_variables(kind: Kind, text: str, value: object) -> None:
         (IdleTimes(), "a\nb=1s,1s", "no device can have"),
     ],
 )
-def test_variables_that_are_refused(kind: Kind, text: str, why: str) -> None:
+def test_variables_that_are_refused(kind: ValueKind, text: str, why: str) -> None:
     with pytest.raises(Fault, match=why):
         kind.read_text(text)
 
@@ -187,7 +187,7 @@ def test_variables_that_are_refused(kind: Kind, text: str, why: str) -> None:
         (IdleTimes(), ("a",)),
     ],
 )
-def test_values_of_the_wrong_type(kind: Kind, value: Any) -> None:
+def test_values_of_the_wrong_type(kind: ValueKind, value: Any) -> None:
     """Options and programs give values directly."""
     with pytest.raises(Fault):
         kind.check(value)
@@ -209,7 +209,7 @@ KINDS = st.sampled_from(
 
 
 @given(KINDS.flatmap(lambda pair: st.tuples(st.just(pair[0]), pair[1])))
-def test_what_is_written_is_read_back(made: tuple[Kind, Any]) -> None:
+def test_what_is_written_is_read_back(made: tuple[ValueKind, Any]) -> None:
     kind, value = made
     try:
         kind.check(value)

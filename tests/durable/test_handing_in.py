@@ -12,10 +12,10 @@ from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet, TextSet
-from presenced.server import durable as module
+from presenced.server import durable_log as module
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored, restore
-from presenced.server.durable import SNAPSHOT_RETRY_S, DurableLog
+from presenced.server.durable_log import SNAPSHOT_RETRY_S, DurableLog
 from presenced.server.fact_log import Ack
 from presenced.storage.files import OsDirectory
 from tests.storage.making import WALL_MS, Making

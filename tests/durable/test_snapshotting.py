@@ -14,10 +14,10 @@ import pytest
 
 from presenced.config.settings import Settings
 from presenced.core.records import Fact, TextSet
-from presenced.server.durable import DurableLog
+from presenced.server.durable_log import DurableLog
 from presenced.server.fact_log import Ack
 from presenced.server.server import Server
-from presenced.server.snapshotting import SLICE_USERS, Snapshotting
+from presenced.server.snapshots import SLICE_USERS, Snapshotting
 from presenced.storage.files import DiskFull
 from presenced.storage.manifest import SnapshotEntry
 from presenced.storage.snapshot import SnapshotWriter, read_snapshot

@@ -21,8 +21,8 @@ from presenced.ops.http import connection as connection_module
 from presenced.ops.http.connection import CONNECTIONS_MAX, HEALTH_CONNECTIONS, REQUEST_GAP_S
 from presenced.ops.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, begins_wrong, is_known
 from presenced.ops.http.listener import ACCEPTS_PER_PASS, HttpServer
-from presenced.ops.http.page import Page
-from presenced.server.listening import CannotListen
+from presenced.ops.http.page import HttpPage
+from presenced.server.listeners import CannotListen
 from presenced.server.report import Report
 from presenced.sync import connect
 from tests.ops.http_stand import Stand, on_both_loops, pages, run, standing
@@ -306,7 +306,7 @@ async def test_silence_is_not_kept_either(stand: Stand) -> None:
 
 @on_both_loops(idle_s=0.3)
 async def test_a_peer_that_does_not_read_is_cut_off(stand: Stand) -> None:
-    stand.http.pages.answer = lambda path: Page(200, "text/plain", b"x" * (16 << 20))  # type: ignore[method-assign]
+    stand.http.pages.answer = lambda path: HttpPage(200, "text/plain", b"x" * (16 << 20))  # type: ignore[method-assign]
     with socket.create_connection(("127.0.0.1", stand.http.port)) as peer:
         peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         await stand.until(lambda: len(stand.http.connections) == 1)
@@ -349,7 +349,7 @@ async def test_half_sent_requests_keep_nobody_out(stand: Stand) -> None:
 @on_both_loops(idle_s=60.0)
 async def test_health_is_told_while_all_others_are_being_answered(stand: Stand) -> None:
     page = stand.http.pages.answer
-    large = Page(200, "text/plain", b"x" * (16 << 20))
+    large = HttpPage(200, "text/plain", b"x" * (16 << 20))
     stand.http.pages.answer = lambda path: large if path == "/" else page(path)  # type: ignore[method-assign]
     busy = [socket.create_connection(("127.0.0.1", stand.http.port)) for _ in range(CONNECTIONS_MAX)]
     try:
@@ -399,7 +399,7 @@ async def test_a_peer_that_resets(stand: Stand) -> None:
 
 @on_both_loops()
 async def test_a_page_that_fails_is_told_and_logged(stand: Stand) -> None:
-    def fail(path: str) -> Page:
+    def fail(path: str) -> HttpPage:
         raise RuntimeError("a figure is missing")
 
     events: list[tuple[str, int]] = []

@@ -29,7 +29,7 @@ from presenced.ops import metrics
 from presenced.ops.admin_messages import VERBS
 from presenced.ops.operations import Operations
 from presenced.ops.startup import Starting
-from presenced.server import replay, snapshotting
+from presenced.server import replay, snapshots
 from presenced.server.replay import StartAbandoned
 from presenced.server.server import Server
 from presenced.storage import meter
@@ -431,7 +431,7 @@ async def test_the_percentage_never_falls_and_is_a_hundred_only_when_it_serves(
 ) -> None:
     monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
     monkeypatch.setattr(replay, "TELL_EVERY_MS", 0)
-    monkeypatch.setattr(snapshotting, "SLICE_USERS", 1)
+    monkeypatch.setattr(snapshots, "SLICE_USERS", 1)
     for _ in range(2):
         # The second time from a snapshot.
         told: list[int] = []

@@ -17,7 +17,7 @@ import pytest
 from presenced.config.settings import Settings, SettingsError
 from presenced.core.parts import channels
 from presenced.ops.operations import Operations
-from presenced.server.listening import CannotListen
+from presenced.server.listeners import CannotListen
 from presenced.server.observer import NoObserver
 from presenced.server.server import Server
 from presenced.wire.messages import Join, WatchChannel

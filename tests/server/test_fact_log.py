@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.config.settings import Settings
-from presenced.server.durable import LogFailed
+from presenced.server.durable_log import LogFailed
 from presenced.server.fact_log import MemoryLog
 from presenced.server.server import Server
 from presenced.server.status import LogStatus

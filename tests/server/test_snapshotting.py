@@ -9,7 +9,7 @@ import pytest
 
 from presenced.core.parts.activity import keep_activity
 from presenced.limits import ACTIVITY_AGE_MS_MAX
-from presenced.server import snapshotting
+from presenced.server import snapshots
 from presenced.server.server import Server
 from presenced.storage.snapshot import SnapshotWriter
 from presenced.wire.messages import ActivityInfo, Attach, Join, Ping
@@ -37,7 +37,7 @@ def test_a_snapshot_drops_what_is_too_old_and_the_users_who_were_kept_for_it(tmp
 def test_a_user_of_whom_very_much_is_known_is_saved_in_several_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshotting, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(snapshots, "PIECE_BYTES", 10_000)
     sizes: list[int] = []
     add = SnapshotWriter.add
 

@@ -20,7 +20,7 @@ from presenced.server.admission import Admission
 from presenced.server.collector import Collector
 from presenced.server.conversation import Conversation
 from presenced.server.data_directory import restore
-from presenced.server.durable import DurableLog
+from presenced.server.durable_log import DurableLog
 from presenced.server.fact_log import Ack
 from presenced.server.identity import Identity
 from presenced.server.links import Links

@@ -24,9 +24,9 @@ from presenced.core.records import ClaimSet, Fact, MembershipSet, RecordSet, Tex
 from presenced.core.restore import Restorer
 from presenced.server import data_directory
 from presenced.server.conversation import Conversation
-from presenced.server.durable import DurableLog
+from presenced.server.durable_log import DurableLog
 from presenced.server.fact_log import Ack
-from presenced.server.snapshotting import Snapshotting
+from presenced.server.snapshots import Snapshotting
 from presenced.storage import store
 from tests.sim.running import FailedLife, run_lives
 

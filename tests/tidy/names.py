@@ -12,7 +12,16 @@ INNERMOST = ("wire", "core", "storage", "config", "server", "ops", "client", "sy
 """Whose name it is where two have the same: that of the package that stands first. The outer one is told apart by a
 word before it: `ServerStatus`, `ClientSession`."""
 
-SAME_MEANING: dict[str, str] = {}
+SAME_MEANING: dict[str, str] = {
+    "Change": "a record before and after: the core's names the user, the client's says of which kind the change is",
+    "Event": "something that happened to a user: the message, and what an application gets of it",
+    "Events": "the stream of events: the core's part that keeps it, and the client's end of it",
+    "MembersPage": "one page of a channel's members: the message, and what an application gets of it",
+    "Schedule": "a user's weekly schedule: as state, and as an application reads it",
+    "Taken": "a device was taken by another client: the message, and what an application gets of it",
+    "Watch": "being told of users: the request for it, and the client's stream",
+    "WhoPage": "one page of those who are online: the message, and what an application gets of it",
+}
 """Names of classes that several files define, to why that is the same thing all the same."""
 
 NOT_NOUNS = frozenset(

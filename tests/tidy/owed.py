@@ -35,24 +35,10 @@ OWED: dict[str, dict[str, str]] = {
     "owners_are_needed": {
         "tests/tidy/state.py": "expires_ms kind name priority status",
     },
-    "one_meaning": {
-        "presenced/client/link.py": "Link",
-        "presenced/client/link_state.py": "State",
-        "presenced/client/pages.py": "Page",
-        "presenced/client/protocol/changes.py": "Change Kind",
-        "presenced/client/protocol/event_feed.py": "Event",
-        "presenced/client/streams.py": "Events Watch",
-        "presenced/client/values.py": "MembersPage Schedule Taken WhoPage",
-        "presenced/core/parts/users.py": "Users",
-    },
     "files_are_nouns": {
         "presenced/core/parts/leaving.py": "file",
         "presenced/core/parts/watching.py": "file",
         "presenced/core/restore.py": "file",
         "presenced/core/standing.py": "file",
-        "presenced/server/accepting.py": "file",
-        "presenced/server/durable.py": "file",
-        "presenced/server/listening.py": "file",
-        "presenced/server/snapshotting.py": "file",
     },
 }

@@ -11,7 +11,7 @@ import time
 from typing import Protocol, cast
 
 from presenced.ops.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, HttpRequest, begins_wrong
-from presenced.ops.http.page import Page, text
+from presenced.ops.http.page import HttpPage, text
 
 CONNECTIONS_MAX = 32
 """Beyond this number the connection that has been longest without a whole request gives up its place."""
@@ -33,7 +33,7 @@ REQUEST_GAP_S = 0.005
 class Responder(Protocol):
     """What a connection needs to answer a request."""
 
-    def answer(self, path: str, host: str) -> Page:
+    def answer(self, path: str, host: str) -> HttpPage:
         """The page for a request; never raises."""
 
     def is_health(self, path: str) -> bool:
@@ -193,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def _end_with(self, page: Page) -> None:
+    def _end_with(self, page: HttpPage) -> None:
         self._end_after(self._exchange.answer(page, is_last=True))
 
     def _end_after(self, answer: bytes) -> None:

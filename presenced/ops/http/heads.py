@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from presenced.ops.http.page import Page
+from presenced.ops.http.page import HttpPage
 
 HEAD_BYTES_MAX = 8192
 
@@ -76,7 +76,7 @@ class Exchange:
         host = next((value for name, value in request.headers if name == b"host"), b"")
         return HttpRequest(_path(request.target.decode("latin-1")), _host(host.decode("latin-1")))
 
-    def answer(self, page: Page, *, is_last: bool = False) -> bytes:
+    def answer(self, page: HttpPage, *, is_last: bool = False) -> bytes:
         """The answer to the request that was read last, or to one that could not be read."""
         headers = [
             ("Date", formatdate(usegmt=True)),

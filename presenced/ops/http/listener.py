@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection
 from presenced.config.hosts import is_loopback
 from presenced.ops.http.connection import IDLE_S, LINGER_S, HttpConnection, Places
 from presenced.ops.http.heads import is_known
-from presenced.ops.http.page import Page, text
+from presenced.ops.http.page import HttpPage, text
 from presenced.ops.http.pages import Pages
 from presenced.server.arrivals import Arrivals
-from presenced.server.listening import CannotListen, listen
+from presenced.server.listeners import CannotListen, listen
 from presenced.server.report import Report
 
 BACKLOG = 128
@@ -115,7 +115,7 @@ class HttpServer:
         """Whether the page at `path` says only whether the server is well."""
         return self.pages.is_health(path)
 
-    def answer(self, path: str, host: str = "") -> Page:
+    def answer(self, path: str, host: str = "") -> HttpPage:
         """The page at `path`; 421 if the request names a host that is not ours; 500 if making the page fails, which is
         logged and reaches nothing else."""
         if not self.is_health(path) and not is_known(host, self._names()):

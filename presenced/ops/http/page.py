@@ -8,7 +8,7 @@ TEXT = "text/plain; charset=utf-8"
 NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
-class Page(NamedTuple):
+class HttpPage(NamedTuple):
     """HTTP status, media type, body, and what a browser may do with it."""
 
     status: int
@@ -17,6 +17,6 @@ class Page(NamedTuple):
     policy: str = NO_CONTENT_POLICY
 
 
-def text(status: int, sentence: str) -> Page:
+def text(status: int, sentence: str) -> HttpPage:
     """A page of one line."""
-    return Page(status, TEXT, (sentence + "\n").encode())
+    return HttpPage(status, TEXT, (sentence + "\n").encode())

@@ -16,7 +16,7 @@ from presenced.ops import metrics, statusz
 from presenced.ops.doctor import Finding
 from presenced.ops.health import not_ready
 from presenced.ops.history import History
-from presenced.ops.http.page import Page, text
+from presenced.ops.http.page import HttpPage, text
 from presenced.ops.startup import Starting
 from presenced.server.status import ServerStatus
 
@@ -28,8 +28,8 @@ JSON = "application/json"
 class Route(NamedTuple):
     """One page."""
 
-    make: Callable[[], Page]
-    while_starting: Callable[[Starting], Page] | None = None
+    make: Callable[[], HttpPage]
+    while_starting: Callable[[Starting], HttpPage] | None = None
     """The page while the server starts; None = the same as ever."""
     is_costly: bool = False
     """The page is made once in `REUSED_MS` and reused in between."""
@@ -55,7 +55,7 @@ class Pages:
         self._starting = starting
         # Late, so that a test can have another status.
         self._registry = metrics.registry_of(lambda: self._take())
-        self._made: dict[str, tuple[int, Page]] = {}
+        self._made: dict[str, tuple[int, HttpPage]] = {}
         self._routes = {
             "/": Route(self._index),
             "/metrics": Route(self._metrics, _starting_metrics, is_costly=True),
@@ -70,7 +70,7 @@ class Pages:
         route = self._routes.get(path)
         return route is not None and route.is_health
 
-    def answer(self, path: str) -> Page:
+    def answer(self, path: str) -> HttpPage:
         """The page at `path`, or 404 with the paths that there are. O(1) in links and users."""
         route = self._routes.get(path)
         if route is None:
@@ -87,43 +87,43 @@ class Pages:
             self._made[path] = (now_ms, page)
         return page
 
-    def _index(self) -> Page:
-        return Page(200, HTML, statusz.index(self._routes), statusz.POLICY)
+    def _index(self) -> HttpPage:
+        return HttpPage(200, HTML, statusz.index(self._routes), statusz.POLICY)
 
-    def _metrics(self) -> Page:
-        return Page(200, metrics.CONTENT_TYPE, metrics.render(self._registry))
+    def _metrics(self) -> HttpPage:
+        return HttpPage(200, metrics.CONTENT_TYPE, metrics.render(self._registry))
 
-    def _healthz(self) -> Page:
+    def _healthz(self) -> HttpPage:
         # That this code runs is the answer: the event loop turns.
         return text(200, "ok")
 
-    def _readyz(self) -> Page:
+    def _readyz(self) -> HttpPage:
         reason = not_ready(self._take())
         return text(503, f"not ready: {reason}") if reason else text(200, "ready")
 
-    def _statusz(self) -> Page:
+    def _statusz(self) -> HttpPage:
         status = self._take()
-        return Page(200, HTML, statusz.page(status, self._history, self._examine(status)), statusz.POLICY)
+        return HttpPage(200, HTML, statusz.page(status, self._history, self._examine(status)), statusz.POLICY)
 
-    def _statusz_json(self) -> Page:
-        return Page(200, JSON, msgspec.json.encode(self._take()))
+    def _statusz_json(self) -> HttpPage:
+        return HttpPage(200, JSON, msgspec.json.encode(self._take()))
 
 
 # --- while the server starts --------------------------------------------------------------------------------------
 
 
-def _starting_metrics(starting: Starting) -> Page:
+def _starting_metrics(starting: Starting) -> HttpPage:
     # Status 200: Prometheus would take a refusal for a server that is down.
-    return Page(200, metrics.CONTENT_TYPE, metrics.render_starting(starting))
+    return HttpPage(200, metrics.CONTENT_TYPE, metrics.render_starting(starting))
 
 
-def _starting_readyz(starting: Starting) -> Page:
+def _starting_readyz(starting: Starting) -> HttpPage:
     return text(503, f"not ready: {starting.sentence}")
 
 
-def _starting_statusz(starting: Starting) -> Page:
-    return Page(503, HTML, statusz.starting(starting.sentence), statusz.POLICY)
+def _starting_statusz(starting: Starting) -> HttpPage:
+    return HttpPage(503, HTML, statusz.starting(starting.sentence), statusz.POLICY)
 
 
-def _starting_json(starting: Starting) -> Page:
-    return Page(503, JSON, msgspec.json.encode({"state": "starting", "message": starting.sentence}))
+def _starting_json(starting: Starting) -> HttpPage:
+    return HttpPage(503, JSON, msgspec.json.encode({"state": "starting", "message": starting.sentence}))

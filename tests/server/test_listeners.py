@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from presenced.server import listening
-from presenced.server.listening import listen
+from presenced.server import listeners
+from presenced.server.listeners import listen
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
@@ -42,14 +42,14 @@ def test_a_name_of_both_families_is_listened_on_at_both_on_one_port(monkeypatch:
 
 def test_a_family_that_the_machine_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolved_to("::1", "127.0.0.1"))
-    bind = listening._bound
+    bind = listeners._bound
 
     def without_ipv6(family: socket.AddressFamily, *args: Any, **options: Any) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
         return bind(family, *args, **options)
 
-    monkeypatch.setattr(listening, "_bound", without_ipv6)
+    monkeypatch.setattr(listeners, "_bound", without_ipv6)
     assert [host for host, _ in bound("localhost")] == ["127.0.0.1"]
     monkeypatch.setattr(socket, "getaddrinfo", resolved_to("::1"))
     with pytest.raises(OSError, match="Cannot assign"):

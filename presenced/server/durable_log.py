@@ -18,7 +18,7 @@ from presenced.core.records import Fact
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored
 from presenced.server.fact_log import Ack
-from presenced.server.snapshotting import Snapshotting
+from presenced.server.snapshots import Snapshotting
 from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
 from presenced.storage.committer import Committer
