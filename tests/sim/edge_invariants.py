@@ -30,7 +30,7 @@ def check(daemon: Daemon) -> None:
             sessions[session] = link
         elif link.state == OPEN:
             raise AssertionError("an open link has no session")
-        if link.owed is not None:
+        if link.ending_session is not None:
             assert link.state == ENDING, f"a link in state {link.state} still owes answers"
         if link.state < ENDING and link.paused == BACKLOG:
             assert link in links.shares.backlog, "a link waits for its turn and is in no line"
