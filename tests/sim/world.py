@@ -329,11 +329,9 @@ class World:
                 seen[key] = None
                 if known is None:
                     known = self._live[key] = Live(CONNECTED)
-                if device.state == CONNECTED:
-                    pass
-                elif known.state == CONNECTED:
+                if device.state == GRACE and known.state == CONNECTED:
                     known.earliest_ms = known.latest_ms = now_ms + grace_ms
-                else:
+                elif device.state == GRACE:
                     late_ms = now_ms - known.latest_ms - TICK_MS
                     is_late = late_ms > self.slack_ms and not daemon.is_stopping
                     assert not is_late, f"{key} is in grace {late_ms} ms after its end"
