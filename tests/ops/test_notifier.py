@@ -264,7 +264,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(sound: bool, tmp_path: P
         assert len(reloading) == 2 and reloading[1].startswith("MONOTONIC_USEC=")
         after = manager.next()
         assert after[0] == "READY=1", "also if nothing came of it"
-        daemon.until_log("done in" if sound else "nothing was changed")
+        daemon.until_log("done in" if sound else "nothing has changed")
 
 
 def test_the_end_is_told_first(tmp_path: Path) -> None:

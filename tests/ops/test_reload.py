@@ -201,7 +201,7 @@ def test_the_certificate_is_exchanged_and_old_links_go_on(loop: str, tmp_path: P
         # Half an exchange: a key that does not fit.
         shutil.copy(other_key, key)
         said = configured.reload()
-        assert "nothing was changed" in said and str(cert) in said
+        assert "nothing has changed" in said and str(cert) in said
         assert fingerprint(configured.port) == first
         shutil.copy(other_cert, cert)
         said = configured.reload()
@@ -264,7 +264,7 @@ def test_the_secret_is_rotated_while_tokens_of_the_old_one_hold(tmp_path: Path) 
         assert there.until(PONG)[1] == 1, "who was let in stays"
         for bad in (b"short", new + b"\nshort", new + b"\x00", b""):
             secret.write_bytes(bad)
-            assert "nothing was changed" in configured.reload()
+            assert "nothing has changed" in configured.reload()
             assert answer(new)[0] == WELCOME
         there.close()
         assert not {new.decode(), old.decode()} & set(configured.daemon.log().split())
@@ -283,7 +283,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> Non
             path.rename(f"{path}.kept")
             os.mkfifo(path)
             said = configured.reload()
-            assert f"{path} is not a regular file" in said and "nothing was changed" in said
+            assert f"{path} is not a regular file" in said and "nothing has changed" in said
             path.unlink()
             Path(f"{path}.kept").rename(path)
         assert "nothing new" in configured.reload()
@@ -361,7 +361,7 @@ def test_a_broken_file_changes_nothing_and_every_fault_is_told(configured: Confi
     )
     for fault in ("presence.grace", "change.burst", "spaceing"):
         assert fault in said
-    assert "nothing was changed" in said
+    assert "nothing has changed" in said
     assert all(" ERROR " in line for line in said.splitlines()), said
     assert "nothing new" in configured.reload(""), "neither the sound key of that file"
 
