@@ -107,6 +107,7 @@ class Life:
         world, chance = self.world, self.world.chance
         world.say(f"{client} connects")
         world.connect(client)
+        world.let_come(client.user, client.device)
         hello = client.hello(
             status=chance.choice(("online", "dnd", "away")),
             idle_ms=chance.choice((None, 0, 1_000)),

@@ -244,6 +244,7 @@ def _attach(world: World, client: Client) -> list[ClientMessage]:
     if before is not None and before != (user, device):
         world.let_leave(*before)
     client.refs[ref] = user, device
+    world.let_come(user, device)
     again = chance.random() < 0.3
     status, idle_ms = _choose(chance, STATUSES), _choose(chance, IDLES)
     return [Attach(client.next_id(), ref, user, device, "", "", 0, status, idle_ms, again, again)]  # type: ignore[arg-type]

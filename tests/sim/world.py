@@ -109,6 +109,7 @@ class World:
         self._newest = 0
         self._live: dict[tuple[str, str], Live] = {}
         self._asked_to_leave: dict[tuple[str, str], int] = {}
+        self._asked_to_come: dict[tuple[str, str], int] = {}
         self._start_ms: list[int] = []
         """The starts that followed each other closely, those among them that came to nothing."""
 
@@ -323,7 +324,9 @@ class World:
                 if device.state == GONE:
                     if known is not None:
                         early_ms = known.earliest_ms - now_ms if known.state == GRACE else 1
-                        assert early_ms <= 0 or self._may_leave(key), f"{key} is gone {early_ms} ms too early"
+                        assert early_ms <= 0 or self._is_recent(self._asked_to_leave, key), (
+                            f"{key} is gone {early_ms} ms too early"
+                        )
                         del self._live[key]
                     continue
                 seen[key] = None
@@ -332,13 +335,17 @@ class World:
                 if device.state == GRACE and known.state == CONNECTED:
                     known.earliest_ms = known.latest_ms = now_ms + grace_ms
                 elif device.state == GRACE:
+                    if self._is_recent(self._asked_to_come, key):
+                        # It may have come and been lost again within one turn.
+                        known.earliest_ms = min(known.earliest_ms, now_ms + grace_ms)
+                        known.latest_ms = max(known.latest_ms, now_ms + grace_ms)
                     late_ms = now_ms - known.latest_ms - TICK_MS
                     is_late = late_ms > self.slack_ms and not daemon.is_stopping
                     assert not is_late, f"{key} is in grace {late_ms} ms after its end"
                 known.state = device.state
         for key in [key for key, known in self._live.items() if key not in seen]:
             del self._live[key]
-            assert self._may_leave(key), f"{key} is forgotten while it is live"
+            assert self._is_recent(self._asked_to_leave, key), f"{key} is forgotten while it is live"
 
     def _watch_leases(self, daemon: Daemon) -> None:
         """Nobody is held for connected of whom nothing has come for longer than a lease."""
@@ -356,8 +363,12 @@ class World:
         """Somebody asks for the end of a device, as soon as that is read."""
         self._asked_to_leave[user, device] = self.time.now_ms
 
-    def _may_leave(self, key: tuple[str, str]) -> bool:
-        asked_ms = self._asked_to_leave.get(key)
+    def let_come(self, user: str, device: str) -> None:
+        """Somebody asks for a device, and has it as soon as that is read."""
+        self._asked_to_come[user, device] = self.time.now_ms
+
+    def _is_recent(self, asked: dict[tuple[str, str], int], key: tuple[str, str]) -> bool:
+        asked_ms = asked.get(key)
         return asked_ms is not None and self.time.now_ms - asked_ms <= READ_MS
 
     # --- clients ------------------------------------------------------------------------------------------------
