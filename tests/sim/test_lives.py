@@ -19,6 +19,8 @@ from tests.support.tiers import samples
 
 PIECES = 20
 """Tests that these are cut into, for as many processors."""
+QUICK_PIECES = 5
+"""Those of them that `make test` runs: all of them would cost it 50 s of processor time with its small samples."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,9 @@ def quiet() -> Iterator[None]:
     logging.disable(before)
 
 
-@pytest.mark.parametrize("piece", range(PIECES))
+@pytest.mark.parametrize(
+    "piece", [*range(QUICK_PIECES), *(pytest.param(at, marks=pytest.mark.slow) for at in range(QUICK_PIECES, PIECES))]
+)
 def test_no_life_goes_wrong(piece: int) -> None:
     failed = run_lives(random.getrandbits(40), samples(LIVES_MAX) // PIECES)
     if failed is not None:
