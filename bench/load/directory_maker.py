@@ -18,7 +18,6 @@ from pathlib import Path
 from bench.load.data_directories import STATUSES, user_name, user_text
 from bench.machine.disk import tree_bytes
 from presenced.core.engine import Engine
-from presenced.core.facts import facts_of
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
@@ -54,8 +53,7 @@ def build(directory: Path, users: int, kind: str) -> None:
         writer = journal.begin_snapshot()
         for engine in engines(users):
             version = engine.ledger.version
-            offset_ms = engine.clock.offset_ms
-            for part in _parts([fact for user in engine.users.order for fact in facts_of(user, offset_ms)]):
+            for part in _parts([fact for user in engine.users.order for fact in engine.parts.facts_of(user, 0)]):
                 writer.add(encode(part), len(part))
         for _ in journal.finish_snapshot(writer, version):
             pass
@@ -82,9 +80,9 @@ def engines(users: int) -> Iterator[Engine]:
         engine.ledger.version = version
         for index in range(start, min(users, start + USERS_AT_ONCE)):
             session = Session(nowhere, user_name(index), "user")
-            device = engine.attach(wall_ms, session, "phone", kind="mobile", name="Phone")
+            device = engine.sessions.attach(wall_ms, session, "phone", kind="mobile", name="Phone")
             engine.settle(wall_ms)
-            engine.statements.set_status(
+            engine.manual_status.set(
                 wall_ms,
                 device.user,
                 device,

@@ -145,9 +145,7 @@ class Room:
     def _change(self, until: int) -> None:
         while self._changed < until:
             device = self._devices[self._changed * 7919 % len(self._devices)]
-            self.engine.statements.set_device(
-                self._now_ms, device, status="away" if device.status == "online" else "online"
-            )
+            self.engine.devices.change(self._now_ms, device, status="away" if device.status == "online" else "online")
             self._changed += 1
 
 
@@ -160,8 +158,8 @@ def fill(members: int) -> tuple[Engine, MemoryLog, list[Session], list[Device]]:
     devices: list[Device] = []
     for number, watcher in enumerate(watchers):
         link = links[number % LINKS]
-        device = engine.attach(START_MS, link, "web", user_name=f"user{number:06d}", ref=number + 1)
-        engine.join(START_MS, device, ROOM, "service")
+        device = engine.sessions.attach(START_MS, link, "web", user_name=f"user{number:06d}", ref=number + 1)
+        engine.channels.join(device, ROOM, START_MS, "service")
         engine.channels.watch(watcher, ROOM)
         devices.append(device)
         if number % 200 == 0:

@@ -74,7 +74,7 @@ def measure(users: int, live_devices: int) -> dict[str, list[float]]:
     links = [Session(Nowhere(), f"backend{number}", "service") for number in range(LINKS)]
     step = max(1, users // live_devices)
     for number, user in enumerate(known[::step][:live_devices]):
-        engine.attach(
+        engine.sessions.attach(
             NOW_MS, links[number % LINKS], "web", user_name=user.name, ref=number + 1, kind="browser", idle_ms=0
         )
         if number % 1000 == 0:
@@ -90,9 +90,7 @@ def measure(users: int, live_devices: int) -> dict[str, list[float]]:
 
 def _known_user(engine: Engine, name: str, number: int) -> User:
     user = engine.users.get_or_new(name)
-    engine.statements.set_status(
-        NOW_MS, user, None, status="dnd", text=f"in a meeting, no. {number}", emoji=None, for_ms=0
-    )
+    engine.manual_status.set(NOW_MS, user, None, status="dnd", text=f"in a meeting, no. {number}", emoji=None, for_ms=0)
     if number % 1000 == 0:
         run_turn(engine, MemoryLog(), NOW_MS)
     return user
@@ -105,7 +103,7 @@ def _changes_us(engine: Engine, online: list[User]) -> list[float]:
     watchers = [Session(Nowhere(), f"watcher{number}", "service") for number in range(WATCHERS)]
     for session in watchers:
         for start in range(0, len(changed), 256):
-            engine.watching.add(session, [user.name for user in changed[start : start + 256]])
+            engine.watches.add(session, [user.name for user in changed[start : start + 256]])
     log = MemoryLog()
     gc.freeze()
     taken = []
@@ -114,7 +112,7 @@ def _changes_us(engine: Engine, online: list[User]) -> list[float]:
         for number in range(CHANGES):
             user = changed[number % len(changed)]
             status: Status = "away" if (number // len(changed) + attempt) % 2 else "dnd"
-            engine.statements.set_status(NOW_MS, user, None, status=status, text=None, emoji=None, for_ms=0)
+            engine.manual_status.set(NOW_MS, user, None, status=status, text=None, emoji=None, for_ms=0)
             run_turn(engine, log, NOW_MS)
         taken.append(round((time.process_time_ns() - began_ns) / 1000 / CHANGES, 3))
     return taken

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from presenced.chat_commands.grammar import Argument
 from presenced.core.engine import Engine
 from presenced.core.model import Claim, Device, User
-from presenced.core.parts.claims import is_hidden
 from presenced.core.parts.own_state import device_info
-from presenced.core.standing import MANUAL, SCHEDULED
+from presenced.core.precedence import MANUAL, SCHEDULED, is_hidden
 from presenced.durations import format_duration
 from presenced.limits import COMMAND_LISTED_MAX
 from presenced.wire.messages import ActivityInfo, DeviceInfo, Record
@@ -104,7 +103,7 @@ def who(command: ChatCommand) -> ChatAnswer:
 def activity(command: ChatCommand) -> ChatAnswer:
     """What the user did last, the newest first."""
     wall_ms = command.now_ms + command.engine.clock.offset_ms
-    found = command.engine.statements.activities(command.now_ms, command.user, COMMAND_LISTED_MAX, 0)
+    found = command.engine.activities.recent(command.now_ms, command.user, COMMAND_LISTED_MAX, 0)
     if not found:
         return ChatAnswer("No activity of yours is recorded")
     listed = "; ".join(

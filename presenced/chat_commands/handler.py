@@ -40,10 +40,10 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
     except ValueError as error:
         _decline(engine, session, message.id, name, str(error))
     else:
-        if engine.publisher.has_dirty or session in engine.asking:
+        if engine.publisher.has_dirty or session in engine.obligations.asking:
             # The answer tells records, some of which change in this turn: it is made at the turn's end, as the answers
             # to other questions are (`core.requests`), and in order with them.
-            engine.put_off(session, lambda _: _answer(session, message.id, verb, command))
+            engine.obligations.put_off(session, lambda _: _answer(session, message.id, verb, command))
         else:
             _answer(session, message.id, verb, command)
 

@@ -48,7 +48,7 @@ def _set(
     emoji: str | None = None,
 ) -> None:
     """Set what is not None, for the time that was typed. It is input on the device, if there is one."""
-    command.engine.statements.set_status(
+    command.engine.manual_status.set(
         command.now_ms,
         command.user,
         command.device,

@@ -6,6 +6,8 @@ wall time. Somebody may set it at any moment. `parts.clock_jumps` then asks the 
 
 from __future__ import annotations
 
+from presenced.limits import DURATION_MS_MAX
+
 WALL_JUMP_MS = 1_000
 """The clock was set, rather than slewed, if it shows another time than it would by now by more than this."""
 
@@ -53,6 +55,13 @@ class Clock:
     def trusted_wall_ms(self, now_ms: int) -> int:
         """The same by the offset that can be trusted: what is too old by this may be dropped."""
         return now_ms + self.trusted_offset_ms
+
+    def due_ms(self, until_ms: int, now_ms: int) -> int:
+        """The deadline for a wall time (0 = none). Not before now, and not beyond the longest that can be asked for:
+        the wall clock may be wrong."""
+        if not until_ms:
+            return 0
+        return min(max(until_ms - self.offset_ms, now_ms), now_ms + DURATION_MS_MAX)
 
     def shown_ms(self, noted_ms: int, wall_ms: int) -> int:
         """A wall time as it is shown while the clock says `wall_ms`: never later than that. A time that was noted by a

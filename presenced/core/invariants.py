@@ -5,8 +5,7 @@ from __future__ import annotations
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
 from presenced.core.model import CONNECTED, GONE, Session, User
-from presenced.core.parts.claims import is_hidden
-from presenced.core.standing import strongest
+from presenced.core.precedence import is_hidden, strongest
 from presenced.limits import DEVICES_PER_USER_MAX
 
 
@@ -33,8 +32,7 @@ def check(engine: Engine) -> None:
             assert session.watching is not None, f"{name} is watched by a session that has ended"
             assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
             _check_session(engine, session)
-        kept_for = user.devices or user.watchers or user.claims or user.text or version or user.schedule
-        assert kept_for or user.activities, f"{name} is kept for nothing"
+        assert engine.parts.keep(user), f"{name} is kept for nothing"
     for position, user in enumerate(engine.users.order):
         assert user.position == position and engine.users.get(user.name) is user, f"{user.name} is out of order"
     assert len(engine.users.order) == len(engine.users), "users and their order differ in number"
@@ -43,6 +41,8 @@ def check(engine: Engine) -> None:
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"
     _check_channels(engine)
+    for part in engine.parts.all:
+        part.check(engine.users.order)
     assert len(engine.wheel) >= live + waiting, "the wheel lacks entries"
 
 
@@ -78,7 +78,7 @@ def _check_counters(engine: Engine) -> None:
     connected = sum(device.state == CONNECTED for user in users for device in user.devices.values())
     assert connected == engine.leases.connected, f"{connected} connected are counted as {engine.leases.connected}"
     watches = sum(len(user.watchers or ()) for user in users)
-    assert watches == engine.watching.count, f"{watches} watches are counted as {engine.watching.count}"
+    assert watches == engine.watches.count, f"{watches} watches are counted as {engine.watches.count}"
     for status, count in publisher.online.by_status.items():
         shown = sum(user.record.status == status for user in users)
         assert shown == count, f"{shown} users who show {status} are counted as {count}"

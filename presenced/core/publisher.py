@@ -8,6 +8,7 @@ user, however often the user was marked. A question about a user who is marked i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,8 +20,9 @@ from presenced.core.merge import merge
 from presenced.core.model import Device, User
 from presenced.core.online import OnlineIndex
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.policy import Policy
-from presenced.core.records import RecordSet
+from presenced.core.records import Fact, RecordSet, VersionsRaised
 from presenced.core.spacing import Spacing
 from presenced.wire.messages import Record, Status
 
@@ -35,7 +37,7 @@ class Change(NamedTuple):
     """Why the user is offline now, if they are: as in an event."""
 
 
-class Publisher:
+class Publisher(Part):
     """Owns the records that are seen, and when each is pushed."""
 
     def __init__(self, policy: Policy, ledger: Ledger, clock: Clock, outboxes: Outboxes) -> None:
@@ -57,6 +59,7 @@ class Publisher:
         self._outboxes = outboxes
         self.departures = Departures()
         self._dirty: list[User] = []
+        self._followers: list[Callable[[Change, int], None]] = []
         self._seen: dict[User, bool] = {}
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
@@ -85,7 +88,7 @@ class Publisher:
             self._seen[user] = True
             self.mark_dirty(user)
 
-    def clock_jumped(self, user: User, now_ms: int) -> None:
+    def clock_jumped(self, user: User, jump: Jump, now_ms: int) -> None:
         """The wall clock was set: the record is made anew if it shows other times by it. O(1)."""
         record, clock = user.record, self._clock
         wall_ms = clock.wall_ms(now_ms)
@@ -193,9 +196,80 @@ class Publisher:
             since_ms, seen_ms = record.since_ms, record.last_seen_ms or seen_ms
         return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version)
 
+    # --- the disk ---------------------------------------------------------------------------------------------
+
+    def keeps(self, user: User) -> bool:
+        """Whether the user was ever seen, or is about to be."""
+        return bool(user.record.version) or user.dirty
+
+    def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
+        """The record, if there ever was one. O(1)."""
+        return (self._fact(user),) if user.record.version else ()
+
+    def restorers(self) -> Mapping[type, TakeUp]:
+        """Records, and the versions that they were given after a kill."""
+        return {RecordSet: self._restore, VersionsRaised: self._restore_versions}
+
+    def _restore(self, source: Restoring, fact: RecordSet) -> None:
+        user = source.user(fact.user)
+        claim, shown = user.claim, user.shown or user
+        wall_ms = source.now_ms + source.offset_ms
+        # The same number as one object: a time takes 32 bytes.
+        since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
+        user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
+        user.record = Record(
+            user.name,
+            fact.status,
+            shown.text,
+            shown.emoji,
+            min(since_ms, wall_ms),
+            min(fact.last_seen_ms, wall_ms) if fact.status == "offline" else 0,
+            source.shared(fact.device),
+            fact.version,
+        )
+
+    def _restore_versions(self, source: Restoring, fact: VersionsRaised) -> None:
+        self.raise_versions(source.order, fact.above)
+
+    def raise_versions(self, users: Sequence[User], above: int) -> int:
+        """Give a new version above this one to each record that has none, in order of the users' names, because in
+        which order users are read depends on whether they come from a snapshot. Returns the last version that was
+        given. O(users log users), after a kill."""
+        old = sorted((user for user in users if 0 < user.record.version <= above), key=lambda user: user.name)
+        for version, user in enumerate(old, above + 1):
+            user.record = msgspec.structs.replace(user.record, version=version)
+        return above + len(old)
+
+    def resume(self, users: Sequence[User], start: Start) -> None:
+        """Take up the records as they were shown, and mark those that are no longer right: a fact was lost with the
+        tail, or the rules changed with the program."""
+        self.online.fill(users)
+        for user in users:
+            user.primary = user.devices.get(user.record.device)
+            if self._differs(user):
+                self.mark_dirty(user)
+            elif not user.record.version:
+                self.blank.append(user)
+
+    def _differs(self, user: User) -> bool:
+        record, shown = user.record, user.shown or user
+        hysteresis_ms = self._policy.primary_hysteresis_ms
+        status, primary = merge(user.devices.values(), user.claim, user.primary, hysteresis_ms)
+        return (
+            status != record.status
+            or (primary.id if primary is not None else "") != record.device
+            or shown.text != record.text
+            or shown.emoji != record.emoji
+        )
+
     # --- pushes -----------------------------------------------------------------------------------------------
 
-    def release_spaced(self, now_ms: int) -> None:
+    @property
+    def next_ms(self) -> int | None:
+        """When somebody's spacing is over."""
+        return self.spacing.next_ms
+
+    def tick(self, now_ms: int) -> None:
         """Tell of those whose spacing is over. O(those that come out)."""
         self._release(self.spacing.take_due(now_ms))
 
@@ -220,6 +294,10 @@ class Publisher:
         self.spacing.pay(user, len(user.watchers or ()) + len(self._outboxes.everyone))
         self._outboxes.fan_out(user)
 
+    def follow(self, follower: Callable[[Change, int], None]) -> None:
+        """Hand on each change of a record that is kept to this, too, in order."""
+        self._followers.append(follower)
+
     def keep_changes(self, wanted: bool) -> None:
         """Keep the changes of users who are in no channel as well, or no longer."""
         self.keeps_changes = wanted
@@ -231,10 +309,14 @@ class Publisher:
         released, self._released = self._released, []
         return released
 
-    def take_changes(self) -> list[Change]:
-        """The changes of records since the last call, in order."""
-        changes, self.changes = self.changes, []
-        return changes
+    def tell_changes(self, now_ms: int) -> None:
+        """Hand on the changes of records to those who follow them. At the end of a turn, and before a membership of a
+        channel changes: it counts its members by the records that it was last told of. O(changes)."""
+        if self.changes:
+            changes, self.changes = self.changes, []
+            for change in changes:
+                for follower in self._followers:
+                    follower(change, now_ms)
 
     def take_own_dirty(self) -> list[User]:
         """The users since the last call whose own state may have changed."""

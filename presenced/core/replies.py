@@ -37,8 +37,7 @@ def done(engine: Engine, session: Session, request_id: int) -> None:
 def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes = b"") -> None:
     """Say that a request was applied, once what it changed is as durable as promised. The reply is `answer`, or Done if
     that is empty."""
-    session.unanswered += 1
-    engine.acks.append((session, request_id, answer))
+    engine.obligations.acknowledge(session, request_id, answer)
 
 
 def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:

@@ -42,7 +42,7 @@ def user_of(engine: Engine, session: Session, name: str) -> User:
     user_name = name_of(engine, session, name)
     if user_name not in engine.users:
         require_memory(engine)
-    return engine.users.spoken_of(user_name)
+    return engine.users.for_request(user_name)
 
 
 def known_user(engine: Engine, session: Session, name: str) -> User | None:

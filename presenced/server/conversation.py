@@ -122,7 +122,7 @@ class Conversation(Edge):
         self._leave_account(now_ms)
         session = self._take_session()
         if session is not None and not links.host.is_broken:
-            links.engine.detach(now_ms, session)
+            links.engine.sessions.detach(now_ms, session)
         if self.ending_session is not None:
             links.engine.outboxes.end(self.ending_session)
             self.ending_session = None
@@ -262,7 +262,7 @@ class Conversation(Edge):
             return
         session = self._leave()
         if session is not None:
-            self.links.engine.detach(now_ms, session)
+            self.links.engine.sessions.detach(now_ms, session)
         if session is None or not session.unanswered:
             self._close()
 

@@ -50,10 +50,10 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
     session = Session(edge, identity.user, identity.role, hello.instance)
     session.expires_ms = expires_ms
     if not hello.device:
-        engine.open_without_device(now_ms, session)
+        engine.sessions.open_without_device(now_ms, session)
         return session
     try:
-        device = engine.attach(
+        device = engine.sessions.attach(
             now_ms,
             session,
             hello.device,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from presenced.core.parts.claims import Claims
+from presenced.core.parts.schedules import Schedules
 from presenced.server.clocks import Clocks
 from presenced.server.memory_guard import MemoryGuard
 from presenced.server.pacing import Pacing
@@ -34,7 +34,7 @@ class Pulse:
         pacing: Pacing,
         guard: MemoryGuard,
         shedding: Shedding,
-        claims: Claims,
+        schedules: Schedules,
         stats: Stats,
         report: Report,
         clocks: Clocks,
@@ -42,7 +42,7 @@ class Pulse:
         self._pacing = pacing
         self._guard = guard
         self._shedding = shedding
-        self._claims = claims
+        self._schedules = schedules
         self._stats = stats
         self._report = report
         self._clocks = clocks
@@ -94,7 +94,7 @@ class Pulse:
 
     def _check_zones(self) -> None:
         """Tell once of a time zone that the machine no longer knows, and once when it knows the zone again."""
-        missing = self._claims.zones_missing
+        missing = self._schedules.zones_missing
         if missing == self._zones_told:
             return
         for name in sorted(missing.keys() - self._zones_told.keys()):

@@ -59,9 +59,9 @@ async def reconfigure(
     admission.set_links_max(to.links_max)
     if new.memory_bytes != old.memory_bytes:
         links.memory.set_wanted(new.memory_bytes)
-    if to.zones.changed or to.zones.gone or engine.claims.zones_missing:
+    if to.zones.changed or to.zones.gone or engine.schedules.zones_missing:
         adopt(to.zones)
-        engine.claims.rules_changed()
+        engine.schedules.rules_changed()
     engine.set_policy(to.policy, pacing.begin())
     pacing.log.plan_snapshots(every_ms=new.snapshot_every_ms, log_bytes=new.snapshot_log_bytes)
     if new.rate != old.rate:

@@ -79,7 +79,7 @@ class Server:
         self.links = Links(self.pacing, self.active, self.engine, requests, self.stats, self.report, self.memory)
         self.admission = Admission(self.links)
         shedding = Shedding(self.memory, self.links)
-        self.pulse = Pulse(self.pacing, guard, shedding, self.engine.claims, self.stats, self.report, clocks)
+        self.pulse = Pulse(self.pacing, guard, shedding, self.engine.schedules, self.stats, self.report, clocks)
         self._lifecycle = Lifecycle(self.active, self.links, self.admission, self.pacing, self.pulse, clocks, listener)
 
     # --- start and stop ---------------------------------------------------------------------------------------

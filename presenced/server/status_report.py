@@ -55,7 +55,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         devices_connected=leases.connected,
         devices_grace=leases.live - leases.connected,
         channels=len(engine.channels.by_name),
-        watches=engine.watching.count,
+        watches=engine.watches.count,
         links=len(server.links),
         links_max=server.admission.links_max,
         links_by_role={
@@ -84,7 +84,7 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         lag=quantiles(stats.lag),
         commit=quantiles(stats.fsync),
         wheel=len(engine.wheel),
-        expired=leases.expired,
+        expired=engine.expiry.expired,
         wall_jumps=stats.wall_jumps,
         wall_jump_ms=stats.wall_jump_ms,
         rss_bytes=resident_bytes(),
@@ -149,7 +149,7 @@ def _memory(server: Server) -> MemoryStatus:
 
 def zones_missing(server: Server) -> list[str]:
     """Time zones of schedules that this machine does not know, in order of name. O(zones missing)."""
-    return sorted(server.engine.claims.zones_missing)
+    return sorted(server.engine.schedules.zones_missing)
 
 
 def idle_kinds_unmet(server: Server) -> list[str]:

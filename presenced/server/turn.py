@@ -7,7 +7,6 @@ simulator can run the same turn on a clock, a network and a disk of its own.
 from __future__ import annotations
 
 from presenced.core.engine import Engine
-from presenced.core.model import Session
 from presenced.core.replies import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
 from presenced.server.fact_log import Log
@@ -25,7 +24,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     While `stopping` no time passes: links are being closed, and no user is to be announced as gone for that.
     """
-    ledger, outboxes = engine.ledger, engine.outboxes
+    ledger, outboxes, obligations = engine.ledger, engine.outboxes, engine.obligations
 
     # 1. Time, after the inputs: a heartbeat that lay in a socket buffer counts before its deadline is looked at.
     next_ms = engine.next_ms
@@ -36,7 +35,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.settle(now_ms)
 
     # 3. Facts go to the log before any reply that tells of them.
-    acks, engine.acks = engine.acks, []
+    acks = obligations.take_acks()
     facts = ledger.take_facts()
     if facts or acks:
         log.append(facts, acks)
@@ -44,25 +43,17 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     # 4. Acknowledgements that have come due; pushes do not wait for them (protocol.md, 4.2).
     for session, request_id, reply in log.take_durable():
         outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
-        _answered(engine, session)
+        obligations.answered(session)
     for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
-        _answered(engine, session)
-    engine.read_only = log.refusal
+        obligations.answered(session)
+    engine.set_read_only(log.refusal)
 
     # 5. One write per link, however many frames it is to be sent.
     outboxes.write()
 
     # 6. Goodbyes last, so that what was said before them is read before them.
-    closing, engine.closing = engine.closing, []
-    for session, code in closing:
+    for session, code in obligations.take_closing():
         session.edge.end(code)
 
     return None if stopping else engine.next_ms
-
-
-def _answered(engine: Engine, session: Session) -> None:
-    session.unanswered -= 1
-    if session.ended and not session.unanswered:
-        # The link waited for this reply alone before it ends.
-        engine.closing.append((session, ""))

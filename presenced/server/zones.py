@@ -19,7 +19,7 @@ from typing import Final, Literal, NamedTuple, cast
 from zoneinfo import TZPATH, ZoneInfo
 
 from presenced.core.model import Schedule
-from presenced.core.parts.claims import Opening
+from presenced.core.parts.schedules import Opening
 from presenced.wire.messages import DeviceStatus, Window
 
 DAY_MIN = 24 * 60

@@ -364,10 +364,10 @@ def test_what_changes_nothing_does_not_wait_for_the_disk() -> None:
     alice = world.open("alice/laptop")
     for text in ("", "who", "activity", "devices", "sync", "help", "nonsense", "dnd for soon"):
         alice.say(Command(alice.next_id(), f"/presence {text}"))
-        assert not world.engine.acks, text
+        assert not world.engine.obligations.acks, text
     for text in ("dnd", 'status "lunch"', "clear"):
         alice.say(Command(alice.next_id(), f"/presence {text}"))
-        assert not world.engine.acks, "the answer tells the record, which is made at the end of the turn"
+        assert not world.engine.obligations.acks, "the answer tells the record, which is made at the end of the turn"
         world.engine.settle(world.now_ms)
-        assert len(world.engine.acks) == 1, text
+        assert len(world.engine.obligations.acks) == 1, text
         world.turn()

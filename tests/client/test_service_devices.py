@@ -157,7 +157,7 @@ class TestTaken:
             await p.attach("u1", "tab")
             await take(watch, 1)
             device = server.engine.users["u1"].devices["tab"]
-            server.engine.release(server.pacing.begin(), device, lost=True)
+            server.engine.sessions.release(server.pacing.begin(), device, lost=True)
             await p.ping()
             await eventually(lambda: device.session is not None and attachments_of(p).get("u1", "tab").is_live)
             assert told == [] and p.attached == [("u1", "tab")] and await has_nothing(watch, p, bob)

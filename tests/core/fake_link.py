@@ -102,7 +102,7 @@ class FakeLink(Edge):
             return
         self.ended = code
         self.world.transcript.append(f"{self.world.now_ms} {self.session.user_name} ended {code}".encode())
-        self.world.engine.detach(self.world.now_ms, self.session)
+        self.world.engine.sessions.detach(self.world.now_ms, self.session)
 
     # --- what the client does ---------------------------------------------------------------------------------
 
@@ -194,13 +194,13 @@ class FakeLink(Edge):
     def break_off(self) -> None:
         """The connection breaks; the server notices at once. No turn is run."""
         self.lost = True
-        self.world.engine.detach(self.world.now_ms, self.session)
+        self.world.engine.sessions.detach(self.world.now_ms, self.session)
 
     def lose(self) -> None:
         """The connection breaks, and the server lets go of all that the link held."""
         self.break_off()
         self.world.turn()
-        while self.world.engine.leaving.next_ms is not None:
+        while self.world.engine.releases.next_ms is not None:
             self.world.turn()
 
     def watch(self, *users: str) -> list[Record]:

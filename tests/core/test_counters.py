@@ -254,21 +254,21 @@ def test_devices_in_grace_after_a_restart_are_counted(world: World) -> None:
 
 
 def test_leases_that_run_out_are_counted_and_nothing_else(world: World) -> None:
-    leases = world.engine.leases
+    expiry = world.engine.expiry
     lost, gone = world.open("lost/pc"), world.open("gone/pc")
     lost.lose()
     gone.bye()
     world.advance(POLICY.grace_ms + 1_000)
-    assert leases.expired == 0, "a grace that ends is no lease that runs out"
+    assert expiry.expired == 0, "a grace that ends is no lease that runs out"
     world.open("silent/pc")
     world.open("tool", role="service")
     beating = world.open("beating/pc")
     world.advance_beating(POLICY.timeout_ms + 1_000, beating)
-    assert leases.expired == 2
+    assert expiry.expired == 2
     service = world.open("app", role="service")
     service.attach(1, "alice/web")
     world.advance_beating(POLICY.timeout_ms + 1_000, beating, service)
-    assert leases.expired == 3, "the device's own lease"
+    assert expiry.expired == 3, "the device's own lease"
 
 
 # --- users and watches --------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_users_are_counted_after_a_restart(world: World) -> None:
 
 
 def test_watches_are_counted_once_each(world: World) -> None:
-    watching = world.engine.watching
+    watching = world.engine.watches
     alice, bob = world.open("alice/pc"), world.open("bob/pc")
     alice.watch("bob", "bob", "carol")
     alice.watch("bob")
@@ -315,7 +315,7 @@ def test_a_refused_watch_counts_nothing() -> None:
     alice = world.open("alice/pc")
     alice.watch("bob")
     assert alice.refused(Watch(alice.next_id(), ["carol", "dave"])) == "watch_limit"
-    assert world.engine.watching.count == 1
+    assert world.engine.watches.count == 1
 
 
 # --- the invariants see a wrong count -----------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def test_the_invariants_find_a_wrong_count(world: World, wrong: str) -> None:
     elif wrong == "live":
         engine.leases.live -= 1
     elif wrong == "watches":
-        engine.watching.count += 1
+        engine.watches.count += 1
     elif wrong == "status":
         engine.publisher.online.by_status["dnd"] += 1
     else:
@@ -369,7 +369,7 @@ def test_every_part_reads_the_same_policy(world: World) -> None:
     """What would not is a copy that a reload leaves behind."""
     engine = world.engine
     holders = [part for part in vars(engine).values() if hasattr(part, "_policy")]
-    assert {type(part).__name__ for part in holders} == {"Leases", "Publisher", "Watching"}
+    assert {type(part).__name__ for part in holders} == {"Leases", "Publisher", "SessionLeases", "Watches"}
     assert all(part._policy is engine.policy for part in holders)
     engine.set_policy(Policy(grace_ms=1, change_spacing_ms=7), world.now_ms)
     assert all(part._policy is engine.policy for part in holders) and engine.policy.grace_ms == 1

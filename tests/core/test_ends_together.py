@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.core import engine as engine_module
 from presenced.core.model import CONNECTED, GONE, GRACE, Device, User
-from presenced.core.parts import leaving
+from presenced.core.parts import expiry, releases
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.leases import Leases
 from presenced.limits import CLAIMS_PER_USER_MAX, GRACE_MS
@@ -81,7 +80,7 @@ def test_claims_that_end_at_one_wall_time_end_over_many_turns_and_as_one_change_
     ends = counted(monkeypatch, Claims, "due")
     world.now_ms += 2 * TICK_MS
     assert turns(world, ends) > 5
-    assert sum(ends) == 600 and max(ends) * 16 <= engine_module.TICK_COST_MAX
+    assert sum(ends) == 600 and max(ends) * 16 <= expiry.TICK_COST_MAX
     assert len(watcher.pushes) == 600 and {record.status for record in watcher.pushes} == {"online"}
     world.check()
 
@@ -90,8 +89,8 @@ def test_all_that_ends_of_a_user_at_one_moment_is_one_change_however_many_end_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three devices, whose graces end together with those of two hundred others, four at a time."""
-    monkeypatch.setattr(engine_module, "TICK_ENTRIES", 1)
-    monkeypatch.setattr(engine_module, "TICK_COST_MAX", 40)
+    monkeypatch.setattr(expiry, "TICK_ENTRIES", 1)
+    monkeypatch.setattr(expiry, "TICK_COST_MAX", 40)
     world = World()
     app = service(world, 300, 100)
     watcher = world.open("watcher", role="service")
@@ -122,18 +121,18 @@ def test_a_service_with_very_many_devices_is_let_go_of_in_slices_and_all_graces_
 ) -> None:
     world = World()
     world.checks = False
-    app = service(world, 3 * leaving.SLICE + 10, 1_000)
+    app = service(world, 3 * releases.SLICE + 10, 1_000)
     losses = counted(monkeypatch, Leases, "lose")
     lost_ms = world.now_ms
     app.break_off()
-    assert losses == [leaving.SLICE]
+    assert losses == [releases.SLICE]
     world.check()
     for _ in range(4):
         losses.append(0)
         world.now_ms += 20
         world.turn()
         world.check()
-    assert losses == [leaving.SLICE, leaving.SLICE, leaving.SLICE, 10, 0]
+    assert losses == [releases.SLICE, releases.SLICE, releases.SLICE, 10, 0]
     devices = [device for user in world.engine.users.values() for device in user.devices.values()]
     assert {device.grace_until_ms for device in devices} == {lost_ms + GRACE_MS}
     assert app.session.refs is None
@@ -141,7 +140,7 @@ def test_a_service_with_very_many_devices_is_let_go_of_in_slices_and_all_graces_
 
 def test_what_another_takes_before_its_turn_stays_with_the_other_and_what_is_left_goes_with_the_first() -> None:
     world = World()
-    app = service(world, leaving.SLICE + 2, leaving.SLICE + 2)
+    app = service(world, releases.SLICE + 2, releases.SLICE + 2)
     other = world.open("other", role="service")
     app.break_off()
     kept = [device for device in devices_of(world) if device.state == CONNECTED]
@@ -161,7 +160,7 @@ def devices_of(world: World) -> list[Device]:
 def test_a_device_that_is_still_to_be_let_go_of_may_be_had_by_whoever_wants_it_if_it_is_free() -> None:
     world = World()
     world.checks = False
-    app = service(world, leaving.SLICE + 1, leaving.SLICE + 1)
+    app = service(world, releases.SLICE + 1, releases.SLICE + 1)
     app.break_off()
     (left,) = [device for device in devices_of(world) if device.state == CONNECTED]
     other = world.open(
@@ -172,9 +171,9 @@ def test_a_device_that_is_still_to_be_let_go_of_may_be_had_by_whoever_wants_it_i
 
 
 def test_a_session_that_watches_very_many_is_let_go_of_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "SLICE", 100)
+    monkeypatch.setattr(releases, "SLICE", 100)
     world = World()
-    count = 5 * leaving.SLICE
+    count = 5 * releases.SLICE
     watcher = world.open("watcher", role="service")
     for start in range(0, count, 250):
         watcher.say(Watch(watcher.next_id(), [f"user{number}" for number in range(start, start + 250)]))
@@ -187,15 +186,15 @@ def test_a_session_that_watches_very_many_is_let_go_of_in_slices(monkeypatch: py
     watcher.break_off()
     world.check()
     alice.set_status("dnd")
-    sizes = [world.engine.watching.count]
+    sizes = [world.engine.watches.count]
     while world.next_ms == 0:
         world.turn()
         world.check()
-        sizes.append(world.engine.watching.count)
+        sizes.append(world.engine.watches.count)
     assert sizes[0] > 0 and all(
-        before - after <= leaving.SLICE for before, after in zip(sizes, sizes[1:], strict=False)
+        before - after <= releases.SLICE for before, after in zip(sizes, sizes[1:], strict=False)
     )
-    assert world.engine.watching.count == 0
+    assert world.engine.watches.count == 0
     assert [name for name in world.engine.users] == ["user3"], "nobody is left who is only watched"
     assert list(world.engine.channels.by_name) == ["room3"]
 
@@ -203,7 +202,7 @@ def test_a_session_that_watches_very_many_is_let_go_of_in_slices(monkeypatch: py
 def test_a_stop_lets_go_of_all_at_once() -> None:
     world = World()
     world.checks = False
-    app = service(world, 3 * leaving.SLICE, 1_000)
+    app = service(world, 3 * releases.SLICE, 1_000)
     app.break_off()
     world.engine.stop()
     assert all(device.state == GRACE for device in devices_of(world))

@@ -131,7 +131,7 @@ def test_the_reason_is_why_the_last_device_that_counted_stopped_to_count() -> No
     tool = world.open("alice/tool", priority=-1)
     other = world.open("alice/other", priority=-1)
     # One that never counted says bye in the turn in which the only one that did becomes idle.
-    world.engine.bye(world.now_ms, tool.session)
+    world.engine.sessions.bye(world.now_ms, tool.session)
     world.now_ms += 10_000 + TICK_MS
     world.turn()
     assert world.record("alice").status == "offline" and follower.told.events[-1].reason == "idle"
@@ -142,12 +142,12 @@ def test_the_reason_is_why_the_last_device_that_counted_stopped_to_count() -> No
     # Two that count leave in one turn, each in its way.
     laptop, phone = world.open("alice/laptop"), world.open("alice/phone")
     laptop.say(SetDevice(laptop.next_id(), None, -1))
-    world.engine.bye(world.now_ms, phone.session)
+    world.engine.sessions.bye(world.now_ms, phone.session)
     world.turn()
     assert follower.told.events[-1].reason == "bye"
     laptop.set_device(None, 0)
     phone = world.open("alice/phone")
-    world.engine.bye(world.now_ms, phone.session)
+    world.engine.sessions.bye(world.now_ms, phone.session)
     laptop.say(SetDevice(laptop.next_id(), None, -1))
     world.turn()
     assert follower.told.events[-1].reason == "idle"

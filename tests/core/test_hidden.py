@@ -181,9 +181,9 @@ def test_who_leaves_and_who_hides_were_last_seen_at_that_very_moment(turn_later_
         if says == "hide":
             laptop.say(SetStatus(1, "offline"))
         elif says == "bye":
-            world.engine.bye(world.now_ms, laptop.session)
+            world.engine.sessions.bye(world.now_ms, laptop.session)
         else:
-            world.engine.release(world.now_ms, world.device("alice/web"), lost=False)
+            world.engine.sessions.release(world.now_ms, world.device("alice/web"), lost=False)
         world.now_ms += turn_later_ms
         world.turn()
         record = app.view["alice"]

@@ -352,7 +352,9 @@ def test_a_refusal_changes_nothing() -> None:
     other.attach(5, "bob/tab")
     facts = len(world.log.facts)
     with pytest.raises(RequestError):
-        world.engine.attach(world.now_ms, other.session, "tab", user_name="alice", ref=5, status="dnd", only_free=True)
+        world.engine.sessions.attach(
+            world.now_ms, other.session, "tab", user_name="alice", ref=5, status="dnd", only_free=True
+        )
     world.turn()
     assert holders(world, "bob/tab", other) == [0] and len(world.log.facts) == facts
     assert watcher.statuses("alice") == ["online"]

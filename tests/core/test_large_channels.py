@@ -204,7 +204,7 @@ def test_a_large_channel_that_everybody_leaves_is_forgotten() -> None:
     world, app, watcher, others = large()
     app.leave("alice/web", "room")
     for session, _ in others:
-        world.engine.channels.unwatch_some(session, 1)
+        world.engine.channels.let_go(session, 0, 1)
     watcher.lose()
     world.advance(3 * CHANNEL_INTERVAL_MS)
     assert world.engine.channels.by_name == {}
@@ -222,7 +222,7 @@ def test_who_watches_after_the_last_watcher_went_is_not_told_of_a_member_who_hid
         world.turn()
         assert last.told.batches == []
     for session, _ in others:
-        world.engine.channels.unwatch_some(session, 1)
+        world.engine.channels.let_go(session, 0, 1)
     for link in (watcher, last):
         link.done(UnwatchChannel(link.next_id(), "room"))
     app.done(SetStatus(app.next_id(), "offline", user="alice"))

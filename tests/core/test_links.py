@@ -114,7 +114,7 @@ def test_a_second_link_replaces_the_first_without_a_transition() -> None:
     assert second.open and watcher.pushes == []
     assert world.engine.ledger.version == version
     # The end of the replaced link must not take the device along.
-    world.engine.detach(world.now_ms, alice.session)
+    world.engine.sessions.detach(world.now_ms, alice.session)
     world.turn()
     assert world.device("alice/laptop").session is second.session
     world.advance_beating(TIMEOUT_MS * 3, second, watcher)

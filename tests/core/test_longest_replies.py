@@ -60,7 +60,7 @@ def devices_of(world: World, user: str) -> list[FakeLink]:
 
 def test_a_user_with_all_that_can_be_had() -> None:
     world = World(
-        calendar=lambda schedule, wall_ms: __import__("presenced.core.parts.claims", fromlist=["x"]).Opening(True, 0)
+        calendar=lambda schedule, wall_ms: __import__("presenced.core.parts.schedules", fromlist=["x"]).Opening(True, 0)
     )
     links = devices_of(world, ALICE)
     alice = links[1]

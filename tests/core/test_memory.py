@@ -118,12 +118,12 @@ def test_what_makes_new_state_is_refused_and_the_same_without_is_done(service: F
     grows, stays = GROWS[name]
     engine = service.world.engine
     engine.memory_level = 1
-    before = len(engine.users), len(engine.channels.by_name), engine.watching.count, service.world.snapshot()
+    before = len(engine.users), len(engine.channels.by_name), engine.watches.count, service.world.snapshot()
     assert refused(service, grows(1))
     assert before == (
         len(engine.users),
         len(engine.channels.by_name),
-        engine.watching.count,
+        engine.watches.count,
         service.world.snapshot(),
     ), "half of it was applied"
     assert stays is None or not refused(service, stays(2))

@@ -179,7 +179,7 @@ def test_a_change_in_the_same_turn_as_the_draining_is_told_once() -> None:
     phone.fill()
     laptop.set_status("dnd")
     count = len(phone.told.own)
-    world.engine.statements.set_status(
+    world.engine.manual_status.set(
         world.now_ms, world.user("alice"), None, status="away", text=None, emoji=None, for_ms=0
     )
     phone.drain()

@@ -152,7 +152,7 @@ def test_who_asks_and_leaves_within_a_turn_watches_nothing_any_more(how: str) ->
     for message in (Get(1, ["alice"]), Watch(2, ["alice", "bob"]), WatchChannel(3, "side"), WatchAll(4), Follow(5)):
         other.say(message)
     if how == "bye":
-        world.engine.bye(world.now_ms, other.session)
+        world.engine.sessions.bye(world.now_ms, other.session)
         world.turn()
         assert [getattr(message, "id", 0) for message in other.messages] == [1, 2, 3, 4, 5]
     else:

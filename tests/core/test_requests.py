@@ -27,9 +27,9 @@ def test_a_question_waits_for_the_records_of_its_subject_and_for_no_others() -> 
     alice, bob = world.open("alice/laptop"), world.open("bob/laptop")
     alice.say(SetStatus(1, "dnd"))
     bob.say(GetDevices(2))
-    assert bob.session not in world.engine.asking, "nothing of bob changes in this turn"
+    assert bob.session not in world.engine.obligations.asking, "nothing of bob changes in this turn"
     bob.say(SetStatus(3, "dnd"))
     bob.say(GetDevices(4))
-    assert bob.session in world.engine.asking
+    assert bob.session in world.engine.obligations.asking
     world.turn()
     assert {getattr(message, "id", 0) for message in bob.messages} >= {2, 3, 4}

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from presenced.core.model import Schedule
-from presenced.core.parts.claims import LOOK_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
+from presenced.core.parts.schedules import READ_COST, SCHEDULE_CHECK_MS, TICK_COST_MAX, Opening
 from presenced.server.zones import calendar
 from presenced.wire.messages import (
     ClaimList,
@@ -312,7 +312,7 @@ class Looks:
 
     def __call__(self, schedule: Schedule, wall_ms: int) -> Opening:
         self.count += 1
-        self.cost += LOOK_COST + len(schedule.windows)
+        self.cost += READ_COST + len(schedule.windows)
         return calendar(schedule, wall_ms)
 
 
@@ -353,7 +353,7 @@ def test_windows_that_open_for_all_at_once_open_in_one_moment_and_in_turns_of_bo
     while turns == 0 or (world.next_ms is not None and world.next_ms <= world.now_ms):
         world.turn()
         turns += 1
-        assert looks.cost - before < TICK_COST_MAX + LOOK_COST + len(windows)
+        assert looks.cost - before < TICK_COST_MAX + READ_COST + len(windows)
         before = looks.cost
     assert turns > 1
     for number in range(CROWD):
@@ -399,18 +399,18 @@ def test_other_rules_of_a_zone_hold_at_once_when_they_are_told_and_a_zone_that_i
     app.attach(1, "alice/laptop")
     app.done(SetSchedule(app.next_id(), BERLIN, NIGHT, "dnd", "alice"))
     world.advance(TICK_MS)
-    claims = world.engine.claims
+    schedules = world.engine.schedules
     for rules, status in ((Opening(True, 0), "dnd"), (None, "online"), (Opening(True, 0), "dnd")):
         found[0] = rules
-        claims.rules_changed()
+        schedules.rules_changed()
         world.advance(TICK_MS)
         assert app.pushes[-1].status == status
-        assert [*claims.zones_missing] == ([] if rules else [BERLIN])
+        assert [*schedules.zones_missing] == ([] if rules else [BERLIN])
     found[0] = None
     app.done(SetSchedule(app.next_id(), "", [], "dnd", "alice"))
-    claims.rules_changed()
+    schedules.rules_changed()
     world.advance(TICK_MS)
-    assert not claims.zones_missing, "nobody has a schedule there"
+    assert not schedules.zones_missing, "nobody has a schedule there"
 
 
 def test_the_claim_of_a_schedule_that_replaces_another_is_made_then() -> None:

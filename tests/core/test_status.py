@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from presenced.core.policy import Policy
+from presenced.core.precedence import COVERED_MAX
 from presenced.core.publisher import Publisher
-from presenced.core.standing import COVERED_MAX
 from presenced.limits import DURATION_MS_MAX
 from presenced.wire.codec import encode
 from presenced.wire.messages import ClaimList, DeviceStatus, GetClaims, Record, SetStatus, Source, Status

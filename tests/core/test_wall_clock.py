@@ -7,6 +7,7 @@ import pytest
 from presenced.core import clock
 from presenced.core.clock import WALL_TRUST_MS
 from presenced.core.model import User
+from presenced.core.part import Jump
 from presenced.core.parts import clock_jumps
 from presenced.core.parts.claims import Claims
 from presenced.core.records import ActivityAdded
@@ -149,13 +150,13 @@ def test_of_two_ends_the_earlier_one_counts_whichever_that_is_by_the_clock_of_no
 
 def test_all_users_are_looked_at_after_a_jump_and_not_many_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    plain = Claims.clock_set
+    plain = Claims.clock_jumped
 
-    def counted(claims: Claims, user: User, now_ms: int) -> None:
+    def counted(claims: Claims, user: User, jump: Jump, now_ms: int) -> None:
         looked[-1] += 1
-        plain(claims, user, now_ms)
+        plain(claims, user, jump, now_ms)
 
-    monkeypatch.setattr(Claims, "clock_set", counted)
+    monkeypatch.setattr(Claims, "clock_jumped", counted)
     monkeypatch.setattr(clock_jumps, "SLICE_COST_MAX", 30)
     world, app = stage()
     for number in range(35):
@@ -170,10 +171,10 @@ def test_all_users_are_looked_at_after_a_jump_and_not_many_in_one_turn(monkeypat
 
 
 def test_a_clock_that_only_drifts_makes_nobody_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unwanted(claims: Claims, user: User, now_ms: int) -> None:
+    def unwanted(claims: Claims, user: User, jump: Jump, now_ms: int) -> None:
         raise AssertionError("nothing was set")
 
-    monkeypatch.setattr(Claims, "clock_set", unwanted)
+    monkeypatch.setattr(Claims, "clock_jumped", unwanted)
     world, app = stage()
     app.claim("alice", "meeting", "calendar", "dnd", for_ms=DAY_MS)
     for _ in range(9):
@@ -342,7 +343,7 @@ def test_a_device_that_goes_while_all_are_looked_at_after_a_jump_is_not_moved(mo
         world.engine.set_wall(world.now_ms, world.wall_ms + jump_ms)
         if jump_ms > 0:
             world.turn()
-    world.engine.bye(world.now_ms + 1, links["alice"].session)
+    world.engine.sessions.bye(world.now_ms + 1, links["alice"].session)
     world.advance(5_000)
     app = world.open("app", role="service")
     assert seen(app, "alice")["web"][1] == world.wall_ms - 5_000 + 1

@@ -40,7 +40,7 @@ def star(count: int) -> tuple[World, FakeLink, list[tuple[Session, Keeping]]]:
     edges = [Keeping() for _ in range(count)]
     links = [(Session(edge, f"crowd{number}", "service"), edge) for number, edge in enumerate(edges)]
     for session, _ in links:
-        world.engine.watching.add(session, ["alice"])
+        world.engine.watches.add(session, ["alice"])
     return world, alice, links
 
 
@@ -93,7 +93,7 @@ def test_who_stops_in_between_is_not_told_and_who_begins_has_it_from_the_reply()
     world, alice, links = star(2 * WATCHERS)
     alice.set_status(text="one")
     gone, edge = links[-1]
-    world.engine.watching.remove(gone, ["alice"])
+    world.engine.watches.remove(gone, ["alice"])
     late = world.open("late", role="service")
     assert late.watch("alice")[0].text == "one"
     finish(world)

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from presenced.core import invariants
-from presenced.core.engine import Engine, no_calendar
+from presenced.core.engine import Engine
 from presenced.core.model import ACTIVE, ASSUMED, CONNECTED, GONE, GRACE, Device, User
-from presenced.core.parts.claims import Calendar
+from presenced.core.parts.schedules import Calendar, no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restore import Restorer
@@ -141,7 +141,7 @@ class World:
         link = FakeLink(self, user, role, instance)
         link.session.expires_ms = expires_ms
         if device:
-            held = self.engine.attach(
+            held = self.engine.sessions.attach(
                 self.now_ms,
                 link.session,
                 device,
@@ -155,7 +155,7 @@ class World:
             if sync:
                 self.engine.own_states.add(link.session, held.user)
         else:
-            self.engine.open_without_device(self.now_ms, link.session)
+            self.engine.sessions.open_without_device(self.now_ms, link.session)
         self.turn()
         return link
 

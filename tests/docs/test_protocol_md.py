@@ -18,9 +18,9 @@ import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.chat_commands.verbs import BY_NAME
-from presenced.core.parts.claims import SCHEDULE_CHECK_MS
+from presenced.core.parts.schedules import SCHEDULE_CHECK_MS
+from presenced.core.precedence import RANK
 from presenced.core.requests import costs
-from presenced.core.standing import RANK
 from presenced.errors import CODES
 from presenced.wire import codec, frames, messages
 from tests.docs.document import (

@@ -53,7 +53,7 @@ def codes_of(message: Any, role: messages.Role, read_only: str = "") -> list[str
     """The codes of the errors with which a core in which nothing has happened answers `message`."""
     engine = Engine(Policy(), now_ms=1, wall_ms=1_767_225_600_000, epoch=1, calendar=calendar)
     session = Session(NoEdge(), "somebody", role)
-    engine.attach(1, session, "device")
+    engine.sessions.attach(1, session, "device")
     engine.read_only = read_only
     REQUESTS.handle(engine, session, 1, message)
     engine.settle(1)

@@ -113,7 +113,7 @@ class Scene:
         """An input; its turn is yet to come."""
         engine = self.world.engine
         user = engine.users.order[number]
-        engine.statements.set_status(self.world.now_ms, user, None, status=None, text=text, emoji=None, for_ms=0)
+        engine.manual_status.set(self.world.now_ms, user, None, status=None, text=text, emoji=None, for_ms=0)
 
     def begin(self, *, is_logged: bool = True) -> Snapshotting:
         snapshot = Snapshotting(

@@ -142,7 +142,7 @@ class ServerLink(Edge):
     def connection_lost(self, exc: Exception | None) -> None:
         session, self.session = self.session, None
         if session is not None and not self.daemon.is_dead:
-            self.daemon.engine.detach(self.daemon.now_ms, session)
+            self.daemon.engine.sessions.detach(self.daemon.now_ms, session)
             self.daemon.soon()
 
     def send(self, data: bytes) -> None:

@@ -65,14 +65,14 @@ def test_a_bug_met_by_one_link_ends_that_link_alone(
 def test_a_bug_during_hello_ends_that_link_alone(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with InProcess(loop, change_spacing_ms=0) as running:
         beside = Bystander(running.port)
-        attach = running.server.engine.attach
+        attach = running.server.engine.sessions.attach
 
         def broken(now_ms: int, session: Any, *rest: Any, **named: Any) -> Any:
             if session.user_name == "poison":
                 raise KeyError("a bug of ours")
             return attach(now_ms, session, *rest, **named)
 
-        monkeypatch.setattr(running.server.engine, "attach", broken, raising=True)
+        monkeypatch.setattr(running.server.engine.sessions, "attach", broken, raising=True)
         with Wire(running.port) as link:
             link.send(hello("poison"))
             link.ended_with("link_failed")
@@ -128,7 +128,7 @@ def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.Monkey
                 [name for name, user in engine.users.items() if user.watchers],
                 len(engine.wheel),
                 list(engine.publisher.online),
-                engine.ledger.has_facts + len(engine.outboxes.dirty) + len(engine.acks),
+                engine.ledger.has_facts + len(engine.outboxes.dirty) + len(engine.obligations.acks),
                 len(server.links.deadlines.partials) + server.links.shares.throttled + len(server.links.shares.backlog),
             ]
 

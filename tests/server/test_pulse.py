@@ -68,7 +68,7 @@ def test_a_clock_that_was_set_is_told_to_the_engine_on_a_quiet_server(caplog: py
 def test_a_time_zone_that_is_gone_is_told_once_and_so_is_its_return(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "presenced")
     with InProcess(operated=False) as running:
-        missing = running.server.engine.claims.zones_missing
+        missing = running.server.engine.schedules.zones_missing
         running.ask(lambda _: missing.update({"Our/Town": None}))
         running.until(lambda _: "knows no time zone Our/Town, so schedules there are off" in caplog.text)
         running.ask(lambda _: missing.clear())

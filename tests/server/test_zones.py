@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from presenced.core.model import Schedule
-from presenced.core.parts.claims import Opening
+from presenced.core.parts.schedules import Opening
 from presenced.server import zones
 from presenced.server.zones import calendar
 from presenced.wire.messages import Window

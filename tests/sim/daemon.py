@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from presenced.config.settings import Durability
-from presenced.core.engine import Engine, no_calendar
+from presenced.core.engine import Engine
+from presenced.core.parts.schedules import no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.server.accounts import UNLIMITED

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from presenced.core.engine import Engine
-from presenced.core.facts import facts_of
 from presenced.core.records import (
     ActivityAdded,
     ClaimSet,
@@ -31,7 +30,7 @@ Face = dict[str, tuple[Any, ...]]
 
 def face_of(engine: Engine) -> Face:
     """How every user stands now. O(everything)."""
-    face = {user.name: _stance(facts_of(user, 0)) for user in engine.users.order}
+    face = {user.name: _stance(engine.parts.facts_of(user, 0)) for user in engine.users.order}
     return {name: stance for name, stance in face.items() if stance}
 
 

@@ -13,11 +13,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from presenced.core.engine import Engine
 from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Restoring, Start
 from presenced.core.parts.channels import Channels
+from presenced.core.parts.claims import Claims
 from presenced.core.parts.leases import Leases
 from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, Fact, MembershipSet, RecordSet, TextSet
@@ -96,22 +97,22 @@ def a_snapshot_misses_who_came_while_it_was_opened() -> Iterator[None]:
 
 @bug
 def loses_a_claim_at_the_restore() -> Iterator[None]:
-    whole = Restorer._claim
+    whole = Claims._restore
 
-    def claim(self: Restorer, fact: ClaimSet) -> None:
+    def restore(self: Claims, source: Restoring, fact: ClaimSet) -> None:
         if fact.claim != "trip":
-            whole(self, fact)
+            whole(self, source, fact)
 
-    with patch.object(Restorer, "_claim", claim):
+    with patch.object(Claims, "_restore", restore):
         yield
 
 
 @bug
 def forgets_memberships_at_the_restore() -> Iterator[None]:
-    def membership(self: Restorer, fact: MembershipSet) -> None:
+    def restore(self: Channels, source: Restoring, fact: MembershipSet) -> None:
         return None
 
-    with patch.object(Restorer, "_membership", membership):
+    with patch.object(Channels, "_restore", restore):
         yield
 
 
@@ -139,15 +140,15 @@ def gives_the_usual_grace_after_a_start() -> Iterator[None]:
 
 @bug
 def announces_at_a_start_who_was_in_grace() -> Iterator[None]:
-    whole = Restorer._hold
+    whole = Leases.hold
 
-    def hold(self: Restorer, device: Device, *arguments: Any) -> None:
+    def hold(self: Leases, device: Device, patience_ms: int, start: Start) -> None:
         was_lost = device.state == 1
-        whole(self, device, *arguments)
+        whole(self, device, patience_ms, start)
         if was_lost:
-            self.engine.leases.end(device, self._now_ms, "lost")
+            self.end(device, start.now_ms, "lost")
 
-    with patch.object(Restorer, "_hold", hold):
+    with patch.object(Leases, "hold", hold):
         yield
 
 
@@ -250,16 +251,16 @@ def ends_a_grace_too_early() -> Iterator[None]:
 
 @bug
 def cuts_off_who_sends_requests_and_no_heartbeats() -> Iterator[None]:
-    with patch.object(Engine, "heard", lambda self, session, now_ms: None):
+    with patch.object(Leases, "heard", lambda self, session, now_ms: None):
         yield
 
 
 @bug
 def members_stay_in_channels_when_they_are_gone() -> Iterator[None]:
-    def leave_all(self: Channels, device: Device, now_ms: int) -> None:
+    def end_device(self: Channels, device: Device, now_ms: int) -> None:
         assert device.state == GONE
 
-    with patch.object(Channels, "leave_all", leave_all):
+    with patch.object(Channels, "end_device", end_device):
         yield
 
 
@@ -301,15 +302,15 @@ def a_record_keeps_its_version_when_it_changes() -> Iterator[None]:
 
 @bug
 def a_record_goes_back_at_the_restore() -> Iterator[None]:
-    whole, count = Restorer._record, 0
+    whole, count = Publisher._restore, 0
 
-    def record(self: Restorer, fact: RecordSet) -> None:
+    def restore(self: Publisher, source: Restoring, fact: RecordSet) -> None:
         nonlocal count
         count += 1
         if count % 3 or not fact.version:
-            whole(self, fact)
+            whole(self, source, fact)
 
-    with patch.object(Restorer, "_record", record):
+    with patch.object(Publisher, "_restore", restore):
         yield
 
 

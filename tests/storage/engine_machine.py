@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 
 from presenced.core.engine import Engine
-from presenced.core.facts import facts_of
 from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import ClaimSet, DeviceSet, Fact, TextSet
@@ -58,7 +57,7 @@ class EngineMachine(Machine):
         restorer.apply(facts)
         state: State = {}
         for user in engine.users.order:
-            apply_facts(state, facts_of(user, engine.clock.offset_ms))
+            apply_facts(state, engine.parts.facts_of(user, self.now_ms))
         assert meant(state) == meant(self.history.asked.state), "the engine restored something else"
         unclean = recovered.manifest is not None and not recovered.report.clean
         if recovered.manifest is not None:
@@ -76,8 +75,8 @@ class EngineMachine(Machine):
             self.history.serial += 1
             self._act(random.Random(self.history.serial))
             engine.settle(self.now_ms)
-            engine.acks.clear()
-            engine.closing.clear()
+            engine.obligations.acks.clear()
+            engine.obligations.closing.clear()
         self.history.told = max(self.history.told, engine.ledger.version)
         return engine.ledger.take_facts()
 
@@ -89,17 +88,19 @@ class EngineMachine(Machine):
         lot = luck.random()
         if user is None or lot < 0.35:
             session = Session(NoLink(), name, "user")
-            engine.attach(self.now_ms, session, luck.choice(("phone", "desk")), status=luck.choice(("online", "dnd")))
+            engine.sessions.attach(
+                self.now_ms, session, luck.choice(("phone", "desk")), status=luck.choice(("online", "dnd"))
+            )
         elif lot < 0.7:
             text = luck.choice(("", f"no. {self.history.serial}"))
             status = luck.choice((None, "auto", "away", "offline"))
-            engine.statements.set_status(
+            engine.manual_status.set(
                 self.now_ms, user, None, status=status, text=text, emoji=None, for_ms=luck.choice((0, 60_000))
             )
         elif lot < 0.85:
             live = [d.session for d in user.devices.values() if d.state != GONE and d.session is not None]
             if live:
-                engine.bye(self.now_ms, live[0])
+                engine.sessions.bye(self.now_ms, live[0])
         else:
             engine.tick(self.now_ms)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgpack
 
-from presenced.core.engine import Engine, no_calendar
+from presenced.core.engine import Engine
+from presenced.core.parts.schedules import no_calendar
 from presenced.core.policy import Policy
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.server.accounts import UNLIMITED

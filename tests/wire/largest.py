@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 import msgspec
 
 from presenced import limits
-from presenced.core.standing import COVERED_MAX
+from presenced.core.precedence import COVERED_MAX
 from presenced.wire.codec import SERVER_MESSAGES
 from presenced.wire.messages import ONLINE_STATUSES, Message
 

@@ -1,16 +1,76 @@
-"""What applications record of users: kept bounded by number and age, newest asked first."""
+"""What applications record of users: kept bounded by number and age, newest asked first (protocol.md, 13.11)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from presenced.core.model import User
+from presenced.core.clock import Clock
+from presenced.core.ledger import Ledger
+from presenced.core.model import Device, User
+from presenced.core.part import Part, Restoring, TakeUp
+from presenced.core.parts.leases import Leases
+from presenced.core.parts.users import Users
+from presenced.core.publisher import Publisher
+from presenced.core.records import ActivityAdded, Fact
 from presenced.errors import RequestError
 from presenced.limits import ACTIVITIES_PER_USER_MAX, ACTIVITY_AGE_MS_MAX, ACTIVITY_AHEAD_MS_MAX
 from presenced.wire.messages import ActivityInfo
+
+
+class Activities(Part):
+    """Owns the activities of all users."""
+
+    def __init__(self, users: Users, leases: Leases, ledger: Ledger, clock: Clock, publisher: Publisher) -> None:
+        self._users = users
+        self._leases = leases
+        self._ledger = ledger
+        self._clock = clock
+        self._publisher = publisher
+
+    def add(self, now_ms: int, user: User, device: Device | None, activity: ActivityInfo, *, may_repeat: bool) -> None:
+        """The user did this, on that device if one is given: then it counts as input there, whenever it was.
+        `may_repeat`: its time is the application's, and one that is known already is the same."""
+        wall_ms, trusted_ms = self._clock.wall_ms(now_ms), self._clock.trusted_wall_ms(now_ms)
+        copies = keep_activity(user, activity, wall_ms, 1 if may_repeat else None, trusted_ms=trusted_ms)
+        self._ledger.add(_fact(user, activity, copies))
+        if device is not None:
+            self._leases.input(device, now_ms)
+            self._publisher.mark_dirty(user)
+
+    def recent(self, now_ms: int, user: User, limit: int, since_ms: int) -> list[ActivityInfo]:
+        """Up to `limit` of the user's activities at or after `since_ms`, newest first. What has become too old is
+        dropped, and perhaps with it the user. O(limit)."""
+        wall_ms, trusted_ms = self._clock.wall_ms(now_ms), self._clock.trusted_wall_ms(now_ms)
+        found = recent_activities(user, limit, since_ms, wall_ms, trusted_ms)
+        self._users.forget_if_blank(user)
+        return found
+
+    def keeps(self, user: User) -> bool:
+        """Whether an activity is known."""
+        return bool(user.activities)
+
+    def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
+        """The activities that are not too old; the others are dropped. O(activities)."""
+        if not user.activities:
+            return ()
+        drop_old_activities(user, self._clock.trusted_wall_ms(now_ms))
+        return [_fact(user, activity, copies) for activity, copies in numbered(user.activities or deque())]
+
+    def restorers(self) -> Mapping[type, TakeUp]:
+        """Activities."""
+        return {ActivityAdded: self._restore}
+
+    def _restore(self, source: Restoring, fact: ActivityAdded) -> None:
+        activity = ActivityInfo(fact.activity, fact.channel, fact.device, fact.at_ms, fact.payload)
+        keep_activity(source.user(fact.user), activity, source.now_ms + source.offset_ms, fact.copies)
+
+
+def _fact(user: User, activity: ActivityInfo, copies: int) -> ActivityAdded:
+    at_ms, payload = activity.at_ms, activity.payload
+    return ActivityAdded(user.name, activity.activity, activity.channel, activity.device, at_ms, payload, copies)
 
 
 def time_of_activity(at_ms: int, wall_ms: int) -> int:

@@ -10,18 +10,20 @@ the members that changed. The batch goes out in slices of watchers, so that no t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from sortedcontainers import SortedList
 
 from presenced.core.delays import DelayQueue
 from presenced.core.ledger import Ledger
-from presenced.core.model import Device, Session, User
+from presenced.core.model import GONE, Device, Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Part, Restoring, Start, TakeUp
 from presenced.core.parts.channel_news import ChannelNews, News
-from presenced.core.publisher import Publisher
-from presenced.core.records import MembershipSet
+from presenced.core.parts.leases import Leases
+from presenced.core.publisher import Change, Publisher
+from presenced.core.records import Fact, MembershipSet
 from presenced.errors import RequestError
 from presenced.limits import (
     CHANNEL_BATCH_MAX,
@@ -34,7 +36,7 @@ from presenced.limits import (
 )
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Record, Role
+from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Role
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
@@ -71,13 +73,15 @@ class Channel:
         return [self.counts[status] for status in ONLINE_STATUSES]
 
 
-class Channels:
-    """All channels."""
+class Channels(Part):
+    """Owns all channels."""
 
-    def __init__(self, ledger: Ledger, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(self, leases: Leases, ledger: Ledger, publisher: Publisher, outboxes: Outboxes) -> None:
         self.by_name: dict[str, Channel] = {}
+        self._leases = leases
         self._ledger = ledger
         self._publisher = publisher
+        publisher.follow(self.follow_record)
         self._outboxes = outboxes
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
         self.news = ChannelNews(publisher.spacing, self._tell)
@@ -92,6 +96,7 @@ class Channels:
 
         Raises `RequestError` (`channel_limit`). O(devices of the user).
         """
+        self._publisher.tell_changes(now_ms)
         own = device.channels
         if own is None:
             own = device.channels = {}
@@ -121,15 +126,21 @@ class Channels:
             if user.record.status != "offline":
                 self._count_in(channel, user.name, user.record.status)
 
-    def leave(self, device: Device, name: str, now_ms: int) -> None:
-        """The device is in the channel no more. Idempotent."""
+    def leave(self, device: Device, name: str, now_ms: int, session: Session) -> None:
+        """The device is in the channel no longer: so says this session. Idempotent."""
+        self._publisher.tell_changes(now_ms)
         if device.channels is None or name not in device.channels:
             return
+        if device.session is not session:
+            self._leases.take_out(device)
         self._ledger.add(MembershipSet(device.user.name, device.id, name, False))
         self._remove(device, name, now_ms)
 
-    def leave_all(self, device: Device, now_ms: int) -> None:
-        """The device is gone: its memberships end with it. O(its channels)."""
+    def end_device(self, device: Device, now_ms: int) -> None:
+        """Its memberships end with it. O(its channels)."""
+        if not device.channels:
+            return
+        self._publisher.tell_changes(now_ms)
         for name in list(device.channels or ()):
             self._remove(device, name, now_ms)
         device.channels = None
@@ -151,13 +162,16 @@ class Channels:
             self._note(channel, user, was_in=True, is_in=False)
         self._drop_if_empty(channel)
 
-    def follow_record(self, user: User, old: Record, new: Record, now_ms: int) -> None:
+    def follow_record(self, change: Change, now_ms: int) -> None:
         """The user's record has changed: bring the channels they are in up to date. O(channels of the user), and only
         who comes or goes online costs each the log of its members."""
+        user, old, new, _ = change
+        if user.channels is None:
+            return
         was_online, is_online = old.status != "offline", new.status != "offline"
         if not was_online and not is_online:
             return
-        for name in user.channels or ():
+        for name in user.channels:
             channel = self.by_name[name]
             if not was_online:
                 self._count_in(channel, user.name, new.status)
@@ -176,6 +190,39 @@ class Channels:
     def _count_out(self, channel: Channel, name: str, status: str) -> None:
         channel.online.remove(name)
         channel.counts[status] -= 1
+
+    # --- the disk ---------------------------------------------------------------------------------------------
+
+    def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
+        """The memberships. O(these)."""
+        return [
+            MembershipSet(user.name, device.id, channel, True)
+            for device in user.devices.values()
+            for channel in device.channels or ()
+        ]
+
+    def restorers(self) -> Mapping[type, TakeUp]:
+        """Memberships: only noted on the device until `resume`, because the device may turn out to be gone."""
+        return {MembershipSet: self._restore}
+
+    def _restore(self, source: Restoring, fact: MembershipSet) -> None:
+        device = source.user(fact.user).devices.get(fact.device)
+        if device is None:
+            return
+        if fact.joined:
+            device.channels = device.channels or {}
+            device.channels[source.shared(fact.channel)] = None
+        elif device.channels is not None:
+            device.channels.pop(fact.channel, None)
+
+    def resume(self, users: Sequence[User], start: Start) -> None:
+        """Enter the memberships that were noted. O(users and devices)."""
+        for user in users:
+            for device in user.devices.values():
+                names, device.channels = device.channels, None
+                if device.state != GONE:
+                    for name in names or ():
+                        self.add(device, name)
 
     # --- asking -----------------------------------------------------------------------------------------------
 
@@ -236,14 +283,14 @@ class Channels:
             self._sending = [sending for sending in self._sending if sending[1] is not channel]
         self._drop_if_empty(channel)
 
-    def unwatch_some(self, session: Session, most: int) -> int:
-        """The session has ended: take up to so many channels off its watch; gives how many. O(`most`)."""
+    def let_go(self, session: Session, lost_ms: int, most: int) -> int:
+        """Take channels off its watch, some at a time."""
         names = list(islice(reversed(session.channels or {}), most))
         for name in names:
             self.unwatch(session, name)
         return len(names)
 
-    def resume(self, session: Session) -> None:
+    def resume_session(self, session: Session) -> None:
         """A slow watcher reads again: tell it the counts of what it missed something of. O(channels missed)."""
         stale, session.stale_channels = session.stale_channels, None
         for name in stale or ():
@@ -257,7 +304,7 @@ class Channels:
         """When `tick` wants to be called next, if at all; 0 = at once."""
         return 0 if self._sending or self.news.has_work else self._batches.next_ms
 
-    def flush(self, now_ms: int) -> None:
+    def settle(self, now_ms: int) -> None:
         """Tell the watchers of small channels what has happened of members, as much as a turn may."""
         for user in self._publisher.take_released():
             self.news.release(user)

@@ -12,11 +12,8 @@ from __future__ import annotations
 from collections import deque
 
 from presenced.core.clock import Clock
-from presenced.core.model import User
-from presenced.core.parts.claims import Claims
-from presenced.core.parts.leases import Leases
+from presenced.core.part import Jump, Part, Parts
 from presenced.core.parts.users import Users
-from presenced.core.publisher import Publisher
 
 SLICE_COST_MAX = 1_000
 """What one turn may bring up to date, in users, their devices and claims: about 2 ms."""
@@ -35,15 +32,13 @@ class _Walk:
         """Places of `Users.order` that are still to be visited, from the end; None = it has not begun."""
 
 
-class ClockJumps:
+class ClockJumps(Part):
     """Owns the walks over all users: the one under way, and at most one for all jumps since it began."""
 
-    def __init__(self, users: Users, leases: Leases, claims: Claims, clock: Clock, publisher: Publisher) -> None:
+    def __init__(self, users: Users, parts: Parts, clock: Clock) -> None:
         self._users = users
-        self._leases = leases
-        self._claims = claims
+        self._parts = parts
         self._clock = clock
-        self._publisher = publisher
         self._walks: deque[_Walk] = deque()
 
     def set(self, offset_ms: int, now_ms: int) -> None:
@@ -73,13 +68,6 @@ class ClockJumps:
             walk.left -= 1
             user = order[walk.left]
             left -= 1 + len(user.devices) + 2 * len(user.claims)
-            self._visit(user, walk, now_ms)
+            self._parts.clock_jumped(user, Jump(walk.jump_ms, walk.set_ms), now_ms)
         if not walk.left:
             self._walks.popleft()
-
-    def _visit(self, user: User, walk: _Walk, now_ms: int) -> None:
-        for device in user.devices.values():
-            self._leases.clock_set(device, walk.jump_ms, walk.set_ms, now_ms)
-        if user.claims or user.text_until_ms or user.shown or user.schedule is not None:
-            self._claims.clock_set(user, now_ms)
-        self._publisher.clock_jumped(user, now_ms)

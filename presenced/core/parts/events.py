@@ -8,30 +8,34 @@ the newest.
 
 from __future__ import annotations
 
+from presenced.core.clock import Clock
 from presenced.core.model import Session
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Part
 from presenced.core.parts.event_history import EventHistory
-from presenced.core.publisher import Publisher
+from presenced.core.publisher import Change, Publisher
 from presenced.limits import EVENTS_UNFOLLOWED_MS
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Event, EventKind, Following, Record
+from presenced.wire.messages import Event, EventKind, Following
 
 BATCH_EVENTS = 512
 """Events that one follower is sent in one turn."""
 
 
-class Events:
+class Events(Part):
     """What happened lately, and who is told."""
 
-    def __init__(self, publisher: Publisher, outboxes: Outboxes, epoch: int) -> None:
+    def __init__(self, clock: Clock, publisher: Publisher, outboxes: Outboxes, epoch: int) -> None:
         self.epoch = epoch
         """Identifies this run: what is kept does not survive a restart, so a cursor of another run is worth nothing."""
         self.followers: dict[Session, None] = {}
         self.is_kept = False
         """Whether anybody follows, or did lately: else nothing is kept, and a change costs nothing here."""
         self.history = EventHistory()
+        self._clock = clock
         self._publisher = publisher
+        publisher.follow(self.follow_record)
         self._outboxes = outboxes
         self._is_short = False
         self._unfollowed_ms = 0
@@ -52,8 +56,8 @@ class Events:
         following = Following(request_id, self.epoch, session.follow_seq, not known and epoch != 0)
         self._outboxes.reply(session, encode(following))
 
-    def unfollow(self, session: Session, now_ms: int) -> None:
-        """The session has ended. Idempotent."""
+    def end_session(self, session: Session, now_ms: int) -> None:
+        """The session follows no longer."""
         if session not in self.followers:
             return
         del self.followers[session]
@@ -90,8 +94,12 @@ class Events:
 
     # --- what happens -----------------------------------------------------------------------------------------
 
-    def follow_record(self, old: Record, new: Record, reason: str, wall_ms: int) -> None:
+    def follow_record(self, change: Change, now_ms: int) -> None:
         """Make events of a change of a user's record."""
+        if not self.is_kept:
+            return
+        _, old, new, reason = change
+        wall_ms = self._clock.wall_ms(now_ms)
         if new.status != old.status:
             if old.status == "offline":
                 self._add("online", new.user, old.status, new.status, "", wall_ms)
@@ -122,7 +130,7 @@ class Events:
         """Whether some follower could be sent more at once. O(followers)."""
         return any(session.owed is None and session.follow_seq < self.seq for session in self.followers)
 
-    def flush(self) -> None:
+    def settle(self, now_ms: int) -> None:
         """Send each follower that reads what it has not been sent, up to a bound. O(events sent)."""
         history = self.history
         for session in self.followers:

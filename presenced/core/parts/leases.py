@@ -1,4 +1,4 @@
-"""Who is live, until when, and how idle: the one place that schedules devices and sessions in the wheel.
+"""Who is live, until when, and how idle: the one place that schedules devices in the wheel.
 
 * A live device has exactly one wheel entry, at or before its next deadline: end of the lease, of the grace, of the
   token, or the next idle level. A heartbeat only writes fields; when the entry comes due it is set anew for what was
@@ -9,17 +9,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from presenced.core.clock import Clock
-from presenced.core.facts import device_fact
+from presenced.core.idleness import idle_level, last_active_ms, next_level_ms
 from presenced.core.ledger import Ledger
 from presenced.core.merge import countable
 from presenced.core.model import (
     ACTIVE,
-    ASSUMED,
     CONNECTED,
     GONE,
     GRACE,
-    IDLE_AWAY,
     IDLE_OFFLINE,
     TOLD,
     UNTOLD,
@@ -27,28 +27,28 @@ from presenced.core.model import (
     Session,
     User,
 )
+from presenced.core.part import Jump, Part, Start
+from presenced.core.parts.device_facts import device_fact
 from presenced.core.policy import Policy
+from presenced.core.precedence import in_call
 from presenced.core.publisher import Publisher
+from presenced.core.records import DeviceSet
 from presenced.core.wheel import Wheel
 
-_NO_REFS: dict[int, Device] = {}
 
-
-class Leases:
-    """The lives of devices, and of sessions that have none."""
+class Leases(Part):
+    """The lives of devices."""
 
     def __init__(self, policy: Policy, wheel: Wheel, ledger: Ledger, clock: Clock, publisher: Publisher) -> None:
         self.live = 0
         """Devices that are connected or in grace."""
         self.connected = 0
-        self.expired = 0
-        """Leases that ran out so far."""
         self.assumed_ms = 0
         """When the daemon was started with what was saved. Heartbeats are not: who was active until the stop may have
         been so to the end, whatever input of theirs was saved last."""
         self.notes_returns = False
         """Whether the log is told which of the devices that were live at the start have been back."""
-        self.silent: dict[Device, None] = {}
+        self.silent: dict[Device, bool] = {}
         """While the daemon is stopping: the devices that were in grace when it began to."""
         self._policy = policy
         self._wheel = wheel
@@ -87,34 +87,73 @@ class Leases:
             self._report_idle(device, now_ms, idle_ms)
         else:
             # It may be of another kind now, which takes other times to become idle.
-            self._set_level(device, self._level(device, now_ms))
+            self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
         self._arm(device)
+
+    def take(self, device: Device) -> None:
+        """Another session is about to speak for it: take it from the one that does. Its lease goes on."""
+        holder, ref = device.session, device.ref
+        self._unbind(device)
+        if holder is not None and not ref:
+            holder.device = None
+
+    def _unbind(self, device: Device) -> None:
+        session = device.session
+        if device.ref and session is not None and session.refs is not None:
+            session.refs.pop(device.ref, None)
+        device.session = None
+        device.ref = 0
 
     def lose(self, device: Device, now_ms: int) -> None:
         """Its link is lost: grace."""
         if device.state == CONNECTED:
             self.connected -= 1
-        device.session = None
-        device.ref = 0
+        self._unbind(device)
         device.state = GRACE
         device.grace_until_ms = now_ms + self._policy.grace_ms
         self._arm(device)
 
-    def resume_grace(self, device: Device, until_ms: int) -> None:
-        """It was live when the daemon stopped: grace until `until_ms`."""
+    def hold(self, device: Device, patience_ms: int, start: Start) -> None:
+        """It was live when the daemon stopped: grace for `patience_ms` from the first start since it was last there."""
+        now_ms, begun_ms = start.now_ms, start.begun_ms
+        is_silent = device.state == GRACE
+        since_ms, is_away = now_ms, False
+        if len(begun_ms) > 1:
+            since_ms = next((ms for ms in begun_ms if ms > device.heard_ms), since_ms)
+            is_away = since_ms < begun_ms[-1]
+        # Of one that has not been back since an earlier start nothing was heard until the stop.
+        if start.heard_ms is not None and not is_silent and not is_away:
+            device.heard_ms = max(device.heard_ms, start.heard_ms)
         self.live += 1
         device.state = GRACE
-        device.grace_until_ms = until_ms
+        device.grace_until_ms = max(now_ms, min(since_ms, now_ms) + patience_ms)
         self._arm(device)
+        if is_silent:
+            # It may come back and be heard from now on, of which nothing is logged.
+            self.log_device(device)
+
+    def is_first_return(self, device: Device) -> bool:
+        """Whether the log must be told that a device that comes now is back. Once for each start and device: if the
+        next start comes soon, this device has a grace of its own. And once for one that was noted as silent."""
+        if self.silent and self.silent.pop(device, False):
+            return True
+        return self.notes_returns and device.state == GRACE and device.heard_ms <= self.assumed_ms
+
+    def note_silent(self, device: Device) -> None:
+        """The daemon is about to stop, and the device is in grace: it was seen last before that, not until the stop."""
+        self.silent[device] = True
+        self.log_device(device)
 
     def end(self, device: Device, now_ms: int, reason: str) -> None:
         """It is gone, for a reason as in an event of `offline`."""
+        if reason == "bye":
+            # To say so is a sign of life.
+            device.heard_ms = now_ms
         if countable(device):
             self._publisher.uncount(device, reason)
         if device.state == CONNECTED:
             self.connected -= 1
-        device.session = None
-        device.ref = 0
+        self._unbind(device)
         device.holder = 0
         device.state = GONE
         device.grace_until_ms = now_ms
@@ -123,37 +162,66 @@ class Leases:
         self.log_device(device)
         self._publisher.mark_dirty(device.user)
 
-    def start_session(self, session: Session, now_ms: int) -> None:
-        """A session without a device holds a lease of its own."""
-        session.heard_ms = now_ms
-        self._wheel.schedule(session, self._session_deadline(session))
-
-    def end_session(self, session: Session) -> None:
-        """It holds no lease any more. Idempotent."""
-        self._wheel.cancel(session)
+    def let_go(self, session: Session, lost_ms: int, most: int) -> int:
+        """The devices that it spoke for go into grace, some at a time."""
+        refs, count = session.refs, 0
+        while refs and count < most:
+            self.lose(refs.popitem()[1], lost_ms)
+            count += 1
+        if not refs:
+            session.refs = None
+        return count
 
     def log_device(self, device: Device) -> None:
         """Leave what is known of the device for the log."""
-        self._ledger.add(device_fact(device, self._clock.offset_ms, self.silent))
+        self._ledger.add(self.fact_of(device))
 
-    def clock_set(self, device: Device, jump_ms: int, set_ms: int, now_ms: int) -> None:
-        """The wall clock was set by so much at `set_ms`. What is known of the device by wall times alone, since it was
+    def fact_of(self, device: Device) -> DeviceSet:
+        """The device as it stands, for the log."""
+        return device_fact(device, self._clock.offset_ms, self.silent)
+
+    def take_out(self, device: Device) -> None:
+        """Another link than its own has taken it out of a channel, which is remembered until it comes anew."""
+        if not device.is_taken_out:
+            device.is_taken_out = True
+            self.log_device(device)
+
+    def see(self, device: Device, now_ms: int) -> None:
+        """It was seen just now."""
+        device.heard_ms = now_ms
+        self.log_device(device)
+
+    def resume(self, users: Sequence[User], start: Start) -> None:
+        """Whom the log knows as live may have been active until the stop."""
+        self.assumed_ms = start.now_ms
+        self.notes_returns = bool(start.begun_ms)
+
+    def keep_wall_times(self, device: Device, jump: Jump, now_ms: int) -> None:
+        """The wall clock was set. What is known of the device by wall times alone, since it was
         gone then or was not heard of after a restart, keeps them, unless they would lie in the future."""
         if device.state == GONE:
-            is_known = device.grace_until_ms <= set_ms
+            is_known = device.grace_until_ms <= jump.set_ms
         else:
             is_known = device.heard_ms < self.assumed_ms
         # What was in the future at the start has been put at that moment, and no wall time is known of it.
         if not is_known or device.heard_ms == self.assumed_ms:
             return
-        device.heard_ms = _kept(device.heard_ms, jump_ms, now_ms)
-        device.active_ms = _kept(device.active_ms, jump_ms, now_ms)
+        device.heard_ms = _kept(device.heard_ms, jump.jump_ms, now_ms)
+        device.active_ms = _kept(device.active_ms, jump.jump_ms, now_ms)
         if device.state == GONE:
-            device.grace_until_ms = _kept(device.grace_until_ms, jump_ms, now_ms)
+            device.grace_until_ms = _kept(device.grace_until_ms, jump.jump_ms, now_ms)
         else:
             self._arm(device)
 
     # --- signs of life ----------------------------------------------------------------------------------------
+
+    def heard(self, session: Session, now_ms: int) -> None:
+        """A frame came in on its link: the lease starts anew. O(1), writes one field."""
+        device = session.device
+        if device is not None:
+            device.heard_ms = now_ms
+        else:
+            session.heard_ms = now_ms
 
     def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> bool:
         """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1).
@@ -176,10 +244,12 @@ class Leases:
         if active_ms <= device.active_ms:
             return False
         device.active_ms = active_ms
-        if device.idle_level != ACTIVE and self._level(device, now_ms) != device.idle_level:
-            self._set_level(device, self._level(device, now_ms))
-            self._arm(device)
-            return True
+        if device.idle_level != ACTIVE:
+            level = idle_level(device, now_ms, self._policy, self.assumed_ms)
+            if level != device.idle_level:
+                self._set_level(device, level)
+                self._arm(device)
+                return True
         primary = device.user.primary
         if primary is not device and (
             primary is None or active_ms - primary.active_ms > self._policy.primary_hysteresis_ms
@@ -207,26 +277,6 @@ class Leases:
             self.input(device, now_ms)
             self._arm(device)
 
-    def beats(self, session: Session, now_ms: int, beats: list[int]) -> list[int] | None:
-        """Heartbeats of many devices that a service holds: ref and idle time, alternating; -1 = no report.
-
-        O(devices), and nothing for those that are active and stay so. Gives the refs that are not held, if any.
-        """
-        unheld: list[int] | None = None
-        refs = session.refs or _NO_REFS
-        for ref, idle_ms in zip(beats[::2], beats[1::2], strict=False):
-            device = refs.get(ref)
-            if device is not None:
-                if idle_ms < 0:
-                    device.heard_ms = now_ms
-                else:
-                    self.heartbeat(device, now_ms, idle_ms)
-            elif unheld is None:
-                unheld = [ref]
-            else:
-                unheld.append(ref)
-        return unheld
-
     # --- deadlines --------------------------------------------------------------------------------------------
 
     def device_due(self, device: Device, now_ms: int) -> str:
@@ -239,20 +289,9 @@ class Leases:
             if session.expires_ms and now_ms >= session.expires_ms and not device.ref:
                 return "token_expired"
             if now_ms >= device.heard_ms + self._policy.timeout_ms:
-                self.expired += 1
                 return "lease_expired"
-        self._set_level(device, self._level(device, now_ms))
+        self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
         self._arm(device)
-        return ""
-
-    def session_due(self, session: Session, now_ms: int) -> str:
-        """The same for a session without a device."""
-        if session.expires_ms and now_ms >= session.expires_ms:
-            return "token_expired"
-        if now_ms >= session.heard_ms + self._policy.timeout_ms:
-            self.expired += 1
-            return "lease_expired"
-        self._wheel.schedule(session, self._session_deadline(session))
         return ""
 
     def deadline(self, device: Device) -> int:
@@ -265,45 +304,12 @@ class Leases:
             session = device.session
             if session is not None and session.expires_ms and not device.ref:
                 due_ms = min(due_ms, session.expires_ms)
-        if device.idle_known and not in_call(device.user):
-            away_ms, offline_ms = policy.idle_limits(device.kind)
-            active_ms = self._active_ms(device)
-            if device.idle_level == ACTIVE and away_ms:
-                due_ms = min(due_ms, active_ms + away_ms)
-            if device.idle_level != IDLE_OFFLINE and offline_ms:
-                due_ms = min(due_ms, active_ms + offline_ms)
-        return due_ms
-
-    def _session_deadline(self, session: Session) -> int:
-        due_ms = session.heard_ms + self._policy.timeout_ms
-        return min(due_ms, session.expires_ms) if session.expires_ms else due_ms
+        return next_level_ms(device, due_ms, policy, self.assumed_ms)
 
     def _arm(self, device: Device) -> None:
         self._wheel.schedule(device, self.deadline(device))
 
     # --- idle levels ------------------------------------------------------------------------------------------
-
-    def _level(self, device: Device, now_ms: int) -> int:
-        if not device.idle_known:
-            # Active, unless it was restored from disk as idle and has not reported since.
-            return device.idle_level
-        idle_ms = now_ms - self._active_ms(device)
-        away_ms, offline_ms = self._policy.idle_limits(device.kind)
-        if offline_ms and idle_ms >= offline_ms:
-            level = IDLE_OFFLINE
-        elif away_ms and idle_ms >= away_ms:
-            level = IDLE_AWAY
-        else:
-            return ACTIVE
-        if in_call(device.user) and (level != IDLE_OFFLINE or device.idle_level != IDLE_OFFLINE):
-            return ACTIVE
-        return level
-
-    def _active_ms(self, device: Device) -> int:
-        """The last input, or the latest that it may have been if only what was saved is known."""
-        if device.idle_known == ASSUMED and device.idle_level == ACTIVE:
-            return max(device.active_ms, self.assumed_ms)
-        return device.active_ms
 
     def _report_idle(self, device: Device, now_ms: int, idle_ms: int) -> None:
         # The first report, also after a restart, is the truth, except for what was said on the device since it came;
@@ -311,12 +317,12 @@ class Leases:
         known_ms = device.active_ms if device.idle_known == TOLD else device.input_ms
         device.active_ms = now_ms - idle_ms if known_ms is None else max(now_ms - idle_ms, known_ms)
         device.idle_known = TOLD
-        self._set_level(device, self._level(device, now_ms))
+        self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
 
     def _set_level(self, device: Device, level: int) -> None:
         if level != device.idle_level:
             # What was assumed holds from now on, or the next level would come too early.
-            device.active_ms = self._active_ms(device)
+            device.active_ms = last_active_ms(device, self.assumed_ms)
             if level == IDLE_OFFLINE and countable(device):
                 self._publisher.uncount(device, "idle")
             device.idle_level = level
@@ -329,8 +335,3 @@ def _kept(moment_ms: int, jump_ms: int, now_ms: int) -> int:
     """The moment that has the same wall time as this one had before the clock was set, if that is not to come."""
     kept_ms = moment_ms - jump_ms
     return kept_ms if kept_ms <= now_ms else moment_ms
-
-
-def in_call(user: User) -> bool:
-    """Whether somebody states that the user is in a call. O(claims)."""
-    return bool(user.claims) and any(claim.source == "call" for claim in user.claims)

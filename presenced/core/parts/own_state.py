@@ -10,8 +10,9 @@ from presenced.core.clock import Clock
 from presenced.core.merge import countable, device_status
 from presenced.core.model import CONNECTED, GONE, GRACE, Claim, Device, Own, Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Part
+from presenced.core.precedence import by_strength
 from presenced.core.publisher import Publisher
-from presenced.core.standing import by_strength
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState, SyncInfo, SyncState
@@ -19,7 +20,7 @@ from presenced.wire.messages import ClaimInfo, DeviceInfo, DeviceState, OwnState
 _STATES: dict[int, DeviceState] = {CONNECTED: "connected", GRACE: "grace", GONE: "gone"}
 
 
-class OwnStates:
+class OwnStates(Part):
     """Who wants their own state, and what of it is still to be sent."""
 
     def __init__(self, clock: Clock, publisher: Publisher, outboxes: Outboxes) -> None:
@@ -38,13 +39,18 @@ class OwnStates:
         self._send_soon(user)
 
     def remove(self, session: Session, user: User) -> None:
-        """The link has ended. Idempotent."""
+        """The session's link wants it no longer. Idempotent."""
         own = user.own
         self._missed.pop(session, None)
         if own is not None and own.sessions.pop(session, None) is not None and not own.sessions:
             user.own = None
 
-    def changed(self, user: User) -> None:
+    def end_session(self, session: Session, now_ms: int) -> None:
+        """The session wants it no longer."""
+        if session.device is not None:
+            self.remove(session, session.device.user)
+
+    def _changed(self, user: User) -> None:
         """Something may have changed of the user's own state. O(devices and claims) for users with such links."""
         own = user.own
         if own is None:
@@ -70,9 +76,10 @@ class OwnStates:
         if user.own is not None:
             self._send_soon(user)
 
-    def resume(self, session: Session, user: User) -> None:
-        """A slow link reads again: send it the latest, once, if it missed any."""
-        if session in self._missed:
+    def resume_session(self, session: Session) -> None:
+        """Send the latest, once, if it missed any."""
+        if session in self._missed and session.device is not None:
+            user = session.device.user
             del self._missed[session]
             if user.own is not None and not user.own.stale:
                 self._outboxes.push(session, frame(encode(self._message(user, user.own))))
@@ -100,8 +107,11 @@ class OwnStates:
         synced = sum(info.applied == own.version for info in devices)
         return SyncState(request_id, user.name, own.version, synced, len(devices), own.synced_ms, devices)
 
-    def flush(self) -> None:
+    def settle(self, now_ms: int) -> None:
         """Send what has changed, once for each user. O(changed users and their links)."""
+        if self._publisher.own_dirty:
+            for user in self._publisher.take_own_dirty():
+                self._changed(user)
         if not self._stale:
             return
         stale, self._stale = self._stale, []

@@ -48,7 +48,7 @@ class Requests:
         handler = self._handlers[type(message)]
         if handler.timing and _waits(engine, session, handler, message):
             # Until the end of the turn, and in order with what this link asks after it.
-            engine.put_off(session, lambda now_ms: _apply(handler, engine, session, now_ms, message))
+            engine.obligations.put_off(session, lambda now_ms: _apply(handler, engine, session, now_ms, message))
         else:
             _apply(handler, engine, session, now_ms, message)
 
@@ -65,7 +65,7 @@ def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, mess
 def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMessage) -> bool:
     """Whether the message is put off until the end of the turn (`Handler.timing`). O(names), or O(members or changed
     users, whichever are fewer)."""
-    if session in engine.asking:
+    if session in engine.obligations.asking:
         return True
     if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
         return False

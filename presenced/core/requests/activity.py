@@ -44,13 +44,13 @@ def _add_activity(engine: Engine, session: Session, now_ms: int, message: AddAct
     user = device.user if device is not None else user_of(engine, session, message.user)
     device_id = device.id if device is not None else ""
     activity = ActivityInfo(message.activity, message.channel, device_id, at_ms, message.payload)
-    engine.statements.add_activity(now_ms, user, device, activity, may_repeat=bool(message.at_ms))
+    engine.activities.add(now_ms, user, device, activity, may_repeat=bool(message.at_ms))
     acknowledge(engine, session, message.id)
 
 
 def _get_activity(engine: Engine, session: Session, now_ms: int, message: GetActivity) -> None:
     user = known_user(engine, session, message.user)
-    found = engine.statements.activities(now_ms, user, message.limit, message.since_ms) if user is not None else []
+    found = engine.activities.recent(now_ms, user, message.limit, message.since_ms) if user is not None else []
     name = name_of(engine, session, message.user)
     reply(engine, session, ActivityList(message.id, name, found))
 
@@ -59,7 +59,7 @@ def _touch(engine: Engine, session: Session, now_ms: int, message: Touch) -> Non
     require_durability(engine)
     device = device_of(engine, session, message.user, message.device)
     user = device.user if device is not None else user_of(engine, session, message.user)
-    engine.statements.touch(now_ms, session, user, device)
+    engine.devices.touch(now_ms, session, user, device)
     acknowledge(engine, session, message.id)
 
 

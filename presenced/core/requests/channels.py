@@ -19,14 +19,14 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     if message.channel not in (device.channels or ()):
         require_memory(engine)
     if not (message.as_was and device.is_taken_out):
-        engine.join(now_ms, device, message.channel, session.role)
+        engine.channels.join(device, message.channel, now_ms, session.role)
     acknowledge(engine, session, message.id)
 
 
 def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> None:
     require_durability(engine)
     device = some_device_of(engine, session, message.user, message.device)
-    engine.leave(now_ms, session, device, message.channel)
+    engine.channels.leave(device, message.channel, now_ms, session)
     acknowledge(engine, session, message.id)
 
 

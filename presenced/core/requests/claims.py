@@ -9,10 +9,10 @@ from presenced.address import check_emoji, check_name, check_text
 from presenced.core.engine import Engine
 from presenced.core.model import Schedule, Session
 from presenced.core.parts.own_state import claim_info, claim_infos
+from presenced.core.precedence import MANUAL, SCHEDULED
 from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
-from presenced.core.standing import MANUAL, SCHEDULED
 from presenced.core.targets import (
     device_of,
     known_user,
@@ -44,7 +44,7 @@ def _set_status(engine: Engine, session: Session, now_ms: int, message: SetStatu
     if message.emoji is not None:
         check_emoji(message.emoji)
     device = device_of(engine, session, message.user, message.device)
-    engine.statements.set_status(
+    engine.manual_status.set(
         now_ms,
         device.user if device is not None else user_of(engine, session, message.user),
         device,
@@ -67,7 +67,7 @@ def _add_claim(engine: Engine, session: Session, now_ms: int, message: AddClaim)
         require_memory(engine)
     by_wall = bool(message.until_ms) and due_ms + engine.clock.offset_ms == message.until_ms
     ends = (now_ms + message.for_ms, message.until_ms) if message.for_ms and message.until_ms else None
-    engine.statements.add_claim(
+    engine.claims.add(
         now_ms,
         user,
         message.claim,
@@ -117,7 +117,7 @@ def _end_claim(engine: Engine, session: Session, now_ms: int, message: EndClaim)
         raise RequestError("bad_request", "the claim of a schedule ends with its window, or by set_schedule")
     user = known_user(engine, session, message.user)
     if user is not None:
-        engine.statements.end_claim(now_ms, user, message.claim)
+        engine.claims.end(user, message.claim, now_ms)
     acknowledge(engine, session, message.id)
 
 
@@ -148,7 +148,7 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
     schedule = None
     if message.windows:
         schedule = Schedule(message.zone, message.windows, message.status)
-        if len(message.zone.encode()) > ZONE_BYTES_MAX or not _is_zone(engine, schedule, now_ms):
+        if len(message.zone.encode()) > ZONE_BYTES_MAX or not engine.schedules.is_known_zone(schedule, now_ms):
             raise RequestError(
                 "bad_schedule",
                 f"{quoted(message.zone)} is no time zone known here; write one such as Europe/Berlin",
@@ -156,16 +156,8 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
     user = user_of(engine, session, message.user)
     if schedule is not None and user.schedule is None:
         require_memory(engine)
-    engine.statements.set_schedule(now_ms, user, schedule)
+    engine.schedules.set(user, schedule, now_ms)
     acknowledge(engine, session, message.id)
-
-
-def _is_zone(engine: Engine, schedule: Schedule, now_ms: int) -> bool:
-    try:
-        engine.calendar(schedule, engine.clock.wall_ms(now_ms))
-    except LookupError:
-        return False
-    return True
 
 
 HANDLERS: dict[type, Handler] = {

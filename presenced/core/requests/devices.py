@@ -39,7 +39,7 @@ def _heartbeat(engine: Engine, session: Session, now_ms: int, message: Heartbeat
 
 
 def _bye(engine: Engine, session: Session, now_ms: int, message: Bye) -> None:
-    engine.bye(now_ms, session)
+    engine.sessions.bye(now_ms, session)
 
 
 def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> None:
@@ -53,7 +53,7 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
         known = engine.users.get(message.user)
         if known is None or message.device not in known.devices:
             require_memory(engine)
-    engine.attach(
+    engine.sessions.attach(
         now_ms,
         session,
         message.device,
@@ -73,7 +73,7 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
 def _detach(engine: Engine, session: Session, now_ms: int, message: Detach) -> None:
     require_service(session)
     device = _to_detach(engine, session, message)
-    engine.release(now_ms, device, lost=message.lost, by=session)
+    engine.sessions.release(now_ms, device, lost=message.lost, by=session)
     done(engine, session, message.id)
 
 
@@ -99,7 +99,7 @@ def _beats(engine: Engine, session: Session, now_ms: int, message: Beats) -> Non
     require_service(session)
     if len(message.beats) % 2:
         raise RequestError("bad_request", "Beats: the last ref has no idle time")
-    engine.beats(now_ms, session, message.beats)
+    engine.sessions.beats(now_ms, session, message.beats)
 
 
 def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevice) -> None:
@@ -107,7 +107,7 @@ def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevic
     if message.name is not None:
         check_label(message.name, "device label")
     device = live_device_of(engine, session, message.user, message.device)
-    engine.statements.set_device(now_ms, device, status=message.status, priority=message.priority, name=message.name)
+    engine.devices.change(now_ms, device, status=message.status, priority=message.priority, name=message.name)
     acknowledge(engine, session, message.id)
 
 
@@ -119,7 +119,7 @@ def _forget(engine: Engine, session: Session, now_ms: int, message: Forget) -> N
     if device.state != GONE:
         sentence = f"{device.user.name}/{device.id} is live; only a device that is gone can be forgotten"
         raise RequestError("bad_request", sentence)
-    engine.statements.forget_device(device)
+    engine.devices.forget(device)
     acknowledge(engine, session, message.id)
 
 

@@ -54,12 +54,12 @@ def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> Non
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
     record_of = publisher.record_of
-    records = [record_of(user) for user in engine.watching.add(session, message.users)]
+    records = [record_of(user) for user in engine.watches.add(session, message.users)]
     reply_records(engine, session, message.id, records)
 
 
 def _unwatch(engine: Engine, session: Session, now_ms: int, message: Unwatch) -> None:
-    engine.watching.remove(session, message.users)
+    engine.watches.remove(session, message.users)
     done(engine, session, message.id)
 
 
@@ -67,7 +67,7 @@ def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll)
     require_service(session)
     if message.on and session not in engine.outboxes.everyone:
         require_memory(engine)
-    engine.watching.set_all(session, message.on)
+    engine.watches.set_all(session, message.on)
     done(engine, session, message.id)
 
 

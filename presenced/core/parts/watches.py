@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
+from presenced.core.part import Part
 from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
 from presenced.errors import RequestError
 
 
-class Watching:
-    """Adds and removes watches."""
+class Watches(Part):
+    """Adds and removes watches by name."""
 
     def __init__(self, policy: Policy, users: Users, outboxes: Outboxes) -> None:
         self._policy = policy
@@ -20,7 +21,7 @@ class Watching:
         """Watches of all sessions together."""
 
     def add(self, session: Session, names: list[str]) -> list[User]:
-        """Add users, known or not, to the session's watch; gives them in the order asked.
+        """Add users, known or not, to the session's watch; returns them in the order asked (protocol.md, 5.9).
 
         Raises `RequestError` (`watch_limit`) before anything is added. O(names).
         """
@@ -59,11 +60,15 @@ class Watching:
                 self._stop(session, user)
 
     def set_all(self, session: Session, on: bool) -> None:
-        """Tell the session of every user from now on, or no more. Idempotent. What it watches by name stays."""
+        """Tell the session of every user from now on, or no longer. Idempotent. What it watches by name stays."""
         self._outboxes.tell_everyone(session, is_on=on)
 
-    def remove_some(self, session: Session, most: int) -> int:
-        """The session has ended: take up to so many users off its watch; gives how many. O(`most`)."""
+    def keeps(self, user: User) -> bool:
+        """Whether the user is watched."""
+        return bool(user.watchers)
+
+    def let_go(self, session: Session, lost_ms: int, most: int) -> int:
+        """Take users off its watch, some at a time."""
         watching, count = session.watching, 0
         while watching and count < most:
             self._stop(session, watching.popitem()[1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from presenced.core.model import Claim
+from presenced.core.model import Claim, User
 from presenced.wire.messages import Source
 
 RANK: dict[Source, int] = {"call": 4, "manual": 3, "calendar": 2, "schedule": 1}
@@ -89,3 +89,13 @@ def _ranked(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
                 rank = QUIETED
         ranked.append((rank, claim))
     return ranked
+
+
+def is_hidden(user: User) -> bool:
+    """Whether the user appears offline by their own wish."""
+    return user.claim is not None and user.claim.status == "offline"
+
+
+def in_call(user: User) -> bool:
+    """Whether somebody states that the user is in a call. O(claims)."""
+    return bool(user.claims) and any(claim.source == "call" for claim in user.claims)

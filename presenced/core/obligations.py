@@ -1,0 +1,80 @@
+"""What a session is answered later than at once: acknowledgements that wait for the disk, questions that wait for the
+end of the turn, and the end of a link, which waits for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from presenced.core.model import Session
+
+Question = Callable[[int], object]
+"""Answers a question; called with the time then."""
+
+
+class Obligations:
+    """Owns what waits for an answer, and the links that are to be closed. `Session.unanswered` counts the former."""
+
+    def __init__(self) -> None:
+        self.acks: list[tuple[Session, int, bytes]] = []
+        """Requests applied in this turn (session, id, reply or b"" for done) whose reply waits until their facts are as
+        durable as promised."""
+        self.closing: list[tuple[Session, str]] = []
+        """Sessions whose links are to be closed, and the code to say goodbye with ("" = none)."""
+        self.asking: dict[Session, None] = {}
+        """Sessions with a question that is answered at the end of this turn."""
+        self._questions: list[tuple[Session, Question]] = []
+
+    # --- acknowledgements -------------------------------------------------------------------------------------
+
+    def acknowledge(self, session: Session, request_id: int, answer: bytes) -> None:
+        """Reply to a request once what it changed is as durable as promised. O(1)."""
+        session.unanswered += 1
+        self.acks.append((session, request_id, answer))
+
+    def take_acks(self) -> list[tuple[Session, int, bytes]]:
+        """The requests since the last call, in order."""
+        acks, self.acks = self.acks, []
+        return acks
+
+    def answered(self, session: Session) -> None:
+        """One of the session's requests has its reply. If its link waits to end for nothing else, it ends. O(1)."""
+        session.unanswered -= 1
+        if session.ended and not session.unanswered:
+            self.closing.append((session, ""))
+
+    # --- questions --------------------------------------------------------------------------------------------
+
+    def put_off(self, session: Session, question: Question) -> None:
+        """Answer a question at the end of this turn. It is about somebody whose record is made only then: to make it at
+        once would make two changes of one. O(1)."""
+        session.unanswered += 1
+        self._questions.append((session, question))
+        self.asking[session] = None
+
+    def answer(self, now_ms: int, end_session: Callable[[Session, int], object]) -> None:
+        """Answer what was put off, in order; a bug in one ends its link alone. O(that)."""
+        if not self._questions:
+            return
+        questions, self._questions = self._questions, []
+        self.asking.clear()
+        for session, question in questions:
+            try:
+                question(now_ms)
+            except Exception:
+                session.edge.fail(now_ms)
+            if session.ended:
+                # It asked and left: it gets the answer, and must watch nothing from now on.
+                end_session(session, now_ms)
+            self.answered(session)
+
+    # --- the ends of links ------------------------------------------------------------------------------------
+
+    def close(self, session: Session, code: str) -> None:
+        """Close the session's link at the end of this turn, with this code ("" = without a goodbye)."""
+        self.closing.append((session, code))
+
+    def take_closing(self) -> list[tuple[Session, str]]:
+        """The links to close since the last call, in order."""
+        closing, self.closing = self.closing, []
+        return closing

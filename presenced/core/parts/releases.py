@@ -1,0 +1,59 @@
+"""Letting go of all that an ended session held and watched, a slice each turn.
+
+A service may hold hundreds of thousands of devices and watch a million users; at once that would be seconds in which
+nobody is served. Whatever is left for a later turn is as it was: a device is held by the ended session until its turn
+comes, or until another takes it, and then its grace counts from the moment of the loss. What is sent to the session
+meanwhile goes nowhere, as to every link that is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from presenced.core.model import Session
+from presenced.core.part import Part
+
+SLICE = 1_000
+"""Devices, users and channels together that are let go of in one turn: about 2 ms."""
+
+
+class Releases(Part):
+    """Owns the ended sessions that still hold or watch something."""
+
+    def __init__(self, holding: Sequence[Part]) -> None:
+        """`holding`: the parts in which sessions hold something."""
+        self._holding = holding
+        self._sessions: dict[Session, int] = {}
+        """And when each was lost."""
+
+    def add(self, session: Session, now_ms: int) -> None:
+        """The session has ended. Let go now of what it holds and watches, but for what is more than a slice.
+        Idempotent."""
+        self._sessions.setdefault(session, now_ms)
+        self._let_go_of(session, SLICE)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next: 0 = at once, None = nothing is left."""
+        return 0 if self._sessions else None
+
+    def tick(self, now_ms: int) -> None:
+        """Let go of the next slice. O(`SLICE`)."""
+        left = SLICE
+        while self._sessions and left > 0:
+            left = self._let_go_of(next(iter(self._sessions)), left)
+
+    def finish(self) -> None:
+        """Let go of all of it: the daemon is about to stop."""
+        while self._sessions:
+            self.tick(0)
+
+    def _let_go_of(self, session: Session, most: int) -> int:
+        """Let go of up to so many things of the session; returns what is left of `most`."""
+        lost_ms = self._sessions[session]
+        for part in self._holding:
+            most -= part.let_go(session, lost_ms, most)
+            if most <= 0:
+                return 0
+        del self._sessions[session]
+        return most

@@ -1,0 +1,191 @@
+"""Which device each session speaks for, and how sessions and their devices come and go.
+
+A link of its own has one device. A service's link has any number, each under a number of the service's (`ref`).
+"""
+
+from __future__ import annotations
+
+from presenced.core.model import GONE, Device, Session
+from presenced.core.obligations import Obligations
+from presenced.core.outboxes import Outboxes
+from presenced.core.part import Parts
+from presenced.core.parts.devices import Description, Devices
+from presenced.core.parts.holders import Holders
+from presenced.core.parts.leases import Leases
+from presenced.core.parts.own_state import OwnStates
+from presenced.core.parts.releases import Releases
+from presenced.core.parts.session_leases import SessionLeases
+from presenced.core.parts.users import Users
+from presenced.wire.messages import DeviceStatus
+
+_NO_REFS: dict[int, Device] = {}
+
+
+class Sessions:
+    """Applies what links do. Each method applies wholly, or raises `RequestError` and changes nothing."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        users: Users,
+        leases: Leases,
+        session_leases: SessionLeases,
+        devices: Devices,
+        holders: Holders,
+        own_states: OwnStates,
+        releases: Releases,
+        obligations: Obligations,
+        outboxes: Outboxes,
+    ) -> None:
+        self._parts = parts
+        self._users = users
+        self._leases = leases
+        self._session_leases = session_leases
+        self._devices = devices
+        self._holders = holders
+        self._own_states = own_states
+        self._releases = releases
+        self._obligations = obligations
+        self._outboxes = outboxes
+
+    # --- coming -----------------------------------------------------------------------------------------------
+
+    def open_without_device(self, now_ms: int, session: Session) -> None:
+        """The session has no device of its own (a service): it holds its lease itself."""
+        self._session_leases.start(session, now_ms)
+
+    def attach(
+        self,
+        now_ms: int,
+        session: Session,
+        device_id: str,
+        *,
+        user_name: str = "",
+        ref: int = 0,
+        kind: str = "",
+        name: str = "",
+        priority: int = 0,
+        status: DeviceStatus = "online",
+        idle_ms: int | None = None,
+        as_was: bool = False,
+        only_free: bool = False,
+    ) -> Device:
+        """The session's link speaks for this device from now on: its own, or (a service's) one under a `ref`
+        (protocol.md, 13.1).
+
+        The session that had the device before is replaced: a link of its own is closed, a service is told. An empty
+        kind or name, and `idle_ms` (the time since the person's last input) None, keep what is known. So does `as_was`
+        with kind, name, priority and status of a device that is live. With `only_free` a device that another client has
+        by now stays with it. Raises `RequestError` (`device_limit`, `device_held`). O(devices of the user).
+        """
+        user = self._users.get(user_name or session.user_name)
+        device = user.devices.get(device_id) if user is not None else None
+        if device is not None:
+            if only_free:
+                self._holders.refuse_if_held(device, session)
+            if as_was and device.state != GONE:
+                kind, name, priority, status = device.kind, device.name, device.priority, device.status
+        if device is None:
+            user = user or self._users.new(user_name or session.user_name)
+            device = self._devices.add(user, device_id, priority)
+        elif (device.priority < 0) != (priority < 0):
+            self._devices.make_room(device.user, priority)
+        self._take_from_holder(device, session, now_ms)
+        if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
+            self.end_device(other, now_ms)
+        # An empty one says nothing: it must not undo a rename.
+        described = Description(kind or device.kind, name or device.name, priority, status)
+        self._devices.connect(device, session, described, now_ms, idle_ms, ref)
+        if ref:
+            self._holders.holds(session, ref)
+        return device
+
+    def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:
+        holder, ref = device.session, device.ref
+        if holder is None:
+            return
+        self._leases.take(device)
+        if ref:
+            if holder is not session:
+                self._holders.tell(holder, ref, "replaced")
+            return
+        self._own_states.remove(holder, device.user)
+        if holder is session:
+            # It attaches the device that it is itself: the link goes on, and holds it like any other.
+            self._session_leases.start(session, now_ms)
+        else:
+            self._obligations.close(holder, "replaced")
+
+    # --- going ------------------------------------------------------------------------------------------------
+
+    def detach(self, now_ms: int, session: Session) -> None:
+        """The link is lost: its devices go into grace and nobody is told. Idempotent. O(what it held and watched), but
+        not at once (`Releases`)."""
+        device = session.device
+        self._end(session, now_ms)
+        if device is not None:
+            self._leases.lose(device, now_ms)
+
+    def bye(self, now_ms: int, session: Session) -> None:
+        """The link's own device leaves at once, without grace, and the link is to be closed (protocol.md, 5.3)."""
+        device = session.device
+        self._end(session, now_ms)
+        if device is not None:
+            self.end_device(device, now_ms)
+        self._obligations.close(session, "")
+
+    def drop(self, now_ms: int, session: Session, code: str) -> None:
+        """Close the link with this code; its devices go into grace."""
+        self._obligations.close(session, code)
+        self.detach(now_ms, session)
+
+    def release(self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None) -> None:
+        """A service does not speak for the device any longer: it has left, or only its connection is lost. `by`: the
+        link that says so, if one does; another link of the same client that holds it is told. A device whose connection
+        is lost already stays in the grace that it is in (protocol.md, 13.2)."""
+        session, ref = device.session, device.ref
+        if session is not None and session.refs is not None and ref in session.refs:
+            if by is None:
+                self._holders.tell(session, ref, "lost")
+            elif by is not session:
+                self._holders.tell(session, ref, "detached")
+        if not lost:
+            self.end_device(device, now_ms)
+        elif session is not None:
+            self._leases.lose(device, now_ms)
+
+    def end_device(self, device: Device, now_ms: int) -> None:
+        """The device says bye, or its service does for it."""
+        self._leases.end(device, now_ms, "bye")
+        self._parts.end_devices([device], now_ms)
+        if device.priority < 0:
+            # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
+            self._devices.forget(device)
+
+    def end_again(self, session: Session, now_ms: int) -> None:
+        """A session that had ended was answered a question, after which it may watch something again."""
+        self._end(session, now_ms)
+
+    def _end(self, session: Session, now_ms: int) -> None:
+        """Forget what the session watches and is owed. The one way out for every session. Idempotent."""
+        session.ended = True
+        self._parts.end_session(session, now_ms)
+        self._outboxes.end(session)
+        session.device = None
+        self._releases.add(session, now_ms)
+
+    # --- signs of life ----------------------------------------------------------------------------------------
+
+    def beats(self, now_ms: int, session: Session, beats: list[int]) -> None:
+        """Heartbeats of devices that a service speaks for: ref and idle time, alternating; -1 = no report. It is told
+        once of each ref that stands for no device of its (protocol.md, 13.3).
+
+        O(devices), and nothing beside one call for those that are active and stay so.
+        """
+        refs, heartbeat = session.refs or _NO_REFS, self._leases.heartbeat
+        for ref, idle_ms in zip(beats[::2], beats[1::2], strict=False):
+            device = refs.get(ref)
+            if device is not None:
+                heartbeat(device, now_ms, None if idle_ms < 0 else idle_ms)
+            else:
+                self._holders.tell(session, ref, "not_held")
