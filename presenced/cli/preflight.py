@@ -12,6 +12,7 @@ from presenced.config.hosts import is_loopback, parse_address
 from presenced.config.kinds import CREDENTIAL
 from presenced.config.loader import ConfigSurvey
 from presenced.config.toml_text import FILE_BYTES_MAX
+from presenced.server.key_files import load_key_files
 from presenced.server.keys import SecretError, load_keys
 from presenced.server.listeners import links_possible, resolve
 from presenced.server.tls import load_tls
@@ -55,6 +56,7 @@ def _hidden(settings: Settings) -> Iterator[str]:
     yield from hidden_from_the_service("listen.tls_key", settings.tls_key)
     if not settings.dev:
         yield from hidden_from_the_service("the secret file", settings.secret_file)
+        yield from hidden_from_the_service("auth.keys", settings.key_files)
 
 
 def _faults_of_files(settings: Settings) -> Iterator[str]:
@@ -62,6 +64,8 @@ def _faults_of_files(settings: Settings) -> Iterator[str]:
         yield from _tried(lambda: load_tls(settings))
     if settings.secret_file and not settings.dev and not _is_credential(settings.secret_file):
         yield from _tried(lambda: load_keys(settings.secret_file))
+    if settings.key_files and not settings.dev and not _is_credential(settings.key_files):
+        yield from _tried(lambda: load_key_files(settings.key_files))
 
 
 def _tried(attempt: Callable[[], object]) -> Iterator[str]:

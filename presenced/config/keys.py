@@ -2,6 +2,8 @@
 
 Everything else follows from it: what a file and the environment may hold, the options of `presenced serve`, and what
 `presenced config default` and `presenced config show` print. `Settings` has the defaults, field by field.
+
+The file is long because it is one table, with what an operator reads of each key.
 """
 
 from __future__ import annotations
@@ -150,6 +152,35 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
         secret=True,
         metavar="FILE",
+    ),
+    Key(
+        "auth.keys",
+        "key_files",
+        Path(credential=True),
+        "Public keys of those who issue tokens (RS256, ES256, EdDSA): a PEM file, a JSON Web Key Set, or a directory "
+        "of both. Tokens signed with any of these keys are accepted beside those of the secret file. Each reload reads "
+        "the files again.",
+        "--keys",
+        reloadable=True,
+        metavar="PATH",
+    ),
+    Key(
+        "auth.issuer",
+        "issuer",
+        Text("a text of at most 512 bytes", 512),
+        "The issuer that tokens must name (claim iss); empty = any.",
+        "--issuer",
+        reloadable=True,
+        metavar="NAME",
+    ),
+    Key(
+        "auth.audience",
+        "audience",
+        Text("a text of at most 512 bytes", 512),
+        "The audience that tokens must name (claim aud); empty = any.",
+        "--audience",
+        reloadable=True,
+        metavar="NAME",
     ),
     Key(
         "heartbeat.interval",

@@ -52,12 +52,14 @@ def broken_rules(settings: Settings, say: Say, at_fault: Collection[str] = ()) -
 
 
 def _one_identity(settings: Settings, say: Say) -> str:
-    if settings.dev and settings.secret_file:
-        return f"{say('dev')} believes every name, so {say('secret_file')} would be ignored; give one of the two"
-    if not settings.dev and not settings.secret_file:
+    for field in ("secret_file", "key_files"):
+        if settings.dev and getattr(settings, field):
+            return f"{say('dev')} believes every name, so {say(field)} would be ignored; give one of the two"
+    if not (settings.dev or settings.secret_file or settings.key_files):
         return (
             "no identity is configured: give auth.secret_file, or --secret-file FILE (tokens are made by "
-            "`presenced token`), or --dev to try things out on this machine"
+            "`presenced token`), or auth.keys with the public keys of an issuer, or --dev to try things out on this "
+            "machine"
         )
     return ""
 
@@ -106,7 +108,7 @@ def _two_addresses(settings: Settings, say: Say) -> str:
 
 
 RULES = (
-    Rule(("dev", "secret_file"), _one_identity),
+    Rule(("dev", "secret_file", "key_files"), _one_identity),
     Rule(("dev", "listen"), _dev_on_loopback),
     Rule(("tls_cert", "tls_key"), _tls_pair),
     Rule(("drain_spread_ms", "drain_timeout_ms"), _drain_fits),

@@ -26,6 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = f"127.0.0.1:{DEFAULT_PORT}"
     dev: bool = False
     secret_file: str = ""
+    key_files: str = ""
+    issuer: str = ""
+    audience: str = ""
     tls_cert: str = ""
     tls_key: str = ""
     heartbeat_ms: int = limits.HEARTBEAT_MS

@@ -16,7 +16,7 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
-from presenced.server.keys import SecretError, difference as difference_of_keys
+from presenced.server.keys import SecretError
 from presenced.server.reconfiguration import Reconfiguration, prepare
 
 if TYPE_CHECKING:
@@ -125,7 +125,11 @@ def _kept(server: Server, new: Settings) -> list[str]:
     """Settings that a reload cannot change, and a level that was set by hand."""
     kept = _kept_by_hand(server.settings, new)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    for name, path in (("auth.secret_file", new.secret_file), ("listen.tls_key", new.tls_key)):
+    for name, path in (
+        ("auth.secret_file", new.secret_file),
+        ("auth.keys", new.key_files),
+        ("listen.tls_key", new.tls_key),
+    ):
         if credentials and path.startswith(f"{credentials}/"):
             kept.append(f"{name} is a credential, which systemd copied at the start: a new one needs a restart")
     return kept
@@ -150,8 +154,7 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     )
     to = prepare(settings)
     applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
-    if other := difference_of_keys(server.active.keys, to.keys):
-        applied.append(f"auth.secret_file: {other}")
+    applied += server.active.keys.difference(to.keys)
     certificate = to.tls.certificate if to.tls is not None and server.active.tls is not None else None
     if certificate is not None and certificate != server.certificate:
         applied.append(f"listen.tls_cert: another certificate, {certificate.describe()}")

@@ -13,8 +13,8 @@ from presenced.config.rules import validate
 from presenced.config.settings import Settings
 from presenced.server.accounts import UNLIMITED
 from presenced.server.clocks import Clocks
-from presenced.server.identity import Identity, believe, verify
-from presenced.server.keys import Keys, load_keys
+from presenced.server.identity import Identity, Verifier, believe
+from presenced.server.key_ring import KeyRing, load_key_ring
 from presenced.server.tls import Tls, load_tls
 from presenced.wire.messages import Hello, Role
 
@@ -28,7 +28,12 @@ class ActiveSettings:
         self._clocks = clocks
         self.settings = settings
         self._tls = load_tls(settings)
-        self.keys: Keys = () if settings.dev else load_keys(settings.secret_file)
+        self._verifier = Verifier(load_key_ring(settings))
+
+    @property
+    def keys(self) -> KeyRing:
+        """What tokens are verified with."""
+        return self._verifier.ring
 
     @property
     def tls(self) -> SSLContext | None:
@@ -40,10 +45,11 @@ class ActiveSettings:
         """The certificate that new links are shown; None if there is no TLS, or if only OpenSSL can read it."""
         return self._tls.certificate if self._tls is not None else None
 
-    def adopt(self, settings: Settings, tls: Tls | None, keys: Keys) -> None:
+    def adopt(self, settings: Settings, tls: Tls | None, keys: KeyRing) -> None:
         """Go by these from now on. Whether there is TLS at all stays as it was: only a restart changes it."""
         self.settings = settings
-        self.keys = keys
+        # Another verifier, so that nothing is remembered that the former keys found genuine.
+        self._verifier = Verifier(keys)
         if self._tls is not None and tls is not None:
             self._tls = tls
 
@@ -51,7 +57,7 @@ class ActiveSettings:
         """Who the hello speaks for (protocol.md, 1.3); raises `AuthError`."""
         if self.settings.dev:
             return believe(hello)
-        return verify(self.keys, hello.token, self._clocks.wall_ms())
+        return self._verifier.verify(hello.token, self._clocks.wall_ms())
 
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
         """A wall time as a moment of the monotonic clock, at least 1 ms from `now_ms`; 0 stays 0."""

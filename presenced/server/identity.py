@@ -1,9 +1,9 @@
-"""Who a link speaks for: tokens (JWT, RFC 7519, HS256) made by `presenced token` or by any backend, or, in
-development, the hello's own word.
+"""Who a link speaks for: tokens (JWT, RFC 7519) made by `presenced token`, by a backend or by an identity provider, or,
+in development, the hello's own word.
 
-PyJWT judges what is genuine; the algorithm is fixed here and never taken from the token, and signatures are compared
-in constant time. What a genuine token claims is read here, so that whoever makes tokens is told what is wrong with
-which claim; of a token that is not genuine nothing is told. Any of the `keys` may have signed it.
+PyJWT judges what is genuine. Each key verifies one algorithm, which its type decides and never the token (RFC 8725,
+3.1), and signatures are compared in constant time. What a genuine token claims is read here, so that its maker is told
+which claim is wrong; of a token that is not genuine nothing is told. See protocol.md, section 1.3.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import hmac
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn, cast
 
-import jwt
 import msgspec
 
 from presenced.errors import AuthError
 from presenced.limits import TOKEN_BYTES_MAX
-from presenced.server.keys import Keys
+from presenced.server.key_ring import SHARED as SHARED_ALGORITHM, KeyRing
 from presenced.wire.messages import Hello, Role
 
-ALGORITHM = "HS256"
 ROLES: tuple[Role, ...] = ("user", "service", "admin")
 
 LEEWAY_S = 60
@@ -49,7 +47,18 @@ class _Claims(msgspec.Struct, frozen=True):
     iat: int = 0
 
 
+class _BoundClaims(_Claims, frozen=True):
+    """The same with whom the token is from and for, where that counts."""
+
+    iss: str = ""
+    aud: str | list[str] = ""
+
+
 _decode_claims = msgspec.json.Decoder(_Claims).decode
+_decode_bound_claims = msgspec.json.Decoder(_BoundClaims).decode
+
+VERIFIED_MAX = 4_096
+"""Tokens that are remembered as genuine. About a kilobyte each."""
 
 
 class Identity(NamedTuple):
@@ -62,23 +71,50 @@ class Identity(NamedTuple):
 
 def mint(key: bytes, user: str, role: Role, now_s: int, ttl_s: int) -> str:
     """A token for `user` that ends `ttl_s` seconds after `now_s`."""
-    return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, key, algorithm=ALGORITHM)
+    import jwt
+
+    return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, key, algorithm=SHARED_ALGORITHM)
 
 
-def verify(keys: Keys, token: str, wall_ms: int) -> Identity:
-    """Whom the token speaks for, if one of the keys signed it and it is valid at `wall_ms`. O(keys).
+class Verifier:
+    """Judges tokens by one ring of keys, and remembers those that the library found genuine.
 
-    Raises `AuthError`.
+    A signature by a public key costs many times one by a shared secret, and the links of one user bring the same token,
+    as do the reconnects after a restart.
     """
-    if not token:
-        raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
-    if len(token) > TOKEN_BYTES_MAX:
-        raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
-    now_s = wall_ms // 1_000
-    return _accept(keys, token, now_s) or _judge(keys, token, now_s)
+
+    def __init__(self, ring: KeyRing) -> None:
+        if ring.algorithms:
+            # The library takes a tenth of a second to import: now, and not while links wait for the first odd token.
+            # A server in development never needs it.
+            import jwt as jwt
+        self.ring = ring
+        self._verified: dict[str, Identity] = {}
+        """The oldest first. They stay genuine, because the ring never changes."""
+
+    def verify(self, token: str, wall_ms: int) -> Identity:
+        """Whom the token speaks for, if one of the keys signed it and it is valid at `wall_ms`. O(keys).
+
+        Raises `AuthError`.
+        """
+        if not token:
+            raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
+        if len(token) > TOKEN_BYTES_MAX:
+            raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
+        now_s = wall_ms // 1_000
+        if (identity := _accept(self.ring, token, now_s)) is not None:
+            return identity
+        identity = self._verified.get(token)
+        if identity is not None and identity.expires_ms > wall_ms:
+            return identity
+        identity = _judge(self.ring, token, now_s)
+        if len(self._verified) >= VERIFIED_MAX:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = identity
+        return identity
 
 
-def _accept(keys: Keys, token: str, now_s: int) -> Identity | None:
+def _accept(ring: KeyRing, token: str, now_s: int) -> Identity | None:
     """Whom a genuine token in the usual form speaks for; None = the library is to judge it.
 
     This only ever accepts, and only what `_judge` would: the header byte for byte as everybody writes it, the
@@ -89,7 +125,7 @@ def _accept(keys: Keys, token: str, now_s: int) -> Identity | None:
     if not signed.startswith(_USUAL_HEADER) or not token.isascii():
         return None
     said, given = signed.encode(), signature.encode()
-    for key in keys:
+    for key in ring.secrets:
         expected = base64.urlsafe_b64encode(hmac.digest(key, said, "sha256")).rstrip(b"=")
         if hmac.compare_digest(expected, given):
             break
@@ -100,9 +136,15 @@ def _accept(keys: Keys, token: str, now_s: int) -> Identity | None:
         payload = base64.b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
         if base64.urlsafe_b64encode(payload).rstrip(b"=") != segment:
             return None
-        claims = _decode_claims(payload)
+        claims: _Claims
+        if ring.issuer or ring.audience:
+            claims = bound = _decode_bound_claims(payload)
+            if not _is_meant(ring, bound.iss, bound.aud):
+                return None
+        else:
+            claims = _decode_claims(payload)
     except (ValueError, msgspec.MsgspecError, RecursionError):
-        # The last from claims that are nested deep: whoever holds the secret may pass on what others wrote.
+        # The last from claims that are nested deep: a backend may pass on what others wrote.
         return None
     latest_s = now_s + LEEWAY_S
     if not now_s < claims.exp <= EXP_MAX or claims.nbf > latest_s or claims.iat > latest_s:
@@ -110,32 +152,62 @@ def _accept(keys: Keys, token: str, now_s: int) -> Identity | None:
     return Identity(claims.sub, claims.role, claims.exp * 1000)
 
 
-def _judge(keys: Keys, token: str, now_s: int) -> Identity:
+def _is_meant(ring: KeyRing, issuer: object, audience: object) -> bool:
+    """Whether the token comes from whom it must and is for this server, as far as that is configured."""
+    if ring.issuer and issuer != ring.issuer:
+        return False
+    # RFC 7519, 4.1.3: one string, or a list of them.
+    return not ring.audience or ring.audience in (audience if isinstance(audience, list) else [audience])
+
+
+def _judge(ring: KeyRing, token: str, now_s: int) -> Identity:
     """Whom the token speaks for if the library finds it genuine; raises `AuthError` that says what is wrong."""
-    claims = _claims_of(keys, token)
-    if "crit" in jwt.get_unverified_header(token):
+    import jwt
+
+    try:
+        header = jwt.get_unverified_header(token)
+    except Exception:
+        # Catching broadly is right here: besides the library's own classes, hostile bytes reach those of JSON,
+        # base64 and Unicode and RecursionError, and a later version of it may add others. None of them is worth
+        # a traceback.
+        raise AuthError("bad_token", _UNREADABLE) from None
+    claims = _claims_of(ring, token, header)
+    if "crit" in header:
         # RFC 7515, 4.1.11: what the issuer calls critical must be understood. Only later versions of the library look.
         raise AuthError("bad_token", "the token's header says crit, and none of what it may name is understood here")
+    if ring.issuer and claims.get("iss") != ring.issuer:
+        raise AuthError("bad_token", "the token's claim iss is not the issuer that this server takes tokens from")
+    if not _is_meant(ring, claims.get("iss"), claims.get("aud")):
+        raise AuthError("bad_token", "the token's claim aud does not name this server")
     try:
         return _identity(claims, now_s)
     except ValueError as error:
         raise AuthError("bad_token", f"the token's {error}") from None
 
 
-def _claims_of(keys: Keys, token: str) -> dict[str, Any]:
-    """The claims, if one of the keys signed them; raises `AuthError`."""
+_UNREADABLE = "what came as the token cannot be read as a JSON Web Token"
+
+
+def _claims_of(ring: KeyRing, token: str, header: dict[str, Any]) -> dict[str, Any]:
+    """The claims, if one of the keys signed them; raises `AuthError`. O(keys)."""
+    import jwt
+
+    algorithm, kid = header.get("alg"), header.get("kid", "")
+    if not isinstance(algorithm, str) or algorithm not in ring.algorithms:
+        taken = ring.algorithms
+        is_none = f"is not {taken[0]}" if len(taken) == 1 else f"is none of {', '.join(taken)}"
+        raise AuthError("bad_token", f"the token's alg {is_none}, and no other is accepted")
+    keys = ring.candidates(algorithm, kid if isinstance(kid, str) else "")
+    if not keys:
+        raise AuthError("bad_token", "the token's kid names none of this server's keys; was the newest key installed?")
     for key in keys:
         try:
-            return jwt.decode(token, key, algorithms=[ALGORITHM], options=_SIGNATURE_ONLY)
+            return jwt.decode(token, cast(Any, key), algorithms=[algorithm], options=_SIGNATURE_ONLY)
         except jwt.InvalidSignatureError:
             continue
-        except jwt.InvalidAlgorithmError:
-            raise AuthError("bad_token", f"the token's alg is not {ALGORITHM}, and no other is accepted") from None
         except Exception:
-            # Catching broadly is right here: besides the library's own classes, hostile bytes reach those of JSON,
-            # base64 and Unicode and RecursionError, and a later version of it may add others. None of them is worth
-            # a traceback.
-            raise AuthError("bad_token", "what came as the token cannot be read as a JSON Web Token") from None
+            # As above.
+            raise AuthError("bad_token", _UNREADABLE) from None
     raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?")
 
 

@@ -23,7 +23,7 @@ Keys = tuple[bytes, ...]
 
 
 class SecretError(Exception):
-    """The secret file cannot be used; the sentence says why and what to do."""
+    """A file of keys cannot be used; the sentence says why and what to do."""
 
 
 def load_keys(path: str, *, once: bool = False) -> Keys:
@@ -53,6 +53,11 @@ def _read_once(path: str) -> bytes:
 
 def parse_keys(content: bytes, path: str) -> Keys:
     """The keys in the content of the file at `path`; raises `SecretError`."""
+    if b"-----BEGIN " in content:
+        # A public key as the shared secret: everybody could sign with it.
+        raise SecretError(
+            f"the secret file {path} holds a key in PEM, and a secret is plain text; give public keys by auth.keys"
+        )
     lines = _text(content, path).split("\n")
     found = {number: line.strip(WHITE) for number, line in enumerate(lines, 1) if line.strip(WHITE)}
     if not found:
@@ -97,18 +102,3 @@ def _text(content: bytes, path: str) -> str:
 
 def _advice(path: str) -> str:
     return f"make one with: (umask 077; head -c 48 /dev/urandom | base64 > {path})"
-
-
-def difference(old: Keys, new: Keys) -> str:
-    """What is another in the keys, in words that name none; empty if nothing is."""
-    added, removed = len(set(new) - set(old)), len(set(old) - set(new))
-    parts = [f"{number} {_keys(number)} {what}" for number, what in ((added, "added"), (removed, "removed")) if number]
-    if old[:1] != new[:1]:
-        parts.append("another one signs")
-    elif old != new and not parts:
-        parts.append("the keys are in another order")
-    return f"{', '.join(parts)}; {len(new)} {_keys(len(new))} in force" if parts else ""
-
-
-def _keys(number: int) -> str:
-    return "key" if number == 1 else "keys"

@@ -14,7 +14,7 @@ from presenced.config.settings import Settings
 from presenced.core.policy import Policy
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
-from presenced.server.keys import Keys, load_keys
+from presenced.server.key_ring import KeyRing, load_key_ring
 from presenced.server.links import Links
 from presenced.server.listeners import links_max_for
 from presenced.server.pacing import Pacing
@@ -32,7 +32,7 @@ class Reconfiguration(NamedTuple):
     """With the values of the start where a key needs a restart."""
     tls: Tls | None
     """With the certificate of this moment, read once."""
-    keys: Keys
+    keys: KeyRing
     links_max: int
     policy: Policy
     zones: Others
@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> Reconfiguration:
     """
     validate(settings)
     tls = load_tls(settings)
-    keys = () if settings.dev else load_keys(settings.secret_file)
+    keys = load_key_ring(settings)
     return Reconfiguration(settings, tls, keys, links_max_for(settings.max_links), settings.policy(), read_anew())
 
 

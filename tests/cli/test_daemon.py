@@ -19,7 +19,8 @@ from presenced.config import Settings
 from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.durable_log import LogFailed
-from presenced.server.identity import verify
+from presenced.server.identity import Verifier
+from presenced.server.key_ring import KeyRing
 from presenced.server.listeners import CannotListen
 from tests.cli.daemon_commands import BUSY, CONFIG, PERMISSION, SECRET, USAGE, refused, run
 from tests.support import REPOSITORY
@@ -251,9 +252,9 @@ def test_a_token_is_signed_with_the_first_line(tmp_path: Path) -> None:
     writer = threading.Thread(target=pipe.write_bytes, args=(b"\n".join(keys),), daemon=True)
     writer.start()
     token = run("token", "--user", "alice", "--secret-file", str(pipe)).stdout.strip()
-    assert verify(tuple(keys[:1]), token, SYSTEM_CLOCKS.wall_ms()).user == "alice"
+    assert Verifier(KeyRing(tuple(keys[:1]))).verify(token, SYSTEM_CLOCKS.wall_ms()).user == "alice"
     with pytest.raises(AuthError):
-        verify(tuple(keys[1:]), token, SYSTEM_CLOCKS.wall_ms())
+        Verifier(KeyRing(tuple(keys[1:]))).verify(token, SYSTEM_CLOCKS.wall_ms())
 
 
 def test_a_token(secret_file: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from presenced.config import Configuration
 from presenced.ops import reload as reload_module
@@ -268,6 +271,48 @@ def test_the_secret_is_rotated_while_tokens_of_the_old_one_hold(tmp_path: Path) 
             assert answer(new)[0] == WELCOME
         there.close()
         assert not {new.decode(), old.decode()} & set(configured.daemon.log().split())
+
+
+def test_keys_of_issuers_are_exchanged(tmp_path: Path) -> None:
+    """RFC 7517: a new key is added, tokens of both are taken, the old one goes; a set that cannot be read changes
+    nothing."""
+    keys = tmp_path / "jwks.json"
+    old, new = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
+
+    def write(**named: ed25519.Ed25519PrivateKey) -> None:
+        algorithm = jwt.get_algorithm_by_name("EdDSA")
+        entries = [algorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid} for kid, key in named.items()]
+        keys.write_text(json.dumps({"keys": entries}))
+
+    write(old=old)
+    text = f"[auth]\nkeys = '{keys}'\naudience = 'presence'\n[listen]\naddress = '127.0.0.1:0'\n"
+    configured = Configured(tmp_path, text)
+
+    def answer(kid: str, key: ed25519.Ed25519PrivateKey, audience: str = "presence") -> list[object]:
+        said = {"sub": "alice", "exp": int(time.time()) + 600, "aud": audience}
+        with Wire(configured.port) as link:
+            link.send(hello("alice", token=jwt.encode(said, key, "EdDSA", {"kid": kid})))
+            return link.next()
+
+    with configured.daemon:
+        assert answer("old", old)[0] == WELCOME
+        assert answer("new", new)[1:3] == ["bad_token", NEWEST]
+        assert answer("old", new)[:2] == answer("old", old, "chat")[:2] == [GOODBYE, "bad_token"]
+        write(old=old, new=new)
+        assert "auth.keys: 1 key added; 2 keys in force" in configured.reload()
+        assert answer("old", old)[0] == answer("new", new)[0] == WELCOME
+        keys.write_text('{"keys": [')
+        said = configured.reload()
+        assert f"{keys} is neither PEM nor a JSON Web Key Set" in said and "nothing has changed" in said
+        assert answer("old", old)[0] == answer("new", new)[0] == WELCOME
+        write(new=new)
+        assert "auth.keys: 1 key removed; 1 key in force" in configured.reload()
+        assert answer("old", old)[1] == "bad_token" and answer("new", new)[0] == WELCOME
+        assert "auth.audience: presence -> chat" in configured.reload(text.replace("presence'", "chat'"))
+        assert answer("new", new, "chat")[0] == WELCOME
+
+
+NEWEST = "the token's kid names none of this server's keys; was the newest key installed?"
 
 
 def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.server.keys import KEYS_MAX, SecretError, difference, load_keys
+from presenced.server.key_ring import KeyRing
+from presenced.server.keys import KEYS_MAX, SecretError, load_keys
 
 ONE, TWO = b"1" * 40, b"2" * 40
 
@@ -110,4 +111,15 @@ def test_a_file_for_others_is_refused_with_the_way_out(tmp_path: Path, monkeypat
     ],
 )
 def test_what_a_rotation_changes_in_words(old: tuple[bytes, ...], new: tuple[bytes, ...], words: str) -> None:
-    assert difference(old, new) == words
+    found = KeyRing(old).difference(KeyRing(new))
+    assert found == ([f"auth.secret_file: {words}"] if words else [])
+
+
+def test_a_public_key_is_no_secret(tmp_path: Path) -> None:
+    """Whoever reads it could sign with it."""
+    path = tmp_path / "secret"
+    path.write_text(f"-----BEGIN PUBLIC KEY-----\n{'A' * 60}\n-----END PUBLIC KEY-----\n")
+    with pytest.raises(
+        SecretError, match="holds a key in PEM, and a secret is plain text; give public keys by auth.keys"
+    ):
+        load_keys(str(path))

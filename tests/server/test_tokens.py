@@ -12,14 +12,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from presenced.errors import AuthError
-from presenced.server import identity
 from presenced.server.clocks import SYSTEM_CLOCKS
-from presenced.server.identity import LEEWAY_S, Identity, _accept, _judge, mint
-from presenced.server.keys import Keys
+from presenced.server.identity import LEEWAY_S, Identity, Verifier, _accept, _judge, mint
+from presenced.server.key_ring import KeyRing
 from tests.support.tiers import samples
 
 SECRET = b"a secret that is long enough for the hash of it"
-KEYS = (SECRET,)
+RING = KeyRing((SECRET,))
 NOW_S = int(time.time())
 
 times = st.sampled_from(
@@ -31,9 +30,9 @@ times = st.sampled_from(
 oddities = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
 
 
-def verify(keys: Keys, token: str) -> Identity:
-    """Judged now."""
-    return identity.verify(keys, token, SYSTEM_CLOCKS.wall_ms())
+def verify(ring: KeyRing, token: str) -> Identity:
+    """Judged at this moment by a verifier that remembers nothing."""
+    return Verifier(ring).verify(token, SYSTEM_CLOCKS.wall_ms())
 
 
 def claims() -> st.SearchStrategy[dict[str, Any]]:
@@ -75,7 +74,7 @@ def encoded(data: bytes) -> str:
 
 def judged(token: str) -> Identity | None:
     try:
-        return _judge(KEYS, token, NOW_S)
+        return _judge(RING, token, NOW_S)
     except AuthError:
         return None
 
@@ -85,14 +84,14 @@ def judged(token: str) -> Identity | None:
 @example(None, {"sub": "alice", "exp": NOW_S + 3600})
 def test_it_accepts_only_what_the_library_does(header: dict[str, Any] | None, said: dict[str, Any]) -> None:
     token = signed(header, json.dumps(said).encode())
-    found = _accept(KEYS, token, NOW_S)
+    found = _accept(RING, token, NOW_S)
     assert found is None or found == judged(token)
 
 
 @given(st.sampled_from(["user", "service", "admin"]), st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
 def test_it_accepts_what_is_minted(role: Any, user: str) -> None:
     token = mint(SECRET, user, role, NOW_S, 3600)
-    assert _accept(KEYS, token, NOW_S) == judged(token) == Identity(user, role, (NOW_S + 3600) * 1000)
+    assert _accept(RING, token, NOW_S) == judged(token) == Identity(user, role, (NOW_S + 3600) * 1000)
 
 
 @given(st.data())
@@ -105,9 +104,9 @@ def test_a_token_that_was_touched_is_not_accepted(data: st.DataObject) -> None:
         token[:at] + token[at + 1 :],
         token[:at] + other + token[at:],
     ):
-        assert _accept(KEYS, touched, NOW_S) is None, touched
+        assert _accept(RING, touched, NOW_S) is None, touched
         with pytest.raises(AuthError):
-            verify(KEYS, touched)
+            verify(RING, touched)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +123,16 @@ def test_a_token_that_was_touched_is_not_accepted(data: st.DataObject) -> None:
 )
 def test_odd_payloads_that_are_genuinely_signed(payload: bytes) -> None:
     token = signed(None, payload)
-    found = _accept(KEYS, token, NOW_S)
+    found = _accept(RING, token, NOW_S)
     assert found is None or found == judged(token)
 
 
 def test_the_time_counts() -> None:
     token = mint(SECRET, "alice", "user", NOW_S, 60)
-    assert _accept(KEYS, token, NOW_S + 59) is not None
-    assert _accept(KEYS, token, NOW_S + 60) is None
-    assert _accept(KEYS, token, NOW_S - LEEWAY_S) is not None, "clocks differ"
-    assert _accept(KEYS, token, NOW_S - LEEWAY_S - 1) is None, "made in the future"
+    assert _accept(RING, token, NOW_S + 59) is not None
+    assert _accept(RING, token, NOW_S + 60) is None
+    assert _accept(RING, token, NOW_S - LEEWAY_S) is not None, "clocks differ"
+    assert _accept(RING, token, NOW_S - LEEWAY_S - 1) is None, "made in the future"
 
 
 GOOD: dict[str, Any] = {"sub": "alice", "exp": NOW_S + 3600}
@@ -154,7 +153,7 @@ GOOD: dict[str, Any] = {"sub": "alice", "exp": NOW_S + 3600}
 def test_what_is_taken_either_way(more: dict[str, Any], header: dict[str, Any] | None) -> None:
     said = GOOD | more
     token = signed(header, json.dumps(said).encode())
-    assert (_accept(KEYS, token, NOW_S) or _judge(KEYS, token, NOW_S)).expires_ms == said["exp"] * 1000
+    assert (_accept(RING, token, NOW_S) or _judge(RING, token, NOW_S)).expires_ms == said["exp"] * 1000
     assert judged(token) is not None
 
 
@@ -187,9 +186,9 @@ def test_what_is_taken_either_way(more: dict[str, Any], header: dict[str, Any] |
 )
 def test_a_genuine_token_is_told_what_is_wrong_with_it(claims: Any, says: str) -> None:
     token = signed(None, json.dumps(claims).encode())
-    assert _accept(KEYS, token, NOW_S) is None
+    assert _accept(RING, token, NOW_S) is None
     with pytest.raises(AuthError) as caught:
-        _judge(KEYS, token, NOW_S)
+        _judge(RING, token, NOW_S)
     assert caught.value.code == "bad_token" and says in caught.value.message
 
 
@@ -199,7 +198,7 @@ def test_a_token_from_ahead_is_told_when_its_time_comes(claim: str, ahead_s: int
     """A clock that is behind is put right, so this is no refusal for good, and the wait is never long."""
     token = signed(None, json.dumps(GOOD | {claim: NOW_S + ahead_s}).encode())
     with pytest.raises(AuthError, match=f"claim {claim} is more than 60 s ahead of this server's clock") as caught:
-        _judge(KEYS, token, NOW_S)
+        _judge(RING, token, NOW_S)
     assert (caught.value.code, caught.value.temporary, caught.value.retry_ms) == ("token_early", True, retry_ms)
 
 
@@ -211,10 +210,10 @@ def nested(depth: int) -> bytes:
 def test_claims_that_are_nested_deep_are_taken_or_refused(depth: int) -> None:
     token = signed(None, nested(depth))
     try:
-        assert verify(KEYS, token).user == "alice"
+        assert verify(RING, token).user == "alice"
     except AuthError as error:
         assert error.code == "bad_token"
-    assert verify(KEYS, signed(None, nested(10))).user == "alice", "other claims are ignored"
+    assert verify(RING, signed(None, nested(10))).user == "alice", "other claims are ignored"
 
 
 digits = st.integers(300, 2_500).map(lambda count: b"9" * count)
@@ -250,7 +249,7 @@ def test_whatever_comes_as_a_token_is_accepted_or_refused(header: bytes, payload
     text = f"{encoded(header)}.{encoded(payload)}"
     token = f"{text}.{encoded(jwt.get_algorithm_by_name('HS256').sign(text.encode(), SECRET))}"
     try:
-        found = verify(KEYS, token[:-3] + "AAA" if tampered else token)
+        found = verify(RING, token[:-3] + "AAA" if tampered else token)
     except AuthError as error:
         assert error.code in ("bad_token", "token_expired")
     else:
@@ -260,13 +259,13 @@ def test_whatever_comes_as_a_token_is_accepted_or_refused(header: bytes, payload
 @given(st.text(max_size=60))
 def test_what_is_no_token_at_all_is_refused(token: str) -> None:
     with pytest.raises(AuthError):
-        verify(KEYS, token)
+        verify(RING, token)
 
 
 def test_a_token_that_is_over_has_a_code_of_its_own() -> None:
     for said in (GOOD | {"exp": NOW_S - 1}, GOOD | {"exp": -1}):
         with pytest.raises(AuthError) as caught:
-            verify(KEYS, signed(None, json.dumps(said).encode()))
+            verify(RING, signed(None, json.dumps(said).encode()))
         assert caught.value.code == "token_expired"
 
 
@@ -274,11 +273,11 @@ def test_of_a_token_that_is_not_genuine_nothing_is_told() -> None:
     another = "another secret, and as long as it has to be"
     for said in ({}, {"sub": 5}, GOOD | {"exp": 1}):
         with pytest.raises(AuthError, match="was it made with its secret"):
-            verify(KEYS, by_another(said, another))
+            verify(RING, by_another(said, another))
     with pytest.raises(AuthError, match="alg is not HS256"):
-        verify(KEYS, signed({"alg": "HS512"}, json.dumps(GOOD).encode()))
+        verify(RING, signed({"alg": "HS512"}, json.dumps(GOOD).encode()))
     with pytest.raises(AuthError, match="cannot be read as a JSON Web Token"):
-        verify(KEYS, "hunter2")
+        verify(RING, "hunter2")
 
 
 def by_another(said: dict[str, Any], secret: str) -> str:
@@ -291,11 +290,11 @@ def test_any_of_several_keys_will_do(header: dict[str, Any] | None) -> None:
     token = signed(header, json.dumps(GOOD).encode())
     others = tuple(bytes([letter]) * 32 for letter in b"abc")
     for keys in ((SECRET, *others), (*others, SECRET), (others[0], SECRET, others[1])):
-        assert verify(keys, token).user == "alice"
+        assert verify(KeyRing(keys), token).user == "alice"
     with pytest.raises(AuthError, match="was it made with its secret"):
-        verify(others, token)
+        verify(KeyRing(others), token)
     with pytest.raises(AuthError):
-        verify((), token)
+        verify(KeyRing(), token)
 
 
 @pytest.mark.parametrize("crit", [["exp"], ["b64"], [], None, "x"])
@@ -303,12 +302,14 @@ def test_what_the_issuer_calls_critical_is_not_passed_over(crit: object) -> None
     """RFC 7515, 4.1.11: a token whose header says `crit` is refused by who does not understand what it names."""
     for extra in ({}, {"b64": True}):
         with pytest.raises(AuthError) as raised:
-            verify(KEYS, signed({"alg": "HS256", "typ": "JWT", "crit": crit, **extra}, json.dumps(GOOD).encode()))
+            verify(RING, signed({"alg": "HS256", "typ": "JWT", "crit": crit, **extra}, json.dumps(GOOD).encode()))
         assert raised.value.code == "bad_token"
 
 
 def test_another_secret_is_not_accepted() -> None:
     assert (
-        _accept((b"another secret, and as long as it has to be",), mint(SECRET, "alice", "user", NOW_S, 60), NOW_S)
+        _accept(
+            KeyRing((b"another secret, and as long as it has to be",)), mint(SECRET, "alice", "user", NOW_S, 60), NOW_S
+        )
         is None
     )

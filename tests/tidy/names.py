@@ -38,6 +38,7 @@ NOUNS = {
     "feed": "a stream of events, as in news feed; not the past of fee",
     "finding": "what an inspection has found, with a plural: findings",
     "greeting": "the first exchange on a link, with a plural: greetings",
+    "ring": "a key ring: the keys that somebody has; not the verb to ring",
     "presenced": "the name of the daemon: presence, with the d of a daemon",
     "pacing": "the field's word for spreading work over time",
     "spacing": "the least time between two pushes, as between two lines",

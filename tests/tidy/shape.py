@@ -21,10 +21,13 @@ LATE_IMPORTS = {
     "ssl": ("cli",),
     "presenced": ("cli", "ops", "__init__"),
     "ctypes": ("server",),
+    "jwt": ("server",),
+    "cryptography": ("server",),
 }
 """What may be imported inside functions, and in which parts. uvloop is optional, and ctypes may not load. A command
 starts fast only if it loads what it uses and nothing more: rich for a table, asyncio for a link, ssl for TLS, the
-server for `serve`. And the package's `__getattr__` spares the server the client."""
+server for `serve`, jwt for a server that verifies tokens. And the package's `__getattr__` spares the server the
+client."""
 
 
 def no_swallowing(source: Source) -> Iterator[tuple[int, str]]:

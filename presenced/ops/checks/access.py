@@ -32,7 +32,7 @@ def identity(patient: Patient) -> Said:
     yield (
         "problem" if is_open else "warning",
         what,
-        "set auth.secret_file and drop auth.dev before anybody relies on it",
+        "set auth.secret_file or auth.keys, and drop auth.dev, before anybody relies on it",
     )
 
 
