@@ -21,7 +21,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.storage.files import OsDirectory
 from presenced.storage.journal import Journal
 from presenced.storage.recovery import recover

@@ -49,6 +49,7 @@ class Engine:
     def __init__(
         self, policy: Policy, *, now_ms: int, wall_ms: int, epoch: int, calendar: Calendar = no_calendar
     ) -> None:
+        """This is long because it makes every part, in the order in which the parts need each other."""
         self.policy = policy = msgspec.structs.replace(policy)
         """Its own, for the parts to share: `set_policy` changes it."""
         self.read_only = ""

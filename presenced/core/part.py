@@ -24,7 +24,7 @@ class Jump(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a restart decides about the state that it found (`restore.Restorer.finish`)."""
+    """What a restart decides about the state that it found (`restorer.Restorer.finish`)."""
 
     now_ms: int
     grace_ms: int

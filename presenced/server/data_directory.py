@@ -12,7 +12,7 @@ from typing import NamedTuple
 from presenced import limits
 from presenced.config.settings import Durability
 from presenced.core.engine import Engine
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal

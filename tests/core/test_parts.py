@@ -16,7 +16,7 @@ from presenced.core.model import Device, Session, User
 from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.parts.users import Users
 from presenced.core.records import Fact
-from presenced.core.restore import Restorer as EngineRestorer
+from presenced.core.restorer import Restorer as EngineRestorer
 from tests.core.world import START_MS, WALL_MS, World
 
 HOUR_MS = 3_600_000

@@ -18,7 +18,7 @@ from presenced.core.model import ACTIVE, ASSUMED, CONNECTED, GONE, GRACE, Device
 from presenced.core.parts.schedules import Calendar, no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.server.fact_log import Ack, MemoryLog
 from presenced.server.turn import run_turn
 from presenced.wire.messages import (

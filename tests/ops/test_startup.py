@@ -23,7 +23,7 @@ import pytest
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.config.settings import Settings
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.errors import RequestError
 from presenced.ops import metrics
 from presenced.ops.admin_messages import VERBS
@@ -53,7 +53,7 @@ HELD_AT = 10
 
 GATE = """
 import os
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.server import replay
 from presenced.storage import meter
 replay.TELL_EVERY_MS = {tell_every_ms}

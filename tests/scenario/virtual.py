@@ -15,7 +15,7 @@ from typing import Any
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.errors import CODES, PresenceError
 from presenced.limits import FRAME_BYTES_MAX, RESTART_GRACE_MS
 from presenced.server.greeting import open_session, read_hello, welcome

@@ -92,7 +92,7 @@ class Daemon:
         ended_turn: Callable[[list[Ack] | None], None],
         born: Callable[[Daemon], None],
     ) -> None:
-        """Start on a directory. Raises what `restore` raises. `born` is called once that was read, and `ended_turn` at
+        """Start on a directory. Raises what `restorer` raises. `born` is called once that was read, and `ended_turn` at
         the end of each turn with what the log was given in it."""
         self.loop = Loop(time)
         self.runner = StepRunner(time)

@@ -22,7 +22,7 @@ from presenced.core.parts.claims import Claims
 from presenced.core.parts.leases import Leases
 from presenced.core.publisher import Publisher
 from presenced.core.records import ClaimSet, Fact, MembershipSet, RecordSet, TextSet
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.server import data_directory
 from presenced.server.conversation import Conversation
 from presenced.server.durable_log import DurableLog

@@ -10,7 +10,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import ClaimSet, DeviceSet, Fact, TextSet
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.limits import VERSION_GAP
 from presenced.storage.recovery import Recovered
 from tests.storage.machine import EPOCH, USERS, Machine, State, apply_facts

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from presenced.core.restore import Restorer
+from presenced.core.restorer import Restorer
 from presenced.storage import files, frames, layout, manifest, recovery, segment, snapshot, store
 from presenced.storage.files import Directory
 from presenced.storage.journal import Journal

@@ -17,6 +17,7 @@ SAME_MEANING: dict[str, str] = {
     "Event": "something that happened to a user: the message, and what an application gets of it",
     "Events": "the stream of events: the core's part that keeps it, and the client's end of it",
     "MembersPage": "one page of a channel's members: the message, and what an application gets of it",
+    "Part": "the owner of one kind of state: in the core, and in a client's session",
     "Schedule": "a user's weekly schedule: as state, and as an application reads it",
     "Taken": "a device was taken by another client: the message, and what an application gets of it",
     "Watch": "being told of users: the request for it, and the client's stream",

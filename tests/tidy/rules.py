@@ -1,4 +1,4 @@
-"""The rules by which the tests judge the package and the bench, and what is still owed to them."""
+"""The rules by which the tests judge the package and the bench."""
 
 from __future__ import annotations
 

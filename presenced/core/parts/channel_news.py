@@ -11,13 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from presenced.core.model import User
+from presenced.core.parts.channel import Channel
 from presenced.core.spacing import Spacing
-
-if TYPE_CHECKING:
-    from presenced.core.parts.channels import Channel
 
 SLICE_DELIVERIES = 4_000
 """Deliveries of channel events in one turn, and those of one channel more: about 3 ms."""

@@ -6,6 +6,8 @@ are online by their records, so that somebody who hides is in no list, no count 
 Small channels tell each watcher each change, spaced as the member's record is (`channel_news`). Above a number of
 watchers that would be the square of the room, so large ones tell at most one batch each interval: exact counts, and
 the members that changed. The batch goes out in slices of watchers, so that no turn is long.
+
+The module is long because membership, presence in a room and its watchers change together, in one step each.
 """
 
 from __future__ import annotations
@@ -13,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from sortedcontainers import SortedList
-
 from presenced.core.delays import DelayQueue
 from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part, Restoring, Start, TakeUp
+from presenced.core.parts.channel import Channel
 from presenced.core.parts.channel_news import ChannelNews, News
 from presenced.core.parts.leases import Leases
 from presenced.core.publisher import Change, Publisher
@@ -40,37 +41,6 @@ from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent
 
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
-
-
-class Channel:
-    """One channel. Exists while somebody is in it or watches it."""
-
-    __slots__ = (
-        "name", "members", "online", "counts", "watchers", "watched_seq", "paged_seq", "is_large",
-        "changed", "left", "queued",
-    )  # fmt: skip
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.members: dict[str, User] = {}
-        self.online: SortedList[str] = SortedList()
-        """Names of the members who are online, in order."""
-        self.counts: dict[str, int] = dict.fromkeys(ONLINE_STATUSES, 0)
-        self.watchers: dict[Session, int] = {}
-        """And at which of all questions about channels each began to watch: of what was before, its page told it."""
-        self.watched_seq = 0
-        """The last of these."""
-        self.paged_seq = 0
-        """At which one the members were last listed."""
-        self.is_large = False
-        # gathered for the next batch of a large one
-        self.changed: dict[str, User] = {}
-        self.left: dict[str, None] = {}
-        self.queued = False
-
-    def count_list(self) -> list[int]:
-        """Online members by status, in the order of the protocol."""
-        return [self.counts[status] for status in ONLINE_STATUSES]
 
 
 class Channels(Part):

@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.machine.cores import Cores
 from bench.profiles import channel, core, service
 from bench.results.outcome import OURS, Outcome
-from presenced.core.parts.channels import Channel
+from presenced.core.parts.channel import Channel
 
 CORE = max(os.sched_getaffinity(0))
 CORES = Cores(CORE, CORE)
