@@ -76,7 +76,7 @@ class Session(Timer):
         "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, user_name: str, role: Role, instance: int = 0) -> None:
+    def __init__(self, edge: Edge, user_name: str, role: Role, instance: int = 0, expires_ms: int = 0) -> None:
         super().__init__()
         # for the life of the link
         self.edge = edge
@@ -87,7 +87,7 @@ class Session(Timer):
         self.instance = instance
         """The number that its client says on all of its links; 0 = it has none."""
         self.device: Device | None = None
-        self.expires_ms = 0
+        self.expires_ms = expires_ms
         """When the token ends; 0 = never."""
         # changing with traffic
         self.heard_ms = 0

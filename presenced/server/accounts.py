@@ -55,6 +55,11 @@ class Account:
         self.used_ns = 0
         """For how long it was served in that turn."""
 
+    @property
+    def pace(self) -> tuple[int, int]:
+        """Units in a second and in a burst, as clients are told; (0, 0) where nothing is ever used up."""
+        return (self.rate, self.burst) if self.rate else (0, 0)
+
     def refill(self, now_ms: int) -> None:
         """Add the units that were earned since the last call. O(1)."""
         earned = (now_ms - self.refilled_ms) * self.rate // 1000

@@ -5,52 +5,38 @@ are still to come), CLOSING (goodbye was said, the peer may still read) and CLOS
 its bytes leave through a `Transport`, every event is told with the time at which it happens, and what it shares with
 other links is in `Links`. An exception while serving a link is logged, counted, and closes this link alone.
 
-The file is long because all of it changes the state of one link. A second object for a part of that state, such as what
-was read and why reading rests, would cost each idle link 72 bytes more.
+What came in and the pace at which it is handled are `intake`'s, the hello is read and answered by `greeting`, and
+`unread` weighs what the peer leaves unread. In here is what ties them together: the state of the link, and its end.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from presenced import limits
 from presenced.core.model import Edge, Session, Sink
 from presenced.core.replies import refuse
 from presenced.core.requests.costs import HELLO, cost_of_change
-from presenced.errors import CODES, PresenceError, ProtocolError
-from presenced.server.greeting import open_session, read_hello, refuse_while_short, welcome
-from presenced.server.identity import Identity
+from presenced.errors import PresenceError, ProtocolError
+from presenced.server.farewell import Farewell, goodbye_frame
+from presenced.server.greeting import Greeting, open_session, read_greeting, welcome
+from presenced.server.intake import REPLIES, Intake
 from presenced.server.link import AWAITING, CLOSED, CLOSING, ENDING, OPEN
 from presenced.server.links import Links
 from presenced.server.transports.base import Transport
+from presenced.server.unread import unread_bytes, unread_reply_bytes
 from presenced.wire.codec import BadMessage, decode_client, encode
-from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import Bye, Goodbye, Hello
+from presenced.wire.messages import Bye
 
 log = logging.getLogger("presenced")
-
-READ: Final = 0
-RATE: Final = 1
-BACKLOG: Final = 2
-REPLIES: Final = 3
-"""Why a link is not read for now: it is read; its user is over the rate (`TurnShares.over`); frames of an earlier read
-are still to be handled (`TurnShares.backlog`); it asks and does not read its replies (`drained` resumes it)."""
-
-OWED_USER_BYTES = 64
-"""About what one user costs in the dict of the users that a slow link is owed."""
-
-_UNIT_BYTES_BITS = 10
-"""A frame costs a unit more for each so many bytes, as a power of two: they are decoded and checked one by one."""
 
 
 class Conversation(Edge):
     """The edge of one link."""
 
     __slots__ = (
-        "links", "_give_up_opening", "transport", "session", "ending_session", "state", "farewell", "closing_ms",
-        "device_id", "reader", "account", "greeting", "paused", "partial_ms", "partial_queued", "since_ms",
+        "links", "_give_up_opening", "transport", "session", "farewell", "state", "device_id", "intake", "since_ms",
     )  # fmt: skip
 
     def __init__(self, links: Links, now_ms: int) -> None:
@@ -61,25 +47,12 @@ class Conversation(Edge):
         self.transport: Transport | None = None
         """What carries its bytes, from when the connection is up until it is gone."""
         self.session: Session | None = None
-        self.ending_session: Session | None = None
-        """While it ends: its session, whose replies are still written before the goodbye."""
-        self.farewell = b""
-        """What is written last."""
-        self.closing_ms = 0
-        """When goodbye was said."""
+        self.farewell: Farewell | None = None
+        """What it still sends; from when it begins to end."""
         self.device_id = ""
         """As its hello named it: the session has let go of its device when the end of the link is written."""
         self.state = AWAITING
-        self.reader = FrameReader(limits.HELLO_BYTES_MAX)
-        self.account = links.accounts.strangers
-        """Whose credit its frames are taken from."""
-        self.greeting: tuple[Hello, int, Identity] | None = None
-        """A hello that waits until its user has credit again."""
-        self.paused = READ
-        """Why it is not read for now."""
-        self.partial_ms = 0
-        """When the frame was begun that is not whole yet; 0 = none."""
-        self.partial_queued = False
+        self.intake = Intake(links)
 
     # --- called by the transport ------------------------------------------------------------------------------
 
@@ -93,11 +66,11 @@ class Conversation(Edge):
 
     def receive(self, now_ms: int, data: bytes) -> None:
         """Bytes came in."""
-        if self.state >= ENDING:
-            return
-        self.reader.feed(data)
-        if not self.paused:
-            self.serve(now_ms)
+        if self.state < ENDING:
+            intake = self.intake
+            intake.reader.feed(data)
+            if not intake.paused:
+                self.serve(now_ms)
 
     def heartbeat(self, now_ms: int, session: Session, idle_ms: int) -> None:
         """A heartbeat came in and nothing else (`NO_REPORT`: without an idle time); the transport has recognised it. It
@@ -119,38 +92,43 @@ class Conversation(Edge):
         # The transport knows its conversation: without this the two would keep each other until the collector comes.
         self.transport = None
         links.forget(self)
-        self._leave_account(now_ms)
+        self.intake.leave_account(links, now_ms, self)
         session = self._take_session()
         if session is not None and not links.host.is_broken:
             links.engine.sessions.detach(now_ms, session)
-        if self.ending_session is not None:
-            links.engine.outboxes.end(self.ending_session)
-            self.ending_session = None
+        farewell, self.farewell = self.farewell, None
+        if farewell is not None:
+            farewell.drop(links.engine.outboxes)
 
     def hold(self) -> None:
         """The peer does not read. Of what it watches, only the latest record of each user is kept from now on."""
-        session = self.session or self.ending_session
+        session = self._written_session
         if session is not None:
             self.links.engine.outboxes.pause(session, self.links.host.begin())
 
     def drained(self) -> None:
         """The peer has read. It is sent the latest record of each user that changed meanwhile."""
-        session = self.session or self.ending_session
+        session = self._written_session
         if session is not None:
             self.links.host.begin()
             self.links.engine.resume(session)
-            if self.paused == REPLIES and self.session is not None:
-                self._wait_for_turn()
+            if self.intake.paused == REPLIES and self.session is not None:
+                self.intake.wait_for_turn(self.links, self)
+
+    @property
+    def _written_session(self) -> Session | None:
+        """The session whose replies and pushes are written to the link, also while that ends."""
+        return self.session if self.farewell is None else self.farewell.session
 
     @property
     def is_held(self) -> bool:
         """Whether what is sent waits until the peer reads."""
-        session = self.session or self.ending_session
+        session = self._written_session
         return session is not None and session.owed is not None
 
     def take_back(self, rest: bytes) -> None:
         """Put back what the transport did not take while the link `is_held`. It is sent first once the peer reads."""
-        session = self.session or self.ending_session
+        session = self._written_session
         assert session is not None
         self.links.engine.outboxes.take_back(session, rest)
 
@@ -169,18 +147,17 @@ class Conversation(Edge):
 
     def serve(self, now_ms: int) -> None:
         """Handle the frames that are whole, as many as this link may have handled now."""
+        links, intake = self.links, self.intake
         try:
-            count = self._serve(now_ms)
-            self.links.stats.frames_in += count
+            count = intake.serve(links, now_ms, self)
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
-            return
         except Exception:
             self.fail(now_ms)
-            return
-        if self.state >= ENDING:
-            return
-        self._bound(now_ms, count)
+        else:
+            links.stats.frames_in += count
+            if self.state < ENDING:
+                intake.settle(links, now_ms, self, count)
 
     def fail(self, now_ms: int) -> None:
         """End this link alone, because serving it raised an exception that nothing foresaw. To be called while that is
@@ -190,29 +167,19 @@ class Conversation(Edge):
 
     def resume(self, now_ms: int) -> None:
         """Serve the link again after a while in which it was not read."""
-        if self.state >= ENDING:
-            return
-        self.paused = READ
-        if self.transport is not None:
-            self.transport.resume_reading()
-        self.serve(now_ms)
+        if self.state < ENDING:
+            self.intake.resume(self.transport)
+            self.serve(now_ms)
 
     def wait_longer(self, now_ms: int) -> None:
         """Its user has no credit yet. A frame of the link waits to be handled, so the link does not count as silent."""
-        if self.session is not None and self.reader.has_frame:
+        if self.session is not None and self.intake.reader.has_frame:
             self.links.engine.heard(self.session, now_ms)
 
     def check_partial(self, now_ms: int) -> None:
         """End the link if the frame that it began is still not whole (protocol.md, 4.3)."""
-        self.partial_queued = False
-        if self.state >= ENDING or not self.partial_ms:
-            return
-        if now_ms - self.partial_ms >= limits.FRAME_TIMEOUT_MS:
-            seconds = limits.FRAME_TIMEOUT_MS // 1000
-            self.end("frame_timeout", f"a frame was begun and not finished within {seconds} s")
-        else:
-            self.partial_queued = True
-            self.links.deadlines.partials.add(now_ms, self)
+        if self.state < ENDING and self.intake.is_partial_late(self.links, now_ms, self):
+            self.end("frame_timeout", f"a frame was begun and not finished within {limits.FRAME_TIMEOUT_MS // 1000} s")
 
     def make_way(self, now_ms: int) -> None:
         """End at once, because another link is given the place of one that has not said hello."""
@@ -221,7 +188,7 @@ class Conversation(Edge):
             self._give_up_opening = None
         message = "no hello came, and others wait for the place"
         self.links.note_goodbye(now_ms, "hello_timeout", self, message)
-        self.send(frame(encode(Goodbye("hello_timeout", message, 0))))
+        self.send(goodbye_frame("hello_timeout", message))
         self.abort()
         self._give_up()
 
@@ -231,14 +198,13 @@ class Conversation(Edge):
             # The TLS handshake came to nothing: the loop tells nobody, and it must not count for ever.
             self._give_up()
         elif self.state == AWAITING:
-            seconds = limits.HELLO_TIMEOUT_MS // 1000
-            self.end("hello_timeout", f"no hello came within {seconds} s")
+            self.end("hello_timeout", f"no hello came within {limits.HELLO_TIMEOUT_MS // 1000} s")
 
     def check_ending(self, now_ms: int) -> None:
         """Close the link if the disk has not answered in time, and abort it if its peer has not closed."""
         if self.state == ENDING:
             self._close()
-        elif self.state == CLOSING and now_ms - self.closing_ms >= limits.CLOSE_TIMEOUT_MS:
+        elif self.state == CLOSING and self.farewell is not None and self.farewell.is_late(now_ms):
             self.abort()
 
     def end(self, code: str, message: str = "", retry_ms: int = 0) -> None:
@@ -247,47 +213,42 @@ class Conversation(Edge):
         What was asked before is answered before: while replies wait for the disk, so does the goodbye, and the turn
         that has written the last of them calls this once more.
         """
-        if self.state == ENDING and self.ending_session is not None and not self.ending_session.unanswered:
-            self._close()
         if self.state >= ENDING:
+            if self.state == ENDING and self.farewell is not None and not self.farewell.waits_for_replies:
+                self._close()
             return
         now_ms = self.links.host.begin()
         if code:
             self.links.note_goodbye(now_ms, code, self, message)
-            text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
-            self.farewell = frame(encode(Goodbye(code, text, retry_ms)))
         if self.transport is None:
             # The TLS handshake is still under way, and nobody can be told anything.
             self._give_up()
             return
-        session = self._leave()
-        if session is not None:
-            self.links.engine.sessions.detach(now_ms, session)
-        if session is None or not session.unanswered:
+        farewell = self._leave(goodbye_frame(code, message, retry_ms) if code else b"")
+        if farewell.session is not None:
+            self.links.engine.sessions.detach(now_ms, farewell.session)
+        if not farewell.waits_for_replies:
             self._close()
 
-    def _leave(self) -> Session | None:
-        """Take nothing from the peer from now on. Replies that are owed are still written."""
+    def _leave(self, goodbye: bytes) -> Farewell:
+        """Take nothing from the peer from now on. Replies that are owed are still written, and then the goodbye."""
         self.state = ENDING
-        self.ending_session = self._take_session()
+        farewell = self.farewell = Farewell(self._take_session(), goodbye)
         self.links.deadlines.ends.add(self.links.host.begin(), self)
-        return self.ending_session
+        return farewell
 
     def _close(self) -> None:
         """Write what is left and the goodbye, and close our half; the peer has two seconds for the other."""
-        links, transport, session = self.links, self.transport, self.ending_session
-        assert transport is not None
-        self.ending_session = None
-        last = links.engine.outboxes.take_last(session) if session is not None else []
-        last.append(self.farewell)
-        self.state = CLOSING
-        self.closing_ms = links.host.begin()
+        links, transport, farewell = self.links, self.transport, self.farewell
+        assert transport is not None and farewell is not None
+        self.state, now_ms = CLOSING, links.host.begin()
+        last = farewell.close(now_ms, links.engine.outboxes)
         links.note_closing()
-        if self.paused:
+        if self.intake.paused:
             # What is not read would reset the connection when it closes.
             transport.resume_reading()
-        transport.close(b"".join(last))
-        links.deadlines.ends.add(self.closing_ms, self)
+        transport.close(last)
+        links.deadlines.ends.add(now_ms, self)
 
     def abort(self) -> None:
         """Drop the connection without a word. Idempotent."""
@@ -299,7 +260,7 @@ class Conversation(Edge):
     def _give_up(self) -> None:
         """End a link whose connection is not up yet. The connection is dropped if it comes up (`is_over`)."""
         self.state = CLOSED
-        self._leave_account(self.links.host.begin())
+        self.intake.leave_account(self.links, self.links.host.begin(), self)
         self.links.forget(self)
 
     @property
@@ -324,8 +285,7 @@ class Conversation(Edge):
         transport, session = self.transport, self.session
         if transport is None or session is None or transport.is_closing:
             return 0
-        size = transport.unsent_bytes + self.reader.pending_bytes + OWED_USER_BYTES * len(session.owed or ())
-        return size + (session.reply_bytes if session.owed is not None else 0)
+        return unread_bytes(session, transport) + self.intake.reader.pending_bytes
 
     def label(self) -> str:
         """Who this is, for the log. Quoted: it came from outside."""
@@ -333,51 +293,16 @@ class Conversation(Edge):
             return f"a link without hello from {self.peer!r}"
         return repr(f"{self.session.user_name}/{self.device_id}")
 
-    # --- frames -----------------------------------------------------------------------------------------------
+    # --- frames, called by the intake --------------------------------------------------------------------------
 
-    def _serve(self, now_ms: int) -> int:
-        """Handle frames up to a bound on their number, on the bytes of their replies, on the user's credit and on the
-        user's share of this turn; gives how many.
-
-        The first is handled in any case, and the clock is read for those behind it alone: nearly every read is of one
-        frame, and the credit pays for it however long it takes.
-        """
-        links, reader = self.links, self.reader
-        outboxes, shares, until_bytes = links.engine.outboxes, links.shares, links.shares.replies_until_bytes
-        count, began_ns, until_ns = 0, 0, 0
-        while self.account.credit >= 0 and count < limits.FRAMES_PER_WAKE_MAX and outboxes.reply_bytes < until_bytes:
-            if count:
-                if count == 1:
-                    began_ns = at_ns = shares.monotonic_ns()
-                    until_ns = began_ns + shares.share_ns(self.account)
-                else:
-                    at_ns = shares.monotonic_ns()
-                if at_ns >= until_ns:
-                    break
-            if self.greeting is not None:
-                greeting, self.greeting = self.greeting, None
-                self._greet(now_ms, *greeting)
-            elif payloads := reader.take(1):
-                count += 1
-                if self.session is not None:
-                    self._message(now_ms, self.session, payloads[0])
-                elif self.state == AWAITING:
-                    self._hello(now_ms, payloads[0])
-            else:
-                break
-            if self.state >= ENDING or (
-                self.session and self._unread_reply_bytes(self.session) > limits.OUTBOX_BYTES_MAX
-            ):
-                break
-            if not reader.pending_bytes and self.greeting is None:
-                break
-        if until_ns:
-            shares.charge(self.account, shares.monotonic_ns() - began_ns)
-        return count
-
-    def _message(self, now_ms: int, session: Session, payload: bytes) -> None:
+    def handle(self, now_ms: int, payload: bytes) -> None:
+        """Handle one frame. Raises what the goodbye will say."""
+        session = self.session
+        if session is None:
+            if self.state == AWAITING:
+                self.intake.accept(self.links, now_ms, read_greeting(self.links, payload))
+            return
         engine, requests = self.links.engine, self.links.requests
-        self.account.credit -= 1 + (len(payload) >> _UNIT_BYTES_BITS)
         try:
             message = decode_client(payload)
         except BadMessage as error:
@@ -386,11 +311,19 @@ class Conversation(Edge):
             engine.heard(session, now_ms)
             refuse(engine, session, error.request_id, error.code, str(error))
             return
-        self.account.credit -= requests.cost(engine, session, message)
+        self.intake.account.credit -= requests.cost(engine, session, message)
         requests.handle(engine, session, now_ms, message)
         if type(message) is Bye:
             # Frames behind a bye are ignored. The turn sends what is pending, and closes.
-            self._leave()
+            self._leave(b"")
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether another frame may be handled now."""
+        session = self.session
+        if session is None:
+            return self.state < ENDING
+        return unread_reply_bytes(session, self.transport) <= limits.OUTBOX_BYTES_MAX
 
     def _take_session(self) -> Session | None:
         session, self.session = self.session, None
@@ -398,81 +331,17 @@ class Conversation(Edge):
             self.links.note_session_ended(session)
         return session
 
-    def _bound(self, now_ms: int, count: int) -> None:
-        """Decide when this link's further input is taken: by its rate, its backlog, its unread replies."""
-        account = self.account
-        if account.credit < 0:
-            account.refill(now_ms)
-        session = self.session
-        if account.credit < 0:
-            self._pause(RATE)
-            self.links.shares.wait_for_credit(now_ms, account, self)
-        elif (
-            session is not None
-            and session.owed is not None
-            and self._unread_reply_bytes(session) > self.links.outbox_bytes_max
-        ):
-            # Its lease goes on running.
-            self._pause(REPLIES)
-        elif not self.reader.pending_bytes and self.greeting is None:
-            self.partial_ms = 0
-        elif self.greeting is not None or self.reader.has_frame:
-            self._wait_for_turn()
-        else:
-            self._note_partial(now_ms, count)
-
-    def _unread_reply_bytes(self, session: Session) -> int:
-        """Replies that are not written yet and, while the peer does not read, what the transport holds."""
-        if session.owed is None or self.transport is None:
-            return session.reply_bytes
-        return session.reply_bytes + self.transport.unsent_bytes
-
-    def _wait_for_turn(self) -> None:
-        """Serve the link again in the next turn."""
-        self._pause(BACKLOG)
-        self.links.shares.wait_for_turn(self)
-
-    def _pause(self, why: int) -> None:
-        if not self.paused:
-            self.partial_ms = 0
-            if self.transport is not None:
-                self.transport.pause_reading()
-        self.paused = why
-
-    def _note_partial(self, now_ms: int, count: int) -> None:
-        if count or not self.partial_ms:
-            self.partial_ms = now_ms
-        if not self.partial_queued:
-            self.partial_queued = True
-            self.links.deadlines.partials.add(now_ms, self)
-
-    def _hello(self, now_ms: int, payload: bytes) -> None:
-        """The first frame: who is it? Raises what the goodbye will say."""
-        hello, version = read_hello(payload)
-        identity = self.links.authority.identify(hello)
-        refuse_while_short(self.links.memory)
-        self.account = self.links.enter_account(now_ms, identity)
-        self.greeting = hello, version, identity
-        # With credit it goes on at once (`_serve`); without, it waits in line as other frames do: a link that is
-        # opened anew for each burst must not be served more than one that stays.
-
-    def _greet(self, now_ms: int, hello: Hello, version: int, identity: Identity) -> None:
-        """Open a session for the hello (protocol.md, 5.1). Raises what the goodbye will say."""
-        engine = self.links.engine
-        self.account.credit -= HELLO + cost_of_change(engine, identity.user)
-        expires_ms = self.links.authority.deadline_of(now_ms, identity.expires_ms)
-        session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms)
+    def greet(self, now_ms: int, greeting: Greeting) -> None:
+        """Open a session for a hello that was accepted (protocol.md, 5.1). Raises what the goodbye will say."""
+        links, intake = self.links, self.intake
+        engine, account, identity = links.engine, intake.account, greeting.identity
+        account.credit -= HELLO + cost_of_change(engine, identity.user)
+        expires_ms = links.authority.deadline_of(now_ms, identity.expires_ms)
+        session = self.session = open_session(engine, self, greeting.hello, identity, expires_ms, now_ms)
         self.device_id = session.device.id if session.device is not None else ""
         self.state = OPEN
-        self.links.note_session_opened(session)
-        self.reader.frame_bytes_max = limits.FRAME_BYTES_MAX
+        links.note_session_opened(session)
+        intake.open()
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, version)
-        pace = (self.account.rate, self.account.burst) if self.account.rate else (0, 0)
-        engine.outboxes.reply(session, encode(welcome(engine, session, version, now_ms, pace)))
-
-    def _leave_account(self, now_ms: int) -> None:
-        account, self.account = self.account, self.links.accounts.strangers
-        if account is not self.account:
-            self.links.shares.forget(account, self)
-            self.links.accounts.leave(account, now_ms)
+            log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, greeting.version)
+        engine.outboxes.reply(session, encode(welcome(engine, session, greeting.version, now_ms, account.pace)))

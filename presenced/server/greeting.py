@@ -5,15 +5,35 @@ All that is wrong with a hello ends the link: it is raised as the error that the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from presenced import limits
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
+from presenced.server.links import Links
 from presenced.server.memory import REFUSAL, Memory, retry_ms
 from presenced.wire.codec import BadMessage, decode_client
 from presenced.wire.messages import PROTOCOL_VERSIONS, Hello, Welcome
+
+
+class Greeting(NamedTuple):
+    """A hello that was accepted, and who says it."""
+
+    hello: Hello
+    version: int
+    """The protocol version to speak."""
+    identity: Identity
+
+
+def read_greeting(links: Links, payload: bytes) -> Greeting:
+    """The first frame of a link: who is it? Raises what the goodbye will say."""
+    hello, version = read_hello(payload)
+    identity = links.authority.identify(hello)
+    _refuse_while_short(links.memory)
+    return Greeting(hello, version, identity)
 
 
 def read_hello(payload: bytes) -> tuple[Hello, int]:
@@ -33,7 +53,7 @@ def read_hello(payload: bytes) -> tuple[Hello, int]:
     return hello, version
 
 
-def refuse_while_short(memory: Memory) -> None:
+def _refuse_while_short(memory: Memory) -> None:
     """Raise the goodbye to a link that was admitted before memory ran short, and would need more of it now."""
     if memory.level:
         memory.refused_hellos += 1
@@ -47,8 +67,7 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
     device by now, and the hello does not want to take it), before anything is changed.
     """
     _check(hello, identity)
-    session = Session(edge, identity.user, identity.role, hello.instance)
-    session.expires_ms = expires_ms
+    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms)
     if not hello.device:
         engine.sessions.open_without_device(now_ms, session)
         return session

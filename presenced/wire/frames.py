@@ -32,6 +32,10 @@ class FrameReader:
         self._next = 0
         self._broken = False
 
+    def set_frame_bytes_max(self, frame_bytes_max: int) -> None:
+        """Refuse frames above another cap from now on."""
+        self.frame_bytes_max = frame_bytes_max
+
     @property
     def pending_bytes(self) -> int:
         """Bytes that were fed and not taken: part of a frame, or whole frames."""

@@ -10,7 +10,8 @@ from typing import cast
 from presenced.core.requests.costs import HELLO
 from presenced.limits import FRAMES_PER_WAKE_MAX, SHARE_MS
 from presenced.server.accounts import KEPT_MS, Account, Accounts
-from presenced.server.conversation import BACKLOG, RATE, READ, Conversation
+from presenced.server.conversation import Conversation
+from presenced.server.intake import BACKLOG, RATE, READ
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.codec import encode
@@ -51,7 +52,7 @@ def fed(link: Conversation, data: bytes, times: int) -> int:
     before = link.links.stats.frames_in
     transport = cast(TcpTransport, link.transport)
     for _ in range(times):
-        if link.paused == READ:
+        if link.intake.paused == READ:
             transport.data_received(data)
     return link.links.stats.frames_in - before
 
@@ -64,7 +65,7 @@ def test_heartbeats_alone_in_their_reads_are_within_the_rate_as_all_frames_are()
         without_time(server)
         link = links_of(server, "eager")[0]
         account_of(server, "eager").rate = 1
-        return fed(link, HEARTBEAT, 100 * BURST), link.paused
+        return fed(link, HEARTBEAT, 100 * BURST), link.intake.paused
 
     with InProcess(rate=RATE_PER_S) as running, opened(running.port, "eager"):
         served, paused = running.ask(flood)
@@ -75,7 +76,7 @@ def test_heartbeats_alone_in_their_reads_are_within_the_rate_as_all_frames_are()
 def test_heartbeats_use_nothing_up_where_there_is_no_rate() -> None:
     def flood(server: Server) -> tuple[int, int]:
         link = links_of(server, "eager")[0]
-        return fed(link, HEARTBEAT, 2_000), link.paused
+        return fed(link, HEARTBEAT, 2_000), link.intake.paused
 
     with InProcess(rate=0) as running, opened(running.port, "eager"):
         assert running.ask(flood) == (2_000, READ)
@@ -104,7 +105,7 @@ def test_a_hello_waits_for_credit_and_is_answered_when_there_is_some() -> None:
 
     def state(server: Server) -> tuple[int, int, int]:
         link = next(iter(account_of(server, "eager").line))
-        return link.paused, link.state, server.engine.leases.live
+        return link.intake.paused, link.state, server.engine.leases.live
 
     def earn(server: Server) -> None:
         account_of(server, "eager").set_rate(0, BURST)
@@ -243,17 +244,17 @@ def in_turns(
 
 def served_each(server: Server, links: list[Conversation]) -> list[int]:
     """Frames of each link that one look at the waiting links handles."""
-    before = [link.reader.pending_bytes for link in links]
+    before = [link.intake.reader.pending_bytes for link in links]
     server.links.run_due(server.pacing.begin())
     size = len(pings(1))
-    return [(had - link.reader.pending_bytes) // size for had, link in zip(before, links, strict=True)]
+    return [(had - link.intake.reader.pending_bytes) // size for had, link in zip(before, links, strict=True)]
 
 
 def test_a_link_whose_frames_take_long_is_served_few_of_them_in_a_turn() -> None:
     def look(server: Server, links: list[Conversation]) -> list[list[int]]:
         without_time(server)
         links[0].receive(server.pacing.begin(), pings(4 * FRAMES_PER_WAKE_MAX))
-        assert links[0].paused == BACKLOG
+        assert links[0].intake.paused == BACKLOG
         fast = served_each(server, links)
         ticking(server, 1)
         return [fast, served_each(server, links), served_each(server, links)]

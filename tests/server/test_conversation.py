@@ -7,7 +7,9 @@ from collections.abc import Collection
 import pytest
 
 from presenced.limits import CLOSE_TIMEOUT_MS, FRAME_TIMEOUT_MS, FRAMES_PER_WAKE_MAX, HELLO_TIMEOUT_MS
-from presenced.server.conversation import BACKLOG, CLOSED, CLOSING, OPEN, RATE, READ, Conversation
+from presenced.server.conversation import Conversation
+from presenced.server.intake import BACKLOG, RATE, READ
+from presenced.server.link import CLOSED, CLOSING, OPEN
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Bye, Ping, SetStatus, Watch
@@ -127,11 +129,11 @@ def test_frames_beyond_a_turns_share_wait_for_the_next_and_are_answered_in_order
     link = host.open("alice")
     count = 3 * FRAMES_PER_WAKE_MAX
     link.conversation.receive(host.begin(), b"".join(map(ping, range(1, count + 1))))
-    assert link.conversation.paused == BACKLOG and not link.is_reading
+    assert link.conversation.intake.paused == BACKLOG and not link.is_reading
     for turns in range(1, 4):
         host.turn()
         assert pongs(link.told) == list(range(1, min(count, (turns + 1) * FRAMES_PER_WAKE_MAX) + 1))
-    assert link.conversation.paused == READ and link.is_reading
+    assert link.conversation.intake.paused == READ and link.is_reading
 
 
 # --- the rate ---------------------------------------------------------------------------------------------------
@@ -143,23 +145,23 @@ def test_a_link_over_its_rate_is_not_read_and_served_as_its_credit_comes_back() 
     count = 100
     link.put(b"".join(map(ping, range(1, count + 1))))
     host.advance(0)
-    assert link.conversation.paused == RATE and not link.is_reading
+    assert link.conversation.intake.paused == RATE and not link.is_reading
     at_first = len(pongs(link.told))
     assert at_first <= 41, "a burst is four seconds' worth, and the last frame may go below nothing"
     host.advance(2_000)
     assert 19 <= len(pongs(link.told)) - at_first <= 21
     host.advance(10_000)
     assert pongs(link.told) == list(range(1, count + 1))
-    assert link.conversation.paused == READ and link.is_reading
+    assert link.conversation.intake.paused == READ and link.is_reading
 
 
 def test_a_link_over_its_rate_for_longer_than_its_lease_keeps_it() -> None:
     """Its next frame has arrived and lies there unread: it is not silent."""
     host = VirtualHost(rate=1, heartbeat_ms=1_000, grace_ms=0)
     link = host.open("alice")
-    link.conversation.account.credit = -4 * host.engine.policy.timeout_ms // 1_000
+    link.conversation.intake.account.credit = -4 * host.engine.policy.timeout_ms // 1_000
     link.put(ping(1))
-    assert link.conversation.paused == RATE
+    assert link.conversation.intake.paused == RATE
     host.advance(3 * host.engine.policy.timeout_ms)
     assert link.conversation.state == OPEN and link.told == []
     host.advance(2 * host.engine.policy.timeout_ms)

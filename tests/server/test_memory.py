@@ -327,10 +327,10 @@ def test_while_memory_is_short_who_does_not_read_is_not_read() -> None:
         link = owed(running, "alice", 3, names)
         running.press(100)
         link.send(Ping(4))
-        running.until(lambda server: any(one.paused for one in server.links))
+        running.until(lambda server: any(one.intake.paused for one in server.links))
         link.send(Ping(5))
         assert [link.until(PONG)[1] for _ in range(2)] == [4, 5], "it reads, and is read again"
-        running.until(lambda server: not any(one.paused for one in server.links))
+        running.until(lambda server: not any(one.intake.paused for one in server.links))
         link.close()
         service.close()
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from presenced.limits import FRAMES_PER_WAKE_MAX, HELLO_PATIENCE_MS, OUTBOX_BYTES_MAX
-from presenced.server.conversation import BACKLOG, RATE, READ, REPLIES, Conversation
+from presenced.server.conversation import Conversation
 from presenced.server.deadlines import Deadlines
+from presenced.server.intake import BACKLOG, RATE, READ, REPLIES
 from presenced.server.link import AWAITING, CLOSED, OPEN
 from presenced.server.server import Server
 from presenced.server.transports.tcp import TcpTransport
@@ -51,7 +52,7 @@ def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
         server.links.shares.monotonic_ns = lambda: 0
         link = link_of(server, "eager")
         link.receive(server.pacing.begin(), pings())
-        assert link.paused == BACKLOG
+        assert link.intake.paused == BACKLOG
         counts = []
         for _ in range(4):
             stop_and_read_on(link)
@@ -66,7 +67,7 @@ def test_a_link_has_one_turn_in_a_turn_however_often_it_drains() -> None:
         assert eager.quiet()
         beside.check()
         beside.close()
-        running.until(lambda server: not server.links.shares.backlog and link_of(server, "eager").paused == READ)
+        running.until(lambda server: not server.links.shares.backlog and link_of(server, "eager").intake.paused == READ)
 
 
 def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
@@ -74,12 +75,12 @@ def test_a_link_over_its_rate_waits_once_however_often_it_drains() -> None:
         link = link_of(server, "eager")
         link.receive(server.pacing.begin(), pings())
         for _ in range(PINGS):
-            if link.paused != BACKLOG:
+            if link.intake.paused != BACKLOG:
                 break
             stop_and_read_on(link)
             server.links.run_due(server.pacing.begin())
         stop_and_read_on(link)
-        return link.paused, server.links.shares.throttled, len(server.links.shares.backlog)
+        return link.intake.paused, server.links.shares.throttled, len(server.links.shares.backlog)
 
     with InProcess(rate=100) as running, opened(running.port, "eager"):
         assert running.ask(look) == (RATE, 1, 0)
@@ -92,11 +93,11 @@ def test_a_link_that_reads_its_replies_again_is_taken_up_in_the_next_turn_and_on
         link.hold()
         link.session.reply_bytes = OUTBOX_BYTES_MAX + 1
         link.receive(server.pacing.begin(), pings(20))
-        reasons = [link.paused, len(server.links.shares.backlog)]
+        reasons = [link.intake.paused, len(server.links.shares.backlog)]
         link.session.reply_bytes = 0
         link.drained()
         stop_and_read_on(link)
-        return [*reasons, link.paused, len(server.links.shares.backlog)]
+        return [*reasons, link.intake.paused, len(server.links.shares.backlog)]
 
     with InProcess(rate=0) as running, opened(running.port, "eager") as eager:
         assert running.ask(look) == [REPLIES, 0, BACKLOG, 1]
@@ -163,7 +164,7 @@ def test_a_link_over_its_rate_is_read_once_it_is_told_goodbye() -> None:
         server.links.run_due(server.pacing.begin())
         connection = cast(TcpTransport, link.transport).connection
         assert connection is not None
-        paused, before = link.paused, connection.is_reading()
+        paused, before = link.intake.paused, connection.is_reading()
         link.end("kicked")
         return paused, before, connection.is_reading()
 
@@ -180,7 +181,7 @@ def test_a_throttled_link_that_is_ended_is_read_until_its_peer_closes(
     lower_in_process(monkeypatch, CLOSE_TIMEOUT_MS=600_000)
     with InProcess(loop, rate=1) as running, opened(running.port, "eager") as eager:
         eager.send_bytes(pings(5_000))
-        running.until(lambda server: link_of(server, "eager").paused == RATE)
+        running.until(lambda server: link_of(server, "eager").intake.paused == RATE)
         running.ask(lambda server: link_of(server, "eager").end("kicked"))
         assert eager.rest()[-1][1] == "kicked"
         eager.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from presenced.server.conversation import BACKLOG, RATE, READ, Conversation
+from presenced.server.conversation import Conversation
+from presenced.server.intake import BACKLOG, RATE, READ
 from presenced.server.link import CLOSED, CLOSING, ENDING, OPEN
 from tests.sim.daemon import Daemon
 
@@ -19,8 +20,9 @@ def check(daemon: Daemon) -> None:
     for link in links:
         assert isinstance(link, Conversation) and link.state != CLOSED, "a link that is closed is in the table"
         closing += link.state == CLOSING
-        if link.account is not links.accounts.strangers:
-            in_account[id(link.account)] += 1
+        account = link.intake.account
+        if account is not links.accounts.strangers:
+            in_account[id(account)] += 1
         session = link.session
         if session is not None:
             assert link.state == OPEN, f"a link in state {link.state} has a session"
@@ -30,16 +32,16 @@ def check(daemon: Daemon) -> None:
             sessions[session] = link
         elif link.state == OPEN:
             raise AssertionError("an open link has no session")
-        if link.ending_session is not None:
+        if link.farewell is not None and link.farewell.session is not None:
             assert link.state == ENDING, f"a link in state {link.state} still owes answers"
-        if link.state < ENDING and link.paused == BACKLOG:
+        if link.state < ENDING and link.intake.paused == BACKLOG:
             assert link in links.shares.backlog, "a link waits for its turn and is in no line"
-        if link.state < ENDING and link.paused == RATE:
-            assert link in link.account.line, "a link waits for credit and is in no line"
-            assert link.account in links.shares.over, "an account has a line and is not looked at"
-        if link.paused == READ and link.state == OPEN:
-            assert not link.reader.has_frame, "a whole frame lies unhandled, and nothing waits for it"
-        assert 0 <= link.account.links and link.account.credit <= link.account.burst, "an account has too much"
+        if link.state < ENDING and link.intake.paused == RATE:
+            assert link in account.line, "a link waits for credit and is in no line"
+            assert account in links.shares.over, "an account has a line and is not looked at"
+        if link.intake.paused == READ and link.state == OPEN:
+            assert not link.intake.reader.has_frame, "a whole frame lies unhandled, and nothing waits for it"
+        assert 0 <= account.links and account.credit <= account.burst, "an account has too much"
     assert +links.roles == roles, f"links are counted as {dict(links.roles)}, and are {dict(roles)}"
     assert links.ending == closing, f"{closing} links that close are counted as {links.ending}"
     for account in links.accounts.by_user.values():

@@ -27,6 +27,9 @@ from presenced.server import data_directory
 from presenced.server.conversation import Conversation
 from presenced.server.durable_log import DurableLog
 from presenced.server.fact_log import Ack
+from presenced.server.farewell import Farewell
+from presenced.server.intake import BACKLOG, Intake, Talk
+from presenced.server.links import Links
 from presenced.server.snapshots import Snapshotting
 from presenced.storage import store
 from tests.sim.running import FailedLife, run_lives
@@ -211,11 +214,11 @@ def tells_a_slow_watcher_nothing_of_its_channels() -> Iterator[None]:
 def says_goodbye_before_the_disk_has_answered() -> Iterator[None]:
     whole = Conversation._leave
 
-    def leave(self: Any) -> Session | None:
-        session: Session | None = whole(self)
-        if session is not None:
-            session.unanswered = 0
-        return session
+    def leave(self: Conversation, goodbye: bytes) -> Farewell:
+        farewell = whole(self, goodbye)
+        if farewell.session is not None:
+            farewell.session.unanswered = 0
+        return farewell
 
     with patch.object(Conversation, "_leave", leave):
         yield
@@ -269,10 +272,10 @@ def members_stay_in_channels_when_they_are_gone() -> Iterator[None]:
 
 @bug
 def forgets_a_link_with_frames_left_over() -> Iterator[None]:
-    def wait_for_turn(self: Any) -> None:
-        self._pause(2)
+    def wait_for_turn(self: Intake, links: Links, talk: Talk) -> None:
+        self.pause(BACKLOG, talk.transport)
 
-    with patch.object(Conversation, "_wait_for_turn", wait_for_turn):
+    with patch.object(Intake, "wait_for_turn", wait_for_turn):
         yield
 
 

@@ -18,7 +18,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "owed": ("core.outboxes",),
     "unanswered": ("core.obligations", "client.protocol.attachments"),
     "ended": ("core.sessions",),
-    "expires_ms": ("server.greeting",),
     "watching": ("core.parts.watches",),
     "refs": ("core.parts.leases",),
     "taken_refs": ("core.parts.holders",),
@@ -88,7 +87,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     # what the operator is told that was met: Policy, RecoveryFindings; the bound of a link's frames after its hello
     "kinds_met": ("core.parts.leases",),
     "remarks": ("storage.check", "storage.recovery", "server.data_directory"),
-    "frame_bytes_max": ("server.conversation",),
     # counters of the server, each counted where it happens: Stats, Memory
     "accepted": ("server.links",),
     "goodbyes": ("server.links", "server.admission"),
@@ -113,7 +111,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "give_back_ms": ("server.memory_guard",),
     "given_back_bytes": ("server.memory_guard",),
     # what the links of an account cost, and where they stand in the lines for a turn: Account
-    "credit": ("server.conversation", "server.transports.tcp"),
+    "credit": ("server.conversation", "server.intake", "server.transports.tcp"),
     "line": ("server.turn_shares",),
     "turn": ("server.turn_shares",),
     "used_ns": ("server.turn_shares",),

@@ -61,10 +61,11 @@ class TcpTransport(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
         conversation = self.conversation
-        if not conversation.paused and not conversation.partial_ms:
+        intake = conversation.intake
+        if not intake.paused and not intake.partial_ms:
             # Nothing is left over from before, so what came begins with a frame.
             session = conversation.session
-            if session is not None and (account := conversation.account).credit > 0:
+            if session is not None and (account := intake.account).credit > 0:
                 idle_ms = lone_heartbeat(data)
                 if idle_ms is not None:
                     account.credit -= 1
