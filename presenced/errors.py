@@ -61,8 +61,8 @@ CODES: dict[str, Code] = {
     "replaced": Code(True, False, "another link came for the same device"),
     "lease_expired": Code(True, True, "nothing was heard on the link for the announced time"),
     "busy": Code(True, True, "the server holds as many links as it may, or is short of memory"),
-    "going_away": Code(True, True, "the server is stopping; come back after the delay it gives"),
-    "kicked": Code(True, True, "an operator closed this link; come back after the delay it gives"),
+    "going_away": Code(True, True, "the server is stopping; come back after the given delay"),
+    "kicked": Code(True, True, "an operator closed this link; come back after the given delay"),
     "link_failed": Code(True, True, "the server failed while serving this link"),
 }
 

@@ -1,4 +1,5 @@
-"""The blocking client of the admin socket: a line out, a line back. The mode of its file decides who may use it."""
+"""The blocking client of the admin socket: it writes one line and reads one line. The mode of the socket's file decides
+who may use it."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ class AdminLink:
         self.close()
 
     def ask(self, verb: str, *, is_long: bool = False, **fields: Any) -> Any:
-        """The daemon's answer, as JSON. An answer that `is_long` in coming is waited for without an end.
+        """The daemon's answer, as JSON. If `is_long`, the wait for the answer has no time limit.
 
         Raises `PresenceError`: `ConnectionLost` (no daemon is there), `AuthError` (the file is for others),
         `RequestTimeout`, `RequestError` with the daemon's code (it refused), `ProtocolError` (the other end is no
@@ -63,7 +64,7 @@ class AdminLink:
             raise RequestTimeout(f"the daemon at {self.path} does not answer (see --timeout)") from None
         except OSError as error:
             self.close()
-            raise ConnectionLost("lost", f"the daemon at {self.path} went away: {error.strerror or error}") from None
+            raise ConnectionLost("lost", f"the daemon at {self.path} is gone: {error.strerror or error}") from None
         except PresenceError:
             self.close()
             raise
@@ -123,12 +124,12 @@ class AdminLink:
                 return answer["result"]
             code, message = str(answer["code"]), str(answer["message"])
         except (msgspec.DecodeError, KeyError, TypeError):
-            raise ProtocolError("bad_frame", f"the program that answers at {self.path} is no presenced") from None
+            raise ProtocolError("bad_frame", f"the program that answers at {self.path} is not presenced") from None
         raise RequestError(code, message, temporary=code in TEMPORARY_CODES)
 
 
 def status_of(answer: Any) -> ServerStatus:
-    """A status as a value; raises `ProtocolError` if the daemon's version has another form of it."""
+    """The status as a `ServerStatus`; raises `ProtocolError` if the daemon's version has another form of it."""
     try:
         return msgspec.convert(answer, ServerStatus)
     except msgspec.ValidationError as error:
@@ -143,14 +144,16 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
         advice = "is presenced running, with admin.socket set (--admin-socket auto)? --socket names another path"
         return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
     if isinstance(error, ConnectionRefusedError) and not _is_socket(path):
-        return ConnectionLost("no_daemon", f"{path} is no socket; see --socket, and admin.socket in the configuration")
+        return ConnectionLost(
+            "no_daemon", f"{path} is not a socket; see --socket, and admin.socket in the configuration"
+        )
     if isinstance(error, ConnectionRefusedError):
         return ConnectionLost(
-            "no_daemon", f"no daemon answers at {path}: the one that made it has ended; start it again"
+            "no_daemon", f"no daemon answers at {path}: the daemon that made the socket has stopped; start it again"
         )
     if isinstance(error, BlockingIOError):
-        return RequestTimeout(f"the daemon at {path} accepts no connection just now; try again")
-    return ConnectionLost("no_daemon", f"{path} cannot be connected to: {error.strerror or error}; see --socket")
+        return RequestTimeout(f"the daemon at {path} is busy and accepts no connection; try again")
+    return ConnectionLost("no_daemon", f"cannot connect to {path}: {error.strerror or error}; see --socket")
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -188,10 +191,10 @@ def _who_may(path: str) -> str:
     except OSError:
         return f"{_me()} may not enter {os.path.dirname(path)}; use sudo, or ask the person who runs the daemon"
     if not status.st_mode & stat.S_IWGRP:
-        return f"{path} is for its owner alone (mode {stat.S_IMODE(status.st_mode):o}); use sudo"
+        return f"only the owner of {path} may use it (mode {stat.S_IMODE(status.st_mode):o}); use sudo"
     if status.st_gid == 0:
         # Nobody should join the group root for this.
-        return f"{path} is for root; use sudo, or set admin.group in the configuration to a group of operators"
+        return f"only root may use {path}; use sudo, or set admin.group in the configuration to a group of operators"
     try:
         group = grp.getgrgid(status.st_gid).gr_name
     except KeyError:

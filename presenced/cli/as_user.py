@@ -1,4 +1,4 @@
-"""Asks what the user of the service may read: root may read everything, and so finds every configuration sound."""
+"""Checks files as the user who runs the service. Root can read every file, so a check by root would miss faults."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from presenced.config.loader import SYSTEM_DIRECTORY
 
 SERVICE_USER = "presenced"
 HIDDEN = ("/home/", "/root/", "/run/user/")
-"""What ProtectHome= of the unit keeps from the service."""
+"""Directories that ProtectHome= of the unit hides from the service."""
 
 
 def user_of_the_service(config: str) -> str:
-    """As whom the files are judged if nobody says so: the service's user, where it is the service's configuration and
-    this process may become that user; else "", this process as it is."""
+    """The user to check the files as if none was named. It is the service's user if `config` is the service's
+    configuration and this process is root's; else "", for the user of this process."""
     in_system = os.path.abspath(config).startswith(f"{SYSTEM_DIRECTORY}/") if config else False
     if os.geteuid() != 0 or not in_system:
         return ""
@@ -26,11 +26,13 @@ def user_of_the_service(config: str) -> str:
 
 
 def as_user(name: str, judge: Callable[[], Iterable[str]]) -> list[str]:
-    """The sentences that `judge` gives in a process of that user, each on one line. Raises `KeyError` for a user that
-    does not exist, `PermissionError` for one that this process may not become."""
+    """The sentences that `judge` returns in a process of the user `name`, each on one line.
+
+    Raises `KeyError` if the user does not exist, and `PermissionError` if this process may not become that user.
+    """
     user = pwd.getpwnam(name)
     if os.geteuid() not in (0, user.pw_uid):
-        raise PermissionError(f"only root may look with the eyes of {name}")
+        raise PermissionError(f"only root may check files as the user {name}")
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -43,7 +45,7 @@ def as_user(name: str, judge: Callable[[], Iterable[str]]) -> list[str]:
             try:
                 said = "\n".join(" ".join(sentence.splitlines()) for sentence in judge())
             except Exception as error:
-                said = f"the files could not be judged as the user {name}: {type(error).__name__}: {error}"
+                said = f"the files could not be checked as the user {name}: {type(error).__name__}: {error}"
             with os.fdopen(write_end, "w", encoding="utf-8", errors="backslashreplace") as output:
                 output.write(said)
         finally:
@@ -56,9 +58,9 @@ def as_user(name: str, judge: Callable[[], Iterable[str]]) -> list[str]:
 
 
 def hidden_from_the_service(key: str, path: str) -> list[str]:
-    """That the unit hides the file, whoever may read it; else nothing."""
+    """A sentence if the unit hides the file from the service, whatever its mode; else nothing."""
     place = next((place for place in HIDDEN if path and os.path.realpath(path).startswith(place)), "")
     if not place:
         return []
     below = place.rstrip("/")
-    return [f"{key} {path}: the service sees nothing below {below} (ProtectHome= of the unit); move the file"]
+    return [f"{key} {path}: the service cannot see files below {below} (ProtectHome= of the unit); move the file"]

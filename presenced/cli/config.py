@@ -54,7 +54,7 @@ def check(config: str | None, user: str | None) -> None:
     if faults:
         _tell("", faults)
         sys.exit(FAULTY)
-    click.echo(f"ok: {_summary(survey)}" + (f"; judged as the user {user}" if user else ""))
+    click.echo(f"ok: {_summary(survey)}" + (f"; checked as the user {user}" if user else ""))
 
 
 @config.command(epilog=CODES)

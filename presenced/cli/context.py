@@ -45,7 +45,7 @@ class DefaultGroup(click.Group):
     """A group that lists when no subcommand is named: `activity bob` is `activity list bob`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's own, with `list` put in."""
+        """Like click's own method, but inserts `list` where it was left out."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["list", *args]
         return super().parse_args(ctx, args)

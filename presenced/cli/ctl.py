@@ -33,7 +33,7 @@ PING_INTERVAL_S = 1.0
 OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
 
 READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
-"""Commands that are about no user, or about the users that they name."""
+"""Commands that concern no user, or the users whom they name."""
 
 
 @click.group("presencectl", cls=Commands, epilog=exits.EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,13 +95,13 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Context:
     """The options as the commands see them; `given` are those that are written on the command line."""
     if options["as_user"] and subcommand in READERS | OPERATORS | {"online"}:
-        raise click.UsageError(f"--as has no meaning for `{subcommand}`; leave it out")
+        raise click.UsageError(f"`{subcommand}` does not use --as; leave it out")
     if subcommand not in OPERATORS and (named := given & {"socket", "instance"}):
-        raise click.UsageError(f"--{max(named)} has no meaning for `{subcommand}`; --url says which server")
+        raise click.UsageError(f"`{subcommand}` does not use --{max(named)}; name the server with --url")
     if {"socket", "instance"} <= given:
         raise click.UsageError("--socket and --instance both name a server; leave one out")
     if options["as_json"] and options["as_text"]:
-        raise click.UsageError("--json and --text exclude each other; leave one out")
+        raise click.UsageError("--json and --text cannot be used together; leave one out")
     is_terminal = sys.stdout.isatty()
     is_json = options["as_json"] or not (is_terminal or options["as_text"])
     has_colour = is_terminal and not options["no_color"] and not os.environ.get("NO_COLOR")

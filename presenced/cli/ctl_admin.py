@@ -67,8 +67,8 @@ def status(context: Context) -> None:
 @click.option("--all", "wants_all", is_flag=True, help="List also the checks that find nothing wrong.")
 @click.pass_obj
 def doctor(context: Context, wants_all: bool) -> None:
-    """Say what is wrong with the daemon, and what to do. The exit code is 1 if there is a problem; a warning is
-    none."""
+    """Say what is wrong with the daemon, and what to do. The exit code is 1 if there is a problem; warnings do not
+    count."""
 
     def work(link: AdminLink) -> int:
         findings: list[dict[str, str]] = link.ask("doctor")
@@ -320,7 +320,7 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
-        raise click.UsageError(f"{question} Nobody can be asked without a terminal; give --yes if that is meant")
+        raise click.UsageError(f"{question} Without a terminal nobody can answer; give --yes to go on")
     try:
         is_meant = click.confirm(question)
     except click.Abort:

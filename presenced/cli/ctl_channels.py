@@ -50,7 +50,7 @@ def join(context: Context, channel: str, device: str | None) -> None:
 @device_option
 @click.pass_obj
 def leave(context: Context, channel: str, device: str | None) -> None:
-    """Let a device leave a channel. It is no error if it is not a member."""
+    """Let a device leave a channel. It is not an error if it is not a member."""
 
     async def work() -> int:
         device_id = _live_device(context, device)
@@ -158,7 +158,7 @@ def describe_member(change: MemberChange) -> str:
 def describe_event(event: Event) -> str:
     """An event in one line for people."""
     if event.kind == "reset":
-        return f"reset  (events were missed; look at the state of now)  {event.cursor}"
+        return f"reset  (events were missed; read the current state again)  {event.cursor}"
     why = f"  ({event.reason})" if event.reason else ""
     old, new = f"{event.old_emoji} {event.old}".strip(), f"{event.new_emoji} {event.new}".strip()
     return f"{event.user}  {event.kind}  {old or '-'} \u2192 {new or '-'}{why}  {event.cursor}"

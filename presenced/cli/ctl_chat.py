@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STDIN = 0
 LINE_BYTES_MAX = 65_536
-"""A line without an end is no command, and must not fill the memory."""
+"""The longest line. Input without a line end must not fill the memory."""
 LINES_AHEAD = 16
 ENDS = frozenset({"quit", "exit"})
 

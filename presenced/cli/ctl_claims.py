@@ -78,7 +78,7 @@ def add_claim(context: Context, name: str, source: Source, status: Status, for_m
 @click.argument("name")
 @click.pass_obj
 def end_claim(context: Context, name: str) -> None:
-    """End a claim. It is no error if there is none of that name."""
+    """End a claim. It is not an error if there is none of that name."""
 
     async def work() -> int:
         async with context.target.acting() as acting:
@@ -91,7 +91,7 @@ def end_claim(context: Context, name: str) -> None:
 
 async def _show_claims(context: Context, acting: Acting) -> None:
     found = await acting.acts.get_claims(acting.user)
-    nothing = f"nothing is claimed of {acting.name}"
+    nothing = f"{acting.name} has no claims"
     context.output.rows([_claim_row(info) for info in found], CLAIM_TITLES, nothing=nothing)
 
 
@@ -169,7 +169,7 @@ def _window(text: str) -> WindowLike:
     start, dash, end = words.pop().partition("-") if words else ("", "", "")
     days = " ".join(words)
     if not days or not dash:
-        raise AddressError(f"{text!r} is no window; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
+        raise AddressError(f"{text!r} is not a window; write it like 'mon-fri 18:00-08:00 dnd'", "bad_schedule")
     return (days, start, end, cast(DeviceStatus, status)) if status else (days, start, end)
 
 

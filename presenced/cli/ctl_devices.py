@@ -193,7 +193,7 @@ def sync_status(context: Context, user: str, wait: float) -> None:
     async def work() -> int:
         async with context.target.acting(user) as acting:
             found: SyncStatus = await acting.acts.get_sync_status(acting.user)
-            # This command's own device changes the list of devices, which is news to the others: so wait for them.
+            # This command's own device changes the list of devices, so the others get news. Wait until they have it.
             for _ in range(round(wait / SYNC_INTERVAL_S)):
                 if found.synced == found.total:
                     break

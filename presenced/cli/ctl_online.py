@@ -1,4 +1,4 @@
-"""The command of `presencectl` that stays: being online as a device until Ctrl-C."""
+"""`presencectl online`: stays online as a device until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def online(context: Context, status: str, name: str | None, priority: int | None
 
 
 async def _tell_of_cover(me: Client, output: Output) -> None:
-    """Say so if a claim makes watchers see another status than the device has."""
+    """Print a note if a claim makes watchers see another status than the device's."""
     claims = await me.get_claims()
     if not claims:
         return

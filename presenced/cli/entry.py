@@ -45,7 +45,7 @@ def ctl() -> None:
 
 
 def _interrupt_quietly() -> None:
-    """Let Ctrl-C end the process at once during the imports. An exception would come out of the module that is being
+    """Let Ctrl-C end the process at once during the imports. An exception would be raised in the module that is being
     imported, and some modules turn it into an error of their own."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
@@ -68,5 +68,5 @@ def _say_what_to_install(program: str, error: ModuleNotFoundError) -> NoReturn:
     way_out = "only the client is installed here; for the commands: pip install 'presenced[server]'"
     if sys.platform == "win32":
         way_out = "it runs on Linux; on Windows only the client runs (import presenced)"
-    print(f"{program}: there is no module {name}: {way_out}", file=sys.stderr)
+    print(f"{program}: the module {name} is missing: {way_out}", file=sys.stderr)
     sys.exit(CONFIG)

@@ -1,5 +1,5 @@
-"""The group of the subcommands of `presenced` and `presencectl`: standard streams that cannot be written, and options
-that stand on the wrong side of the subcommand."""
+"""The group of the subcommands of `presenced` and `presencectl`. It handles standard streams that cannot be written,
+and options that are given on the wrong side of the subcommand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITE_FAILED = 74
 
 
 class OutputFailed(Exception):
-    """Standard output could not be written. It is no `OSError`, because those are about what a command works on."""
+    """Standard output could not be written. This is not an `OSError`: those concern what a command works on."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(reason.strerror or str(reason))
@@ -34,8 +34,8 @@ class _Stdout(io.FileIO):
 
 
 class Commands(click.Group):
-    """The group of a program. Output that cannot be written ends in one line on standard error and an exit code, and an
-    option that stands behind the subcommand in a sentence that says where it goes."""
+    """The group of a program. Output that cannot be written leads to one line on standard error and an exit code. An
+    option of the group after the subcommand leads to a sentence that says where it belongs."""
 
     def main(
         self,
@@ -45,7 +45,7 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """As click's own, with streams that can be written to, or else say that they cannot."""
+        """Like click's own method, but makes sure that the streams can be written, or says that they cannot."""
         prepare_streams()
         try:
             try:
@@ -62,7 +62,7 @@ class Commands(click.Group):
             sys.exit(WRITE_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's own. Raises `click.UsageError` that says where an option of this group belongs."""
+        """Like click's own method. Raises `click.UsageError` with a sentence that says where an option belongs."""
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
@@ -71,14 +71,14 @@ class Commands(click.Group):
             raise
 
     def _place_of(self, error: click.NoSuchOption) -> str:
-        """How the command line has to look, if the option is one of this group; else nothing."""
+        """A sentence with the right command line, if the option is one of this group; else nothing."""
         found = next((one for one in self.params if error.option_name in one.opts), None)
         if found is None or error.ctx is None:
             return ""
         program, *rest = error.ctx.command_path.split(" ")
         value = "" if isinstance(found, click.Option) and found.is_flag else f" {found.make_metavar(error.ctx)}"
         given = f"{program} {error.option_name}{value} {' '.join(rest)}"
-        return f"{error.option_name} stands before the subcommand: `{given} ...`"
+        return f"{error.option_name} goes before the subcommand: `{given} ...`"
 
 
 def prepare_streams() -> None:
@@ -104,5 +104,5 @@ def prepare_streams() -> None:
 
 
 def discard_stdout() -> None:
-    """Drop what is still to be written to standard output, without a word."""
+    """Drop what is still to be written to standard output, silently."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ class DurationParameter(click.ParamType):  # type: ignore[type-arg]  # generic o
 
     def __init__(self, *, is_span: bool = False) -> None:
         self.parse = parse_span_ms if is_span else parse_duration_ms
-        """`is_span`: how long something holds, of which zero would say nothing."""
+        """`is_span`: the value says how long something holds, so zero is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Milliseconds, or a usage error that says what can be written."""
@@ -46,7 +46,7 @@ class NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # generic only i
 
 
 class Once(click.Option):
-    """An option with a value that may be given once: click itself would take the last of several without a word."""
+    """An option that may be given once. click itself would silently take the last of several values."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "multiple": True})
@@ -55,5 +55,5 @@ class Once(click.Option):
         """The one value, None if it is not given; a usage error if there are several."""
         values = super().process_value(ctx, value)
         if values and len(values) > 1:
-            raise click.UsageError(f"{self.opts[0]} is given {len(values)} times; give it once", ctx)
+            raise click.UsageError(f"{self.opts[0]} was given {len(values)} times; give it once", ctx)
         return values[0] if values else None

@@ -28,7 +28,7 @@ _PROSE = frozenset({"text", "payload", "name"})
 """Columns whose cells are sentences of people: those may be wrapped, a name or a time may not."""
 
 _PROSE_WIDTH = 16
-"""Of a terminal's columns, what a wrapped sentence takes at the least."""
+"""The fewest columns of a terminal that a wrapped sentence gets."""
 
 RECORD_TITLES = ("user", "status", "since", "device", "text")
 
@@ -87,7 +87,7 @@ class Output:
         sys.stdout.flush()
 
     def say(self, value: dict[str, Any], sentence: str) -> None:
-        """A result that is no record: `value` for programs, `sentence` for people."""
+        """A result that is not a record: `value` for programs, `sentence` for people."""
         if self.is_json:
             self.line(value)
         else:
@@ -139,7 +139,7 @@ class Output:
 
 
 def _least_width(titles: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
-    """Columns of a terminal that a table takes at the least if only prose is wrapped."""
+    """The fewest columns of a terminal that a table takes if only prose is wrapped."""
     width = 2 * (len(titles) - 1)
     for title, *cells in zip(titles, *rows, strict=True):
         widest = max(len(title), *(cell.cell_len for cell in cells))
@@ -187,7 +187,7 @@ def describe(change: Change) -> str:
 
 
 def clock_time(wall_ms: int, now: datetime | None = None) -> str:
-    """A point in time as a person says it here: the time today, else date and time; empty for 0."""
+    """A point in time in the local time zone: only the time if it is today, else date and time; empty for 0."""
     if not wall_ms:
         return ""
     then = datetime.fromtimestamp(wall_ms / 1000)

@@ -1,4 +1,4 @@
-"""Everything that can be found at fault before a daemon touches anything, in one go: settings, and what they name."""
+"""Finds all faults of the settings, and of the files and addresses that they name, before a daemon opens anything."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from presenced.server.tls import load_tls
 
 
 def all_faults(survey: ConfigSurvey, *, passed: frozenset[str] = frozenset(), user: str = "") -> list[str]:
-    """The faults of the settings, then those of the files and addresses that they name, a sentence each.
+    """The faults of the settings, then those of the addresses and files that they name, one sentence each.
 
-    Reads the files, as `user` if one is given, and asks the resolver. `passed` are the names of sockets that systemd
-    opened: their addresses do not count. Credentials of a unit that are out of sight are not looked at. Raises what
+    Reads the files, as `user` if one is given, and asks the resolver. `passed` names the sockets that systemd opened:
+    their addresses are not checked. Credentials of a unit are not checked if this process cannot see them. Raises what
     `as_user` raises.
     """
     settings = survey.loaded.settings
     faults = [*survey.faults]
     if "client" not in passed and (not settings.dev or is_loopback(settings.address()[0])):
-        # With dev, any other host is a fault already.
+        # With dev, a host that is not loopback is already reported as a fault of the settings.
         faults += _tried(lambda: resolve(*settings.address()))
     if settings.http and "http" not in passed:
         faults += _tried(lambda: resolve(*parse_address(settings.http), "http.address"))
@@ -38,12 +38,12 @@ def all_faults(survey: ConfigSurvey, *, passed: frozenset[str] = frozenset(), us
 
 
 def fault_of_limit(settings: Settings) -> list[str]:
-    """That this process may not open as many files as the settings want links; else nothing."""
+    """A sentence if this process may not open as many files as the settings want links; else nothing."""
     return list(_tried(lambda: links_possible(settings.max_links)))
 
 
 def _unread(survey: ConfigSurvey) -> Iterator[str]:
-    """Of the configuration itself: it has been read by now, but by another user."""
+    """Faults of the configuration files themselves: they have been read already, but perhaps as another user."""
     for path in survey.loaded.files:
         try:
             read_regular(path, FILE_BYTES_MAX)
@@ -78,5 +78,5 @@ def _tried(attempt: Callable[[], object]) -> Iterator[str]:
 
 
 def _is_credential(*paths: str) -> bool:
-    """Whether one of them is the unit's alone."""
+    """Whether one of the paths is a credential that only the unit can see."""
     return any(path.startswith(CREDENTIAL) for path in paths)

@@ -1,6 +1,6 @@
-"""`presenced store` and `presenced backup`: what an operator does with a data directory. Words and exit codes only.
+"""`presenced store` and `presenced backup`: an operator's commands for a data directory. Texts and exit codes only.
 
-All of it works on files: the daemon need not run, and for `check`, `dump` and `backup` it may.
+The commands work on the files and need no daemon. `check`, `dump` and `backup` work beside a running one.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ TRY_AGAIN = 75
 DENIED = 77
 
 CODES = (
-    "Exit codes: 0 done, 2 usage, 65 damaged, written by a later version, or not to "
-    "be cut there, 73 not a data directory, or one that "
-    "cannot be used, 74 the disk failed or is full, 75 in use (try again), 77 no permission."
+    "Exit codes: 0 done; 2 wrong usage; 65 the data is damaged, was written by a later version, or cannot be cut "
+    "there; 73 DIR is not a data directory, or it cannot be used; 74 the disk failed or is full; 75 the directory is "
+    "in use, try again; 77 no permission."
 )
 
 
 @click.group()
 def store() -> None:
-    """Look into a data directory, and mend it."""
+    """Look into a data directory, and repair it."""
 
 
 @store.command(epilog=CODES)
 @click.argument("directory", metavar="DIR")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object, for programs.")
 def check(directory: str, is_json: bool) -> None:
-    """Say what DIR holds and whether the daemon would start on it.
+    """Show what DIR holds and whether the daemon would start on it.
 
-    Reads everything and changes nothing; the daemon may be running on DIR. The last line is the verdict: "ok", "ok,
-    torn tail of N bytes will be dropped" (nothing acknowledged is in it), or "damaged: ..." with what to do. Facts
-    are numbered from 1; a range A..B means facts A to B, both included.
+    The command reads everything and changes nothing; the daemon may be running on DIR. The last line is the verdict:
+    "ok", "ok, torn tail of N bytes will be dropped" (nothing in it was acknowledged), or "damaged: ..." with what to
+    do. Facts are numbered from 1. A range A..B includes both A and B.
     """
 
     def work() -> int:
@@ -78,15 +78,16 @@ def check(directory: str, is_json: bool) -> None:
     type=click.IntRange(min=0),
     default=0,
     metavar="SEQ",
-    help="Leave out facts before this one, and snapshots that begin before it.",
+    help="Leave out facts before this one, and snapshots that start before it.",
 )
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per line, for programs.")
 def dump(directory: str, user: str, from_seq: int, is_json: bool) -> None:
-    """Print the facts in DIR, oldest first, one a line.
+    """Print the facts in DIR, one on each line, oldest first.
 
-    A line has the fact's number, its time (UTC), file@offset, its kind and its fields. A snapshot's facts come where
-    the snapshot begins, and have no numbers. Where something does not read, a line says so and printing goes on
-    behind it; the exit code is 65 if facts are surely missing. Changes nothing; the daemon may be running on DIR.
+    A line has the fact's number, its time (UTC), file@offset, its kind and its fields. The facts of a snapshot come
+    where the snapshot starts, and have no numbers. If a part cannot be read, a line says so, and printing continues
+    after that part. The exit code is 65 if facts are certainly missing. The command changes nothing; the daemon may
+    be running on DIR.
     """
 
     def work() -> int:
@@ -107,14 +108,14 @@ def dump(directory: str, user: str, from_seq: int, is_json: bool) -> None:
     type=click.IntRange(min=1),
     required=True,
     metavar="SEQ",
-    help="The first fact to be dropped: facts up to SEQ - 1 stay. `presenced store check` tells the highest possible.",
+    help="The first fact to drop; facts up to SEQ - 1 stay. `presenced store check` shows the highest possible SEQ.",
 )
 def repair(directory: str, truncate_at: int) -> None:
-    """Cut the log in DIR so that it ends before fact SEQ, and rebuild the manifest if need be.
+    """Cut the log in DIR so that it ends before fact SEQ, and rebuild the manifest if necessary.
 
-    This gives up acknowledged facts: restore a backup if there is a fresher one. The daemon must not be running on
-    DIR. Whatever is dropped or changed is first copied to a new directory under DIR/quarantine. Afterwards the daemon
-    starts on DIR, and clients, told of a new epoch, fetch everything anew.
+    This drops acknowledged facts: if a backup is newer than what stays, restore the backup instead. The daemon must
+    not be running on DIR. Everything that is dropped or changed is first copied to a new directory under
+    DIR/quarantine. Afterwards the daemon starts on DIR. Clients see a new epoch and fetch everything again.
     """
 
     def work() -> int:
@@ -135,11 +136,11 @@ def repair(directory: str, truncate_at: int) -> None:
 @click.argument("directory", metavar="DIR")
 @click.argument("target", metavar="TARGET")
 def backup(directory: str, target: str) -> None:
-    """Copy the data directory DIR to TARGET, which must not exist or be empty. The daemon may be running on DIR.
+    """Copy the data directory DIR to TARGET. The daemon may be running on DIR.
 
-    The copy is consistent and holds everything that was acknowledged before the command began. It is synced and read
-    back before the command says so. To restore, start the daemon with --data-dir on the copy (or on a copy of it);
-    clients, told of a new epoch, fetch everything anew.
+    TARGET must be empty or not exist. The copy is consistent and holds everything that was acknowledged before the
+    command started. It is synced and read back before the command reports success. To restore, start the daemon with
+    --data-dir on the copy, or on a copy of it. Clients then see a new epoch and fetch everything again.
     """
 
     def work() -> int:
@@ -164,15 +165,16 @@ def _existing(path: str) -> OsDirectory:
 
 
 def _empty(path: str) -> OsDirectory:
-    """Make the directory, or take it if it is empty and our own. Its name is made durable too.
+    """Make the directory, or take it if it is empty and belongs to us. Its name is synced too.
 
-    In a place such as /tmp others can make the name first: a link of theirs is not followed, nor one on the way.
+    In a directory such as /tmp another user can create the name first. So no link of another user is followed, neither
+    at the name itself nor above it.
     """
     if os.path.islink(path):
-        raise DirectoryError(f"{path} is a link; name the directory that it leads to")
+        raise DirectoryError(f"{path} is a symbolic link; name the directory that it points to")
     link = _foreign_link(path)
     if link:
-        raise DirectoryError(f"{link} is a link that another user made; name a directory on another way")
+        raise DirectoryError(f"{link} is a symbolic link of another user; name a directory that is not below it")
     if os.path.lexists(path):
         if not os.path.isdir(path) or os.listdir(path):
             raise DirectoryError(f"{path} exists and is not an empty directory; name one that does not exist")
@@ -188,7 +190,7 @@ def _empty(path: str) -> OsDirectory:
 
 
 def _foreign_link(path: str) -> str:
-    """The first link on the way to `path` that belongs neither to us nor to root; "" if there is none."""
+    """The first symbolic link above `path` that belongs neither to us nor to root; "" if there is none."""
     for place in reversed(Path(path).absolute().parents):
         if place.is_symlink() and os.lstat(place).st_uid not in (0, os.geteuid()):
             return str(place)
@@ -238,8 +240,8 @@ def _print_report(report: Checked) -> None:
         _print(f"remark: {printable(remark)}")
     if report.truncate_at:
         _print(
-            f"to give up what cannot be read: presenced store repair {report.directory} --truncate-at "
-            f"{report.truncate_at} (loses {report.lost_facts} facts that there are traces of)"
+            f"to drop what cannot be read: presenced store repair {report.directory} --truncate-at "
+            f"{report.truncate_at} (this loses {report.lost_facts} facts of which there are traces)"
         )
     _print(printable(report.verdict))
 
@@ -253,7 +255,7 @@ def _fact_line(line: Line) -> str:
     if line.damage:
         return f"{'!!' if line.is_loss else '!'}  {place}  {printable(line.damage)}"
     when = datetime.fromtimestamp(line.time_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
-    values = msgspec.to_builtins(line.fields)  # The windows of a schedule are no JSON by themselves.
+    values = msgspec.to_builtins(line.fields)  # `json` cannot encode the windows of a schedule.
     fields = " ".join(f"{name}={json_text(value)}" for name, value in values.items())
     return printable(f"{line.seq or '-'}  {when}  {place}  {line.fact} {fields}")
 
@@ -273,7 +275,7 @@ def _print_repaired(done: Repaired) -> None:
 
 
 def _run(work: Callable[[], int]) -> None:
-    """Do it and leave with its code; errors become one line on stderr."""
+    """Do the work and exit with the code that it returns. An error becomes one line on stderr."""
     try:
         code = work()
     except KeyboardInterrupt:
@@ -305,13 +307,13 @@ def _explain(error: Any) -> tuple[str, int]:
         case CannotRepair() | ManifestError() | DamageError():
             return str(error), DAMAGED
         case DiskFull():
-            return f"the disk is full: {error}; free some room and try again", DISK_FAILED
+            return f"the disk is full: {error}; free some space and try again", DISK_FAILED
         case PermissionError():
             return f"no permission for {error.filename}: {error.strerror}", DENIED
         case FileNotFoundError() | NotADirectoryError():
             return f"{error.filename}: {error.strerror}", UNUSABLE
         case OSError() if error.errno in FULL:
-            return "the disk is full; free some room and try again", DISK_FAILED
+            return "the disk is full; free some space and try again", DISK_FAILED
         case OSError() if error.errno == errno.EROFS:
             return f"{error.filename}: {error.strerror}", UNUSABLE
     return f"the disk failed: {error}", DISK_FAILED

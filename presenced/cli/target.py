@@ -1,4 +1,4 @@
-"""Which server, as whom and on which device a `presencectl` command connects."""
+"""Where a `presencectl` command connects to, and as which user and device."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
-"""XMPP's rule: a negative priority is reachable and never makes the user available."""
+"""As in XMPP, a device with a negative priority is connected but never makes its user available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """A link and for whom a command acts over it."""
+    """A link, and the user that a command acts for over this link."""
 
     link: Client | Service
     acts: UserActs
-    """What can be done over it, for a user that is named or for the link's own."""
+    """The acts over the link, for a named user or for the link's own user."""
     user: str
-    """As requests name it: empty for the link's own."""
+    """The user as requests name it; empty = the link's own user."""
     name: str
     own_device: str
-    """Of this command, which nobody wants to be told of; empty if it has none."""
+    """The command's own device, which is left out of what is shown; empty = the command has no device."""
 
     @property
     def is_service(self) -> bool:
-        """Whether the command comes without a device, for somebody else."""
+        """Whether the command acts for another user, over a service's link that has no device."""
         return not self.own_device
 
     async def record(self) -> Record:
@@ -53,7 +53,7 @@ class Acting:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The options that say where to; nothing is opened before one of the methods that connect."""
+    """The options that say where to connect. Only the methods that connect open anything."""
 
     url: str
     token: str
@@ -62,15 +62,15 @@ class Target:
     is_insecure: bool
     timeout_s: float
     as_user: str = ""
-    """For whom a service acts; empty: a user, for themselves."""
+    """The user that a service acts for; empty = the link is a user's own."""
 
     @asynccontextmanager
     async def one_shot(self, *, reconnect: bool = False) -> AsyncIterator[Client]:
-        """A link for one command: a device of its own that no watcher sees and that replaces nobody's.
+        """A link for one command. Its device is not shown to watchers and replaces no other device.
 
-        Its id is random, because the URL's device may be in use by the person's real program, and because in two
-        containers both the host's name and the process id may be equal. It says bye however the command ends: a server
-        remembers devices that are lost, and this one is of no interest.
+        The device id is random, because another program may use the URL's device, and because two containers may have
+        the same host name and process id. The link says bye however the command ends: the server remembers devices
+        whose link is lost, and nobody needs this one.
         """
         device = f"ctl-{host_name()}-{os.urandom(6).hex()}"
         url = self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY)
@@ -96,9 +96,10 @@ class Target:
                 reconnect=reconnect,
             )
         except PresenceError as error:
-            # What a server says to a user's token without a device: right, and no help to somebody at a shell.
+            # The server's sentence for a user's token without a device does not help somebody at a shell.
             if error.code == "bad_hello":
-                raise AuthError("forbidden", "this takes the role of a service, and the token is a user's") from None
+                sentence = "this command needs a service's token, and the token is a user's"
+                raise AuthError("forbidden", sentence) from None
             raise
         try:
             yield service
@@ -107,7 +108,7 @@ class Target:
 
     @asynccontextmanager
     async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
-        """A link for a command that acts for `user`, else for whom --as names, else for the URL's user."""
+        """A link for a command that acts for `user`, else for the user of --as, else for the URL's user."""
         from presenced.client.acts import UserActs
         from presenced.client.client_base import connection_of
 
@@ -124,14 +125,14 @@ class Target:
                 )
 
     def device_id(self, given: str | None) -> str:
-        """The device that a command is about: the one given, else the URL's. Empty if neither names one."""
+        """The device that a command is about: `given`, else the URL's. Empty if both are missing."""
         device = given or self._parsed().device
         if device:
             check_name(device, "device")
         return device
 
     def device(self, *, status: str, name: str | None, priority: int | None) -> Connecting[Client]:
-        """The person's device itself: the URL's, or this machine's name."""
+        """Connect as the user's real device: the URL's, else one with this machine's name."""
         url = self._parsed()
         url = url._replace(
             device=url.device or host_name(),
@@ -142,9 +143,11 @@ class Target:
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[tuple[ClientExchange, int]]:
-        """The requests of the person's device, for a moment, and the priority that it is to have: until a request sets
-        that, nobody sees the device. Its link is dropped at the end, so that the device stays for the server's grace;
-        after an error it says bye."""
+        """A short link of the user's real device, and the priority that the device should get.
+
+        Nobody sees the device until a request sets that priority. At the end the link is dropped without a bye, so that
+        the device stays for the server's grace. After an error the link says bye.
+        """
         url = self._parsed()
         from presenced.client.client_base import connection_of
 
@@ -193,7 +196,7 @@ class Target:
             raise AuthError("bad_token_file", f"the token file {self.token_file} cannot be read: {error}") from None
 
     def _tls(self, url: Url) -> ssl.SSLContext | None:
-        """None for a link without TLS; a CA file that is named must be one all the same."""
+        """The TLS context; None for a link without TLS. A CA file is checked even then."""
         if not url.tls and not self.ca_file:
             return None
         import ssl
@@ -210,7 +213,7 @@ class Target:
 
 
 def host_name() -> str:
-    """This machine's short name, made fit for a device id."""
+    """This machine's short name, with only the characters that a device id may have."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0])[:64] or "host"
 
 
@@ -218,4 +221,4 @@ def _login_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        raise AddressError("no user is known here; write --url presence://USER@HOST:PORT/DEVICE") from None
+        raise AddressError("your login name is unknown; give --url presence://USER@HOST:PORT/DEVICE") from None

@@ -1,6 +1,6 @@
-"""`presencectl top`: a screen that shows the daemon at work, drawn anew each interval.
+"""`presencectl top`: a screen that shows the daemon at work and is drawn again after each interval.
 
-The numbers come from `top_figures`; here are the terminal, the keys, and what to do while the daemon is away.
+`top_figures` computes the numbers. This module handles the terminal, the keys, and the time while the daemon is away.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WATCHERS_MAX = 20
 STATUSES = (("chat", "green"), ("online", "green"), ("away", "yellow"), ("xa", "yellow"), ("dnd", "red"))
 BAR_CELLS = 20
 SAMPLES_S = 1.0
-"""The daemon keeps a sample of each second; with this interval the bars begin with them."""
+"""The daemon keeps one sample for each second. With this interval, the bars start with those samples."""
 
 
 class Top:
@@ -60,14 +60,14 @@ class Top:
         self._before: ServerStatus | None = None
         self._look: Look | None = None
         self._away = ""
-        """Why there is no newer look; empty while there is."""
+        """Why the daemon could not be asked the last time; empty if it answered."""
         self._deliveries: list[float] = []
         self._turns: list[float] = []
 
     def run(self) -> int:
-        """Look until there is enough, or somebody quits. Returns the exit code.
+        """Show looks until `count` is reached or the user quits. Returns the exit code.
 
-        Raises what `AdminLink.ask` does, if the first look fails: there may never have been a daemon.
+        Raises what `AdminLink.ask` raises if the first look fails, because then there may be no daemon at all.
         """
         self._ask()
         if self._output.is_json:
@@ -76,14 +76,14 @@ class Top:
             samples = self._link.ask("history")
             self._deliveries = samples["deliveries_per_s"][-HISTORY_MAX:]
             self._turns = samples["turn_p99_us"][-HISTORY_MAX:]
-        # For people on a terminal, and keys come from one, or from nowhere.
+        # The screen needs a terminal. Keys are read only if standard input is one, too.
         with _keys() as keys:
             return self._draw(keys)
 
     # --- looking ----------------------------------------------------------------------------------------------
 
     def _take(self) -> bool:
-        """Look; False, with the reason kept, while the daemon is away. A restarted one is found again."""
+        """Take a look; returns False and keeps the reason while the daemon is away. Finds a restarted daemon."""
         try:
             self._ask()
         except (ConnectionLost, RequestTimeout, RequestError) as error:
@@ -96,13 +96,13 @@ class Top:
         now = status_of(self._link.ask("status"))
         self._look = look = compare(self._before, now)
         if self._before is not None and self._before.pid == now.pid:
-            # Else it is since the daemon's start, and no interval as the others are.
+            # The first look at a process covers all the time since its start, so it is not a sample like the others.
             self._deliveries = [*self._deliveries, look.deliveries_per_s][-HISTORY_MAX:]
             self._turns = [*self._turns, float(look.turn_p99_us)][-HISTORY_MAX:]
         self._before = now
 
     def _is_enough(self) -> bool:
-        """Count one look as shown."""
+        """Count one shown look; returns whether it was the last one."""
         if self._left is not None:
             self._left -= 1
         return self._left == 0
@@ -110,7 +110,7 @@ class Top:
     # --- without a screen -------------------------------------------------------------------------------------
 
     def _print(self) -> int:
-        """A line per look. The first is since the daemon started, as vmstat does it."""
+        """Print one line for each look. As with vmstat, the first line covers the time since the daemon's start."""
         while True:
             if not self._away and self._look is not None:
                 self._output.line(to_json(self._look))
@@ -119,7 +119,7 @@ class Top:
             time.sleep(self._interval_s)
             was_away = bool(self._away)
             if not self._take() and not was_away:
-                self._output.note(f"daemon away, retrying: {self._away}")
+                self._output.note(f"the daemon is away, retrying: {self._away}")
 
     # --- with one ---------------------------------------------------------------------------------------------
 
@@ -137,12 +137,12 @@ class Top:
                         return exits.OK
                     if key == "s":
                         self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
-                    # Also for any other key: the window may have another size by now.
+                    # Any other key redraws too, because the window may have a new size.
                     live.update(self.picture(console.width, console.height), refresh=True)
                 next_s = max(time.monotonic(), next_s + self._interval_s)
                 self._take()
                 live.update(self.picture(console.width, console.height), refresh=True)
-        # The screen is that from before again, and what was asked for is to stay.
+        # The terminal shows its earlier content again. Print the last picture there, so that it stays.
         console.print(self.picture(console.width, console.height))
         return exits.OK
 
@@ -158,12 +158,12 @@ class Top:
         if now.dev:
             head.append("  DEVELOPMENT MODE", "bold yellow")
         if self._away:
-            head = Text("daemon away, retrying", "bold red").append(f"  {printable(self._away)}", "not bold")
+            head = Text("the daemon is away, retrying", "bold red").append(f"  {printable(self._away)}", "not bold")
         head.no_wrap, head.overflow = True, "ellipsis"
-        # The numbers of each status get a line of their own where they do not fit beside the others.
+        # If the numbers of each status do not fit beside the others, they get a line of their own.
         is_split = width < 90 and height >= 20
         parts: list[RenderableType] = [head, Text(""), self._figures(look, width, is_split), Text("")]
-        # What is above takes so many lines, and the last one is for the keys.
+        # The parts above take this many lines, with one for the keys.
         room = min(WATCHERS_MAX, height - (20 if is_split else 19))
         if now.slowest and room > 0:
             parts += [self._watchers(look, room), Text("")]
@@ -228,7 +228,7 @@ def _line_up(left: str, right: str) -> str:
 
 
 class KeyPresses:
-    """Keys that are pressed, one at a time; without a terminal to read from, only time goes by."""
+    """Reads pressed keys, one at a time. Without a terminal it only waits."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
@@ -249,7 +249,7 @@ class KeyPresses:
 
 @contextlib.contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as an exception does, so that the terminal is put back."""
+    """Let SIGTERM and SIGHUP end the command by an exception, so that the terminal is restored."""
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
@@ -264,7 +264,7 @@ def _ended_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[KeyPresses]:
-    """Keys at once and unseen, until the end, whatever that is; Ctrl-C stays what it is."""
+    """Read each key at once and without echo, and restore the terminal at the end. Ctrl-C still interrupts."""
     if not sys.stdin.isatty():
         yield KeyPresses(None)
         return

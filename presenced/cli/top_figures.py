@@ -9,7 +9,7 @@ from presenced.ops.history import quantile_us
 from presenced.server.status import Quantiles, ServerStatus, SlowWatcher
 
 SORTS = ("held", "for", "who")
-"""Orders of the slow watchers: who is owed most, who is slow longest, by name."""
+"""How the slow watchers can be sorted: by what they are owed, by how long they are slow, by name."""
 
 HISTORY_MAX = 120
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -32,7 +32,7 @@ class Look(NamedTuple):
 
 
 def compare(before: ServerStatus | None, now: ServerStatus) -> Look:
-    """The rates from one look to the next. Against none, or another process: since the process started."""
+    """The rates from one look to the next. Without an earlier look at the same process: the rates since its start."""
     if before is None or before.pid != now.pid or before.uptime_ms >= now.uptime_ms:
         passed_s = max(now.uptime_ms, 1) / 1000
         before = None
@@ -63,14 +63,14 @@ def compare(before: ServerStatus | None, now: ServerStatus) -> Look:
 
 
 def sorted_watchers(watchers: list[SlowWatcher], sort: str) -> list[SlowWatcher]:
-    """In one of the `SORTS`."""
+    """The watchers in one of the orders of `SORTS`."""
     if sort == "who":
         return sorted(watchers, key=lambda watcher: watcher.who)
     return sorted(watchers, key=lambda watcher: watcher.held if sort == "held" else watcher.for_ms, reverse=True)
 
 
 def spark(values: list[float], width: int) -> str:
-    """The last `width` values as a row of bars, the highest as tall as a line."""
+    """The last `width` values as a row of bars. The highest bar is as tall as the line."""
     shown = values[-width:] if width > 0 else []
     top = max(shown, default=0.0)
     if top <= 0:
@@ -127,7 +127,7 @@ def log_text(now: ServerStatus) -> str:
 
 
 def rate(per_s: float) -> str:
-    """A rate with as many digits as say something."""
+    """A rate with a useful number of digits."""
     return f"{per_s:,.0f}" if per_s >= 10 or per_s == int(per_s) else f"{per_s:.1f}"
 
 
@@ -148,6 +148,6 @@ def size(size_bytes: float) -> str:
 
 
 def age(duration_ms: int) -> str:
-    """A time that went by, in the largest two units, to the second."""
+    """A duration in its two largest units, to the second."""
     duration_ms = max(0, duration_ms)
     return format_duration(duration_ms - duration_ms % 1000) if duration_ms >= 1000 else f"{duration_ms}ms"

@@ -1,7 +1,8 @@
-"""For whom a certificate is, and from when to when: what an operator is told of the one in force.
+"""Reads whom a certificate is for and when it is valid, so that an operator can be told.
 
-The standard library reads no certificate but a peer's that it trusts, and so none that has ended. The few fields that
-are needed are read here from its DER form (X.690; RFC 5280, 4.1); whether it can be used is OpenSSL's to judge.
+The standard library reads only the certificates of peers that it trusts, so it cannot read one that has expired. This
+module reads the few fields it needs from the DER form (X.690; RFC 5280, 4.1). OpenSSL decides whether the certificate
+can be used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from presenced.config.files import UnusableFile, read_regular
 FILE_BYTES_MAX = 1 << 20
 DAY_S = 86_400
 SOON_S = 14 * DAY_S
-"""An end nearer than this is worth a word."""
+"""A warning is given if the certificate ends within this time."""
 
 NAMES_SHOWN_MAX = 5
 
@@ -45,27 +46,27 @@ class Certificate(NamedTuple):
         """`for example.org until 2027-01-31 12:00 UTC (in 63 days)`."""
         until = datetime.fromtimestamp(self.ends_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
         days = int((self.ends_s - (time.time() if now_s is None else now_s)) // DAY_S)
-        when = f"in {days} day{'' if days == 1 else 's'}" if days >= 0 else "which is over"
+        when = f"in {days} day{'' if days == 1 else 's'}" if days >= 0 else "it has expired"
         names = ", ".join(self.names[:NAMES_SHOWN_MAX]) or "no name"
         more = len(self.names) - NAMES_SHOWN_MAX
         return f"for {names}{f' and {more} more' if more > 0 else ''} until {until} ({when})"
 
     def warning(self, now_s: float | None = None) -> str:
-        """A sentence if it has ended, ends within two weeks, or has not begun; else ""."""
+        """A sentence if the certificate has expired, expires within two weeks, or is not valid yet; else ""."""
         now_s = time.time() if now_s is None else now_s
         if now_s >= self.ends_s:
-            return f"the certificate {self.path} has ended, and clients refuse it; renew it, then reload"
+            return f"the certificate {self.path} has expired, and clients refuse it; renew it, then reload"
         if now_s < self.begins_s:
-            return f"the certificate {self.path} is not valid yet, and clients refuse it; look at this machine's clock"
+            return f"the certificate {self.path} is not valid yet, and clients refuse it; check this machine's clock"
         left_s = self.ends_s - now_s
         if left_s > SOON_S:
             return ""
         days = max(1, ceil(left_s / DAY_S))
-        return f"the certificate {self.path} ends within {days} day{'s' if days > 1 else ''}; renew it, then reload"
+        return f"the certificate {self.path} expires within {days} day{'s' if days > 1 else ''}; renew it, then reload"
 
 
 def read_certificate(path: str) -> Certificate | None:
-    """The first certificate of a PEM file; None if there is none that can be read here. Takes 0.1 ms."""
+    """The first certificate of a PEM file; None if this module cannot read one there. Takes 0.1 ms."""
     try:
         return parse_certificate(path, read_regular(path, FILE_BYTES_MAX))
     except (OSError, ValueError, UnusableFile):
@@ -73,7 +74,7 @@ def read_certificate(path: str) -> Certificate | None:
 
 
 def parse_certificate(path: str, content: bytes) -> Certificate | None:
-    """As `read_certificate`, of the content of the file at `path`."""
+    """The first certificate in `content`, which was read from the file at `path`; else None."""
     found = _PEM.search(content)
     if found is None:
         return None
@@ -94,7 +95,7 @@ class _Item(NamedTuple):
 
 
 def _items(data: bytes) -> list[_Item]:
-    """What stands one after the other in `data`. Raises `ValueError`, `IndexError`."""
+    """The DER items in `data`, one after the other. Raises `ValueError` or `IndexError` if one is cut off."""
     items, at = [], 0
     while at < len(data):
         tag, length, at = data[at], data[at + 1], at + 2
@@ -102,7 +103,7 @@ def _items(data: bytes) -> list[_Item]:
             size = length & 0x7F
             length, at = int.from_bytes(data[at : at + size]), at + size
         if at + length > len(data):
-            raise ValueError("it ends in the middle")
+            raise ValueError("an item is cut off")
         items.append(_Item(tag, data[at : at + length]))
         at += length
     return items
@@ -122,10 +123,10 @@ def _fields(der: bytes) -> tuple[int, int, tuple[str, ...]]:
 def _seconds(item: _Item) -> int:
     text = item.content.decode("ascii")
     if item.tag == _UTC_TIME:
-        # RFC 5280, 4.1.2.5.1: years of two digits are those from 1950 to 2049.
+        # RFC 5280, 4.1.2.5.1: two digits mean a year from 1950 to 2049.
         text = ("19" if int(text[:2]) >= 50 else "20") + text
     elif item.tag != _GENERALIZED_TIME:
-        raise ValueError("that is no time")
+        raise ValueError("the item is not a time")
     return int(datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp())
 
 

@@ -1,5 +1,7 @@
-"""Files that an operator names, read without ever waiting for anybody: a pipe or a terminal has a writer who may never
-come, and whoever waits for one inside of a system call hears no signal.
+"""Reads files that an operator names, and never waits for anybody.
+
+The writer of a pipe or a terminal may never come, and a process that waits for one inside a system call reacts to no
+signal.
 """
 
 from __future__ import annotations
@@ -9,17 +11,20 @@ import pwd
 import stat
 
 SECRET_CHARACTERS_MIN = 32
-"""No secret is shorter (`server.keys`), and few paths are as long."""
+"""Every secret is at least this long (`server.keys`), and few paths are."""
 
 
 class UnusableFile(Exception):
-    """What is there can be opened and is of no use. The words follow the path: "is a directory; ..."."""
+    """The file can be opened but not used. The text follows the path: "is a directory; ..."."""
 
 
 def read_regular(path: str, bytes_max: int) -> bytes:
-    """What is in a regular file of at most `bytes_max` bytes. Raises `OSError`, `ValueError` (no file can have such a
-    name) and `UnusableFile`. A device that is always empty (`/dev/null`) will do."""
-    # Without O_NONBLOCK the opening of a pipe would wait for its writer; O_NOCTTY takes no terminal for one's own.
+    """The content of a regular file of at most `bytes_max` bytes. `/dev/null` is allowed too: it is always empty.
+
+    Raises `OSError`, `ValueError` (no file can have such a name) and `UnusableFile`.
+    """
+    # Without O_NONBLOCK, open would wait for the writer of a pipe. With O_NOCTTY, a terminal does not become this
+    # process's controlling terminal.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -27,8 +32,8 @@ def read_regular(path: str, bytes_max: int) -> bytes:
             raise UnusableFile("is a directory; name the file in it")
         if not stat.S_ISREG(mode) and path != os.devnull:
             raise UnusableFile(
-                f"is not a regular file, and a reload could not read it a second time: it is {_kind_of(mode)}; "
-                "write what it gives into a file, and name that"
+                f"is {_kind_of(mode)} and not a regular file, so a reload could not read it a second time; "
+                "write its content into a file, and name that file"
             )
         parts, left = [], bytes_max + 1
         while left > 0 and (part := os.read(descriptor, left)):
@@ -47,14 +52,14 @@ def _kind_of(mode: int) -> str:
 
 
 def why_unread(error: OSError | ValueError | UnusableFile) -> str:
-    """Words that follow the path of a file that could not be read, with what to do where that can be known."""
+    """Why a file could not be read, and what to do if that is known. The text follows the path of the file."""
     if isinstance(error, FileNotFoundError):
         return "does not exist"
     if isinstance(error, PermissionError):
         user = own_name()
         return (
-            f"cannot be read by the user {user}, as whom this runs; give it the file "
-            f"(chown {user} FILE; chmod 0400 FILE), and let it enter the directories above"
+            f"cannot be read by the user {user}, who runs this process; let {user} read the file "
+            f"(chown {user} FILE; chmod 0400 FILE) and enter the directories above it"
         )
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}"
@@ -62,7 +67,7 @@ def why_unread(error: OSError | ValueError | UnusableFile) -> str:
 
 
 def own_name() -> str:
-    """The user as whom this process opens files."""
+    """The name of the user that this process opens files as."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -70,10 +75,10 @@ def own_name() -> str:
 
 
 def may_be_a_secret(path: str) -> bool:
-    """Whether this looks less like the path of a file than like a secret that was written where a path belongs.
+    """Whether `path` looks like a secret that somebody wrote where the path of a file belongs.
 
-    Such a one must be repeated nowhere: logs are read by many. A file that is missing in a directory that is there is
-    a path all the same.
+    Many people read logs, so such a text must never be repeated in one. If the directory exists and only the file is
+    missing, the text counts as a path.
     """
     if len(path) < SECRET_CHARACTERS_MIN or os.path.lexists(path):
         return False

@@ -1,7 +1,7 @@
-"""Puts the settings together: defaults, under files, under the environment, under options.
+"""Merges the settings: files override defaults, the environment overrides files, and options override everything.
 
-Everything is found out in one go, so that all faults are told at once. Nothing is kept between calls: a reload is
-the same call again, and may be made in a thread. It reads a few small files and takes a few milliseconds.
+One call collects all faults, so that they can be shown together. Nothing is kept between calls: a reload makes the
+same call again, and may make it on a thread. A call reads a few small files and takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ SYSTEM_DIRECTORY = "/etc/presenced"
 FILE_NAME = "presenced.toml"
 DROP_INS = "conf.d"
 """The directory beside `presenced.toml` with files that are read after it. Any other NAME.toml has NAME.d, so that
-several servers with their files in one directory do not share them."""
+several servers with their files in one directory do not share drop-ins."""
 
 
 class Loaded(NamedTuple):
-    """Settings that can work, and how they came to be."""
+    """Settings without a fault, and where each of them comes from."""
 
     settings: Settings
     origins: dict[str, Origin]
-    """Of every key, by name; for idle times one for each kind of device: `presence.idle.KIND`."""
+    """The origin of every key, by name. Idle times have one for each kind of device: `presence.idle.KIND`."""
     path: str
     """The file that was read; empty = none."""
     files: tuple[str, ...]
     """That file and its drop-ins, in the order in which they were read."""
     notes: tuple[str, ...]
-    """What is no fault, and the operator should know: one sentence each."""
+    """Sentences that the operator should know, although they are not faults."""
 
 
 class ConfigSurvey(NamedTuple):
-    """What was found, sound or not."""
+    """The settings, with or without faults."""
 
     loaded: Loaded
-    """With the defaults for what is at fault."""
+    """A setting with a fault has its default here."""
     values: tuple[str, ...]
     """Faults of files and single values."""
     combinations: tuple[str, ...]
-    """Faults of values that are sound one by one."""
+    """Faults of values that are valid alone but not together."""
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -54,9 +54,9 @@ class ConfigSurvey(NamedTuple):
 
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str], path: str | None) -> Loaded:
-    """The settings that options (by parameter name, None = not given), environment and files result in.
+    """The settings that result from options (by parameter name, None = not given), environment and files.
 
-    `path` is what `--config` says; without it the file is looked for. Raises `SettingsError` with all faults.
+    `path` is the value of `--config`; None = search for the file. Raises `SettingsError` with all faults.
     """
     survey = take_survey(flags, environ, path)
     if survey.faults:
@@ -67,8 +67,8 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], path: str | No
 def take_survey(
     flags: Mapping[str, object], environ: Mapping[str, str], path: str | None, outside: bool = False
 ) -> ConfigSurvey:
-    """As `load`, but faults are returned beside what could be read. `outside`: this process is not the service, and
-    `credential:NAME` stays as it is written if no credentials were passed to it."""
+    """Like `load`, but returns the faults together with the settings. `outside`: this process is not the service, so
+    `credential:NAME` stays as it is written if this process got no credentials."""
     sources = ConfigSources(environ, outside)
     main, files = _find(flags, environ, path, sources)
     unread = bool(sources.faults)
@@ -83,14 +83,14 @@ def take_survey(
         origin = origins.get(key.name, DEFAULT)
         return origin.place if origin.source == "option" else f"{key.name} ({origin})"
 
-    # A file that could not be read may have held anything.
+    # A file that could not be read may set any key, so no combination can be judged.
     combinations = [] if unread else rules.broken_rules(settings, say, sources.at_fault)
     loaded = Loaded(settings, origins, main, tuple(files), tuple(sources.notes))
     return ConfigSurvey(loaded, tuple(sources.faults), tuple(combinations))
 
 
 def _take(name: str, sources: ConfigSources) -> bool:
-    """Whether the file could be read."""
+    """Take the file; returns whether it could be read."""
     try:
         sources.take_file(read_document(name))
     except FileFault as fault:
@@ -104,7 +104,7 @@ def _merge(sources: ConfigSources) -> tuple[Settings, dict[str, Origin]]:
     origins = {key.name: DEFAULT for key in KEYS if key.name != IDLE}
     idle: dict[str, str] = {}
     for name, key, value, origin in sources.given:
-        # A later one takes the earlier one's place; sources come in the order of their weight.
+        # A later value replaces an earlier one: the sources come in ascending order of precedence.
         if key.name == IDLE:
             idle[value.partition("=")[0]] = value
         else:
@@ -119,7 +119,7 @@ def _merge(sources: ConfigSources) -> tuple[Settings, dict[str, Origin]]:
 def _find(
     flags: Mapping[str, object], environ: Mapping[str, str], path: str | None, sources: ConfigSources
 ) -> tuple[str, list[str]]:
-    """The main file ("" = none) and all that are to be read; a directory may have drop-ins alone."""
+    """The main file ("" = none) and all files to read. A directory may have only drop-ins."""
     path = path or environ.get("PRESENCED_CONFIG", "")
     if path:
         return path, [path, *_drop_ins(path, sources.faults)]
@@ -127,12 +127,12 @@ def _find(
         if directory and (files := _files_in(directory, sources.faults)):
             return files[0], files
     if flags.get("dev"):
-        # Somebody tries it out; what the service of this machine is configured for must not get in the way.
+        # Somebody tries presenced out. The configuration of this machine's service must not get in the way.
         return "", []
     files = _files_in(SYSTEM_DIRECTORY, sources.notes)
     unreadable = [name for name in files if not os.access(name, os.R_OK)]
     if unreadable:
-        sources.notes.append(f"{', '.join(unreadable)}: not read, for want of permission")
+        sources.notes.append(f"{', '.join(unreadable)}: not read, because permission is missing")
         files = [name for name in files if name not in unreadable]
     return (files[0] if files else ""), files
 
@@ -143,7 +143,7 @@ def _files_in(directory: str, complaints: list[str]) -> list[str]:
 
 
 def drop_in_directory(path: str) -> str:
-    """Where the drop-ins of a configuration file are: `conf.d` beside presenced.toml, `NAME.d` beside NAME.toml."""
+    """The directory of a configuration file's drop-ins: `conf.d` beside presenced.toml, `NAME.d` beside NAME.toml."""
     directory, name = os.path.split(path)
     return os.path.join(directory, DROP_INS if name == FILE_NAME else os.path.splitext(name)[0] + ".d")
 
@@ -164,27 +164,27 @@ def _drop_ins(main: str, complaints: list[str]) -> list[str]:
 
 
 class Configuration:
-    """What a daemon was started with: enough to read its settings again."""
+    """What the daemon was started with, so that it can read its settings again."""
 
     def __init__(self, flags: Mapping[str, object], environ: Mapping[str, str], path: str | None) -> None:
         self._flags, self._environ, self._wanted = dict(flags), dict(environ), path
         self.path = ""
-        """The file that the last sound load read; empty = none, or not loaded so far."""
+        """The file that the last load without a fault read; empty = none, or nothing was loaded yet."""
         self.files: tuple[str, ...] = ()
         """That file and its drop-ins."""
         self._looked: tuple[object, ConfigSurvey] | None = None
-        """The last `look`, and what the files were like then."""
+        """The result of the last `look`, and the state of the files at that time."""
 
     def survey(self) -> ConfigSurvey:
-        """The settings as they are now, with all faults beside them. May be called in any thread."""
+        """Read the settings now; returns them with all faults. May be called on any thread."""
         survey = take_survey(self._flags, self._environ, self._wanted)
         if not survey.faults:
             self.path, self.files = survey.loaded.path, survey.loaded.files
         return survey
 
     def look(self) -> ConfigSurvey:
-        """The settings that a start would have now. The files are read only if one of them is another than at the last
-        look, or one has come or gone."""
+        """The settings that a start would have now. The files are read only if one of them was changed, added or
+        removed since the last look."""
         _, files = _find(self._flags, self._environ, self._wanted, ConfigSources(self._environ))
         state = tuple((path, *_state_of(path)) for path in files)
         if self._looked is None or self._looked[0] != state:
@@ -192,7 +192,7 @@ class Configuration:
         return self._looked[1]
 
     def load(self) -> Loaded:
-        """The settings as they are now; raises `SettingsError` with all faults. May be called in any thread."""
+        """Read the settings now. Raises `SettingsError` with all faults. May be called on any thread."""
         survey = self.survey()
         if survey.faults:
             raise SettingsError(*survey.faults)
@@ -215,11 +215,12 @@ class Difference(NamedTuple):
 
 
 def difference(old: Settings, new: Settings) -> Difference:
-    """The keys whose values differ, in the order of the table, split by what it takes for them to hold."""
+    """The keys whose values differ, in the order of the table, split into those that a reload applies and those that
+    need a restart."""
     found = Difference([], [])
     held = set()
     if bool(old.tls_cert) != bool(new.tls_cert):
-        # The listener speaks TLS or it does not.
+        # An open listener cannot change between TLS and plain TCP.
         held |= {"tls_cert", "tls_key"}
     if old.dev or new.dev:
         held.add("secret_file")

@@ -1,6 +1,6 @@
-"""What files, environment and options say: each value with its origin, and a fault for each that cannot be taken.
+"""Reads settings from files, environment and options: each value with its origin, and a fault for each bad value.
 
-The three sources give the same thing, a list of `Given`; who wins is decided in `loader`.
+The three sources add to the same list of `Given` values. `loader` decides which of them wins.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from presenced.config.kinds import CREDENTIAL, Fault, Int, Path
 from presenced.config.toml_text import Document
 
 AUTO = "auto"
-"""The directory, or the socket, that the unit has for it."""
+"""The value that stands for the directory or the socket that the systemd unit provides."""
 
 
 class Origin(NamedTuple):
-    """Where a value comes from. `place` is a file, a variable or an option; `line` is that of the file, from 1."""
+    """Where a value comes from. `place` is a file, a variable or an option; `line` is a line of the file, from 1."""
 
     source: Literal["default", "file", "environment", "option"]
     place: str = ""
@@ -37,7 +37,7 @@ DEFAULT = Origin("default")
 
 
 class Given(NamedTuple):
-    """One value that somebody gave. `name` is the key's, and for idle times has the kind of device at its end."""
+    """One value from one source. `name` is the name of the key; for idle times it ends with the kind of device."""
 
     name: str
     key: Key
@@ -46,27 +46,27 @@ class Given(NamedTuple):
 
 
 class ConfigSources:
-    """What one or more sources said."""
+    """The values and the faults of one or more sources."""
 
     def __init__(self, environ: Mapping[str, str], outside: bool = False) -> None:
-        """`outside`: the unit's credentials are out of sight, which is no fault of the settings."""
+        """`outside`: this process cannot see the unit's credentials, and that does not count as a fault."""
         self.given: list[Given] = []
         self.faults: list[str] = []
         self.at_fault: set[str] = set()
-        """Fields of `Settings` with a fault: nothing can be said about their values."""
+        """Fields of `Settings` with a fault. Their values are unknown."""
         self.notes: list[str] = []
-        """What is no fault, and the operator should know."""
+        """Sentences that the operator should know, although they are not faults."""
         self._environ = environ
         self._outside = outside
 
     def add_fault(self, sentence: str) -> None:
-        """Something is wrong that is about no single key."""
+        """Add a fault that does not belong to a single key."""
         self.faults.append(sentence)
 
     # --- the sources ------------------------------------------------------------------------------------------
 
     def take_file(self, document: Document) -> None:
-        """Every key of a file."""
+        """Take every key of a file."""
         for section, table in document.values.items():
             origin = Origin("file", document.path, document.line(section))
             if section not in SECTIONS:
@@ -95,7 +95,7 @@ class ConfigSources:
                     self._take_idle(kind, times, origin)
 
     def take_environment(self) -> None:
-        """Every variable PRESENCED_SECTION__KEY, in order of name."""
+        """Take every variable PRESENCED_SECTION__KEY, in the order of their names."""
         for variable in sorted(self._environ):
             if not variable.startswith(ENV_PREFIX):
                 continue
@@ -123,7 +123,7 @@ class ConfigSources:
                 self.notes.append(f"{variable} is not read; did you mean {known}?")
 
     def take_options(self, options: Mapping[str, object]) -> None:
-        """Options of `presenced serve`, by parameter name. None, False and () stand for options not given."""
+        """Take the options of `presenced serve`, by parameter name. None, False and () mean that one was not given."""
         for key in KEYS:
             value = options.get(key.parameter) if key.flag else None
             if value is None or value is False or value == ():
@@ -147,8 +147,8 @@ class ConfigSources:
             if key.field == "data_dir" and value == AUTO:
                 value = state_directory(self._environ)
             if key.secret and may_be_a_secret(value):
-                # Further on the path is named in lines of the log.
-                raise Fault("names no file that can be seen from here")
+                # Refuse it here: later code writes the path to the log.
+                raise Fault("is not the path of a file that exists here")
         except NotInUnit as fault:
             if not self._outside:
                 self._fail(key, f"{origin}: {name}: {fault}")
@@ -187,7 +187,7 @@ class ConfigSources:
         self._fail(key, f"{origin}: {what} {why}; give {key.kind.allowed}")
 
     def _reject(self, origin: Origin, sentence: str, meant: list[Key]) -> None:
-        """A name that does not exist. Of the keys that were meant nothing is known."""
+        """Add the fault of a name that does not exist. The values of the keys in `meant` are then unknown."""
         self.at_fault.update(key.field for key in meant)
         self.faults.append(f"{origin}: {sentence}")
 
@@ -197,15 +197,15 @@ class ConfigSources:
 
 
 class CredentialFault(Fault):
-    """A credential that is not there: a whole sentence."""
+    """A credential does not exist. The text is a whole sentence."""
 
 
 class NotInUnit(CredentialFault):
-    """What only a unit passes was not passed to this process."""
+    """This process did not get what only a systemd unit passes."""
 
 
 def state_directory(environ: Mapping[str, str]) -> str:
-    """The directory that systemd made for the state; raises `CredentialFault`."""
+    """The directory that systemd made for the state. Raises `NotInUnit`."""
     directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if not directory:
         raise NotInUnit('"auto" is for a unit with StateDirectory=, and STATE_DIRECTORY is not set; give a path')
@@ -213,7 +213,7 @@ def state_directory(environ: Mapping[str, str]) -> str:
 
 
 def credential_path(name: str, environ: Mapping[str, str]) -> str:
-    """The file that systemd put the credential into; raises `CredentialFault`."""
+    """The file that systemd put the credential into. Raises `CredentialFault`."""
     if not name or "/" in name or name in (".", ".."):
         raise CredentialFault(f"credential:{printable(name)} is not the name of a credential; give credential:NAME")
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
@@ -231,7 +231,7 @@ def credential_path(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _of_option(key: Key, value: object) -> object:
-    """What `Settings` holds for an option's value: a number may have come as a word that stands for none."""
+    """The value of an option as `Settings` holds it. A word may have been given instead of a number, such as "auto"."""
     if isinstance(key.kind, Int) and isinstance(value, str):
         return key.kind.read_text(value)
     key.kind.check(value)
@@ -247,7 +247,7 @@ def _option_text(key: Key, value: object) -> str:
 
 
 def _unknown_section(section: str) -> tuple[str, list[Key]]:
-    """A sentence, and the keys that may have been meant. What the section holds is not repeated: it may be a secret."""
+    """A sentence, and the keys that may have been meant. The content is not repeated, because it may be a secret."""
     shown_section = printable(section)
     near = did_you_mean(section, SECTIONS)
     if near:
@@ -256,12 +256,12 @@ def _unknown_section(section: str) -> tuple[str, list[Key]]:
     meant = [key for key in KEYS if key.last == section]
     if meant:
         names = " or ".join(key.name for key in meant)
-        return f"{shown_section} stands outside of a section; did you mean {names}?", meant
-    return f"there is no section {shown_section}; there are {', '.join(SECTIONS)}", []
+        return f"{shown_section} is outside of a section; did you mean {names}?", meant
+    return f"there is no section {shown_section}; the sections are {', '.join(SECTIONS)}", []
 
 
 def _unknown_key(section: str, last: str) -> tuple[str, list[Key]]:
-    """As `_unknown_section`."""
+    """A sentence, and the key that may have been meant."""
     name = f"{section}.{printable(last)}"
     near = _near_key(section, last)
     if near:
@@ -270,7 +270,7 @@ def _unknown_key(section: str, last: str) -> tuple[str, list[Key]]:
 
 
 def _near_key(section: str, last: str) -> Key | None:
-    """The key of this section, or else of another, whose name comes next to `last`."""
+    """The key whose name is nearest to `last`: one of this section, or else one of another section."""
     for keys in ([key for key in KEYS if key.section == section], KEYS):
         near = did_you_mean(last, [key.last for key in keys])
         if near:
@@ -283,6 +283,6 @@ def _last_parts(section: str) -> str:
 
 
 def toml_key(word: str) -> str:
-    """One part of a key as a file has to spell it."""
+    """One part of a key, spelled as TOML requires."""
     bare = word and all(character.isascii() and (character.isalnum() or character in "_-") for character in word)
     return word if bare else quoted(word)

@@ -12,7 +12,7 @@ from presenced.config.sources import DEFAULT, Origin, toml_key
 WIDTH = 100
 
 _HEAD = """\
-The settings of the presenced daemon. Every key stands here with its default, commented out.
+The settings of the presenced daemon. Every key is listed here with its default, commented out.
 
 The daemon looks for --config FILE, $PRESENCED_CONFIG, presenced.toml in $CONFIGURATION_DIRECTORY, and
 /etc/presenced/presenced.toml, and takes the first. Read after it, in order of name, are the files conf.d/*.toml
@@ -40,7 +40,7 @@ def default_text() -> str:
 
 
 def settings_text(settings: Settings, origins: Mapping[str, Origin] | None = None) -> str:
-    """The settings as a file that gives the same settings; with `origins`, each with where it comes from."""
+    """The text of a file with these settings. With `origins`, a comment beside each key says where it comes from."""
 
     def commented(line: str, name: str) -> str:
         return line if origins is None else f"{line}  # {_one_line(str(origins.get(name, DEFAULT)))}"
@@ -75,7 +75,7 @@ def _described(key: Key) -> list[str]:
 
 
 def _comment(text: str) -> list[str]:
-    """Wrapped, each line after "# ": what begins with "#" and a letter is a key that may be uncommented."""
+    """The text wrapped, with "# " before each line. A line with "#" and a letter is a key that can be uncommented."""
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         lines += ["#"] if lines else []

@@ -1,4 +1,4 @@
-"""A chat bot for presence that knows no command: what people type goes through, what they are to read comes back.
+"""A chat bot for presence. It knows no commands itself: it sends what people type to the server, and prints the reply.
 
     echo 'alice: /presence away for 30m' | python -m presenced.examples.bot --url presence://bot@127.0.0.1:5250
 
@@ -14,9 +14,9 @@ import presenced
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Answers what people type about presence.")
-    parser.add_argument("--url", default="presence://bot@127.0.0.1:5250", help="of the presence server")
-    parser.add_argument("--token", help="with the role service")
+    parser = argparse.ArgumentParser(description="Answers the presence commands that people type.")
+    parser.add_argument("--url", default="presence://bot@127.0.0.1:5250", help="the URL of the presence server")
+    parser.add_argument("--token", help="a token with the role service")
     options = parser.parse_args()
     try:
         with presenced.sync.connect_service(options.url, token=options.token) as p:

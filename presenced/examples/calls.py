@@ -1,9 +1,9 @@
-"""Each call of a Go presence service and of a TypeScript presence library, done here, and what it returns.
+"""Makes each call of a Go presence service and of a TypeScript presence library, and prints what it returns.
 
     python -m presenced.examples.calls --url presence://backend@127.0.0.1:5250
 
-It speaks for a user `example`; a device of theirs that shows their own state and never makes them online stands by.
-The README lists the same calls side by side.
+The program acts for the user `example`. A device of this user is connected meanwhile: it shows the user's own state and
+never makes the user online. The README lists the same calls side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import presenced
 
 
 def show(call: str, result: object) -> None:
-    """`call` is what the other system names it."""
+    """Print a call, by its name in the other system, and its result."""
     print(f"{call:20} {'done' if result is None else result}", flush=True)
 
 
@@ -54,7 +54,7 @@ async def typescript_library(p: presenced.Service, user: str) -> None:
 
 
 async def events(p: presenced.Service, user: str) -> None:
-    """What happens is told as it happens; `p.events()` iterates over the same, and goes on from a cursor."""
+    """Handlers are called for each event as it happens. `p.events()` iterates over the same events from a cursor."""
     online: asyncio.Queue[presenced.Event] = asyncio.Queue()
     changed: asyncio.Queue[presenced.Event] = asyncio.Queue()
     offline: asyncio.Queue[presenced.Event] = asyncio.Queue()
@@ -69,7 +69,7 @@ async def events(p: presenced.Service, user: str) -> None:
 
 
 def intervals(p: presenced.Service) -> None:
-    """`presenced serve` decides them for all, and tells every client."""
+    """The options of `presenced serve` set these times, and the server tells them to every client."""
     show("heartbeatIntervalMs", p.welcome.heartbeat_ms)
     show("awayAfterMs", p.welcome.away_after_ms)
     show("offlineAfterMs", p.welcome.offline_after_ms)
@@ -88,10 +88,10 @@ async def run(url: str, token: str | None, device_url: str, device_token: str | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes every call once and prints what it returns.")
-    parser.add_argument("--url", default="presence://backend@127.0.0.1:5250", help="of the presence server")
-    parser.add_argument("--token", help="with the role service")
+    parser.add_argument("--url", default="presence://backend@127.0.0.1:5250", help="the URL of the presence server")
+    parser.add_argument("--token", help="a token with the role service")
     parser.add_argument("--device-url", default="presence://example@127.0.0.1:5250/display?priority=-1")
-    parser.add_argument("--device-token", help="for the user of that device")
+    parser.add_argument("--device-token", help="a token for the user of that device")
     options = parser.parse_args()
     try:
         asyncio.run(run(options.url, options.token, options.device_url, options.device_token))

@@ -1,9 +1,9 @@
-"""A chat over TCP for telnet and nc: one service connection speaks for everybody's devices, and is told who is where.
+"""A chat over TCP for telnet and nc. One service connection acts for the devices of all people in the chat.
 
     python -m presenced.examples.chat --listen 127.0.0.1:6667 --url presence://chat@127.0.0.1:5250
 
-The first line is `NAME`, or `NAME/DEVICE CHANNEL`. Every name is believed: checking who somebody is comes before this.
-A chat that is killed takes nobody offline: those who are back within the server's grace time were never gone.
+The first line of a connection is `NAME`, or `NAME/DEVICE CHANNEL`. The chat believes every name: a real application
+checks it first. If the chat is killed, people who come back within the server's grace time stay online.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import presenced
 
 HELP = "Type to talk; /join CHANNEL, /members, /quit, and /presence help"
 BEHIND_BYTES_MAX = 64 * 1024
-"""What may wait for a reader; one who is further behind is cut off."""
+"""How many bytes may wait for a reader. The connection of a slower reader is cut."""
 
 
 class Person:
@@ -37,7 +37,7 @@ class Person:
 
 
 class Room:
-    """A channel with somebody of this chat in it. Members may also come from other backends and clients."""
+    """A channel that has people of this chat in it. Other members may come from other backends and clients."""
 
     def __init__(self, watch: presenced.ChannelWatch) -> None:
         self.watch = watch
@@ -50,7 +50,7 @@ class Room:
                 person.tell(line)
 
     async def narrate(self) -> None:
-        """Tell the people here who comes, goes and changes, until the watch is closed."""
+        """Tell the people in the room who comes, goes and changes, until the watch is closed."""
         async for change in self.watch:
             if change.record is None:
                 continue
@@ -78,7 +78,7 @@ class Chat:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection from its first line to its end."""
         writer.write(b"Your name?\n")
-        # A reset by the peer, or a line of more than 64 KiB.
+        # The peer may reset the connection, or send a line of more than 64 KiB.
         with contextlib.suppress(ConnectionError, ValueError):
             name, _, channel = (await read_line(reader) or "").strip().partition(" ")
             user, _, device = name.partition("/")
@@ -97,7 +97,7 @@ class Chat:
         older = self.people.get((person.user, person.device))
         self.people[person.user, person.device] = person
         if older is not None:
-            older.tell("! You are here from elsewhere now")
+            older.tell("! You have connected again from elsewhere, so this connection ends")
             older.writer.close()
             person.room, older.room = older.room, None
             if person.room is not None:
@@ -107,7 +107,7 @@ class Chat:
         person.tell(HELP)
 
     async def converse(self, person: Person, reader: asyncio.StreamReader) -> bool:
-        """Whether the person said that they leave."""
+        """Handle the person's lines until the end; returns whether the person left with /quit."""
         with contextlib.suppress(ConnectionError, ValueError):
             while (line := await read_line(reader)) is not None:
                 if self.people.get((person.user, person.device)) is person and line:
@@ -136,7 +136,7 @@ class Chat:
             await self.presence.record_activity(person.user, "message", channel=channel, device=person.device)
 
     async def join(self, person: Person, channel: str) -> None:
-        """Into the channel, and out of the one before."""
+        """Move the person into the channel, and out of the one before."""
         await self.presence.join(person.user, person.device, channel)
         before = await self.step_out(person)
         if before and before != channel:
@@ -153,7 +153,7 @@ class Chat:
         await self.list_members(person)
 
     async def step_out(self, person: Person) -> str:
-        """Out of the room, which is watched for as long as somebody is in it; the name of its channel."""
+        """Take the person out of the room; returns the name of its channel. An empty room is not watched any longer."""
         async with self.moving:
             room, person.room = person.room, None
             if room is None:
@@ -172,11 +172,11 @@ class Chat:
             person.tell(f"* {person.room.watch.channel} has {page.total} online: {listed}{more}")
 
     async def depart(self, person: Person, says_bye: bool) -> None:
-        """Who said bye is gone at once; who was cut off has the grace time to come back."""
+        """Remove the person. After /quit the user leaves at once; after a cut connection the grace time begins."""
         await self.step_out(person)
         if self.people.get((person.user, person.device)) is person:
             del self.people[person.user, person.device]
-            # Without a link to the server the device is let go on the next.
+            # Without a link to the server, the client detaches the device on the next link.
             with contextlib.suppress(presenced.PresenceError):
                 await self.presence.detach(person.user, person.device, lost=not says_bye)
 
@@ -201,10 +201,10 @@ async def run(listen: str, url: str, token: str | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A chat over TCP whose people's presence is told.")
+    parser = argparse.ArgumentParser(description="A chat over TCP that shows people's presence.")
     parser.add_argument("--listen", default="127.0.0.1:6667", metavar="HOST:PORT")
-    parser.add_argument("--url", default="presence://chat@127.0.0.1:5250", help="of the presence server")
-    parser.add_argument("--token", help="with the role service")
+    parser.add_argument("--url", default="presence://chat@127.0.0.1:5250", help="the URL of the presence server")
+    parser.add_argument("--token", help="a token with the role service")
     options = parser.parse_args()
     failure = ""
     try:

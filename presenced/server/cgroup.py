@@ -1,7 +1,7 @@
-"""What the kernel's control groups allow this process in memory, and what they count against it.
+"""Reads how much memory the kernel's control groups allow this process, and how much they charge it for.
 
-Version 2 (`memory.high`, `memory.max`) and version 1 (`memory.limit_in_bytes`). A file that cannot be read is taken as
-one without a limit: this is for a budget, and the kernel holds to its limits by itself.
+Supports version 2 (`memory.high`, `memory.max`) and version 1 (`memory.limit_in_bytes`). A file that cannot be read
+counts as no limit: the figures only serve a budget, and the kernel enforces its limits itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 UNLIMITED_BYTES = 1 << 60
-"""Version 1 has no word for no limit but the largest number of pages, which is more than this."""
+"""A limit from here up means none: version 1 writes the largest number of pages, which is more than this."""
 
 V2_LIMITS = ("memory.high", "memory.max")
 V1_LIMITS = ("memory.limit_in_bytes",)
@@ -23,7 +23,8 @@ V1_LIMITS = ("memory.limit_in_bytes",)
 def groups(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> Iterator[tuple[Path, bool]]:
     """The groups that hold this process, its own first and the root last, and whether they are of version 2.
 
-    Raises `OSError` if they cannot be told, as when no file descriptor is left; so do those that are made with it.
+    Raises `OSError` if they cannot be read, such as when no file descriptor is left. The functions that call it raise
+    it, too.
     """
     for line in own_cgroup.read_text().splitlines():
         _, _, rest = line.partition(":")
@@ -31,7 +32,7 @@ def groups(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> Iterator[t
         if not colon:
             continue
         if not controllers:
-            # A machine with both versions has the second one in a place of its own.
+            # A machine with both versions has version 2 in a directory of its own.
             root = cgroups / "unified" if (cgroups / "unified").is_dir() else cgroups
         elif "memory" in controllers.split(","):
             root = cgroups / "memory"
@@ -39,7 +40,7 @@ def groups(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> Iterator[t
             continue
         group = root / path.lstrip("/")
         if ".." in group.parts or not group.is_dir():
-            # Outside of what is mounted here, as in a container: then the root is the nearest.
+            # The group is outside of what is mounted, as in a container. The root is then the nearest group.
             group = root
         while True:
             yield group, not controllers
@@ -49,7 +50,7 @@ def groups(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> Iterator[t
 
 
 def tightest_limit(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> int:
-    """The smallest limit of all these groups in bytes; 0 = there is none. A few small files."""
+    """The smallest limit of all groups of this process in bytes; 0 = no limit. Reads a few small files."""
     limits = (
         number_in(group / name)
         for group, is_v2 in groups(own_cgroup, cgroups)
@@ -59,8 +60,11 @@ def tightest_limit(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS) -> in
 
 
 def charged_bytes(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS, pid: int = 0) -> int:
-    """What this process's own group is charged with and cannot drop: beside the process's memory that of the kernel on
-    its behalf, such as socket buffers that nobody reads. 0 if others are in the group, or it cannot be read."""
+    """Bytes that this process's own group is charged for and cannot drop.
+
+    Besides the memory of the process this includes memory of the kernel on its behalf, such as full socket buffers. The
+    result is 0 if other processes are in the group, or if the files cannot be read.
+    """
     for group, is_v2 in groups(own_cgroup, cgroups):
         if not is_alone_in(group, pid or os.getpid()):
             continue
@@ -74,7 +78,8 @@ def charged_bytes(own_cgroup: Path = OWN_CGROUP, cgroups: Path = CGROUPS, pid: i
 
 
 def is_alone_in(group: Path, pid: int) -> bool:
-    """Whether the process is the only one directly in the group, which a group with limits has no others below."""
+    """Whether the process is the only one directly in the group. (A group of version 2 with limits for its children has
+    no processes of its own, so there are no others below.)"""
     try:
         return (group / "cgroup.procs").read_text().split() == [str(pid)]
     except OSError:
@@ -82,7 +87,7 @@ def is_alone_in(group: Path, pid: int) -> bool:
 
 
 def stat_of(group: Path, name: str, less: str = "") -> int:
-    """One entry of `memory.stat`, without another one that is part of it."""
+    """The entry `name` of `memory.stat`, minus the entry `less` that is part of it."""
     try:
         pairs = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return max(0, int(pairs.get(name, 0)) - int(pairs.get(less, 0)))
@@ -91,7 +96,7 @@ def stat_of(group: Path, name: str, less: str = "") -> int:
 
 
 def number_in(path: Path) -> int:
-    """The number in a file; 0 if there is none, such as `max`."""
+    """The number in a file; 0 if the file has none, such as `max`."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""The data directory at a start: claimed for this process, read into an engine, and ready to be written to.
+"""Opens the data directory at a start: claims it for this process, reads it into an engine, and opens the log.
 
-It runs on a thread of its own (`replay`), because with a million users it takes many seconds.
+This runs on a thread of its own (`replay`), because with a million users it takes many seconds.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from presenced.storage.store import claim, open_store
 
 
 class Restored(NamedTuple):
-    """A data directory whose state is in an engine by now."""
+    """A data directory whose state has been read into an engine."""
 
     directory: Directory
     journal: Journal
     """Open at the end of the log."""
     findings: RecoveryFindings
     snapshot_wall_ms: int
-    """When the newest snapshot was taken; 0 = there is none that can be read. For the operator's eyes only."""
+    """When the newest snapshot was taken; 0 = there is none that can be read. Only shown to operators."""
 
 
 CHANCE = random.SystemRandom()
-"""Makes the ids of stores and the salts of files, which no two may share."""
+"""Makes the ids of stores and the salts of files. No two may be equal."""
 
 
 def restore(
@@ -48,22 +48,22 @@ def restore(
     clocks: Clocks = SYSTEM_CLOCKS,
     chance: random.Random = CHANCE,
 ) -> Restored:
-    """Claim the directory and bring the engine to the state that is in it. On any thread, if no other touches the
-    engine or the directory meanwhile; `progress` is called there. O(what is in the directory).
+    """Claim the directory and bring the engine to the state in it. O(size of the directory).
 
-    Raises what `storage.store` and `progress` raise; the engine is then of no use.
+    May run on any thread while no other thread uses the engine or the directory. `progress` is called on that thread.
+    Raises what `storage.store` and `progress` raise, and then the engine cannot be used.
     """
     remarks = claim(directory)
-    # The wheel stood still since it was made: brought to now, it takes what is due by now for overdue.
+    # Advance the empty wheel first, so that restored deadlines in the past count as overdue.
     engine.wheel.advance(now_ms, 1)
-    # Everything that is read stays: looking for garbage in it again and again would double the time.
+    # Everything that is read stays, so there is no garbage. Searching for it repeatedly would double the time.
     gc.disable()
     try:
         restored = _read(engine, directory, durability, now_ms, progress, clocks, chance)
     finally:
         gc.freeze()
         gc.enable()
-    # All that came due while nobody was running, before anybody can ask.
+    # Handle everything that became due while no daemon ran, before a client can ask.
     engine.catch_up(now_ms)
     restored.findings.remarks += remarks
     return restored

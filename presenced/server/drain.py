@@ -1,7 +1,6 @@
-"""The end of a server in order: links are closed one after the other, each told when to come back, and the state is
-left on disk as a snapshot.
+"""Stops a server in order: closes the links one after the other, tells each when to come back, and finishes a snapshot.
 
-After the lame-duck mode of NATS: if all links were closed at once, all clients would come back at once.
+This follows the lame-duck mode of NATS. If all links were closed at once, all clients would come back at once.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from presenced.server.links import Links
 
 STEP_S = 0.02
 LINK_MS = 1
-"""The closes are spread over this much for each link, up to the configured time: a few links end at once."""
+"""The time of the spread for each link, up to the configured time. So a few links are closed almost at once."""
 
 RETURN_MS_MIN = 200
 RETURN_MS_MAX = 2_000
 RETURN_LINKS_PER_MS = 5
-"""Clients come back to the next daemon over two seconds, or over one second for each five thousand links if that is
-more."""
+"""Clients come back to the next daemon within two seconds, or within one second for each five thousand links if that is
+longer."""
 
 POLL_S = 0.01
 
 
 async def close_links(links: Links, until_ms: int, spread_ms: int, clocks: Clocks) -> None:
-    """Say `going_away` to every link, spread over `spread_ms` at most, and abort those that do not close. At the latest
-    at `until_ms` of the monotonic clock all are gone. O(links)."""
+    """Send `going_away` to every link, spread over at most `spread_ms`, and abort the links that do not close. At
+    `until_ms` of the monotonic clock all links are gone. O(links)."""
     now_ms = clocks.monotonic_ms
     everyone = list(links)
     began_ms = now_ms()
@@ -40,7 +39,7 @@ async def close_links(links: Links, until_ms: int, spread_ms: int, clocks: Clock
         passed_ms = now_ms() - began_ms
         due = len(everyone) if passed_ms >= spread_ms else len(everyone) * passed_ms // spread_ms
         for link in everyone[done:due]:
-            # Not before the last link has been closed: until then the next daemon does not listen.
+            # No client comes back before the last link is closed, because until then the next daemon does not listen.
             left_ms = max(0, spread_ms - passed_ms)
             link.end("going_away", retry_ms=left_ms + random.randint(RETURN_MS_MIN, return_ms))
         done = max(done, due)
@@ -53,8 +52,8 @@ async def close_links(links: Links, until_ms: int, spread_ms: int, clocks: Clock
 
 
 async def finish_snapshot(log: Log, until_ms: int, clocks: Clocks) -> None:
-    """Let the snapshot under way finish, if it does so by `until_ms` and the disk has room; the log has everything
-    either way."""
+    """Wait for the running snapshot to finish, until `until_ms`, and only while the disk has room. Nothing is lost
+    without the snapshot, because the log has everything."""
     log.hurry()
     while log.snapshot_running and not log.refusal and clocks.monotonic_ms() < until_ms:
         await asyncio.sleep(POLL_S)

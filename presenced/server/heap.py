@@ -1,4 +1,4 @@
-"""The C library's heap: how much of it is free, and how that is given back to the kernel."""
+"""The C library's heap: how much of it is free, and how to give that back to the kernel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ log = logging.getLogger("presenced")
 
 
 def give_back() -> None:
-    """Let the C library return to the kernel what is free in its heap. Without that, the memory of what was refused and
-    ended stays resident, and counts. About a millisecond for each 100 MiB."""
-    # The interpreter keeps thousands of freed tuples, lists and dicts for reuse. They lie scattered over its arenas,
-    # and no arena can be given back then. Only a whole collection lets go of them. Frozen objects are not visited.
+    """Let the C library return the free memory of its heap to the kernel. Otherwise the memory of refused requests and
+    ended links stays resident and counts as used. Takes about a millisecond for each 100 MiB."""
+    # The interpreter keeps thousands of freed tuples, lists and dicts for reuse. They are scattered over its arenas, so
+    # no arena could be returned. Only a full collection frees them. It does not visit frozen objects.
     gc.collect()
     trim = malloc_trim()
     if trim is not None:
@@ -56,7 +56,7 @@ def malloc_trim() -> Callable[[int], int] | None:
 
         return ctypes.CDLL(None).malloc_trim
     except (ImportError, OSError, AttributeError, MemoryError):
-        # Another C library, or a process in which ctypes may make no callbacks: memory then comes back by itself, or
-        # stays.
+        # This is another C library, or ctypes may not make callbacks in this process. Memory then stays until the C
+        # library returns it by itself.
         log.debug("memory: this C library cannot be asked to give memory back")
         return None

@@ -1,9 +1,9 @@
-"""How much memory the daemon may use, how much it does, and what follows: load is shed before the kernel ends it all.
+"""Decides from the memory in use how much load to shed, before the kernel kills the daemon.
 
-Three levels. Within the budget all is well. Over it, whatever would need more memory is refused: links, and requests
-that make new state. Far over it, so is whatever has long answers. Then, or if being over it does not pass, the links
-that are owed most are ended, few at a time (`shedding`). It ends by itself when the memory is there again, a little
-later than it began.
+There are three levels. Within the budget nothing is refused. Over the budget, the server refuses what needs more
+memory: links, and requests that make new state. Far over the budget it also refuses requests with long answers. It then
+ends the links that are owed most, a few at a time (`shedding`); the same happens if it stays over the budget for long.
+The server leaves each level by itself, at a somewhat lower use than where it entered the level.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ OK: Final = 0
 REFUSING: Final = 1
 ENDING: Final = 2
 LEVELS = ("ok", "refusing", "ending")
-"""The names of the levels, as people and programs are told them."""
+"""The names of the levels, for people and programs."""
 
 LIMIT_EVERY_MS = 10_000
-"""How often the limits of the control groups are read: `systemctl set-property` changes them while we run."""
+"""How often the limits of the control groups are read. `systemctl set-property` can change them at any time."""
 
 NEVER_MS = 1 << 62
 
-REFUSAL = "the server is short of memory and takes no new links; come back after the delay it gives"
-"""What a client is told that is refused for want of memory."""
+REFUSAL = "the server is short of memory and takes no new links; come back after the given delay"
+"""The sentence for a client whose link is refused because memory is short."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """The memory of this process that is resident. About 5 us, and no file descriptor more than the first time."""
+    """The resident memory of this process. Takes about 5 us. Only the first call opens a file descriptor."""
     return int(os.pread(_statm(), 128, 0).split()[1]) * _PAGE_BYTES
 
 
 def retry_ms() -> int:
-    """When a client that is turned away may come back: at random, so that not all come at once."""
+    """The delay after which a refused client may come back. It is random, so that not all clients come at once."""
     return random.randint(MEMORY_RETRY_MS, 4 * MEMORY_RETRY_MS)
 
 
 @cache
 def _statm() -> int:
-    # Kept open: when no descriptor is left, memory is as likely to be short.
+    # The file stays open, because memory is often short when no descriptor is left.
     return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def level_of(level: int, used_bytes: int, budget_bytes: int) -> int:
-    """The level that follows on `level`. Each is left a good way below where it is entered. Pure."""
+    """The next level after `level`. A level is left well below the use at which it is entered. Pure."""
     if budget_bytes <= 0:
         return OK
     percent = used_bytes * 100 // budget_bytes
@@ -73,7 +73,7 @@ def level_of(level: int, used_bytes: int, budget_bytes: int) -> int:
 
 
 class Memory:
-    """What is used, what may be, and the level that follows. Knows no links: `server` does what is to be done."""
+    """The memory in use, the budget, and the resulting level. It only measures: `MemoryGuard` and `shedding` act."""
 
     def __init__(
         self,
@@ -84,22 +84,22 @@ class Memory:
         limit: Callable[[], int] = cgroup.tightest_limit,
         wall_ms: Callable[[], int] = SYSTEM_CLOCKS.wall_ms,
     ) -> None:
-        """`wanted_bytes` is the setting: None = a share of what the control groups allow, 0 = no budget."""
+        """`wanted_bytes` is the setting: None = a share of the control groups' limit, 0 = no budget."""
         self.level = OK
         self.used_bytes = resident()
-        """At the last look. The first is now, while there are descriptors to be had."""
+        """The use at the last look. The first look is now, while there still are file descriptors."""
         self.budget_bytes = 0
         """0 = none."""
         self.since_wall_ms = 0
-        """When it went over the budget; 0 = it is within."""
+        """When the use went over the budget, as wall time; 0 = it is within the budget."""
         self.next_ms = 0
         """When `glance` is due."""
         self.give_back_ms = 0
         """When free memory may be given back to the kernel again."""
         self.given_back_bytes = 0
-        """Of what the C library holds that is free, how much it has given back already."""
+        """How much of the C library's free memory has already been given back to the kernel."""
         self.free_look_ms = 0
-        """When the C library is to be asked again how much of it there is."""
+        """When to ask the C library for its free memory again."""
         self.refused_links = 0
         self.refused_hellos = 0
         self.ended_links = 0
@@ -109,19 +109,20 @@ class Memory:
         self._limit = limit
         self._wall_ms = wall_ms
         self.since_ms = 0
-        """As that, on the clock of the loop; left as it was when it is over."""
+        """When the use last went over the budget, on the clock of the loop. The end of the shortage does not reset
+        it."""
         self._limit_ms = 0
-        """When the control groups' limit is to be read again."""
+        """When to read the control groups' limit again."""
         self._beside_bytes = 0
-        """What the control group was charged with beside the process's own memory, at the last `look`."""
+        """Bytes charged to the control group besides the process's own memory, at the last `look`."""
 
     def set_wanted(self, wanted_bytes: int | None) -> None:
-        """Another setting from now on; the next look goes by it."""
+        """Change the setting. The next look uses it."""
         self._wanted_bytes = wanted_bytes
         self._limit_ms = self.next_ms = 0
 
     def look(self, now_ms: int) -> bool:
-        """Look at everything; gives whether the level has changed. A few small files: once a second."""
+        """Measure everything; returns whether the level has changed. Reads a few small files: call it once a second."""
         if now_ms >= self._limit_ms:
             self._limit_ms = now_ms + LIMIT_EVERY_MS
             self.budget_bytes = self._budget()
@@ -129,18 +130,19 @@ class Memory:
         try:
             self._beside_bytes = max(0, self._charged() - resident) if self.budget_bytes else 0
         except OSError:
-            # No descriptor is left to read it with: it is what it was.
+            # No file descriptor is left to read the figure with, so the last figure stays.
             pass
         return self._judge(now_ms, resident)
 
     def glance(self, now_ms: int) -> bool:
-        """As `look`, at nothing but the process's own memory. One small file: `MEMORY_GLANCE_MS` apart."""
+        """Measure only the process's own memory; returns whether the level has changed. Reads one small file: call it
+        every `MEMORY_GLANCE_MS`."""
         if self._limit_ms == 0:
             return self.look(now_ms)
         return self._judge(now_ms, self._resident())
 
     def wants_room(self, now_ms: int) -> bool:
-        """Whether links are to be ended: it is far over the budget, or over it for long."""
+        """Whether links must be ended: the use is far over the budget, or has been over it for long."""
         return self.level == ENDING or (self.level == REFUSING and now_ms - self.since_ms >= MEMORY_PATIENCE_MS)
 
     def _budget(self) -> int:
@@ -149,11 +151,11 @@ class Memory:
         try:
             return self._limit() * MEMORY_AUTO_PERCENT // 100
         except OSError:
-            # As above; where there are no control groups it is none from the beginning.
+            # As in `look`, the last figure stays. Without control groups it is 0 from the start.
             return self.budget_bytes
 
     def _judge(self, now_ms: int, resident: int) -> bool:
-        # Without a budget nothing follows from it.
+        # Without a budget the level is always `OK`, so no glance is needed.
         self.next_ms = now_ms + MEMORY_GLANCE_MS if self.budget_bytes else NEVER_MS
         self.used_bytes = resident + self._beside_bytes
         before, self.level = self.level, level_of(self.level, self.used_bytes, self.budget_bytes)

@@ -1,6 +1,6 @@
-"""What follows when memory runs short: the core is told the level, the log says so, and free memory is given back.
+"""Acts when memory runs short: tells the core the level, logs it, and gives free memory back to the kernel.
 
-The core refuses requests by the level, `Admission` and the hello refuse links, and `shedding` ends some.
+By the level, the core refuses requests, `Admission` and the hello refuse links, and `shedding` ends links.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from presenced.server.memory import OK, REFUSING, Memory
 from presenced.server.report import Report
 
 GIVE_BACK_REST = 50
-"""After giving memory back for some time the daemon does not do so for this many times as long, so that it takes at
-most 2 % of the time."""
+"""After giving memory back, the daemon waits this many times as long as that took. So it takes at most 2 % of the
+time."""
 
 FREE_BYTES_MAX = 32 << 20
 FREE_SHARE = 8
 FREE_CHECK_MS = 10_000
-"""The C library may hold so many free bytes, or this part of the memory in use if that is more. It is asked each
-`FREE_CHECK_MS`."""
+"""The C library may hold `FREE_BYTES_MAX` free bytes, or one part in `FREE_SHARE` of the memory in use if that is more.
+It is asked every `FREE_CHECK_MS`."""
 
 
 class MemoryGuard:
-    """Measures memory and acts on the level, but for links, which are `shedding`'s."""
+    """Measures memory and acts on the level. Only the ending of links is left to `shedding`."""
 
     def __init__(self, memory: Memory, engine: Engine, report: Report, clocks: Clocks) -> None:
         self._memory = memory
@@ -40,7 +40,7 @@ class MemoryGuard:
         return self._memory.next_ms
 
     def check_process(self, now_ms: int) -> None:
-        """In a turn: measure the process alone, because it may grow by hundreds of megabytes in a second."""
+        """In a turn: measure only the process, because it may grow by hundreds of megabytes in a second."""
         if self._memory.glance(now_ms):
             self._on_level(now_ms)
 
@@ -55,13 +55,13 @@ class MemoryGuard:
             memory.give_back_ms = now_ms + (self._clocks.monotonic_ms() - began_ms) * GIVE_BACK_REST
 
     def _holds_much(self, now_ms: int) -> bool:
-        """Whether the C library holds much that nobody uses, as after many links that did not read have gone."""
+        """Whether the C library holds much free memory, such as after many links that did not read have ended."""
         memory = self._memory
         if now_ms < memory.free_look_ms:
             return False
         memory.free_look_ms = now_ms + FREE_CHECK_MS
         free = heap.free_bytes()
-        # Memory that was given back still counts as free: only what has become free since then is worth the time.
+        # Memory that was given back still counts as free, so only what has become free since then is worth the time.
         memory.given_back_bytes = min(memory.given_back_bytes, free)
         if free - memory.given_back_bytes < max(FREE_BYTES_MAX, memory.used_bytes // FREE_SHARE):
             return False
@@ -74,12 +74,12 @@ class MemoryGuard:
         used, budget = memory.used_bytes >> 20, memory.budget_bytes >> 20
         if memory.level == OK:
             lasted = format_duration(now_ms - memory.since_ms)
-            text = f"{used:,} of {budget:,} MiB: there is room again after {lasted}, nothing is refused"
+            text = f"{used:,} of {budget:,} MiB: there is room again after {lasted}, and nothing is refused"
             level = logging.INFO
         elif memory.level == REFUSING:
-            text = f"{used:,} of {budget:,} MiB: refusing new links and what needs more memory"
+            text = f"{used:,} of {budget:,} MiB: refusing new links and requests that need more memory"
             # The shortage begins with this level, or it is getting better.
             level = logging.ERROR if memory.since_ms == now_ms else logging.WARNING
         else:
-            text, level = f"{used:,} of {budget:,} MiB: ending the links that are owed most as well", logging.ERROR
+            text, level = f"{used:,} of {budget:,} MiB: also ending the links that are owed most", logging.ERROR
         self._report.event(now_ms, "memory", text, level=level)

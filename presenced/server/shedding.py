@@ -20,7 +20,7 @@ HEAVY_BYTES = 65_536
 """A link that holds less is not ended, because that would free nothing that is worth a lost link. A user's link that
 asks for nothing and does not read stays below."""
 
-ENDED = "the server is short of memory, and this link was owed more than others; come back after the delay it gives"
+ENDED = "the server is short of memory, and this link was owed more than others; come back after the given delay"
 
 
 class Shedding:

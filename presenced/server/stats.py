@@ -1,7 +1,7 @@
-"""What the server counts: plain integers, added up where things happen and read by whoever asks.
+"""The server's counters: plain integers that are increased where things happen, and read for the status.
 
-A counter is an attribute that is added to (45 ns) and never an object that is called: one from a metrics library
-costs from 300 to 1,500 ns. What can be computed from the state when somebody asks is not counted at all.
+A counter is an attribute, and adding to it takes 45 ns. A counter object of a metrics library takes 300 to 1,500 ns for
+each call. A figure that can be computed from the state is computed when it is asked for, and not counted.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 
 BUCKETS = 24
-"""Buckets of a `Times`: up to 1, 2, 4, ... microseconds; the last takes what is longer than 4 s."""
+"""Buckets of a `Times`: up to 1, 2, 4, ... microseconds. The last bucket is for durations of more than 4 s."""
 
 
 class Times:
-    """A histogram of durations in powers of two: `add` costs about 0.1 us, and a quantile is right to a factor 2."""
+    """A histogram of durations in powers of two. `add` takes about 0.1 us. A quantile is exact to a factor of 2."""
 
     __slots__ = ("buckets", "count", "sum_ns", "max_ns")
 
@@ -33,7 +33,7 @@ class Times:
             self.max_ns = ns
 
     def quantile_us(self, share: float) -> float:
-        """Upper edge of the bucket below which `share` (0 to 1) of the durations lie; 0 if there are none.
+        """The upper edge of the bucket that `share` (0 to 1) of the durations lie below; 0 if there are none.
 
         O(buckets).
         """
@@ -47,7 +47,7 @@ class Times:
 
 
 class Stats:
-    """The server's own counters since it started. Those of the core stand in the core (`Publisher`, `Leases`)."""
+    """The server's own counters since its start. The core has counters of its own (`Publisher`, `Leases`)."""
 
     __slots__ = (
         "started_wall_ms", "started_ms", "accepted", "hellos", "goodbyes", "frames_in",
@@ -60,38 +60,38 @@ class Stats:
         self.started_ms = now_ms
         self.started_wall_ms = wall_ms
         self.ready_took_ms = 0
-        """From the start of the server to its first accepted link being possible."""
+        """How long it took from the start of the server until it accepted links."""
         self.accepted = 0
-        """Connections taken."""
+        """Connections accepted."""
         self.hellos = 0
         """Hellos answered with a welcome."""
         self.goodbyes: Counter[str] = Counter()
-        """Links ended, or refused, by the server, by code."""
+        """Links that the server ended or refused, by code."""
         self.frames_in = 0
         self.stalls = 0
-        """Times the process stood still for more than `limits.STALL_MS`."""
+        """How many times the process stalled for more than `limits.STALL_MS`."""
         self.turn = Times()
-        """How long a turn took."""
+        """How long turns took."""
         self.reaction = Times()
-        """From the first read input of a turn to the last write of what it brought about: change to write."""
+        """Time from the first input that a turn reads to the last write that results from it."""
         self.lag = Times()
-        """How much later than it was due a deadline of the wheel was looked at."""
+        """How late the deadlines of the wheel were handled."""
         self.fsync = Times()
-        """How long a commit to the log took. Written by the committer's thread alone."""
+        """How long commits to the log took. Only the committer's thread writes this."""
         self.wall_jumps = 0
         self.wall_jump_ms = 0
-        """The last jump of the wall clock against the monotonic one."""
+        """The last jump of the wall clock, measured against the monotonic clock."""
         self.reloads = 0
         self.reloaded_wall_ms = 0
-        """When the configuration in force was read by a reload; 0 = at the start."""
+        """When a reload read the configuration in force; 0 = the start read it."""
         self.failed_reloads = 0
         self.reload_faults: list[str] = []
         """Why the last reload was refused; empty if it was not."""
         self.reload_failed_ms = 0
-        """Since when reloads are refused, on the monotonic clock; 0 = the last one was not."""
+        """Since when reloads are refused, on the monotonic clock; 0 = the last reload was not refused."""
         self.accept_failures = 0
-        """Times the system had nothing left for another connection."""
+        """How many times the system had no resources for another connection."""
         self.handshakes_failed = 0
-        """TLS handshakes of admitted connections that came to nothing."""
+        """TLS handshakes of admitted connections that failed."""
         self.cut_off = 0
-        """TLS connections that there was no room for, not even to be told so."""
+        """TLS connections that were closed without a message, because there was no room even for a refusal."""

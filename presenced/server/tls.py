@@ -1,4 +1,4 @@
-"""The certificate and the key that clients are shown: read, judged, and what is wrong with them in plain words."""
+"""Reads and checks the server's certificate and key, and says in plain words what is wrong with them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from presenced.config.settings import Settings, SettingsError
 
 
 class Tls(NamedTuple):
-    """What a TLS listener speaks with."""
+    """The TLS context of a listener, and its certificate."""
 
     context: ssl.SSLContext
     certificate: Certificate | None
-    """The one that clients are shown; None if it cannot be read here, though OpenSSL can."""
+    """The certificate that clients are shown; None if only OpenSSL can read it."""
 
 
 def load_tls(settings: Settings) -> Tls | None:
-    """Certificate and key of the listener, read now; None = plain TCP. Raises `SettingsError` with all faults.
+    """Read the certificate and the key of the listener; None = plain TCP. Raises `SettingsError` with all faults.
 
-    Waits for nobody: neither for the writer of a pipe nor for who types a pass phrase.
+    The call never waits for the writer of a pipe, or for somebody to type a pass phrase.
     """
     if not settings.tls_cert:
         return None
@@ -48,11 +48,11 @@ def load_tls(settings: Settings) -> Tls | None:
 
 
 class _PassPhraseWanted(Exception):
-    """The key is of no use without one."""
+    """The key is protected by a pass phrase."""
 
 
 def _no_pass_phrase() -> str:
-    # Without this OpenSSL itself would ask on the terminal, where no signal reaches the process any more.
+    # Without this function OpenSSL would ask on the terminal, and the process would not react to signals meanwhile.
     raise _PassPhraseWanted
 
 
@@ -67,15 +67,15 @@ def _faults_of_pem(cert: str, key: str, cert_content: bytes, key_content: bytes)
 
 def _protected(key: str, path: str) -> str:
     return (
-        f"{key} is protected by a pass phrase, and nobody is there to type it; write the key without one: "
+        f"{key} is protected by a pass phrase, and a daemon cannot ask for it; write the key without a pass phrase: "
         f"openssl pkey -in {path} -out NEW.key"
     )
 
 
 _REASONS = {
-    "KEY_VALUES_MISMATCH": "do not belong together: the key is that of another certificate",
-    "KEY_TYPE_MISMATCH": "do not belong together: the key is of another kind than the certificate's",
-    "NO_CERTIFICATE_ASSIGNED": "do not belong together: the key is of another kind than the certificate's",
+    "KEY_VALUES_MISMATCH": "do not belong together: the key belongs to another certificate",
+    "KEY_TYPE_MISMATCH": "do not belong together: the key and the certificate are of different types",
+    "NO_CERTIFICATE_ASSIGNED": "do not belong together: the key and the certificate are of different types",
     "EE_KEY_TOO_SMALL": "are too weak: the key has too few bits; make a new one",
     "CA_KEY_TOO_SMALL": "are too weak: the key of the authority has too few bits; get another certificate",
     "CA_MD_TOO_WEAK": "are too weak: the certificate is signed with an outdated hash; get another one",
@@ -89,6 +89,6 @@ def _why_unusable(cert: str, key: str, error: Exception) -> str:
     reason = getattr(error, "reason", None) or ""
     words = _REASONS.get(reason)
     if words is None:
-        told = reason.replace("_", " ").lower() or "nothing about the reason"
-        words = f"cannot be used: they are damaged, or not a certificate and its key (OpenSSL says: {told})"
+        told = f" (OpenSSL says: {reason.replace('_', ' ').lower()})" if reason else ""
+        words = f"cannot be used: they are damaged, or not a certificate and its key{told}"
     return f"{cert} and {key} {words}"

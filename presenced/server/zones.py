@@ -1,11 +1,11 @@
-"""When the windows of a weekly schedule open and close: local time, zone rules, daylight saving.
+"""Computes when the windows of a weekly schedule open and close: local time, zone rules, daylight saving.
 
-The core asks `calendar` and knows nothing of zones. A window is open at a moment if the zone's local clock then shows
-a time within it. So on the night when clocks go forward a window that starts within the missing hour opens at its
-end, and on the night when they go back one that is in the repeated hour is open in both.
+The core calls `calendar` and knows nothing of zones. A window is open at a moment if the zone's local clock shows a
+time within the window. So on the night when clocks go forward, a window that starts in the missing hour opens at the
+end of that hour. On the night when clocks go back, a window in the repeated hour is open both times.
 
-Between two changes of the zone's offset local time runs as evenly as UTC. So the next change is sought day by day: in
-the minutes that are open on the local weekday, up to where the offset changes; and there the clock is read anew.
+Between two changes of the zone's offset, local time runs as evenly as UTC. So the search for the next change goes day
+by day through the minutes of the local weekday, up to the next change of the offset. There it reads the clock again.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ DAY_MIN = 24 * 60
 DAY_S = DAY_MIN * 60
 ALL_DAY = (1 << DAY_MIN) - 1
 AHEAD_DAYS = 9
-"""A weekly schedule changes within a week; a transition can push that over its edge."""
+"""How far ahead the search goes. A weekly schedule changes within a week, or a little later if the offset changes."""
 
 EPOCH_WEEKDAY = 3
 """The first day of 1970 was a Thursday."""
 
 ANSWERS_MAX = 4_096
 _answers: dict[tuple[str, tuple[Window, ...]], tuple[int, Opening]] = {}
-"""By zone and windows: the wall time of the question, and the answer, which holds from then to its change."""
+"""Zone and windows → the wall time of the question, and the answer, which holds from then until its change."""
 
 
 def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     """Whether the schedule is open at `wall_ms`, and when that changes.
 
-    Raises `LookupError` for a zone that is not known. At most seven looks at each window, and two conversions for
-    each day that is passed over: 0.01 ms for one window, 0.1 ms for 28 that never change. The last answers are kept
-    while they hold: thousands may have the same hours, and all ask at the same moment.
+    Raises `LookupError` for an unknown zone. Takes at most seven looks at each window, and two conversions for each day
+    that the search passes: 0.01 ms for one window, 0.1 ms for 28 that never change. The last answers are kept while
+    they hold, because thousands of users may have the same hours and need the answer at the same moment.
     """
     key = (schedule.zone, tuple(schedule.windows))
     known = _answers.get(key)
@@ -58,7 +58,7 @@ def calendar(schedule: Schedule, wall_ms: int) -> Opening:
 
 
 class _Known(NamedTuple):
-    """A zone as it was read."""
+    """A zone, and the data that it was read from."""
 
     zone: ZoneInfo
     data: bytes
@@ -80,7 +80,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _read(name: str) -> _Known:
-    """The zone as the database has it now: the system's, else that of the package `tzdata`. Raises `LookupError`."""
+    """Read the zone from the system's database, else from the package `tzdata`. Raises `LookupError`."""
     if os.path.isabs(name) or os.path.normpath(name) != name or name.startswith("."):
         raise LookupError(f"unknown time zone: {name!r} is a path")
     data = _from_system(name)
@@ -92,7 +92,7 @@ def _read(name: str) -> _Known:
     try:
         return _Known(ZoneInfo.from_file(BytesIO(data), key=name), data)
     except (ValueError, IndexError, struct.error):
-        raise LookupError(f"unknown time zone: {name!r} is no zone of the database") from None
+        raise LookupError(f"unknown time zone: {name!r} is not a zone of the database") from None
 
 
 def _from_system(name: str) -> bytes | None:
@@ -101,21 +101,21 @@ def _from_system(name: str) -> bytes | None:
             with open(os.path.join(directory, name), "rb") as file:
                 return file.read()
         except (OSError, ValueError):
-            # Not there, the name of a directory in it, or no name at all.
+            # The file is missing, it is a directory, or no file can have this name.
             continue
     return None
 
 
 class Others(NamedTuple):
-    """Zones that were read before, and are others now."""
+    """Zones in use whose rules in the database have changed or are gone."""
 
     changed: dict[str, _Known]
     gone: list[str]
 
 
 def read_anew() -> Others:
-    """Compare the zones that are in use with the database as it is now; changes nothing. For any thread. Reads a small
-    file for each."""
+    """Compare the zones in use with the database as it is now. Changes nothing, and may run on any thread. Reads one
+    small file for each zone."""
     others = Others({}, [])
     for name, known in list(_zones.items()):
         try:
@@ -129,7 +129,7 @@ def read_anew() -> Others:
 
 
 def adopt(others: Others) -> None:
-    """From now on those rules hold."""
+    """Use the new rules from now on."""
     _zones.update(others.changed)
     for name in others.gone:
         _zones.pop(name, None)
@@ -153,7 +153,7 @@ def _opening(windows: list[Window], zone: tzinfo, wall_ms: int) -> Opening:
         if change_s:
             return Opening(is_open, (change_s - offset_s) * 1000, status)
         here_s = until_s
-        # A change of the zone's offset is an edge, too: local time jumps there, into or out of a window.
+        # At a change of the zone's offset local time jumps, so a window may open or close there.
         offset_s = _offset_s(zone, here_s)
         if week.state(here_s + offset_s) != state:
             return Opening(is_open, here_s * 1000, status)
@@ -208,7 +208,7 @@ class _Week:
         states: dict[ZoneState, int] = {}
         closed = ALL_DAY
         for window in self._windows:
-            # Where windows overlap, the first in the list holds.
+            # Where windows overlap, the first one in the list decides.
             minutes = _minutes_on(window, weekday) & closed
             closed ^= minutes
             states[window.status] = states.get(window.status, 0) | minutes
@@ -217,7 +217,7 @@ class _Week:
 
 
 def _minutes_on(window: Window, weekday: int) -> int:
-    """The minutes of that weekday that are in the window, as bits."""
+    """The minutes of the weekday that are in the window, as bits."""
     start_min, end_min = window.start_min, window.end_min
     begins_today = window.days & 1 << weekday
     if start_min < end_min:
@@ -229,13 +229,13 @@ def _minutes_on(window: Window, weekday: int) -> int:
 
 
 def _offset_s(zone: tzinfo, wall_s: int) -> int:
-    """How far ahead of UTC the zone's clocks are at that moment."""
+    """How far the zone's local time is ahead of UTC at `wall_s`."""
     local = datetime.fromtimestamp(wall_s, zone)
     return round(cast(timedelta, local.utcoffset()).total_seconds())
 
 
 def _offset_until(zone: tzinfo, wall_s: int, offset_s: int) -> int:
-    """Until when the zone keeps the offset that it has at `wall_s`: its next change, or a day later if that is first.
+    """The time until which the zone keeps its offset of `wall_s`: the next change, but at most one day later.
 
     O(log of the day's seconds) if it changes, else one conversion.
     """

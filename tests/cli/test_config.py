@@ -315,16 +315,17 @@ def test_what_another_user_may_read_is_judged_as_that_user(tmp_path: Path) -> No
     assert result.exit_code == CONFIG
     faults = [line for line in said(result) if "warning: " not in line]
     advice = (
-        "cannot be read by the user nobody, as whom this runs; give it the file (chown nobody FILE; chmod 0400 FILE)"
+        "cannot be read by the user nobody, who runs this process; let nobody read the file "
+        "(chown nobody FILE; chmod 0400 FILE)"
     )
-    assert [line.partition(", and let it enter")[0] for line in faults] == [
+    assert [line.partition(" and enter the directories")[0] for line in faults] == [
         f"listen.tls_key {key} {advice}",
         f"the secret file {secret} {advice}",
     ]
     for file in (key, secret):
         os.chown(file, pwd.getpwnam("nobody").pw_uid, -1)
     result = config("check", "--config", path, "--user", "nobody")
-    assert result.exit_code == 0 and result.stdout.rstrip().endswith("judged as the user nobody")
+    assert result.exit_code == 0 and result.stdout.rstrip().endswith("checked as the user nobody")
     os.chmod(path, 0o600)
     assert f"{path}: cannot be read by the user nobody" in "".join(
         said(config("check", "--config", path, "--user", "nobody"))
@@ -335,7 +336,7 @@ def test_what_another_user_may_read_is_judged_as_that_user(tmp_path: Path) -> No
 def test_what_the_unit_hides_is_no_good_to_the_service(secret_file: str, tmp_path: Path) -> None:
     text = "[auth]\nsecret_file = '/root/presenced/secret'\n"
     result = config("check", "--config", written(tmp_path / "f.toml", text), "--user", "root")
-    assert "the service sees nothing below /root (ProtectHome= of the unit); move the file" in "".join(said(result))
+    assert "the service cannot see files below /root (ProtectHome= of the unit); move the file" in "".join(said(result))
 
 
 def test_a_user_who_does_not_exist(secret_file: str, tmp_path: Path) -> None:

@@ -362,9 +362,9 @@ class TestOptionsOfTheGroup:
     @pytest.mark.parametrize(
         ("args", "says"),
         [
-            (["get", "bob", "--url", "x"], "--url stands before the subcommand: `presencectl --url URL get ...`"),
-            (["get", "--json", "bob"], "--json stands before the subcommand: `presencectl --json get ...`"),
-            (["set", "dnd", "-q"], "-q stands before the subcommand: `presencectl -q set ...`"),
+            (["get", "bob", "--url", "x"], "--url goes before the subcommand: `presencectl --url URL get ...`"),
+            (["get", "--json", "bob"], "--json goes before the subcommand: `presencectl --json get ...`"),
+            (["set", "dnd", "-q"], "-q goes before the subcommand: `presencectl -q set ...`"),
             (["status", "--socket=x"], "`presencectl --socket PATH status ...`"),
             (["activity", "add", "x", "--as", "bob"], "`presencectl --as USER activity add ...`"),
             (["activity", "bob", "--as", "bob"], "`presencectl --as USER activity list ...`"),
@@ -382,11 +382,11 @@ class TestOptionsOfTheGroup:
     @pytest.mark.parametrize(
         ("args", "says"),
         [
-            (["--as", "kim", "events"], "--as has no meaning"),
-            (["--as", "kim", "who"], "--as has no meaning"),
-            (["--as", "kim", "status"], "--as has no meaning"),
-            (["--socket", "x", "get", "bob"], "--socket has no meaning for `get`"),
-            (["--instance", "x", "get", "bob"], "--instance has no meaning for `get`"),
+            (["--as", "kim", "events"], "`events` does not use --as"),
+            (["--as", "kim", "who"], "`who` does not use --as"),
+            (["--as", "kim", "status"], "`status` does not use --as"),
+            (["--socket", "x", "get", "bob"], "`get` does not use --socket"),
+            (["--instance", "x", "get", "bob"], "`get` does not use --instance"),
             (["--socket", "x", "--instance", "y", "status"], "--socket and --instance both name a server"),
         ],
     )

@@ -99,7 +99,7 @@ class TestLooking:
         assert json.loads(done.stdout.splitlines()[0])["check"] == "admin_socket"
         terminal = on_terminal("--socket", admin_path, "doctor")
         assert terminal.end() == 1
-        assert "problem \x1b[0m everybody on this machine" in terminal.shown
+        assert "problem \x1b[0m every user of this machine" in terminal.shown
         assert "-> set admin.mode to 0660" in terminal.shown and "3 to look at (--all)" in terminal.shown
         assert "Python" not in terminal.shown
         assert (
@@ -157,7 +157,7 @@ class TestDoing:
         with connect(admin_daemon.url("alice", "laptop"), reconnect=False) as alice:
             done = admin(*args)
             assert (done.returncode, done.stdout) == (exits.USAGE, "")
-            assert "Nobody can be asked without a terminal; give --yes if that is meant" in done.stderr
+            assert "Without a terminal nobody can answer; give --yes to go on" in done.stderr
             assert alice.ping() > 0
         assert admin_daemon.process.poll() is None
 
@@ -320,13 +320,13 @@ class TestFindingIt:
         stale.bind(admin_path)
         stale.close()
         done = ctl("--socket", admin_path, "status")
-        assert done.returncode == exits.UNREACHABLE and "the one that made it has ended" in done.stderr
+        assert done.returncode == exits.UNREACHABLE and "the daemon that made the socket has stopped" in done.stderr
 
     def test_what_is_no_socket(self, tmp_path: Path) -> None:
         file = tmp_path / "letter.txt"
         file.write_text("hello")
         done = ctl("--socket", str(file), "status")
-        assert done.returncode == exits.UNREACHABLE and f"{file} is no socket; see --socket" in done.stderr
+        assert done.returncode == exits.UNREACHABLE and f"{file} is not a socket; see --socket" in done.stderr
 
     def test_no_answer_in_time(self, admin_path: str) -> None:
         thread = one_answer(admin_path, b"")
@@ -337,9 +337,9 @@ class TestFindingIt:
     @pytest.mark.parametrize(
         ("answer", "code", "says"),
         [
-            (b"HTTP/1.1 400 Bad Request\r\n\r\n", exits.PROTOCOL, "is no presenced"),
-            (b"[]\n", exits.PROTOCOL, "is no presenced"),
-            (b'{"ok": true}\n', exits.PROTOCOL, "is no presenced"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", exits.PROTOCOL, "is not presenced"),
+            (b"[]\n", exits.PROTOCOL, "is not presenced"),
+            (b'{"ok": true}\n', exits.PROTOCOL, "is not presenced"),
             (b'{"ok": tr', exits.UNREACHABLE, "closed the connection"),
             (b'{"ok": false, "code": "busy", "message": "too many"}\n', exits.TEMPORARY, "too many"),
             (b'{"ok": false, "code": "failed", "message": "oh"}\n', exits.REFUSED, "oh"),
@@ -360,7 +360,7 @@ class TestFindingIt:
 
     def test_acting_for_others_has_no_meaning(self, admin_daemon: Daemon, admin_path: str) -> None:
         done = ctl("--socket", admin_path, "--as", "alice", "status")
-        assert done.returncode == exits.USAGE and "--as has no meaning" in done.stderr
+        assert done.returncode == exits.USAGE and "`status` does not use --as" in done.stderr
 
     @pytest.mark.parametrize(
         ("gid", "mode", "says"),
@@ -368,8 +368,8 @@ class TestFindingIt:
             (1, 0o660, "is for the group operators, and "),
             (1, 0o660, "`sudo usermod -aG operators "),
             (2, 0o660, "is for the group 2, and "),
-            (0, 0o660, "is for root; use sudo, or set admin.group"),
-            (1, 0o600, "is for its owner alone (mode 600)"),
+            (0, 0o660, "only root may use /run/admin.sock; use sudo, or set admin.group"),
+            (1, 0o600, "only the owner of /run/admin.sock may use it (mode 600)"),
         ],
     )
     def test_one_that_is_for_others(self, monkeypatch: pytest.MonkeyPatch, gid: int, mode: int, says: str) -> None:

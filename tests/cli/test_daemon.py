@@ -36,7 +36,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "a secret that is not there": (("--secret-file", "/nonexistent/secret"), "does not exist; make one with"),
     "a secret that is a directory": (("--secret-file", "/"), "is a directory; name the file in it"),
     "a secret that is a pipe": (("--secret-file", "/dev/stdin"), "could not read it a second time: it is a"),
-    "a secret where its file belongs": (("--secret-file", "q9" * 32), "names no file that can be seen from here"),
+    "a secret where its file belongs": (("--secret-file", "q9" * 32), "is not the path of a file that exists here"),
     "an address without port": (("--dev", "--listen", "127.0.0.1"), "HOST:PORT"),
     "an address without host": (("--dev", "--listen", ":5250"), "HOST:PORT"),
     "a port that is none": (("--dev", "--listen", "127.0.0.1:65536"), "HOST:PORT"),
@@ -62,7 +62,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
 def test_an_option_given_twice_is_not_chosen_from() -> None:
     """The last would win without a word, and it need not be the one that is meant."""
     told = refused(USAGE, "--dev", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:5250")
-    assert "--listen is given 2 times; give it once" in told
+    assert "--listen was given 2 times; give it once" in told
 
 
 def test_the_rate_takes_the_word_that_its_help_names(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ daemon()
         assert daemon.stdout is not None and daemon.stdout.readline().startswith("listening on ")
         daemon.terminate()
         _, log = daemon.communicate(timeout=30)
-    assert f"WARNING Python {sys.version.split()[0]} never frees strings that were interned" in log
+    assert f"WARNING Python {sys.version.split()[0]} never frees interned strings" in log
 
 
 def test_a_token_is_signed_with_the_first_line(tmp_path: Path) -> None:

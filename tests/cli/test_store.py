@@ -322,12 +322,12 @@ def test_a_backup_of_a_stopped_daemon(place: Path, tmp_path: Path) -> None:
 def test_backup_refuses(place: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "mine")
-    assert "is a link" in refused(UNUSABLE, "backup", place, tmp_path / "link")
+    assert "is a symbolic link" in refused(UNUSABLE, "backup", place, tmp_path / "link")
     assert not list((tmp_path / "mine").iterdir())
     if os.geteuid() == 0:
         (tmp_path / "foreign").symlink_to(tmp_path / "mine")
         os.chown(tmp_path / "foreign", 65_534, 65_534, follow_symlinks=False)
-        assert "another user made" in refused(UNUSABLE, "backup", place, tmp_path / "foreign" / "copy")
+        assert "is a symbolic link of another user" in refused(UNUSABLE, "backup", place, tmp_path / "foreign" / "copy")
         os.chown(tmp_path / "mine", 65_534, 65_534)
         assert "belongs to another user" in refused(UNUSABLE, "backup", place, tmp_path / "mine")
     assert not list((tmp_path / "mine").iterdir())

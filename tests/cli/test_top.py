@@ -200,7 +200,7 @@ class TestProgram:
         terminal: Terminal = on_terminal("--socket", admin_path, "top", "--interval", "100ms")
         terminal.until(f"pid {first.process.pid}")
         first.stop()
-        terminal.until("daemon away, retrying")
+        terminal.until("the daemon is away, retrying")
         second = start_daemon("--admin-socket", admin_path)
         terminal.until(f"pid {second.process.pid}")
         terminal.type("q")
@@ -212,7 +212,7 @@ class TestProgram:
         try:
             assert running.json()["state"] == "serving"
             first.stop()
-            assert "daemon away, retrying" in running.line("stderr")
+            assert "the daemon is away, retrying" in running.line("stderr")
             start_daemon("--admin-socket", admin_path)
 
             def is_the_second() -> bool:

@@ -138,7 +138,7 @@ def test_a_file_of_the_system_that_cannot_be_read_is_noted(
     monkeypatch.setattr(os, "access", lambda path, mode: path != system)
     found = load({}, {}, None)
     assert found.files == (drop_in,)
-    assert found.notes == (f"{system}: not read, for want of permission",)
+    assert found.notes == (f"{system}: not read, because permission is missing",)
 
 
 def test_drop_ins_that_cannot_be_listed(
@@ -211,8 +211,8 @@ red = 1
         'FILE:10: presence.idle."a b" = 3 is not text in quotes; give AWAY,OFFLINE, such as "10m,0" (0 = never)',
         'FILE:12: log.level = "warn" is none of the choices (did you mean warning?); '
         "give debug, info, warning or error",
-        "FILE:13: there is no section colour; there are listen, auth, heartbeat, presence, change, limits, storage, "
-        "drain, admin, http, log, runtime",
+        "FILE:13: there is no section colour; the sections are listen, auth, heartbeat, presence, change, limits, "
+        "storage, drain, admin, http, log, runtime",
         'PRESENCED_CHANGE__BURST: change.burst = "no" is not a whole number; give a whole number from 1 to 1000',
         'PRESENCED_STORAGE__SNAPSHOT_LOG: storage.snapshot_log = "64MB" is not a size in B, KiB, MiB, GiB or TiB; '
         'give a size from 1B to 1TiB, such as "64MiB"',
@@ -226,14 +226,14 @@ red = 1
         ("[presense]\ngrace = '1s'", "FILE:1: there is no section presense; did you mean presence?"),
         (
             "address = 'x:1'",
-            "FILE:1: address stands outside of a section; did you mean listen.address or http.address?",
+            "FILE:1: address is outside of a section; did you mean listen.address or http.address?",
         ),
         ("[heartbeat]\ngrace = '1s'", "FILE:2: there is no key heartbeat.grace; did you mean presence.grace?"),
         ("[heartbeat]\nintervall = 1", "there is no key heartbeat.intervall; did you mean heartbeat.interval?"),
         ("[heartbeat]\nx = 1", "FILE:2: there is no key heartbeat.x; heartbeat has interval"),
         ("listen = 'x:1'", "FILE:1: listen is a section; write [listen] and below it "),
         ("[[log]]\nlevel = 'x'", "FILE:1: log is a section; write [log]"),
-        ('"a\\nb" = 1', 'FILE:1: there is no section "a\\nb"; there are'),
+        ('"a\\nb" = 1', 'FILE:1: there is no section "a\\nb"; the sections are'),
         ("[presence]\nidle = 'x=1m,0'", 'FILE:2: presence.idle = "x=1m,0" is not a table; give AWAY,OFFLINE'),
         ("[log]\nlevel = {x = 1}", "FILE:2: log.level = a table is not text in quotes"),
         ("[log]\nlevel = 1979-05-27", "FILE:2: log.level = 1979-05-27 is not text in quotes"),
@@ -292,7 +292,7 @@ def test_a_secret_where_the_path_of_its_file_belongs_is_not_repeated(tmp_path: P
         faults("", tmp_path, secret_file=secret),
     ):
         assert "q9" not in "".join(said)
-        assert "the value of auth.secret_file names no file that can be seen from here; give a path" in said[0]
+        assert "the value of auth.secret_file is not the path of a file that exists here; give a path" in said[0]
 
 
 def test_a_long_path_of_a_missing_file_is_repeated(tmp_path: Path) -> None:

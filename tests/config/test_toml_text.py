@@ -146,8 +146,8 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
     dangling.symlink_to(tmp_path / "nothing")
     for path, fault in {
         str(tmp_path): "is a directory; name the file in it",
-        str(pipe): "is not a regular file, and a reload could not read it a second time",
-        "/dev/zero": "is not a regular file",
+        str(pipe): "is a pipe and not a regular file, so a reload could not read it a second time",
+        "/dev/zero": "is a device and not a regular file",
         str(dangling): "does not exist; `presenced config default` prints one",
         str(tmp_path / "f" / "g"): "does not exist",
         str(dangling) + "/g": "does not exist",

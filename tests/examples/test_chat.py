@@ -128,7 +128,7 @@ def test_the_same_device_from_elsewhere(daemon: Daemon, start_chat: StartChat, c
     first = call(chat, "bob")
     alice.reads("* bob comes")
     second = call(chat, "bob", "")
-    first.reads("! You are here from elsewhere now", "")
+    first.reads("! You have connected again from elsewhere, so this connection ends", "")
     second.reads("* lobby has 2 online: alice (online), bob (online)", HELP)
     second.say("still me")
     alice.reads("<bob> still me")

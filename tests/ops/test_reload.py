@@ -209,7 +209,7 @@ def test_the_certificate_is_exchanged_and_old_links_go_on(loop: str, tmp_path: P
         shutil.copy(other_cert, cert)
         said = configured.reload()
         assert "listen.tls_cert: another certificate, for localhost, 127.0.0.1 until " in said and "(in 0 days)" in said
-        assert f"WARNING reload: the certificate {cert} ends within 1 day; renew it, then reload" in said
+        assert f"WARNING reload: the certificate {cert} expires within 1 day; renew it, then reload" in said
         second = fingerprint(configured.port)
         assert second != first
         said = configured.reload()
@@ -230,8 +230,8 @@ def test_a_renewed_certificate_that_has_ended_is_taken_and_warned_of(tmp_path: P
             shutil.copy(old, path)
         said = configured.reload()
         assert "listen.tls_cert: another certificate, for localhost, 127.0.0.1 until " in said
-        assert "(which is over)" in said
-        assert f"WARNING reload: the certificate {cert} has ended, and clients refuse it; renew it" in said
+        assert "(it has expired)" in said
+        assert f"WARNING reload: the certificate {cert} has expired, and clients refuse it; renew it" in said
 
 
 def test_the_secret_is_rotated_while_tokens_of_the_old_one_hold(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> Non
             path.rename(f"{path}.kept")
             os.mkfifo(path)
             said = configured.reload()
-            assert f"{path} is not a regular file" in said and "nothing has changed" in said
+            assert f"{path} is a pipe and not a regular file" in said and "nothing has changed" in said
             path.unlink()
             Path(f"{path}.kept").rename(path)
         assert "nothing new" in configured.reload()

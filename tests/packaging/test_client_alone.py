@@ -114,6 +114,6 @@ def test_the_commands_say_what_they_lack(alone: Path, program: str) -> None:
     done = subprocess.run([alone / "bin" / program, "--help"], capture_output=True, text=True, timeout=INSTALL_S)
     assert done.returncode == 78
     assert done.stderr == (
-        f"{program}: there is no module click: only the client is installed here; "
+        f"{program}: the module click is missing: only the client is installed here; "
         "for the commands: pip install 'presenced[server]'\n"
     )

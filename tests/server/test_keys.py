@@ -85,7 +85,8 @@ def test_a_key_that_is_as_short_as_it_may_be(tmp_path: Path) -> None:
 def test_a_pipe_whose_writer_never_comes_is_refused_at_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(SecretError, match="could not read it a second time: it is a pipe; write what it gives"):
+    words = "is a pipe and not a regular file, so a reload could not read it a second time; write its content"
+    with pytest.raises(SecretError, match=words):
         load_keys(str(pipe))
 
 
@@ -95,7 +96,8 @@ def test_a_file_for_others_is_refused_with_the_way_out(tmp_path: Path, monkeypat
 
     # Root, as whom the tests may run, can read everything.
     monkeypatch.setattr("presenced.config.files.os.open", forbid)
-    with pytest.raises(SecretError, match=r"cannot be read by the user \S+, as whom this runs; give it the file"):
+    words = r"cannot be read by the user \S+, who runs this process; let \S+ read the file"
+    with pytest.raises(SecretError, match=words):
         load_keys("/etc/presenced/secret")
 
 

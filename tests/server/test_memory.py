@@ -123,8 +123,8 @@ class TestMemory:
             made.resident = mebibytes << 20
             guard.check(now_ms)
         assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-            ("ERROR", "memory: 101 of 100 MiB: refusing new links and what needs more memory"),
-            ("INFO", "memory: 50 of 100 MiB: there is room again after 2s500ms, nothing is refused"),
+            ("ERROR", "memory: 101 of 100 MiB: refusing new links and requests that need more memory"),
+            ("INFO", "memory: 50 of 100 MiB: there is room again after 2s500ms, and nothing is refused"),
         ]
 
     def test_the_setting_counts_before_the_limit(self) -> None:

@@ -59,7 +59,7 @@ def test_a_key_with_a_pass_phrase_is_refused_though_there_is_a_terminal(tmp_path
     finally:
         os.close(terminal)
         os.waitpid(process, 0)
-    assert b"is protected by a pass phrase, and nobody is there to type it; write the key without one" in told
+    assert b"is protected by a pass phrase, and a daemon cannot ask for it; write the key without a pass phrase" in told
 
 
 def cut(content: bytes) -> bytes:
@@ -77,8 +77,8 @@ def key_of_another_kind(_: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("which", "change", "words"),
     [
-        ("key", another_key, "do not belong together: the key is that of another certificate"),
-        ("key", key_of_another_kind, "do not belong together: the key is of another kind"),
+        ("key", another_key, "do not belong together: the key belongs to another certificate"),
+        ("key", key_of_another_kind, "do not belong together: the key and the certificate are of different types"),
         ("key", lambda _: b"", "holds no private key in PEM form"),
         ("cert", lambda _: b"\x30\x82\x01\x00", "holds no certificate in PEM form"),
         ("cert", cut, "cannot be used: "),
@@ -105,5 +105,5 @@ def test_a_pipe_is_refused_and_both_faults_are_told(tmp_path: Path) -> None:
     os.mkfifo(cert)
     key.unlink()
     said = refused(cert, key)
-    assert f"listen.tls_cert {cert} is not a regular file" in said
+    assert f"listen.tls_cert {cert} is a pipe and not a regular file" in said
     assert f"listen.tls_key {key} does not exist" in said

@@ -133,7 +133,7 @@ def test_the_installed_configuration_is_in_force(service: Service) -> None:
     shown = service.sh(f"presenced config show --config {CONFIG}")
     for line in ('directory = "auto"', 'secret_file = "/etc/presenced/secret"', 'socket = "auto"'):
         assert line in shown
-    assert service.sh("presenced config check").endswith("judged as the user presenced\n")
+    assert service.sh("presenced config check").endswith("checked as the user presenced\n")
     assert json.loads(service.run("presencectl", "status"))["log"]["directory"] == STATE
     fetch = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:5251/healthz', timeout=5).status)"
     assert service.run("/usr/bin/env", "python3", "-c", fetch).strip() == "200"
@@ -281,7 +281,7 @@ def test_a_certificate_of_the_group_is_served_and_renewed_by_a_reload(service: S
     assert service.run(PROGRAM, "-c", shown).strip() == second.strip()
     said = service.messages(after)
     assert "reload: listen.tls_cert: another certificate, for 127.0.0.1 until " in said
-    assert "reload: the certificate /etc/presenced/tls/cert.pem ends within 1 day; renew it, then reload" in said
+    assert "reload: the certificate /etc/presenced/tls/cert.pem expires within 1 day; renew it, then reload" in said
 
 
 def test_a_certificate_of_certbot_by_the_hook_of_the_readme(service: Service) -> None:
@@ -292,7 +292,7 @@ def test_a_certificate_of_certbot_by_the_hook_of_the_readme(service: Service) ->
     service.write(f"{lineage}/privkey.pem", key)
     service.sh(f"chmod 700 /etc/letsencrypt /etc/letsencrypt/live; chmod 600 {lineage}/privkey.pem")
     service.configure("listen", f'tls_cert = "{lineage}/fullchain.pem"\ntls_key = "{lineage}/privkey.pem"')
-    refused = "cannot be read by the user presenced, as whom this runs; give it the file"
+    refused = "cannot be read by the user presenced, who runs this process; let presenced read the file"
     after = service.cursor()
     service.run("systemctl", "restart", UNIT, status=1)
     assert refused in service.messages(after)

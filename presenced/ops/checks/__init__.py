@@ -1,1 +1,1 @@
-"""The doctor's checks, by what they look at. `finding` has the words in which they all speak."""
+"""The doctor's checks, grouped by what they examine. `finding` has the types that all of them use."""

@@ -1,4 +1,4 @@
-"""Who may do what: who reaches the server, by which name, and who may read on the way."""
+"""Checks of access: who can reach the server, under which name, and who can read the traffic."""
 
 from __future__ import annotations
 
@@ -12,55 +12,57 @@ def encryption(patient: Patient) -> Said:
     """Is what goes over the network encrypted?"""
     bare = [url for url in patient.status.listeners if url.startswith("presence://") and not is_private(url)]
     if bare:
-        advice = "set listen.tls_cert and listen.tls_key, or listen on 127.0.0.1 behind something that ends TLS"
+        advice = "set listen.tls_cert and listen.tls_key, or listen on 127.0.0.1 behind a proxy that terminates TLS"
         yield (
             "warning",
-            f"{', '.join(bare)} is reachable from outside without TLS: tokens can be read on the way",
+            f"{', '.join(bare)} is reachable from other machines without TLS: tokens can be read in transit",
             advice,
         )
     else:
-        yield "ok", "no address is open to the network without TLS", ""
+        yield "ok", "no address is reachable from other machines without TLS", ""
 
 
 def identity(patient: Patient) -> Said:
-    """Are names checked?"""
+    """Does the server check who a client is?"""
     if not patient.status.dev:
-        yield "ok", "names are proved by tokens", ""
+        yield "ok", "tokens prove who a client is", ""
         return
     is_open = not all(is_private(url) for url in patient.status.listeners if url.startswith("presence"))
-    what = "development mode: every name is believed" + (", from the whole network" if is_open else "")
+    what = "the server is in development mode and believes every name" + (
+        ", also from other machines" if is_open else ""
+    )
     yield (
         "problem" if is_open else "warning",
         what,
-        "set auth.secret_file or auth.keys, and drop auth.dev, before anybody relies on it",
+        "set auth.secret_file or auth.keys, and remove auth.dev, before anybody relies on this server",
     )
 
 
 def certificate(patient: Patient) -> Said:
-    """Will clients accept the certificate, and for how long?"""
+    """Do clients accept the certificate, and for how long?"""
     if not patient.settings.tls_cert:
-        yield "ok", "there is no certificate that could end", ""
+        yield "ok", "no certificate is used", ""
     elif patient.facts.certificate:
         what, _, advice = patient.facts.certificate.rpartition("; ")
         yield "problem" if "refuse" in what else "warning", what, advice
     else:
-        said = patient.facts.certificate_said or "one that only OpenSSL can read"
+        said = patient.facts.certificate_said or "readable only by OpenSSL, so its end is unknown"
         yield "ok", f"the certificate {patient.settings.tls_cert} is {said}", ""
     if patient.facts.certificate_waits:
         what = f"{patient.settings.tls_cert} holds another certificate than the one that clients are shown"
-        yield "warning", what, "`systemctl reload presenced`, or `presencectl reload`"
+        yield "warning", what, "run `systemctl reload presenced` or `presencectl reload`"
 
 
 def secret(patient: Patient) -> Said:
-    """Who can mint tokens?"""
+    """Who can make tokens?"""
     path, mode = patient.settings.secret_file, patient.facts.secret_mode
     if patient.settings.dev or not path:
-        yield "ok", "there is no secret that could be read", ""
+        yield "ok", "no secret file is used", ""
     elif mode & 0o007:
         yield (
             "problem",
-            f"every account can read the secret file {path} (mode {mode:04o}) and mint tokens",
-            "chmod 0600",
+            f"every account can read the secret file {path} (mode {mode:04o}) and make tokens",
+            f"chmod 0600 {path}",
         )
     else:
         yield "ok", f"the secret file {path} has mode {mode:04o}", ""
@@ -70,8 +72,8 @@ def http(patient: Patient) -> Said:
     """Who can read the metrics?"""
     address = patient.settings.http
     if address and not is_private(f"http://{address}"):
-        advice = "set http.address to 127.0.0.1:PORT, or let a firewall admit only those who collect metrics"
-        yield "warning", f"metrics and health are open to the network on {address}, without any password", advice
+        advice = "set http.address to 127.0.0.1:PORT, or let a firewall admit only the machines that collect metrics"
+        yield "warning", f"other machines can read metrics and health on {address} without a password", advice
     else:
         yield "ok", f"metrics are on {address}" if address else "metrics are not served", ""
 
@@ -83,13 +85,13 @@ def admin_socket(patient: Patient) -> Said:
         yield "ok", "there is no admin socket", ""
     elif facts.socket_mode & 0o002:
         advice = "set admin.mode to 0660, and admin.group to the group of the operators"
-        yield "problem", f"everybody on this machine may stop the daemon through {facts.socket_path}", advice
+        yield "problem", f"every user of this machine may stop the daemon through {facts.socket_path}", advice
     else:
         yield "ok", f"the admin socket {facts.socket_path} has mode {facts.socket_mode:o}", ""
 
 
 def is_private(url: str) -> bool:
-    """Whether only this machine can reach the address of `url`; a path of a Unix socket is."""
+    """Whether only this machine can reach the address of `url`. The path of a Unix socket counts as private."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

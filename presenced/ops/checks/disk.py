@@ -1,4 +1,4 @@
-"""Does the disk keep what it is given, and fast enough?"""
+"""Checks of the disk: whether it stores the log and the snapshots, and how fast."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ def durability(patient: Patient) -> Said:
     log = patient.status.log
     if log is None:
         advice = "set storage.directory (--data-dir DIR)"
-        yield "warning", "the state is in memory only: statuses, texts and claims end with the process", advice
+        yield "warning", "the state is in memory only: statuses, texts and claims are lost with the process", advice
     elif log.durability == "off":
         advice = "set storage.durability to always, or to interval=1s if that is too slow"
-        yield "warning", "durability is off: a crash loses what came since the last snapshot", advice
+        yield "warning", "durability is off: a crash loses all changes since the last snapshot", advice
     else:
         yield "ok", f"the state is kept in {log.directory}, durability {log.durability}", ""
 
 
 def log_state(patient: Patient) -> Said:
-    """Does the log take what it is given?"""
+    """Can the log be written?"""
     log = patient.status.log
     if log is None:
         return
     directory = log.directory
     if log.state == "full":
-        what = f"the disk under {directory} is full: nothing can be saved, presence goes on"
-        yield "problem", what, "free space; the daemon goes on writing by itself and makes up for what is missing"
+        what = f"the disk under {directory} is full: nothing can be saved, but presence goes on"
+        yield "problem", what, "free some space; the daemon then writes again by itself, with what was not saved"
     elif log.state == "gone":
-        what = f"{directory}, or a file of the log in it, is gone: nothing can be saved, presence goes on"
-        yield "problem", what, "move it back; if it was removed, stop the daemon and start it on a backup"
+        what = f"{directory}, or a file of the log in it, is gone: nothing can be saved, but presence goes on"
+        yield "problem", what, "move it back; if it was deleted, stop the daemon and start it on a backup"
     elif log.state == "busy":
-        what = f"the disk under {directory} does not keep up: {log.pending_facts:,} facts wait, more are refused"
+        what = f"the disk under {directory} is too slow: {log.pending_facts:,} facts wait, and new ones are refused"
         yield "problem", what, "look for other load on the disk, or set storage.durability to interval=1s"
     elif log.state in ("failed", "closed"):
-        yield "problem", f"the log in {directory} has {log.state}", "see the daemon's log; replace the disk and restart"
+        advice = "read the daemon's log; mend or replace the disk, then restart the daemon"
+        yield "problem", f"the log in {directory} has {log.state}, and nothing can be saved", advice
     else:
-        yield "ok", f"the log is {log.state}, {log.pending_facts:,} facts wait for the disk", ""
+        yield "ok", f"the log is {log.state}; {log.pending_facts:,} facts wait for the disk", ""
 
 
 def disk_speed(patient: Patient) -> Said:
@@ -70,13 +71,14 @@ def snapshots(patient: Patient) -> Said:
     if log.snapshot_running:
         yield "ok", "a snapshot is being taken", ""
     elif log.log_bytes > SNAPSHOT_LATE * due_bytes:
-        what = f"{mib(log.log_bytes)} of log since the last snapshot, which was due at {mib(due_bytes)}"
+        what = f"the log has {mib(log.log_bytes)} since the last snapshot; the next one was due at {mib(due_bytes)}"
         yield "warning", what, advice
     elif log.log_bytes and settings.snapshot_every_ms and age_ms > SNAPSHOT_LATE * settings.snapshot_every_ms:
         often = format_duration(settings.snapshot_every_ms)
-        yield "warning", f"no snapshot for {format_duration(age_ms)}; there should be one each {often}", advice
+        what = f"no snapshot was taken for {format_duration(age_ms)}; one is due every {often}"
+        yield "warning", what, advice
     elif log.snapshot_wall_ms:
         ago = format_duration(max(0, status.wall_ms - log.snapshot_wall_ms) // 1000 * 1000)
-        yield "ok", f"the last snapshot is {ago} old, with {mib(log.log_bytes)} of log since", ""
+        yield "ok", f"the last snapshot is {ago} old, and the log has {mib(log.log_bytes)} since", ""
     else:
-        yield "ok", f"no snapshot was due so far; {mib(log.log_bytes)} of log", ""
+        yield "ok", f"no snapshot was due yet; the log has {mib(log.log_bytes)}", ""

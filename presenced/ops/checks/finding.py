@@ -13,20 +13,20 @@ from presenced.server.status import Quantiles, ServerStatus
 
 Severity = Literal["problem", "warning", "ok"]
 Said = Iterator[tuple[Severity, str, str]]
-"""Severity, what was found, and what to do about it (empty if nothing is)."""
+"""Severity, what was found, and what to do (empty = nothing)."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of the machine and the files, which are not in the status."""
 
     memory_bytes: int = 0
-    """In use in the control group, or by the process alone if that cannot be read."""
+    """Memory in use in the control group, or by the process alone if the group's figure cannot be read."""
     memory_max_bytes: int = 0
     """The limit of the control group; 0 = none, or it cannot be read."""
     config_faults: list[str] = []
     """Why a start would refuse the configuration as it is now."""
     config_waiting: list[str] = []
-    """Keys whose value in the files is not the one in force."""
+    """Keys whose value in the files differs from the value in force."""
     reload_faults: list[str] = []
     """Why the last reload was refused."""
     socket_path: str = ""
@@ -35,15 +35,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     secret_mode: int = 0
     """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
     certificate: str = ""
-    """A sentence if the certificate in force has ended, ends soon or has not begun; empty if it is well."""
+    """A sentence if the certificate in force has expired, expires soon or is not valid yet; else empty."""
     certificate_said: str = ""
     """Which names the certificate is for, and until when it is valid."""
     certificate_waits: bool = False
-    """The file holds another certificate."""
+    """The file holds another certificate than the one in force."""
     zones_missing: list[str] = []
     """Time zones of schedules that the machine does not know."""
     idle_kinds_unmet: list[str] = []
-    """Kinds of device that have idle times of their own, and that no device has had since the start."""
+    """Kinds of device with idle times of their own, of which no device has come since the start."""
     python: tuple[int, int, int] = (3, 11, 0)
 
 
@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True):
     check: str
     what: str
     advice: str = ""
-    """What to do; empty if nothing is."""
+    """What to do; empty = nothing."""
 
 
 class Patient(NamedTuple):
@@ -64,7 +64,7 @@ class Patient(NamedTuple):
     settings: Settings
     facts: Facts
     before: ServerStatus | None = None
-    """The status of a few minutes ago; None = the server has not run as long."""
+    """The status of a few minutes ago; None = the server has not run that long."""
 
     @property
     def period(self) -> str:
@@ -96,8 +96,8 @@ class Patient(NamedTuple):
         verdict: str,
         advice: str,
     ) -> Said:
-        """Whether 99 of 100 durations of the period were below the limit; nothing if there were fewer than `enough`.
-        `noun` names the durations, and `verdict` says what it means if they were not below it."""
+        """Whether 99 of 100 durations of the period were below the limit. No finding if there were fewer than `enough`.
+        `noun` names the durations, and `verdict` says what it means if they were above the limit."""
         number, p99_us = self.durations(histogram)
         if number < enough:
             return

@@ -1,4 +1,4 @@
-"""Time: does the machine's clock run evenly, does the process, and are its intervals of use?"""
+"""Checks of time: the machine's clock, the pace of the process, its intervals, and time zones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TURN_SLOW_US: Final = 20_000
 TURNS_ENOUGH: Final = 1_000
 LONG_MS: Final = 300_000
 KINDS_AFTER_MS: Final = 3_600_000
-"""How long after the start a kind of device counts as one that does not come."""
+"""If no device of a kind has come this long after the start, the kind counts as missing."""
 
 
 def clock(patient: Patient) -> Said:
@@ -19,24 +19,24 @@ def clock(patient: Patient) -> Said:
     number = patient.lately(lambda status: status.wall_jumps)
     if number:
         last_ms = patient.status.wall_jump_ms
-        what = f"the clock of this machine was set {number:,} times {patient.period}, last by {last_ms:,} ms"
+        what = f"this machine's clock jumped {number:,} times {patient.period}, the last time by {last_ms:,} ms"
         yield (
             "warning",
             what,
-            "let chrony or systemd-timesyncd slew the clock; times of that moment are wrong by as much",
+            "let chrony or systemd-timesyncd slew the clock; times shown from before the jump are wrong by as much",
         )
     else:
-        yield "ok", f"the clock of this machine did not jump {patient.period}", ""
+        yield "ok", f"this machine's clock did not jump {patient.period}", ""
 
 
 def stalls(patient: Patient) -> Said:
-    """Did the process stand still?"""
+    """Did the process stall?"""
     number = patient.lately(lambda status: status.stalls)
     if number:
         advice = "look for a suspended machine, swapping (vmstat 1) or a CPU limit (CPUQuota=)"
-        yield "warning", f"the process stood still for a second or more, {number:,} times {patient.period}", advice
+        yield "warning", f"the process stalled for a second or more {number:,} times {patient.period}", advice
     else:
-        yield "ok", f"the process did not stand still {patient.period}", ""
+        yield "ok", f"the process did not stall {patient.period}", ""
 
 
 def turns(patient: Patient) -> Said:
@@ -47,43 +47,41 @@ def turns(patient: Patient) -> Said:
         enough=TURNS_ENOUGH,
         noun="turns",
         verdict="turns are long",
-        advice="the CPU is short: look at `presencectl top`; raise change.spacing, or give the daemon a faster core",
+        advice="look at `presencectl top`: the CPU is too slow; raise change.spacing, or give the daemon a faster core",
     )
 
 
 def intervals(patient: Patient) -> Said:
-    """Will lost devices be seen in a useful time?"""
+    """Are lost devices noticed soon enough?"""
     settings = patient.settings
     found = False
     for key, value_ms in (("heartbeat.interval", settings.heartbeat_ms), ("presence.grace", settings.grace_ms)):
         if value_ms > LONG_MS:
             found = True
-            what = f"{key} is {format_duration(value_ms)}: those who are lost are shown as online for so long"
-            yield "warning", what, f"set {key} to 30s or so, if that is not meant"
+            what = f"{key} is {format_duration(value_ms)}: a user whose link is lost is shown as online for that long"
+            yield "warning", what, f"set {key} to about 30s, unless this is intended"
     if not found:
         told = f"{format_duration(settings.heartbeat_ms)}, grace {format_duration(settings.grace_ms)}"
-        yield "ok", f"heartbeats come each {told}", ""
+        yield "ok", f"heartbeats come every {told}", ""
 
 
 def idle_kinds(patient: Patient) -> Said:
-    """Does every kind of device that has idle times of its own exist?"""
+    """Have devices come of every kind that has idle times of its own?"""
     unmet = patient.facts.idle_kinds_unmet
     if unmet and patient.status.hellos and patient.status.uptime_ms >= KINDS_AFTER_MS:
         names = ", ".join(repr(kind) for kind in unmet)
-        what = f"presence.idle has times for {names}, and no device of that kind came since the start"
-        advice = (
-            "a client names its kind in hello and attach, and kinds are compared letter by letter: correct one of them"
-        )
+        what = f"presence.idle has times for {names}, but no device of that kind has come since the start"
+        advice = "compare the setting with the kind that clients name in hello and attach: they must be exactly equal"
         yield "warning", what, advice
     else:
-        yield "ok", "no kind of device with idle times of its own is missing", ""
+        yield "ok", "devices of every kind with idle times of its own have come, or may still come", ""
 
 
 def zones(patient: Patient) -> Said:
     """Are the time zones of all schedules known?"""
     missing = patient.facts.zones_missing
     if missing:
-        what = f"this machine knows no time zone {', '.join(missing)}, and schedules there are off"
-        yield "problem", what, "install or mend the system's tzdata, then `systemctl reload presenced`"
+        what = f"this machine does not know the time zone {', '.join(missing)}, so schedules there are off"
+        yield "problem", what, "install or repair the system's tzdata, then run `systemctl reload presenced`"
     else:
         yield "ok", "the time zones of all schedules are known", ""
