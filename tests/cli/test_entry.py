@@ -23,7 +23,7 @@ while time.monotonic() < deadline:
 """A module that takes long to import."""
 
 
-@pytest.mark.parametrize(("program", "late"), [("daemon", "jwt"), ("ctl", "msgspec")])
+@pytest.mark.parametrize(("program", "late"), [("daemon", "msgspec"), ("ctl", "msgspec")])
 def test_ctrl_c_during_the_imports_says_nothing(program: str, late: str, tmp_path: Path) -> None:
     (tmp_path / f"{late}.py").write_text(HELD)
     with subprocess.Popen(
@@ -54,7 +54,7 @@ sys.modules[__name__] = importlib.import_module(__name__)
 
 def begun(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
     """The program `presenced`, in the middle of its imports, with SIGHUP and SIGUSR1 on their way."""
-    (tmp_path / "jwt.py").write_text(SLOW)
+    (tmp_path / "msgspec.py").write_text(SLOW)
     process = subprocess.Popen(
         [sys.executable, "-c", "from presenced.cli.entry import daemon; daemon()", *words],
         cwd=REPOSITORY,
