@@ -63,19 +63,20 @@ COMMAND_LISTED_MAX = 20
 BEATS_MAX = 4_096
 """Devices in one heartbeat frame of a service."""
 TOLD_REFS_MAX = 4_096
-"""Refs of one link that it beats for and does not hold, of which the server keeps that it has told so."""
+"""Refs of one link that its heartbeats name although it does not hold them. The server keeps for each of these refs
+that the link was told so."""
 
 EVENTS_KEPT = 65_536
-"""Events that a service may have missed and still be told one by one; beyond, it takes a snapshot."""
+"""Events that a service may have missed and still gets one by one. After more it takes a snapshot."""
 
 EVENTS_BYTES_MAX = 16_777_216
-"""Of those, with what they take besides. With names of 20 bytes all of them fit, with the longest texts a sixth."""
+"""Bytes of those events with their overhead. With names of 20 bytes all of them fit, with the longest texts a sixth."""
 
 EVENTS_SHORT_BYTES_MAX = 1_048_576
-"""The same while memory is short: what a follower that reads has not been sent so far fits."""
+"""The same while memory is short. What was not sent yet to a follower that reads fits into it."""
 
 EVENTS_UNFOLLOWED_MS = 3_600_000
-"""So long after the last follower has gone events are still kept: an hour is a long restart of a service."""
+"""How long events are kept after the last follower has gone: an hour is enough for a long restart of a service."""
 
 CHANNEL_FULL_MAX = 1_000
 """Watchers of a channel up to which each of them is told each change; above, counts and batches at an interval."""
@@ -221,7 +222,7 @@ MEMORY_GLANCE_MS = 20
 """How far apart looks at the memory in use are while there is work."""
 
 MEMORY_RETRY_MS = 2_000
-"""How long whoever is refused for want of memory is asked to wait; links up to four times as long."""
+"""How long a client waits after a refusal because of short memory; refused links wait up to four times as long."""
 
 REPLY_BYTES_PER_TURN = 8_388_608
 """Replies made from one turn to the next. What is asked beyond it waits, so that what thousands of links ask for at

@@ -122,7 +122,7 @@ def log_text(now: ServerStatus) -> str:
     elif log.snapshot_wall_ms:
         told = f"snapshot {age(now.wall_ms - log.snapshot_wall_ms)} ago, {size(log.snapshot_bytes)}"
     else:
-        told = "no snapshot so far"
+        told = "no snapshot yet"
     return f"{log.state} ({log.durability}), {log.pending_facts:,} facts wait, {size(log.log_bytes)} of log, {told}"
 
 

@@ -41,7 +41,7 @@ class Arrivals:
             self._loop.add_reader(listener, self._accept, listener)
 
     def close(self) -> None:
-        """Take no more connections. Idempotent."""
+        """Stop accepting connections. Idempotent."""
         for handle in self._resting.values():
             handle.cancel()
         for listener in self._listeners:

@@ -64,7 +64,7 @@ class Log(Protocol):
         """Whether a snapshot would hold anything that the last one does not."""
 
     def hurry(self) -> None:
-        """Let the snapshot under way take the loop for itself, because nobody is served any more."""
+        """Let the running snapshot use the loop alone, because no client is served now."""
 
     # --- the end ----------------------------------------------------------------------------------------------
 

@@ -252,8 +252,8 @@ class Lifecycle:
         self._pacing.end()
         try:
             if self._directory is not None and self._pacing.log.is_over:
-                # Before the operators' connections close: whoever waited for that may start the next daemon. While the
-                # log is not over, something of this process may still write to the directory.
+                # Do this before the operators' connections close: a program that waits for that may start the next
+                # daemon. While the log is not over, this process may still write to the directory.
                 self._directory.close()
             await self._observer.close()
         except Exception:

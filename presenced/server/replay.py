@@ -55,11 +55,11 @@ class Replay:
                 raise self.reason from None
 
     def abandon(self, reason: BaseException) -> None:
-        """Let it end at the next piece that it reads, or when it is over if it reads no more."""
+        """End the reading at its next piece, or at its end if no piece is left."""
         self.reason = self.reason or reason
 
     async def _over(self, reading: asyncio.Future[Restored]) -> Restored:
-        """Whoever cancels this waits for the thread too: nobody may give back what it works on before."""
+        """Wait for the thread, even after a cancellation: until it ends, nobody may release what it works on."""
         while not reading.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([reading])

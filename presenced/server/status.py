@@ -109,7 +109,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     links: int
     links_max: int
     links_by_role: dict[str, int]
-    """user, service, admin, `none` for those without a hello so far, `ending` for those that were told goodbye."""
+    """Links by role: user, service, admin, `none` for links before their hello, `ending` for links after a goodbye."""
     accepted: int
     hellos: int
     goodbyes: dict[str, int]

@@ -259,7 +259,7 @@ def write_all(file: File, offset: int, data: bytes) -> None:
     while written < len(data):
         more = file.write_at(offset + written, data[written:])
         if more <= 0:
-            raise OSError("the disk takes no more bytes and gives no reason")
+            raise OSError("the disk accepts no bytes, without a reason")
         written += more
 
 

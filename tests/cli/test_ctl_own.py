@@ -239,9 +239,9 @@ class TestForOthers:
             assert values(allowed)[0]["claim"] == "x"
             assert values(ctl("--url", url, "--token", service, "claims", "bob")) == values(allowed)
             refused = ctl("--url", url, "--token", own, "--as", "bob", "claim", "end", "x")
-            assert "role of a service" in complaint(refused, exits.DENIED)
+            assert "needs a service's token" in complaint(refused, exits.DENIED)
             refused = ctl("--url", url, "--token", own, "events", "-W", "0.1")
-            assert "role of a service" in complaint(refused, exits.DENIED)
+            assert "needs a service's token" in complaint(refused, exits.DENIED)
         finally:
             process.terminate()
             process.communicate(timeout=PATIENCE_S)
@@ -250,8 +250,8 @@ class TestForOthers:
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (["--as", "bob", "get", "alice"], "no meaning for `get`"),
-        (["--as", "bob", "online"], "no meaning for `online`"),
+        (["--as", "bob", "get", "alice"], "`get` does not use --as"),
+        (["--as", "bob", "online"], "`online` does not use --as"),
         (["--as", "a/b", "devices"], "slashes"),
         (["activity", "--limit", "101"], "101"),
         (["activity", "--since", "2"], "no unit"),

@@ -35,7 +35,10 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "dev and a secret": (("--dev", "--secret-file", "x"), "give one of the two"),
     "a secret that is not there": (("--secret-file", "/nonexistent/secret"), "does not exist; make one with"),
     "a secret that is a directory": (("--secret-file", "/"), "is a directory; name the file in it"),
-    "a secret that is a pipe": (("--secret-file", "/dev/stdin"), "could not read it a second time: it is a"),
+    "a secret that is a pipe": (
+        ("--secret-file", "/dev/stdin"),
+        "and not a regular file, so a reload could not",
+    ),
     "a secret where its file belongs": (("--secret-file", "q9" * 32), "is not the path of a file that exists here"),
     "an address without port": (("--dev", "--listen", "127.0.0.1"), "HOST:PORT"),
     "an address without host": (("--dev", "--listen", ":5250"), "HOST:PORT"),

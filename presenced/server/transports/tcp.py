@@ -83,7 +83,7 @@ class TcpTransport(asyncio.Protocol):
         return self.fd >= 0 and self.conversation.answers_on
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """The connection is gone, whichever side ended it."""
         self.fd = -1
         self.is_closed = True
         self.conversation.lost(self.conversation.links.host.begin())
