@@ -98,7 +98,7 @@ class Verifier:
         Raises `AuthError`.
         """
         if not token:
-            raise AuthError("bad_token", "the hello carries no token, and this server needs one; see `presenced token`")
+            raise AuthError("bad_token", "the hello carries no token, and this server needs one")
         if len(token) > TOKEN_BYTES_MAX:
             raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
         now_s = wall_ms // 1_000
@@ -208,7 +208,7 @@ def _claims_of(ring: KeyRing, token: str, header: dict[str, Any]) -> dict[str, A
         except Exception:
             # As above.
             raise AuthError("bad_token", _UNREADABLE) from None
-    raise AuthError("bad_token", "the token is not one of this server's; was it made with its secret?")
+    raise AuthError("bad_token", "no key of this server verifies the token's signature; was another key used?")
 
 
 _SIGNATURE_ONLY: Any = dict.fromkeys(
@@ -240,7 +240,7 @@ def _identity(claims: dict[str, Any], now_s: int) -> Identity:
         if begins_s > now_s + LEEWAY_S:
             _refuse_early(name, begins_s - now_s)
     if expires_s <= now_s:
-        raise AuthError("token_expired", "the token has expired; get a new one (`presenced token`)")
+        raise AuthError("token_expired", "the token has expired; get a new one")
     return Identity(user, cast(Role, role), expires_s * 1000)
 
 

@@ -54,9 +54,9 @@ def load_key_files(path: str) -> tuple[VerificationKey, ...]:
         try:
             content = read_regular(name, FILE_BYTES_MAX)
         except FileNotFoundError:
-            raise SecretError(f"the file of keys {name} does not exist; give a PEM or JWKS file") from None
+            raise SecretError(f"the key file {name} does not exist; give a PEM or JWKS file") from None
         except (OSError, ValueError, UnusableFile) as error:
-            raise SecretError(f"the file of keys {name} {why_unread(error)}") from None
+            raise SecretError(f"the key file {name} {why_unread(error)}") from None
         for key in parse_key_file(content, name):
             keys[key.kid, key.algorithm, key.mark] = key
     if len(keys) > KEYS_MAX:
@@ -71,12 +71,12 @@ def _files(path: str) -> list[str]:
     try:
         found = sorted(os.listdir(path))
     except OSError as error:
-        raise SecretError(f"the directory of keys {path} {why_unread(error)}") from None
+        raise SecretError(f"the key directory {path} {why_unread(error)}") from None
     names = [os.path.join(path, name) for name in found if name.endswith((".pem", ".crt", ".json", ".jwks"))]
     if not names:
-        raise SecretError(f"the directory of keys {path} has no file that ends in .pem, .crt, .json or .jwks")
+        raise SecretError(f"the key directory {path} has no file that ends in .pem, .crt, .json or .jwks")
     if len(names) > FILES_MAX:
-        raise SecretError(f"the directory of keys {path} has {len(names)} files, and at most {FILES_MAX} are read")
+        raise SecretError(f"the key directory {path} has {len(names)} files, and at most {FILES_MAX} are read")
     return names
 
 
