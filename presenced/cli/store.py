@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from presenced.cli.output import json_text, printable
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check as check_store
 from presenced.storage.dump import Line, dump as dump_store
@@ -123,7 +124,7 @@ def repair(directory: str, truncate_at: int) -> None:
         if not any(name.startswith(("MANIFEST", "wal-", "snap-")) for name in place.names()):
             raise NotAStore(f"{directory} holds no store: there is no MANIFEST in it")
         claim(place)
-        done = repair_store(place, truncate_at, salts=lambda: secrets.randbits(32), wall_ms=_wall_ms)
+        done = repair_store(place, truncate_at, salts=lambda: secrets.randbits(32), wall_ms=SYSTEM_CLOCKS.wall_ms)
         _print_repaired(done)
         report = check_store(place, _pause)
         _print(report.verdict)
@@ -199,10 +200,6 @@ def _foreign_link(path: str) -> str:
 
 def _pause() -> None:
     time.sleep(0.05)
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # --- printing ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -148,7 +147,7 @@ class Control:
                     found.append((order_key(link, request.sort), total, link))
             best = heapq.nlargest(request.limit, [*best, *found])
         rows: list[msgspec.Raw] = []
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = self._server.clocks.monotonic_ms()
         for at in range(0, len(best), SLICE_ROWS):
             await asyncio.sleep(0)
             rows.extend(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
 from collections.abc import MutableMapping
+
+from presenced.server.clocks import SYSTEM_CLOCKS
 
 RETRY_S = 0.2
 """How long the loop may wait for systemd to read a message that must not be lost."""
@@ -71,7 +72,7 @@ class Notifier:
     def reloading(self) -> None:
         """A reload begins; `ready` ends it, with or without success. Both fields go in one datagram, because
         `Type=notify-reload` waits for ever without the time."""
-        self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", must_arrive=True)
+        self.send("RELOADING=1", f"MONOTONIC_USEC={SYSTEM_CLOCKS.monotonic_ns() // 1000}", must_arrive=True)
 
     def stopping(self, status: str) -> None:
         """The drain begins."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,7 @@ class Operations:
     def ready(self) -> None:
         """The server accepts links from now on."""
         # The start has already told of the certificate.
-        self._certificate_due_ms = _monotonic_ms() + CERTIFICATE_CHECK_MS
+        self._certificate_due_ms = self.server.clocks.monotonic_ms() + CERTIFICATE_CHECK_MS
         self.notifier.ready(status_line(self.examination.status()))
         if self.notifier.watchdog_s:
             self._feed_watchdog()
@@ -122,20 +121,21 @@ class Operations:
     def stopping(self) -> None:
         """The drain begins."""
         self.notifier.stopping(f"draining {counted(len(self.server.links), 'link')}")
-        self._patient_until_ms = _monotonic_ms() + self.server.settings.drain_timeout_ms + DRAIN_MARGIN_MS
+        drain_ms = self.server.settings.drain_timeout_ms + DRAIN_MARGIN_MS
+        self._patient_until_ms = self.server.clocks.monotonic_ms() + drain_ms
         self._be_patient()
 
     def closing(self) -> None:
         """The links are gone."""
         self._is_closing = True
-        self._patient_until_ms = _monotonic_ms() + CLOSING_MAX_MS
+        self._patient_until_ms = self.server.clocks.monotonic_ms() + CLOSING_MAX_MS
         self._be_patient()
 
     def _be_patient(self) -> None:
         # systemd is asked again and again, because the drain may be configured to take up to an hour.
         if self._patience_timer is not None:
             self._patience_timer.cancel()
-        if _monotonic_ms() >= self._patient_until_ms:
+        if self.server.clocks.monotonic_ms() >= self._patient_until_ms:
             return
         links = f"draining, {counted(len(self.server.links), 'link')} left"
         self.notifier.working("writing what is left" if self._is_closing else links)
@@ -170,7 +170,7 @@ class Operations:
 
     def _each_second(self) -> None:
         self._sample_timer = self._loop.call_later(SAMPLE_S, self._each_second)
-        self._check_certificate(_monotonic_ms())
+        self._check_certificate(self.server.clocks.monotonic_ms())
         status = self.examination.status()
         if self.admin is not None or self.http is not None:
             self.history.sample(status)
@@ -230,7 +230,3 @@ def status_line(status: ServerStatus) -> str:
         parts.append(f"memory short: {status.memory.level} links")
     parts.append(f"log {status.log.state}" if status.log is not None else "in memory only")
     return ", ".join(parts)
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,8 +55,7 @@ class _Prepared(NamedTuple):
 
 async def reload(server: Server) -> ReloadReport:
     """Read the files, the environment and the flags again. A fault in any of them leaves everything as it was."""
-    began_ns = time.monotonic_ns()
-    began_wall_ms = time.time_ns() // 1_000_000
+    began_ms, began_wall_ms = server.clocks.monotonic_ms(), server.clocks.wall_ms()
     if server.configuration is None:
         return ReloadReport(False, faults=["this server was started without a configuration that could be reloaded"])
     try:
@@ -68,28 +66,26 @@ async def reload(server: Server) -> ReloadReport:
     except TimeoutError:
         fault = f"the files could not be read within {READ_S:g} s; does the file system that they are on answer?"
         log.error("reload: %s", fault)
-        return _rejected(server, [fault], began_ns)
+        return _rejected(server, [fault], began_ms)
     except (SettingsError, SecretError) as error:
         faults = str(error).splitlines()
         for fault in faults:
             log.error("reload: %s", fault)
-        return _rejected(server, faults, began_ns)
+        return _rejected(server, faults, began_ms)
     except Exception as error:
         log.error("reload: an internal failure", exc_info=True)
-        return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ns)
+        return _rejected(server, [f"an internal failure: {type(error).__name__}: {error}"], began_ms)
     kept = _kept(server, prepared.reconfiguration.settings)
     try:
         await _apply(server, prepared.reconfiguration)
     except Exception as error:
-        server.stats.failed_reloads += 1
+        server.stats.note_broken_reload()
         log.critical("reload: an internal failure while it was applied; restart the daemon", exc_info=True)
         fault = f"an internal failure while it was applied ({type(error).__name__}: {error}); restart the daemon"
-        return ReloadReport(False, faults=[fault], took_ms=_since_ms(began_ns))
-    mended = _mended(server)
-    server.stats.reloads += 1
-    server.stats.reloaded_wall_ms = began_wall_ms
+        return ReloadReport(False, faults=[fault], took_ms=_since_ms(server, began_ms))
+    mended = _mended(server, server.stats.note_reload(began_wall_ms))
     report = ReloadReport(
-        True, prepared.applied, prepared.needs_restart, [], _since_ms(began_ns), kept, prepared.warnings
+        True, prepared.applied, prepared.needs_restart, [], _since_ms(server, began_ms), kept, prepared.warnings
     )
     for line in report.applied:
         log.info("reload: %s", line)
@@ -103,22 +99,18 @@ async def reload(server: Server) -> ReloadReport:
     return report
 
 
-def _mended(server: Server) -> str:
-    """Words for the log if the last reload was refused; else empty."""
-    failed_ms, server.stats.reload_failed_ms, server.stats.reload_faults = server.stats.reload_failed_ms, 0, []
+def _mended(server: Server, failed_ms: int) -> str:
+    """Words for the log if reloads had been refused since `failed_ms`; empty if it is 0."""
     if not failed_ms:
         return ""
-    ago = format_duration(max(1000, time.monotonic_ns() // 1_000_000 - failed_ms))
+    ago = format_duration(max(1000, _since_ms(server, failed_ms)))
     return f"; the faults of {ago} ago are mended"
 
 
-def _rejected(server: Server, faults: list[str], began_ns: int) -> ReloadReport:
-    stats = server.stats
-    stats.failed_reloads += 1
-    stats.reload_faults = faults
-    stats.reload_failed_ms = stats.reload_failed_ms or began_ns // 1_000_000
+def _rejected(server: Server, faults: list[str], began_ms: int) -> ReloadReport:
+    server.stats.note_refused_reload(began_ms, faults)
     log.error("reload: nothing has changed; the old configuration stays in force")
-    return ReloadReport(False, faults=faults, took_ms=_since_ms(began_ns))
+    return ReloadReport(False, faults=faults, took_ms=_since_ms(server, began_ms))
 
 
 def _kept(server: Server, new: Settings) -> list[str]:
@@ -180,5 +172,5 @@ async def _apply(server: Server, to: Reconfiguration) -> None:
     await server.reconfigure(to)
 
 
-def _since_ms(began_ns: int) -> int:
-    return (time.monotonic_ns() - began_ns) // 1_000_000
+def _since_ms(server: Server, since_ms: int) -> int:
+    return server.clocks.monotonic_ms() - since_ms

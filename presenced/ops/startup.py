@@ -3,7 +3,6 @@ yet."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,5 +24,5 @@ def starting_of(server: Server, read_percent: int) -> Starting | None:
     sentence = "the daemon is starting"
     if server.settings.data_dir:
         sentence += f" and has read {read_percent} % of the data directory"
-    uptime_ms = time.monotonic_ns() // 1_000_000 - server.stats.started_ms
+    uptime_ms = server.clocks.monotonic_ms() - server.stats.started_ms
     return Starting(sentence, server.settings.loop, uptime_ms)

@@ -65,7 +65,7 @@ def restore(
         gc.enable()
     # Handle everything that became due while no daemon ran, before a client can ask.
     engine.catch_up(now_ms)
-    restored.findings.remarks += remarks
+    restored.findings.add_remarks(remarks)
     return restored
 
 

@@ -95,3 +95,21 @@ class Stats:
         """TLS handshakes of admitted connections that failed."""
         self.cut_off = 0
         """TLS connections that were closed without a message, because there was no room even for a refusal."""
+
+    def note_reload(self, read_wall_ms: int) -> int:
+        """A configuration that was read at `read_wall_ms` is in force. Returns since when reloads had been refused
+        until now (0 = the last one was not)."""
+        self.reloads += 1
+        self.reloaded_wall_ms = read_wall_ms
+        failed_ms, self.reload_failed_ms, self.reload_faults = self.reload_failed_ms, 0, []
+        return failed_ms
+
+    def note_refused_reload(self, now_ms: int, faults: list[str]) -> None:
+        """A reload was refused for these faults, and nothing has changed."""
+        self.failed_reloads += 1
+        self.reload_faults = faults
+        self.reload_failed_ms = self.reload_failed_ms or now_ms
+
+    def note_broken_reload(self) -> None:
+        """A reload failed while it was applied."""
+        self.failed_reloads += 1

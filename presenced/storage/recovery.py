@@ -57,6 +57,10 @@ class RecoveryFindings(msgspec.Struct):
     """Where they begin."""
     remarks: list[str] = msgspec.field(default_factory=list)
 
+    def add_remarks(self, remarks: list[str]) -> None:
+        """Note what else was found that somebody should know of."""
+        self.remarks += remarks
+
 
 class Tail(msgspec.Struct):
     """Where the readable part of the active segment ends."""

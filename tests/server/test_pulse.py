@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from presenced.server import pulse, shedding
+from presenced.server import heap, pulse, shedding
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.fact_log import MemoryLog
+from presenced.server.memory_guard import FREE_BYTES_MAX
 from presenced.server.report import BURST_LINES, WINDOW_MS
 from presenced.server.server import Server
 from tests.server.owing import MIB, owed, with_texts
@@ -39,6 +40,14 @@ def test_a_server_alone_notices_that_memory_is_short_and_ends_the_links_that_are
         running.until(lambda server: server.memory.level == 0)
         for link in (*heavy, service):
             link.close()
+
+
+def test_a_quiet_server_gives_free_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(heap, "free_bytes", lambda: FREE_BYTES_MAX * 1_000)
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    with InProcess(operated=False) as running:
+        running.until(lambda _: given)
 
 
 def test_lines_that_were_held_back_are_told_though_nothing_more_comes(caplog: pytest.LogCaptureFixture) -> None:

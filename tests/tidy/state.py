@@ -86,7 +86,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "queued": ("core.parts.channels",),
     # what the operator is told that was met: Policy, RecoveryFindings; the bound of a link's frames after its hello
     "kinds_met": ("core.parts.leases",),
-    "remarks": ("storage.check", "storage.recovery", "server.data_directory"),
+    "remarks": ("storage.check", "storage.recovery"),
     # counters of the server, each counted where it happens: Stats, Memory
     "accepted": ("server.links",),
     "goodbyes": ("server.links", "server.admission"),
@@ -99,11 +99,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "wall_jumps": ("server.pulse",),
     "wall_jump_ms": ("server.pulse",),
     "ready_took_ms": ("server.lifecycle",),
-    "reloads": ("ops.reload",),
-    "reloaded_wall_ms": ("ops.reload",),
-    "failed_reloads": ("ops.reload",),
-    "reload_faults": ("ops.reload",),
-    "reload_failed_ms": ("ops.reload",),
     "refused_hellos": ("server.greeting",),
     "refused_links": ("server.admission",),
     "ended_links": ("server.shedding",),

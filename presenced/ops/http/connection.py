@@ -7,11 +7,11 @@ nothing that comes in here can take time from presence.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Protocol, cast
 
 from presenced.ops.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, HttpRequest, begins_wrong
 from presenced.ops.http.page import HttpPage, text
+from presenced.server.clocks import SYSTEM_CLOCKS
 
 CONNECTIONS_MAX = 32
 """Beyond this number the connection that has been longest without a whole request gives up its place."""
@@ -75,7 +75,7 @@ class Places:
 
     def reserve_s(self) -> float:
         """Reserve the next free moment for an answer; returns the seconds until then."""
-        now_s = time.monotonic()
+        now_s = SYSTEM_CLOCKS.monotonic_s()
         self._free_s = max(self._free_s, now_s)
         wait_s = self._free_s - now_s
         self._free_s += REQUEST_GAP_S

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Callable, Collection
 
 from presenced.config.hosts import is_loopback
@@ -17,6 +16,7 @@ from presenced.ops.http.heads import is_known
 from presenced.ops.http.page import HttpPage, text
 from presenced.ops.http.pages import Pages
 from presenced.server.arrivals import Arrivals
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.listeners import CannotListen, listen
 from presenced.server.report import Report
 
@@ -85,8 +85,8 @@ class HttpServer:
             self._arrivals.close()
         for connection in list(self.connections):
             connection.close()
-        give_up_s = time.monotonic() + LINGER_S
-        while self.connections and time.monotonic() < give_up_s:
+        give_up_s = SYSTEM_CLOCKS.monotonic_s() + LINGER_S
+        while self.connections and SYSTEM_CLOCKS.monotonic_s() < give_up_s:
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort()
@@ -129,4 +129,4 @@ class HttpServer:
             return text(500, "the server failed while making this page; its log says why")
 
     def _report(self, sentence: str, level: int, *, exc: bool = False) -> None:
-        self.report.event(time.monotonic_ns() // 1_000_000, "http", sentence, level=level, exc=exc)
+        self.report.event(SYSTEM_CLOCKS.monotonic_ms(), "http", sentence, level=level, exc=exc)

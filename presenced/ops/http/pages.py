@@ -6,7 +6,6 @@ in a loop gets copies and takes no time from presence.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from presenced.ops.health import not_ready
 from presenced.ops.history import History
 from presenced.ops.http.page import HttpPage, text
 from presenced.ops.startup import Starting
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.status import ServerStatus
 
 REUSED_MS = 100
@@ -80,7 +80,7 @@ class Pages:
             return route.while_starting(starting) if route.while_starting is not None else route.make()
         if not route.is_costly:
             return route.make()
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = SYSTEM_CLOCKS.monotonic_ms()
         made_ms, page = self._made.get(path, (0, None))
         if page is None or now_ms - made_ms >= REUSED_MS:
             page = route.make()
