@@ -121,7 +121,7 @@ def links(context: Context, /, **filters: Any) -> None:
         output.rows([_link_row(one) for one in answer["links"]], LINK_TITLES)
         if not output.is_json:
             shown, matching, total = len(answer["links"]), answer["matching"], answer["total"]
-            output.note(f"{shown:,} of {matching:,} shown, of {total:,} links in all")
+            output.note(f"{shown:,} of {counted(matching, 'matching link')}; {counted(total, 'link')} in all")
         return exits.OK
 
     run(context, work)

@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from presenced.cli.output import json_text, printable
+from presenced.ops.formats import counted
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check as check_store
@@ -149,7 +150,7 @@ def backup(directory: str, target: str) -> None:
         done = back_up(source, _empty(target), _pause)
         report = done.report
         _print(
-            f"{target}: {done.files} files, {done.bytes} bytes, facts up to {report.next_seq - 1}"
+            f"{target}: {counted(done.files, 'file')}, {done.bytes} bytes, facts up to {report.next_seq - 1}"
             + (f", starting from {report.snapshot}" if report.snapshot else "")
             + "; read back: ok"
         )
@@ -212,9 +213,10 @@ def _print(text: str) -> None:
 def _print_report(report: Checked) -> None:
     _print(f"{report.directory}")
     if report.format:
+        end = "stopped cleanly" if report.clean else "in use or not stopped cleanly"
         _print(
             f"format {report.format}, store {report.store_id}, epoch {report.epoch or 'new at the next start'}, "
-            f"manifest generation {report.generation}, {'stopped cleanly' if report.clean else 'not stopped cleanly'}"
+            f"manifest generation {report.generation}, {end}"
         )
     for snapshot in report.snapshots:
         state = printable(snapshot.problem) or "ok"

@@ -214,9 +214,9 @@ class Top:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for title, key in (("slow watcher", "who"), ("role", ""), ("owed", "held"), ("slow for", "for")):
-            mark = " v" if key == self._sort else ""
-            table.add_column(title + mark, justify="right" if key in ("held", "for") else "left", no_wrap=True)
+        for title, sort in (("slow watcher", "name"), ("role", ""), ("owed", "owed"), ("slow for", "slow for")):
+            mark = " v" if sort == self._sort else ""
+            table.add_column(title + mark, justify="right" if sort in ("owed", "slow for") else "left", no_wrap=True)
         for watcher in sorted_watchers(look.now.slowest, self._sort)[:room]:
             cells = (printable(watcher.who), watcher.role, f"{watcher.held:,}", age(watcher.for_ms))
             table.add_row(*[Text(cell) for cell in cells])

@@ -8,7 +8,7 @@ from presenced.durations import format_duration
 from presenced.ops.history import quantile_us
 from presenced.server.status import Quantiles, ServerStatus, SlowWatcher
 
-SORTS = ("held", "for", "who")
+SORTS = ("owed", "slow for", "name")
 """How the slow watchers can be sorted: by what they are owed, by how long they are slow, by name."""
 
 HISTORY_MAX = 120
@@ -64,9 +64,9 @@ def compare(before: ServerStatus | None, now: ServerStatus) -> Look:
 
 def sorted_watchers(watchers: list[SlowWatcher], sort: str) -> list[SlowWatcher]:
     """The watchers in one of the orders of `SORTS`."""
-    if sort == "who":
+    if sort == "name":
         return sorted(watchers, key=lambda watcher: watcher.who)
-    return sorted(watchers, key=lambda watcher: watcher.held if sort == "held" else watcher.for_ms, reverse=True)
+    return sorted(watchers, key=lambda watcher: watcher.held if sort == "owed" else watcher.for_ms, reverse=True)
 
 
 def spark(values: list[float], width: int) -> str:

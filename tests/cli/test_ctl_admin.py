@@ -129,7 +129,7 @@ class TestLooking:
             terminal = on_terminal("--socket", admin_path, "links", "--limit", "1")
             assert terminal.end() == 0
             assert "tab" in terminal.shown and "laptop" not in terminal.shown
-            assert "1 of 2 shown, of 2 links in all" in terminal.shown
+            assert "1 of 2 matching links; 2 links in all" in terminal.shown
 
     def test_loglevel(self, admin: Any, admin_daemon: Daemon) -> None:
         assert json.loads(admin("loglevel").stdout) == {"level": "info"}

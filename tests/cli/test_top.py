@@ -85,11 +85,13 @@ class TestFigures:
         assert [bar(share, 4) for share in (-1, 0, 0.5, 1, 7)] == ["····", "····", "██··", "████", "████"]
 
     def test_orders(self) -> None:
-        names = {sort: [one.who[:4] for one in sorted_watchers(WATCHERS, sort)] for sort in ("held", "for", "who")}
+        names = {
+            sort: [one.who[:4] for one in sorted_watchers(WATCHERS, sort)] for sort in ("owed", "slow for", "name")
+        }
         assert names == {
-            "held": ["shop", "alic", "erin"],
-            "for": ["erin", "alic", "shop"],
-            "who": ["alic", "erin", "shop"],
+            "owed": ["shop", "alic", "erin"],
+            "slow for": ["erin", "alic", "shop"],
+            "name": ["alic", "erin", "shop"],
         }
 
     def test_words(self) -> None:
@@ -158,13 +160,13 @@ class TestProgram:
             shown = terminal.until("q quit")
             assert "1 online of 1" in shown and "1 connected" in shown and "(1 user)" in shown
             assert not mode_of(terminal)[3] & (termios.ICANON | termios.ECHO), "keys come at once and unseen"
-            terminal.until("now by held")
+            terminal.until("now by owed")
             terminal.type("x")
-            terminal.until("now by held")
+            terminal.until("now by owed")
             terminal.type("s")
-            terminal.until("now by for")
+            terminal.until("now by slow for")
             terminal.type("ss")
-            terminal.until("now by held")
+            terminal.until("now by owed")
             terminal.type("q")
             assert terminal.end() == 0
         assert_put_back(terminal, before)
