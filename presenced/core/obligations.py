@@ -1,5 +1,5 @@
-"""What a session is answered later than at once: acknowledgements that wait for the disk, questions that wait for the
-end of the turn, and the end of a link, which waits for both.
+"""The answers that a session gets later: acknowledgements wait for the disk, questions wait for the end of the turn,
+and the end of a link waits for both.
 """
 
 from __future__ import annotations

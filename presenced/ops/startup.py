@@ -1,5 +1,5 @@
-"""How far a start is. While the data directory is read nothing may look at the engine, so that there is no status
-yet."""
+"""The progress of a start. There is no status yet, because nothing may look at the engine while the data directory is
+read."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Garbage is collected between turns, little at a time, for as long as the process serves.
+"""Collects garbage between turns, a little at a time, while the process serves.
 
-By itself the interpreter looks at everything that it keeps whenever that has grown by a quarter: with a million users
-that is a pause of 0.3 to 0.4 s. Here the young are collected as ever; what has outlived that is looked at once more,
-after a turn, before there is much of it, and is then put out of the collector's sight. So each object is looked at
-three times and never again, however much is kept.
+By default the interpreter examines all objects whenever their number has grown by a quarter: with a million users that
+is a pause of 0.3 to 0.4 s. Here young objects are collected as usual. Those that survive are examined once more, after
+a turn, before they are many, and are then frozen, so that the collector does not see them. So each object is examined
+three times and not again, however many there are.
 
 The price is that garbage in cycles is found only if it becomes garbage while it is young. What comes and goes with
 links and users therefore has no cycles (`tests/server/test_collector.py`); what is dropped otherwise is freed at once,

@@ -1,8 +1,8 @@
 """The keys that tokens are signed with: the lines of the secret file. The first one signs, and all are accepted, so
-that a secret can be exchanged while tokens of the old one are still about.
+that a new secret can take over while tokens of the old one are still in use.
 
-A key is plain text, so that everybody who reads the file comes to the same bytes: what one library takes for white
-space at the end (a byte-order mark, a no-break space) is part of the key for another. Nothing of a key is ever logged.
+A key is plain text, so that every program that reads the file gets the same bytes: one library strips a byte-order mark
+or a no-break space at the end, and another takes it for a part of the key. No part of a key is ever logged.
 """
 
 from __future__ import annotations

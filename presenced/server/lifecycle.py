@@ -1,7 +1,7 @@
-"""How a server starts and how it ends: addresses, data directory and listener are opened in this order, and given
-back in order, whatever fails on the way.
+"""The start and the end of a server: it opens addresses, data directory and listener in this order, and closes them in
+order, whatever fails on the way.
 
-It tells the parts of the server what to do, and none of them knows it. Only a start or an end is asked of it.
+It tells the parts of the server what to do, and none of them knows it.
 """
 
 from __future__ import annotations

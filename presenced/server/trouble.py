@@ -1,4 +1,4 @@
-"""What an operator reads of a trouble: one line when it begins, and one, with how long it was, when it has ended."""
+"""The log lines of a trouble that lasts: one when it begins, and one with its duration when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists the facts of a store in order, and goes on behind damage. Changes nothing."""
+"""Lists the facts of a store in order, also those after a damaged place. Changes nothing."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What there is to tell of members to the watchers of their channels, until it is told.
+"""The changes of members that the watchers of their channels have not been told yet.
 
-What a member does is not told at once but noted, as a net effect: whether the watchers knew the member as being in the
-channel, and whether that is so now. It is told at the end of the turn, if the member's spacing admits it; else once it
-does, and all that happened meanwhile is one change. A member of very many channels is told of in slices, a few
-thousand deliveries each turn, and others in between: until it has gone out, what is noted goes on changing, so that
-each slice tells the latest.
+A change of a member is noted as a net effect: whether the watchers know the member to be in the channel, and whether
+the member is in it now. It is told at the end of the turn if the member's spacing admits it. Otherwise it is told as
+soon as the spacing does, and all that happened in between is one change. A change of a member of
+very many channels is told in slices of a few thousand deliveries each turn, with changes of others in between. What is
+noted may change until then, so that each slice tells the latest.
 """
 
 from __future__ import annotations

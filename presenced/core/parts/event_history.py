@@ -1,6 +1,7 @@
-"""The newest events as encoded frames, bounded in number and in bytes: who was away is told from here what it missed.
+"""The newest events as encoded frames, bounded in number and in bytes. A follower that was away gets what it
+missed from here.
 
-What is kept has no gap: the oldest go first, and a cursor from before them is one that cannot be gone on from.
+The events have no gap: the oldest go first, and a cursor from before the oldest is too old.
 """
 
 from __future__ import annotations
