@@ -75,7 +75,7 @@ class Intake:
         self.greeting = greeting
 
     def open(self) -> None:
-        """The hello was answered: frames may be as large as those of any open link (protocol.md, section 3)."""
+        """The hello was answered: frames may be as large as those of any open link (protocol.md, 2)."""
         self.reader.set_frame_bytes_max(limits.FRAME_BYTES_MAX)
 
     def leave_account(self, links: Links, now_ms: int, link: Link) -> None:

@@ -43,6 +43,8 @@ def test_links_that_come_and_go_leave_no_cycles(transport: str, tmp_path: Path) 
         options = {"tls_cert": str(cert), "tls_key": str(key)}
     kinds = (
         "Conversation",
+        "Intake",
+        "Farewell",
         "TcpTransport",
         "Session",
         "FrameReader",
