@@ -45,7 +45,8 @@ def connect(
     its parts come from elsewhere, give them instead, as they are: `connect(host="chat.example.com", user="alice@x",
     device="laptop", token=..., tls=True)`; put into a URL without percent-encoding, one could name another host.
     The device's id must be the same each time this program runs on this device. `token` is a string or a function
-    (plain or async) that is called for each attempt. `timeout_s` bounds each attempt to connect, `request_timeout_s`
+    (plain or async) that is called for each attempt, and before the end of a JWT, to renew the link that there is; it
+    may be asked often while it has no other. `timeout_s` bounds each attempt to connect, `request_timeout_s`
     the wait for each reply from the moment its request leaves, or without a link from when it was asked: many at once
     leave at the pace of the server. `status` is the device's own. `idle` is how long the person has been
     idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until

@@ -22,6 +22,7 @@ from presenced.client.protocol.event_feed import FollowedEvents
 from presenced.client.protocol.watch_all import EveryoneWatched
 from presenced.client.protocol.watched_users import WatchedUsers
 from presenced.client.reconnect import Reconnect
+from presenced.client.renewal import TokenRenewal
 from presenced.wire import messages
 
 
@@ -38,7 +39,8 @@ class ClientConnection:
         self.callbacks = Callbacks(self.loop)
         self.link_state = LinkState(self.callbacks)
         self.exchange = exchange = ClientExchange(self.link_state, request_timeout_s)
-        self.reconnect = Reconnect(identity, exchange, self.link_state, self.callbacks, timeout_s, reconnects)
+        renewal = TokenRenewal(identity, exchange, timeout_s)
+        self.reconnect = Reconnect(identity, exchange, renewal, self.link_state, self.callbacks, timeout_s, reconnects)
 
         def users_per_request_max() -> int:
             return exchange.users_per_request_max

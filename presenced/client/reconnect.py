@@ -24,6 +24,7 @@ from presenced.client.link_log import LinkLog
 from presenced.client.link_state import LinkState
 from presenced.client.protocol.backoff import Backoff
 from presenced.client.protocol.heartbeat import Activity, Heartbeats
+from presenced.client.renewal import TokenRenewal
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, Welcome
@@ -64,6 +65,7 @@ class Reconnect:
         self,
         identity: ClientIdentity,
         user: LinkUser,
+        renewal: TokenRenewal,
         link_state: LinkState,
         callbacks: Callbacks,
         timeout_s: float,
@@ -74,6 +76,7 @@ class Reconnect:
         self._loop = asyncio.get_running_loop()
         self._identity = identity
         self._user = user
+        self._renewal = renewal
         self._state = link_state
         self._callbacks = callbacks
         self._timeout_s = timeout_s
@@ -164,6 +167,7 @@ class Reconnect:
     def _stop(self) -> ClientLink | None:
         """Returns the link that is to be closed."""
         link, self._link, self._heartbeats = self._link, None, None
+        self._renewal.end()
         self._end(None)
         if self._task is not None:
             self._task.cancel()
@@ -176,6 +180,7 @@ class Reconnect:
             while True:
                 error = await self._serve(link)
                 self._link = self._heartbeats = None
+                self._renewal.end()
                 self._user.link_lost(error)
                 self._backoff.link_ended(self.now_ms() - link.opened_ms)
                 if not self._reconnects or self._is_final(error):
@@ -191,6 +196,7 @@ class Reconnect:
             self._loop.call_exception_handler({"message": "a presenced client failed", "exception": error})
             self._end(PresenceError("internal", f"the client failed: {error!r}", temporary=False))
         finally:
+            self._renewal.end()
             if self._link is not None:
                 # The task was ended and the client was not closed, as when a loop ends. Nobody else closes the link.
                 self._link.drop(self._state.closed_error())
@@ -245,6 +251,7 @@ class Reconnect:
         self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         self._user.link_opened(link, welcome)
+        self._renewal.begin(self._token)
         self._log.opened(now_ms)
         self._state.set("connected", None)
 

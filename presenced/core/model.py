@@ -87,9 +87,9 @@ class Session(Timer):
         self.instance = instance
         """The number that its client says on all of its links; 0 = it has none."""
         self.device: Device | None = None
+        # changing with traffic
         self.expires_ms = expires_ms
         """When the token ends; 0 = never."""
-        # changing with traffic
         self.heard_ms = 0
         self.watching: dict[str, User] | None = None
         self.pending: list[bytes] = []

@@ -174,6 +174,17 @@ class Sessions:
         session.device = None
         self._releases.add(session, now_ms)
 
+    # --- the token --------------------------------------------------------------------------------------------
+
+    def renew(self, now_ms: int, session: Session, expires_ms: int) -> None:
+        """The session's token ends at this moment from now on, sooner or later than the one before; 0 = never
+        (protocol.md, 13.38). O(1)."""
+        session.expires_ms = expires_ms
+        if session.device is not None:
+            self._leases.rearm(session.device)
+        else:
+            self._session_leases.rearm(session)
+
     # --- signs of life ----------------------------------------------------------------------------------------
 
     def beats(self, now_ms: int, session: Session, beats: list[int]) -> None:

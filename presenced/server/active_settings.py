@@ -59,6 +59,10 @@ class ActiveSettings:
             return believe(hello)
         return self._verifier.verify(hello.token, self._clocks.wall_ms())
 
+    def verify_token(self, token: str) -> Identity | None:
+        """Who the token speaks for; None in dev mode, where tokens are ignored. Raises `AuthError`."""
+        return None if self.settings.dev else self._verifier.verify(token, self._clocks.wall_ms())
+
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
         """A wall time as a moment of the monotonic clock, at least 1 ms from `now_ms`; 0 stays 0."""
         return now_ms + max(1, wall_ms - self._clocks.wall_ms()) if wall_ms else 0

@@ -98,7 +98,7 @@ class Verifier:
         Raises `AuthError`.
         """
         if not token:
-            raise AuthError("bad_token", "the hello carries no token, and this server needs one")
+            raise AuthError("bad_token", "no token was sent, and this server needs one")
         if len(token) > TOKEN_BYTES_MAX:
             raise AuthError("bad_token", f"the token is longer than {TOKEN_BYTES_MAX} bytes")
         now_s = wall_ms // 1_000

@@ -51,6 +51,9 @@ class Authority(Protocol):
     def identify(self, hello: Hello) -> Identity:
         """Who the hello speaks for; raises `AuthError`."""
 
+    def verify_token(self, token: str) -> Identity | None:
+        """Who the token speaks for; None in dev mode, where tokens are ignored. Raises `AuthError`."""
+
     def rate_for(self, role: Role) -> tuple[int, int]:
         """Units of work in a second, and in a burst, for all links of a user in this role."""
 

@@ -15,6 +15,7 @@ from presenced.config.certificate import Certificate
 from presenced.config.settings import Settings
 from presenced.core.engine import Engine
 from presenced.core.requests import HANDLERS, Requests
+from presenced.server import renewal
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
@@ -75,7 +76,7 @@ class Server:
             check=settings.check,
             collector=collector,
         )
-        requests = Requests(HANDLERS, chat_commands.HANDLERS)
+        requests = Requests(HANDLERS, chat_commands.HANDLERS, renewal.handlers(self.active))
         self.links = Links(self.pacing, self.active, self.engine, requests, self.stats, self.report, self.memory)
         self.admission = Admission(self.links)
         shedding = Shedding(self.memory, self.links)

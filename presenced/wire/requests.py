@@ -353,6 +353,13 @@ class FindClaims(Message, tag=34):
     limit: Annotated[int, Meta(ge=1, le=USERS_PER_REQUEST_MAX)] = 100
 
 
+class Renew(Message, tag=35):
+    """Here is a new token for the same user and role: the link goes on until that one ends."""
+
+    id: RequestId
+    token: str
+
+
 ClientMessage = (
     Hello
     | Heartbeat
@@ -388,4 +395,5 @@ ClientMessage = (
     | Command
     | WatchAll
     | FindClaims
+    | Renew
 )

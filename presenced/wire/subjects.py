@@ -46,6 +46,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Renew,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -92,7 +93,7 @@ def _nobody(message: Ping) -> Subject:
     return NOBODY
 
 
-def _sender(message: Hello | Heartbeat | Bye | Applied) -> Subject:
+def _sender(message: Hello | Heartbeat | Bye | Applied | Renew) -> Subject:
     # The token says who a hello's sender is, and a user that the hello names can be no other (section 1.3).
     return SENDER
 
@@ -157,6 +158,7 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     Command: _one_user,
     WatchAll: _everybody,
     FindClaims: _everybody,
+    Renew: _sender,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

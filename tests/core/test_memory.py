@@ -33,6 +33,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Renew,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -80,7 +81,7 @@ GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
 LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync)
-OTHERS = (Ping, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach)
+OTHERS = (Ping, Renew, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach)
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
 """Refused when memory is very short whatever they would add."""

@@ -33,6 +33,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Renew,
     Role,
     SetDevice,
     SetSchedule,
@@ -56,7 +57,7 @@ FOR_ANOTHER = (
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
 
-FOR_ANYBODY = (Heartbeat, Ping, Get, Who, Watch, Unwatch, GetMembers, WatchChannel, UnwatchChannel, Applied)
+FOR_ANYBODY = (Heartbeat, Ping, Get, Who, Watch, Unwatch, GetMembers, WatchChannel, UnwatchChannel, Applied, Renew)
 ENDS_THE_LINK = (Hello, Bye)
 
 

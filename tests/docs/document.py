@@ -65,6 +65,7 @@ STRING_LIMITS = {
     ("AddClaim", "user"): NAME_OR_EMPTY,
     ("AddClaim", "device"): NAME_OR_EMPTY,
     ("FindClaims", "claim"): NAME_OR_EMPTY,
+    ("Renew", "token"): f"{limits.TOKEN_BYTES_MAX} bytes",
     ("ClaimInfo", "device"): NAME_OR_EMPTY,
     ("EndClaim", "claim"): NAME,
     ("EndClaim", "user"): NAME_OR_EMPTY,

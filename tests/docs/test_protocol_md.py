@@ -205,6 +205,7 @@ def test_limit_table_is_the_limits() -> None:
         ("8.1", f"more than {limits.MEMORY_PATIENCE_MS // 1000} s"),
         ("4.5", f"{limits.SERVICE_RATE_UNITS_PER_S:,} and {limits.SERVICE_RATE_BURST_UNITS:,}"),
         ("4.5", f"| a hello | {costs.HELLO} |"),
+        ("4.5", f"| `renew` | {costs.RENEWAL} |"),
         ("4.5", f"for each {costs.NAMES} names"),
         ("4.5", f"for each {costs.NAMES} records"),
         ("4.5", f"for each {costs.ACTIVITIES} activities"),

@@ -7,10 +7,14 @@ from typing import Any
 
 import msgpack
 
+from presenced import chat_commands
 from presenced.core.engine import Engine
 from presenced.core.parts.schedules import no_calendar
 from presenced.core.policy import Policy
+from presenced.core.requests import HANDLERS, Requests
+from presenced.errors import AuthError
 from presenced.limits import SERVER_FRAME_BYTES_MAX
+from presenced.server import renewal
 from presenced.server.accounts import UNLIMITED
 from presenced.server.conversation import Conversation
 from presenced.server.fact_log import Ack, MemoryLog
@@ -23,7 +27,6 @@ from presenced.server.turn import run_turn
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import ClientMessage, Hello, Role
-from tests.support.requests import REQUESTS
 
 START_MS = 5_000_017
 WALL_MS = 1_700_000_000_000
@@ -152,10 +155,13 @@ class VirtualHost:
         self.now_ms = START_MS
         self.rate = rate
         self.is_broken = False
+        self.identities: dict[str, Identity] = {}
+        """Who each token speaks for; "" speaks for whom the hello names, and any other is refused."""
         self.log = SlowLog()
         self.engine = Engine(Policy(**policy), now_ms=START_MS, wall_ms=WALL_MS, epoch=7, calendar=no_calendar)
         memory = Memory(0, resident=lambda: 0, charged=lambda: 0, limit=lambda: 0)
-        self.links = Links(self, self, self.engine, REQUESTS, Stats(START_MS, WALL_MS), Report(), memory)
+        requests = Requests(HANDLERS, chat_commands.HANDLERS, renewal.handlers(self))
+        self.links = Links(self, self, self.engine, requests, Stats(START_MS, WALL_MS), Report(), memory)
         self._engine_ms: int | None = None
 
     # --- the ports ----------------------------------------------------------------------------------------------
@@ -168,13 +174,26 @@ class VirtualHost:
         return 0
 
     def identify(self, hello: Hello) -> Identity:
-        return Identity(hello.user, hello.role, 0)
+        return self.verify_token(hello.token) if hello.token else Identity(hello.user, hello.role, 0)
+
+    def verify_token(self, token: str) -> Identity:
+        identity = self.identities.get(token)
+        if identity is None:
+            raise AuthError("bad_token", "this token is not known here")
+        if identity.expires_ms <= self.wall_ms:
+            raise AuthError("token_expired", "the token has expired")
+        return identity
 
     def rate_for(self, role: Role) -> tuple[int, int]:
         return (self.rate, 4 * self.rate) if self.rate else (0, UNLIMITED)
 
     def deadline_of(self, now_ms: int, wall_ms: int) -> int:
-        return now_ms + wall_ms - WALL_MS if wall_ms else 0
+        return now_ms + max(1, wall_ms - self.wall_ms) if wall_ms else 0
+
+    @property
+    def wall_ms(self) -> int:
+        """The wall clock, which goes with the other."""
+        return WALL_MS + self.now_ms - START_MS
 
     # --- time ---------------------------------------------------------------------------------------------------
 

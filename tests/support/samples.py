@@ -32,6 +32,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Renew,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -82,6 +83,7 @@ SAMPLES: dict[type, ClientMessage] = {
     Command: Command(1, "dnd", "bob"),
     WatchAll: WatchAll(1),
     FindClaims: FindClaims(1, "meeting"),
+    Renew: Renew(1, ""),
 }
 
 

@@ -18,6 +18,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "owed": ("core.outboxes",),
     "unanswered": ("core.obligations", "client.protocol.attachments"),
     "ended": ("core.sessions",),
+    "expires_ms": ("core.sessions",),
     "watching": ("core.parts.watches",),
     "refs": ("core.parts.leases",),
     "taken_refs": ("core.parts.holders",),

@@ -185,7 +185,7 @@ def test_an_id_that_cannot_be_read_is_zero(request_id: Any) -> None:
     assert (error.code, error.request_id) == ("bad_request", 0)
 
 
-@pytest.mark.parametrize("tag", [0, 35, 63, 128, -1, -(2**63), 2**63, 2**64 - 1, *SERVER_MESSAGES])
+@pytest.mark.parametrize("tag", [0, 36, 63, 128, -1, -(2**63), 2**63, 2**64 - 1, *SERVER_MESSAGES])
 def test_a_type_that_is_not_a_clients_is_unknown(tag: int) -> None:
     error = refused(msgpack.packb([tag, 7, "alice"]))
     assert (error.code, error.request_id) == ("unknown_type", 7)

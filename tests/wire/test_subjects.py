@@ -33,6 +33,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Renew,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -60,7 +61,7 @@ OF_THE_SAMPLES: dict[type, Subject] = {
     AddClaim: BOB, EndClaim: BOB, GetClaims: BOB, SetSchedule: BOB, AddActivity: BOB, GetActivity: BOB,
     Join: BOB, Leave: BOB, GetMembers: ROOM, WatchChannel: ROOM, UnwatchChannel: ROOM,
     Applied: SENDER, Sync: BOB, GetSync: BOB, Follow: EVERYBODY, Command: BOB, WatchAll: EVERYBODY,
-    FindClaims: EVERYBODY,
+    FindClaims: EVERYBODY, Renew: SENDER,
 }  # fmt: skip
 
 

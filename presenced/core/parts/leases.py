@@ -306,6 +306,10 @@ class Leases(Part):
                 due_ms = min(due_ms, session.expires_ms)
         return next_level_ms(device, due_ms, policy, self.assumed_ms)
 
+    def rearm(self, device: Device) -> None:
+        """The token of its link ends at another moment."""
+        self._arm(device)
+
     def _arm(self, device: Device) -> None:
         self._wheel.schedule(device, self.deadline(device))
 

@@ -20,6 +20,12 @@ class SessionLeases(Part):
         session.heard_ms = now_ms
         self._wheel.schedule(session, self._deadline_ms(session))
 
+    def rearm(self, session: Session) -> None:
+        """Its token ends at another moment. Nothing happens if it holds no lease, since its device was taken over and
+        the link is about to be closed."""
+        if session.scheduled:
+            self._wheel.schedule(session, self._deadline_ms(session))
+
     def end_session(self, session: Session, now_ms: int) -> None:
         """It holds no lease any longer."""
         self._wheel.cancel(session)

@@ -16,6 +16,7 @@ from presenced.wire.messages import (
     Get,
     GetActivity,
     GetMembers,
+    Renew,
     Unwatch,
     Watch,
     WatchChannel,
@@ -43,6 +44,10 @@ FIND = 4
 
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
+
+
+RENEWAL = 3
+"""Of a new token: with its frame as much as a hello, since most of that is the verification of a token."""
 
 
 def cost_of_change(engine: Engine, name: str) -> int:
@@ -88,6 +93,11 @@ def activities(engine: Engine, session: Session, message: GetActivity) -> int:
 def search(engine: Engine, session: Session, message: FindClaims) -> int:
     """Of a page of claims over all users."""
     return message.limit // NAMES + FIND
+
+
+def renewal(engine: Engine, session: Session, message: Renew) -> int:
+    """Of a new token."""
+    return RENEWAL
 
 
 def beats(engine: Engine, session: Session, message: Beats) -> int:
