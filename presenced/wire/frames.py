@@ -10,6 +10,9 @@ from presenced.errors import ProtocolError
 
 LENGTH_BYTES = 4
 
+_NO_LENGTH = 1 << 24
+"""No frame of either side is so long: bytes that begin so, as those of TLS and HTTP do, are of another protocol."""
+
 
 def frame(payload: bytes) -> bytes:
     """The frame that carries `payload` (1 byte or more)."""
@@ -101,7 +104,7 @@ class FrameReader:
         self._next = 0
         if length == 0:
             raise ProtocolError("bad_frame", "a frame has length 0; every frame carries one message")
+        advice = "split the request" if length < _NO_LENGTH else "it looks like TLS or HTTP"
         raise ProtocolError(
-            "frame_too_large",
-            f"a frame of {length} bytes is over the limit of {self.frame_bytes_max}; split the request",
+            "frame_too_large", f"a frame of {length} bytes is over the limit of {self.frame_bytes_max}; {advice}"
         )

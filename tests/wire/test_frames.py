@@ -147,6 +147,21 @@ def test_the_cap_is_the_longest_payload_and_can_be_raised() -> None:
     assert caught.value.code == "frame_too_large"
 
 
+@pytest.mark.parametrize(
+    ("head", "advice"),
+    [
+        (b"\0\1\0\1", "split the request"),
+        (b"\x16\3\1\2", "looks like TLS or HTTP"),
+        (b"GET ", "looks like TLS or HTTP"),
+    ],
+)
+def test_bytes_of_another_protocol_are_not_called_a_long_request(head: bytes, advice: str) -> None:
+    reader = FrameReader(CAP)
+    reader.feed(head)
+    with pytest.raises(ProtocolError, match=advice):
+        reader.take(ALL)
+
+
 def test_a_length_over_the_cap_is_refused_before_its_payload_is_buffered() -> None:
     reader = FrameReader(CAP)
     reader.feed((CAP + 1).to_bytes(4, "big"))
