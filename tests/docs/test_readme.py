@@ -174,8 +174,9 @@ def test_the_configuration_can_be_looked_at(tmp_path: Path) -> None:
     command = written(".venv/bin/presenced config check").replace("/etc/presenced/presenced.toml", str(file))
     checked = place.run(command)
     assert checked.returncode == 0, checked.stderr
-    shown = place.run(written(".venv/bin/presenced config show") + f" --config {file}")
-    assert str(file) in shown.stdout, shown.stderr
+    command = written(".venv/bin/presenced config show").replace("/etc/presenced/presenced.toml", str(file))
+    shown = place.run(command)
+    assert shown.returncode == 0 and str(file) in shown.stdout, shown.stderr
 
 
 def test_the_running_daemon_can_be_looked_at(place: Place) -> None:
