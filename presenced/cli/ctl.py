@@ -86,7 +86,7 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 
     Without --as you act for yourself. With --as a service acts for any user: the URL and the token are the service's.
 
-    The options below stand before the subcommand: `presencectl --json get bob`.
+    The options below go before the subcommand: `presencectl --json get bob`.
     """
     given = {name for name in options if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     ctx.obj = _context(options, given, ctx.invoked_subcommand or "")
@@ -165,7 +165,7 @@ def set_(context: Context, status: StatusRequest, text: str | None, emoji: str |
             else:
                 record = await _appear(context, acting, SetStatus(1, status, text, emoji, for_ms or 0))
         if not is_there and status not in ("offline", "auto"):
-            context.output.note(f"no device of {record.user} stays online; `presencectl online` does")
+            context.output.note(f"{record.user} has no device online; `presencectl online` keeps one online")
         context.output.records([record])
         return exits.OK
 

@@ -193,7 +193,7 @@ KEYS: tuple[Key, ...] = (
         "presence.grace",
         "grace_ms",
         Duration(0),
-        "How long a device that lost its link still counts as there.",
+        "How long a device that lost its link still counts as online.",
         "--grace",
         reloadable=True,
     ),

@@ -57,9 +57,9 @@ def _one_identity(settings: Settings, say: Say) -> str:
             return f"{say('dev')} believes every name, so {say(field)} would be ignored; give one of the two"
     if not (settings.dev or settings.secret_file or settings.key_files):
         return (
-            "no identity is configured: give auth.secret_file, or --secret-file FILE (tokens are made by "
-            "`presenced token`), or auth.keys with the public keys of an issuer, or --dev to try things out on this "
-            "machine"
+            "no setting says how to check who a client is: give --dev to try things out on this machine, or "
+            "--secret-file FILE (auth.secret_file) for tokens made by `presenced token`, or --keys PATH (auth.keys) "
+            "with the public keys of an issuer"
         )
     return ""
 
@@ -69,8 +69,8 @@ def _dev_on_loopback(settings: Settings, say: Say) -> str:
     if not settings.dev or is_loopback(host):
         return ""
     return (
-        f"{say('dev')} believes every name and so listens on loopback only, not on {host}, which is what "
-        f"{say('listen')} says; listen on 127.0.0.1:PORT, or give a secret file instead"
+        f"{say('dev')} believes every name, so it allows only loopback addresses, but {say('listen')} is on {host}; "
+        "listen on 127.0.0.1:PORT, or give a secret file instead"
     )
 
 

@@ -34,7 +34,7 @@ def merge(
 ) -> tuple[Status, Device | None]:
     """The status that watchers see, and the primary device (None while offline). O(devices).
 
-    `primary` is the primary so far: it stays while it counts and no other device has had input more than
+    `primary` is the current primary: it stays while it counts and no other device has had input more than
     `hysteresis_ms` later, so that two devices in use at once do not take turns.
     """
     if claim is not None and claim.status == "offline":

@@ -104,7 +104,7 @@ class Session(Timer):
         self.unanswered = 0
         """Requests applied whose reply waits until their facts are as durable as promised."""
         self.ended = False
-        """Its link is no more, or ends once these are answered."""
+        """The session's link is gone, or ends once these requests are answered."""
         # what belongs to few
         self.refs: dict[int, Device] | None = None
         """The devices that a service speaks for, by its own numbers."""

@@ -244,8 +244,8 @@ class Outboxes:
         """Write what is pending for each. Sessions with equal pending frames share one joined buffer. O(bytes).
 
         Comparing with the previous session's frames is a pointer comparison each and finds nearly all equal runs,
-        because the watchers of the same users come in the same order. A dict keyed by the frames found no more, and
-        cost a tuple and its hash per link.
+        because the watchers of the same users come in the same order. A dict keyed by the frames found no
+        further runs, and cost a tuple and its hash per link.
         """
         before: list[bytes] = []
         data = b""

@@ -33,8 +33,8 @@ class Policy(msgspec.Struct):
     service_watch_users_max: int = limits.SERVICE_WATCH_USERS_MAX
 
     def take(self, other: Policy) -> bool:
-        """Have the other's grace and spacing from now on; gives whether that is another spacing. The other times stay:
-        deadlines in the wheel and promises in welcomes were made with them."""
+        """Take over the grace and the spacing of `other`; returns whether the spacing has changed. The other times
+        stay, because deadlines in the wheel and promises in welcomes were made with them."""
         before = (self.change_spacing_ms, self.change_burst)
         self.grace_ms = other.grace_ms
         self.change_spacing_ms = other.change_spacing_ms

@@ -1,8 +1,8 @@
-"""From a changed user to the record that is seen of them, its version, and the push to those who watch.
+"""Turns a changed user into a new record with its version, and into a push to the watchers.
 
-Whoever changes something of a user calls `mark_dirty`. `refresh` makes the record anew. If it differs, it gets the next
-version, a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and
-user, however often the user was marked. A question about a user who is marked is answered at the end of the turn
+Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets the next version,
+a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and user,
+however often the user was marked. A question about a user who is marked is answered at the end of the turn
 (`requests.handle`), so that an answer is never older than the requests before it.
 """
 

@@ -135,7 +135,7 @@ class VersionsRaised(_Fact, tag=9):
 
 
 class ShownSet(_Fact, tag=10):
-    """What others see instead of the user's text, until the user does not appear offline any more."""
+    """What others see instead of the user's text while the user appears offline."""
 
     user: str
     text: str

@@ -1,9 +1,10 @@
-"""Telling very many watchers of one user: in slices, some each turn, so that nobody else waits for all of them.
+"""Pushes a change to very many watchers of one user in slices, a few each turn, so that nobody else waits for all.
 
-A write to a link takes some microseconds, and a user with fifty thousand watchers a third of a second. Who is still to
-be told is a list of those who watched when the change was made. Each slice tells what is true then: whoever began to
-watch since has that from the reply, and whoever stopped is passed over. If the user changes again meanwhile, those who
-have not been told of the last change come first, so that all are told in the end however often there is another.
+A write to a link takes some microseconds, so the writes for a user with fifty thousand watchers take a third of a
+second. The list of waiting watchers is that of the moment of the change. Each slice sends the record of its own moment:
+a watcher that began since has it from the reply, and one that has stopped is skipped. If the user changes again
+meanwhile, the watchers that were not told of the last change come first. So all are told in the end, however often the
+user changes.
 """
 
 from __future__ import annotations

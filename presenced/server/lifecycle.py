@@ -125,8 +125,8 @@ class Lifecycle:
             # The rule for listen.address, which a socket unit knows nothing of.
             listener.close()
             raise SettingsError(
-                f"auth.dev believes every name and so listens on loopback only, not on {host}, which is what the "
-                "socket unit passes; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
+                f"auth.dev believes every name, so it allows only loopback addresses, but the socket unit listens on "
+                f"{host}; set ListenStream=127.0.0.1:PORT there, or give a secret file instead"
             )
         scheme = kind.tls_scheme if self._active.tls is not None else kind.scheme
         self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")

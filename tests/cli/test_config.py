@@ -215,7 +215,7 @@ def test_show_prints_what_cannot_work_together_too_and_says_so() -> None:
     shown = config("show")
     assert shown.exit_code == CONFIG
     assert shown.stdout == settings_text(Settings())
-    assert said(shown)[0].startswith("no identity is configured")
+    assert said(shown)[0].startswith("no setting says how to check who a client is")
 
 
 def test_show_prints_nothing_that_is_not_in_force(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class TestOneShot:
         assert json.loads(watch.line("stdout"))["status"] == "offline"
         done = ctl("--url", daemon.url("alice", "laptop"), "set", "dnd", "--text", "lunch", "--emoji", "*")
         assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "dnd")
-        assert done.stderr == "no device of alice stays online; `presencectl online` does\n"
+        assert done.stderr == "alice has no device online; `presencectl online` keeps one online\n"
         seen = json.loads(watch.line("stdout"))
         assert (seen["kind"], seen["status"], seen["device"]) == ("online", "dnd", "laptop")
         assert (seen["text"], seen["emoji"]) == ("lunch", "*"), "all of it is one change"

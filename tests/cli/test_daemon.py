@@ -28,10 +28,10 @@ from tests.support.daemon import Daemon
 from tests.support.wire import opened
 
 CONFIGURATIONS: dict[str, tuple[tuple[str, ...], str]] = {
-    "nobody is told apart": ((), "no identity is configured"),
-    "dev for all the world": (("--dev", "--listen", "0.0.0.0:0"), "loopback only"),
-    "dev for all the world in IPv6": (("--dev", "--listen", "[::]:0"), "loopback only"),
-    "dev by another name": (("--dev", "--listen", "example.org:0"), "loopback only"),
+    "nobody is told apart": ((), "no setting says how to check who a client is"),
+    "dev for all the world": (("--dev", "--listen", "0.0.0.0:0"), "only loopback addresses"),
+    "dev for all the world in IPv6": (("--dev", "--listen", "[::]:0"), "only loopback addresses"),
+    "dev by another name": (("--dev", "--listen", "example.org:0"), "only loopback addresses"),
     "dev and a secret": (("--dev", "--secret-file", "x"), "give one of the two"),
     "a secret that is not there": (("--secret-file", "/nonexistent/secret"), "does not exist; make one with"),
     "a secret that is a directory": (("--secret-file", "/"), "is a directory; name the file in it"),

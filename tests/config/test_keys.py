@@ -75,7 +75,7 @@ def test_a_program_s_settings_are_held_to_the_same_bounds() -> None:
         "change.burst is out of range; give a whole number from 1 to 1000",
         'drain.timeout is out of range; give a duration from 0 to 1h, such as "20s"',
     )
-    with pytest.raises(SettingsError, match="no identity is configured"):
+    with pytest.raises(SettingsError, match="no setting says how to check who a client is"):
         validate(Settings())
     validate(Settings(dev=True))
 

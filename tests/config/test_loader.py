@@ -341,8 +341,8 @@ def test_combinations_are_named_by_what_the_reader_used(tmp_path: Path) -> None:
     assert faults(text, tmp_path, environ, dev=True) == [
         "--dev believes every name, so auth.secret_file (PRESENCED_AUTH__SECRET_FILE) would be ignored; "
         "give one of the two",
-        "--dev believes every name and so listens on loopback only, not on 0.0.0.0, which is what listen.address "
-        "(FILE:2) says; listen on 127.0.0.1:PORT, or give a secret file instead",
+        "--dev believes every name, so it allows only loopback addresses, but listen.address (FILE:2) is on 0.0.0.0; "
+        "listen on 127.0.0.1:PORT, or give a secret file instead",
         "listen.tls_cert (FILE:3) and listen.tls_key (--tls-key) go together; listen.tls_key is missing",
         "drain.timeout (default) is 20s and would cut off what drain.spread (FILE:7) spreads over 1m; make it at "
         "least as long",
@@ -362,7 +362,7 @@ def test_what_is_at_fault_itself_is_not_judged_once_more(tmp_path: Path) -> None
         assert len(faults(text, tmp_path)) == 1
     assert len(faults("", tmp_path, {"PRESENCED_AUTH__SECRETFILE": "/s"})) == 1
     (said,) = faults("", tmp_path)
-    assert said.startswith("no identity is configured")
+    assert said.startswith("no setting says how to check who a client is")
 
 
 def test_combinations_that_can_work(tmp_path: Path) -> None:

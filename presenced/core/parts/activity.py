@@ -74,7 +74,7 @@ def _fact(user: User, activity: ActivityInfo, copies: int) -> ActivityAdded:
 
 
 def time_of_activity(at_ms: int, wall_ms: int) -> int:
-    """The wall time to record: the application's, or the server's if it gives 0.
+    """The wall time to record: the application's, or the server's if `at_ms` is 0.
 
     Raises `RequestError` (`bad_time`) for one that is further back or ahead than makes sense.
     """
@@ -135,7 +135,7 @@ def numbered(activities: deque[ActivityInfo]) -> Iterator[tuple[ActivityInfo, in
 
 
 def drop_old_activities(user: User, wall_ms: int) -> None:
-    """Forget what has become too old. Whoever calls this asks afterwards whether the user is still kept for anything
+    """Forget activities that have become too old. The caller then asks whether the user must still be kept
     (`Users.forget_if_blank`). O(activities dropped)."""
     kept = user.activities
     if kept is None:

@@ -37,10 +37,10 @@ class News:
 
 
 class ChannelNews:
-    """All that is not told so far."""
+    """The changes in channels that were not told yet."""
 
     def __init__(self, spacing: Spacing, tell: Callable[[Channel, User, News, int], int]) -> None:
-        """`tell` tells one piece of it (its last argument is the time), and gives how many deliveries that made."""
+        """`tell` tells one change (its last argument is the time), and returns how many deliveries that made."""
         self._spacing = spacing
         self._tell = tell
         self._noted: dict[User, dict[Channel, News]] = {}
@@ -122,7 +122,7 @@ class ChannelNews:
 
 
 def _put_before(noted: dict[Channel, News], channel: Channel, earlier: News) -> None:
-    """What was not told so far becomes a part of what happened since."""
+    """Merge the earlier change, which was not told yet, into what happened since."""
     news = noted.get(channel)
     if news is None:
         noted[channel] = earlier

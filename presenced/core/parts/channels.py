@@ -56,7 +56,7 @@ class Channels(Part):
         self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
         self.news = ChannelNews(publisher.spacing, self._tell)
         self._seq = 0
-        """Questions about channels so far."""
+        """The number of questions about channels since the start."""
         self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
 
     # --- membership -------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class Channels(Part):
             raise RequestError("channel_limit", f"this link watches {most} channels; unwatch one")
 
     def unwatch(self, session: Session, name: str) -> None:
-        """Tell it no more. Idempotent. O(batches on their way) for the last watcher."""
+        """Stop telling the session of the channel. Idempotent. O(batches on their way) for the last watcher."""
         if session.channels is None or name not in session.channels:
             return
         del session.channels[name]
@@ -248,7 +248,7 @@ class Channels(Part):
         if len(channel.watchers) < CHANNEL_FULL_MAX * 8 // 10:
             channel.is_large = False
         if not channel.watchers:
-            # While nobody watches nothing is gathered: whoever comes next must not be told of a member who hid since.
+            # Nothing is kept while nobody watches: the next watcher must not be told of a member who hid before.
             channel.changed, channel.left = {}, {}
             self._sending = [sending for sending in self._sending if sending[1] is not channel]
         self._drop_if_empty(channel)
@@ -311,7 +311,7 @@ class Channels(Part):
         return ChannelCounts(channel.name, len(channel.online), channel.count_list(), records, gone, complete)
 
     def _note(self, channel: Channel, user: User, *, was_in: bool, is_in: bool) -> None:
-        # While nobody watches nothing is kept: whoever comes next must not be told of a member who hid since.
+        # Nothing is kept while nobody watches: the next watcher must not be told of a member who hid before.
         if channel.watchers:
             self.news.note(channel, user, self._seq, was_in=was_in, is_in=is_in)
 
@@ -365,7 +365,8 @@ class Channels(Part):
 
 
 def _check_room(device: Device, channels_max: int) -> None:
-    """Raise `RequestError` (`channel_limit`) if the device, or all of its user's together, may be in no more."""
+    """Raise `RequestError` (`channel_limit`) if the device, or all devices of its user together, may not join another
+    channel."""
     where, count = f"{device.user.name}/{device.id}", len(device.channels or ())
     if count >= channels_max:
         raise RequestError("channel_limit", f"{where} is in {count} channels; leave one first")

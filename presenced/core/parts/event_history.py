@@ -43,7 +43,7 @@ class EventHistory:
         return self._frames[start : start + count]
 
     def set_short(self, short: bool) -> None:
-        """Memory is short, or is not any more: then little is kept."""
+        """Memory is short, or is enough again. While it is short, fewer events are kept."""
         self._bytes_max = EVENTS_SHORT_BYTES_MAX if short else EVENTS_BYTES_MAX
         self._make_room()
 

@@ -66,7 +66,7 @@ class Events(Part):
             self._forget_unfollowed()
 
     def set_short(self, short: bool) -> None:
-        """Memory is short, or is not any more: then all is given up but what somebody is about to read."""
+        """Memory is short, or is enough again. While it is short, only events that a follower is about to read stay."""
         self._is_short = short
         self.history.set_short(short)
         if short:

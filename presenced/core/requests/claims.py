@@ -151,7 +151,7 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
         if len(message.zone.encode()) > ZONE_BYTES_MAX or not engine.schedules.is_known_zone(schedule, now_ms):
             raise RequestError(
                 "bad_schedule",
-                f"{quoted(message.zone)} is no time zone known here; write one such as Europe/Berlin",
+                f"{quoted(message.zone)} is not a time zone that this server knows; write one such as Europe/Berlin",
             )
     user = user_of(engine, session, message.user)
     if schedule is not None and user.schedule is None:
