@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from presenced import limits
@@ -18,7 +19,7 @@ from presenced.storage.files import Directory
 from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
 from presenced.storage.meter import Progress
-from presenced.storage.recovery import RecoveryFindings
+from presenced.storage.recovery import Recovered, RecoveryFindings
 from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 
@@ -79,7 +80,6 @@ def _read(
     chance: random.Random,
 ) -> Restored:
     restorer = Restorer(engine, now_ms)
-    grace_ms = max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
     journal, recovered = open_store(
         directory,
         restorer.apply,
@@ -88,21 +88,33 @@ def _read(
         salts=lambda: chance.getrandbits(32),
         wall_ms=clocks.wall_ms,
         progress=progress,
-        close_ms=grace_ms + limits.RESTART_SPREAD_MS,
+        close_ms=_grace_ms(engine) + limits.RESTART_SPREAD_MS,
     )
-    findings, manifest = recovered.report, recovered.manifest
-    snapshot_wall_ms = 0
+    resume(restorer, recovered, journal.manifest.starts)
+    snapshot_wall_ms = 0 if recovered.manifest is None else _newest_wall_ms(directory, journal.manifest)
+    return Restored(directory, journal, recovered.report, snapshot_wall_ms)
+
+
+def resume(restorer: Restorer, recovered: Recovered, starts: Sequence[int]) -> None:
+    """Let the engine of a restorer go on from a store whose facts were all applied.
+
+    `starts` are the wall times of the starts that followed each other closely, this one the last. O(users + devices).
+    """
+    engine, findings, manifest = restorer.engine, recovered.report, recovered.manifest
     if manifest is not None:
-        snapshot_wall_ms = _newest_wall_ms(directory, journal.manifest)
         engine.ledger.continue_from(manifest.epoch, manifest.version)
     restorer.finish(
-        grace_ms=grace_ms,
+        grace_ms=_grace_ms(engine),
         spread_ms=limits.RESTART_SPREAD_MS,
         version_gap=limits.VERSION_GAP if manifest is not None and not findings.clean else 0,
         stopped_wall_ms=findings.last_wall_ms,
-        starts=journal.manifest.starts,
+        starts=starts,
     )
-    return Restored(directory, journal, findings, snapshot_wall_ms)
+
+
+def _grace_ms(engine: Engine) -> int:
+    """How long a start waits for the devices that were live."""
+    return max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
 
 
 def _newest_wall_ms(directory: Directory, manifest: Manifest) -> int:

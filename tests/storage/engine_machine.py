@@ -11,7 +11,7 @@ from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
 from presenced.core.records import ClaimSet, DeviceSet, Fact, TextSet
 from presenced.core.restorer import Restorer
-from presenced.limits import VERSION_GAP
+from presenced.server.data_directory import resume
 from presenced.storage.recovery import Recovered
 from tests.storage.machine import EPOCH, USERS, Machine, State, apply_facts
 
@@ -46,8 +46,7 @@ class EngineMachine(Machine):
     now_ms = START_MS
 
     def restored(self, recovered: Recovered, facts: Sequence[Fact]) -> None:
-        """The engine from what the store gave back, with the core's own `Restorer`. What `server.data_directory` adds
-        to that, graces and the clock, is shown where a server restarts (tests/durable, tests/sim)."""
+        """The engine from what the store gave back, by the server's own restart."""
         # The monotonic clock begins anew with the process, the wall clock goes on.
         self.now_ms = START_MS
         devices = [fact for fact in self.history.asked.state.values() if isinstance(fact, DeviceSet)]
@@ -59,10 +58,8 @@ class EngineMachine(Machine):
         for user in engine.users.order:
             apply_facts(state, engine.parts.facts_of(user, self.now_ms))
         assert meant(state) == meant(self.history.asked.state), "the engine restored something else"
-        unclean = recovered.manifest is not None and not recovered.report.clean
-        if recovered.manifest is not None:
-            engine.ledger.version = recovered.manifest.version
-        restorer.finish(grace_ms=15_000, spread_ms=0, version_gap=VERSION_GAP if unclean else 0)
+        assert self.journal is not None
+        resume(restorer, recovered, self.journal.manifest.starts)
         assert engine.ledger.version >= self.history.told, (
             f"versions go on from {engine.ledger.version}, and {self.history.told} was given out before"
         )
