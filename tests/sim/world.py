@@ -23,9 +23,10 @@ from presenced.server.fact_log import Ack
 from presenced.server.transports import tcp
 from presenced.server.transports.tcp import TcpTransport
 from presenced.storage import committer, segment, snapshot, store
+from presenced.storage.check import Checked
 from presenced.storage.files import DiskFull
 from presenced.wire.messages import Error, Goodbye, Record, ServerMessage
-from tests.sim import edge_invariants
+from tests.sim import edge_invariants, store_check
 from tests.sim.clients import Client, Link
 from tests.sim.daemon import Daemon
 from tests.sim.loop import Time
@@ -75,7 +76,10 @@ class Live:
 class World:
     """A machine, at most one server on it, and clients."""
 
-    def __init__(self, chance: random.Random, *, durability: str, policy: Policy, rate: int) -> None:
+    def __init__(
+        self, chance: random.Random, *, durability: str, policy: Policy, rate: int, examines_disk: bool
+    ) -> None:
+        """`examines_disk`: whether the store's own check looks at the disk before and after each start."""
         self.chance = chance
         self.time = Time()
         self.disk = SimDisk()
@@ -92,6 +96,9 @@ class World:
         self.epoch = 0
         self.clean = False
         """The last stop was in order."""
+        self._examines_disk = examines_disk
+        self._examined: Checked | None = None
+        """What the store's check said before the start under way."""
         self.is_kept = True
         """Whether the disk was left with everything that clients have answers from."""
         self.slack_ms = 0
@@ -133,6 +140,7 @@ class World:
             self._start_ms.clear()
         self._start_ms.append(self.time.now_ms)
         chance = random.Random(self.chance.getrandbits(64))
+        self._examined = store_check.examine(self.disk, is_store=bool(self.epoch)) if self._examines_disk else None
         try:
             daemon = Daemon(
                 self.time,
@@ -174,6 +182,8 @@ class World:
             f"a server starts, {'after a stop in order' if daemon.findings.clean else 'not after a stop in order'}"
         )
         assert daemon.findings.clean or not self.clean, "the stop was in order, and the start does not see it"
+        if self._examines_disk:
+            store_check.compare(self._examined, daemon.findings, self.disk)
         self.faces.judge(face, is_kept=self.is_kept)
         self._judge_registers(face)
         self.clean, self.is_kept = False, True
