@@ -9,6 +9,9 @@ from typing import NamedTuple
 from tests.sim.life import Failure, Life
 from tests.sim.world import small_units
 
+LIVES = 10_000
+"""The lives of seeds 0 to 9,999 judge a change (`test_lives`)."""
+
 COLLECT_EVERY = 50
 """Lives between two collections of garbage: a world is one large circle."""
 

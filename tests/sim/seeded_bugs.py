@@ -31,8 +31,10 @@ from presenced.server.farewell import Farewell
 from presenced.server.intake import BACKLOG, Intake, Talk
 from presenced.server.links import Links
 from presenced.server.snapshots import Snapshotting
-from presenced.storage import store
-from tests.sim.running import FailedLife, run_lives
+from presenced.storage import check, store
+from presenced.storage.files import Directory
+from presenced.storage.survey import StoreSurvey
+from tests.sim.running import LIVES, FailedLife, run_lives
 
 BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 
@@ -163,6 +165,18 @@ def begins_another_history_at_each_start() -> Iterator[None]:
         whole(self, self.epoch, version)
 
     with patch.object(Ledger, "continue_from", continue_from):
+        yield
+
+
+@bug
+def the_check_calls_a_torn_end_damage() -> Iterator[None]:
+    whole = check._judge
+
+    def judge(directory: Directory, found: StoreSurvey, report: check.Checked) -> None:
+        whole(directory, found, report)
+        report.sound = not report.torn_bytes
+
+    with patch.object(check, "_judge", judge):
         yield
 
 
@@ -317,23 +331,19 @@ def a_record_goes_back_at_the_restore() -> Iterator[None]:
         yield
 
 
-def found(name: str, first: int, lives: int) -> FailedLife | None:
-    """The first life that finds this bug."""
+def found(name: str) -> FailedLife | None:
+    """The first of the lives that judge a change that finds this bug."""
     with BUGS[name]():
-        return run_lives(first, lives)
-
-
-LIVES_MAX = 10_000
-"""As many as `make check` runs (`test_lives`)."""
+        return run_lives(0, LIVES)
 
 
 def main() -> int:
-    """Look for each, from the same seed."""
+    """Look for each in the same lives."""
     logging.disable(logging.CRITICAL)
     missed = 0
     for name in BUGS:
         began_s = time.process_time()
-        failed = found(name, 1, LIVES_MAX)
+        failed = found(name)
         took_s = time.process_time() - began_s
         what = name.replace("_", " ")
         if failed is None:
