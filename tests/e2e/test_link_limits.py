@@ -1,4 +1,8 @@
-"""Deadlines, rates and numbers of links: what is over a bound gets a defined answer, the others go on."""
+"""Deadlines, rates and numbers of links: what is over a bound gets a defined answer, the others go on.
+
+Here over TCP, once each; what happens at which millisecond is shown on a clock of its own
+(`tests/server/test_conversation.py`, `tests/sim`).
+"""
 
 from __future__ import annotations
 
@@ -34,36 +38,15 @@ def test_no_hello(impatient: Daemon) -> None:
     beside.close()
 
 
-def test_half_a_hello(impatient: Daemon) -> None:
-    with Wire(impatient.port) as link:
-        link.send_bytes(b"\0\0\0")
-        goodbye = link.rest()[-1]
-        assert goodbye[1] in ("hello_timeout", "frame_timeout"), goodbye
-
-
-@pytest.mark.parametrize("beginning", [b"\0", b"\0\0\0\x03", b"\0\0\0\x03\x92\x04"])
-def test_a_frame_that_never_finishes(impatient: Daemon, beginning: bytes) -> None:
+def test_a_frame_that_never_finishes(impatient: Daemon) -> None:
     beside = Bystander(impatient.port, "m2")
     with opened(impatient.port, "slow") as link:
         link.send(Ping(1))
-        link.send_bytes(beginning)
+        link.send_bytes(b"\0\0\0\x03\x92\x04")
         assert link.next()[:2] == [PONG, 1]
         link.ended_with("frame_timeout")
     beside.check()
     beside.close()
-
-
-def test_a_link_that_always_has_part_of_a_frame(impatient: Daemon) -> None:
-    """Each frame is finished in time, though the buffer is never empty: no deadline is missed."""
-    with opened(impatient.port, "steady") as link:
-        ping = (3).to_bytes(4, "big") + encode(Ping(7))
-        link.send_bytes(ping[:2])
-        times_ms = [0]
-        while times_ms[-1] - times_ms[min(1, len(times_ms) - 1)] < 600:
-            link.send_bytes(ping[2:] + ping[:2])
-            kind, request_id, server_time_ms = link.next()
-            assert (kind, request_id) == (PONG, 7)
-            times_ms.append(server_time_ms)
 
 
 def test_ten_thousand_tiny_frames(tmp_path: Path) -> None:
@@ -109,14 +92,6 @@ def test_the_rate_is_kept_and_the_lease_survives(tmp_path: Path) -> None:
             # Server time, not the test's: at least 1,400 ms were needed for the 28 that no credit was there for.
             assert told[-1] - told[0] >= 1_000
             assert observer.quiet()
-
-
-def test_the_lease_survives_a_rate_slower_than_the_lease(tmp_path: Path) -> None:
-    """At one frame a second and a lease of half a second, waiting frames still count as signs of life."""
-    options = ("--check", "--rate", "1", "--heartbeat", "200ms", "--grace", "0")
-    with Daemon(tmp_path / "log", *options) as daemon, opened(daemon.port, "eager") as link:
-        link.send(*[Ping(number + 1) for number in range(6)])
-        assert [link.next()[:2] for _ in range(6)] == [[PONG, number + 1] for number in range(6)]
 
 
 @pytest.mark.parametrize("loop", LOOPS)

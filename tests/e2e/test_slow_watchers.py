@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 
 import msgpack
-import pytest
 
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
@@ -180,37 +179,6 @@ def test_one_that_asks_and_never_reads(tmp_path: Path) -> None:
             assert link.quiet()
         beside.check()
         beside.close()
-
-
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_one_that_neither_reads_nor_heartbeats_ends_with_its_lease(tmp_path: Path, loop: str) -> None:
-    """Though its buffers are full: goodbye cannot be delivered, the connection is aborted, its place is free."""
-    options = ("--heartbeat", "1s", "--grace", "0", "--max-links", "3", "--change-spacing", "0", "--rate", "0")
-    limits = {"CLOSE_TIMEOUT_MS": 100}
-    with Daemon(tmp_path / "log", "--check", "--loop", loop, *options, limits=limits) as daemon:
-        publisher = opened(daemon.port, "publisher")
-        dead = opened(daemon.port, "dead", receive_bytes=4096)
-        dead.send(Watch(1, ["publisher"]))
-        assert dead.next()[0] == RECORDS
-        observer = opened(daemon.port, "observer")
-        observer.send(Watch(1, ["dead"]))
-        assert observer.next()[4][0][1] == "online"
-        number = 0
-        while observer.quiet():
-            number += 1
-            publisher.send(SetStatus(number, text=text_of(number)))
-            assert publisher.next()[:2] == [DONE, number]
-            observer.send(Ping(number))
-            got = observer.next()
-            if got[0] == PRESENCE:
-                break
-        else:
-            got = observer.next()
-        assert got[1][:2] == ["dead", "offline"]
-        assert number > 400, "its buffers were full by then"
-        link = admitted(daemon.port, "newcomer", publisher, observer)
-        for one in (link, publisher, observer, dead):
-            one.close()
 
 
 def test_half_closed_and_not_reading(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from presenced.wire.messages import Heartbeat, Ping, SetStatus, Watch
 from tests.support.daemon import Daemon
 from tests.support.readiness import any_readable, readable
-from tests.support.wire import DONE, GOODBYE, PONG, PRESENCE, RECORDS, Bystander, Wire, opened
+from tests.support.wire import DONE, PONG, PRESENCE, RECORDS, Bystander, Wire, opened
 
 PLAIN_CLIENT = Path(__file__).with_name("plain_client.py")
 LOOPS = ("uvloop", "asyncio")
@@ -65,25 +65,11 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         daemon.kill()
 
 
-def test_no_link_is_taken_while_stopping(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "log", "--change-spacing", "0", "--rate", "0", limits=QUICK)
-    try:
-        publisher = opened(daemon.port, "publisher")
-        deaf = stuck(daemon.port, publisher)
-        daemon.signal(signal.SIGTERM)
-        publisher.ended_with("going_away")
-        with pytest.raises(OSError):
-            Wire(daemon.port)
-        assert daemon.wait() == 0
-        deaf.close()
-    finally:
-        daemon.kill()
+def test_a_daemon_that_stood_still_takes_nobody_for_silent(tmp_path: Path) -> None:
+    """Stopped for longer than a lease while its clients go on: their heartbeats lie in its socket buffers.
 
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_daemon_that_stood_still_takes_nobody_for_silent(tmp_path: Path, loop: str) -> None:
-    """Stopped for longer than a lease while its clients go on: their heartbeats lie in its socket buffers."""
-    options = ("--check", "--heartbeat", "400ms", "--grace", "0", "--change-spacing", "0", "--loop", loop)
+    With both loops it is shown on a clock of its own (`tests/server/test_isolation.py`)."""
+    options = ("--check", "--heartbeat", "400ms", "--grace", "0", "--change-spacing", "0")
     with Daemon(tmp_path / "log", *options) as daemon:
         beside = Bystander(daemon.port)
         users = [opened(daemon.port, f"user-{number}") for number in range(5)]
@@ -175,10 +161,3 @@ def test_a_silent_client_loses_its_lease_and_is_offline_after_grace(tmp_path: Pa
         kind, record = observer.next()
         assert (kind, record[:2]) == (PRESENCE, ["silent", "offline"])
         observer.close()
-
-
-def test_a_service_without_device_holds_a_lease_too(tmp_path: Path) -> None:
-    with Daemon(tmp_path / "log", "--check", "--heartbeat", "200ms") as daemon:
-        with opened(daemon.port, "backend", "", role="service") as link:
-            goodbye = link.rest()[-1]
-            assert goodbye[:2] == [GOODBYE, "lease_expired"]

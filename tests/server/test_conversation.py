@@ -69,6 +69,16 @@ def test_a_hello_byte_by_byte_is_a_hello() -> None:
     assert host.links.roles["user"] == 1
 
 
+def test_half_a_hello_is_no_hello() -> None:
+    host = VirtualHost()
+    link = host.accept()
+    link.put(frame(encode(hello("alice")))[:3])
+    host.advance(HELLO_TIMEOUT_MS - 1)
+    assert link.told == []
+    host.advance(1)
+    assert last_code(link) in ("hello_timeout", "frame_timeout") and link.is_closed
+
+
 @pytest.mark.parametrize("how", ["abort", "end", "make_way"])
 def test_what_is_given_up_before_the_connection_is_up_is_over_at_once(how: str) -> None:
     host = VirtualHost()
