@@ -30,6 +30,11 @@ class DelayQueue(Generic[T]):
         """Items that wait, settled ones among them."""
         return len(self._waiting)
 
+    def set_delay(self, delay_ms: int) -> None:
+        """Another time to wait from now on. Nothing may be waiting: it would come out in the wrong order."""
+        assert not self._waiting
+        self.delay_ms = delay_ms
+
     def add(self, now_ms: int, item: T) -> None:
         """Let `item` come out `delay_ms` after `now_ms`."""
         self._waiting.append((now_ms + self.delay_ms, item))

@@ -124,6 +124,8 @@ class Engine:
             self.channels,
             self.events,
         )
+        # Slices of a wide fan-out are written when a turn ends, and not by a tick.
+        parts.add_deadline(outboxes.wide)
 
     # --- what the server decides ------------------------------------------------------------------------------
 
@@ -154,9 +156,13 @@ class Engine:
 
     @property
     def next_ms(self) -> int | None:
-        """When `tick` wants to be called next; None = never, as things stand, and 0 = at once."""
-        next_ms, wide_ms = self.parts.next_ms, self.outboxes.wide.next_ms
-        return next_ms if wide_ms is None else wide_ms
+        """When `tick` wants to be called next; None = never, as things stand, and 0 = at once. O(parts)."""
+        next_ms: int | None = None
+        for deadline in self.parts.deadlines:
+            other_ms = deadline.next_ms
+            if other_ms is not None and (next_ms is None or other_ms < next_ms):
+                next_ms = other_ms
+        return next_ms
 
     def tick(self, now_ms: int) -> None:
         """Apply what time alone brings about, as much as a turn may take; `next_ms` tells of more.
@@ -172,12 +178,16 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all dirty users anew, and queue what everybody is told of it. A turn ends with it."""
+        # What most turns have nothing of is not even called: a turn with one change makes a hundred calls as it is.
         self.publisher.refresh_all(now_ms)
-        self.publisher.tell_changes(now_ms)
+        if self.publisher.changes:
+            self.publisher.tell_changes(now_ms)
         self.parts.settle(now_ms)
         # After what others are told, which an answer must not come before.
-        self.obligations.answer(now_ms, self.sessions.end_again)
-        self.forget_blank()
+        if self.obligations.asking:
+            self.obligations.answer(now_ms, self.sessions.end_again)
+        if self.publisher.blank:
+            self.forget_blank()
 
     @property
     def is_settled(self) -> bool:
@@ -207,9 +217,8 @@ class Engine:
 
     def forget_blank(self) -> None:
         """Drop the users of whom nothing is known after all. O(those whose records were found empty)."""
-        if self.publisher.blank:
-            for user in self.publisher.take_blank():
-                self.users.forget_if_blank(user)
+        for user in self.publisher.take_blank():
+            self.users.forget_if_blank(user)
 
     # --- links, as often as they speak ------------------------------------------------------------------------
 

@@ -59,6 +59,14 @@ class Restoring(Protocol):
         """The deadline for a wall time (`Clock.due_ms`)."""
 
 
+class Deadline(Protocol):
+    """Knows when something is due next."""
+
+    @property
+    def next_ms(self) -> int | None:
+        """0 = at once, None = not until something happens."""
+
+
 TakeUp = Callable[[Restoring, Any], object]
 """Takes up one fact of the kind that it stands for."""
 
@@ -105,6 +113,10 @@ class Part:
 
     # --- time -------------------------------------------------------------------------------------------------
 
+    deadline_source: Deadline | None = None
+    """What knows when `tick` wants to be called next, if that is not the part itself. It is asked twice a turn, and a
+    part that only passed the question on would double what it costs."""
+
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next: 0 = at once, None = not until something happens."""
@@ -126,7 +138,9 @@ class Parts:
     def __init__(self) -> None:
         self.all: list[Part] = []
         self._keeping: list[Part] = []
-        self._timed: list[Part] = []
+        self._ticking: list[Part] = []
+        self.deadlines: list[Deadline] = []
+        """Whatever may want a turn, the parts that tick and others."""
         self._settling: list[Part] = []
         self._saved: list[Part] = []
         self._clocked: list[Part] = []
@@ -136,10 +150,17 @@ class Parts:
         self.all += parts
         # Asked in every turn or of every user: only those that have an answer.
         self._keeping += _with(parts, "keeps")
-        self._timed += _with(parts, "next_ms")
+        self._ticking += _with(parts, "tick")
+        self.deadlines += [
+            part if part.deadline_source is None else part.deadline_source for part in _with(parts, "tick")
+        ]
         self._settling += _with(parts, "settle")
         self._saved += _with(parts, "facts_of")
         self._clocked += _with(parts, "clock_jumped")
+
+    def add_deadline(self, deadline: Deadline) -> None:
+        """Also what no part ticks for may want a turn."""
+        self.deadlines.append(deadline)
 
     def keep(self, user: User) -> bool:
         """Whether anything is known of the user: the one place that says so. O(parts)."""
@@ -156,19 +177,9 @@ class Parts:
         """What takes up each kind of fact."""
         return {kind: restorer for part in self.all for kind, restorer in part.restorers().items()}
 
-    @property
-    def next_ms(self) -> int | None:
-        """When `tick` wants to be called next; 0 = at once, None = never, as things stand. O(parts)."""
-        next_ms: int | None = None
-        for part in self._timed:
-            other_ms = part.next_ms
-            if other_ms is not None and (next_ms is None or other_ms < next_ms):
-                next_ms = other_ms
-        return next_ms
-
     def tick(self, now_ms: int) -> None:
         """Let each part do what time brings about."""
-        for part in self._timed:
+        for part in self._ticking:
             part.tick(now_ms)
 
     def clock_jumped(self, user: User, jump: Jump, now_ms: int) -> None:

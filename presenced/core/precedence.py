@@ -98,4 +98,8 @@ def is_hidden(user: User) -> bool:
 
 def in_call(user: User) -> bool:
     """Whether somebody states that the user is in a call. O(claims)."""
-    return bool(user.claims) and any(claim.source == "call" for claim in user.claims)
+    # A generator for `any` would cost as much as all the rest of a heartbeat's check.
+    for claim in user.claims:
+        if claim.source == "call":
+            return True
+    return False

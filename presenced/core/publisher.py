@@ -43,6 +43,7 @@ class Publisher(Part):
     def __init__(self, policy: Policy, ledger: Ledger, clock: Clock, outboxes: Outboxes) -> None:
         self.online = OnlineIndex()
         self.spacing = Spacing(policy)
+        self.deadline_source = self.spacing.waiting
         self.keeps_changes = False
         """Whether anybody wants the changes of users who are in no channel."""
         self.changes: list[Change] = []
@@ -137,7 +138,7 @@ class Publisher(Part):
         is_outdated = bool(self._outdated) and self._outdated.pop(user, False)
         if claim is not None and claim.status == "offline":
             reason = "hidden"
-        wall_ms = self._clock.wall_ms(now_ms)
+        wall_ms = now_ms + self._clock.offset_ms
         if status != old.status:
             self._note_status(user, status, reason, wall_ms, contact_ms)
         elif is_outdated or (is_seen and status == "offline"):
@@ -263,11 +264,6 @@ class Publisher(Part):
         )
 
     # --- pushes -----------------------------------------------------------------------------------------------
-
-    @property
-    def next_ms(self) -> int | None:
-        """When somebody's spacing is over."""
-        return self.spacing.next_ms
 
     def tick(self, now_ms: int) -> None:
         """Tell of those whose spacing is over. O(those that come out)."""

@@ -24,34 +24,30 @@ class Spacing:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._waiting: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+        self.waiting: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
+        """Users of whom something is told once it comes due. One object for ever."""
         self._admitted: dict[User, None] = {}
         """Users in channels of whom something may be told in this turn: it is paid for."""
 
     def respace(self, now_ms: int) -> list[User]:
         """The spacing is another now. Gives those who waited under the old one: their time has come. O(these)."""
-        waiting, self._waiting = self._waiting, DelayQueue(self._policy.change_spacing_ms)
-        due = waiting.take_due(now_ms + waiting.delay_ms)
+        due = self.waiting.take_due(now_ms + self.waiting.delay_ms)
+        self.waiting.set_delay(self._policy.change_spacing_ms)
         for user in due:
             self._release(user, now_ms)
         return due
-
-    @property
-    def next_ms(self) -> int | None:
-        """When `take_due` should be called next, if at all."""
-        return self._waiting.next_ms
 
     def take_due(self, now_ms: int) -> list[User]:
         """Those whose time has come: tell what is to be told of them, to `pay` for. Those that come out of a turn's
         share are left for the next. O(those that come out)."""
         due: list[User] = []
         left = RELEASE_COST_MAX
-        while left > 0 and (user := self._waiting.take_first(now_ms)) is not None:
+        while left > 0 and (user := self.waiting.take_first(now_ms)) is not None:
             left -= RELEASE_COST + len(user.watchers or ())
             self._refill(user, now_ms)
             if user.push_credit < CHANGE_DELIVERIES:
                 # Very many were told last.
-                self._waiting.add(now_ms, user)
+                self.waiting.add(now_ms, user)
             else:
                 self._release(user, now_ms)
                 due.append(user)
@@ -75,7 +71,7 @@ class Spacing:
         self._refill(user, now_ms)
         if user.push_credit < CHANGE_DELIVERIES:
             user.push_waits = True
-            self._waiting.add(now_ms, user)
+            self.waiting.add(now_ms, user)
             return False
         user.push_credit -= CHANGE_DELIVERIES
         if user.channels is not None:

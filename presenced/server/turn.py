@@ -35,7 +35,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.settle(now_ms)
 
     # 3. Facts go to the log before any reply that tells of them.
-    acks = obligations.take_acks()
+    acks = obligations.take_acks() if obligations.acks else []
     facts = ledger.take_facts()
     if facts or acks:
         log.append(facts, acks)
@@ -47,13 +47,15 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     for session, request_id, _ in log.take_refused():
         refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
         obligations.answered(session)
-    engine.set_read_only(log.refusal)
+    if log.refusal != engine.read_only:
+        engine.set_read_only(log.refusal)
 
     # 5. One write per link, however many frames it is to be sent.
     outboxes.write()
 
     # 6. Goodbyes last, so that what was said before them is read before them.
-    for session, code in obligations.take_closing():
-        session.edge.end(code)
+    if obligations.closing:
+        for session, code in obligations.take_closing():
+            session.edge.end(code)
 
     return None if stopping else engine.next_ms

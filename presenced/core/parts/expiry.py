@@ -47,6 +47,7 @@ class Expiry(Part):
     ) -> None:
         self.expired = 0
         """Leases that have run out, counted for the operator."""
+        self.deadline_source = wheel
         self._wheel = wheel
         self._parts = parts
         self._sessions = sessions
@@ -56,11 +57,6 @@ class Expiry(Part):
         self._texts = texts
         self._schedules = schedules
         self._ends = ends
-
-    @property
-    def next_ms(self) -> int | None:
-        """When the first entry is due."""
-        return self._wheel.next_ms
 
     def tick(self, now_ms: int) -> None:
         """Handle entries that are due, up to a bound on what they cost and what they bring about costs to tell."""
