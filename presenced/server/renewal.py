@@ -1,7 +1,7 @@
 """A new token on a link that goes on (protocol.md, 13.38).
 
-The core knows when the token of a link ends, and not what a token is. So this handler stands in the server, and is
-joined to those of the core by who builds a server.
+The core knows when the token of a link ends, but cannot verify one. So this handler is in the server, and `Server`
+joins its table with those of the core and of the chat commands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def handlers(authority: Authority) -> dict[type, Handler]:
         try:
             identity = authority.verify_token(message.token)
         except AuthError as error:
-            # The old token is as good as before, so that it ends this request, and not the link.
+            # The link's own token is as good as before: the request is refused, and the link goes on.
             raise RequestError(error.code, error.message, retry_ms=error.retry_ms) from None
         if identity is not None:
             if identity.user != session.user_name:
