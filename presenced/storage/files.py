@@ -32,7 +32,8 @@ class DiskFull(Exception):
 
 class TellingFull:
     """A context that turns an error of a full disk into `DiskFull`; other errors pass. Do not use it around a
-    truncation or a sync: if one of these finds no room, that is final."""
+    truncation or a sync of a file that stays in use: if one of these finds no room, that is final. A file that is
+    thrown away after the error may be synced in it."""
 
     def __enter__(self) -> None:
         pass

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from presenced.storage.files import FULL, DiskFull
+from presenced.storage.files import DiskFull
 from presenced.storage.snapshot import SnapshotError
 
 
@@ -41,7 +41,13 @@ class Jobs:
 
     def advance(self, is_gone: Callable[[BaseException], bool]) -> None:
         """Do the next step of the first job. Raises only errors after which the log cannot go on; `is_gone` says
-        whether an error merely means that the directory is gone."""
+        whether an error merely means that the directory is gone.
+
+        Only `DiskFull` says that there is no room and no harm is done, and the job alone is given up. The error number
+        would not do: a job also seals and syncs the log itself, and a sync that finds no room leaves the log with
+        pages that look clean and are on no disk. Whatever is written and acknowledged behind them is lost in a power
+        cut, because recovery refuses a log with a hole in it.
+        """
         job = self._queue[0]
         try:
             next(job.steps)
@@ -52,11 +58,6 @@ class Jobs:
             error = failure
         except FileNotFoundError as failure:
             if not is_gone(failure):
-                raise
-            error = failure
-        except OSError as failure:
-            # A job writes files of its own. Without room for them the job is given up, and the log goes on.
-            if failure.errno not in FULL:
                 raise
             error = failure
         self._queue.popleft()

@@ -171,7 +171,8 @@ class Journal:
     def begin_snapshot(self) -> SnapshotWriter:
         """Start a snapshot of the state as of now or later: all facts handed in before must be committed.
 
-        The log goes on in a new segment, so that the ones before can be dropped one snapshot later.
+        The log goes on in a new segment, so that the ones before can be dropped one snapshot later. Raises `DiskFull`,
+        and then the log goes on as it was, or in the new segment.
         """
         self.rotate()
         self.bytes_since_snapshot = 0
@@ -186,10 +187,9 @@ class Journal:
 
     def finish_snapshot(self, writer: SnapshotWriter, version: int) -> Iterator[None]:
         """Verify the snapshot, list it, and remove what only the generation before the previous one needed. Each step
-        of the iterator is short enough to run between two commits."""
-        end_seq = self.next_seq
-        with telling_full:
-            yield from writer.finish(end_seq)
+        of the iterator is short enough to run between two commits. Raises `DiskFull` or `SnapshotError`, and then the
+        snapshot does not count and must be abandoned."""
+        yield from writer.finish(self.next_seq)
         if self.unsynced:
             self.sync()
         previous = self.manifest.snapshots[:1]

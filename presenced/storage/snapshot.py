@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from presenced.core.records import Fact
-from presenced.storage.files import Directory, write_all
+from presenced.storage.files import Directory, DiskFull, telling_full, write_all
 from presenced.storage.frames import decode_facts, read_frames
 from presenced.storage.layout import (
     DATA,
@@ -46,7 +46,11 @@ def snapshot_name(number: int) -> str:
 
 
 class SnapshotWriter:
-    """Writes one snapshot under a temporary name. `add` pieces, then `finish`, or `abandon`."""
+    """Writes one snapshot under a temporary name. `add` pieces, then `finish`, or `abandon`.
+
+    The constructor, `add` and `finish` raise `DiskFull` if there is no room, also if a sync finds none: nothing needs
+    a file that is abandoned. Any other `OSError` may come from the disk itself.
+    """
 
     def __init__(
         self, directory: Directory, *, store_id: bytes, number: int, start_seq: int, salt: int, wall_ms: int
@@ -54,9 +58,10 @@ class SnapshotWriter:
         self.name = snapshot_name(number)
         self._directory = directory
         self._temporary = f"{self.name}.tmp"
-        if self._temporary in directory.names():
-            directory.unlink(self._temporary)
-        self._file = directory.open(self._temporary, create=True)
+        with telling_full:
+            if self._temporary in directory.names():
+                directory.unlink(self._temporary)
+            self._file = directory.open(self._temporary, create=True)
         self._start_seq = self._end_seq = start_seq
         self._salt = salt
         self._wall_ms = wall_ms
@@ -68,7 +73,7 @@ class SnapshotWriter:
         self._position = 0
         try:
             self._write(block)
-        except OSError:
+        except (DiskFull, OSError):
             self.abandon()
             raise
 
@@ -85,7 +90,8 @@ class SnapshotWriter:
         """
         self._end_seq = end_seq
         self._frame(b"", 0, SEAL, end_seq)
-        self._file.sync()
+        with telling_full:
+            self._file.sync()
         again = hashlib.blake2b(digest_size=32)
         for offset in range(0, self._position, VERIFY_BYTES):
             again.update(self._file.read_at(offset, VERIFY_BYTES))
@@ -94,8 +100,9 @@ class SnapshotWriter:
         self._file.close()
         if again.digest() != self._digest.digest() or size != self._position:
             raise SnapshotError(f"{self.name} does not read back as it was written")
-        self._directory.rename(self._temporary, self.name)
-        self._directory.sync()
+        with telling_full:
+            self._directory.rename(self._temporary, self.name)
+            self._directory.sync()
 
     def entry(self) -> SnapshotEntry:
         """The entry of the finished snapshot in the manifest."""
@@ -126,12 +133,14 @@ class SnapshotWriter:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
-        write_all(self._file, self._position, data)
+        with telling_full:
+            write_all(self._file, self._position, data)
         self._digest.update(data)
         self._position += len(data)
         self._unsynced += len(data)
         if self._unsynced >= SYNC_BYTES:
-            self._file.sync()
+            with telling_full:
+                self._file.sync()
             self._unsynced = 0
 
 

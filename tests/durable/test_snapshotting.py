@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -221,7 +220,7 @@ def test_without_a_log_there_is_no_turn_to_wait_for(scene: Scene) -> None:
 
 
 def no_room(self: SnapshotWriter, payload: bytes, count: int) -> None:
-    raise OSError(errno.ENOSPC, "no room")
+    raise DiskFull("no room")
 
 
 # --- given up -----------------------------------------------------------------------------------------------------
@@ -237,7 +236,7 @@ def test_what_is_given_up_makes_no_more_slices_and_is_told_once(scene: Scene, mo
     for _ in range(10):
         scene.turn_over()
     assert scene.thread.taken == taken and not scene.loop.timers and not scene.loop.ready
-    assert len(scene.ended) == 1 and isinstance(scene.ended[0], OSError)
+    assert len(scene.ended) == 1 and isinstance(scene.ended[0], DiskFull)
     assert not [name for name in scene.making.directory.names() if name.startswith("snap-")]
     # The next one is none of its business.
     monkeypatch.setattr(SnapshotWriter, "add", add)
@@ -261,7 +260,7 @@ def test_what_was_in_the_queue_when_it_was_given_up_is_no_second_end(
     assert len(scene.thread.jobs) >= 2 and not scene.ended
     scene.until_ended()
     scene.turn_over()
-    assert len(scene.ended) == 1 and isinstance(scene.ended[0], OSError)
+    assert len(scene.ended) == 1 and isinstance(scene.ended[0], DiskFull)
 
 
 def test_a_snapshot_makes_up_for_what_was_lost_before_it_began(scene: Scene) -> None:
@@ -287,7 +286,7 @@ async def test_the_end_of_a_snapshot_is_the_loops_to_note(
         ended(self, error)
 
     def full(self: SnapshotWriter, end_seq: int) -> Iterator[None]:
-        raise OSError(errno.ENOSPC, "no room")
+        raise DiskFull("no room")
         yield
 
     monkeypatch.setattr(DurableLog, "_snapshot_ended", noted)

@@ -19,10 +19,11 @@ from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, R
 from presenced.storage import journal as journal_module, segment as segment_module, snapshot as snapshot_module
 from presenced.storage.files import DiskFull
 from presenced.storage.frames import array_of
+from presenced.storage.jobs import Job, Jobs
 from presenced.storage.journal import Journal
 from presenced.storage.layout import MARK_BYTES
 from presenced.storage.recovery import Recovered, recover
-from presenced.storage.snapshot import SnapshotError
+from presenced.storage.snapshot import SnapshotWriter
 from presenced.storage.store import claim, open_store
 from presenced.wire.codec import encode
 from tests.storage.simdisk import SimDisk
@@ -280,29 +281,37 @@ class Machine:
             self.history.promised = self.history.written
 
     def snapshot(self, *, between: int = 1) -> None:
-        """Take a snapshot, with `between` commits between any two of its pieces."""
+        """Take a snapshot, with `between` commits between any two of its pieces. What an error of it means to the log
+        is decided by the real `Jobs`."""
         journal = self._alive()
-        writer = None
+        writers: list[SnapshotWriter] = []
+        ends: list[BaseException | None] = []
+        jobs = Jobs()
+        jobs.add(Job(0, self._snapshot_steps(journal, writers, between), ends.append))
         try:
-            writer = journal.begin_snapshot()
-            keys = sorted(self.history.asked.state, key=str)
-            for start in range(0, len(keys), 4):
-                present = self.history.asked.state
-                facts = [present[key] for key in keys[start : start + 4] if key in present]
-                self.commits(between)
-                writer.add(array_of(list(map(encode, facts)), len(facts)), len(facts))
-            for _ in journal.finish_snapshot(writer, self.version):
-                self.commits(between)
-        except (DiskFull, SnapshotError):
-            self.refusals += 1
-            if writer is not None:
-                self._do(lambda _: writer.abandon())
+            while jobs:
+                jobs.advance(lambda error: False)
         except OSError as error:
-            if error.errno not in journal_module.FULL or writer is None:
-                raise Dead(str(error)) from error
-            # As the committer does: a snapshot for which there is no room is given up, and the log goes on.
+            self.journal = None
+            raise Dead(str(error)) from error
+        if ends != [None]:
             self.refusals += 1
-            self._do(lambda _: writer.abandon())
+            for writer in writers:
+                self._do(lambda _, writer=writer: writer.abandon())
+
+    def _snapshot_steps(self, journal: Journal, writers: list[SnapshotWriter], between: int) -> Iterator[None]:
+        writer = journal.begin_snapshot()
+        writers.append(writer)
+        keys = sorted(self.history.asked.state, key=str)
+        for start in range(0, len(keys), 4):
+            present = self.history.asked.state
+            facts = [present[key] for key in keys[start : start + 4] if key in present]
+            self.commits(between)
+            writer.add(array_of(list(map(encode, facts)), len(facts)), len(facts))
+            yield
+        for _ in journal.finish_snapshot(writer, self.version):
+            self.commits(between)
+            yield
 
     def close(self) -> None:
         if self._do(lambda journal: journal.close(version=self.version)):

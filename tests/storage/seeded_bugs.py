@@ -17,6 +17,7 @@ from unittest.mock import patch
 from presenced.core.restorer import Restorer
 from presenced.storage import files, frames, layout, manifest, recovery, segment, snapshot, store
 from presenced.storage.files import Directory
+from presenced.storage.jobs import Jobs
 from presenced.storage.journal import Journal
 from presenced.storage.layout import FRAME_HEADER_BYTES, segment_name
 from presenced.storage.manifest import SegmentEntry
@@ -81,6 +82,23 @@ def goes_on_after_a_failed_sync() -> Iterator[None]:
             self.durable_seq = self.next_seq
 
     with patch.object(Segment, "sync", sync):
+        yield
+
+
+@bug("sync-11-no-room")
+def gives_up_a_snapshot_for_want_of_room_of_the_log() -> Iterator[None]:
+    """The seal before a snapshot could not be synced, and the log goes on behind it."""
+    whole = Jobs.advance
+
+    def advance(self: Any, is_gone: Callable[[BaseException], bool]) -> None:
+        try:
+            whole(self, is_gone)
+        except OSError as error:
+            if error.errno not in files.FULL:
+                raise
+            self._queue.popleft().done(error)
+
+    with patch.object(Jobs, "advance", advance):
         yield
 
 
@@ -416,7 +434,14 @@ def a_snapshot_starts_too_late() -> Iterator[None]:
 STRIDES = {"begin": 2, "restarts": 1, "lazy": 4, "snapshots": 5, "lazy-restarts": 4, "engine-lazy-restarts": 4}
 """At which share of their operations workloads are crashed here; the others at each."""
 
-FIRST_ONLY = ("short-writes", "refused-1-even-250", "reused-blocks", "ENOSPC-x1-35", "sync-8-forgets")
+FIRST_ONLY = (
+    "short-writes",
+    "refused-1-even-250",
+    "reused-blocks",
+    "ENOSPC-x1-35",
+    "sync-8-forgets",
+    "sync-11-no-room",
+)
 """Workloads whose recovery is not crashed again here."""
 
 

@@ -20,7 +20,7 @@ import errno
 import os
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SECTOR_BYTES = 512
 
@@ -185,7 +185,9 @@ class SimDisk:
         self.faults: dict[int, int] = {}
         """Error numbers by operation."""
         self.sync_faults: set[int] = set()
-        """The syncs, counted from 0, that fail with EIO."""
+        """The syncs, counted from 0, that fail."""
+        self.sync_error = errno.EIO
+        """The error number of these."""
         self.forgets_failed_syncs = True
         """Whether a failed sync leaves its pages looking clean."""
         self.space: int | None = None
@@ -231,10 +233,18 @@ class SimDisk:
             self.space -= size
         return size
 
-    def sync_fails(self) -> bool:
-        """Count a sync; whether this one fails."""
-        self.syncs += 1
-        return self.syncs - 1 in self.sync_faults
+    def step_sync(self, what: str, pending: list[Any]) -> None:
+        """As `step`, before a sync of the changes `pending`: count it, and let it fail if it is to. A sync that fails
+        may forget the changes, whatever its error: the kernel reports ENOSPC once, as it does EIO."""
+        try:
+            self.step(what)
+            self.syncs += 1
+            if self.syncs - 1 in self.sync_faults:
+                raise OSError(self.sync_error, os.strerror(self.sync_error), what)
+        except OSError:
+            if self.forgets_failed_syncs:
+                pending.clear()
+            raise
 
     def pending(self) -> int:
         """How many changes a power cut would decide on."""
@@ -392,12 +402,8 @@ class SimDirectory:
         names.pending.append(Unlink(name))
 
     def sync(self) -> None:
-        self.disk.step(f"sync directory {self.path}")
         names = self._names
-        if self.disk.sync_fails():
-            if self.disk.forgets_failed_syncs:
-                names.pending = []
-            raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
+        self.disk.step_sync(f"sync directory {self.path}", names.pending)
         for change in names.pending:
             apply_name(names.durable, change)
         names.pending = []
@@ -451,12 +457,8 @@ class SimFile:
 
     def sync(self) -> None:
         self._check()
-        self._disk.step(f"sync {self.name}")
         inode = self._inode
-        if self._disk.sync_fails():
-            if self._disk.forgets_failed_syncs:
-                inode.pending = []
-            raise OSError(errno.EIO, os.strerror(errno.EIO), self.name)
+        self._disk.step_sync(f"sync {self.name}", inode.pending)
         if inode.pending:
             data = bytearray(inode.durable)
             for change in inode.pending:

@@ -5,12 +5,15 @@ See `crashes` for how states are reached and how one is replayed, and `python -m
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
 from tests.storage.crashes import DEPTH_MAX, Explorer
-from tests.storage.machine import small_units
+from tests.storage.machine import Dead, History, Machine, small_units
+from tests.storage.simdisk import Decider, SimDisk
 from tests.storage.workloads import (
     Workload,
     engines,
@@ -66,6 +69,32 @@ def test_every_first_operation_is_crashed_in_every_way() -> None:
     explorer = Explorer(lots=2, stride=1, depth_max=1)
     explorer.explore(next(plain()))
     assert explorer.states > 300
+
+
+@pytest.mark.parametrize("sync_each", [True, False])
+def test_a_snapshot_whose_sync_finds_no_room_leaves_no_hole_in_the_log(sync_each: bool) -> None:
+    """Each sync of a snapshot fails in turn, with what it was to write lost. Without room for the file of the snapshot
+    alone the process goes on, and what it acknowledges then is there after a power cut."""
+    goes_on = set()
+    for number in count():
+        machine = Machine(SimDisk(), History(), sync_each=sync_each)
+        machine.open()
+        machine.commits(4)
+        machine.disk.sync_error = errno.ENOSPC
+        failing = machine.disk.syncs + number
+        machine.disk.sync_faults = {failing}
+        try:
+            machine.snapshot()
+            if machine.disk.syncs <= failing:
+                break
+            machine.commits(3)
+        except Dead:
+            machine.kill()
+        goes_on.add(machine.journal is not None)
+        for decider in (Decider(0), Decider(-1)):
+            after = Machine(machine.disk.cut(decider), machine.history.clone(power_cut=True), sync_each=sync_each)
+            after.look()
+    assert goes_on == {True, False}
 
 
 def test_a_path_leads_to_the_same_state_again() -> None:

@@ -128,15 +128,22 @@ def test_what_a_removed_file_held_shows_where_zeros_were_written() -> None:
     assert contents(disk.cut(StaleDecider()), "new") == b"data" + (b"secret" * 10)[4:]
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("counted", ["syncs", "operations"])
 @pytest.mark.parametrize("forgets", [True, False])
-def test_after_a_failed_sync_pages_may_look_clean_and_be_lost(forgets: bool) -> None:
+def test_after_a_failed_sync_pages_may_look_clean_and_be_lost(forgets: bool, counted: str, code: int) -> None:
     disk = disk_with("a", b"one")
     disk.forgets_failed_syncs = forgets
-    disk.sync_faults = {disk.syncs}
     file = disk.root.open("a", write=True)
     file.write_at(0, b"two")
-    with pytest.raises(OSError, match="Input/output error"):
+    if counted == "syncs":
+        disk.sync_faults, disk.sync_error = {disk.syncs}, code
+    else:
+        disk.faults = {disk.operations: code}
+    with pytest.raises(OSError) as caught:
         file.sync()
+    assert caught.value.errno == code
+    disk.faults = {}
     file.sync()
     assert contents(disk.killed(), "a") == b"two"
     assert contents(disk.cut(Decider(ALL)), "a") == (b"one" if forgets else b"two")

@@ -279,20 +279,24 @@ def failing_operations(step: int) -> Iterator[Workload]:
             yield Workload(name, everything, sync_each=number // 3 % 2 == 0, prepare=_fail(number, code, times))
 
 
-def _fail_sync(number: int, forgets: bool) -> Callable[[SimDisk], None]:
+def _fail_sync(number: int, *, forgets: bool, code: int = errno.EIO) -> Callable[[SimDisk], None]:
     def prepare(disk: SimDisk) -> None:
         disk.sync_faults = {number}
+        disk.sync_error = code
         disk.forgets_failed_syncs = forgets
 
     return prepare
 
 
 def failing_syncs(step: int) -> Iterator[Workload]:
-    """Each sync in turn fails, on a system that then forgets what it could not write and on one that keeps it."""
+    """Each sync in turn fails, on a system that then forgets what it could not write and on one that keeps it; and for
+    want of room, which NFS and thin volumes report no earlier."""
     for number in range(0, 100, step):
         for forgets in (True, False):
             name = f"sync-{number}-{'forgets' if forgets else 'keeps'}"
-            yield Workload(name, everything, prepare=_fail_sync(number, forgets))
+            yield Workload(name, everything, prepare=_fail_sync(number, forgets=forgets))
+        no_room = _fail_sync(number, forgets=True, code=errno.ENOSPC)
+        yield Workload(f"sync-{number}-no-room", everything, sync_each=number // 4 % 2 == 0, prepare=no_room)
 
 
 def walks(first: int, count: int) -> Iterator[Workload]:
