@@ -36,6 +36,7 @@ from presenced.ops.admin_messages import LINE_BYTES_MAX, VERBS, AdminLinks
 from presenced.ops.control import Caller, Control
 from presenced.ops.examination import Examination
 from presenced.runtime_paths import admin_path, admin_path_for_commands
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.link_report import SLICE_LINKS
 from presenced.server.server import Server
 from presenced.sync import connect, connect_service
@@ -483,7 +484,7 @@ class TestLinks:
 
 def control_of(links: dict[Any, None]) -> Control:
     """What lists links, at a server that has these links and knows no user."""
-    server = cast(Any, SimpleNamespace(links=links, engine=SimpleNamespace(users={})))
+    server = cast(Any, SimpleNamespace(links=links, engine=SimpleNamespace(users={}), clocks=SYSTEM_CLOCKS))
     return Control(server, cast(Any, None), cast(Any, None), starting=lambda: "", reload=cast(Any, None))
 
 
