@@ -79,8 +79,10 @@ def user_text(index: int) -> str:
 def _format_digest() -> str:
     digest = hashlib.sha256()
     root = REPOSITORY / "presenced"
-    for name in ("core/records.py", "core/facts.py", "storage/layout.py", "storage/manifest.py"):
-        digest.update((root / name).read_bytes())
+    # The parts say which facts there are of a user.
+    parts = sorted((root / "core" / "parts").glob("*.py"))
+    for path in (root / "core/records.py", *parts, root / "storage/layout.py", root / "storage/manifest.py"):
+        digest.update(path.read_bytes())
     for maker in (__file__, Path(__file__).with_name("directory_maker.py")):
         digest.update(Path(maker).read_bytes())
     return digest.hexdigest()[:12]
