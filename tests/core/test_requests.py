@@ -7,14 +7,14 @@ from typing import get_args
 import pytest
 
 from presenced.core.requests import HANDLERS, Handler, Requests
-from presenced.wire.messages import ClientMessage, Command, Get, GetDevices, SetStatus
+from presenced.wire.messages import ClientMessage, Command, Get, GetDevices, Renew, SetStatus
 from tests.core.world import World
 from tests.support import requests
 
 
-def test_each_message_has_one_handler_and_the_core_knows_no_chat_commands() -> None:
+def test_each_message_has_one_handler_and_the_core_knows_no_chat_commands_and_no_tokens() -> None:
     assert set(requests.HANDLERS) == set(get_args(ClientMessage))
-    assert set(get_args(ClientMessage)) - set(HANDLERS) == {Command}
+    assert set(get_args(ClientMessage)) - set(HANDLERS) == {Command, Renew}
 
 
 def test_two_handlers_of_one_type_are_refused() -> None:

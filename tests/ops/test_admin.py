@@ -39,6 +39,7 @@ from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.link_report import SLICE_LINKS
 from presenced.server.server import Server
+from presenced.storage.files import DiskFull
 from presenced.sync import connect, connect_service
 from tests.support.in_process import InProcess
 from tests.support.until import PATIENCE_S
@@ -576,7 +577,7 @@ class TestDaemon:
         with InProcess(admin_socket=path, data_dir=str(tmp_path / "data")) as served:
 
             def full(_: object) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
+                raise DiskFull("No space left on device")
 
             monkeypatch.setattr("presenced.storage.journal.Journal.begin_snapshot", full)
             with pytest.raises(RequestError, match="given up") as caught:

@@ -22,8 +22,10 @@ def test_a_certificate_that_comes_to_its_end_is_warned_of_each_day(
     cert, key = make_certificate(tmp_path, "used")
     day_ms = operations.CERTIFICATE_CHECK_MS
     days = 0
-    now_ms = operations._monotonic_ms
-    monkeypatch.setattr(operations, "_monotonic_ms", lambda: now_ms() + days * day_ms)
+    look = operations.Operations._check_certificate
+    monkeypatch.setattr(
+        operations.Operations, "_check_certificate", lambda self, now_ms: look(self, now_ms + days * day_ms)
+    )
     with InProcess(tls_cert=str(cert), tls_key=str(key)) as server:
         said = f"TLS: the certificate {cert} expires within 1 day; renew it, then reload"
         for days in range(1, 4):

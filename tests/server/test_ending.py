@@ -100,7 +100,7 @@ async def test_development_mode_is_for_this_machine_alone_also_on_a_passed_socke
             await server.start()
             await server.stop()
         else:
-            with pytest.raises(SettingsError, match=r"not on 0\.0\.0\.0"):
+            with pytest.raises(SettingsError, match=r"the socket unit listens on 0\.0\.0\.0"):
                 await server.start()
         assert passed.fileno() < 0
 

@@ -88,7 +88,7 @@ def test_a_group_of_operators_by_the_drop_in(service: Service) -> None:
 def test_limits_of_memory_by_the_drop_in(service: Service) -> None:
     """And in the unit's own confinement free memory is given back to the kernel, for which ctypes has to load."""
     assert service.show(UNIT, "OOMPolicy") == "stop"
-    tried = "from presenced.server import shedding; shedding.give_back(); print(bool(shedding._malloc_trim()))"
+    tried = "from presenced.server import heap; heap.give_back(); print(bool(heap.malloc_trim()))"
     limits = service.read("/usr/local/share/presenced/drop-ins/memory.conf")
     service.drop_in(f"{limits}ExecStartPre={PROGRAM} -c '{tried}'\n")
     assert (service.show(UNIT, "MemoryHigh"), service.show(UNIT, "MemoryMax")) == (str(920 << 20), str(1 << 30))
