@@ -186,7 +186,7 @@ class Publisher(Part):
 
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
-        return msgspec.Raw(user.encoded_record())  # type: ignore[return-value]
+        return msgspec.Raw(user.encoded or user.encoded_record())  # type: ignore[return-value]
 
     def _fact(self, user: User) -> RecordSet:
         """The record for the log. Its times are those that were noted, unless the clock has turned out to have been

@@ -79,7 +79,8 @@ class Watches(Part):
 
     def _stop(self, session: Session, user: User) -> None:
         self.count -= 1
-        self._outboxes.forgive(session, user)
+        if session.owed is not None:
+            self._outboxes.forgive(session, user)
         if user.watchers is not None:
             user.watchers.pop(session, None)
             if not user.watchers:
