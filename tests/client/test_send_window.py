@@ -66,6 +66,7 @@ def test_what_nobody_wants_any_more_is_not_sent() -> None:
     assert paced.take() == [Asked(LEAST + 1)]
 
 
+@pytest.mark.slow
 async def test_two_thousand_questions_at_once_are_all_answered() -> None:
     """At the real server's pace all of them take six seconds, and each may take four."""
     async with running(rate=200) as server:

@@ -109,6 +109,7 @@ def test_a_larger_budget_by_a_reload(tmp_path: Path) -> None:
         greedy.close()
 
 
+@pytest.mark.slow
 def test_links_that_ask_and_do_not_read_are_ended_and_others_are_not(daemon: Daemon) -> None:
     speaker = opened(daemon.port, "backend", "", role="service")
     for at in range(PAGE):

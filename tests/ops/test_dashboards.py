@@ -324,6 +324,7 @@ FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
 ]
 
 
+@pytest.mark.slow
 def test_alerts_fire_when_they_should_and_not_before(promtool: str, tmp_path: Path) -> None:
     """In Prometheus' own simulator, after 30 minutes, with a label of the site's own on every series."""
     (tmp_path / "rules.yml").write_text(text_of("alerts"))

@@ -333,6 +333,7 @@ def chromium(tmp_path: Path) -> Iterator[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_browser_shows_the_page_of_a_real_server(chromium: list[str], tmp_path: Path) -> None:
     with InProcess(http="127.0.0.1:0", data_dir=str(tmp_path / "data")) as node:
         url = node.ask(lambda _: node.operations.http.url) + "/statusz"
