@@ -44,6 +44,33 @@ change of their record takes some milliseconds."""
 SERVICE_WATCH_CHANNELS_MAX = 1_000_000
 """Channels that one link of a service watches. A link of a user: as many as it may have its device in."""
 
+CONTACTS_MAX = 10_000
+"""Contacts of one user. A person has some hundreds; a page of a list is short whatever its length."""
+
+CONTACTS_PER_REQUEST_MAX = 1_024
+"""Contacts in one part of a list that a service sets; with the longest names a part has fewer, to fit a frame."""
+
+CONTACT_REQUESTS_MAX = 1_000
+"""Requests to see one user that wait for an answer; the oldest gives way."""
+
+CONTACT_CHANGES_KEPT = 256
+"""Changes of one list of contacts that a client may have missed and is still told alone."""
+
+CONTACT_GROUPS_MAX = 8
+"""Groups of one contact, each of the length of a label."""
+
+NOTE_BYTES_MAX = 256
+"""The line that goes with the request to see somebody."""
+
+BLOCKED_MAX = 1_000
+"""Users whom one user blocks, and as many whom one hides from."""
+
+SHOWN_TO_MAX = 256
+"""Users to whom one device is shown."""
+
+AUDIENCE_NAMES_MAX = 1_000
+"""Users whom one user's audience names, in both lists together."""
+
 ACTIVITIES_PER_USER_MAX = 100
 """Activities kept of one user; the oldest make room."""
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from presenced.client.streams import ChannelWatch
     from presenced.wire.messages import Record
 
-KINDS = ("online", "offline", "status_change", "text_change", "device_change", "reset")
+KINDS = (
+    "online",
+    "offline",
+    "status_change",
+    "text_change",
+    "device_change",
+    "contact_request",
+    "contact_change",
+    "reset",
+)
 STATUS_KINDS = ("online", "offline", "status_change")
 """Kinds whose new value is a status."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.wire.contact_replies import AudienceInfo, BlockList, ContactChange, ContactList, ContactRecords
 from presenced.wire.types import (
     ActivityInfo,
     ClaimInfo,
@@ -267,4 +268,9 @@ ServerMessage = (
     | CommandReply
     | Taken
     | ClaimsPage
+    | ContactList
+    | ContactChange
+    | ContactRecords
+    | BlockList
+    | AudienceInfo
 )

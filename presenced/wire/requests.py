@@ -18,6 +18,27 @@ from presenced.limits import (
     VERSIONS_MAX,
     WINDOWS_MAX,
 )
+from presenced.wire.contact_requests import (
+    Approve,
+    Cancel,
+    GetContacts,
+    RemoveContact,
+    SetContact,
+    SetContacts,
+    Subscribe,
+    Unsubscribe,
+)
+from presenced.wire.privacy_requests import (
+    Block,
+    GetAudience,
+    GetBlocked,
+    HideFrom,
+    SetAudience,
+    ShowAgain,
+    ShowTo,
+    StopShowing,
+    Unblock,
+)
 from presenced.wire.types import (
     DeviceStatus,
     DurationMs,
@@ -59,6 +80,8 @@ class Hello(Message, tag=1):
     """Do not take the device from another client that has it by now; the link is then closed with `replaced`."""
     instance: Instance = 0
     """The client's own number, the same on all of its links; 0 = it has none."""
+    contacts: bool = False
+    """Whether this link watches all contacts whom its user sees, without naming them (section 21.5)."""
 
 
 class Heartbeat(Message, tag=2):
@@ -396,4 +419,21 @@ ClientMessage = (
     | WatchAll
     | FindClaims
     | Renew
+    | Subscribe
+    | Approve
+    | Cancel
+    | Unsubscribe
+    | SetContact
+    | RemoveContact
+    | GetContacts
+    | SetContacts
+    | Block
+    | Unblock
+    | GetBlocked
+    | HideFrom
+    | ShowAgain
+    | ShowTo
+    | StopShowing
+    | SetAudience
+    | GetAudience
 )

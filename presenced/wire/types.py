@@ -38,7 +38,15 @@ Role = Literal["user", "service", "admin"]
 Source = Literal["call", "manual", "calendar", "schedule"]
 """Who makes a claim, the strongest first: a call that is under way, the person, the calendar, the daily routine."""
 
-EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
+Subscription = Literal["none", "to", "from", "both"]
+"""Who of a user and a contact may see the other (RFC 6121, 2.1.2.5): the user (`to`), the contact (`from`), both."""
+
+AudienceLevel = Literal["everyone", "contacts", "nobody"]
+"""To whom a user shows a field: to all who see the user, to those whom the user has approved, to none."""
+
+EventKind = Literal[
+    "online", "offline", "status_change", "text_change", "device_change", "contact_request", "contact_change"
+]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
 TakenWhy = Literal["replaced", "lost", "detached", "not_held"]
@@ -138,3 +146,30 @@ class SyncInfo(Message):
     device: str
     applied: int
     """The version of the user's own state that it has acknowledged; 0 = none."""
+
+
+class ContactInfo(Message):
+    """A contact as the user whose list it is sees it."""
+
+    contact: str
+    subscription: Subscription
+    asked: bool
+    """The user has asked to see the contact, and there is no answer."""
+    asks: bool
+    """The contact has asked to see the user, and there is no answer."""
+    approved: bool
+    """The user has allowed the contact to see them before the contact has asked."""
+    name: str
+    """What the user calls the contact; empty = nothing."""
+    groups: list[str]
+    note: str
+    """What the contact wrote who `asks`."""
+
+
+class ContactEntry(Message):
+    """A contact of a list that is set as a whole."""
+
+    contact: str
+    subscription: Subscription = "both"
+    name: str = ""
+    groups: list[str] = []

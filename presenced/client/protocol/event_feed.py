@@ -21,7 +21,16 @@ from presenced.wire.messages import Error, Follow, Following
 QUEUE_MAX = 16_384
 """Events that wait for a slow reader. Beyond it the reader takes none until half is read, and is caught up then."""
 
-EventName = Literal["online", "offline", "status_change", "text_change", "device_change", "reset"]
+EventName = Literal[
+    "online",
+    "offline",
+    "status_change",
+    "text_change",
+    "device_change",
+    "contact_request",
+    "contact_change",
+    "reset",
+]
 
 _CURSOR = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
 
