@@ -1,5 +1,7 @@
 """The state: users, their devices and claims, and the sessions that watch. Data only; the rules are in `engine`.
 
+The file is long because users, devices, sessions and faces refer to each other.
+
 Slots everywhere, because there may be a million of each. What is empty for most (watchers, a session's watch) is
 None until it is used: an empty dict costs 64 bytes, None costs nothing.
 """
@@ -10,6 +12,8 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple, Protocol
 
+from presenced.core.privacy import Privacy
+from presenced.core.roster import Roster
 from presenced.core.wheel import Timer
 from presenced.wire.codec import encode
 from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
@@ -253,7 +257,8 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
         "text_by_wall", "shown", "activities", "channels", "own",
-        "record", "since_ms", "seen_ms", "encoded", "primary", "dirty", "watchers",
+        "contacts", "privacy",
+        "record", "since_ms", "seen_ms", "encoded", "primary", "dirty", "watchers", "faces", "hidden_watchers",
         "push_credit", "push_refilled_ms", "push_waits", "position",
     )  # fmt: skip
 
@@ -283,6 +288,9 @@ class User(Timer):
         """Channels that devices of the user are in, and how many of them each."""
         self.own: Own | None = None
         """Who of the user's own links wants the user's own state."""
+        self.contacts: Roster | None = None
+        self.privacy: Privacy | None = None
+        """What the user has said about who may see them, and who does not want to be seen by the user."""
         # what is seen
         self.record = unknown_record(name)
         self.since_ms = 0
@@ -296,7 +304,12 @@ class User(Timer):
         self.dirty = False
         """Something was said since the record was last made."""
         self.watchers: dict[Session, Sink] | None = None
-        """With what each is written to, so that telling all of them the same touches nothing else of them."""
+        """Those who see the whole record, with what each is written to, so that telling all of them the same touches
+        nothing else of them."""
+        self.faces: dict[int, Face] | None = None
+        """How the user is shown to those who see less, or behind an `offline` that others see, by the kind of face."""
+        self.hidden_watchers: dict[Session, Sink] | None = None
+        """Those who watch and may not see the user. A change costs nothing for them."""
         # spacing of what is told of the user: a bucket of deliveries
         self.push_credit = 0
         """Deliveries left in the burst; below 0 more were made."""
@@ -306,6 +319,31 @@ class User(Timer):
         """Its place in `Users.order`."""
         self.push_waits = False
         """What there is to tell is spaced: the latest goes out when its time has come."""
+
+    def encoded_record(self) -> bytes:
+        """The record as msgpack: encoded once, however many are told. O(1) but for the first call."""
+        encoded = self.encoded
+        if encoded is None:
+            encoded = self.encoded = encode(self.record)
+        return encoded
+
+
+class Face:
+    """How a user is shown to the viewers who do not see the full record, for one kind of face (`faces`)."""
+
+    __slots__ = ("encoded", "kind", "push_credit", "push_refilled_ms", "push_waits", "record", "user", "watchers")
+
+    def __init__(self, user: User, kind: int, record: Record) -> None:
+        self.user = user
+        self.kind = kind
+        self.record = record
+        """As it was told last, with the version of that moment."""
+        self.encoded: bytes | None = None
+        self.watchers: dict[Session, Sink] = {}
+        # spacing, as of a user
+        self.push_credit = 0
+        self.push_refilled_ms = -1
+        self.push_waits = False
 
     def encoded_record(self) -> bytes:
         """The record as msgpack: encoded once, however many are told. O(1) but for the first call."""
