@@ -24,14 +24,18 @@ _DEVICES = 2 * limits.DEVICES_PER_USER_MAX
 """Those that count and those that look in."""
 
 STRINGS: Final[dict[str, int]] = {
-    **dict.fromkeys(("user", "device", "channel", "claim", "next", "left", "users"), limits.NAME_BYTES_MAX),
-    **dict.fromkeys(("kind", "name", "activity"), limits.LABEL_BYTES_MAX),
+    **dict.fromkeys(
+        "user device channel claim contact next left users removed blocked hidden always never".split(),
+        limits.NAME_BYTES_MAX,
+    ),
+    **dict.fromkeys(("kind", "name", "activity", "groups"), limits.LABEL_BYTES_MAX),
     **dict.fromkeys(("code", "verb", "reason", "schedule_status"), CODE_CHARS_MAX),
     **dict.fromkeys(("old", "new"), limits.TEXT_BYTES_MAX),
     "message": 4 * limits.MESSAGE_CHARS_MAX,
     "text": limits.TEXT_BYTES_MAX,
     **dict.fromkeys(("emoji", "old_emoji", "new_emoji"), limits.EMOJI_BYTES_MAX),
     "payload": limits.PAYLOAD_BYTES_MAX,
+    "note": limits.NOTE_BYTES_MAX,
     "zone": limits.ZONE_BYTES_MAX,
 }
 """Bytes of UTF-8 of a field of this name."""
@@ -57,6 +61,15 @@ LISTS: Final[dict[str, int]] = {
     "ClaimsPage.users": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
     "ClaimsPage.claims": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
     "ClaimList.windows": limits.WINDOWS_MAX,
+    # A page has as many contacts as are kept as changes.
+    "ContactList.contacts": limits.CONTACT_CHANGES_KEPT,
+    "ContactList.removed": limits.CONTACT_CHANGES_KEPT,
+    "ContactInfo.groups": limits.CONTACT_GROUPS_MAX,
+    "ContactRecords.records": limits.CONTACT_CHANGES_KEPT,
+    "BlockList.blocked": limits.BLOCKED_MAX,
+    "BlockList.hidden": limits.BLOCKED_MAX,
+    "AudienceInfo.always": limits.AUDIENCE_NAMES_MAX,
+    "AudienceInfo.never": limits.AUDIENCE_NAMES_MAX,
 }
 """Elements of a list."""
 
