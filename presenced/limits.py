@@ -20,6 +20,9 @@ EMOJI_BYTES_MAX = 64
 TOKEN_BYTES_MAX = 4096
 """A signed token; larger ones are refused before any cryptography is done on them."""
 
+PATTERNS_MAX = 64
+"""Patterns of names in one list of a token's claim `presence`. Each test of a name goes through all of them."""
+
 # --- what an application says of its users ---------------------------------------------------------------------
 CLAIMS_PER_USER_MAX = 16
 """Claims of one user at a time, the manual one among them."""

@@ -1,5 +1,4 @@
-"""The `presenced` command: it runs the daemon and makes tokens. Settings and data directories have modules of their
-own."""
+"""The `presenced` command: it runs the daemon. Settings, data directories and tokens have modules of their own."""
 
 from __future__ import annotations
 
@@ -14,22 +13,20 @@ import sys
 import time
 from functools import partial
 from importlib.metadata import version as package_version
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import click
 
-from presenced.address import check_name
 from presenced.cli.config import concerns, config as config_group
 from presenced.cli.dashboard import dashboard
 from presenced.cli.group import Commands, discard_stdout
-from presenced.cli.options import DurationParameter
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
 from presenced.cli.signals import FOR_THE_DAEMON
 from presenced.cli.store import backup, store
+from presenced.cli.token import token
 from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.config.settings import LogFormat
-from presenced.errors import AddressError
 from presenced.ops import logs
 from presenced.ops.activation import take_sockets, unused_addresses
 from presenced.ops.admin import CannotOpenAdmin
@@ -38,15 +35,13 @@ from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
 from presenced.server.collector import Collector
 from presenced.server.durable_log import LogFailed
-from presenced.server.identity import ROLES, mint
-from presenced.server.keys import SecretError, load_keys
+from presenced.server.keys import SecretError
 from presenced.server.listeners import CannotListen
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull
 from presenced.storage.manifest import ManifestError
 from presenced.storage.recovery import DamageError
 from presenced.storage.store import DirectoryError, Locked
-from presenced.wire.messages import Role
 
 EXIT_DAMAGE = 65
 EXIT_FAILED = 70
@@ -286,29 +281,6 @@ def _loop_factory(name: str) -> Any:
     return uvloop.new_event_loop
 
 
-@main.command()
-@click.option("--user", required=True, help="The user that the token is for.")
-@click.option("--role", type=click.Choice(ROLES), default="user", show_default=True)
-@click.option("--ttl", type=DurationParameter(), default="1d", show_default=True, help="How long the token is valid.")
-@click.option("--secret-file", required=True, metavar="FILE")
-def token(user: str, role: str, ttl: int, secret_file: str) -> None:
-    """Print a token (JWT, HS256) with which USER may connect.
-
-    The first line of FILE signs the token. The daemon accepts tokens that any line of its secret file has signed.
-    """
-    try:
-        check_name(user, "user")
-    except AddressError as error:
-        raise click.BadParameter(str(error), param_hint="--user") from None
-    try:
-        key = load_keys(secret_file, once=True)[0]
-    except SecretError as error:
-        _leave([str(error)], EXIT_CONFIG)
-    if ttl < 1000:
-        raise click.BadParameter("must be at least 1s", param_hint="--ttl")
-    click.echo(mint(key, user, cast(Role, role), int(time.time()), ttl // 1000))
-
-
 def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto", *, is_activated: bool = False) -> NoReturn:
     """End the process, with one line on standard error for each sentence, in the form of the log.
 
@@ -333,3 +305,4 @@ main.add_command(config_group)
 main.add_command(store)
 main.add_command(backup)
 main.add_command(dashboard)
+main.add_command(token)

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any, Final, NamedTuple, Protocol
 
 from presenced.core.privacy import Privacy
+from presenced.core.rights import Rights
 from presenced.core.roster import Roster
 from presenced.core.wheel import Timer
 from presenced.wire.codec import encode
@@ -75,12 +76,20 @@ class Session(Timer):
     """
 
     __slots__ = (
-        "edge", "sink", "user_name", "role", "device", "expires_ms",
+        "edge", "sink", "user_name", "role", "rights", "device", "expires_ms",
         "heard_ms", "watching", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
         "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, user_name: str, role: Role, instance: int = 0, expires_ms: int = 0) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        user_name: str,
+        role: Role,
+        instance: int = 0,
+        expires_ms: int = 0,
+        rights: Rights | None = None,
+    ) -> None:
         super().__init__()
         # for the life of the link
         self.edge = edge
@@ -91,9 +100,12 @@ class Session(Timer):
         self.instance = instance
         """The number that its client says on all of its links; 0 = it has none."""
         self.device: Device | None = None
-        # changing with traffic
+        # as the latest token says
         self.expires_ms = expires_ms
         """When the token ends; 0 = never."""
+        self.rights = rights
+        """What its claim `presence` says; None = it has none, and the role alone decides."""
+        # changing with traffic
         self.heard_ms = 0
         self.watching: dict[str, User] | None = None
         self.pending: list[bytes] = []

@@ -16,6 +16,7 @@ from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
+from presenced.core.rights import Rights
 from presenced.wire.messages import DeviceStatus
 
 _NO_REFS: dict[int, Device] = {}
@@ -176,14 +177,26 @@ class Sessions:
 
     # --- the token --------------------------------------------------------------------------------------------
 
-    def renew(self, now_ms: int, session: Session, expires_ms: int) -> None:
-        """The session's token ends at this moment from now on, sooner or later than the one before; 0 = never
-        (protocol.md, 13.38). O(1)."""
+    def renew(self, now_ms: int, session: Session, expires_ms: int, rights: Rights | None) -> None:
+        """The session has another token: it ends at this moment, sooner or later than the one before (0 = never), and
+        its rights hold from now on (protocol.md, 13.38). Devices that it may not act for any longer are let go of as if
+        their connections were lost. O(1), and O(devices held) if it may act for fewer."""
         session.expires_ms = expires_ms
+        if rights != session.rights:
+            self._take_rights(now_ms, session, rights)
         if session.device is not None:
             self._leases.rearm(session.device)
         else:
             self._session_leases.rearm(session)
+
+    def _take_rights(self, now_ms: int, session: Session, rights: Rights | None) -> None:
+        """The one place at which the rights of a session change: whatever depends on them is brought up to date."""
+        session.rights = rights
+        if rights is None or not session.refs:
+            return
+        for device in list(session.refs.values()):
+            if rights.only_read or not rights.acts_for(device.user.name):
+                self.release(now_ms, device, lost=True)
 
     # --- signs of life ----------------------------------------------------------------------------------------
 

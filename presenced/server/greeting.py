@@ -67,7 +67,7 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
     device by now, and the hello does not want to take it), before anything is changed.
     """
     _check(hello, identity)
-    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms)
+    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, identity.rights)
     if not hello.device:
         engine.sessions.open_without_device(now_ms, session)
         return session

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn, cast
 
 import msgspec
+from msgspec import UNSET
 
+from presenced.core.rights import Rights, rights_of
 from presenced.errors import AuthError
 from presenced.limits import TOKEN_BYTES_MAX
 from presenced.server.key_ring import SHARED as SHARED_ALGORITHM, KeyRing
@@ -45,6 +48,7 @@ class _Claims(msgspec.Struct, frozen=True):
     role: Role = "user"
     nbf: int = 0
     iat: int = 0
+    presence: Any = UNSET
 
 
 class _BoundClaims(_Claims, frozen=True):
@@ -67,13 +71,24 @@ class Identity(NamedTuple):
     user: str
     role: Role
     expires_ms: int
+    rights: Rights | None = None
+    """What the token's claim `presence` says; None = it has none."""
 
 
-def mint(key: bytes, user: str, role: Role, now_s: int, ttl_s: int) -> str:
-    """A token for `user` that ends `ttl_s` seconds after `now_s`."""
+def mint(
+    key: bytes, user: str, role: Role, now_s: int, ttl_s: int, presence: Mapping[str, object] | None = None
+) -> str:
+    """A token for `user` that ends `ttl_s` seconds after `now_s`, with the claim `presence` if that is given.
+
+    Raises `ValueError` if a server would refuse the claim.
+    """
     import jwt
 
-    return jwt.encode({"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}, key, algorithm=SHARED_ALGORITHM)
+    claims: dict[str, object] = {"sub": user, "role": role, "iat": now_s, "exp": now_s + ttl_s}
+    if presence is not None:
+        rights_of(presence, user, role)
+        claims["presence"] = presence
+    return jwt.encode(claims, key, algorithm=SHARED_ALGORITHM)
 
 
 class Verifier:
@@ -143,13 +158,14 @@ def _accept(ring: KeyRing, token: str, now_s: int) -> Identity | None:
                 return None
         else:
             claims = _decode_claims(payload)
+        rights = None if claims.presence is UNSET else rights_of(claims.presence, claims.sub, claims.role)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         # The last from claims that are nested deep: a backend may pass on what others wrote.
         return None
     latest_s = now_s + LEEWAY_S
     if not now_s < claims.exp <= EXP_MAX or claims.nbf > latest_s or claims.iat > latest_s:
         return None
-    return Identity(claims.sub, claims.role, claims.exp * 1000)
+    return Identity(claims.sub, claims.role, claims.exp * 1000, rights)
 
 
 def _is_meant(ring: KeyRing, issuer: object, audience: object) -> bool:
@@ -241,7 +257,8 @@ def _identity(claims: dict[str, Any], now_s: int) -> Identity:
             _refuse_early(name, begins_s - now_s)
     if expires_s <= now_s:
         raise AuthError("token_expired", "the token has expired; get a new one")
-    return Identity(user, cast(Role, role), expires_s * 1000)
+    rights = rights_of(claims["presence"], user, cast(Role, role)) if "presence" in claims else None
+    return Identity(user, cast(Role, role), expires_s * 1000, rights)
 
 
 def _refuse_early(claim: str, ahead_s: float) -> NoReturn:

@@ -33,7 +33,8 @@ def handlers(authority: Authority) -> dict[type, Handler]:
             if identity.role != session.role:
                 sentence = f"the token's role is {identity.role}, and the link's is {session.role}; open another link"
                 raise RequestError("forbidden", sentence)
-            engine.sessions.renew(now_ms, session, authority.deadline_of(now_ms, identity.expires_ms))
+            expires_ms = authority.deadline_of(now_ms, identity.expires_ms)
+            engine.sessions.renew(now_ms, session, expires_ms, identity.rights)
         done(engine, session, message.id)
 
     return {Renew: Handler(renew, costs.renewal)}

@@ -264,12 +264,40 @@ def test_a_token(secret_file: str) -> None:
     ended = run("token", "--user", "alice", "--role", "service", "--ttl", "1h30m", "--secret-file", secret_file)
     assert (ended.returncode, ended.stderr) == (0, "")
     claims = jwt.decode(ended.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert "presence" not in claims
     assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("alice", "service", 5_400)
+
+
+def test_a_token_with_rights(secret_file: str) -> None:
+    options = (
+        "--see",
+        "*@acme",
+        "--see",
+        "bob",
+        "--act",
+        "bob",
+        "--join",
+        "room-*",
+        "--watch-channel",
+        "*",
+        "--only-read",
+    )
+    ended = run("token", "--user", "app", "--role", "service", "--secret-file", secret_file, *options)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert jwt.decode(ended.stdout.strip(), SECRET, algorithms=["HS256"])["presence"] == {
+        "see": ["*@acme", "bob"],
+        "act": ["bob"],
+        "join": ["room-*"],
+        "watch_channels": ["*"],
+        "only_read": True,
+    }
 
 
 @pytest.mark.parametrize(
     ("code", "sentence", "arguments"),
     [
+        (USAGE, "claim presence: see, pattern 1: a * stands", ("--user", "alice", "--see", "a*b")),
+        (USAGE, "a token of the role user acts", ("--user", "alice", "--act", "bob")),
         (USAGE, "the user name", ("--user", "a b")),
         (USAGE, "the user name is empty", ("--user", "")),
         (CONFIG, "does not exist", ("--user", "alice", "--secret-file", "/nonexistent")),

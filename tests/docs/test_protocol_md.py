@@ -21,6 +21,7 @@ from presenced.chat_commands.verbs import BY_NAME
 from presenced.core.parts.schedules import SCHEDULE_CHECK_MS
 from presenced.core.precedence import RANK
 from presenced.core.requests import costs
+from presenced.core.rights import LISTS
 from presenced.errors import CODES
 from presenced.wire import codec, frames, messages
 from tests.docs.document import (
@@ -153,7 +154,7 @@ def test_every_code_named_in_the_text_exists() -> None:
     """`no_device` and the like in the sections of the messages: each is a code, a field or a value."""
     known = set(CODES) | {field for struct in STRUCTS.values() for field in struct.__struct_fields__}
     known |= {re.sub(r"(?<!^)(?=[A-Z])", "_", struct.__name__).lower() for struct in MESSAGES.values()}
-    known |= set(get_args(messages.EventKind)) | set(get_args(messages.TakenWhy))
+    known |= set(get_args(messages.EventKind)) | set(get_args(messages.TakenWhy)) | {*LISTS, "only_read"}
     for number, section in SECTIONS.items():
         if number == "10.3":
             continue  # It names the methods of the Python client, which another test looks at.

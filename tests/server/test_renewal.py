@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from presenced.core.model import CONNECTED, GRACE
+from presenced.core.rights import rights_of
 from presenced.core.wheel import TICK_MS
 from presenced.limits import TOKEN_BYTES_MAX
 from presenced.server.clocks import Clocks
@@ -14,7 +16,7 @@ from presenced.server.conversation import OPEN
 from presenced.server.identity import Identity, mint
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Heartbeat, Hello, Ping, Renew, Role
+from presenced.wire.messages import Attach, Heartbeat, Hello, Ping, Renew, Role
 from tests.support.conversing import WALL_MS, FakeTransport, VirtualHost
 from tests.support.in_process import InProcess
 from tests.support.wire import DONE, ERROR, GOODBYE, PONG, WELCOME, Wire
@@ -99,6 +101,31 @@ def test_a_renewal_that_is_read_before_the_end_is_noticed_is_in_time() -> None:
     link.say(Renew(1, "second"))
     assert [got[:2] for got in link.take()] == [[DONE, 1]]
     lives_until(host, link, 60_000)
+
+
+def test_a_new_token_brings_its_rights() -> None:
+    host, link = linked("", "service")
+    session = link.conversation.session
+    assert session is not None and session.rights is None
+    narrow = rights_of({"act": ["bob"]}, "ann", "service")
+    for token, rights in (("second", narrow), ("third", None)):
+        host.identities[token] = Identity("ann", "service", WALL_MS + 60_000, rights)
+        link.say(Renew(1, token))
+        assert [got[:2] for got in link.take()] == [[DONE, 1]] and session.rights is rights
+
+
+@pytest.mark.parametrize("claim", [{"act": ["bob"]}, {"act": ["b*"], "only_read": True}, {}], ids=str)
+def test_what_a_new_token_does_not_let_it_act_for_is_let_go_of(claim: dict[str, object]) -> None:
+    host, link = linked("", "service")
+    link.say(Attach(1, 1, "bob", "web"), Attach(2, 2, "eve", "web"))
+    link.take()
+    host.identities["second"] = Identity("ann", "service", WALL_MS + 600_000, rights_of(claim, "ann", "service"))
+    link.say(Renew(3, "second"))
+    gone = [ref for ref, is_gone in ((1, "only_read" in claim), (2, bool(claim))) if is_gone]
+    # 83 is Taken.
+    assert [got[:3] for got in link.take()] == [[83, ref, "lost"] for ref in gone] + [[DONE, 3, 2]]
+    states = [host.engine.users[name].devices["web"].state for name in ("bob", "eve")]
+    assert states == [GRACE if ref in gone else CONNECTED for ref in (1, 2)]
 
 
 def test_one_behind_the_goodbye_changes_nothing() -> None:

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+from presenced.core.rights import rights_of
 from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.identity import LEEWAY_S, Identity, Verifier, _accept, _judge, mint
@@ -48,8 +49,20 @@ def claims() -> st.SearchStrategy[dict[str, Any]]:
             "aud": oddities,
             "iss": oddities,
             "other": oddities,
+            "presence": st.one_of(rights, oddities),
         },
     )
+
+
+rights = st.dictionaries(
+    st.sampled_from(["see", "act", "join", "watch_channels", "only_read", "other"]),
+    st.one_of(
+        st.lists(st.sampled_from(["*", "bob", "a*", "*@acme", "**", "a b", "\u00fc*"]), max_size=3),
+        st.booleans(),
+        oddities,
+    ),
+    max_size=3,
+)
 
 
 headers = st.one_of(
@@ -86,6 +99,19 @@ def test_it_accepts_only_what_the_library_does(header: dict[str, Any] | None, sa
     token = signed(header, json.dumps(said).encode())
     found = _accept(RING, token, NOW_S)
     assert found is None or found == judged(token)
+
+
+def test_the_claim_of_rights_is_read_either_way_and_remembered() -> None:
+    presence = {"see": ["*@acme"], "act": ["bob"], "only_read": True}
+    said = GOOD | {"role": "service", "presence": presence}
+    wanted = rights_of(presence, "alice", "service")
+    usual, other = signed(None, json.dumps(said).encode()), signed({"alg": "HS256"}, json.dumps(said).encode())
+    found = _accept(RING, usual, NOW_S)
+    assert found is not None and found.rights == wanted == _judge(RING, usual, NOW_S).rights
+    verifier = Verifier(RING)
+    assert [verifier.verify(other, NOW_S * 1000).rights for _ in range(2)] == [wanted, wanted]
+    for without in (signed(None, json.dumps(GOOD).encode()), signed({"alg": "HS256"}, json.dumps(GOOD).encode())):
+        assert verifier.verify(without, NOW_S * 1000).rights is None
 
 
 @given(st.sampled_from(["user", "service", "admin"]), st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
@@ -181,6 +207,10 @@ def test_what_is_taken_either_way(more: dict[str, Any], header: dict[str, Any] |
         (GOOD | {"exp": 10**400}, "claim exp is beyond 2^53"),
         (GOOD | {"sub": [10**400]}, "claim sub is no string"),
         (GOOD | {"role": -(10**400)}, "claim role is none of user, service, admin"),
+        (GOOD | {"presence": None}, "claim presence is no object"),
+        (GOOD | {"presence": {"act": ["bob"]}}, "claim presence has act"),
+        (GOOD | {"presence": {"see": ["a b"]}}, "claim presence: see, pattern 1: "),
+        (GOOD | {"role": "service", "presence": {"see": [10**400]}}, "claim presence: see is no list of strings"),
         ([GOOD], "cannot be read as a JSON Web Token"),
     ],
 )

@@ -19,6 +19,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "unanswered": ("core.obligations", "client.protocol.attachments"),
     "ended": ("core.sessions",),
     "expires_ms": ("core.sessions",),
+    "rights": ("core.sessions",),
     "watching": ("core.parts.watches",),
     "refs": ("core.parts.leases",),
     "taken_refs": ("core.parts.holders",),
