@@ -29,12 +29,27 @@ __version__ = "0.1.0"
 
 __all__ = ["connect", "connect_service", "Client", "Service", "Connecting"]
 __all__ += ["Watch", "ChannelWatch", "EveryoneWatch", "Events", "Change", "MemberChange", "Event"]
-__all__ += ["Record", "OwnState", "DeviceInfo", "ClaimInfo", "ActivityInfo", "Welcome"]
-__all__ += ["Answer", "Attachment", "MembersPage", "Page", "Schedule", "SyncStatus", "Taken", "WhoPage", "Window"]
+__all__ += ["ContactsWatch", "ContactChanges", "ContactChange"]
+__all__ += ["Record", "OwnState", "DeviceInfo", "ClaimInfo", "ActivityInfo", "ContactInfo", "ContactEntry", "Welcome"]
+__all__ += [
+    "Answer",
+    "Attachment",
+    "Audience",
+    "Blocked",
+    "ContactsPage",
+    "MembersPage",
+    "Page",
+    "Schedule",
+    "SyncStatus",
+    "Taken",
+    "WhoPage",
+    "Window",
+]
 __all__ += ["PresenceError", "AddressError", "AuthError", "ConnectionLost", "ProtocolError"]
 __all__ += ["RequestError", "RequestTimeout"]
 __all__ += ["Status", "StatusRequest", "DeviceStatus", "DeviceState", "Source", "Role", "State", "Token"]
 __all__ += ["Kind", "MemberChangeKind", "EventName", "Until", "Idle", "Moment", "WindowLike"]
+__all__ += ["Subscription", "AudienceLevel", "ContactKind", "ContactLike"]
 
 if TYPE_CHECKING:
     from presenced import sync as sync
@@ -42,11 +57,22 @@ if TYPE_CHECKING:
         ActivityInfo,
         Answer,
         Attachment,
+        Audience,
+        AudienceLevel,
+        Blocked,
         Change,
         ChannelWatch,
         ClaimInfo,
         Client,
         Connecting,
+        ContactChange,
+        ContactChanges,
+        ContactEntry,
+        ContactInfo,
+        ContactKind,
+        ContactLike,
+        ContactsPage,
+        ContactsWatch,
         DeviceInfo,
         DeviceState,
         DeviceStatus,
@@ -70,6 +96,7 @@ if TYPE_CHECKING:
         State,
         Status,
         StatusRequest,
+        Subscription,
         SyncStatus,
         Taken,
         Token,

@@ -12,12 +12,15 @@ from __future__ import annotations
 from presenced.client.client import Client as Client
 from presenced.client.client_factory import connect as connect, connect_service as connect_service
 from presenced.client.connector import Connecting as Connecting
+from presenced.client.contact_streams import ContactChanges as ContactChanges, ContactsWatch as ContactsWatch
 from presenced.client.identity import Token as Token
 from presenced.client.link_state import State as State
 from presenced.client.pages import Page as Page
 from presenced.client.protocol.changes import Change as Change, Kind as Kind
 from presenced.client.protocol.channels import MemberChange as MemberChange, MemberChangeKind as MemberChangeKind
+from presenced.client.protocol.contact_lists import ContactChange as ContactChange, ContactKind as ContactKind
 from presenced.client.protocol.event_feed import Event as Event, EventName as EventName
+from presenced.client.protocol.list_parts import ContactLike as ContactLike
 from presenced.client.schedule_windows import WindowLike as WindowLike
 from presenced.client.service import Service as Service
 from presenced.client.streams import (
@@ -29,6 +32,9 @@ from presenced.client.streams import (
 from presenced.client.values import (
     Answer as Answer,
     Attachment as Attachment,
+    Audience as Audience,
+    Blocked as Blocked,
+    ContactsPage as ContactsPage,
     Idle as Idle,
     MembersPage as MembersPage,
     Moment as Moment,
@@ -40,7 +46,10 @@ from presenced.client.values import (
 )
 from presenced.wire.messages import (
     ActivityInfo as ActivityInfo,
+    AudienceLevel as AudienceLevel,
     ClaimInfo as ClaimInfo,
+    ContactEntry as ContactEntry,
+    ContactInfo as ContactInfo,
     DeviceInfo as DeviceInfo,
     DeviceState as DeviceState,
     DeviceStatus as DeviceStatus,
@@ -50,6 +59,7 @@ from presenced.wire.messages import (
     Source as Source,
     Status as Status,
     StatusRequest as StatusRequest,
+    Subscription as Subscription,
     Welcome as Welcome,
     Window as Window,
 )

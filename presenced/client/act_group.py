@@ -4,11 +4,11 @@ An act takes the user first; its signature and docstring are those of `Service`.
 `Service`, and `by_user` a method of `Client`, which is the same without the user. So a new act is one method of a group
 and one line in each of the two classes, and types and documentation of the two cannot drift apart:
 
-    class ContactActs(ActGroup):                                      # in a file of its own
-        async def block(self, user: str, other: str) -> None: ...
+    class PrivacyActs(ActGroup):                                      # in a file of its own
+        async def block(self, user: str, contact: str) -> None: ...
 
-    block = ContactActs.by_service(ContactActs.block)                 # in Service: p.block("alice", "bob")
-    block = ContactActs.by_user(ContactActs.block)                    # in Client: me.block("bob")
+    block = PrivacyActs.by_service(PrivacyActs.block)                 # in Service: p.block("alice", "bob")
+    block = PrivacyActs.by_user(PrivacyActs.block)                    # in Client: me.block("bob")
 
 In requests an empty user or device means the link's own (protocol.md, section 5).
 """

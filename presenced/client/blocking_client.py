@@ -1,8 +1,9 @@
 """The synchronous client, for scripts: the same methods without `await`, on a loop in a thread of its own.
 
 One thread for each connection; its methods may be called from any number of threads. Iterators block until the next
-item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`) are called one after the other in
-another thread: they may take their time and may call the connection. A token function has a thread of its own as well.
+item; `with` ends them at a definite point. Callbacks (`on`, `on_state`, `on_own`, `on_contact`) are called one after
+the other in another thread: they may take their time and may call the connection. A token function has a thread of its
+own as well.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ T = TypeVar("T")
 B = TypeVar("B")
 C = TypeVar("C", bound=ConnectedClient)
 
-_TAKE_CALLBACKS = frozenset({"on", "on_own", "on_state", "on_taken"})
+_TAKE_CALLBACKS = frozenset({"on", "on_contact", "on_own", "on_state", "on_taken"})
 _PAGE_CALLBACKS = ("is_there", "on_renamed")
 
 

@@ -10,12 +10,20 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 SLOW_S = 1.0
 """A plain function that holds the loop for this long is reported in the log."""
 
 _log = logging.getLogger("presenced.client")
+
+
+class TakenFrom(Protocol):
+    """A feed: what a callback is called with waits in it."""
+
+    @property
+    def is_over(self) -> bool: ...
+    def take(self) -> object | None: ...
 
 
 class Callbacks:
@@ -57,6 +65,21 @@ class Callbacks:
             self._report(what, error)
             return False
         return True
+
+    async def deliver(
+        self, owner: object, what: str, feed: TakenFrom, wake: asyncio.Event, callback: Callable[[Any], object]
+    ) -> None:
+        """Call `callback` with each item of the feed, one after the other, until the feed is released; `owner` is in
+        use until then. `wake` is set when there may be an item."""
+        while not feed.is_over:
+            item = feed.take()
+            if item is None:
+                wake.clear()
+                await wake.wait()
+            else:
+                await self.call(what, callback, item)
+                # A plain callback never yields to the loop, and there may be thousands of items.
+                await asyncio.sleep(0)
 
     def keep(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
         """Run `work` as a task that is not collected before its end."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from presenced.client.act_group import OWN
 from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
+from presenced.client.contact_acts import ContactActs
+from presenced.client.contact_streams import ContactChanges, ContactsWatch
 from presenced.client.own_state import OwnCallback, OwnView
+from presenced.client.privacy_acts import PrivacyActs
+from presenced.client.protocol.contact_lists import ContactChange, ContactFeed
 from presenced.client.protocol.joined_channels import JoinedChannels
 from presenced.client.values import Answer, Idle, Moment, Until, idle_ms_of
+from presenced.errors import AddressError
 from presenced.wire import messages
 from presenced.wire.messages import DeviceStatus, OwnState, StatusRequest
 
@@ -154,3 +160,66 @@ class Client(ConnectedClient):
     async def leave(self, channel: str) -> None:
         """This device leaves the channel; that it was not in it is no error."""
         await self._acts.leave(OWN, OWN, channel, self._joined.left(channel))
+
+    # --- contacts ---------------------------------------------------------------------------------------------
+
+    subscribe = ContactActs.by_user(ContactActs.subscribe)
+    approve = ContactActs.by_user(ContactActs.approve)
+    cancel = ContactActs.by_user(ContactActs.cancel)
+    unsubscribe = ContactActs.by_user(ContactActs.unsubscribe)
+    set_contact = ContactActs.by_user(ContactActs.set_contact)
+    remove_contact = ContactActs.by_user(ContactActs.remove_contact)
+    get_contacts = ContactActs.by_user(ContactActs.get_contacts)
+
+    def contacts(self) -> ContactsWatch:
+        """Watch all contacts whom the user sees, without naming them: `async for change in me.contacts()`. Used like
+        `watch`; their records came with the login, so that nothing is asked. Only with `connect(..., contacts=True)`;
+        else raises `AddressError`."""
+        connection = self._connection
+        if not connection.contacts.is_wanted:
+            raise AddressError("this link does not watch contacts; connect with contacts=True", "bad_request")
+        return ContactsWatch(connection.exchange, connection, connection.contacts)
+
+    def contact_changes(self) -> ContactChanges:
+        """Follow the user's list of contacts: each contact and each request that waits, then what changes.
+        `async for change in me.contact_changes(): if change.kind == "request": ...`"""
+        connection = self._connection
+        return ContactChanges(connection.exchange, connection, connection.contact_lists)
+
+    def on_contact(self, callback: Callable[[ContactChange], object]) -> Callable[[], None]:
+        """Call `callback(change)` for each `ContactChange` that `contact_changes` yields, the snapshot included;
+        returns a function that ends it.
+
+        It may be async and may await this client; the next change waits for it. What it raises goes to the loop's
+        exception handler, and the next change is told all the same.
+        """
+        connection = self._connection
+        connection.link_state.refuse_closed()
+        wake = asyncio.Event()
+        feed = ContactFeed(wake.set)
+        connection.contact_lists.attach(feed)
+        connection.callbacks.keep(connection.callbacks.deliver(connection, "a contact callback", feed, wake, callback))
+        return lambda: connection.contact_lists.release(feed)
+
+    # --- who may see the user ---------------------------------------------------------------------------------
+
+    block = PrivacyActs.by_user(PrivacyActs.block)
+    unblock = PrivacyActs.by_user(PrivacyActs.unblock)
+    get_blocked = PrivacyActs.by_user(PrivacyActs.get_blocked)
+    hide_from = PrivacyActs.by_user(PrivacyActs.hide_from)
+    show_again = PrivacyActs.by_user(PrivacyActs.show_again)
+    set_audience = PrivacyActs.by_user(PrivacyActs.set_audience)
+    get_audience = PrivacyActs.by_user(PrivacyActs.get_audience)
+
+    async def show_to(self, contact: str) -> None:
+        """Show this device to the contact, who need not be one, also while the user appears offline.
+
+        It ends with `stop_showing`, by a block, and when the device is gone, which a link that was lost for longer than
+        the server's grace time means as well. Raises `RequestError` (`show_limit`, `bad_request` for oneself and for
+        somebody whom one has blocked).
+        """
+        await PrivacyActs(self._exchange).show_to(OWN, OWN, contact)
+
+    async def stop_showing(self, contact: str) -> None:
+        """This device is not shown to the contact any longer. That it was not is no error."""
+        await PrivacyActs(self._exchange).stop_showing(OWN, OWN, contact)

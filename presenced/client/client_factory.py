@@ -38,6 +38,7 @@ def connect(
     status: DeviceStatus = "online",
     idle: Idle | None = None,
     sync: bool | None = None,
+    contacts: bool = False,
 ) -> Connecting[Client]:
     """Connect a user's device: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
 
@@ -52,7 +53,7 @@ def connect(
     idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until
     the app says otherwise (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
     (`Client.own`) and counts in `get_sync_status`; by default each does but one of negative priority, which only
-    looks in.
+    looks in. `contacts`: whether each link watches the user's contacts, as `Client.contacts` needs it.
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
     (`unreachable`, `no_answer`, `busy`, ...), and tries nothing twice but a refused token that a function may replace.
@@ -77,7 +78,7 @@ def connect(
         wants_own = parsed.priority >= 0 if sync is None else sync
         given = parsed.token if token is None else token
         context = _tls(parsed, ssl_context)
-        identity = ClientIdentity(parsed, given, context, "user", status, parsed.priority, wants_own)
+        identity = ClientIdentity(parsed, given, context, "user", status, parsed.priority, wants_own, contacts)
         client = Client(ClientConnection("presenced.Client", identity, timeout_s, request_timeout_s, reconnect))
         if idle is not None:
             client.idle(idle)

@@ -18,8 +18,10 @@ from presenced.client.exchange import ClientExchange
 from presenced.client.identity import ClientIdentity
 from presenced.client.link_state import LinkState
 from presenced.client.protocol.channels import WatchedChannels
+from presenced.client.protocol.contact_lists import ContactLists
 from presenced.client.protocol.event_feed import FollowedEvents
 from presenced.client.protocol.watch_all import EveryoneWatched
+from presenced.client.protocol.watched_contacts import WatchedContacts
 from presenced.client.protocol.watched_users import WatchedUsers
 from presenced.client.reconnect import Reconnect
 from presenced.client.renewal import TokenRenewal
@@ -49,14 +51,23 @@ class ClientConnection:
         self.channels = WatchedChannels(exchange.say)
         self.events = FollowedEvents(exchange.say)
         self.everyone = EveryoneWatched(self.users, users_per_request_max, exchange.say)
-        for part in (self.channels, self.events, self.everyone, self.users):
+        self.contact_lists = lists = ContactLists(exchange.say)
+        self.contacts = contacts = WatchedContacts(self.users, identity.wants_contacts)
+        for part in (self.channels, self.events, self.everyone, self.users, contacts, lists):
             exchange.session.add(part)
+
+        def contact_changed(push: messages.ContactChange) -> None:
+            contacts.changed(push)
+            lists.pushed(push)
+
         users = self.users
         exchange.on_push(messages.Presence, lambda push: users.presence(push.record))
         exchange.on_push(messages.ChannelEvent, self.channels.event)
         exchange.on_push(messages.ChannelCounts, self.channels.counted)
         exchange.on_push(messages.Event, self.events.event)
         exchange.on_push(messages.Following, self.events.fell_behind)
+        exchange.on_push(messages.ContactRecords, contacts.listed)
+        exchange.on_push(messages.ContactChange, contact_changed)
 
     @property
     def is_open(self) -> bool:

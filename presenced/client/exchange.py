@@ -17,6 +17,7 @@ from presenced.client.protocol.pending_requests import REPLIES, REQUESTS, Make, 
 from presenced.client.protocol.send_window import SendWindow
 from presenced.client.protocol.session import ClientSession
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
+from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire import messages
 from presenced.wire.messages import ClientMessage, Record, ServerMessage, Welcome
 
@@ -42,6 +43,8 @@ class ClientExchange:
         self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted)
         self._is_sending = False
         """What waits in the window will be sent in this turn of the loop."""
+        self.link_number = 0
+        """Of the present link, or of the last one."""
 
     def on_push(self, kind: type[messages.Message], handler: Callable[[Any], None]) -> None:
         """Call `handler` with each message of this type that is not a reply."""
@@ -56,6 +59,12 @@ class ClientExchange:
         """How many names go into one request."""
         return self.session.users_per_request_max
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """How long a request may be."""
+        welcome = self.session.welcome
+        return min(welcome.frame_bytes_max, FRAME_BYTES_MAX) if welcome is not None else FRAME_BYTES_MAX
+
     def now_ms(self) -> int:
         """The loop's clock."""
         return int(self.loop.time() * 1000)
@@ -67,14 +76,19 @@ class ClientExchange:
 
     # --- requests that somebody waits for ---------------------------------------------------------------------
 
-    async def request(self, make: Make, expected: type[R], on_reply: OnReply | None = None) -> R:
-        """Send a request and return its reply, which has to be of the type `expected`.
+    async def request(
+        self, make: Make, expected: type[R], on_reply: OnReply | None = None, *, only_on: int | None = None
+    ) -> R:
+        """Send a request and return its reply, which has to be of the type `expected`. With `only_on` it means
+        something on the link of this number alone, and raises `ConnectionLost` if that is lost before the reply.
 
         Raises `RequestError` if the server refuses, `RequestTimeout`, `ConnectionLost`, or `ProtocolError` for a reply
         of another type.
         """
         self.link_state.refuse_closed()
-        waiter, request = self.open(make, on_reply)
+        if only_on is not None and not (self.is_linked and self.link_number == only_on):
+            raise ConnectionLost("link_lost", "the link was lost on which the request would have had a meaning")
+        waiter, request = self.open(make, on_reply, is_bound=only_on is not None)
         self.send(request)
         (reply,) = await self.replies([waiter])
         if not isinstance(reply, expected):
@@ -113,10 +127,11 @@ class ClientExchange:
             raise _bad_reply(f"{len(reply.records)} records for {len(users)} names")
         return reply.records
 
-    def open(self, make: Make, on_reply: OnReply | None = None) -> tuple[Waiter, Request]:
-        """A request, and the future of its reply: `send` the request and await `replies`."""
+    def open(self, make: Make, on_reply: OnReply | None = None, *, is_bound: bool = False) -> tuple[Waiter, Request]:
+        """A request, and the future of its reply: `send` the request and await `replies`. One that `is_bound` is not
+        sent on another link."""
         waiter: Waiter = self.loop.create_future()
-        return waiter, self.session.open(make, waiter, self.now_ms(), on_reply)
+        return waiter, self.session.open(make, waiter, self.now_ms(), on_reply, is_bound=is_bound)
 
     async def replies(self, waiters: list[Waiter]) -> list[Reply]:
         """Wait for all of these replies. Raises the first error. However this ends, nobody waits for them after it."""
@@ -198,10 +213,12 @@ class ClientExchange:
         twice."""
         self._clock_ms = welcome.server_time_ms - self.now_ms()
         self._link = link
-        link.attach(self._receive)
+        self.link_number += 1
         self._window = window = SendWindow(welcome.rate_units_per_s, self.session.is_wanted)
         resumed = self.session.resume(welcome, self.now_ms())
         self._leave([request for one in resumed for request in window.put([one])])
+        # After the parts have learnt that this is another link: what came with the welcome is of this one.
+        link.attach(self._receive)
 
     def link_lost(self, reason: PresenceError) -> None:
         """The link is gone. A request that must not be sent twice raises `ConnectionLost`; the others wait."""

@@ -32,6 +32,8 @@ class ClientIdentity:
     priority: int
     wants_own: bool = False
     """Whether this device shows the user's own state."""
+    wants_contacts: bool = False
+    """Whether each link watches the user's contacts."""
     instance: int = field(default_factory=lambda: random.getrandbits(53) or 1)
     """The number by which the server recognises this client on its next link."""
 
@@ -71,6 +73,7 @@ class ClientIdentity:
             as_was=again,
             only_free=again,
             instance=self.instance,
+            contacts=self.wants_contacts,
         )
 
     async def current_token(self, timeout_s: float) -> str:

@@ -10,7 +10,9 @@ from presenced.address import check_channel, check_name
 from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
+from presenced.client.contact_acts import ContactActs
 from presenced.client.pages import OpenPages, Page
+from presenced.client.privacy_acts import PrivacyActs
 from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
 from presenced.client.service_devices import ServiceDevices, TakenCallback
 from presenced.client.streams import Events, EveryoneWatch
@@ -199,6 +201,26 @@ class Service(ConnectedClient):
     sync = UserActs.by_service(UserActs.sync)
     get_sync_status = UserActs.by_service(UserActs.get_sync_status)
 
+    # --- contacts, and who may see whom -----------------------------------------------------------------------
+
+    subscribe = ContactActs.by_service(ContactActs.subscribe)
+    approve = ContactActs.by_service(ContactActs.approve)
+    cancel = ContactActs.by_service(ContactActs.cancel)
+    unsubscribe = ContactActs.by_service(ContactActs.unsubscribe)
+    set_contact = ContactActs.by_service(ContactActs.set_contact)
+    remove_contact = ContactActs.by_service(ContactActs.remove_contact)
+    get_contacts = ContactActs.by_service(ContactActs.get_contacts)
+    set_contacts = ContactActs.by_service(ContactActs.set_contacts)
+    block = PrivacyActs.by_service(PrivacyActs.block)
+    unblock = PrivacyActs.by_service(PrivacyActs.unblock)
+    get_blocked = PrivacyActs.by_service(PrivacyActs.get_blocked)
+    hide_from = PrivacyActs.by_service(PrivacyActs.hide_from)
+    show_again = PrivacyActs.by_service(PrivacyActs.show_again)
+    show_to = PrivacyActs.by_service(PrivacyActs.show_to)
+    stop_showing = PrivacyActs.by_service(PrivacyActs.stop_showing)
+    set_audience = PrivacyActs.by_service(PrivacyActs.set_audience)
+    get_audience = PrivacyActs.by_service(PrivacyActs.get_audience)
+
     # --- events -----------------------------------------------------------------------------------------------
 
     def watch_all(self) -> EveryoneWatch:
@@ -230,23 +252,8 @@ class Service(ConnectedClient):
         wake = asyncio.Event()
         feed = EventFeed(wake.set, None, frozenset((kind,)))
         connection.events.attach(feed)
-        connection.callbacks.keep(_deliver(connection, feed, wake, callback))
+        connection.callbacks.keep(connection.callbacks.deliver(connection, "an event callback", feed, wake, callback))
         return lambda: connection.events.release(feed)
-
-
-async def _deliver(
-    connection: ClientConnection, feed: EventFeed, wake: asyncio.Event, callback: Callable[[Event], object]
-) -> None:
-    """Runs until the feed is released; the client is in use until then."""
-    while not feed.is_over:
-        event = feed.take()
-        if event is None:
-            wake.clear()
-            await wake.wait()
-        else:
-            await connection.callbacks.call("an event callback", callback, event)
-            # A plain callback never yields to the loop, and there may be thousands of events.
-            await asyncio.sleep(0)
 
 
 def _check(user: str, device: str) -> None:

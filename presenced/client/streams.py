@@ -222,7 +222,8 @@ class _Watching:
         """Raises as `ClientExchange.request`; the users are detached all the same."""
         self._exchange.link_state.refuse_closed()
         unwanted = self._watched.detach(feed, users)
-        opened = [self._exchange.open(_unwatch(chunk)) for chunk in self._chunks(unwanted)]
+        pieces = self._chunks(unwanted)
+        opened = [self._exchange.open(_unwatch(names), self._watched.leaving(names)) for names in pieces]
         # All are sent before the first wait. The users are detached now, and a watch that names one of them anew
         # meanwhile has to reach the server after this, or this would cut it off.
         self._exchange.send(*[request for _, request in opened])
@@ -235,7 +236,7 @@ class _Watching:
     def _say_unwatch(self, users: list[str]) -> None:
         # Without a link nothing need be said: the next link starts empty and is told only of what is still wanted.
         for chunk in self._chunks(users):
-            self._exchange.say(_unwatch(chunk), None)
+            self._exchange.say(_unwatch(chunk), self._watched.leaving(chunk))
 
     def _chunks(self, users: list[str]) -> list[list[str]]:
         return chunks(users, self._exchange.users_per_request_max)

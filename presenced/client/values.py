@@ -11,6 +11,8 @@ from presenced.errors import AddressError
 from presenced.limits import COMMAND_BYTES_MAX, DURATION_MS_MAX, IDLE_MS_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     ActivityInfo,
+    AudienceLevel,
+    ContactInfo,
     DeviceInfo,
     DeviceStatus,
     Record,
@@ -70,6 +72,36 @@ class Answer(NamedTuple):
     records: list[Record]
     devices: list[DeviceInfo]
     activities: list[ActivityInfo]
+
+
+class ContactsPage(NamedTuple):
+    """A user's contacts, or what has changed in the list since a version of it."""
+
+    version: int
+    """Of the list; pass it as `since` the next time."""
+    contacts: list[ContactInfo]
+    """In order of name; those whose `asks` is true wait for an answer."""
+    removed: list[str]
+    """Names that are not in the list any longer; only where `is_whole` is false."""
+    is_whole: bool
+    """`contacts` is the whole list; otherwise what has changed in it."""
+
+
+class Blocked(NamedTuple):
+    """Whom a user has blocked, and from whom the user hides; names in order."""
+
+    blocked: list[str]
+    hidden: list[str]
+
+
+class Audience(NamedTuple):
+    """To whom a user shows which field: the arguments of `set_audience`."""
+
+    text: AudienceLevel
+    last_seen: AudienceLevel
+    device: AudienceLevel
+    always: list[str]
+    never: list[str]
 
 
 class Attachment(NamedTuple):

@@ -27,6 +27,8 @@ STREAMS = {
     "BlockingChannelWatch": (presenced.ChannelWatch, "MemberChange"),
     "BlockingEveryoneWatch": (presenced.EveryoneWatch, "Change"),
     "BlockingEvents": (presenced.Events, "Event"),
+    "BlockingContactsWatch": (presenced.ContactsWatch, "Change"),
+    "BlockingContactChanges": (presenced.ContactChanges, "ContactChange"),
 }
 RETURNED = {kind.__name__: name for name, (kind, _) in STREAMS.items()} | {"Page": "BlockingPage"}
 

@@ -11,8 +11,11 @@ import pytest
 
 import presenced
 import presenced.sync
+from presenced.client.act_group import ActGroup
 from presenced.client.acts import UserActs
 from presenced.client.connector import Connecting
+from presenced.client.contact_acts import ContactActs
+from presenced.client.privacy_acts import PrivacyActs
 from presenced.errors import AddressError
 from tests.support.in_process import InProcess
 
@@ -21,6 +24,9 @@ ONLY_A_USERS = {
     "device": "and has none of its own",
     "own": "only a device shows its user's own state",
     "on_own": "the same",
+    "contacts": "a device watches its user's contacts; a service has none, and watches by name or all",
+    "contact_changes": "a service follows the events `contact_request` and `contact_change` of everybody",
+    "on_contact": "the same",
 }
 ONLY_A_SERVICES = {
     "attach": "a user's link is one device, attached by connecting",
@@ -34,6 +40,7 @@ ONLY_A_SERVICES = {
     "events": "about everybody, which only a service may be told",
     "on": "the same",
     "watch_all": "the same",
+    "set_contacts": "the list as a whole is an application's, which has the graph in a database of its own",
 }
 """What one of them has alone, and why."""
 
@@ -70,7 +77,7 @@ def test_a_services_method_takes_user_and_device_first_and_is_a_users_otherwise(
     assert inspect.signature(mine).return_annotation == inspect.signature(theirs).return_annotation
 
 
-ACTS = sorted(names(UserActs) - {"by_service", "by_user"})
+ACTS = sorted({name for group in (UserActs, ContactActs, PrivacyActs) for name in names(group)} - names(ActGroup))
 
 
 @pytest.mark.parametrize("name", ACTS)

@@ -13,7 +13,9 @@ INNERMOST = ("wire", "core", "storage", "config", "server", "ops", "client", "sy
 word before it: `ServerStatus`, `ClientSession`."""
 
 SAME_MEANING: dict[str, str] = {
+    "Audience": "to whom a user shows which field: as state, and as an application reads it",
     "Change": "a record before and after: the core's names the user, the client's says of which kind the change is",
+    "ContactChange": "a contact of a list has changed: the message, and what an application gets of it",
     "Event": "something that happened to a user: the message, and what an application gets of it",
     "Events": "the stream of events: the core's part that keeps it, and the client's end of it",
     "MembersPage": "one page of a channel's members: the message, and what an application gets of it",

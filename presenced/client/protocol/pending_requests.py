@@ -49,6 +49,7 @@ Send = Callable[[Make, OnReply | None], None]
 QUESTIONS = (
     *(messages.Ping, messages.Get, messages.Who, messages.GetDevices, messages.GetClaims, messages.GetActivity),
     *(messages.FindClaims, messages.GetMembers, messages.GetSync),
+    *(messages.GetContacts, messages.GetBlocked, messages.GetAudience),
 )
 """Requests that need not be sent once nobody waits for the answer. Any other request may be half of something, as an
 unwatch is, and is sent even if its caller has turned away."""
@@ -62,10 +63,12 @@ W = TypeVar("W", bound=Hashable)
 class PendingRequest(Generic[W]):
     """A request that has no reply yet. `waiters` is empty for the client's own requests."""
 
-    __slots__ = ("holds_until_ms", "message", "on_reply", "sent_ms", "since_ms", "waiters")
+    __slots__ = ("holds_until_ms", "is_bound", "message", "on_reply", "sent_ms", "since_ms", "waiters")
 
-    def __init__(self, message: Request, now_ms: int, on_reply: OnReply | None) -> None:
+    def __init__(self, message: Request, now_ms: int, on_reply: OnReply | None, is_bound: bool = False) -> None:
         self.message = message
+        self.is_bound = is_bound
+        """It continues what was said on the present link, and means something else on another."""
         for_ms = getattr(message, "for_ms", 0)
         self.holds_until_ms = now_ms + for_ms if for_ms else 0
         """When what it states ends (0 = never): the time that a request waits for a link is taken off its duration."""
@@ -78,7 +81,7 @@ class PendingRequest(Generic[W]):
 
     @property
     def is_repeatable(self) -> bool:
-        return self.sent_ms is None or not isinstance(self.message, ONCE)
+        return not self.is_bound and (self.sent_ms is None or not isinstance(self.message, ONCE))
 
 
 def statement_key(message: Request) -> tuple[type, str, str] | None:

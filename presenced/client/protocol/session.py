@@ -65,7 +65,15 @@ class ClientSession(Generic[W]):
 
     # --- requests ---------------------------------------------------------------------------------------------
 
-    def open(self, make: Make, waiter: W | None, now_ms: int, on_reply: OnReply | None = None) -> Request:
+    def open(
+        self,
+        make: Make,
+        waiter: W | None,
+        now_ms: int,
+        on_reply: OnReply | None = None,
+        *,
+        is_bound: bool = False,
+    ) -> Request:
         """A new request: `make` builds it from its id. With a link, send what this returns and call `left`; without
         one, the request waits here for the next link.
 
@@ -73,7 +81,7 @@ class ClientSession(Generic[W]):
         often a state is set offline, only the last value is kept. O(pending statements about the same state) then.
         """
         message = make(self._free_id())
-        pending: PendingRequest[W] = PendingRequest(message, now_ms, on_reply)
+        pending: PendingRequest[W] = PendingRequest(message, now_ms, on_reply, is_bound)
         key = statement_key(message)
         if key is not None:
             if not self.is_linked:
@@ -167,8 +175,9 @@ class ClientSession(Generic[W]):
             yield message
 
     def suspend(self, now_ms: int = 0) -> list[W]:
-        """The link is lost. What is pending stays for the next link, except for requests that were sent and must not be
-        sent twice: their waiters are returned, and nobody knows whether the server has applied them."""
+        """The link is lost. What is pending stays for the next link, except for requests that are bound to this one, or
+        were sent and must not be sent twice: their waiters are returned, and nobody knows whether the server has
+        applied them."""
         self.is_linked = False
         for pending in self._pending.values():
             pending.since_ms = max(pending.since_ms, now_ms)

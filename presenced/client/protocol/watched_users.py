@@ -37,6 +37,13 @@ class WatchedUsers:
         """Feeds that want every user."""
         self._link = 0
         """Number of the present link."""
+        self._leaving: dict[str, int] = {}
+        """Users whom no feed names any longer while the server may still tell of them, to the replies that are due."""
+        self._tell_too: Callable[[Record], None] | None = None
+
+    def tell_too(self, hear: Callable[[Record], None]) -> None:
+        """Call `hear` with each record that the present link brings, whomever it is of."""
+        self._tell_too = hear
 
     # --- some users -------------------------------------------------------------------------------------------
 
@@ -71,6 +78,29 @@ class WatchedUsers:
                     del self._users[user]
                 unwanted.append(user)
         return unwanted
+
+    def leaving(self, users: list[str]) -> OnReply:
+        """These are being unwatched; returns what to do with the reply. Until then, pushes of theirs may come."""
+        leaving, link = self._leaving, self._link
+        for user in users:
+            leaving[user] = leaving.get(user, 0) + 1
+
+        def answered(reply: Reply) -> None:
+            for user in users if link == self._link else ():
+                leaving[user] -= 1
+                if not leaving[user]:
+                    del leaving[user]
+
+        return answered
+
+    def is_named(self, user: str) -> bool:
+        """Whether the server may tell of this user because a feed has named them."""
+        return user in self._users or user in self._leaving
+
+    def record_of(self, user: str) -> Record | None:
+        """The newest record of a watched user, if it came on the present link."""
+        watched = self._users.get(user)
+        return watched.record if watched is not None and watched.link == self._link else None
 
     def release(self, feed: Feed) -> list[str]:
         """`feed` is closed. Returns the users whom no feed names now."""
@@ -136,6 +166,7 @@ class WatchedUsers:
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         """See `Part`."""
         self._link += 1
+        self._leaving = {}
         names = [user for user, watched in self._users.items() if watched.feeds]
         for chunk in chunks(names, self._users_per_request_max()):
             yield self.watch_again(chunk)
@@ -151,16 +182,14 @@ class WatchedUsers:
     # --- within -----------------------------------------------------------------------------------------------
 
     def _apply(self, record: Record) -> None:
+        if self._tell_too is not None:
+            self._tell_too(record)
         watched = self._users.get(record.user)
         if watched is None:
             if not self._everyone:
                 return
             watched = self._users[record.user] = _WatchedUser()
-        known = watched.record
-        # Versions order the records of one link (protocol.md 6.4). On a new link the server's word is the truth even if
-        # its version is lower: a server that was killed may have lost a change that it had told of and not yet saved.
-        # The feeds compare contents, so that neither case causes a second snapshot.
-        if known is not None and watched.link == self._link and record.version <= known.version:
+        if not is_newer(record, watched.record, watched.link == self._link):
             return
         watched.record = record
         watched.link = self._link
@@ -168,6 +197,17 @@ class WatchedUsers:
             feed.put(record)
         for feed in self._everyone:
             feed.put(record)
+
+
+def is_newer(record: Record, known: Record | None, is_of_link: bool) -> bool:
+    """Whether a record takes the place of the one that is known; `is_of_link`: that one came on the present link.
+
+    Versions order the records of one link (protocol.md 6.4). On a new link the server's word is the truth even if its
+    version is lower: a server that was killed may have lost a change that it had told of and not yet saved. The feeds
+    compare contents, so that neither case causes a second snapshot. The record of somebody whom the user does not see
+    has version 0, and sight may be lost at any time (section 21.2).
+    """
+    return known is None or not is_of_link or not record.version or record.version > known.version
 
 
 def chunks(users: list[str], size: int) -> list[list[str]]:
