@@ -103,7 +103,7 @@ def _changes_us(engine: Engine, online: list[User]) -> list[float]:
     watchers = [Session(Nowhere(), f"watcher{number}", "service") for number in range(WATCHERS)]
     for session in watchers:
         for start in range(0, len(changed), 256):
-            engine.watches.add(session, [user.name for user in changed[start : start + 256]])
+            engine.watches.add(NOW_MS, session, [user.name for user in changed[start : start + 256]])
     log = MemoryLog()
     gc.freeze()
     taken = []

@@ -90,14 +90,12 @@ def clear(command: ChatCommand) -> ChatAnswer:
 
 
 def who(command: ChatCommand) -> ChatAnswer:
-    """Who is online: the first by name, and how many in all."""
-    publisher = command.engine.publisher
-    names, following = publisher.online.page("", COMMAND_LISTED_MAX)
-    users = [command.engine.users[name] for name in names]
-    listed = ", ".join(f"{user.name} ({user.record.status})" for user in users)
-    total = len(publisher.online)
-    sentence = "Nobody is online" if not total else f"{total} online: {listed}" + (", ..." if following else "")
-    return ChatAnswer(sentence, [publisher.record_of(user) for user in users])
+    """Who is online, as the user sees it: the first by name, and how many in all."""
+    sight = command.engine.sight
+    page = command.engine.company.page_for(command.user, "", COMMAND_LISTED_MAX)
+    listed = ", ".join(f"{user.name} ({sight.present(user, kind).status})" for user, kind in page.users)
+    sentence = f"{page.total} online: {listed}" + (", ..." if page.next else "") if page.total else "Nobody is online"
+    return ChatAnswer(sentence, [sight.record(user, kind) for user, kind in page.users])
 
 
 def activity(command: ChatCommand) -> ChatAnswer:

@@ -13,6 +13,7 @@ from collections import Counter
 import msgspec
 
 from presenced.core.clock import Clock
+from presenced.core.company import Company
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
@@ -40,6 +41,7 @@ from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact
 from presenced.core.sessions import Sessions
+from presenced.core.sight import Sight
 from presenced.core.wheel import Wheel
 
 
@@ -77,9 +79,12 @@ class Engine:
         self.schedules = Schedules(self.claims, ends, ledger, clock, calendar)
         self.manual_status = ManualStatus(self.leases, self.claims, self.texts, publisher)
         self.activities = Activities(self.users, self.leases, ledger, clock, publisher)
-        self.watches = Watches(policy, self.users, outboxes)
+        self.sight = Sight(policy, ledger, publisher)
+        outboxes.show_by(self.sight.shown)
+        self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
         self.own_states = OwnStates(clock, publisher, outboxes)
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
+        self.company = Company(self.users, self.sight, publisher, self.channels)
         self.events = Events(clock, publisher, outboxes, wall_ms)
         self.holders = Holders(outboxes)
         self.releases = Releases((self.leases, self.watches, self.channels))

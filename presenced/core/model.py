@@ -76,8 +76,8 @@ class Session(Timer):
     """
 
     __slots__ = (
-        "edge", "sink", "user_name", "role", "rights", "device", "expires_ms",
-        "heard_ms", "watching", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
+        "edge", "sink", "user_name", "role", "rights", "viewer", "device", "expires_ms",
+        "heard_ms", "watching", "watched_contacts", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
         "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
 
@@ -99,6 +99,9 @@ class Session(Timer):
         self.role: Role = role
         self.instance = instance
         """The number that its client says on all of its links; 0 = it has none."""
+        self.viewer: User | None = None
+        """Of a link of the role user: its user, by whose eyes it sees. None = it sees everybody, as far as its token
+        does."""
         self.device: Device | None = None
         # as the latest token says
         self.expires_ms = expires_ms
@@ -108,11 +111,14 @@ class Session(Timer):
         # changing with traffic
         self.heard_ms = 0
         self.watching: dict[str, User] | None = None
+        """Whom it watches by name."""
+        self.watched_contacts: dict[str, User] | None = None
+        """Whom it watches as contacts, without naming them; None = it does not want that."""
         self.pending: list[bytes] = []
         """Frames to send at the end of the turn, in order."""
         self.owed: dict[User, None] | None = None
         """None while the link takes what it is sent. While it does not, the session is paused, and this holds the users
-        whose latest record it is owed when it resumes: at most as many as it watches."""
+        whose latest record it is owed when it resumes: at most as many as it watches, or has lost sight of."""
         self.replies: list[bytes] = []
         """Replies that wait while the session is paused; its `pending` is empty then."""
         self.reply_bytes = 0
@@ -345,6 +351,9 @@ class Face:
 
     __slots__ = ("encoded", "kind", "push_credit", "push_refilled_ms", "push_waits", "record", "user", "watchers")
 
+    channels = None
+    """It is in none: what is told in channels is spaced by the user alone."""
+
     def __init__(self, user: User, kind: int, record: Record) -> None:
         self.user = user
         self.kind = kind
@@ -358,7 +367,7 @@ class Face:
         self.push_waits = False
 
     def encoded_record(self) -> bytes:
-        """The record as msgpack: encoded once, however many are told. O(1) but for the first call."""
+        """As `User.encoded_record`."""
         encoded = self.encoded
         if encoded is None:
             encoded = self.encoded = encode(self.record)

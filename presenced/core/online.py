@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from sortedcontainers import SortedList
 
 from presenced.core.model import User
+from presenced.core.rights import Patterns
 from presenced.wire.messages import ONLINE_STATUSES, Status
 
 
@@ -56,3 +57,16 @@ class OnlineIndex:
                 return page, page[-1]
             page.append(name)
         return page, ""
+
+    def part(self, part: str) -> SortedList[str]:
+        return SortedList(name for name in self.names if name.endswith("@" + part))
+
+    def names_of(self, patterns: Patterns) -> list[str]:
+        return [name for name in self.names if patterns.match(name)]
+
+    def page_of(self, patterns: Patterns, after: str, limit: int) -> tuple[list[str], str]:
+        names = [name for name in self.names_of(patterns) if name > after]
+        return names[:limit], names[limit - 1] if limit and len(names) > limit else ""
+
+    def count_of(self, patterns: Patterns) -> int:
+        return len(self.names_of(patterns))

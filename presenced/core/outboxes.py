@@ -11,10 +11,10 @@ in `Session.owed`, and their latest records follow when it resumes (protocol.md,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from presenced.core.model import Session, Sink, User
+from presenced.core.model import Face, Session, Sink, User
 from presenced.core.wide_fan_outs import WATCHERS, WideFanOuts
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
@@ -56,6 +56,11 @@ class Outboxes:
         self._sink_kinds: dict[type[Sink], None] = {}
         """The classes of sinks that anybody has watched through. While there is one, no broadcast is sorted by it."""
         self._broadcast: Broadcast | None = None
+        self._show: Callable[[Session, User], Record] | None = None
+
+    def show_by(self, show: Callable[[Session, User], Record]) -> None:
+        """Ask this for the record of a user that a session is owed; until then, every session is shown all."""
+        self._show = show
 
     # --- what everybody is told -------------------------------------------------------------------------------
 
@@ -73,6 +78,14 @@ class Outboxes:
             self._queue(user, watchers, data)
         if self.everyone:
             self._queue(user, [session for session in self.everyone if session not in watchers], data)
+
+    def fan_out_face(self, face: Face) -> None:
+        """Tell those who are shown this face of a user what its record is now. O(watchers)."""
+        if len(face.watchers) > WATCHERS:
+            self.wide.add(face, face.watchers)
+        elif face.watchers:
+            self._queue_broadcast()
+            self._queue(face.user, face.watchers, _presence(face))
 
     def _queue(self, user: User, sessions: Collection[Session], data: bytes, *, in_front: bool = False) -> None:
         """The one rule of delivery. A paused session is owed the user's latest record. Every other gets the frame
@@ -124,6 +137,17 @@ class Outboxes:
         session.pending.append(data)
         return True
 
+    def tell(self, session: Session, user: User, record: Record) -> None:
+        """Tell one session of a user, by the rule of delivery. O(1)."""
+        self._queue_broadcast()
+        self._queue(user, (session,), frame(encode(Presence(record))))
+
+    def tell_last(self, session: Session, user: User, record: Record) -> None:
+        """Tell one session of a user whom it does not watch any longer. In order with its replies, so that one which
+        does not read is told as well. O(1)."""
+        self.forgive(session, user)
+        self.reply(session, encode(Presence(record)))
+
     def tell_everyone(self, session: Session, *, is_on: bool) -> None:
         """Tell the session of every user, or no longer. Idempotent. O(1)."""
         if is_on:
@@ -160,11 +184,12 @@ class Outboxes:
         owed, session.owed = session.owed, None
         self.slow.pop(session, None)
         session.pending, session.replies = session.replies, []
-        watching = session.watching or {}
+        watching, contacts = session.watching or {}, session.watched_contacts or {}
         is_told_all = session in self.everyone
         for user in owed:
-            if is_told_all or user.name in watching:
-                session.pending.append(_presence(user))
+            if is_told_all or user.name in watching or user.name in contacts:
+                record = self._show(session, user) if self._show is not None else user.record
+                session.pending.append(frame(encode(Presence(record))))
                 self.deliveries += 1
         if session.pending:
             self.dirty.append(session)
@@ -203,8 +228,9 @@ class Outboxes:
             self._write_broadcast(*broadcast)
         part = self.wide.take()
         if part is not None:
-            user, watchers = part
-            self._write_broadcast(user, watchers, _presence(user))
+            told, watchers = part
+            user = told.user if isinstance(told, Face) else told
+            self._write_broadcast(user, watchers, _presence(told))
         dirty, self.dirty = self.dirty, []
         self._write_pending(dirty)
 
@@ -266,5 +292,5 @@ class Outboxes:
         self.bytes_out += written
 
 
-def _presence(user: User) -> bytes:
-    return frame(_PRESENCE_HEAD + user.encoded_record())
+def _presence(told: User | Face) -> bytes:
+    return frame(_PRESENCE_HEAD + told.encoded_record())

@@ -31,6 +31,10 @@ class Policy(msgspec.Struct):
     primary_hysteresis_ms: int = limits.PRIMARY_HYSTERESIS_MS
     watch_users_max: int = limits.WATCH_USERS_MAX
     service_watch_users_max: int = limits.SERVICE_WATCH_USERS_MAX
+    grounds: tuple[str, ...] = ("everyone",)
+    """Why a user may see another at all: `everyone`, `contacts`, `channels`, `domain`; any of them is enough."""
+    reciprocal: bool = False
+    """Who withholds their times from others does not see those of these others."""
 
     def take(self, other: Policy) -> bool:
         """Take over the grace and the spacing of `other`; returns whether the spacing has changed. The other times

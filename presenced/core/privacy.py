@@ -25,7 +25,7 @@ EVERYTHING = Audience()
 class Privacy:
     """Whom one user does not see or is not seen by, and how much of the user others see. Few users have one."""
 
-    __slots__ = ("audience", "blocked", "hidden", "shown_to", "unseen")
+    __slots__ = ("audience", "blocked", "hidden", "shown_by", "shown_to", "unseen")
 
     def __init__(self) -> None:
         self.blocked: dict[str, None] = {}
@@ -37,8 +37,12 @@ class Privacy:
         self.audience = EVERYTHING
         self.shown_to: dict[str, dict[str, None]] = {}
         """Viewers to whom live devices of the user have shown themselves, with the ids of these."""
+        self.shown_by: dict[str, None] = {}
+        """The other side: users of whom a device has shown itself to this one."""
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing is said here."""
-        return not (self.blocked or self.hidden or self.unseen or self.shown_to or self.audience != EVERYTHING)
+        return not (
+            self.blocked or self.hidden or self.unseen or self.shown_to or self.shown_by or self.audience != EVERYTHING
+        )

@@ -15,9 +15,10 @@ import msgspec
 
 from presenced.core.clock import Clock
 from presenced.core.departures import Departures, last_contact_ms
+from presenced.core.face_records import FaceRecords
 from presenced.core.ledger import Ledger
 from presenced.core.merge import merge
-from presenced.core.model import Device, User
+from presenced.core.model import Device, Face, User
 from presenced.core.online import OnlineIndex
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
@@ -59,6 +60,7 @@ class Publisher(Part):
         self._clock = clock
         self._outboxes = outboxes
         self.departures = Departures()
+        self.face_records = FaceRecords(policy, ledger, clock)
         self._dirty: list[User] = []
         self._followers: list[Callable[[Change, int], None]] = []
         self._seen: dict[User, bool] = {}
@@ -120,10 +122,17 @@ class Publisher(Part):
                     self.refresh(user, now_ms)
 
     def refresh(self, user: User, now_ms: int) -> None:
-        """Make the record from the state; if it differs, it gets the next version and is pushed."""
+        """Make the record from the state; if it differs, it gets the next version and is pushed. So with its faces."""
         if not user.dirty:
             return
         user.dirty = False
+        self._refresh_record(user, now_ms)
+        if user.faces is not None:
+            for face in self.face_records.refresh(user, now_ms):
+                if face.watchers and self.spacing.admit(face, now_ms):
+                    self._fan_out(face)
+
+    def _refresh_record(self, user: User, now_ms: int) -> None:
         if user.own is not None:
             self.own_dirty.append(user)
         old = user.record
@@ -273,12 +282,13 @@ class Publisher(Part):
         """The policy's spacing has changed: who waited under the old one is told of now. O(these)."""
         self._release(self.spacing.respace(now_ms))
 
-    def _release(self, users: list[User]) -> None:
-        for user in users:
+    def _release(self, told: list[User | Face]) -> None:
+        for one in told:
             # Also if the record is again as it was pushed last: a reply may have shown a watcher what was in between.
-            if user.watchers or self._outboxes.everyone:
-                self._fan_out(user)
-        self._released.extend(users)
+            if one.watchers or self._outboxes.everyone:
+                self._fan_out(one)
+            if isinstance(one, User):
+                self._released.append(one)
 
     def _push(self, user: User, now_ms: int) -> None:
         if not self._policy.change_spacing_ms:
@@ -286,9 +296,13 @@ class Publisher(Part):
         elif self.spacing.admit(user, now_ms):
             self._fan_out(user)
 
-    def _fan_out(self, user: User) -> None:
-        self.spacing.pay(user, len(user.watchers or ()) + len(self._outboxes.everyone))
-        self._outboxes.fan_out(user)
+    def _fan_out(self, told: User | Face) -> None:
+        if isinstance(told, Face):
+            self.spacing.pay(told, len(told.watchers))
+            self._outboxes.fan_out_face(told)
+        else:
+            self.spacing.pay(told, len(told.watchers or ()) + len(self._outboxes.everyone))
+            self._outboxes.fan_out(told)
 
     def follow(self, follower: Callable[[Change, int], None]) -> None:
         """Hand on each change of a record that is kept to this, too, in order."""

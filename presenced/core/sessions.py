@@ -99,6 +99,8 @@ class Sessions:
         self._devices.connect(device, session, described, now_ms, idle_ms, ref)
         if ref:
             self._holders.holds(session, ref)
+        elif session.role == "user":
+            session.viewer = device.user
         return device
 
     def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:

@@ -10,7 +10,7 @@ channels in one turn is one change, and is paid for once.
 from __future__ import annotations
 
 from presenced.core.delays import DelayQueue
-from presenced.core.model import User
+from presenced.core.model import Face, User
 from presenced.core.policy import Policy
 from presenced.limits import CHANGE_DELIVERIES, CHANGE_WAIT_MS_MAX
 
@@ -24,12 +24,12 @@ class Spacing:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.waiting: DelayQueue[User] = DelayQueue(policy.change_spacing_ms)
-        """Users of whom something is told once it comes due. One object for ever."""
-        self._admitted: dict[User, None] = {}
+        self.waiting: DelayQueue[User | Face] = DelayQueue(policy.change_spacing_ms)
+        """Users, and faces of users, of whom something is told once it comes due. One object for ever."""
+        self._admitted: dict[User | Face, None] = {}
         """Users in channels of whom something may be told in this turn: it is paid for."""
 
-    def respace(self, now_ms: int) -> list[User]:
+    def respace(self, now_ms: int) -> list[User | Face]:
         """The spacing is another now. Gives those who waited under the old one: their time has come. O(these)."""
         due = self.waiting.take_due(now_ms + self.waiting.delay_ms)
         self.waiting.set_delay(self._policy.change_spacing_ms)
@@ -37,10 +37,10 @@ class Spacing:
             self._release(user, now_ms)
         return due
 
-    def take_due(self, now_ms: int) -> list[User]:
+    def take_due(self, now_ms: int) -> list[User | Face]:
         """Those whose time has come: tell what is to be told of them, to `pay` for. Those that come out of a turn's
         share are left for the next. O(those that come out)."""
-        due: list[User] = []
+        due: list[User | Face] = []
         left = RELEASE_COST_MAX
         while left > 0 and (user := self.waiting.take_first(now_ms)) is not None:
             left -= RELEASE_COST + len(user.watchers or ())
@@ -53,14 +53,14 @@ class Spacing:
                 due.append(user)
         return due
 
-    def _release(self, user: User, now_ms: int) -> None:
+    def _release(self, user: User | Face, now_ms: int) -> None:
         user.push_waits = False
         # Nothing of what was earned beyond it while it waited: the next comes a whole spacing later.
         user.push_credit, user.push_refilled_ms = 0, now_ms
         if user.channels is not None:
             self._admitted[user] = None
 
-    def admit(self, user: User, now_ms: int) -> bool:
+    def admit(self, user: User | Face, now_ms: int) -> bool:
         """Whether something may be told of the user now. If not, `take_due` gives the user once it may. O(1)."""
         if not self._policy.change_spacing_ms:
             return True
@@ -78,7 +78,7 @@ class Spacing:
             self._admitted[user] = None
         return True
 
-    def pay(self, user: User, deliveries: int) -> None:
+    def pay(self, user: User | Face, deliveries: int) -> None:
         """What was admitted is told to so many. O(1)."""
         spacing_ms = self._policy.change_spacing_ms
         if deliveries > CHANGE_DELIVERIES and spacing_ms:
@@ -90,7 +90,7 @@ class Spacing:
         if self._admitted:
             self._admitted.clear()
 
-    def _refill(self, user: User, now_ms: int) -> None:
+    def _refill(self, user: User | Face, now_ms: int) -> None:
         most = self._policy.change_burst * CHANGE_DELIVERIES
         if user.push_refilled_ms < 0:
             user.push_credit, user.push_refilled_ms = most, now_ms

@@ -9,7 +9,7 @@ user changes.
 
 from __future__ import annotations
 
-from presenced.core.model import Session, Sink, User
+from presenced.core.model import Face, Session, Sink, User
 
 WATCHERS = 1_000
 """Watchers of a user up to which all are told in one turn."""
@@ -19,13 +19,13 @@ SLICE = 500
 
 
 class WideFanOuts:
-    """Users of whom watchers are still to be told."""
+    """Users, or faces of users, of whom watchers are still to be told."""
 
     def __init__(self) -> None:
-        self._lines: dict[User, tuple[list[Session], int, int]] = {}
+        self._lines: dict[User | Face, tuple[list[Session], int, int]] = {}
         """Those who are to be told, how many of them have been, and at which of the user's watchers they begin."""
 
-    def add(self, user: User, watchers: dict[Session, Sink]) -> None:
+    def add(self, user: User | Face, watchers: dict[Session, Sink]) -> None:
         """Tell all of these, from the next slice on. O(watchers), without anything done for each."""
         line, first = list(watchers), 0
         if user in self._lines:
@@ -34,12 +34,16 @@ class WideFanOuts:
             line = line[first:] + line[:first]
         self._lines[user] = (line, 0, first)
 
+    def is_under_way(self, user: User | Face) -> bool:
+        """Whether some of those who watch are still to be told of the last change. O(1)."""
+        return user in self._lines
+
     @property
     def next_ms(self) -> int | None:
         """When the next slice is due: 0 = at once, None = there is none."""
         return 0 if self._lines else None
 
-    def take(self) -> tuple[User, dict[Session, Sink]] | None:
+    def take(self) -> tuple[User | Face, dict[Session, Sink]] | None:
         """The next slice, if there is one: of whom to tell now, and whom. Users take turns. O(`SLICE`)."""
         if not self._lines:
             return None

@@ -20,13 +20,13 @@ from presenced.core.replies import refuse
 from presenced.core.requests.costs import HELLO, cost_of_change
 from presenced.errors import PresenceError, ProtocolError
 from presenced.server.farewell import Farewell, goodbye_frame
-from presenced.server.greeting import Greeting, open_session, read_greeting, welcome
+from presenced.server.greeting import Greeting, open_session, read_greeting, say_welcome
 from presenced.server.intake import REPLIES, Intake
 from presenced.server.link import AWAITING, CLOSED, CLOSING, ENDING, OPEN
 from presenced.server.links import Links
 from presenced.server.transports.base import Transport
 from presenced.server.unread import unread_bytes, unread_reply_bytes
-from presenced.wire.codec import BadMessage, decode_client, encode
+from presenced.wire.codec import BadMessage, decode_client
 from presenced.wire.messages import Bye
 
 log = logging.getLogger("presenced")
@@ -344,4 +344,4 @@ class Conversation(Edge):
         intake.open()
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, greeting.version)
-        engine.outboxes.reply(session, encode(welcome(engine, session, greeting.version, now_ms, account.pace)))
+        account.credit -= say_welcome(engine, session, greeting, now_ms, account.pace)

@@ -11,12 +11,14 @@ from presenced import limits
 from presenced.address import check_label, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
+from presenced.core.replies import reply
+from presenced.core.requests.costs import NAMES
 from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
 from presenced.server.links import Links
 from presenced.server.memory import REFUSAL, Memory, retry_ms
 from presenced.wire.codec import BadMessage, decode_client
-from presenced.wire.messages import PROTOCOL_VERSIONS, Hello, Welcome
+from presenced.wire.messages import PROTOCOL_VERSIONS, ContactRecords, Hello, Welcome
 
 
 class Greeting(NamedTuple):
@@ -119,11 +121,29 @@ def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: t
     )
 
 
+def say_welcome(engine: Engine, session: Session, greeting: Greeting, now_ms: int, pace: tuple[int, int]) -> int:
+    """Answer the hello; returns the units of work that this costs besides the hello. A link that wants them is told of
+    its user's contacts behind the welcome, and watches them (protocol.md, section 21.5). O(contacts)."""
+    reply(engine, session, welcome(engine, session, greeting.version, now_ms, pace))
+    if not greeting.hello.contacts:
+        return 0
+    answer, ledger, most = engine.sight.answer, engine.ledger, limits.USERS_PER_REQUEST_MAX
+    records = [answer(session, user) for user in engine.watches.add_contacts(now_ms, session)]
+    for start in range(0, max(1, len(records)), most):
+        some, more = records[start : start + most], start + most < len(records)
+        reply(engine, session, ContactRecords(ledger.epoch, ledger.version, some, more))
+    return len(records) // NAMES
+
+
 def _check(hello: Hello, identity: Identity) -> None:
     if hello.user and hello.user != identity.user:
         raise ProtocolError("bad_token", "the hello names another user than the token does")
     if not hello.device and identity.role == "user":
         raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
+    if hello.contacts and identity.role != "user":
+        raise ProtocolError(
+            "bad_hello", f"contacts are watched by links of the role user, and this one is {identity.role}"
+        )
     try:
         check_name(identity.user, "user")
     except AddressError as error:

@@ -40,7 +40,7 @@ def star(count: int) -> tuple[World, FakeLink, list[tuple[Session, Keeping]]]:
     edges = [Keeping() for _ in range(count)]
     links = [(Session(edge, f"crowd{number}", "service"), edge) for number, edge in enumerate(edges)]
     for session, _ in links:
-        world.engine.watches.add(session, ["alice"])
+        world.engine.watches.add(world.now_ms, session, ["alice"])
     return world, alice, links
 
 

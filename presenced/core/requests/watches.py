@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.address import check_cursor, check_name
 from presenced.core.engine import Engine
-from presenced.core.model import Session, unknown_record
+from presenced.core.model import Session
 from presenced.core.replies import done, reply, reply_records
 from presenced.core.requests import costs
 from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
@@ -24,37 +24,35 @@ def _check_name(name: str, asked: list[str]) -> None:
 
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
-    publisher = engine.publisher
+    sight = engine.sight
     records = []
     for name in message.users:
         user = engine.users.get(name)
         if user is None:
             _check_name(name, message.users)
-            records.append(unknown_record(name))
+            records.append(sight.unknown(name))
         else:
-            records.append(publisher.record_of(user))
+            records.append(sight.answer(session, user))
     reply_records(engine, session, message.id, records)
 
 
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
-    publisher = engine.publisher
     check_cursor(message.after)
-    names, following = publisher.online.page(message.after, message.limit)
-    records = [publisher.record_of(engine.users[name]) for name in names]
-    total = len(publisher.online)
+    page = engine.company.page(session, message.after, message.limit)
+    record = engine.sight.record
+    records = [record(user, kind) for user, kind in page.users]
     ledger = engine.ledger
-    reply(engine, session, WhoPage(message.id, ledger.epoch, ledger.version, total, following, records))
+    reply(engine, session, WhoPage(message.id, ledger.epoch, ledger.version, page.total, page.next, records))
 
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
-    publisher = engine.publisher
     for name in message.users:
         if name not in engine.users:
             _check_name(name, message.users)
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
-    record_of = publisher.record_of
-    records = [record_of(user) for user in engine.watches.add(session, message.users)]
+    answer = engine.sight.answer
+    records = [answer(session, user) for user in engine.watches.add(now_ms, session, message.users)]
     reply_records(engine, session, message.id, records)
 
 
