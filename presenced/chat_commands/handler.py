@@ -14,7 +14,7 @@ from presenced.core.model import Session
 from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
-from presenced.core.targets import device_of, require_durability, user_of
+from presenced.core.targets import device_of, require_change, require_durability, user_of
 from presenced.errors import AddressError, RequestError
 from presenced.limits import COMMAND_BYTES_MAX
 from presenced.wire.codec import encode
@@ -32,6 +32,8 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
         known = ", ".join(known for known in BY_NAME if known)
         _decline(engine, session, message.id, "help", f"I do not know {quoted(name)}. Try: {known}")
         return
+    if verb.act is not None:
+        require_change(session)
     try:
         command = ChatCommand(engine, user, device, now_ms, name, verb.parse(name, rest))
         _act(command, verb)

@@ -78,6 +78,7 @@ SECTIONS = {
     "heartbeat": "",
     "presence": "When a device counts as away, and as gone.",
     "change": "How often changes of one user are pushed to watchers.",
+    "channels": "Who may be in channels, and who may watch them. Services always may.",
     "limits": "How much the daemon may use.",
     "storage": "What is saved on disk.",
     "drain": "How the daemon stops.",
@@ -233,6 +234,23 @@ KEYS: tuple[Key, ...] = (
         Int(1, 1000),
         "How many changes of one user are pushed without that spacing.",
         "--change-burst",
+        reloadable=True,
+    ),
+    Key(
+        "channels.join",
+        "channels_join",
+        Choice("anyone", "token", "service"),
+        "Who may join a channel on a link of their own: anyone, only whose token names it, or only services for them. "
+        "Nobody is put out by a change.",
+        "--channels-join",
+        reloadable=True,
+    ),
+    Key(
+        "channels.watch",
+        "channels_watch",
+        Choice("anyone", "token", "service"),
+        "Who may watch a channel and list its members, likewise.",
+        "--channels-watch",
         reloadable=True,
     ),
     Key(

@@ -14,7 +14,7 @@ from presenced.config.faults import SettingsError as SettingsError
 from presenced.config.hosts import parse_address
 from presenced.config.idle_times import IdleTimes
 from presenced.config.kinds import Fault
-from presenced.core.policy import Policy
+from presenced.core.policy import ChannelRule, Policy
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "journal", "json"]
@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Other idle times for kinds of devices: KIND=AWAY,OFFLINE each, such as mobile=10m,0."""
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     change_burst: int = limits.CHANGE_BURST
+    channels_join: ChannelRule = "anyone"
+    channels_watch: ChannelRule = "anyone"
     rate: int | None = None
     """Units of work per second of each user, over all links; 0 = unlimited, None = by role."""
     max_links: int = 0
@@ -81,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             idle_by_kind=self.idle_by_kind(),
             change_spacing_ms=self.change_spacing_ms,
             change_burst=self.change_burst,
+            channels_join=self.channels_join,
+            channels_watch=self.channels_watch,
         )
 
     def idle_by_kind(self) -> dict[str, tuple[int, int]]:

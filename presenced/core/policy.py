@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from presenced import limits
 from presenced.wire.messages import Role
+
+ChannelRule = Literal["anyone", "token", "service"]
+"""Whom a channel is open to: every link; services, and users whose token names the channel; services."""
 
 
 class Policy(msgspec.Struct):
@@ -29,6 +34,10 @@ class Policy(msgspec.Struct):
     """Least time between two pushes of one user's record once the burst is spent; 0 = no spacing."""
     change_burst: int = limits.CHANGE_BURST
     primary_hysteresis_ms: int = limits.PRIMARY_HYSTERESIS_MS
+    channels_join: ChannelRule = "anyone"
+    """Who of the users' own links may join a channel."""
+    channels_watch: ChannelRule = "anyone"
+    """Who of the users' own links may watch a channel, and list its members."""
     watch_users_max: int = limits.WATCH_USERS_MAX
     service_watch_users_max: int = limits.SERVICE_WATCH_USERS_MAX
     grounds: tuple[str, ...] = ("everyone",)
@@ -37,10 +46,12 @@ class Policy(msgspec.Struct):
     """Who withholds their times from others does not see those of these others."""
 
     def take(self, other: Policy) -> bool:
-        """Take over the grace and the spacing of `other`; returns whether the spacing has changed. The other times
-        stay, because deadlines in the wheel and promises in welcomes were made with them."""
+        """Take over the grace, the spacing and the rules for channels of `other`; returns whether the spacing has
+        changed. The other times stay, because deadlines in the wheel and promises in welcomes were made with them."""
         before = (self.change_spacing_ms, self.change_burst)
         self.grace_ms = other.grace_ms
+        self.channels_join = other.channels_join
+        self.channels_watch = other.channels_watch
         self.change_spacing_ms = other.change_spacing_ms
         self.change_burst = other.change_burst
         return (self.change_spacing_ms, self.change_burst) != before

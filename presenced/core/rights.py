@@ -108,6 +108,10 @@ class Rights(msgspec.Struct, frozen=True):
         is about others. O(patterns)."""
         return self.act.match(name)
 
+    def may_ask(self, name: str) -> bool:
+        """Whether it may find what is private of this user without naming them. O(patterns)."""
+        return self.see.match(name) and self.act.match(name)
+
     def may_join(self, channel: str) -> bool:
         """Whether the token names this channel among those to join. O(patterns)."""
         return self.join.match(channel)

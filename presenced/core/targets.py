@@ -1,7 +1,8 @@
 """The user and the device that a request acts on, and whether its link may act on them (protocol.md, section 12.2).
 
 Every request that acts for somebody else goes through here, so that the rule stands in one place. The last functions
-say what a request needs besides: a role, a disk that takes what is saved, memory (sections 8 and 8.1).
+say what a request needs besides: a role, rights of the link's token (section 1.4), a disk that takes what is saved,
+memory (sections 8 and 8.1).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def name_of(engine: Engine, session: Session, name: str) -> str:
         raise RequestError(
             "forbidden", f"a user's link cannot act for {quoted(name)}; that needs the role of a service"
         )
+    require_acting(session, name)
     if name not in engine.users:
         # A user whom the server knows from before a rule for names was made can still be named (section 1.2).
         check_name(name, "user")
@@ -96,6 +98,21 @@ def require_service(session: Session) -> None:
         raise RequestError(
             "forbidden", "this request needs the role of a service, and this link has the role of a user"
         )
+
+
+def require_acting(session: Session, name: str) -> None:
+    """Raise `RequestError` (`forbidden`) if the link's token does not let it act for this user. O(patterns).
+
+    To be called before anything is looked up: the sentence must not tell whether the user is known.
+    """
+    if session.rights is not None and not session.rights.acts_for(name):
+        raise RequestError("forbidden", f"the token of this link does not let it act for {quoted(name)}")
+
+
+def require_change(session: Session) -> None:
+    """Raise `RequestError` (`forbidden`) if the link's token only reads."""
+    if session.rights is not None and session.rights.only_read:
+        raise RequestError("forbidden", "the token of this link only reads, and this request changes something")
 
 
 def require_durability(engine: Engine) -> None:

@@ -19,6 +19,7 @@ RELOADABLE = {
     *("log.level", "log.format", "listen.max_links", "listen.rate", "listen.tls_cert", "listen.tls_key"),
     *("auth.secret_file", "presence.grace", "change.spacing", "change.burst", "drain.spread", "drain.timeout"),
     *("storage.snapshot_every", "storage.snapshot_log", "limits.memory", "http.hosts"),
+    *("channels.join", "channels.watch"),
     *("auth.keys", "auth.issuer", "auth.audience"),
 }
 

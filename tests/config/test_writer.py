@@ -82,6 +82,8 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "idle": IDLE_TIMES.map(lambda times: tuple(sorted(f"{kind}={text}" for kind, text in times.items()))),
     "change_spacing_ms": DURATIONS,
     "change_burst": st.integers(1, 1000),
+    "channels_join": st.sampled_from(["anyone", "token"]),
+    "channels_watch": st.sampled_from(["service", "token"]),
     "rate": st.none() | st.integers(0, 10**9),
     "max_links": st.integers(0, 10**9),
     "memory_bytes": st.none() | st.just(0) | st.integers(64 << 20, 1 << 50),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from presenced.core.model import Edge, Session
+from presenced.core.rights import Rights
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.codec import decode_server
 from presenced.wire.frames import FrameReader
@@ -54,9 +55,9 @@ S = TypeVar("S", bound=ServerMessage)
 class FakeLink(Edge):
     """One client and its connection: the core's edge on one side, what the client has learned on the other."""
 
-    def __init__(self, world: World, user: str, role: Role, instance: int = 0) -> None:
+    def __init__(self, world: World, user: str, role: Role, instance: int = 0, rights: Rights | None = None) -> None:
         self.world = world
-        self.session = Session(self, user, role, instance)
+        self.session = Session(self, user, role, instance, rights=rights)
         world.links.append(self)
         self.reading = True
         self.unread: list[bytes] = []

@@ -10,7 +10,7 @@ and the counts that the server has (`tests.core.told`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from presenced.core import invariants
 from presenced.core.engine import Engine
@@ -19,6 +19,7 @@ from presenced.core.parts.schedules import Calendar, no_calendar
 from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restorer import Restorer
+from presenced.core.rights import rights_of
 from presenced.server.fact_log import Ack, MemoryLog
 from presenced.server.turn import run_turn
 from presenced.wire.messages import (
@@ -134,11 +135,12 @@ class World:
         sync: bool = False,
         instance: int = 0,
         again: bool = False,
+        rights: Mapping[str, object] | None = None,
     ) -> FakeLink:
         """Say hello as `user/device`, or as `user` without a device, and run a turn. `again`: as after a lost link, as
-        it was and only if it is free."""
+        it was and only if it is free. `rights`: the claim `presence` of its token."""
         user, _, device = address.partition("/")
-        link = FakeLink(self, user, role, instance)
+        link = FakeLink(self, user, role, instance, rights_of(rights, user, role) if rights is not None else None)
         link.session.expires_ms = expires_ms
         if device:
             held = self.engine.sessions.attach(

@@ -143,8 +143,9 @@ def test_a_daemon_with_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     secret = tmp_path / "secret"
     subprocess.run(written("(umask 077; head -c 48"), shell=True, check=True, cwd=tmp_path)
     assert secret.stat().st_mode & 0o777 == 0o600
-    token = place.run(written(".venv/bin/presenced token").replace("--secret-file secret", f"--secret-file {secret}"))
-    assert token.stdout.count(".") == 2, token.stderr
+    for command in [one for one in commands() if one.startswith(".venv/bin/presenced token")]:
+        token = place.run(command.replace("--secret-file secret", f"--secret-file {secret}"))
+        assert token.stdout.count(".") == 2, token.stderr
     serve = written(".venv/bin/presenced serve --secret-file").split(" --listen")[0]
     command = [*place.adapt(serve.replace("secret-file secret", f"secret-file {secret}"))]
     daemon = place.start([*command, "--listen", f"127.0.0.1:{place.port}"])

@@ -6,7 +6,7 @@ A user has any number of claims (up to a limit), each with a source and perhaps 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 from presenced.core.clock import Clock
@@ -90,16 +90,19 @@ class Claims(Part):
         claim.until_ms = until_ms
         self._log(claim, user, in_place=True)
 
-    def find(self, order: list[User], name: str, after: int, limit: int) -> tuple[int, list[tuple[User, Claim]]]:
+    def find(
+        self, order: list[User], name: str, after: int, limit: int, may_ask: Callable[[str], bool] | None = None
+    ) -> tuple[int, list[tuple[User, Claim]]]:
         """Claims of this name (empty = of every name) of the users in `order`, from the end or from before place
-        `after` on, and the place to go on from (0 = nowhere). O(`FIND_USERS`): a page may be short, or empty."""
+        `after` on, and the place to go on from (0 = nowhere). `may_ask` leaves out users by name. O(`FIND_USERS`): a
+        page may be short, or empty."""
         start = min(after or len(order), len(order))
         found: list[tuple[User, Claim]] = []
         place = start
         while place and start - place < FIND_USERS and len(found) < limit:
             place -= 1
             user = order[place]
-            if user.claims:
+            if user.claims and (may_ask is None or may_ask(user.name)):
                 found += [(user, claim) for claim in user.claims if not name or claim.name == name]
         return place, found
 

@@ -17,7 +17,7 @@ from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
 from presenced.core.requests import activity, channels, claims, devices, own_state, watches
 from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
-from presenced.core.targets import require_memory
+from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import ClientMessage, Hello, Ping, Pong
 from presenced.wire.subjects import subject_of
@@ -55,6 +55,8 @@ class Requests:
 
 def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
     try:
+        if handler.changes and session.rights is not None:
+            require_change(session)
         if handler.has_long_answer and engine.memory_level > 1:
             require_memory(engine, 2)
         handler.apply(engine, session, now_ms, message)

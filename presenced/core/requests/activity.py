@@ -64,7 +64,7 @@ def _touch(engine: Engine, session: Session, now_ms: int, message: Touch) -> Non
 
 
 HANDLERS: dict[type, Handler] = {
-    AddActivity: Handler(_add_activity),
+    AddActivity: Handler(_add_activity, changes=True),
     GetActivity: Handler(_get_activity, costs.activities, has_long_answer=True),
-    Touch: Handler(_touch),
+    Touch: Handler(_touch, changes=True),
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 from presenced.address import check_channel, check_cursor
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.core.policy import ChannelRule
 from presenced.core.replies import acknowledge, done, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
 from presenced.core.targets import live_device_of, require_durability, require_memory, some_device_of
+from presenced.errors import RequestError
 from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel
 
 
@@ -16,6 +18,9 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     require_durability(engine)
     check_channel(message.channel)
     device = live_device_of(engine, session, message.user, message.device)
+    rule = engine.policy.channels_join
+    if not _may(rule, session, message):
+        raise RequestError("forbidden", f"this server lets {_WHO[rule]} join this channel")
     if message.channel not in (device.channels or ()):
         require_memory(engine)
     if not (message.as_was and device.is_taken_out):
@@ -32,17 +37,44 @@ def _leave(engine: Engine, session: Session, now_ms: int, message: Leave) -> Non
 
 def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMembers) -> None:
     check_channel(message.channel)
+    _require_watching(engine, session, message)
     check_cursor(message.after)
     _reply_members(engine, session, message.id, message.channel, message.after, message.limit)
 
 
 def _watch_channel(engine: Engine, session: Session, now_ms: int, message: WatchChannel) -> None:
     check_channel(message.channel)
+    _require_watching(engine, session, message)
     engine.channels.check_watch(session, message.channel)
     if message.channel not in (session.channels or ()):
         require_memory(engine)
     _reply_members(engine, session, message.id, message.channel, "", message.limit)
     engine.channels.watch(session, message.channel)
+
+
+_WHO: dict[ChannelRule, str] = {
+    "anyone": "everybody",
+    "token": "only services, and users whose token names it,",
+    "service": "only services",
+}
+
+
+def _may(rule: ChannelRule, session: Session, message: Join | GetMembers | WatchChannel) -> bool:
+    """Whether the link is one of those to whom the rule opens the channel. O(patterns)."""
+    if rule == "anyone" or session.role != "user":
+        return True
+    rights = session.rights
+    if rule == "service" or rights is None:
+        return False
+    may = rights.may_join if isinstance(message, Join) else rights.may_watch_channel
+    return may(message.channel)
+
+
+def _require_watching(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> None:
+    """Raise `RequestError` (`forbidden`) unless the link may watch the channel (section 17)."""
+    rule = engine.policy.channels_watch
+    if not _may(rule, session, message):
+        raise RequestError("forbidden", f"this server lets {_WHO[rule]} watch this channel and list its members")
 
 
 def _reply_members(engine: Engine, session: Session, request_id: int, channel: str, after: str, limit: int) -> None:
@@ -59,8 +91,8 @@ def _unwatch_channel(engine: Engine, session: Session, now_ms: int, message: Unw
 
 
 HANDLERS: dict[type, Handler] = {
-    Join: Handler(_join),
-    Leave: Handler(_leave),
+    Join: Handler(_join, changes=True),
+    Leave: Handler(_leave, changes=True),
     GetMembers: Handler(_get_members, costs.members, FROM_RECORDS, has_long_answer=True),
     WatchChannel: Handler(_watch_channel, costs.members, FROM_RECORDS, has_long_answer=True),
     UnwatchChannel: Handler(_unwatch_channel, timing=IN_ORDER),

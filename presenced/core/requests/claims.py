@@ -138,7 +138,10 @@ def _get_claims(engine: Engine, session: Session, now_ms: int, message: GetClaim
 
 def _find_claims(engine: Engine, session: Session, now_ms: int, message: FindClaims) -> None:
     require_service(session)
-    following, found = engine.claims.find(engine.users.order, message.claim, message.after, message.limit)
+    rights = session.rights
+    following, found = engine.claims.find(
+        engine.users.order, message.claim, message.after, message.limit, rights.may_ask if rights is not None else None
+    )
     names = [user.name for user, _ in found]
     reply(engine, session, ClaimsPage(message.id, following, names, [claim_info(claim) for _, claim in found]))
 
@@ -161,10 +164,10 @@ def _set_schedule(engine: Engine, session: Session, now_ms: int, message: SetSch
 
 
 HANDLERS: dict[type, Handler] = {
-    SetStatus: Handler(_set_status, costs.change),
-    AddClaim: Handler(_add_claim, costs.change),
-    EndClaim: Handler(_end_claim, costs.change),
+    SetStatus: Handler(_set_status, costs.change, changes=True),
+    AddClaim: Handler(_add_claim, costs.change, changes=True),
+    EndClaim: Handler(_end_claim, costs.change, changes=True),
     GetClaims: Handler(_get_claims, has_long_answer=True),
     FindClaims: Handler(_find_claims, costs.search, has_long_answer=True),
-    SetSchedule: Handler(_set_schedule, costs.change),
+    SetSchedule: Handler(_set_schedule, costs.change, changes=True),
 }

@@ -15,6 +15,7 @@ from presenced.core.targets import (
     known_user,
     live_device_of,
     name_of,
+    require_acting,
     require_durability,
     require_memory,
     require_service,
@@ -44,6 +45,7 @@ def _bye(engine: Engine, session: Session, now_ms: int, message: Bye) -> None:
 
 def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> None:
     require_service(session)
+    require_acting(session, message.user)
     if message.user not in engine.users:
         check_name(message.user, "user")
     check_name(message.device, "device")
@@ -85,6 +87,7 @@ def _to_detach(engine: Engine, session: Session, message: Detach) -> Device:
         return device
     if not message.user or not message.device:
         raise RequestError("bad_request", "Detach: give both user and device, or neither of them and a ref")
+    require_acting(session, message.user)
     check_name(message.user, "user")
     check_name(message.device, "device")
     user = engine.users.get(message.user)
@@ -135,10 +138,10 @@ def _get_devices(engine: Engine, session: Session, now_ms: int, message: GetDevi
 HANDLERS: dict[type, Handler] = {
     Heartbeat: Handler(_heartbeat),
     Bye: Handler(_bye, costs.change),
-    Attach: Handler(_attach, costs.change),
-    Detach: Handler(_detach, costs.change),
-    Beats: Handler(_beats, costs.beats),
-    SetDevice: Handler(_set_device, costs.change),
-    Forget: Handler(_forget),
+    Attach: Handler(_attach, costs.change, changes=True),
+    Detach: Handler(_detach, costs.change, changes=True),
+    Beats: Handler(_beats, costs.beats, changes=True),
+    SetDevice: Handler(_set_device, costs.change, changes=True),
+    Forget: Handler(_forget, changes=True),
     GetDevices: Handler(_get_devices, timing=FROM_RECORDS, has_long_answer=True),
 }

@@ -27,6 +27,9 @@ class Handler(NamedTuple):
     these changes in this turn, the answer waits for the turn's end, since to make it at once would make two changes of
     one, with something said before the question and after it. IN_ORDER: it is no such question, but must not overtake
     one that its link has asked."""
+    changes: bool = False
+    """It changes something that others than its own link may notice. It is refused on a link whose token only reads
+    (section 1.4)."""
     has_long_answer: bool = False
     """The answer may be much longer than the request. It is refused while memory is very short (section 8.1): thousands
     of links that ask and do not read would fill any memory."""

@@ -34,6 +34,6 @@ def _get_sync(engine: Engine, session: Session, now_ms: int, message: GetSync) -
 
 HANDLERS: dict[type, Handler] = {
     Applied: Handler(_applied),
-    Sync: Handler(_sync),
+    Sync: Handler(_sync, changes=True),
     GetSync: Handler(_get_sync, timing=FROM_RECORDS, has_long_answer=True),
 }
