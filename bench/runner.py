@@ -57,7 +57,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.running = False
-        self.telling = False
+        self.reports = False
         """There are results that are not written yet."""
         self.number = 0
         self._count = 0
@@ -75,7 +75,7 @@ class Signals:
             return
         if self.running:
             raise KeyboardInterrupt
-        if self.telling and self._count < PATIENCE:
+        if self.reports and self._count < PATIENCE:
             return
         sys.exit(SIGNALLED + number)  # unwinds the context managers, which end the servers
 
@@ -93,7 +93,7 @@ def run_all(profiles: Sequence[tuple[Profile, dict[str, Any]]], wanted: Wanted) 
     cores = take_cores()
     result = ResultFile(machine_facts(cores))
     interrupted = False
-    SIGNALS.telling = True
+    SIGNALS.reports = True
     for number, (profile, settings) in enumerate(profiles, 1):
         title = profile.name if len(profiles) == 1 else f"{number}/{len(profiles)} {profile.name}"
         interrupted = _run_one(profile, settings, cores, result, title, quiet=wanted.quiet)
@@ -111,7 +111,7 @@ def run_all(profiles: Sequence[tuple[Profile, dict[str, Any]]], wanted: Wanted) 
     try:
         return _finish(result, wanted, interrupted=interrupted)
     finally:
-        SIGNALS.telling = False
+        SIGNALS.reports = False
 
 
 def _run_one(

@@ -21,6 +21,7 @@ from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Parts
 from presenced.core.parts.activity import Activities
+from presenced.core.parts.channel_views import ChannelViews
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.clock_jumps import ClockJumps
@@ -37,6 +38,7 @@ from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
 from presenced.core.parts.users import Users
 from presenced.core.parts.watches import Watches
+from presenced.core.permissions import Permissions
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact
@@ -83,7 +85,9 @@ class Engine:
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
         self.own_states = OwnStates(clock, publisher, outboxes)
-        self.channels = Channels(self.leases, ledger, publisher, outboxes)
+        views = ChannelViews(self.users, self.sight)
+        self.channels = Channels(self.leases, self.watches, views, ledger, publisher, outboxes)
+        self.permissions = Permissions(self.users, self.watches, self.channels)
         self.company = Company(self.users, self.sight, publisher, self.channels)
         self.events = Events(clock, publisher, outboxes, wall_ms)
         self.holders = Holders(outboxes)
@@ -98,6 +102,7 @@ class Engine:
             self.holders,
             self.own_states,
             self.releases,
+            self.permissions,
             self.obligations,
             outboxes,
         )

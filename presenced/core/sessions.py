@@ -16,6 +16,7 @@ from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
+from presenced.core.permissions import Permissions
 from presenced.core.rights import Rights
 from presenced.wire.messages import DeviceStatus
 
@@ -35,6 +36,7 @@ class Sessions:
         holders: Holders,
         own_states: OwnStates,
         releases: Releases,
+        permissions: Permissions,
         obligations: Obligations,
         outboxes: Outboxes,
     ) -> None:
@@ -46,6 +48,7 @@ class Sessions:
         self._holders = holders
         self._own_states = own_states
         self._releases = releases
+        self._permissions = permissions
         self._obligations = obligations
         self._outboxes = outboxes
 
@@ -194,6 +197,7 @@ class Sessions:
     def _take_rights(self, now_ms: int, session: Session, rights: Rights | None) -> None:
         """The one place at which the rights of a session change: whatever depends on them is brought up to date."""
         session.rights = rights
+        self._permissions.session_changed(now_ms, session)
         if rights is None or not session.refs:
             return
         for device in list(session.refs.values()):

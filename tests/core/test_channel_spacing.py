@@ -77,7 +77,7 @@ def test_a_burst_is_told_at_once_and_then_one_change_each_spacing_and_the_last_i
     assert 8 <= len(at_ms) <= 11 and all(later - earlier >= SPACING_MS for earlier, later in pairwise(at_ms))
     world.advance(SPACING_MS)
     assert (watcher.told.rooms["room"].members or {})["alice"].text == "again 99"
-    assert not world.engine.channels.news.is_pending
+    assert not world.engine.channels.reports.news.is_pending
 
 
 def test_one_change_is_one_of_the_burst_though_it_is_told_to_watchers_of_the_user_and_of_channels() -> None:
@@ -147,7 +147,7 @@ def test_what_waits_for_nobody_is_forgotten() -> None:
     changes(app, BURST + 1)
     watcher.lose()
     world.advance(SPACING_MS)
-    assert not world.engine.channels.news.is_pending
+    assert not world.engine.channels.reports.news.is_pending
 
 
 # --- very many -------------------------------------------------------------------------------------------------

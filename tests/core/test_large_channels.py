@@ -7,7 +7,7 @@ import random
 import pytest
 
 from presenced.core.model import Edge, Session
-from presenced.core.parts.channels import SLICE_WATCHERS
+from presenced.core.parts.channel_reports import SLICE_WATCHERS
 from presenced.limits import (
     CHANNEL_BATCH_MAX,
     CHANNEL_FULL_MAX,

@@ -176,7 +176,7 @@ class World:
         invariants.check(self.engine)
         for user in self.engine.users.values():
             self._check_user(user)
-        if not self.engine.channels.news.is_pending:
+        if not self.engine.channels.reports.news.is_pending:
             for link in self.links:
                 if link.open and link.session.owed is None:
                     link.told.agree()

@@ -25,7 +25,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "viewer": ("core.sessions",),
     "refs": ("core.parts.leases",),
     "taken_refs": ("core.parts.holders",),
-    "stale_channels": ("core.parts.channels",),
+    "stale_channels": ("core.parts.channel_reports",),
     "follow_seq": ("core.parts.events",),
     # one installation: Device
     "kind": ("core.parts.devices", "core.parts.device_facts"),
@@ -87,9 +87,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "watched_seq": ("core.parts.channels",),
     "paged_seq": ("core.parts.channels",),
     "is_large": ("core.parts.channels",),
-    "changed": ("core.parts.channels", "server.zones"),
-    "left": ("core.parts.channels", "core.parts.clock_jumps"),
-    "queued": ("core.parts.channels",),
+    "changed": ("core.parts.channel_reports", "server.zones"),
+    "left": ("core.parts.channel_reports", "core.parts.clock_jumps"),
+    "queued": ("core.parts.channel_reports",),
     # what the operator is told that was met: Policy, RecoveryFindings; the bound of a link's frames after its hello
     "kinds_met": ("core.parts.leases",),
     "remarks": ("storage.check", "storage.recovery"),

@@ -31,7 +31,7 @@ class Channel:
         self.is_large = False
         # gathered for the next batch of a large one
         self.changed: dict[str, User] = {}
-        self.left: dict[str, None] = {}
+        self.left: dict[str, User] = {}
         self.queued = False
 
     def count_list(self) -> list[int]:

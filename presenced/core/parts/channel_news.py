@@ -15,6 +15,7 @@ from collections.abc import Callable
 from presenced.core.model import User
 from presenced.core.parts.channel import Channel
 from presenced.core.spacing import Spacing
+from presenced.wire.messages import Record
 
 SLICE_DELIVERIES = 4_000
 """Deliveries of channel events in one turn, and those of one channel more: about 3 ms."""
@@ -26,9 +27,11 @@ SHARE_DELIVERIES = 1_000
 class News:
     """What happened of one member in one channel since it was last told."""
 
-    __slots__ = ("began", "is_in", "latest", "was_in")
+    __slots__ = ("before", "began", "is_in", "latest", "was_in")
 
-    def __init__(self, seq: int, *, was_in: bool) -> None:
+    def __init__(self, seq: int, before: Record, *, was_in: bool) -> None:
+        self.before = before
+        """The member's record before all of it."""
         self.was_in = was_in
         """Whether watchers believe that the member is in."""
         self.is_in = was_in
@@ -61,14 +64,18 @@ class ChannelNews:
         """Whether `send` has more to do, now."""
         return bool(self._ready or self._outgoing)
 
-    def note(self, channel: Channel, user: User, seq: int, *, was_in: bool, is_in: bool) -> None:
-        """A member has come, gone, or changed. O(1)."""
+    def is_noted(self, channel: Channel, user: User) -> bool:
+        """Whether something of this member is still to be told in this channel. O(1)."""
+        return channel in self._noted.get(user, ()) or channel in self._outgoing.get(user, ())
+
+    def note(self, channel: Channel, user: User, seq: int, before: Record, *, was_in: bool, is_in: bool) -> None:
+        """A member has come, gone, or changed from this record. O(1)."""
         noted = self._noted.get(user)
         if noted is None:
             noted = self._noted[user] = {}
         news = noted.get(channel)
         if news is None:
-            news = noted[channel] = News(seq, was_in=was_in)
+            news = noted[channel] = News(seq, before, was_in=was_in)
         news.is_in, news.latest = is_in, seq
         if not user.push_waits:
             self._ready[user] = None
@@ -127,4 +134,4 @@ def _put_before(noted: dict[Channel, News], channel: Channel, earlier: News) -> 
     if news is None:
         noted[channel] = earlier
     else:
-        news.was_in, news.began = earlier.was_in, earlier.began
+        news.before, news.was_in, news.began = earlier.before, earlier.was_in, earlier.began

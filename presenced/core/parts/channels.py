@@ -5,59 +5,58 @@ are online by their records, so that somebody who hides is in no list, no count 
 
 Small channels tell each watcher each change, spaced as the member's record is (`channel_news`). Above a number of
 watchers that would be the square of the room, so large ones tell at most one batch each interval: exact counts, and
-the members that changed. The batch goes out in slices of watchers, so that no turn is long.
-
-The module is long because membership, presence in a room and its watchers change together, in one step each.
+the members that changed. What is told is made in `channel_reports`, by what each watcher sees (`channel_views`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from presenced.core.delays import DelayQueue
 from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part, Restoring, Start, TakeUp
 from presenced.core.parts.channel import Channel
-from presenced.core.parts.channel_news import ChannelNews, News
+from presenced.core.parts.channel_reports import ChannelReports
+from presenced.core.parts.channel_views import NO_MEMBERS, ChannelViews, Members
 from presenced.core.parts.leases import Leases
+from presenced.core.parts.watches import Watches, sessions_of
 from presenced.core.publisher import Change, Publisher
 from presenced.core.records import Fact, MembershipSet
 from presenced.errors import RequestError
 from presenced.limits import (
-    CHANNEL_BATCH_MAX,
     CHANNEL_FULL_MAX,
-    CHANNEL_INTERVAL_MS,
     CHANNELS_PER_DEVICE_MAX,
     MEMBERSHIPS_PER_USER_MAX,
     SERVICE_CHANNELS_PER_DEVICE_MAX,
     SERVICE_WATCH_CHANNELS_MAX,
 )
-from presenced.wire.codec import encode
-from presenced.wire.frames import frame
-from presenced.wire.messages import ONLINE_STATUSES, ChannelCounts, ChannelEvent, MemberKind, Role
-
-SLICE_WATCHERS = 500
-"""Watchers of a batch that are served in one turn: about 2 ms of writes."""
+from presenced.wire.messages import Record, Role
 
 
 class Channels(Part):
     """Owns all channels."""
 
-    def __init__(self, leases: Leases, ledger: Ledger, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        watches: Watches,
+        views: ChannelViews,
+        ledger: Ledger,
+        publisher: Publisher,
+        outboxes: Outboxes,
+    ) -> None:
         self.by_name: dict[str, Channel] = {}
+        self.views = views
+        self.reports = ChannelReports(views, ledger, publisher, outboxes)
+        self._watches = watches
         self._leases = leases
         self._ledger = ledger
         self._publisher = publisher
         publisher.follow(self.follow_record)
-        self._outboxes = outboxes
-        self._batches: DelayQueue[Channel] = DelayQueue(CHANNEL_INTERVAL_MS)
-        self.news = ChannelNews(publisher.spacing, self._tell)
         self._seq = 0
         """The number of questions about channels since the start."""
-        self._sending: list[tuple[bytes, Channel, Iterator[Session]]] = []
 
     # --- membership -------------------------------------------------------------------------------------------
 
@@ -76,8 +75,10 @@ class Channels(Part):
         self._ledger.add(MembershipSet(device.user.name, device.id, name, True))
         self.add(device, name)
         user = device.user
-        if user.channels is not None and user.channels[name] == 1 and user.record.status != "offline":
-            self._note(self.by_name[name], user, was_in=False, is_in=True)
+        if user.channels is not None and user.channels[name] == 1:
+            if user.record.status != "offline":
+                self._note(self.by_name[name], user, user.record, was_in=False, is_in=True)
+            self._membership_changed(now_ms, user, self.by_name[name])
 
     def add(self, device: Device, name: str) -> None:
         """Enter a membership without telling anybody (also used when restoring)."""
@@ -129,8 +130,20 @@ class Channels(Part):
         del channel.members[user.name]
         if user.name in channel.online:
             self._count_out(channel, user.name, user.record.status)
-            self._note(channel, user, was_in=True, is_in=False)
+            self._note(channel, user, user.record, was_in=True, is_in=False)
+        self._membership_changed(now_ms, user, channel)
         self._drop_if_empty(channel)
+
+    def _membership_changed(self, now_ms: int, user: User, channel: Channel) -> None:
+        """The user is in the channel from now on, or is not any longer. If that is a ground, others see the user, and
+        the user sees others. O(watchers of the user, and what the user's links watch) then."""
+        if not self.views.needs_membership:
+            return
+        self._watches.subject_changed(now_ms, user)
+        self._watches.viewer_changed(now_ms, user)
+        for session in sessions_of(user):
+            if session in channel.watchers:
+                self.reports.note_lost(session, channel)
 
     def follow_record(self, change: Change, now_ms: int) -> None:
         """The user's record has changed: bring the channels they are in up to date. O(channels of the user), and only
@@ -151,7 +164,7 @@ class Channels(Part):
                 channel.counts[old.status] -= 1
                 channel.counts[new.status] += 1
             if channel.watchers:
-                self._note(channel, user, was_in=was_online, is_in=is_online)
+                self._note(channel, user, old, was_in=was_online, is_in=is_online)
 
     def _count_in(self, channel: Channel, name: str, status: str) -> None:
         channel.online.add(name)
@@ -196,23 +209,19 @@ class Channels(Part):
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def page(self, name: str, after: str, limit: int) -> tuple[list[str], str, int, list[int]]:
-        """Names of online members after `after`, where the next page starts, the total and the counts.
+    def page(self, session: Session, name: str, after: str, limit: int) -> Members:
+        """The members behind the name `after` whom the session's link sees online, and how many there are in all.
 
-        O(limit + log online). A channel that does not exist is one that nobody is in.
+        O(limit + log online), and as `ChannelViews.counts` says. A channel that does not exist is one that nobody is
+        in.
         """
         channel = self.by_name.get(name)
         if channel is None:
-            return [], "", 0, [0] * len(ONLINE_STATUSES)
-        total, counts = len(channel.online), channel.count_list()
-        if limit == 0:
-            return [], "", total, counts
-        self._seq += 1
-        channel.paged_seq = self._seq
-        names = list(channel.online[(start := channel.online.bisect_right(after)) : start + limit + 1])
-        if len(names) > limit:
-            return names[:limit], names[limit - 1], total, counts
-        return names, "", total, counts
+            return NO_MEMBERS
+        if limit:
+            self._seq += 1
+            channel.paged_seq = self._seq
+        return self.views.page(session, channel, after, limit)
 
     # --- watching ---------------------------------------------------------------------------------------------
 
@@ -249,8 +258,7 @@ class Channels(Part):
             channel.is_large = False
         if not channel.watchers:
             # Nothing is kept while nobody watches: the next watcher must not be told of a member who hid before.
-            channel.changed, channel.left = {}, {}
-            self._sending = [sending for sending in self._sending if sending[1] is not channel]
+            self.reports.forget(channel)
         self._drop_if_empty(channel)
 
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
@@ -262,96 +270,55 @@ class Channels(Part):
 
     def resume_session(self, session: Session) -> None:
         """A slow watcher reads again: tell it the counts of what it missed something of. O(channels missed)."""
-        stale, session.stale_channels = session.stale_channels, None
-        for name in stale or ():
-            channel = self.by_name.get(name)
-            if channel is not None:
-                counts = ChannelCounts(name, len(channel.online), channel.count_list(), [], [], False)
-                self._outboxes.reply(session, encode(counts))
+        self.reports.resume(session, self.by_name)
 
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next, if at all; 0 = at once."""
-        return 0 if self._sending or self.news.has_work else self._batches.next_ms
+        return self.reports.next_ms
 
     def settle(self, now_ms: int) -> None:
         """Tell the watchers of small channels what has happened of members, as much as a turn may."""
-        for user in self._publisher.take_released():
-            self.news.release(user)
-        if self.news.has_work:
-            self.news.send(now_ms)
-        self._publisher.spacing.end_turn()
+        self.reports.settle(now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Make the batches that are due, and send the next slice of what is being sent."""
-        for channel in self._batches.take_due(now_ms):
-            channel.queued = False
-            if channel.changed or channel.left:
-                data = frame(encode(self._batch(channel)))
-                self._sending.append((data, channel, iter(list(channel.watchers))))
+        for channel in self.reports.tick(now_ms):
             self._drop_if_empty(channel)
-        left = SLICE_WATCHERS
-        while self._sending and left > 0:
-            data, channel, watchers = self._sending[0]
-            for session in watchers:
-                left -= 1
-                if session in channel.watchers:
-                    self._send(session, data, channel.name)
-                if left <= 0:
-                    break
-            else:
-                self._sending.pop(0)
 
-    def _batch(self, channel: Channel) -> ChannelCounts:
-        changed, left = channel.changed, channel.left
-        channel.changed, channel.left = {}, {}
-        records = [self._publisher.record_of(user) for user in list(changed.values())[:CHANNEL_BATCH_MAX]]
-        gone = list(left)[:CHANNEL_BATCH_MAX]
-        complete = len(changed) <= CHANNEL_BATCH_MAX and len(left) <= CHANNEL_BATCH_MAX
-        return ChannelCounts(channel.name, len(channel.online), channel.count_list(), records, gone, complete)
+    # --- who may see whom -------------------------------------------------------------------------------------
 
-    def _note(self, channel: Channel, user: User, *, was_in: bool, is_in: bool) -> None:
-        # Nothing is kept while nobody watches: the next watcher must not be told of a member who hid before.
-        if channel.watchers:
-            self.news.note(channel, user, self._seq, was_in=was_in, is_in=is_in)
+    def note_pair(self, viewer_sessions: Iterable[Session], subject: User) -> None:
+        """How these links see the subject is about to change: note in what channels they watch, and how they see the
+        subject there now. O(links * channels of one of the two)."""
+        for session in viewer_sessions:
+            for channel in self._shared(session, subject):
+                self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
-    def _tell(self, channel: Channel, user: User, news: News, now_ms: int) -> int:
-        """Tell the watchers what has happened of a member, with the present record."""
-        if not channel.watchers:
-            return 0
-        if not news.was_in and not news.is_in and channel.paged_seq <= news.began:
-            # Come and gone, and in no list that anybody was given.
-            return 0
-        if channel.is_large or channel.queued or any(sending is channel for _, sending, _ in self._sending):
-            # Also while the last batch of one that was large is not out: it would overtake what is told now.
-            self._gather(channel, user, now_ms, is_in=news.is_in)
-            return 0
-        kind: MemberKind = "leave" if not news.is_in else "change" if news.was_in else "join"
-        event = ChannelEvent(channel.name, kind, len(channel.online), self._publisher.record_of(user))
-        data = frame(encode(event))
-        knows_all = channel.watched_seq > news.latest
-        for session, since in channel.watchers.items():
-            # Who began to watch after the last of it has it from the page.
-            if not knows_all or since <= news.latest:
-                self._send(session, data, channel.name)
-        return len(channel.watchers)
+    def note_subject(self, subject: User) -> None:
+        """The same for all who watch a channel that the subject is in. O(watchers of these channels)."""
+        for name in subject.channels or ():
+            channel = self.by_name[name]
+            for session in channel.watchers:
+                if session.viewer is not None:
+                    self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
-    def _gather(self, channel: Channel, user: User, now_ms: int, *, is_in: bool) -> None:
-        if is_in:
-            channel.left.pop(user.name, None)
-            channel.changed[user.name] = user
-        else:
-            channel.changed.pop(user.name, None)
-            channel.left[user.name] = None
-        if not channel.queued:
-            channel.queued = True
-            self._batches.add(now_ms, channel)
+    def lose_track(self, session: Session) -> None:
+        """The session's link sees others otherwise from now on, by what its own user has done. O(channels watched)."""
+        for name in session.channels or ():
+            self.reports.note_lost(session, self.by_name[name])
 
-    def _send(self, session: Session, data: bytes, name: str) -> None:
-        if not self._outboxes.push(session, data):
-            if session.stale_channels is None:
-                session.stale_channels = {}
-            session.stale_channels[name] = None
+    def _shared(self, session: Session, subject: User) -> list[Channel]:
+        """The channels that the session watches and the subject is in."""
+        watched, joined = session.channels, subject.channels
+        if watched is None or joined is None:
+            return []
+        return [self.by_name[name] for name in watched.keys() & joined.keys()]
+
+    # --- within -----------------------------------------------------------------------------------------------
+
+    def _note(self, channel: Channel, user: User, before: Record, *, was_in: bool, is_in: bool) -> None:
+        self.reports.note(channel, user, self._seq, before, was_in=was_in, is_in=is_in)
 
     def _channel(self, name: str) -> Channel:
         channel = self.by_name.get(name)

@@ -105,7 +105,7 @@ class Watches(Part):
     def contact_gained(self, now_ms: int, viewer: User, subject: User) -> None:
         """The viewer is subscribed to the subject from now on: their links that watch contacts watch the subject, and
         are told of them with the turn. O(links of the viewer)."""
-        for session in _sessions_of(viewer):
+        for session in sessions_of(viewer):
             contacts = session.watched_contacts
             if contacts is None or subject.name in contacts:
                 continue
@@ -118,7 +118,7 @@ class Watches(Part):
     def contact_lost(self, viewer: User, subject: User) -> None:
         """The viewer is not subscribed to the subject any longer. Who watches the subject as a contact alone does not
         any longer, and is told the hidden record with the turn. O(links of the viewer)."""
-        for session in _sessions_of(viewer):
+        for session in sessions_of(viewer):
             if session.watched_contacts is None or session.watched_contacts.pop(subject.name, None) is None:
                 continue
             if session.watching is None or subject.name not in session.watching:
@@ -133,7 +133,7 @@ class Watches(Part):
         if subject is None or viewer is None:
             return
         self._keep_shown(now_ms, subject)
-        for session in _sessions_of(viewer):
+        for session in sessions_of(viewer):
             if _watches(session, subject):
                 self._file_anew(now_ms, session, subject)
 
@@ -146,7 +146,7 @@ class Watches(Part):
 
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         """Something has changed that decides how the viewer sees anybody. O(what the viewer's links watch)."""
-        for session in _sessions_of(viewer):
+        for session in sessions_of(viewer):
             self.session_changed(now_ms, session)
 
     def session_changed(self, now_ms: int, session: Session) -> None:
@@ -307,7 +307,7 @@ class Watches(Part):
         self._publisher.face_records.drop(user, kind)
 
 
-def _sessions_of(viewer: User) -> list[Session]:
+def sessions_of(viewer: User) -> list[Session]:
     """The links of the user's own. O(devices)."""
     sessions = (device.session for device in viewer.devices.values() if not device.ref)
     return [session for session in sessions if session is not None and session.viewer is viewer]

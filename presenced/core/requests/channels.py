@@ -78,11 +78,12 @@ def _require_watching(engine: Engine, session: Session, message: GetMembers | Wa
 
 
 def _reply_members(engine: Engine, session: Session, request_id: int, channel: str, after: str, limit: int) -> None:
-    publisher = engine.publisher
-    names, following, total, counts = engine.channels.page(channel, after, limit)
-    records = [publisher.record_of(engine.users[name]) for name in names]
-    page = MembersPage(request_id, channel, engine.ledger.version, total, counts, following, records)
-    reply(engine, session, page)
+    record = engine.sight.record
+    page = engine.channels.page(session, channel, after, limit)
+    records = [record(user, seen) for user, seen in page.users]
+    ledger = engine.ledger
+    told = MembersPage(request_id, channel, ledger.version, page.total, page.counts, page.next, records)
+    reply(engine, session, told)
 
 
 def _unwatch_channel(engine: Engine, session: Session, now_ms: int, message: UnwatchChannel) -> None:
