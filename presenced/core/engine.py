@@ -30,6 +30,7 @@ from presenced.core.parts.expiry import Expiry
 from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
+from presenced.core.parts.privacy import Nobody, PrivacySettings
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
@@ -82,6 +83,7 @@ class Engine:
         self.sight = Sight(policy, ledger, publisher)
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
+        self.privacy = PrivacySettings(policy, self.users, ledger, Nobody(), Nobody())
         self.own_states = OwnStates(clock, publisher, outboxes)
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
         self.company = Company(self.users, self.sight, publisher, self.channels)
@@ -121,6 +123,8 @@ class Engine:
             self.schedules,
             self.texts,
             self.activities,
+            # Devices that are gone are shown to nobody, before watchers are filed by what is shown.
+            self.privacy,
             self.watches,
             self.publisher,
             # What is told beside records, and made of them: own states first, since they are the user's own, then

@@ -10,7 +10,7 @@ from typing import dataclass_transform
 
 import msgspec
 
-from presenced.wire.messages import DeviceStatus, Source, Status, Window
+from presenced.wire.messages import AudienceLevel, DeviceStatus, Source, Status, Window
 
 
 @dataclass_transform(frozen_default=True)
@@ -143,6 +143,43 @@ class ShownSet(_Fact, tag=10):
     until_ms: int
 
 
+class BlockSet(_Fact, tag=24):
+    """The user has blocked the contact, or does not any longer. A block ends what the user showed the contact."""
+
+    user: str
+    contact: str
+    blocked: bool
+
+
+class HidingSet(_Fact, tag=25):
+    """The user hides from the contact, or does not any longer."""
+
+    user: str
+    contact: str
+    hidden: bool
+
+
+class ShowingSet(_Fact, tag=26):
+    """A device of the user is shown to the contact, or is not any longer."""
+
+    user: str
+    device: str
+    contact: str
+    """Empty, and `shown` false: to nobody any longer, since the device is gone."""
+    shown: bool
+
+
+class AudienceSet(_Fact, tag=27):
+    """To whom the user shows which field: all of it."""
+
+    user: str
+    text: AudienceLevel
+    last_seen: AudienceLevel
+    device: AudienceLevel
+    always: list[str]
+    never: list[str]
+
+
 Fact = (
     ShownSet
     | ClaimSet
@@ -154,4 +191,8 @@ Fact = (
     | ActivityAdded
     | MembershipSet
     | VersionsRaised
+    | BlockSet
+    | HidingSet
+    | ShowingSet
+    | AudienceSet
 )

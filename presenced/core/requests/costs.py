@@ -15,8 +15,11 @@ from presenced.wire.messages import (
     FindClaims,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
     GetMembers,
     Renew,
+    SetAudience,
     Unwatch,
     Watch,
     WatchChannel,
@@ -103,3 +106,28 @@ def renewal(engine: Engine, session: Session, message: Renew) -> int:
 def beats(engine: Engine, session: Session, message: Beats) -> int:
     """Of heartbeats for devices that a service holds."""
     return len(message.beats) // 2 // DEVICES
+
+
+def blocked(engine: Engine, session: Session, message: GetBlocked) -> int:
+    """Of a list of those whom a user has blocked and hides from."""
+    user = engine.users.get(message.user or session.user_name)
+    if user is None or user.privacy is None:
+        return 0
+    return (len(user.privacy.blocked) + len(user.privacy.hidden)) // NAMES
+
+
+def audience_names(engine: Engine, session: Session, message: GetAudience) -> int:
+    """Of an audience with the users whom it names."""
+    user = engine.users.get(message.user or session.user_name)
+    if user is None or user.privacy is None:
+        return 0
+    return (len(user.privacy.audience.always) + len(user.privacy.audience.never)) // NAMES
+
+
+def audience(engine: Engine, session: Session, message: SetAudience) -> int:
+    """Of another audience: everybody who watches the user is filed by it anew."""
+    user = engine.users.get(message.user or session.user_name)
+    names = len(message.always) + len(message.never)
+    if user is not None:
+        names += len(user.watchers or ()) + sum(len(face.watchers) for face in (user.faces or {}).values())
+    return min(CHANGE_MAX, names // NAMES)
