@@ -30,10 +30,11 @@ from presenced.core.parts.expiry import Expiry
 from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
-from presenced.core.parts.privacy import Nobody, PrivacySettings
+from presenced.core.parts.privacy import NoRequests, PrivacySettings
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
+from presenced.core.parts.showings import Showings
 from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
 from presenced.core.parts.users import Users
@@ -83,7 +84,8 @@ class Engine:
         self.sight = Sight(policy, ledger, publisher)
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
-        self.privacy = PrivacySettings(policy, self.users, ledger, Nobody(), Nobody())
+        self.showings = Showings(self.users, ledger, self.watches)
+        self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.watches, NoRequests())
         self.own_states = OwnStates(clock, publisher, outboxes)
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
         self.company = Company(self.users, self.sight, publisher, self.channels)
@@ -124,7 +126,9 @@ class Engine:
             self.texts,
             self.activities,
             # Devices that are gone are shown to nobody, before watchers are filed by what is shown.
+            # A block ends what is shown to the blocked: it is restored first.
             self.privacy,
+            self.showings,
             self.watches,
             self.publisher,
             # What is told beside records, and made of them: own states first, since they are the user's own, then

@@ -1,4 +1,4 @@
-"""What users say about who may see them: blocks, hiding, devices that are shown to somebody, and audiences.
+"""What users say about who may see them: blocks, hiding, and audiences. Devices that they show are in `showings`.
 
 What follows from it for one viewer is decided in `faces`, and the watchers are filed by that in `watches`. Here it is
 kept, and whoever files the watchers is told of each change after it is made (protocol.md, section 21.6).
@@ -6,31 +6,20 @@ kept, and whoever files the watchers is told of each change after it is made (pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from presenced.core.ledger import Ledger
-from presenced.core.model import GONE, Device, User
-from presenced.core.part import Part, Restoring, Start, TakeUp
+from presenced.core.model import User
+from presenced.core.part import Part, Restoring, TakeUp
+from presenced.core.parts.privacy_base import Filing, Shared, drop_if_blank, privacy_of
+from presenced.core.parts.showings import Showings
 from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
-from presenced.core.privacy import EVERYTHING, Audience, Privacy
-from presenced.core.records import AudienceSet, BlockSet, Fact, HidingSet, ShowingSet
+from presenced.core.privacy import EVERYTHING, Audience
+from presenced.core.records import AudienceSet, BlockSet, Fact, HidingSet
 from presenced.errors import RequestError
-from presenced.limits import AUDIENCE_NAMES_MAX, BLOCKED_MAX, SHOWN_TO_MAX
-
-
-class Filing(Protocol):
-    """Files the watchers by what each may see (`watches`)."""
-
-    def pair_changed(self, now_ms: int, subject_name: str, viewer_name: str) -> None:
-        """What the viewer may see of the subject may have changed."""
-
-    def subject_changed(self, now_ms: int, subject: User) -> None:
-        """What anybody may see of the subject may have changed."""
-
-    def viewer_changed(self, now_ms: int, viewer: User) -> None:
-        """What the viewer may see of anybody may have changed."""
+from presenced.limits import AUDIENCE_NAMES_MAX, BLOCKED_MAX
 
 
 class HeldRequests(Protocol):
@@ -40,31 +29,24 @@ class HeldRequests(Protocol):
         """The user had blocked the contact until now."""
 
 
-class Nobody:
-    """Stands in for both where nobody is to be told."""
-
-    def pair_changed(self, now_ms: int, subject_name: str, viewer_name: str) -> None:
-        """See `Filing`."""
-
-    def subject_changed(self, now_ms: int, subject: User) -> None:
-        """See `Filing`."""
-
-    def viewer_changed(self, now_ms: int, viewer: User) -> None:
-        """See `Filing`."""
+class NoRequests:
+    """For a server without contacts."""
 
     def unblocked(self, now_ms: int, user: User, contact: User) -> None:
-        """See `HeldRequests`."""
-
-
-Shared = Callable[[str], str]
-"""Gives the same text as one object for all users."""
+        """There is nothing to tell."""
 
 
 class PrivacySettings(Part):
-    """Owns `User.privacy`. Both sides of a pair are written in one step, so that they cannot disagree."""
+    """Owns blocks, hiding and audiences. Both sides of a pair are written in one step, so that they cannot disagree."""
 
     def __init__(
-        self, policy: Policy, users: Users, ledger: Ledger, filing: Filing, held_requests: HeldRequests
+        self,
+        policy: Policy,
+        users: Users,
+        showings: Showings,
+        ledger: Ledger,
+        filing: Filing,
+        held_requests: HeldRequests,
     ) -> None:
         self.blocks = 0
         """Blocks of all users together."""
@@ -72,6 +54,7 @@ class PrivacySettings(Part):
         """How many users hide from how many, in pairs."""
         self._policy = policy
         self._users = users
+        self._showings = showings
         self._ledger = ledger
         self._filing = filing
         self._held_requests = held_requests
@@ -81,7 +64,7 @@ class PrivacySettings(Part):
     def block(self, now_ms: int, user: User, name: str) -> None:
         """Neither of the two sees the other from now on, and no device of the user is shown to the other any longer.
         Idempotent. Raises `RequestError` (`block_limit`). O(1)."""
-        privacy = _privacy(user)
+        privacy = privacy_of(user)
         if name in privacy.blocked:
             return
         _check_room(
@@ -104,7 +87,7 @@ class PrivacySettings(Part):
 
     def hide(self, now_ms: int, user: User, name: str) -> None:
         """The other does not see the user from now on. Idempotent. Raises `RequestError` (`block_limit`). O(1)."""
-        privacy = _privacy(user)
+        privacy = privacy_of(user)
         if name in privacy.hidden:
             return
         _check_room(
@@ -131,58 +114,6 @@ class PrivacySettings(Part):
     def _forget_if_blank(self, *users: User) -> None:
         for user in users:
             self._users.forget_if_blank(user)
-
-    # --- directed presence ------------------------------------------------------------------------------------
-
-    def show_to(self, now_ms: int, device: Device, name: str) -> None:
-        """A live device is shown to the other for as long as it lives. Idempotent.
-
-        Raises `RequestError` (`show_limit`; `bad_request` if the user has blocked the other). O(viewers of the user).
-        """
-        user = device.user
-        privacy = _privacy(user)
-        if name in privacy.blocked:
-            raise RequestError("bad_request", f"{user.name} has blocked {name}; unblock them before showing a device")
-        if device.id in privacy.shown_to.get(name, ()):
-            return
-        if sum(device.id in devices for devices in privacy.shown_to.values()) >= SHOWN_TO_MAX:
-            sentence = f"{user.name}/{device.id} is shown to {SHOWN_TO_MAX} users, as many as are allowed; stop one"
-            raise RequestError("show_limit", sentence)
-        privacy.shown_to.setdefault(self._shared(name), {})[device.id] = None
-        self._ledger.add(ShowingSet(user.name, device.id, name, True))
-        self._filing.pair_changed(now_ms, user.name, name)
-
-    def stop_showing(self, now_ms: int, device: Device, name: str) -> None:
-        """The device is shown to the other no longer. Idempotent. O(1)"""
-        user = device.user
-        if user.privacy is None or device.id not in user.privacy.shown_to.get(name, ()):
-            return
-        _end_showing(user.privacy, name, device.id)
-        _drop_if_blank(user)
-        self._ledger.add(ShowingSet(user.name, device.id, name, False))
-        self._filing.pair_changed(now_ms, user.name, name)
-
-    def end_device(self, device: Device, now_ms: int) -> None:
-        """It is shown to nobody any longer. O(viewers of the user)."""
-        user = device.user
-        if user.privacy is None or not user.privacy.shown_to:
-            return
-        names = self._end_showings(user, device.id)
-        for name in names:
-            self._filing.pair_changed(now_ms, user.name, name)
-
-    def _end_showings(self, user: User, device_id: str) -> list[str]:
-        """Show the device to nobody; gives to whom it was shown until now."""
-        privacy = user.privacy
-        assert privacy is not None
-        names = [name for name, devices in privacy.shown_to.items() if device_id in devices]
-        for name in names:
-            _end_showing(privacy, name, device_id)
-        if names:
-            # Said in so many words: another device of the same name may come later.
-            self._ledger.add(ShowingSet(user.name, device_id, "", False))
-            _drop_if_blank(user)
-        return names
 
     # --- audiences --------------------------------------------------------------------------------------------
 
@@ -211,14 +142,14 @@ class PrivacySettings(Part):
     # --- the state --------------------------------------------------------------------------------------------
 
     def _enter_block(self, user: User, contact: User) -> None:
-        privacy = _privacy(user)
+        privacy = privacy_of(user)
         if contact.name not in privacy.blocked:
             self.blocks += 1
         privacy.blocked[contact.name] = None
         # What the contact shows the user stays, and is not seen while the block holds: if it ended, the contact could
         # count, by the limit, who has blocked them.
-        privacy.shown_to.pop(contact.name, None)
-        _privacy(contact).unseen[user.name] = None
+        self._showings.end_with(user, contact.name)
+        privacy_of(contact).unseen[user.name] = None
 
     def _end_block(self, user: User, contact: User) -> None:
         assert user.privacy is not None
@@ -227,11 +158,11 @@ class PrivacySettings(Part):
         _see_again(user, contact)
 
     def _enter_hiding(self, user: User, contact: User) -> None:
-        privacy = _privacy(user)
+        privacy = privacy_of(user)
         if contact.name not in privacy.hidden:
             self.hidings += 1
         privacy.hidden[contact.name] = None
-        _privacy(contact).unseen[user.name] = None
+        privacy_of(contact).unseen[user.name] = None
 
     def _end_hiding(self, user: User, contact: User) -> None:
         assert user.privacy is not None
@@ -241,8 +172,8 @@ class PrivacySettings(Part):
 
     def _set_audience(self, user: User, audience: Audience) -> None:
         # That which says nothing is known by its identity.
-        _privacy(user).audience = EVERYTHING if audience == EVERYTHING else audience
-        _drop_if_blank(user)
+        privacy_of(user).audience = EVERYTHING if audience == EVERYTHING else audience
+        drop_if_blank(user)
 
     def _shared(self, name: str) -> str:
         """The same name as the object that the user of this name has, if there is one."""
@@ -262,11 +193,6 @@ class PrivacySettings(Part):
             return ()
         facts: list[Fact] = [BlockSet(user.name, name, True) for name in privacy.blocked]
         facts += [HidingSet(user.name, name, True) for name in privacy.hidden]
-        facts += [
-            ShowingSet(user.name, device_id, name, True)
-            for name, devices in privacy.shown_to.items()
-            for device_id in devices
-        ]
         if privacy.audience != EVERYTHING:
             facts.append(_audience_fact(user, privacy.audience))
         return facts
@@ -276,7 +202,6 @@ class PrivacySettings(Part):
         return {
             BlockSet: self._restore_block,
             HidingSet: self._restore_hiding,
-            ShowingSet: self._restore_showing,
             AudienceSet: self._restore_audience,
         }
 
@@ -294,32 +219,10 @@ class PrivacySettings(Part):
         elif user.privacy is not None and (contact := source.known_user(fact.contact)) is not None:
             self._end_hiding(user, contact)
 
-    def _restore_showing(self, source: Restoring, fact: ShowingSet) -> None:
-        user = source.user(fact.user)
-        if fact.shown:
-            devices = _privacy(user).shown_to.setdefault(source.shared(fact.contact), {})
-            devices[source.shared(fact.device)] = None
-        elif user.privacy is not None:
-            names = [fact.contact] if fact.contact else list(user.privacy.shown_to)
-            for name in names:
-                _end_showing(user.privacy, name, fact.device)
-            _drop_if_blank(user)
-
     def _restore_audience(self, source: Restoring, fact: AudienceSet) -> None:
         always, never = frozenset(fact.always), frozenset(fact.never)
         audience = Audience(fact.text, fact.last_seen, fact.device, always, never)
         self._set_audience(source.user(fact.user), _with_names(audience, source.shared))
-
-    def resume(self, users: Sequence[User], start: Start) -> None:
-        """Devices that are gone are shown to nobody. O(users, and what they show)."""
-        for user in users:
-            if user.privacy is None:
-                continue
-            shown = dict.fromkeys(device_id for devices in user.privacy.shown_to.values() for device_id in devices)
-            for device_id in shown:
-                device = user.devices.get(device_id)
-                if device is None or device.state == GONE:
-                    self._end_showings(user, device_id)
 
     def check(self, users: Iterable[User]) -> None:
         """Both sides of each pair agree, nothing blank is kept, and what is shown lives. O(all of it)."""
@@ -335,23 +238,9 @@ class PrivacySettings(Part):
             for name in (*privacy.blocked, *privacy.hidden):
                 assert name != user.name, f"{name} is not to see themselves"
                 unseen.setdefault(name, {})[user.name] = None
-            _check_showings(user, privacy)
         known = {user.name: user.privacy.unseen for user in users if user.privacy is not None and user.privacy.unseen}
         assert known == unseen, f"who does not see whom: {known}, and by the other sides {unseen}"
         assert (blocks, hidings) == (self.blocks, self.hidings), f"{blocks} blocks and {hidings} hidings are miscounted"
-
-
-def _privacy(user: User) -> Privacy:
-    """The user's, made if need be. Who leaves it blank drops it."""
-    privacy = user.privacy
-    if privacy is None:
-        privacy = user.privacy = Privacy()
-    return privacy
-
-
-def _drop_if_blank(user: User) -> None:
-    if user.privacy is not None and user.privacy.is_blank:
-        user.privacy = None
 
 
 def _see_again(user: User, contact: User) -> None:
@@ -360,16 +249,8 @@ def _see_again(user: User, contact: User) -> None:
     assert privacy is not None
     if other is not None and contact.name not in privacy.blocked and contact.name not in privacy.hidden:
         other.unseen.pop(user.name, None)
-        _drop_if_blank(contact)
-    _drop_if_blank(user)
-
-
-def _end_showing(privacy: Privacy, name: str, device_id: str) -> None:
-    devices = privacy.shown_to.get(name)
-    if devices is not None:
-        devices.pop(device_id, None)
-        if not devices:
-            del privacy.shown_to[name]
+        drop_if_blank(contact)
+    drop_if_blank(user)
 
 
 def _check_room(names: Mapping[str, None], sentence: str) -> None:
@@ -388,12 +269,3 @@ def _audience_fact(user: User, audience: Audience) -> AudienceSet:
     text, last_seen, device, always, never = audience
     # In order: a set has none that is the same in each run.
     return AudienceSet(user.name, text, last_seen, device, sorted(always), sorted(never))
-
-
-def _check_showings(user: User, privacy: Privacy) -> None:
-    for name, devices in privacy.shown_to.items():
-        assert devices, f"{user.name} shows {name} nothing"
-        assert name not in privacy.blocked, f"{user.name} shows a device to {name}, who is blocked"
-        for device_id in devices:
-            device = user.devices.get(device_id)
-            assert device is not None and device.state != GONE, f"{user.name}/{device_id} is gone, and shown to {name}"

@@ -101,7 +101,7 @@ def _show_to(engine: Engine, session: Session, now_ms: int, message: ShowTo) -> 
     privacy = device.user.privacy
     if privacy is None or device.id not in privacy.shown_to.get(message.contact, ()):
         require_memory(engine)
-    engine.privacy.show_to(now_ms, device, message.contact)
+    engine.showings.show_to(now_ms, device, message.contact)
     acknowledge(engine, session, message.id)
 
 
@@ -109,7 +109,7 @@ def _stop_showing(engine: Engine, session: Session, now_ms: int, message: StopSh
     require_durability(engine)
     _check_contact(engine, session, message.user, message.contact)
     device = some_device_of(engine, session, message.user, message.device)
-    engine.privacy.stop_showing(now_ms, device, message.contact)
+    engine.showings.stop_showing(now_ms, device, message.contact)
     acknowledge(engine, session, message.id)
 
 
