@@ -14,6 +14,7 @@ import msgspec
 
 from presenced.core.clock import Clock
 from presenced.core.company import Company
+from presenced.core.contacts.news import ContactNews
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
@@ -24,6 +25,7 @@ from presenced.core.parts.activity import Activities
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.clock_jumps import ClockJumps
+from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.devices import Devices
 from presenced.core.parts.events import Events
 from presenced.core.parts.expiry import Expiry
@@ -90,6 +92,7 @@ class Engine:
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
         self.company = Company(self.users, self.sight, publisher, self.channels)
         self.events = Events(clock, publisher, outboxes, wall_ms)
+        self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.watches, self.events, outboxes))
         self.holders = Holders(outboxes)
         self.releases = Releases((self.leases, self.watches, self.channels))
         self.clock_jumps = ClockJumps(self.users, parts, clock)
@@ -125,6 +128,7 @@ class Engine:
             self.schedules,
             self.texts,
             self.activities,
+            self.contacts,
             # Devices that are gone are shown to nobody, before watchers are filed by what is shown.
             # A block ends what is shown to the blocked: it is restored first.
             self.privacy,

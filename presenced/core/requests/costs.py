@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     Beats,
     ClientMessage,
@@ -17,9 +18,11 @@ from presenced.wire.messages import (
     GetActivity,
     GetAudience,
     GetBlocked,
+    GetContacts,
     GetMembers,
     Renew,
     SetAudience,
+    SetContacts,
     Unwatch,
     Watch,
     WatchChannel,
@@ -41,6 +44,12 @@ DEVICES = 16
 
 CHANGE_MAX = 200
 """Of a change, whatever the number of channels: the link that makes it must be read again before its next heartbeat."""
+
+LISTED_CONTACTS = 2_000
+"""Contacts of a list, for one unit: a page of it is found by looking at all."""
+
+SET_CONTACTS = 8
+"""Contacts in a list that is set, for one unit: each is two sides of a pair."""
 
 FIND = 4
 """Of a search for claims: it looks at up to `core.parts.claims.FIND_USERS` users."""
@@ -106,6 +115,20 @@ def renewal(engine: Engine, session: Session, message: Renew) -> int:
 def beats(engine: Engine, session: Session, message: Beats) -> int:
     """Of heartbeats for devices that a service holds."""
     return len(message.beats) // 2 // DEVICES
+
+
+def contacts(engine: Engine, session: Session, message: GetContacts) -> int:
+    """Of a page of a list of contacts."""
+    user = engine.users.get(message.user or session.user_name)
+    length = len(user.contacts.contacts) if user is not None and user.contacts is not None else 0
+    return min(length, USERS_PER_REQUEST_MAX) // NAMES + length // LISTED_CONTACTS
+
+
+def contact_list(engine: Engine, session: Session, message: SetContacts) -> int:
+    """Of a list of contacts that is set, or a part of it; and of what it takes off the list that there is."""
+    user = engine.users.get(message.user)
+    before = len(user.contacts.contacts) if user is not None and user.contacts is not None and not message.more else 0
+    return min(CHANGE_MAX, (len(message.contacts) + before) // SET_CONTACTS)
 
 
 def blocked(engine: Engine, session: Session, message: GetBlocked) -> int:
