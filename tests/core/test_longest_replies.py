@@ -115,6 +115,8 @@ GIVEN = {
     "source": "call",
     "status": "dnd",
     "text": "",
+    "contact": "carol",
+    "contacts": [],
 }
 
 

@@ -1,51 +1,23 @@
-"""Who is told that a list of contacts has changed: the user's own links, followers of events, and whoever decides about
-who sees whom."""
+"""Who is told that a list of contacts has changed: the user's own links, followers of events, and those who watch."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from presenced.core.contacts.transitions import subscription_of
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.parts.events import Events
+from presenced.core.parts.watches import Watches
 from presenced.core.roster import APPROVED, ASKED, ASKS, TO, Contact
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import ContactChange, ContactInfo
 
 
-class Sights(Protocol):
-    """What is to be done once somebody sees somebody else, or no longer."""
-
-    def pair_changed(self, subject_name: str, viewer_name: str) -> None:
-        """What the viewer may see of the subject may have changed. O(links of the viewer)."""
-
-    def contact_gained(self, viewer: User, subject: User) -> None:
-        """The viewer is subscribed to the subject. O(links of the viewer)."""
-
-    def contact_lost(self, viewer: User, subject: User) -> None:
-        """The viewer is not subscribed to the subject any longer. O(links of the viewer)."""
-
-
-class NoSights:
-    """Where everybody sees everybody."""
-
-    def pair_changed(self, subject_name: str, viewer_name: str) -> None:
-        """Nothing depends on it."""
-
-    def contact_gained(self, viewer: User, subject: User) -> None:
-        """Nothing depends on it."""
-
-    def contact_lost(self, viewer: User, subject: User) -> None:
-        """Nothing depends on it."""
-
-
 class ContactNews:
     """Tells of changes of lists, each at once."""
 
-    def __init__(self, sights: Sights, events: Events, outboxes: Outboxes) -> None:
-        self._sights = sights
+    def __init__(self, watches: Watches, events: Events, outboxes: Outboxes) -> None:
+        self._watches = watches
         self._events = events
         self._outboxes = outboxes
         self._links: dict[str, dict[Session, None]] = {}
@@ -96,14 +68,14 @@ class ContactNews:
             if before != after:
                 self._events.note_contact(user.name, name, before, after, now_ms)
 
-    def sight_changed(self, viewer: User, subject: User, flags: int) -> None:
+    def sight_changed(self, viewer: User, subject: User, flags: int, now_ms: int) -> None:
         """The viewer has this to do with the subject now, and has begun to see them or has ended to. O(links of the
         viewer)."""
         if flags & TO:
-            self._sights.contact_gained(viewer, subject)
+            self._watches.contact_gained(now_ms, viewer, subject)
         else:
-            self._sights.contact_lost(viewer, subject)
-        self._sights.pair_changed(subject.name, viewer.name)
+            self._watches.contact_lost(viewer, subject)
+        self._watches.pair_changed(now_ms, subject.name, viewer.name)
 
 
 def shown_contact(user: User | None, name: str) -> Contact:

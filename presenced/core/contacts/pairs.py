@@ -128,7 +128,7 @@ class Pairs:
         if version:
             self._news.changed(user, name, shown(user, name, old), shown(user, name, new), version, now_ms)
         if (old.flags ^ new.flags) & TO:
-            self._news.sight_changed(user, self._users[name], new.flags)
+            self._news.sight_changed(user, self._users[name], new.flags, now_ms)
 
     def _next(self, before: int, count: int = 1) -> int:
         """The first of as many versions, one after the other, for a list that had the version `before`. O(1)."""
