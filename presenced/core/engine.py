@@ -32,7 +32,7 @@ from presenced.core.parts.expiry import Expiry
 from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
-from presenced.core.parts.privacy import NoRequests, PrivacySettings
+from presenced.core.parts.privacy import PrivacySettings
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
@@ -87,12 +87,12 @@ class Engine:
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
         self.showings = Showings(self.users, ledger, self.watches)
-        self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.watches, NoRequests())
         self.own_states = OwnStates(clock, publisher, outboxes)
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
         self.company = Company(self.users, self.sight, publisher, self.channels)
         self.events = Events(clock, publisher, outboxes, wall_ms)
         self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.watches, self.events, outboxes))
+        self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.watches, self.contacts)
         self.holders = Holders(outboxes)
         self.releases = Releases((self.leases, self.watches, self.channels))
         self.clock_jumps = ClockJumps(self.users, parts, clock)

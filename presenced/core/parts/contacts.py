@@ -151,19 +151,19 @@ class Contacts(Part):
 
     # --- blocks -----------------------------------------------------------------------------------------------
 
-    def blocked(self, user: User, other: str, now_ms: int) -> None:
+    def blocked(self, now_ms: int, user: User, contact: User) -> None:
         """The user has blocked somebody: a request of theirs is not seen any longer. O(links of the user)."""
-        self.pairs.block_changed(user, other, contact_in(user, other), now_ms)
+        self.pairs.block_changed(user, contact.name, contact_in(user, contact.name), now_ms)
 
-    def unblocked(self, user: User, other: str, now_ms: int) -> None:
+    def unblocked(self, now_ms: int, user: User, contact: User) -> None:
         """The user blocks somebody no longer: a request of theirs is seen, or granted if it was approved before it was
         made. O(links of the user)."""
-        mine = contact_in(user, other)
+        mine = contact_in(user, contact.name)
         if mine.flags & ASKS and mine.flags & APPROVED:
-            self._act("approve", user, other, now_ms)
+            self._act("approve", user, contact.name, now_ms)
         elif mine.flags & ASKS:
             was = Contact(mine.flags & ~ASKS, mine.name, mine.groups)
-            self.pairs.block_changed(user, other, was, now_ms)
+            self.pairs.block_changed(user, contact.name, was, now_ms)
 
     # --- questions --------------------------------------------------------------------------------------------
 

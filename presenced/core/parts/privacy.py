@@ -25,15 +25,11 @@ from presenced.limits import AUDIENCE_NAMES_MAX, BLOCKED_MAX
 class HeldRequests(Protocol):
     """Keeps from a user the requests of those whom the user has blocked (`contacts`)."""
 
+    def blocked(self, now_ms: int, user: User, contact: User) -> None:
+        """The user has blocked the contact from now on."""
+
     def unblocked(self, now_ms: int, user: User, contact: User) -> None:
         """The user had blocked the contact until now."""
-
-
-class NoRequests:
-    """For a server without contacts."""
-
-    def unblocked(self, now_ms: int, user: User, contact: User) -> None:
-        """There is nothing to tell."""
 
 
 class PrivacySettings(Part):
@@ -70,8 +66,10 @@ class PrivacySettings(Part):
         _check_room(
             privacy.blocked, f"{user.name} has blocked {BLOCKED_MAX} users, as many as are allowed; unblock one"
         )
-        self._enter_block(user, self._users.get_or_new(name))
+        contact = self._users.get_or_new(name)
+        self._enter_block(user, contact)
         self._ledger.add(BlockSet(user.name, name, True))
+        self._held_requests.blocked(now_ms, user, contact)
         self._pair_changed(now_ms, user, name)
 
     def unblock(self, now_ms: int, user: User, name: str) -> None:
