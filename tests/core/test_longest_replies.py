@@ -115,7 +115,6 @@ GIVEN = {
     "source": "call",
     "status": "dnd",
     "text": "",
-    "contact": "carol",
     "contacts": [],
 }
 
