@@ -23,6 +23,7 @@ from presenced.wire.messages import (
     GetBlocked,
     HideFrom,
     SetAudience,
+    SetStatus,
     ShowAgain,
     ShowTo,
     StopShowing,
@@ -68,6 +69,14 @@ def test_blocks_and_hiding_are_listed_in_order_until_they_are_taken_back() -> No
     assert "bob" not in world.engine.users, "nothing is known of bob any longer"
     assert blocked(alice) == (["zoe"], ["carol", "zoe"])
     assert (world.engine.privacy.blocks, world.engine.privacy.hidings) == (1, 2)
+
+
+def test_a_viewer_whom_nobody_has_seen_yet_is_shown_the_device_when_they_come() -> None:
+    world = World()
+    alice = world.open("alice/laptop")
+    alice.done(ShowTo(alice.next_id(), "bob"))
+    alice.done(SetStatus(alice.next_id(), "offline"))
+    assert [world.open(f"{name}/x").get("alice").status for name in ("bob", "carol")] == ["online", "offline"]
 
 
 def test_what_is_said_twice_is_said_once() -> None:
