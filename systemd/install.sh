@@ -129,7 +129,8 @@ configuration() {
 		with_key auth secret_file 'secret_file = "/etc/presenced/secret"' <"$stage/default.toml" >"$stage/1.toml" &&
 		with_key storage directory 'directory = "auto"' <"$stage/1.toml" >"$stage/2.toml" &&
 		with_key admin socket 'socket = "auto"' <"$stage/2.toml" >"$stage/3.toml" &&
-		with_key http address 'address = "127.0.0.1:5251"' <"$stage/3.toml"
+		with_key http address 'address = "127.0.0.1:5251"' <"$stage/3.toml" >"$stage/4.toml" &&
+		with_key visibility grounds 'grounds = ["contacts"]' <"$stage/4.toml"
 }
 
 put_configuration() {

@@ -16,7 +16,17 @@ import msgspec
 
 from presenced import __version__
 from presenced.address import check_emoji, check_text
-from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, ctl_online, exits
+from presenced.cli import (
+    ctl_admin,
+    ctl_channels,
+    ctl_chat,
+    ctl_claims,
+    ctl_contacts,
+    ctl_devices,
+    ctl_online,
+    ctl_privacy,
+    exits,
+)
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.group import Commands
 from presenced.cli.options import DurationParameter
@@ -227,19 +237,32 @@ def who(context: Context, count: bool, limit: int | None) -> None:
 @main.command()
 @click.argument("users", nargs=-1, metavar="USER...")
 @click.option("--channel", help="Watch the members of this channel instead of users.")
+@click.option("--contacts", is_flag=True, help="Watch all your contacts, also those whom you gain meanwhile.")
 @until_enough
 @click.pass_obj
-def watch(context: Context, users: tuple[str, ...], channel: str | None, count: int | None, wait: float | None) -> None:
-    """Print users, or the members of a channel, and then each change at once, until Ctrl-C.
+def watch(
+    context: Context,
+    users: tuple[str, ...],
+    channel: str | None,
+    contacts: bool,
+    count: int | None,
+    wait: float | None,
+) -> None:
+    """Print users, your contacts or the members of a channel, and then each change at once, until Ctrl-C.
 
     With both -C and -W the exit code is 1 if the time is over before the count is reached.
     """
-    if bool(users) == (channel is not None):
-        raise click.UsageError("name what to watch: either USER..., or --channel CHANNEL")
+    if bool(users) + (channel is not None) + contacts != 1:
+        raise click.UsageError("name what to watch: either USER..., or --contacts, or --channel CHANNEL")
 
     async def work() -> int:
-        async with context.target.one_shot(reconnect=True) as me:
+        async with context.target.one_shot(reconnect=True, contacts=contacts) as me:
             tell_of_links(me, context.output)
+            if contacts:
+                async with me.contacts() as seen:
+                    if not seen.records:
+                        context.output.note(f"{me.user} sees no contact yet; those who are gained will be shown")
+                    return await follow(seen, context.output.change, count, wait)
             if channel is not None:
                 async with me.watch_channel(channel) as members:
                     show = ctl_channels.member_shower(context.output, members)
@@ -284,6 +307,8 @@ for command in (
     *ctl_online.COMMANDS,
     *ctl_devices.COMMANDS,
     *ctl_claims.COMMANDS,
+    *ctl_contacts.COMMANDS,
+    *ctl_privacy.COMMANDS,
     *ctl_channels.COMMANDS,
     *ctl_chat.COMMANDS,
     *ctl_admin.COMMANDS,

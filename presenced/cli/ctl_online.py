@@ -10,13 +10,13 @@ import click
 from presenced.cli import exits
 from presenced.cli.context import Context, tell_of_links
 from presenced.cli.output import Output
+from presenced.errors import PresenceError
 from presenced.wire.messages import DeviceStatus
 
 if TYPE_CHECKING:
     import asyncio
 
     from presenced.client import Client
-    from presenced.errors import PresenceError
 
 
 @click.command()
@@ -32,14 +32,23 @@ if TYPE_CHECKING:
     is_flag=True,
     help="At the end drop the link without a goodbye, so that watchers see it only after the grace.",
 )
+@click.option(
+    "--show-to",
+    multiple=True,
+    metavar="USER",
+    help="A user who sees you while this runs, also while you appear offline; may be repeated.",
+)
 @click.pass_obj
-def online(context: Context, status: str, name: str | None, priority: int | None, no_bye: bool) -> None:
+def online(
+    context: Context, status: str, name: str | None, priority: int | None, no_bye: bool, show_to: tuple[str, ...]
+) -> None:
     """Be online until Ctrl-C, as the URL's device, or else as a device with this machine's name."""
 
     async def work() -> int:
         me = await context.target.device(status=status, name=name, priority=priority)
         try:
             ended = _until_signal_or_end(me)
+            await _show_to(me, show_to, context.output)
             tell_of_links(me, context.output)
             context.output.note(f"{me.user}/{me.device} is {status} at {context.target.place()}; Ctrl-C to leave")
             await _tell_of_cover(me, context.output)
@@ -49,6 +58,26 @@ def online(context: Context, status: str, name: str | None, priority: int | None
         return exits.OK
 
     exits.run(work())
+
+
+async def _show_to(me: Client, users: tuple[str, ...], output: Output) -> None:
+    """Show this device to the users, now and on each new link: the server may have counted it as gone meanwhile."""
+    if not users:
+        return
+
+    async def show() -> None:
+        for user in users:
+            await me.show_to(user)
+
+    async def show_again(state: str, reason: PresenceError | None) -> None:
+        try:
+            if state == "connected":
+                await show()
+        except PresenceError as error:
+            output.note(f"this device could not be shown again to {', '.join(users)}: {error}")
+
+    await show()
+    me.on_state(show_again)
 
 
 async def _tell_of_cover(me: Client, output: Output) -> None:

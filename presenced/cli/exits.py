@@ -43,7 +43,7 @@ Exit codes:
   1    no: the user is offline or unknown, the wanted changes did not come, a
        device does not show the latest own state, a chat command was not carried
        out, the doctor found a problem, or there was no link to kick
-  2    wrong usage: an option, a name, a URL
+  2    wrong usage: an option, a name, a URL, a line of a file to import
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
   70   presencectl itself failed

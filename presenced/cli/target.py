@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from presenced.client import Client, Record
     from presenced.client.acts import UserActs
     from presenced.client.connector import Connecting
+    from presenced.client.contact_acts import ContactActs
     from presenced.client.exchange import ClientExchange
+    from presenced.client.privacy_acts import PrivacyActs
     from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
@@ -40,6 +42,20 @@ class Acting:
     name: str
     own_device: str
     """The command's own device, which is left out of what is shown; empty = the command has no device."""
+
+    @property
+    def contacts(self) -> ContactActs:
+        """The acts about the user's contacts."""
+        from presenced.client.contact_acts import ContactActs
+
+        return self.acts.beside(ContactActs)
+
+    @property
+    def privacy(self) -> PrivacyActs:
+        """The acts about who may see the user."""
+        from presenced.client.privacy_acts import PrivacyActs
+
+        return self.acts.beside(PrivacyActs)
 
     @property
     def is_service(self) -> bool:
@@ -65,8 +81,9 @@ class Target:
     """The user that a service acts for; empty = the link is a user's own."""
 
     @asynccontextmanager
-    async def one_shot(self, *, reconnect: bool = False) -> AsyncIterator[Client]:
-        """A link for one command. Its device is not shown to watchers and replaces no other device.
+    async def one_shot(self, *, reconnect: bool = False, contacts: bool = False) -> AsyncIterator[Client]:
+        """A link for one command; `contacts`: it watches the user's contacts. Its device is not shown to watchers and
+        replaces no other device.
 
         The device id is random, because another program may use the URL's device, and because two containers may have
         the same host name and process id. The link says bye however the command ends: the server remembers devices
@@ -74,7 +91,7 @@ class Target:
         """
         device = f"ctl-{host_name()}-{os.urandom(6).hex()}"
         url = self._parsed()._replace(device=device, priority=ONE_SHOT_PRIORITY)
-        client = await self._connect(url, reconnect)
+        client = await self._connect(url, reconnect, contacts=contacts)
         try:
             yield client
         finally:
@@ -172,7 +189,9 @@ class Target:
         url = parse_url(self.url or f"presence://127.0.0.1:{DEFAULT_PORT}")
         return url if url.user else url._replace(user=_login_name())
 
-    def _connect(self, url: Url, reconnect: bool, status: str = "online") -> Connecting[Client]:
+    def _connect(
+        self, url: Url, reconnect: bool, status: str = "online", *, contacts: bool = False
+    ) -> Connecting[Client]:
         from presenced.client import connect
 
         return connect(
@@ -183,6 +202,7 @@ class Target:
             request_timeout_s=self.timeout_s,
             reconnect=reconnect,
             status=status,  # type: ignore[arg-type]
+            contacts=contacts,
         )
 
     def _token(self, url: Url) -> str:

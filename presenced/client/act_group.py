@@ -25,6 +25,7 @@ from presenced.client.exchange import ClientExchange
 
 P = ParamSpec("P")
 R = TypeVar("R")
+G = TypeVar("G")
 
 OWN = ""
 """The link's own user, or its own device."""
@@ -42,6 +43,10 @@ class ActGroup:
 
     def __init__(self, exchange: ClientExchange) -> None:
         self._exchange = exchange
+
+    def beside(self, group: Callable[[ClientExchange], G]) -> G:
+        """The acts of another group, over the same link."""
+        return group(self._exchange)
 
     @classmethod
     def by_service(

@@ -9,7 +9,9 @@ from presenced.address import check_name
 from presenced.client.act_group import ActGroup
 from presenced.client.values import Audience, Blocked, check_names
 from presenced.errors import AddressError
+from presenced.limits import REQUEST_ID_MAX
 from presenced.wire import messages
+from presenced.wire.codec import encode
 from presenced.wire.messages import AudienceLevel
 
 
@@ -82,9 +84,14 @@ class PrivacyActs(ActGroup):
                 known = ", ".join(get_args(AudienceLevel))
                 raise AddressError(f"{level!r} is no audience; use one of {known}", "bad_request")
         shown, kept_from = check_names(always), check_names(never)
-        await self._exchange.do(
-            lambda request_id: messages.SetAudience(request_id, text, last_seen, device, shown, kept_from, user)
-        )
+
+        def make(request_id: int) -> messages.SetAudience:
+            return messages.SetAudience(request_id, text, last_seen, device, shown, kept_from, user)
+
+        if len(encode(make(REQUEST_ID_MAX))) > self._exchange.frame_bytes_max:
+            # The server would have to close the link: the longest names in the greatest number fit no frame.
+            raise AddressError("the names in always and never are too long together; name fewer", "audience_limit")
+        await self._exchange.do(make)
 
     async def get_audience(self, user: str) -> Audience:
         """To whom the user shows which field."""

@@ -17,6 +17,7 @@ from presenced.config.kinds import (
     Address,
     Bool,
     Choice,
+    Choices,
     DurabilityText,
     Duration,
     Int,
@@ -77,6 +78,7 @@ SECTIONS = {
     "auth": "Who may connect. One of the two is needed.",
     "heartbeat": "",
     "presence": "When a device counts as away, and as gone.",
+    "visibility": "Who may see whom.",
     "change": "How often changes of one user are pushed to watchers.",
     "channels": "Who may be in channels, and who may watch them. Services always may.",
     "limits": "How much the daemon may use.",
@@ -219,6 +221,22 @@ KEYS: tuple[Key, ...] = (
         "Idle times for one kind of device: away after, offline after.",
         "--idle",
         metavar="KIND=AWAY,OFFLINE",
+    ),
+    Key(
+        "visibility.grounds",
+        "grounds",
+        Choices("everyone", "contacts", "channels", "domain"),
+        "For which reasons a user may see another, each of them enough: everyone = there need be none; contacts = the "
+        "other has approved it; channels = both are in one channel; domain = both names have an @, and the same text "
+        "behind the last one. What a token grants comes on top. Services see everybody whom their tokens let them.",
+        "--see",
+        metavar="GROUND[,GROUND]",
+    ),
+    Key(
+        "visibility.reciprocal",
+        "reciprocal",
+        Bool(),
+        "Whoever withholds from another when they were last seen is not told that of the other either.",
     ),
     Key(
         "change.spacing",

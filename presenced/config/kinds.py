@@ -14,7 +14,7 @@ from typing import Any
 
 from presenced.address import DEFAULT_PORT
 from presenced.config.durability import Durability
-from presenced.config.faults import SettingsError, did_you_mean, quoted
+from presenced.config.faults import SettingsError, did_you_mean, quoted, shown
 from presenced.config.hosts import parse_address
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX
@@ -228,6 +228,37 @@ class Choice(ValueKind):
             near = did_you_mean(text, self.words)
             raise Fault(self.wrong + (f" (did you mean {near}?)" if near else ""))
         return text
+
+
+class Choices(ValueKind):
+    """Any of a few words, as a list; `Settings` holds them as a tuple without repetitions."""
+
+    wrong = "is not a list of the choices"
+    native = list
+
+    def __init__(self, *words: str) -> None:
+        self._choice = Choice(*words)
+        self.allowed = f"a list of any of {', '.join(words[:-1])} and {words[-1]}"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._parsed(word) for word in text.split(",") if word.strip()))
+
+    def _parsed(self, word: str) -> str:
+        try:
+            return self._choice.parse(word)
+        except Fault as fault:
+            raise Fault(f"has {shown(word.strip())}, which {fault}") from None
+
+    def write(self, value: Any) -> str:
+        return ",".join(value)
+
+    def read(self, given: object) -> tuple[str, ...]:
+        if type(given) is not list or not all(isinstance(word, str) for word in given):
+            raise Fault(self.wrong)
+        return self.parse(self.write(given))
+
+    def toml(self, value: Any) -> str:
+        return "[" + ", ".join(quoted(word) for word in value) + "]"
 
 
 class DurabilityText(ValueKind):

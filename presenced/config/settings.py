@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     offline_after_ms: int = limits.OFFLINE_AFTER_MS
     idle: tuple[str, ...] = ()
     """Other idle times for kinds of devices: KIND=AWAY,OFFLINE each, such as mobile=10m,0."""
+    grounds: tuple[str, ...] = ("everyone",)
+    """Of everyone, contacts, channels and domain."""
+    reciprocal: bool = False
     change_spacing_ms: int = limits.CHANGE_SPACING_MS
     change_burst: int = limits.CHANGE_BURST
     channels_join: ChannelRule = "anyone"
@@ -85,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             change_burst=self.change_burst,
             channels_join=self.channels_join,
             channels_watch=self.channels_watch,
+            grounds=self.grounds,
+            reciprocal=self.reciprocal,
         )
 
     def idle_by_kind(self) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,7 @@ from presenced.config.faults import did_you_mean, printable, quoted, shown
 from presenced.config.files import may_be_a_secret
 from presenced.config.idle_times import IdleTimes
 from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTIONS, Key
-from presenced.config.kinds import CREDENTIAL, Fault, Int, Path
+from presenced.config.kinds import CREDENTIAL, Choices, Fault, Int, Path
 from presenced.config.toml_text import Document
 
 AUTO = "auto"
@@ -231,8 +231,9 @@ def credential_path(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _of_option(key: Key, value: object) -> object:
-    """The value of an option as `Settings` holds it. A word may have been given instead of a number, such as "auto"."""
-    if isinstance(key.kind, Int) and isinstance(value, str):
+    """The value of an option as `Settings` holds it. A word may have been given instead of a number, such as "auto",
+    and a list is given as text."""
+    if isinstance(key.kind, (Int, Choices)) and isinstance(value, str):
         return key.kind.read_text(value)
     key.kind.check(value)
     return value

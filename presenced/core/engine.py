@@ -14,6 +14,7 @@ import msgspec
 
 from presenced.core.clock import Clock
 from presenced.core.company import Company
+from presenced.core.contacts.news import ContactNews
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
@@ -25,15 +26,18 @@ from presenced.core.parts.channel_views import ChannelViews
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.clock_jumps import ClockJumps
+from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.devices import Devices
 from presenced.core.parts.events import Events
 from presenced.core.parts.expiry import Expiry
 from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
+from presenced.core.parts.privacy import PrivacySettings
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
+from presenced.core.parts.showings import Showings
 from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
 from presenced.core.parts.users import Users
@@ -84,12 +88,15 @@ class Engine:
         self.sight = Sight(policy, ledger, publisher)
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
+        self.showings = Showings(self.users, ledger, self.watches)
         self.own_states = OwnStates(clock, publisher, outboxes)
         views = ChannelViews(self.users, self.sight)
         self.channels = Channels(self.leases, self.watches, views, ledger, publisher, outboxes)
         self.permissions = Permissions(self.users, self.watches, self.channels)
         self.company = Company(self.users, self.sight, publisher, self.channels)
         self.events = Events(clock, publisher, outboxes, wall_ms)
+        self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.watches, self.events, outboxes))
+        self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.watches, self.contacts)
         self.holders = Holders(outboxes)
         self.releases = Releases((self.leases, self.watches, self.channels))
         self.clock_jumps = ClockJumps(self.users, parts, clock)
@@ -126,6 +133,11 @@ class Engine:
             self.schedules,
             self.texts,
             self.activities,
+            self.contacts,
+            # Devices that are gone are shown to nobody, before watchers are filed by what is shown.
+            # A block ends what is shown to the blocked: it is restored first.
+            self.privacy,
+            self.showings,
             self.watches,
             self.publisher,
             # What is told beside records, and made of them: own states first, since they are the user's own, then

@@ -10,7 +10,7 @@ from typing import dataclass_transform
 
 import msgspec
 
-from presenced.wire.messages import DeviceStatus, Source, Status, Window
+from presenced.wire.messages import AudienceLevel, DeviceStatus, Source, Status, Window
 
 
 @dataclass_transform(frozen_default=True)
@@ -143,6 +143,84 @@ class ShownSet(_Fact, tag=10):
     until_ms: int
 
 
+class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one user knows of a contact beside the flags; most know nothing. Carries no type: it travels in others."""
+
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    note: str = ""
+    asked: int = 0
+    """Of a contact who asks to see the user: the version counter at that moment."""
+
+
+class ContactSet(_Fact, tag=22):
+    """What holds between two users from now on, said for both sides at once, so that they agree whatever is lost behind
+    it. Flags are those of `core.roster`; 0 on a side: it has nothing to do with the other."""
+
+    user: str
+    contact: str
+    flags: int
+    other_flags: int
+    """The contact's, of the user."""
+    version: int
+    """Of the user's list with this; 0 = it has not changed as far as clients know."""
+    other_version: int
+    side: ContactSide | None = None
+    other_side: ContactSide | None = None
+
+
+class ContactsSet(_Fact, tag=23):
+    """The same of several contacts of one user at once: a list that was set as a whole, as one fact, so that all of it
+    is there or nothing; and in snapshots."""
+
+    user: str
+    contacts: list[str]
+    flags: list[int]
+    """One for each: the user's, and the contact's times 256."""
+    version: int
+    other_version: int
+    """Of the list of each of the contacts; 0 = their own facts say it."""
+    sides: list[tuple[int, ContactSide | None, ContactSide | None]] = []
+    """What more is known of some of them, by their place in the list."""
+
+
+class BlockSet(_Fact, tag=24):
+    """The user has blocked the contact, or does not any longer. A block ends what the user showed the contact."""
+
+    user: str
+    contact: str
+    blocked: bool
+
+
+class HidingSet(_Fact, tag=25):
+    """The user hides from the contact, or does not any longer."""
+
+    user: str
+    contact: str
+    hidden: bool
+
+
+class ShowingSet(_Fact, tag=26):
+    """A device of the user is shown to the contact, or is not any longer."""
+
+    user: str
+    device: str
+    contact: str
+    """Empty, and `shown` false: to nobody any longer, since the device is gone."""
+    shown: bool
+
+
+class AudienceSet(_Fact, tag=27):
+    """To whom the user shows which field: all of it."""
+
+    user: str
+    text: AudienceLevel
+    last_seen: AudienceLevel
+    device: AudienceLevel
+    always: list[str]
+    never: list[str]
+
+
 Fact = (
     ShownSet
     | ClaimSet
@@ -154,4 +232,10 @@ Fact = (
     | ActivityAdded
     | MembershipSet
     | VersionsRaised
+    | ContactSet
+    | ContactsSet
+    | BlockSet
+    | HidingSet
+    | ShowingSet
+    | AudienceSet
 )

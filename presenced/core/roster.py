@@ -1,12 +1,14 @@
-"""A user's list of contacts (protocol.md, section 21.4). Data only: `parts.contacts` writes it.
+"""A user's list of contacts (protocol.md, section 21.4), which keeps account of itself. `core.contacts` writes it.
 
-Most contacts have neither a name nor groups, and then a number says all of them: a list takes 50 bytes a contact.
+Most contacts have neither a name nor groups, and then a number says all of them: a list takes about 40 bytes a contact.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Final, NamedTuple
+
+from presenced.limits import CONTACT_CHANGES_KEPT
 
 TO: Final = 1
 """The user sees the contact."""
@@ -26,27 +28,123 @@ class Contact(NamedTuple):
     """A contact of whom more is known than these flags."""
 
     flags: int
-    name: str
-    groups: tuple[str, ...]
-    note: str
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    note: str = ""
     """What the contact wrote who `ASKS`."""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the contact is in the user's list, and is not merely somebody who asks. O(1)."""
+        return self.flags & ~ASKS != 0
+
+
+NOBODY: Final = Contact(0)
+"""Somebody with whom a user has nothing to do."""
 
 
 class Roster:
     """The contacts of one user, by name."""
 
-    __slots__ = ("changes", "contacts", "version", "whole_until")
+    __slots__ = ("asking", "changes", "contacts", "strangers", "version", "whole_until")
 
     def __init__(self) -> None:
         self.contacts: dict[str, int | Contact] = {}
         self.version = 0
         """Of its last change."""
-        self.changes: deque[tuple[int, str]] = deque()
-        """The last changes, each with its version and whose it was."""
+        self.asking: dict[str, int] | None = None
+        """Who asks to see the user, the oldest first, with the version counter of that moment; None = nobody."""
+        self.strangers = 0
+        """Those of them who are not in the list."""
+        self.changes: deque[tuple[int, str]] | None = None
+        """The last changes, each with its version and whose it was; None while no client of the user wants to know. An
+        empty deque takes 760 bytes."""
         self.whole_until = 0
         """A client that has the list of an older version is sent all of it."""
+
+    @property
+    def listed(self) -> int:
+        """How many contacts are in the list. O(1)."""
+        return len(self.contacts) - self.strangers
 
     def flags(self, name: str) -> int:
         """What holds between the user and this contact; 0 = nothing. O(1)."""
         contact = self.contacts.get(name, 0)
         return contact if isinstance(contact, int) else contact.flags
+
+    def contact(self, name: str) -> Contact:
+        """All that is known of this contact. O(1)."""
+        contact = self.contacts.get(name, 0)
+        return Contact(contact) if isinstance(contact, int) else contact
+
+    def put(self, name: str, contact: Contact, asked: int) -> None:
+        """This is known of the contact from now on. `asked`: when the contact asked to see the user, if that is new.
+        O(1)."""
+        before, flags = self.flags(name), contact.flags
+        if not flags:
+            self.contacts.pop(name, None)
+        elif contact.name or contact.groups or contact.note:
+            self.contacts[name] = contact
+        else:
+            self.contacts[name] = flags
+        if (before | flags) & ASKS:
+            self._count(name, before, flags, asked)
+
+    def put_flags(self, name: str, flags: int) -> None:
+        """The same of a contact of whom these flags say all, who does not ask to see the user. O(1)."""
+        before = self.contacts.get(name, 0)
+        if not isinstance(before, int) or before & ASKS:
+            self.put(name, Contact(flags), 0)
+        elif flags:
+            self.contacts[name] = flags
+        elif before:
+            del self.contacts[name]
+
+    def _count(self, name: str, before: int, flags: int, asked: int) -> None:
+        self.strangers += (flags == ASKS) - (before == ASKS)
+        if not flags & ASKS:
+            assert self.asking is not None
+            del self.asking[name]
+            self.asking = self.asking or None
+        elif not before & ASKS:
+            if self.asking is None:
+                self.asking = {}
+            self.asking[name] = asked
+
+    def sort_asking(self) -> None:
+        """Put those who ask in order of time again, after they came in another. O(those log those)."""
+        if self.asking is not None:
+            self.asking = dict(sorted(self.asking.items(), key=lambda one: one[1]))
+
+    # --- what a client may have missed ------------------------------------------------------------------------
+
+    def keep_changes(self) -> None:
+        """Keep the last changes from now on. Idempotent. O(1)."""
+        if self.changes is None:
+            self.changes = deque()
+            self.whole_until = self.version
+
+    def move_to(self, version: int) -> None:
+        """The list has come to this version, if it had not. O(1)."""
+        self.version = max(self.version, version)
+
+    def note(self, name: str) -> None:
+        """The last change was one of this contact. O(1)."""
+        if self.changes is not None:
+            self.changes.append((self.version, name))
+            if len(self.changes) > CONTACT_CHANGES_KEPT:
+                self.whole_until = self.changes.popleft()[0]
+
+    def changed_since(self, version: int) -> list[str] | None:
+        """Whose entries have changed since this version, the last change last; None if that is not known. Only a
+        version that the list has had in this run will do: another may have been told, and lost with the end of a log.
+        O(changes kept)."""
+        if version == self.version:
+            return []
+        if self.changes is None or not version:
+            return None
+        if version != self.whole_until and all(known != version for known, _ in self.changes):
+            return None
+        # The first of these from the end is the last change of a name.
+        newest_first = dict.fromkeys(name for known, name in reversed(self.changes) if known > version)
+        return list(reversed(newest_first))

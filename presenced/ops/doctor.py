@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     access.identity,
     access.secret,
     access.encryption,
+    access.visibility,
     access.certificate,
     access.admin_socket,
     access.http,

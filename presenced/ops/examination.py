@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from presenced.config import difference
 from presenced.config.certificate import read_certificate
+from presenced.config.sources import DEFAULT
 from presenced.ops import logs
 from presenced.ops.doctor import Facts, Finding, diagnose
 from presenced.ops.history import History
@@ -45,13 +46,14 @@ def facts_of(server: Server, status: ServerStatus, socket_path: str) -> Facts:
     """The facts of the machine and the files, read now: a few small files."""
     used_bytes, max_bytes = memory()
     python = sys.version_info
-    faults, waiting = configuration_now(server)
+    faults, waiting, grounds_chosen = configuration_now(server)
     return Facts(
         memory_bytes=used_bytes or status.rss_bytes,
         memory_max_bytes=max_bytes,
         config_faults=faults,
         config_waiting=waiting,
         reload_faults=server.stats.reload_faults,
+        grounds_chosen=grounds_chosen,
         socket_path=socket_path,
         socket_mode=mode_of(socket_path),
         secret_mode=mode_of(server.settings.secret_file),
@@ -64,16 +66,17 @@ def facts_of(server: Server, status: ServerStatus, socket_path: str) -> Facts:
     )
 
 
-def configuration_now(server: Server) -> tuple[list[str], list[str]]:
-    """The faults of the configuration files as they are now, or else the keys that differ from the settings in
-    force."""
+def configuration_now(server: Server) -> tuple[list[str], list[str], bool]:
+    """The faults of the configuration files as they are now, or else the keys that differ from the settings in force;
+    and whether they say who may see whom."""
     if server.configuration is None:
-        return [], []
+        return [], [], False
     survey = server.configuration.look()
+    grounds_chosen = survey.loaded.origins["visibility.grounds"] != DEFAULT
     if survey.faults:
-        return list(survey.faults), []
+        return list(survey.faults), [], grounds_chosen
     found = difference(server.settings, survey.loaded.settings)
-    return [], [name for name, _, _ in (*found.applied, *found.needs_restart)]
+    return [], [name for name, _, _ in (*found.applied, *found.needs_restart)], grounds_chosen
 
 
 def another_certificate(server: Server) -> bool:

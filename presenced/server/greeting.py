@@ -123,10 +123,11 @@ def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: t
 
 def say_welcome(engine: Engine, session: Session, greeting: Greeting, now_ms: int, pace: tuple[int, int]) -> int:
     """Answer the hello; returns the units of work that this costs besides the hello. A link that wants them is told of
-    its user's contacts behind the welcome, and watches them (protocol.md, section 21.5). O(contacts)."""
+    its user's contacts behind the welcome, and of each change of them (protocol.md, section 21.5). O(contacts)."""
     reply(engine, session, welcome(engine, session, greeting.version, now_ms, pace))
     if not greeting.hello.contacts:
         return 0
+    engine.contacts.follow(session)
     answer, ledger, most = engine.sight.answer, engine.ledger, limits.USERS_PER_REQUEST_MAX
     records = [answer(session, user) for user in engine.watches.add_contacts(now_ms, session)]
     for start in range(0, max(1, len(records)), most):

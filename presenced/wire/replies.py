@@ -196,10 +196,11 @@ class Event(Message, tag=80):
     kind: EventKind
     user: str
     old: str
-    """The status, text or device before."""
+    """The status, text, device or subscription before."""
     new: str
+    """The same after it; of contact_request who asks."""
     reason: str
-    """Of offline: bye, lost, idle or hidden."""
+    """Of offline: bye, lost, idle or hidden. Of contact_request the note, of contact_change the contact's name."""
     old_emoji: str = ""
     """Of text_change: the emoji before."""
     new_emoji: str = ""

@@ -452,6 +452,11 @@ class TestBadInput:
             (lambda me: me.set_contact("bob", groups=map(str, range(9))), "bad_contact", "at most 8 groups"),
             (lambda me: me.set_audience(text="friends"), "bad_request", "everyone, contacts, nobody"),
             (lambda me: me.set_audience(never=["a b"]), "bad_name", "a space"),
+            (
+                lambda me: me.set_audience(never=[f"{n:04}".ljust(64, "x") for n in range(1000)]),
+                "audience_limit",
+                "name fewer",
+            ),
             (lambda me: me.block(""), "bad_name", "empty"),
             (lambda me: me.show_to("a/b"), "bad_name", "a slash"),
         ],

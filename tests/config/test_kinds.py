@@ -16,6 +16,7 @@ from presenced.config.kinds import (
     Address,
     Bool,
     Choice,
+    Choices,
     DurabilityText,
     Duration,
     Fault,
@@ -47,6 +48,8 @@ READ: list[tuple[ValueKind, object, object]] = [
     (Size(5, 9, "6B", otherwise="auto"), "auto", None),
     (Size(5, 9, "6B", otherwise="auto"), "7B", 7),
     (Choice("a", "b"), "b", "b"),
+    (Choices("a", "b"), ["b", "a", "b"], ("b", "a")),
+    (Choices("a", "b"), [], ()),
     (DurabilityText(), "interval=1s", "interval=1s"),
     (Mode(), "0640", 0o640),
     (Mode(), "640", 0o640),
@@ -90,6 +93,9 @@ REFUSED: list[tuple[ValueKind, object, str]] = [
     (Choice("warning", "error"), "warn", "did you mean warning?"),
     (Choice("warning", "error"), "x", "none of the choices"),
     (Choice("warning", "error"), 3, "not text in quotes"),
+    (Choices("a", "b"), "a", "not a list of the choices"),
+    (Choices("a", "b"), ["a", 3], "not a list of the choices"),
+    (Choices("a", "b"), ["a", "c"], "none of the choices"),
     (DurabilityText(), "always=", "none of the policies"),
     (DurabilityText(), "interval=0", "none of the policies"),
     (DurabilityText(), "interval=2h", "none of the policies"),
@@ -140,6 +146,8 @@ def test_what_is_refused(kind: ValueKind, given: object, why: str) -> None:
         (Size(1, 99, "1B"), " 5B ", 5),
         (IdleTimes(), "tv=1h,0; mobile = 10m, 60s;", ("mobile=10m,1m", "tv=1h,0")),
         (IdleTimes(), "", ()),
+        (Choices("a", "b"), " b, a,", ("b", "a")),
+        (Choices("a", "b"), "", ()),
     ],
 )
 def test_variables(kind: ValueKind, text: str, value: object) -> None:
@@ -177,6 +185,9 @@ def test_variables_that_are_refused(kind: ValueKind, text: str, why: str) -> Non
         (Duration(0), True),
         (Size(1, 9, "1B"), 1.5),
         (Choice("a", "b"), []),
+        (Choices("a", "b"), ["a"]),
+        (Choices("a", "b"), ("a", "a")),
+        (Choices("a", "b"), (3,)),
         (DurabilityText(), None),
         (Mode(), "0660"),
         (Mode(), 0o1777),
@@ -204,6 +215,7 @@ KINDS = st.sampled_from(
         (Mode(), st.integers(0, 0o777)),
         (Bool(), st.booleans()),
         (Path(), st.text(ODD, max_size=40)),
+        (Choices("a", "b", "c"), st.lists(st.sampled_from("abc"), unique=True).map(tuple)),
     ]
 )
 

@@ -198,6 +198,8 @@ mobile = "10m"
 "a b" = 3
 [log]
 level = "warn"
+[visibility]
+grounds = ["contact"]
 [colour]
 red = 1
 """
@@ -211,8 +213,10 @@ red = 1
         'FILE:10: presence.idle."a b" = 3 is not text in quotes; give AWAY,OFFLINE, such as "10m,0" (0 = never)',
         'FILE:12: log.level = "warn" is none of the choices (did you mean warning?); '
         "give debug, info, warning or error",
-        "FILE:13: there is no section colour; the sections are listen, auth, heartbeat, presence, change, channels, "
-        "limits, storage, drain, admin, http, log, runtime",
+        "FILE:14: visibility.grounds = \"['contact']\" is none of the choices (did you mean contacts?); "
+        "give a list of any of everyone, contacts, channels and domain",
+        "FILE:15: there is no section colour; the sections are listen, auth, heartbeat, presence, visibility, "
+        "change, channels, limits, storage, drain, admin, http, log, runtime",
         'PRESENCED_CHANGE__BURST: change.burst = "no" is not a whole number; give a whole number from 1 to 1000',
         'PRESENCED_STORAGE__SNAPSHOT_LOG: storage.snapshot_log = "64MB" is not a size in B, KiB, MiB, GiB or TiB; '
         'give a size from 1B to 1TiB, such as "64MiB"',

@@ -80,6 +80,8 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "away_after_ms": DURATIONS,
     "offline_after_ms": DURATIONS,
     "idle": IDLE_TIMES.map(lambda times: tuple(sorted(f"{kind}={text}" for kind, text in times.items()))),
+    "grounds": st.lists(st.sampled_from(["everyone", "contacts", "channels", "domain"]), unique=True).map(tuple),
+    "reciprocal": st.booleans(),
     "change_spacing_ms": DURATIONS,
     "change_burst": st.integers(1, 1000),
     "channels_join": st.sampled_from(["anyone", "token"]),

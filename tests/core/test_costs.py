@@ -14,6 +14,7 @@ from presenced.wire.messages import (
     Applied,
     Attach,
     Beats,
+    Block,
     Bye,
     ClientMessage,
     Command,
@@ -29,14 +30,19 @@ from presenced.wire.messages import (
     GetSync,
     Heartbeat,
     Hello,
+    HideFrom,
     Join,
     Leave,
     Ping,
     SetDevice,
     SetSchedule,
     SetStatus,
+    ShowAgain,
+    ShowTo,
+    StopShowing,
     Sync,
     Touch,
+    Unblock,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -49,7 +55,7 @@ from tests.support.requests import HANDLERS, REQUESTS
 
 COST_THEIR_FRAME_ALONE = {
     Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
-    Touch, UnwatchChannel, WatchAll,
+    Touch, UnwatchChannel, WatchAll, Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing,
 }  # fmt: skip
 """Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
 

@@ -110,10 +110,12 @@ GIVEN = {
     "ref": 1,
     "activity": "x",
     "channel": "c",
+    "contact": "c",
     "claim": "c",
     "source": "call",
     "status": "dnd",
     "text": "",
+    "contacts": [],
 }
 
 
@@ -129,7 +131,7 @@ def test_an_error_does_not_give_back_what_was_sent(message: type[Message], lette
     given = {field: value for field, value in GIVEN.items() if field in fields}
     if message is SetSchedule:
         given |= {"zone": letter * 10_000, "windows": []}
-    for field in ("user", "device"):
+    for field in ("user", "device", "contact"):
         if field in fields:
             named = dict.fromkeys({"user", "device"} & set(fields), "alice") | given | {field: letter * 10_000}
             link.forget()

@@ -10,9 +10,11 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Applied,
+    Approve,
     Attach,
     Beats,
     Bye,
+    Cancel,
     ClaimList,
     Command,
     Detach,
@@ -25,6 +27,7 @@ from presenced.wire.messages import (
     Get,
     GetActivity,
     GetClaims,
+    GetContacts,
     GetDevices,
     GetMembers,
     GetSync,
@@ -33,14 +36,19 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    RemoveContact,
     Renew,
     Role,
+    SetContact,
+    SetContacts,
     SetDevice,
     SetSchedule,
     SetStatus,
+    Subscribe,
     Sync,
     SyncState,
     Touch,
+    Unsubscribe,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -54,6 +62,7 @@ from tests.support.samples import SAMPLES
 FOR_ANOTHER = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule,
     AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, GetContacts, SetContacts,
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
 
@@ -93,7 +102,8 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in FOR_ANOTHER if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll)]
+    "kind",
+    [kind for kind in FOR_ANOTHER if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll, SetContacts)],
 )
 def test_a_user_may_do_for_themselves_by_name_what_another_may_not(kind: type) -> None:
     world = World()

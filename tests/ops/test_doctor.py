@@ -32,6 +32,7 @@ SETTINGS = Settings(
     tls_key="/etc/presenced/key.pem",
     data_dir="/var/lib/presenced",
     http="127.0.0.1:9250",
+    grounds=("contacts",),
     admin_socket="/run/presenced/admin.sock",
 )
 FACTS = Facts(
@@ -172,6 +173,21 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         "also from other machines",
     ),
     ("identity", "warning", {"status": {"dev": True, "listeners": ["presence://[::1]:1", "http://1.2.3.4:1"]}}, "mode"),
+    ("visibility", "ok", {"settings": {"grounds": ("contacts", "domain")}}, "by contacts, domain"),
+    ("visibility", "ok", {"settings": {"grounds": ()}}, "by what a token grants"),
+    ("visibility", "warning", {"settings": {"grounds": ("everyone",)}}, "nobody has chosen that"),
+    (
+        "visibility",
+        "ok",
+        {"settings": {"grounds": ("everyone",)}, "facts": {"grounds_chosen": True}},
+        "every user may see every other",
+    ),
+    (
+        "visibility",
+        "ok",
+        {"settings": {"grounds": ("everyone",)}, "status": {"listeners": ["presences://127.0.0.1:5250"]}},
+        "every user may see every other",
+    ),
     (
         "http",
         "warning",
@@ -327,6 +343,15 @@ class TestFiles:
         assert severity == "problem" and what.startswith(f"the last reload was refused: {drop_in}:2: there is no key")
         assert (await reload(server)).ok
         assert self.told(server, "configuration")[0] == "ok"
+        await server.stop()
+
+    async def test_who_may_see_whom_is_chosen(self, tmp_path: Path) -> None:
+        file = tmp_path / "presenced.toml"
+        file.write_text("[auth]\ndev = true\n[listen]\naddress = '127.0.0.1:0'\n")
+        server = await started_from(file)
+        assert not facts_of(server, take_status(server), "").grounds_chosen
+        file.write_text(f"{file.read_text()}[visibility]\ngrounds = ['everyone']\n")
+        assert facts_of(server, take_status(server), "").grounds_chosen
         await server.stop()
 
     async def test_the_certificate(self, tmp_path: Path) -> None:

@@ -178,6 +178,7 @@ def test_the_installed_configuration_is_accepted(tree: Path, tmp_path: Path, in_
     given = [line for line in text.splitlines() if line and not line.startswith(("#", "["))]
     assert given == [
         'secret_file = "/etc/presenced/secret"',
+        'grounds = ["contacts"]',
         'directory = "auto"',
         'socket = "auto"',
         'address = "127.0.0.1:5251"',

@@ -73,6 +73,13 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "push_refilled_ms": ("core.spacing",),
     "push_waits": ("core.spacing",),
     "watchers": ("core.parts.watches", "core.parts.channels"),
+    # what a user says about who may see them: User, Privacy
+    "privacy": ("core.parts.privacy_base",),
+    "blocked": ("core.parts.privacy",),
+    "hidden": ("core.parts.privacy",),
+    "unseen": ("core.parts.privacy",),
+    "audience": ("core.parts.privacy",),
+    "shown_to": ("core.parts.showings",),
     # a user's own state: Own
     "own": ("core.parts.own_state",),
     "sessions": ("core.parts.own_state",),

@@ -81,6 +81,11 @@ class ChannelReports:
         channel.changed, channel.left = {}, {}
         self._sending = [batch for batch in self._sending if batch.channel is not channel]
 
+    def forgive(self, session: Session, name: str) -> None:
+        """The session does not watch this channel any longer, so it is owed nothing of it. O(1)."""
+        if session.stale_channels is not None:
+            session.stale_channels.pop(name, None)
+
     # --- time -------------------------------------------------------------------------------------------------
 
     @property

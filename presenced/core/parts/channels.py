@@ -249,8 +249,7 @@ class Channels(Part):
         if session.channels is None or name not in session.channels:
             return
         del session.channels[name]
-        if session.stale_channels is not None:
-            session.stale_channels.pop(name, None)
+        self.reports.forgive(session, name)
         channel = self.by_name[name]
         channel.watchers.pop(session, None)
         # Eight tenths, so that a room of just that size does not change its ways with each visitor.

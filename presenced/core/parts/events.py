@@ -17,7 +17,7 @@ from presenced.core.publisher import Change, Publisher
 from presenced.limits import EVENTS_UNFOLLOWED_MS
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Event, EventKind, Following
+from presenced.wire.messages import Event, EventKind, Following, Subscription
 
 BATCH_EVENTS = 512
 """Events that one follower is sent in one turn."""
@@ -110,6 +110,20 @@ class Events(Part):
             self._add("text_change", new.user, old.text, new.text, "", wall_ms, old.emoji, new.emoji)
         if new.device != old.device and new.device and old.device:
             self._add("device_change", new.user, old.device, new.device, "", wall_ms)
+
+    def note_request(self, user: str, asker: str, note: str, now_ms: int) -> None:
+        """The asker asks to see the user."""
+        self._note("contact_request", user, "", asker, note, now_ms)
+
+    def note_contact(self, user: str, contact: str, old: Subscription, new: Subscription, now_ms: int) -> None:
+        """Who of the user and a contact sees the other is not what it was, by the user's list."""
+        self._note("contact_change", user, old, new, contact, now_ms)
+
+    def _note(self, kind: EventKind, user: str, old: str, new: str, reason: str, now_ms: int) -> None:
+        if self.is_kept:
+            # What has happened to records before is told before it.
+            self._publisher.tell_changes(now_ms)
+            self._add(kind, user, old, new, reason, self._clock.wall_ms(now_ms))
 
     def _add(
         self,

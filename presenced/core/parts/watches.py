@@ -130,10 +130,11 @@ class Watches(Part):
     def pair_changed(self, now_ms: int, subject_name: str, viewer_name: str) -> None:
         """Something has changed that decides how the viewer sees the subject. O(links of the viewer)."""
         subject, viewer = self._users.get(subject_name), self._users.get(viewer_name)
-        if subject is None or viewer is None:
+        if subject is None:
             return
+        # A viewer who was never seen may come later, and is shown the face then.
         self._keep_shown(now_ms, subject)
-        for session in sessions_of(viewer):
+        for session in sessions_of(viewer) if viewer is not None else ():
             if _watches(session, subject):
                 self._file_anew(now_ms, session, subject)
 

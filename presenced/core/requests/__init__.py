@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
-from presenced.core.requests import activity, channels, claims, devices, own_state, watches
+from presenced.core.requests import activity, channels, claims, contacts, devices, own_state, privacy, watches
 from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
@@ -98,5 +98,7 @@ HANDLERS: dict[type, Handler] = {
     **channels.HANDLERS,
     **watches.HANDLERS,
     **own_state.HANDLERS,
+    **contacts.HANDLERS,
+    **privacy.HANDLERS,
 }
 """What the core handles: every message but those of the packages above it."""

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from presenced.core.engine import Engine
 from presenced.core.model import Session
+from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     Beats,
     ClientMessage,
     FindClaims,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
+    GetContacts,
     GetMembers,
     Renew,
+    SetAudience,
+    SetContacts,
     Unwatch,
     Watch,
     WatchChannel,
@@ -38,6 +44,12 @@ DEVICES = 16
 
 CHANGE_MAX = 200
 """Of a change, whatever the number of channels: the link that makes it must be read again before its next heartbeat."""
+
+LISTED_CONTACTS = 2_000
+"""Contacts of a list, for one unit: a page of it is found by looking at all."""
+
+SET_CONTACTS = 8
+"""Contacts in a list that is set, for one unit: each is two sides of a pair."""
 
 FIND = 4
 """Of a search for claims: it looks at up to `core.parts.claims.FIND_USERS` users."""
@@ -103,3 +115,42 @@ def renewal(engine: Engine, session: Session, message: Renew) -> int:
 def beats(engine: Engine, session: Session, message: Beats) -> int:
     """Of heartbeats for devices that a service holds."""
     return len(message.beats) // 2 // DEVICES
+
+
+def contacts(engine: Engine, session: Session, message: GetContacts) -> int:
+    """Of a page of a list of contacts."""
+    user = engine.users.get(message.user or session.user_name)
+    length = len(user.contacts.contacts) if user is not None and user.contacts is not None else 0
+    return min(length, USERS_PER_REQUEST_MAX) // NAMES + length // LISTED_CONTACTS
+
+
+def contact_list(engine: Engine, session: Session, message: SetContacts) -> int:
+    """Of a list of contacts that is set, or a part of it; and of what it takes off the list that there is."""
+    user = engine.users.get(message.user)
+    before = len(user.contacts.contacts) if user is not None and user.contacts is not None and not message.more else 0
+    return min(CHANGE_MAX, (len(message.contacts) + before) // SET_CONTACTS)
+
+
+def blocked(engine: Engine, session: Session, message: GetBlocked) -> int:
+    """Of a list of those whom a user has blocked and hides from."""
+    user = engine.users.get(message.user or session.user_name)
+    if user is None or user.privacy is None:
+        return 0
+    return (len(user.privacy.blocked) + len(user.privacy.hidden)) // NAMES
+
+
+def audience_names(engine: Engine, session: Session, message: GetAudience) -> int:
+    """Of an audience with the users whom it names."""
+    user = engine.users.get(message.user or session.user_name)
+    if user is None or user.privacy is None:
+        return 0
+    return (len(user.privacy.audience.always) + len(user.privacy.audience.never)) // NAMES
+
+
+def audience(engine: Engine, session: Session, message: SetAudience) -> int:
+    """Of another audience: everybody who watches the user is filed by it anew."""
+    user = engine.users.get(message.user or session.user_name)
+    names = len(message.always) + len(message.never)
+    if user is not None:
+        names += len(user.watchers or ()) + sum(len(face.watchers) for face in (user.faces or {}).values())
+    return min(CHANGE_MAX, names // NAMES)

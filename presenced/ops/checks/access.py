@@ -38,6 +38,24 @@ def identity(patient: Patient) -> Said:
     )
 
 
+def visibility(patient: Patient) -> Said:
+    """Does every user see every other, without anybody having wanted it?"""
+    grounds = patient.settings.grounds
+    if "everyone" not in grounds:
+        said = ", ".join(grounds) or "what a token grants"
+        yield "ok", f"a user may see another by {said} (visibility.grounds)", ""
+        return
+    is_open = not all(is_private(url) for url in patient.status.listeners if url.startswith("presence"))
+    if patient.settings.dev or patient.facts.grounds_chosen or not is_open:
+        yield "ok", "every user may see every other (visibility.grounds)", ""
+        return
+    yield (
+        "warning",
+        "every user who reaches this server may see every other, and nobody has chosen that",
+        'set visibility.grounds to ["contacts"], or to ["everyone"] if all users know each other, as in a company',
+    )
+
+
 def certificate(patient: Patient) -> Said:
     """Do clients accept the certificate, and for how long?"""
     if not patient.settings.tls_cert:

@@ -29,6 +29,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Keys whose value in the files differs from the value in force."""
     reload_faults: list[str] = []
     """Why the last reload was refused."""
+    grounds_chosen: bool = False
+    """Whether the configuration says who may see whom (visibility.grounds)."""
     socket_path: str = ""
     socket_mode: int = 0
     """Permission bits of the admin socket."""

@@ -1,0 +1,183 @@
+"""The two sides of a pair of users, written together. Whatever changes a list of contacts goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from presenced.core.contacts.facts import Pair, contact_of, fact_of, facts_of
+from presenced.core.contacts.news import ContactNews, shown
+from presenced.core.ledger import Ledger
+from presenced.core.model import User
+from presenced.core.parts.users import Users
+from presenced.core.publisher import Publisher
+from presenced.core.records import ContactSide
+from presenced.core.roster import ASKS, NOBODY, TO, Contact, Roster
+
+
+class _Told(NamedTuple):
+    """What is to be told of one side, once both are written."""
+
+    user: User
+    name: str
+    old: Contact
+    new: Contact
+    version: int
+    """Of the user's list; 0 = the user sees no change."""
+
+
+class Pairs:
+    """Owns the lists of all users."""
+
+    def __init__(self, users: Users, ledger: Ledger, publisher: Publisher, news: ContactNews) -> None:
+        self.contacts = 0
+        """Contacts in the lists of all users together."""
+        self.requests = 0
+        """Requests without an answer."""
+        self._users = users
+        self._ledger = ledger
+        self._publisher = publisher
+        self._news = news
+
+    # --- what is there ----------------------------------------------------------------------------------------
+
+    def sides(self, user: User, name: str) -> tuple[Contact, Contact]:
+        """What the user knows of the contact, and the contact of the user. O(1)."""
+        return contact_in(user, name), contact_in(self._users.get(name), user.name)
+
+    def roster(self, user: User) -> Roster:
+        """The user's list, made if need be. O(1)."""
+        roster = user.contacts
+        if roster is None:
+            roster = user.contacts = Roster()
+            if self._news.is_followed(user.name):
+                roster.keep_changes()
+        return roster
+
+    # --- changes ----------------------------------------------------------------------------------------------
+
+    def change(self, now_ms: int, user: User, name: str, mine: Contact, theirs: Contact) -> None:
+        """This holds between the two from now on, and whoever is to know is told. What is so already changes nothing.
+        O(links of the two)."""
+        if (mine, theirs) == self.sides(user, name):
+            return
+        other = self._users.get_or_new(name) if theirs.flags else self._users.get(name)
+        told = [self._put(user, other.name if other is not None else name, mine)]
+        if other is not None and (theirs.flags or other.contacts is not None):
+            told.append(self._put(other, user.name, theirs))
+        other_version = told[1].version if len(told) > 1 else 0
+        self._ledger.add(fact_of(user, told[0].name, other, told[0].version, other_version))
+        for one in told:
+            self._tell(one, now_ms)
+
+    def change_all(self, now_ms: int, user: User, pairs: Sequence[Pair]) -> None:
+        """The same for many contacts of one user, of whom each is another than before. It is one fact, and each contact
+        has a version of its own, so that a client knows at every moment how far it has come. O(pairs)."""
+        if not pairs:
+            return
+        users = self._users
+        roster = self.roster(user)
+        others = [users.get_or_new(name) if theirs.flags else users.get(name) for name, _, theirs in pairs]
+        version = self._next(roster.version, len(pairs))
+        before = max((other.contacts.version for other in others if other is not None and other.contacts), default=0)
+        other_version = self._next(before)
+        told: list[_Told] = []
+        names: list[str] = []
+        for place, (other, (name, mine, theirs)) in enumerate(zip(others, pairs, strict=True)):
+            name = other.name if other is not None else name
+            names.append(name)
+            told.append(self._put(user, name, mine, version + place))
+            if other is not None and (theirs.flags or other.contacts is not None):
+                told.append(self._put(other, user.name, theirs, other_version))
+        self._ledger.add(facts_of(user, names, users, roster.version, other_version))
+        for one in told:
+            self._tell(one, now_ms)
+
+    def block_changed(self, user: User, name: str, was: Contact, now_ms: int) -> None:
+        """The user sees another of this contact than `was`, since a block has begun or ended. O(links of the user)."""
+        new = shown(user, name, contact_in(user, name))
+        if new == was:
+            return
+        roster = self.roster(user)
+        roster.move_to(self._next(roster.version))
+        roster.note(name)
+        self._news.changed(user, name, was, new, roster.version, now_ms)
+
+    def _put(self, user: User, name: str, contact: Contact, version: int = 0) -> _Told:
+        """Write one side. Its list gets this version, or the next one, if its user sees a change. O(1)."""
+        roster = self.roster(user)
+        old = roster.contact(name)
+        if old == contact:
+            return _Told(user, name, old, contact, 0)
+        self.contacts += contact.is_listed - old.is_listed
+        self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
+        roster.put(name, contact, self._ledger.version)
+        if shown(user, name, old) == shown(user, name, contact):
+            version = 0
+        else:
+            version = version or self._next(roster.version)
+            roster.move_to(version)
+            roster.note(name)
+        if not roster.contacts:
+            # Perhaps nothing keeps the user known now.
+            self._publisher.mark_dirty(user)
+        return _Told(user, name, old, contact, version)
+
+    def _tell(self, told: _Told, now_ms: int) -> None:
+        user, name, old, new, version = told
+        if version:
+            self._news.changed(user, name, shown(user, name, old), shown(user, name, new), version, now_ms)
+        if (old.flags ^ new.flags) & TO:
+            self._news.sight_changed(user, self._users[name], new.flags, now_ms)
+
+    def _next(self, before: int, count: int = 1) -> int:
+        """The first of as many versions, one after the other, for a list that had the version `before`. O(1)."""
+        version = max(self._ledger.next_version(), before + 1)
+        self._ledger.raise_version(version + count - 1)
+        return version
+
+    # --- the disk ---------------------------------------------------------------------------------------------
+
+    def take_up(
+        self,
+        user: User,
+        name: str,
+        flags: int,
+        other_flags: int,
+        side: ContactSide | None = None,
+        other_side: ContactSide | None = None,
+    ) -> User | None:
+        """A fact says this of the two; nobody is told. Returns the other user, if they are known for it. O(1)."""
+        users = self._users
+        other = users.get(name)
+        if other is None and other_flags:
+            other = users.new(name)
+        if other is None:
+            _take_up_side(self.roster(user), name, flags, side)
+            return None
+        # The name as its user has it: one object for all lists that it is in.
+        _take_up_side(self.roster(user), other.name, flags, side)
+        if other_flags or other.contacts is not None:
+            _take_up_side(self.roster(other), user.name, other_flags, other_side)
+        return other
+
+    def count_all(self, users: Sequence[User]) -> None:
+        """All facts are read: count, and bring those who ask into their order. O(users + requests)."""
+        rosters = [user.contacts for user in users if user.contacts is not None]
+        for roster in rosters:
+            roster.sort_asking()
+        self.contacts = sum(roster.listed for roster in rosters)
+        self.requests = sum(len(roster.asking or ()) for roster in rosters)
+
+
+def _take_up_side(roster: Roster, name: str, flags: int, side: ContactSide | None) -> None:
+    if side is None and not flags & ASKS:
+        roster.put_flags(name, flags)
+    else:
+        roster.put(name, *contact_of(flags, side))
+
+
+def contact_in(user: User | None, name: str) -> Contact:
+    """What a user knows of a contact. O(1)."""
+    roster = user.contacts if user is not None else None
+    return roster.contact(name) if roster is not None else NOBODY

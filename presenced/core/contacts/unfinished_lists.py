@@ -1,0 +1,67 @@
+"""Lists of contacts that services set as a whole, in several requests: what has come of those that are not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from presenced.core.model import Session
+from presenced.errors import RequestError
+from presenced.limits import CONTACTS_MAX
+from presenced.wire.messages import ContactEntry
+
+UNFINISHED_MAX = 10 * CONTACTS_MAX
+"""Entries of all lists that one link has not completed."""
+
+_Entries = dict[str, ContactEntry]
+
+
+class UnfinishedLists:
+    """Owns the entries that wait for others, by link and user."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Session, dict[str, _Entries | None]] = {}
+        """None for a list of which a part was refused: the parts behind it are refused as well, to the last. Else they
+        would become the whole list."""
+
+    def add(self, session: Session, user: str, entries: Iterable[ContactEntry], *, more: bool) -> _Entries | None:
+        """These entries of the user's list have come; of two of one contact the last counts. Returns the whole list, if
+        there is not `more`.
+
+        Raises `RequestError` (`contact_limit`, or `bad_request` for a list of which a part was refused). O(entries).
+        """
+        lists = self._lists.get(session, {})
+        before: _Entries | None = lists.get(user, {})
+        if before is None:
+            raise RequestError("bad_request", f"a part of the list of {user} was refused; send it again from its start")
+        # A copy only of what is short: the list is not to change if this part is refused.
+        new = {entry.contact: entry for entry in entries}
+        if len(before) + sum(name not in before for name in new) > CONTACTS_MAX:
+            raise RequestError("contact_limit", f"a user has at most {CONTACTS_MAX} contacts")
+        if more and len(new) + sum(len(kept or ()) for kept in lists.values()) > UNFINISHED_MAX:
+            raise RequestError(
+                "contact_limit", f"a link has at most {UNFINISHED_MAX} contacts in lists that are not complete"
+            )
+        before.update(new)
+        if more:
+            self._lists.setdefault(session, {})[user] = before
+            return None
+        self._end(session, user)
+        return before
+
+    def refuse(self, session: Session, user: str, *, more: bool) -> None:
+        """A part of the user's list was refused: forget what had come of it. O(1)."""
+        if more:
+            self._lists.setdefault(session, {})[user] = None
+        else:
+            self._end(session, user)
+
+    def end_session(self, session: Session) -> None:
+        """The session has ended, and completes nothing any longer. Idempotent. O(1)."""
+        self._lists.pop(session, None)
+
+    def _end(self, session: Session, user: str) -> None:
+        lists = self._lists.get(session)
+        if lists is not None:
+            lists.pop(user, None)
+            if not lists:
+                del self._lists[session]

@@ -1,0 +1,143 @@
+"""Directed presence: which live devices of a user are shown to whom, whatever else the user has said.
+
+It is kept over a restart as memberships are, for as long as the device lives (protocol.md, section 21.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from presenced.core.ledger import Ledger
+from presenced.core.model import GONE, Device, User
+from presenced.core.part import Part, Restoring, Start, TakeUp
+from presenced.core.parts.privacy_base import Filing, drop_if_blank, privacy_of
+from presenced.core.parts.users import Users
+from presenced.core.privacy import Privacy
+from presenced.core.records import Fact, ShowingSet
+from presenced.errors import RequestError
+from presenced.limits import SHOWN_TO_MAX
+
+
+class Showings(Part):
+    """Owns `Privacy.shown_to`."""
+
+    def __init__(self, users: Users, ledger: Ledger, filing: Filing) -> None:
+        self._users = users
+        self._ledger = ledger
+        self._filing = filing
+
+    def show_to(self, now_ms: int, device: Device, name: str) -> None:
+        """A live device is shown to the other for as long as it lives. Idempotent.
+
+        Raises `RequestError` (`show_limit`; `bad_request` if the user has blocked the other). O(viewers of the user).
+        """
+        user = device.user
+        privacy = privacy_of(user)
+        if name in privacy.blocked:
+            raise RequestError("bad_request", f"{user.name} has blocked {name}; unblock them before showing a device")
+        if device.id in privacy.shown_to.get(name, ()):
+            return
+        if sum(device.id in devices for devices in privacy.shown_to.values()) >= SHOWN_TO_MAX:
+            sentence = f"{user.name}/{device.id} is shown to {SHOWN_TO_MAX} users, as many as are allowed; stop one"
+            raise RequestError("show_limit", sentence)
+        privacy.shown_to.setdefault(self._users[name].name if name in self._users else name, {})[device.id] = None
+        self._ledger.add(ShowingSet(user.name, device.id, name, True))
+        self._filing.pair_changed(now_ms, user.name, name)
+
+    def stop_showing(self, now_ms: int, device: Device, name: str) -> None:
+        """The device is shown to the other no longer. Idempotent. O(1)"""
+        user = device.user
+        if user.privacy is None or device.id not in user.privacy.shown_to.get(name, ()):
+            return
+        _end_showing(user.privacy, name, device.id)
+        drop_if_blank(user)
+        self._ledger.add(ShowingSet(user.name, device.id, name, False))
+        self._filing.pair_changed(now_ms, user.name, name)
+
+    def end_device(self, device: Device, now_ms: int) -> None:
+        """It is shown to nobody any longer. O(viewers of the user)."""
+        user = device.user
+        if user.privacy is None or not user.privacy.shown_to:
+            return
+        names = self._end_showings(user, device.id)
+        for name in names:
+            self._filing.pair_changed(now_ms, user.name, name)
+
+    def _end_showings(self, user: User, device_id: str) -> list[str]:
+        """Show the device to nobody; gives to whom it was shown until now."""
+        privacy = user.privacy
+        assert privacy is not None
+        names = [name for name, devices in privacy.shown_to.items() if device_id in devices]
+        for name in names:
+            _end_showing(privacy, name, device_id)
+        if names:
+            # Said in so many words: another device of the same name may come later.
+            self._ledger.add(ShowingSet(user.name, device_id, "", False))
+            drop_if_blank(user)
+        return names
+
+    def end_with(self, user: User, name: str) -> None:
+        """The user has blocked this other, which is a fact of its own: no device is shown to them any longer. O(1)"""
+        if user.privacy is not None:
+            user.privacy.shown_to.pop(name, None)
+
+    # --- the disk ---------------------------------------------------------------------------------------------
+
+    def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
+        """What is shown to whom. O(that)."""
+        if user.privacy is None:
+            return ()
+        return [
+            ShowingSet(user.name, device_id, name, True)
+            for name, devices in user.privacy.shown_to.items()
+            for device_id in devices
+        ]
+
+    def restorers(self) -> Mapping[type, TakeUp]:
+        """What was shown. Whether the device still lives is known by `resume` alone."""
+        return {ShowingSet: self._restore}
+
+    def _restore(self, source: Restoring, fact: ShowingSet) -> None:
+        user = source.user(fact.user)
+        if fact.shown:
+            devices = privacy_of(user).shown_to.setdefault(source.shared(fact.contact), {})
+            devices[source.shared(fact.device)] = None
+        elif user.privacy is not None:
+            names = [fact.contact] if fact.contact else list(user.privacy.shown_to)
+            for name in names:
+                _end_showing(user.privacy, name, fact.device)
+            drop_if_blank(user)
+
+    def resume(self, users: Sequence[User], start: Start) -> None:
+        """Devices that are gone are shown to nobody. O(users, and what they show)."""
+        for user in users:
+            if user.privacy is None:
+                continue
+            shown = dict.fromkeys(device_id for devices in user.privacy.shown_to.values() for device_id in devices)
+            for device_id in shown:
+                device = user.devices.get(device_id)
+                if device is None or device.state == GONE:
+                    self._end_showings(user, device_id)
+
+    def check(self, users: Iterable[User]) -> None:
+        """What is shown lives. O(all of it)."""
+        for user in users:
+            if user.privacy is not None:
+                _check_showings(user, user.privacy)
+
+
+def _end_showing(privacy: Privacy, name: str, device_id: str) -> None:
+    devices = privacy.shown_to.get(name)
+    if devices is not None:
+        devices.pop(device_id, None)
+        if not devices:
+            del privacy.shown_to[name]
+
+
+def _check_showings(user: User, privacy: Privacy) -> None:
+    for name, devices in privacy.shown_to.items():
+        assert devices, f"{user.name} shows {name} nothing"
+        assert name not in privacy.blocked, f"{user.name} shows a device to {name}, who is blocked"
+        for device_id in devices:
+            device = user.devices.get(device_id)
+            assert device is not None and device.state != GONE, f"{user.name}/{device_id} is gone, and shown to {name}"
