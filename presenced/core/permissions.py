@@ -1,16 +1,10 @@
-"""What has to be done around a change of what somebody may see. Watchers of channels are told by what they saw before,
-so that this is noted first. Watchers of users are filed anew afterwards.
+"""What has to be done around a change of what somebody may see: `note_...` before it, and `..._changed` behind it.
 
-    with permissions.pair_changes(now_ms, "bob", "alice"):
-        ...                                                     # bob blocks alice
-
-Everything is told with the turn.
+Watchers of channels are told by what they saw before, so that this is noted first. Watchers of users are filed anew
+afterwards. Everything is told with the turn.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from presenced.core.model import Session, User
 from presenced.core.parts.channels import Channels
@@ -19,27 +13,37 @@ from presenced.core.parts.watches import Watches, sessions_of
 
 
 class Permissions:
-    """Brings lists and watches up to date with what may be seen."""
+    """Brings what is told up to date with what may be seen."""
 
     def __init__(self, users: Users, watches: Watches, channels: Channels) -> None:
         self._users = users
         self._watches = watches
         self._channels = channels
 
-    @contextmanager
-    def pair_changes(self, now_ms: int, subject: str, viewer: str) -> Iterator[None]:
-        """How the viewer sees the subject may change within. O(links of the viewer)."""
+    def note_pair(self, subject: str, viewer: str) -> None:
+        """How the viewer sees the subject is about to change, perhaps. O(links of the viewer)."""
         seen, seer = self._users.get(subject), self._users.get(viewer)
-        if seen is not None and seer is not None:
+        if seen is not None and seen.channels is not None and seer is not None:
             self._channels.note_pair(sessions_of(seer), seen)
-        yield
+
+    def pair_changed(self, now_ms: int, subject: str, viewer: str) -> None:
+        """It has changed, perhaps. O(links of the viewer)."""
         self._watches.pair_changed(now_ms, subject, viewer)
 
-    @contextmanager
-    def subject_changes(self, now_ms: int, subject: User) -> Iterator[None]:
-        """How anybody sees the subject may change within. O(watchers of the subject and of the subject's channels)."""
+    def contact_changed(self, now_ms: int, subject: User, viewer: User, *, sees: bool) -> None:
+        """The viewer is subscribed to the subject from now on, or is not any longer. O(links of the viewer)."""
+        if sees:
+            self._watches.contact_gained(now_ms, viewer, subject)
+        else:
+            self._watches.contact_lost(viewer, subject)
+        self._watches.pair_changed(now_ms, subject.name, viewer.name)
+
+    def note_subject(self, subject: User) -> None:
+        """How anybody sees the subject is about to change. O(watchers of the subject's channels)."""
         self._channels.note_subject(subject)
-        yield
+
+    def subject_changed(self, now_ms: int, subject: User) -> None:
+        """It has changed. O(watchers of the subject)."""
         self._watches.subject_changed(now_ms, subject)
 
     def viewer_changed(self, now_ms: int, viewer: User) -> None:

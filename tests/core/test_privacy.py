@@ -168,11 +168,20 @@ class Filed:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.noted: list[str] = []
 
-    def pair_changed(self, now_ms: int, subject_name: str, viewer_name: str) -> None:
-        self.told.append(f"{viewer_name} sees {subject_name}")
+    def note_pair(self, subject: str, viewer: str) -> None:
+        self.noted.append(f"{viewer} sees {subject}")
+
+    def pair_changed(self, now_ms: int, subject: str, viewer: str) -> None:
+        self.noted.remove(f"{viewer} sees {subject}")
+        self.told.append(f"{viewer} sees {subject}")
+
+    def note_subject(self, subject: User) -> None:
+        self.noted.append(f"all see {subject.name}")
 
     def subject_changed(self, now_ms: int, subject: User) -> None:
+        self.noted.remove(f"all see {subject.name}")
         self.told.append(f"all see {subject.name}")
 
     def viewer_changed(self, now_ms: int, viewer: User) -> None:

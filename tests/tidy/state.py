@@ -80,6 +80,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "unseen": ("core.parts.privacy",),
     "audience": ("core.parts.privacy",),
     "shown_to": ("core.parts.showings",),
+    "shown_by": ("core.parts.showings",),
     # a user's own state: Own
     "own": ("core.parts.own_state",),
     "sessions": ("core.parts.own_state",),

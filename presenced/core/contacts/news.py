@@ -6,7 +6,7 @@ from presenced.core.contacts.transitions import subscription_of
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.parts.events import Events
-from presenced.core.parts.watches import Watches
+from presenced.core.permissions import Permissions
 from presenced.core.roster import APPROVED, ASKED, ASKS, TO, Contact
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
@@ -16,8 +16,8 @@ from presenced.wire.messages import ContactChange, ContactInfo
 class ContactNews:
     """Tells of changes of lists, each at once."""
 
-    def __init__(self, watches: Watches, events: Events, outboxes: Outboxes) -> None:
-        self._watches = watches
+    def __init__(self, permissions: Permissions, events: Events, outboxes: Outboxes) -> None:
+        self._permissions = permissions
         self._events = events
         self._outboxes = outboxes
         self._links: dict[str, dict[Session, None]] = {}
@@ -71,11 +71,11 @@ class ContactNews:
     def sight_changed(self, viewer: User, subject: User, flags: int, now_ms: int) -> None:
         """The viewer has this to do with the subject now, and has begun to see them or has ended to. O(links of the
         viewer)."""
-        if flags & TO:
-            self._watches.contact_gained(now_ms, viewer, subject)
-        else:
-            self._watches.contact_lost(viewer, subject)
-        self._watches.pair_changed(now_ms, subject.name, viewer.name)
+        self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
+
+    def sight_changes(self, viewer: str, subject: str) -> None:
+        """The viewer is about to begin, or to end, to see the subject. O(links of the viewer)."""
+        self._permissions.note_pair(subject, viewer)
 
 
 def shown_contact(user: User | None, name: str) -> Contact:

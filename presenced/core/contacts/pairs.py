@@ -59,8 +59,10 @@ class Pairs:
     def change(self, now_ms: int, user: User, name: str, mine: Contact, theirs: Contact) -> None:
         """This holds between the two from now on, and whoever is to know is told. What is so already changes nothing.
         O(links of the two)."""
-        if (mine, theirs) == self.sides(user, name):
+        before = self.sides(user, name)
+        if (mine, theirs) == before:
             return
+        self._note_sight(user, name, before, mine, theirs)
         other = self._users.get_or_new(name) if theirs.flags else self._users.get(name)
         told = [self._put(user, other.name if other is not None else name, mine)]
         if other is not None and (theirs.flags or other.contacts is not None):
@@ -81,6 +83,8 @@ class Pairs:
         version = self._next(roster.version, len(pairs))
         before = max((other.contacts.version for other in others if other is not None and other.contacts), default=0)
         other_version = self._next(before)
+        for name, mine, theirs in pairs:
+            self._note_sight(user, name, self.sides(user, name), mine, theirs)
         told: list[_Told] = []
         names: list[str] = []
         for place, (other, (name, mine, theirs)) in enumerate(zip(others, pairs, strict=True)):
@@ -122,6 +126,15 @@ class Pairs:
             # Perhaps nothing keeps the user known now.
             self._publisher.mark_dirty(user)
         return _Told(user, name, old, contact, version)
+
+    def _note_sight(
+        self, user: User, name: str, before: tuple[Contact, Contact], mine: Contact, theirs: Contact
+    ) -> None:
+        """What one of the two sees of the other is about to change, perhaps. O(links of the two)."""
+        if (before[0].flags ^ mine.flags) & TO:
+            self._news.sight_changes(user.name, name)
+        if (before[1].flags ^ theirs.flags) & TO:
+            self._news.sight_changes(name, user.name)
 
     def _tell(self, told: _Told, now_ms: int) -> None:
         user, name, old, new, version = told

@@ -66,6 +66,7 @@ class PrivacySettings(Part):
         _check_room(
             privacy.blocked, f"{user.name} has blocked {BLOCKED_MAX} users, as many as are allowed; unblock one"
         )
+        self._note_pair(user, name)
         contact = self._users.get_or_new(name)
         self._enter_block(user, contact)
         self._ledger.add(BlockSet(user.name, name, True))
@@ -76,6 +77,7 @@ class PrivacySettings(Part):
         """The block is over, and what held before holds again. Idempotent. O(1)"""
         if user.privacy is None or name not in user.privacy.blocked:
             return
+        self._note_pair(user, name)
         contact = self._users[name]
         self._end_block(user, contact)
         self._ledger.add(BlockSet(user.name, name, False))
@@ -91,6 +93,7 @@ class PrivacySettings(Part):
         _check_room(
             privacy.hidden, f"{user.name} hides from {BLOCKED_MAX} users, as many as are allowed; show one again"
         )
+        self._filing.note_pair(user.name, name)
         self._enter_hiding(user, self._users.get_or_new(name))
         self._ledger.add(HidingSet(user.name, name, True))
         self._filing.pair_changed(now_ms, user.name, name)
@@ -99,11 +102,16 @@ class PrivacySettings(Part):
         """The user hides from the other no longer. Idempotent. O(1)"""
         if user.privacy is None or name not in user.privacy.hidden:
             return
+        self._filing.note_pair(user.name, name)
         contact = self._users[name]
         self._end_hiding(user, contact)
         self._ledger.add(HidingSet(user.name, name, False))
         self._filing.pair_changed(now_ms, user.name, name)
         self._forget_if_blank(user, contact)
+
+    def _note_pair(self, user: User, name: str) -> None:
+        self._filing.note_pair(user.name, name)
+        self._filing.note_pair(name, user.name)
 
     def _pair_changed(self, now_ms: int, user: User, name: str) -> None:
         self._filing.pair_changed(now_ms, user.name, name)
@@ -126,6 +134,7 @@ class PrivacySettings(Part):
             )
         if audience == self.audience_of(user):
             return
+        self._filing.note_subject(user)
         self._set_audience(user, _with_names(audience, self._shared))
         self._ledger.add(_audience_fact(user, audience))
         self._filing.subject_changed(now_ms, user)

@@ -10,10 +10,16 @@ from presenced.core.privacy import Privacy
 
 
 class Filing(Protocol):
-    """Files the watchers by what each may see (`watches`)."""
+    """Files the watchers by what each may see (`permissions`)."""
 
-    def pair_changed(self, now_ms: int, subject_name: str, viewer_name: str) -> None:
+    def note_pair(self, subject: str, viewer: str) -> None:
+        """What the viewer may see of the subject may change now."""
+
+    def pair_changed(self, now_ms: int, subject: str, viewer: str) -> None:
         """What the viewer may see of the subject may have changed."""
+
+    def note_subject(self, subject: User) -> None:
+        """What anybody may see of the subject may change now."""
 
     def subject_changed(self, now_ms: int, subject: User) -> None:
         """What anybody may see of the subject may have changed."""

@@ -40,7 +40,8 @@ class Showings(Part):
         if sum(device.id in devices for devices in privacy.shown_to.values()) >= SHOWN_TO_MAX:
             sentence = f"{user.name}/{device.id} is shown to {SHOWN_TO_MAX} users, as many as are allowed; stop one"
             raise RequestError("show_limit", sentence)
-        privacy.shown_to.setdefault(self._users[name].name if name in self._users else name, {})[device.id] = None
+        self._filing.note_pair(user.name, name)
+        self._enter(user, name, device.id)
         self._ledger.add(ShowingSet(user.name, device.id, name, True))
         self._filing.pair_changed(now_ms, user.name, name)
 
@@ -49,19 +50,28 @@ class Showings(Part):
         user = device.user
         if user.privacy is None or device.id not in user.privacy.shown_to.get(name, ()):
             return
-        _end_showing(user.privacy, name, device.id)
-        drop_if_blank(user)
+        self._filing.note_pair(user.name, name)
+        self._end(user, name, device.id)
         self._ledger.add(ShowingSet(user.name, device.id, name, False))
         self._filing.pair_changed(now_ms, user.name, name)
+        self._forget_if_blank(name)
 
     def end_device(self, device: Device, now_ms: int) -> None:
         """It is shown to nobody any longer. O(viewers of the user)."""
         user = device.user
         if user.privacy is None or not user.privacy.shown_to:
             return
+        for name, devices in user.privacy.shown_to.items():
+            if device.id in devices:
+                self._filing.note_pair(user.name, name)
         names = self._end_showings(user, device.id)
         for name in names:
             self._filing.pair_changed(now_ms, user.name, name)
+            self._forget_if_blank(name)
+
+    def _forget_if_blank(self, name: str) -> None:
+        if (other := self._users.get(name)) is not None:
+            self._users.forget_if_blank(other)
 
     def _end_showings(self, user: User, device_id: str) -> list[str]:
         """Show the device to nobody; gives to whom it was shown until now."""
@@ -69,17 +79,35 @@ class Showings(Part):
         assert privacy is not None
         names = [name for name, devices in privacy.shown_to.items() if device_id in devices]
         for name in names:
-            _end_showing(privacy, name, device_id)
+            self._end(user, name, device_id)
         if names:
             # Said in so many words: another device of the same name may come later.
             self._ledger.add(ShowingSet(user.name, device_id, "", False))
-            drop_if_blank(user)
         return names
+
+    def _enter(self, user: User, name: str, device_id: str) -> None:
+        """Write both sides: whom it is shown to, and by whom."""
+        other = self._users.get_or_new(name)
+        privacy_of(user).shown_to.setdefault(other.name, {})[device_id] = None
+        privacy_of(other).shown_by[user.name] = None
+
+    def _end(self, user: User, name: str, device_id: str) -> None:
+        if user.privacy is None or name not in user.privacy.shown_to:
+            return
+        devices = user.privacy.shown_to[name]
+        devices.pop(device_id, None)
+        if not devices:
+            self.end_with(user, name)
+        drop_if_blank(user)
 
     def end_with(self, user: User, name: str) -> None:
         """The user has blocked this other, which is a fact of its own: no device is shown to them any longer. O(1)"""
         if user.privacy is not None:
             user.privacy.shown_to.pop(name, None)
+        other = self._users.get(name)
+        if other is not None and other.privacy is not None:
+            other.privacy.shown_by.pop(user.name, None)
+            drop_if_blank(other)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 
@@ -100,13 +128,11 @@ class Showings(Part):
     def _restore(self, source: Restoring, fact: ShowingSet) -> None:
         user = source.user(fact.user)
         if fact.shown:
-            devices = privacy_of(user).shown_to.setdefault(source.shared(fact.contact), {})
-            devices[source.shared(fact.device)] = None
+            self._enter(user, fact.contact, source.shared(fact.device))
         elif user.privacy is not None:
             names = [fact.contact] if fact.contact else list(user.privacy.shown_to)
             for name in names:
-                _end_showing(user.privacy, name, fact.device)
-            drop_if_blank(user)
+                self._end(user, name, fact.device)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Devices that are gone are shown to nobody. O(users, and what they show)."""
@@ -124,14 +150,10 @@ class Showings(Part):
         for user in users:
             if user.privacy is not None:
                 _check_showings(user, user.privacy)
-
-
-def _end_showing(privacy: Privacy, name: str, device_id: str) -> None:
-    devices = privacy.shown_to.get(name)
-    if devices is not None:
-        devices.pop(device_id, None)
-        if not devices:
-            del privacy.shown_to[name]
+                for name in user.privacy.shown_by:
+                    other = self._users.get(name)
+                    shown = other.privacy.shown_to if other is not None and other.privacy is not None else {}
+                    assert user.name in shown, f"{name} shows nothing to {user.name}, who believes it"
 
 
 def _check_showings(user: User, privacy: Privacy) -> None:
