@@ -190,6 +190,20 @@ is not read for a moment (back-pressure), never closed for it."""
 SERVICE_RATE_UNITS_PER_S = 20_000
 SERVICE_RATE_BURST_UNITS = 40_000
 
+STRANGERS_MAX = 1_000
+"""Answers about users whom one user may not see, or who were never seen, before asking about them costs more: what an
+app asks in a day that knows its contacts from elsewhere."""
+
+STRANGER_REFILL_MS = 10_000
+"""The time in which one of these is earned again: 8,640 a day, so that a population of millions takes years."""
+
+STRANGER_UNITS = 10
+"""Units of work of each answer beyond that: 5 a second instead of 1,600, and a minute for an app that asks about 300
+too many."""
+
+CURIOUS_USERS_MAX = 10_000
+"""Users whose spent budgets are remembered, in about 2 MB; the one who has asked for the longest time not gives way."""
+
 THROTTLE_MS = 100
 """How long the links of a user who is over the rate are not read."""
 

@@ -15,6 +15,7 @@ import msgspec
 from presenced.core.clock import Clock
 from presenced.core.company import Company
 from presenced.core.contacts.news import ContactNews
+from presenced.core.curiosity import Curiosity
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
@@ -86,6 +87,7 @@ class Engine:
         self.manual_status = ManualStatus(self.leases, self.claims, self.texts, publisher)
         self.activities = Activities(self.users, self.leases, ledger, clock, publisher)
         self.sight = Sight(policy, ledger, publisher)
+        self.curiosity = Curiosity(policy)
         outboxes.show_by(self.sight.shown)
         self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
         self.own_states = OwnStates(clock, publisher, outboxes)

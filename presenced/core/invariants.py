@@ -77,7 +77,13 @@ def _check_counters(engine: Engine) -> None:
     users = engine.users.values()
     connected = sum(device.state == CONNECTED for user in users for device in user.devices.values())
     assert connected == engine.leases.connected, f"{connected} connected are counted as {engine.leases.connected}"
-    watches = sum(len(user.watchers or ()) for user in users)
+    # Whoever watches a user by name and as a contact watches twice.
+    watches = sum(
+        sum(user.name in (watched or ()) for watched in (session.watching, session.watched_contacts))
+        for user in users
+        for watchers in (user.watchers, user.hidden_watchers, *(face.watchers for face in (user.faces or {}).values()))
+        for session in watchers or ()
+    )
     assert watches == engine.watches.count, f"{watches} watches are counted as {engine.watches.count}"
     for status, count in publisher.online.by_status.items():
         shown = sum(user.record.status == status for user in users)

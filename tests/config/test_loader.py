@@ -213,7 +213,7 @@ red = 1
         'FILE:10: presence.idle."a b" = 3 is not text in quotes; give AWAY,OFFLINE, such as "10m,0" (0 = never)',
         'FILE:12: log.level = "warn" is none of the choices (did you mean warning?); '
         "give debug, info, warning or error",
-        "FILE:14: visibility.grounds = \"['contact']\" is none of the choices (did you mean contacts?); "
+        'FILE:14: visibility.grounds = an array has "contact", which is none of the choices (did you mean contacts?); '
         "give a list of any of everyone, contacts, channels and domain",
         "FILE:15: there is no section colour; the sections are listen, auth, heartbeat, presence, visibility, "
         "change, channels, limits, storage, drain, admin, http, log, runtime",

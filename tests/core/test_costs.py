@@ -12,10 +12,12 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Applied,
+    Approve,
     Attach,
     Beats,
     Block,
     Bye,
+    Cancel,
     ClientMessage,
     Command,
     Detach,
@@ -24,6 +26,8 @@ from presenced.wire.messages import (
     Forget,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
     GetClaims,
     GetDevices,
     GetMembers,
@@ -34,15 +38,20 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    RemoveContact,
+    SetAudience,
+    SetContact,
     SetDevice,
     SetSchedule,
     SetStatus,
     ShowAgain,
     ShowTo,
     StopShowing,
+    Subscribe,
     Sync,
     Touch,
     Unblock,
+    Unsubscribe,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -56,6 +65,7 @@ from tests.support.requests import HANDLERS, REQUESTS
 COST_THEIR_FRAME_ALONE = {
     Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
     Touch, UnwatchChannel, WatchAll, Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact,
 }  # fmt: skip
 """Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
 
@@ -84,6 +94,12 @@ def full() -> tuple[World, FakeLink, FakeLink]:
         alice.say(Join(1_000 + number, f"c{number}"))
     for number in range(40):
         alice.say(AddActivity(5_000 + number, "typed", "", 0, str(number)))
+    for number in range(2 * NAMES):
+        alice.say(Block(6_000 + number, f"blocked{number}"))
+        alice.say(HideFrom(7_000 + number, f"hidden{number}"))
+    for number in range(NAMES):
+        world.open(f"watcher{number}/web").watch("alice")
+    alice.say(SetAudience(8_000, "contacts", always=[f"user{number}" for number in range(3 * NAMES)]))
     world.turn()
     return world, app, alice
 
@@ -112,6 +128,13 @@ ALL, FEW = USERS_PER_REQUEST_MAX // NAMES, 0
         (EndClaim(1, "x"), 5),
         (SetSchedule(1, "UTC", []), 5),
         (Command(1, "/presence away"), 5),
+        (GetBlocked(1), 4),
+        (GetBlocked(1, "nobody"), 0),
+        (GetAudience(1), 3),
+        (GetAudience(1, "nobody"), 0),
+        (SetAudience(1, always=NAMES_MAX), ALL + 1),
+        (SetAudience(1), 1),
+        (SetAudience(1, user="nobody"), 0),
         (Bye(), 5),
         (Ping(1), 0),
     ],

@@ -187,6 +187,9 @@ class Filed:
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         self.told.append(f"{viewer.name} sees all")
 
+    def blocked(self, now_ms: int, user: User, contact: User) -> None:
+        self.told.append(f"{user.name} stops hearing {contact.name}")
+
     def unblocked(self, now_ms: int, user: User, contact: User) -> None:
         self.told.append(f"{user.name} hears {contact.name}")
 
@@ -219,7 +222,7 @@ def test_each_change_is_told_to_whoever_files_the_watchers(reciprocal: bool) -> 
     both = ["bob sees alice", "alice sees bob"]
     assert filed.told == ["bob sees alice"]
     assert told == {
-        "block": both,
+        "block": ["alice stops hearing bob", *both],
         "unblock": ["alice hears bob", *both],
         "hide": both[:1],
         "show again": both[:1],

@@ -85,6 +85,11 @@ def names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> i
     return len(message.users) // NAMES
 
 
+def questions(engine: Engine, session: Session, message: Get | Watch) -> int:
+    """Of questions about users by name, and what is still to be paid for answers to earlier ones."""
+    return len(message.users) // NAMES + engine.curiosity.take_owed(session)
+
+
 def online(engine: Engine, session: Session, message: Who) -> int:
     """Of a page of those who are online."""
     return min(message.limit, len(engine.publisher.online)) // NAMES

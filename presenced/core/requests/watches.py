@@ -25,6 +25,7 @@ def _check_name(name: str, asked: list[str]) -> None:
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
     sight = engine.sight
+    hidden = sight.hidden_answers
     records = []
     for name in message.users:
         user = engine.users.get(name)
@@ -33,6 +34,7 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
             records.append(sight.unknown(name))
         else:
             records.append(sight.answer(session, user))
+    engine.curiosity.note(session, now_ms, sight.hidden_answers - hidden)
     reply_records(engine, session, message.id, records)
 
 
@@ -51,8 +53,10 @@ def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> Non
             _check_name(name, message.users)
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
-    answer = engine.sight.answer
+    sight = engine.sight
+    answer, hidden = sight.answer, sight.hidden_answers
     records = [answer(session, user) for user in engine.watches.add(now_ms, session, message.users)]
+    engine.curiosity.note(session, now_ms, sight.hidden_answers - hidden)
     reply_records(engine, session, message.id, records)
 
 
@@ -77,9 +81,9 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
 
 
 HANDLERS: dict[type, Handler] = {
-    Get: Handler(_get, costs.names, FROM_RECORDS, has_long_answer=True),
+    Get: Handler(_get, costs.questions, FROM_RECORDS, has_long_answer=True),
     Who: Handler(_who, costs.online, FROM_RECORDS, has_long_answer=True),
-    Watch: Handler(_watch, costs.names, FROM_RECORDS, has_long_answer=True),
+    Watch: Handler(_watch, costs.questions, FROM_RECORDS, has_long_answer=True),
     Unwatch: Handler(_unwatch, costs.names, IN_ORDER),
     WatchAll: Handler(_watch_all, timing=FROM_RECORDS),
     Follow: Handler(_follow, timing=FROM_RECORDS, has_long_answer=True),
