@@ -224,6 +224,15 @@ MEMORY_PATIENCE_MS = 5_000
 MEMORY_GLANCE_MS = 20
 """How far apart looks at the memory in use are while there is work."""
 
+KICK_RETRY_MS = 5_000
+"""How long a client that was kicked is told to stay away, unless the operator says another time."""
+
+REVOCATION_AHEAD_MS_MAX = 60_000
+"""How far ahead of the server's clock tokens may be revoked: as far as the clock of who makes them may be."""
+
+REVOCATION_KEPT_MS = 31_622_400_000
+"""How long a revocation is kept after its moment: 366 days. No token should live longer."""
+
 MEMORY_RETRY_MS = 2_000
 """How long a client waits after a refusal because of short memory; refused links wait up to four times as long."""
 

@@ -16,7 +16,7 @@ import msgspec
 
 from presenced import __version__
 from presenced.address import check_emoji, check_text
-from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, ctl_online, exits
+from presenced.cli import ctl_admin, ctl_channels, ctl_chat, ctl_claims, ctl_devices, ctl_moderation, ctl_online, exits
 from presenced.cli.context import Context, follow, tell_of_links, until_enough
 from presenced.cli.group import Commands
 from presenced.cli.options import DurationParameter
@@ -32,7 +32,7 @@ PING_INTERVAL_S = 1.0
 
 OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
 
-READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
+READERS = frozenset({"get", "who", "watch", "members", "ping", "events", "revoke"})
 """Commands that concern no user, or the users whom they name."""
 
 
@@ -286,6 +286,7 @@ for command in (
     *ctl_claims.COMMANDS,
     *ctl_channels.COMMANDS,
     *ctl_chat.COMMANDS,
+    *ctl_moderation.COMMANDS,
     *ctl_admin.COMMANDS,
 ):
     main.add_command(command)

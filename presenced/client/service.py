@@ -10,6 +10,7 @@ from presenced.address import check_channel, check_name
 from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
+from presenced.client.moderation_acts import ModerationActs
 from presenced.client.pages import OpenPages, Page
 from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
 from presenced.client.service_devices import ServiceDevices, TakenCallback
@@ -96,7 +97,8 @@ class Service(ConnectedClient):
         """Call `callback(taken)` for each device that this client loses without its own doing: `taken.user`,
         `taken.device` and why. Returns a function that ends it.
 
-        The reason is `replaced` if another client attached the device later, or the device came with a link of its own.
+        The reason is `replaced` if another client attached the device later, or the device came with a link of its own,
+        and `kicked` if somebody has kicked its user: attach it again only if that is meant.
         A device that went into grace because this client was late with its heartbeats is attached again by itself, and
         told only if it is refused. The callback may be async and may await this client; what it raises goes to the
         loop's exception handler.
@@ -198,6 +200,11 @@ class Service(ConnectedClient):
     get_activity = UserActs.by_service(UserActs.get_activity)
     sync = UserActs.by_service(UserActs.sync)
     get_sync_status = UserActs.by_service(UserActs.get_sync_status)
+
+    # --- what is taken away -----------------------------------------------------------------------------------
+
+    revoke = ModerationActs.by_service(ModerationActs.revoke)
+    kick = ModerationActs.by_service(ModerationActs.kick)
 
     # --- events -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from presenced.core.clock import Clock
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
+from presenced.core.moderation import Moderation
 from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Parts
@@ -30,6 +31,7 @@ from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.releases import Releases
+from presenced.core.parts.revocations import Revocations
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.texts import Texts
@@ -82,6 +84,7 @@ class Engine:
         self.channels = Channels(self.leases, ledger, publisher, outboxes)
         self.events = Events(clock, publisher, outboxes, wall_ms)
         self.holders = Holders(outboxes)
+        self.revocations = Revocations(ledger, clock)
         self.releases = Releases((self.leases, self.watches, self.channels))
         self.clock_jumps = ClockJumps(self.users, parts, clock)
         self.sessions = Sessions(
@@ -96,6 +99,7 @@ class Engine:
             self.obligations,
             outboxes,
         )
+        self.moderation = Moderation(self.sessions, self.session_leases, self.revocations)
         self.expiry = Expiry(
             wheel, parts, self.sessions, self.leases, self.session_leases, self.claims, self.texts, self.schedules, ends
         )
@@ -116,6 +120,7 @@ class Engine:
             self.schedules,
             self.texts,
             self.activities,
+            self.revocations,
             self.watches,
             self.publisher,
             # What is told beside records, and made of them: own states first, since they are the user's own, then

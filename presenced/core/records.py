@@ -143,6 +143,13 @@ class ShownSet(_Fact, tag=10):
     until_ms: int
 
 
+class TokensRevoked(_Fact, tag=20):
+    """Tokens of the user that were made before this moment are refused."""
+
+    user: str
+    before_ms: int
+
+
 Fact = (
     ShownSet
     | ClaimSet
@@ -154,4 +161,5 @@ Fact = (
     | ActivityAdded
     | MembershipSet
     | VersionsRaised
+    | TokensRevoked
 )

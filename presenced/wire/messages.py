@@ -5,12 +5,13 @@ A message is one msgpack array `[type, field, ...]` (protocol.md, section 3). Ty
 reader ignores elements that it does not know, and takes the default for those that are missing. There are no maps,
 floats or extension types.
 
-A module that uses a message imports it from here, and need not know which of the three files below describes it. Bytes
+A module that uses a message imports it from here, and need not know which of the files below describes it. Bytes
 are made of messages in `wire.codec`.
 """
 
 from __future__ import annotations
 
-from presenced.wire.replies import *  # noqa: F403  # a list of the names would say each message once more
+from presenced.wire.moderation_requests import *  # noqa: F403  # a list of the names would say each message once more
+from presenced.wire.replies import *  # noqa: F403
 from presenced.wire.requests import *  # noqa: F403
 from presenced.wire.types import *  # noqa: F403

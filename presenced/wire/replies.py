@@ -198,7 +198,7 @@ class Event(Message, tag=80):
     """The status, text or device before."""
     new: str
     reason: str
-    """Of offline: bye, lost, idle or hidden."""
+    """Of offline: bye, lost, kicked, idle or hidden."""
     old_emoji: str = ""
     """Of text_change: the emoji before."""
     new_emoji: str = ""

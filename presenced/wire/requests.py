@@ -1,6 +1,7 @@
 """What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none.
 
-The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are.
+The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are. What
+moderates others stands in a file of its own (`moderation_requests`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from presenced.limits import (
     VERSIONS_MAX,
     WINDOWS_MAX,
 )
+from presenced.wire.moderation_requests import Kick, Revoke
 from presenced.wire.types import (
     DeviceStatus,
     DurationMs,
@@ -396,4 +398,6 @@ ClientMessage = (
     | WatchAll
     | FindClaims
     | Renew
+    | Revoke
+    | Kick
 )

@@ -44,9 +44,11 @@ from presenced.wire.messages import (
     Heartbeat,
     Hello,
     Join,
+    Kick,
     Leave,
     Ping,
     Renew,
+    Revoke,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -159,6 +161,8 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     WatchAll: _everybody,
     FindClaims: _everybody,
     Renew: _sender,
+    Revoke: _one_user,
+    Kick: _one_user,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

@@ -41,9 +41,9 @@ Source = Literal["call", "manual", "calendar", "schedule"]
 EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
-TakenWhy = Literal["replaced", "lost", "detached", "not_held"]
+TakenWhy = Literal["replaced", "lost", "detached", "not_held", "kicked"]
 """Why a service no longer holds a device: another client has it, its beats did not come in time, the same client let it
-go on another link, or this link never held it."""
+go on another link, this link never held it, or the device's user was kicked."""
 
 RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]

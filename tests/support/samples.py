@@ -30,9 +30,11 @@ from presenced.wire.messages import (
     Heartbeat,
     Hello,
     Join,
+    Kick,
     Leave,
     Ping,
     Renew,
+    Revoke,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -84,6 +86,8 @@ SAMPLES: dict[type, ClientMessage] = {
     WatchAll: WatchAll(1),
     FindClaims: FindClaims(1, "meeting"),
     Renew: Renew(1, ""),
+    Revoke: Revoke(1, "bob"),
+    Kick: Kick(1, "bob"),
 }
 
 

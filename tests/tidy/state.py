@@ -20,6 +20,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ended": ("core.sessions",),
     "expires_ms": ("core.sessions",),
     "rights": ("core.sessions",),
+    "issued_ms": ("core.sessions",),
     "watching": ("core.parts.watches",),
     "refs": ("core.parts.leases",),
     "taken_refs": ("core.parts.holders",),

@@ -31,9 +31,11 @@ from presenced.wire.messages import (
     Heartbeat,
     Hello,
     Join,
+    Kick,
     Leave,
     Ping,
     Renew,
+    Revoke,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -61,7 +63,7 @@ OF_THE_SAMPLES: dict[type, Subject] = {
     AddClaim: BOB, EndClaim: BOB, GetClaims: BOB, SetSchedule: BOB, AddActivity: BOB, GetActivity: BOB,
     Join: BOB, Leave: BOB, GetMembers: ROOM, WatchChannel: ROOM, UnwatchChannel: ROOM,
     Applied: SENDER, Sync: BOB, GetSync: BOB, Follow: EVERYBODY, Command: BOB, WatchAll: EVERYBODY,
-    FindClaims: EVERYBODY, Renew: SENDER,
+    FindClaims: EVERYBODY, Renew: SENDER, Revoke: BOB, Kick: BOB,
 }  # fmt: skip
 
 

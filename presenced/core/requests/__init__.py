@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
-from presenced.core.requests import activity, channels, claims, devices, own_state, watches
+from presenced.core.requests import activity, channels, claims, devices, moderation, own_state, watches
 from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
@@ -44,6 +44,9 @@ class Requests:
 
     def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
         """Apply one message of a link that has said hello; replies and errors go to its session."""
+        if session.ended:
+            # It was kicked in this turn, and its link ends with the turn: what came with that must undo nothing of it.
+            return
         engine.heard(session, now_ms)
         handler = self._handlers[type(message)]
         if handler.timing and _waits(engine, session, handler, message):
@@ -98,5 +101,6 @@ HANDLERS: dict[type, Handler] = {
     **channels.HANDLERS,
     **watches.HANDLERS,
     **own_state.HANDLERS,
+    **moderation.HANDLERS,
 }
 """What the core handles: every message but those of the packages above it."""
