@@ -199,7 +199,8 @@ class Sessions:
     def renew(self, now_ms: int, session: Session, expires_ms: int, rights: Rights | None, issued_ms: int = 0) -> None:
         """The session has another token: it ends at this moment, sooner or later than the one before (0 = never), and
         its rights hold from now on (protocol.md, 13.38). Devices that it may not act for any longer are let go of as if
-        their connections were lost. O(1), and O(devices held) if it may act for fewer."""
+        their connections were lost. `issued_ms`: when the token says that it was made. O(1), and O(devices held) if it
+        may act for fewer."""
         session.expires_ms, session.issued_ms = expires_ms, issued_ms
         if rights != session.rights:
             self._take_rights(now_ms, session, rights)

@@ -6,6 +6,7 @@ import pytest
 
 from presenced.core.model import GONE, GRACE
 from presenced.core.records import TokensRevoked
+from presenced.core.rights import EVERYBODY, Rights, compiled
 from presenced.limits import REVOCATION_AHEAD_MS_MAX, REVOCATION_KEPT_MS
 from presenced.wire.messages import Follow, Kick, Ping, Revoke, SetStatus, Taken
 from tests.core.world import WALL_MS, FakeLink, World
@@ -148,3 +149,17 @@ def test_no_user_may_and_an_empty_name_is_nobody(message: Revoke | Kick) -> None
     assert me.refused(message) == "forbidden"
     assert admin.refused(type(message)(9, "")) == "bad_name"
     assert alice.open and me.open and admin.open
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [Rights(EVERYBODY, compiled(["bob"])), Rights(EVERYBODY, EVERYBODY, only_read=True)],
+    ids=["act", "only_read"],
+)
+def test_a_service_that_may_not_act_for_the_user_may_not(rights: Rights) -> None:
+    world = World()
+    admin, alice = admin_of(world), world.open("alice/laptop")
+    admin.session.rights = rights
+    for message in (Revoke(8, "alice"), Kick(9, "alice")):
+        assert admin.refused(message) == "forbidden"
+    assert alice.open

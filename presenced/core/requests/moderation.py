@@ -6,7 +6,7 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replies import acknowledge, done
+from presenced.core.replies import acknowledge, done, quoted
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
 from presenced.core.targets import require_durability, require_service
@@ -19,6 +19,9 @@ def _check(engine: Engine, session: Session, user: str) -> None:
     """Raise `RequestError` (`forbidden`) or `AddressError`. An empty name is refused, though elsewhere it means the
     link's own user: nobody takes so much away by leaving something out."""
     require_service(session)
+    rights = session.rights
+    if rights is not None and (rights.only_read or not rights.acts_for(user)):
+        raise RequestError("forbidden", f"this link's token does not let it act for {quoted(user)}")
     if user not in engine.users:
         check_name(user, "user")
 
