@@ -78,6 +78,10 @@ EVENTS_BYTES_MAX = 16_777_216
 EVENTS_SHORT_BYTES_MAX = 1_048_576
 """The same while memory is short. What was not sent yet to a follower that reads fits into it."""
 
+EVENT_STREAMS_MAX = 64
+"""Sets of users whose events are kept apart for services that see no others. Beyond it the oldest of those that nobody
+follows is given up."""
+
 EVENTS_UNFOLLOWED_MS = 3_600_000
 """How long events are kept after the last follower has gone: an hour is enough for a long restart of a service."""
 

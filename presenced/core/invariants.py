@@ -40,6 +40,7 @@ def check(engine: Engine) -> None:
     _check_counters(engine)
     online = [name for name, user in engine.users.items() if user.record.status != "offline"]
     assert sorted(online) == list(publisher.online), "the online index differs from the records"
+    publisher.online.check()
     _check_channels(engine)
     for part in engine.parts.all:
         part.check(engine.users.order)

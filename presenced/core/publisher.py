@@ -163,7 +163,7 @@ class Publisher(Part):
         self._ledger.add(self._fact(user))
         if self.keeps_changes or user.channels is not None:
             self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
-        if user.watchers or self._outboxes.everyone:
+        if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
     def _note_status(self, user: User, status: Status, reason: str, wall_ms: int, contact_ms: int | None) -> None:
@@ -276,7 +276,7 @@ class Publisher(Part):
     def _release(self, users: list[User]) -> None:
         for user in users:
             # Also if the record is again as it was pushed last: a reply may have shown a watcher what was in between.
-            if user.watchers or self._outboxes.everyone:
+            if user.watchers or self._outboxes.tells_of(user):
                 self._fan_out(user)
         self._released.extend(users)
 
@@ -287,8 +287,12 @@ class Publisher(Part):
             self._fan_out(user)
 
     def _fan_out(self, user: User) -> None:
-        self.spacing.pay(user, len(user.watchers or ()) + len(self._outboxes.everyone))
-        self._outboxes.fan_out(user)
+        outboxes = self._outboxes
+        deliveries = len(user.watchers or ()) + len(outboxes.everyone)
+        if outboxes.narrowed:
+            deliveries += len(outboxes.narrowed_to(user))
+        self.spacing.pay(user, deliveries)
+        outboxes.fan_out(user)
 
     def follow(self, follower: Callable[[Change, int], None]) -> None:
         """Hand on each change of a record that is kept to this, too, in order."""

@@ -212,6 +212,7 @@ class Sessions:
     def _take_rights(self, now_ms: int, session: Session, rights: Rights | None) -> None:
         """The one place at which the rights of a session change: whatever depends on them is brought up to date."""
         session.rights = rights
+        self._parts.rights_changed(session, now_ms)
         if rights is None or not session.refs:
             return
         for device in list(session.refs.values()):

@@ -63,6 +63,11 @@ class Watches(Part):
         """Tell the session of every user from now on, or no longer. Idempotent. What it watches by name stays."""
         self._outboxes.tell_everyone(session, is_on=on)
 
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """What it is told of every user is bounded by its rights."""
+        if self._outboxes.is_told_all(session):
+            self._outboxes.tell_everyone(session, is_on=True)
+
     def keeps(self, user: User) -> bool:
         """Whether the user is watched."""
         return bool(user.watchers)

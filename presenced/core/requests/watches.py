@@ -39,9 +39,14 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
     publisher = engine.publisher
     check_cursor(message.after)
-    names, following = publisher.online.page(message.after, message.limit)
+    online, rights = publisher.online, session.rights
+    if rights is not None and rights.is_narrow:
+        names, following = online.page_of(rights.see, message.after, message.limit)
+        total = online.count_of(rights.see)
+    else:
+        names, following = online.page(message.after, message.limit)
+        total = len(online)
     records = [publisher.record_of(engine.users[name]) for name in names]
-    total = len(publisher.online)
     ledger = engine.ledger
     reply(engine, session, WhoPage(message.id, ledger.epoch, ledger.version, total, following, records))
 
@@ -65,7 +70,7 @@ def _unwatch(engine: Engine, session: Session, now_ms: int, message: Unwatch) ->
 
 def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll) -> None:
     require_service(session)
-    if message.on and session not in engine.outboxes.everyone:
+    if message.on and not engine.outboxes.is_told_all(session):
         require_memory(engine)
     engine.watches.set_all(session, message.on)
     done(engine, session, message.id)
@@ -75,7 +80,7 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
     require_service(session)
     if session.follow_seq < 0:
         require_memory(engine)
-    engine.events.follow(session, message.id, message.epoch, message.seq)
+    engine.events.follow(session, now_ms, message.id, message.epoch, message.seq)
 
 
 HANDLERS: dict[type, Handler] = {
