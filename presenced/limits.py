@@ -206,8 +206,8 @@ RESTART_SPREAD_MS = 10_000
 """Over this much longer their graces end one after the other, so that those who stay away do not all go at once."""
 
 VERSION_GAP = 2**32
-"""Added to the version counter after an unclean stop: changes that were pushed and not yet saved had versions too,
-and none of them may come again."""
+"""Added to the version counter after an unclean stop, with the time since the start before it: versions that were told
+and not saved may not come again. 50 days, in milliseconds: by so much may the wall clock have been set back."""
 
 READ_ONLY_RETRY_MS = 1_000
 

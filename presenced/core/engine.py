@@ -61,7 +61,7 @@ class Engine:
         self.refused: Counter[str] = Counter()
         """Requests answered with an error, by code, counted for the operator."""
         self.wheel = wheel = Wheel(now_ms)
-        self.ledger = ledger = Ledger(epoch)
+        self.ledger = ledger = Ledger(epoch, now_ms)
         self.clock = clock = Clock(wall_ms - now_ms)
         self.outboxes = outboxes = Outboxes()
         self.obligations = Obligations()
@@ -174,6 +174,7 @@ class Engine:
 
         No record is made before all that has ended of a user is applied: what ends together is one change.
         """
+        self.ledger.reach(now_ms)
         self.parts.tick(now_ms)
 
     def catch_up(self, now_ms: int) -> None:
@@ -183,6 +184,7 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all dirty users anew, and queue what everybody is told of it. A turn ends with it."""
+        self.ledger.reach(now_ms)
         # What most turns have nothing of is not even called: a turn with one change makes a hundred calls as it is.
         self.publisher.refresh_all(now_ms)
         if self.publisher.changes:

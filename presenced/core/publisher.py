@@ -1,6 +1,6 @@
 """Turns a changed user into a new record with its version, and into a push to the watchers.
 
-Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets the next version,
+Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets a higher version,
 a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and user,
 however often the user was marked. A question about a user who is marked is answered at the end of the turn
 (`requests.handle`), so that an answer is never older than the requests before it.
@@ -120,7 +120,7 @@ class Publisher(Part):
                     self.refresh(user, now_ms)
 
     def refresh(self, user: User, now_ms: int) -> None:
-        """Make the record from the state; if it differs, it gets the next version and is pushed."""
+        """Make the record from the state; if it differs, it gets a higher version and is pushed."""
         if not user.dirty:
             return
         user.dirty = False
@@ -157,7 +157,7 @@ class Publisher(Part):
             keeps = is_same and not is_seen
             last_seen_ms = old.last_seen_ms if keeps else self._clock.shown_ms(user.seen_ms, wall_ms)
         self.changed += 1
-        version = self._ledger.next_version()
+        version = self._ledger.next_version(old.version)
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
         user.encoded = None
         self._ledger.add(self._fact(user))
@@ -208,7 +208,7 @@ class Publisher(Part):
         return (self._fact(user),) if user.record.version else ()
 
     def restorers(self) -> Mapping[type, TakeUp]:
-        """Records, and the versions that they were given after a kill."""
+        """Records, and the version that they were given after a kill."""
         return {RecordSet: self._restore, VersionsRaised: self._restore_versions}
 
     def _restore(self, source: Restoring, fact: RecordSet) -> None:
@@ -232,14 +232,12 @@ class Publisher(Part):
     def _restore_versions(self, source: Restoring, fact: VersionsRaised) -> None:
         self.raise_versions(source.order, fact.above)
 
-    def raise_versions(self, users: Sequence[User], above: int) -> int:
-        """Give a new version above this one to each record that has none, in order of the users' names, because in
-        which order users are read depends on whether they come from a snapshot. Returns the last version that was
-        given. O(users log users), after a kill."""
-        old = sorted((user for user in users if 0 < user.record.version <= above), key=lambda user: user.name)
-        for version, user in enumerate(old, above + 1):
-            user.record = msgspec.structs.replace(user.record, version=version)
-        return above + len(old)
+    def raise_versions(self, users: Sequence[User], above: int) -> None:
+        """Give the version after this one to each record that has none above it. It is the same for all: numbers in a
+        row would tell how many users there are between two. O(users), after a kill."""
+        for user in users:
+            if 0 < user.record.version <= above:
+                user.record = msgspec.structs.replace(user.record, version=above + 1)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Take up the records as they were shown, and mark those that are no longer right: a fact was lost with the

@@ -126,8 +126,7 @@ class MembershipSet(_Fact, tag=8):
 
 
 class VersionsRaised(_Fact, tag=9):
-    """After a kill each record got a new version: those that are not above `above` got the ones from there on, in order
-    of the users' names."""
+    """After a kill each record got a new version: those that are not above `above` got the one after it."""
 
     user: str
     """Always empty: it is about everybody."""

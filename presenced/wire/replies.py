@@ -57,7 +57,7 @@ class Error(Message, tag=66):
 
 
 class Done(Message, tag=67):
-    """The request was applied; `version` is the server's change counter at this answer."""
+    """The request was applied; `version` is the server's version counter at this answer."""
 
     id: int
     version: int

@@ -76,7 +76,7 @@ class Record(Message):
     device: str
     """The primary device: the live one with the most recent input. Empty while the user is offline."""
     version: int
-    """The server's change counter at this record's last change; 0 for a user never seen."""
+    """The version of this record's last change (protocol.md, 6.4); 0 if nothing is known of the user."""
 
 
 class Window(Message):

@@ -159,8 +159,10 @@ class WatchedUsers:
         known = watched.record
         # Versions order the records of one link (protocol.md 6.4). On a new link the server's word is the truth even if
         # its version is lower: a server that was killed may have lost a change that it had told of and not yet saved.
-        # The feeds compare contents, so that neither case causes a second snapshot.
-        if known is not None and watched.link == self._link and record.version <= known.version:
+        # The feeds compare contents, so that neither case causes a second snapshot. Version 0 is no number to compare:
+        # nothing is known of the user to this client, from now on.
+        is_older = known is not None and watched.link == self._link and record.version <= known.version
+        if is_older and record.version:
             return
         watched.record = record
         watched.link = self._link

@@ -47,6 +47,7 @@ class Requests:
         if session.ended:
             # It was kicked in this turn, and its link ends with the turn: what came with that must undo nothing of it.
             return
+        engine.ledger.reach(now_ms)
         engine.heard(session, now_ms)
         handler = self._handlers[type(message)]
         if handler.timing and _waits(engine, session, handler, message):
