@@ -61,13 +61,14 @@ CODES: dict[str, Code] = {
     "bad_version": Code(True, False, "no protocol version is spoken by both sides"),
     "bad_token": Code(True, False, "the token is missing, forged, malformed or for somebody else"),
     "token_expired": Code(True, False, "the token's time is over; get a new one"),
+    "token_revoked": Code(True, False, "tokens of this user that were made earlier are refused; get a new one"),
     "token_early": Code(True, True, "the token is not valid yet by the server's clock: two clocks differ"),
     "device_limit": Code(True, True, "the user has as many live devices as are allowed"),
     "replaced": Code(True, False, "another link came for the same device"),
     "lease_expired": Code(True, True, "nothing was heard on the link for the announced time"),
     "busy": Code(True, True, "the server holds as many links as it may, or is short of memory"),
     "going_away": Code(True, True, "the server is stopping; come back after the given delay"),
-    "kicked": Code(True, True, "an operator closed this link; come back after the given delay"),
+    "kicked": Code(True, True, "an operator or a service ended this link; come back after the given delay"),
     "link_failed": Code(True, True, "the server failed while serving this link"),
 }
 
@@ -105,7 +106,8 @@ class ProtocolError(PresenceError):
 
 
 class AuthError(PresenceError):
-    """The server does not accept who this client says it is (`bad_token`, `token_expired`, `token_early`)."""
+    """The server does not accept who this client says it is (`bad_token`, `token_expired`, `token_revoked`,
+    `token_early`)."""
 
 
 class ConnectionLost(PresenceError):

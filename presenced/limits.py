@@ -105,6 +105,10 @@ EVENTS_BYTES_MAX = 16_777_216
 EVENTS_SHORT_BYTES_MAX = 1_048_576
 """The same while memory is short. What was not sent yet to a follower that reads fits into it."""
 
+EVENT_STREAMS_MAX = 64
+"""Sets of users whose events are kept apart for services that see no others. Beyond it the oldest of those that nobody
+follows is given up."""
+
 EVENTS_UNFOLLOWED_MS = 3_600_000
 """How long events are kept after the last follower has gone: an hour is enough for a long restart of a service."""
 
@@ -243,8 +247,8 @@ RESTART_SPREAD_MS = 10_000
 """Over this much longer their graces end one after the other, so that those who stay away do not all go at once."""
 
 VERSION_GAP = 2**32
-"""Added to the version counter after an unclean stop: changes that were pushed and not yet saved had versions too,
-and none of them may come again."""
+"""Added to the version counter after an unclean stop, with the time since the start before it: versions that were told
+and not saved may not come again. 50 days, in milliseconds: by so much may the wall clock have been set back."""
 
 READ_ONLY_RETRY_MS = 1_000
 
@@ -264,6 +268,15 @@ MEMORY_PATIENCE_MS = 5_000
 
 MEMORY_GLANCE_MS = 20
 """How far apart looks at the memory in use are while there is work."""
+
+KICK_RETRY_MS = 5_000
+"""How long a client that was kicked is told to stay away, unless the operator says another time."""
+
+REVOCATION_AHEAD_MS_MAX = 60_000
+"""How far ahead of the server's clock tokens may be revoked: as far as the clock of who makes them may be."""
+
+REVOCATION_KEPT_MS = 31_622_400_000
+"""How long a revocation is kept after its moment: 366 days. No token should live longer."""
 
 MEMORY_RETRY_MS = 2_000
 """How long a client waits after a refusal because of short memory; refused links wait up to four times as long."""

@@ -77,7 +77,7 @@ def engines(users: int) -> Iterator[Engine]:
     for start in range(0, users, USERS_AT_ONCE):
         wall_ms = _wall_ms()
         engine = Engine(Policy(), now_ms=wall_ms, wall_ms=wall_ms, epoch=1)
-        engine.ledger.version = version
+        engine.ledger.raise_version(version, wall_ms)
         for index in range(start, min(users, start + USERS_AT_ONCE)):
             session = Session(nowhere, user_name(index), "user")
             device = engine.sessions.attach(wall_ms, session, "phone", kind="mobile", name="Phone")

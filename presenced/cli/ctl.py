@@ -23,6 +23,7 @@ from presenced.cli import (
     ctl_claims,
     ctl_contacts,
     ctl_devices,
+    ctl_moderation,
     ctl_online,
     ctl_privacy,
     exits,
@@ -42,7 +43,7 @@ PING_INTERVAL_S = 1.0
 
 OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
 
-READERS = frozenset({"get", "who", "watch", "members", "ping", "events"})
+READERS = frozenset({"get", "who", "watch", "members", "ping", "events", "revoke"})
 """Commands that concern no user, or the users whom they name."""
 
 
@@ -311,6 +312,7 @@ for command in (
     *ctl_privacy.COMMANDS,
     *ctl_channels.COMMANDS,
     *ctl_chat.COMMANDS,
+    *ctl_moderation.COMMANDS,
     *ctl_admin.COMMANDS,
 ):
     main.add_command(command)

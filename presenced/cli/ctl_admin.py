@@ -158,22 +158,27 @@ def _link_row(one: dict[str, Any]) -> OutputRow:
     help="How long the clients are told to stay away; each gets a time between this and twice as long.",
 )
 @click.option(
+    "--gone", is_flag=True, help="USER's devices are gone at once, without grace, and so are those that services hold."
+)
+@click.option(
     "-y", "--yes", is_flag=True, help="Do not ask before closing all links of a role; needed without a terminal."
 )
 @click.pass_obj
-def kick(context: Context, user: str, role: str | None, message: str, retry: int, yes: bool) -> None:
+def kick(context: Context, user: str, role: str | None, message: str, retry: int, gone: bool, yes: bool) -> None:
     """Close the connections of USER, of USER/DEVICE, or with --role of a whole role.
 
-    Clients may come back, and do so by themselves: this is for links that hang, and not a ban. The exit code is 1 if
-    there was no such link.
+    Clients may come back, and do so by themselves: this is for links that hang, and not a ban. To keep USER out,
+    `presencectl revoke USER` first, and give no new token. The exit code is 1 if there was no such link.
     """
     if not user and role is None:
         raise click.UsageError("name whom to kick: USER, USER/DEVICE, or --role ROLE")
+    if gone and (not user or "/" in user or role is not None):
+        raise click.UsageError("--gone is for all devices of one user: give USER alone")
     if not user:
         _confirm(f"Close every link of the role {role}?", yes)
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry)
+        answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry, gone=gone)
         number, held_by = answer["links"], answer["held_by"]
         context.output.say(answer, f"{counted(number, 'link')} closed")
         if held_by:

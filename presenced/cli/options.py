@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -26,6 +27,30 @@ class DurationParameter(click.ParamType):  # type: ignore[type-arg]  # generic o
             return self.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class MomentParameter(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click
+    """A time such as 2026-11-30T12:00:00Z, or how long ago it was, such as 1h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment, or a usage error that says what can be written."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.now(UTC) - timedelta(milliseconds=parse_duration_ms(value))
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is no time; write it like 2026-11-30T12:00:00Z, or as a duration such as 1h", param, ctx
+            )
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; end it in Z for UTC, or in an offset such as +02:00", param, ctx)
+        return moment
 
 
 class NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions of click

@@ -21,7 +21,7 @@ BYE_TIMEOUT_S = 1.0
 _OUT_OF_TIME = (9, 10)
 """OpenSSL's codes for a certificate that is not valid yet, or has expired: time or its operator heals that."""
 
-_AUTH = frozenset({"bad_token", "token_expired", "token_early"})
+_AUTH = frozenset({"bad_token", "token_expired", "token_revoked", "token_early"})
 _PROTOCOL = frozenset(
     {"bad_frame", "frame_too_large", "frame_timeout", "hello_required", "hello_timeout", "bad_hello"}
 ) | {"bad_version"}

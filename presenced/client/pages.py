@@ -147,8 +147,15 @@ class OpenPages:
             await self._devices.detach(page.user, page.device, lost=page._is_lost)
 
     def taken(self, taken: Taken) -> None:
-        """Another client has the device. Find out which of its pages here are still there."""
-        for page in self._open.pop((taken.user, taken.device), {}):
+        """Another client has the device: find out which of its pages here are still there. Or its user was kicked: its
+        pages are open no longer."""
+        pages = self._open.pop((taken.user, taken.device), {})
+        if taken.why == "kicked":
+            for page in pages:
+                page.is_open = False
+            self._rest()
+            return
+        for page in pages:
             page._is_changing = True
             self._connection.callbacks.keep(self._change(page))
 

@@ -11,6 +11,7 @@ from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
 from presenced.client.contact_acts import ContactActs
+from presenced.client.moderation_acts import ModerationActs
 from presenced.client.pages import OpenPages, Page
 from presenced.client.privacy_acts import PrivacyActs
 from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
@@ -98,7 +99,8 @@ class Service(ConnectedClient):
         """Call `callback(taken)` for each device that this client loses without its own doing: `taken.user`,
         `taken.device` and why. Returns a function that ends it.
 
-        The reason is `replaced` if another client attached the device later, or the device came with a link of its own.
+        The reason is `replaced` if another client attached the device later, or the device came with a link of its own,
+        and `kicked` if somebody has kicked its user: attach it again only if that is meant.
         A device that went into grace because this client was late with its heartbeats is attached again by itself, and
         told only if it is refused. The callback may be async and may await this client; what it raises goes to the
         loop's exception handler.
@@ -220,6 +222,10 @@ class Service(ConnectedClient):
     stop_showing = PrivacyActs.by_service(PrivacyActs.stop_showing)
     set_audience = PrivacyActs.by_service(PrivacyActs.set_audience)
     get_audience = PrivacyActs.by_service(PrivacyActs.get_audience)
+    # --- what is taken away -----------------------------------------------------------------------------------
+
+    revoke = ModerationActs.by_service(ModerationActs.revoke)
+    kick = ModerationActs.by_service(ModerationActs.kick)
 
     # --- events -----------------------------------------------------------------------------------------------
 

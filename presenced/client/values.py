@@ -122,8 +122,8 @@ class Taken(NamedTuple):
     user: str
     device: str
     why: str
-    """`replaced`: another client attached it, or it came with a link of its own. Else the code with which the server
-    refused to have it attached again, such as `device_limit`."""
+    """`replaced`: another client attached it, or it came with a link of its own. `kicked`: its user was kicked. Else
+    the code with which the server refused to have it attached again, such as `device_limit`."""
 
 
 class WhoPage(NamedTuple):

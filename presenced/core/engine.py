@@ -19,6 +19,7 @@ from presenced.core.curiosity import Curiosity
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
+from presenced.core.moderation import Moderation
 from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Parts
@@ -36,6 +37,7 @@ from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.privacy import PrivacySettings
 from presenced.core.parts.releases import Releases
+from presenced.core.parts.revocations import Revocations
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.showings import Showings
@@ -68,7 +70,7 @@ class Engine:
         self.refused: Counter[str] = Counter()
         """Requests answered with an error, by code, counted for the operator."""
         self.wheel = wheel = Wheel(now_ms)
-        self.ledger = ledger = Ledger(epoch)
+        self.ledger = ledger = Ledger(epoch, now_ms)
         self.clock = clock = Clock(wall_ms - now_ms)
         self.outboxes = outboxes = Outboxes()
         self.obligations = Obligations()
@@ -100,6 +102,7 @@ class Engine:
         self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.permissions, self.events, outboxes))
         self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.permissions, self.contacts)
         self.holders = Holders(outboxes)
+        self.revocations = Revocations(ledger, clock)
         self.releases = Releases((self.leases, self.watches, self.channels))
         self.clock_jumps = ClockJumps(self.users, parts, clock)
         self.sessions = Sessions(
@@ -111,10 +114,10 @@ class Engine:
             self.holders,
             self.own_states,
             self.releases,
-            self.permissions,
             self.obligations,
             outboxes,
         )
+        self.moderation = Moderation(self.sessions, self.session_leases, self.revocations)
         self.expiry = Expiry(
             wheel, parts, self.sessions, self.leases, self.session_leases, self.claims, self.texts, self.schedules, ends
         )
@@ -140,6 +143,7 @@ class Engine:
             # A block ends what is shown to the blocked: it is restored first.
             self.privacy,
             self.showings,
+            self.revocations,
             self.watches,
             self.publisher,
             # What is told beside records, and made of them: own states first, since they are the user's own, then
@@ -193,6 +197,7 @@ class Engine:
 
         No record is made before all that has ended of a user is applied: what ends together is one change.
         """
+        self.ledger.reach(now_ms)
         self.parts.tick(now_ms)
 
     def catch_up(self, now_ms: int) -> None:
@@ -202,6 +207,7 @@ class Engine:
 
     def settle(self, now_ms: int) -> None:
         """Make the records of all dirty users anew, and queue what everybody is told of it. A turn ends with it."""
+        self.ledger.reach(now_ms)
         # What most turns have nothing of is not even called: a turn with one change makes a hundred calls as it is.
         self.publisher.refresh_all(now_ms)
         if self.publisher.changes:

@@ -2,6 +2,9 @@
 
 The two belong together: a version that watchers were told must never be given a second time, and the facts of a turn
 are what makes a restart know how far it had come.
+
+The counter runs with the clock and does not count changes: whoever is told it twice would otherwise know how often
+users changed whom they may not see (protocol.md, 6.4).
 """
 
 from __future__ import annotations
@@ -12,29 +15,40 @@ from presenced.core.records import Fact
 class Ledger:
     """Owns version, epoch and the facts of the current turn. O(1) throughout."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, now_ms: int) -> None:
         self.epoch = epoch
         """Identifies this history of versions. It changes only when history is lost (protocol.md, 6.4)."""
         self.version = 0
-        """The version that was given last. One counter for all users."""
+        """What the version counter has come to, in milliseconds: a function of the time that was reached last."""
+        self._zero_ms = now_ms
+        """The monotonic time at which the counter would have been 0."""
         self._facts: list[Fact] = []
 
     def add(self, fact: Fact) -> None:
         """Leave a fact for the log, behind those of this turn."""
         self._facts.append(fact)
 
-    def next_version(self) -> int:
-        """Count a change of a record: the version that it gets."""
-        self.version += 1
-        return self.version
+    def reach(self, now_ms: int) -> None:
+        """Let the counter run on to this moment. It never falls. Everything that may lead to a reply calls this first,
+        so that what is told does not depend on when anybody else did something."""
+        version = now_ms - self._zero_ms
+        if version > self.version:
+            self.version = version
 
-    def raise_version(self, version: int) -> None:
-        """Never give a version up to this one again. A lower one changes nothing."""
-        self.version = max(self.version, version)
+    def next_version(self, before: int) -> int:
+        """The version of a change of a record that had the version `before`. It rises for each user; those of several
+        users may be equal. A user who changes twice within a millisecond is ahead of the counter."""
+        return max(self.version, before + 1)
 
-    def continue_from(self, epoch: int, version: int) -> None:
-        """Go on with the history that a data directory holds."""
-        self.epoch, self.version = epoch, version
+    def raise_version(self, version: int, now_ms: int) -> None:
+        """Let the counter go on from this version now, unless it is there already."""
+        self.reach(now_ms)
+        if version > self.version:
+            self.version, self._zero_ms = version, now_ms - version
+
+    def continue_from(self, epoch: int, version: int, now_ms: int) -> None:
+        """Go on with the history that a data directory holds, from this version now."""
+        self.epoch, self.version, self._zero_ms = epoch, version, now_ms - version
 
     @property
     def has_facts(self) -> bool:

@@ -76,7 +76,7 @@ class Session(Timer):
     """
 
     __slots__ = (
-        "edge", "sink", "user_name", "role", "rights", "viewer", "device", "expires_ms",
+        "edge", "sink", "user_name", "role", "rights", "viewer", "device", "expires_ms", "issued_ms",
         "heard_ms", "watching", "watched_contacts", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
         "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
     )  # fmt: skip
@@ -89,6 +89,7 @@ class Session(Timer):
         instance: int = 0,
         expires_ms: int = 0,
         rights: Rights | None = None,
+        issued_ms: int = 0,
     ) -> None:
         super().__init__()
         # for the life of the link
@@ -106,6 +107,8 @@ class Session(Timer):
         # as the latest token says
         self.expires_ms = expires_ms
         """When the token ends; 0 = never."""
+        self.issued_ms = issued_ms
+        """Wall time at which the token says that it was made; 0 = it does not say, or there is none."""
         self.rights = rights
         """What its claim `presence` says; None = it has none, and the role alone decides."""
         # changing with traffic

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from presenced.core.model import Face, Session, Sink, User
+from presenced.core.rights import Rights
 from presenced.core.wide_fan_outs import WATCHERS, WideFanOuts
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
@@ -43,6 +44,8 @@ class Outboxes:
         """Sessions with something pending that may be written now."""
         self.everyone: dict[Session, None] = {}
         """Sessions that are told of every user."""
+        self.narrowed: dict[Session, Rights] = {}
+        """Sessions that are told of every user whom their token lets them see, which is not everybody."""
         self.slow: dict[Session, int] = {}
         """Sessions that are paused, and since when."""
         self.wide = WideFanOuts()
@@ -70,7 +73,7 @@ class Outboxes:
         watchers = user.watchers or _NOBODY
         if len(watchers) > WATCHERS:
             self.wide.add(user, watchers)
-        elif self._broadcast is None and not self.dirty and not self.everyone:
+        elif self._broadcast is None and not self.dirty and not (self.everyone or self.narrowed):
             self._broadcast = Broadcast(user, watchers.copy(), data)
             return
         else:
@@ -78,6 +81,18 @@ class Outboxes:
             self._queue(user, watchers, data)
         if self.everyone:
             self._queue(user, [session for session in self.everyone if session not in watchers], data)
+        if self.narrowed:
+            self._queue(user, [session for session in self.narrowed_to(user) if session not in watchers], data)
+
+    def tells_of(self, user: User) -> bool:
+        """Whether anybody is told of the user without watching them by name. O(1), and O(narrowed and their patterns)
+        if there are such alone."""
+        return bool(self.everyone or (self.narrowed and self.narrowed_to(user)))
+
+    def narrowed_to(self, user: User) -> list[Session]:
+        """Those of `narrowed` who see the user. O(narrowed and their patterns)."""
+        name = user.name
+        return [session for session, rights in self.narrowed.items() if rights.sees(name)]
 
     def fan_out_face(self, face: Face) -> None:
         """Tell those who are shown this face of a user what its record is now. O(watchers)."""
@@ -149,11 +164,26 @@ class Outboxes:
         self.reply(session, encode(Presence(record)))
 
     def tell_everyone(self, session: Session, *, is_on: bool) -> None:
-        """Tell the session of every user, or no longer. Idempotent. O(1)."""
-        if is_on:
-            self.everyone[session] = None
+        """Tell the session of every user whom its token lets it see, or no longer. To be called again when it has
+        another token. Idempotent. O(1)."""
+        self.everyone.pop(session, None)
+        self.narrowed.pop(session, None)
+        if not is_on:
+            return
+        rights = session.rights
+        if rights is not None and rights.is_narrow:
+            self.narrowed[session] = rights
         else:
-            self.everyone.pop(session, None)
+            self.everyone[session] = None
+
+    def is_told_all(self, session: Session) -> bool:
+        """Whether the session is told of every user whom it may see. O(1)."""
+        return session in self.everyone or session in self.narrowed
+
+    def _is_told(self, session: Session, user: User) -> bool:
+        """Whether the session is told of the user without watching them by name."""
+        rights = self.narrowed.get(session)
+        return session in self.everyone or (rights is not None and rights.sees(user.name))
 
     def expect(self, session: Session) -> None:
         """The session watches by name from now on. O(1)."""
@@ -161,7 +191,7 @@ class Outboxes:
 
     def forgive(self, session: Session, user: User) -> None:
         """The session does not watch this user any longer, so it is owed no record of them. O(1)."""
-        if session.owed is not None and session not in self.everyone:
+        if session.owed is not None and not self._is_told(session, user):
             session.owed.pop(user, None)
 
     # --- links that do not read -------------------------------------------------------------------------------
@@ -185,9 +215,8 @@ class Outboxes:
         self.slow.pop(session, None)
         session.pending, session.replies = session.replies, []
         watching, contacts = session.watching or {}, session.watched_contacts or {}
-        is_told_all = session in self.everyone
         for user in owed:
-            if is_told_all or user.name in watching or user.name in contacts:
+            if user.name in watching or user.name in contacts or self._is_told(session, user):
                 record = self._show(session, user) if self._show is not None else user.record
                 session.pending.append(frame(encode(Presence(record))))
                 self.deliveries += 1
@@ -212,7 +241,7 @@ class Outboxes:
     def end(self, session: Session) -> None:
         """The session has ended: forget what it is owed. Idempotent."""
         self.slow.pop(session, None)
-        self.everyone.pop(session, None)
+        self.tell_everyone(session, is_on=False)
         if self._broadcast is not None:
             self._broadcast.sinks.pop(session, None)
         if session.owed is not None:

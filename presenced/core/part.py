@@ -111,6 +111,9 @@ class Part:
     def resume_session(self, session: Session) -> None:
         """The session's link reads again: queue what it missed, but for records. O(that)."""
 
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """The session has a token with other rights: bring up to date what depends on them. O(that)."""
+
     # --- time -------------------------------------------------------------------------------------------------
 
     deadline_source: Deadline | None = None
@@ -202,6 +205,11 @@ class Parts:
         """The session has ended."""
         for part in self.all:
             part.end_session(session, now_ms)
+
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """The session has a token with other rights."""
+        for part in self.all:
+            part.rights_changed(session, now_ms)
 
     def resume_session(self, session: Session) -> None:
         """The session's link reads again."""

@@ -6,7 +6,7 @@ afterwards. Everything is told with the turn.
 
 from __future__ import annotations
 
-from presenced.core.model import Session, User
+from presenced.core.model import User
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.users import Users
 from presenced.core.parts.watches import Watches, sessions_of
@@ -48,10 +48,6 @@ class Permissions:
 
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         """How the user sees others has changed by what the user has done. O(what the user's links watch)."""
+        self._watches.viewer_changed(now_ms, viewer)
         for session in sessions_of(viewer):
-            self.session_changed(now_ms, session)
-
-    def session_changed(self, now_ms: int, session: Session) -> None:
-        """How one link sees others has changed: it has another token. O(what it watches)."""
-        self._watches.session_changed(now_ms, session)
-        self._channels.lose_track(session)
+            self._channels.lose_track(session)

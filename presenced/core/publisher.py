@@ -1,6 +1,6 @@
 """Turns a changed user into a new record with its version, and into a push to the watchers.
 
-Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets the next version,
+Code that changes a user calls `mark_dirty`. `refresh` makes the record again. If it differs, it gets a higher version,
 a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and user,
 however often the user was marked. A question about a user who is marked is answered at the end of the turn
 (`requests.handle`), so that an answer is never older than the requests before it.
@@ -122,7 +122,7 @@ class Publisher(Part):
                     self.refresh(user, now_ms)
 
     def refresh(self, user: User, now_ms: int) -> None:
-        """Make the record from the state; if it differs, it gets the next version and is pushed. So with its faces."""
+        """Make the record from the state; if it differs, it gets a higher version and is pushed. So with its faces."""
         if not user.dirty:
             return
         user.dirty = False
@@ -166,13 +166,13 @@ class Publisher(Part):
             keeps = is_same and not is_seen
             last_seen_ms = old.last_seen_ms if keeps else self._clock.shown_ms(user.seen_ms, wall_ms)
         self.changed += 1
-        version = self._ledger.next_version()
+        version = self._ledger.next_version(max(old.version, self.face_records.floor(user)))
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
         user.encoded = None
         self._ledger.add(self._fact(user))
         if self.keeps_changes or user.channels is not None:
             self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
-        if user.watchers or self._outboxes.everyone:
+        if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
     def _note_status(self, user: User, status: Status, reason: str, wall_ms: int, contact_ms: int | None) -> None:
@@ -217,7 +217,7 @@ class Publisher(Part):
         return (self._fact(user),) if user.record.version else ()
 
     def restorers(self) -> Mapping[type, TakeUp]:
-        """Records, and the versions that they were given after a kill."""
+        """Records, and the version that they were given after a kill."""
         return {RecordSet: self._restore, VersionsRaised: self._restore_versions}
 
     def _restore(self, source: Restoring, fact: RecordSet) -> None:
@@ -241,14 +241,12 @@ class Publisher(Part):
     def _restore_versions(self, source: Restoring, fact: VersionsRaised) -> None:
         self.raise_versions(source.order, fact.above)
 
-    def raise_versions(self, users: Sequence[User], above: int) -> int:
-        """Give a new version above this one to each record that has none, in order of the users' names, because in
-        which order users are read depends on whether they come from a snapshot. Returns the last version that was
-        given. O(users log users), after a kill."""
-        old = sorted((user for user in users if 0 < user.record.version <= above), key=lambda user: user.name)
-        for version, user in enumerate(old, above + 1):
-            user.record = msgspec.structs.replace(user.record, version=version)
-        return above + len(old)
+    def raise_versions(self, users: Sequence[User], above: int) -> None:
+        """Give the version after this one to each record that has none above it. It is the same for all: numbers in a
+        row would tell how many users there are between two. O(users), after a kill."""
+        for user in users:
+            if 0 < user.record.version <= above:
+                user.record = msgspec.structs.replace(user.record, version=above + 1)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Take up the records as they were shown, and mark those that are no longer right: a fact was lost with the
@@ -285,7 +283,7 @@ class Publisher(Part):
     def _release(self, told: list[User | Face]) -> None:
         for one in told:
             # Also if the record is again as it was pushed last: a reply may have shown a watcher what was in between.
-            if one.watchers or self._outboxes.everyone:
+            if one.watchers or (isinstance(one, User) and self._outboxes.tells_of(one)):
                 self._fan_out(one)
             if isinstance(one, User):
                 self._released.append(one)
@@ -297,12 +295,16 @@ class Publisher(Part):
             self._fan_out(user)
 
     def _fan_out(self, told: User | Face) -> None:
+        outboxes = self._outboxes
         if isinstance(told, Face):
             self.spacing.pay(told, len(told.watchers))
-            self._outboxes.fan_out_face(told)
-        else:
-            self.spacing.pay(told, len(told.watchers or ()) + len(self._outboxes.everyone))
-            self._outboxes.fan_out(told)
+            outboxes.fan_out_face(told)
+            return
+        deliveries = len(told.watchers or ()) + len(outboxes.everyone)
+        if outboxes.narrowed:
+            deliveries += len(outboxes.narrowed_to(told))
+        self.spacing.pay(told, deliveries)
+        outboxes.fan_out(told)
 
     def follow(self, follower: Callable[[Change, int], None]) -> None:
         """Hand on each change of a record that is kept to this, too, in order."""

@@ -126,8 +126,7 @@ class MembershipSet(_Fact, tag=8):
 
 
 class VersionsRaised(_Fact, tag=9):
-    """After a kill each record got a new version: those that are not above `above` got the ones from there on, in order
-    of the users' names."""
+    """After a kill each record got a new version: those that are not above `above` got the one after it."""
 
     user: str
     """Always empty: it is about everybody."""
@@ -141,6 +140,13 @@ class ShownSet(_Fact, tag=10):
     text: str
     emoji: str
     until_ms: int
+
+
+class TokensRevoked(_Fact, tag=20):
+    """Tokens of the user that were made before this moment are refused."""
+
+    user: str
+    before_ms: int
 
 
 class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -232,6 +238,7 @@ Fact = (
     | ActivityAdded
     | MembershipSet
     | VersionsRaised
+    | TokensRevoked
     | ContactSet
     | ContactsSet
     | BlockSet

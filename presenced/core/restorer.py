@@ -51,21 +51,24 @@ class Restorer(Restoring):
         """Make the state go on from now. O(users + devices).
 
         Devices that were live, and so were heard until about `stopped_wall_ms` unless they were silent, are in grace
-        until `grace_ms` from now and up to `spread_ms` more, spread evenly over the users. The version counter starts
-        above every version seen. With a `version_gap` it starts that much further on and all records get new versions:
-        watchers may hold records that were pushed and not saved, and take only what is newer.
+        until `grace_ms` from now and up to `spread_ms` more, spread evenly over the users. The version counter goes on
+        from no less than any version seen. With a `version_gap` it goes on that much further, and all records get a new
+        version: watchers may hold records that were pushed and not saved, and take only what is newer.
 
         `starts` are the wall times of the starts that followed each other closely, this one the last: the grace of a
         device that has not been back since the first of them counts from that, or a daemon that is killed again and
         again would hold everybody online for ever. Who has been back is known from the log, where it is noted.
         """
         ledger, users = self.engine.ledger, self.order
-        ledger.raise_version(max((user.record.version for user in users), default=0))
+        newest = max((user.record.version for user in users), default=0)
         if version_gap:
-            # Logged before anything else of this run, so that a start after a quiet one gives the same versions again.
-            raised = VersionsRaised("", ledger.version + version_gap)
-            ledger.add(raised)
-            ledger.raise_version(self.engine.publisher.raise_versions(users, raised.above))
+            # The gap counts from what the manifest says, as it does in the store. No record should be above it.
+            above = max(ledger.version + version_gap, newest)
+            # Logged before anything else of this run, so that a start after a quiet one gives the same version again.
+            ledger.add(VersionsRaised("", above))
+            self.engine.publisher.raise_versions(users, above)
+            newest = above + 1
+        ledger.raise_version(newest, self.now_ms)
         heard_ms = min(stopped_wall_ms - self.offset_ms, self.now_ms) if stopped_wall_ms else None
         begun_ms = [start - self.offset_ms for start in starts]
         start = Start(self.now_ms, grace_ms, spread_ms, heard_ms, begun_ms)

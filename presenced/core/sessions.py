@@ -16,7 +16,6 @@ from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.releases import Releases
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
-from presenced.core.permissions import Permissions
 from presenced.core.rights import Rights
 from presenced.wire.messages import DeviceStatus
 
@@ -36,7 +35,6 @@ class Sessions:
         holders: Holders,
         own_states: OwnStates,
         releases: Releases,
-        permissions: Permissions,
         obligations: Obligations,
         outboxes: Outboxes,
     ) -> None:
@@ -48,7 +46,6 @@ class Sessions:
         self._holders = holders
         self._own_states = own_states
         self._releases = releases
-        self._permissions = permissions
         self._obligations = obligations
         self._outboxes = outboxes
 
@@ -145,6 +142,22 @@ class Sessions:
         self._obligations.close(session, code)
         self.detach(now_ms, session)
 
+    def kick(self, now_ms: int, session: Session) -> None:
+        """Close the link, because somebody has kicked its user. Its own device is gone at once, and those that it holds
+        as a service are in grace."""
+        device = session.device
+        self._obligations.close(session, "kicked")
+        self._end(session, now_ms)
+        if device is not None:
+            self.expel(now_ms, device)
+
+    def expel(self, now_ms: int, device: Device) -> None:
+        """The device is gone at once, because somebody has kicked its user; the service that holds it is told."""
+        session, ref = device.session, device.ref
+        if session is not None and ref:
+            self._holders.tell(session, ref, "kicked")
+        self._end_device(device, now_ms, "kicked")
+
     def release(self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None) -> None:
         """A service does not speak for the device any longer: it has left, or only its connection is lost. `by`: the
         link that says so, if one does; another link of the same client that holds it is told. A device whose connection
@@ -162,7 +175,10 @@ class Sessions:
 
     def end_device(self, device: Device, now_ms: int) -> None:
         """The device says bye, or its service does for it."""
-        self._leases.end(device, now_ms, "bye")
+        self._end_device(device, now_ms, "bye")
+
+    def _end_device(self, device: Device, now_ms: int, reason: str) -> None:
+        self._leases.end(device, now_ms, reason)
         self._parts.end_devices([device], now_ms)
         if device.priority < 0:
             # It never stood for its user: a tool that looked in. Remembering it would push out real ones.
@@ -182,11 +198,12 @@ class Sessions:
 
     # --- the token --------------------------------------------------------------------------------------------
 
-    def renew(self, now_ms: int, session: Session, expires_ms: int, rights: Rights | None) -> None:
+    def renew(self, now_ms: int, session: Session, expires_ms: int, rights: Rights | None, issued_ms: int = 0) -> None:
         """The session has another token: it ends at this moment, sooner or later than the one before (0 = never), and
         its rights hold from now on (protocol.md, 13.38). Devices that it may not act for any longer are let go of as if
-        their connections were lost. O(1), and O(devices held) if it may act for fewer."""
-        session.expires_ms = expires_ms
+        their connections were lost. `issued_ms`: when the token says that it was made. O(1), and O(devices held) if it
+        may act for fewer."""
+        session.expires_ms, session.issued_ms = expires_ms, issued_ms
         if rights != session.rights:
             self._take_rights(now_ms, session, rights)
         if session.device is not None:
@@ -197,7 +214,7 @@ class Sessions:
     def _take_rights(self, now_ms: int, session: Session, rights: Rights | None) -> None:
         """The one place at which the rights of a session change: whatever depends on them is brought up to date."""
         session.rights = rights
-        self._permissions.session_changed(now_ms, session)
+        self._parts.rights_changed(session, now_ms)
         if rights is None or not session.refs:
             return
         for device in list(session.refs.values()):

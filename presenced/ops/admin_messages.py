@@ -70,6 +70,9 @@ class AdminKick(AdminRequest, frozen=True):
     message: Annotated[str, msgspec.Meta(max_length=200)] = ""
     retry_ms: Annotated[int, msgspec.Meta(ge=0, le=RETRY_MS_MAX)] = RETRY_MS
     """The links are told to stay away for this long to twice as long, each for a time of its own."""
+    gone: bool = False
+    """The devices of the user are gone at once, without grace, those that services hold, too. Of a user alone: with
+    neither a device nor a role."""
 
 
 class AdminDrain(AdminRequest, frozen=True):

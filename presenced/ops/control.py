@@ -160,6 +160,8 @@ class Control:
     async def _kick(self, request: AdminKick, caller: Caller) -> Kicked:
         if not request.user and request.role is None:
             raise ControlError("bad_request", "nobody is named; give user (USER or USER/DEVICE), or role, or both")
+        if request.gone and (request.role is not None or "/" in request.user):
+            raise ControlError("bad_request", "gone is for all devices of a user; give the user alone")
         wanted = LinkFilter(request.user, request.role)
         chosen: list[Link] = []
         async for links in open_links(self._server.links):
@@ -172,12 +174,16 @@ class Control:
                 number += 1
                 # Each link gets a time of its own, so that they do not all come back at once.
                 link.end("kicked", request.message, request.retry_ms + random.randint(0, request.retry_ms))
+        engine = self._server.engine
+        if request.gone:
+            # The links that are left are those that came meanwhile. The turn tells the watchers.
+            engine.moderation.kick(self._server.pacing.begin(), request.user, engine.users.get(request.user))
         whom = ", ".join(
             [*([repr(request.user)] if request.user else []), *([f"role {request.role}"] if request.role else [])]
         )
         log.info("admin: kick %s, %d links closed, asked by %s", whom, number, caller)
         closed = set[object](chosen)
-        left = [name for link, name in holders(self._server.engine, request.user).items() if link not in closed]
+        left = [name for link, name in holders(engine, request.user).items() if link not in closed]
         return Kicked(number, left)
 
     # --- the daemon -------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ REFUSED = tuple(code for code, meaning in CODES.items() if not meaning.closes)
 BUILD_HELP = "What runs here."
 STATE_HELP = "1 for the state that the server is in."
 READY_HELP = "1 if clients may be sent here (as /readyz says)."
+VERSION_HELP = "The version counter: it runs with the clock, in milliseconds, and goes on after a restart."
 UPTIME_HELP = "Time since the process started."
 LINKS_HELP = "Open connections; none = no hello yet, ending = told goodbye."
 
@@ -79,7 +80,7 @@ class StatusCollector(Collector):
         yield _gauge(
             "presenced_epoch", "Identifies the history of versions; changes if the history was lost.", status.epoch
         )
-        yield _gauge("presenced_record_version", "Version of the latest record.", status.version_counter)
+        yield _gauge("presenced_record_version", VERSION_HELP, status.version_counter)
         yield _counter("presenced_reloads", "Reloads of the settings that were applied.", status.reloads)
         yield _counter("presenced_reloads_failed", "Reloads that were rejected.", status.failed_reloads)
         if status.certificate_ends_ms:

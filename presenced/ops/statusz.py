@@ -185,7 +185,7 @@ def _process(status: ServerStatus) -> list[Row]:
         ("Lines of the log that nobody read", count(status.log_lines_lost)),
         ("Settings", status.config or "no file"),
         ("Epoch", str(status.epoch)),
-        ("Version of the latest record", str(status.version_counter)),
+        ("Version counter", str(status.version_counter)),
     ]
 
 

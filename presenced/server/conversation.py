@@ -207,7 +207,7 @@ class Conversation(Edge):
         elif self.state == CLOSING and self.farewell is not None and self.farewell.is_late(now_ms):
             self.abort()
 
-    def end(self, code: str, message: str = "", retry_ms: int = 0) -> None:
+    def end(self, code: str, message: str = "", retry_ms: int | None = None) -> None:
         """Say goodbye (nothing, if `code` is empty) and close; abort if the peer does not go along. Idempotent.
 
         What was asked before is answered before: while replies wait for the disk, so does the goodbye, and the turn

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from presenced import limits
@@ -90,25 +89,27 @@ def _read(
         progress=progress,
         close_ms=_grace_ms(engine) + limits.RESTART_SPREAD_MS,
     )
-    resume(restorer, recovered, journal.manifest.starts)
+    resume(restorer, recovered, journal.manifest)
     snapshot_wall_ms = 0 if recovered.manifest is None else _newest_wall_ms(directory, journal.manifest)
     return Restored(directory, journal, recovered.report, snapshot_wall_ms)
 
 
-def resume(restorer: Restorer, recovered: Recovered, starts: Sequence[int]) -> None:
+def resume(restorer: Restorer, recovered: Recovered, opened: Manifest) -> None:
     """Let the engine of a restorer go on from a store whose facts were all applied.
 
-    `starts` are the wall times of the starts that followed each other closely, this one the last. O(users + devices).
+    `opened` is the manifest as it was written when the store was opened. O(users + devices).
     """
     engine, findings, manifest = restorer.engine, recovered.report, recovered.manifest
+    version_gap = 0
     if manifest is not None:
-        engine.ledger.continue_from(manifest.epoch, manifest.version)
+        engine.ledger.continue_from(manifest.epoch, manifest.version, restorer.now_ms)
+        version_gap = opened.version - manifest.version
     restorer.finish(
         grace_ms=_grace_ms(engine),
         spread_ms=limits.RESTART_SPREAD_MS,
-        version_gap=limits.VERSION_GAP if manifest is not None and not findings.clean else 0,
+        version_gap=version_gap,
         stopped_wall_ms=findings.last_wall_ms,
-        starts=starts,
+        starts=opened.starts,
     )
 
 

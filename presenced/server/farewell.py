@@ -11,8 +11,11 @@ from presenced.wire.frames import frame
 from presenced.wire.messages import Goodbye
 
 
-def goodbye_frame(code: str, message: str = "", retry_ms: int = 0) -> bytes:
-    """The frame that tells a peer why its link ends. Without a message, it has the meaning of the code."""
+def goodbye_frame(code: str, message: str = "", retry_ms: int | None = None) -> bytes:
+    """The frame that tells a peer why its link ends. Without a message, it has the meaning of the code, and without a
+    delay the usual one: a client that was kicked comes back by itself, and not at once."""
+    if retry_ms is None:
+        retry_ms = limits.KICK_RETRY_MS if code == "kicked" else 0
     text = (message or CODES[code].meaning)[: limits.MESSAGE_CHARS_MAX]
     return frame(encode(Goodbye(code, text, retry_ms)))
 

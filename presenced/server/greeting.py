@@ -13,7 +13,7 @@ from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.replies import reply
 from presenced.core.requests.costs import NAMES
-from presenced.errors import AddressError, ConnectionLost, ProtocolError, RequestError
+from presenced.errors import CODES, AddressError, AuthError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
 from presenced.server.links import Links
 from presenced.server.memory import REFUSAL, Memory, retry_ms
@@ -65,11 +65,16 @@ def _refuse_while_short(memory: Memory) -> None:
 def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, expires_ms: int, now_ms: int) -> Session:
     """The session of a link whose hello this is, with its device attached, if it has one.
 
-    Raises `ProtocolError`, `RequestError` (`device_limit`) or `ConnectionLost` (`replaced`: another client has the
-    device by now, and the hello does not want to take it), before anything is changed.
+    Raises `ProtocolError`, `AuthError` (`token_revoked`), `RequestError` (`device_limit`) or `ConnectionLost`
+    (`replaced`: another client has the device by now, and the hello does not want to take it), before anything is
+    changed.
     """
     _check(hello, identity)
-    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, identity.rights)
+    # In dev mode there is no token, and nothing to refuse.
+    if identity.expires_ms and engine.revocations.refuses(identity.user, identity.issued_ms):
+        raise AuthError("token_revoked", CODES["token_revoked"].meaning)
+    rights, issued_ms = identity.rights, identity.issued_ms
+    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms)
     if not hello.device:
         engine.sessions.open_without_device(now_ms, session)
         return session

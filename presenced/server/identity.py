@@ -73,6 +73,8 @@ class Identity(NamedTuple):
     expires_ms: int
     rights: Rights | None = None
     """What the token's claim `presence` says; None = it has none."""
+    issued_ms: int = 0
+    """When the token says that it was made (`iat`), in milliseconds of wall time; 0 = it does not say."""
 
 
 def mint(
@@ -165,7 +167,7 @@ def _accept(ring: KeyRing, token: str, now_s: int) -> Identity | None:
     latest_s = now_s + LEEWAY_S
     if not now_s < claims.exp <= EXP_MAX or claims.nbf > latest_s or claims.iat > latest_s:
         return None
-    return Identity(claims.sub, claims.role, claims.exp * 1000, rights)
+    return Identity(claims.sub, claims.role, claims.exp * 1000, rights, max(claims.iat, 0) * 1000)
 
 
 def _is_meant(ring: KeyRing, issuer: object, audience: object) -> bool:
@@ -257,8 +259,10 @@ def _identity(claims: dict[str, Any], now_s: int) -> Identity:
             _refuse_early(name, begins_s - now_s)
     if expires_s <= now_s:
         raise AuthError("token_expired", "the token has expired; get a new one")
+    # A time before 1970 has no place in a moment of wall time, and may be too large for an integer besides.
+    issued_ms = int(max(claims.get("iat", 0), 0) * 1000)
     rights = rights_of(claims["presence"], user, cast(Role, role)) if "presence" in claims else None
-    return Identity(user, cast(Role, role), expires_s * 1000, rights)
+    return Identity(user, cast(Role, role), expires_s * 1000, rights, issued_ms)
 
 
 def _refuse_early(claim: str, ahead_s: float) -> NoReturn:

@@ -47,8 +47,9 @@ class Link(Edge, Protocol):
     def label(self) -> str:
         """Who this is, for the log."""
 
-    def end(self, code: str, message: str = "", retry_ms: int = 0) -> None:
-        """Say goodbye (nothing, if `code` is empty) and close. Idempotent."""
+    def end(self, code: str, message: str = "", retry_ms: int | None = None) -> None:
+        """Say goodbye (nothing, if `code` is empty) and close. `retry_ms`: None = what is usual for the code.
+        Idempotent."""
 
     def abort(self) -> None:
         """Drop the connection without a word. Idempotent."""

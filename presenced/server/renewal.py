@@ -11,7 +11,7 @@ from presenced.core.model import Session
 from presenced.core.replies import done
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
-from presenced.errors import AuthError, RequestError
+from presenced.errors import CODES, AuthError, RequestError
 from presenced.server.links import Authority
 from presenced.wire.messages import Renew
 
@@ -33,8 +33,10 @@ def handlers(authority: Authority) -> dict[type, Handler]:
             if identity.role != session.role:
                 sentence = f"the token's role is {identity.role}, and the link's is {session.role}; open another link"
                 raise RequestError("forbidden", sentence)
+            if engine.revocations.refuses(identity.user, identity.issued_ms):
+                raise RequestError("token_revoked", CODES["token_revoked"].meaning)
             expires_ms = authority.deadline_of(now_ms, identity.expires_ms)
-            engine.sessions.renew(now_ms, session, expires_ms, identity.rights)
+            engine.sessions.renew(now_ms, session, expires_ms, identity.rights, identity.issued_ms)
         done(engine, session, message.id)
 
     return {Renew: Handler(renew, costs.renewal)}

@@ -89,6 +89,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_ms: int
     epoch: int
     version_counter: int
+    """It runs with the clock (`Ledger.version`)."""
     listeners: list[str]
     """URLs, such as `presence://127.0.0.1:5250`."""
     config: str

@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True):
     snapshots: tuple[SnapshotEntry, ...] = ()
     """Newest first; the one before it is kept until the next."""
     version: int = 0
-    """No record had a version above this when the manifest was written."""
+    """What the version counter had come to when the manifest was written, or from where it goes on after a kill."""
     clean: bool = False
     """The daemon stopped in order: every frame of the log must be there and whole."""
     clean_seq: int = 0

@@ -112,10 +112,13 @@ def open_store(
     elif not manifest.epoch:
         manifest = msgspec.structs.replace(manifest, epoch=new_id()[1])
         recovered = msgspec.structs.replace(recovered, manifest=manifest)
+    start_ms = wall_ms()
+    # Written down before anybody is served: a second crash, which loses all facts of this run, must leave it.
+    manifest = msgspec.structs.replace(manifest, version=manifest.version + _version_gap(recovered, start_ms))
     while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
         # A newer snapshot that could not be used must not become the second generation of the next one.
         manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])
-    manifest = msgspec.structs.replace(manifest, starts=_starts(manifest.starts, wall_ms(), close_ms))
+    manifest = msgspec.structs.replace(manifest, starts=_starts(manifest.starts, start_ms, close_ms))
     journal = Journal(
         directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
     )
@@ -127,6 +130,17 @@ def open_store(
         _continue(journal, recovered, manifest, tail)
     journal.remove_unlisted()
     return journal, recovered
+
+
+def _version_gap(recovered: Recovered, now_ms: int) -> int:
+    """By how much the version counter goes on further than the manifest says.
+
+    After a kill it must be above all that was told since the manifest was written. The counter runs with the clock, so
+    that is what passed since the last start, and `VERSION_GAP` for a wall clock that was set back meanwhile."""
+    manifest = recovered.manifest
+    if manifest is None or recovered.report.clean:
+        return 0
+    return VERSION_GAP + max(0, now_ms - manifest.starts[-1] if manifest.starts else 0)
 
 
 def _starts(before: tuple[int, ...], now_ms: int, close_ms: int) -> tuple[int, ...]:
@@ -148,11 +162,8 @@ def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: 
     segments = manifest.segments[:-1]
     if seq > entry.first_seq:
         segments = (*segments, SegmentEntry(entry.number, entry.first_seq, seq, cut, crc))
-    # The gap is written down before anybody is served: a second crash, which loses all facts of this run, must leave
-    # it.
-    version = manifest.version + (0 if recovered.report.clean else VERSION_GAP)
     journal.open_segment(
-        msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0, version=version),
+        msgspec.structs.replace(manifest, segments=segments, clean=False, clean_seq=0),
         entry.number + 1,
         frames,
         first_seq=seq,

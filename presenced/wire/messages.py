@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from presenced.wire.contact_replies import *  # noqa: F403  # a list of the names would say each message once more
 from presenced.wire.contact_requests import *  # noqa: F403
+from presenced.wire.moderation_requests import *  # noqa: F403
 from presenced.wire.privacy_requests import *  # noqa: F403
 from presenced.wire.replies import *  # noqa: F403
 from presenced.wire.requests import *  # noqa: F403

@@ -58,7 +58,7 @@ class Error(Message, tag=66):
 
 
 class Done(Message, tag=67):
-    """The request was applied; `version` is the server's change counter at this answer."""
+    """The request was applied; `version` is the server's version counter at this answer."""
 
     id: int
     version: int
@@ -200,7 +200,7 @@ class Event(Message, tag=80):
     new: str
     """The same after it; of contact_request who asks."""
     reason: str
-    """Of offline: bye, lost, idle or hidden. Of contact_request the note, of contact_change the contact's name."""
+    """Of offline: bye, lost, kicked, idle or hidden. Of contact_request the note, of contact_change the contact."""
     old_emoji: str = ""
     """Of text_change: the emoji before."""
     new_emoji: str = ""

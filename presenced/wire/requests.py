@@ -1,6 +1,7 @@
 """What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none.
 
-The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are.
+The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are. What
+moderates others stands in a file of its own (`moderation_requests`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from presenced.wire.contact_requests import (
     Subscribe,
     Unsubscribe,
 )
+from presenced.wire.moderation_requests import Kick, Revoke
 from presenced.wire.privacy_requests import (
     Block,
     GetAudience,
@@ -436,4 +438,6 @@ ClientMessage = (
     | StopShowing
     | SetAudience
     | GetAudience
+    | Revoke
+    | Kick
 )

@@ -51,10 +51,12 @@ from presenced.wire.messages import (
     Hello,
     HideFrom,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    Revoke,
     SetAudience,
     SetContact,
     SetContacts,
@@ -193,6 +195,8 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     StopShowing: _one_user,
     SetAudience: _one_user,
     GetAudience: _one_user,
+    Revoke: _one_user,
+    Kick: _one_user,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

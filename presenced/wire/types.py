@@ -49,9 +49,9 @@ EventKind = Literal[
 ]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
-TakenWhy = Literal["replaced", "lost", "detached", "not_held"]
+TakenWhy = Literal["replaced", "lost", "detached", "not_held", "kicked"]
 """Why a service no longer holds a device: another client has it, its beats did not come in time, the same client let it
-go on another link, or this link never held it."""
+go on another link, this link never held it, or the device's user was kicked."""
 
 RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
@@ -84,7 +84,7 @@ class Record(Message):
     device: str
     """The primary device: the live one with the most recent input. Empty while the user is offline."""
     version: int
-    """The server's change counter at this record's last change; 0 for a user never seen."""
+    """The version of this record's last change (protocol.md, 6.4); 0 if nothing is known of the user."""
 
 
 class Window(Message):

@@ -702,6 +702,17 @@ class TestWatching:
             assert await take(watch, 1) == [("bob", "online", "xa")]
             assert watch._feed.take() is None
 
+    async def test_a_record_of_version_0_is_always_taken(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me, me.watch("bob") as watch:
+            await take(watch, 1)
+            server.link.send(Presence(record("bob", "dnd", 90)))
+            assert await take(watch, 1) == [("bob", "online", "dnd")]
+            server.link.send(Presence(record("bob", "away", 89)), Presence(record("bob", "offline", 0)))
+            assert await take(watch, 1) == [("bob", "offline", "offline")]
+            # And what is known of the user again need not be newer than it was.
+            server.link.send(Presence(record("bob", "away", 90)))
+            assert await take(watch, 1) == [("bob", "online", "away")]
+
     async def test_overlapping_watches_ask_the_server_once(self, server: FakeServer) -> None:
         async with presenced.connect(server.url()) as me:
             async with me.watch("bob") as first:

@@ -86,13 +86,13 @@ def test_a_device_of_negative_priority_is_told_as_it_comes_and_goes_and_is_liste
 def test_its_versions_are_counted_for_each_user_and_move_no_number_of_others() -> None:
     world, _, laptop, _ = stage()
     bob = world.open("bob/laptop", sync=True)
-    before = world.engine.ledger.version
+    before = world.engine.publisher.changed
     version = laptop.told.own[-1].version
     for priority in (1, 2, 3):
         laptop.set_device(None, priority)
     assert laptop.told.own[-1].version == version + 3
     bob.set_device(None, 1)
-    assert world.engine.ledger.version == before and bob.told.own[-1].version <= 3
+    assert world.engine.publisher.changed == before and bob.told.own[-1].version <= 3
 
 
 def test_synced_and_total_count_the_devices_that_show_the_latest_version() -> None:

@@ -87,7 +87,7 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
     link = world.open("eve/laptop", role=role)
     if role != "user" and isinstance(message, Detach | Beats):
         link.attach(1, "carol/web")
-    before = (world.snapshot(), len(world.log.facts), world.engine.ledger.version)
+    before = (world.snapshot(), len(world.log.facts), world.engine.publisher.changed)
     link.forget()
     link.say(message)
     world.turn()
@@ -95,7 +95,7 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
     if role == "user" and kind in FOR_ANOTHER:
         assert refused == ["forbidden"]
         assert [fact for fact in before[0] if fact not in world.snapshot()] == []
-        assert (len(world.log.facts), world.engine.ledger.version) == before[1:]
+        assert (len(world.log.facts), world.engine.publisher.changed) == before[1:]
         assert link.session not in world.engine.outboxes.everyone and not world.engine.events.followers
     else:
         assert refused == []

@@ -193,9 +193,9 @@ def test_to_be_available_is_no_pin_against_idleness(status: Status, source: Sour
 def test_saying_the_same_again_is_no_change() -> None:
     world, alice, watcher = watched()
     alice.set_status("dnd", "lunch")
-    version = world.engine.ledger.version
+    changed = world.engine.publisher.changed
     alice.set_status("dnd", "lunch")
-    assert world.engine.ledger.version == version and len(watcher.pushes) == 1
+    assert world.engine.publisher.changed == changed and len(watcher.pushes) == 1
 
 
 # --- text -----------------------------------------------------------------------------------------------------
@@ -256,9 +256,9 @@ def test_a_text_does_not_change_since() -> None:
 )
 def test_a_refused_request_changes_nothing(message: SetStatus, code: str) -> None:
     world, alice, watcher = watched()
-    version = world.engine.ledger.version
+    changed = world.engine.publisher.changed
     assert alice.refused(message) == code
-    assert watcher.pushes == [] and world.engine.ledger.version == version
+    assert watcher.pushes == [] and world.engine.publisher.changed == changed
     assert world.user("alice").claim is None
 
 
@@ -294,7 +294,7 @@ def test_nothing_that_a_hidden_user_does_is_seen() -> None:
     world, alice, watcher = watched()
     alice.set_status("offline")
     watcher.forget()
-    version = world.engine.ledger.version
+    changed = world.engine.publisher.changed
     phone = world.open("alice/phone", status="chat", idle_ms=0)
     phone.set_device("dnd")
     world.advance(40_000)
@@ -303,7 +303,7 @@ def test_nothing_that_a_hidden_user_does_is_seen() -> None:
     world.advance(GRACE_MS + TICK_MS)
     alice.bye()
     assert watcher.pushes == []
-    assert world.engine.ledger.version == version
+    assert world.engine.publisher.changed == changed
 
 
 def test_a_hidden_user_is_seen_again_when_the_claim_ends() -> None:
@@ -410,12 +410,12 @@ def test_somebody_who_appears_offline_tells_no_change_of_text() -> None:
     alice.set_status(text="lunch", for_ms=30_000)
     alice.set_status("offline")
     watcher.forget()
-    version = world.engine.ledger.version
+    changed = world.engine.publisher.changed
     alice.set_status(text="reading", emoji="*")
     alice.set_status(emoji="+")
     watcher.done(SetStatus(watcher.next_id(), None, "written by the backend", user="alice"))
     assert watcher.pushes == [] and watcher.get("alice").text == "lunch"
-    assert world.engine.ledger.version == version
+    assert world.engine.publisher.changed == changed
     world.advance(30_000 + TICK_MS)
     assert [(record.text, record.emoji) for record in watcher.pushes] == [("", "")], "it ends as it would have ended"
     alice.set_status("auto")

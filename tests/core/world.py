@@ -100,13 +100,20 @@ class World:
         now_ms: int = 900_000,
         stopped_wall_ms: int = 0,
         starts: Sequence[int] = (),
+        version_gap: int = 0,
     ) -> World:
         """What starts from this world's facts (by default all that was logged, in order) after `down_ms`."""
         facts = self.log.facts if facts is None else facts
         world = World(self.engine.policy, calendar=self.calendar, now_ms=now_ms, wall_ms=self.wall_ms + down_ms)
         restorer = Restorer(world.engine, now_ms)
         restorer.apply(facts)
-        restorer.finish(grace_ms=grace_ms, spread_ms=0, version_gap=0, stopped_wall_ms=stopped_wall_ms, starts=starts)
+        restorer.finish(
+            grace_ms=grace_ms,
+            spread_ms=0,
+            version_gap=version_gap,
+            stopped_wall_ms=stopped_wall_ms,
+            starts=starts,
+        )
         world.log.facts.extend(facts)
         world.engine.catch_up(now_ms)
         world.turn()

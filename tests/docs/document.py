@@ -66,6 +66,8 @@ STRING_LIMITS = {
     ("AddClaim", "device"): NAME_OR_EMPTY,
     ("FindClaims", "claim"): NAME_OR_EMPTY,
     ("Renew", "token"): f"{limits.TOKEN_BYTES_MAX} bytes",
+    ("Revoke", "user"): NAME,
+    ("Kick", "user"): NAME,
     ("ClaimInfo", "device"): NAME_OR_EMPTY,
     ("EndClaim", "claim"): NAME,
     ("EndClaim", "user"): NAME_OR_EMPTY,

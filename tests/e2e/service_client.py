@@ -59,7 +59,7 @@ class Service:
         return self.reply(self.post(kind, *fields))
 
     def do(self, kind: int, *fields: Any) -> int:
-        """A request that must be done; gives the change counter after it."""
+        """A request that must be done; gives the version counter after it."""
         got = self.ask(kind, *fields)
         assert got[0] == DONE, got
         version: int = got[2]

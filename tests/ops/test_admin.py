@@ -530,6 +530,17 @@ class TestKick:
         assert shop.ping() > 0
         assert ask("kick", user="alice/laptop")["held_by"] == []
 
+    def test_devices_that_are_gone_at_once(self, served: InProcess, ask: Any, users: Any) -> None:
+        shop, alice = users("shop"), users("alice", "laptop")
+        shop.attach("alice", "web")
+        assert ask("kick", user="alice", gone=True) == {"links": 1, "held_by": []}
+        assert kicked_with(alice).code == "kicked"
+        assert {info.device: info.state for info in shop.get_devices("alice")} == {"laptop": "gone", "web": "gone"}
+        assert shop.attached == []
+        for whom in ({"user": "alice/web"}, {"user": "alice", "role": "user"}, {"role": "user"}):
+            with pytest.raises(RequestError, match="give the user alone"):
+                ask("kick", gone=True, **whom)
+
     def test_a_role(self, served: InProcess, ask: Any, users: Any) -> None:
         shop, alice = users("shop"), users("alice", "laptop")
         assert ask("kick", role="service") == {"links": 1, "held_by": []}

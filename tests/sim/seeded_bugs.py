@@ -161,8 +161,8 @@ def announces_at_a_start_who_was_in_grace() -> Iterator[None]:
 def begins_another_history_at_each_start() -> Iterator[None]:
     whole = Ledger.continue_from
 
-    def continue_from(self: Ledger, epoch: int, version: int) -> None:
-        whole(self, self.epoch, version)
+    def continue_from(self: Ledger, epoch: int, version: int, now_ms: int) -> None:
+        whole(self, self.epoch, version, now_ms)
 
     with patch.object(Ledger, "continue_from", continue_from):
         yield
@@ -308,10 +308,10 @@ def counts_links_that_have_ended() -> Iterator[None]:
 def a_record_keeps_its_version_when_it_changes() -> Iterator[None]:
     whole, count = Ledger.next_version, 0
 
-    def next_version(self: Any) -> int:
+    def next_version(self: Ledger, before: int) -> int:
         nonlocal count
         count += 1
-        return whole(self) if count % 5 else self.version
+        return whole(self, before) if count % 5 else before or whole(self, before)
 
     with patch.object(Ledger, "next_version", next_version):
         yield

@@ -25,7 +25,7 @@ from presenced.server.transports.tcp import TcpTransport
 from presenced.storage import committer, segment, snapshot, store
 from presenced.storage.check import Checked
 from presenced.storage.files import DiskFull
-from presenced.wire.messages import Error, Goodbye, Record, ServerMessage
+from presenced.wire.messages import Done, Error, Goodbye, MembersPage, Record, Records, ServerMessage, WhoPage
 from tests.sim import edge_invariants, store_check
 from tests.sim.clients import Client, Link
 from tests.sim.daemon import Daemon
@@ -111,9 +111,10 @@ class World:
         self._fds = 100
         self._by_link: dict[int, Client] = {}
         self._writes: dict[tuple[int, int], tuple[Register, Write]] = {}
-        self._versions: dict[int, tuple[str, ...]] = {}
-        """What each version that anybody was told stands for."""
+        self._versions: dict[tuple[str, int], tuple[str, ...]] = {}
+        """What each version of a user that anybody was told stands for."""
         self._newest = 0
+        """The highest version that anybody was told, of a record or of an answer."""
         self._live: dict[tuple[str, str], Live] = {}
         self._asked_to_leave: dict[tuple[str, str], int] = {}
         self._asked_to_come: dict[tuple[str, str], int] = {}
@@ -433,14 +434,16 @@ class World:
         record = getattr(message, "record", None)
         for one in (record,) if record is not None else getattr(message, "records", ()):
             self._note_version(one)
+        if isinstance(message, Done | Records | WhoPage | MembersPage):
+            self._newest = max(self._newest, message.version)
 
     def _note_version(self, record: Record) -> None:
         version = record.version
         if not version:
             return
-        content = record.user, record.status, record.text, record.emoji, record.device
-        known = self._versions.setdefault(version, content)
-        assert known == content, f"version {version} stood for {known} and now for {content}"
+        content = record.status, record.text, record.emoji, record.device
+        known = self._versions.setdefault((record.user, version), content)
+        assert known == content, f"{record.user}'s version {version} stood for {known} and now for {content}"
         self._newest = max(self._newest, version)
 
     def _judge_registers(self, face: Face) -> None:

@@ -59,7 +59,7 @@ class EngineMachine(Machine):
             apply_facts(state, engine.parts.facts_of(user, self.now_ms))
         assert meant(state) == meant(self.history.asked.state), "the engine restored something else"
         assert self.journal is not None
-        resume(restorer, recovered, self.journal.manifest.starts)
+        resume(restorer, recovered, self.journal.manifest)
         assert engine.ledger.version >= self.history.told, (
             f"versions go on from {engine.ledger.version}, and {self.history.told} was given out before"
         )

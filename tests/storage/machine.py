@@ -82,11 +82,9 @@ def apply_facts(state: State, facts: Sequence[Fact]) -> None:
             state[DeviceSet, fact.user, fact.device] = fact
         elif isinstance(fact, VersionsRaised):
             records = [known for known in state.values() if isinstance(known, RecordSet)]
-            low = sorted(known.user for known in records if 0 < known.version <= fact.above)
-            for version, user in enumerate(low, fact.above + 1):
-                record = state[RecordSet, user]
-                assert isinstance(record, RecordSet)
-                state[RecordSet, user] = msgspec.structs.replace(record, version=version)
+            for record in records:
+                if 0 < record.version <= fact.above:
+                    state[RecordSet, record.user] = msgspec.structs.replace(record, version=fact.above + 1)
         else:
             state[type(fact), fact.user] = fact
 

@@ -38,10 +38,12 @@ from presenced.wire.messages import (
     Hello,
     HideFrom,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    Revoke,
     SetAudience,
     SetContact,
     SetContacts,
@@ -119,6 +121,8 @@ SAMPLES: dict[type, ClientMessage] = {
     StopShowing: StopShowing(1, "carol", "bob", "web"),
     SetAudience: SetAudience(1, "contacts", user="bob"),
     GetAudience: GetAudience(1, "bob"),
+    Revoke: Revoke(1, "bob"),
+    Kick: Kick(1, "bob"),
 }
 
 

@@ -20,6 +20,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ended": ("core.sessions",),
     "expires_ms": ("core.sessions",),
     "rights": ("core.sessions",),
+    "issued_ms": ("core.sessions",),
     "watching": ("core.parts.watches",),
     "watched_contacts": ("core.parts.watches",),
     "viewer": ("core.sessions",),

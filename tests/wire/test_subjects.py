@@ -38,10 +38,12 @@ from presenced.wire.messages import (
     Hello,
     HideFrom,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    Revoke,
     SetAudience,
     SetContact,
     SetContacts,
@@ -82,6 +84,7 @@ OF_THE_SAMPLES: dict[type, Subject] = {
     Subscribe: BOB, Approve: BOB, Cancel: BOB, Unsubscribe: BOB, SetContact: BOB, RemoveContact: BOB,
     GetContacts: BOB, SetContacts: BOB, Block: BOB, Unblock: BOB, GetBlocked: BOB, HideFrom: BOB, ShowAgain: BOB,
     ShowTo: BOB, StopShowing: BOB, SetAudience: BOB, GetAudience: BOB,
+    Revoke: BOB, Kick: BOB,
 }  # fmt: skip
 
 

@@ -180,7 +180,7 @@ class Attachments:
         device.is_live = False
         if device.unanswered:
             device.loss = message.why
-        elif message.why == "replaced":
+        elif message.why in ("replaced", "kicked"):
             self.lose(device, message.why)
         elif device.is_granted:
             _log.warning("%s/%s was let go by the server (%s): it is attached again", *device.key, message.why)

@@ -60,7 +60,7 @@ class Event(NamedTuple):
     old: str
     new: str
     reason: str
-    """Why the user or device is gone: `bye`, `lost`, `idle` or `hidden`."""
+    """Why the user or device is gone: `bye`, `lost`, `kicked`, `idle` or `hidden`."""
     at_ms: int
     """Wall time of the server; 0 for `reset`."""
     cursor: str

@@ -80,7 +80,7 @@ class Pairs:
         users = self._users
         roster = self.roster(user)
         others = [users.get_or_new(name) if theirs.flags else users.get(name) for name, _, theirs in pairs]
-        version = self._next(roster.version, len(pairs))
+        version = self._next(roster.version)
         before = max((other.contacts.version for other in others if other is not None and other.contacts), default=0)
         other_version = self._next(before)
         for name, mine, theirs in pairs:
@@ -143,11 +143,10 @@ class Pairs:
         if (old.flags ^ new.flags) & TO:
             self._news.sight_changed(user, self._users[name], new.flags, now_ms)
 
-    def _next(self, before: int, count: int = 1) -> int:
-        """The first of as many versions, one after the other, for a list that had the version `before`. O(1)."""
-        version = max(self._ledger.next_version(), before + 1)
-        self._ledger.raise_version(version + count - 1)
-        return version
+    def _next(self, before: int) -> int:
+        """The next version of a list that had the version `before`. Of several one after the other are taken. The
+        counter itself does not move: others are told it. O(1)."""
+        return self._ledger.next_version(before)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 

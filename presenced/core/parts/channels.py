@@ -302,6 +302,10 @@ class Channels(Part):
                 if session.viewer is not None:
                     self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """The link has another token, by which it may see others."""
+        self.lose_track(session)
+
     def lose_track(self, session: Session) -> None:
         """The session's link sees others otherwise from now on, by what its own user has done. O(channels watched)."""
         for name in session.channels or ():

@@ -242,7 +242,6 @@ class Contacts(Part):
     def _move(self, user: User, version: int) -> None:
         if version:
             self.pairs.roster(user).move_to(version)
-            self._ledger.raise_version(version)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Count, and let the clients of this run begin with what there is."""

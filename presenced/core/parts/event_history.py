@@ -6,7 +6,7 @@ The events have no gap: the oldest go first, and a cursor from before the oldest
 
 from __future__ import annotations
 
-from presenced.limits import EVENTS_BYTES_MAX, EVENTS_KEPT, EVENTS_SHORT_BYTES_MAX
+from presenced.limits import EVENTS_BYTES_MAX, EVENTS_KEPT
 
 FRAME_BYTES = 48
 """What an event takes besides its own bytes: the object that holds them, and its place in the list."""
@@ -42,9 +42,9 @@ class EventHistory:
         start = seq - self.oldest + self._gone
         return self._frames[start : start + count]
 
-    def set_short(self, short: bool) -> None:
-        """Memory is short, or is enough again. While it is short, fewer events are kept."""
-        self._bytes_max = EVENTS_SHORT_BYTES_MAX if short else EVENTS_BYTES_MAX
+    def bound(self, bytes_max: int) -> None:
+        """Keep no more than fits in so many bytes from now on."""
+        self._bytes_max = bytes_max
         self._make_room()
 
     def forget(self) -> None:

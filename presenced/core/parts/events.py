@@ -3,7 +3,7 @@
 The last events are kept as encoded frames (`event_history`), until nobody has followed for a while. A follower has a
 cursor into them; each turn it is sent what has come since, so that one that reconnects, or reads slowly, is caught up
 the same way and costs nothing meanwhile. One that has fallen behind what is kept is told so plainly and goes on from
-the newest.
+the newest. A follower that does not see everybody has events with numbers of their own (`event_streams`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from presenced.core.clock import Clock
 from presenced.core.model import Session
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
-from presenced.core.parts.event_history import EventHistory
+from presenced.core.parts.event_streams import EventStream, EventStreams
 from presenced.core.publisher import Change, Publisher
-from presenced.limits import EVENTS_UNFOLLOWED_MS
+from presenced.core.rights import EVERYBODY
+from presenced.limits import EVENTS_BYTES_MAX, EVENTS_SHORT_BYTES_MAX, EVENTS_UNFOLLOWED_MS
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Event, EventKind, Following, Subscription
@@ -29,10 +30,13 @@ class Events(Part):
     def __init__(self, clock: Clock, publisher: Publisher, outboxes: Outboxes, epoch: int) -> None:
         self.epoch = epoch
         """Identifies this run: what is kept does not survive a restart, so a cursor of another run is worth nothing."""
-        self.followers: dict[Session, None] = {}
+        self.followers: dict[Session, EventStream] = {}
+        """Each with what it is told of."""
         self.is_kept = False
         """Whether anybody follows, or did lately: else nothing is kept, and a change costs nothing here."""
-        self.history = EventHistory()
+        self._whole = EventStream(EVERYBODY, epoch)
+        self.history = self._whole.history
+        self._streams = EventStreams(epoch)
         self._clock = clock
         self._publisher = publisher
         publisher.follow(self.follow_record)
@@ -46,21 +50,43 @@ class Events(Part):
         """Number of the newest event."""
         return self.history.seq
 
-    def follow(self, session: Session, request_id: int, epoch: int, seq: int) -> None:
-        """Send the session every event from after (epoch, seq); epoch 0 = from now on."""
+    def follow(self, session: Session, now_ms: int, request_id: int, epoch: int, seq: int) -> None:
+        """Send the session every event of users whom it sees, from after (epoch, seq); epoch 0 = from now on."""
         self.is_kept = True
         self._publisher.keep_changes(True)
-        known = epoch == self.epoch and self.history.oldest <= seq <= self.seq
-        session.follow_seq = seq if known else self.seq
-        self.followers[session] = None
-        following = Following(request_id, self.epoch, session.follow_seq, not known and epoch != 0)
+        stream = self._take_up(session, now_ms)
+        history = stream.history
+        known = epoch == stream.epoch and history.oldest <= seq <= history.seq
+        session.follow_seq = seq if known else history.seq
+        following = Following(request_id, stream.epoch, session.follow_seq, not known and epoch != 0)
         self._outboxes.reply(session, encode(following))
+
+    def _take_up(self, session: Session, now_ms: int) -> EventStream:
+        """The stream of whom the session sees, which it follows from now on, and no other."""
+        rights, before = session.rights, self.followers.get(session)
+        stream = self._whole if rights is None or not rights.is_narrow else self._streams.join(rights.see)
+        if before is not None and before is not self._whole:
+            self._streams.leave(before, now_ms)
+        self.followers[session] = stream
+        return stream
+
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """A follower that sees other users from now on goes on from the newest event of these."""
+        before = self.followers.get(session)
+        if before is None:
+            return
+        stream = self._take_up(session, now_ms)
+        if stream is not before:
+            session.follow_seq = stream.history.seq
+            self._outboxes.reply(session, encode(Following(0, stream.epoch, stream.history.seq, True)))
 
     def end_session(self, session: Session, now_ms: int) -> None:
         """The session follows no longer."""
-        if session not in self.followers:
+        stream = self.followers.pop(session, None)
+        if stream is None:
             return
-        del self.followers[session]
+        if stream is not self._whole:
+            self._streams.leave(stream, now_ms)
         self._unfollowed_ms = now_ms
         if self._is_short:
             self._forget_unfollowed()
@@ -68,7 +94,8 @@ class Events(Part):
     def set_short(self, short: bool) -> None:
         """Memory is short, or is enough again. While it is short, only events that a follower is about to read stay."""
         self._is_short = short
-        self.history.set_short(short)
+        self.history.bound(EVENTS_SHORT_BYTES_MAX if short else EVENTS_BYTES_MAX)
+        self._streams.set_short(short)
         if short:
             self._forget_unfollowed()
 
@@ -77,6 +104,7 @@ class Events(Part):
             self.is_kept = False
             self._publisher.keep_changes(False)
             self.history.forget()
+            self._streams.clear()
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -84,11 +112,13 @@ class Events(Part):
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next: 0 = at once, None = not at all."""
         if self.followers:
-            return 0 if self.is_behind else None
+            return 0 if self.is_behind else self._streams.next_ms if self._streams else None
         return self._unfollowed_ms + EVENTS_UNFOLLOWED_MS if self.is_kept else None
 
     def tick(self, now_ms: int) -> None:
         """Give up what nobody has followed for long."""
+        if self._streams:
+            self._streams.give_up(now_ms)
         if now_ms >= self._unfollowed_ms + EVENTS_UNFOLLOWED_MS:
             self._forget_unfollowed()
 
@@ -138,21 +168,28 @@ class Events(Part):
     ) -> None:
         event = Event(self.seq + 1, wall_ms, kind, user, old, new, reason, old_emoji, new_emoji)
         self.history.add(frame(encode(event)))
+        if self._streams:
+            for stream in self._streams.of(user):
+                event = Event(stream.history.seq + 1, wall_ms, kind, user, old, new, reason, old_emoji, new_emoji)
+                stream.history.add(frame(encode(event)))
 
     @property
     def is_behind(self) -> bool:
         """Whether some follower could be sent more at once. O(followers)."""
-        return any(session.owed is None and session.follow_seq < self.seq for session in self.followers)
+        return any(
+            session.owed is None and session.follow_seq < stream.history.seq
+            for session, stream in self.followers.items()
+        )
 
     def settle(self, now_ms: int) -> None:
         """Send each follower that reads what it has not been sent, up to a bound. O(events sent)."""
-        history = self.history
-        for session in self.followers:
+        for session, stream in self.followers.items():
+            history = stream.history
             if session.owed is not None or session.follow_seq == history.seq:
                 continue
             if session.follow_seq < history.oldest:
                 session.follow_seq = history.seq
-                self._outboxes.push(session, frame(encode(Following(0, self.epoch, history.seq, True))))
+                self._outboxes.push(session, frame(encode(Following(0, stream.epoch, history.seq, True))))
                 continue
             for data in history.after(session.follow_seq, BATCH_EVENTS):
                 self._outboxes.push(session, data)

@@ -9,15 +9,21 @@ from presenced.core.wheel import Wheel
 
 
 class SessionLeases(Part):
-    """The one place that schedules sessions in the wheel."""
+    """The one place that schedules sessions in the wheel, and knows all that have no device of their own."""
 
     def __init__(self, policy: Policy, wheel: Wheel) -> None:
         self._policy = policy
         self._wheel = wheel
+        self._sessions: dict[Session, None] = {}
+
+    def of_user(self, user_name: str) -> list[Session]:
+        """The sessions of this name that have no device of their own. O(such sessions), which are services' and few."""
+        return [session for session in self._sessions if session.user_name == user_name]
 
     def start(self, session: Session, now_ms: int) -> None:
         """The session has no device of its own from now on."""
         session.heard_ms = now_ms
+        self._sessions[session] = None
         self._wheel.schedule(session, self._deadline_ms(session))
 
     def rearm(self, session: Session) -> None:
@@ -28,6 +34,7 @@ class SessionLeases(Part):
 
     def end_session(self, session: Session, now_ms: int) -> None:
         """It holds no lease any longer."""
+        self._sessions.pop(session, None)
         self._wheel.cancel(session)
 
     def due(self, session: Session, now_ms: int) -> str:

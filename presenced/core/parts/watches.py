@@ -155,6 +155,12 @@ class Watches(Part):
         for user in {**(session.watching or {}), **(session.watched_contacts or {})}.values():
             self._file_anew(now_ms, session, user)
 
+    def rights_changed(self, session: Session, now_ms: int) -> None:
+        """The link has another token, by which it may see others. O(what it watches)."""
+        if self._outboxes.is_told_all(session):
+            self._outboxes.tell_everyone(session, is_on=True)
+        self.session_changed(now_ms, session)
+
     # --- what the engine asks ---------------------------------------------------------------------------------
 
     def keeps(self, user: User) -> bool:

@@ -15,7 +15,17 @@ from collections.abc import Mapping
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
-from presenced.core.requests import activity, channels, claims, contacts, devices, own_state, privacy, watches
+from presenced.core.requests import (
+    activity,
+    channels,
+    claims,
+    contacts,
+    devices,
+    moderation,
+    own_state,
+    privacy,
+    watches,
+)
 from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
@@ -44,6 +54,10 @@ class Requests:
 
     def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
         """Apply one message of a link that has said hello; replies and errors go to its session."""
+        if session.ended:
+            # It was kicked in this turn, and its link ends with the turn: what came with that must undo nothing of it.
+            return
+        engine.ledger.reach(now_ms)
         engine.heard(session, now_ms)
         handler = self._handlers[type(message)]
         if handler.timing and _waits(engine, session, handler, message):
@@ -100,5 +114,6 @@ HANDLERS: dict[type, Handler] = {
     **own_state.HANDLERS,
     **contacts.HANDLERS,
     **privacy.HANDLERS,
+    **moderation.HANDLERS,
 }
 """What the core handles: every message but those of the packages above it."""

@@ -67,7 +67,7 @@ def _unwatch(engine: Engine, session: Session, now_ms: int, message: Unwatch) ->
 
 def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll) -> None:
     require_service(session)
-    if message.on and session not in engine.outboxes.everyone:
+    if message.on and not engine.outboxes.is_told_all(session):
         require_memory(engine)
     engine.watches.set_all(session, message.on)
     done(engine, session, message.id)
@@ -77,7 +77,7 @@ def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> N
     require_service(session)
     if session.follow_seq < 0:
         require_memory(engine)
-    engine.events.follow(session, message.id, message.epoch, message.seq)
+    engine.events.follow(session, now_ms, message.id, message.epoch, message.seq)
 
 
 HANDLERS: dict[type, Handler] = {

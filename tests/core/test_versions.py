@@ -1,0 +1,171 @@
+"""Versions run with the clock: what somebody does moves no number that those can read who are not told of it."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from unittest.mock import patch
+
+import pytest
+
+from presenced.core.ledger import Ledger
+from presenced.limits import VERSION_GAP
+from presenced.wire.messages import Done, Get, GetMembers, MembersPage, Records, SetStatus, Watch, Who, WhoPage
+from tests.core.world import START_MS, FakeLink, World
+
+STEPS = 15
+STEP_MS = 1_000
+
+
+class Carol:
+    """Somebody whom the viewer does not watch: she comes, says much, and goes, at moments of her own."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.dice = random.Random(seed)
+        self.links: dict[str, FakeLink] = {}
+
+    def live(self, ms: int) -> None:
+        """Let so much time pass, and be gone at its end."""
+        end_ms = self.world.now_ms + ms
+        for _ in range(self.dice.randrange(6)):
+            self.world.advance(self.dice.randrange(end_ms - self.world.now_ms))
+            self.act()
+        for link in self.links.values():
+            link.bye()
+        self.links.clear()
+        self.world.advance(end_ms - self.world.now_ms)
+
+    def act(self) -> None:
+        device = self.dice.choice(("laptop", "phone"))
+        if device not in self.links:
+            self.links[device] = self.world.open(f"carol/{device}")
+            self.links[device].join(f"carol/{device}", "attic")
+        for _ in range(self.dice.randrange(1, 5)):
+            self.links[device].set_status(self.dice.choice(("dnd", "away", "auto")), text=self.dice.choice("abcd"))
+
+
+def seen(seed: int, *, carol_acts: bool) -> list[bytes]:
+    """All that bob is told, who watches alice, a room and himself, while carol lives her life or does not."""
+    world = World()
+    dice = random.Random(seed)
+    carol = Carol(world, seed)
+    for device in ("laptop", "phone"):
+        # She is known in both worlds.
+        world.open(f"carol/{device}").bye()
+    alice = world.open("alice/laptop")
+    bob = world.open("bob/laptop")
+    alice.join("alice/laptop", "general")
+    bob.watch("alice", "bob")
+    bob.watch_channel("general")
+    bob.forget()
+    for _ in range(STEPS):
+        if carol_acts:
+            carol.live(STEP_MS)
+        else:
+            world.advance(STEP_MS)
+        if dice.random() < 0.6:
+            alice.set_status(dice.choice(("dnd", "away", "auto", "offline")), text=dice.choice("abcd"))
+        bob.say(Get(bob.next_id(), ["alice", "nobody"]))
+        bob.say(Who(bob.next_id()))
+        bob.say(GetMembers(bob.next_id(), "general"))
+        bob.say(Watch(bob.next_id(), ["alice"]))
+        bob.set_status(dice.choice(("dnd", "away")), text=dice.choice("abcd"))
+    return bob.raw
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_somebody_else_does_moves_what_a_viewer_is_told(seed: int) -> None:
+    told = seen(seed, carol_acts=False)
+    assert seen(seed, carol_acts=True) == told and len(told) > 5 * STEPS
+
+
+def test_a_count_of_changes_would_tell() -> None:
+    def count(ledger: Ledger, before: int) -> int:
+        ledger.version += 1
+        return ledger.version
+
+    with patch.object(Ledger, "reach", lambda ledger, now_ms: None), patch.object(Ledger, "next_version", count):
+        assert seen(0, carol_acts=True) != seen(0, carol_acts=False)
+
+
+def test_the_counter_is_the_time_since_the_start_in_every_answer() -> None:
+    world = World()
+    bob = world.open("bob/laptop")
+    for ms in (0, 1, 7, 1_000, 100_000):
+        world.advance_beating(ms, bob)
+        # The first is applied at once, and the last at the end of the turn.
+        bob.say(Get(bob.next_id(), ["carol"]))
+        bob.say(Who(bob.next_id()))
+        bob.say(GetMembers(bob.next_id(), "general"))
+        bob.say(SetStatus(bob.next_id(), text=str(ms)))
+        bob.say(Get(bob.next_id(), ["bob"]))
+        world.turn()
+    answers = [answer for answer in bob.messages if isinstance(answer, Done | Records | WhoPage | MembersPage)]
+    begun_ms = world.now_ms - answers[-1].version
+    assert [answer.version for answer in answers] == sorted(answer.version for answer in answers)
+    assert begun_ms == START_MS and len(answers) == 25
+    assert len({answer.version for answer in answers}) == 5
+
+
+def test_the_versions_of_one_user_rise_within_a_millisecond() -> None:
+    world = World()
+    alice, bob = world.open("alice/laptop"), world.open("bob/laptop")
+    versions = [world.record("alice").version]
+    for text in "abc":
+        alice.set_status("dnd", text=text)
+        versions.append(world.record("alice").version)
+    assert all(after == before + 1 for before, after in pairwise(versions))
+    bob.set_status("dnd")
+    assert world.record("bob").version < versions[-1], "another user's changes count"
+    world.advance(1_000)
+    alice.set_status("away")
+    bob.set_status("away")
+    assert world.record("bob").version == world.record("alice").version == world.engine.ledger.version
+
+
+def test_an_answer_contains_every_change_with_a_lower_version() -> None:
+    world = World()
+    alice, bob = world.open("alice/laptop"), world.open("bob/laptop")
+    bob.watch("alice")
+    dice = random.Random(5)
+    for number in range(100):
+        world.advance(dice.choice((0, 0, 1, 50)))
+        answer = bob.expect(Get(bob.next_id(), ["alice"]), Records)
+        bob.forget()
+        alice.set_status(text=str(number))
+        assert world.record("alice").version >= answer.version
+    world.advance(10_000)
+    assert bob.expect(Get(bob.next_id(), ["alice"]), Records).version > world.record("alice").version
+
+
+def test_all_records_get_one_version_after_a_kill() -> None:
+    world = World()
+    for name in ("alice", "bob", "carol"):
+        world.open(f"{name}/laptop").set_status(text=name)
+        world.advance(10)
+    told = world.engine.ledger.version
+    killed = world.restarted(version_gap=VERSION_GAP)
+    above = {name: killed.record(name).version for name in ("alice", "bob", "carol")}
+    assert len(set(above.values())) == 1 and above["alice"] > told + VERSION_GAP - 1_000
+    assert killed.engine.ledger.version == above["alice"]
+    killed.advance(5)
+    killed.open("bob/laptop").set_status(text="back")
+    assert killed.record("bob").version > above["bob"]
+    again = killed.restarted()
+    assert again.record("alice").version == above["alice"]
+    assert again.record("bob").version == killed.record("bob").version <= again.engine.ledger.version
+
+
+def test_what_is_told_after_a_stop_is_not_below_what_was_told_before() -> None:
+    ledger = Ledger(1, 500)
+    ledger.reach(800)
+    ledger.reach(700)
+    assert ledger.version == 300
+    after = Ledger(2, 90)
+    after.continue_from(1, ledger.version, 100)
+    after.raise_version(305, 110)
+    assert (after.epoch, after.version) == (1, 310)
+    after.raise_version(400, 110)
+    after.reach(125)
+    assert after.version == 415
