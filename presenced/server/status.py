@@ -105,6 +105,12 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     channels: int
     watches: int
     """User watched by link, summed."""
+    blocks: int
+    """Users whom others have blocked, summed over these."""
+    hidings: int
+    """Users from whom others hide, summed over these."""
+    hidden_answers: int
+    """Answers about users whom the asker may not see, or who were never seen."""
     # links
     links: int
     links_max: int
