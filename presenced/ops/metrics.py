@@ -143,6 +143,9 @@ def _presence(status: ServerStatus) -> Iterator[Metric]:
         "Answers about users whom the asker may not see, or who were never seen.",
         status.hidden_answers,
     )
+    yield _gauge("presenced_contacts", "Contacts in the lists of all users together.", status.contacts)
+    requests = "Requests to see a user that wait for an answer."
+    yield _gauge("presenced_contact_requests", requests, status.contact_requests)
     yield _counter("presenced_changes", "Records that changed.", status.changes)
     yield _counter("presenced_deliveries", "Presence frames handed to links.", status.deliveries)
     yield _counter("presenced_leases_expired", "Devices that sent nothing in time.", status.expired)

@@ -111,6 +111,10 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Users from whom others hide, summed over these."""
     hidden_answers: int
     """Answers about users whom the asker may not see, or who were never seen."""
+    contacts: int = 0
+    """In the lists of all users together."""
+    contact_requests: int = 0
+    """Of somebody who asks to see somebody, and has no answer."""
     # links
     links: int
     links_max: int
