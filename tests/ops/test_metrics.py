@@ -246,7 +246,7 @@ def test_a_scrape_of_a_real_server(tmp_path: Path) -> None:
         port = node.ask(lambda _: node.operations.http.port)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
-            alice.get("nobody")
+            alice.get_status("nobody")
             text = get(port, "/metrics").decode()
             assert_well_formed(text)
             status = msgspec.json.decode(get(port, "/statusz.json"), type=ServerStatus)
