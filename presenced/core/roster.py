@@ -24,6 +24,14 @@ LISTED: Final = 32
 """The user has put the contact into the list."""
 
 
+_WORDS: Final = {TO: "to", FROM: "from", ASKED: "asked", ASKS: "asks", APPROVED: "approved", LISTED: "listed"}
+
+
+def flag_words(flags: int) -> str:
+    """The flags in words, for people. O(1)."""
+    return " ".join(word for flag, word in _WORDS.items() if flags & flag) or "nothing"
+
+
 class Contact(NamedTuple):
     """A contact of whom more is known than these flags."""
 
@@ -39,8 +47,16 @@ class Contact(NamedTuple):
         return self.flags & ~ASKS != 0
 
 
+Known = int | Contact
+"""What a list has of a contact: the flags, if these say all."""
+
 NOBODY: Final = Contact(0)
 """Somebody with whom a user has nothing to do."""
+
+
+def flags_of(known: Known) -> int:
+    """The flags of a contact. O(1)."""
+    return known if isinstance(known, int) else known.flags
 
 
 class Roster:
@@ -49,7 +65,7 @@ class Roster:
     __slots__ = ("asking", "changes", "contacts", "strangers", "version", "whole_until")
 
     def __init__(self) -> None:
-        self.contacts: dict[str, int | Contact] = {}
+        self.contacts: dict[str, Known] = {}
         self.version = 0
         """Of its last change."""
         self.asking: dict[str, int] | None = None

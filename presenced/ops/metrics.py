@@ -137,6 +137,16 @@ def _presence(status: ServerStatus) -> Iterator[Metric]:
     yield _gauges("presenced_devices", "Live devices; grace = the link is lost.", "state", (), devices)
     yield _gauge("presenced_channels", "Channels with members.", status.channels)
     yield _gauge("presenced_watches", "Users watched, summed over the links.", status.watches)
+    yield _gauge("presenced_blocks", "Users whom others have blocked, summed over these.", status.blocks)
+    yield _gauge("presenced_hidings", "Users from whom others hide, summed over these.", status.hidings)
+    yield _counter(
+        "presenced_hidden_answers",
+        "Answers about users whom the asker may not see, or who were never seen.",
+        status.hidden_answers,
+    )
+    yield _gauge("presenced_contacts", "Contacts in the lists of all users together.", status.contacts)
+    requests = "Requests to see a user that wait for an answer."
+    yield _gauge("presenced_contact_requests", requests, status.contact_requests)
     yield _counter("presenced_changes", "Records that changed.", status.changes)
     yield _counter("presenced_deliveries", "Presence frames handed to links.", status.deliveries)
     yield _counter("presenced_leases_expired", "Devices that sent nothing in time.", status.expired)

@@ -106,6 +106,16 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     channels: int
     watches: int
     """User watched by link, summed."""
+    blocks: int
+    """Users whom others have blocked, summed over these."""
+    hidings: int
+    """Users from whom others hide, summed over these."""
+    hidden_answers: int
+    """Answers about users whom the asker may not see, or who were never seen."""
+    contacts: int = 0
+    """In the lists of all users together."""
+    contact_requests: int = 0
+    """Of somebody who asks to see somebody, and has no answer."""
     # links
     links: int
     links_max: int

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from presenced.core.records import Fact, ScheduleSet
+from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact, ScheduleSet
+from presenced.core.roster import flag_words
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.layout import DATA, LayoutError, unpack_segment_header
@@ -107,7 +108,22 @@ def _fields(fact: Fact) -> dict[str, Any]:
         # A window that says nothing of its own reads as it always has.
         windows = [list(msgspec.to_builtins(window)) for window in fact.windows]
         fields["windows"] = [window if window[-1] else window[:-1] for window in windows]
+    elif isinstance(fact, ContactSet):
+        fields["flags"], fields["other_flags"] = flag_words(fact.flags), flag_words(fact.other_flags)
+        for side in ("side", "other_side"):
+            fields[side] = _side(fields[side])
+    elif isinstance(fact, ContactsSet):
+        fields["flags"] = [f"{flag_words(both & 0xFF)}, {flag_words(both >> 8)}" for both in fact.flags]
+        fields["sides"] = [(fact.contacts[place], _side(side), _side(other)) for place, side, other in fact.sides]
     return fields
+
+
+def _side(side: ContactSide | None) -> dict[str, Any] | None:
+    """What is known of a contact, but for what is empty."""
+    if side is None:
+        return None
+    fields = {name: getattr(side, name) for name in side.__struct_fields__}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _gap_text(gap: Gap) -> str:

@@ -13,10 +13,13 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Applied,
+    Approve,
     Attach,
     Beats,
     Bye,
+    Cancel,
     Command,
+    ContactEntry,
     Detach,
     EndClaim,
     Error,
@@ -26,6 +29,7 @@ from presenced.wire.messages import (
     Get,
     GetActivity,
     GetClaims,
+    GetContacts,
     GetDevices,
     GetMembers,
     GetSync,
@@ -33,12 +37,17 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    RemoveContact,
     Renew,
+    SetContact,
+    SetContacts,
     SetDevice,
     SetSchedule,
     SetStatus,
+    Subscribe,
     Sync,
     Touch,
+    Unsubscribe,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -77,11 +86,29 @@ GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
     "SetStatus": (lambda n: SetStatus(n, "dnd", user="unknown"), lambda n: SetStatus(n, "dnd", "text", user="bob")),
     "Touch": (lambda n: Touch(n, user="unknown"), lambda n: Touch(n, user="bob")),
     "Command": (lambda n: Command(n, "/presence", user="unknown"), lambda n: Command(n, "/presence", user="bob")),
+    "Subscribe": (lambda n: Subscribe(n, "other", user="bob"), lambda n: Subscribe(n, "carol", "hi", user="bob")),
+    "Approve": (lambda n: Approve(n, "other", user="bob"), lambda n: Approve(n, "carol", user="bob")),
+    "SetContact": (lambda n: SetContact(n, "other", user="bob"), lambda n: SetContact(n, "carol", "C", user="bob")),
+    "SetContacts": (lambda n: SetContacts(n, "bob", [ContactEntry("other")]), None),
 }
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
-LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync)
-OTHERS = (Ping, Renew, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach)
+LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync, GetContacts)
+OTHERS = (
+    Ping,
+    Renew,
+    Unwatch,
+    UnwatchChannel,
+    SetDevice,
+    EndClaim,
+    Sync,
+    Forget,
+    Leave,
+    Detach,
+    Cancel,
+    Unsubscribe,
+    RemoveContact,
+)
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
 """Refused when memory is very short whatever they would add."""
@@ -99,6 +126,7 @@ def service() -> FakeLink:
         Join(105, "room", "bob", "web"),
         AddClaim(106, "busy", "call", "dnd", user="bob"),
         SetSchedule(107, "UTC", windows(), "dnd", user="bob"),
+        SetContact(110, "carol", user="bob"),
     ):
         link.done(message)
     link.ask(Watch(108, ["watched"]))

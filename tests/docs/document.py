@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import inspect
 
 from presenced import limits
@@ -134,6 +135,25 @@ STRING_LIMITS = {
     ("ActivityInfo", "device"): NAME_OR_EMPTY,
     ("ActivityInfo", "payload"): f"{limits.PAYLOAD_BYTES_MAX} bytes",
     ("SyncInfo", "device"): NAME,
+    ("Block", "contact"): NAME,
+    ("Block", "user"): NAME_OR_EMPTY,
+    ("Unblock", "contact"): NAME,
+    ("Unblock", "user"): NAME_OR_EMPTY,
+    ("HideFrom", "contact"): NAME,
+    ("HideFrom", "user"): NAME_OR_EMPTY,
+    ("ShowAgain", "contact"): NAME,
+    ("ShowAgain", "user"): NAME_OR_EMPTY,
+    ("ShowTo", "contact"): NAME,
+    ("ShowTo", "user"): NAME_OR_EMPTY,
+    ("StopShowing", "contact"): NAME,
+    ("StopShowing", "user"): NAME_OR_EMPTY,
+    ("ShowTo", "device"): NAME_OR_EMPTY,
+    ("StopShowing", "device"): NAME_OR_EMPTY,
+    ("GetBlocked", "user"): NAME_OR_EMPTY,
+    ("SetAudience", "user"): NAME_OR_EMPTY,
+    ("GetAudience", "user"): NAME_OR_EMPTY,
+    ("BlockList", "user"): NAME,
+    ("AudienceInfo", "user"): NAME,
 }
 """Limits on strings are checked by `address`, in bytes, not by the structs; this says which holds for which."""
 
@@ -235,7 +255,10 @@ def type_words(kind: inspect.Type) -> str:
 
 
 def default_words(field: inspect.Field) -> str:
-    return "" if field.required else f"`{json.dumps(field.default)}`"
+    if field.required:
+        return ""
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return f"`{json.dumps(default)}`"
 
 
 def limit_words(struct: str, field: str, kind: inspect.Type) -> str | frozenset[str]:

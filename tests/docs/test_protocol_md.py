@@ -59,6 +59,7 @@ SERVER_ONLY_LIMITS = {
     "MEMORY_RELIEF_PERCENT",
     "MEMORY_GLANCE_MS",
     "REPLY_BYTES_PER_TURN",
+    "CURIOUS_USERS_MAX",
 }
 """Bounds that no client can notice. Every other one must stand in protocol.md."""
 
@@ -69,7 +70,7 @@ SERVER_ONLY_LIMITS = {
 def test_sections_are_numbered_without_gaps() -> None:
     """A reference to a section must never point to another one."""
     tops = [int(number) for number in SECTIONS if "." not in number]
-    assert tops == list(range(1, 21))
+    assert tops == list(range(1, 22))
     for top in tops:
         subs = [int(number.split(".")[1]) for number in SECTIONS if number.startswith(f"{top}.")]
         assert subs == list(range(1, len(subs) + 1)), f"gaps or disorder in section {top}"
@@ -213,6 +214,16 @@ def test_limit_table_is_the_limits() -> None:
         ("4.5", f"for each {costs.DEVICES} devices"),
         ("4.5", f"for each {costs.CHANNELS} channels that the user is in, up to {costs.CHANGE_MAX} units"),
         ("4.5", f"{limits.OUTBOX_BYTES_MAX:,} bytes"),
+        ("4.5", f"a budget of {limits.STRANGERS_MAX:,} answers"),
+        ("4.5", f"earns one each {limits.STRANGER_REFILL_MS // 1000} s again"),
+        ("4.5", f"beyond the budget costs {limits.STRANGER_UNITS} units"),
+        ("4.5", f"beyond the budget (below) | {limits.STRANGER_UNITS} |"),
+        ("4.5", f"for each {costs.NAMES} names in it and watchers of the user, up to {costs.CHANGE_MAX} units"),
+        ("21.3", f"more than {limits.CHANNEL_FULL_MAX:,} watchers"),
+        ("21.6", f"A user blocks up to {limits.BLOCKED_MAX:,} others"),
+        ("21.6", f"A user hides from up to {limits.BLOCKED_MAX:,} others"),
+        ("21.6", f"A device is shown to up to {limits.SHOWN_TO_MAX} users"),
+        ("21.6", f"name up to {limits.AUDIENCE_NAMES_MAX:,} users together"),
         ("6.5", f"more than {limits.CHANGE_BURST} times"),
         ("6.5", f"{limits.CHANGE_SPACING_MS} ms"),
         ("6.5", f"more than {limits.CHANGE_DELIVERIES:,} links"),

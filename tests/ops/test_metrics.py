@@ -246,12 +246,14 @@ def test_a_scrape_of_a_real_server(tmp_path: Path) -> None:
         port = node.ask(lambda _: node.operations.http.port)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:
             alice.set_status("dnd")
+            alice.get_status("nobody")
             text = get(port, "/metrics").decode()
             assert_well_formed(text)
             status = msgspec.json.decode(get(port, "/statusz.json"), type=ServerStatus)
     assert value(text, "presenced_users_online", status="dnd") == 1
     assert value(text, "presenced_users_online", status="online") == 0
     assert value(text, "presenced_devices", state="connected") == 1
+    assert value(text, "presenced_hidden_answers_total") == 1
     assert value(text, "presenced_links", role="user") == 1
     assert value(text, "presenced_hellos_total") == 1
     assert value(text, "presenced_ready") == 1

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from presenced.core.model import User
 from presenced.core.parts.users import Users
 from presenced.core.records import ContactSet, ContactSide, ContactsSet
-from presenced.core.roster import NOBODY, Contact, Roster
+from presenced.core.roster import ASKS, NOBODY, Contact, Known, Roster, flags_of
 
 PER_FACT = 1_000
 """Contacts in one fact of a snapshot."""
 
-Pair = tuple[str, Contact, Contact]
-"""A contact's name, what the user knows of the contact, and what the contact knows of the user."""
+Pair = tuple[str, Known, Known]
+"""A contact's name, what the user knows of the contact, and what the contact knows of the user; as flags if these say
+all of both, and neither asks to see the other."""
 
 
 def side_of(roster: Roster | None, name: str, contact: Contact) -> ContactSide | None:
@@ -32,29 +33,38 @@ def fact_of(user: User, contact: str, other: User | None, version: int, other_ve
     return ContactSet(user.name, contact, mine.flags, theirs.flags, version, other_version, side, other_side)
 
 
-def facts_of(user: User, contacts: Sequence[str], users: Users, version: int, other_version: int) -> ContactsSet:
-    """The same of several contacts, as one fact. O(contacts)."""
+def facts_of(user: User, pairs: Iterable[tuple[str, User | None]], version: int, other_version: int) -> ContactsSet:
+    """The same of several contacts, each with their user, as one fact. O(contacts)."""
+    contacts: list[str] = []
     flags: list[int] = []
     sides: list[tuple[int, ContactSide | None, ContactSide | None]] = []
-    for place, name in enumerate(contacts):
-        mine, side = _side(user, name)
-        theirs, other_side = _side(users.get(name), user.name)
-        flags.append(mine.flags | theirs.flags << 8)
-        if side is not None or other_side is not None:
-            sides.append((place, side, other_side))
-    return ContactsSet(user.name, list(contacts), flags, version, other_version, sides)
+    own = user.name
+    roster = user.contacts or Roster()
+    for place, (name, other) in enumerate(pairs):
+        mine = roster.contacts.get(name, 0)
+        theirs = other.contacts.contacts.get(own, 0) if other is not None and other.contacts is not None else 0
+        contacts.append(name)
+        if isinstance(mine, int) and isinstance(theirs, int):
+            flags.append(mine | theirs << 8)
+            if not (mine | theirs) & ASKS:
+                continue
+        else:
+            flags.append(flags_of(mine) | flags_of(theirs) << 8)
+        sides.append((place, _side(user, name)[1], _side(other, own)[1]))
+    return ContactsSet(own, contacts, flags, version, other_version, sides)
 
 
 def saved_facts(user: User, roster: Roster, users: Users) -> Iterator[ContactsSet]:
     """What a snapshot is to say of the user's list. A pair is said once, by the one whose name comes first, or by the
     only one of the two who has the other in a list. O(contacts)."""
     own = user.name
-    mine = (name for name in roster.contacts if own < name or not _knows(users.get(name), own))
-    names = list(islice(mine, PER_FACT))
+    all_pairs = ((name, users.get(name)) for name in roster.contacts)
+    mine = ((name, other) for name, other in all_pairs if own < name or not _knows(other, own))
+    pairs = list(islice(mine, PER_FACT))
     # Also without a contact: the version of the list is said by its own user alone.
-    yield facts_of(user, names, users, roster.version, 0)
-    while len(names) == PER_FACT and (names := list(islice(mine, PER_FACT))):
-        yield facts_of(user, names, users, roster.version, 0)
+    yield facts_of(user, pairs, roster.version, 0)
+    while len(pairs) == PER_FACT and (pairs := list(islice(mine, PER_FACT))):
+        yield facts_of(user, pairs, roster.version, 0)
 
 
 def _side(user: User | None, name: str) -> tuple[Contact, ContactSide | None]:

@@ -35,6 +35,10 @@ class ContactNews:
         """Whether a link of the user is told of changes. O(1)."""
         return name in self._links
 
+    def is_told(self, user: User) -> bool:
+        """Whether anybody is told of changes of the user's list, or sees others by it. O(1)."""
+        return bool(user.devices) or self._events.is_kept or user.name in self._links
+
     def end_session(self, session: Session) -> None:
         """The session's link is told nothing any longer. Idempotent. O(1)."""
         self._missed.pop(session, None)
@@ -71,7 +75,8 @@ class ContactNews:
     def sight_changed(self, viewer: User, subject: User, flags: int, now_ms: int) -> None:
         """The viewer has this to do with the subject now, and has begun to see them or has ended to. O(links of the
         viewer)."""
-        self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
+        if viewer.devices:
+            self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
 
     def sight_changes(self, viewer: str, subject: str) -> None:
         """The viewer is about to begin, or to end, to see the subject. O(links of the viewer)."""

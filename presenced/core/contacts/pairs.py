@@ -12,7 +12,7 @@ from presenced.core.model import User
 from presenced.core.parts.users import Users
 from presenced.core.publisher import Publisher
 from presenced.core.records import ContactSide
-from presenced.core.roster import ASKS, NOBODY, TO, Contact, Roster
+from presenced.core.roster import ASKS, NOBODY, TO, Contact, Known, Roster, flags_of
 
 
 class _Told(NamedTuple):
@@ -62,10 +62,10 @@ class Pairs:
         before = self.sides(user, name)
         if (mine, theirs) == before:
             return
-        self._note_sight(user, name, before, mine, theirs)
+        self._note_sight(user, name, before, mine.flags, theirs.flags)
         other = self._users.get_or_new(name) if theirs.flags else self._users.get(name)
         told = [self._put(user, other.name if other is not None else name, mine)]
-        if other is not None and (theirs.flags or other.contacts is not None):
+        if other is not None:
             told.append(self._put(other, user.name, theirs))
         other_version = told[1].version if len(told) > 1 else 0
         self._ledger.add(fact_of(user, told[0].name, other, told[0].version, other_version))
@@ -77,23 +77,24 @@ class Pairs:
         has a version of its own, so that a client knows at every moment how far it has come. O(pairs)."""
         if not pairs:
             return
-        users = self._users
+        users, own = self._users, user.name
         roster = self.roster(user)
-        others = [users.get_or_new(name) if theirs.flags else users.get(name) for name, _, theirs in pairs]
-        version = self._next(roster.version)
+        others = [users.get_or_new(name) if flags_of(theirs) else users.get(name) for name, _, theirs in pairs]
         before = max((other.contacts.version for other in others if other is not None and other.contacts), default=0)
-        other_version = self._next(before)
-        for name, mine, theirs in pairs:
-            self._note_sight(user, name, self.sides(user, name), mine, theirs)
+        version, other_version = self._next(roster.version), self._next(before)
         told: list[_Told] = []
-        names: list[str] = []
-        for place, (other, (name, mine, theirs)) in enumerate(zip(others, pairs, strict=True)):
-            name = other.name if other is not None else name
-            names.append(name)
-            told.append(self._put(user, name, mine, version + place))
-            if other is not None and (theirs.flags or other.contacts is not None):
-                told.append(self._put(other, user.name, theirs, other_version))
-        self._ledger.add(facts_of(user, names, users, roster.version, other_version))
+        written: list[tuple[str, User | None]] = []
+        for place, (other, (name, mine, theirs)) in enumerate(zip(others, pairs, strict=True), version):
+            if other is None:
+                written.append((name, None))
+                self._put_either(user, roster, name, mine, place, told)
+                continue
+            written.append((other.name, other))
+            if user.devices or other.devices:
+                self._note_sight(user, other.name, self.sides(user, name), flags_of(mine), flags_of(theirs))
+            self._put_either(user, roster, other.name, mine, place, told)
+            self._put_either(other, other.contacts or self.roster(other), own, theirs, other_version, told)
+        self._ledger.add(facts_of(user, written, roster.version, other_version))
         for one in told:
             self._tell(one, now_ms)
 
@@ -109,10 +110,10 @@ class Pairs:
 
     def _put(self, user: User, name: str, contact: Contact, version: int = 0) -> _Told:
         """Write one side. Its list gets this version, or the next one, if its user sees a change. O(1)."""
-        roster = self.roster(user)
-        old = roster.contact(name)
+        old = contact_in(user, name)
         if old == contact:
             return _Told(user, name, old, contact, 0)
+        roster = self.roster(user)
         self.contacts += contact.is_listed - old.is_listed
         self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
         roster.put(name, contact, self._ledger.version)
@@ -127,14 +128,32 @@ class Pairs:
             self._publisher.mark_dirty(user)
         return _Told(user, name, old, contact, version)
 
-    def _note_sight(
-        self, user: User, name: str, before: tuple[Contact, Contact], mine: Contact, theirs: Contact
-    ) -> None:
+    def _note_sight(self, user: User, name: str, before: tuple[Contact, Contact], mine: int, theirs: int) -> None:
         """What one of the two sees of the other is about to change, perhaps. O(links of the two)."""
-        if (before[0].flags ^ mine.flags) & TO:
+        if (before[0].flags ^ mine) & TO:
             self._news.sight_changes(user.name, name)
-        if (before[1].flags ^ theirs.flags) & TO:
+        if (before[1].flags ^ theirs) & TO:
             self._news.sight_changes(name, user.name)
+
+    def _put_either(
+        self, user: User, roster: Roster, name: str, contact: Known, version: int, told: list[_Told]
+    ) -> None:
+        """The same for one of many, of whom nearly all are plain (`facts.Pair`)."""
+        if not isinstance(contact, int):
+            told.append(self._put(user, name, contact, version))
+            return
+        old = roster.flags(name)
+        if old == contact:
+            return
+        self.contacts += (contact != 0) - (old != 0)
+        roster.put_flags(name, contact)
+        roster.move_to(version)
+        if roster.changes is not None:
+            roster.note(name)
+        if not roster.contacts:
+            self._publisher.mark_dirty(user)
+        if self._news.is_told(user):
+            told.append(_Told(user, name, Contact(old), Contact(contact), version))
 
     def _tell(self, told: _Told, now_ms: int) -> None:
         user, name, old, new, version = told

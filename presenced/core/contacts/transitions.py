@@ -113,7 +113,7 @@ def both_sides(act: Act, mine: int, theirs: int, *, may_grant: bool = True) -> t
     """The flags at the side of who does it and at the other, after it. A request to somebody who has approved it before
     is granted in the same step, unless `may_grant` is false. O(1)."""
     mine, theirs = sent(act, mine), received(act, theirs)
-    if may_grant and theirs & ASKS and theirs & APPROVED:
+    if act == "subscribe" and may_grant and theirs & ASKS and theirs & APPROVED:
         return received("approve", mine), sent("approve", theirs)
     return mine, theirs
 
@@ -130,7 +130,7 @@ def apart(mine: int, theirs: int, *, keeps_request: bool = False) -> tuple[int, 
     mine, theirs = both_sides("unsubscribe", mine, theirs)
     if not (keeps_request and mine & ASKS):
         mine, theirs = both_sides("cancel", mine, theirs)
-    return mine & ~LISTED, theirs | LISTED if was_listed else theirs
+    return mine & ~(LISTED | APPROVED), theirs | LISTED if was_listed else theirs
 
 
 def agreed(subscription: Subscription, mine: int, theirs: int) -> tuple[int, int]:

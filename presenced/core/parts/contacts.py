@@ -21,7 +21,7 @@ from presenced.core.part import Part, Restoring, Start, TakeUp
 from presenced.core.parts.users import Users
 from presenced.core.publisher import Publisher
 from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact
-from presenced.core.roster import APPROVED, ASKS, LISTED, Contact
+from presenced.core.roster import APPROVED, ASKS, LISTED, Contact, Known, flags_of
 from presenced.errors import RequestError
 from presenced.limits import CONTACT_REQUESTS_MAX, CONTACTS_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import ContactEntry, ContactInfo
@@ -52,7 +52,7 @@ class Contacts(Part):
         )
         if other_flags & ASKS:
             theirs = theirs._replace(note=note)
-        self._check_room(user, mine, flags)
+        self._check_room(user, mine.flags, flags)
         if other_flags & ASKS and not theirs.flags & ASKS:
             self._make_room(other, now_ms)
         self._change(user, contact, mine, theirs, (flags, other_flags), now_ms)
@@ -76,7 +76,7 @@ class Contacts(Part):
         """Put the contact into the user's list, if they are not in it, with this name and these groups; None leaves
         what there is. Raises `RequestError` (`contact_limit`). O(1)."""
         mine, theirs = self.pairs.sides(user, contact)
-        self._check_room(user, mine, mine.flags | LISTED)
+        self._check_room(user, mine.flags, mine.flags | LISTED)
         new = Contact(
             mine.flags | LISTED,
             mine.name if name is None else name,
@@ -97,19 +97,27 @@ class Contacts(Part):
         Raises `RequestError` (`contact_limit`) with nothing changed. O(contacts before and after).
         """
         changed: list[Pair] = []
-        sides = self.pairs.sides
+        sides, users, own = self.pairs.sides, self._users, user.name
+        before = user.contacts.contacts if user.contacts is not None else {}
         for name, entry in entries.items():
+            known = before.get(name, 0)
+            other = users.get(name)
+            yours = other.contacts.contacts.get(own, 0) if other is not None and other.contacts is not None else 0
+            both = agreed(entry.subscription, flags_of(known), flags_of(yours))
+            if isinstance(known, int) and isinstance(yours, int) and not (known | yours) & ASKS:
+                # Nearly all are like this, and an import has millions.
+                if not entry.name and not entry.groups:
+                    if both != (known, yours):
+                        self._check_other(other, yours, both[1])
+                        changed.append((name, *both))
+                    continue
             mine, theirs = sides(user, name)
-            flags, other_flags = agreed(entry.subscription, mine.flags, theirs.flags)
-            pair = (
-                name,
-                Contact(flags, entry.name, tuple(entry.groups), mine.note if flags & ASKS else ""),
-                _with_flags(theirs, other_flags),
-            )
-            if pair[1] != mine or pair[2] != theirs:
-                self._check_other(name, theirs, other_flags)
-                changed.append(pair)
-        for name in user.contacts.contacts if user.contacts is not None else ():
+            new = Contact(both[0], entry.name, tuple(entry.groups), mine.note if both[0] & ASKS else "")
+            new_theirs = _with_flags(theirs, both[1])
+            if (new, new_theirs) != (mine, theirs):
+                self._check_other(other, yours, both[1])
+                changed.append((name, new, new_theirs))
+        for name in before:
             if name not in entries:
                 mine, theirs = sides(user, name)
                 flags, other_flags = apart(mine.flags, theirs.flags, keeps_request=True)
@@ -121,7 +129,7 @@ class Contacts(Part):
     def _act(self, act: Act, user: User, contact: str, now_ms: int) -> None:
         mine, theirs = self.pairs.sides(user, contact)
         flags = both_sides(act, mine.flags, theirs.flags)
-        self._check_room(user, mine, flags[0])
+        self._check_room(user, mine.flags, flags[0])
         self._change(user, contact, mine, theirs, flags, now_ms)
 
     def _change(
@@ -129,18 +137,17 @@ class Contacts(Part):
     ) -> None:
         self.pairs.change(now_ms, user, contact, _with_flags(mine, flags[0]), _with_flags(theirs, flags[1]))
 
-    def _check_room(self, user: User, contact: Contact, flags: int) -> None:
+    def _check_room(self, user: User, before: int, flags: int) -> None:
         """Raise `RequestError` if the contact would come into a list that is full."""
-        if flags & ~ASKS and not contact.is_listed and user.contacts is not None:
+        if flags & ~ASKS and not before & ~ASKS and user.contacts is not None:
             if user.contacts.listed >= CONTACTS_MAX:
                 raise RequestError(
                     "contact_limit", f"{user.name} has {CONTACTS_MAX} contacts, as many as are allowed; remove some"
                 )
 
-    def _check_other(self, name: str, contact: Contact, flags: int) -> None:
-        other = self._users.get(name)
+    def _check_other(self, other: User | None, before: Known, flags: int) -> None:
         if other is not None:
-            self._check_room(other, contact, flags)
+            self._check_room(other, flags_of(before), flags)
 
     def _make_room(self, user: User | None, now_ms: int) -> None:
         """Refuse the oldest requests to see the user if there are as many as may be open. O(those)."""
