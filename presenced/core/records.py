@@ -6,10 +6,11 @@ none. Like wire messages each is an array led by its type number; fields are onl
 
 from __future__ import annotations
 
-from typing import dataclass_transform
+from typing import Final, dataclass_transform
 
 import msgspec
 
+from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO
 from presenced.wire.messages import AudienceLevel, DeviceStatus, Source, Status, Window
 
 
@@ -246,3 +247,10 @@ Fact = (
     | ShowingSet
     | AudienceSet
 )
+
+_WORDS: Final = {TO: "to", FROM: "from", ASKED: "asked", ASKS: "asks", APPROVED: "approved", LISTED: "listed"}
+
+
+def flag_words(flags: int) -> str:
+    """The flags in words, for people. O(1)."""
+    return " ".join(word for flag, word in _WORDS.items() if flags & flag) or "nothing"

@@ -24,14 +24,6 @@ LISTED: Final = 32
 """The user has put the contact into the list."""
 
 
-_WORDS: Final = {TO: "to", FROM: "from", ASKED: "asked", ASKS: "asks", APPROVED: "approved", LISTED: "listed"}
-
-
-def flag_words(flags: int) -> str:
-    """The flags in words, for people. O(1)."""
-    return " ".join(word for flag, word in _WORDS.items() if flags & flag) or "nothing"
-
-
 class Contact(NamedTuple):
     """A contact of whom more is known than these flags."""
 

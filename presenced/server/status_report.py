@@ -31,7 +31,7 @@ OTHER_DESCRIPTORS = 24
 
 def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
     """The server at this moment. `log_lines_lost` is how many lines of the log nobody read, which the server itself
-    does not know."""
+    does not know. This is long because it names every figure."""
     engine, stats = server.engine, server.stats
     online, leases = engine.publisher.online, engine.leases
     now_ms = server.clocks.monotonic_ms()

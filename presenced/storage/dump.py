@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact, ScheduleSet
-from presenced.core.roster import flag_words
+from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact, ScheduleSet, flag_words
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.layout import DATA, LayoutError, unpack_segment_header
@@ -98,8 +97,15 @@ def _facts(name: str, frame: Frame, user: str, from_seq: int, time_ms: int, firs
         return
     for index, fact in enumerate(facts):
         seq = first_seq + index if first_seq else 0
-        if (not user or fact.user == user) and (not seq or seq >= from_seq):
+        if (not user or _is_about(fact, user)) and (not seq or seq >= from_seq):
             yield Line(name, frame.position, seq, time_ms, type(fact).__name__, _fields(fact))
+
+
+def _is_about(fact: Fact, user: str) -> bool:
+    """Whether it is a fact about the user; one about a pair is about both."""
+    if isinstance(fact, ContactSet):
+        return user in (fact.user, fact.contact)
+    return fact.user == user or (isinstance(fact, ContactsSet) and user in fact.contacts)
 
 
 def _fields(fact: Fact) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from presenced.wire.messages import (
     Approve,
     Attach,
     Beats,
+    Block,
     Bye,
     Cancel,
     Command,
@@ -28,25 +29,33 @@ from presenced.wire.messages import (
     Forget,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
     GetClaims,
     GetContacts,
     GetDevices,
     GetMembers,
     GetSync,
     Heartbeat,
+    HideFrom,
     Join,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    SetAudience,
     SetContact,
     SetContacts,
     SetDevice,
     SetSchedule,
     SetStatus,
+    ShowAgain,
+    ShowTo,
+    StopShowing,
     Subscribe,
     Sync,
     Touch,
+    Unblock,
     Unsubscribe,
     Unwatch,
     UnwatchChannel,
@@ -90,10 +99,26 @@ GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
     "Approve": (lambda n: Approve(n, "other", user="bob"), lambda n: Approve(n, "carol", user="bob")),
     "SetContact": (lambda n: SetContact(n, "other", user="bob"), lambda n: SetContact(n, "carol", "C", user="bob")),
     "SetContacts": (lambda n: SetContacts(n, "bob", [ContactEntry("other")]), None),
+    "Block": (lambda n: Block(n, "other", "bob"), lambda n: Block(n, "mallory", "bob")),
+    "HideFrom": (lambda n: HideFrom(n, "other", "bob"), lambda n: HideFrom(n, "mallory", "bob")),
+    "ShowTo": (lambda n: ShowTo(n, "other", "bob", "web"), lambda n: ShowTo(n, "erin", "bob", "web")),
+    "SetAudience": (lambda n: SetAudience(n, always=["x"], user="bob"), lambda n: SetAudience(n, user="bob")),
 }
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
-LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync, GetContacts)
+LONG = (
+    Get,
+    Who,
+    GetDevices,
+    GetClaims,
+    FindClaims,
+    GetActivity,
+    GetMembers,
+    GetSync,
+    GetContacts,
+    GetBlocked,
+    GetAudience,
+)
 OTHERS = (
     Ping,
     Renew,
@@ -108,6 +133,9 @@ OTHERS = (
     Cancel,
     Unsubscribe,
     RemoveContact,
+    Unblock,
+    ShowAgain,
+    StopShowing,
 )
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
@@ -127,6 +155,9 @@ def service() -> FakeLink:
         AddClaim(106, "busy", "call", "dnd", user="bob"),
         SetSchedule(107, "UTC", windows(), "dnd", user="bob"),
         SetContact(110, "carol", user="bob"),
+        Block(111, "mallory", "bob"),
+        HideFrom(112, "mallory", "bob"),
+        ShowTo(113, "erin", "bob", "web"),
     ):
         link.done(message)
     link.ask(Watch(108, ["watched"]))

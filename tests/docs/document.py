@@ -27,6 +27,8 @@ NESTED: dict[str, Any] = {
     "DeviceInfo": messages.DeviceInfo,
     "ActivityInfo": messages.ActivityInfo,
     "SyncInfo": messages.SyncInfo,
+    "ContactInfo": messages.ContactInfo,
+    "ContactEntry": messages.ContactEntry,
 }
 """The structs without a type, which travel inside others."""
 
@@ -154,6 +156,31 @@ STRING_LIMITS = {
     ("GetAudience", "user"): NAME_OR_EMPTY,
     ("BlockList", "user"): NAME,
     ("AudienceInfo", "user"): NAME,
+    ("Subscribe", "contact"): NAME,
+    ("Subscribe", "user"): NAME_OR_EMPTY,
+    ("Approve", "contact"): NAME,
+    ("Approve", "user"): NAME_OR_EMPTY,
+    ("Cancel", "contact"): NAME,
+    ("Cancel", "user"): NAME_OR_EMPTY,
+    ("Unsubscribe", "contact"): NAME,
+    ("Unsubscribe", "user"): NAME_OR_EMPTY,
+    ("SetContact", "contact"): NAME,
+    ("SetContact", "user"): NAME_OR_EMPTY,
+    ("RemoveContact", "contact"): NAME,
+    ("RemoveContact", "user"): NAME_OR_EMPTY,
+    ("Subscribe", "note"): f"{limits.NOTE_BYTES_MAX} bytes",
+    ("SetContact", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("GetContacts", "after"): NAME_OR_EMPTY,
+    ("GetContacts", "user"): NAME_OR_EMPTY,
+    ("SetContacts", "user"): NAME,
+    ("ContactList", "user"): NAME,
+    ("ContactList", "next"): NAME_OR_EMPTY,
+    ("ContactChange", "user"): NAME,
+    ("ContactInfo", "contact"): NAME,
+    ("ContactInfo", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
+    ("ContactInfo", "note"): f"{limits.NOTE_BYTES_MAX} bytes",
+    ("ContactEntry", "contact"): NAME,
+    ("ContactEntry", "name"): f"{limits.LABEL_BYTES_MAX} bytes",
 }
 """Limits on strings are checked by `address`, in bytes, not by the structs; this says which holds for which."""
 

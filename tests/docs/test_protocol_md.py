@@ -18,6 +18,7 @@ import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.chat_commands.verbs import BY_NAME
+from presenced.core.contacts.unfinished_lists import UNFINISHED_MAX
 from presenced.core.parts.schedules import SCHEDULE_CHECK_MS
 from presenced.core.precedence import RANK
 from presenced.core.requests import costs
@@ -250,6 +251,13 @@ def test_limit_table_is_the_limits() -> None:
         ("17", f"fewer than {limits.CHANNEL_FULL_MAX * 8 // 10}"),
         ("17", f"one each {limits.CHANNEL_INTERVAL_MS:,} ms"),
         ("17", f"up to {limits.CHANNEL_BATCH_MAX} members"),
+        ("4.5", f"for each {costs.LISTED_CONTACTS:,} in the list"),
+        ("4.5", f"for each {costs.SET_CONTACTS} contacts in it"),
+        ("13.49", f"up to {UNFINISHED_MAX:,} contacts"),
+        ("21.4", f"up to {limits.CONTACTS_MAX:,} contacts"),
+        ("21.5", f"up to {limits.USERS_PER_REQUEST_MAX} records"),
+        ("21.4", f"up to {limits.CONTACT_REQUESTS_MAX:,} requests"),
+        ("21.4", f"last {limits.CONTACT_CHANGES_KEPT} changes"),
         ("19", f"newest {limits.EVENTS_KEPT:,} events"),
         ("19", f"fit in {limits.EVENTS_BYTES_MAX >> 20} MiB"),
         ("20", f"up to {limits.COMMAND_LISTED_MAX} records"),

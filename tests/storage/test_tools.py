@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.core.records import TextSet
+from presenced.core.records import ContactSet, ContactSide, ContactsSet, TextSet
+from presenced.core.roster import ASKED, ASKS, FROM, LISTED, TO
 from presenced.storage.backup import CannotBackUp, back_up
 from presenced.storage.check import Checked, check
 from presenced.storage.dump import Line, dump
@@ -591,3 +592,27 @@ def test_a_copy_of_a_copy(full: Path, tmp_path: Path) -> None:
     backed_up(tmp_path / "one", tmp_path / "two")
     backed_up(tmp_path / "two", tmp_path / "three")
     assert recovered(tmp_path / "three")[0] == recovered(full)[0]
+
+
+def test_dump_tells_of_contacts_in_words_and_to_both(tmp_path: Path) -> None:
+    making = Making(tmp_path / "data")
+    side = ContactSide("Bobby", ("work",))
+    making.commit(
+        [
+            ContactSet("alice", "bob", TO | LISTED, FROM, 5, 6, side, None),
+            ContactSet("carol", "bob", ASKED, ASKS, 7, 8, None, ContactSide(note="hi", asked=7)),
+            ContactsSet("alice", ["bob", "dave"], [LISTED, TO | FROM | FROM << 8], 9, 10, [(0, side, None)]),
+        ]
+    )
+    making.stop()
+    named = {"name": "Bobby", "groups": ("work",)}
+    lines = dumped(making.place, user="bob")
+    assert [line.fields["flags"] for line in lines] == ["to listed", "asked", ["listed, nothing", "to from, from"]]
+    assert [line.fields.get("other_flags") for line in lines] == ["from", "asks", None]
+    assert [line.fields.get("side", line.fields.get("sides")) for line in lines] == [
+        named,
+        None,
+        [("bob", named, None)],
+    ]
+    assert lines[1].fields["other_side"] == {"note": "hi", "asked": 7}
+    assert [line.fact for line in dumped(making.place, user="dave")] == ["ContactsSet"]
