@@ -236,6 +236,7 @@ def test_a_stream_that_nobody_follows_for_long_is_given_up() -> None:
     follow(whole)
     link = world.open("app", role="service", rights={"see": ["bob"]})
     epoch = follow(link).epoch
+    assert follow(link).epoch == epoch, "it is one follower still"
     status(app, "bob", "dnd")
     link.lose()
     world.advance_beating(EVENTS_UNFOLLOWED_MS - 60_000, app, whole, every_ms=70_000)
