@@ -8,6 +8,11 @@ from presenced.core.part import Part
 from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
 from presenced.errors import RequestError
+from presenced.wire.codec import encode
+from presenced.wire.messages import Presence
+
+_UNSEEN = User("")
+"""Stands in a session's watch for each user whom its token does not let it see. Nobody is ever told of it."""
 
 
 class Watches(Part):
@@ -21,7 +26,9 @@ class Watches(Part):
         """Watches of all sessions together."""
 
     def add(self, session: Session, names: list[str]) -> list[User]:
-        """Add users, known or not, to the session's watch; returns them in the order asked (protocol.md, 5.9).
+        """Add users, known or not, to the session's watch; returns them in the order asked (protocol.md, 5.9). One whom
+        its token does not let it see costs nothing and is told of once another token does; for these there is no user
+        to return, but one without a name.
 
         Raises `RequestError` (`watch_limit`) before anything is added. O(names).
         """
@@ -39,17 +46,20 @@ class Watches(Part):
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
         self._outboxes.expect(session)
-        users = []
+        rights, users, unseen = session.rights, [], 0
         find, make = self._users.get, self._users.new
         for name in names:
             user = watching.get(name)
-            if user is None:
+            if user is None and rights is not None and rights.hides(name):
+                user = watching[name] = _UNSEEN
+                unseen += 1
+            elif user is None:
                 user = watching[name] = find(name) or make(name)
                 if user.watchers is None:
                     user.watchers = {}
                 user.watchers[session] = session.sink
             users.append(user)
-        self.count += len(watching) - before
+        self.count += len(watching) - before - unseen
         return users
 
     def remove(self, session: Session, names: list[str]) -> None:
@@ -64,7 +74,18 @@ class Watches(Part):
         self._outboxes.tell_everyone(session, is_on=on)
 
     def rights_changed(self, session: Session, now_ms: int) -> None:
-        """What it is told of every user is bounded by its rights."""
+        """It is told of those whom it sees now, by name and of every user; of those whom it has lost sight of, no more.
+        O(users that it watches)."""
+        rights, watching = session.rights, session.watching or {}
+        for name, user in list(watching.items()):
+            hides = rights is not None and rights.hides(name)
+            if hides and user is not _UNSEEN:
+                watching[name] = _UNSEEN
+                self._stop(session, user)
+            elif not hides and user is _UNSEEN:
+                del watching[name]
+                (user,) = self.add(session, [name])
+                self._outboxes.reply(session, encode(Presence(user.record)))
         if self._outboxes.is_told_all(session):
             self._outboxes.tell_everyone(session, is_on=True)
 
@@ -83,6 +104,8 @@ class Watches(Part):
         return count
 
     def _stop(self, session: Session, user: User) -> None:
+        if user is _UNSEEN:
+            return
         self.count -= 1
         if session.owed is not None:
             self._outboxes.forgive(session, user)

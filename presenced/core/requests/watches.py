@@ -24,11 +24,11 @@ def _check_name(name: str, asked: list[str]) -> None:
 
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
-    publisher = engine.publisher
+    publisher, rights = engine.publisher, session.rights
     records = []
     for name in message.users:
         user = engine.users.get(name)
-        if user is None:
+        if user is None or (rights is not None and rights.hides(name)):
             _check_name(name, message.users)
             records.append(unknown_record(name))
         else:
@@ -53,13 +53,19 @@ def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
     publisher = engine.publisher
+    rights = session.rights
     for name in message.users:
-        if name not in engine.users:
+        if name not in engine.users or (rights is not None and rights.hides(name)):
             _check_name(name, message.users)
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
     record_of = publisher.record_of
-    records = [record_of(user) for user in engine.watches.add(session, message.users)]
+    users = engine.watches.add(session, message.users)
+    if rights is not None and rights.is_narrow:
+        seen = zip(message.users, users, strict=True)
+        records = [record_of(user) if user.name else unknown_record(name) for name, user in seen]
+    else:
+        records = [record_of(user) for user in users]
     reply_records(engine, session, message.id, records)
 
 
