@@ -51,12 +51,13 @@ unicode-table: $(INSTALLED)  ## (with Python 3.11) the tables of characters, fro
 bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
 	$(BIN)/python -m bench fanout --watchers 1000 --changes 200
 
-torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 1,000 kills
+torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 1,000 kills, 10,000 lives
 	$(BIN)/python -m tests.storage.seeded_bugs
 	$(BIN)/python -m tests.torture.crash --states 1000000
 	$(BIN)/python -m tests.torture.reader
 	$(BIN)/python -m tests.torture.kill --rounds 1000
 	$(BIN)/python -m tests.torture.faults
+	$(BIN)/python -m tests.sim --lives 10000 --seed 0
 
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server
 	PRESENCED_STEPS=7 $(BIN)/python -m pytest -q -n auto tests/client/test_interleavings.py

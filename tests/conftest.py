@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.shares import LongestFirst
 from tests.support.tiers import markers_of, samples
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,9 +35,16 @@ the bench would bring back to it what other tests have left."""
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Markers by place, so that no new test of a directory is without."""
+    below = f"{REPOSITORY / 'tests'}/"
     for item in items:
-        for marker in markers_of(PurePosixPath(item.path.relative_to(REPOSITORY / "tests"))):
+        for marker in markers_of(PurePosixPath(str(item.path).removeprefix(below))):
             item.add_marker(marker)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
+    """Whole files are dealt out the longest first."""
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

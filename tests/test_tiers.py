@@ -1,13 +1,17 @@
-"""`make test` is quick because it leaves tests out; this holds that `make check`, and with it CI, runs every one."""
+"""`make test` is quick because it leaves tests out; this holds that `make check`, and with it CI, runs every one, the
+longest first."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.support.shares import DEALT_SINGLY, LONGEST, LongestFirst, place_of
 from tests.support.tiers import LEFT_OUT, PLACES, SHARE, markers_of, samples
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,8 +49,8 @@ def test_each_place_exists_and_says_what_its_marker_is_for(marker: str) -> None:
 
 
 def test_a_marker_goes_by_whole_names() -> None:
-    assert markers_of(PurePosixPath("bench/peers/test_x.py")) == ["peers"]
-    assert markers_of(PurePosixPath("bench/peers_of_another_kind.py")) == []
+    assert markers_of(PurePosixPath("bench/peers/test_x.py")) == ("peers",)
+    assert markers_of(PurePosixPath("bench/peers_of_another_kind.py")) == ()
 
 
 def test_the_share_counts_for_samples_and_leaves_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +58,55 @@ def test_the_share_counts_for_samples_and_leaves_one(monkeypatch: pytest.MonkeyP
     assert (samples(100), samples(1)) == (25, 1)
     monkeypatch.delenv(SHARE)
     assert samples(100) == 100
+
+
+# --- the order ---------------------------------------------------------------------------------------------------
+
+
+class Process:
+    """One that runs tests, and has been given these."""
+
+    shutting_down = False
+    gateway = SimpleNamespace(id="")
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def send_runtest_some(self, tests: list[int]) -> None:
+        self.given += tests
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_make_check_deals_out_files_the_longest_first(request: pytest.FixtureRequest) -> None:
+    assert "--dist loadfile" in rule("test-all")
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=True), getvalue={"tx": ["popen"] * 2, "dist": "loadfile"}.get
+    )
+    scheduling = request.config.hook.pytest_xdist_make_scheduler(config=config, log=None)
+    assert isinstance(scheduling, LongestFirst)
+    tests = ["tests/wire/test_a.py::test_a", *(f"tests/core/test_b.py::test_b[{at}]" for at in range(4))]
+    tests += [f"tests/sim/test_lives.py::test_c[{at}]" for at in range(2)]
+    tests += [f"tests/storage/test_reader.py::test_d[{at}]" for at in range(3)]
+    processes: list[Any] = [Process(), Process()]
+    for process in processes:
+        scheduling.add_node(process)
+        scheduling.add_node_collection(process, tests)
+    scheduling.schedule()
+    one, other = (process.given for process in processes)
+    assert (one, other) == ([5, 7, 8, 9], [6, 1, 2, 3, 4]), "lives one by one, the others by files, and all of a file"
+    for at in other[:3]:
+        scheduling.mark_test_complete(processes[1], at)
+    assert other[5:] == [0]
+
+
+@pytest.mark.parametrize("place", [*LONGEST, *DEALT_SINGLY])
+def test_each_place_of_the_order_exists(place: str) -> None:
+    assert (TESTS / place).exists()
+    assert place_of(f"tests/{place}/test_x.py::test_x") <= LONGEST.index(place)
+
+
+@pytest.mark.parametrize("place", DEALT_SINGLY)
+def test_what_is_dealt_out_singly_has_no_fixture_in_common(place: str) -> None:
+    assert not re.search(r"scope=|fixture\(params", (TESTS / place).read_text())

@@ -103,6 +103,10 @@ class Rights(msgspec.Struct, frozen=True):
         to see this user, beside the grounds of the server. O(patterns)."""
         return self.see.match(name)
 
+    def hides(self, name: str) -> bool:
+        """Whether its role sees everybody, and it does not see this user. O(patterns)."""
+        return self.is_narrow and not self.see.match(name)
+
     def acts_for(self, name: str) -> bool:
         """Whether it may act for this user, and ask what is private of them. A user acts for itself alone, and this
         is about others. O(patterns)."""

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from presenced.core.model import unknown_record
 from presenced.core.online import OnlineIndex
 from presenced.core.parts import event_streams
 from presenced.core.rights import Patterns, compiled, rights_of
 from presenced.limits import EVENTS_BYTES_MAX, EVENTS_UNFOLLOWED_MS
-from presenced.wire.messages import Follow, Following, SetStatus, Status, WatchAll, Who, WhoPage
+from presenced.wire.messages import Follow, Following, Get, Records, SetStatus, Status, Watch, WatchAll, Who, WhoPage
 from tests.core.fake_link import FakeLink
 from tests.core.world import World
 from tests.support.tiers import samples
@@ -110,6 +111,49 @@ def test_a_service_that_sees_nobody_sees_itself() -> None:
     world, _ = world_with("bob")
     link = world.open("app/main", role="service", rights={"see": []})
     assert [record.user for record in link.who().records] == ["app"]
+
+
+# --- one user ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", [Get, Watch])
+def test_a_user_whom_it_does_not_see_is_answered_as_one_never_seen(ask: Any) -> None:
+    world, app = world_with("bob", "eve")
+    status(app, "eve", "dnd")
+    link = world.open("app", role="service", rights={"see": ["bob"]})
+    users = len(world.engine.users)
+    records = link.expect(ask(link.next_id(), ["eve", "bob", "nobody"]), Records).records
+    assert records == [unknown_record("eve"), world.record("bob"), unknown_record("nobody")]
+    link.forget()
+    status(app, "eve", "away"), status(app, "bob", "away")
+    assert [record.user for record in link.pushes] == (["bob"] if ask is Watch else [])
+    assert len(world.engine.users) == users, "a name that it does not see is nothing to remember"
+
+
+def test_a_watch_goes_by_the_token_of_now() -> None:
+    world, app = world_with("bob", "eve")
+    link = world.open("app", role="service", rights={"see": ["bob"]})
+    link.watch("bob", "eve", "eve", "nobody")
+    link.watch("eve")
+
+    def renewed(claim: dict[str, Any]) -> None:
+        link.forget()
+        world.engine.sessions.renew(world.now_ms, link.session, 0, rights_of(claim, "app", "service"))
+        world.turn()
+
+    renewed({"see": ["eve"]})
+    assert link.pushes == [world.record("eve")], "it is told whom it sees from now on"
+    link.forget()
+    for user in ("bob", "eve"):
+        status(app, user, "dnd")
+    assert [record.user for record in link.pushes] == ["eve"]
+    renewed({})
+    assert {record.user for record in link.pushes} == {"bob", "nobody"}
+    link.unwatch("bob", "eve")
+    renewed({"see": []})
+    assert world.engine.watches.count == 0
+    link.lose()
+    assert "nobody" not in world.engine.users
 
 
 # --- every change ------------------------------------------------------------------------------------------------
@@ -236,6 +280,7 @@ def test_a_stream_that_nobody_follows_for_long_is_given_up() -> None:
     follow(whole)
     link = world.open("app", role="service", rights={"see": ["bob"]})
     epoch = follow(link).epoch
+    assert follow(link).epoch == epoch, "it is one follower still"
     status(app, "bob", "dnd")
     link.lose()
     world.advance_beating(EVENTS_UNFOLLOWED_MS - 60_000, app, whole, every_ms=70_000)

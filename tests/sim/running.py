@@ -9,8 +9,8 @@ from typing import NamedTuple
 from tests.sim.life import Failure, Life
 from tests.sim.world import small_units
 
-LIVES = 10_000
-"""The lives of seeds 0 to 9,999 judge a change (`test_lives`)."""
+LIVES = 4_000
+"""The lives of seeds 0 to 3,999 judge a change (`test_lives`); `make torture` runs 10,000."""
 
 COLLECT_EVERY = 50
 """Lives between two collections of garbage: a world is one large circle."""

@@ -1,6 +1,7 @@
-"""The lives that judge a change: the same 10,000 each time in `make check`, and a share of them in `make test`.
+"""The lives that judge a change: the same 4,000 each time in `make check`, and a share of them in `make test`.
 
-`make explore` and `make simulate` run lives that nobody has run before. What fails comes back by its seed.
+`make torture` runs 10,000; `make explore` and `make simulate` run lives that nobody has run before. What fails comes
+back by its seed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from tests.sim.seeded_bugs import BUGS
 from tests.sim.world import small_units
 from tests.support.tiers import samples
 
-PIECES = 20
+PIECES = 8
 """Tests that the lives are cut into, so that they can be shared out among processors."""
 QUICK_PIECES = 5
-"""Those of them that `make test` runs: all of them would cost it 50 s of processor time with its small samples."""
+"""Those of them that `make test` runs: the others would cost it 8 s of processor time more, with its small samples."""
 
 FIRST_LIFE = int(os.environ.get("FIRST_LIFE", "0"))
 """The seed of the first life. `make explore` draws one, so that a change is never judged by lives of its own."""

@@ -32,7 +32,7 @@ from tests.storage.oracle import (
 )
 from tests.support.tiers import samples
 
-SAMPLES = {"unclean": samples(2500), "clean": samples(5000), "sealed": samples(5000), "behind": samples(5000)}
+SAMPLES = {"unclean": samples(500), "clean": samples(1000), "sealed": samples(1000), "behind": samples(1000)}
 """How many flips of each; a third as many cuts."""
 
 

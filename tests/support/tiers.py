@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import cache
 from pathlib import PurePosixPath
 
 LEFT_OUT = ("slow", "peers", "systemd")
@@ -49,9 +50,10 @@ SHARE = "TEST_SHARE"
 """The variable with the share of each sample that is tried; 1 without it."""
 
 
-def markers_of(path: PurePosixPath) -> list[str]:
+@cache
+def markers_of(path: PurePosixPath) -> tuple[str, ...]:
     """Those that a file below tests/ has by its place."""
-    return [marker for marker, places in PLACES.items() if any(path.is_relative_to(place) for place in places)]
+    return tuple(marker for marker, places in PLACES.items() if any(path.is_relative_to(place) for place in places))
 
 
 def samples(full: int) -> int:

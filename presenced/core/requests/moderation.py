@@ -6,10 +6,10 @@ from __future__ import annotations
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replies import acknowledge, done, quoted
+from presenced.core.replies import acknowledge, done
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
-from presenced.core.targets import require_durability, require_service
+from presenced.core.targets import require_acting, require_durability, require_service
 from presenced.errors import RequestError
 from presenced.limits import REVOCATION_AHEAD_MS_MAX
 from presenced.wire.messages import Kick, Revoke
@@ -19,9 +19,7 @@ def _check(engine: Engine, session: Session, user: str) -> None:
     """Raise `RequestError` (`forbidden`) or `AddressError`. An empty name is refused, though elsewhere it means the
     link's own user: nobody takes so much away by leaving something out."""
     require_service(session)
-    rights = session.rights
-    if rights is not None and (rights.only_read or not rights.acts_for(user)):
-        raise RequestError("forbidden", f"this link's token does not let it act for {quoted(user)}")
+    require_acting(session, user)
     if user not in engine.users:
         check_name(user, "user")
 
@@ -48,6 +46,6 @@ def _kick(engine: Engine, session: Session, now_ms: int, message: Kick) -> None:
 
 
 HANDLERS: dict[type, Handler] = {
-    Revoke: Handler(_revoke),
-    Kick: Handler(_kick, costs.change),
+    Revoke: Handler(_revoke, changes=True),
+    Kick: Handler(_kick, costs.change, changes=True),
 }

@@ -1,0 +1,63 @@
+"""How `make check` shares out the tests among processors: by files, the longest first.
+
+What is begun last is short then, so that all of them are busy to the end.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+LONGEST = (
+    "sim/test_lives.py",
+    "storage/test_reader.py",
+    "systemd",
+    "durable/test_faults.py",
+    "bench/peers",
+    "sim/test_seeded_bugs.py",
+    "storage/test_crash.py",
+    "storage/test_seeded_bugs.py",
+    "packaging",
+    "bench/profiles",
+    "bench/test_bench.py",
+    "client/test_interleavings.py",
+    "unicode",
+    "wire/test_codec.py",
+    "core/test_machine.py",
+    "durable",
+    "docs/test_readme.py",
+    "client/test_types.py",
+    "storage/test_directories.py",
+    "storage/test_tools.py",
+    "cli/test_ctl.py",
+    "core/test_schedule.py",
+)
+"""Files and directories below tests/ in which a file takes more than ten seconds, in the order in which they begin."""
+
+DEALT_SINGLY = ("sim/test_lives.py", "sim/test_seeded_bugs.py", "storage/test_seeded_bugs.py")
+"""Long files below tests/ whose tests have no fixture in common: they need not run in one process."""
+
+
+def share_of(node_id: str) -> str:
+    """What goes to one process as a whole: a file, or one test of a file that is dealt out singly."""
+    path = node_id.partition("::")[0]
+    return node_id if path.removeprefix("tests/") in DEALT_SINGLY else path
+
+
+def place_of(share: str) -> int:
+    """When it is begun: the lower, the earlier. O(places)."""
+    path = PurePosixPath(share.partition("::")[0].removeprefix("tests/"))
+    return next((at for at, place in enumerate(LONGEST) if path.is_relative_to(place)), len(LONGEST))
+
+
+class LongestFirst(LoadFileScheduling):
+    """`--dist loadfile` in that order; what has no place of its own comes by its number of tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return share_of(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        self.workqueue.move_to_end(min(self.workqueue, key=place_of), last=False)
+        super()._assign_work_unit(node)
