@@ -169,12 +169,12 @@ def _check_entries(engine: Engine, session: Session, message: SetContacts) -> No
 
 
 HANDLERS: dict[type, Handler] = {
-    Subscribe: Handler(_subscribe),
-    Approve: Handler(_approve),
-    Cancel: Handler(_cancel),
-    Unsubscribe: Handler(_unsubscribe),
-    SetContact: Handler(_set_contact),
-    RemoveContact: Handler(_remove_contact),
+    Subscribe: Handler(_subscribe, changes=True),
+    Approve: Handler(_approve, changes=True),
+    Cancel: Handler(_cancel, changes=True),
+    Unsubscribe: Handler(_unsubscribe, changes=True),
+    SetContact: Handler(_set_contact, changes=True),
+    RemoveContact: Handler(_remove_contact, changes=True),
     GetContacts: Handler(_get_contacts, costs.contacts, has_long_answer=True),
-    SetContacts: Handler(_set_contacts, costs.contact_list),
+    SetContacts: Handler(_set_contacts, costs.contact_list, changes=True),
 }

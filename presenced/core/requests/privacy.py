@@ -142,13 +142,13 @@ def _get_audience(engine: Engine, session: Session, now_ms: int, message: GetAud
 
 
 HANDLERS: dict[type, Handler] = {
-    Block: Handler(_block),
-    Unblock: Handler(_unblock),
+    Block: Handler(_block, changes=True),
+    Unblock: Handler(_unblock, changes=True),
     GetBlocked: Handler(_get_blocked, costs.blocked, has_long_answer=True),
-    HideFrom: Handler(_hide_from),
-    ShowAgain: Handler(_show_again),
-    ShowTo: Handler(_show_to),
-    StopShowing: Handler(_stop_showing),
-    SetAudience: Handler(_set_audience, costs.audience),
+    HideFrom: Handler(_hide_from, changes=True),
+    ShowAgain: Handler(_show_again, changes=True),
+    ShowTo: Handler(_show_to, changes=True),
+    StopShowing: Handler(_stop_showing, changes=True),
+    SetAudience: Handler(_set_audience, costs.audience, changes=True),
     GetAudience: Handler(_get_audience, costs.audience_names, has_long_answer=True),
 }
