@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from presenced.address import check_text
+from presenced.address import check_name, check_text
 from presenced.core.replies import quoted
 from presenced.durations import parse_span_ms
 
@@ -60,6 +60,15 @@ def nothing(verb: str, rest: str) -> Argument:
         extra = quoted(rest.split()[0])
         raise ValueError(f"{verb} takes nothing after it, and I do not understand {extra}; write {verb} alone")
     return Argument()
+
+
+def user(verb: str, rest: str) -> Argument:
+    """One user. Raises `ValueError` for none or several, and `AddressError` for what cannot be a name."""
+    names = rest.split()
+    if len(names) != 1:
+        raise ValueError(f"{verb} takes one user after it: {verb} NAME")
+    check_name(names[0], "user")
+    return Argument(names[0])
 
 
 def duration(verb: str, rest: str) -> Argument:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, cast, get_args
 
-from presenced.chat_commands import answers, grammar
+from presenced.chat_commands import answers, contact_answers, grammar
 from presenced.chat_commands.answers import ChatAnswer, ChatCommand
 from presenced.chat_commands.grammar import Argument
+from presenced.core.replies import quoted
+from presenced.core.targets import require_memory
 from presenced.wire.messages import Status, StatusRequest
 
 
@@ -75,8 +77,61 @@ def _sync(command: ChatCommand) -> None:
     command.engine.own_states.push_again(command.user)
 
 
+def _other(command: ChatCommand) -> str:
+    """The user whom the command names. Raises `ValueError` if that is who gives it."""
+    name = command.argument.words
+    if name == command.user.name:
+        raise ValueError(f"{command.verb} is about another user, and {quoted(name)} is you")
+    return name
+
+
+def _new_other(command: ChatCommand) -> str:
+    """The same for a command that makes the server keep more. Raises `RequestError` (`memory_low`), too."""
+    require_memory(command.engine)
+    return _other(command)
+
+
+def _add(command: ChatCommand) -> None:
+    command.engine.contacts.subscribe(command.user, _new_other(command), "", command.now_ms)
+
+
+def _allow(command: ChatCommand) -> None:
+    command.engine.contacts.approve(command.user, _new_other(command), command.now_ms)
+
+
+def _deny(command: ChatCommand) -> None:
+    command.engine.contacts.cancel(command.user, _other(command), command.now_ms)
+
+
+def _remove(command: ChatCommand) -> None:
+    command.engine.contacts.unsubscribe(command.user, _other(command), command.now_ms)
+
+
+def _block(command: ChatCommand) -> None:
+    command.engine.privacy.block(command.now_ms, command.user, _new_other(command))
+
+
+def _unblock(command: ChatCommand) -> None:
+    command.engine.privacy.unblock(command.now_ms, command.user, _other(command))
+
+
+def _hide(command: ChatCommand) -> None:
+    command.engine.privacy.hide(command.now_ms, command.user, _new_other(command))
+
+
+def _unhide(command: ChatCommand) -> None:
+    command.engine.privacy.show_again(command.now_ms, command.user, _other(command))
+
+
 def _help(command: ChatCommand) -> ChatAnswer:
     return ChatAnswer(HELP)
+
+
+def _of_user(
+    name: str, help: str, answer: Callable[[ChatCommand], ChatAnswer], act: Callable[[ChatCommand], None]
+) -> Verb:
+    """A command that does something about one other user."""
+    return Verb((name,), "NAME", help, answer, grammar.user, act, is_saved=True)
 
 
 VERBS = (
@@ -104,6 +159,16 @@ VERBS = (
     ),
     Verb(("clear",), "", "no status and no text", answers.clear, act=_clear, is_saved=True),
     Verb(("devices",), "", "your devices", answers.devices),
+    _of_user("add", "ask to see NAME", contact_answers.added, _add),
+    _of_user("allow", "let NAME see you", contact_answers.allowed, _allow),
+    _of_user("deny", "do not let NAME see you", contact_answers.denied, _deny),
+    _of_user("remove", "do not see NAME any longer", contact_answers.removed, _remove),
+    Verb(("contacts",), "", "whom you see, who sees you, and who asks to", contact_answers.contacts),
+    _of_user("block", "you and NAME do not see each other", contact_answers.blocked, _block),
+    _of_user("unblock", "end that", contact_answers.unblocked, _unblock),
+    _of_user("hide", "NAME sees you as offline", contact_answers.hidden, _hide),
+    _of_user("unhide", "end that", contact_answers.unhidden, _unhide),
+    Verb(("audience",), "", "to whom you show your text, last seen and device", contact_answers.audience),
     Verb(("sync",), "", "your own state to your devices again", answers.sync, act=_sync),
     Verb(("help",), "", "this list", _help),
 )

@@ -25,8 +25,11 @@ def check(engine: Engine) -> None:
         assert user.record.version <= engine.ledger.version + publisher.changed, f"{name} is newer than the counter"
         for session, sink in (user.watchers or {}).items():
             assert sink is session.sink, f"{name} is told to a link that is not the watching session's"
-            assert session.watching is not None, f"{name} is watched by a session that has ended"
-            assert session.watching.get(name) is user, f"{name} has a watcher that does not watch it"
+            watches = [watched for watched in (session.watching, session.watched_contacts) if watched is not None]
+            assert watches, f"{name} is watched by a session that has ended"
+            of_name = [watched[name] for watched in watches if name in watched]
+            assert of_name, f"{name} has a watcher that does not watch it"
+            assert all(one is user for one in of_name), f"{name} has a watcher that watches somebody else"
             _check_session(engine, session)
         assert engine.parts.keep(user), f"{name} is kept for nothing"
     for position, user in enumerate(engine.users.order):

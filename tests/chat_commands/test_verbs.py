@@ -16,7 +16,13 @@ def test_the_help_has_a_line_for_each_row() -> None:
         "/presence: your status · who: who is online · activity: what you did last · "
         'chat, online, away, xa, dnd, offline, each perhaps "for 30m": your status; offline hides you · '
         'auto: back to what your devices say · status "in a meeting", perhaps "for 30m": a line of text · '
-        "clear: no status and no text · devices: your devices · sync: your own state to your devices again · "
+        "clear: no status and no text · devices: your devices · "
+        "add NAME: ask to see NAME · allow NAME: let NAME see you · deny NAME: do not let NAME see you · "
+        "remove NAME: do not see NAME any longer · contacts: whom you see, who sees you, and who asks to · "
+        "block NAME: you and NAME do not see each other · unblock NAME: end that · "
+        "hide NAME: NAME sees you as offline · unhide NAME: end that · "
+        "audience: to whom you show your text, last seen and device · "
+        "sync: your own state to your devices again · "
         "help: this list"
     )
 

@@ -130,6 +130,28 @@ def test_the_python_program_prints_what_it_sees(place: Place, tmp_path: Path) ->
         end(running)
 
 
+def test_contacts_from_a_shell(place: Place) -> None:
+    asked = place.run(written(".venv/bin/presencectl --url presence://carol@127.0.0.1/laptop"))
+    assert '"asked": true' in asked.stdout, asked.stderr
+    approved = place.run(written(".venv/bin/presencectl --url presence://dave@127.0.0.1/laptop"))
+    assert '"subscription": "from"' in approved.stdout, approved.stderr
+    pair, _, importing = written("echo 'erin,carol'").partition(" | ")
+    done = subprocess.run(
+        place.adapt(importing), input=shlex.split(pair)[1], cwd=ROOT, capture_output=True, text=True, timeout=LONG_S
+    )
+    assert done.stdout == '{"lists": 1, "contacts": 1}\n', done.stderr
+    listed = place.run(written(".venv/bin/presencectl --url presence://carol@127.0.0.1/phone"))
+    assert [line.split(",")[0] for line in listed.stdout.splitlines()] == ['{"contact": "dave"', '{"contact": "erin"']
+    watching = place.start(place.adapt(written(".venv/bin/presencectl --url presence://carol@127.0.0.1/tablet")))
+    try:
+        assert '"user": "dave"' in line(watching) and '"user": "erin"' in line(watching)
+        audience = place.run(written(".venv/bin/presencectl --url presence://dave@127.0.0.1/phone"))
+        assert '"last_seen": "nobody"' in audience.stdout, audience.stderr
+        assert place.run(written(".venv/bin/presencectl --url presence://dave@127.0.0.1/tablet")).returncode == 0
+    finally:
+        end(watching)
+
+
 def test_the_store_can_be_looked_at_and_copied(place: Place) -> None:
     assert place.run(written(".venv/bin/presencectl --url presence://alice")).returncode == 0
     for start in (".venv/bin/presenced store check", ".venv/bin/presenced store dump", ".venv/bin/presenced backup"):
@@ -232,6 +254,7 @@ def test_every_command_of_the_readme_is_run_here() -> None:
         "(umask 077; head -c",
         ".venv/bin/python",
         "echo 'alice",
+        "echo 'erin",
         # tests/systemd runs these under a real systemd
         "sudo make install",
         "sudo presenced backup",

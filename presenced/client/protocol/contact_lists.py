@@ -107,7 +107,9 @@ class ContactLists:
         self._versions: dict[str, int] = {}
         """The version of the list at the last word about each contact, in the list or not."""
         self._version = 0
-        """Of the list, as far as it is known without a gap; 0 = not yet."""
+        """Of the list, as far as it is known without a gap. That of an empty list may be 0."""
+        self._is_listed = False
+        """The whole list is known."""
         self._listing = 0
         """Number of the present listing: the pages of an earlier one come too late to count."""
 
@@ -117,10 +119,10 @@ class ContactLists:
         if len(self._feeds) == 1:
             self._infos.clear()
             self._versions.clear()
-            self._version = 0
+            self._version, self._is_listed = 0, False
             for make, on_reply in self.standing(0):
                 self._send(make, on_reply)
-        elif self._version:
+        elif self._is_listed:
             for contact, info in self._infos.items():
                 feed.put(contact, info)
             feed.listed()
@@ -134,7 +136,7 @@ class ContactLists:
         """A push arrived."""
         if self._feeds:
             self._apply(push.contact.contact, None if push.removed else push.contact, push.version)
-            if self._version:
+            if self._is_listed:
                 self._version = max(self._version, push.version)
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
@@ -173,7 +175,7 @@ class ContactLists:
         if page.is_whole:
             for contact in [contact for contact in self._infos if contact not in named]:
                 self._apply(contact, None, page.version)
-        self._version = page.version
+        self._version, self._is_listed = page.version, True
         for feed in self._feeds:
             feed.listed()
 
