@@ -284,7 +284,7 @@ class FakeLink(Edge):
             record = message.record
             assert record.user in self.watched or self.watches_all, f"{record.user} is pushed and not watched"
             known = self.view.get(record.user)
-            if known is not None:
+            if known is not None and record.version:
                 assert record.version >= known.version, f"{record} is older than {known}"
                 if record.version == known.version:
                     assert self._by_reply[record.user], f"{record} is pushed twice"

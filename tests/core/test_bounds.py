@@ -15,9 +15,12 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Applied,
+    Approve,
     Attach,
     Beats,
+    Block,
     Bye,
+    Cancel,
     ClaimsPage,
     Command,
     CommandReply,
@@ -30,24 +33,38 @@ from presenced.wire.messages import (
     Forget,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
     GetClaims,
+    GetContacts,
     GetDevices,
     GetMembers,
     GetSync,
     Heartbeat,
     Hello,
+    HideFrom,
     Join,
     Kick,
     Leave,
     Ping,
+    RemoveContact,
     Renew,
     Revoke,
     Role,
+    SetAudience,
+    SetContact,
+    SetContacts,
     SetDevice,
     SetSchedule,
     SetStatus,
+    ShowAgain,
+    ShowTo,
+    StopShowing,
+    Subscribe,
     Sync,
     Touch,
+    Unblock,
+    Unsubscribe,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -62,19 +79,23 @@ from tests.support.samples import SAMPLES, sample
 
 CHANGES = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, Touch, AddClaim, EndClaim, SetSchedule, AddActivity, Join,
-    Leave, Sync, Revoke, Kick,
+    Leave, Sync, Revoke, Kick, Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, SetContacts, Block,
+    Unblock, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience,
 )  # fmt: skip
 """What a link that only reads may not do. Besides, some chat commands."""
 
 CHANGES_NOTHING = (
     Hello, Heartbeat, Bye, Ping, Get, Who, Watch, Unwatch, GetDevices, GetClaims, GetActivity, GetMembers, WatchChannel,
-    UnwatchChannel, Applied, GetSync, Follow, Command, WatchAll, FindClaims, Renew,
+    UnwatchChannel, Applied, GetSync, Follow, Command, WatchAll, FindClaims, Renew, GetContacts,
+    GetBlocked, GetAudience,
 )  # fmt: skip
 """What it may do: it asks, or it is about the link itself. Of a chat command the words decide."""
 
 ABOUT_ONE = (
     SetStatus, SetDevice, Attach, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule, AddActivity,
-    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick,
+    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick, Subscribe, Approve, Cancel, Unsubscribe,
+    SetContact, RemoveContact, GetContacts, SetContacts, Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo,
+    StopShowing, SetAudience, GetAudience,
 )  # fmt: skip
 """What a service does for one user, or asks of one, by name."""
 
@@ -204,7 +225,7 @@ def test_a_chat_command_that_changes_something_is_refused_as_well(verb: str) -> 
     before = state(world)
     text = 'status "out"' if verb == "status" else verb
     reply = link.ask(Command(link.next_id(), f"/presence {text}"))
-    if verb in ("", "who", "activity", "devices", "help"):
+    if verb in ("", "who", "activity", "devices", "contacts", "audience", "help"):
         assert isinstance(reply, CommandReply) and reply.ok
     else:
         assert isinstance(reply, Error) and reply.code == "forbidden" and state(world) == before

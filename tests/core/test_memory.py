@@ -39,10 +39,12 @@ from presenced.wire.messages import (
     Heartbeat,
     HideFrom,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    Revoke,
     SetAudience,
     SetContact,
     SetContacts,
@@ -136,6 +138,8 @@ OTHERS = (
     Unblock,
     ShowAgain,
     StopShowing,
+    Revoke,
+    Kick,
 )
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
