@@ -27,10 +27,10 @@ test: $(INSTALLED)  ## the quick tests, with a fifth of the samples
 test-all: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
-explore: $(INSTALLED)  ## property tests and simulated lives that nobody has tried; the seed that is printed brings them back
+explore: $(INSTALLED)  ## property tests and simulated lives that nobody has tried, twice as many; the printed seed brings them back
 	@seed=$${HYPOTHESIS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
 	echo "hypothesis seed, and seed of the first life: $$seed (again with HYPOTHESIS_SEED=$$seed)"; \
-	FIRST_LIFE=$$seed $(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not peers and not systemd' --hypothesis-seed=$$seed $(WORDS)
+	TEST_SHARE=2 FIRST_LIFE=$$seed $(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not peers and not systemd' --hypothesis-seed=$$seed $(WORDS)
 
 check: style types test-all  ## what has to hold before anything is merged
 

@@ -43,7 +43,8 @@ def quiet() -> Iterator[None]:
     "piece", [*range(QUICK_PIECES), *(pytest.param(at, marks=pytest.mark.slow) for at in range(QUICK_PIECES, PIECES))]
 )
 def test_no_life_goes_wrong(piece: int) -> None:
-    failed = run_lives(FIRST_LIFE + piece * LIVES // PIECES, samples(LIVES) // PIECES)
+    lives = samples(LIVES) // PIECES
+    failed = run_lives(FIRST_LIFE + piece * lives, lives)
     if failed is not None:
         pytest.fail(f"again: make simulate SEED={failed.seed}\n{failed.error!r}")
 

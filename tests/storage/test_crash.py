@@ -36,17 +36,17 @@ def units() -> Iterator[None]:
 def chosen() -> Iterator[tuple[Workload, int]]:
     """Workloads, and at which share of their operations they are crashed."""
     for workload in plain():
-        yield workload, 20
+        yield workload, 40
     for workload in walks(0, 6):
-        yield workload, 40
+        yield workload, 80
     for workload in full_disks(900):
-        yield workload, 40
+        yield workload, 80
     for workload in failing_operations(23):
-        yield workload, 80
+        yield workload, 160
     for workload in failing_syncs(4):
-        yield workload, 80
+        yield workload, 160
     for workload in engines():
-        yield workload, 40
+        yield workload, 80
 
 
 @pytest.mark.slow

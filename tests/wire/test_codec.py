@@ -38,7 +38,7 @@ def refused(payload: bytes, decode: Any = decode_client) -> BadMessage:
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=samples(40), deadline=None)
+@settings(max_examples=samples(20), deadline=None)
 def test_round_trip_through_our_codec_and_through_another(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     payload = encode(message)
@@ -51,7 +51,7 @@ def test_round_trip_through_our_codec_and_through_another(kind: Any, decode: Any
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=samples(15), deadline=None)
+@settings(max_examples=samples(8), deadline=None)
 def test_elements_that_a_later_version_adds_are_ignored(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     extra = data.draw(
@@ -70,7 +70,7 @@ def test_elements_that_a_later_version_adds_are_ignored(kind: Any, decode: Any, 
 
 @pytest.mark.parametrize(("kind", "decode"), ALL_MESSAGES, ids=IDS)
 @given(data=st.data())
-@settings(max_examples=samples(10), deadline=None)
+@settings(max_examples=samples(5), deadline=None)
 def test_missing_trailing_fields_take_their_defaults(kind: Any, decode: Any, data: st.DataObject) -> None:
     message = data.draw(messages_of(kind))
     fields = fields_of(kind)
