@@ -72,6 +72,9 @@ def test_it_is_free_where_there_is_nothing_to_be_found_out(grounds: tuple[str, .
     for _ in range(2):
         spend(link)
     assert cost_of(link, Get(1, ["bob"])) == 0
+    of_the_name = world.open("alice/phone")
+    of_the_name.get("bob")
+    assert cost_of(of_the_name, Get(1, ["bob"])) == 0, "nor is it taken from the user of that name"
 
 
 def test_all_links_of_a_user_have_one_budget_and_each_user_has_their_own() -> None:

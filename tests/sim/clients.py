@@ -173,14 +173,16 @@ class Client:
         assert name in link.watched or link.watches_all, f"{self} is pushed {name}, which it does not watch"
         known = link.view.get(name)
         if known is not None:
-            assert record.version >= known.version, f"{self}: {record} is pushed after {known}"
+            # A hidden record has version 0 and is always taken.
+            assert not record.version or record.version >= known.version, f"{self}: {record} is pushed after {known}"
         link.view[name] = record
         if link.watches_all:
             link.pushed[name] = None
 
     def _answered(self, link: Link, record: Record) -> None:
         known = link.view.get(record.user)
-        assert known is None or record.version >= known.version, f"{self}: {record} is answered after {known}"
+        is_newer = known is None or not record.version or record.version >= known.version
+        assert is_newer, f"{self}: {record} is answered after {known}"
         link.view[record.user] = record
 
     def _done(self, link: Link, asked: ClientMessage | None) -> None:

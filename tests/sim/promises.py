@@ -14,12 +14,16 @@ from typing import Any
 from presenced.core.engine import Engine
 from presenced.core.records import (
     ActivityAdded,
+    AudienceSet,
+    BlockSet,
     ClaimSet,
     DeviceSet,
     Fact,
+    HidingSet,
     MembershipSet,
     RecordSet,
     ScheduleSet,
+    ShowingSet,
     ShownSet,
     TextSet,
 )
@@ -36,7 +40,7 @@ def face_of(engine: Engine) -> Face:
 
 def _stance(facts: Sequence[Fact]) -> tuple[Any, ...]:
     parts: list[Any] = []
-    places: list[tuple[str, str]] = []
+    places: list[tuple[str, ...]] = []
     for fact in facts:
         if isinstance(fact, ClaimSet):
             parts.append((fact.claim, fact.source, fact.status, fact.device))
@@ -51,6 +55,12 @@ def _stance(facts: Sequence[Fact]) -> tuple[Any, ...]:
             )  # fmt: skip
         elif isinstance(fact, MembershipSet):
             places.append((fact.device, fact.channel))
+        elif isinstance(fact, BlockSet | HidingSet):
+            places.append((type(fact).__name__, fact.contact))
+        elif isinstance(fact, ShowingSet):
+            places.append(("shown to", fact.contact, fact.device))
+        elif isinstance(fact, AudienceSet):
+            parts.append(("audience", fact.text, fact.last_seen, fact.device, tuple(fact.always), tuple(fact.never)))
         elif isinstance(fact, ActivityAdded):
             # Without its time and place among them: one from ahead of a clock that was set back is shown as earlier.
             places.append((fact.activity, fact.channel))

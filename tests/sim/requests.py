@@ -14,7 +14,9 @@ from presenced.wire.messages import (
     AddClaim,
     Applied,
     Attach,
+    AudienceLevel,
     Beats,
+    Block,
     ClientMessage,
     Command,
     Detach,
@@ -24,18 +26,26 @@ from presenced.wire.messages import (
     Forget,
     Get,
     GetActivity,
+    GetAudience,
+    GetBlocked,
     GetClaims,
     GetDevices,
     GetMembers,
     GetSync,
     Heartbeat,
+    HideFrom,
     Join,
     Leave,
     Ping,
+    SetAudience,
     SetDevice,
     SetStatus,
+    ShowAgain,
+    ShowTo,
+    StopShowing,
     Sync,
     Touch,
+    Unblock,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -185,6 +195,27 @@ def _forget(world: World, client: Client) -> list[ClientMessage]:
     return [Forget(client.next_id(), device, user)]
 
 
+def _privacy(world: World, client: Client) -> list[ClientMessage]:
+    """About who may see them; most of it is taken back soon, so that watchers mostly have something to see."""
+    chance, request_id = world.chance, client.next_id()
+    user, device = _whose(world, client)
+    other = _choose(chance, USERS)
+    audience: AudienceLevel = "nobody" if chance.random() < 0.3 else "everyone"
+    never = [other] if chance.random() < 0.3 else []
+    messages: tuple[ClientMessage, ...] = (
+        Block(request_id, other, user),
+        Unblock(request_id, other, user),
+        Unblock(request_id, other, user),
+        HideFrom(request_id, other, user),
+        ShowAgain(request_id, other, user),
+        ShowAgain(request_id, other, user),
+        ShowTo(request_id, other, user, device),
+        StopShowing(request_id, other, user, device),
+        SetAudience(request_id, text=audience, device=audience, never=never, user=user),
+    )
+    return [_choose(chance, messages)]
+
+
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +231,8 @@ def _ask(world: World, client: Client) -> list[ClientMessage]:
         GetActivity(request_id, user),
         GetMembers(request_id, _choose(chance, CHANNELS)),
         GetSync(request_id, user),
+        GetBlocked(request_id, user),
+        GetAudience(request_id, user),
         Sync(request_id, user),
     )
     return [_choose(chance, messages)]
@@ -284,6 +317,7 @@ def _find_claims(world: World, client: Client) -> list[ClientMessage]:
 BOTH: tuple[Make, ...] = (
     _status, _status, _status, _set_device, _add_claim, _end_claim, _activity, _touch, _join, _join, _leave,
     _ask, _ask, _watch, _watch, _unwatch, _watch_channel, _unwatch_channel, _several, _several, _forget, _command,
+    _privacy, _privacy,
 )  # fmt: skip
 FOR_USERS: tuple[Make, ...] = (*BOTH, _applied, _applied)
 FOR_SERVICES: tuple[Make, ...] = (

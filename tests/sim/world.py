@@ -433,7 +433,9 @@ class World:
                 write[0].resolve(write[1], self.step, done=not isinstance(message, Error))
         record = getattr(message, "record", None)
         for one in (record,) if record is not None else getattr(message, "records", ()):
-            self._note_version(one)
+            # A record of less than all has the version of the moment at which it is told, whoever it is of.
+            if not client.device:
+                self._note_version(one)
         if isinstance(message, Done | Records | WhoPage | MembersPage):
             self._newest = max(self._newest, message.version)
 
