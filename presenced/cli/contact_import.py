@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from presenced.cli.output import Output
     from presenced.client.service import Service
 
-ON_THEIR_WAY_MAX = 64
+ON_THEIR_WAY_MAX = 16
 """Lists that are sent before the first of them is acknowledged."""
+PATIENCE_S = 60.0
+"""How long the server may take for a list. Each of these waits for all before it, and for other links."""
 IN_ONE_PART = 64
 """A list of so many contacts fits one request, however long their names and groups are."""
 PROGRESS_S = 0.2
@@ -89,11 +91,11 @@ def import_contacts(context: Context, file: str) -> None:
             found = imported(lines, size)
             # Before there is a link that waits for heartbeats: CSV is read to its end here.
             first = next(found, None)
-            async with context.target.service(reconnect=True) as service:
+            async with context.target.service(reconnect=True, patience_s=PATIENCE_S) as service:
                 whole = () if first is None else chain((first,), found)
                 lists, contacts = await _import(service, whole, context.output)
         value = {"lists": lists, "contacts": contacts}
-        context.output.say(value, f"{lists} lists set, with {contacts} contacts")
+        context.output.say(value, f"{_count(lists, 'list')} set, with {_count(contacts, 'contact')}")
         return exits.OK
 
     exits.run(work())
@@ -248,12 +250,16 @@ def _at_line(one: ImportedList, error: PresenceError) -> PresenceError:
     return AddressError(sentence, error.code) if isinstance(error, AddressError) else error
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class _Progress:
     """How far the import is: one line on a terminal's standard error, written over and over."""
 
     def __init__(self, output: Output) -> None:
         self._is_shown = sys.stderr.isatty() and not output.is_quiet
-        self._last_s = monotonic()
+        self._last_s = monotonic() - PROGRESS_S
         self._width = 0
 
     def show(self, lists: int, share: float) -> None:
@@ -262,7 +268,7 @@ class _Progress:
         if not self._is_shown or now_s - self._last_s < PROGRESS_S:
             return
         self._last_s = now_s
-        line = f"{lists} lists set" + (f", {min(share, 1):.0%}" if share else "")
+        line = f"{_count(lists, 'list')} set" + (f", {min(share, 1):.0%}" if share else "")
         self._width = max(self._width, len(line))
         print(f"\r{line.ljust(self._width)}", end="", file=sys.stderr, flush=True)
 

@@ -98,8 +98,9 @@ class Target:
             await client.close()
 
     @asynccontextmanager
-    async def service(self, *, reconnect: bool = False) -> AsyncIterator[Service]:
-        """A link of the role service for one command. Raises `AuthError` (`forbidden`) if the token is a user's."""
+    async def service(self, *, reconnect: bool = False, patience_s: float = 0.0) -> AsyncIterator[Service]:
+        """A link of the role service for one command, which waits `patience_s` for a reply if that is longer than
+        --timeout. Raises `AuthError` (`forbidden`) if the token is a user's."""
         from presenced.client import connect_service
 
         url = self._parsed()._replace(device="")
@@ -109,7 +110,7 @@ class Target:
                 token=self._token(url),
                 ssl_context=self._tls(url),
                 timeout_s=self.timeout_s,
-                request_timeout_s=self.timeout_s,
+                request_timeout_s=max(self.timeout_s, patience_s),
                 reconnect=reconnect,
             )
         except PresenceError as error:
