@@ -39,6 +39,7 @@ from presenced.wire.messages import (
     Leave,
     Ping,
     RemoveContact,
+    Revoke,
     SetAudience,
     SetContact,
     SetDevice,
@@ -65,7 +66,7 @@ from tests.support.requests import HANDLERS, REQUESTS
 COST_THEIR_FRAME_ALONE = {
     Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
     Touch, UnwatchChannel, WatchAll, Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing,
-    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, Revoke,
 }  # fmt: skip
 """Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
 

@@ -232,6 +232,27 @@ def test_each_change_is_told_to_whoever_files_the_watchers(reciprocal: bool) -> 
     }
 
 
+def test_an_erased_user_has_said_nothing_and_what_others_said_of_the_name_stays() -> None:
+    world = World()
+    app, bob = world.open("app", role="service"), world.open("bob/phone")
+    assert bob.watch("alice")
+    app.attach(1, "alice/web")
+    for message in (Block(101, "carol", "alice"), Block(102, "bob", "alice"), HideFrom(103, "dave", "alice"),
+                    HideFrom(104, "carol", "alice"), SetAudience(105, "nobody", user="alice"),
+                    ShowTo(106, "erin", "alice", "web"), Block(107, "alice", "frank")):  # fmt: skip
+        app.done(message)
+    app.release(1)
+    for part in (world.engine.privacy, world.engine.showings):
+        part.erase(world.user("alice"), world.now_ms)
+    world.turn()
+    privacy = world.user("alice").privacy
+    assert privacy is not None and list(privacy.unseen) == ["frank"] and not privacy.blocked | privacy.hidden
+    assert not {"carol", "dave", "erin"} & set(world.engine.users), "nothing is known of these any longer"
+    assert (world.engine.privacy.blocks, world.engine.privacy.hidings) == (1, 0)
+    saved = [fact for fact in world.snapshot() if isinstance(fact, KINDS)]
+    assert saved == [BlockSet("frank", "alice", True)]
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 

@@ -193,6 +193,21 @@ class PrivacySettings(Part):
         """Whether the user has said anything here, or somebody about the user."""
         return user.privacy is not None
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """What the user has said. What others have said of the name is theirs, and stays. O(that, and watchers)."""
+        privacy = user.privacy
+        if privacy is None:
+            return
+        for names, end in ((privacy.blocked, self._end_block), (privacy.hidden, self._end_hiding)):
+            for name in list(names):
+                contact = self._users[name]
+                end(user, contact)
+                self._users.look_again(contact)
+        privacy.audience = EVERYTHING
+        drop_if_blank(user)
+        # The user has no link any longer, and is seen by others alone.
+        self._filing.subject_changed(now_ms, user)
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """What the user has said. What others have said is among theirs. O(that)."""
         privacy = user.privacy

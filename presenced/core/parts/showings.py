@@ -111,6 +111,12 @@ class Showings(Part):
 
     # --- the disk ---------------------------------------------------------------------------------------------
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """What was shown ended with the devices. O(1)"""
+        if user.privacy is not None:
+            user.privacy.shown_to.clear()
+            drop_if_blank(user)
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """What is shown to whom. O(that)."""
         if user.privacy is None:

@@ -41,6 +41,10 @@ class Users(dict[str, User]):
             self._publisher.mark_dirty(user)
         return user
 
+    def look_again(self, user: User) -> None:
+        """Drop the user with the turn if nothing is known of them any longer. O(1)."""
+        self._publisher.mark_dirty(user)
+
     def forget_if_blank(self, user: User) -> None:
         """Drop a user of whom nothing is known and whom nobody watches, so that watching made-up names is free.
         Whether that is so is for the parts to say. O(parts)."""
