@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from presenced.chat_commands.grammar import Argument
 from presenced.core.engine import Engine
-from presenced.core.model import Claim, Device, User
+from presenced.core.model import Claim, Device, Session, User
 from presenced.core.parts.own_state import device_info
 from presenced.core.precedence import MANUAL, SCHEDULED, is_hidden
 from presenced.durations import format_duration
@@ -21,6 +21,7 @@ class ChatCommand(NamedTuple):
     """A command that somebody gives: who, on which device if one is known, when, and the words after the verb."""
 
     engine: Engine
+    session: Session
     user: User
     device: Device | None
     now_ms: int
@@ -92,7 +93,9 @@ def clear(command: ChatCommand) -> ChatAnswer:
 def who(command: ChatCommand) -> ChatAnswer:
     """Who is online, as the user sees it: the first by name, and how many in all."""
     sight = command.engine.sight
-    page = command.engine.company.page_for(command.user, "", COMMAND_LISTED_MAX)
+    # On a link of the user's own its token may open more to see.
+    session = command.session if command.session.viewer is command.user else None
+    page = command.engine.company.page_for(command.user, "", COMMAND_LISTED_MAX, session)
     listed = ", ".join(f"{user.name} ({sight.present(user, kind).status})" for user, kind in page.users)
     sentence = f"{page.total} online: {listed}" + (", ..." if page.next else "") if page.total else "Nobody is online"
     return ChatAnswer(sentence, [sight.record(user, kind) for user, kind in page.users])

@@ -35,7 +35,7 @@ def _command(engine: Engine, session: Session, now_ms: int, message: Command) ->
     if verb.act is not None:
         require_change(session)
     try:
-        command = ChatCommand(engine, user, device, now_ms, name, verb.parse(name, rest))
+        command = ChatCommand(engine, session, user, device, now_ms, name, verb.parse(name, rest))
         _act(command, verb)
     except (RequestError, AddressError) as error:
         _decline(engine, session, message.id, name, error.message)
