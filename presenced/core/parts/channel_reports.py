@@ -206,6 +206,9 @@ class ChannelReports:
             is_listed = seen != HIDDEN and is_in
             if not was_listed and not is_listed:
                 continue
+            if not is_in and seen != HIDDEN:
+                # That the member has left is told to all who see them.
+                continue
             if was_listed and is_listed and is_same(reduced(user.record, before, 1), reduced(user.record, seen, 1)):
                 continue
             kind: MemberKind = "leave" if not is_listed else "change" if was_listed else "join"

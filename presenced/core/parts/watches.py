@@ -38,6 +38,8 @@ class Watches(Part):
         """Watches of all sessions together."""
         self._moved: dict[tuple[Session, User], Record | None] = {}
         """Watchers who were given another face in this turn, and what they were told before; None = nothing."""
+        self._filed_with: dict[tuple[Session, User], Record] = {}
+        """What that face said when they were filed by it."""
 
     # --- watching by name -------------------------------------------------------------------------------------
 
@@ -114,6 +116,7 @@ class Watches(Part):
             if session.watching is None or subject.name not in session.watching:
                 self._file(now_ms, session, subject)
                 self._moved.setdefault((session, subject), None)
+                self._filed_with[session, subject] = self._sight.present(subject, self._filed(session, subject))
 
     def contact_lost(self, viewer: User, subject: User) -> None:
         """The viewer is not subscribed to the subject any longer. Who watches the subject as a contact alone does not
@@ -198,10 +201,16 @@ class Watches(Part):
                     self._outboxes.tell_last(session, user, hidden_record(user))
                 self._users.forget_if_blank(user)
                 continue
-            record = self._telling(user, self._filed(session, user), before)
+            kind = self._filed(session, user)
             is_late = user.push_waits or self._outboxes.wide.is_under_way(user)
+            present = self._sight.present(user, kind)
+            if not is_late and not is_same(present, self._filed_with.get((session, user), present)):
+                # The record has changed since, and all who are filed there were told of that.
+                continue
+            record = self._telling(user, kind, before)
             if before is None or is_late or not is_same(record, before):
                 self._outboxes.tell(session, user, record)
+        self._filed_with.clear()
 
     def check(self, users: Iterable[User]) -> None:
         """Every watcher is filed once, by the face that it has. O(watches)."""
@@ -265,6 +274,7 @@ class Watches(Part):
             self._note_before(session, user)
             self._take_out(session, user)
             self._file(now_ms, session, user)
+            self._filed_with[session, user] = self._sight.present(user, self._filed(session, user))
 
     def _note_before(self, session: Session, user: User) -> None:
         """Keep what the watcher was told of the user before the first change of this turn."""
