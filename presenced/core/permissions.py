@@ -31,12 +31,14 @@ class Permissions:
         self._watches.pair_changed(now_ms, subject, viewer)
 
     def contact_changed(self, now_ms: int, subject: User, viewer: User, *, sees: bool) -> None:
-        """The viewer is subscribed to the subject from now on, or is not any longer. O(links of the viewer)."""
+        """The viewer is subscribed to the subject from now on, or is not any longer. O(links of both)."""
         if sees:
             self._watches.contact_gained(now_ms, viewer, subject)
         else:
             self._watches.contact_lost(viewer, subject)
         self._watches.pair_changed(now_ms, subject.name, viewer.name)
+        # What the subject's audience keeps from the viewer is, by reciprocity, kept from the subject.
+        self._watches.pair_changed(now_ms, viewer.name, subject.name)
 
     def note_subject(self, subject: User) -> None:
         """How anybody sees the subject is about to change. O(watchers of the subject's channels)."""

@@ -75,12 +75,13 @@ class ContactNews:
     def sight_changed(self, viewer: User, subject: User, flags: int, now_ms: int) -> None:
         """The viewer has this to do with the subject now, and has begun to see them or has ended to. O(links of the
         viewer)."""
-        if viewer.devices:
+        if viewer.devices or subject.devices:
             self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
 
     def sight_changes(self, viewer: str, subject: str) -> None:
         """The viewer is about to begin, or to end, to see the subject. O(links of the viewer)."""
         self._permissions.note_pair(subject, viewer)
+        self._permissions.note_pair(viewer, subject)
 
 
 def shown_contact(user: User | None, name: str) -> Contact:
