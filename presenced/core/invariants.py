@@ -128,7 +128,7 @@ def _check_session(engine: Engine, session: Session) -> None:
     if owed is None and pending:
         assert session in engine.outboxes.dirty, "a session has something pending and is not dirty"
     assert (owed is not None) == (session in engine.outboxes.slow), "a session is paused and not slow, or the reverse"
-    watching = session.watching or {}
+    watching = {**(session.watching or {}), **(session.watched_contacts or {})}
     for user in owed or ():
         assert user.name in watching or user.watchers is None or session not in user.watchers, (
             f"{user.name} is owed to a session that does not watch it any longer and is still its watcher"
