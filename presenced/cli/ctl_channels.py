@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from presenced.client.streams import ChannelWatch
     from presenced.wire.messages import Record
 
-KINDS = ("online", "offline", "status_change", "text_change", "device_change", "reset")
+KINDS = ("online", "offline", "status_change", "text_change", "device_change", "erased", "reset")
 STATUS_KINDS = ("online", "offline", "status_change")
 """Kinds whose new value is a status."""
 
@@ -159,6 +159,8 @@ def describe_event(event: Event) -> str:
     """An event in one line for people."""
     if event.kind == "reset":
         return f"reset  (events were missed; read the current state again)  {event.cursor}"
+    if event.kind == "erased":
+        return f"{event.user}  erased  (the server's disk holds nothing any more of them)  {event.cursor}"
     why = f"  ({event.reason})" if event.reason else ""
     old, new = f"{event.old_emoji} {event.old}".strip(), f"{event.new_emoji} {event.new}".strip()
     return f"{event.user}  {event.kind}  {old or '-'} \u2192 {new or '-'}{why}  {event.cursor}"

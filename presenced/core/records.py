@@ -149,6 +149,13 @@ class TokensRevoked(_Fact, tag=20):
     before_ms: int
 
 
+class UserErased(_Fact, tag=21):
+    """Nothing is known of the user any more that was said before; the moment until which tokens are refused stays."""
+
+    user: str
+    at_ms: int
+
+
 Fact = (
     ShownSet
     | ClaimSet
@@ -161,4 +168,5 @@ Fact = (
     | MembershipSet
     | VersionsRaised
     | TokensRevoked
+    | UserErased
 )

@@ -19,7 +19,7 @@ from presenced.limits import (
     VERSIONS_MAX,
     WINDOWS_MAX,
 )
-from presenced.wire.moderation_requests import Kick, Revoke
+from presenced.wire.moderation_requests import Erase, Kick, Revoke
 from presenced.wire.types import (
     DeviceStatus,
     DurationMs,
@@ -400,4 +400,5 @@ ClientMessage = (
     | Renew
     | Revoke
     | Kick
+    | Erase
 )

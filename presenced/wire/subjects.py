@@ -32,6 +32,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -163,6 +164,7 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     Renew: _sender,
     Revoke: _one_user,
     Kick: _one_user,
+    Erase: _one_user,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

@@ -38,7 +38,7 @@ Role = Literal["user", "service", "admin"]
 Source = Literal["call", "manual", "calendar", "schedule"]
 """Who makes a claim, the strongest first: a call that is under way, the person, the calendar, the daily routine."""
 
-EventKind = Literal["online", "offline", "status_change", "text_change", "device_change"]
+EventKind = Literal["online", "offline", "status_change", "text_change", "device_change", "erased"]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
 TakenWhy = Literal["replaced", "lost", "detached", "not_held", "kicked"]

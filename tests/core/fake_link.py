@@ -284,7 +284,7 @@ class FakeLink(Edge):
             record = message.record
             assert record.user in self.watched or self.watches_all, f"{record.user} is pushed and not watched"
             known = self.view.get(record.user)
-            if known is not None:
+            if known is not None and record.version:
                 assert record.version >= known.version, f"{record} is older than {known}"
                 if record.version == known.version:
                     assert self._by_reply[record.user], f"{record} is pushed twice"
@@ -294,7 +294,9 @@ class FakeLink(Edge):
             asked = self._asked.get(message.id)
             for record in message.records:
                 known = self.view.get(record.user)
-                assert known is None or record.version >= known.version, f"{record} is older than {known}"
+                assert known is None or not record.version or record.version >= known.version, (
+                    f"{record} is older than {known}"
+                )
                 self.view[record.user] = record
                 self._by_reply[record.user] = True
                 if isinstance(asked, Watch):

@@ -24,6 +24,7 @@ from presenced.wire.messages import (
     Detach,
     Done,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -62,7 +63,7 @@ from tests.support.samples import SAMPLES, sample
 
 CHANGES = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, Touch, AddClaim, EndClaim, SetSchedule, AddActivity, Join,
-    Leave, Sync, Revoke, Kick,
+    Leave, Sync, Revoke, Kick, Erase,
 )  # fmt: skip
 """What a link that only reads may not do. Besides, some chat commands."""
 
@@ -74,7 +75,7 @@ CHANGES_NOTHING = (
 
 ABOUT_ONE = (
     SetStatus, SetDevice, Attach, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule, AddActivity,
-    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick,
+    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick, Erase,
 )  # fmt: skip
 """What a service does for one user, or asks of one, by name."""
 

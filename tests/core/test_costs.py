@@ -32,6 +32,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    Revoke,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -48,8 +49,8 @@ from tests.core.world import FakeLink, World
 from tests.support.requests import HANDLERS, REQUESTS
 
 COST_THEIR_FRAME_ALONE = {
-    Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
-    Touch, UnwatchChannel, WatchAll,
+    Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Revoke,
+    Sync, Touch, UnwatchChannel, WatchAll,
 }  # fmt: skip
 """Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
 

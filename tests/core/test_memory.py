@@ -19,6 +19,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -31,9 +32,11 @@ from presenced.wire.messages import (
     GetSync,
     Heartbeat,
     Join,
+    Kick,
     Leave,
     Ping,
     Renew,
+    Revoke,
     SetDevice,
     SetSchedule,
     SetStatus,
@@ -81,7 +84,7 @@ GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
 LONG = (Get, Who, GetDevices, GetClaims, FindClaims, GetActivity, GetMembers, GetSync)
-OTHERS = (Ping, Renew, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach)
+OTHERS = (Ping, Renew, Unwatch, UnwatchChannel, SetDevice, EndClaim, Sync, Forget, Leave, Detach, Revoke, Kick, Erase)
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
 """Refused when memory is very short whatever they would add."""

@@ -18,6 +18,7 @@ from presenced.wire.messages import (
     Detach,
     DeviceList,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -31,9 +32,11 @@ from presenced.wire.messages import (
     Heartbeat,
     Hello,
     Join,
+    Kick,
     Leave,
     Ping,
     Renew,
+    Revoke,
     Role,
     SetDevice,
     SetSchedule,
@@ -53,7 +56,7 @@ from tests.support.samples import SAMPLES
 
 FOR_ANOTHER = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule,
-    AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll,
+    AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll, Revoke, Kick, Erase,
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
 
@@ -93,7 +96,12 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in FOR_ANOTHER if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll)]
+    "kind",
+    [
+        kind
+        for kind in FOR_ANOTHER
+        if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll, Revoke, Kick, Erase)
+    ],
 )
 def test_a_user_may_do_for_themselves_by_name_what_another_may_not(kind: type) -> None:
     world = World()

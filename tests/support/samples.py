@@ -18,6 +18,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -88,6 +89,7 @@ SAMPLES: dict[type, ClientMessage] = {
     Renew: Renew(1, ""),
     Revoke: Revoke(1, "bob"),
     Kick: Kick(1, "bob"),
+    Erase: Erase(1, "bob"),
 }
 
 

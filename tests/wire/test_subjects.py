@@ -19,6 +19,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -63,7 +64,7 @@ OF_THE_SAMPLES: dict[type, Subject] = {
     AddClaim: BOB, EndClaim: BOB, GetClaims: BOB, SetSchedule: BOB, AddActivity: BOB, GetActivity: BOB,
     Join: BOB, Leave: BOB, GetMembers: ROOM, WatchChannel: ROOM, UnwatchChannel: ROOM,
     Applied: SENDER, Sync: BOB, GetSync: BOB, Follow: EVERYBODY, Command: BOB, WatchAll: EVERYBODY,
-    FindClaims: EVERYBODY, Renew: SENDER, Revoke: BOB, Kick: BOB,
+    FindClaims: EVERYBODY, Renew: SENDER, Revoke: BOB, Kick: BOB, Erase: BOB,
 }  # fmt: skip
 
 
