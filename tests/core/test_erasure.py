@@ -241,3 +241,25 @@ def test_random_lives_with_erasures_are_the_same_after_a_restart() -> None:
                 assert (old.text, old.activities, old.channels) == (new.text, new.activities, new.channels), (
                     f"seed {seed}"
                 )
+
+
+def test_a_follower_that_sees_some_is_told_in_its_own_numbers() -> None:
+    world, admin = life()
+    narrow = world.open("narrow", role="service", rights={"see": ["alice", "carol"]})
+    other = world.open("other", role="service", rights={"see": ["bob"]})
+    for link in (narrow, other):
+        link.say(Follow(link.next_id()))
+    world.turn()
+    begun = narrow.told.seq
+    admin.done(SetStatus(admin.next_id(), "auto", "a secret told", None, 0, "alice"))
+    world.advance(1_000)
+    assert narrow.told.kinds("alice")
+    epoch = world.engine.events.followers[narrow.session].epoch
+    admin.done(Erase(admin.next_id(), "alice"))
+    world.advance(1)
+    assert narrow.told.kinds("alice")[-1] == "erased" and other.told.kinds() == []
+    again = world.open("narrow", role="service", rights={"see": ["alice", "carol"]})
+    again.say(Follow(again.next_id(), epoch, begun))
+    world.advance(1)
+    assert [event.seq for event in again.told.events] == list(range(begun + 1, narrow.told.seq + 1))
+    assert not [data for data in again.raw if b"secret" in data]
