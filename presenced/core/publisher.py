@@ -208,6 +208,8 @@ class Publisher(Part):
         user.record, user.encoded, user.primary = unknown_record(user.name), None, None
         user.since_ms = user.seen_ms = 0
         user.dirty = False
+        # Whoever comes back within the millisecond must not get a version that stood for something else.
+        self._ledger.raise_version(old.version + 1, now_ms)
         self.blank.append(user)
         # While facts are read nobody is in the index, and nobody watches or follows.
         if old.status != "offline" and user.name in self.online:

@@ -103,6 +103,25 @@ def test_watchers_and_askers_are_told_of_nobody_in_the_same_turn_and_of_a_return
     assert other.pushes[-1].status == "online" and other.pushes[-1].version > 0
 
 
+def test_no_version_stands_for_two_records_though_all_comes_within_a_millisecond() -> None:
+    """A link that reads slowly is told only the last of them, and takes it by its version."""
+    world, admin = life()
+    slow = world.open("slow/laptop")
+    slow.watch("bob")
+    laptop = world.open("bob/phone")
+    for number in range(5):
+        laptop.set_status(text=f"{number}")
+    slow.drain()
+    before = slow.view["bob"].version
+    slow.fill()
+    admin.say(Erase(admin.next_id(), "bob"))
+    world.turn()
+    world.open("bob/new")
+    assert world.record("bob").version > before >= world.engine.ledger.version - 10
+    slow.drain()
+    assert slow.view["bob"] == world.record("bob")
+
+
 @pytest.mark.parametrize("way", ["log", "snapshot", "both"])
 def test_no_restart_brings_anything_back_but_the_revocation(way: str) -> None:
     world, admin = life()
