@@ -43,7 +43,7 @@ PING_INTERVAL_S = 1.0
 
 OPERATORS = frozenset(command.name for command in ctl_admin.COMMANDS)
 
-READERS = frozenset({"get", "who", "watch", "members", "ping", "events", "revoke"})
+READERS = frozenset({"get", "who", "watch", "members", "ping", "events", "revoke", "erase"})
 """Commands that concern no user, or the users whom they name."""
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
-from typing import Any, TextIO, get_args
+from typing import Any, get_args
 
 import click
 
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, default_path, status_of
+from presenced.cli.confirmation import confirm
 from presenced.cli.context import Context
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import OutputRow, printable
@@ -175,7 +175,7 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
     if gone and (not user or "/" in user or role is not None):
         raise click.UsageError("--gone is for all devices of one user: give USER alone")
     if not user:
-        _confirm(f"Close every link of the role {role}?", yes)
+        confirm(f"Close every link of the role {role}?", yes)
 
     def work(link: AdminLink) -> int:
         answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry, gone=gone)
@@ -198,7 +198,7 @@ def drain(context: Context, yes: bool, wait: bool) -> None:
     systemd does not start the daemon again by itself; `systemctl restart presenced` stops and starts it. But if
     presenced.socket is enabled, the first client that returns starts it: run `systemctl stop presenced.socket` first.
     """
-    _confirm("Stop the daemon?", yes)
+    confirm("Stop the daemon?", yes)
 
     def work(link: AdminLink) -> int:
         answer = link.ask("drain")
@@ -318,26 +318,6 @@ def top(context: Context, interval_ms: int, count: int | None) -> None:
     if interval_ms < 100:
         raise click.BadParameter("must be at least 100ms", param_hint="--interval")
     run(context, lambda link: Top(link, context.output, interval_ms / 1000, count).run())
-
-
-def _confirm(question: str, yes: bool) -> None:
-    """Ask, and leave unless the answer is yes. Without a terminal --yes is needed."""
-    if yes:
-        return
-    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
-        raise click.UsageError(f"{question} Without a terminal nobody can answer; give --yes to go on")
-    try:
-        is_meant = click.confirm(question)
-    except click.Abort:
-        # Ctrl-C, or the end of what is typed.
-        click.echo()
-        sys.exit(exits.INTERRUPTED)
-    if not is_meant:
-        sys.exit(exits.NO)
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
 
 
 COMMANDS = (status, doctor, links, kick, drain, snapshot, reload, loglevel, top)

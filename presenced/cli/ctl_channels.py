@@ -27,6 +27,7 @@ KINDS = (
     "device_change",
     "contact_request",
     "contact_change",
+    "erased",
     "reset",
 )
 STATUS_KINDS = ("online", "offline", "status_change")
@@ -168,6 +169,8 @@ def describe_event(event: Event) -> str:
     """An event in one line for people."""
     if event.kind == "reset":
         return f"reset  (events were missed; read the current state again)  {event.cursor}"
+    if event.kind == "erased":
+        return f"{event.user}  erased  (the server's disk holds nothing any more of them)  {event.cursor}"
     why = f"  ({event.reason})" if event.reason else ""
     old, new = f"{event.old_emoji} {event.old}".strip(), f"{event.new_emoji} {event.new}".strip()
     return f"{event.user}  {event.kind}  {old or '-'} \u2192 {new or '-'}{why}  {event.cursor}"

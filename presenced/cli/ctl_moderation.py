@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from presenced.cli import exits
-from presenced.cli.context import Context
+from presenced.cli.confirmation import confirm
+from presenced.cli.context import Context, tell_of_links
 from presenced.cli.options import MomentParameter
+
+if TYPE_CHECKING:
+    from presenced.client.streams import Events
 
 
 @click.command()
@@ -36,4 +41,39 @@ def revoke(context: Context, user: str, before: datetime | None) -> None:
     exits.run(work())
 
 
-COMMANDS: tuple[click.Command, ...] = (revoke,)
+@click.command()
+@click.argument("user")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+@click.option("--wait", is_flag=True, help="Wait until the daemon's disk holds nothing any more of USER.")
+@click.pass_obj
+def erase(context: Context, user: str, yes: bool, wait: bool) -> None:
+    """Forget everything that is known of USER, and end USER's links and devices.
+
+    What the disk holds from before is gone some time later, a minute or two as a rule (--wait). Backups keep what they
+    hold. A client whose token is good makes USER known again: `presencectl revoke USER` first.
+    """
+    confirm(f"Forget everything that is known of {user}?", yes)
+
+    async def work() -> int:
+        async with context.target.service(reconnect=wait) as service:
+            if not wait:
+                await service.erase(user)
+                return exits.OK
+            tell_of_links(service, context.output)
+            async with service.events() as events:
+                await service.erase(user)
+                context.output.note(f"{user} is erased, and the daemon's disk is being rid of what it held")
+                await _until_erased(events, user)
+        context.output.note(f"the daemon's disk holds nothing any more of {user}")
+        return exits.OK
+
+    exits.run(work())
+
+
+async def _until_erased(events: Events, user: str) -> None:
+    async for event in events:
+        if event.kind == "erased" and event.user == user:
+            return
+
+
+COMMANDS: tuple[click.Command, ...] = (revoke, erase)

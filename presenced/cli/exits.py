@@ -60,6 +60,7 @@ _SERVER_TEMPORARY = frozenset({"busy", "device_limit", "going_away", "link_faile
 
 _ADVICE = {
     "unreachable": " (start one with `presenced serve --dev`)",
+    "token_revoked": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "tls_failed": " (see --ca-file and --insecure)",
     "forbidden": " (--as USER acts for others, with a token of the role service)",

@@ -1,5 +1,5 @@
-"""What a service takes away from a user: tokens that were made, and links that are open (protocol.md, 13.39 and
-13.40)."""
+"""What a service takes away from a user: tokens that were made, links that are open, and all that is known
+(protocol.md, 13.39 to 13.41)."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ class ModerationActs(ActGroup):
         A client whose token is good comes back by itself after some seconds; `revoke` first, and it needs another.
         """
         await self._exchange.do(lambda request_id: messages.Kick(request_id, user))
+
+    async def erase(self, user: str) -> None:
+        """Forget everything that the server knows of the user, but for the time before which tokens are refused. Links
+        and devices end as by `kick`, and watchers are told of a user of whom nothing is known.
+
+        Returns once that is saved. What was written on the disk before is gone some time later, a minute or two as a
+        rule, and then an event of the kind `erased` is told. Copies of the data directory are not touched. A client
+        whose token is good comes back and makes the user known again: `revoke` first.
+        """
+        await self._exchange.do(lambda request_id: messages.Erase(request_id, user))

@@ -226,6 +226,7 @@ class Service(ConnectedClient):
 
     revoke = ModerationActs.by_service(ModerationActs.revoke)
     kick = ModerationActs.by_service(ModerationActs.kick)
+    erase = ModerationActs.by_service(ModerationActs.erase)
 
     # --- events -----------------------------------------------------------------------------------------------
 

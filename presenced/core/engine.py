@@ -30,6 +30,7 @@ from presenced.core.parts.claims import Claims
 from presenced.core.parts.clock_jumps import ClockJumps
 from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.devices import Devices
+from presenced.core.parts.erasures import Erasures
 from presenced.core.parts.events import Events
 from presenced.core.parts.expiry import Expiry
 from presenced.core.parts.holders import Holders
@@ -101,6 +102,7 @@ class Engine:
         self.events = Events(clock, publisher, outboxes, wall_ms)
         self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.permissions, self.events, outboxes))
         self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.permissions, self.contacts)
+        self.erasures = Erasures(parts, ledger, clock, self.events)
         self.holders = Holders(outboxes)
         self.revocations = Revocations(ledger, clock)
         self.releases = Releases((self.leases, self.watches, self.channels))
@@ -117,7 +119,7 @@ class Engine:
             self.obligations,
             outboxes,
         )
-        self.moderation = Moderation(self.sessions, self.session_leases, self.revocations)
+        self.moderation = Moderation(self.sessions, self.session_leases, self.revocations, self.erasures)
         self.expiry = Expiry(
             wheel, parts, self.sessions, self.leases, self.session_leases, self.claims, self.texts, self.schedules, ends
         )
@@ -151,6 +153,7 @@ class Engine:
             self.own_states,
             self.channels,
             self.events,
+            self.erasures,
         )
         # Slices of a wide fan-out are written when a turn ends, and not by a tick.
         parts.add_deadline(outboxes.wide)

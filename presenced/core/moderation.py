@@ -1,9 +1,10 @@
-"""What services and admins take away from a user: the tokens that were made, and the links that are open (protocol.md,
-13.39 and 13.40)."""
+"""What services and admins take away from a user: the tokens that were made, the links that are open, and all that is
+known (protocol.md, 13.39 to 13.41)."""
 
 from __future__ import annotations
 
 from presenced.core.model import GONE, Session, User
+from presenced.core.parts.erasures import Erasures
 from presenced.core.parts.revocations import Revocations
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.sessions import Sessions
@@ -12,10 +13,13 @@ from presenced.core.sessions import Sessions
 class Moderation:
     """The acts, over the owners of what they change."""
 
-    def __init__(self, sessions: Sessions, session_leases: SessionLeases, revocations: Revocations) -> None:
+    def __init__(
+        self, sessions: Sessions, session_leases: SessionLeases, revocations: Revocations, erasures: Erasures
+    ) -> None:
         self._sessions = sessions
         self._session_leases = session_leases
         self._revocations = revocations
+        self._erasures = erasures
 
     def revoke(self, now_ms: int, user: User, before_ms: int) -> None:
         """Refuse the user's tokens from before this wall time, and end the links that were opened or renewed last with
@@ -35,6 +39,12 @@ class Moderation:
         for device in list(user.devices.values()) if user is not None else ():
             if device.state != GONE:
                 self._sessions.expel(now_ms, device)
+
+    def erase(self, now_ms: int, user: User) -> None:
+        """Kick the user, and forget everything that is known of them but the moment before which tokens are refused.
+        O(what is known of the user and depends on it, and events kept)."""
+        self.kick(now_ms, user.name, user)
+        self._erasures.add(user, now_ms)
 
     def _links_of(self, user_name: str, user: User | None) -> list[Session]:
         """The user's own links, which services' are not that only hold a device of the user."""

@@ -92,6 +92,12 @@ class Part:
         """Whether something is known of the user here, so that the user must not be forgotten. O(1)."""
         return False
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """Forget all that is known of the user here, also beside the `User`, as if nothing had ever been said. The
+        user's links and live devices have ended before. No fact is needed: one for all parts stands for it in the log,
+        and this is called again when that is read, before `resume`. What changes for other users is logged as usual.
+        O(what is known)."""
+
     def end_device(self, device: Device, now_ms: int) -> None:
         """The device is gone: let go of what depended on it. O(that)."""
 
@@ -147,6 +153,7 @@ class Parts:
         self._settling: list[Part] = []
         self._saved: list[Part] = []
         self._clocked: list[Part] = []
+        self._erasing: list[Part] = []
 
     def add(self, *parts: Part) -> None:
         """Ask these, too, behind those that there are."""
@@ -160,6 +167,7 @@ class Parts:
         self._settling += _with(parts, "settle")
         self._saved += _with(parts, "facts_of")
         self._clocked += _with(parts, "clock_jumped")
+        self._erasing += _with(parts, "erase")
 
     def add_deadline(self, deadline: Deadline) -> None:
         """Also what no part ticks for may want a turn."""
@@ -189,6 +197,11 @@ class Parts:
         """The wall clock was set: bring what is known of the user up to date."""
         for part in self._clocked:
             part.clock_jumped(user, jump, now_ms)
+
+    def erase(self, user: User, now_ms: int) -> None:
+        """Let each part forget what it knows of the user."""
+        for part in self._erasing:
+            part.erase(user, now_ms)
 
     def settle(self, now_ms: int) -> None:
         """Let each part queue what is to be told at the end of a turn."""

@@ -18,7 +18,7 @@ from presenced.core.departures import Departures, last_contact_ms
 from presenced.core.face_records import FaceRecords
 from presenced.core.ledger import Ledger
 from presenced.core.merge import merge
-from presenced.core.model import Device, Face, User
+from presenced.core.model import Device, Face, User, unknown_record
 from presenced.core.online import OnlineIndex
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
@@ -205,6 +205,29 @@ class Publisher(Part):
         if self._clock.back_ms:
             since_ms, seen_ms = record.since_ms, record.last_seen_ms or seen_ms
         return RecordSet(user.name, record.status, since_ms, seen_ms, record.device, record.version)
+
+    def erase(self, user: User, now_ms: int) -> None:
+        """The record, and whatever was noted for it. Watchers are told that nothing is known of the user, at once: that
+        is no change that could be spaced. Followers are told that the user went offline, and no text. O(watchers)."""
+        old = user.record
+        self.departures.take(user)
+        self._seen.pop(user, None)
+        self._outdated.pop(user, None)
+        self.spacing.forget(user)
+        user.record, user.encoded, user.primary = unknown_record(user.name), None, None
+        user.since_ms = user.seen_ms = 0
+        user.dirty = False
+        # Whoever comes back within the millisecond must not get a version that stood for something else.
+        self._ledger.raise_version(old.version + 1, now_ms)
+        self.blank.append(user)
+        # While facts are read nobody is in the index, and nobody watches or follows.
+        if old.status != "offline" and user.name in self.online:
+            self.online.move(user.name, old.status, "offline")
+            if self.keeps_changes:
+                bare = Record(user.name, old.status, "", "", 0, 0, "", old.version)
+                self.changes.append(Change(user, bare, user.record, "kicked"))
+        if old.version and (user.watchers or self._outboxes.tells_of(user)):
+            self._outboxes.fan_out(user)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 

@@ -150,6 +150,13 @@ class TokensRevoked(_Fact, tag=20):
     before_ms: int
 
 
+class UserErased(_Fact, tag=21):
+    """Nothing is known of the user any more that was said before; the moment until which tokens are refused stays."""
+
+    user: str
+    at_ms: int
+
+
 class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one user knows of a contact beside the flags; most know nothing. Carries no type: it travels in others."""
 
@@ -240,6 +247,7 @@ Fact = (
     | MembershipSet
     | VersionsRaised
     | TokensRevoked
+    | UserErased
     | ContactSet
     | ContactsSet
     | BlockSet

@@ -43,6 +43,9 @@ class Spacing:
         due: list[User | Face] = []
         left = RELEASE_COST_MAX
         while left > 0 and (user := self.waiting.take_first(now_ms)) is not None:
+            if not user.push_waits:
+                # The user was erased meanwhile.
+                continue
             left -= RELEASE_COST + len(user.watchers or ())
             self._refill(user, now_ms)
             if user.push_credit < CHANGE_DELIVERIES:
@@ -77,6 +80,11 @@ class Spacing:
         if user.channels is not None:
             self._admitted[user] = None
         return True
+
+    def forget(self, user: User) -> None:
+        """Nothing is known of the user any more, nor how often they were told of. O(1)."""
+        user.push_credit, user.push_refilled_ms, user.push_waits = 0, -1, False
+        self._admitted.pop(user, None)
 
     def pay(self, user: User | Face, deliveries: int) -> None:
         """What was admitted is told to so many. O(1)."""

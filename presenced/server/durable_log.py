@@ -30,6 +30,9 @@ log = logging.getLogger("presenced")
 SNAPSHOT_RETRY_S = 1.0
 """The least time between two snapshots that make up for facts that the log did not take."""
 
+ERASURE_SNAPSHOT_S = 60.0
+"""The least time between two snapshots that are taken to be rid of erased users: those of a minute share one."""
+
 FACTS_PER_FRAME_MAX = 8_192
 """Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
 
@@ -69,6 +72,8 @@ class DurableLog:
         self.snapshot_took_ms = 0
         self.snapshot_wall_ms = restored.snapshot_wall_ms
         """When the newest one was taken; 0 = there is none."""
+        self.erased_until = 0
+        """See `fact_log.Log`."""
         self.is_over = False
         """The thread has ended, and nothing is written to the directory any more."""
         self._engine = engine
@@ -93,6 +98,12 @@ class DurableLog:
         self._snapshot: Snapshotting | None = None
         self._snapshot_s = self._clocks.monotonic_s()
         """When the newest one was begun; before the first, when this was made."""
+        self._handed_in = engine.erasures.latest
+        """The newest erasure that the committer was given the facts of, as it has those that were read."""
+        self._covers = 0
+        """The newest of which the snapshot under way and all that is written after its beginning hold nothing."""
+        self._erasure_s = self._snapshot_s - ERASURE_SNAPSHOT_S
+        """When a snapshot was last begun to be rid of erased users."""
         self._immediate: list[Ack] = []
         self._trouble = Trouble("log")
         self._dropped = False
@@ -158,6 +169,7 @@ class DurableLog:
                 self._committer.submit(b"", 0, tuple(acks))
         else:
             self._immediate.extend(acks)
+        self._handed_in = self._engine.erasures.latest
         if self._committer.state != "ok" or self._committer.busy:
             self.look()
         self._consider_snapshot()
@@ -209,6 +221,9 @@ class DurableLog:
             kind, text = "busy", what
         if kind or self._trouble.is_on:
             self._trouble.see(self._clocks.monotonic_ms(), kind, text)
+        if self._is_erasure_due():
+            # Also where no turn hands in anything.
+            self.take_snapshot()
 
     @property
     def error(self) -> BaseException | None:
@@ -251,8 +266,15 @@ class DurableLog:
             written > max(self._snapshot_log_bytes, last)
             or (0 < self._snapshot_every_s < waited_s and (written or self._dropped))
             or (self._committer.lost_facts and self._committer.state == "ok" and waited_s > SNAPSHOT_RETRY_S)
+            or self._is_erasure_due()
         ):
             self.take_snapshot()
+
+    def _is_erasure_due(self) -> bool:
+        """Whether a snapshot is to be taken to be rid of erased users, if none is under way. O(1)"""
+        if self._handed_in <= self.erased_until or self._snapshot is not None:
+            return False
+        return self._committer.state == "ok" and self._clocks.monotonic_s() - self._erasure_s >= ERASURE_SNAPSHOT_S
 
     @property
     def has_news(self) -> bool:
@@ -278,6 +300,9 @@ class DurableLog:
 
     def _begin_snapshot(self) -> Snapshotting:
         self._snapshot_s = self._clocks.monotonic_s()
+        self._covers = self._handed_in
+        if self._covers > self.erased_until:
+            self._erasure_s = self._snapshot_s
         self._dropped = False
         is_logged = self._durability.policy != "off"
         return Snapshotting(
@@ -287,8 +312,18 @@ class DurableLog:
             self._committer,
             self._snapshot_ended,
             is_logged=is_logged,
+            alone=self._covers > self.erased_until,
             monotonic_ns=self._clocks.monotonic_ns,
         )
+
+    def _note_erased(self) -> None:
+        """A snapshot has ended well: what it took the place of is gone, and so is what that held of erased users."""
+        if self._covers <= self.erased_until or self._journal.has_leftovers:
+            return
+        # Without names: they would be kept where the log is kept.
+        log.info("erased: %s holds nothing more of users: %d", self._place, self._covers - self.erased_until)
+        self.erased_until = self._covers
+        self._wake()
 
     def _snapshot_ended(self, error: BaseException | None) -> None:
         self._snapshot = None
@@ -298,6 +333,7 @@ class DurableLog:
             self.snapshot_took_ms = round((self._clocks.monotonic_s() - self._snapshot_s) * 1000)
             size_bytes = self._journal.manifest.snapshots[0].bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
+            self._note_erased()
             return
         # Facts since its beginning, and those before it that it should have held.
         self._dropped = self._durability.policy == "off"

@@ -7,6 +7,7 @@ which of the two there is, and a simulator can put one of its own in their place
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,6 +38,11 @@ class Log(Protocol):
 
     def take_refused(self) -> Sequence[Ack]:
         """The acks whose facts could not be made durable, each once."""
+
+    @property
+    def erased_until(self) -> int:
+        """The number of the newest erasure (`core.parts.erasures`) whose user has left no trace here; so it is with all
+        before it."""
 
     # --- each second, and for the operator --------------------------------------------------------------------
 
@@ -88,6 +94,8 @@ class MemoryLog:
     has_news = False
     error: BaseException | None = None
     is_over = True
+    erased_until = sys.maxsize
+    """There is nothing that could keep anything."""
 
     def __init__(self) -> None:
         self._acks: list[Ack] = []

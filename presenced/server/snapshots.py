@@ -52,17 +52,19 @@ class Snapshotting:
         ended: Callable[[BaseException | None], None],
         *,
         is_logged: bool,
+        alone: bool = False,
         monotonic_ns: Callable[[], int] = SYSTEM_CLOCKS.monotonic_ns,
     ) -> None:
         """`ended` is called once, on the loop: with None once the snapshot counts, or with why it was given up. It is
         not called after `stop`, unless the end was near, nor if the log fails. `is_logged`: the facts of each turn go
-        to the log, and the snapshot must not be ahead of it."""
+        to the log, and the snapshot must not be ahead of it. `alone`: nothing from before it is kept on the disk."""
         self._loop = loop
         self._engine = engine
         self._journal = journal
         self._committer = committer
         self._ended = ended
         self._is_logged = is_logged
+        self._alone = alone
         self._monotonic_ns = monotonic_ns
         self._losses = committer.losses
         """What of the log's losses is in the state by now, and so in this snapshot."""
@@ -180,7 +182,7 @@ class Snapshotting:
 
     def _close(self, version: int) -> Iterator[None]:
         if self._writer is not None:
-            yield from self._journal.finish_snapshot(self._writer, version)
+            yield from self._journal.finish_snapshot(self._writer, version, alone=self._alone)
             self._writer = None
             # Here and not on the loop: the end of the thread must not come in between.
             self._committer.make_up(self._losses)

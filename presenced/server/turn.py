@@ -40,6 +40,10 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     if facts or acks:
         log.append(facts, acks)
 
+    if engine.erasures.pending:
+        # What is told of it is sent in the next turn, which follows at once.
+        engine.erasures.tell(log.erased_until, now_ms)
+
     # 4. Acknowledgements that have come due; pushes do not wait for them (protocol.md, 4.2).
     for session, request_id, reply in log.take_durable():
         outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))

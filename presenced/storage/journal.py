@@ -41,6 +41,8 @@ class Journal:
         self.directory = directory
         self.manifest = manifest
         self.bytes_since_snapshot = 0
+        self.has_leftovers = False
+        """Files that the newest snapshot has made superfluous could not be removed for want of room."""
         self._sync_each = sync_each
         self._salts = salts
         self._wall_ms = wall_ms
@@ -185,16 +187,17 @@ class Journal:
             wall_ms=self._wall_ms(),
         )
 
-    def finish_snapshot(self, writer: SnapshotWriter, version: int) -> Iterator[None]:
-        """Verify the snapshot, list it, and remove what only the generation before the previous one needed. Each step
-        of the iterator is short enough to run between two commits. Raises `DiskFull` or `SnapshotError`, and then the
+    def finish_snapshot(self, writer: SnapshotWriter, version: int, *, alone: bool = False) -> Iterator[None]:
+        """Verify the snapshot, list it, and remove what only the generation before the previous one needed; `alone`:
+        also the previous one and all from before this snapshot, since they hold what is to be forgotten. Each step of
+        the iterator is short enough to run between two commits. Raises `DiskFull` or `SnapshotError`, and then the
         snapshot does not count and must be abandoned."""
         yield from writer.finish(self.next_seq)
         if self.unsynced:
             self.sync()
-        previous = self.manifest.snapshots[:1]
+        previous = () if alone else self.manifest.snapshots[:1]
         snapshots = (writer.entry(), *previous)
-        needed_from = snapshots[-1].start_seq if previous else 1
+        needed_from = snapshots[-1].start_seq if previous or alone else 1
         manifest = self.manifest
         kept = tuple(entry for entry in manifest.segments if not entry.sealed or entry.end_seq > needed_from)
         after = manifest.changed(segments=kept, snapshots=snapshots, version=max(version, manifest.version))
@@ -202,12 +205,17 @@ class Journal:
             write_manifest(self.directory, after)
         self.manifest = after
         yield
+        self.has_leftovers = False
         try:
             self.remove_unlisted()
+            if alone:
+                # Or a power cut could bring the names of the files back, and with them what they hold.
+                self.directory.sync()
         except OSError as error:
             # The snapshot already counts, and must not be given up for this. The next one removes what is left over.
             if error.errno not in FULL:
                 raise
+            self.has_leftovers = True
 
     def remove_unlisted(self) -> None:
         """Remove segments, snapshots and temporary files that the manifest does not list."""

@@ -19,3 +19,10 @@ class Kick(Message, tag=54):
 
     id: RequestId
     user: str
+
+
+class Erase(Message, tag=55):
+    """Forget everything that is known of the user, in memory now and on the disk as soon as it can be."""
+
+    id: RequestId
+    user: str

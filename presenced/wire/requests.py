@@ -29,7 +29,7 @@ from presenced.wire.contact_requests import (
     Subscribe,
     Unsubscribe,
 )
-from presenced.wire.moderation_requests import Kick, Revoke
+from presenced.wire.moderation_requests import Erase, Kick, Revoke
 from presenced.wire.privacy_requests import (
     Block,
     GetAudience,
@@ -440,4 +440,5 @@ ClientMessage = (
     | GetAudience
     | Revoke
     | Kick
+    | Erase
 )

@@ -35,6 +35,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -197,6 +198,7 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     GetAudience: _one_user,
     Revoke: _one_user,
     Kick: _one_user,
+    Erase: _one_user,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

@@ -45,7 +45,7 @@ AudienceLevel = Literal["everyone", "contacts", "nobody"]
 """To whom a user shows a field: to all who see the user, to those whom the user has approved, to none."""
 
 EventKind = Literal[
-    "online", "offline", "status_change", "text_change", "device_change", "contact_request", "contact_change"
+    "online", "offline", "status_change", "text_change", "device_change", "contact_request", "contact_change", "erased"
 ]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from presenced.cli import exits
+from presenced.cli.ctl_channels import describe_event
+from presenced.client import Event
 from presenced.sync import BlockingClient, connect
 from tests.cli.commands import ctl
 from tests.support.daemon import Daemon
@@ -46,3 +48,25 @@ def test_a_user_is_kicked_with_all_devices(admin_daemon: Daemon, admin_path: str
         assert ended_with(laptop) == "kicked"
     for whom in (("alice/laptop",), ("--role", "user"), ("alice", "--role", "user")):
         assert "give USER alone" in ctl("--socket", admin_path, "kick", "--gone", *whom).stderr
+
+
+def test_a_user_is_erased_and_one_is_asked_before(daemon: Daemon) -> None:
+    erase = ("--url", daemon.url("root", "x"), "erase", "alice")
+    with laptop_of(daemon) as laptop:
+        laptop.set_text("a secret")
+        refused = ctl(*erase)
+        assert refused.returncode == exits.USAGE and "give --yes to go on" in refused.stderr
+        assert laptop.state == "connected" and laptop.get_status("alice").text == "a secret"
+        done = ctl(*erase, "--yes", "--wait")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr.splitlines()[-1].endswith("the daemon's disk holds nothing any more of alice")
+        assert ended_with(laptop) == "kicked"
+    assert ctl(*erase, "--yes").returncode == 0
+    with connect(daemon.url("bob", "laptop")) as bob:
+        assert bob.get_status("alice").version == 0
+    assert "does not use --as" in ctl("--as", "bob", "erase", "--yes", "alice").stderr
+
+
+def test_an_erasure_is_printed_among_the_events() -> None:
+    event = Event("erased", "alice", "", "", "", 1, "7-8")
+    assert describe_event(event) == "alice  erased  (the server's disk holds nothing any more of them)  7-8"

@@ -228,3 +228,20 @@ def test_a_cursor_is_read_back(text: str) -> None:
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(AddressError, match="is not a cursor"):
         parse_cursor(text)
+
+
+def test_what_stands_for_an_event_of_somebody_erased_is_passed_over_and_counted() -> None:
+    server = Server()
+    feed, of_erasures = reader(Position(7, 90)), reader(Position(7, 90), "erased")
+    for one in (feed, of_erasures):
+        server.followed.attach(one)
+    server.answer()
+    read(feed)
+    server.followed.event(Event(101, 0, "erased", "", "", "", ""))
+    assert feed.position == Position(7, 101) and read(feed) == []
+    server.followed.event(Event(102, 5, "erased", "alice", "", "", ""))
+    for one in (feed, of_erasures):
+        told = one.take()
+        assert told is not None and (told.kind, told.user, told.cursor) == ("erased", "alice", "7-102")
+        assert one.take() is None
+    assert len(server.asked) <= 2, "no gap was seen"

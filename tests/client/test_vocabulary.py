@@ -37,6 +37,7 @@ ONLY_A_SERVICES = {
     "on_taken": "a user's link that is replaced is closed, which `on_state` tells",
     "revoke": "takes something from others, which no user may",
     "kick": "the same",
+    "erase": "the same",
     "find_claims": "about everybody, as a service that ends what another has begun needs it",
     "touch": "what a device sends says that it was seen",
     "events": "about everybody, which only a service may be told",

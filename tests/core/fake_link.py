@@ -294,7 +294,9 @@ class FakeLink(Edge):
             asked = self._asked.get(message.id)
             for record in message.records:
                 known = self.view.get(record.user)
-                assert known is None or record.version >= known.version, f"{record} is older than {known}"
+                assert known is None or not record.version or record.version >= known.version, (
+                    f"{record} is older than {known}"
+                )
                 self.view[record.user] = record
                 self._by_reply[record.user] = True
                 if isinstance(asked, Watch):

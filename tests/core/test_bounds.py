@@ -27,6 +27,7 @@ from presenced.wire.messages import (
     Detach,
     Done,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -79,8 +80,8 @@ from tests.support.samples import SAMPLES, sample
 
 CHANGES = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, Touch, AddClaim, EndClaim, SetSchedule, AddActivity, Join,
-    Leave, Sync, Revoke, Kick, Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, SetContacts, Block,
-    Unblock, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience,
+    Leave, Sync, Revoke, Kick, Erase, Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, SetContacts,
+    Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience,
 )  # fmt: skip
 """What a link that only reads may not do. Besides, some chat commands."""
 
@@ -93,7 +94,7 @@ CHANGES_NOTHING = (
 
 ABOUT_ONE = (
     SetStatus, SetDevice, Attach, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule, AddActivity,
-    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick, Subscribe, Approve, Cancel, Unsubscribe,
+    GetActivity, Join, Leave, Sync, GetSync, Command, Revoke, Kick, Erase, Subscribe, Approve, Cancel, Unsubscribe,
     SetContact, RemoveContact, GetContacts, SetContacts, Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo,
     StopShowing, SetAudience, GetAudience,
 )  # fmt: skip

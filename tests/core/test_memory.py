@@ -23,6 +23,7 @@ from presenced.wire.messages import (
     ContactEntry,
     Detach,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -140,6 +141,7 @@ OTHERS = (
     StopShowing,
     Revoke,
     Kick,
+    Erase,
 )
 UNANSWERED = (Heartbeat, Beats, Applied, Bye)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}

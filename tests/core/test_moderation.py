@@ -8,7 +8,7 @@ from presenced.core.model import GONE, GRACE
 from presenced.core.records import TokensRevoked
 from presenced.core.rights import EVERYBODY, Rights, compiled
 from presenced.limits import REVOCATION_AHEAD_MS_MAX, REVOCATION_KEPT_MS
-from presenced.wire.messages import Follow, Kick, Ping, Revoke, SetStatus, Taken
+from presenced.wire.messages import Erase, Follow, Kick, Ping, Revoke, SetStatus, Taken
 from tests.core.world import WALL_MS, FakeLink, World
 
 
@@ -160,6 +160,6 @@ def test_a_service_that_may_not_act_for_the_user_may_not(rights: Rights) -> None
     world = World()
     admin, alice = admin_of(world), world.open("alice/laptop")
     admin.session.rights = rights
-    for message in (Revoke(8, "alice"), Kick(9, "alice")):
+    for message in (Revoke(8, "alice"), Kick(9, "alice"), Erase(10, "alice")):
         assert admin.refused(message) == "forbidden"
     assert alice.open

@@ -17,6 +17,7 @@ from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.parts.users import Users
 from presenced.core.records import Fact
 from presenced.core.restorer import Restorer as EngineRestorer
+from presenced.wire.messages import Erase
 from tests.core.world import START_MS, WALL_MS, World
 
 HOUR_MS = 3_600_000
@@ -66,6 +67,10 @@ class Pets(Part):
 
     def keeps(self, user: User) -> bool:
         return user.name in self.count
+
+    def erase(self, user: User, now_ms: int) -> None:
+        self.count.pop(user.name, None)
+        self.grown_ms.pop(user.name, None)
 
     def end_device(self, device: Device, now_ms: int) -> None:
         self.log.append(f"{device.user.name}/{device.id} is gone")
@@ -153,3 +158,16 @@ def test_a_part_is_asked_whether_its_state_is_right() -> None:
     pets.is_wrong = True
     with pytest.raises(AssertionError, match="the pets are wrong"):
         invariants.check(world.engine)
+
+
+def test_a_part_forgets_a_user_who_is_erased_at_once_and_when_that_is_read() -> None:
+    world = World()
+    pets = with_pets(world)
+    for name in ("alice", "bob"):
+        pets.adopt(world.engine.users.for_request(name), 3, START_MS + HOUR_MS)
+    world.turn()
+    service = world.open("service", role="service")
+    service.done(Erase(service.next_id(), "alice"))
+    assert pets.count == {"bob": 3} and "alice" not in world.engine.users
+    after, restored = restarted(world.log.facts)
+    assert restored.count == {"bob": 3} and "alice" not in after.engine.users

@@ -20,6 +20,7 @@ from presenced.wire.messages import (
     Detach,
     DeviceList,
     EndClaim,
+    Erase,
     Error,
     FindClaims,
     Follow,
@@ -34,10 +35,12 @@ from presenced.wire.messages import (
     Heartbeat,
     Hello,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
     Renew,
+    Revoke,
     Role,
     SetContact,
     SetContacts,
@@ -61,7 +64,7 @@ from tests.support.samples import SAMPLES
 
 FOR_ANOTHER = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule,
-    AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll,
+    AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll, Revoke, Kick, Erase,
     Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, GetContacts, SetContacts,
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
@@ -103,7 +106,11 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
 
 @pytest.mark.parametrize(
     "kind",
-    [kind for kind in FOR_ANOTHER if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll, SetContacts)],
+    [
+        kind
+        for kind in FOR_ANOTHER
+        if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll, SetContacts, Revoke, Kick, Erase)
+    ],
 )
 def test_a_user_may_do_for_themselves_by_name_what_another_may_not(kind: type) -> None:
     world = World()

@@ -11,7 +11,7 @@ import pytest
 from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
-from presenced.core.records import DeviceSet, TextSet
+from presenced.core.records import DeviceSet, TextSet, UserErased
 from presenced.server import durable_log as module
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored, restore
@@ -45,8 +45,10 @@ class Log(DurableLog):
         journal = SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=()))
         restored = Restored(cast(Any, SimpleNamespace(path="nowhere")), cast(Any, journal), cast(Any, None), 0)
         nothing = cast(Any, None)
+        self.erasures = SimpleNamespace(latest=0)
+        engine = cast(Any, SimpleNamespace(erasures=self.erasures))
         super().__init__(
-            nothing, restored, Durability("always"), loop=nothing, wake=nothing, on_failure=nothing, clocks=clocks
+            engine, restored, Durability("always"), loop=nothing, wake=nothing, on_failure=nothing, clocks=clocks
         )
         self.notes = Committer()
         self._committer = cast(Any, self.notes)
@@ -54,6 +56,8 @@ class Log(DurableLog):
 
     def take_snapshot(self) -> None:
         self.begun += 1
+        # As the beginning of one and its end do it.
+        self._erasure_s, self.erased_until = self._clocks.monotonic_s(), self._handed_in
 
 
 def test_acknowledgements_wait_for_the_last_frame_of_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +90,28 @@ def test_facts_that_a_full_disk_dropped_are_made_up_for_while_the_server_runs(
     log.notes.lost_facts, log.notes.state = lost, state
     log.append([TextSet("alice", "text", "", 0)], [])
     assert log.begun == begun
+
+
+def test_erasures_of_a_minute_share_a_snapshot() -> None:
+    """The first has one at once, those of the next minute one behind it, and nothing has to happen for that."""
+    now_s = 1_000.0
+    log = Log(Clocks(lambda: int(now_s * 1e9), lambda: 0))
+    log.plan_snapshots(every_ms=0, log_bytes=1 << 20)
+    begun = []
+    for second in range(200):
+        if second in (5, 6, 30, 64, 150):
+            log.erasures.latest += 1
+            log.append([UserErased("alice", 1)], [])
+        log.look()
+        if log.begun > len(begun):
+            begun.append(second)
+        now_s += 1
+    assert begun == [5, 65, 150]
+    log.notes.state = "full"
+    log.erasures.latest += 1
+    now_s += 100
+    log.look()
+    assert log.begun == len(begun), "there is no room for it"
 
 
 def test_a_short_grace_is_lengthened_for_a_restart(tmp_path: Path) -> None:

@@ -48,13 +48,13 @@ class Making:
             begin = len(self.facts) + 1
             self.commit([TextSet(f"user{seq % 5}", f"text {seq}", "", 0) for seq in range(begin, begin + each)])
 
-    def snapshot(self) -> None:
+    def snapshot(self, *, alone: bool = False) -> None:
         """Of the state as it stands."""
         facts = list(state_of(self.facts).values())
         facts.append(RecordSet("user1", "online", 1, 0, "laptop", len(self.facts)))
         writer = self.journal.begin_snapshot()
         writer.add(array_of([encode(fact) for fact in facts], len(facts)), len(facts))
-        for _ in self.journal.finish_snapshot(writer, len(self.facts)):
+        for _ in self.journal.finish_snapshot(writer, len(self.facts), alone=alone):
             pass
 
     def leave(self) -> None:

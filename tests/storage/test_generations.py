@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from presenced.storage.files import OsDirectory
+from presenced.storage.layout import segment_name
 from presenced.storage.snapshot import SnapshotError
 from tests.storage.machine import History, Machine
 from tests.storage.making import Making, flip, recovered, state_of
@@ -73,3 +76,50 @@ def test_what_a_snapshot_holds_does_not_count_for_the_next_one(tmp_path: Path) -
     making.texts(1)
     assert 0 < making.journal.bytes_since_snapshot < 300
     making.leave()
+
+
+def test_one_that_stands_alone_leaves_nothing_from_before_it(tmp_path: Path) -> None:
+    making = Making(tmp_path / "state")
+    for _ in range(2):
+        making.texts(4)
+        making.snapshot()
+    making.texts(3)
+    making.snapshot(alone=True)
+    (snapshot,) = making.journal.manifest.snapshots
+    assert [entry.first_seq for entry in making.journal.manifest.segments] == [snapshot.start_seq]
+    assert not making.journal.has_leftovers
+    assert sorted(path.name for path in making.place.glob("*-*")) == sorted(
+        [snapshot.name, *(segment_name(entry.number) for entry in making.journal.manifest.segments)]
+    )
+    making.texts(2)
+    expected = state_of(making.facts)
+    making.leave()
+    assert recovered(making.place)[0] == expected
+    again = Making(making.place)
+    again.snapshot()
+    assert len(again.journal.manifest.snapshots) == 2, "and the next makes two generations of it"
+    again.leave()
+
+
+@pytest.mark.parametrize("fails", ["unlink", "sync"])
+def test_files_that_cannot_be_removed_for_want_of_room_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    making = Making(tmp_path / "state")
+    making.texts(4)
+    making.snapshot()
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patched:
+        writer = making.journal.begin_snapshot()
+        steps = making.journal.finish_snapshot(writer, 1, alone=True)
+        for _ in steps:
+            if making.journal.manifest.snapshots[0].name == writer.name:
+                patched.setattr(OsDirectory, fails, full)
+    assert making.journal.has_leftovers and len(making.journal.manifest.snapshots) == 1
+    making.texts(1)
+    making.snapshot(alone=True)
+    assert not making.journal.has_leftovers
+    making.stop()

@@ -22,6 +22,7 @@ from presenced.wire.messages import (
     ContactEntry,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -123,6 +124,7 @@ SAMPLES: dict[type, ClientMessage] = {
     GetAudience: GetAudience(1, "bob"),
     Revoke: Revoke(1, "bob"),
     Kick: Kick(1, "bob"),
+    Erase: Erase(1, "bob"),
 }
 
 

@@ -22,6 +22,7 @@ from presenced.wire.messages import (
     Command,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -84,7 +85,7 @@ OF_THE_SAMPLES: dict[type, Subject] = {
     Subscribe: BOB, Approve: BOB, Cancel: BOB, Unsubscribe: BOB, SetContact: BOB, RemoveContact: BOB,
     GetContacts: BOB, SetContacts: BOB, Block: BOB, Unblock: BOB, GetBlocked: BOB, HideFrom: BOB, ShowAgain: BOB,
     ShowTo: BOB, StopShowing: BOB, SetAudience: BOB, GetAudience: BOB,
-    Revoke: BOB, Kick: BOB,
+    Revoke: BOB, Kick: BOB, Erase: BOB,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ EventName = Literal[
     "device_change",
     "contact_request",
     "contact_change",
+    "erased",
     "reset",
 ]
 
@@ -49,7 +50,8 @@ class Event(NamedTuple):
     """Something that happened to a user.
 
     `online`, `offline` and `status_change` (which comes with both of them) tell the status before and after;
-    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `reset`: the
+    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `erased`: the
+    server's disk holds nothing any more of a user whom a service has erased (`Service.erase`). `reset`: the
     server cannot tell some events any longer, because it was restarted or too many came meanwhile; ask for the present
     state (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
     """
@@ -99,6 +101,9 @@ class EventFeed:
     def put(self, epoch: int, event: messages.Event) -> None:
         """The event behind the last one."""
         self.position = Position(epoch, event.seq)
+        if event.kind == "erased" and not event.user:
+            # It stands in the place of an event of somebody who was erased since.
+            return
         if self._kinds is None or event.kind in self._kinds:
             cursor, emoji = str(self.position), (event.old_emoji, event.new_emoji)
             self._add(Event(event.kind, event.user, event.old, event.new, event.reason, event.at_ms, cursor, *emoji))

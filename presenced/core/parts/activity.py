@@ -52,6 +52,10 @@ class Activities(Part):
         """Whether an activity is known."""
         return bool(user.activities)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The activities. O(1)."""
+        user.activities = None
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The activities that are not too old; the others are dropped. O(activities)."""
         if not user.activities:

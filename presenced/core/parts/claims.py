@@ -170,6 +170,11 @@ class Claims(Part):
         """Whether there is a claim."""
         return bool(user.claims)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The claims. O(1)."""
+        user.claims, user.claim = (), None
+        self._ends.arm(user)
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The claims, the newest last. O(claims)."""
         return [_fact(user, claim) for claim in user.claims]

@@ -141,6 +141,10 @@ class Devices(Part):
         """Whether a device is remembered."""
         return bool(user.devices)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The devices, all of which are gone. O(1)."""
+        user.devices.clear()
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The devices. O(devices)."""
         return [self._leases.fact_of(device) for device in user.devices.values()]

@@ -42,6 +42,24 @@ class EventHistory:
         start = seq - self.oldest + self._gone
         return self._frames[start : start + count]
 
+    def with_bytes(self, part: bytes) -> list[int]:
+        """The numbers of the kept events whose frames hold these bytes. O(bytes kept)."""
+        first = self.oldest + 1 - self._gone
+        return [first + place for place, data in enumerate(self._frames) if part in data]
+
+    def at(self, seq: int) -> bytes:
+        """The frame of a kept event. O(1)."""
+        return self._frames[self._place(seq)]
+
+    def replace(self, seq: int, data: bytes) -> None:
+        """Keep another frame in the place of a kept one. O(1)."""
+        place = self._place(seq)
+        self.bytes += len(data) - len(self._frames[place])
+        self._frames[place] = data
+
+    def _place(self, seq: int) -> int:
+        return seq - 1 - self.oldest + self._gone
+
     def bound(self, bytes_max: int) -> None:
         """Keep no more than fits in so many bytes from now on."""
         self._bytes_max = bytes_max

@@ -9,15 +9,15 @@ the newest. A follower that does not see everybody has events with numbers of th
 from __future__ import annotations
 
 from presenced.core.clock import Clock
-from presenced.core.model import Session
+from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
 from presenced.core.parts.event_streams import EventStream, EventStreams
 from presenced.core.publisher import Change, Publisher
 from presenced.core.rights import EVERYBODY
 from presenced.limits import EVENTS_BYTES_MAX, EVENTS_SHORT_BYTES_MAX, EVENTS_UNFOLLOWED_MS
-from presenced.wire.codec import encode
-from presenced.wire.frames import frame
+from presenced.wire.codec import decode_server, encode
+from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import Event, EventKind, Following, Subscription
 
 BATCH_EVENTS = 512
@@ -154,6 +154,20 @@ class Events(Part):
             # What has happened to records before is told before it.
             self._publisher.tell_changes(now_ms)
             self._add(kind, user, old, new, reason, self._clock.wall_ms(now_ms))
+
+    def erase(self, user: User, now_ms: int) -> None:
+        """The events that are about the user, but for those that tell of an erasure. Each leaves an empty one in its
+        place, since followers count them. O(events kept)."""
+        for history in (self.history, *(stream.history for stream in self._streams.of(user.name))):
+            for seq in history.with_bytes(encode(user.name)):
+                event = decode_server(history.at(seq)[LENGTH_BYTES:])
+                if isinstance(event, Event) and event.user == user.name and event.kind != "erased":
+                    history.replace(seq, frame(encode(Event(seq, 0, "erased", "", "", "", ""))))
+
+    def tell_erased(self, name: str, now_ms: int) -> None:
+        """The disk holds nothing any more of this user."""
+        if self.is_kept:
+            self._add("erased", name, "", "", "", self._clock.wall_ms(now_ms))
 
     def _add(
         self,

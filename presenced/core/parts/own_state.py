@@ -50,6 +50,10 @@ class OwnStates(Part):
         if session.device is not None:
             self.remove(session, session.device.user)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The state as it was told, and its version. O(1)."""
+        user.own = None
+
     def _changed(self, user: User) -> None:
         """Something may have changed of the user's own state. O(devices and claims) for users with such links."""
         own = user.own

@@ -160,6 +160,13 @@ class Schedules(Part):
         """Whether there is a schedule."""
         return user.schedule is not None
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The schedule; what it claimed is gone already. O(1)."""
+        user.schedule = None
+        self._users.pop(user, None)
+        self._unread.pop(user, None)
+        self._ends.arm(user)
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The schedule. O(1)."""
         schedule = user.schedule

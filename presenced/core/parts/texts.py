@@ -89,6 +89,13 @@ class Texts(Part):
         """Whether there is a text."""
         return bool(user.text or user.emoji)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """The text, and what is shown instead. O(claims)."""
+        user.text = user.emoji = ""
+        user.text_until_ms, user.text_due_ms, user.text_by_wall = 0, 0, False
+        user.shown = None
+        self._ends.arm(user)
+
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
         """The text, and what is shown instead. O(1)."""
         if user.shown is not None:

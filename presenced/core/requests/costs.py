@@ -13,6 +13,7 @@ from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     Beats,
     ClientMessage,
+    Erase,
     FindClaims,
     Get,
     GetActivity,
@@ -57,6 +58,9 @@ FIND = 4
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
 
+
+ERASURE = 64
+"""Of an erasure: some milliseconds, if as many events are kept as can be."""
 
 RENEWAL = 3
 """Of a new token: with its frame as much as a hello, since most of that is the verification of a token."""
@@ -115,6 +119,11 @@ def search(engine: Engine, session: Session, message: FindClaims) -> int:
 def renewal(engine: Engine, session: Session, message: Renew) -> int:
     """Of a new token."""
     return RENEWAL
+
+
+def erasure(engine: Engine, session: Session, message: Erase) -> int:
+    """Of forgetting a user: it looks through all events that are kept."""
+    return ERASURE + cost_of_change(engine, message.user)
 
 
 def beats(engine: Engine, session: Session, message: Beats) -> int:

@@ -1,5 +1,5 @@
-"""Requests that take something away from a user, which services and admins alone may send (protocol.md, 13.39 and
-13.40)."""
+"""Requests that take something away from a user, which services and admins alone may send (protocol.md, 13.39 to
+13.41)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from presenced.core.requests.handler import Handler
 from presenced.core.targets import require_acting, require_durability, require_service
 from presenced.errors import RequestError
 from presenced.limits import REVOCATION_AHEAD_MS_MAX
-from presenced.wire.messages import Kick, Revoke
+from presenced.wire.messages import Erase, Kick, Revoke
 
 
 def _check(engine: Engine, session: Session, user: str) -> None:
@@ -45,7 +45,16 @@ def _kick(engine: Engine, session: Session, now_ms: int, message: Kick) -> None:
     done(engine, session, message.id)
 
 
+def _erase(engine: Engine, session: Session, now_ms: int, message: Erase) -> None:
+    _check(engine, session, message.user)
+    require_durability(engine)
+    # Also of somebody of whom nothing is known in memory: the disk may hold what was known once.
+    engine.moderation.erase(now_ms, engine.users.for_request(message.user))
+    acknowledge(engine, session, message.id)
+
+
 HANDLERS: dict[type, Handler] = {
     Revoke: Handler(_revoke, changes=True),
     Kick: Handler(_kick, costs.change, changes=True),
+    Erase: Handler(_erase, costs.erasure, changes=True),
 }
