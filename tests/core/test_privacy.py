@@ -7,6 +7,7 @@ import random
 import pytest
 
 from presenced import limits
+from presenced.core.faces import is_same
 from presenced.core.model import GONE, User
 from presenced.core.parts.privacy import PrivacySettings
 from presenced.core.parts.showings import Showings
@@ -413,9 +414,27 @@ class Life:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.said = Said()
-        self.world = World()
+        self.world = World(Policy(change_spacing_ms=0))
         self.app = self.world.open("app", role="service")
         self.refs: dict[int, tuple[str, str]] = {}
+        self.viewers: list[FakeLink] = []
+        self.watch()
+
+    def watch(self) -> None:
+        """Each of two users has a link that watches everybody."""
+        self.viewers = [self.world.open(f"{name}/viewer") for name in NAMES[:2]]
+        for viewer in self.viewers:
+            viewer.watch(*NAMES)
+
+    def compare(self) -> None:
+        """What was said is kept, and whoever watches was told what they see."""
+        assert state(self.world) == self.said.state()
+        # Versions go by the clock.
+        self.world.advance(10)
+        for viewer in self.viewers:
+            for name in NAMES:
+                seen = self.world.engine.sight.shown(viewer.session, self.world.user(name))
+                assert is_same(viewer.view[name], seen), f"{viewer.session.user_name} was told other than {seen}"
 
     def step(self) -> None:
         dice = self.dice
@@ -435,7 +454,7 @@ class Life:
         if message is not None:
             self.app.forget()
             self.app.done(message)
-        assert state(self.world) == self.said.state()
+        self.compare()
 
     def restart(self, facts: list[Fact]) -> None:
         self.world = self.world.restarted(facts=facts, now_ms=self.world.now_ms + 1_000)
@@ -443,6 +462,7 @@ class Life:
         self.app = self.world.open("app", role="service")
         for ref, (user, device) in self.refs.items():
             self.app.attach(ref, f"{user}/{device}")
+        self.watch()
 
 
 @pytest.mark.parametrize("seed", range(6))
