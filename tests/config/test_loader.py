@@ -467,3 +467,19 @@ def test_a_configuration_keeps_which_files_it_is_from(tmp_path: Path) -> None:
     written(tmp_path / "f.toml", DEV)
     configuration.load()
     assert configuration.files == (path,)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "options", "grounds"),
+    [
+        ("", {}, {}, ("everyone",)),
+        ('[visibility]\ngrounds = ["contacts"]\n', {}, {}, ("contacts",)),
+        ("", {"PRESENCED_VISIBILITY__GROUNDS": "channels, domain"}, {}, ("channels", "domain")),
+        ('[visibility]\ngrounds = ["contacts"]\n', {}, {"see": "channels,contacts"}, ("channels", "contacts")),
+    ],
+)
+def test_who_may_see_whom(
+    text: str, environ: dict[str, str], options: dict[str, str], grounds: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = loaded(DEV + text, tmp_path, environ, **options).settings
+    assert settings.grounds == settings.policy().grounds == grounds
