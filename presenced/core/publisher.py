@@ -4,6 +4,8 @@ Code that changes a user calls `mark_dirty`. `refresh` makes the record again. I
 a fact for the log, and a push, at once or when the user's spacing is over. A record is made once per turn and user,
 however often the user was marked. A question about a user who is marked is answered at the end of the turn
 (`requests.handle`), so that an answer is never older than the requests before it.
+
+The file is long because a record is made, saved, restored, erased and pushed by the one part that owns it.
 """
 
 from __future__ import annotations
@@ -228,6 +230,8 @@ class Publisher(Part):
                 self.changes.append(Change(user, bare, user.record, "kicked"))
         if old.version and (user.watchers or self._outboxes.tells_of(user)):
             self._outboxes.fan_out(user)
+        for face in self.face_records.refresh(user, now_ms):
+            self._outboxes.fan_out_face(face)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 
