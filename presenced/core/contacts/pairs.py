@@ -192,6 +192,27 @@ class Pairs:
             _take_up_side(self.roster(other), user.name, other_flags, other_side)
         return other
 
+    def take_up_flags(self, user: User, contacts: Sequence[str], flags: Sequence[int], version: int) -> None:
+        """The same for many contacts, with the flags of both sides as in `ContactsSet`; none of them asks, and nothing
+        more is known of them. Their lists come to this version. O(contacts)."""
+        find, own, mine = self._users.get, user.name, self.roster(user)
+        for name, both in zip(contacts, flags, strict=True):
+            other, theirs = find(name), both >> 8
+            if other is None and theirs:
+                other = self._users.new(name)
+            if other is None:
+                mine.put_flags(name, both & 0xFF)
+                continue
+            mine.put_flags(other.name, both & 0xFF)
+            roster = other.contacts
+            if roster is None:
+                if not theirs:
+                    continue
+                roster = self.roster(other)
+            roster.put_flags(own, theirs)
+            if version:
+                roster.move_to(version)
+
     def count_all(self, users: Sequence[User]) -> None:
         """All facts are read: count, and bring those who ask into their order. O(users + requests)."""
         rosters = [user.contacts for user in users if user.contacts is not None]
