@@ -61,7 +61,8 @@ class Roster:
         self.version = 0
         """Of its last change."""
         self.asking: dict[str, int] | None = None
-        """Who asks to see the user, the oldest first, with the version counter of that moment; None = nobody."""
+        """Who asks to see the user, the oldest first, with the version counter of that moment, or more where it stands
+        still; None = nobody."""
         self.strangers = 0
         """Those of them who are not in the list."""
         self.changes: deque[tuple[int, str]] | None = None
@@ -74,6 +75,11 @@ class Roster:
     def listed(self) -> int:
         """How many contacts are in the list. O(1)."""
         return len(self.contacts) - self.strangers
+
+    @property
+    def last_asked(self) -> int:
+        """When somebody asked last, of those who still ask; 0 if nobody does. O(1)."""
+        return next(reversed(self.asking.values())) if self.asking else 0
 
     def flags(self, name: str) -> int:
         """What holds between the user and this contact; 0 = nothing. O(1)."""

@@ -116,7 +116,7 @@ class Pairs:
         roster = self.roster(user)
         self.contacts += contact.is_listed - old.is_listed
         self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
-        roster.put(name, contact, self._ledger.version)
+        roster.put(name, contact, max(self._ledger.version, roster.last_asked + 1))
         if shown(user, name, old) == shown(user, name, contact):
             version = 0
         else:

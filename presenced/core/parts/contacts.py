@@ -37,7 +37,6 @@ class Contacts(Part):
         self.lists = UnfinishedLists()
         self.pairs = Pairs(users, ledger, publisher, news)
         self._users = users
-        self._ledger = ledger
         self._news = news
 
     # --- acts -------------------------------------------------------------------------------------------------
@@ -243,7 +242,6 @@ class Contacts(Part):
         contacts, flags = fact.contacts, fact.flags
         if not fact.sides and not any(both & ASKING for both in flags):
             self.pairs.take_up_flags(user, contacts, flags, version)
-            self._ledger.raise_version(version)
         else:
             sides = {place: (side, other_side) for place, side, other_side in fact.sides}
             for place, (name, both) in enumerate(zip(contacts, flags, strict=True)):
