@@ -98,6 +98,21 @@ class Pairs:
         for one in told:
             self._tell(one, now_ms)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """End all that is between the user and anybody, at both sides, also where others have listed a user who knows
+        nothing of it. No fact says so. O(users)."""
+        own = user.name
+        for other in self._users.order:
+            if other is not user and other.contacts is not None and own in other.contacts.contacts:
+                self._note_sight(other, own, self.sides(other, own), 0, 0)
+                told = self._put(other, own, NOBODY)
+                if user.contacts is not None and other.name in user.contacts.contacts:
+                    self._put(user, other.name, NOBODY)
+                self._tell(told, now_ms)
+        for name in list(user.contacts.contacts) if user.contacts is not None else ():
+            self._put(user, name, NOBODY)
+        user.contacts = None
+
     def block_changed(self, user: User, name: str, was: Contact, now_ms: int) -> None:
         """The user sees another of this contact than `was`, since a block has begun or ended. O(links of the user)."""
         new = shown(user, name, contact_in(user, name))

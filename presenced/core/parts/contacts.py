@@ -256,6 +256,10 @@ class Contacts(Part):
         if version:
             self.pairs.roster(user).move_to(version)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """Forget the user's list, and the user in the lists of others, whose links are told. O(users)."""
+        self.pairs.erase(user, now_ms)
+
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Count, and let the clients of this run begin with what there is."""
         self.pairs.count_all(users)
