@@ -147,6 +147,18 @@ PROFILES: dict[str, Profile] = {
             rounds=5,
         ),
         Profile(
+            "contacts",
+            "contacts: a backend sets everybody's list",
+            "One backend link sets the list of contacts of every user, each as a whole, with the log on a disk: the "
+            "server's CPU and memory for each contact, and the start that reads them again.",
+            (
+                Option("users", 5_000, "Users, each with a list.", click.IntRange(4), quick=500),
+                Option("contacts", 50, "Contacts in each list: an even number.", click.IntRange(2), quick=10),
+                Option("seed", 1, "Chooses who knows whom.", click.INT),
+            ),
+            place=True,
+        ),
+        Profile(
             "durable",
             "durable: writes that are on the disk before they are acknowledged",
             "Writers that each wait for the answer to one write before they send the next; every answer is checked, "

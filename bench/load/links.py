@@ -113,6 +113,14 @@ def open_link(stack: ExitStack, port: int, user: str) -> Link:
     return link
 
 
+def open_backend(stack: ExitStack, port: int, name: str) -> Link:
+    """The link of a backend, hello done."""
+    link = open_link(stack, port, name)
+    link.send(Hello([1], "", name, "", role="service"))
+    link.receive_reply(Welcome)
+    return link
+
+
 def open_device_links(stack: ExitStack, port: int, users: list[str], device: str = "bench") -> list[Link]:
     """One link for each user, hello done; `stack` closes them."""
     links: list[Link] = []

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 
 from bench.errors import BenchError
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, await_ping, get_records, open_device_links, open_link
+from bench.load.links import Link, await_ping, get_records, open_backend, open_device_links
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import add_figure
 from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Attach, Beats, Done, Hello, Welcome
+from presenced.wire.messages import Attach, Beats, Done
 
 BEATS_PER_FRAME = 1_000
 LONG_IDLE_MS = 2 * 3600 * 1000
@@ -36,7 +36,7 @@ def run(*, devices: int = 10_000, rounds: int = 5, cores: Cores, progress: Progr
     outcome.servers[OURS] = ours
     with ExitStack() as stack:
         daemon = stack.enter_context(start_daemon(cores.server))
-        link = open_backend(stack, daemon, "backend")
+        link = open_backend(stack, daemon.port, "backend")
         resident = daemon.resident_bytes()
         before = daemon.settled_cpu_ns()
         attach_all(link, devices)
@@ -56,18 +56,10 @@ def run(*, devices: int = 10_000, rounds: int = 5, cores: Cores, progress: Progr
     return outcome
 
 
-def open_backend(stack: ExitStack, daemon: Server, name: str) -> Link:
-    """The link of a backend, hello done."""
-    link = open_link(stack, daemon.port, name)
-    link.send(Hello([1], "", name, "", role="service"))
-    link.receive_reply(Welcome)
-    return link
-
-
 def check_beats(stack: ExitStack, daemon: Server, devices: int) -> None:
     """Devices that nobody has touched for long are not online, and a beat that says otherwise must bring each of them
     back; `BenchError` if not. Devices of their own: a beat that repeats what is known shows nowhere."""
-    link = open_backend(stack, daemon, "checker")
+    link = open_backend(stack, daemon.port, "checker")
     attach_all(link, devices, "checked", idle_ms=LONG_IDLE_MS)
     auditor = open_device_links(stack, daemon.port, ["auditor"])[0]
     users = [f"checked{number}" for number in range(1, devices + 1)]

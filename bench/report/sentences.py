@@ -16,6 +16,7 @@ HEADLINES = {
     "idle": "a connected device that does nothing takes {main} of memory",
     "operate": "with {links} links, a scrape of the metrics takes {main}",
     "service": "a device that a backend speaks for costs {main} of server CPU {per}",
+    "contacts": "a contact in a list that a backend sets costs {main} of server CPU",
     "restart": "{users} users return after the daemon was killed: {main} of server CPU for each",
     "durable": "a change that is on the disk before it is acknowledged: {main} of server CPU, with {writers} writers",
     "scale": "told to each of {links_max} watchers, a change costs {main} of server CPU",

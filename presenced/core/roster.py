@@ -61,7 +61,8 @@ class Roster:
         self.version = 0
         """Of its last change."""
         self.asking: dict[str, int] | None = None
-        """Who asks to see the user, the oldest first, with the version counter of that moment; None = nobody."""
+        """Who asks to see the user, the oldest first, with the version counter of that moment, or more where it stands
+        still; None = nobody."""
         self.strangers = 0
         """Those of them who are not in the list."""
         self.changes: deque[tuple[int, str]] | None = None
@@ -74,6 +75,11 @@ class Roster:
     def listed(self) -> int:
         """How many contacts are in the list. O(1)."""
         return len(self.contacts) - self.strangers
+
+    @property
+    def last_asked(self) -> int:
+        """When somebody asked last, of those who still ask; 0 if nobody does. O(1)."""
+        return next(reversed(self.asking.values())) if self.asking else 0
 
     def flags(self, name: str) -> int:
         """What holds between the user and this contact; 0 = nothing. O(1)."""
@@ -89,12 +95,11 @@ class Roster:
         """This is known of the contact from now on. `asked`: when the contact asked to see the user, if that is new.
         O(1)."""
         before, flags = self.flags(name), contact.flags
-        if not flags:
-            self.contacts.pop(name, None)
-        elif contact.name or contact.groups or contact.note:
-            self.contacts[name] = contact
-        else:
-            self.contacts[name] = flags
+        # Taken out first: the key is the name as the other user has it, who may not have been known before.
+        self.contacts.pop(name, None)
+        if flags:
+            is_plain = not (contact.name or contact.groups or contact.note)
+            self.contacts[name] = flags if is_plain else contact
         if (before | flags) & ASKS:
             self._count(name, before, flags, asked)
 
@@ -103,10 +108,11 @@ class Roster:
         before = self.contacts.get(name, 0)
         if not isinstance(before, int) or before & ASKS:
             self.put(name, Contact(flags), 0)
-        elif flags:
-            self.contacts[name] = flags
-        elif before:
-            del self.contacts[name]
+        else:
+            if before:
+                del self.contacts[name]
+            if flags:
+                self.contacts[name] = flags
 
     def _count(self, name: str, before: int, flags: int, asked: int) -> None:
         self.strangers += (flags == ASKS) - (before == ASKS)

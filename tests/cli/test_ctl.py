@@ -416,7 +416,7 @@ class TestDeviceOfACommand:
         monkeypatch.setattr("os.getpid", lambda: 1)
         devices = []
 
-        async def note(self: Target, url: Url, reconnect: bool, status: str = "online") -> Any:
+        async def note(self: Target, url: Url, reconnect: bool, **options: Any) -> Any:
             devices.append(url.device)
             raise AddressError("enough")
 

@@ -313,6 +313,14 @@ class TestTheList:
             assert [change.kind for change in await take(first, 1)] == ["change"]
         assert len(fake.of(GetContacts)) == 1
 
+    async def test_an_empty_list_has_no_version_and_is_known_all_the_same(
+        self, fake: FakeServer, directory: Directory
+    ) -> None:
+        directory.version = 0
+        async with presenced.connect(fake.url()) as me, me.contact_changes() as first, me.contact_changes() as second:
+            directory.push(info("bob", "none", asks=True))
+            assert [change.kind for change in (*await take(first, 1), *await take(second, 1))] == ["request"] * 2
+
     async def test_a_callback_gets_what_waits_and_what_comes(self, fake: FakeServer, directory: Directory) -> None:
         directory.contacts = [info("bob", "none", asks=True)]
         told: list[tuple[str, str]] = []

@@ -398,3 +398,19 @@ def test_what_is_known_survives_a_restart_from_log_and_snapshot(parties: Parties
         alice = world.engine.users["alice"].contacts
         assert alice is not None and list(alice.asking or ()) == ["user2", "user1", "user0"], "the oldest first"
         assert alice.version == users["alice"].contacts.version  # type: ignore[union-attr]
+
+
+def test_who_is_erased_is_in_nobodys_list(parties: Parties) -> None:
+    world, alice, bob, app = parties.world, parties.alice, parties.bob, parties.app
+    app.done(
+        SetContacts(app.next_id(), "alice", [ContactEntry("bob"), ContactEntry("carol", "to"), ContactEntry("dave")])
+    )
+    alice.done(Subscribe(alice.next_id(), "erin", "hi"))
+    app.done(SetContact(app.next_id(), "alice", "A", user="zoe"))
+    bob.watch("alice")
+    changes(bob)
+    world.engine.contacts.erase(world.user("alice"), world.now_ms)
+    world.turn()
+    assert changes(bob) == ["- alice none"]
+    assert [listed(app, name) for name in ("alice", "bob", "carol", "dave", "erin", "zoe")] == [[]] * 6
+    assert world.engine.contacts.pairs.contacts == world.engine.contacts.pairs.requests == 0

@@ -74,8 +74,8 @@ from tests.support.samples import SAMPLES
 FOR_ANOTHER = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule,
     AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll, Revoke, Kick, Erase,
-    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, GetContacts, SetContacts, Block,
-    Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience, GetAudience,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, GetContacts, SetContacts,
+    Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience, GetAudience,
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
 

@@ -13,12 +13,15 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Applied,
+    Approve,
     Attach,
     AudienceLevel,
     Beats,
     Block,
+    Cancel,
     ClientMessage,
     Command,
+    ContactEntry,
     Detach,
     EndClaim,
     FindClaims,
@@ -29,6 +32,7 @@ from presenced.wire.messages import (
     GetAudience,
     GetBlocked,
     GetClaims,
+    GetContacts,
     GetDevices,
     GetMembers,
     GetSync,
@@ -37,15 +41,21 @@ from presenced.wire.messages import (
     Join,
     Leave,
     Ping,
+    RemoveContact,
     SetAudience,
+    SetContact,
+    SetContacts,
     SetDevice,
     SetStatus,
     ShowAgain,
     ShowTo,
     StopShowing,
+    Subscribe,
+    Subscription,
     Sync,
     Touch,
     Unblock,
+    Unsubscribe,
     Unwatch,
     UnwatchChannel,
     Watch,
@@ -216,6 +226,24 @@ def _privacy(world: World, client: Client) -> list[ClientMessage]:
     return [_choose(chance, messages)]
 
 
+def _contact(world: World, client: Client) -> list[ClientMessage]:
+    chance, request_id = world.chance, client.next_id()
+    user, _ = _whose(world, client)
+    contact = _choose(chance, [name for name in (*USERS, "nobody") if name != (user or client.user)])
+    messages: tuple[ClientMessage, ...] = (
+        Subscribe(request_id, contact, _choose(chance, ("", "hi")), user),
+        Subscribe(request_id, contact, "", user),
+        Approve(request_id, contact, user),
+        Approve(request_id, contact, user),
+        Cancel(request_id, contact, user),
+        Unsubscribe(request_id, contact, user),
+        SetContact(request_id, contact, _choose(chance, (None, "", "C")), _choose(chance, (None, [], ["work"])), user),
+        RemoveContact(request_id, contact, user),
+        GetContacts(request_id, user=user),
+    )
+    return [_choose(chance, messages)]
+
+
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +338,13 @@ def _watch_all(world: World, client: Client) -> list[ClientMessage]:
     return [WatchAll(client.next_id(), world.chance.random() < 0.8)]
 
 
+def _set_contacts(world: World, client: Client) -> list[ClientMessage]:
+    chance, user = world.chance, _choose(world.chance, USERS)
+    words: tuple[Subscription, ...] = ("none", "to", "from", "both")
+    entries = [ContactEntry(name, _choose(chance, words)) for name in USERS if name != user and chance.random() < 0.7]
+    return [SetContacts(client.next_id(), user, entries, chance.random() < 0.2)]
+
+
 def _find_claims(world: World, client: Client) -> list[ClientMessage]:
     return [FindClaims(client.next_id(), _choose(world.chance, ("", *CLAIMS)))]
 
@@ -318,8 +353,10 @@ BOTH: tuple[Make, ...] = (
     _status, _status, _status, _set_device, _add_claim, _end_claim, _activity, _touch, _join, _join, _leave,
     _ask, _ask, _watch, _watch, _unwatch, _watch_channel, _unwatch_channel, _several, _several, _forget, _command,
     _privacy, _privacy,
+    _contact, _contact,
 )  # fmt: skip
 FOR_USERS: tuple[Make, ...] = (*BOTH, _applied, _applied)
 FOR_SERVICES: tuple[Make, ...] = (
     *BOTH, _attach, _attach, _attach, _attach, _detach, _detach, _follow, _watch_all, _find_claims,
+    _set_contacts,
 )  # fmt: skip

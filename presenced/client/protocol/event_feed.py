@@ -50,10 +50,11 @@ class Event(NamedTuple):
     """Something that happened to a user.
 
     `online`, `offline` and `status_change` (which comes with both of them) tell the status before and after;
-    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device. `erased`: the
-    server's disk holds nothing any more of a user whom a service has erased (`Service.erase`). `reset`: the
-    server cannot tell some events any longer, because it was restarted or too many came meanwhile; ask for the present
-    state (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
+    `text_change` the text, and the emoji in fields of their own; `device_change` the primary device; `contact_change`
+    the user's subscription to a contact; `contact_request` tells as `new` who asks to see the user. `erased`: the
+    server's disk holds nothing any more of a user whom a service has erased (`Service.erase`). `reset`: the server
+    cannot tell some events any longer, because it was restarted or too many came meanwhile; ask for the present state
+    (`get_online_users`) and go on. Keep `cursor` to go on behind this event later: `events(cursor)`.
     """
 
     kind: EventName
@@ -62,7 +63,8 @@ class Event(NamedTuple):
     old: str
     new: str
     reason: str
-    """Why the user or device is gone: `bye`, `lost`, `kicked`, `idle` or `hidden`."""
+    """Why the user or device is gone: `bye`, `lost`, `kicked`, `idle` or `hidden`. Of `contact_change` the contact's
+    name, of `contact_request` the note of who asks."""
     at_ms: int
     """Wall time of the server; 0 for `reset`."""
     cursor: str

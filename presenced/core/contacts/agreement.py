@@ -49,5 +49,5 @@ def _check_contact(user: User, roster: Roster, name: str, other: User | None) ->
     assert is_plain == (not (contact.name or contact.groups or contact.note)), f"{where} takes more than it has to"
     assert flags & LISTED or not (contact.name or contact.groups), f"{where} has a name and was not set"
     assert flags & ASKS or not contact.note, f"{where} has a note and does not ask"
-    if theirs:
+    if theirs & STATE:
         assert other is not None and name is other.name, f"{where} has a name of its own"

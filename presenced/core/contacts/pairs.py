@@ -98,6 +98,21 @@ class Pairs:
         for one in told:
             self._tell(one, now_ms)
 
+    def erase(self, user: User, now_ms: int) -> None:
+        """End all that is between the user and anybody, at both sides, also where others have listed a user who knows
+        nothing of it. No fact says so. O(users)."""
+        own = user.name
+        for other in self._users.order:
+            if other is not user and other.contacts is not None and own in other.contacts.contacts:
+                self._note_sight(other, own, self.sides(other, own), 0, 0)
+                told = self._put(other, own, NOBODY)
+                if user.contacts is not None and other.name in user.contacts.contacts:
+                    self._put(user, other.name, NOBODY)
+                self._tell(told, now_ms)
+        for name in list(user.contacts.contacts) if user.contacts is not None else ():
+            self._put(user, name, NOBODY)
+        user.contacts = None
+
     def block_changed(self, user: User, name: str, was: Contact, now_ms: int) -> None:
         """The user sees another of this contact than `was`, since a block has begun or ended. O(links of the user)."""
         new = shown(user, name, contact_in(user, name))
@@ -116,7 +131,7 @@ class Pairs:
         roster = self.roster(user)
         self.contacts += contact.is_listed - old.is_listed
         self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
-        roster.put(name, contact, self._ledger.version)
+        roster.put(name, contact, max(self._ledger.version, roster.last_asked + 1))
         if shown(user, name, old) == shown(user, name, contact):
             version = 0
         else:
@@ -191,6 +206,27 @@ class Pairs:
         if other_flags or other.contacts is not None:
             _take_up_side(self.roster(other), user.name, other_flags, other_side)
         return other
+
+    def take_up_flags(self, user: User, contacts: Sequence[str], flags: Sequence[int], version: int) -> None:
+        """The same for many contacts, with the flags of both sides as in `ContactsSet`; none of them asks, and nothing
+        more is known of them. Their lists come to this version. O(contacts)."""
+        find, own, mine = self._users.get, user.name, self.roster(user)
+        for name, both in zip(contacts, flags, strict=True):
+            other, theirs = find(name), both >> 8
+            if other is None and theirs:
+                other = self._users.new(name)
+            if other is None:
+                mine.put_flags(name, both & 0xFF)
+                continue
+            mine.put_flags(other.name, both & 0xFF)
+            roster = other.contacts
+            if roster is None:
+                if not theirs:
+                    continue
+                roster = self.roster(other)
+            roster.put_flags(own, theirs)
+            if version:
+                roster.move_to(version)
 
     def count_all(self, users: Sequence[User]) -> None:
         """All facts are read: count, and bring those who ask into their order. O(users + requests)."""

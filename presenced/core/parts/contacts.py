@@ -26,6 +26,9 @@ from presenced.errors import RequestError
 from presenced.limits import CONTACT_REQUESTS_MAX, CONTACTS_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import ContactEntry, ContactInfo
 
+ASKING = ASKS | ASKS << 8
+"""One of two asks, by the flags of both sides in a `ContactsSet`."""
+
 
 class Contacts(Part):
     """What users do about their contacts. Each act is silent if it has been done already."""
@@ -34,7 +37,6 @@ class Contacts(Part):
         self.lists = UnfinishedLists()
         self.pairs = Pairs(users, ledger, publisher, news)
         self._users = users
-        self._ledger = ledger
         self._news = news
 
     # --- acts -------------------------------------------------------------------------------------------------
@@ -236,19 +238,27 @@ class Contacts(Part):
             self._move(other, fact.other_version)
 
     def _restore_all(self, source: Restoring, fact: ContactsSet) -> None:
-        user = source.user(fact.user)
-        sides = {place: (side, other_side) for place, side, other_side in fact.sides}
-        take_up, other_version = self.pairs.take_up, fact.other_version
-        for place, (name, flags) in enumerate(zip(fact.contacts, fact.flags, strict=True)):
-            side, other_side = sides.get(place, (None, None)) if sides else (None, None)
-            other = take_up(user, name, flags & 0xFF, flags >> 8, _shared(source, side), _shared(source, other_side))
-            if other_version and other is not None:
-                self._move(other, other_version)
+        user, version = source.user(fact.user), fact.other_version
+        contacts, flags = fact.contacts, fact.flags
+        if not fact.sides and not any(both & ASKING for both in flags):
+            self.pairs.take_up_flags(user, contacts, flags, version)
+        else:
+            sides = {place: (side, other_side) for place, side, other_side in fact.sides}
+            for place, (name, both) in enumerate(zip(contacts, flags, strict=True)):
+                side, other_side = sides.get(place, (None, None))
+                known = _shared(source, side), _shared(source, other_side)
+                other = self.pairs.take_up(user, name, both & 0xFF, both >> 8, *known)
+                if other is not None:
+                    self._move(other, version)
         self._move(user, fact.version)
 
     def _move(self, user: User, version: int) -> None:
         if version:
             self.pairs.roster(user).move_to(version)
+
+    def erase(self, user: User, now_ms: int) -> None:
+        """Forget the user's list, and the user in the lists of others, whose links are told. O(users)."""
+        self.pairs.erase(user, now_ms)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Count, and let the clients of this run begin with what there is."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from bench.machine.disk import choose_place, file_system
 from bench.machine.server import Server
 from bench.paths import REPOSITORY
 from bench.peers.redis_writers import RedisWriters
-from bench.profiles import durable, fanout, recovery, snapshot, store
+from bench.profiles import contacts, durable, fanout, recovery, snapshot, store
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 from tests.bench.processes import FAULTY, wait_for_children
 
@@ -254,3 +255,25 @@ def test_an_acknowledged_change_that_is_not_read_back_is_lost(tmp_path: Path, na
     kept.close()
     for acknowledged, lost in (({"alice": 2}, 0), ({"alice": 3}, 1), ({"alice": 2, "bob": 1}, 1)):
         assert store.read(type(kept), tmp_path, "", acknowledged)["lost"] == lost
+
+
+def test_contacts(tmp_path: Path) -> None:
+    outcome = contacts.run(users=40, contacts=6, place=tmp_path, cores=CORES)
+    figures = outcome.servers[OURS].figures
+    assert not outcome.faults() and outcome.main_figure in figures
+    assert outcome.servers[OURS].checks.deliveries == 40 * 6
+    assert {"import_s", "ready_s", "rss_bytes_per_contact"} <= figures.keys()
+
+
+def test_a_contact_that_is_not_there_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_contacts, check = contacts.contacts_of, contacts.check_lists
+    is_over: list[bool] = []
+
+    def but_two(names: Sequence[str], number: int, distances: Iterable[int]) -> list[str]:
+        """Without the pair of the first two users, while lists are set."""
+        found = list(all_contacts(names, number, [1, *list(distances)[1:]]))
+        return [name for name in found if is_over or {name, names[number]} != set(names[:2])]
+
+    monkeypatch.setattr(contacts, "contacts_of", but_two)
+    monkeypatch.setattr(contacts, "check_lists", lambda *given: (is_over.append(True), check(*given)))
+    assert contacts.run(users=40, contacts=2, place=tmp_path, cores=CORES).faults() == {"presenced": {"lost": 2}}
