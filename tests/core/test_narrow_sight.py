@@ -142,7 +142,7 @@ def test_a_watch_goes_by_the_token_of_now() -> None:
         world.turn()
 
     renewed({"see": ["eve"]})
-    assert link.pushes == [world.record("eve")], "it is told whom it sees from now on"
+    assert link.pushes == [unknown_record("bob"), world.record("eve")], "it is told whom it sees from now on"
     link.forget()
     for user in ("bob", "eve"):
         status(app, user, "dnd")
@@ -151,6 +151,7 @@ def test_a_watch_goes_by_the_token_of_now() -> None:
     assert {record.user for record in link.pushes} == {"bob", "nobody"}
     link.unwatch("bob", "eve")
     renewed({"see": []})
+    assert link.pushes == [], "nobody was ever seen of that name"
     assert world.engine.watches.count == 0
     link.lose()
     assert "nobody" not in world.engine.users

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.core.model import Session, User
+from presenced.core.model import Session, User, unknown_record
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
 from presenced.core.parts.users import Users
@@ -74,13 +74,15 @@ class Watches(Part):
         self._outboxes.tell_everyone(session, is_on=on)
 
     def rights_changed(self, session: Session, now_ms: int) -> None:
-        """It is told of those whom it sees now, by name and of every user; of those whom it has lost sight of, no more.
-        O(users that it watches)."""
+        """It is told of those whom it sees now, by name and of every user. Those whom it has lost sight of are told as
+        names never seen, if it watches them by name. O(users that it watches)."""
         rights, watching = session.rights, session.watching or {}
         for name, user in list(watching.items()):
             hides = rights is not None and rights.hides(name)
             if hides and user is not _UNSEEN:
                 watching[name] = _UNSEEN
+                if user.record.version:
+                    self._outboxes.reply(session, encode(Presence(unknown_record(name))))
                 self._stop(session, user)
             elif not hides and user is _UNSEEN:
                 del watching[name]
