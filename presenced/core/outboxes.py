@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from presenced.core.model import Face, Session, Sink, User
-from presenced.core.rights import Rights
+from presenced.core.pattern_index import PatternIndex
 from presenced.core.wide_fan_outs import WATCHERS, WideFanOuts
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
@@ -44,7 +44,8 @@ class Outboxes:
         """Sessions with something pending that may be written now."""
         self.everyone: dict[Session, None] = {}
         """Sessions that are told of every user."""
-        self.narrowed: dict[Session, Rights] = {}
+        self._narrowed: PatternIndex[Session] = PatternIndex()
+        self.narrowed = self._narrowed.all
         """Sessions that are told of every user whom their token lets them see, which is not everybody."""
         self.slow: dict[Session, int] = {}
         """Sessions that are paused, and since when."""
@@ -85,14 +86,13 @@ class Outboxes:
             self._queue(user, [session for session in self.narrowed_to(user) if session not in watchers], data)
 
     def tells_of(self, user: User) -> bool:
-        """Whether anybody is told of the user without watching them by name. O(1), and O(narrowed and their patterns)
-        if there are such alone."""
+        """Whether anybody is told of the user without watching them by name. O(1), and as `narrowed_to` if there are
+        such alone."""
         return bool(self.everyone or (self.narrowed and self.narrowed_to(user)))
 
     def narrowed_to(self, user: User) -> list[Session]:
-        """Those of `narrowed` who see the user. O(narrowed and their patterns)."""
-        name = user.name
-        return [session for session, rights in self.narrowed.items() if rights.sees(name)]
+        """Those of `narrowed` who see the user. O(these and those with prefixes)."""
+        return self._narrowed.of(user.name)
 
     def fan_out_face(self, face: Face) -> None:
         """Tell those who are shown this face of a user what its record is now. O(watchers)."""
@@ -167,12 +167,12 @@ class Outboxes:
         """Tell the session of every user whom its token lets it see, or no longer. To be called again when it has
         another token. Idempotent. O(1)."""
         self.everyone.pop(session, None)
-        self.narrowed.pop(session, None)
+        self._narrowed.remove(session)
         if not is_on:
             return
         rights = session.rights
         if rights is not None and rights.is_narrow:
-            self.narrowed[session] = rights
+            self._narrowed.add(session, rights.see)
         else:
             self.everyone[session] = None
 
@@ -182,8 +182,7 @@ class Outboxes:
 
     def _is_told(self, session: Session, user: User) -> bool:
         """Whether the session is told of the user without watching them by name."""
-        rights = self.narrowed.get(session)
-        return session in self.everyone or (rights is not None and rights.sees(user.name))
+        return session in self.everyone or self._narrowed.sees(session, user.name)
 
     def expect(self, session: Session) -> None:
         """The session watches by name from now on. O(1)."""

@@ -21,8 +21,10 @@ from presenced.wire.messages import (
     Join,
     Record,
     Revoke,
+    SetAudience,
     SetSchedule,
     SetStatus,
+    Subscribe,
     Touch,
     Window,
 )
@@ -32,6 +34,8 @@ NOTHING = Record("alice", "offline", "", "", 0, 0, "", 0)
 OF_OTHERS = {
     "name": "it is what the user is asked for by",
     "watchers": "others watch the name, whoever it is",
+    "hidden_watchers": "so do these, who see nothing of it",
+    "faces": "and these, who see less",
     "position": "where it stands among all users",
     "encoded": "the record of nobody as bytes, once it is told",
 }
@@ -54,6 +58,8 @@ def life() -> tuple[World, FakeLink]:
         admin.done(AddActivity(admin.next_id(), "login", "", 0, f"{user} was here", user))
         admin.done(SetStatus(admin.next_id(), "away", "a secret", "\u2600", 50_000, user))
         admin.done(Join(admin.next_id(), "general", user, "laptop"))
+    admin.done(Subscribe(admin.next_id(), "bob", "please", "alice"))
+    admin.done(SetAudience(admin.next_id(), "contacts", user="alice"))
     admin.watch_channel("general")
     phone.lose()
     for number in range(20):

@@ -150,6 +150,7 @@ def test_a_watch_goes_by_the_token_of_now() -> None:
     assert [record.user for record in link.pushes] == ["bob"]
     link.unwatch("bob", "eve")
     renewed({"see": []})
+    assert link.pushes == [], "nobody was ever seen of that name"
     assert world.engine.watches.count == 1
     link.lose()
     assert "nobody" not in world.engine.users

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from presenced.core.pattern_index import PatternIndex
 from presenced.core.rights import EVERYBODY, NOBODY, Patterns, Rights, compiled, rights_of
 from presenced.limits import NAME_BYTES_MAX, PATTERNS_MAX
 from presenced.wire.messages import Role
@@ -151,3 +152,29 @@ def test_rights_that_say_the_same_are_equal() -> None:
     other = rights_of({"see": ["a*", "bob"], "act": ["bob", "a*", "al*"]}, "app", "service")
     assert one == other and hash(one) == hash(other) and isinstance(one, Rights)
     assert one.see == Patterns(names=frozenset({"bob", "app"}) - {"app"}, prefixes=("a",))
+
+
+@settings(max_examples=samples(200))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.lists(patterns, max_size=4) | st.none()), max_size=30),
+    st.lists(pieces, min_size=1, max_size=10),
+)
+def test_those_who_see_a_name_are_found_as_by_asking_each(
+    changes: list[tuple[int, list[str] | None]], names: list[str]
+) -> None:
+    index: PatternIndex[int] = PatternIndex()
+    twin: dict[int, Patterns] = {}
+    for item, listed in changes:
+        index.remove(item)
+        twin.pop(item, None)
+        if listed is not None:
+            twin[item] = compiled(listed)
+            index.add(item, twin[item])
+    assert index.all == twin
+    for name in names:
+        found = index.of(name)
+        assert sorted(found) == sorted(item for item, one in twin.items() if one.match(name)), "each of them, and once"
+        assert all(index.sees(item, name) == (item in found) for item in range(6))
+    for item in twin:
+        index.remove(item)
+    assert not index._by_name and not index._by_ending and not index._others, "nothing is left of them"

@@ -37,7 +37,7 @@ async def started(data: Path, durability: str) -> tuple[Server, DurableLog]:
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """For snapshots; the log has some."""
 
-    def finish(self: Journal, writer: Any, version: int) -> Iterator[None]:
+    def finish(self: Journal, writer: Any, version: int, *, alone: bool) -> Iterator[None]:
         raise DiskFull("no room for the last snapshot")
         yield
 

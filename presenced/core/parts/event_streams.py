@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from presenced.core.parts.event_history import EventHistory
+from presenced.core.pattern_index import PatternIndex
 from presenced.core.rights import Patterns
 from presenced.limits import EVENT_STREAMS_MAX, EVENTS_BYTES_MAX, EVENTS_SHORT_BYTES_MAX, EVENTS_UNFOLLOWED_MS
 
@@ -37,6 +38,7 @@ class EventStreams:
         self._epoch = epoch
         """That of the newest stream. Each has another, which is above that of all events."""
         self._by_sight: dict[Patterns, EventStream] = {}
+        self._index: PatternIndex[EventStream] = PatternIndex()
         self._is_short = False
 
     def __bool__(self) -> bool:
@@ -49,6 +51,7 @@ class EventStreams:
             self._make_room()
             self._epoch += 1
             stream = self._by_sight[see] = EventStream(see, self._epoch)
+            self._index.add(stream, see)
             self._share()
         stream.followers += 1
         return stream
@@ -62,8 +65,8 @@ class EventStreams:
                 self._drop([stream])
 
     def of(self, user: str) -> list[EventStream]:
-        """The streams that tell of this user. O(streams and their patterns)."""
-        return [stream for stream in self._by_sight.values() if stream.see.match(user)]
+        """The streams that tell of this user. As `PatternIndex.of`."""
+        return self._index.of(user)
 
     @property
     def next_ms(self) -> int | None:
@@ -78,7 +81,7 @@ class EventStreams:
 
     def clear(self) -> None:
         """Drop all: nobody follows anything."""
-        self._by_sight.clear()
+        self._drop(list(self._by_sight.values()))
 
     def set_short(self, short: bool) -> None:
         """Memory is short, or is enough again. While it is short, only what a follower is about to read stays."""
@@ -98,6 +101,7 @@ class EventStreams:
     def _drop(self, streams: Iterable[EventStream]) -> None:
         for stream in streams:
             del self._by_sight[stream.see]
+            self._index.remove(stream)
 
     def _share(self) -> None:
         """Divide the bytes among the streams."""
