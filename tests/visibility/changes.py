@@ -10,6 +10,7 @@ import msgspec
 from presenced.wire.messages import (
     Approve,
     Block,
+    Cancel,
     ChannelEvent,
     HideFrom,
     Leave,
@@ -232,6 +233,18 @@ def other_relations(stage: Stage) -> None:
     stage.over(lambda _: True, turn)
 
 
+def other_approvals(stage: Stage) -> None:
+    """The viewers let in who asks, and put out who sees them: by reciprocity this decides what they see themselves."""
+
+    def turn(subject: Subject) -> None:
+        for viewer in (VERA, WALT):
+            pair = (subject.name, viewer)
+            if not stage.facts.is_blocked(*pair) and pair in stage.facts.sees | stage.facts.asked:
+                stage.act(viewer, Cancel if pair in stage.facts.sees else Approve, subject.name)
+
+    stage.over(lambda _: True, turn)
+
+
 def show_more(stage: Stage) -> None:
     """The first device shows itself to those to whom it may."""
 
@@ -281,6 +294,7 @@ CHANGES: tuple[Callable[[Stage], None], ...] = (
     other_audiences,
     other_hiding,
     other_relations,
+    other_approvals,
     show_more,
     leave_room,
     end_tabs,
