@@ -10,6 +10,7 @@ import msgspec
 from presenced.wire.messages import (
     Approve,
     Block,
+    Cancel,
     ChannelEvent,
     HideFrom,
     Leave,
@@ -27,14 +28,14 @@ from presenced.wire.messages import (
 )
 from tests.visibility.pairs import AUDIENCES, VERA, WALT, Shows, Subject
 from tests.visibility.questions import chunks, members_of
-from tests.visibility.rule import Viewer
+from tests.visibility.rule import Viewer, never_seen
 from tests.visibility.stage import OTHER_ROOM, SHARED, Stage, ViewLink
 
 ROOMS = (SHARED, OTHER_ROOM)
 
 
 class Watching:
-    """One viewer's links: one that watches everybody, one that watches the rooms, and a service's that watches all."""
+    """One viewer's links: that watch everybody, the rooms, contacts, and as a service all users."""
 
     def __init__(self, stage: Stage, viewer: Viewer) -> None:
         self.stage = stage
@@ -43,6 +44,7 @@ class Watching:
         self.link = ViewLink(stage.world, viewer, device)
         self.rooms = ViewLink(stage.world, viewer, f"{device}2" if device else "")
         self.all = ViewLink(stage.world, viewer) if viewer.role != "user" else None
+        self.contacts = ViewLink(stage.world, viewer, f"{device}3", contacts=True) if device else None
         for names in chunks(stage.names):
             self.link.say(Watch(self.link.next_id(), names))
         for room in ROOMS:
@@ -73,6 +75,16 @@ class Watching:
                     self._settled(message.record) for message in link.messages if isinstance(message, Presence)
                 )
                 _same(told, expected, f"{what}, {self.viewer}")
+        self.cells += len(self.stage.names)
+
+    def hold_contacts(self, full: dict[str, Record], what: str) -> None:
+        """Hold what a login with contacts knows against what it has to: all of who is a contact, of others nothing."""
+        if self.contacts is None:
+            return
+        for name, record in self._told_after(full).items():
+            known = self.contacts.view.get(name, never_seen(name))
+            wanted = record if (self.viewer.name, name) in self.stage.facts.sees else never_seen(name)
+            assert _without_version(known) == _without_version(wanted), f"{what}, contacts of {self.viewer}: {known}"
         self.cells += len(self.stage.names)
 
     def hold_rooms(self, full: dict[str, Record], what: str) -> None:
@@ -221,6 +233,18 @@ def other_relations(stage: Stage) -> None:
     stage.over(lambda _: True, turn)
 
 
+def other_approvals(stage: Stage) -> None:
+    """The viewers let in who asks, and put out who sees them: by reciprocity this decides what they see themselves."""
+
+    def turn(subject: Subject) -> None:
+        for viewer in (VERA, WALT):
+            pair = (subject.name, viewer)
+            if not stage.facts.is_blocked(*pair) and pair in stage.facts.sees | stage.facts.asked:
+                stage.act(viewer, Cancel if pair in stage.facts.sees else Approve, subject.name)
+
+    stage.over(lambda _: True, turn)
+
+
 def show_more(stage: Stage) -> None:
     """The first device shows itself to those to whom it may."""
 
@@ -270,6 +294,7 @@ CHANGES: tuple[Callable[[Stage], None], ...] = (
     other_audiences,
     other_hiding,
     other_relations,
+    other_approvals,
     show_more,
     leave_room,
     end_tabs,

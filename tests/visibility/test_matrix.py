@@ -60,6 +60,7 @@ def test_everybody_is_told_what_the_rule_says_and_nothing_else(number: int) -> N
         full = stage.full()
         for one in watching:
             one.hold_watch(full, change.__name__)
+            one.hold_contacts(full, change.__name__)
             one.hold_rooms(full, change.__name__)
     cells += sum(one.cells for one in watching)
     assert cells >= CELLS_MIN, f"{cells} cells"

@@ -14,7 +14,7 @@ STEPS = 60
 @pytest.mark.parametrize("reciprocal", [False, True], ids=["", "reciprocal"])
 @pytest.mark.parametrize("grounds", [GROUNDS[:1], GROUNDS[1:2], GROUNDS[2:3], GROUNDS[3:], GROUNDS[1:]])
 def test_what_is_known_is_what_would_be_answered(grounds: tuple[str, ...], reciprocal: bool) -> None:
-    Town(1, grounds, reciprocal=reciprocal).run(STEPS)
+    Town(len("".join(grounds)), grounds, reciprocal=reciprocal).run(STEPS)
 
 
 @pytest.mark.slow
