@@ -96,14 +96,17 @@ class ContactActs(ActGroup):
                     raise
 
     async def _set_part(self, user: str, part: list[messages.ContactEntry], more: bool, link: int | None) -> int:
-        """Send a part on the link of this number alone (None: on any); returns the number of its link."""
+        """Send a part on the link of this number alone (None: the first, on any); returns the number of its link."""
         exchange, links = self._exchange, [0]
 
         def answered(reply: object) -> None:
             links[0] = exchange.link_number
 
         await exchange.request(
-            lambda request_id: messages.SetContacts(request_id, user, part, more), Done, answered, only_on=link
+            lambda request_id: messages.SetContacts(request_id, user, part, more, link is not None),
+            Done,
+            answered,
+            only_on=link,
         )
         return links[0]
 

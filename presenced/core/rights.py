@@ -146,7 +146,8 @@ def rights_of(claim: object, user: str, role: Role) -> Rights:
         if "act" in lists:
             raise ValueError("claim presence has act, and a token of the role user acts for its own user alone")
         return Rights(lists.get("see", NOBODY), NOBODY, join, watch, only_read)
-    act = lists.get("act", EVERYBODY)
+    # One list bounds both: a token that was meant to keep a service to some must not let it act for all.
+    act = lists.get("act", lists.get("see", EVERYBODY))
     see = lists.get("see", act)
     return Rights(see, act, join, watch, only_read, not see.is_all)
 

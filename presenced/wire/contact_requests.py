@@ -81,3 +81,5 @@ class SetContacts(Message, tag=43):
     contacts: Annotated[list[ContactEntry], Meta(max_length=CONTACTS_PER_REQUEST_MAX)]
     more: bool = False
     """Others follow in the next request for this user: nothing is applied before the last of them."""
+    continues: bool = False
+    """These go on where the request before left off; else they begin a list, and one that was begun is dropped."""

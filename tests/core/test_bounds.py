@@ -146,7 +146,9 @@ def test_nothing_is_done_for_a_user_whom_the_token_leaves_out(kind: type, claim:
 
 
 @pytest.mark.parametrize("kind", [*ABOUT_ONE, Detach])
-@pytest.mark.parametrize("claim", [{"act": ["b*"]}, {"see": []}, {"act": ["bob"], "see": []}, {}], ids=str)
+@pytest.mark.parametrize(
+    "claim", [{"act": ["b*"]}, {"see": [], "act": ["*"]}, {"act": ["bob"], "see": []}, {}], ids=str
+)
 def test_what_the_token_lets_it_do_is_done(kind: type, claim: dict[str, Any]) -> None:
     world = peopled()
     link = world.open("app", role="service", rights=claim)

@@ -207,16 +207,29 @@ def test_a_list_comes_in_parts_and_counts_when_it_is_complete(parties: Parties) 
     app.done(SetContacts(app.next_id(), "alice", [ContactEntry("bob"), ContactEntry("carol")], more=True))
     app.done(SetContacts(app.next_id(), "bob", [ContactEntry("dave")]))
     assert listed(alice) == []
-    app.done(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "to")]))
+    app.done(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "to")], continues=True))
     assert listed(alice) == ["bob to", "carol both"]
+
+
+def test_a_list_that_is_begun_anew_takes_nothing_of_the_one_that_was_given_up(parties: Parties) -> None:
+    alice, app = parties.alice, parties.app
+    app.done(SetContacts(app.next_id(), "alice", [ContactEntry("bob")], more=True))
+    app.done(SetContacts(app.next_id(), "alice", [ContactEntry("carol")], more=True))
+    app.done(SetContacts(app.next_id(), "alice", [ContactEntry("dave")], continues=True))
+    assert listed(alice) == ["carol both", "dave both"]
+    assert app.refused(SetContacts(app.next_id(), "alice", [], continues=True)) == "bad_request"
+    assert listed(alice) == ["carol both", "dave both"]
 
 
 def test_a_part_that_is_refused_spoils_the_list_to_its_end(parties: Parties) -> None:
     alice, app = parties.alice, parties.app
     app.done(SetContacts(app.next_id(), "alice", [ContactEntry("bob")]))
     app.done(SetContacts(app.next_id(), "alice", [ContactEntry("carol")], more=True))
-    assert app.refused(SetContacts(app.next_id(), "alice", [ContactEntry("a/b")], more=True)) == "bad_name"
-    assert app.refused(SetContacts(app.next_id(), "alice", [ContactEntry("dave")])) == "bad_request"
+    bad = SetContacts(app.next_id(), "alice", [ContactEntry("a/b")], more=True, continues=True)
+    assert app.refused(bad) == "bad_name"
+    for more in (True, False):
+        rest = SetContacts(app.next_id(), "alice", [ContactEntry("dave")], more, continues=True)
+        assert app.refused(rest) == "bad_request"
     assert listed(alice) == ["bob both"]
     app.done(SetContacts(app.next_id(), "alice", [ContactEntry("dave")]))
     assert listed(alice) == ["dave both"], "a list from the start is a list again"

@@ -13,7 +13,20 @@ from presenced.core.online import OnlineIndex
 from presenced.core.parts import event_streams
 from presenced.core.rights import Patterns, compiled, rights_of
 from presenced.limits import EVENTS_BYTES_MAX, EVENTS_UNFOLLOWED_MS
-from presenced.wire.messages import Follow, Following, Get, Records, SetStatus, Status, Watch, WatchAll, Who, WhoPage
+from presenced.wire.messages import (
+    Approve,
+    Follow,
+    Following,
+    Get,
+    Records,
+    SetStatus,
+    Status,
+    Subscribe,
+    Watch,
+    WatchAll,
+    Who,
+    WhoPage,
+)
 from tests.core.fake_link import FakeLink
 from tests.core.world import World
 from tests.support.tiers import samples
@@ -340,3 +353,18 @@ def test_another_token_of_a_follower_is_a_reset() -> None:
     world.engine.sessions.renew(world.now_ms, link.session, 0, same)
     world.turn()
     assert link.told.resets == 1, "it sees whom it saw"
+
+
+def test_an_event_of_a_contact_is_told_who_sees_both_of_the_two() -> None:
+    world, app = world_with("bob", "eve")
+    both, one = (
+        world.open("app", role="service", rights={"see": names, "act": ["*"]}) for names in (["bob", "eve"], ["bob"])
+    )
+    for link in (both, one):
+        link.say(Follow(link.next_id()))
+    world.turn()
+    app.done(Subscribe(app.next_id(), "eve", "hello", "bob"))
+    app.done(Subscribe(app.next_id(), "bob", "hello", "eve"))
+    app.done(Approve(app.next_id(), "eve", "bob"))
+    assert {event.kind for event in both.told.events} == {"contact_request", "contact_change"}
+    assert one.told.events == [], "each of them names somebody whom it does not see"

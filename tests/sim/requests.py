@@ -342,7 +342,7 @@ def _set_contacts(world: World, client: Client) -> list[ClientMessage]:
     chance, user = world.chance, _choose(world.chance, USERS)
     words: tuple[Subscription, ...] = ("none", "to", "from", "both")
     entries = [ContactEntry(name, _choose(chance, words)) for name in USERS if name != user and chance.random() < 0.7]
-    return [SetContacts(client.next_id(), user, entries, chance.random() < 0.2)]
+    return [SetContacts(client.next_id(), user, entries, chance.random() < 0.2, chance.random() < 0.2)]
 
 
 def _find_claims(world: World, client: Client) -> list[ClientMessage]:

@@ -156,12 +156,12 @@ class Events(Part):
             self._add(kind, user, old, new, reason, self._clock.wall_ms(now_ms))
 
     def erase(self, user: User, now_ms: int) -> None:
-        """The events that are about the user, but for those that tell of an erasure. Each leaves an empty one in its
+        """The events that name the user, but for those that tell of an erasure. Each leaves an empty one in its
         place, since followers count them. O(events kept)."""
         for history in (self.history, *(stream.history for stream in self._streams.of(user.name))):
             for seq in history.with_bytes(encode(user.name)):
                 event = decode_server(history.at(seq)[LENGTH_BYTES:])
-                if isinstance(event, Event) and event.user == user.name and event.kind != "erased":
+                if isinstance(event, Event) and user.name in _named(event) and event.kind != "erased":
                     history.replace(seq, frame(encode(Event(seq, 0, "erased", "", "", "", ""))))
 
     def tell_erased(self, name: str, now_ms: int) -> None:
@@ -183,7 +183,10 @@ class Events(Part):
         event = Event(self.seq + 1, wall_ms, kind, user, old, new, reason, old_emoji, new_emoji)
         self.history.add(frame(encode(event)))
         if self._streams:
+            other = _other(kind, new, reason)
             for stream in self._streams.of(user):
+                if other and not stream.see.match(other):
+                    continue
                 event = Event(stream.history.seq + 1, wall_ms, kind, user, old, new, reason, old_emoji, new_emoji)
                 stream.history.add(frame(encode(event)))
 
@@ -208,3 +211,14 @@ class Events(Part):
             for data in history.after(session.follow_seq, BATCH_EVENTS):
                 self._outboxes.push(session, data)
                 session.follow_seq += 1
+
+
+def _other(kind: EventKind, new: str, reason: str) -> str:
+    """The second user whom an event names, if it does: of a contact."""
+    if kind == "contact_request":
+        return new
+    return reason if kind == "contact_change" else ""
+
+
+def _named(event: Event) -> tuple[str, str]:
+    return event.user, _other(event.kind, event.new, event.reason)

@@ -146,11 +146,12 @@ def _set_contacts(engine: Engine, session: Session, now_ms: int, message: SetCon
     require_service(session)
     try:
         _check_entries(engine, session, message)
-        entries = engine.contacts.lists.add(session, message.user, message.contacts, more=message.more)
+        lists = engine.contacts.lists
+        entries = lists.add(session, message.user, message.contacts, more=message.more, continues=message.continues)
         if entries is not None:
             engine.contacts.set_all(user_of(engine, session, message.user), entries, now_ms)
     except (RequestError, AddressError):
-        engine.contacts.lists.refuse(session, message.user, more=message.more)
+        engine.contacts.lists.refuse(session, message.user)
         raise
     acknowledge(engine, session, message.id)
 
