@@ -43,6 +43,7 @@ PROFILES: dict[str, Profile] = {
                 Option("users", 900, "Users, each with one link.", click.IntRange(2), quick=100),
                 Option("contacts", 50, "Others that each user watches.", quick=10),
                 Option("changes", 20, "Changes of each user in a round.", quick=10),
+                Option("see_contacts", False, "Beside it presenced where users see their contacts alone.", FLAG),
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
             rounds=5,
@@ -72,6 +73,7 @@ PROFILES: dict[str, Profile] = {
             (
                 Option("users", 900, "Users who log in.", click.IntRange(2), quick=100),
                 Option("contacts", 50, "Others that each of them watches.", quick=10),
+                Option("see_contacts", False, "Beside it presenced where users see their contacts alone.", FLAG),
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
             rounds=5,

@@ -20,6 +20,7 @@ from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import (
+    ClientMessage,
     Error,
     Get,
     Goodbye,
@@ -32,7 +33,6 @@ from presenced.wire.messages import (
     ServerMessage,
     Watch,
     Welcome,
-    Who,
     WhoPage,
 )
 
@@ -70,7 +70,7 @@ class Link:
         self.fd = self.socket.fileno()
         self._rest = b""
 
-    def send(self, message: Hello | Watch | Ping | Get | Who) -> None:
+    def send(self, message: ClientMessage) -> None:
         self.socket.sendall(frame(encode(message)))
 
     def receive(self) -> ServerMessage:

@@ -27,6 +27,7 @@ from bench.peers.base import Peer, PeerLink
 from bench.peers.ledger import Ledger
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.presenced import Presenced
+from bench.peers.presenced_contacts import PresencedContacts
 from bench.peers.storm import Storm, drain, expect_clean
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 
@@ -147,6 +148,7 @@ def run(
     rounds: int,
     seed: int,
     cores: Cores,
+    see_contacts: bool = False,
     peers: Sequence[str] | None = (),
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -154,10 +156,11 @@ def run(
     options = {"users": users, "contacts": contacts, "changes": changes, "rounds": rounds, "seed": seed}
     outcome = Outcome("graph", "graph: server CPU for each delivery", FIGURE, options)
     lineup = Lineup(outcome, cores, peers, progress)
-    need_descriptors((1 + lineup.expected) * users)
+    need_descriptors((1 + see_contacts + lineup.expected) * users)
     watches = random_graph(users, contacts, seed)
     with ExitStack() as stack:
-        lineup.start(stack, (Presenced(),), list(watches), watches)
+        own = (Presenced(), *((PresencedContacts(),) if see_contacts else ()))
+        lineup.start(stack, own, list(watches), watches)
         graphs = lineup.log_in(lambda server: open_graph(stack, server, watches, spin=not cores.shared))
         lineup.note_work(changes, "changes of each user", least=CHANGES_MIN)
         with partial() as cut:

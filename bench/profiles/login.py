@@ -22,6 +22,7 @@ from bench.peers.base import Peer, PeerFailed
 from bench.peers.ledger import check_records
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.presenced import Presenced
+from bench.peers.presenced_contacts import PresencedContacts
 from bench.peers.storm import Storm, drain, send
 from bench.results.histogram import Histogram
 from bench.results.outcome import Checks, Outcome, Progress, ServerOutcome, no_progress, partial
@@ -90,6 +91,7 @@ def run(
     rounds: int,
     seed: int,
     cores: Cores,
+    see_contacts: bool = False,
     peers: Sequence[str] | None = (),
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -101,12 +103,13 @@ def run(
     )
     lineup = Lineup(outcome, cores, peers, progress)
     there = [f"s{index}" for index in range(2 * contacts)]
-    need_descriptors((1 + lineup.expected) * len(there) + users)
+    need_descriptors((1 + see_contacts + lineup.expected) * len(there) + users)
     names = [f"user{index}" for index in range(users)]
     choose = random.Random(seed)
     watches = {name: choose.sample(there, contacts) for name in names}
     with ExitStack() as stack:
-        lineup.start(stack, (Presenced(tokens=True),), [*there, *names], watches)
+        own = (Presenced(tokens=True), *((PresencedContacts(),) if see_contacts else ()))
+        lineup.start(stack, own, [*there, *names], watches)
         targets = lineup.log_in(lambda server: LoginTarget(stack, server, watches, there))
         lineup.note_work(users, "logins")
         with partial() as cut:

@@ -47,6 +47,11 @@ class Sight:
         """The same for whatever is answered to a user by other ways than a link of theirs."""
         return face(viewer, user, self.grounds, None)
 
+    def sees_contacts(self, viewer: User) -> bool:
+        """Whether the viewer wholly sees every contact who has said nothing about privacy."""
+        grounds = self.grounds
+        return (grounds.contacts or grounds.everyone) and not grounds.reciprocal and viewer.privacy is None
+
     def sees_all(self, session: Session) -> bool:
         """Whether the session's link sees every user wholly."""
         return session.viewer is None and (session.rights is None or not session.rights.is_narrow)

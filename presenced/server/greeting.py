@@ -133,8 +133,8 @@ def say_welcome(engine: Engine, session: Session, greeting: Greeting, now_ms: in
     if not greeting.hello.contacts:
         return 0
     engine.contacts.follow(session)
-    answer, ledger, most = engine.sight.answer, engine.ledger, limits.USERS_PER_REQUEST_MAX
-    records = [answer(session, user) for user in engine.watches.add_contacts(now_ms, session)]
+    record, ledger, most = engine.sight.record, engine.ledger, limits.USERS_PER_REQUEST_MAX
+    records = [record(user, face) for user, face in engine.watches.add_contacts(now_ms, session)]
     for start in range(0, max(1, len(records)), most):
         some, more = records[start : start + most], start + most < len(records)
         reply(engine, session, ContactRecords(ledger.epoch, ledger.version, some, more))

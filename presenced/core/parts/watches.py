@@ -88,21 +88,31 @@ class Watches(Part):
 
     # --- watching contacts ------------------------------------------------------------------------------------
 
-    def add_contacts(self, now_ms: int, session: Session) -> list[User]:
+    def add_contacts(self, now_ms: int, session: Session) -> list[tuple[User, int]]:
         """Let the session watch all contacts whom its user is subscribed to, now and whoever becomes one; returns those
-        of now (protocol.md, section 21.5). O(contacts)."""
+        of now, each with the face that is given (protocol.md, section 21.5). O(contacts)."""
         contacts = session.watched_contacts = {}
         self._outboxes.expect(session)
-        viewer = session.viewer
+        viewer, sink = session.viewer, session.sink
         if viewer is None or viewer.contacts is None:
             return []
-        flags = viewer.contacts.flags
-        for name in viewer.contacts.contacts:
-            if flags(name) & TO:
-                user = contacts[name] = self._users.get_or_new(name)
-                self._file(now_ms, session, user)
+        # Nearly everybody sees nearly all contacts wholly. To ask for each would double what a login costs.
+        is_plain = self._sight.sees_contacts(viewer)
+        find, make, file = self._users.get, self._users.new, self._file
+        seen: list[tuple[User, int]] = []
+        for name, contact in viewer.contacts.contacts.items():
+            if not (contact if isinstance(contact, int) else contact.flags) & TO:
+                continue
+            user = contacts[name] = find(name) or make(name)
+            if is_plain and user.privacy is None:
+                if user.watchers is None:
+                    user.watchers = {}
+                user.watchers[session] = sink
+                seen.append((user, FULL))
+            else:
+                seen.append((user, file(now_ms, session, user)))
         self.count += len(contacts)
-        return list(contacts.values())
+        return seen
 
     def contact_gained(self, now_ms: int, viewer: User, subject: User) -> None:
         """The viewer is subscribed to the subject from now on: their links that watch contacts watch the subject, and
@@ -228,8 +238,8 @@ class Watches(Part):
 
     # --- within -----------------------------------------------------------------------------------------------
 
-    def _file(self, now_ms: int, session: Session, user: User) -> None:
-        """File the watcher by the face that it has now."""
+    def _file(self, now_ms: int, session: Session, user: User) -> int:
+        """File the watcher by the face that it is given now, and return that."""
         kind = self._sight.face(session, user)
         if kind == FULL:
             if user.watchers is None:
@@ -244,6 +254,7 @@ class Watches(Part):
             if face is None:
                 face = self._publisher.face_records.new(user, kind, now_ms)
             face.watchers[session] = session.sink
+        return kind
 
     def _filed(self, session: Session, user: User) -> int:
         """By which face the watcher is filed."""

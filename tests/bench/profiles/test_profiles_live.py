@@ -22,7 +22,8 @@ from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.machine.server import Server
 from bench.paths import REPOSITORY
-from bench.profiles import flap, idle, latency, mixed, operate, restart, scale, slow, soak
+from bench.peers.presenced_contacts import PresencedContacts
+from bench.profiles import flap, graph, idle, latency, login, mixed, operate, restart, scale, slow, soak
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 
 CORE = max(os.sched_getaffinity(0))
@@ -200,6 +201,20 @@ def test_a_return_that_takes_longer_than_the_grace_is_no_result(monkeypatch: pyt
     monkeypatch.setattr(flap.Flappers, "come", lambda flappers, users: come(flappers, users) + 10)
     with pytest.raises(BenchError, match="raise --grace-s"):
         flap.run(links=4, watchers=1, late=2, grace_s=10, rounds=1, cores=CORES)
+
+
+# --- who may see whom ----------------------------------------------------------------------------------------------
+
+
+def test_users_who_see_their_contacts_alone_are_told_as_much_as_those_who_see_everybody() -> None:
+    found = graph.run(users=6, contacts=3, changes=5, rounds=1, seed=1, cores=CORES, see_contacts=True)
+    assert {name: told.checks.deliveries for name, told in found.servers.items()} == {
+        OURS: 6 * 3 * 5,
+        PresencedContacts.name: 6 * 3 * 5,
+    }
+    found = login.run(users=8, contacts=3, rounds=1, seed=1, cores=CORES, see_contacts=True)
+    assert [told.checks.faults for told in found.servers.values()] == [{}, {}]
+    assert [told.checks.deliveries for told in found.servers.values()] == [24, 24]
 
 
 # --- restart -----------------------------------------------------------------------------------------------------
