@@ -24,6 +24,7 @@ from presenced.wire.messages import (
     ContactEntry,
     Detach,
     EndClaim,
+    Erase,
     FindClaims,
     Follow,
     Forget,
@@ -39,9 +40,11 @@ from presenced.wire.messages import (
     Heartbeat,
     HideFrom,
     Join,
+    Kick,
     Leave,
     Ping,
     RemoveContact,
+    Revoke,
     SetAudience,
     SetContact,
     SetContacts,
@@ -349,6 +352,19 @@ def _find_claims(world: World, client: Client) -> list[ClientMessage]:
     return [FindClaims(client.next_id(), _choose(world.chance, ("", *CLAIMS)))]
 
 
+def _take_away(world: World, client: Client) -> list[ClientMessage]:
+    chance, request_id = world.chance, client.next_id()
+    user = _choose(chance, USERS)
+    if chance.random() < 0.5:
+        return [Revoke(request_id, user)]
+    for device in DEVICES:
+        world.let_leave(user, device)
+    if chance.random() < 0.5:
+        return [Kick(request_id, user)]
+    world.erase(client, request_id, user)
+    return [Erase(request_id, user)]
+
+
 BOTH: tuple[Make, ...] = (
     _status, _status, _status, _set_device, _add_claim, _end_claim, _activity, _touch, _join, _join, _leave,
     _ask, _ask, _watch, _watch, _unwatch, _watch_channel, _unwatch_channel, _several, _several, _forget, _command,
@@ -359,4 +375,5 @@ FOR_USERS: tuple[Make, ...] = (*BOTH, _applied, _applied)
 FOR_SERVICES: tuple[Make, ...] = (
     *BOTH, _attach, _attach, _attach, _attach, _detach, _detach, _follow, _watch_all, _find_claims,
     _set_contacts,
+    _take_away,
 )  # fmt: skip

@@ -110,7 +110,7 @@ class World:
         self._sockets = Sockets()
         self._fds = 100
         self._by_link: dict[int, Client] = {}
-        self._writes: dict[tuple[int, int], tuple[Register, Write]] = {}
+        self._writes: dict[tuple[int, int], list[tuple[Register, Write]]] = {}
         self._versions: dict[tuple[str, int], tuple[str, ...]] = {}
         """What each version of a user that anybody was told stands for."""
         self._newest = 0
@@ -412,7 +412,13 @@ class World:
         register = self.registers.get((user, what))
         if register is None:
             register = self.registers[user, what] = Register()
-        self._writes[client.number, request_id] = register, register.begin(value, self.step, ends=ends)
+        self._writes[client.number, request_id] = [(register, register.begin(value, self.step, ends=ends))]
+
+    def erase(self, client: Client, request_id: int, user: str) -> None:
+        """The client asks that everything of a user be forgotten."""
+        registers = [register for (name, _), register in self.registers.items() if name == user]
+        writes = [(register, register.begin("", self.step, ends=False)) for register in registers]
+        self._writes[client.number, request_id] = writes
 
     def _told(self, client: Client, message: ServerMessage) -> None:
         if self.trace is not None:
@@ -427,10 +433,11 @@ class World:
         if request_id:
             if not isinstance(message, Error):
                 self.faces.answered(client.number, request_id)
-            write = self._writes.pop((client.number, request_id), None)
-            if write is not None and not (isinstance(message, Error) and message.code == "read_only"):
+            writes = self._writes.pop((client.number, request_id), ())
+            if not (isinstance(message, Error) and message.code == "read_only"):
                 # Refused for the disk it may have been applied all the same, and shows.
-                write[0].resolve(write[1], self.step, done=not isinstance(message, Error))
+                for register, write in writes:
+                    register.resolve(write, self.step, done=not isinstance(message, Error))
         record = getattr(message, "record", None)
         for one in (record,) if record is not None else getattr(message, "records", ()):
             # A record of less than all has the version of the moment at which it is told, whoever it is of.
