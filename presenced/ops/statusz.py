@@ -145,6 +145,8 @@ def _presence(status: ServerStatus) -> list[Row]:
         *((f"Shown as {name}", count(number)) for name, number in status.by_status.items()),
         ("Channels", count(status.channels)),
         ("Users watched, summed over links", count(status.watches)),
+        ("Contacts, in the lists of all users", count(status.contacts)),
+        ("Requests to see somebody without an answer", count(status.contact_requests)),
         ("Blocks", count(status.blocks)),
         ("Users hidden from one other, summed", count(status.hidings)),
         ("Answers about who is hidden or was never seen", count(status.hidden_answers)),

@@ -9,6 +9,7 @@ import pytest
 
 from presenced.limits import COMMAND_BYTES_MAX
 from presenced.wire.messages import AddActivity, Command, CommandReply, Error, Status
+from tests.chat_commands.typed import typed
 from tests.core.world import WALL_MS, FakeLink, World
 
 
@@ -18,10 +19,6 @@ def stage() -> tuple[World, FakeLink, FakeLink]:
     bot = world.open("bot", role="service")
     bot.watch("alice")
     return world, bot, world.open("alice/laptop")
-
-
-def typed(link: FakeLink, text: str, user: str = "", device: str = "") -> CommandReply:
-    return link.expect(Command(link.next_id(), text, user, device), CommandReply)
 
 
 def test_presence_alone_tells_how_one_is_seen() -> None:

@@ -14,7 +14,7 @@ from presenced.wire.messages import (
     SetAudience,
     SetContacts,
 )
-from tests.chat_commands.test_commands import typed
+from tests.chat_commands.typed import typed
 from tests.core.world import FakeLink, World
 
 

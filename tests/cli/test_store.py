@@ -14,15 +14,23 @@ import pytest
 
 from presenced.core.records import (
     ActivityAdded,
+    AudienceSet,
+    BlockSet,
     ClaimSet,
+    ContactSet,
+    ContactsSet,
     DeviceForgotten,
     DeviceSet,
     Fact,
+    HidingSet,
     MembershipSet,
     RecordSet,
     ScheduleSet,
+    ShowingSet,
     ShownSet,
     TextSet,
+    TokensRevoked,
+    UserErased,
     VersionsRaised,
 )
 from presenced.storage.layout import FRAMES_AT
@@ -158,6 +166,14 @@ def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
         MembershipSet("alice", "laptop", "general", True),
         VersionsRaised("", 7),
         ShownSet("alice", "another text", "", 0),
+        TokensRevoked("alice", 5),
+        ContactSet("alice", "bob", 1, 2, 7, 8),
+        ContactsSet("alice", ["bob", "carol"], [1 + 2 * 256, 3 + 3 * 256], 9, 9),
+        BlockSet("alice", "bob", True),
+        HidingSet("alice", "bob", True),
+        ShowingSet("alice", "laptop", "bob", True),
+        AudienceSet("alice", "contacts", "nobody", "everyone", ["bob"], []),
+        UserErased("alice", 6),
     ]
     assert {type(fact) for fact in facts} == set(get_args(Fact))
     making = Making(tmp_path / "state")

@@ -369,7 +369,13 @@ def test_every_part_reads_the_same_policy(world: World) -> None:
     """What would not is a copy that a reload leaves behind."""
     engine = world.engine
     holders = [part for part in vars(engine).values() if hasattr(part, "_policy")]
-    assert {type(part).__name__ for part in holders} == {"Leases", "Publisher", "SessionLeases", "Watches"}
+    assert {type(part).__name__ for part in holders} == {
+        "Leases",
+        "PrivacySettings",
+        "Publisher",
+        "SessionLeases",
+        "Watches",
+    }
     assert all(part._policy is engine.policy for part in holders)
     engine.set_policy(Policy(grace_ms=1, change_spacing_ms=7), world.now_ms)
     assert all(part._policy is engine.policy for part in holders) and engine.policy.grace_ms == 1

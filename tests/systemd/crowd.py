@@ -68,9 +68,20 @@ class Crowd:
         self.count = count
         self.people = [Person(number, self) for number in range(count)]
         self._all_there = asyncio.Event()
+        self.service: presenced.Service
+        """Sees everybody; the installed service lets people see their contacts alone."""
 
     def name(self, number: int) -> str:
         return f"person{number % self.count}"
+
+    async def befriend(self) -> None:
+        """Let neighbours be contacts."""
+        token = mint(self.secret, "backend", "service", int(time.time()), 3600)
+        self.service = await presenced.connect_service(f"presence://backend@{self.address}", token=token)
+        steps = [step for step in range(-NEIGHBOURS, NEIGHBOURS + 1) if step]
+        for number in range(self.count):
+            contacts = [self.name(number + step) for step in steps]
+            await self.service.set_contacts(self.name(number), contacts)
 
     async def everybody_is_there(self) -> None:
         """Nobody watches before everybody is online, so that all that is told later is a transition."""
@@ -88,9 +99,7 @@ class Crowd:
     async def records(self) -> dict[str, tuple[str, str, int]]:
         """Everybody's status, text and since when, as the server says now. A restart that took somebody for gone and
         then for back would have moved the last."""
-        client = self.people[0].client
-        assert client is not None
-        found = await client.get_statuses([self.name(number) for number in range(self.count)])
+        found = await self.service.get_statuses([self.name(number) for number in range(self.count)])
         return {name: (record.status, record.text, record.since_ms) for name, record in found.items()}
 
     async def report(self, before: dict[str, tuple[str, str, int]], began_s: float) -> dict[str, object]:
@@ -114,6 +123,7 @@ class Crowd:
 
 async def main(count: int, address: str, secret_file: Path) -> None:
     crowd = Crowd(count, address, load_keys(str(secret_file))[0])
+    await crowd.befriend()
     tasks = [asyncio.create_task(person.live()) for person in crowd.people]
     full = NEIGHBOURS
     await crowd.until("everybody saw their neighbours", lambda: all(len(one.seen) == full for one in crowd.people))

@@ -6,6 +6,8 @@ costs nothing for who may not see it, and no question of rights is asked when on
 
 When something has changed that decides about faces, its owner says so here, and watchers are filed anew at once. What
 they see by their new face they are told at the end of the turn, if it is not what they were told before.
+
+The file is long because whoever files a watcher has to know all reasons for which one is filed anew or let go.
 """
 
 from __future__ import annotations
