@@ -36,7 +36,9 @@ CODES: dict[str, Code] = {
     "bad_channel": Code(False, False, "a channel name breaks the rules for names"),
     "channel_limit": Code(False, False, "as many channels as the device, its user or this link may have"),
     "bad_activity": Code(False, False, "the type or payload of an activity is missing, too long or not printable"),
-    "bad_contact": Code(False, False, "a contact's name, group or note is too long or not printable"),
+    "bad_contact": Code(
+        False, False, "a contact's name, note or groups are too long, too many, repeated or not printable"
+    ),
     "contact_limit": Code(False, False, "the user has as many contacts as are allowed"),
     "block_limit": Code(False, False, "the user blocks, or hides from, as many users as are allowed"),
     "show_limit": Code(False, False, "the device is shown to as many users as are allowed"),

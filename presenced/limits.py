@@ -53,6 +53,9 @@ CONTACTS_MAX = 10_000
 CONTACTS_PER_REQUEST_MAX = 1_024
 """Contacts in one part of a list that a service sets; with the longest names a part has fewer, to fit a frame."""
 
+UNFINISHED_CONTACTS_MAX = 100_000
+"""Contacts of all lists that one link has begun to set and not completed."""
+
 CONTACT_REQUESTS_MAX = 1_000
 """Requests to see one user that wait for an answer; the oldest gives way."""
 
@@ -206,7 +209,7 @@ STRANGER_UNITS = 10
 too many."""
 
 CURIOUS_USERS_MAX = 10_000
-"""Users whose spent budgets are remembered, in about 2 MB; the one who has asked for the longest time not gives way."""
+"""Users whose spent budgets are remembered, in about 2 MB; the one who has not asked for the longest time gives way."""
 
 THROTTLE_MS = 100
 """How long the links of a user who is over the rate are not read."""

@@ -122,7 +122,7 @@ class ConnectedClient:
             after = page.next
 
     async def count_online(self, channel: str | None = None) -> int:
-        """How many users are online, or online in a channel: exactly. O(1)"""
+        """How many users are online, or online in a channel: exactly. O(1)."""
         if channel is None:
             return (await self.who("", 0)).total
         return (await self.get_members(channel, "", 0)).total

@@ -30,8 +30,9 @@ class ModerationActs(ActGroup):
         await self._exchange.do(lambda request_id: messages.Kick(request_id, user))
 
     async def erase(self, user: str) -> None:
-        """Forget everything that the server knows of the user, but for the time before which tokens are refused. Links
-        and devices end as by `kick`, and watchers are told of a user of whom nothing is known.
+        """Forget everything that the server knows of the user, but for the time before which tokens are refused, and
+        what other users have said of the name. Links and devices end as by `kick`, and watchers are told of a user of
+        whom nothing is known.
 
         Returns once that is saved. What was written on the disk before is gone some time later, a minute or two as a
         rule, and then an event of the kind `erased` is told. Copies of the data directory are not touched. A client

@@ -71,7 +71,7 @@ class Page:
         return f"<Page {self.user}/{self.device}{'' if self.is_open else ', closed'}>"
 
     def active(self) -> None:
-        """Its person gave input now. Cheap: call it for each. O(1)"""
+        """Its person gave input now. Cheap: call it for each. O(1)."""
         self.idle(0)
 
     def idle(self, idle: Idle) -> None:

@@ -8,17 +8,18 @@ on it, and these few.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from heapq import merge
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from presenced.core.faces import FULL, HIDDEN, domain_of
+from presenced.core.faces import FULL, HIDDEN
 from presenced.core.model import Session, User
+from presenced.core.online import behind
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.users import Users
 from presenced.core.publisher import Publisher
+from presenced.core.rights import part_of
 from presenced.core.roster import TO
 from presenced.core.sight import Sight
 
@@ -73,7 +74,7 @@ class Company:
         total = len(wide) + len(extra) - sum(name not in few_seen for name in unseen)
         if not limit:
             return OnlinePage([], "", total)
-        names = merge(_behind(wide, after), (name for name in extra if name > after))
+        names = merge(behind(wide, after), (name for name in extra if name > after))
         page: list[tuple[User, int]] = []
         for name in names:
             if name in unseen and name not in few_seen:
@@ -97,7 +98,7 @@ class Company:
         grounds = self._sight.grounds
         if grounds.everyone:
             return self._online.names
-        part = domain_of(viewer.name) if grounds.domain else ""
+        part = part_of(viewer.name) if grounds.domain else ""
         return self._online.part(part) if part else _NOBODY
 
     def _few(self, viewer: User, session: Session | None) -> set[str]:
@@ -119,8 +120,3 @@ class Company:
 
 
 _NOBODY: SortedList[str] = SortedList()
-
-
-def _behind(names: SortedList[str], after: str) -> Iterator[str]:
-    found: Iterable[str] = names.irange(after, inclusive=(False, True)) if after else names
-    return iter(found)

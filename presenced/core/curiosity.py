@@ -41,7 +41,7 @@ class Curiosity:
         self._forget(now_ms)
 
     def take_owed(self, session: Session) -> int:
-        """Units for the answers beyond the budget since the last call. O(1)"""
+        """Units for the answers beyond the budget since the last call. O(1)."""
         return self._owed.pop(session.user_name, 0) if self._owed and session.role == "user" else 0
 
     def _forget(self, now_ms: int) -> None:

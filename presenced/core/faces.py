@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from presenced.core.model import User, unknown_record
 from presenced.core.privacy import EVERYTHING
-from presenced.core.rights import Rights
+from presenced.core.rights import Rights, part_of
 from presenced.core.roster import FROM, TO
 from presenced.wire.messages import AudienceLevel, Record
 
@@ -75,15 +75,9 @@ def has_ground(viewer: User, subject: User, grounds: Grounds, rights: Rights | N
         return True
     if grounds.channels and _share_channel(viewer, subject):
         return True
-    if grounds.domain and (part := domain_of(viewer.name)) and part == domain_of(subject.name):
+    if grounds.domain and (part := part_of(viewer.name)) and part == part_of(subject.name):
         return True
     return rights is not None and rights.sees(subject.name)
-
-
-def domain_of(name: str) -> str:
-    """What follows the last `@` of a name; empty = there is none."""
-    _, found, part = name.rpartition("@")
-    return part if found else ""
 
 
 def _share_channel(viewer: User, subject: User) -> bool:

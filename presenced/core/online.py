@@ -14,7 +14,7 @@ from itertools import islice
 from sortedcontainers import SortedList
 
 from presenced.core.model import User
-from presenced.core.rights import Patterns
+from presenced.core.rights import Patterns, part_of
 from presenced.wire.messages import ONLINE_STATUSES, Status
 
 _NONE: SortedList[str] = SortedList()
@@ -69,7 +69,7 @@ class OnlineIndex:
 
     def page(self, after: str, limit: int) -> tuple[list[str], str]:
         """Up to `limit` names after `after`, and where the next page starts ("" = nowhere). O(limit + log online)."""
-        return _page(_behind(self.names, after), limit)
+        return _page(behind(self.names, after), limit)
 
     def page_of(self, patterns: Patterns, after: str, limit: int) -> tuple[list[str], str]:
         """The same of the names that the patterns match. O(limit log patterns + patterns log online)."""
@@ -97,7 +97,7 @@ class OnlineIndex:
             parts: dict[str, list[str]] = {}
             for name in self.names:
                 if "@" in name:
-                    parts.setdefault(_part_of(name), []).append(name)
+                    parts.setdefault(part_of(name), []).append(name)
             # From lists that are in order: to add each name by itself takes twice as long.
             self._parts = {part: SortedList(names) for part, names in parts.items()}
         return self._parts.get(part, _NONE)
@@ -109,17 +109,17 @@ class OnlineIndex:
         parts: dict[str, list[str]] = {}
         for name in self.names:
             if "@" in name:
-                parts.setdefault(_part_of(name), []).append(name)
+                parts.setdefault(part_of(name), []).append(name)
         assert {part: list(names) for part, names in self._parts.items()} == parts, "the index by part is wrong"
 
     def _matching(self, patterns: Patterns, after: str) -> Iterator[str]:
         """The names after `after` that the patterns match, in order, each once."""
         if patterns.is_all:
-            yield from _behind(self.names, after)
+            yield from behind(self.names, after)
             return
         exact = sorted(name for name in patterns.names if name > after and name in self.names)
         ranges = [_range(self.names, prefix, after) for prefix in patterns.prefixes]
-        parts = [_behind(self.part(ending[1:]), after) for ending in patterns.endings]
+        parts = [behind(self.part(ending[1:]), after) for ending in patterns.endings]
         last = ""
         for name in merge(exact, *ranges, *parts):
             if name != last:
@@ -129,7 +129,7 @@ class OnlineIndex:
     def _enter(self, name: str) -> None:
         if "@" in name:
             assert self._parts is not None
-            names = self._parts.get(part := _part_of(name))
+            names = self._parts.get(part := part_of(name))
             if names is None:
                 names = self._parts[part] = SortedList()
             names.add(name)
@@ -137,17 +137,13 @@ class OnlineIndex:
     def _take_out(self, name: str) -> None:
         if "@" in name:
             assert self._parts is not None
-            names = self._parts[part := _part_of(name)]
+            names = self._parts[part := part_of(name)]
             names.remove(name)
             if not names:
                 del self._parts[part]
 
 
-def _part_of(name: str) -> str:
-    return name.rpartition("@")[2]
-
-
-def _behind(names: SortedList[str], after: str) -> Iterator[str]:
+def behind(names: SortedList[str], after: str) -> Iterator[str]:
     """The names after `after`, in order."""
     return iter(names.irange(after, inclusive=(False, True)) if after else names)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from presenced.core.rights import Patterns
+from presenced.core.rights import Patterns, part_of
 
 T = TypeVar("T", bound=Hashable)
 
@@ -56,7 +56,7 @@ class PatternIndex(Generic[T]):
         found: dict[T, None] = {}
         found.update(self._by_name.get(name, found))
         if self._by_ending and "@" in name:
-            found.update(self._by_ending.get("@" + name.rpartition("@")[2], found))
+            found.update(self._by_ending.get("@" + part_of(name), found))
         for item, patterns in self._others.items():
             if patterns.match(name):
                 found[item] = None

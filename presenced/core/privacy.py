@@ -9,7 +9,7 @@ from presenced.wire.messages import AudienceLevel
 
 
 class Audience(NamedTuple):
-    """To whom a user shows which field (protocol.md, section 21.1)."""
+    """To whom a user shows which field (protocol.md, section 21.6)."""
 
     text: AudienceLevel = "everyone"
     last_seen: AudienceLevel = "everyone"

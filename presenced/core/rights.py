@@ -39,6 +39,12 @@ class Patterns(msgspec.Struct, frozen=True):
         return self.is_all or name in self.names or name.startswith(self.prefixes) or name.endswith(self.endings)
 
 
+def part_of(name: str) -> str:
+    """What stands behind the last `@` of a name; empty = there is none. O(1)."""
+    _, found, part = name.rpartition("@")
+    return part if found else ""
+
+
 EVERYBODY = Patterns(is_all=True)
 NOBODY = Patterns()
 
@@ -102,10 +108,6 @@ class Rights(msgspec.Struct, frozen=True):
         """Of a service: whether it may see this user; blocks do not bind it. Of a user: whether the token is a ground
         to see this user, beside the grounds of the server. O(patterns)."""
         return self.see.match(name)
-
-    def hides(self, name: str) -> bool:
-        """Whether its role sees everybody, and it does not see this user. O(patterns)."""
-        return self.is_narrow and not self.see.match(name)
 
     def acts_for(self, name: str) -> bool:
         """Whether it may act for this user, and ask what is private of them. A user acts for itself alone, and this

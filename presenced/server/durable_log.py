@@ -271,7 +271,7 @@ class DurableLog:
             self.take_snapshot()
 
     def _is_erasure_due(self) -> bool:
-        """Whether a snapshot is to be taken to be rid of erased users, if none is under way. O(1)"""
+        """Whether a snapshot is to be taken to be rid of erased users, if none is under way. O(1)."""
         if self._handed_in <= self.erased_until or self._snapshot is not None:
             return False
         return self._committer.state == "ok" and self._clocks.monotonic_s() - self._erasure_s >= ERASURE_SNAPSHOT_S

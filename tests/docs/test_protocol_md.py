@@ -18,7 +18,6 @@ import presenced
 from presenced import limits
 from presenced.address import DEFAULT_PORT
 from presenced.chat_commands.verbs import BY_NAME
-from presenced.core.contacts.unfinished_lists import UNFINISHED_MAX
 from presenced.core.parts.schedules import SCHEDULE_CHECK_MS
 from presenced.core.precedence import RANK
 from presenced.core.requests import costs
@@ -253,7 +252,7 @@ def test_limit_table_is_the_limits() -> None:
         ("17", f"up to {limits.CHANNEL_BATCH_MAX} members"),
         ("4.5", f"for each {costs.LISTED_CONTACTS:,} in the list"),
         ("4.5", f"for each {costs.SET_CONTACTS} contacts in it"),
-        ("13.49", f"up to {UNFINISHED_MAX:,} contacts"),
+        ("13.49", f"up to {limits.UNFINISHED_CONTACTS_MAX:,} contacts"),
         ("21.4", f"up to {limits.CONTACTS_MAX:,} contacts"),
         ("21.5", f"up to {limits.USERS_PER_REQUEST_MAX} records"),
         ("21.4", f"up to {limits.CONTACT_REQUESTS_MAX:,} requests"),

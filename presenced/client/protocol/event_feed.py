@@ -165,7 +165,7 @@ class FollowedEvents:
         feed.end(None)
 
     def event(self, event: messages.Event) -> None:
-        """A push arrived. O(readers)"""
+        """A push arrived. O(readers)."""
         here = self._here
         if here is None:
             return

@@ -33,7 +33,7 @@ def entries_of(contacts: Iterable[ContactLike]) -> list[ContactEntry]:
 
 
 def parts_of(user: str, entries: list[ContactEntry], frame_bytes_max: int) -> list[list[ContactEntry]]:
-    """The entries in parts, each of which fits a request; one empty part for an empty list. O(bytes)"""
+    """The entries in parts, each of which fits a request; one empty part for an empty list. O(bytes)."""
     room = frame_bytes_max - len(encode(SetContacts(REQUEST_ID_MAX, user, [], True, True))) - ARRAY_BYTES
     parts: list[list[ContactEntry]] = [[]]
     left = room

@@ -33,7 +33,9 @@ def fact_of(user: User, contact: str, other: User | None, version: int, other_ve
     return ContactSet(user.name, contact, mine.flags, theirs.flags, version, other_version, side, other_side)
 
 
-def facts_of(user: User, pairs: Iterable[tuple[str, User | None]], version: int, other_version: int) -> ContactsSet:
+def joint_fact_of(
+    user: User, pairs: Iterable[tuple[str, User | None]], version: int, other_version: int
+) -> ContactsSet:
     """The same of several contacts, each with their user, as one fact. O(contacts)."""
     contacts: list[str] = []
     flags: list[int] = []
@@ -62,9 +64,9 @@ def saved_facts(user: User, roster: Roster, users: Users) -> Iterator[ContactsSe
     mine = ((name, other) for name, other in all_pairs if own < name or not _knows(other, own))
     pairs = list(islice(mine, PER_FACT))
     # Also without a contact: the version of the list is said by its own user alone.
-    yield facts_of(user, pairs, roster.version, 0)
+    yield joint_fact_of(user, pairs, roster.version, 0)
     while len(pairs) == PER_FACT and (pairs := list(islice(mine, PER_FACT))):
-        yield facts_of(user, pairs, roster.version, 0)
+        yield joint_fact_of(user, pairs, roster.version, 0)
 
 
 def _side(user: User | None, name: str) -> tuple[Contact, ContactSide | None]:

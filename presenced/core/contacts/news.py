@@ -78,7 +78,7 @@ class ContactNews:
         if viewer.devices or subject.devices:
             self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
 
-    def sight_changes(self, viewer: str, subject: str) -> None:
+    def note_sight(self, viewer: str, subject: str) -> None:
         """The viewer is about to begin, or to end, to see the subject. O(links of the viewer)."""
         self._permissions.note_pair(subject, viewer)
         self._permissions.note_pair(viewer, subject)

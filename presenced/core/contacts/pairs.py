@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from presenced.core.contacts.facts import Pair, contact_of, fact_of, facts_of
+from presenced.core.contacts.facts import Pair, contact_of, fact_of, joint_fact_of
 from presenced.core.contacts.news import ContactNews, shown
 from presenced.core.ledger import Ledger
 from presenced.core.model import User
@@ -94,7 +94,7 @@ class Pairs:
                 self._note_sight(user, other.name, self.sides(user, name), flags_of(mine), flags_of(theirs))
             self._put_either(user, roster, other.name, mine, place, told)
             self._put_either(other, other.contacts or self.roster(other), own, theirs, other_version, told)
-        self._ledger.add(facts_of(user, written, roster.version, other_version))
+        self._ledger.add(joint_fact_of(user, written, roster.version, other_version))
         for one in told:
             self._tell(one, now_ms)
 
@@ -146,9 +146,9 @@ class Pairs:
     def _note_sight(self, user: User, name: str, before: tuple[Contact, Contact], mine: int, theirs: int) -> None:
         """What one of the two sees of the other is about to change, perhaps. O(links of the two)."""
         if (before[0].flags ^ mine) & TO:
-            self._news.sight_changes(user.name, name)
+            self._news.note_sight(user.name, name)
         if (before[1].flags ^ theirs) & TO:
-            self._news.sight_changes(name, user.name)
+            self._news.note_sight(name, user.name)
 
     def _put_either(
         self, user: User, roster: Roster, name: str, contact: Known, version: int, told: list[_Told]

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 from presenced.core.model import Session
 from presenced.errors import RequestError
-from presenced.limits import CONTACTS_MAX
+from presenced.limits import CONTACTS_MAX, UNFINISHED_CONTACTS_MAX
 from presenced.wire.messages import ContactEntry
-
-UNFINISHED_MAX = 10 * CONTACTS_MAX
-"""Entries of all lists that one link has not completed."""
 
 _Entries = dict[str, ContactEntry]
 
@@ -42,9 +39,9 @@ class UnfinishedLists:
         new = {entry.contact: entry for entry in entries}
         if len(before) + sum(name not in before for name in new) > CONTACTS_MAX:
             raise RequestError("contact_limit", f"a user has at most {CONTACTS_MAX} contacts")
-        if more and len(new) + sum(len(kept) for kept in lists.values()) > UNFINISHED_MAX:
+        if more and len(new) + sum(len(kept) for kept in lists.values()) > UNFINISHED_CONTACTS_MAX:
             raise RequestError(
-                "contact_limit", f"a link has at most {UNFINISHED_MAX} contacts in lists that are not complete"
+                "contact_limit", f"a link has at most {UNFINISHED_CONTACTS_MAX} contacts in lists that are not complete"
             )
         before.update(new)
         if more:

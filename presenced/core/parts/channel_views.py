@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from presenced.core.faces import FULL, HIDDEN, SHOWN, domain_of, face
+from presenced.core.faces import FULL, HIDDEN, SHOWN, face
 from presenced.core.model import Session, User
 from presenced.core.parts.channel import Channel
 from presenced.core.parts.users import Users
+from presenced.core.rights import part_of
 from presenced.core.roster import TO
 from presenced.core.sight import Sight
 from presenced.wire.messages import ONLINE_STATUSES
@@ -140,7 +141,7 @@ class ChannelViews:
 
     def _candidates(self, session: Session, channel: Channel) -> set[str]:
         viewer, grounds = session.viewer, self._sight.grounds
-        if viewer is None or session.rights is not None or (grounds.domain and domain_of(viewer.name)):
+        if viewer is None or session.rights is not None or (grounds.domain and part_of(viewer.name)):
             return set(channel.online)
         few = {viewer.name}
         if grounds.contacts and viewer.contacts is not None:

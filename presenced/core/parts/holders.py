@@ -22,7 +22,7 @@ class Holders:
 
     def refuse_if_held(self, device: Device, session: Session) -> None:
         """Raise `RequestError` (`device_held`) if another client than the session's has the device: it holds it, or
-        held it last and the grace is not over. O(1)"""
+        held it last and the grace is not over. O(1)."""
         if device.state == GONE or device.session is session:
             return
         # A device in grace whose holder has no number is free: nobody could ever have it back otherwise.
@@ -31,7 +31,7 @@ class Holders:
         raise RequestError("device_held", f"another client has {device.user.name}/{device.id} by now")
 
     def is_last(self, device: Device, session: Session) -> bool:
-        """Whether the session's client holds the device as a service, or did last and the grace is not over. O(1)"""
+        """Whether the session's client holds the device as a service, or did last and the grace is not over. O(1)."""
         if device.state == GONE or (device.state == CONNECTED and not device.ref):
             return False
         return device.session is session or (session.instance != 0 and device.holder == session.instance)
@@ -42,7 +42,7 @@ class Holders:
             session.taken_refs.pop(ref, None)
 
     def tell(self, session: Session, ref: int, why: TakenWhy) -> None:
-        """The session holds nothing under this ref: say so, once, unless its link is lost. O(1)"""
+        """The session holds nothing under this ref: say so, once, unless its link is lost. O(1)."""
         if session.ended:
             return
         taken = session.taken_refs

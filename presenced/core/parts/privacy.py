@@ -74,7 +74,7 @@ class PrivacySettings(Part):
         self._pair_changed(now_ms, user, name)
 
     def unblock(self, now_ms: int, user: User, name: str) -> None:
-        """The block is over, and what held before holds again. Idempotent. O(1)"""
+        """The block is over, and what held before holds again. Idempotent. O(1)."""
         if user.privacy is None or name not in user.privacy.blocked:
             return
         self._note_pair(user, name)
@@ -99,7 +99,7 @@ class PrivacySettings(Part):
         self._filing.pair_changed(now_ms, user.name, name)
 
     def show_again(self, now_ms: int, user: User, name: str) -> None:
-        """The user hides from the other no longer. Idempotent. O(1)"""
+        """The user hides from the other no longer. Idempotent. O(1)."""
         if user.privacy is None or name not in user.privacy.hidden:
             return
         self._filing.note_pair(user.name, name)
@@ -220,7 +220,7 @@ class PrivacySettings(Part):
         return facts
 
     def restorers(self) -> Mapping[type, TakeUp]:
-        """All of it. Whether a device that is shown still lives is known by `resume` alone."""
+        """Blocks, hiding and audiences."""
         return {
             BlockSet: self._restore_block,
             HidingSet: self._restore_hiding,
@@ -266,7 +266,7 @@ class PrivacySettings(Part):
 
 
 def _see_again(user: User, contact: User) -> None:
-    """The user does one thing less against being seen by the contact. O(1)"""
+    """The user does one thing less against being seen by the contact. O(1)."""
     privacy, other = user.privacy, contact.privacy
     assert privacy is not None
     if other is not None and contact.name not in privacy.blocked and contact.name not in privacy.hidden:

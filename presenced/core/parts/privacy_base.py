@@ -33,7 +33,7 @@ Shared = Callable[[str], str]
 
 
 def privacy_of(user: User) -> Privacy:
-    """The user's, made if need be. Who may leave it blank calls `drop_if_blank`. O(1)"""
+    """The user's, made if need be. Who may leave it blank calls `drop_if_blank`. O(1)."""
     privacy = user.privacy
     if privacy is None:
         privacy = user.privacy = Privacy()
@@ -41,6 +41,6 @@ def privacy_of(user: User) -> Privacy:
 
 
 def drop_if_blank(user: User) -> None:
-    """Keep no privacy that says nothing. O(1)"""
+    """Keep no privacy that says nothing. O(1)."""
     if user.privacy is not None and user.privacy.is_blank:
         user.privacy = None

@@ -19,7 +19,7 @@ from presenced.limits import SHOWN_TO_MAX
 
 
 class Showings(Part):
-    """Owns `Privacy.shown_to`."""
+    """Owns `Privacy.shown_to` and `shown_by`, and writes both sides in one step."""
 
     def __init__(self, users: Users, ledger: Ledger, filing: Filing) -> None:
         self._users = users
@@ -46,7 +46,7 @@ class Showings(Part):
         self._filing.pair_changed(now_ms, user.name, name)
 
     def stop_showing(self, now_ms: int, device: Device, name: str) -> None:
-        """The device is shown to the other no longer. Idempotent. O(1)"""
+        """The device is shown to the other no longer. Idempotent. O(1)."""
         user = device.user
         if user.privacy is None or device.id not in user.privacy.shown_to.get(name, ()):
             return
@@ -101,7 +101,7 @@ class Showings(Part):
         drop_if_blank(user)
 
     def end_with(self, user: User, name: str) -> None:
-        """The user has blocked this other, which is a fact of its own: no device is shown to them any longer. O(1)"""
+        """No device of the user is shown to this other any longer. No fact is written: the caller has one. O(1)."""
         if user.privacy is not None:
             user.privacy.shown_to.pop(name, None)
         other = self._users.get(name)
@@ -112,9 +112,10 @@ class Showings(Part):
     # --- the disk ---------------------------------------------------------------------------------------------
 
     def erase(self, user: User, now_ms: int) -> None:
-        """What was shown ended with the devices. O(1)"""
+        """What was shown ends with the devices; of facts that are read again it ends here. O(viewers of the user)."""
         if user.privacy is not None:
-            user.privacy.shown_to.clear()
+            for name in list(user.privacy.shown_to):
+                self.end_with(user, name)
             drop_if_blank(user)
 
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:
@@ -152,7 +153,7 @@ class Showings(Part):
                     self._end_showings(user, device_id)
 
     def check(self, users: Iterable[User]) -> None:
-        """What is shown lives. O(all of it)."""
+        """What is shown lives, and both sides agree. O(all of it)."""
         for user in users:
             if user.privacy is not None:
                 _check_showings(user, user.privacy)
