@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from presenced.chat_commands.grammar import Argument
 from presenced.core.engine import Engine
+from presenced.core.faces import HIDDEN
 from presenced.core.model import Claim, Device, Session, User
 from presenced.core.parts.own_state import device_info
 from presenced.core.precedence import MANUAL, SCHEDULED, is_hidden
@@ -27,6 +28,11 @@ class ChatCommand(NamedTuple):
     now_ms: int
     verb: str
     argument: Argument
+
+    def may_tell(self, other: User) -> bool:
+        """Whether the link that asks may be told of somebody whom the user sees: a service may see but some."""
+        session = self.session
+        return session.viewer is not None or self.engine.sight.face(session, other) != HIDDEN
 
 
 class ChatAnswer(NamedTuple):
@@ -96,9 +102,15 @@ def who(command: ChatCommand) -> ChatAnswer:
     # On a link of the user's own its token may open more to see.
     session = command.session if command.session.viewer is command.user else None
     page = command.engine.company.page_for(command.user, "", COMMAND_LISTED_MAX, session)
-    listed = ", ".join(f"{user.name} ({sight.present(user, kind).status})" for user, kind in page.users)
-    sentence = f"{page.total} online: {listed}" + (", ..." if page.next else "") if page.total else "Nobody is online"
-    return ChatAnswer(sentence, [sight.record(user, kind) for user, kind in page.users])
+    users, total = page.users, page.total
+    if session is None and not sight.sees_all(command.session):
+        # Of all whom the user sees only those whom the service sees as well; there are few such services.
+        everybody = command.engine.company.page_for(command.user, "", len(command.engine.publisher.online) + 1)
+        seen = [(user, kind) for user, kind in everybody.users if command.may_tell(user)]
+        users, total = seen[:COMMAND_LISTED_MAX], len(seen)
+    listed = ", ".join(f"{user.name} ({sight.present(user, kind).status})" for user, kind in users)
+    sentence = f"{total} online: {listed}" + (", ..." if total > len(users) else "") if total else "Nobody is online"
+    return ChatAnswer(sentence, [sight.record(user, kind) for user, kind in users])
 
 
 def activity(command: ChatCommand) -> ChatAnswer:
@@ -139,7 +151,8 @@ def describe(record: Record) -> str:
 
 
 def _with_record(command: ChatCommand, sentence: str) -> ChatAnswer:
-    return ChatAnswer(sentence, [command.engine.publisher.record_of(command.user)])
+    record = command.engine.publisher.record_of(command.user)
+    return ChatAnswer(sentence, [record] if command.may_tell(command.user) else [])
 
 
 def _standing(command: ChatCommand, claim: Claim) -> str:

@@ -116,4 +116,4 @@ def _seen(command: ChatCommand, name: str) -> Record | None:
     if other is None:
         return None
     kind = command.engine.sight.face_for(command.user, other)
-    return command.engine.sight.present(other, kind) if kind != HIDDEN else None
+    return command.engine.sight.present(other, kind) if kind != HIDDEN and command.may_tell(other) else None

@@ -96,6 +96,8 @@ class Engine:
         self.own_states = OwnStates(clock, publisher, outboxes)
         views = ChannelViews(self.users, self.sight)
         self.channels = Channels(self.leases, self.watches, views, ledger, publisher, outboxes)
+        if views.needs_membership:
+            publisher.tell_crossings(self.watches.status_crossed)
         self.permissions = Permissions(self.users, self.watches, self.channels)
         self.showings = Showings(self.users, ledger, self.permissions)
         self.company = Company(self.users, self.sight, publisher, self.channels)

@@ -73,7 +73,8 @@ def has_ground(viewer: User, subject: User, grounds: Grounds, rights: Rights | N
         return True
     if grounds.contacts and viewer.contacts is not None and viewer.contacts.flags(subject.name) & TO:
         return True
-    if grounds.channels and _share_channel(viewer, subject):
+    # Membership needs a live device, which is nobody's business of a subject who appears offline.
+    if grounds.channels and subject.record.status != "offline" and _share_channel(viewer, subject):
         return True
     if grounds.domain and (part := part_of(viewer.name)) and part == part_of(subject.name):
         return True

@@ -63,6 +63,7 @@ class Publisher(Part):
         self._outboxes = outboxes
         self.departures = Departures()
         self.face_records = FaceRecords(policy, ledger, clock)
+        self._crossed: Callable[[int, User], object] | None = None
         self._dirty: list[User] = []
         self._followers: list[Callable[[Change, int], None]] = []
         self._seen: dict[User, bool] = {}
@@ -174,6 +175,8 @@ class Publisher(Part):
         self._ledger.add(self._fact(user))
         if self.keeps_changes or user.channels is not None:
             self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
+        if self._crossed is not None and "offline" in (status, old.status) and status != old.status:
+            self._crossed(now_ms, user)
         if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
@@ -336,6 +339,10 @@ class Publisher(Part):
     def follow(self, follower: Callable[[Change, int], None]) -> None:
         """Hand on each change of a record that is kept to this, too, in order."""
         self._followers.append(follower)
+
+    def tell_crossings(self, crossed: Callable[[int, User], object]) -> None:
+        """Call this for each user who comes online or goes offline, before that is pushed: it decides who sees them."""
+        self._crossed = crossed
 
     def keep_changes(self, wanted: bool) -> None:
         """Keep the changes of users who are in no channel as well, or no longer."""

@@ -60,8 +60,8 @@ class Spacing:
         user.push_waits = False
         # Nothing of what was earned beyond it while it waited: the next comes a whole spacing later.
         user.push_credit, user.push_refilled_ms = 0, now_ms
-        if user.channels is not None:
-            self._admitted[user] = None
+        # Also of one who is in no channel any longer: that they left the last is still to be told.
+        self._admitted[user] = None
 
     def admit(self, user: User | Face, now_ms: int) -> bool:
         """Whether something may be told of the user now. If not, `take_due` gives the user once it may. O(1)."""

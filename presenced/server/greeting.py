@@ -133,12 +133,19 @@ def say_welcome(engine: Engine, session: Session, greeting: Greeting, now_ms: in
     if not greeting.hello.contacts:
         return 0
     engine.contacts.follow(session)
+    # As every answer that tells records it is made when those that change in this turn are: its own user's does.
+    engine.obligations.put_off(session, lambda now_ms: _tell_contacts(engine, session, now_ms))
+    viewer = session.viewer
+    return len(viewer.contacts.contacts) // NAMES if viewer is not None and viewer.contacts is not None else 0
+
+
+def _tell_contacts(engine: Engine, session: Session, now_ms: int) -> None:
+    """Let the link watch its user's contacts, and tell it of them. O(contacts)."""
     record, ledger, most = engine.sight.record, engine.ledger, limits.USERS_PER_REQUEST_MAX
     records = [record(user, face) for user, face in engine.watches.add_contacts(now_ms, session)]
     for start in range(0, max(1, len(records)), most):
         some, more = records[start : start + most], start + most < len(records)
         reply(engine, session, ContactRecords(ledger.epoch, ledger.version, some, more))
-    return len(records) // NAMES
 
 
 def _check(hello: Hello, identity: Identity) -> None:

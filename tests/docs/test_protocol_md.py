@@ -219,7 +219,6 @@ def test_limit_table_is_the_limits() -> None:
         ("4.5", f"beyond the budget costs {limits.STRANGER_UNITS} units"),
         ("4.5", f"beyond the budget (below) | {limits.STRANGER_UNITS} |"),
         ("4.5", f"for each {costs.NAMES} names in it and watchers of the user, up to {costs.CHANGE_MAX} units"),
-        ("21.3", f"more than {limits.CHANNEL_FULL_MAX:,} watchers"),
         ("21.6", f"A user blocks up to {limits.BLOCKED_MAX:,} others"),
         ("21.6", f"A user hides from up to {limits.BLOCKED_MAX:,} others"),
         ("21.6", f"A device is shown to up to {limits.SHOWN_TO_MAX} users"),

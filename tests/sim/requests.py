@@ -373,7 +373,7 @@ BOTH: tuple[Make, ...] = (
 )  # fmt: skip
 FOR_USERS: tuple[Make, ...] = (*BOTH, _applied, _applied)
 FOR_SERVICES: tuple[Make, ...] = (
-    *BOTH, _attach, _attach, _attach, _attach, _detach, _detach, _follow, _watch_all, _find_claims,
+    *BOTH, _attach, _attach, _attach, _attach, _detach, _detach, _follow, _follow, _watch_all, _find_claims,
     _set_contacts,
     _take_away,
 )  # fmt: skip

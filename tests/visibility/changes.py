@@ -120,9 +120,12 @@ class Watching:
         before = {record.user: record for record in self.members[room]}
         members = {record.user for record in members_of(self.stage, room, self.viewer, full)}
         expected: Counter[tuple[MemberKind, bytes]] = Counter()
+        # Whoever has left is seen by what else there is, and the room is no ground any longer.
+        apart = self.stage.expected(self.viewer, full, "nowhere")
         for name in before.keys() | members:
             if name not in members:
-                expected["leave", encode(after[name])] += 1
+                is_in = room in self.stage.facts.rooms_of(name)
+                expected["leave", encode(after[name] if is_in else apart[name])] += 1
             elif name not in before:
                 expected["join", encode(after[name])] += 1
             elif self._differs(name, after[name], room):

@@ -6,7 +6,7 @@ cache, no masks of bits, no filing: this is what the clever structures are held 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -77,6 +77,9 @@ class Facts:
     audiences: dict[str, SetAudience] = field(default_factory=dict)
     rooms: set[tuple[str, str, str]] = field(default_factory=set)
     """Channel, user, device."""
+
+    seems_online: Callable[[str], bool] = lambda _: True
+    """Whether the record of a user is not offline, as the driver knows."""
 
     # --- what is done -----------------------------------------------------------------------------------------
 
@@ -152,7 +155,8 @@ class Facts:
             return True
         if "channels" in self.grounds:
             shared = room in self.rooms_of(viewer.name) if room else self.rooms_of(viewer.name) & self.rooms_of(subject)
-            if shared:
+            # In the list of a channel nobody is offline but who has just left it.
+            if shared and (room or self.seems_online(subject)):
                 return True
         return "domain" in self.grounds and bool(part_of(subject)) and part_of(viewer.name) == part_of(subject)
 

@@ -109,6 +109,12 @@ def rights_of(viewer: Viewer) -> Any:
     return rights_of({key: list(viewer.see) for key in bounds}, viewer.name, viewer.role)
 
 
+def seems_online(world: World, name: str) -> bool:
+    """Whether the user's whole record is not offline."""
+    user = world.engine.users.get(name)
+    return user is not None and user.record.status != "offline"
+
+
 class Stage:
     """The world, what was said in it, and a service that does everything for everybody."""
 
@@ -116,6 +122,7 @@ class Stage:
         self.facts = facts
         self.world = World(policy(facts.grounds, reciprocal=facts.reciprocal))
         self.world.checks = False
+        facts.seems_online = lambda name: seems_online(self.world, name)
         self.app = ViewLink(self.world, Viewer("app", "service"))
         dice = random.Random(seed)
         self.subjects = [draw(dice, number) for number in range(count)]

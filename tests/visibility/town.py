@@ -40,7 +40,7 @@ from presenced.wire.messages import (
 )
 from tests.core.world import World
 from tests.visibility.rule import Facts, Viewer, listed, never_seen, seen_by
-from tests.visibility.stage import ViewLink, policy
+from tests.visibility.stage import ViewLink, policy, seems_online
 
 PEOPLE: Final = ("ann@one", "ben@one", "cat@two", "dan")
 NAMES: Final = (*PEOPLE, "eve@two")
@@ -205,7 +205,7 @@ class Town:
 
     def __init__(self, seed: int, grounds: tuple[str, ...], *, reciprocal: bool) -> None:
         self.dice = random.Random(seed)
-        self.facts = Facts(grounds, reciprocal)
+        self.facts = Facts(grounds, reciprocal, seems_online=lambda name: seems_online(self.world, name))
         self.world = World(policy(grounds, reciprocal=reciprocal))
         self.links: dict[tuple[str, str], ViewLink] = {}
         """Of the people's devices that are there."""

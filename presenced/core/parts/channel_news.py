@@ -85,6 +85,19 @@ class ChannelNews:
         if user in self._noted:
             self._ready[user] = None
 
+    def hasten(self, user: User) -> None:
+        """Tell with this turn what is noted of the user, however much was told before. O(channels)."""
+        noted = self._noted.pop(user, None)
+        self._ready.pop(user, None)
+        if noted is None:
+            return
+        if user in self._outgoing:
+            for channel, news in self._outgoing[user].items():
+                _put_before(noted, channel, news)
+        else:
+            self._line.append(user)
+        self._outgoing[user] = dict(reversed(noted.items()))
+
     def send(self, now_ms: int) -> None:
         """Tell what may be told, as much as a turn may. O(what is told)."""
         if self._ready:

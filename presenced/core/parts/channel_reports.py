@@ -26,11 +26,14 @@ from presenced.wire.messages import ChannelCounts, ChannelEvent, MemberKind, Rec
 SLICE_WATCHERS = 500
 """Watchers of a batch that are served in one turn: about 2 ms of writes."""
 
+OWN_BATCH = 10
+"""How many of these one counts besides who is sent a batch of their own."""
+
 
 class Batch:
     """What has happened in a large channel since the last one, on its way to the watchers."""
 
-    __slots__ = ("changed", "channel", "complete", "data", "is_for_all", "left", "watchers")
+    __slots__ = ("changed", "channel", "complete", "data", "left", "watchers")
 
     def __init__(self, channel: Channel) -> None:
         """Take what was gathered in the channel."""
@@ -38,8 +41,6 @@ class Batch:
         self.changed, channel.changed = list(channel.changed.values()), {}
         self.left, channel.left = list(channel.left.values()), {}
         self.complete = len(self.changed) <= CHANNEL_BATCH_MAX and len(self.left) <= CHANNEL_BATCH_MAX
-        self.is_for_all = all(user.privacy is None for user in (*self.changed, *self.left))
-        """Whether it is the same for all who see everybody in the channel."""
         self.watchers: Iterator[Session] = iter(list(channel.watchers))
         self.data = b""
 
@@ -117,11 +118,13 @@ class ChannelReports:
         while self._sending and left > 0:
             batch = self._sending[0]
             channel = batch.channel
+            is_for_all = self._is_for_all(batch)
             for session in batch.watchers:
                 left -= 1
                 if session in channel.watchers:
-                    is_plain = batch.is_for_all and self._views.sees_all(session, channel)
+                    is_plain = is_for_all and self._views.sees_all(session, channel)
                     self._send(session, batch.data if is_plain else self._batch_for(batch, session), channel.name)
+                    left -= 0 if is_plain else OWN_BATCH
                 if left <= 0:
                     break
             else:
@@ -151,7 +154,10 @@ class ChannelReports:
             return 0
         kind: MemberKind = "leave" if not news.is_in else "change" if news.was_in else "join"
         data = self._event(channel, kind, len(channel.online), self._publisher.record_of(user))
-        knows_all, is_for_all = channel.watched_seq > news.latest, user.privacy is None
+        knows_all = channel.watched_seq > news.latest
+        # Who has left is seen by others than the ground that they were in the channel, or not at all.
+        has_left = self._views.needs_membership and user.name not in channel.members
+        is_for_all = user.privacy is None and not has_left
         sees_all = self._views.sees_all
         others: dict[tuple[int, int], bytes] = {}
         for session, since in channel.watchers.items():
@@ -180,6 +186,8 @@ class ChannelReports:
         if kind == "change" and seen != FULL and is_same(reduced(before, seen, 1), reduced(user.record, seen, 1)):
             return
         total = self._views.counts(session, channel)[0]
+        if self._views.needs_membership and user.name not in channel.members:
+            seen = self._views.face_apart(session, user)
         data = made.get((seen, total))
         if data is None:
             data = made[seen, total] = self._event(channel, kind, total, self._record(user, seen))
@@ -226,6 +234,14 @@ class ChannelReports:
         """The counts alone: the watcher is to ask for the members anew."""
         return ChannelCounts(channel.name, *self._views.counts(session, channel), [], [], False)
 
+    def _is_for_all(self, batch: Batch) -> bool:
+        """Whether the batch is the same for all who see everybody in the channel. It may be no longer in a later slice.
+        O(what is in it)."""
+        members = batch.channel.members
+        return all(user.privacy is None for user in (*batch.changed, *batch.left)) and (
+            not self._views.needs_membership or all(user.name in members for user in batch.changed)
+        )
+
     def _batch_for(self, batch: Batch, session: Session | None) -> bytes:
         """The batch as this session's link sees it; None = as those who see all. O(what is in it)."""
         channel, changed, left, complete = batch.channel, batch.changed, batch.left, batch.complete
@@ -233,7 +249,9 @@ class ChannelReports:
             records = [self._publisher.record_of(user) for user in changed[:CHANNEL_BATCH_MAX]]
             total, counts = len(channel.online), channel.count_list()
         else:
-            faces = [(user, self._views.face(session, channel, user)) for user in changed]
+            # Who has left since is told with the next batch.
+            members = channel.members
+            faces = [(user, self._views.face(session, channel, user)) for user in changed if user.name in members]
             records = [self._record(user, seen) for user, seen in faces if seen != HIDDEN]
             left = [user for user in left if self._views.face(session, channel, user) != HIDDEN]
             complete = len(records) <= CHANNEL_BATCH_MAX and len(left) <= CHANNEL_BATCH_MAX

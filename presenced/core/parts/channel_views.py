@@ -63,6 +63,14 @@ class ChannelViews:
         kind = face(viewer, user, grounds, session.rights)
         return FULL if kind == SHOWN else kind
 
+    def face_apart(self, session: Session, user: User) -> int:
+        """By which face the session's link sees somebody, whatever channels the two share. O(1)."""
+        viewer = session.viewer
+        if viewer is None:
+            return self._sight.face(session, user)
+        kind = face(viewer, user, self._by_others, session.rights)
+        return FULL if kind == SHOWN else kind
+
     def sees_all(self, session: Session, channel: Channel) -> bool:
         """Whether there is no member whom the session's link may not see, though perhaps not wholly. O(1)."""
         viewer = session.viewer
@@ -71,10 +79,10 @@ class ChannelViews:
         return viewer.privacy is None and self._is_open(viewer, channel)
 
     def counts(self, session: Session, channel: Channel) -> tuple[int, list[int]]:
-        """How many members the link sees online, in all and by status. Of a large channel all are counted.
+        """How many members the link sees online, in all and by status.
         O(users who hide from the viewer, or contacts), and for a link that its token bounds O(members)."""
         total, counts = len(channel.online), channel.count_list()
-        if channel.is_large or self.sees_all(session, channel):
+        if self.sees_all(session, channel):
             return total, counts
         viewer = session.viewer
         if viewer is None or not self._is_open(viewer, channel):

@@ -1,11 +1,10 @@
 """Channels: which users are in them through which devices, who of them is online, and who is told.
 
 A user is in a channel while at least one live device of theirs is. What watchers and lists see are the members who
-are online by their records, so that somebody who hides is in no list, no count and no event.
-
-Small channels tell each watcher each change, spaced as the member's record is (`channel_news`). Above a number of
-watchers that would be the square of the room, so large ones tell at most one batch each interval: exact counts, and
-the members that changed. What is told is made in `channel_reports`, by what each watcher sees (`channel_views`).
+are online by their records, so that somebody who hides is in no list, no count and no event. Small channels tell each
+watcher each change, spaced as the member's record is (`channel_news`). Above a number of watchers that would be the
+square of the room, so large ones tell at most one batch each interval: exact counts, and the members that changed.
+What is told is made in `channel_reports`, by what each watcher sees (`channel_views`).
 """
 
 from __future__ import annotations
@@ -144,6 +143,10 @@ class Channels(Part):
         for session in sessions_of(user):
             if session in channel.watchers:
                 self.reports.note_lost(session, channel)
+
+    def erase(self, user: User, now_ms: int) -> None:
+        """The memberships ended with the devices; that is told with this turn. O(channels)."""
+        self.reports.news.hasten(user)
 
     def follow_record(self, change: Change, now_ms: int) -> None:
         """The user's record has changed: bring the channels they are in up to date. O(channels of the user), and only
@@ -303,7 +306,7 @@ class Channels(Part):
                     self.reports.note_face(session, channel, subject, self.views.face(session, channel, subject))
 
     def rights_changed(self, session: Session, now_ms: int) -> None:
-        """The link has another token, by which it may see others."""
+        """The link has another token."""
         self.lose_track(session)
 
     def lose_track(self, session: Session) -> None:

@@ -38,6 +38,8 @@ class Watches(Part):
         self._outboxes = outboxes
         self.count = 0
         """Watches of all sessions together."""
+        self._late: dict[tuple[Session, User], None] = {}
+        """Of these, who had not been told the last of the face that they had."""
         self._moved: dict[tuple[Session, User], Record | None] = {}
         """Watchers who were given another face in this turn, and what they were told before; None = nothing."""
         self._filed_with: dict[tuple[Session, User], Record] = {}
@@ -160,6 +162,17 @@ class Watches(Part):
                 if session.viewer is not None:
                     self._file_anew(now_ms, session, subject)
 
+    def status_crossed(self, now_ms: int, subject: User) -> None:
+        """The subject has come online or gone offline, which is about to be pushed. O(watchers, and who was filed anew
+        in this turn)."""
+        if subject.channels is None:
+            return
+        self.subject_changed(now_ms, subject)
+        for (session, user), before in self._moved.items():
+            if user is subject and self._filed(session, user) == FULL and before is not None and not before.version:
+                # It is told by the push.
+                self._filed_with[session, user] = before
+
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         """Something has changed that decides how the viewer sees anybody. O(what the viewer's links watch)."""
         for session in sessions_of(viewer):
@@ -214,7 +227,7 @@ class Watches(Part):
                 self._users.forget_if_blank(user)
                 continue
             kind = self._filed(session, user)
-            is_late = user.push_waits or self._outboxes.wide.is_under_way(user)
+            is_late = user.push_waits or self._outboxes.wide.is_under_way(user) or (session, user) in self._late
             present = self._sight.present(user, kind)
             if not is_late and not is_same(present, self._filed_with.get((session, user), present)):
                 # The record has changed since, and all who are filed there were told of that.
@@ -223,6 +236,7 @@ class Watches(Part):
             if before is None or is_late or not is_same(record, before):
                 self._outboxes.tell(session, user, record)
         self._filed_with.clear()
+        self._late.clear()
 
     def check(self, users: Iterable[User]) -> None:
         """Every watcher is filed once, by the face that it has. O(watches)."""
@@ -299,6 +313,9 @@ class Watches(Part):
         else:
             face = user.faces.get(kind) if user.faces is not None else None
             before = face.record if face is not None else user.record
+            if face is not None and (face.push_waits or self._outboxes.wide.is_under_way(face)):
+                # It was not told all of it.
+                self._late[session, user] = None
         self._moved[session, user] = before
 
     def _telling(self, user: User, kind: int, before: Record | None) -> Record:

@@ -86,7 +86,8 @@ def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMe
     if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
         return False
     subject = subject_of(message)
-    if subject.scope == "everybody":
+    # The order of answers must not tell whether somebody has changed who is hidden from the link.
+    if subject.scope == "everybody" or not engine.sight.sees_all(session):
         return True
     if subject.scope == "channel":
         channel = engine.channels.by_name.get(subject.channel)

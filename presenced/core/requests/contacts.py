@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from presenced.address import check_cursor, check_label, check_name
+from presenced.core.contacts.transitions import subscription_of
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.replies import acknowledge, reply
+from presenced.core.replies import acknowledge, quoted, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import Handler
 from presenced.core.targets import (
@@ -21,6 +22,7 @@ from presenced.limits import CONTACT_GROUPS_MAX, NOTE_BYTES_MAX
 from presenced.wire.messages import (
     Approve,
     Cancel,
+    ContactEntry,
     ContactList,
     GetContacts,
     RemoveContact,
@@ -156,6 +158,20 @@ def _set_contacts(engine: Engine, session: Session, now_ms: int, message: SetCon
     acknowledge(engine, session, message.id)
 
 
+def _check_consent(engine: Engine, session: Session, user: str, entry: ContactEntry) -> None:
+    """A list that is set speaks for both sides. A service that may not act for the contact leaves theirs as it is.
+
+    Raises `RequestError` (`forbidden`).
+    """
+    if session.rights is None or session.rights.acts_for(entry.contact):
+        return
+    known = engine.users.get(user)
+    flags = known.contacts.flags(entry.contact) if known is not None and known.contacts is not None else 0
+    if entry.subscription not in ("none", subscription_of(flags)):
+        sentence = f"this link may not act for {quoted(entry.contact)}, whose list this would change; subscribe instead"
+        raise RequestError("forbidden", sentence)
+
+
 def _check_entries(engine: Engine, session: Session, message: SetContacts) -> None:
     require_durability(engine)
     require_memory(engine)
@@ -164,6 +180,7 @@ def _check_entries(engine: Engine, session: Session, message: SetContacts) -> No
         try:
             _check_contact(engine, user, entry.contact)
             _check_description(entry.name, entry.groups)
+            _check_consent(engine, session, user, entry)
         except (RequestError, AddressError) as error:
             sentence = f"contact {place} of {len(message.contacts)}: {error.message}"
             raise RequestError(error.code, sentence) from None

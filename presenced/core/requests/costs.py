@@ -8,7 +8,7 @@ where they are told (`core.publisher`), no matter who makes the changes.
 from __future__ import annotations
 
 from presenced.core.engine import Engine
-from presenced.core.model import Session
+from presenced.core.model import Session, User
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
     Beats,
@@ -58,12 +58,20 @@ FIND = 4
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
 
-
 ERASURE = 64
 """Of an erasure: some milliseconds, if as many events are kept as can be."""
 
 RENEWAL = 3
 """Of a new token: with its frame as much as a hello, since most of that is the verification of a token."""
+
+
+def _target(engine: Engine, session: Session, name: str) -> User | None:
+    """The user whom a request with this `user` is about, if the link may act for them. What is refused costs its frame
+    alone: a cost that depended on somebody's state would tell of it."""
+    if name and name != session.user_name:
+        if session.role == "user" or (session.rights is not None and not session.rights.acts_for(name)):
+            return None
+    return engine.users.get(name or session.user_name)
 
 
 def cost_of_change(engine: Engine, name: str) -> int:
@@ -81,7 +89,7 @@ def change(engine: Engine, session: Session, message: ClientMessage) -> int:
         device = session.refs.get(subject.refs[0]) if session.refs is not None else None
         return cost_of_change(engine, device.user.name) if device is not None else 0
     (name,) = subject.names(session.user_name)
-    return cost_of_change(engine, name)
+    return cost_of_change(engine, name) if _target(engine, session, name) is not None else 0
 
 
 def names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> int:
@@ -95,19 +103,22 @@ def questions(engine: Engine, session: Session, message: Get | Watch) -> int:
 
 
 def online(engine: Engine, session: Session, message: Who) -> int:
-    """Of a page of those who are online."""
-    return min(message.limit, len(engine.publisher.online)) // NAMES
+    """Of a page of those who are online; for who may not see all of them, of as many as were asked for: the cost must
+    not count who is hidden."""
+    most = len(engine.publisher.online) if engine.sight.sees_all(session) else message.limit
+    return min(message.limit, most) // NAMES
 
 
 def members(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> int:
-    """Of a page of a channel's members."""
+    """Of a page of a channel's members, likewise."""
     channel = engine.channels.by_name.get(message.channel)
-    return min(message.limit, len(channel.online)) // NAMES if channel is not None else 0
+    length = len(channel.online) if channel is not None else 0
+    return min(message.limit, length if engine.sight.sees_all(session) else message.limit) // NAMES
 
 
 def activities(engine: Engine, session: Session, message: GetActivity) -> int:
     """Of a list of a user's activities."""
-    user = engine.users.get(message.user or session.user_name)
+    user = _target(engine, session, message.user)
     return min(message.limit, len(user.activities or ())) // ACTIVITIES if user is not None else 0
 
 
@@ -123,7 +134,7 @@ def renewal(engine: Engine, session: Session, message: Renew) -> int:
 
 def erasure(engine: Engine, session: Session, message: Erase) -> int:
     """Of forgetting a user: it looks through all events that are kept."""
-    return ERASURE + cost_of_change(engine, message.user)
+    return ERASURE + change(engine, session, message)
 
 
 def beats(engine: Engine, session: Session, message: Beats) -> int:
@@ -133,21 +144,21 @@ def beats(engine: Engine, session: Session, message: Beats) -> int:
 
 def contacts(engine: Engine, session: Session, message: GetContacts) -> int:
     """Of a page of a list of contacts."""
-    user = engine.users.get(message.user or session.user_name)
+    user = _target(engine, session, message.user)
     length = len(user.contacts.contacts) if user is not None and user.contacts is not None else 0
     return min(length, USERS_PER_REQUEST_MAX) // NAMES + length // LISTED_CONTACTS
 
 
 def contact_list(engine: Engine, session: Session, message: SetContacts) -> int:
     """Of a list of contacts that is set, or a part of it; and of what it takes off the list that there is."""
-    user = engine.users.get(message.user)
+    user = _target(engine, session, message.user)
     before = len(user.contacts.contacts) if user is not None and user.contacts is not None and not message.more else 0
     return min(CHANGE_MAX, (len(message.contacts) + before) // SET_CONTACTS)
 
 
 def blocked(engine: Engine, session: Session, message: GetBlocked) -> int:
     """Of a list of those whom a user has blocked and hides from."""
-    user = engine.users.get(message.user or session.user_name)
+    user = _target(engine, session, message.user)
     if user is None or user.privacy is None:
         return 0
     return (len(user.privacy.blocked) + len(user.privacy.hidden)) // NAMES
@@ -155,7 +166,7 @@ def blocked(engine: Engine, session: Session, message: GetBlocked) -> int:
 
 def audience_names(engine: Engine, session: Session, message: GetAudience) -> int:
     """Of an audience with the users whom it names."""
-    user = engine.users.get(message.user or session.user_name)
+    user = _target(engine, session, message.user)
     if user is None or user.privacy is None:
         return 0
     return (len(user.privacy.audience.always) + len(user.privacy.audience.never)) // NAMES
@@ -163,7 +174,7 @@ def audience_names(engine: Engine, session: Session, message: GetAudience) -> in
 
 def audience(engine: Engine, session: Session, message: SetAudience) -> int:
     """Of another audience: everybody who watches the user is filed by it anew."""
-    user = engine.users.get(message.user or session.user_name)
+    user = _target(engine, session, message.user)
     names = len(message.always) + len(message.never)
     if user is not None:
         names += len(user.watchers or ()) + sum(len(face.watchers) for face in (user.faces or {}).values())
