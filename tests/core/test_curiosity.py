@@ -43,7 +43,7 @@ def test_answers_about_strangers_cost_more_beyond_the_budget(question: type[Get]
     assert cost_of(alice, Get(1, ["bob"])) == 0, "as many as are free"
     alice.say(question(alice.next_id(), ["alice", *STRANGERS[:7]]))
     world.turn()
-    assert [cost_of(alice, other) for other in (Ping(1), Who(1), Unwatch(1, ["bob"]))] == [0, 0, 0]
+    assert [cost_of(alice, other) for other in (Ping(1), Who(1, limit=0), Unwatch(1, ["bob"]))] == [0, 0, 0]
     assert cost_of(alice, question(1, STRANGERS)) == PAGE // NAMES + 7 * STRANGER_UNITS, "with the next question"
     assert cost_of(alice, question(1, STRANGERS)) == PAGE // NAMES, "once"
     world.now_ms += 3 * STRANGER_REFILL_MS

@@ -86,14 +86,18 @@ def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMe
     if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
         return False
     subject = subject_of(message)
-    # The order of answers must not tell whether somebody has changed who is hidden from the link.
-    if subject.scope == "everybody" or not engine.sight.sees_all(session):
+    if subject.scope == "everybody":
+        return True
+    names = subject.names(session.user_name)
+    is_of_others = subject.scope == "channel" or any(name != session.user_name for name in names)
+    if is_of_others and not engine.sight.sees_all(session):
+        # The order of answers must not tell whether somebody has changed who is hidden from the link.
         return True
     if subject.scope == "channel":
         channel = engine.channels.by_name.get(subject.channel)
         return channel is not None and engine.publisher.any_dirty(channel.members)
     users = engine.users
-    return any(name in users and users[name].dirty for name in subject.names(session.user_name))
+    return any(name in users and users[name].dirty for name in names)
 
 
 def _hello(engine: Engine, session: Session, now_ms: int, message: Hello) -> None:
