@@ -28,27 +28,32 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = ["connect", "connect_service", "Client", "Service", "Connecting"]
-__all__ += ["Watch", "ChannelWatch", "EveryoneWatch", "Events", "Change", "MemberChange", "Event"]
+__all__ += ["Watch", "ChannelWatch", "EveryoneWatch", "Events", "Losses", "Change", "MemberChange", "Event"]
 __all__ += ["ContactsWatch", "ContactChanges", "ContactChange"]
 __all__ += ["Record", "OwnState", "DeviceInfo", "ClaimInfo", "ActivityInfo", "ContactInfo", "ContactEntry", "Welcome"]
+__all__ += ["Explanation"]
+__all__ += ["RouteInfo", "TargetInfo", "Urgency", "Verdict"]
 __all__ += [
     "Answer",
     "Attachment",
     "Audience",
     "Blocked",
     "ContactsPage",
+    "FollowerInfo",
+    "UserHistory",
     "MembersPage",
     "Page",
     "Schedule",
     "SyncStatus",
     "Taken",
+    "ValidStatus",
     "WhoPage",
     "Window",
 ]
 __all__ += ["PresenceError", "AddressError", "AuthError", "ConnectionLost", "ProtocolError"]
 __all__ += ["RequestError", "RequestTimeout"]
 __all__ += ["Status", "StatusRequest", "DeviceStatus", "DeviceState", "Source", "Role", "State", "Token"]
-__all__ += ["Kind", "MemberChangeKind", "EventName", "Until", "Idle", "Moment", "WindowLike"]
+__all__ += ["Kind", "MemberChangeKind", "EventName", "Until", "Idle", "Lasting", "Moment", "WindowLike"]
 __all__ += ["Subscription", "AudienceLevel", "ContactKind", "ContactLike"]
 
 if TYPE_CHECKING:
@@ -80,8 +85,12 @@ if TYPE_CHECKING:
         EventName,
         Events,
         EveryoneWatch,
+        Explanation,
+        FollowerInfo,
         Idle,
         Kind,
+        Lasting,
+        Losses,
         MemberChange,
         MemberChangeKind,
         MembersPage,
@@ -90,6 +99,7 @@ if TYPE_CHECKING:
         Page,
         Record,
         Role,
+        RouteInfo,
         Schedule,
         Service,
         Source,
@@ -99,8 +109,13 @@ if TYPE_CHECKING:
         Subscription,
         SyncStatus,
         Taken,
+        TargetInfo,
         Token,
         Until,
+        Urgency,
+        UserHistory,
+        ValidStatus,
+        Verdict,
         Watch,
         Welcome,
         WhoPage,

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from presenced.characters import refused_in_line, refused_in_name
 from presenced.errors import AddressError
-from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
+from presenced.limits import EMOJI_BYTES_MAX, LABEL_BYTES_MAX, META_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX
 
 DEFAULT_PORT = 5250
 
@@ -76,6 +76,17 @@ def check_label(label: str, what: str, bytes_max: int = LABEL_BYTES_MAX) -> None
 def check_text(text: str) -> None:
     """Raise `AddressError` unless `text` can be a custom status line: one line of at most 512 bytes."""
     check_label(text, "text", TEXT_BYTES_MAX)
+
+
+def check_meta(meta: str) -> None:
+    """Raise `AddressError` unless `meta` can be kept with a device: one line of at most 512 bytes."""
+    check_label(meta, "meta", META_BYTES_MAX)
+
+
+def check_focus(focus: str) -> None:
+    """Raise `AddressError` unless `focus` can be on a screen: empty, or by the rules for names."""
+    if focus:
+        check_name(focus, "focus")
 
 
 def check_emoji(emoji: str) -> None:

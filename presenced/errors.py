@@ -25,6 +25,7 @@ CODES: dict[str, Code] = {
     "bad_name": Code(False, False, "a user or device name breaks the rules for names"),
     "bad_text": Code(False, False, "a text, emoji or label is too long or not printable"),
     "watch_limit": Code(False, False, "the link would watch more users than it may"),
+    "await_limit": Code(False, False, "the link has as many awaits under way as it may"),
     "no_device": Code(False, False, "the request acts for a device, and this link has none"),
     "forbidden": Code(False, False, "this link may not do that for somebody else, or not at all"),
     "no_such_device": Code(False, False, "the user has no such device, or this link does not hold it"),
@@ -32,6 +33,7 @@ CODES: dict[str, Code] = {
     "claim_past": Code(False, False, "the claim would have ended already"),
     "claim_limit": Code(False, False, "the user has as many claims as are allowed"),
     "bad_schedule": Code(False, False, "the time zone is unknown"),
+    "bad_position": Code(False, False, "the position is ahead of the server, which cannot have given it"),
     "bad_time": Code(False, False, "the time given is too long ago or ahead"),
     "bad_channel": Code(False, False, "a channel name breaks the rules for names"),
     "channel_limit": Code(False, False, "as many channels as the device, its user or this link may have"),
@@ -43,12 +45,13 @@ CODES: dict[str, Code] = {
     "block_limit": Code(False, False, "the user blocks, or hides from, as many users as are allowed"),
     "show_limit": Code(False, False, "the device is shown to as many users as are allowed"),
     "audience_limit": Code(False, False, "an audience names more users than are allowed"),
+    "follower_limit": Code(False, False, "as many named followers as are allowed"),
     "read_only": Code(
         False,
         True,
         "nothing can be saved now: the server's disk is full, or its data directory is gone; presence goes on",
     ),
-    "log_busy": Code(False, True, "the server's disk does not keep up: nothing more can be saved just now"),
+    "log_busy": Code(False, True, "the disk, or the cluster's log, does not keep up: nothing more can be saved now"),
     "memory_low": Code(
         False, True, "the server is short of memory: nothing that needs more of it can be done just now"
     ),

@@ -2,6 +2,8 @@
 
 A bound that a client can run into is announced to it in the welcome or stands in protocol.md; going over one
 is always a defined answer (an error code), never an accident. Relations between bounds are asserted below.
+
+The file is long because it is one list.
 """
 
 # --- names and text -------------------------------------------------------------------------------------------
@@ -10,6 +12,9 @@ NAME_BYTES_MAX = 128
 
 LABEL_BYTES_MAX = 64
 """A device's display name, its kind, and a client's self-description."""
+
+META_BYTES_MAX = 512
+"""What an application keeps with a device, in UTF-8: a push token takes up to 200 bytes, and is not alone."""
 
 TEXT_BYTES_MAX = 512
 """The custom status line in UTF-8: about what one line on a screen holds, in any script."""
@@ -22,6 +27,10 @@ TOKEN_BYTES_MAX = 4096
 
 PATTERNS_MAX = 64
 """Patterns of names in one list of a token's claim `presence`. Each test of a name goes through all of them."""
+
+ROUTED_DEVICES_MAX = 1_024
+"""Devices in one answer about where notifications go. With the longest meta these fill most of a frame; 256 users have
+so many if each has four that can be notified."""
 
 # --- what an application says of its users ---------------------------------------------------------------------
 CLAIMS_PER_USER_MAX = 16
@@ -99,21 +108,32 @@ TOLD_REFS_MAX = 4_096
 """Refs of one link that its heartbeats name although it does not hold them. The server keeps for each of these refs
 that the link was told so."""
 
-EVENTS_KEPT = 65_536
-"""Events that a service may have missed and still gets one by one. After more it takes a snapshot."""
+EVENTS_KEEP = 1_000_000
+"""Events that are kept, at least, for services that may have missed them and for questions about what was."""
 
-EVENTS_BYTES_MAX = 16_777_216
-"""Bytes of those events with their overhead. With names of 20 bytes all of them fit, with the longest texts a sixth."""
+EVENTS_KEEP_FOR_MS = 24 * 3600 * 1000
+"""For so long, if that is fewer."""
+
+EVENT_BYTES = 64
+"""Bytes that an event may take on average, compressed: with the longest texts fewer events are kept. Those of a status
+take 25."""
 
 EVENTS_SHORT_BYTES_MAX = 1_048_576
-"""The same while memory is short. What was not sent yet to a follower that reads fits into it."""
+"""The same of all while memory is short. What was not sent yet to a follower that reads fits into it."""
 
 EVENT_STREAMS_MAX = 64
-"""Sets of users whose events are kept apart for services that see no others. Beyond it the oldest of those that nobody
-follows is given up."""
+"""Sets of users whose events have numbers of their own for services that see no others. Beyond it the oldest of those
+that nobody follows is given up."""
 
-EVENTS_UNFOLLOWED_MS = 3_600_000
-"""How long events are kept after the last follower has gone: an hour is enough for a long restart of a service."""
+HISTORY_EVENTS_MAX = 64
+"""Events on one page of a user's history. In the worst case each is in a chunk of its own: 7 ms."""
+
+FOLLOWERS_MAX = 1_000
+FOLLOWERS_PER_USER_MAX = 100
+"""Followers with a name whose positions are kept: in all, and of the links of one user."""
+
+FOLLOWER_SAVE_MS = 1_000
+"""The least time between two facts about the position of one follower."""
 
 CHANNEL_FULL_MAX = 1_000
 """Watchers of a channel up to which each of them is told each change; above, counts and batches at an interval."""
@@ -147,6 +167,18 @@ WATCH_USERS_MAX = 1_000
 SERVICE_WATCH_USERS_MAX = 1_000_000
 """Users that one service link may watch: it speaks for an application."""
 
+AWAITS_PER_LINK_MAX = 256
+"""Awaits that one link of a user has under way."""
+
+SERVICE_AWAITS_PER_LINK_MAX = 100_000
+"""The same for a link of a service: about 70 MB if each is about another user."""
+
+AWAIT_MS_MAX = 7 * 24 * 3600 * 1000
+"""The longest that one await may take, and the longest holding time: a week."""
+
+AWAIT_KINDS_MAX = 16
+"""Kinds of devices that one await names: as many as a user has devices."""
+
 DEVICES_PER_USER_MAX = 16
 """Devices the server remembers for a user, and as many again of negative priority. A new one beyond it displaces the
 longest gone; if all are live the newcomer is refused."""
@@ -157,6 +189,9 @@ DURATION_MS_MAX = 366 * 24 * 3600 * 1000
 
 IDLE_MS_MAX = 2**40
 """Idle times are levels; beyond this (about 35 years) they are nonsense and refused."""
+
+RESUME_CHARS_MAX = 64
+"""What a hello may say as `resume`; the server's tokens have 22 characters."""
 
 VERSIONS_MAX = 8
 """Protocol versions that one hello may offer."""
@@ -218,6 +253,46 @@ OUTBOX_BYTES_MAX = 262_144
 """Replies waiting for a client that asks but does not read. Beyond it the link is not read until it drains.
 Presence is not counted: it is kept latest-wins, bounded by the watch."""
 
+HTTP_CONNECTIONS_MAX = 1_000
+"""HTTP connections at a time, by default."""
+
+HTTP_LEASE_MS = 90_000
+"""How long a device that is attached over HTTP is live, unless another time is said: three beats of half a minute."""
+
+HTTP_LINKS_MAX = 1_000
+"""Links on which requests over HTTP run: one for each token in use. The one that was used longest ago gives way."""
+
+HTTP_LINK_IDLE_MS = 120_000
+"""How long such a link is kept after its last request. A device that it holds goes into grace then, until its lease
+ends."""
+
+HTTP_WAIT_MS_MAX = 2_000
+"""A request over HTTP whose user has no credit left waits for as long as this, and is refused rather than wait
+longer."""
+
+HTTP_WAITING_MAX = 32
+"""And so many requests with one token wait for credit at a time: each keeps a connection, and perhaps a long body."""
+
+HTTP_AWAITS_MAX = 64
+"""Awaits with one token that are under way over HTTP: each keeps a connection."""
+
+HTTP_REPLY_MS_MAX = 30_000
+"""How long a request over HTTP waits for its reply, such as for a disk that stands still."""
+
+HTTP_STREAMS_PER_USER_MAX = 16
+HTTP_STREAMS_MAX = 256
+"""Streams of events over HTTP at a time, of one user and of all."""
+
+HTTP_KEEP_ALIVE_MS = 15_000
+"""How often a stream of events says that it is there: proxies cut what is silent for a minute."""
+
+HTTP_AWAIT_MS = 30_000
+HTTP_AWAIT_MS_MAX = 300_000
+"""How long an await over HTTP takes at most, by default and if more is wanted: proxies give up on longer answers."""
+
+SLEEP_AFTER_MS = 600_000
+"""Who has been offline for so long, and whom nobody looks at, is kept as a few bytes."""
+
 SEND_BUFFER_BYTES = 65_536
 """SO_SNDBUF of each link. A watcher that stops reading costs the kernel this much (doubled by Linux) and no
 more; the default would let it grow to megabytes of outdated presence."""
@@ -254,6 +329,12 @@ VERSION_GAP = 2**32
 and not saved may not come again. 50 days, in milliseconds: by so much may the wall clock have been set back."""
 
 READ_ONLY_RETRY_MS = 1_000
+
+PARKED_MAX = 1_000_000
+"""Users, channels and devices of all lost links together that are kept for their return, in 70 to 200 MB by the length
+of the names; the link that was lost first gives way. Each link counts as `PARKED_LINK_ENTRIES` besides."""
+
+PARKED_LINK_ENTRIES = 8
 
 # --- memory ---------------------------------------------------------------------------------------------------
 MEMORY_AUTO_PERCENT = 70
@@ -301,7 +382,22 @@ STALL_MS = 1_000
 """A tick that comes this late means that the process stood still: clients' heartbeats may lie unread in the
 socket buffers, so they are read before anything expires."""
 
-assert TOKEN_BYTES_MAX + 2 * NAME_BYTES_MAX + 3 * LABEL_BYTES_MAX < HELLO_BYTES_MAX <= FRAME_BYTES_MAX
+# --- a cluster ------------------------------------------------------------------------------------------------
+CLUSTER_LEASE_MS = 10_000
+"""A node that has not been heard of for so long is taken for dead, unless the operator chooses otherwise."""
+
+CLUSTER_LEASE_MS_MIN = 6_000
+"""A lease is longer: it is renewed each fifth of it, one renewal may be lost and one late, and the clock of the engine
+may leap by two seconds."""
+
+CLUSTER_LINGER_MS = 2
+"""For how long changes are gathered under load before they are sent to the engine."""
+
+assert (
+    TOKEN_BYTES_MAX + 2 * NAME_BYTES_MAX + 3 * LABEL_BYTES_MAX + 4 * RESUME_CHARS_MAX
+    < HELLO_BYTES_MAX
+    <= FRAME_BYTES_MAX
+)
 assert MEMORY_ENDING_PERCENT - MEMORY_RELIEF_PERCENT > 100
 assert SERVICE_CHANNELS_PER_DEVICE_MAX <= MEMBERSHIPS_PER_USER_MAX
 assert CHANNELS_PER_DEVICE_MAX * DEVICES_PER_USER_MAX <= MEMBERSHIPS_PER_USER_MAX

@@ -26,6 +26,13 @@ def instance_admin_path(name: str) -> str:
     return f"/run/presenced-{name}/admin.sock"
 
 
+def node_admin_path(path: str, number: int) -> str:
+    """The admin socket of node `number`, of several that one command runs, where that of a single daemon is `path`:
+    admin-2.sock beside admin.sock."""
+    stem, extension = os.path.splitext(path)
+    return f"{stem}-{number}{extension}"
+
+
 def admin_path_for_commands(environ: Mapping[str, str], uid: int) -> str:
     """Where a command looks for a daemon that it was not told of: the service's, else one's own.
 
@@ -33,4 +40,5 @@ def admin_path_for_commands(environ: Mapping[str, str], uid: int) -> str:
     """
     directory = os.path.dirname(SYSTEM_ADMIN_PATH)
     is_closed = os.path.isdir(directory) and not os.access(directory, os.X_OK)
-    return SYSTEM_ADMIN_PATH if is_closed or os.path.exists(SYSTEM_ADMIN_PATH) else admin_path(environ, uid)
+    has_service = any(map(os.path.exists, (SYSTEM_ADMIN_PATH, node_admin_path(SYSTEM_ADMIN_PATH, 1))))
+    return SYSTEM_ADMIN_PATH if is_closed or has_service else admin_path(environ, uid)

@@ -7,6 +7,7 @@ the order of coming due is the order of arrival, and a plain FIFO beats any heap
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -29,6 +30,10 @@ class DelayQueue(Generic[T]):
     def __len__(self) -> int:
         """Items that wait, settled ones among them."""
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[T]:
+        """What waits, in order, settled items among it."""
+        return (item for _, item in self._waiting)
 
     def set_delay(self, delay_ms: int) -> None:
         """Another time to wait from now on. Nothing may be waiting: it would come out in the wrong order."""

@@ -9,13 +9,16 @@ and changes nothing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import msgspec
 
+from presenced import limits
 from presenced.core.clock import Clock
 from presenced.core.company import Company
 from presenced.core.contacts.news import ContactNews
 from presenced.core.curiosity import Curiosity
+from presenced.core.forecast import Forecasts
 from presenced.core.ledger import Ledger
 from presenced.core.manual_status import ManualStatus
 from presenced.core.model import GRACE, Session, User
@@ -24,44 +27,60 @@ from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Parts
 from presenced.core.parts.activity import Activities
+from presenced.core.parts.awaits import Awaits
 from presenced.core.parts.channel_views import ChannelViews
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.clock_jumps import ClockJumps
 from presenced.core.parts.contacts import Contacts
+from presenced.core.parts.copied_records import CopiedRecords
 from presenced.core.parts.devices import Devices
 from presenced.core.parts.erasures import Erasures
 from presenced.core.parts.events import Events
 from presenced.core.parts.expiry import Expiry
+from presenced.core.parts.followers import Followers
 from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
+from presenced.core.parts.positions import Positions
 from presenced.core.parts.privacy import PrivacySettings
 from presenced.core.parts.releases import Releases
+from presenced.core.parts.resumptions import Resumptions
 from presenced.core.parts.revocations import Revocations
 from presenced.core.parts.schedules import Calendar, Schedules, no_calendar
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.showings import Showings
+from presenced.core.parts.sleep import Sleep
 from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
 from presenced.core.parts.users import Users
+from presenced.core.parts.views import Views
 from presenced.core.parts.watches import Watches
 from presenced.core.permissions import Permissions
 from presenced.core.policy import Policy
+from presenced.core.projection import Rules
 from presenced.core.publisher import Publisher
-from presenced.core.records import Fact
+from presenced.core.records import Fact, UsersAsleep
 from presenced.core.sessions import Sessions
 from presenced.core.sight import Sight
-from presenced.core.wheel import Wheel
+from presenced.core.wheel import TICK_BITS, Wheel
 
 
 class Engine:
     """All presence state of a server. See the module's text for the parts."""
 
     def __init__(
-        self, policy: Policy, *, now_ms: int, wall_ms: int, epoch: int, calendar: Calendar = no_calendar
+        self,
+        policy: Policy,
+        *,
+        now_ms: int,
+        wall_ms: int,
+        epoch: int,
+        calendar: Calendar = no_calendar,
+        tick_bits: int = TICK_BITS,
     ) -> None:
-        """This is long because it makes every part, in the order in which the parts need each other."""
+        """This is long because it makes every part, in the order in which the parts need each other. `tick_bits`: how
+        fine deadlines are (`wheel`)."""
         self.policy = policy = msgspec.structs.replace(policy)
         """Its own, for the parts to share: `set_policy` changes it."""
         self.read_only = ""
@@ -70,7 +89,7 @@ class Engine:
         """How short memory is: 0 = not at all, 1 = what makes new state is refused, 2 = so is what has long answers."""
         self.refused: Counter[str] = Counter()
         """Requests answered with an error, by code, counted for the operator."""
-        self.wheel = wheel = Wheel(now_ms)
+        self.wheel = wheel = Wheel(now_ms, tick_bits)
         self.ledger = ledger = Ledger(epoch, now_ms)
         self.clock = clock = Clock(wall_ms - now_ms)
         self.outboxes = outboxes = Outboxes()
@@ -81,9 +100,9 @@ class Engine:
         self.leases = Leases(policy, wheel, ledger, clock, publisher)
         self.heard = self.leases.heard
         """See there. Bound here, because it is called for every frame."""
-        self.session_leases = SessionLeases(policy, wheel)
+        self.session_leases = SessionLeases(policy, wheel, self.users.look_again)
         self.devices = Devices(self.leases, ledger, publisher)
-        ends = UserEnds(wheel, publisher)
+        self.ends = ends = UserEnds(wheel, publisher)
         self.texts = Texts(ledger, clock, ends)
         self.claims = Claims(self.leases, self.texts, ends, ledger, clock)
         self.schedules = Schedules(self.claims, ends, ledger, clock, calendar)
@@ -92,7 +111,14 @@ class Engine:
         self.sight = Sight(policy, ledger, publisher)
         self.curiosity = Curiosity(policy)
         outboxes.show_by(self.sight.shown)
-        self.watches = Watches(policy, self.users, self.sight, publisher, outboxes)
+        self.awaits = Awaits(self.users, self.sight, wheel, clock, publisher, outboxes)
+        self.watches = Watches(policy, self.users, self.session_leases, self.sight, publisher, outboxes, self.awaits)
+        self.sleep = Sleep(policy, self.users, parts, self.session_leases, publisher, clock, ledger, outboxes.owes)
+        publisher.tell_departed(self.sleep.went_offline)
+        self.positions = Positions(self.users, self.sleep, self.watches, self.sight, ledger, publisher, outboxes)
+        self.copied_records = CopiedRecords(ledger, publisher)
+        self.positions.follow_late(self.copied_records.tell_late)
+        self.views = Views(self.users, self.sight, self.positions, ledger, publisher, outboxes)
         self.own_states = OwnStates(clock, publisher, outboxes)
         views = ChannelViews(self.users, self.sight)
         self.channels = Channels(self.leases, self.watches, views, ledger, publisher, outboxes)
@@ -101,14 +127,20 @@ class Engine:
         self.permissions = Permissions(self.users, self.watches, self.channels)
         self.showings = Showings(self.users, ledger, self.permissions)
         self.company = Company(self.users, self.sight, publisher, self.channels)
-        self.events = Events(clock, publisher, outboxes, wall_ms)
+        self.followers = Followers(clock, ledger)
+        self.events = Events(policy, ledger, clock, publisher, outboxes, self.obligations, self.followers, now_ms)
         self.contacts = Contacts(self.users, ledger, publisher, ContactNews(self.permissions, self.events, outboxes))
         self.privacy = PrivacySettings(policy, self.users, self.showings, ledger, self.permissions, self.contacts)
-        self.erasures = Erasures(parts, ledger, clock, self.events)
-        self.holders = Holders(outboxes)
+        self.erasures = Erasures(parts, ledger, clock, self.events, self.contacts)
+        self.holders = Holders(outboxes, self.obligations)
         self.revocations = Revocations(ledger, clock)
-        self.releases = Releases((self.leases, self.watches, self.channels))
-        self.clock_jumps = ClockJumps(self.users, parts, clock)
+        self.releases = Releases((self.leases, self.watches, self.channels, self.awaits))
+        self.resumptions = Resumptions(
+            policy, self.watches, self.channels, self.leases, self.holders, self.contacts, outboxes
+        )
+        self.releases.tell_parked(self.resumptions.note_whole)
+        self.forecasts = Forecasts(Rules(policy, clock, self.leases, self.schedules, self.releases), wheel)
+        self.clock_jumps = ClockJumps(self.users, parts, clock, self.sleep, self.leases)
         self.sessions = Sessions(
             parts,
             self.users,
@@ -118,17 +150,31 @@ class Engine:
             self.holders,
             self.own_states,
             self.releases,
+            self.resumptions,
             self.obligations,
             outboxes,
         )
-        self.moderation = Moderation(self.sessions, self.session_leases, self.revocations, self.erasures)
+        self.moderation = Moderation(
+            self.sessions, self.session_leases, self.revocations, self.erasures, self.resumptions
+        )
         self.expiry = Expiry(
-            wheel, parts, self.sessions, self.leases, self.session_leases, self.claims, self.texts, self.schedules, ends
+            wheel,
+            parts,
+            self.sessions,
+            self.leases,
+            self.session_leases,
+            self.claims,
+            self.texts,
+            self.schedules,
+            ends,
+            self.awaits,
         )
         parts.add(
             # Before anything ends by itself: what is let go of has its grace from the loss, and a clock that was set
             # moves deadlines.
             self.releases,
+            # What was let go of just now is taken back in the same turn.
+            self.resumptions,
             self.clock_jumps,
             # Leases know from when on the log is not to be believed before devices are held by it, and whatever comes
             # due is handled before the claims that schedules make.
@@ -149,16 +195,26 @@ class Engine:
             self.showings,
             self.revocations,
             self.watches,
+            self.positions,
             self.publisher,
+            self.copied_records,
+            # They are about records.
+            self.awaits,
             # What is told beside records, and made of them: own states first, since they are the user's own, then
             # channels, and events last, because they are about all of it.
             self.own_states,
             self.channels,
+            self.followers,
             self.events,
             self.erasures,
+            # A checksum is told behind all that is told beside it.
+            self.views,
+            # All that may keep somebody awake has had its turn.
+            self.sleep,
         )
-        # Slices of a wide fan-out are written when a turn ends, and not by a tick.
+        # Slices of a wide fan-out, and of many awaits, come when a turn ends, and not by a tick.
         parts.add_deadline(outboxes.wide)
+        parts.add_deadline(self.awaits)
 
     # --- what the server decides ------------------------------------------------------------------------------
 
@@ -171,10 +227,14 @@ class Engine:
         """How short memory is from now on; what can be done without is given up."""
         self.memory_level = level
         self.events.set_short(level > 0)
+        self.resumptions.set_short(level > 0)
 
     def set_read_only(self, code: str) -> None:
         """Refuse what must be durable, with this code, from now on; "" = do not."""
         self.read_only = code
+        if code == "read_only":
+            # What is not saved now is not in the log behind what is.
+            self.positions.distrust()
 
     def note_refusal(self, code: str) -> None:
         """Count a request that is answered with an error."""
@@ -220,7 +280,8 @@ class Engine:
         self.parts.settle(now_ms)
         # After what others are told, which an answer must not come before.
         if self.obligations.asking:
-            self.obligations.answer(now_ms, self.sessions.end_again)
+            until_bytes = self.outboxes.reply_bytes + limits.REPLY_BYTES_PER_TURN
+            self.obligations.answer(now_ms, self.sessions.end_again, lambda: self.outboxes.reply_bytes >= until_bytes)
         if self.publisher.blank:
             self.forget_blank()
 
@@ -233,10 +294,11 @@ class Engine:
         """The daemon is about to stop in order. Who is in grace was seen last before it, and everybody else until then.
         O(users), if anybody is in grace."""
         self.releases.finish()
+        self.followers.save_all()
         if self.leases.live == self.leases.connected:
             return
         for user in self.users.order:
-            for device in user.devices.values():
+            for device in () if user.is_copy else user.devices.values():
                 if device.state == GRACE:
                     self.leases.note_silent(device)
 
@@ -249,6 +311,20 @@ class Engine:
         facts = self.parts.facts_of(user, now_ms)
         self.users.forget_if_blank(user)
         return facts
+
+    @property
+    def shelves(self) -> int:
+        """On how many shelves those are who sleep; the number stays while `sleep` is held."""
+        return self.users.dormants.shelves
+
+    def dump_asleep(self, shelf: int) -> UsersAsleep | None:
+        """What a snapshot is to say of the users on one of the `shelves`; None = there is nobody. To be asked before
+        the others, while `sleep` is held: who wakes meanwhile is the last in `users.order`. O(1)."""
+        return self.sleep.fact_of(shelf)
+
+    def dump_general(self, now_ms: int) -> Iterator[Fact]:
+        """What a snapshot is to say beside that: to be taken one by one, in slices, after the users."""
+        return self.parts.general_facts(now_ms)
 
     def forget_blank(self) -> None:
         """Drop the users of whom nothing is known after all. O(those whose records were found empty)."""

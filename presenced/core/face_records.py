@@ -11,7 +11,7 @@ from presenced.core.clock import Clock
 from presenced.core.faces import FULL, SHOWN, is_same, reduced
 from presenced.core.ledger import Ledger
 from presenced.core.merge import merge
-from presenced.core.model import Face, User
+from presenced.core.model import UNMADE, Face, User
 from presenced.core.policy import Policy
 from presenced.core.precedence import is_hidden, strongest
 from presenced.wire.messages import Record
@@ -32,7 +32,8 @@ class FaceRecords:
         if user.faces is None:
             user.faces = {}
         made = user.faces[kind] = Face(user, kind, user.record)
-        made.record = self._made(made, now_ms)
+        # Nobody was told anything by it: an answer of this moment need not tell whether others watch by it.
+        made.record = self._made(made, now_ms, max(self._ledger.version, user.record.version))
         return made
 
     def drop(self, user: User, kind: int) -> None:
@@ -48,10 +49,21 @@ class FaceRecords:
         version = max(self._ledger.version, record.version, told) + 1
         if user.faces is not None and kind in user.faces:
             one = user.faces[kind]
-            one.record, one.encoded = replace(one.record, version=version), None
+            one.record, one.encoded = replace(one.record, version=max(version, one.record.version)), None
+        elif kind == FULL and user.is_copy:
+            # The next comes from another node, whose counter may be behind this one for long.
+            self._set_version(user, version)
         elif kind == FULL:
-            self._floors[user] = version
+            self._floors[user] = max(version, self.floor(user))
         return replace(record, version=version)
+
+    def keep_told(self, user: User) -> None:
+        """Another node makes the next record: this one has the highest version now that was told of it. O(1)."""
+        self._set_version(user, self.floor(user))
+
+    def _set_version(self, user: User, version: int) -> None:
+        if version > user.record.version:
+            user.record, user.encoded = replace(user.record, version=version), None
 
     def floor(self, user: User) -> int:
         """The highest version that somebody was told of the user's whole record beside its own. O(1)."""
@@ -59,20 +71,24 @@ class FaceRecords:
             self._floors.clear()
         return self._floors.get(user, 0)
 
+    def told(self, user: User) -> Record:
+        """The whole record as whoever sees it may have been told of it. O(1)."""
+        floor = self.floor(user)
+        return user.record if user.record.version >= floor else replace(user.record, version=floor)
+
     def refresh(self, user: User, now_ms: int) -> list[Face]:
         """Make the records of the user's faces anew; returns those that say something else now. O(faces)."""
         changed = []
         for one in (user.faces or {}).values():
-            record = self._made(one, now_ms)
+            # Above what an answer of this moment says, and above what was told last.
+            record = self._made(one, now_ms, max(self._ledger.version, one.record.version) + 1)
             if not is_same(record, one.record):
-                one.record, one.encoded = record, None
+                one.record, one.encoded, one.digest = record, None, UNMADE
                 changed.append(one)
         return changed
 
-    def _made(self, one: Face, now_ms: int) -> Record:
+    def _made(self, one: Face, now_ms: int, version: int) -> Record:
         user = one.user
-        # Above what an answer of this moment says, and above what was told last.
-        version = max(self._ledger.version, one.record.version) + 1
         if one.kind != SHOWN:
             return reduced(user.record, one.kind, version)
         return self._shown(one, version, now_ms)

@@ -25,16 +25,19 @@ def idle_level(device: Device, now_ms: int, policy: Policy, assumed_ms: int) -> 
         # Active, unless it was restored from disk as idle and has not reported since.
         return device.idle_level
     idle_ms = now_ms - last_active_ms(device, assumed_ms)
-    away_ms, offline_ms = policy.idle_limits(device.kind)
-    if offline_ms and idle_ms >= offline_ms:
-        level = IDLE_OFFLINE
-    elif away_ms and idle_ms >= away_ms:
-        level = IDLE_AWAY
-    else:
+    level = level_for(idle_ms, *policy.idle_limits(device.kind))
+    if level == ACTIVE:
         return ACTIVE
     if in_call(device.user) and (level != IDLE_OFFLINE or device.idle_level != IDLE_OFFLINE):
         return ACTIVE
     return level
+
+
+def level_for(idle_ms: int, away_ms: int, offline_ms: int) -> int:
+    """The level of a device that has been idle for so long, by the two times of its kind (0 = never). O(1)."""
+    if offline_ms and idle_ms >= offline_ms:
+        return IDLE_OFFLINE
+    return IDLE_AWAY if away_ms and idle_ms >= away_ms else ACTIVE
 
 
 def next_level_ms(device: Device, due_ms: int, policy: Policy, assumed_ms: int) -> int:

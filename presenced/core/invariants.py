@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from presenced.core.engine import Engine
 from presenced.core.merge import merge
-from presenced.core.model import CONNECTED, GONE, Session, User
+from presenced.core.model import CONNECTED, GONE, GRACE, Session, User
 from presenced.core.precedence import is_hidden, strongest
 from presenced.limits import DEVICES_PER_USER_MAX
+
+COPY_AHEAD_MAX: Final = 100
+"""By how much the record of a copy may be ahead of the counter: by one for each time within a millisecond that somebody
+is told of it by another face."""
 
 
 def check(engine: Engine) -> None:
@@ -18,11 +24,15 @@ def check(engine: Engine) -> None:
         assert user.name == name, f"{name} is filed under another name"
         assert not user.dirty, f"{name} is touched and not settled"
         live += _check_devices(engine, user)
-        _check_expiry(user)
+        if user.is_copy:
+            _check_copy(engine, user)
+        else:
+            _check_expiry(user)
         _check_record(engine, user)
         waiting += user.scheduled
         # A change within the same millisecond as the one before it is ahead of the counter, by one each time.
-        assert user.record.version <= engine.ledger.version + publisher.changed, f"{name} is newer than the counter"
+        ahead = COPY_AHEAD_MAX if user.is_copy else publisher.changed
+        assert user.record.version <= engine.ledger.version + ahead, f"{name} is newer than the counter"
         for session, sink in (user.watchers or {}).items():
             assert sink is session.sink, f"{name} is told to a link that is not the watching session's"
             watches = [watched for watched in (session.watching, session.watched_contacts) if watched is not None]
@@ -54,6 +64,13 @@ def _check_devices(engine: Engine, user: User) -> int:
     for device_id, device in user.devices.items():
         where = f"{user.name}/{device_id}"
         assert device.id == device_id and device.user is user, f"{where} is filed wrongly"
+        for channel in device.channels or ():
+            assert device.state != GONE, f"{where} is gone and still in {channel}"
+            assert (user.channels or {}).get(channel), f"{where} is in {channel} and its user is not"
+        if user.is_copy:
+            assert not device.scheduled, f"{where} is decided elsewhere, and has a lease"
+            assert device.session is None, f"{where} is decided elsewhere, and a link holds it"
+            continue
         assert device.scheduled == (device.state != GONE), f"{where} is live without a lease, or gone with one"
         assert (device.session is not None) == (device.state == CONNECTED), f"{where} has a session too many or few"
         session = device.session
@@ -62,9 +79,13 @@ def _check_devices(engine: Engine, user: User) -> int:
         elif session is not None:
             assert session.device is device, f"{where} and its session disagree"
             assert session.user_name == user.name, f"{where} is held by another user's session"
-        for channel in device.channels or ():
-            assert device.state != GONE, f"{where} is gone and still in {channel}"
-            assert (user.channels or {}).get(channel), f"{where} is in {channel} and its user is not"
+        if device.lease_ms is not None:
+            assert device.state != GONE, f"{where} is gone and has a lease"
+            assert session is None or device.ref, f"{where} has a link of its own and a lease besides"
+            ends_ms = device.grace_until_ms if device.state == GRACE else device.lease_ms
+            assert ends_ms == device.lease_ms, (
+                f"{where} has a lease until {device.lease_ms} and a grace until {ends_ms}"
+            )
         if device.state != GONE:
             live += 1
             deadline_ms = engine.leases.deadline(device)
@@ -75,7 +96,8 @@ def _check_devices(engine: Engine, user: User) -> int:
 def _check_counters(engine: Engine) -> None:
     publisher = engine.publisher
     users = engine.users.values()
-    connected = sum(device.state == CONNECTED for user in users for device in user.devices.values())
+    own = [user for user in users if not user.is_copy]
+    connected = sum(device.state == CONNECTED for user in own for device in user.devices.values())
     assert connected == engine.leases.connected, f"{connected} connected are counted as {engine.leases.connected}"
     # Whoever watches a user by name and as a contact watches twice.
     watches = sum(
@@ -90,6 +112,13 @@ def _check_counters(engine: Engine) -> None:
         assert shown == count, f"{shown} users who show {status} are counted as {count}"
     for session in engine.outboxes.slow:
         assert session.owed is not None, "a session that takes what it is sent is counted as slow"
+
+
+def _check_copy(engine: Engine, user: User) -> None:
+    assert not user.scheduled, f"{user.name} is decided elsewhere, and something of them is waited for here"
+    assert not engine.schedules.is_unread(user), f"{user.name} has a schedule that is read elsewhere, and here as well"
+    if user.shown is not None:
+        assert is_hidden(user), f"{user.name} does not appear offline and shows another text than their own"
 
 
 def _check_expiry(user: User) -> None:

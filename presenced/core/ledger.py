@@ -35,6 +35,11 @@ class Ledger:
         if version > self.version:
             self.version = version
 
+    @property
+    def now_ms(self) -> int:
+        """The moment that was reached last, on the monotonic clock: that of whatever is under way."""
+        return self.version + self._zero_ms
+
     def next_version(self, before: int) -> int:
         """The version of a change of a record that had the version `before`. It rises for each user; those of several
         users may be equal. A user who changes twice within a millisecond is ahead of the counter."""

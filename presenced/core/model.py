@@ -9,15 +9,18 @@ None until it is used: an empty dict costs 64 bytes, None costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar, Final, Protocol
 
+from presenced.core.pending_awaits import AwaitedUser, PendingAwait
 from presenced.core.privacy import Privacy
 from presenced.core.rights import Rights
 from presenced.core.roster import Roster
+from presenced.core.statements import Claim as Claim, Schedule as Schedule, Shown as Shown
 from presenced.core.wheel import Timer
+from presenced.digests import digest
 from presenced.wire.codec import encode
-from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, Source, Status, Window
+from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, TakenWhy
 
 CONNECTED: Final = 0
 GRACE: Final = 1
@@ -33,6 +36,9 @@ UNTOLD: Final = 0
 ASSUMED: Final = 1
 TOLD: Final = 2
 """Whether it is known how idle a device is: it never said so, it did before the daemon was started, it has since."""
+
+UNMADE: Final = -(2**60)
+"""Stands for a digest that is not made. Added to those of any number of users it leaves a sum that is negative."""
 
 
 class Sink(Protocol):
@@ -75,10 +81,13 @@ class Session(Timer):
     In the wheel only while it has no device of its own: then the lease is its own.
     """
 
+    is_kept: ClassVar[bool] = False
+    """Its lease is kept elsewhere: nothing is concluded here from its silence."""
+
     __slots__ = (
         "edge", "sink", "user_name", "role", "rights", "viewer", "device", "expires_ms", "issued_ms",
         "heard_ms", "watching", "watched_contacts", "pending", "owed", "replies", "reply_bytes", "unanswered", "ended",
-        "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "instance",
+        "refs", "taken_refs", "channels", "stale_channels", "follow_seq", "awaits", "instance", "resume", "parked",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +99,7 @@ class Session(Timer):
         expires_ms: int = 0,
         rights: Rights | None = None,
         issued_ms: int = 0,
+        resume: str = "",
     ) -> None:
         super().__init__()
         # for the life of the link
@@ -119,9 +129,10 @@ class Session(Timer):
         """Whom it watches as contacts, without naming them; None = it does not want that."""
         self.pending: list[bytes] = []
         """Frames to send at the end of the turn, in order."""
-        self.owed: dict[User, None] | None = None
+        self.owed: dict[User, int] | None = None
         """None while the link takes what it is sent. While it does not, the session is paused, and this holds the users
-        whose latest record it is owed when it resumes: at most as many as it watches, or has lost sight of."""
+        whose latest record it is owed when it resumes: at most as many as it watches, or has lost sight of. With each
+        the version of what it was told by a face that it is not given any longer; 0 = there is none."""
         self.replies: list[bytes] = []
         """Replies that wait while the session is paused; its `pending` is empty then."""
         self.reply_bytes = 0
@@ -141,15 +152,126 @@ class Session(Timer):
         """Of those, the ones that something happened in while it was paused."""
         self.follow_seq = -1
         """The last event that it was sent; -1 = it does not follow them."""
+        self.awaits: dict[int, PendingAwait[Session, User]] | None = None
+        """What it waits for, by the ids of the requests."""
+        self.resume = resume
+        """The token by which its client takes back what it watches and holds, if the link is lost; empty = it does not
+        want that."""
+        self.parked: Parked | None = None
+        """Once it is lost, for as long as it is let go of: where what it watched and held is kept. Before that: what
+        its client's lost link had, for as long as this is brought back."""
+
+
+class KeptSession(Session):
+    """The session of a link that another node serves, and whose lease is that node's."""
+
+    __slots__ = ()
+
+    is_kept = True
+
+
+class Parked:
+    """What a lost link watched and held, kept for its client's return."""
+
+    __slots__ = (
+        "user_name", "role", "rights", "instance", "device_id", "issued_ms", "lost", "ended", "size",
+        "watched", "names", "channels", "devices", "leased", "taken", "kicked", "watches_contacts", "follows_contacts",
+        "watches_all",
+    )  # fmt: skip
+
+    def __init__(self, session: Session, size: int, *, follows_contacts: bool, watches_all: bool) -> None:
+        # who may take it back
+        self.user_name = session.user_name
+        self.role: Role = session.role
+        self.rights = session.rights
+        self.instance = session.instance
+        self.device_id = session.device.id if session.device is not None else ""
+        self.issued_ms = session.issued_ms
+        # where it stands
+        self.lost: Session | None = session
+        """The session of the lost link, until all of that has been let go of, and nothing is added here."""
+        self.ended = ""
+        """Why nobody may take it back any longer (`Resumptions`); empty = its client may."""
+        self.size = size
+        """What it counts in `limits.PARKED_MAX`."""
+        # what there is to take back, each in no promised order
+        self.watched = len(session.watching or ())
+        """Users whom it watched by name."""
+        self.names: list[str] = []
+        """Of these, those who were let go of and have not been taken back."""
+        self.channels: list[str] = []
+        self.devices: list[tuple[int, Device]] = []
+        """With the refs under which they were held."""
+        self.taken: list[tuple[int, TakenWhy]] = []
+        """Refs whose devices were lost before they could be let go of, and why."""
+        self.leased: dict[Device, None] | None = None
+        """Of the devices, those that live until a promised time."""
+        self.kicked: dict[Device, None] | None = None
+        """Of the devices, those whose users were kicked since."""
+        self.watches_contacts = session.watched_contacts is not None
+        self.follows_contacts = follows_contacts
+        """Whether it was told of changes of its user's list of contacts."""
+        self.watches_all = watches_all
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to take back, nor will be."""
+        return self.lost is None and not (self.devices or self.names or self.channels or self.taken)
+
+    def keep(self, names: Iterable[str] = (), channels: Iterable[str] = ()) -> None:
+        """Names and channels are let go of. O(these)."""
+        self.names += names
+        self.channels += channels
+
+    def keep_device(self, ref: int, device: Device) -> None:
+        """A device is let go of."""
+        self.devices.append((ref, device))
+        if device.lease_ms is not None:
+            if self.leased is None:
+                self.leased = {}
+            self.leased[device] = None
+
+    def keep_taken(self, ref: int, why: TakenWhy) -> None:
+        """A device was taken before it could be let go of."""
+        self.taken.append((ref, why))
+
+    def keep_kicked(self, device: Device) -> None:
+        """The device's user was kicked after it was let go of."""
+        if self.kicked is None:
+            self.kicked = {}
+        self.kicked[device] = None
+
+    def take_devices(self, most: int) -> tuple[list[tuple[int, TakenWhy]], list[tuple[int, Device]]]:
+        """All that was taken, and up to so many devices. They are not in it from now on. O(these)."""
+        taken, devices = self.taken, self.devices[-most:]
+        self.taken = []
+        del self.devices[-most:]
+        return taken, devices
+
+    def take_watch(self, most: int) -> tuple[list[str], list[str]]:
+        """Up to so many names and as many channels, likewise."""
+        names, channels = self.names[-most:], self.channels[-most:]
+        del self.names[-most:], self.channels[-most:]
+        return names, channels
+
+    def end(self, why: str) -> None:
+        """Nobody may take it back from now on."""
+        self.ended = why
+
+    def clear(self) -> None:
+        """Keep nothing of it. O(what there is)."""
+        self.names, self.channels, self.devices, self.taken = [], [], [], []
+        self.leased = self.kicked = None
 
 
 class Device(Timer):
     """One installation of a user. In the wheel exactly while it is live: its next deadline."""
 
     __slots__ = (
-        "user", "id", "kind", "name",
+        "user", "id", "kind", "name", "meta",
         "priority", "status", "state", "session", "idle_level", "idle_known",
-        "heard_ms", "active_ms", "input_ms", "grace_until_ms", "ref", "holder", "channels", "is_taken_out",
+        "heard_ms", "active_ms", "input_ms", "grace_until_ms", "ref", "holder", "focus", "channels", "is_taken_out",
+        "lease_ms",
     )  # fmt: skip
 
     def __init__(self, user: User, device_id: str) -> None:
@@ -160,6 +282,8 @@ class Device(Timer):
         # as it described itself last
         self.kind = ""
         self.name = ""
+        self.meta = ""
+        """What the application keeps with it, and what is told to nobody but its user and services."""
         self.priority = 0
         self.status: DeviceStatus = "online"
         # where it stands
@@ -182,72 +306,19 @@ class Device(Timer):
         """The number under which a service holds it; 0 = its link is its own."""
         self.holder = 0
         """The instance of the client that holds it, or held it last while it is in grace; 0 = none is known."""
+        self.focus = ""
+        """What is on its screen, as its link says; empty without a link."""
         self.is_taken_out = False
         """Another link than its own has taken it out of a channel since it came."""
         self.channels: dict[str, None] | None = None
+        self.lease_ms: int | None = None
+        """Until when it is live whether or not it has a link, if that was promised; None = it is live by its
+        heartbeats. Where it is in grace, the grace ends with it."""
 
     @property
     def seen_ms(self) -> int:
         """When anything was last known of it: its last frame, or what a service said of it since."""
         return max(self.heard_ms, self.active_ms)
-
-
-class Claim:
-    """Somebody's statement of a status for the whole user."""
-
-    __slots__ = ("name", "source", "status", "since_ms", "until_ms", "due_ms", "by_wall", "ends", "device")
-
-    def __init__(
-        self,
-        name: str,
-        source: Source,
-        status: Status,
-        since_ms: int,
-        until_ms: int,
-        due_ms: int,
-        *,
-        by_wall: bool = False,
-        ends: tuple[int, int] | None = None,
-        device: str = "",
-    ) -> None:
-        self.name = name
-        self.source: Source = source
-        self.status: Status = status
-        self.since_ms = since_ms
-        self.until_ms = until_ms
-        """Wall time of its end; 0 = none."""
-        self.due_ms = due_ms
-        """The same moment on the monotonic clock; 0 = none."""
-        self.by_wall = by_wall
-        """Which of the two holds if the wall clock is set: the wall time, or the time from when it was said."""
-        self.ends = ends
-        """Of one that was given an end of each kind: the moment on the monotonic clock and the wall time. The earlier
-        one counts, and which that is depends on the wall clock."""
-        self.device = device
-        """The device with which it ends; empty = none."""
-
-
-class Shown(NamedTuple):
-    """The text and emoji that others see of somebody who has set another since they appear offline."""
-
-    text: str
-    emoji: str
-    until_ms: int
-    due_ms: int
-    by_wall: bool
-
-
-class Schedule:
-    """A status that recurs each week in the user's zone."""
-
-    __slots__ = ("zone", "windows", "status", "due_ms")
-
-    def __init__(self, zone: str, windows: list[Window], status: Status) -> None:
-        self.zone = zone
-        self.windows = windows
-        self.status: Status = status
-        self.due_ms = 0
-        """When to look at it again."""
 
 
 class Own:
@@ -278,9 +349,9 @@ class User(Timer):
     __slots__ = (
         "name", "devices", "claims", "claim", "schedule", "text", "emoji", "text_until_ms", "text_due_ms",
         "text_by_wall", "shown", "activities", "channels", "own",
-        "contacts", "privacy",
-        "record", "since_ms", "seen_ms", "encoded", "primary", "dirty", "watchers", "faces", "hidden_watchers",
-        "push_credit", "push_refilled_ms", "push_waits", "position",
+        "contacts", "privacy", "awaited",
+        "record", "since_ms", "seen_ms", "encoded", "digest", "primary", "dirty", "watchers", "faces",
+        "hidden_watchers", "push_credit", "push_refilled_ms", "push_waits", "position", "is_copy",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -312,6 +383,8 @@ class User(Timer):
         self.contacts: Roster | None = None
         self.privacy: Privacy | None = None
         """What the user has said about who may see them, and who does not want to be seen by the user."""
+        self.awaited: AwaitedUser[Session, User] | None = None
+        """What somebody waits for the user to be; None = nothing."""
         # what is seen
         self.record = unknown_record(name)
         self.since_ms = 0
@@ -321,6 +394,8 @@ class User(Timer):
         are online: what is told when they go offline is never behind it."""
         self.encoded: bytes | None = None
         """The record as msgpack; made when first needed, dropped when the record changes."""
+        self.digest = UNMADE
+        """Of the record, likewise; UNMADE until then."""
         self.primary: Device | None = None
         self.dirty = False
         """Something was said since the record was last made."""
@@ -338,6 +413,8 @@ class User(Timer):
         """When what was earned was added last; -1 = never, and it is full."""
         self.position = 0
         """Its place in `Users.order`."""
+        self.is_copy = False
+        """Another node decides what holds for the user, and here is what it told: nothing of it is ever concluded."""
         self.push_waits = False
         """What there is to tell is spaced: the latest goes out when its time has come."""
 
@@ -348,11 +425,28 @@ class User(Timer):
             encoded = self.encoded = encode(self.record)
         return encoded
 
+    def record_digest(self) -> int:
+        """The digest of the record (protocol.md, section 6.6), made once. O(1)."""
+        made = self.digest
+        if made < 0:
+            made = self.digest = digest(self.record)
+        return made
+
 
 class Face:
     """How a user is shown to the viewers who do not see the full record, for one kind of face (`faces`)."""
 
-    __slots__ = ("encoded", "kind", "push_credit", "push_refilled_ms", "push_waits", "record", "user", "watchers")
+    __slots__ = (
+        "digest",
+        "encoded",
+        "kind",
+        "push_credit",
+        "push_refilled_ms",
+        "push_waits",
+        "record",
+        "user",
+        "watchers",
+    )
 
     channels = None
     """It is in none: what is told in channels is spaced by the user alone."""
@@ -363,11 +457,20 @@ class Face:
         self.record = record
         """As it was told last, with the version of that moment."""
         self.encoded: bytes | None = None
+        self.digest = UNMADE
+        """Of the record, as of a user's."""
         self.watchers: dict[Session, Sink] = {}
         # spacing, as of a user
         self.push_credit = 0
         self.push_refilled_ms = -1
         self.push_waits = False
+
+    def record_digest(self) -> int:
+        """As `User.record_digest`."""
+        made = self.digest
+        if made < 0:
+            made = self.digest = digest(self.record)
+        return made
 
     def encoded_record(self) -> bytes:
         """As `User.encoded_record`."""

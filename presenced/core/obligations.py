@@ -18,11 +18,11 @@ class Obligations:
     def __init__(self) -> None:
         self.acks: list[tuple[Session, int, bytes]] = []
         """Requests applied in this turn (session, id, reply or b"" for done) whose reply waits until their facts are as
-        durable as promised."""
+        durable as promised; and with the id 0 what is told behind such replies."""
         self.closing: list[tuple[Session, str]] = []
         """Sessions whose links are to be closed, and the code to say goodbye with ("" = none)."""
         self.asking: dict[Session, None] = {}
-        """Sessions with a question that is answered at the end of this turn."""
+        """Sessions with a question that is answered at the end of this turn, or of one that follows it."""
         self._questions: list[tuple[Session, Question]] = []
 
     # --- acknowledgements -------------------------------------------------------------------------------------
@@ -31,6 +31,10 @@ class Obligations:
         """Reply to a request once what it changed is as durable as promised. O(1)."""
         session.unanswered += 1
         self.acks.append((session, request_id, answer))
+
+    def tell_behind(self, session: Session, message: bytes) -> None:
+        """Send the session a message that is no reply, behind all replies that wait. O(1)."""
+        self.acknowledge(session, 0, message)
 
     def take_acks(self) -> list[tuple[Session, int, bytes]]:
         """The requests since the last call, in order."""
@@ -43,6 +47,10 @@ class Obligations:
         if session.ended and not session.unanswered:
             self.closing.append((session, ""))
 
+    def expect(self, session: Session) -> None:
+        """One more request of the session is answered later, by whoever calls `answered` then. O(1)."""
+        session.unanswered += 1
+
     # --- questions --------------------------------------------------------------------------------------------
 
     def put_off(self, session: Session, question: Question) -> None:
@@ -52,13 +60,18 @@ class Obligations:
         self._questions.append((session, question))
         self.asking[session] = None
 
-    def answer(self, now_ms: int, end_session: Callable[[Session, int], object]) -> None:
-        """Answer what was put off, in order; a bug in one ends its link alone. O(that)."""
+    def answer(self, now_ms: int, end_session: Callable[[Session, int], object], is_enough: Callable[[], bool]) -> None:
+        """Answer what was put off, in order; a bug in one ends its link alone. What is left once it `is_enough` is
+        answered at the end of the next turn, which is to follow at once. O(what is answered)."""
         if not self._questions:
             return
         questions, self._questions = self._questions, []
         self.asking.clear()
-        for session, question in questions:
+        for place, (session, question) in enumerate(questions):
+            if is_enough():
+                self._questions = questions[place:]
+                self.asking.update(dict.fromkeys(session for session, _ in self._questions))
+                return
             try:
                 question(now_ms)
             except Exception:

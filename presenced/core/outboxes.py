@@ -60,10 +60,11 @@ class Outboxes:
         self._sink_kinds: dict[type[Sink], None] = {}
         """The classes of sinks that anybody has watched through. While there is one, no broadcast is sorted by it."""
         self._broadcast: Broadcast | None = None
-        self._show: Callable[[Session, User], Record] | None = None
+        self._show: Callable[[Session, User, int], Record] | None = None
 
-    def show_by(self, show: Callable[[Session, User], Record]) -> None:
-        """Ask this for the record of a user that a session is owed; until then, every session is shown all."""
+    def show_by(self, show: Callable[[Session, User, int], Record]) -> None:
+        """Ask this for the record of a user that a session is owed, above a version that it was told if one is given;
+        until then, every session is shown all."""
         self._show = show
 
     # --- what everybody is told -------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class Outboxes:
                 pending.append(data)
                 dirty.append(session)
             else:
-                session.owed[user] = None
+                session.owed.setdefault(user, 0)
                 owed += 1
         self.deliveries += len(sessions) - owed
 
@@ -143,6 +144,11 @@ class Outboxes:
             self.dirty.append(session)
         session.pending.append(data)
 
+    def expect_reply(self, session: Session, size: int) -> None:
+        """A paused session is owed a reply of this size, which is made once it resumes. It counts as one that waits, so
+        that whoever asks without reading is not read any longer. O(1)."""
+        session.reply_bytes += size
+
     def push(self, session: Session, data: bytes) -> bool:
         """Queue a frame that others get too. Returns False, with nothing queued, if the session is paused."""
         if session.owed is not None:
@@ -152,9 +158,12 @@ class Outboxes:
         session.pending.append(data)
         return True
 
-    def tell(self, session: Session, user: User, record: Record) -> None:
-        """Tell one session of a user, by the rule of delivery. O(1)."""
+    def tell(self, session: Session, user: User, record: Record, above: int = 0) -> None:
+        """Tell one session of a user, by the rule of delivery. O(1). `above`: the version of what it was told of the
+        user by another face, which may be higher than that of this record once a paused session is told."""
         self._queue_broadcast()
+        if session.owed is not None:
+            session.owed[user] = max(session.owed.get(user, 0), above)
         self._queue(user, (session,), frame(encode(Presence(record))))
 
     def tell_last(self, session: Session, user: User, record: Record) -> None:
@@ -176,11 +185,15 @@ class Outboxes:
         else:
             self.everyone[session] = None
 
+    def owes(self, user: User) -> bool:
+        """Whether a link that does not read is still to be told of the user. O(such links)."""
+        return any(session.owed is not None and user in session.owed for session in self.slow)
+
     def is_told_all(self, session: Session) -> bool:
         """Whether the session is told of every user whom it may see. O(1)."""
         return session in self.everyone or session in self.narrowed
 
-    def _is_told(self, session: Session, user: User) -> bool:
+    def is_told(self, session: Session, user: User) -> bool:
         """Whether the session is told of the user without watching them by name."""
         return session in self.everyone or self._narrowed.sees(session, user.name)
 
@@ -190,7 +203,7 @@ class Outboxes:
 
     def forgive(self, session: Session, user: User) -> None:
         """The session does not watch this user any longer, so it is owed no record of them. O(1)."""
-        if session.owed is not None and not self._is_told(session, user):
+        if session.owed is not None and not self.is_told(session, user):
             session.owed.pop(user, None)
 
     # --- links that do not read -------------------------------------------------------------------------------
@@ -213,14 +226,25 @@ class Outboxes:
         owed, session.owed = session.owed, None
         self.slow.pop(session, None)
         session.pending, session.replies = session.replies, []
-        watching, contacts = session.watching or {}, session.watched_contacts or {}
-        for user in owed:
-            if user.name in watching or user.name in contacts or self._is_told(session, user):
-                record = self._show(session, user) if self._show is not None else user.record
-                session.pending.append(frame(encode(Presence(record))))
-                self.deliveries += 1
+        self._show_owed(session, owed, session.pending)
         if session.pending:
             self.dirty.append(session)
+
+    def tell_owed(self, session: Session) -> None:
+        """Queue what a paused session is owed behind its replies, though its link does not read: it ends, and is still
+        answered. O(users owed)."""
+        self._queue_broadcast()
+        if session.owed is not None:
+            self._show_owed(session, session.owed, session.replies)
+            session.owed.clear()
+
+    def _show_owed(self, session: Session, owed: dict[User, int], frames: list[bytes]) -> None:
+        watching, contacts = session.watching or {}, session.watched_contacts or {}
+        for user, above in owed.items():
+            if user.name in watching or user.name in contacts or self.is_told(session, user):
+                record = self._show(session, user, above) if self._show is not None else user.record
+                frames.append(frame(encode(Presence(record))))
+                self.deliveries += 1
 
     def take_back(self, session: Session, rest: bytes) -> None:
         """The link of a paused session could not take the rest of a write: it is written first when it resumes."""

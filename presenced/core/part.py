@@ -7,7 +7,7 @@ keeps a user known. Everything of a `Part` has a default, so that a part says on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from presenced.core.model import Device, Session, User
@@ -28,11 +28,15 @@ class Start(NamedTuple):
 
     now_ms: int
     grace_ms: int
+    """The least grace of devices that were live."""
     spread_ms: int
+    """And up to this much more, spread over the users."""
     heard_ms: int | None
     """When devices that were live and not silent were heard last; None if that is not known."""
     begun_ms: list[int]
     """The starts that followed each other closely, this one the last."""
+    is_unclean: bool = False
+    """The daemon was killed: what it told last may not be among the facts."""
 
 
 class Restoring(Protocol):
@@ -40,6 +44,8 @@ class Restoring(Protocol):
 
     now_ms: int
     offset_ms: int
+    run: int
+    """The run of the server in which what is read may go on (`records.UsersAsleep`); 0 = it is of earlier ones."""
     order: Sequence[User]
     """All users of whom anything was read."""
 
@@ -80,9 +86,24 @@ class Part:
         """What of the user is to be saved in a snapshot. O(that)."""
         return ()
 
+    def facts_asleep(self, user: User, now_ms: int, run: int) -> Iterable[Fact]:
+        """What of the user is to be kept while they sleep in this run (`records.UsersAsleep`), others may change
+        nothing of. O(that)."""
+        return self.facts_of(user, now_ms)
+
+    def general_facts(self, now_ms: int) -> Iterable[Fact]:
+        """What belongs to no user and is to be saved in a snapshot. It is taken one by one while the server goes on:
+        what belongs to the same moment must be made at once."""
+        return ()
+
     def restorers(self) -> Mapping[type, TakeUp]:
         """For each kind of its facts: what takes one up. Facts come in the order in which they were logged, and one
         may come again."""
+        return {}
+
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """The same for facts that another node has decided while this one runs (`copies`), for those kinds of which
+        somebody is told. The others are taken up as by `restorers`. No fact comes of it, and no event."""
         return {}
 
     def resume(self, users: Sequence[User], start: Start) -> None:
@@ -152,6 +173,7 @@ class Parts:
         """Whatever may want a turn, the parts that tick and others."""
         self._settling: list[Part] = []
         self._saved: list[Part] = []
+        self._generally_saved: list[Part] = []
         self._clocked: list[Part] = []
         self._erasing: list[Part] = []
 
@@ -166,6 +188,7 @@ class Parts:
         ]
         self._settling += _with(parts, "settle")
         self._saved += _with(parts, "facts_of")
+        self._generally_saved += _with(parts, "general_facts")
         self._clocked += _with(parts, "clock_jumped")
         self._erasing += _with(parts, "erase")
 
@@ -184,9 +207,23 @@ class Parts:
         """What it takes to restore a settled user; nothing for one who is only watched. O(what is known)."""
         return [fact for part in self._saved for fact in part.facts_of(user, now_ms)]
 
+    def facts_asleep(self, user: User, now_ms: int, run: int) -> list[Fact]:
+        """What it takes to make the user again, whoever else sleeps. O(what is known)."""
+        return [fact for part in self._saved for fact in part.facts_asleep(user, now_ms, run)]
+
+    def general_facts(self, now_ms: int) -> Iterator[Fact]:
+        """What of the state belongs to no user, one by one."""
+        for part in self._generally_saved:
+            yield from part.general_facts(now_ms)
+
     def restorers(self) -> dict[type, TakeUp]:
         """What takes up each kind of fact."""
         return {kind: restorer for part in self.all for kind, restorer in part.restorers().items()}
+
+    def appliers(self) -> dict[type, TakeUp]:
+        """What takes up each kind of fact of another node."""
+        applied = {kind: applier for part in self.all for kind, applier in part.appliers().items()}
+        return self.restorers() | applied
 
     def tick(self, now_ms: int) -> None:
         """Let each part do what time brings about."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from presenced.core.model import User
 from presenced.core.parts.channels import Channels
 from presenced.core.parts.users import Users
-from presenced.core.parts.watches import Watches, sessions_of
+from presenced.core.parts.watches import Watches
 
 
 class Permissions:
@@ -24,7 +24,7 @@ class Permissions:
         """How the viewer sees the subject is about to change, perhaps. O(links of the viewer)."""
         seen, seer = self._users.get(subject), self._users.get(viewer)
         if seen is not None and seen.channels is not None and seer is not None:
-            self._channels.note_pair(sessions_of(seer), seen)
+            self._channels.note_pair(self._watches.sessions_of(seer), seen)
 
     def pair_changed(self, now_ms: int, subject: str, viewer: str) -> None:
         """It has changed, perhaps. O(links of the viewer)."""
@@ -40,6 +40,10 @@ class Permissions:
         # What the subject's audience keeps from the viewer is, by reciprocity, kept from the subject.
         self._watches.pair_changed(now_ms, viewer.name, subject.name)
 
+    def has_viewer(self, user: User) -> bool:
+        """Whether a link without a device sees by the user's eyes. O(1)."""
+        return self._watches.has_viewer(user)
+
     def note_subject(self, subject: User) -> None:
         """How anybody sees the subject is about to change. O(watchers of the subject's channels)."""
         self._channels.note_subject(subject)
@@ -51,5 +55,5 @@ class Permissions:
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         """How the user sees others has changed by what the user has done. O(what the user's links watch)."""
         self._watches.viewer_changed(now_ms, viewer)
-        for session in sessions_of(viewer):
+        for session in self._watches.sessions_of(viewer):
             self._channels.lose_track(session)

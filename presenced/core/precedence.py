@@ -37,7 +37,7 @@ def strongest(claims: tuple[Claim, ...]) -> Claim | None:
         return claims[0] if claims else None
     best: Claim | None = None
     best_rank = COVERED
-    for rank, claim in _ranked(claims):
+    for rank, claim in ranked(claims):
         if rank > best_rank:
             best, best_rank = claim, rank
     return best
@@ -45,12 +45,20 @@ def strongest(claims: tuple[Claim, ...]) -> Claim | None:
 
 def by_strength(claims: tuple[Claim, ...]) -> list[Claim]:
     """All claims, the one that counts first. O(claims log claims)."""
-    return [claim for _, claim in sorted(_ranked(claims), key=lambda ranked: -ranked[0])]
+    return [claim for _, claim in by_rank(claims)]
+
+
+def by_rank(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
+    """All claims with their ranks, the one that counts first. O(claims log claims)."""
+    return sorted(ranked(claims), key=lambda one: -one[0])
 
 
 def added(claims: tuple[Claim, ...], claim: Claim) -> tuple[Claim, ...]:
     """The claims with one more, the newest. It replaces those of its name, except that a manual one with an end covers
     those that hold longer, unless the uppermost says the same: then only its end is another now. O(claims)."""
+    if not claim.until_ms and len(claims) <= 1 and (not claims or claims[0].name == claim.name):
+        # Most users have one claim at most.
+        return (claim,)
     kept = [other for other in claims if other.name != claim.name]
     if claim.name == MANUAL and claim.until_ms:
         covered = [
@@ -70,9 +78,9 @@ def without(claims: tuple[Claim, ...], name: str) -> tuple[Claim, ...]:
     return tuple(claim for claim in claims if claim.name != name)
 
 
-def _ranked(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
-    """The claims with their ranks, the newest first."""
-    ranked = []
+def ranked(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
+    """The claims with their ranks, the newest first. O(claims)."""
+    found = []
     is_covered = is_quiet = False
     for claim in reversed(claims):
         rank = RANK[claim.source]
@@ -87,8 +95,8 @@ def _ranked(claims: tuple[Claim, ...]) -> list[tuple[int, Claim]]:
                 rank += HIDES
             elif is_quiet and claim.source == "manual" and claim.status in ("online", "chat"):
                 rank = QUIETED
-        ranked.append((rank, claim))
-    return ranked
+        found.append((rank, claim))
+    return found
 
 
 def is_hidden(user: User) -> bool:

@@ -11,22 +11,25 @@ The file is long because a record is made, saved, restored, erased and pushed by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
 from presenced.core.clock import Clock
 from presenced.core.departures import Departures, last_contact_ms
+from presenced.core.event_facts import FAREWELL
 from presenced.core.face_records import FaceRecords
 from presenced.core.ledger import Ledger
 from presenced.core.merge import merge
-from presenced.core.model import Device, Face, User, unknown_record
+from presenced.core.model import UNMADE, Device, Face, User, unknown_record
 from presenced.core.online import OnlineIndex
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.policy import Policy
-from presenced.core.records import Fact, RecordSet, VersionsRaised
+from presenced.core.positions import Life, carried
+from presenced.core.records import Fact, RecordSet
 from presenced.core.spacing import Spacing
+from presenced.wire.codec import encoded_list
 from presenced.wire.messages import Record, Status
 
 
@@ -36,8 +39,6 @@ class Change(NamedTuple):
     user: User
     old: Record
     new: Record
-    reason: str
-    """Why the user is offline now, if they are: as in an event."""
 
 
 class Publisher(Part):
@@ -47,14 +48,16 @@ class Publisher(Part):
         self.online = OnlineIndex()
         self.spacing = Spacing(policy)
         self.deadline_source = self.spacing.waiting
-        self.keeps_changes = False
-        """Whether anybody wants the changes of users who are in no channel."""
         self.changes: list[Change] = []
-        """How records have changed, for those who follow changes."""
+        """How the records of users in channels have changed, for those who follow changes."""
         self.own_dirty: list[User] = []
         """Refreshed users who have a link that wants their own state."""
+        self._awaited: list[User] = []
+        """Refreshed users whom somebody awaits."""
         self.blank: list[User] = []
         """Refreshed users of whom there may be nothing to remember."""
+        self.shows_other_times = False
+        """A record that was restored shows another time than it showed before: the clock was ahead then."""
         self.changed = 0
         """Records that were made anew and differed, counted for the operator."""
         self._policy = policy
@@ -63,15 +66,23 @@ class Publisher(Part):
         self._outboxes = outboxes
         self.departures = Departures()
         self.face_records = FaceRecords(policy, ledger, clock)
+        self._departed: Callable[[User, int], object] | None = None
         self._crossed: Callable[[int, User], object] | None = None
         self._dirty: list[User] = []
         self._followers: list[Callable[[Change, int], None]] = []
+        self._record: Callable[..., object] | None = None
+        self._farewells: list[tuple[Record, Record]] = []
+        """Records of users who were erased, and what is shown of them now: to be recorded at the end of the turn."""
         self._seen: dict[User, bool] = {}
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
         """Dirty users whose record shows other times since the clock was set."""
         self._released: list[User] = []
         """Users whose spacing is over, and of whom there may be more to tell than their record."""
+
+    def tell_departed(self, departed: Callable[[User, int], object]) -> None:
+        """Call this with each user who goes offline, and when."""
+        self._departed = departed
 
     # --- what makes a record out of date ----------------------------------------------------------------------
 
@@ -118,6 +129,8 @@ class Publisher(Part):
 
     def refresh_all(self, now_ms: int) -> None:
         """Refresh every dirty user. O(dirty)."""
+        if self._farewells:
+            self._record_farewells(now_ms)
         if self._dirty:
             dirty, self._dirty = self._dirty, []
             for user in dirty:
@@ -131,14 +144,23 @@ class Publisher(Part):
         user.dirty = False
         self._refresh_record(user, now_ms)
         if user.faces is not None:
-            for face in self.face_records.refresh(user, now_ms):
-                if face.watchers and self.spacing.admit(face, now_ms):
-                    self._fan_out(face)
+            self._refresh_faces(user, now_ms)
+        if user.awaited is not None:
+            self._awaited.append(user)
+
+    def _refresh_faces(self, user: User, now_ms: int) -> None:
+        for face in self.face_records.refresh(user, now_ms):
+            if face.watchers and self.spacing.admit(face, now_ms):
+                self._fan_out(face)
 
     def _refresh_record(self, user: User, now_ms: int) -> None:
         if user.own is not None:
             self.own_dirty.append(user)
         old = user.record
+        if user.is_copy:
+            if not old.version:
+                self.blank.append(user)
+            return
         claim = user.claim
         status, primary = merge(user.devices.values(), claim, user.primary, self._policy.primary_hysteresis_ms)
         user.primary = primary
@@ -152,7 +174,7 @@ class Publisher(Part):
             reason = "hidden"
         wall_ms = now_ms + self._clock.offset_ms
         if status != old.status:
-            self._note_status(user, status, reason, wall_ms, contact_ms)
+            self._note_status(user, status, reason, now_ms, contact_ms)
         elif is_outdated or (is_seen and status == "offline"):
             pass
         elif device == old.device and text == old.text and emoji == old.emoji:
@@ -171,23 +193,28 @@ class Publisher(Part):
         self.changed += 1
         version = self._ledger.next_version(max(old.version, self.face_records.floor(user)))
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
-        user.encoded = None
+        user.encoded, user.digest = None, UNMADE
+        if self._record is not None:
+            self._record(old, user.record, reason if status == "offline" else "", wall_ms)
+        # Right behind what was recorded of it: the log must not end between the two.
         self._ledger.add(self._fact(user))
-        if self.keeps_changes or user.channels is not None:
-            self.changes.append(Change(user, old, user.record, reason if status == "offline" else ""))
+        if user.channels is not None:
+            self.changes.append(Change(user, old, user.record))
         if self._crossed is not None and "offline" in (status, old.status) and status != old.status:
             self._crossed(now_ms, user)
         if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
-    def _note_status(self, user: User, status: Status, reason: str, wall_ms: int, contact_ms: int | None) -> None:
-        """The user shows another status from `wall_ms` on: keep account of who is online, and of when they were last
+    def _note_status(self, user: User, status: Status, reason: str, now_ms: int, contact_ms: int | None) -> None:
+        """The user shows another status from now on: keep account of who is online, and of when they were last
         seen. `contact_ms` as in `last_contact_ms`."""
-        before = user.record
+        before, wall_ms = user.record, now_ms + self._clock.offset_ms
         self.online.move(user.name, before.status, status)
         user.since_ms = wall_ms
         if status != "offline":
             return
+        if self._departed is not None:
+            self._departed(user, now_ms)
         if reason in ("bye", "hidden"):
             # The same to the millisecond for both, or else it would tell those who leave from those who hide.
             user.seen_ms = wall_ms
@@ -201,6 +228,11 @@ class Publisher(Part):
     def record_of(self, user: User) -> Record:
         """The record as a value to be sent in a reply: pre-encoded, so that many replies share the work."""
         return msgspec.Raw(user.encoded or user.encoded_record())  # type: ignore[return-value]
+
+    def records_of(self, users: Sequence[User]) -> list[Record]:
+        """As `record_of`, of several, as one value: nothing is made for each. O(users)."""
+        encoded = [user.encoded or user.encoded_record() for user in users]
+        return cast(list[Record], encoded_list(encoded))
 
     def _fact(self, user: User) -> RecordSet:
         """The record for the log. Its times are those that were noted, unless the clock has turned out to have been
@@ -219,7 +251,7 @@ class Publisher(Part):
         self._seen.pop(user, None)
         self._outdated.pop(user, None)
         self.spacing.forget(user)
-        user.record, user.encoded, user.primary = unknown_record(user.name), None, None
+        user.record, user.encoded, user.digest, user.primary = unknown_record(user.name), None, UNMADE, None
         user.since_ms = user.seen_ms = 0
         user.dirty = False
         # Whoever comes back within the millisecond must not get a version that stood for something else.
@@ -228,9 +260,10 @@ class Publisher(Part):
         # While facts are read nobody is in the index, and nobody watches or follows.
         if old.status != "offline" and user.name in self.online:
             self.online.move(user.name, old.status, "offline")
-            if self.keeps_changes:
+            if self._record is not None and not user.is_copy:
+                # Later: what was recorded before is emptied, and this is not.
                 bare = Record(user.name, old.status, "", "", 0, 0, "", old.version)
-                self.changes.append(Change(user, bare, user.record, "kicked"))
+                self._farewells.append((bare, user.record))
         if old.version and (user.watchers or self._outboxes.tells_of(user)):
             self._outboxes.fan_out(user)
         for face in self.face_records.refresh(user, now_ms):
@@ -247,16 +280,18 @@ class Publisher(Part):
         return (self._fact(user),) if user.record.version else ()
 
     def restorers(self) -> Mapping[type, TakeUp]:
-        """Records, and the version that they were given after a kill."""
-        return {RecordSet: self._restore, VersionsRaised: self._restore_versions}
+        """Records."""
+        return {RecordSet: self._restore}
 
     def _restore(self, source: Restoring, fact: RecordSet) -> None:
         user = source.user(fact.user)
         claim, shown = user.claim, user.shown or user
-        wall_ms = source.now_ms + source.offset_ms
+        # The clock of a copy's home may be ahead of this one, and its record is the same on all nodes.
+        wall_ms = max(fact.since_ms, fact.last_seen_ms) if user.is_copy else source.now_ms + source.offset_ms
         # The same number as one object: a time takes 32 bytes.
         since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
         user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
+        self.shows_other_times |= since_ms > wall_ms or (fact.status == "offline" and fact.last_seen_ms > wall_ms)
         user.record = Record(
             user.name,
             fact.status,
@@ -268,26 +303,31 @@ class Publisher(Part):
             fact.version,
         )
 
-    def _restore_versions(self, source: Restoring, fact: VersionsRaised) -> None:
-        self.raise_versions(source.order, fact.above)
-
-    def raise_versions(self, users: Sequence[User], above: int) -> None:
-        """Give the version after this one to each record that has none above it. It is the same for all: numbers in a
-        row would tell how many users there are between two. O(users), after a kill."""
+    def carry_versions(self, users: Sequence[User], life: Life) -> None:
+        """A kill has ended this life: give its records versions of the next one. O(users)."""
         for user in users:
-            if 0 < user.record.version <= above:
-                user.record = msgspec.structs.replace(user.record, version=above + 1)
+            if 0 < user.record.version <= life.above:
+                user.record = msgspec.structs.replace(user.record, version=carried(user.record.version, life))
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Take up the records as they were shown, and mark those that are no longer right: a fact was lost with the
         tail, or the rules changed with the program."""
         self.online.fill(users)
         for user in users:
-            user.primary = user.devices.get(user.record.device)
-            if self._differs(user):
-                self.mark_dirty(user)
-            elif not user.record.version:
-                self.blank.append(user)
+            self.take_up(user)
+
+    def take_up(self, user: User) -> None:
+        """All is read that is known of the user: the same for one. O(devices and claims)."""
+        user.primary = user.devices.get(user.record.device)
+        if not user.is_copy and self._differs(user):
+            self.mark_dirty(user)
+        elif not user.record.version:
+            self.blank.append(user)
+
+    def set_version(self, user: User, version: int) -> None:
+        """While facts are read: the record has this version, whatever its fact says. O(1)."""
+        if user.record.version != version:
+            user.record = msgspec.structs.replace(user.record, version=version)
 
     def _differs(self, user: User) -> bool:
         record, shown = user.record, user.shown or user
@@ -299,6 +339,36 @@ class Publisher(Part):
             or shown.text != record.text
             or shown.emoji != record.emoji
         )
+
+    # --- users of other nodes (`copies`) ----------------------------------------------------------------------
+
+    def show(self, user: User, record: Record, now_ms: int) -> None:
+        """The record of a copy is this, as its home has made it. O(1), and what a change costs to tell."""
+        old, status = user.record, record.status
+        user.record, user.encoded, user.digest = record, None, UNMADE
+        if status != old.status:
+            self.online.move(user.name, old.status, status)
+            if status == "offline" and self._departed is not None:
+                self._departed(user, now_ms)
+        if user.channels is not None:
+            self.changes.append(Change(user, old, record))
+        if self._crossed is not None and "offline" in (status, old.status) and status != old.status:
+            self._crossed(now_ms, user)
+        if user.watchers or self._outboxes.tells_of(user):
+            self._push(user, now_ms)
+
+    def note(self, user: User, since_ms: int, seen_ms: int, primary: Device | None) -> None:
+        """What its home has noted of a copy beside its record. O(1)."""
+        user.since_ms, user.seen_ms, user.primary = since_ms, seen_ms, primary
+
+    def refresh_copy(self, user: User, now_ms: int) -> None:
+        """Facts about a copy were taken up: make anew what depends on them beside the record. O(faces)."""
+        if user.own is not None:
+            self.own_dirty.append(user)
+        if user.faces is not None:
+            self._refresh_faces(user, now_ms)
+        if not user.record.version:
+            self.blank.append(user)
 
     # --- pushes -----------------------------------------------------------------------------------------------
 
@@ -344,9 +414,15 @@ class Publisher(Part):
         """Call this for each user who comes online or goes offline, before that is pushed: it decides who sees them."""
         self._crossed = crossed
 
-    def keep_changes(self, wanted: bool) -> None:
-        """Keep the changes of users who are in no channel as well, or no longer."""
-        self.keeps_changes = wanted
+    def record_by(self, record: Callable[..., object] | None) -> None:
+        """Tell this of each change of a record as it is made, as `EventRecords.record` takes it; None = nobody."""
+        self._record = record
+
+    def _record_farewells(self, now_ms: int) -> None:
+        farewells, self._farewells = self._farewells, []
+        if self._record is not None:
+            for old, new in farewells:
+                self._record(old, new, FAREWELL, self._clock.wall_ms(now_ms), True)
 
     # --- what others take --------------------------------------------------------------------------------------
 
@@ -364,10 +440,24 @@ class Publisher(Part):
                 for follower in self._followers:
                     follower(change, now_ms)
 
+    def untold(self) -> list[User | Face]:
+        """The users, and faces of users, of whose last change some watchers are told later. O(these)."""
+        waiting, wide = self.spacing.waiting, self._outboxes.wide.under_way
+        if not waiting and not wide:
+            return []
+        return [*(one for one in waiting if one.push_waits), *wide]
+
     def take_own_dirty(self) -> list[User]:
         """The users since the last call whose own state may have changed."""
         dirty, self.own_dirty = self.own_dirty, []
         return dirty
+
+    def take_awaited(self) -> list[User]:
+        """The users since the last call whom somebody awaits and of whom something may have changed."""
+        if not self._awaited:
+            return self._awaited
+        awaited, self._awaited = self._awaited, []
+        return awaited
 
     def take_blank(self) -> list[User]:
         """The users since the last call of whom there may be nothing to remember."""

@@ -2,24 +2,33 @@
 
 They leave the core at the end of each turn, in order. Times are wall times in milliseconds UTC, 0 where there is
 none. Like wire messages each is an array led by its type number; fields are only added at the end.
+
+The file is long because it is the list of all facts about users.
 """
 
 from __future__ import annotations
 
-from typing import Final, dataclass_transform
+from typing import Final
 
 import msgspec
 
+from presenced.core.event_facts import (
+    EventAdded as EventAdded,
+    EventFact,
+    EventsAt as EventsAt,
+    EventsChunk as EventsChunk,
+    EventsErased as EventsErased,
+    EventStreamEnded as EventStreamEnded,
+    EventStreamSet as EventStreamSet,
+    FollowerForgotten as FollowerForgotten,
+    FollowerSet as FollowerSet,
+)
+from presenced.core.fact import FactBase
 from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO
 from presenced.wire.messages import AudienceLevel, DeviceStatus, Source, Status, Window
 
 
-@dataclass_transform(frozen_default=True)
-class _Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    pass
-
-
-class ClaimSet(_Fact, tag=1):
+class ClaimSet(FactBase, tag=1):
     """A claim of the user; an empty status says that there is none of this name.
 
     Of the claim named manual one with an end leaves those that hold longer below it, and so does an empty status with
@@ -38,7 +47,7 @@ class ClaimSet(_Fact, tag=1):
     """The device with which it ends; empty = none."""
 
 
-class TextSet(_Fact, tag=2):
+class TextSet(FactBase, tag=2):
     """The user's text and emoji."""
 
     user: str
@@ -47,7 +56,7 @@ class TextSet(_Fact, tag=2):
     until_ms: int
 
 
-class DeviceSet(_Fact, tag=3):
+class DeviceSet(FactBase, tag=3):
     """A device came, went, or described itself anew."""
 
     user: str
@@ -66,23 +75,28 @@ class DeviceSet(_Fact, tag=3):
     idle_known: bool = False
     """Whether it has said how idle it is since it came, so that the time since runs on."""
     gone_ms: int = 0
-    """Since when it is gone; 0 while it is live."""
+    """Since when it is gone. While it is live 0, or of one in grace that another node takes over: when that ends."""
     silent: bool = False
-    """It was in grace when the daemon stopped: no contact came after `last_seen_ms`."""
+    """It was in grace when the daemon stopped or let go of its user, or has a lease and no link: no contact came after
+    `last_seen_ms`."""
     holder: int = 0
     """The number of the client that held it last; 0 = none, or it has no number."""
     taken_out: bool = False
     """Whether another link than its own has taken it out of a channel since it came."""
+    meta: str = ""
+    """What the application keeps with it."""
+    lease_until_ms: int = 0
+    """Wall time until which it is live whether or not it has a link; 0 = it is live by its heartbeats."""
 
 
-class DeviceForgotten(_Fact, tag=4):
+class DeviceForgotten(FactBase, tag=4):
     """A device is no longer known."""
 
     user: str
     device: str
 
 
-class RecordSet(_Fact, tag=5):
+class RecordSet(FactBase, tag=5):
     """What watchers see of the user, with its version."""
 
     user: str
@@ -94,7 +108,7 @@ class RecordSet(_Fact, tag=5):
     version: int
 
 
-class ScheduleSet(_Fact, tag=6):
+class ScheduleSet(FactBase, tag=6):
     """The user's weekly schedule; an empty zone says that there is none."""
 
     user: str
@@ -103,7 +117,7 @@ class ScheduleSet(_Fact, tag=6):
     status: Status
 
 
-class ActivityAdded(_Fact, tag=7):
+class ActivityAdded(FactBase, tag=7):
     """Something that an application recorded of the user."""
 
     user: str
@@ -117,7 +131,7 @@ class ActivityAdded(_Fact, tag=7):
     the same fact twice is the same as once."""
 
 
-class MembershipSet(_Fact, tag=8):
+class MembershipSet(FactBase, tag=8):
     """A device joined or left a channel. Its memberships also end when it is gone, without a fact of their own."""
 
     user: str
@@ -126,15 +140,19 @@ class MembershipSet(_Fact, tag=8):
     joined: bool
 
 
-class VersionsRaised(_Fact, tag=9):
-    """After a kill each record got a new version: those that are not above `above` got the one after it."""
+class VersionsRaised(FactBase, tag=9):
+    """After a kill each record that was not above `above` got a version above it (`core.positions`)."""
 
     user: str
     """Always empty: it is about everybody."""
     above: int
+    newest: int = 0
+    """The highest version of any record then; 0 = not known, and all got the version after `above`."""
+    durable: int = 0
+    """The highest position that was given before the kill and whose facts were all saved; 0 = none."""
 
 
-class ShownSet(_Fact, tag=10):
+class ShownSet(FactBase, tag=10):
     """What others see instead of the user's text while the user appears offline."""
 
     user: str
@@ -143,18 +161,20 @@ class ShownSet(_Fact, tag=10):
     until_ms: int
 
 
-class TokensRevoked(_Fact, tag=20):
+class TokensRevoked(FactBase, tag=20):
     """Tokens of the user that were made before this moment are refused."""
 
     user: str
     before_ms: int
 
 
-class UserErased(_Fact, tag=21):
+class UserErased(FactBase, tag=21):
     """Nothing is known of the user any more that was said before; the moment until which tokens are refused stays."""
 
     user: str
     at_ms: int
+    version: int = 0
+    """The version counter at that moment: lists of contacts that the user was in have this version, or a higher one."""
 
 
 class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -167,7 +187,16 @@ class ContactSide(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Of a contact who asks to see the user: the version counter at that moment."""
 
 
-class ContactSet(_Fact, tag=22):
+class ChangesKept(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The last changes of a list (`core.roster`). Carries no type."""
+
+    run: int
+    """In which they were kept, as in `UsersAsleep`."""
+    whole_until: int
+    changes: list[tuple[int, str]]
+
+
+class ContactSet(FactBase, tag=22):
     """What holds between two users from now on, said for both sides at once, so that they agree whatever is lost behind
     it. Flags are those of `core.roster`; 0 on a side: it has nothing to do with the other."""
 
@@ -183,7 +212,7 @@ class ContactSet(_Fact, tag=22):
     other_side: ContactSide | None = None
 
 
-class ContactsSet(_Fact, tag=23):
+class ContactsSet(FactBase, tag=23):
     """The same of several contacts of one user at once: a list that was set as a whole, as one fact, so that all of it
     is there or nothing; and in snapshots."""
 
@@ -198,15 +227,17 @@ class ContactsSet(_Fact, tag=23):
     """What more is known of some of them, by their place in the list."""
 
 
-class BlockSet(_Fact, tag=24):
+class BlockSet(FactBase, tag=24):
     """The user has blocked the contact, or does not any longer. A block ends what the user showed the contact."""
 
     user: str
     contact: str
     blocked: bool
+    version: int = 0
+    """Of the user's list of contacts with this; 0 = nothing of it is seen."""
 
 
-class HidingSet(_Fact, tag=25):
+class HidingSet(FactBase, tag=25):
     """The user hides from the contact, or does not any longer."""
 
     user: str
@@ -214,7 +245,7 @@ class HidingSet(_Fact, tag=25):
     hidden: bool
 
 
-class ShowingSet(_Fact, tag=26):
+class ShowingSet(FactBase, tag=26):
     """A device of the user is shown to the contact, or is not any longer."""
 
     user: str
@@ -224,7 +255,7 @@ class ShowingSet(_Fact, tag=26):
     shown: bool
 
 
-class AudienceSet(_Fact, tag=27):
+class AudienceSet(FactBase, tag=27):
     """To whom the user shows which field: all of it."""
 
     user: str
@@ -235,8 +266,65 @@ class AudienceSet(_Fact, tag=27):
     never: list[str]
 
 
+class PositionsKnown(FactBase, tag=36):
+    """What is known of the positions that links were given (`core.parts.positions`)."""
+
+    user: str
+    """Always empty: it is about everybody."""
+    given: int
+    """The highest of this life, all of whose facts stand before this one; 0 = none."""
+    floor: int
+    """Positions up to this one are not good any more."""
+
+
+class UsersAsleep(FactBase, tag=37):
+    """All that is known of some users whom nobody looks at, in a snapshot: a shelf of `core.dormants`, which a start
+    takes up as it is."""
+
+    user: str
+    """Always empty: it is about several."""
+    shelf: int
+    shelves: int
+    """How many there were."""
+    newest: int
+    """No version of these users is above this."""
+    contacts: int
+    """In the lists of these users together."""
+    requests: int
+    """To see them."""
+    names: bytes
+    """In UTF-8, with a byte 255 before each and behind the last."""
+    sizes: bytes
+    """How long what is known of each is: four bytes each, the lowest first."""
+    packed: bytes
+    """Of each one: eight bytes with the version of the record, the highest first, whatever the facts say, and then an
+    array of facts, encoded. In these the user has no name: it would be there as often as there are facts. If the first
+    byte is 1, and no part of the version, four bytes with the number of contacts stand before the facts, and four with
+    that of requests."""
+    run: int = 0
+    """The run in which the snapshot was taken, counted from the first that had such facts."""
+
+
+class ContactsKept(FactBase, tag=38):
+    """The user's side of what holds between the user and contacts who sleep; the other is in theirs. Of a user who
+    sleeps, of all contacts."""
+
+    user: str
+    contacts: list[str]
+    flags: list[int]
+    """One for each."""
+    version: int
+    """Of the user's list."""
+    sides: list[tuple[int, ContactSide]] = []
+    """What more is known of some of them, by their place in the list."""
+    changes: ChangesKept | None = None
+    """What a client may have missed, which only means something in the same run."""
+
+
 Fact = (
-    ShownSet
+    UsersAsleep
+    | ContactsKept
+    | ShownSet
     | ClaimSet
     | TextSet
     | DeviceSet
@@ -254,6 +342,8 @@ Fact = (
     | HidingSet
     | ShowingSet
     | AudienceSet
+    | PositionsKnown
+    | EventFact
 )
 
 _WORDS: Final = {TO: "to", FROM: "from", ASKED: "asked", ASKS: "asks", APPROVED: "approved", LISTED: "listed"}

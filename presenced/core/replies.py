@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.limits import MESSAGE_CHARS_MAX, QUOTED_CHARS_MAX
@@ -40,7 +42,12 @@ def acknowledge(engine: Engine, session: Session, request_id: int, answer: bytes
     engine.obligations.acknowledge(session, request_id, answer)
 
 
-def reply_records(engine: Engine, session: Session, request_id: int, records: list[Record]) -> None:
-    """Answer with these records, which are those of the present moment."""
+NOTHING_VALID: Final[list[int]] = []
+
+
+def reply_records(
+    engine: Engine, session: Session, request_id: int, records: list[Record], valid_until_ms: list[int] = NOTHING_VALID
+) -> None:
+    """Answer with these records, which are those of the present moment, and hold until these moments."""
     ledger = engine.ledger
-    reply(engine, session, Records(request_id, ledger.epoch, ledger.version, records))
+    reply(engine, session, Records(request_id, ledger.epoch, ledger.version, records, valid_until_ms))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from presenced.core.engine import Engine
+from presenced.core.gathered_facts import Gathering
 from presenced.core.model import User
 from presenced.core.part import Restoring, Start
 from presenced.core.records import Fact, VersionsRaised
@@ -18,12 +19,13 @@ STRINGS_MAX = 100_000
 
 
 class Restorer(Restoring):
-    """Fills a fresh engine. Call `apply` with all facts, then `finish` once."""
+    """Fills a fresh engine. Call `apply` or `apply_log` with all facts in order, then `finish` once."""
 
     def __init__(self, engine: Engine, now_ms: int) -> None:
         self.engine = engine
         self.now_ms = now_ms
         self.offset_ms = engine.clock.offset_ms
+        self.run = 0
         self.order = engine.users.order
         self._last = User("")
         self._strings: dict[str, str] = {}
@@ -32,12 +34,34 @@ class Restorer(Restoring):
         self._numbers: dict[int, int] = {}
         """The same for the numbers of holders."""
         self._restorers = engine.parts.restorers()
+        engine.users.wake_by(self._wake)
+        self._gathering = Gathering(
+            engine.users, self._apply, now_ms + self.offset_ms, sleeps=bool(engine.policy.sleep_after_ms)
+        )
+        self._adders = self._gathering.adders()
+        engine.events.begin_restoring()
 
     def apply(self, facts: Sequence[Fact]) -> None:
         """Apply facts in order. O(facts)."""
         restorers = self._restorers
         for fact in facts:
             restorers[type(fact)](self, fact)
+
+    def apply_log(self, facts: Sequence[Fact]) -> None:
+        """The same of facts of a log, many of which say what later ones say otherwise. O(facts)."""
+        adders, restorers = self._adders, self._restorers
+        for fact in facts:
+            add = adders.get(type(fact))
+            if add is not None:
+                add(fact)
+                continue
+            if type(fact) is VersionsRaised:
+                # It is about the records that have been read by now.
+                self._gathering.finish()
+            restorers[type(fact)](self, fact)
+
+    def _apply(self, fact: Fact) -> None:
+        self._restorers[type(fact)](self, fact)
 
     def finish(
         self,
@@ -51,7 +75,8 @@ class Restorer(Restoring):
         """Make the state go on from now. O(users + devices).
 
         Devices that were live, and so were heard until about `stopped_wall_ms` unless they were silent, are in grace
-        until `grace_ms` from now and up to `spread_ms` more, spread evenly over the users. The version counter goes on
+        for `grace_ms` from now, or that of their kind if it is longer, and up to `spread_ms` more, spread evenly over
+        the users. The version counter goes on
         from no less than any version seen. With a `version_gap` it goes on that much further, and all records get a new
         version: watchers may hold records that were pushed and not saved, and take only what is newer.
 
@@ -59,22 +84,28 @@ class Restorer(Restoring):
         device that has not been back since the first of them counts from that, or a daemon that is killed again and
         again would hold everybody online for ever. Who has been back is known from the log, where it is noted.
         """
+        self._gathering.finish()
+        self.engine.users.make_by(None)
         ledger, users = self.engine.ledger, self.order
         newest = max((user.record.version for user in users), default=0)
+        newest = max(newest, self.engine.users.dormants.newest)
         if version_gap:
-            # The gap counts from what the manifest says, as it does in the store. No record should be above it.
-            above = max(ledger.version + version_gap, newest)
-            # Logged before anything else of this run, so that a start after a quiet one gives the same version again.
-            ledger.add(VersionsRaised("", above))
-            self.engine.publisher.raise_versions(users, above)
-            newest = above + 1
+            # The gap counts from what the manifest says, as it does in the store. No record should be above it. Logged
+            # before anything else of this run, so that a start after a quiet one gives the same versions again.
+            newest = self.engine.positions.end_life(users, max(ledger.version + version_gap, newest))
         ledger.raise_version(newest, self.now_ms)
         heard_ms = min(stopped_wall_ms - self.offset_ms, self.now_ms) if stopped_wall_ms else None
         begun_ms = [start - self.offset_ms for start in starts]
-        start = Start(self.now_ms, grace_ms, spread_ms, heard_ms, begun_ms)
+        start = Start(self.now_ms, grace_ms, spread_ms, heard_ms, begun_ms, bool(version_gap))
+        self.engine.users.wake_by(self.engine.sleep.wake)
         for part in self.engine.parts.all:
             part.resume(users, start)
         self.engine.forget_blank()
+
+    def _wake(self, user: User, both: bytes) -> None:
+        """More is said of a user who slept in the snapshot."""
+        self._last = user
+        self.engine.sleep.wake_to_restore(self, user, both)
 
     # --- what parts ask (`Restoring`) -------------------------------------------------------------------------
 

@@ -38,6 +38,16 @@ class Patterns(msgspec.Struct, frozen=True):
         """Whether the name is in the list. O(patterns), and allocates nothing."""
         return self.is_all or name in self.names or name.startswith(self.prefixes) or name.endswith(self.endings)
 
+    def covers(self, other: Patterns) -> bool:
+        """Whether each pattern of the other list is within one of these, so that this one matches all that it matches.
+        O(patterns squared)."""
+        return self.is_all or (
+            not other.is_all
+            and all(map(self.match, other.names))
+            and all(prefix.startswith(self.prefixes) for prefix in other.prefixes)
+            and set(other.endings) <= set(self.endings)
+        )
+
 
 def part_of(name: str) -> str:
     """What stands behind the last `@` of a name; empty = there is none. O(1)."""

@@ -6,6 +6,7 @@ Most contacts have neither a name nor groups, and then a number says all of them
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from presenced.limits import CONTACT_CHANGES_KEPT
@@ -137,6 +138,10 @@ class Roster:
         if self.changes is None:
             self.changes = deque()
             self.whole_until = self.version
+
+    def go_on(self, changes: Iterable[tuple[int, str]], whole_until: int) -> None:
+        """These changes were kept before. O(these)."""
+        self.changes, self.whole_until = deque(changes), whole_until
 
     def move_to(self, version: int) -> None:
         """The list has come to this version, if it had not. O(1)."""

@@ -14,12 +14,16 @@ from presenced.core.parts.holders import Holders
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.own_state import OwnStates
 from presenced.core.parts.releases import Releases
+from presenced.core.parts.resumptions import Resumptions
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
 from presenced.core.rights import Rights
-from presenced.wire.messages import DeviceStatus
+from presenced.wire.messages import DeviceStatus, Hello
 
 _NO_REFS: dict[int, Device] = {}
+
+LOSSES = ("", "lease_expired", "frame_timeout")
+"""How a link ends whose client may take back what it had: with the connection, or because nothing came in time."""
 
 
 class Sessions:
@@ -35,6 +39,7 @@ class Sessions:
         holders: Holders,
         own_states: OwnStates,
         releases: Releases,
+        resumptions: Resumptions,
         obligations: Obligations,
         outboxes: Outboxes,
     ) -> None:
@@ -46,13 +51,17 @@ class Sessions:
         self._holders = holders
         self._own_states = own_states
         self._releases = releases
+        self._resumptions = resumptions
         self._obligations = obligations
         self._outboxes = outboxes
 
     # --- coming -----------------------------------------------------------------------------------------------
 
     def open_without_device(self, now_ms: int, session: Session) -> None:
-        """The session has no device of its own (a service): it holds its lease itself."""
+        """The session has no device of its own: it holds its lease itself. One of a user sees by that user's eyes, and
+        is seen by nobody."""
+        if session.role == "user":
+            session.viewer = self._users.get_or_new(session.user_name)
         self._session_leases.start(session, now_ms)
 
     def attach(
@@ -70,22 +79,31 @@ class Sessions:
         idle_ms: int | None = None,
         as_was: bool = False,
         only_free: bool = False,
+        for_at_most_ms: int = 0,
+        meta: str | None = None,
+        focus: str = "",
     ) -> Device:
         """The session's link speaks for this device from now on: its own, or (a service's) one under a `ref`
         (protocol.md, 13.1).
 
         The session that had the device before is replaced: a link of its own is closed, a service is told. An empty
-        kind or name, and `idle_ms` (the time since the person's last input) None, keep what is known. So does `as_was`
-        with kind, name, priority and status of a device that is live. With `only_free` a device that another client has
-        by now stays with it. Raises `RequestError` (`device_limit`, `device_held`). O(devices of the user).
+        kind or name, `idle_ms` (the time since the person's last input) None and `meta` None keep what is known. So
+        does `as_was` with kind, name, priority, status and meta of a device that is live, and with the lease if this
+        client gave it that. `focus` is what is on its screen. With `only_free` a device that another client has by now
+        stays with it. `for_at_most_ms` gives a lease, to a device with a `ref` (section 23.7). Raises `RequestError`
+        (`device_limit`, `device_held`). O(devices of the user).
         """
         user = self._users.get(user_name or session.user_name)
+        lease_ms = now_ms + for_at_most_ms if for_at_most_ms else None
         device = user.devices.get(device_id) if user is not None else None
         if device is not None:
             if only_free:
                 self._holders.refuse_if_held(device, session)
             if as_was and device.state != GONE:
                 kind, name, priority, status = device.kind, device.name, device.priority, device.status
+                meta = device.meta
+                if ref and (device.lease_ms or 0) > now_ms and self._holders.is_last(device, session):
+                    lease_ms = device.lease_ms
         if device is None:
             user = user or self._users.new(user_name or session.user_name)
             device = self._devices.add(user, device_id, priority)
@@ -95,13 +113,49 @@ class Sessions:
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
             self.end_device(other, now_ms)
         # An empty one says nothing: it must not undo a rename.
-        described = Description(kind or device.kind, name or device.name, priority, status)
-        self._devices.connect(device, session, described, now_ms, idle_ms, ref)
+        meta = device.meta if meta is None else meta
+        described = Description(kind or device.kind, name or device.name, priority, status, meta)
+        self._devices.connect(device, session, described, now_ms, idle_ms, ref, lease_ms, focus)
         if ref:
             self._holders.holds(session, ref)
         elif session.role == "user":
             session.viewer = device.user
         return device
+
+    def take_device(
+        self,
+        now_ms: int,
+        session: Session,
+        hello: Hello,
+        *,
+        idle_ms: int | None,
+        as_was: bool,
+        only_free: bool,
+    ) -> Device:
+        """The session, which had no device of its own so far, has the one that its hello names from now on, as in
+        `attach`; and it is told of its user's own state if the hello asks for that. Raises what `attach` raises."""
+        device = self.attach(
+            now_ms,
+            session,
+            hello.device,
+            kind=hello.kind,
+            name=hello.name,
+            priority=hello.priority,
+            status=hello.status,
+            idle_ms=idle_ms,
+            as_was=as_was,
+            only_free=only_free,
+            meta=hello.meta,
+            focus=hello.focus,
+        )
+        self._session_leases.end_session(session, now_ms)
+        if hello.sync:
+            self._own_states.add(session, device.user)
+        return device
+
+    def forgo_resumption(self, session: Session) -> None:
+        """What the session has is not all here: its client takes nothing back if the link is lost. Idempotent. O(1)."""
+        session.resume = ""
 
     def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:
         holder, ref = device.session, device.ref
@@ -118,13 +172,45 @@ class Sessions:
             self._session_leases.start(session, now_ms)
         else:
             self._obligations.close(holder, "replaced")
+            # Its client has no use for what it watched: it is another one, or has come with this hello.
+            holder.resume = ""
+
+    # --- coming back ------------------------------------------------------------------------------------------
+
+    def open_with(self, token: str, session: Session, device_id: str) -> Session | None:
+        """The session that has this token, if its link is still open and it is the same client's as the new one. To be
+        asked before the new one takes the device. O(1), or O(sessions without a device)."""
+        if device_id:
+            user = self._users.get(session.user_name)
+            device = user.devices.get(device_id) if user is not None else None
+            open_ones = [device.session] if device is not None and not device.ref else []
+        else:
+            open_ones = [*self._session_leases.of_user(session.user_name)]
+        for other in open_ones:
+            if other is not None and other.resume == token and _is_same_client(other, session):
+                return other
+        return None
+
+    def take_back(self, now_ms: int, session: Session, device_id: str, token: str, before: Session | None) -> None:
+        """The session takes back what the link that had this token watched and held, if it may: from the end of this
+        turn on. Until all of that is back it is `parked`. `before`: as `open_with` has it; its link is closed. O(1)."""
+        if before is not None:
+            if not device_id:
+                # One with a device was closed when that was taken from it.
+                self._obligations.close(before, "replaced")
+            before.resume = token
+            self.detach(now_ms, before)
+        if self._resumptions.take(token, session, device_id, is_known=before is not None):
+            self._obligations.put_off(session, lambda now_ms: self._resumptions.bring_back_watch(session, now_ms))
 
     # --- going ------------------------------------------------------------------------------------------------
 
-    def detach(self, now_ms: int, session: Session) -> None:
-        """The link is lost: its devices go into grace and nobody is told. Idempotent. O(what it held and watched), but
-        not at once (`Releases`)."""
+    def detach(self, now_ms: int, session: Session, code: str = "") -> None:
+        """The link is lost, or was ended with this code: its devices go into grace and nobody is told. Idempotent.
+        O(what it held and watched), but not at once (`Releases`)."""
         device = session.device
+        if code in LOSSES:
+            self._resumptions.park(session, now_ms)
         self._end(session, now_ms)
         if device is not None:
             self._leases.lose(device, now_ms)
@@ -140,7 +226,7 @@ class Sessions:
     def drop(self, now_ms: int, session: Session, code: str) -> None:
         """Close the link with this code; its devices go into grace."""
         self._obligations.close(session, code)
-        self.detach(now_ms, session)
+        self.detach(now_ms, session, code)
 
     def kick(self, now_ms: int, session: Session) -> None:
         """Close the link, because somebody has kicked its user. Its own device is gone at once, and those that it holds
@@ -156,22 +242,35 @@ class Sessions:
         session, ref = device.session, device.ref
         if session is not None and ref:
             self._holders.tell(session, ref, "kicked")
+        elif session is None:
+            self._resumptions.note_kicked(device)
         self._end_device(device, now_ms, "kicked")
 
-    def release(self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None) -> None:
+    def release(
+        self, now_ms: int, device: Device, *, lost: bool, by: Session | None = None, within_ms: int | None = None
+    ) -> None:
         """A service does not speak for the device any longer: it has left, or only its connection is lost. `by`: the
         link that says so, if one does; another link of the same client that holds it is told. A device whose connection
-        is lost already stays in the grace that it is in (protocol.md, 13.2)."""
+        is lost already stays in the grace that it is in, unless there is a new one: `within_ms` from now, which says
+        that the connection is lost, too (protocol.md, 13.2)."""
         session, ref = device.session, device.ref
         if session is not None and session.refs is not None and ref in session.refs:
             if by is None:
                 self._holders.tell(session, ref, "lost")
             elif by is not session:
                 self._holders.tell(session, ref, "detached")
-        if not lost:
+        if within_ms == 0:
+            self._end_device(device, now_ms, "lost")
+        elif within_ms is not None:
+            self._leases.lose(device, now_ms, within_ms)
+        elif not lost:
             self.end_device(device, now_ms)
         elif session is not None:
             self._leases.lose(device, now_ms)
+
+    def lease_ended(self, session: Session, ref: int) -> None:
+        """The session held a device under this ref whose lease has ended, and which is gone."""
+        self._holders.tell(session, ref, "ended")
 
     def end_device(self, device: Device, now_ms: int) -> None:
         """The device says bye, or its service does for it."""
@@ -234,5 +333,14 @@ class Sessions:
             device = refs.get(ref)
             if device is not None:
                 heartbeat(device, now_ms, None if idle_ms < 0 else idle_ms)
-            else:
+            elif session.parked is None:
                 self._holders.tell(session, ref, "not_held")
+
+
+def _is_same_client(one: Session, other: Session) -> bool:
+    return (one.user_name, one.role, one.instance, one.rights) == (
+        other.user_name,
+        other.role,
+        other.instance,
+        other.rights,
+    )

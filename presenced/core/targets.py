@@ -7,11 +7,13 @@ memory (sections 8 and 8.1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from presenced.address import check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.replies import quoted
-from presenced.errors import CODES, RequestError
+from presenced.errors import CODES, AddressError, RequestError
 from presenced.limits import MEMORY_RETRY_MS, READ_ONLY_RETRY_MS
 
 
@@ -86,6 +88,30 @@ def live_device_of(engine: Engine, session: Session, name: str, device_id: str) 
     return device
 
 
+def check_names(engine: Engine, names: Sequence[str]) -> None:
+    """Raise `AddressError` if one of several names that a request asks for is none. O(names).
+
+    A user whom the server knows from before a rule for names was made can still be named (section 1.2).
+    """
+    users = engine.users
+    if all(map(users.__contains__, names)):
+        # As nearly always, and without a step of the interpreter for each.
+        return
+    for name in names:
+        if not users.knows(name):
+            check_asked(name, names)
+
+
+def check_asked(name: str, asked: Sequence[str]) -> None:
+    """Check a name as `check_name` does. If several are asked for, the error tells the place of the wrong one."""
+    try:
+        check_name(name, "user")
+    except AddressError as error:
+        if len(asked) == 1:
+            raise
+        raise AddressError(f"name {asked.index(name) + 1} of {len(asked)}: {error.message}", error.code) from None
+
+
 def require_live(device: Device) -> None:
     """Raise `RequestError` (`no_such_device`) if the device is gone."""
     if device.state == GONE:
@@ -107,6 +133,13 @@ def require_acting(session: Session, name: str) -> None:
     """
     if session.rights is not None and not session.rights.acts_for(name):
         raise RequestError("forbidden", f"the token of this link does not let it act for {quoted(name)}")
+
+
+def require_seeing(session: Session, name: str) -> None:
+    """Raise `RequestError` (`forbidden`) if the token of a service does not let it see this user. A user's link is not
+    asked: what needs this is about its own user. O(patterns)."""
+    if session.role != "user" and session.rights is not None and not session.rights.sees(name):
+        raise RequestError("forbidden", f"the token of this link does not let it see {quoted(name)}")
 
 
 def require_change(session: Session) -> None:

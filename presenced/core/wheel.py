@@ -23,7 +23,7 @@ allocation. And the owner re-arms lazily: a heartbeat only writes a field on its
 where it is, and when it comes due the owner looks at the true deadline and schedules it there.
 
 Promise. An entry is never returned before its `due_ms`, and it is returned by the first call of `advance`
-that is made `TICK_MS` after it or later and has work left for it; by the very next call if it was already
+that is made a tick after it or later and has work left for it; by the very next call if it was already
 due when it was scheduled. Entries of one slot come in no promised order, but in the same one on every run
 (dicts, never sets).
 """
@@ -32,10 +32,8 @@ from __future__ import annotations
 
 TICK_BITS = 6
 TICK_MS = 1 << TICK_BITS
-"""The tolerance. A power of two, so that milliseconds become ticks by a shift."""
-
-_TICK_ROUND = TICK_MS - 1
-"""Due times are rounded up to a tick: never early."""
+"""The tolerance of a wheel unless its maker says another. A power of two, so that milliseconds become ticks by a
+shift."""
 
 _DIGIT_BITS = 6
 _SLOTS = 1 << _DIGIT_BITS
@@ -74,12 +72,16 @@ class Timer:
 class Wheel:
     """All waiting entries by due time. Times are integer milliseconds of one monotonic clock."""
 
-    __slots__ = ("_draining", "_now_ms", "_occupied", "_slots", "_tick")
+    __slots__ = ("_bits", "_draining", "_now_ms", "_occupied", "_round", "_slots", "_tick")
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, tick_bits: int = TICK_BITS) -> None:
+        """A tick takes `2**tick_bits` milliseconds. With 0 nothing is late, and a round takes twelve days."""
         self._now_ms = now_ms
+        self._bits = tick_bits
+        self._round = (1 << tick_bits) - 1
+        """Due times are rounded up to a tick: never early."""
         # The tick up to which slots have been emptied. Behind `_now_ms` while work is left over.
-        self._tick = now_ms >> TICK_BITS
+        self._tick = now_ms >> tick_bits
         # Slot number = level * 64 + index. About 20 KiB while empty.
         self._slots: list[dict[Timer, None]] = [{} for _ in range(_PAST + 1)]
         # One bitmap per level; the last is for the far and past slots.
@@ -97,7 +99,7 @@ class Wheel:
         if due_ms <= self._now_ms:
             slot = _PAST
         else:
-            slot = self._slot_of((due_ms + _TICK_ROUND) >> TICK_BITS)
+            slot = self._slot_of((due_ms + self._round) >> self._bits)
         before = timer._slot
         if before == slot:
             return
@@ -114,6 +116,14 @@ class Wheel:
             self._remove(timer, slot)
             timer._slot = None
 
+    def is_overdue(self, timer: Timer) -> bool:
+        """Whether `timer` was due when it was scheduled: the next call of `advance` returns it. O(1)."""
+        return timer._slot == _PAST
+
+    def handed_out_ms(self, due_ms: int) -> int:
+        """The moment at which `advance` returns an entry that is due then: the end of its tick. O(1)."""
+        return (due_ms + self._round) >> self._bits << self._bits
+
     def advance(self, now_ms: int, entries_max: int) -> list[Timer]:
         """Unschedule and return what is due by `now_ms`, touching at most `entries_max` (>= 1) entries.
 
@@ -127,7 +137,7 @@ class Wheel:
         self._now_ms = now_ms
         work = entries_max
         while work > 0:
-            slot = self._arrive(now_ms >> TICK_BITS)
+            slot = self._arrive(now_ms >> self._bits)
             if slot is None:
                 break
             entries = self._slots[slot]
@@ -140,7 +150,7 @@ class Wheel:
                     timer._slot = None
                     due.append(timer)
                 else:
-                    finer = self._slot_of((timer.due_ms + _TICK_ROUND) >> TICK_BITS)
+                    finer = self._slot_of((timer.due_ms + self._round) >> self._bits)
                     timer._slot = finer
                     self._slots[finer][timer] = None
                     self._occupied[finer >> _DIGIT_BITS] |= 1 << (finer & _INDEX)
@@ -159,7 +169,7 @@ class Wheel:
         if self._slots[_PAST] or (self._draining is not None and self._slots[self._draining]):
             return self._now_ms
         ahead = self._ahead()
-        return None if ahead is None else ahead[0] << TICK_BITS
+        return None if ahead is None else ahead[0] << self._bits
 
     def _remove(self, timer: Timer, slot: int) -> None:
         entries = self._slots[slot]

@@ -9,6 +9,8 @@ user changes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from presenced.core.model import Face, Session, Sink, User
 
 WATCHERS = 1_000
@@ -37,6 +39,11 @@ class WideFanOuts:
     def is_under_way(self, user: User | Face) -> bool:
         """Whether some of those who watch are still to be told of the last change. O(1)."""
         return user in self._lines
+
+    @property
+    def under_way(self) -> Collection[User | Face]:
+        """Those of whom some watchers are still to be told."""
+        return self._lines.keys()
 
     @property
     def next_ms(self) -> int | None:

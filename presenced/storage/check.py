@@ -47,7 +47,7 @@ class SnapshotSeen(msgspec.Struct):
     problem: str
 
 
-class Checked(msgspec.Struct):
+class Examined(msgspec.Struct):
     """The report. A sequence number named `end` is the one after the last fact."""
 
     directory: str
@@ -75,12 +75,12 @@ class Checked(msgspec.Struct):
     """How many facts that repair would lose, as far as traces of them exist."""
 
 
-def check(directory: Directory, pause: Callable[[], None]) -> Checked:
+def check(directory: Directory, pause: Callable[[], None]) -> Examined:
     """Examine the store until two results agree, with a `pause` between them; one is enough for a sound store.
 
     Raises `NotAStore`, `NewerFormat`, `DirectoryError` (as a start does), `OSError`. O(bytes of the store).
     """
-    last: Checked | None = None
+    last: Examined | None = None
     for _ in range(LOOKS_MAX):
         try:
             seen = _look(directory)
@@ -99,11 +99,11 @@ def check(directory: Directory, pause: Callable[[], None]) -> Checked:
     return last if last is not None else _look(directory)
 
 
-def _look(directory: Directory) -> Checked:
+def _look(directory: Directory) -> Examined:
     found = survey(directory)
     remarks = look_around(directory)
     manifest = found.manifest
-    report = Checked(
+    report = Examined(
         directory.path,
         format=manifest.format if found.source else 0,
         store_id=manifest.store_id,
@@ -127,7 +127,7 @@ def _look(directory: Directory) -> Checked:
     return report
 
 
-def _judge(directory: Directory, found: StoreSurvey, report: Checked) -> None:
+def _judge(directory: Directory, found: StoreSurvey, report: Examined) -> None:
     """Let recovery decide, and add what recovery does not examine."""
 
     def count(facts: Sequence[Fact]) -> None:

@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 from presenced.storage.files import DiskFull
 from presenced.storage.jobs import Job, Jobs
-from presenced.storage.journal import Journal
+from presenced.storage.port import FactHost, FactPlace
 from presenced.storage.runner import Runner, ThreadRunner
 from presenced.storage.write_queue import Submission, WriteQueue, joined
 
 IDLE_SEAL_S = 0.25
-GONE_LOOK_S = 0.5
-"""The time between two checks that the data directory is still there."""
+GONE_LOOK_S = 0.5  # The time between two checks that the data directory is still there.
 RETRY_FULL_S = 1.0
 """The time between two attempts on a full disk, however many facts arrive: each attempt is a write and a sync."""
 
@@ -34,12 +33,12 @@ CommitterState = Literal["ok", "full", "gone", "failed", "closed"]
 
 
 class Committer:
-    """Runs a `Journal` on a thread. Call its methods on the loop's thread, except those that say otherwise; `wake` is
-    called on the committer's thread."""
+    """Writes to a `FactPlace` on a thread. Call its methods on the loop's thread, except those that say otherwise;
+    `wake` is called on the committer's thread."""
 
     def __init__(
         self,
-        journal: Journal,
+        journal: FactPlace,
         wake: Callable[[], None],
         *,
         policy: SyncPolicy,
@@ -54,7 +53,7 @@ class Committer:
         self.error: BaseException | None = None
         """What made the state `failed`."""
         self.lost = ""
-        """What is gone, in words, while the state is `gone`."""
+        """What is gone, in words, while it is `gone`."""
         self.losses = 0
         """How many times facts were dropped for which no request waited. Such facts are in memory alone until a
         snapshot is finished that began after the loss."""
@@ -80,7 +79,8 @@ class Committer:
         self._refused: list[Any] = []
         self._jobs = Jobs()
         self._closing = False
-        self._runner = runner if runner is not None else ThreadRunner("committer")
+        self._runner = runner or ThreadRunner("committer")
+        journal.attach(FactHost(lambda: self._queue.is_too_much, lambda: self._closing, self.note_loss, self._tell))
 
     def start(self) -> None:
         """Start the thread."""
@@ -97,7 +97,7 @@ class Committer:
     @property
     def busy(self) -> bool:
         """Whether so many facts wait that the server must refuse durable requests."""
-        return self._queue.is_too_much
+        return self._queue.is_too_much or self.journal.is_late
 
     @property
     def idle(self) -> bool:
@@ -345,6 +345,6 @@ class Committer:
 
     def _refuse_waiting(self) -> None:
         self._refused.extend(self._queue.refuse())
-        if self.busy:
+        if self._queue.is_too_much:
             self._queue.drop()
             self.losses += 1

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact, ScheduleSet, flag_words
+from presenced.core.dormants import Shelf, unpacked
+from presenced.core.event_chunks import Rows, names
+from presenced.core.records import (
+    ContactSet,
+    ContactSide,
+    ContactsKept,
+    ContactsSet,
+    EventAdded,
+    EventsChunk,
+    Fact,
+    RecordSet,
+    ScheduleSet,
+    UsersAsleep,
+    flag_words,
+)
 from presenced.storage.files import Directory, read_file
 from presenced.storage.frames import Frame, decode_facts
 from presenced.storage.layout import DATA, LayoutError, unpack_segment_header
@@ -97,20 +113,59 @@ def _facts(name: str, frame: Frame, user: str, from_seq: int, time_ms: int, firs
         return
     for index, fact in enumerate(facts):
         seq = first_seq + index if first_seq else 0
-        if (not user or _is_about(fact, user)) and (not seq or seq >= from_seq):
+        if isinstance(fact, EventsChunk):
+            # Behind the chunk, or in its place if somebody asks about a user: what is in it.
+            if not user:
+                yield Line(name, frame.position, seq, time_ms, type(fact).__name__, _fields(fact))
+            yield from _facts_in_chunk(name, frame, fact, user, time_ms)
+        elif isinstance(fact, UsersAsleep):
+            for sleeper, both in Shelf(fact.names, fact.sizes, fact.packed).users():
+                if not user or sleeper == user.encode():
+                    yield from _facts_of_sleeper(name, frame, sleeper.decode(), both, time_ms)
+        elif (not user or _is_about(fact, user)) and (not seq or seq >= from_seq):
             yield Line(name, frame.position, seq, time_ms, type(fact).__name__, _fields(fact))
+
+
+def _facts_in_chunk(name: str, frame: Frame, chunk: EventsChunk, user: str, time_ms: int) -> Iterator[Line]:
+    try:
+        events = Rows(chunk.data).all()
+    except (zlib.error, struct.error, msgspec.MsgspecError) as error:
+        yield Line(name, frame.position, damage=f"the events up to {chunk.last} do not read ({error})", is_loss=True)
+        return
+    for event in events:
+        if not user or _is_about(event, user):
+            yield Line(name, frame.position, 0, time_ms, type(event).__name__, _fields(event))
+
+
+def _facts_of_sleeper(name: str, frame: Frame, user: str, both: bytes, time_ms: int) -> Iterator[Line]:
+    """What is known of a user who slept, each fact by its own name and with the user's."""
+    version, encoded = unpacked(both)
+    try:
+        facts = decode_facts(encoded)
+    except msgspec.MsgspecError as error:
+        yield Line(name, frame.position, damage=f"what is known of {user} does not read ({error})", is_loss=True)
+        return
+    for fact in facts:
+        fields = _fields(fact) | {"user": user}
+        if isinstance(fact, RecordSet):
+            fields["version"] = version
+        yield Line(name, frame.position, 0, time_ms, type(fact).__name__, fields)
 
 
 def _is_about(fact: Fact, user: str) -> bool:
     """Whether it is a fact about the user; one about a pair is about both."""
     if isinstance(fact, ContactSet):
         return user in (fact.user, fact.contact)
-    return fact.user == user or (isinstance(fact, ContactsSet) and user in fact.contacts)
+    if isinstance(fact, EventAdded):
+        return names(fact, user)
+    return fact.user == user or (isinstance(fact, ContactsSet | ContactsKept) and user in fact.contacts)
 
 
 def _fields(fact: Fact) -> dict[str, Any]:
     fields = {name: getattr(fact, name) for name in fact.__struct_fields__}
-    if isinstance(fact, ScheduleSet):
+    if isinstance(fact, EventsChunk):
+        fields["data"], fields["index"] = len(fact.data), len(fact.index)
+    elif isinstance(fact, ScheduleSet):
         # A window that says nothing of its own reads as it always has.
         windows = [list(msgspec.to_builtins(window)) for window in fact.windows]
         fields["windows"] = [window if window[-1] else window[:-1] for window in windows]
@@ -118,6 +173,10 @@ def _fields(fact: Fact) -> dict[str, Any]:
         fields["flags"], fields["other_flags"] = flag_words(fact.flags), flag_words(fact.other_flags)
         for side in ("side", "other_side"):
             fields[side] = _side(fields[side])
+    elif isinstance(fact, ContactsKept):
+        fields["flags"] = [flag_words(flags) for flags in fact.flags]
+        fields["sides"] = [(fact.contacts[place], _side(side)) for place, side in fact.sides]
+        fields["changes"] = len(fact.changes.changes) if fact.changes is not None else 0
     elif isinstance(fact, ContactsSet):
         fields["flags"] = [f"{flag_words(both & 0xFF)}, {flag_words(both >> 8)}" for both in fact.flags]
         fields["sides"] = [(fact.contacts[place], _side(side), _side(other)) for place, side, other in fact.sides]

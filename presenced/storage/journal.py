@@ -14,6 +14,7 @@ import msgspec
 from presenced.storage.files import FULL, Directory, DiskFull, discard, telling_full
 from presenced.storage.layout import segment_name
 from presenced.storage.manifest import MANIFEST, Manifest, SegmentEntry, write_manifest
+from presenced.storage.port import FactHost
 from presenced.storage.segment import Segment, make_segment
 from presenced.storage.snapshot import SnapshotWriter
 
@@ -49,6 +50,9 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._segment: Segment | None = None
         self._is_open = False
+        self.is_late = False
+        self.trouble = ""
+        """See `port.FactPlace`: the committer finds by itself what is wrong with a disk."""
         self._marked_ms = 0
         """When the segment was last marked."""
         self._unmarked = 0
@@ -68,6 +72,14 @@ class Journal:
     def durable_seq(self) -> int:
         """All facts before this are on stable storage."""
         return self._active.durable_seq
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Of the newest snapshot; 0 = there is none."""
+        return self.manifest.snapshots[0].bytes if self.manifest.snapshots else 0
+
+    def attach(self, host: FactHost) -> None:
+        """See `port.FactPlace`: a disk asks nothing."""
 
     # --- batches ----------------------------------------------------------------------------------------------
 

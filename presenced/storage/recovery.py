@@ -84,8 +84,11 @@ class Recovered(msgspec.Struct):
     tail: Tail | None = None
 
 
-def recover(directory: Directory, apply: Apply, progress: Progress | None = None) -> Recovered:
-    """Hand all facts of the store to `apply`, oldest first, and report what was found. O(bytes).
+def recover(
+    directory: Directory, apply: Apply, progress: Progress | None = None, apply_log: Apply | None = None
+) -> Recovered:
+    """Hand all facts of the store to `apply`, oldest first, and report what was found; those of the log to `apply_log`,
+    if there is one. O(bytes).
 
     Raises `DamageError` if something acknowledged is damaged or missing, `ManifestError` if the manifest does not
     read. `apply` may have been called before that: throw away what it built.
@@ -110,7 +113,7 @@ def recover(directory: Directory, apply: Apply, progress: Progress | None = None
             raise DamageError(f"{error}, though it is whole; another version of the program wrote it") from None
         report.snapshot = snapshot.name
         meter.file_done(snapshot.bytes)
-    reader = _LogReader(directory, manifest, report, apply, from_seq, meter)
+    reader = _LogReader(directory, manifest, report, apply_log or apply, from_seq, meter)
     for entry in segments:
         meter.file_done(reader.read_segment(entry))
     if snapshot is not None and reader.next_seq < snapshot.end_seq:

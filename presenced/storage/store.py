@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from presenced.limits import VERSION_GAP
 from presenced.storage.files import Directory, read_file, write_all
 from presenced.storage.frames import read_frames, reader_of
 from presenced.storage.journal import SEGMENT_BYTES, Journal
 from presenced.storage.layout import DATA, segment_name
 from presenced.storage.manifest import FORMAT, Manifest, SegmentEntry
 from presenced.storage.meter import Progress
+from presenced.storage.openings import starts_with, version_gap
 from presenced.storage.recovery import Apply, Recovered, Tail, recover
 
 _OURS = re.compile(r"LOCK|MANIFEST(\.copy)?(\.tmp)?|wal-\d{10}\.log(\.tmp)?|snap-\d{10}\.prs(\.tmp)?")
@@ -40,10 +40,6 @@ class DirectoryError(Exception):
 
 class Locked(DirectoryError):
     """Another process holds the directory."""
-
-
-STARTS_MAX = 16
-"""How many times of consecutive openings the manifest keeps."""
 
 
 def look_around(directory: Directory) -> list[str]:
@@ -98,13 +94,15 @@ def open_store(
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     close_ms: int = 0,
+    apply_log: Apply | None = None,
 ) -> tuple[Journal, Recovered]:
-    """Read the store into `apply` and make it ready for writing. The directory must have been claimed.
+    """Read the store into `apply`, and its log into `apply_log` if that is given, and make it ready for writing. The
+    directory must have been claimed.
 
     `new_id` returns the store id (32 hex digits) and the epoch of a new store. Openings less than `close_ms` apart
     count as consecutive, and the manifest keeps their times. Raises `DamageError`, `ManifestError` (nothing was
     changed), `DiskFull` or `OSError` (nothing was lost)."""
-    recovered = recover(directory, apply, progress)
+    recovered = recover(directory, apply, progress, apply_log)
     manifest = recovered.manifest
     if manifest is None:
         store_id, epoch = new_id()
@@ -114,11 +112,13 @@ def open_store(
         recovered = msgspec.structs.replace(recovered, manifest=manifest)
     start_ms = wall_ms()
     # Written down before anybody is served: a second crash, which loses all facts of this run, must leave it.
-    manifest = msgspec.structs.replace(manifest, version=manifest.version + _version_gap(recovered, start_ms))
+    if recovered.manifest is not None:
+        gap = version_gap(manifest.starts, start_ms, is_clean=recovered.report.clean)
+        manifest = msgspec.structs.replace(manifest, version=manifest.version + gap)
     while manifest.snapshots and manifest.snapshots[0].name != recovered.report.snapshot:
         # A newer snapshot that could not be used must not become the second generation of the next one.
         manifest = msgspec.structs.replace(manifest, snapshots=manifest.snapshots[1:])
-    manifest = msgspec.structs.replace(manifest, starts=_starts(manifest.starts, start_ms, close_ms))
+    manifest = msgspec.structs.replace(manifest, starts=starts_with(manifest.starts, start_ms, close_ms))
     journal = Journal(
         directory, manifest, sync_each=sync_each, salts=salts, wall_ms=wall_ms, segment_bytes=segment_bytes
     )
@@ -130,25 +130,6 @@ def open_store(
         _continue(journal, recovered, manifest, tail)
     journal.remove_unlisted()
     return journal, recovered
-
-
-def _version_gap(recovered: Recovered, now_ms: int) -> int:
-    """By how much the version counter goes on further than the manifest says.
-
-    After a kill it must be above all that was told since the manifest was written. The counter runs with the clock, so
-    that is what passed since the last start, and `VERSION_GAP` for a wall clock that was set back meanwhile."""
-    manifest = recovered.manifest
-    if manifest is None or recovered.report.clean:
-        return 0
-    return VERSION_GAP + max(0, now_ms - manifest.starts[-1] if manifest.starts else 0)
-
-
-def _starts(before: tuple[int, ...], now_ms: int, close_ms: int) -> tuple[int, ...]:
-    """The times of the consecutive openings with this one: the first, and the newest up to a bound."""
-    if not before or not 0 <= now_ms - before[-1] < close_ms:
-        return (now_ms,)
-    starts = (*before, now_ms)
-    return starts if len(starts) <= STARTS_MAX else (starts[0], *starts[-STARTS_MAX + 1 :])
 
 
 def _continue(journal: Journal, recovered: Recovered, manifest: Manifest, tail: Tail) -> None:

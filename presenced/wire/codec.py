@@ -8,7 +8,7 @@ types themselves.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast, get_args
 
 import msgspec
@@ -40,8 +40,35 @@ SERVER_MESSAGES: Final = _by_tag(ServerMessage)
 
 encode = msgspec.msgpack.Encoder().encode
 
-_decode_client: Callable[[bytes], ClientMessage] = msgspec.msgpack.Decoder(ClientMessage).decode
-_decode_server: Callable[[bytes], ServerMessage] = msgspec.msgpack.Decoder(ServerMessage).decode
+
+def encoded_list(items: Sequence[bytes]) -> msgspec.Raw:
+    """A list of what is encoded already, to be put into a message. O(bytes)."""
+    count = len(items)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return msgspec.Raw(head + b"".join(items))
+
+
+def _decode_first_client(payload: bytes) -> ClientMessage:
+    """Make the decoder and use it. It takes some milliseconds to make, and a client has no use for it, nor a daemon for
+    that of the other direction."""
+    global _decode_client
+    _decode_client = msgspec.msgpack.Decoder(ClientMessage).decode
+    return _decode_client(payload)
+
+
+def _decode_first_server(payload: bytes) -> ServerMessage:
+    global _decode_server
+    _decode_server = msgspec.msgpack.Decoder(ServerMessage).decode
+    return _decode_server(payload)
+
+
+_decode_client: Callable[[bytes], ClientMessage] = _decode_first_client
+_decode_server: Callable[[bytes], ServerMessage] = _decode_first_server
 
 
 _WRONG_CHARS_MAX = 200

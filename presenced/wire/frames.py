@@ -6,6 +6,9 @@ it is whole, and after an error the reader yields nothing more.
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Final
+
 from presenced.errors import ProtocolError
 
 LENGTH_BYTES = 4
@@ -14,17 +17,24 @@ _NO_LENGTH = 1 << 24
 """No frame of either side is so long: bytes that begin so, as those of TLS and HTTP do, are of another protocol."""
 
 
+_SHORT: Final = tuple(length.to_bytes(LENGTH_BYTES, "big") for length in range(512))
+"""The lengths of most frames, as they stand in front. To look one up takes a third of what it takes to make one."""
+
+_length_at: Final = Struct(">I").unpack_from
+
+
 def frame(payload: bytes) -> bytes:
     """The frame that carries `payload` (1 byte or more)."""
-    return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+    length = len(payload)
+    return (_SHORT[length] if length < len(_SHORT) else length.to_bytes(LENGTH_BYTES, "big")) + payload
 
 
 class FrameReader:
     """Cuts a byte stream into payloads.
 
-    `feed` takes what arrived; `take` returns up to `count` whole payloads and keeps the rest. They are two methods,
-    so that a server can handle a bounded number of frames and come back for the others. The cost is O(bytes),
-    however the stream is chopped up and however few frames are taken between two pieces.
+    `feed` takes what arrived; `take` returns up to `count` whole payloads and keeps the rest, and `take_one` the next.
+    They are two methods, so that a server can handle a bounded number of frames and come back for the others. The cost
+    is O(bytes), however the stream is chopped up and however few frames are taken between two pieces.
     """
 
     __slots__ = ("_broken", "_buffer", "_next", "frame_bytes_max")
@@ -45,12 +55,26 @@ class FrameReader:
         return len(self._buffer) - self._next
 
     @property
+    def is_empty(self) -> bool:
+        """Whether all that was fed is taken."""
+        # Whatever is taken last leaves nothing behind.
+        return not self._buffer
+
+    @property
     def has_frame(self) -> bool:
         """Whether the next `take` returns a payload, or refuses a length."""
         if self.pending_bytes < LENGTH_BYTES:
             return False
         length = int.from_bytes(self._buffer[self._next : self._next + LENGTH_BYTES], "big")
         return not 0 < length <= self.frame_bytes_max or self.pending_bytes >= LENGTH_BYTES + length
+
+    def lone(self, data: bytes) -> bytes | None:
+        """The payload of `data` if they are one whole frame, and all that was fed is taken; else None. Nothing of it is
+        kept."""
+        length = len(data) - LENGTH_BYTES
+        if 0 < length <= self.frame_bytes_max and not (self._buffer or self._broken):
+            return data[LENGTH_BYTES:] if _length_at(data)[0] == length else None
+        return None
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the peer; after an error they are dropped. O(bytes)."""
@@ -97,6 +121,27 @@ class FrameReader:
         else:
             self._next = at
         return payloads
+
+    def take_one(self) -> bytes | None:
+        """The next payload; None when none is whole. Raises as `take`. It is for a server, whose clients nearly always
+        send one frame at a time, and takes a third of the time of `take` then."""
+        buffer, at = self._buffer, self._next
+        rest = len(buffer) - at - LENGTH_BYTES
+        if rest < 0:
+            return None
+        (length,) = _length_at(buffer, at)
+        if not 0 < length <= self.frame_bytes_max:
+            self._refuse(length)
+        if length > rest:
+            return None
+        at += LENGTH_BYTES
+        if length == rest:
+            payload = buffer[at:]
+            self._buffer, self._next = b"", 0
+        else:
+            payload = buffer[at : at + length]
+            self._next = at + length
+        return payload if type(payload) is bytes else bytes(payload)
 
     def _refuse(self, length: int) -> None:
         self._broken = True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from presenced.wire.awaits import Awaited
 from presenced.wire.contact_replies import AudienceInfo, BlockList, ContactChange, ContactList, ContactRecords
+from presenced.wire.event_replies import Event, FollowerList, Following, HistoryPage
+from presenced.wire.explanations import Explanation
+from presenced.wire.routes import Routes
 from presenced.wire.types import (
     ActivityInfo,
     ClaimInfo,
     DeviceInfo,
-    EventKind,
     MemberKind,
     Message,
     Record,
@@ -16,6 +19,7 @@ from presenced.wire.types import (
     TakenWhy,
     Window,
 )
+from presenced.wire.view_replies import Checked, Position
 
 
 class Welcome(Message, tag=64):
@@ -38,6 +42,12 @@ class Welcome(Message, tag=64):
     rate_units_per_s: int = 0
     """Units of work that the server does in a second for all links of this user; 0 = there is no bound."""
     rate_burst_units: int = 0
+    resume: str = ""
+    """What the next hello says as `resume` to take back what this link watched and held; empty = it wants nothing."""
+    resume_ms: int = 0
+    """How long after the loss of this link that is good."""
+    resumed: bool = False
+    """All that the lost link watched and held is this one's again."""
 
 
 class Goodbye(Message, tag=65):
@@ -72,12 +82,16 @@ class Pong(Message, tag=68):
 
 
 class Records(Message, tag=69):
-    """The answer to get and watch: one record for each name asked, in that order."""
+    """The answer to get and watch: one record for each name asked, in that order; of what a client has, those that
+    differ."""
 
     id: int
     epoch: int
     version: int
     records: list[Record]
+    valid_until_ms: list[int] = []
+    """For each record the wall time at which it changes if nothing happens; 0 = none is known, or it is not told. Empty
+    unless a get has asked for it."""
 
 
 class WhoPage(Message, tag=70):
@@ -137,6 +151,10 @@ class MembersPage(Message, tag=75):
     """How many of them are chat, online, away, xa, dnd."""
     next: str
     records: list[Record]
+    left: list[str] = []
+    """Of those whom the client had: who is not on this page."""
+    is_partial: bool = False
+    """The records are those of the page that differ from what the client had."""
 
 
 class ChannelEvent(Message, tag=76):
@@ -186,35 +204,6 @@ class SyncState(Message, tag=79):
     last_sync_ms: int
     """Wall time of the last acknowledgement of the current version; 0 = none."""
     devices: list[SyncInfo]
-
-
-class Event(Message, tag=80):
-    """Something happened to a user. Each event is told once, in order."""
-
-    seq: int
-    at_ms: int
-    kind: EventKind
-    user: str
-    old: str
-    """The status, text, device or subscription before."""
-    new: str
-    """The same after it; of contact_request who asks."""
-    reason: str
-    """Of offline: bye, lost, kicked, idle or hidden. Of contact_request the note, of contact_change the contact."""
-    old_emoji: str = ""
-    """Of text_change: the emoji before."""
-    new_emoji: str = ""
-
-
-class Following(Message, tag=81):
-    """The answer to follow. The events after the cursor come after it."""
-
-    id: int
-    epoch: int
-    seq: int
-    """The cursor: the events after it follow."""
-    reset: bool
-    """Events were missed that can no longer be told. Take a snapshot (`Who`) and go on from this cursor."""
 
 
 class CommandReply(Message, tag=82):
@@ -274,4 +263,11 @@ ServerMessage = (
     | ContactRecords
     | BlockList
     | AudienceInfo
+    | Checked
+    | Explanation
+    | Awaited
+    | Routes
+    | HistoryPage
+    | FollowerList
+    | Position
 )

@@ -1,4 +1,5 @@
-"""What clients send: types 1 to 63. A message with an `id` is a request and gets a reply; one without has none.
+"""What clients send: types 1 to 63 and 128 to 191. A message with an `id` is a request and gets a reply; one without
+has none.
 
 The file is long because it is one list, in the order of the type numbers, as sections 5 and 13 of protocol.md are. What
 moderates others stands in a file of its own (`moderation_requests`).
@@ -14,11 +15,12 @@ from presenced.limits import (
     ACTIVITIES_PER_USER_MAX,
     BEATS_MAX,
     IDLE_MS_MAX,
-    REQUEST_ID_MAX,
+    RESUME_CHARS_MAX,
     USERS_PER_REQUEST_MAX,
     VERSIONS_MAX,
     WINDOWS_MAX,
 )
+from presenced.wire.awaits import Await, CancelAwait
 from presenced.wire.contact_requests import (
     Approve,
     Cancel,
@@ -29,6 +31,8 @@ from presenced.wire.contact_requests import (
     Subscribe,
     Unsubscribe,
 )
+from presenced.wire.event_requests import Acknowledge, ForgetFollower, GetFollowers, GetHistory
+from presenced.wire.explanations import Explain
 from presenced.wire.moderation_requests import Erase, Kick, Revoke
 from presenced.wire.privacy_requests import (
     Block,
@@ -41,9 +45,12 @@ from presenced.wire.privacy_requests import (
     StopShowing,
     Unblock,
 )
+from presenced.wire.routes import Focus, Route
 from presenced.wire.types import (
     DeviceStatus,
+    Digest,
     DurationMs,
+    HeldRef,
     IdleMs,
     Instance,
     Message,
@@ -58,6 +65,7 @@ from presenced.wire.types import (
     WallMs,
     Window,
 )
+from presenced.wire.view_requests import Check, Compare
 
 
 class Hello(Message, tag=1):
@@ -84,6 +92,15 @@ class Hello(Message, tag=1):
     """The client's own number, the same on all of its links; 0 = it has none."""
     contacts: bool = False
     """Whether this link watches all contacts whom its user sees, without naming them (section 21.5)."""
+    quiet: bool = False
+    """With `contacts`: their records are not told, and the client asks for what differs from what it has."""
+    resume: Annotated[str, Meta(max_length=RESUME_CHARS_MAX)] | None = None
+    """The token of the welcome on the link that was lost, to take back what it watched and held (section 22.3); empty =
+    there is none yet, and this link wants one; null = it wants none."""
+    meta: str | None = None
+    """What the application keeps with the device (section 23.6); None leaves it as it is."""
+    focus: str = ""
+    """What is on the device's screen, such as a channel; empty = nothing that the application tells."""
 
 
 class Heartbeat(Message, tag=2):
@@ -118,7 +135,7 @@ class SetStatus(Message, tag=5):
 
 
 class SetDevice(Message, tag=6):
-    """Set a device's own status, priority or display name; what is null stays as it is."""
+    """Set a device's own status, priority, display name or meta; what is null stays as it is."""
 
     id: RequestId
     status: DeviceStatus | None = None
@@ -126,6 +143,7 @@ class SetDevice(Message, tag=6):
     name: str | None = None
     user: str = ""
     device: str = ""
+    meta: str | None = None
 
 
 class Get(Message, tag=7):
@@ -133,6 +151,8 @@ class Get(Message, tag=7):
 
     id: RequestId
     users: UserNames
+    valid: bool = False
+    """Ask as well until when each holds, if nothing happens."""
 
 
 class Who(Message, tag=8):
@@ -148,6 +168,8 @@ class Watch(Message, tag=9):
 
     id: RequestId
     users: UserNames
+    have: Annotated[list[Digest], Meta(max_length=USERS_PER_REQUEST_MAX)] | None = None
+    """What the client has of them, a digest for each; then the reply has only the records that differ."""
 
 
 class Unwatch(Message, tag=10):
@@ -173,18 +195,26 @@ class Attach(Message, tag=11):
     """As in hello."""
     only_free: bool = False
     """Do not take the device from another client that has it by now; the request is then refused with `device_held`."""
+    for_at_most_ms: DurationMs = 0
+    """A lease: the device is live for so long, with or without beats and link, and then gone; 0 = live by its beats."""
+    meta: str | None = None
+    focus: str = ""
+    """Both as in hello."""
 
 
 class Detach(Message, tag=12):
     """A service no longer speaks for this device: the device has left, or (`lost`) only its connection is gone."""
 
     id: RequestId
-    ref: Annotated[int, Meta(ge=0, le=REQUEST_ID_MAX)]
+    ref: HeldRef
     """The device's number on this link; 0 = `user` and `device` name it."""
     lost: bool = False
     user: str = ""
     """With `device`: names the device, which this client must have been the last to hold. `ref` is ignored then."""
     device: str = ""
+    within_ms: DurationMs | None = None
+    """Only its connection is lost (as with `lost`), and it is gone unless it is back within this time; null = that of
+    its kind."""
 
 
 class Beats(Message, tag=13):
@@ -314,6 +344,10 @@ class WatchChannel(Message, tag=26):
     id: RequestId
     channel: str
     limit: Annotated[int, Meta(ge=0, le=USERS_PER_REQUEST_MAX)] = 100
+    users: Annotated[list[str], Meta(max_length=USERS_PER_REQUEST_MAX)] = []
+    """Members whom the client has of the page."""
+    have: Annotated[list[Digest], Meta(max_length=USERS_PER_REQUEST_MAX)] | None = None
+    """What it has of them, a digest for each; then the reply has only what differs."""
 
 
 class UnwatchChannel(Message, tag=27):
@@ -344,11 +378,13 @@ class GetSync(Message, tag=30):
 
 
 class Follow(Message, tag=31):
-    """A service wants every event after this cursor; epoch 0 = from now on."""
+    """A service wants every event after this cursor; epoch 0 = from now on, or from where the name is."""
 
     id: RequestId
     epoch: WallMs = 0
     seq: WallMs = 0
+    name: str = ""
+    """The server keeps the position under this name, and epoch 0 goes on from it. Empty = the client keeps it."""
 
 
 class Command(Message, tag=32):
@@ -365,6 +401,9 @@ class WatchAll(Message, tag=33):
 
     id: RequestId
     on: bool = True
+    epoch: WallMs = 0
+    """With `version` a position that Checked or Position told: what has changed since is told, too; 0 = nothing is."""
+    version: WallMs = 0
 
 
 class FindClaims(Message, tag=34):
@@ -441,4 +480,15 @@ ClientMessage = (
     | Revoke
     | Kick
     | Erase
+    | Compare
+    | Check
+    | Explain
+    | Await
+    | CancelAwait
+    | Route
+    | GetHistory
+    | Focus
+    | Acknowledge
+    | GetFollowers
+    | ForgetFollower
 )

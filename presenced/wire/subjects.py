@@ -22,23 +22,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from presenced.wire.messages import (
+    Acknowledge,
     AddActivity,
     AddClaim,
     Applied,
     Approve,
     Attach,
+    Await,
     Beats,
     Block,
     Bye,
     Cancel,
+    CancelAwait,
+    Check,
     ClientMessage,
     Command,
+    Compare,
     Detach,
     EndClaim,
     Erase,
+    Explain,
     FindClaims,
+    Focus,
     Follow,
     Forget,
+    ForgetFollower,
     Get,
     GetActivity,
     GetAudience,
@@ -46,6 +54,8 @@ from presenced.wire.messages import (
     GetClaims,
     GetContacts,
     GetDevices,
+    GetFollowers,
+    GetHistory,
     GetMembers,
     GetSync,
     Heartbeat,
@@ -58,6 +68,7 @@ from presenced.wire.messages import (
     RemoveContact,
     Renew,
     Revoke,
+    Route,
     SetAudience,
     SetContact,
     SetContacts,
@@ -113,12 +124,12 @@ def _nobody(message: Ping) -> Subject:
     return NOBODY
 
 
-def _sender(message: Hello | Heartbeat | Bye | Applied | Renew) -> Subject:
+def _sender(message: Hello | Heartbeat | Bye | Applied | Renew | CancelAwait | Acknowledge) -> Subject:
     # The token says who a hello's sender is, and a user that the hello names can be no other (section 1.3).
     return SENDER
 
 
-def _everybody(message: Who | WatchAll | Follow | FindClaims) -> Subject:
+def _everybody(message: Who | WatchAll | Follow | FindClaims | Compare | Check) -> Subject:
     return EVERYBODY
 
 
@@ -127,7 +138,7 @@ def _one_user(message: Any) -> Subject:
     return Subject("users", (message.user,)) if message.user else SENDER
 
 
-def _users(message: Get | Watch | Unwatch) -> Subject:
+def _users(message: Get | Watch | Unwatch | Route) -> Subject:
     return Subject("users", message.users)
 
 
@@ -137,6 +148,10 @@ def _channel(message: GetMembers | WatchChannel | UnwatchChannel) -> Subject:
 
 def _detached(message: Detach) -> Subject:
     return Subject("users", (message.user,)) if message.user else Subject("held", refs=(message.ref,))
+
+
+def _focused(message: Focus) -> Subject:
+    return Subject("held", refs=(message.ref,)) if message.ref else SENDER
 
 
 def _beating(message: Beats) -> Subject:
@@ -199,6 +214,18 @@ _SUBJECTS: dict[type, Callable[[Any], Subject]] = {
     Revoke: _one_user,
     Kick: _one_user,
     Erase: _one_user,
+    # They are answered about whoever is watched, whether named or not.
+    Compare: _everybody,
+    Check: _everybody,
+    Explain: _one_user,
+    Await: _one_user,
+    CancelAwait: _sender,
+    Route: _users,
+    GetHistory: _one_user,
+    Focus: _focused,
+    Acknowledge: _sender,
+    GetFollowers: _one_user,
+    ForgetFollower: _one_user,
 }
 """In the order of the type numbers. Who joins or leaves a channel is the subject of that, and not the channel: a
 membership belongs to a device (section 17)."""

@@ -49,15 +49,25 @@ EventKind = Literal[
 ]
 MemberKind = Literal["join", "leave", "change"]
 DeviceState = Literal["connected", "grace", "gone"]
-TakenWhy = Literal["replaced", "lost", "detached", "not_held", "kicked"]
+DeadlineKind = Literal[
+    "claim_end", "grace_end", "idle_away", "idle_offline", "lease_end", "schedule", "silence", "text_end", "token_end"
+]
+"""What comes due by itself: a claim ends; the grace of a device does; the device is idle for long enough to count as
+away, or as offline; its lease ends; a window of the schedule opens, closes or gives way to another; a link counts as
+lost if nothing is heard until then; the text ends; the token of a link does."""
+TakenWhy = Literal["replaced", "lost", "detached", "not_held", "kicked", "ended"]
 """Why a service no longer holds a device: another client has it, its beats did not come in time, the same client let it
-go on another link, this link never held it, or the device's user was kicked."""
+go on another link, this link never held it, the device's user was kicked, or its lease has ended."""
 
 RequestId = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 Ref = Annotated[int, Meta(ge=1, le=REQUEST_ID_MAX)]
 """A service's own number for a device that it holds on this link."""
+HeldRef = Annotated[int, Meta(ge=0, le=REQUEST_ID_MAX)]
+"""The same where 0 stands for no number: the device is the link's own, or is named."""
 Instance = Annotated[int, Meta(ge=0, le=2**53)]
 """A number that a client draws once and sends on each of its links, by which the server knows the client again."""
+Digest = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+"""What a client has of a user's record, in short (protocol.md, section 6.6); 0 = nothing."""
 WallMs = Annotated[int, Meta(ge=0, le=2**53)]
 Priority = Annotated[int, Meta(ge=-128, le=127)]
 IdleMs = Annotated[int, Meta(ge=0, le=IDLE_MS_MAX)]
@@ -128,6 +138,12 @@ class DeviceInfo(Message):
     last_seen_ms: int
     """Wall time of the last sign of life of the device."""
     primary: bool
+    meta: str = ""
+    """What the application keeps with it."""
+    focus: str = ""
+    """What is on its screen, as far as its link tells."""
+    lease_until_ms: int = 0
+    """Wall time until which it is live whether or not it has a link; 0 = it is live by its heartbeats."""
 
 
 class ActivityInfo(Message):
@@ -173,3 +189,16 @@ class ContactEntry(Message):
     subscription: Subscription = "both"
     name: str = ""
     groups: list[str] = []
+
+
+class FollowerInfo(Message):
+    """A follower of events whose position the server keeps."""
+
+    name: str
+    epoch: int
+    seq: int
+    """The last event that it has acknowledged."""
+    behind: int
+    """How many events are kept that it has not acknowledged; -1 = its position is not known any longer."""
+    at_ms: int
+    """Wall time of the last acknowledgement."""

@@ -14,17 +14,21 @@ from presenced.wire.messages import (
     Attach,
     Beats,
     Bye,
+    Checked,
     ClientMessage,
+    Compare,
     Detach,
     DeviceStatus,
     Done,
     EndClaim,
     Error,
+    Focus,
     Get,
     Heartbeat,
     Join,
     Leave,
     MembersPage,
+    Position,
     Presence,
     Record,
     Records,
@@ -73,6 +77,8 @@ class FakeLink(Edge):
         """The newest record of each user that the client was told of."""
         self.watched: dict[str, None] = {}
         self.watches_all = False
+        self._is_catching_up = False
+        """It is told what has changed since its position, and changes besides."""
         self.told = Told()
         """What it was told of channels, events and its own state."""
         self._reader = FrameReader(SERVER_FRAME_BYTES_MAX)
@@ -103,7 +109,7 @@ class FakeLink(Edge):
             return
         self.ended = code
         self.world.transcript.append(f"{self.world.now_ms} {self.session.user_name} ended {code}".encode())
-        self.world.engine.sessions.detach(self.world.now_ms, self.session)
+        self.world.engine.sessions.detach(self.world.now_ms, self.session, code)
 
     # --- what the client does ---------------------------------------------------------------------------------
 
@@ -113,6 +119,9 @@ class FakeLink(Edge):
         request_id = getattr(message, "id", 0)
         if request_id:
             self._asked[request_id] = message
+        if isinstance(message, WatchAll) and message.on and message.epoch:
+            # What has changed since is told before the answer, and may have been told before.
+            self.watches_all = self._is_catching_up = True
         REQUESTS.handle(self.world.engine, self.session, self.world.now_ms, message)
 
     def next_id(self) -> int:
@@ -151,17 +160,20 @@ class FakeLink(Edge):
         idle_ms: int | None = None,
         as_was: bool = False,
         only_free: bool = False,
+        for_at_most_ms: int = 0,
+        meta: str | None = None,
+        focus: str = "",
     ) -> None:
         user, _, device = address.partition("/")
-        fields = (kind, name, priority, status, idle_ms, as_was, only_free)
+        fields = (kind, name, priority, status, idle_ms, as_was, only_free, for_at_most_ms, meta, focus)
         self.done(Attach(self.next_id(), ref, user, device, *fields))
 
     def attach_again(self, ref: int, address: str, **described: Any) -> None:
         """As after a lost link: as it was, and only what is free."""
         self.attach(ref, address, as_was=True, only_free=True, **described)
 
-    def release(self, ref: int, *, lost: bool = False) -> None:
-        self.done(Detach(self.next_id(), ref, lost))
+    def release(self, ref: int, *, lost: bool = False, within_ms: int | None = None) -> None:
+        self.done(Detach(self.next_id(), ref, lost, within_ms=within_ms))
 
     def beats(self, *beats: int) -> None:
         self.say(Beats(list(beats)))
@@ -186,6 +198,10 @@ class FakeLink(Edge):
 
     def beat(self, idle_ms: int | None = None) -> None:
         self.say(Heartbeat(idle_ms))
+        self.world.turn()
+
+    def focus(self, focus: str, ref: int = 0) -> None:
+        self.say(Focus(ref, focus))
         self.world.turn()
 
     def bye(self) -> None:
@@ -287,11 +303,17 @@ class FakeLink(Edge):
             if known is not None and record.version:
                 assert record.version >= known.version, f"{record} is older than {known}"
                 if record.version == known.version:
-                    assert self._by_reply[record.user], f"{record} is pushed twice"
+                    is_again = self._by_reply[record.user] or self._is_catching_up
+                    assert is_again, f"{record} is pushed twice"
             self.view[record.user] = record
             self._by_reply[record.user] = False
         elif isinstance(message, Records | WhoPage):
             asked = self._asked.get(message.id)
+            if isinstance(asked, Compare):
+                # Contacts that it did not name are pushed in front of the answer.
+                self._by_reply.update(dict.fromkeys(self.watched, True))
+            if isinstance(asked, Watch):
+                self.watched.update(dict.fromkeys(asked.users))
             for record in message.records:
                 known = self.view.get(record.user)
                 assert known is None or not record.version or record.version >= known.version, (
@@ -299,8 +321,9 @@ class FakeLink(Edge):
                 )
                 self.view[record.user] = record
                 self._by_reply[record.user] = True
-                if isinstance(asked, Watch):
-                    self.watched[record.user] = None
+        elif isinstance(message, Checked):
+            # What was told for it is told to others, and again, in its own time.
+            self._by_reply.update(dict.fromkeys(self.watched, True))
         elif isinstance(message, Done):
             asked = self._asked.get(message.id)
             if isinstance(asked, Unwatch):
@@ -308,4 +331,8 @@ class FakeLink(Edge):
                     self.watched.pop(name, None)
             elif isinstance(asked, WatchAll):
                 self.watches_all = asked.on
+        elif isinstance(message, Position):
+            self._is_catching_up = False
+            # What is told later than to others, such as a spaced change, was told for it already.
+            self._by_reply.update(dict.fromkeys(self.view, True))
         self.told.learn(message, self._asked.get(getattr(message, "id", 0)))

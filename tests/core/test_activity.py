@@ -108,7 +108,7 @@ def test_activities_that_nobody_asks_for_are_in_no_snapshot_once_they_are_too_ol
     world.turn()
     assert [fact for fact in world.snapshot() if isinstance(fact, ActivityAdded)] == []
     world.turn()
-    assert "ghost" not in world.engine.users and "alice" in world.engine.users
+    assert not world.engine.users.knows("ghost") and world.engine.users.knows("alice")
 
 
 def test_a_new_activity_drops_those_that_are_too_old() -> None:

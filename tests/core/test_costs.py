@@ -6,9 +6,21 @@ from typing import get_args
 
 import pytest
 
-from presenced.core.requests.costs import CHANGE_MAX, CHANNELS, DEVICES, NAMES, cost_of_change
+from presenced.core.requests.costs import (
+    CHANGE_MAX,
+    CHANNELS,
+    DEVICES,
+    EVERYBODY,
+    FORECASTS,
+    NAMES,
+    ROUTES,
+    WINDOWS,
+    cost_of_change,
+)
 from presenced.limits import USERS_PER_REQUEST_MAX
+from presenced.server.zones import calendar
 from presenced.wire.messages import (
+    Acknowledge,
     AddActivity,
     AddClaim,
     Applied,
@@ -18,18 +30,25 @@ from presenced.wire.messages import (
     Block,
     Bye,
     Cancel,
+    CancelAwait,
+    Check,
     ClientMessage,
     Command,
+    Compare,
     Detach,
     EndClaim,
+    Explain,
+    Focus,
     Follow,
     Forget,
+    ForgetFollower,
     Get,
     GetActivity,
     GetAudience,
     GetBlocked,
     GetClaims,
     GetDevices,
+    GetFollowers,
     GetMembers,
     GetSync,
     Heartbeat,
@@ -40,6 +59,7 @@ from presenced.wire.messages import (
     Ping,
     RemoveContact,
     Revoke,
+    Route,
     SetAudience,
     SetContact,
     SetDevice,
@@ -59,14 +79,18 @@ from presenced.wire.messages import (
     WatchAll,
     WatchChannel,
     Who,
+    Window,
 )
 from tests.core.world import FakeLink, World
 from tests.support.requests import HANDLERS, REQUESTS
 
 COST_THEIR_FRAME_ALONE = {
     Applied, Follow, Forget, GetClaims, GetDevices, GetSync, Heartbeat, Hello, Join, Leave, AddActivity, Ping, Sync,
-    Touch, UnwatchChannel, WatchAll, Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing,
-    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, Revoke,
+    Touch, UnwatchChannel, Block, Unblock, HideFrom, ShowAgain, ShowTo, StopShowing,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, Revoke, CancelAwait,
+    Focus,
+    Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, Revoke, Focus,
+    Acknowledge, GetFollowers, ForgetFollower,
 }  # fmt: skip
 """Bounded by the limits of what they are about (16 devices, 16 claims, one channel), or counted elsewhere (hello)."""
 
@@ -84,7 +108,7 @@ def cost_of(link: FakeLink, message: ClientMessage) -> int:
 
 def full() -> tuple[World, FakeLink, FakeLink]:
     """Very many users online in one room, a service, and alice, who is in some channels."""
-    world = World()
+    world = World(calendar=calendar)
     world.checks = False
     app = world.open("app", role="service")
     for number in range(300):
@@ -100,6 +124,8 @@ def full() -> tuple[World, FakeLink, FakeLink]:
         alice.say(HideFrom(7_000 + number, f"hidden{number}"))
     for number in range(NAMES):
         world.open(f"watcher{number}/web").watch("alice")
+    days = [Window(1 << number % 7, 60, 120) for number in range(WINDOWS + 1)]
+    alice.say(SetSchedule(9_000, "UTC", days))
     alice.say(SetAudience(8_000, "contacts", always=[f"user{number}" for number in range(3 * NAMES)]))
     world.turn()
     return world, app, alice
@@ -115,6 +141,13 @@ ALL, FEW = USERS_PER_REQUEST_MAX // NAMES, 0
         (Get(1, ["alice"]), FEW),
         (Watch(1, NAMES_MAX), ALL),
         (Unwatch(1, NAMES_MAX), ALL),
+        (Route(1, NAMES_MAX), USERS_PER_REQUEST_MAX // ROUTES),
+        (Route(1, ["alice"]), FEW),
+        (Compare(1, NAMES_MAX, [0] * USERS_PER_REQUEST_MAX), ALL),
+        (Check(1), FEW),
+        (Get(1, NAMES_MAX, True), USERS_PER_REQUEST_MAX // FORECASTS),
+        (Explain(1), 2),
+        (Explain(1, "nobody"), 0),
         (Who(1, "", 256), ALL),
         (Who(1, "", 0), FEW),
         (GetMembers(1, "hall", "", 256), ALL),
@@ -155,6 +188,7 @@ def test_what_a_service_does_for_others_costs_by_them() -> None:
     assert cost(SetStatus(1, "dnd", user="nobody")) == cost(Attach(1, 5, "nobody", "web")) == 0
     assert cost(Beats([1_000, -1] * 10 * DEVICES)) == 10
     assert cost(Detach(1, 1_000)) == cost(Detach(1, 99)) == 0
+    assert [cost(WatchAll(1)), cost(WatchAll(1, True, 7, 1)), cost(WatchAll(1, False, 7, 1))] == [0, EVERYBODY, 0]
 
 
 def test_a_change_has_a_highest_cost() -> None:

@@ -373,8 +373,10 @@ def test_every_part_reads_the_same_policy(world: World) -> None:
         "Leases",
         "PrivacySettings",
         "Publisher",
+        "Resumptions",
         "SessionLeases",
         "Watches",
+        "Sleep",
     }
     assert all(part._policy is engine.policy for part in holders)
     engine.set_policy(Policy(grace_ms=1, change_spacing_ms=7), world.now_ms)

@@ -6,27 +6,25 @@ import random
 
 import pytest
 
-from presenced.core.parts import event_history, events as module
-from presenced.core.parts.event_history import FRAME_BYTES
+from presenced.core import event_chunks
+from presenced.core.parts import event_history
 from presenced.core.policy import Policy
-from presenced.limits import (
-    EVENTS_BYTES_MAX,
-    EVENTS_SHORT_BYTES_MAX,
-    EVENTS_UNFOLLOWED_MS,
-    GRACE_MS,
-    TEXT_BYTES_MAX,
-)
+from presenced.core.records import EventAdded
+from presenced.limits import EVENTS_SHORT_BYTES_MAX, GRACE_MS, TEXT_BYTES_MAX
 from presenced.wire.messages import Attach, Event, Follow, Following, Get, SetDevice, SetStatus
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
+
+KEEP_FOR_MS = 640_000
+"""A shorter time than usual for which events are kept."""
 
 
 def follow(link: FakeLink, epoch: int = 0, seq: int = 0) -> Following:
     return link.expect(Follow(link.next_id(), epoch, seq), Following)
 
 
-def stage() -> tuple[World, FakeLink, FakeLink, int]:
+def stage(policy: Policy | None = None) -> tuple[World, FakeLink, FakeLink, int]:
     """A world, a service that acts, one that follows, and the epoch of the events."""
-    world = World()
+    world = World(policy)
     app = world.open("app", role="service")
     follower = world.open("follower", role="service")
     following = follow(follower)
@@ -224,19 +222,27 @@ def test_a_cursor_of_another_run_or_from_the_future_is_reset(epoch_off: int, seq
     assert [e.seq for e in back.told.events] == [8]
 
 
-def test_a_restart_is_another_run() -> None:
-    world, app, _, epoch = stage()
+def test_a_cursor_holds_over_a_restart_and_not_over_a_store_that_was_set_back() -> None:
+    world, app, follower, epoch = stage()
     app.attach(1, "alice/web")
+    change(app, 3)
+    seq = follower.told.seq
+    change(app, 2, 3)
     after = world.restarted(1_000)
     back = after.open("back", role="service")
-    assert follow(back, epoch, 2).reset
+    back.told.seq = 3
+    assert not follow(back, epoch, 3).reset
+    assert back.told.events == follower.told.events[3:]
+    set_back = world.restarted(1_000, epoch=epoch + 1)
+    back = set_back.open("back", role="service")
+    assert follow(back, epoch, seq).reset
 
 
 def test_a_cursor_older_than_what_is_kept_is_reset_and_one_that_is_just_kept_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_history, "EVENTS_KEPT", 10)
-    world, app, follower, epoch = stage()
+    monkeypatch.setattr(event_history, "CHUNK_FACTS", 1)
+    world, app, follower, epoch = stage(Policy(events_keep=10))
     app.attach(1, "alice/web")
     change(app, 35)
     assert len(follower.told.events) == 37
@@ -244,6 +250,8 @@ def test_a_cursor_older_than_what_is_kept_is_reset_and_one_that_is_just_kept_is_
         back = world.open(f"back{seq}", role="service")
         back.told.seq = seq
         assert follow(back, epoch, seq).reset == reset
+        while world.engine.events.is_behind:
+            world.turn()
         assert [e.seq for e in back.told.events] == ([] if reset else list(range(seq + 1, 38)))
 
 
@@ -264,7 +272,8 @@ def test_one_that_is_far_behind_is_caught_up_in_bounded_turns() -> None:
     world, app, follower, epoch = stage()
     app.attach(1, "alice/web")
     follower.lose()
-    change(app, 3 * module.BATCH_EVENTS)
+    chunk = event_chunks.CHUNK_FACTS
+    change(app, 3 * chunk)
     back = world.open("back", role="service")
     back.told.seq = 0
     back.say(Follow(1, epoch, 0))
@@ -273,16 +282,16 @@ def test_one_that_is_far_behind_is_caught_up_in_bounded_turns() -> None:
         world.turn()
         counts.append(len(back.told.events))
         assert len(counts) < 10
-    assert counts[0] <= module.BATCH_EVENTS
-    assert all(later - before <= module.BATCH_EVENTS for before, later in zip(counts, counts[1:], strict=False))
-    assert counts[-1] == 3 * module.BATCH_EVENTS + 2
+    assert counts[0] <= chunk + 1
+    assert all(later - before <= chunk + 1 for before, later in zip(counts, counts[1:], strict=False))
+    assert counts[-1] == 3 * chunk + 2
 
 
 def test_a_slow_follower_that_falls_out_of_what_is_kept_is_told_so_and_goes_on_from_the_newest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_history, "EVENTS_KEPT", 10)
-    world, app, follower, _ = stage()
+    monkeypatch.setattr(event_history, "CHUNK_FACTS", 1)
+    world, app, follower, _ = stage(Policy(events_keep=10))
     app.attach(1, "alice/web")
     follower.fill()
     change(app, 60)
@@ -297,7 +306,7 @@ def test_a_follower_that_goes_is_forgotten_and_nothing_is_kept_until_somebody_fo
     world, app, follower, _ = stage()
     follower.bye()
     assert world.engine.events.followers == {}
-    quiet = World()
+    quiet = World(Policy(events_record="followed"))
     app = quiet.open("app", role="service")
     app.attach(1, "alice/web")
     assert quiet.engine.events.seq == 0
@@ -314,22 +323,46 @@ def long_texts(app: FakeLink, count: int) -> None:
 
 
 def test_what_is_kept_is_bounded_in_bytes_whatever_is_written_in_it() -> None:
-    world, app, follower, epoch = stage()
+    dice = random.Random(1)
+    world, app, follower, epoch = stage(Policy(events_keep=20_000))
     world.checks = False
     follower.lose()
-    long_texts(app, 20_000)
+    for _ in range(4_000):
+        app.say(SetStatus(app.next_id(), text=dice.randbytes(TEXT_BYTES_MAX // 2).hex(), user="alice"))
+        world.turn()
     history = world.engine.events.history
-    assert history.seq == 20_000 and history.seq - history.oldest < 16_000
-    assert EVENTS_BYTES_MAX - 2_000 < history.bytes <= EVENTS_BYTES_MAX
-    assert history.bytes == sum(len(data) + FRAME_BYTES for data in history.after(history.oldest, 20_000))
-    for seq, reset in ((history.oldest - 1, True), (history.oldest, False)):
+    bytes_max = max(EVENTS_SHORT_BYTES_MAX, 20_000 * 64)
+    assert history.seq == 4_000 and 0 < history.kept < 4_000
+    assert bytes_max * 0.8 < history.bytes <= bytes_max
+    oldest = history.chunks[0].after
+    for seq, reset in ((oldest - 1, True), (oldest, False)):
         back = world.open(f"back{seq}", role="service")
         back.told.seq = seq
         assert follow(back, epoch, seq).reset == reset
 
 
-def test_it_is_given_up_when_nobody_has_followed_for_an_hour() -> None:
-    world, app, follower, epoch = stage()
+def test_what_is_too_old_is_given_up() -> None:
+    world, app, follower, epoch = stage(Policy(events_keep_for_ms=KEEP_FOR_MS))
+    app.attach(1, "alice/web")
+    change(app, 5)
+    app.release(1)
+    seq = follower.told.seq
+    world.advance_beating(KEEP_FOR_MS // 2, app, follower)
+    app.claim("alice", "desk", "calendar", "dnd")
+    app.attach(1, "alice/web")
+    app.release(1)
+    world.advance_beating(KEEP_FOR_MS // 2 + KEEP_FOR_MS // 16, app, follower)
+    history = world.engine.events.history
+    assert history.kept == 4 and history.knows(seq) and not history.knows(seq - 1)
+    assert world.engine.events.known_from_ms == follower.told.events[seq - 1].at_ms
+    world.advance_beating(KEEP_FOR_MS, app, follower)
+    assert not history.kept and not history.bytes and history.knows(history.seq)
+    back = world.open("back", role="service")
+    assert follow(back, epoch, follower.told.seq).reset is False
+
+
+def test_where_only_followed_events_are_recorded_it_ends_when_nobody_has_followed_for_long() -> None:
+    world, app, follower, epoch = stage(Policy(events_record="followed", events_keep_for_ms=KEEP_FOR_MS))
     other = world.open("other", role="service")
     follow(other)
     app.attach(1, "alice/web")
@@ -337,46 +370,38 @@ def test_it_is_given_up_when_nobody_has_followed_for_an_hour() -> None:
     app.release(1)
     seq = follower.told.seq
     other.lose()
-    world.advance_beating(EVENTS_UNFOLLOWED_MS, app, follower)
+    world.advance_beating(KEEP_FOR_MS, app, follower)
     assert world.engine.events.is_kept, "somebody follows"
     follower.lose()
-    world.advance_beating(EVENTS_UNFOLLOWED_MS - 1, app)
-    assert world.engine.events.is_kept and world.engine.events.history.bytes
+    world.advance_beating(KEEP_FOR_MS - 1, app)
+    assert world.engine.events.is_kept
     world.advance(1)
     assert not world.engine.events.is_kept and not world.engine.events.history.bytes
-    assert not world.engine.publisher.keeps_changes
+    newest = world.engine.events.seq
     app.attach(1, "alice/web")
     app.release(1)
-    assert not world.engine.events.history.bytes
-    back = world.open("follower", role="service")
-    back.told.seq = seq
-    assert follow(back, epoch, seq).reset, "what happened meanwhile cannot be told"
-    app.attach(1, "alice/web")
-    assert [event.kind for event in back.told.events] == ["online", "status_change"]
+    assert world.engine.events.seq == newest
+    restarted = world.restarted(1_000)
+    assert not restarted.engine.events.is_kept
+    for place, log in ((world, app), (restarted, restarted.open("app", role="service"))):
+        back = place.open("follower", role="service")
+        back.told.seq = seq
+        assert follow(back, epoch, seq).reset, "what happened meanwhile cannot be told"
+        log.attach(1, "alice/web")
+        assert [event.kind for event in back.told.events] == ["online", "status_change"]
 
 
-def test_a_follower_that_comes_back_within_the_hour_is_told_what_it_missed() -> None:
-    world, app, follower, epoch = stage()
-    app.attach(1, "alice/web")
-    seq = follower.told.seq
-    follower.lose()
-    change(app, 2)
-    world.advance_beating(EVENTS_UNFOLLOWED_MS - 1, app)
-    back = world.open("follower", role="service")
-    back.told.seq = seq
-    assert not follow(back, epoch, seq).reset
-    world.advance_beating(3 * EVENTS_UNFOLLOWED_MS, app, back)
-    assert world.engine.events.is_kept and len(back.told.events) >= 2
-
-
-def test_it_is_given_up_when_memory_is_short_and_whoever_is_behind_is_told_so() -> None:
+def test_most_of_it_is_given_up_when_memory_is_short_and_whoever_is_behind_is_told_so() -> None:
+    dice = random.Random(1)
     world, app, follower, epoch = stage()
     behind = world.open("behind", role="service")
     follow(behind)
     app.attach(1, "alice/web")
     behind.fill()
     world.checks = False
-    long_texts(app, 3_000)
+    for _ in range(3_500):
+        app.say(SetStatus(app.next_id(), text=dice.randbytes(TEXT_BYTES_MAX // 2).hex(), user="alice"))
+        world.turn()
     events = world.engine.events
     assert events.history.bytes > EVENTS_SHORT_BYTES_MAX
     world.engine.set_memory_level(1)
@@ -386,23 +411,9 @@ def test_it_is_given_up_when_memory_is_short_and_whoever_is_behind_is_told_so() 
     assert follower.told.seq == seq + 2 and follower.told.resets == 0, "who reads is told on"
     behind.drain()
     assert behind.told.resets == 1 and behind.told.seq == seq + 2
-    for link in (follower, behind):
-        link.lose()
-    assert not events.is_kept and not events.history.bytes
     world.engine.set_memory_level(0)
     back = world.open("follower", role="service")
-    back.told.seq = seq + 2
-    assert follow(back, epoch, seq + 2).reset
-
-
-def test_what_nobody_follows_is_given_up_at_once_when_memory_becomes_short() -> None:
-    world, app, follower, _ = stage()
-    follower.lose()
-    app.attach(1, "alice/web")
-    assert world.engine.events.history.bytes
-    world.engine.set_memory_level(1)
-    assert not world.engine.events.is_kept and not world.engine.events.history.bytes
-    assert world.engine.next_ms != 0
+    assert follow(back, epoch, seq + 2).reset is False
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -442,3 +453,22 @@ def test_whatever_happens_the_events_lead_from_what_was_known_to_what_is(seed: i
     for user in world.engine.users.values():
         assert status.get(user.name, "offline") == user.record.status
     assert all(isinstance(event, Event) for event in follower.told.events)
+
+
+def test_what_is_shared_is_an_event_once_it_comes_back_and_in_the_order_in_which_it_does() -> None:
+    world, app, follower, _ = stage()
+    app.attach(1, "alice/web")
+    follower.forget()
+    follower.told.events.clear()
+    shared: list[tuple[EventAdded, bool]] = []
+    world.engine.events.share_by(lambda fact, is_of_erased: shared.append((fact, is_of_erased)))
+    before = world.engine.events.seq
+    change(app, 2)
+    assert (world.engine.events.seq, follower.told.events) == (before, []), "nothing is numbered before all have it"
+    foreign = EventAdded("zoe", 999, WALL_MS, 2, "", "offline", "online", "")
+    for fact, is_of_erased in (shared[0], (foreign, False), shared[1]):
+        world.engine.events.keep_shared(fact, is_of_erased)
+    world.turn()
+    told = follower.told.events
+    assert [event.user for event in told] == ["alice", "zoe", "zoe", "alice"]
+    assert [event.seq for event in told] == list(range(before + 1, before + 5))

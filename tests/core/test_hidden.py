@@ -99,6 +99,8 @@ BUSY: dict[str, Callable[[Stage], object]] = {
     "heartbeat": lambda stage: stage.laptop.beat(0),
     "set device": lambda stage: stage.laptop.set_device("dnd", 7),
     "rename device": lambda stage: stage.laptop.done(SetDevice(900, None, None, "desk")),
+    "meta": lambda stage: stage.laptop.done(SetDevice(907, meta="token")),
+    "focus": lambda stage: stage.laptop.focus("general"),
     "no priority": lambda stage: stage.laptop.set_device(None, -1),
     "hide again": lambda stage: stage.laptop.set_status("offline", for_ms=10**9),
     "text": lambda stage: stage.laptop.set_status(None, text="secret"),

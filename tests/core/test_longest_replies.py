@@ -116,6 +116,8 @@ GIVEN = {
     "status": "dnd",
     "text": "",
     "contacts": [],
+    "for_at_most_ms": 1_000,
+    "name": "feed",
 }
 
 

@@ -10,24 +10,32 @@ import pytest
 
 from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
+    Acknowledge,
     AddActivity,
     AddClaim,
     Applied,
     Approve,
     Attach,
+    Await,
     Beats,
     Block,
     Bye,
     Cancel,
+    CancelAwait,
+    Check,
     Command,
+    Compare,
     ContactEntry,
     Detach,
     EndClaim,
     Erase,
     Error,
+    Explain,
     FindClaims,
+    Focus,
     Follow,
     Forget,
+    ForgetFollower,
     Get,
     GetActivity,
     GetAudience,
@@ -35,6 +43,8 @@ from presenced.wire.messages import (
     GetClaims,
     GetContacts,
     GetDevices,
+    GetFollowers,
+    GetHistory,
     GetMembers,
     GetSync,
     Heartbeat,
@@ -46,6 +56,7 @@ from presenced.wire.messages import (
     RemoveContact,
     Renew,
     Revoke,
+    Route,
     SetAudience,
     SetContact,
     SetContacts,
@@ -106,6 +117,7 @@ GROWS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any] | None]] = {
     "HideFrom": (lambda n: HideFrom(n, "other", "bob"), lambda n: HideFrom(n, "mallory", "bob")),
     "ShowTo": (lambda n: ShowTo(n, "other", "bob", "web"), lambda n: ShowTo(n, "erin", "bob", "web")),
     "SetAudience": (lambda n: SetAudience(n, always=["x"], user="bob"), lambda n: SetAudience(n, user="bob")),
+    "Await": (lambda n: Await(n, "watched", 60_000, ["offline"]), None),
 }
 """What is refused when memory is short, and (where there is one) the same that needs no more and is done."""
 
@@ -118,9 +130,14 @@ LONG = (
     GetActivity,
     GetMembers,
     GetSync,
+    Route,
     GetContacts,
     GetBlocked,
     GetAudience,
+    Compare,
+    Explain,
+    GetHistory,
+    GetFollowers,
 )
 OTHERS = (
     Ping,
@@ -142,8 +159,11 @@ OTHERS = (
     Revoke,
     Kick,
     Erase,
+    Check,
+    CancelAwait,
+    ForgetFollower,
 )
-UNANSWERED = (Heartbeat, Beats, Applied, Bye)
+UNANSWERED = (Heartbeat, Beats, Applied, Bye, Focus, Acknowledge)
 FOR_LONG = {"Watch", "WatchChannel", "Follow", "AddActivity", "Command", *(kind.__name__ for kind in LONG)}
 """Refused when memory is very short whatever they would add."""
 

@@ -188,11 +188,16 @@ class Filed:
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         self.told.append(f"{viewer.name} sees all")
 
-    def blocked(self, now_ms: int, user: User, contact: User) -> None:
+    def blocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
         self.told.append(f"{user.name} stops hearing {contact.name}")
+        return version
 
-    def unblocked(self, now_ms: int, user: User, contact: User) -> None:
+    def unblocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
         self.told.append(f"{user.name} hears {contact.name}")
+        return version
+
+    def grant_held(self, now_ms: int, user: User, contact: User) -> None:
+        assert self.told[-1] == f"{user.name} hears {contact.name}"
 
 
 @pytest.mark.parametrize("reciprocal", [False, True])

@@ -13,7 +13,7 @@ from presenced.core.parts.own_state import claim_infos
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, MembershipSet, ScheduleSet
 from presenced.limits import GRACE_MS
 from presenced.server.zones import calendar
-from presenced.storage.store import STARTS_MAX, _starts
+from presenced.storage.openings import STARTS_MAX, starts_with
 from presenced.wire.messages import (
     AddActivity,
     AddClaim,
@@ -37,7 +37,7 @@ WINDOWS = ([Window(127, 0, 720)], [Window(127, 720, 0)], [Window(127, 0, 720), W
 def device_state(device: Device, *, times: bool, offset_ms: int) -> tuple[Any, ...]:
     seen = (device.heard_ms + offset_ms, device.active_ms + offset_ms) if times else ()
     return (
-        device.kind, device.name, device.priority, device.status, device.state != GONE,
+        device.kind, device.name, device.meta, device.priority, device.status, device.state != GONE,
         device.idle_level, sorted(device.channels or ()), *seen,
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ class Life:
         status = dice.choice(("online", "dnd", "away", "chat", "xa"))
         choices: list[Any] = [
             Attach(at, ref, user, device, dice.choice(("", "web")), dice.choice("xy"), dice.choice((0, 0, 5, -1)),
-                   status, dice.choice((None, 0, 200_000, 400_000, 4_000_000))),
+                   status, dice.choice((None, 0, 200_000, 400_000, 4_000_000)), meta=dice.choice((None, "", "m", "n"))),
             SetStatus(at, dice.choice((status, "auto", "offline", None)), dice.choice((None, "", "lunch")), None,
                       for_ms, user),
             AddClaim(at, name, source, dice.choice((status, "offline")), for_ms, 0, user),
@@ -106,7 +106,9 @@ class Life:
             Join(at, dice.choice(CHANNELS), user, device),
             Join(at, dice.choice(CHANNELS), user, device),
             Leave(at, dice.choice(CHANNELS), user, device),
-            SetDevice(at, status, dice.choice((None, 0, -1)), dice.choice((None, "z")), user, device),
+            SetDevice(at, status, dice.choice((None, 0, -1)), dice.choice((None, "z")), user, device,
+                      dice.choice((None, None, "", "o"))),
+            SetDevice(at, user=user, device=device, meta="p"),
             Forget(at, device, user),
         ]  # fmt: skip
         app.say(dice.choice(choices))
@@ -349,7 +351,7 @@ def test_a_daemon_that_is_killed_again_and_again_holds_nobody_online_for_ever(
     world.open("bob/laptop")
     starts: tuple[int, ...] = ()
     while not starts or world.wall_ms - starts[0] < 2 * grace_ms:
-        starts = _starts(starts, world.wall_ms + cycle_ms // 2, grace_ms)
+        starts = starts_with(starts, world.wall_ms + cycle_ms // 2, grace_ms)
         facts = world.snapshot() if from_snapshot else None
         world = world.restarted(
             cycle_ms // 2, facts=facts, grace_ms=grace_ms, stopped_wall_ms=world.wall_ms, starts=starts
@@ -364,12 +366,12 @@ def test_a_daemon_that_is_killed_again_and_again_holds_nobody_online_for_ever(
 
 
 def test_starts_that_are_far_apart_give_a_whole_grace_each() -> None:
-    assert _starts((), 1_000, 100) == (1_000,)
-    assert _starts((1_000,), 1_099, 100) == (1_000, 1_099)
-    assert _starts((1_000, 1_099), 1_198, 100) == (1_000, 1_099, 1_198)
-    assert _starts((1_000, 1_099), 1_199, 100) == (1_199,)
-    assert _starts((1_000,), 999, 100) == (999,), "the clock was set back"
+    assert starts_with((), 1_000, 100) == (1_000,)
+    assert starts_with((1_000,), 1_099, 100) == (1_000, 1_099)
+    assert starts_with((1_000, 1_099), 1_198, 100) == (1_000, 1_099, 1_198)
+    assert starts_with((1_000, 1_099), 1_199, 100) == (1_199,)
+    assert starts_with((1_000,), 999, 100) == (999,), "the clock was set back"
     starts: tuple[int, ...] = ()
     for number in range(1_000):
-        starts = _starts(starts, 1_000 + number, 100)
+        starts = starts_with(starts, 1_000 + number, 100)
     assert len(starts) == STARTS_MAX and starts[0] == 1_000 and starts[-1] == 1_999

@@ -42,6 +42,26 @@ def test_a_list_matches_what_one_of_its_patterns_does(listed: list[str], names: 
         assert not name.startswith(made.prefixes) and not name.endswith(made.endings)
 
 
+@given(st.lists(patterns, max_size=4), st.lists(patterns, max_size=4), st.lists(pieces, min_size=1, max_size=20))
+def test_a_list_that_covers_another_matches_what_that_does(more: list[str], less: list[str], names: list[str]) -> None:
+    wide, narrow = compiled(more), compiled(less)
+    assert compiled([*more, *less]).covers(narrow) and wide.covers(wide)
+    if wide.covers(narrow):
+        assert all(wide.match(name) for name in [*names, *less] if narrow.match(name))
+
+
+@pytest.mark.parametrize(
+    "more, less, covers",
+    [
+        (["*"], ["bob", "v*", "*@acme"], True), (["v*"], ["*"], False), (["v*"], ["vi*", "vip"], True),
+        (["vi*"], ["v*"], False), (["*@acme"], ["bob@acme"], True), (["*@acme"], ["*@b"], False),
+        (["*@acme"], ["b*"], False), (["bob"], ["b*"], False), (["bob"], [], True), ([], ["bob"], False),
+    ],
+)  # fmt: skip
+def test_what_a_list_covers(more: list[str], less: list[str], covers: bool) -> None:
+    assert compiled(more).covers(compiled(less)) == covers
+
+
 def test_lists_that_say_the_same_are_equal() -> None:
     assert compiled(["*", "bob", "a*"]) == EVERYBODY and compiled([]) == NOBODY
     assert compiled(["al*", "alice", "alba*", "x@acme", "*@acme"]) == compiled(["*@acme", "al*"])

@@ -6,26 +6,34 @@ import pytest
 
 from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
+    Acknowledge,
     ActivityList,
     AddActivity,
     AddClaim,
     Applied,
     Approve,
     Attach,
+    Await,
     Beats,
     Block,
     Bye,
     Cancel,
+    CancelAwait,
+    Check,
     ClaimList,
     Command,
+    Compare,
     Detach,
     DeviceList,
     EndClaim,
     Erase,
     Error,
+    Explain,
     FindClaims,
+    Focus,
     Follow,
     Forget,
+    ForgetFollower,
     Get,
     GetActivity,
     GetAudience,
@@ -33,6 +41,8 @@ from presenced.wire.messages import (
     GetClaims,
     GetContacts,
     GetDevices,
+    GetFollowers,
+    GetHistory,
     GetMembers,
     GetSync,
     Heartbeat,
@@ -46,6 +56,7 @@ from presenced.wire.messages import (
     Renew,
     Revoke,
     Role,
+    Route,
     SetAudience,
     SetContact,
     SetContacts,
@@ -75,11 +86,17 @@ FOR_ANOTHER = (
     SetStatus, SetDevice, Attach, Detach, Beats, Forget, GetDevices, Touch, AddClaim, EndClaim, GetClaims, SetSchedule,
     AddActivity, GetActivity, Join, Leave, Sync, GetSync, FindClaims, Follow, Command, WatchAll, Revoke, Kick, Erase,
     Subscribe, Approve, Cancel, Unsubscribe, SetContact, RemoveContact, GetContacts, SetContacts,
-    Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience, GetAudience,
+    Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience, GetAudience, Explain,
+    Route,
+    Block, Unblock, GetBlocked, HideFrom, ShowAgain, ShowTo, StopShowing, SetAudience, GetAudience, GetHistory,
+    GetFollowers, ForgetFollower,
 )  # fmt: skip
 """What takes the role of a service: anything in the name of another, and what only services do."""
 
-FOR_ANYBODY = (Heartbeat, Ping, Get, Who, Watch, Unwatch, GetMembers, WatchChannel, UnwatchChannel, Applied, Renew)
+FOR_ANYBODY = (
+    Heartbeat, Ping, Get, Who, Watch, Unwatch, GetMembers, WatchChannel, UnwatchChannel, Applied, Renew, Compare, Check,
+    Await, CancelAwait, Focus, Acknowledge,
+)  # fmt: skip
 ENDS_THE_LINK = (Hello, Bye)
 
 
@@ -119,7 +136,21 @@ def test_acting_for_another_takes_the_role_of_a_service(kind: type, role: Role) 
     [
         kind
         for kind in FOR_ANOTHER
-        if kind not in (Attach, Detach, Beats, FindClaims, Follow, WatchAll, SetContacts, Revoke, Kick, Erase)
+        if kind
+        not in (
+            Attach,
+            Detach,
+            Beats,
+            FindClaims,
+            Follow,
+            WatchAll,
+            SetContacts,
+            Revoke,
+            Kick,
+            Erase,
+            GetFollowers,
+            ForgetFollower,
+        )  # fmt: skip
     ],
 )
 def test_a_user_may_do_for_themselves_by_name_what_another_may_not(kind: type) -> None:

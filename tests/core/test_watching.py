@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from presenced.core.policy import Policy
 from presenced.wire.codec import encode
-from presenced.wire.messages import Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who
+from presenced.wire.messages import Block, Done, Error, Get, Hello, Presence, Records, SetStatus, Unwatch, Watch, Who
 from tests.core.world import TICK_MS, FakeLink, World
 
 NO_SPACING = Policy(change_spacing_ms=0)
@@ -31,6 +31,29 @@ def test_users_who_are_not_known_can_be_watched_before_they_appear() -> None:
     assert (record.status, record.version, record.since_ms, record.last_seen_ms) == ("offline", 0, 0, 0)
     world.open("alice/laptop")
     assert app.statuses("alice") == ["online"]
+
+
+def test_a_watch_of_known_and_unknown_names_is_counted_and_told_as_one_of_each_alone() -> None:
+    """Whoever sees all of them wholly is served in one go, and whoever does not, one by one."""
+    for blocks in (False, True):
+        world = World()
+        world.open("bob/desk").set_status("dnd")
+        alice, twin = world.open("alice/laptop"), world.open("alice/phone")
+        if blocks:
+            world.open("bob/phone").expect(Block(9, "alice"), Done)
+        names = ["bob", "new", "carol", "new", "bob", "dave"]
+        alice.watch("carol")
+        together = alice.expect(Watch(5, names), Records).records
+        assert [record.user for record in together] == names
+        assert together == [twin.get(name) for name in names]
+        assert together[0].status == ("offline" if blocks else "dnd")
+        assert world.engine.watches.count == 4
+        # Whoever comes is told to alice once, and so is whoever was watched before.
+        for name in ("carol", "new"):
+            world.open(f"{name}/desk")
+            assert alice.statuses(name) == ["online"]
+        alice.unwatch(*names)
+        assert world.engine.watches.count == 0
 
 
 def test_watching_made_up_names_leaves_nothing_behind() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from presenced.core import wheel as module
-from presenced.core.wheel import TICK_MS, Timer, Wheel
+from presenced.core.wheel import TICK_BITS, TICK_MS, Timer, Wheel
 from tests.support.tiers import samples
 
 HOUR_MS = 3_600_000
@@ -37,6 +37,10 @@ starts_ms = st.one_of(
     st.integers(0, 10**6),
     st.builds(lambda span, off: max(0, span + off), st.sampled_from(SPANS_MS), st.integers(-9_000, 9_000)),
 )
+
+
+ticks_bits = st.sampled_from((TICK_BITS, 0))
+"""As in a daemon, and as fine as the clock."""
 
 
 class Entry(Timer):
@@ -92,10 +96,11 @@ def advance_fully(wheel: Wheel, now_ms: int, entries_max: int = 1_000) -> list[A
 class WheelAndHeap(RuleBasedStateMachine):
     """Any sequence of operations, with the same done to the heap."""
 
-    @initialize(start_ms=starts_ms)
-    def start(self, start_ms: int) -> None:
+    @initialize(start_ms=starts_ms, tick_bits=ticks_bits)
+    def start(self, start_ms: int, tick_bits: int) -> None:
         self.now_ms = start_ms
-        self.wheel = Wheel(start_ms)
+        self.tick_ms = 1 << tick_bits
+        self.wheel = Wheel(start_ms, tick_bits)
         self.heap = HeapTimers()
         self.entries = [Entry(name) for name in range(24)]
 
@@ -128,7 +133,7 @@ class WheelAndHeap(RuleBasedStateMachine):
         self.now_ms += jump_ms
         self.fires(advance_fully(self.wheel, self.now_ms, entries_max))
         first_ms = self.heap.first_ms()
-        assert first_ms is None or first_ms > self.now_ms - TICK_MS, "an entry is later than the tolerance"
+        assert first_ms is None or first_ms > self.now_ms - self.tick_ms, "an entry is later than the tolerance"
 
     @rule(naps=st.integers(1, 10))
     def sleep_until_next(self, naps: int) -> None:
@@ -141,7 +146,7 @@ class WheelAndHeap(RuleBasedStateMachine):
             fired = self.wheel.advance(self.now_ms, 1_000)
             self.fires(fired)
             for entry in fired:
-                assert entry.name in overdue or self.now_ms < entry.due_ms + TICK_MS, "woken too late"
+                assert entry.name in overdue or self.now_ms < entry.due_ms + self.tick_ms, "woken too late"
 
     @rule(back_ms=st.integers(1, HOUR_MS))
     def go_back_in_time(self, back_ms: int) -> None:
@@ -167,7 +172,7 @@ class WheelAndHeap(RuleBasedStateMachine):
         next_ms, first_ms = self.wheel.next_ms, self.heap.first_ms()
         assert (next_ms is None) == (first_ms is None)
         if next_ms is not None and first_ms is not None:
-            assert next_ms < max(first_ms, self.now_ms) + TICK_MS
+            assert next_ms < max(first_ms, self.now_ms) + self.tick_ms
 
 
 TestWheelAndHeap = WheelAndHeap.TestCase

@@ -54,12 +54,16 @@ class Told:
     room_events: list[tuple[str, str, str]] = field(default_factory=list)
     """Channel, kind and user of each channel event."""
     batches: list[ChannelCounts] = field(default_factory=list)
+    had: dict[int, dict[str, Record]] = field(default_factory=dict)
+    """By request: the members that a client has of a channel, when it asks for what differs."""
     _statuses: dict[str, str] = field(default_factory=dict)
 
     def learn(self, message: ServerMessage, asked: ClientMessage | None) -> None:
         if isinstance(message, MembersPage):
             if isinstance(asked, WatchChannel):
-                self._enter(message, whole=not message.next and bool(asked.limit or not message.total))
+                had = self.had.pop(asked.id, None)
+                whole = not message.next and bool(asked.limit or not message.total)
+                self._enter(message, whole=whole and (had is not None or not message.is_partial), had=had)
             elif isinstance(asked, GetMembers) and message.channel in self.rooms and not asked.after and asked.limit:
                 self._enter(message, whole=not message.next)
         elif isinstance(message, ChannelEvent):
@@ -71,7 +75,7 @@ class Told:
         elif isinstance(message, Following):
             if message.reset:
                 self.resets += 1
-            if message.reset or isinstance(asked, Follow) and not asked.epoch:
+            if message.reset or isinstance(asked, Follow) and not asked.epoch and not asked.name:
                 # From now on: what was between is not told.
                 self._statuses.clear()
             self.seq = message.seq
@@ -81,8 +85,10 @@ class Told:
             assert not self.own or message.version >= self.own[-1].version, "an older own state came after a newer"
             self.own.append(message)
 
-    def _enter(self, page: MembersPage, *, whole: bool) -> None:
-        members = {record.user: record for record in page.records} if whole else None
+    def _enter(self, page: MembersPage, *, whole: bool, had: dict[str, Record] | None = None) -> None:
+        kept = {name: record for name, record in (had or {}).items() if name not in page.left}
+        told = {record.user: record for record in page.records}
+        members = dict(sorted((kept | told).items())) if whole else None
         listed = page.channel in self.rooms
         room = self.rooms[page.channel] = Room(page.total, members, page.counts, listed)
         assert sum(page.counts) == page.total, f"{page.counts} do not make {page.total}"
@@ -127,7 +133,8 @@ class Told:
             room.agrees()
 
     def _happened(self, event: Event) -> None:
-        assert event.seq == self.seq + 1, f"event {event.seq} follows on {self.seq}"
+        # The numbers leap after a kill.
+        assert event.seq == self.seq + 1 or event.seq > self.seq + 2**31, f"event {event.seq} follows on {self.seq}"
         self.seq = event.seq
         self.events.append(event)
         if event.kind == "status_change":

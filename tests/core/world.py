@@ -10,6 +10,7 @@ and the counts that the server has (`tests.core.told`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from presenced.core import invariants
@@ -20,8 +21,8 @@ from presenced.core.policy import Policy
 from presenced.core.records import Fact
 from presenced.core.restorer import Restorer
 from presenced.core.rights import rights_of
-from presenced.server.fact_log import Ack, MemoryLog
 from presenced.server.turn import run_turn
+from presenced.testing.disk import KeepingLog
 from presenced.wire.messages import (
     DeviceStatus,
     Record,
@@ -29,6 +30,7 @@ from presenced.wire.messages import (
 )
 from tests.core.fake_link import FakeLink as FakeLink
 from tests.core.merging import merged_by_the_words
+from tests.support.sleepy import put_all_to_sleep
 
 START_MS = 7_000_003
 WALL_MS = 1_700_000_000_000
@@ -37,19 +39,10 @@ WALL_MS = 1_700_000_000_000
 TICK_MS = 64
 """How late the wheel may be."""
 
+SLEEPY = bool(os.environ.get("PRESENCED_SLEEPY"))
+"""Whether users of every world sleep as soon as they can."""
+
 IDLE_TURNS_MAX = 10_000
-
-
-class KeepingLog(MemoryLog):
-    """A log that keeps its facts, for whoever wants to start again from them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.facts: list[Fact] = []
-
-    def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
-        self.facts.extend(facts)
-        super().append(facts, acks)
 
 
 class World:
@@ -75,6 +68,8 @@ class World:
         """The primary device of each user at the last check."""
         self.checks = True
         """Whether everything is checked after each turn; that is linear, so tests with very many switch it off."""
+        self.is_sleepy = SLEEPY
+        """Whether every user sleeps as soon as that can be."""
         self.standing_max = 10
         """Turns that may be asked for at one moment, one after the other."""
 
@@ -89,7 +84,10 @@ class World:
 
     def snapshot(self) -> list[Fact]:
         """What a snapshot would hold now."""
-        return [fact for user in list(self.engine.users.order) for fact in self.engine.dump(self.now_ms, user)]
+        facts: list[Fact] = [fact for shelf in range(self.engine.shelves) if (fact := self.engine.dump_asleep(shelf))]
+        for user in list(self.engine.users.order):
+            facts += self.engine.dump(self.now_ms, user)
+        return facts + list(self.engine.dump_general(self.now_ms))
 
     def restarted(
         self,
@@ -101,12 +99,18 @@ class World:
         stopped_wall_ms: int = 0,
         starts: Sequence[int] = (),
         version_gap: int = 0,
+        epoch: int = 0,
+        version: int | None = None,
     ) -> World:
-        """What starts from this world's facts (by default all that was logged, in order) after `down_ms`."""
+        """What starts from this world's facts (by default all that was logged, in order) after `down_ms`; with another
+        `epoch`, from a store that was set back. `version`: what the manifest says of the counter."""
         facts = self.log.facts if facts is None else facts
         world = World(self.engine.policy, calendar=self.calendar, now_ms=now_ms, wall_ms=self.wall_ms + down_ms)
         restorer = Restorer(world.engine, now_ms)
-        restorer.apply(facts)
+        restorer.apply_log(facts)
+        world.engine.ledger.epoch = epoch or self.engine.ledger.epoch
+        if version is not None:
+            world.engine.ledger.continue_from(world.engine.ledger.epoch, version, now_ms)
         restorer.finish(
             grace_ms=grace_ms,
             spread_ms=0,
@@ -143,6 +147,8 @@ class World:
         instance: int = 0,
         again: bool = False,
         rights: Mapping[str, object] | None = None,
+        meta: str | None = None,
+        focus: str = "",
     ) -> FakeLink:
         """Say hello as `user/device`, or as `user` without a device, and run a turn. `again`: as after a lost link, as
         it was and only if it is free. `rights`: the claim `presence` of its token."""
@@ -160,6 +166,8 @@ class World:
                 idle_ms=idle_ms,
                 as_was=again,
                 only_free=again,
+                meta=meta,
+                focus=focus,
             )
             if sync:
                 self.engine.own_states.add(link.session, held.user)
@@ -171,6 +179,8 @@ class World:
     def turn(self) -> None:
         """One turn at the present moment, and all checks after it."""
         self.next_ms = run_turn(self.engine, self.log, self.now_ms)
+        if self.is_sleepy:
+            put_all_to_sleep(self.engine, self.now_ms)
         if self.checks:
             self.check()
         else:
@@ -215,13 +225,19 @@ class World:
             list(user.devices.values()), user.claim, before, policy.primary_hysteresis_ms
         )
         assert user.record.status == status, f"{user.name} shows {user.record.status} and is {status}"
+        if user.is_copy:
+            # Which device is the primary depends on heartbeats, which are heard at home.
+            self.primaries.pop(user.name, None)
+            return
         assert any(user.primary is one for one in primaries), f"{user.name} has another primary than it should"
         self.primaries[user.name] = user.primary
         for device in user.devices.values():
             if device.state == GONE:
                 continue
             deadlines = [device.grace_until_ms] if device.state == GRACE else []
-            if device.state == CONNECTED:
+            if device.state == CONNECTED and device.lease_ms is not None:
+                deadlines.append(device.lease_ms)
+            elif device.state == CONNECTED:
                 assert device.session is not None
                 deadlines.append(device.heard_ms + policy.timeout_ms)
                 if device.session.expires_ms and not device.ref:

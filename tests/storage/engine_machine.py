@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Edge, Session
 from presenced.core.policy import Policy
-from presenced.core.records import ClaimSet, DeviceSet, Fact, TextSet
+from presenced.core.records import ClaimSet, DeviceSet, EventAdded, Fact, TextSet
 from presenced.core.restorer import Restorer
 from presenced.server.data_directory import resume
 from presenced.storage.recovery import Recovered
@@ -30,11 +30,14 @@ class NoLink(Edge):
 
 
 def meant(state: State) -> State:
-    """The facts that say something: a cleared text or claim is the same as none."""
+    """The facts that say something of a user: a cleared text or claim is the same as none, and what has happened is
+    nobody's state (`core/test_events.py`)."""
     return {
         key: fact
         for key, fact in state.items()
-        if not (isinstance(fact, ClaimSet) and not fact.status)
+        if fact.user
+        and not isinstance(fact, EventAdded)
+        and not (isinstance(fact, ClaimSet) and not fact.status)
         and not (isinstance(fact, TextSet) and not fact.text and not fact.emoji)
     }
 

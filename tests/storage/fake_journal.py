@@ -21,6 +21,10 @@ class Disk:
         self.attempts = 0
         self.closed = ""
 
+    is_late = False
+
+    def attach(self, host: Any) -> None: ...
+
     def lost(self) -> str:
         return self.gone
 

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from presenced.core.positions import Life, carried
 from presenced.core.records import ClaimSet, DeviceForgotten, DeviceSet, Fact, RecordSet, TextSet, VersionsRaised
 from presenced.storage import journal as journal_module, segment as segment_module, snapshot as snapshot_module
 from presenced.storage.files import DiskFull
@@ -84,7 +85,10 @@ def apply_facts(state: State, facts: Sequence[Fact]) -> None:
             records = [known for known in state.values() if isinstance(known, RecordSet)]
             for record in records:
                 if 0 < record.version <= fact.above:
-                    state[RecordSet, record.user] = msgspec.structs.replace(record, version=fact.above + 1)
+                    life = Life(fact.above, fact.newest, fact.durable)
+                    state[RecordSet, record.user] = msgspec.structs.replace(
+                        record, version=carried(record.version, life)
+                    )
         else:
             state[type(fact), fact.user] = fact
 

@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from presenced.core.restorer import Restorer
-from presenced.storage import files, frames, layout, manifest, recovery, segment, snapshot, store
+from presenced.storage import files, frames, layout, manifest, openings, recovery, segment, snapshot, store
 from presenced.storage.files import Directory
 from presenced.storage.jobs import Jobs
 from presenced.storage.journal import Journal
@@ -28,6 +28,7 @@ from tests.storage.crashes import DEPTH_MAX, Explorer
 from tests.storage.machine import History, Machine, small_units
 from tests.storage.simdisk import SimDisk
 from tests.storage.workloads import by_name
+from tests.support.tiers import spaced
 
 Bug = Callable[[], Any]
 
@@ -324,7 +325,7 @@ def gives_versions_out_again() -> Iterator[None]:
 
 @bug("engine-lazy-restarts")
 def gives_versions_out_again_after_two_crashes() -> Iterator[None]:
-    with patch.object(store, "VERSION_GAP", 0):
+    with patch.object(openings, "VERSION_GAP", 0):
         yield
 
 
@@ -539,7 +540,7 @@ def check(workloads: Iterable[str], thinned: int = 1) -> int:
 
 def check_without_bugs() -> int:
     """What the bugs are held against, on the store as it is; most of it is done by the crash tests anyway."""
-    return check(dict.fromkeys(name for names in WHERE.values() for name in names), thinned=6)
+    return check(dict.fromkeys(name for names in WHERE.values() for name in names), thinned=spaced(6))
 
 
 def caught(name: str) -> str:

@@ -22,6 +22,10 @@ class Disk:
         self.now_ns = 0
         self.unsynced = self.unsealed = False
 
+    is_late = False
+
+    def attach(self, host: Any) -> None: ...
+
     def lost(self) -> str:
         return ""
 

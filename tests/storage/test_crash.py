@@ -23,8 +23,9 @@ from tests.storage.workloads import (
     plain,
     walks,
 )
+from tests.support.tiers import samples, spaced
 
-STATES_MIN = 20_000
+STATES_MIN = samples(20_000)
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +37,17 @@ def units() -> Iterator[None]:
 def chosen() -> Iterator[tuple[Workload, int]]:
     """Workloads, and at which share of their operations they are crashed."""
     for workload in plain():
-        yield workload, 40
+        yield workload, spaced(40)
     for workload in walks(0, 6):
-        yield workload, 80
+        yield workload, spaced(80)
     for workload in full_disks(900):
-        yield workload, 80
+        yield workload, spaced(80)
     for workload in failing_operations(23):
-        yield workload, 160
+        yield workload, spaced(160)
     for workload in failing_syncs(4):
-        yield workload, 160
+        yield workload, spaced(160)
     for workload in engines():
-        yield workload, 80
+        yield workload, spaced(80)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from presenced.core.records import ContactSet, ContactSide, ContactsSet, TextSet
 from presenced.core.roster import ASKED, ASKS, FROM, LISTED, TO
 from presenced.storage.backup import CannotBackUp, back_up
-from presenced.storage.check import Checked, check
+from presenced.storage.check import Examined, check
 from presenced.storage.dump import Line, dump
 from presenced.storage.files import OsDirectory
 from presenced.storage.layout import FRAMES_AT
@@ -27,7 +27,7 @@ def no_pause() -> None:
     return
 
 
-def checked(place: Path) -> Checked:
+def checked(place: Path) -> Examined:
     """Check, and hold it to changing nothing."""
     before = contents(place)
     directory = OsDirectory(place, create=False)

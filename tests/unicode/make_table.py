@@ -52,19 +52,20 @@ def made() -> dict[str, list[int]]:
     import regex
     import unicodedata2
 
-    ignorable = {point for point in POINTS if regex.match(r"\p{Default_Ignorable_Code_Point}", chr(point))}
+    every = "".join(map(chr, POINTS))
+    ignorable = {found.start() for found in regex.finditer(r"\p{Default_Ignorable_Code_Point}", every)}
     categories = [unicodedata2.category(chr(point)) for point in POINTS]
     touched = {point for point in POINTS if unicodedata2.combining(chr(point))}
     for point in POINTS:
         parts = unicodedata2.decomposition(chr(point))
         if parts and not parts.startswith("<"):
             touched.update((point, *(int(part, 16) for part in parts.split())))
-    young = {point for point in POINTS if unicodedata.category(chr(point)) == "Cn"}
+    unstable = {point for point in touched if unicodedata.category(chr(point)) == "Cn"}
     in_no_name = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
     name = [
         point
         for point in POINTS
-        if categories[point] in in_no_name or point in ignorable or point in BLANK or point in young & touched
+        if categories[point] in in_no_name or point in ignorable or point in BLANK or point in unstable
     ]
     line = [
         point

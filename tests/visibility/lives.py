@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from presenced.core.policy import Policy
@@ -10,10 +11,13 @@ from presenced.wire.messages import (
     AddActivity,
     AddClaim,
     Approve,
+    Await,
     Block,
     Cancel,
+    Check,
     ClientMessage,
     Command,
+    Compare,
     EndClaim,
     Follow,
     Get,
@@ -24,6 +28,7 @@ from presenced.wire.messages import (
     Join,
     Leave,
     RemoveContact,
+    ServerMessage,
     SetAudience,
     SetContact,
     SetSchedule,
@@ -39,6 +44,7 @@ from presenced.wire.messages import (
     Watch,
     WatchAll,
     WatchChannel,
+    Welcome,
     Who,
     Window,
 )
@@ -58,15 +64,27 @@ OBSERVERS: Final = (
     Viewer("narrow", "service", ("vera*", "*@one.example")),
     Viewer("keeper", "admin", (WALT,)),
 )
+CONTACTS: Final = 1
+"""Which of the links watches its user's contacts."""
 ROOMS: Final = ("general", "side")
 
 
 class Ear(ViewLink):
     """Keeps each write with its moment, and what each question costs."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        self.heard: list[tuple[int, bytes]] = []
-        super().__init__(*args, **named)
+    def __init__(self, world: World, viewer: Viewer, device: str, *, before: Ear | None = None, **said: Any) -> None:
+        """`before`: this one goes on where that one's link was lost."""
+        self.heard: list[tuple[int, bytes]] = before.heard if before is not None else []
+        self.token = ""
+        """With which what its link had is taken back."""
+        self.make = partial(Ear, world, viewer, device, **said)
+        resume = before.token if before is not None else ""
+        super().__init__(world, viewer, device, resume=resume, instance=1, **said)
+
+    def _learn(self, message: ServerMessage) -> None:
+        super()._learn(message)
+        if isinstance(message, Welcome):
+            self.token = message.resume
 
     def say(self, message: ClientMessage) -> None:
         cost = REQUESTS.cost(self.world.engine, self.session, message)
@@ -88,7 +106,7 @@ class Life:
         self.secret: dict[str, ViewLink] = {}
         for viewer in OBSERVERS:
             self._listen(viewer)
-        self.vera, self.vera_contacts, self.walt = self.ears[:3]
+        self.vera, _, self.walt = self.ears[:3]
         for ear in (self.vera, self.walt):
             ear.join(f"{ear.viewer.name}/desk", "general")
         self.world.turn()
@@ -116,6 +134,23 @@ class Life:
 
     def heard(self) -> dict[str, list[tuple[int, bytes]]]:
         return {f"{number} {ear.viewer.name}": ear.heard for number, ear in enumerate(self.ears)}
+
+    # --- one of the observers comes and goes ------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The link is lost that watches contacts."""
+        if self.ears[CONTACTS].open:
+            self.ears[CONTACTS].lose()
+
+    def come_back(self) -> None:
+        """It is there again, with what it had, and compares what it has."""
+        before = self.ears[CONTACTS]
+        if before.open:
+            return
+        ear = self.ears[CONTACTS] = before.make(before=before, quiet=True)
+        ear.say(Compare(ear.next_id(), [SECRET, STRANGER, WALT], [7, 7, 7]))
+        ear.say(Check(ear.next_id()))
+        self.world.turn()
 
     # --- the secret user --------------------------------------------------------------------------------------
 
@@ -221,7 +256,8 @@ PRIVATE_ACTS: Final = (
 def _each(question: Callable[[Ear], object]) -> Act:
     def ask(life: Life) -> None:
         for ear in life.ears:
-            ear.say(question(ear))  # type: ignore[arg-type]
+            if ear.open:
+                ear.say(question(ear))  # type: ignore[arg-type]
         life.world.turn()
 
     return ask
@@ -233,9 +269,24 @@ OBSERVER_ACTS: Final[dict[str, Act]] = {
     "short who": _each(lambda ear: Who(ear.next_id(), "r", 1)),
     "watch": _each(lambda ear: Watch(ear.next_id(), [SECRET])),
     "unwatch": _each(lambda ear: Unwatch(ear.next_id(), [SECRET])),
+    "watch again": _each(lambda ear: Watch(ear.next_id(), [SECRET, STRANGER, VERA], [7, 7, 0])),
+    "compare": _each(lambda ear: Compare(ear.next_id(), [SECRET, STRANGER, VERA, WALT], [0, 0, 7, 7])),
+    "compare what was had": _each(lambda ear: Compare(ear.next_id(), [SECRET, STRANGER, VERA], [7, 7, 7])),
+    "compare in pages": _each(lambda ear: Compare(ear.next_id(), [SECRET, STRANGER], [0, 7], more=True)),
+    "compare nobody": _each(lambda ear: Compare(ear.next_id(), [], [])),
+    "check": _each(lambda ear: Check(ear.next_id())),
+    "leave": lambda life: life.leave(),
+    "come back": lambda life: life.come_back(),
+    "come back at once": lambda life: (life.leave(), life.come_back()),
+    "await": _each(lambda ear: Await(ear.next_id(), SECRET, 3_000)),
+    "await what is": _each(lambda ear: Await(ear.next_id(), SECRET, 2_000, ["offline", "xa"], [], 700)),
+    "await who is seen": _each(lambda ear: Await(ear.next_id(), WALT, 2_000, ["dnd", "away"], [], 300)),
     "members": _each(lambda ear: GetMembers(ear.next_id(), "general")),
     "count": _each(lambda ear: GetMembers(ear.next_id(), "side", "", 0)),
     "watch a room": _each(lambda ear: WatchChannel(ear.next_id(), "side")),
+    "watch a room again": _each(
+        lambda ear: WatchChannel(ear.next_id(), "general", 100, [SECRET, STRANGER, VERA], [7, 7, 7])
+    ),
     "leave a room": _each(lambda ear: UnwatchChannel(ear.next_id(), "side")),
     "devices": _each(lambda ear: GetDevices(ear.next_id(), SECRET)),
     "say a status for": _each(lambda ear: GetContacts(ear.next_id(), 0, "", SECRET)),

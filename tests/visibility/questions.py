@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 import msgpack
 
 from presenced.limits import COMMAND_LISTED_MAX
 from presenced.wire.codec import decode_server, encode
 from presenced.wire.messages import (
+    Await,
+    Awaited,
     Command,
     CommandReply,
+    Compare,
     ContactRecords,
     Get,
     GetMembers,
@@ -18,11 +22,13 @@ from presenced.wire.messages import (
     Record,
     Records,
     ServerMessage,
+    Status,
     Watch,
     WatchChannel,
     Who,
     WhoPage,
 )
+from tests.coming_back.words import differing, digest_of, page_news
 from tests.visibility.rule import Viewer, listed
 from tests.visibility.stage import ASKED_AT_ONCE, OTHER_ROOM, SHARED, Stage, ViewLink
 
@@ -55,10 +61,11 @@ def chunks(names: list[str]) -> Iterable[list[str]]:
 class Asking:
     """One viewer, and what the rule says of everybody at this moment."""
 
-    def __init__(self, stage: Stage, viewer: Viewer, full: dict[str, Record]) -> None:
+    def __init__(self, stage: Stage, viewer: Viewer, full: dict[str, Record], *, device: str = "tool") -> None:
+        """`device`: that of a user's link."""
         self.stage = stage
         self.viewer = viewer
-        self.link = ViewLink(stage.world, viewer, "tool" if viewer.role == "user" else "")
+        self.link = ViewLink(stage.world, viewer, device if viewer.role == "user" else "")
         stage.world.turn()
         self.full = full
         self.cells = 0
@@ -89,6 +96,38 @@ class Asking:
                     assert msgpack.packb([name, "offline", "", "", 0, 0, "", 0]) in payload
             self.cells += len(names)
 
+    def compare(self) -> None:
+        """What differs from what is had, in the order of the names: whether hidden or never seen."""
+        self._by_digest(lambda names, have: Compare(self.link.next_id(), names, have, more=True), "compare")
+
+    def watch_again(self) -> None:
+        self._by_digest(lambda names, have: Watch(self.link.next_id(), names, have), "watch again")
+
+    def _by_digest(self, ask: Callable[[list[str], list[int]], Compare | Watch], where: str) -> None:
+        for names in chunks(self.stage.names[::-1]):
+            expected = self.expected()
+            have = [_had(expected[name], number) for number, name in enumerate(names)]
+            asked = ask(names, have)
+            payload = self.link.frame(asked)
+            told = differing(names, have, self.expected())
+            same(payload, Records(asked.id, *self.stamp, told), f"{where} {self.viewer}")
+            self.cells += len(names)
+
+    def awaited(self) -> None:
+        """Awaits that any status meets, and that are answered at once."""
+        statuses = list(get_args(Status))
+        asked = [Await(self.link.next_id(), name, 60_000, statuses) for name in self.stage.names]
+        self.link.forget()
+        for one in asked:
+            self.link.say(one)
+        self.stage.world.turn()
+        told = zip(self.link.raw, self.link.messages, strict=True)
+        answers = [payload for payload, message in told if isinstance(message, Awaited)]
+        expected = self.expected()
+        for one, payload in zip(asked, answers, strict=True):
+            same(payload, Awaited(one.id, True, expected[one.user]), f"await {self.viewer}")
+        self.cells += len(asked)
+
     def who(self) -> None:
         """Pages and total, of pages of two sizes."""
         online = listed(self.expected().values())
@@ -107,6 +146,22 @@ class Asking:
 
     def watch_rooms(self) -> None:
         self._rooms(WatchChannel, "watch of a channel")
+
+    def watch_rooms_again(self) -> None:
+        """With some of the members as what is had, and others."""
+        for room in (SHARED, OTHER_ROOM):
+            members = members_of(self.stage, room, self.viewer, self.full)
+            had = [*members[::-2], *self.expected().values()][:ASKED_AT_ONCE]
+            users = list(dict.fromkeys(record.user for record in had))
+            have = [_had(record, number) for number, record in enumerate({one.user: one for one in had}.values())]
+            asked = WatchChannel(self.link.next_id(), room, ASKED_AT_ONCE, users, have)
+            payload = self.link.frame(asked)
+            members = members_of(self.stage, room, self.viewer, self.full)
+            counts = [sum(record.status == status for record in members) for status in STATUSES]
+            told, left = page_news(users, have, members)
+            page = MembersPage(asked.id, room, self.stamp[1], len(members), counts, "", told, left, is_partial=True)
+            same(payload, page, f"watch of a channel again {self.viewer}")
+            self.cells += len(users)
 
     def _rooms(self, message: type[GetMembers] | type[WatchChannel], where: str) -> None:
         for room in (SHARED, OTHER_ROOM):
@@ -163,6 +218,11 @@ class Asking:
         link.lose()
 
 
+def _had(record: Record, number: int) -> int:
+    """Nothing, all, or something else."""
+    return (0, digest_of(record), 7)[number % 3]
+
+
 def encode_record(record: Record) -> bytes:
     return encode(Records(0, 0, 0, [record]))
 
@@ -175,10 +235,15 @@ def members_of(stage: Stage, room: str, viewer: Viewer, full: dict[str, Record])
 
 KINDS: tuple[Callable[[Asking], None], ...] = (
     Asking.get,
+    Asking.compare,
     Asking.watch,
+    Asking.watch_again,
+    Asking.compare,
+    Asking.awaited,
     Asking.who,
     Asking.members,
     Asking.watch_rooms,
+    Asking.watch_rooms_again,
     Asking.command,
     Asking.login,
 )

@@ -47,12 +47,11 @@ def policy(grounds: tuple[str, ...], *, reciprocal: bool = False, **changed: Any
 class ViewLink(FakeLink):
     """A link that came in by a hello, as the server reads it, and that folds what it is told by the client's rule."""
 
-    def __init__(
-        self, world: World, viewer: Viewer, device: str = "", *, contacts: bool = False, priority: int = 0
-    ) -> None:
+    def __init__(self, world: World, viewer: Viewer, device: str = "", **said: Any) -> None:
+        """`said`: what else its hello says."""
         super().__init__(world, viewer.name, viewer.role)
         self.viewer = viewer
-        hello = Hello([1], "", viewer.name, device, role=viewer.role, contacts=contacts, priority=priority)
+        hello = Hello([1], "", viewer.name, device, role=viewer.role, **said)
         identity = Identity(viewer.name, viewer.role, 0, rights_of(viewer))
         self.session = greeting.open_session(world.engine, self, hello, identity, 0, world.now_ms)
         said = greeting.Greeting(hello, 1, identity)

@@ -4,11 +4,14 @@ that a user can do, and in the other nothing. Whatever others are sent is the sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from presenced.server import greeting
 from presenced.wire.messages import Block, HideFrom, Join, SetAudience
 from tests.support.tiers import samples
 from tests.visibility.lives import OBSERVER_ACTS, PRIVATE_ACTS, SECRET, SECRET_ACTS, TO_THE_BLOCKER, Life
@@ -86,7 +89,13 @@ Steps = list[tuple[int, list[int], str]]
 
 
 def lived(way: str, steps: Steps, spacing_ms: int, *, secretly: bool) -> dict[str, list[tuple[int, bytes]]]:
-    """All that the observers were sent."""
+    """All that the observers were sent. The tokens of their links are no more different than they are."""
+    tokens = map(str, count(1))
+    with patch.object(greeting, "draw_token", lambda: next(tokens)):
+        return _lived(way, steps, spacing_ms, secretly=secretly)
+
+
+def _lived(way: str, steps: Steps, spacing_ms: int, *, secretly: bool) -> dict[str, list[tuple[int, bytes]]]:
     grounds, allowed, both, alone = WAYS[way]
     life = Life(policy(grounds, change_spacing_ms=spacing_ms))
     both(life)

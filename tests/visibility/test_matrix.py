@@ -66,6 +66,18 @@ def test_everybody_is_told_what_the_rule_says_and_nothing_else(number: int) -> N
     assert cells >= CELLS_MIN, f"{cells} cells"
 
 
+@pytest.mark.parametrize("number", [0, 5, 9], ids=lambda number: "+".join(SETS[number]))
+def test_a_users_link_without_a_device_is_told_the_same(number: int) -> None:
+    """Such as requests over HTTP have."""
+    stage = _stage(number)
+    for viewer in VIEWERS[:2]:
+        asking = Asking(stage, viewer, stage.full(), device="")
+        for ask in KINDS:
+            asking.full = stage.full()
+            ask(asking)
+        asking.link.lose()
+
+
 def test_any_two_values_of_any_two_dimensions_meet() -> None:
     for viewer in (VERA, WALT):
         found = set()

@@ -139,6 +139,24 @@ def test_a_link_that_does_not_read_is_told_at_last_what_it_may_know(act: str) ->
     assert [record.user for record in page.records] == [SUBJECT] * page.total
 
 
+@pytest.mark.parametrize("between", [keep, by_sue(HideFrom, ShowAgain), by_sue(Block, Unblock)])
+def test_a_link_that_does_not_read_takes_what_it_sees_more(between: Callable[[Scene], None]) -> None:
+    """What it was told of less than all has a higher version than the whole record."""
+    scene = Scene(1)
+    link = scene.links[0]
+    keep(scene)
+    scene.world.advance(10)
+    link.fill()
+    between(scene)
+    scene.world.turn()
+    scene.sue.say(SetAudience(scene.sue.next_id()))
+    scene.world.turn()
+    link.drain()
+    assert scene.answer(0).text == "before" and is_same(link.view[SUBJECT], scene.answer(0))
+    scene.set_text("in the same moment")
+    assert is_same(link.view[SUBJECT], scene.answer(0))
+
+
 @pytest.mark.parametrize("act", ACTS)
 def test_what_is_owed_is_of_the_moment_at_which_it_is_told(act: str) -> None:
     """The link reads again in the turn in which sight is lost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -100,7 +100,7 @@ class Looker:
         where = f"{what}, {self.viewer.name}"
         changed = {}
         for name, record in self.answers.items():
-            self._hold_rule(name, record, full[name], where)
+            self.town.hold_rule(self.viewer, name, record, full[name], where)
             if not is_same(before[name], record):
                 changed[name] = record
             elif not record.version:
@@ -112,14 +112,6 @@ class Looker:
         self._hold_rooms(full, where)
         self.asker.forget()
         self.asker.said.clear()
-
-    def _hold_rule(self, name: str, record: Record, full: Record, where: str) -> None:
-        face = self.town.facts.face(self.viewer, name)
-        if face.kind == "shown":
-            assert record.status != "offline" or full.status == "offline" and name not in self.town.hiding, where
-            return
-        expected = seen_by(face, full, None, record.version)
-        assert record == expected, f"{where}: {record} is answered, and {face} makes {expected}"
 
     def _hold_watch(self, link: ViewLink, changed: dict[str, Record], where: str) -> None:
         pushed = link.take_pushed()
@@ -200,13 +192,27 @@ def is_same(one: Record, other: Record) -> bool:
     return msgspec.structs.replace(one, version=0) == msgspec.structs.replace(other, version=0)
 
 
+class Observer(Protocol):
+    """Who is to know, after each step, what the rule says."""
+
+    def links(self) -> list[ViewLink]:
+        """Those that have to show that they are alive."""
+
+    def hold(self, full: dict[str, Record], what: str) -> None:
+        """`full`: the records as of who sees all. `what` has happened."""
+
+
 class Town:
     """The people, and the dice that move them."""
 
-    def __init__(self, seed: int, grounds: tuple[str, ...], *, reciprocal: bool) -> None:
+    restarts: ClassVar[float] = 0.02
+    """How many of the steps are restarts."""
+
+    def __init__(self, seed: int, grounds: tuple[str, ...], *, reciprocal: bool, **changed: Any) -> None:
+        """`changed`: of the server's policy."""
         self.dice = random.Random(seed)
         self.facts = Facts(grounds, reciprocal, seems_online=lambda name: seems_online(self.world, name))
-        self.world = World(policy(grounds, reciprocal=reciprocal))
+        self.world = World(policy(grounds, reciprocal=reciprocal, **changed))
         self.links: dict[tuple[str, str], ViewLink] = {}
         """Of the people's devices that are there."""
         self.hiding: dict[str, None] = {}
@@ -218,7 +224,7 @@ class Town:
         # Once a step is enough.
         self.world.checks = False
         self.app = ViewLink(self.world, Viewer("app", "service"))
-        self.lookers = [Looker(self, viewer) for viewer in VIEWERS]
+        self.lookers: list[Observer] = [Looker(self, viewer) for viewer in VIEWERS]
 
     def run(self, steps: int) -> None:
         for self.steps in range(steps):
@@ -236,7 +242,7 @@ class Town:
             what = self._be_busy(user)
         elif roll < 0.42:
             what = self._move(user)
-        elif roll < 0.44:
+        elif roll < 0.42 + self.restarts:
             what = self._restart()
         else:
             what = self._permit(user)
@@ -247,6 +253,15 @@ class Town:
         full = {record.user: record for record in self.app.records(NAMES)}
         for looker in self.lookers:
             looker.hold(full, f"step {self.steps}: {what}")
+
+    def hold_rule(self, viewer: Viewer, name: str, record: Record, full: Record, where: str) -> None:
+        """What the viewer was answered about somebody, of whom `full` is the whole record, is what the rule says."""
+        face = self.facts.face(viewer, name)
+        if face.kind == "shown":
+            assert record.status != "offline" or full.status == "offline" and name not in self.hiding, where
+            return
+        expected = seen_by(face, full, None, record.version)
+        assert record == expected, f"{where}: {record} is answered, and {face} makes {expected}"
 
     # --- what happens -----------------------------------------------------------------------------------------
 

@@ -23,9 +23,16 @@ CODE_CHARS_MAX: Final = 32
 _DEVICES = 2 * limits.DEVICES_PER_USER_MAX
 """Those that count and those that look in."""
 
+_CLAIMS = limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX
+"""The person's own, what that covers, and the schedule's are not counted."""
+
+_DEADLINES = 4 * _DEVICES + _CLAIMS + 3
+"""Of each device the end of its link or grace, of its token, and its two idle times; each claim; the texts; the
+schedule."""
+
 STRINGS: Final[dict[str, int]] = {
     **dict.fromkeys(
-        "user device channel claim contact next left users removed blocked hidden always never".split(),
+        "user device focus about channel claim contact next left users removed blocked hidden always never".split(),
         limits.NAME_BYTES_MAX,
     ),
     **dict.fromkeys(("kind", "name", "activity", "groups"), limits.LABEL_BYTES_MAX),
@@ -36,7 +43,11 @@ STRINGS: Final[dict[str, int]] = {
     **dict.fromkeys(("emoji", "old_emoji", "new_emoji"), limits.EMOJI_BYTES_MAX),
     "payload": limits.PAYLOAD_BYTES_MAX,
     "note": limits.NOTE_BYTES_MAX,
+    # A few names in a sentence.
+    "sentence": 3 * limits.NAME_BYTES_MAX + 128,
+    "meta": limits.META_BYTES_MAX,
     "zone": limits.ZONE_BYTES_MAX,
+    "resume": 4 * limits.RESUME_CHARS_MAX,
 }
 """Bytes of UTF-8 of a field of this name."""
 
@@ -46,6 +57,7 @@ LISTS: Final[dict[str, int]] = {
     "MembersPage.records": limits.USERS_PER_REQUEST_MAX,
     "ChannelCounts.records": limits.CHANNEL_BATCH_MAX,
     "ChannelCounts.left": limits.CHANNEL_BATCH_MAX,
+    "MembersPage.left": limits.USERS_PER_REQUEST_MAX,
     "MembersPage.counts": len(ONLINE_STATUSES),
     "ChannelCounts.counts": len(ONLINE_STATUSES),
     "DeviceList.devices": _DEVICES,
@@ -55,11 +67,10 @@ LISTS: Final[dict[str, int]] = {
     "CommandReply.records": limits.COMMAND_LISTED_MAX,
     "CommandReply.activities": limits.COMMAND_LISTED_MAX,
     "ActivityList.activities": limits.ACTIVITIES_PER_USER_MAX,
-    # The person's own, what that covers, and the schedule's are not counted.
-    "ClaimList.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
-    "OwnState.claims": limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
-    "ClaimsPage.users": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
-    "ClaimsPage.claims": limits.USERS_PER_REQUEST_MAX + limits.CLAIMS_PER_USER_MAX + 2 + COVERED_MAX,
+    "ClaimList.claims": _CLAIMS,
+    "OwnState.claims": _CLAIMS,
+    "ClaimsPage.users": limits.USERS_PER_REQUEST_MAX + _CLAIMS,
+    "ClaimsPage.claims": limits.USERS_PER_REQUEST_MAX + _CLAIMS,
     "ClaimList.windows": limits.WINDOWS_MAX,
     # A page has as many contacts as are kept as changes.
     "ContactList.contacts": limits.CONTACT_CHANGES_KEPT,
@@ -70,6 +81,16 @@ LISTS: Final[dict[str, int]] = {
     "BlockList.hidden": limits.BLOCKED_MAX,
     "AudienceInfo.always": limits.AUDIENCE_NAMES_MAX,
     "AudienceInfo.never": limits.AUDIENCE_NAMES_MAX,
+    "Explanation.devices": _DEVICES,
+    "Explanation.claims": _CLAIMS,
+    "Explanation.deadlines": _DEADLINES,
+    "NextInfo.because": _DEADLINES,
+    "Records.valid_until_ms": limits.USERS_PER_REQUEST_MAX,
+    "Routes.routes": limits.USERS_PER_REQUEST_MAX,
+    # One user may have more; all users of an answer have so many together.
+    "RouteInfo.devices": limits.ROUTED_DEVICES_MAX // limits.USERS_PER_REQUEST_MAX,
+    "HistoryPage.events": limits.HISTORY_EVENTS_MAX,
+    "FollowerList.followers": limits.FOLLOWERS_PER_USER_MAX,
 }
 """Elements of a list."""
 

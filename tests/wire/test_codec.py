@@ -14,7 +14,15 @@ from hypothesis import given, settings, strategies as st
 from presenced.errors import CODES
 from presenced.limits import FRAME_BYTES_MAX, IDLE_MS_MAX, REQUEST_ID_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire import messages
-from presenced.wire.codec import CLIENT_MESSAGES, SERVER_MESSAGES, BadMessage, decode_client, decode_server, encode
+from presenced.wire.codec import (
+    CLIENT_MESSAGES,
+    SERVER_MESSAGES,
+    BadMessage,
+    decode_client,
+    decode_server,
+    encode,
+    encoded_list,
+)
 from presenced.wire.messages import Get, Heartbeat, Ping, SetStatus, Who
 from tests.support.samples import sample
 from tests.support.tiers import samples
@@ -89,9 +97,9 @@ def test_missing_trailing_fields_take_their_defaults(kind: Any, decode: Any, dat
 
 
 def test_tables_and_types_agree() -> None:
-    for table, low, high in ((CLIENT_MESSAGES, 1, 63), (SERVER_MESSAGES, 64, 127)):
+    for table, ranges in ((CLIENT_MESSAGES, (1, 63, 128, 191)), (SERVER_MESSAGES, (64, 127, 192, 255))):
         for tag, kind in table.items():
-            assert low <= tag <= high
+            assert ranges[0] <= tag <= ranges[1] or ranges[2] <= tag <= ranges[3]
             assert kind.__struct_config__.tag == tag
             assert kind.__struct_config__.array_like
     assert set(CLIENT_MESSAGES.values()) == set(messages.ClientMessage.__args__)
@@ -186,7 +194,7 @@ def test_an_id_that_cannot_be_read_is_zero(request_id: Any) -> None:
     assert (error.code, error.request_id) == ("bad_request", 0)
 
 
-@pytest.mark.parametrize("tag", [0, 56, 63, 128, -1, -(2**63), 2**63, 2**64 - 1, *SERVER_MESSAGES])
+@pytest.mark.parametrize("tag", [0, 131, 191, -1, -(2**63), 2**63, 2**64 - 1, *SERVER_MESSAGES])
 def test_a_type_that_is_not_a_clients_is_unknown(tag: int) -> None:
     error = refused(msgpack.packb([tag, 7, "alice"]))
     assert (error.code, error.request_id) == ("unknown_type", 7)
@@ -328,3 +336,9 @@ def test_the_field_that_is_wrong_is_named(elements: list[Any], says: str) -> Non
 
 def test_the_field_is_named_however_long_its_value_is() -> None:
     assert str(refused(msgpack.packb([5, 7, "x" * 5000]), decode_client)).startswith("SetStatus: status: Invalid enum")
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 65_535, 65_536])
+def test_a_list_of_what_is_encoded_already_is_the_list_encoded(count: int) -> None:
+    items = [*range(count)]
+    assert encode(encoded_list([encode(item) for item in items])) == encode(items)

@@ -94,6 +94,62 @@ def test_any_bytes_end_as_with_the_twin(parts: list[bytes], sizes: list[int], co
     assert read(chop(stream, sizes), CAP, count) == cut(stream, CAP)
 
 
+def read_one_by_one(pieces: list[bytes], frame_bytes_max: int) -> tuple[list[bytes], str, int]:
+    """What a reader gives by `take_one`, as far as it goes after each piece."""
+    reader = FrameReader(frame_bytes_max)
+    payloads: list[bytes] = []
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+            while reader.has_frame:
+                payload = reader.take_one()
+                assert type(payload) is bytes
+                payloads.append(payload)
+            assert reader.take_one() is None
+            assert reader.is_empty == (not reader.pending_bytes)
+    except ProtocolError as error:
+        assert reader.is_empty
+        return payloads, error.code, reader.pending_bytes
+    return payloads, "", reader.pending_bytes
+
+
+parts_of_any_kind = st.lists(
+    st.one_of(
+        st.binary(min_size=1, max_size=CAP).map(frame),
+        st.integers(0, CAP + 3).map(lambda length: length.to_bytes(4, "big")),
+        st.binary(max_size=12),
+    ),
+    max_size=8,
+)
+
+
+@given(parts_of_any_kind, st.lists(st.integers(0, 90), max_size=40))
+def test_payloads_that_are_taken_one_by_one_are_those_of_the_twin(parts: list[bytes], sizes: list[int]) -> None:
+    stream = b"".join(parts)
+    assert read_one_by_one(chop(stream, sizes), CAP) == cut(stream, CAP)
+
+
+@given(parts_of_any_kind)
+def test_a_lone_frame_is_one_that_the_twin_finds_alone(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    payloads, error, rest = cut(data, CAP)
+    reader = FrameReader(CAP)
+    assert reader.lone(data) == (payloads[0] if len(payloads) == 1 and not error and not rest else None)
+    assert reader.is_empty
+
+
+def test_nothing_is_a_lone_frame_behind_a_piece_or_an_error() -> None:
+    reader = FrameReader(CAP)
+    reader.feed(frame(b"one")[:3])
+    assert reader.lone(frame(b"two")) is None
+    reader = FrameReader(CAP)
+    reader.feed(b"\0\0\0\0")
+    with pytest.raises(ProtocolError):
+        reader.take_one()
+    assert reader.lone(frame(b"more")) is None
+    assert reader.take_one() is None
+
+
 def test_take_gives_at_most_the_count_and_resumes() -> None:
     reader = FrameReader(CAP)
     reader.feed(b"".join(frame(bytes([number])) for number in range(10)))

@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from presenced import limits
 from presenced.wire.codec import SERVER_MESSAGES, encode
-from presenced.wire.messages import ContactInfo, Message
+from presenced.wire.messages import ContactInfo, Message, NextInfo, RouteInfo
 from tests.wire.largest import LARGEST, LISTS, STRINGS, TEXTS
 from tests.wire.strategies import fields_of
 
@@ -51,7 +51,7 @@ def test_the_longest_of_each_message_fits_what_was_added_up_and_that_fits_a_fram
 def test_every_bound_belongs_to_a_field() -> None:
     places = {
         f"{message.__name__}.{field.name}"
-        for message in (*SERVER_MESSAGES.values(), ContactInfo)
+        for message in (*SERVER_MESSAGES.values(), ContactInfo, NextInfo, RouteInfo)
         for field in fields_of(message)
     }
     assert set(LISTS) | set(TEXTS) <= places

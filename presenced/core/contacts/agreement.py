@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from presenced.core.contacts.facts import contact_of
 from presenced.core.contacts.pairs import Pairs
 from presenced.core.contacts.transitions import STATE, STATES
-from presenced.core.model import User
+from presenced.core.dormants import unpacked
 from presenced.core.parts.users import Users
+from presenced.core.records import ContactsKept, Fact
 from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO, Roster
+
+_decode: Final[Callable[[bytes], list[Fact]]] = msgspec.msgpack.Decoder(list[Fact]).decode
 
 MIRRORED = {TO: FROM, FROM: TO, ASKED: ASKS, ASKS: ASKED}
 """What the other side has if one side has this."""
@@ -15,19 +24,21 @@ MIRRORED = {TO: FROM, FROM: TO, ASKED: ASKS, ASKS: ASKED}
 def check_contacts(users: Users, pairs: Pairs) -> None:
     """Raise `AssertionError` with what is wrong. O(contacts)."""
     contacts = requests = 0
-    for user in users.values():
-        roster = user.contacts
-        if roster is None:
-            continue
+    awake = {user.name: user.contacts for user in users.values() if user.contacts is not None}
+    asleep = rosters_asleep(users)
+    listed = sum(roster.listed for roster in asleep.values())
+    assert listed == users.dormants.tally.contacts, f"{listed} contacts of who sleeps are counted otherwise"
+    rosters = awake | asleep
+    for user, roster in rosters.items():
         for name in roster.contacts:
-            _check_contact(user, roster, name, users.get(name))
+            _check_contact(user, roster, name, rosters.get(name))
         asking = [name for name in roster.contacts if roster.flags(name) & ASKS]
-        assert sorted(roster.asking or ()) == sorted(asking), f"{user.name} is asked by others than the list says"
+        assert sorted(roster.asking or ()) == sorted(asking), f"{user} is asked by others than the list says"
         strangers = sum(roster.flags(name) == ASKS for name in asking)
-        assert strangers == roster.strangers, f"{strangers} who ask {user.name} are counted as {roster.strangers}"
+        assert strangers == roster.strangers, f"{strangers} who ask {user} are counted as {roster.strangers}"
         kept = [version for version, _ in roster.changes or ()]
         assert kept == sorted(kept) and all(roster.whole_until < version <= roster.version for version in kept), (
-            f"the changes of {user.name} are out of order"
+            f"the changes of {user} are out of order"
         )
         contacts += roster.listed
         requests += len(asking)
@@ -35,12 +46,26 @@ def check_contacts(users: Users, pairs: Pairs) -> None:
     assert requests == pairs.requests, f"{requests} requests are counted as {pairs.requests}"
 
 
-def _check_contact(user: User, roster: Roster, name: str, other: User | None) -> None:
-    where = f"{name} in the list of {user.name}"
+def rosters_asleep(users: Users) -> dict[str, Roster]:
+    """The lists of those who sleep, by their names. O(all that is known of them)."""
+    found: dict[str, Roster] = {}
+    for name, both in users.dormants.items():
+        for fact in _decode(unpacked(both)[1]):
+            if isinstance(fact, ContactsKept):
+                roster = found[name] = Roster()
+                sides = dict(fact.sides)
+                for place, contact in enumerate(fact.contacts):
+                    roster.put(contact, *contact_of(fact.flags[place], sides.get(place)))
+                roster.move_to(fact.version)
+    return found
+
+
+def _check_contact(user: str, roster: Roster, name: str, others: Roster | None) -> None:
+    where = f"{name} in the list of {user}"
     contact = roster.contact(name)
     flags = contact.flags
-    theirs = other.contacts.flags(user.name) if other is not None and other.contacts is not None else 0
-    assert flags and name != user.name, f"{where} has nothing to do there"
+    theirs = others.flags(user) if others is not None else 0
+    assert flags and name != user, f"{where} has nothing to do there"
     assert flags & STATE in STATES, f"{where} is in no state of the tables: {flags}"
     assert not (flags & FROM and flags & APPROVED), f"{where} is approved and sees the user already"
     for mine, yours in MIRRORED.items():
@@ -49,5 +74,3 @@ def _check_contact(user: User, roster: Roster, name: str, other: User | None) ->
     assert is_plain == (not (contact.name or contact.groups or contact.note)), f"{where} takes more than it has to"
     assert flags & LISTED or not (contact.name or contact.groups), f"{where} has a name and was not set"
     assert flags & ASKS or not contact.note, f"{where} has a note and does not ask"
-    if theirs & STATE:
-        assert other is not None and name is other.name, f"{where} has a name of its own"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from presenced.core.dormants import NOTHING
 from presenced.core.model import User
 from presenced.core.parts.users import Users
-from presenced.core.records import ContactSet, ContactSide, ContactsSet
+from presenced.core.records import ChangesKept, ContactSet, ContactSide, ContactsKept, ContactsSet
 from presenced.core.roster import ASKS, NOBODY, Contact, Known, Roster, flags_of
 
 PER_FACT = 1_000
@@ -56,17 +57,44 @@ def joint_fact_of(
     return ContactsSet(own, contacts, flags, version, other_version, sides)
 
 
-def saved_facts(user: User, roster: Roster, users: Users) -> Iterator[ContactsSet]:
+def saved_facts(user: User, roster: Roster, users: Users) -> Iterator[ContactsSet | ContactsKept]:
     """What a snapshot is to say of the user's list. A pair is said once, by the one whose name comes first, or by the
-    only one of the two who has the other in a list. O(contacts)."""
+    only one of the two who has the other in a list; but of a contact who sleeps the user's side alone, since the other
+    is among what sleeps. O(contacts)."""
     own = user.name
-    all_pairs = ((name, users.get(name)) for name in roster.contacts)
-    mine = ((name, other) for name, other in all_pairs if own < name or not _knows(other, own))
+    asleep = users.dormants if users.dormants.tally != NOTHING else ()
+    all_pairs = [(name, users.awake(name)) for name in roster.contacts]
+    apart = [name for name, other in all_pairs if other is None and name in asleep]
+    left_out = frozenset(apart)
+    mine = (
+        (name, other) for name, other in all_pairs if name not in left_out and (own < name or not _knows(other, own))
+    )
     pairs = list(islice(mine, PER_FACT))
     # Also without a contact: the version of the list is said by its own user alone.
     yield joint_fact_of(user, pairs, roster.version, 0)
     while len(pairs) == PER_FACT and (pairs := list(islice(mine, PER_FACT))):
         yield joint_fact_of(user, pairs, roster.version, 0)
+    if apart:
+        yield own_fact_of(user, roster, apart)
+
+
+def own_fact_of(user: User, roster: Roster, names: Iterable[str], run: int = 0) -> ContactsKept:
+    """The user's side of these contacts; with a `run` also what clients of the user may have missed in it. O(these)."""
+    contacts: list[str] = []
+    flags: list[int] = []
+    sides: list[tuple[int, ContactSide]] = []
+    for place, name in enumerate(names):
+        known = roster.contacts[name]
+        contacts.append(name)
+        flags.append(flags_of(known))
+        if flags[-1] & ASKS or not isinstance(known, int):
+            side = side_of(roster, name, roster.contact(name))
+            if side is not None:
+                sides.append((place, side))
+    changes = None
+    if run and roster.changes is not None:
+        changes = ChangesKept(run, roster.whole_until, list(roster.changes))
+    return ContactsKept(user.name, contacts, flags, roster.version, sides, changes)
 
 
 def _side(user: User | None, name: str) -> tuple[Contact, ContactSide | None]:

@@ -31,13 +31,22 @@ class ContactNews:
         """The session's link is told of changes of its user's list from now on. Idempotent. O(1)."""
         self._links.setdefault(session.user_name, {})[session] = None
 
+    def is_told_to(self, session: Session) -> bool:
+        """Whether the session's link is told of changes. O(1)."""
+        links = self._links.get(session.user_name)
+        return links is not None and session in links
+
     def is_followed(self, name: str) -> bool:
         """Whether a link of the user is told of changes. O(1)."""
         return name in self._links
 
     def is_told(self, user: User) -> bool:
         """Whether anybody is told of changes of the user's list, or sees others by it. O(1)."""
-        return bool(user.devices) or self._events.is_kept or user.name in self._links
+        return bool(user.devices) or self._events.is_kept or user.name in self._links or self.has_viewer(user)
+
+    def has_viewer(self, user: User) -> bool:
+        """Whether a link without a device sees by the user's eyes. O(1)."""
+        return self._permissions.has_viewer(user)
 
     def end_session(self, session: Session) -> None:
         """The session's link is told nothing any longer. Idempotent. O(1)."""
@@ -55,8 +64,19 @@ class ContactNews:
 
     # --- what has changed -------------------------------------------------------------------------------------
 
-    def changed(self, user: User, name: str, old: Contact, new: Contact, version: int, now_ms: int) -> None:
-        """The entry of this contact in the user's list is another, as the user sees it. O(links of the user)."""
+    def changed(
+        self,
+        user: User,
+        name: str,
+        old: Contact,
+        new: Contact,
+        version: int,
+        now_ms: int,
+        *,
+        is_event: bool = True,
+    ) -> None:
+        """The entry of this contact in the user's list is another, as the user sees it. `is_event`: followers hear of
+        it from here. O(links of the user)."""
         links = self._links.get(user.name)
         if links:
             data = _change_of(user.name, name, new, version)
@@ -65,7 +85,7 @@ class ContactNews:
                     missed = self._missed.setdefault(session, {})
                     missed.pop(name, None)
                     missed[name] = version
-        if self._events.is_kept:
+        if is_event and self._events.is_kept:
             if new.flags & ASKS and not old.flags & ASKS:
                 self._events.note_request(user.name, name, new.note, now_ms)
             before, after = subscription_of(old.flags), subscription_of(new.flags)
@@ -75,7 +95,7 @@ class ContactNews:
     def sight_changed(self, viewer: User, subject: User, flags: int, now_ms: int) -> None:
         """The viewer has this to do with the subject now, and has begun to see them or has ended to. O(links of the
         viewer)."""
-        if viewer.devices or subject.devices:
+        if viewer.devices or subject.devices or self.has_viewer(viewer) or self.has_viewer(subject):
             self._permissions.contact_changed(now_ms, subject, viewer, sees=bool(flags & TO))
 
     def note_sight(self, viewer: str, subject: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from presenced.core.contacts.facts import Pair, contact_of, fact_of, joint_fact_of
@@ -26,6 +26,13 @@ class _Told(NamedTuple):
     """Of the user's list; 0 = the user sees no change."""
 
 
+KnownSide = tuple[int, ContactSide | None]
+"""The flags of one side, and what more is known of it."""
+
+KnownPair = tuple[str, KnownSide, KnownSide]
+"""A contact's name, and the two sides as a fact has them."""
+
+
 class Pairs:
     """Owns the lists of all users."""
 
@@ -38,6 +45,11 @@ class Pairs:
         self._ledger = ledger
         self._publisher = publisher
         self._news = news
+        self._numbered_from: int | None = None
+
+    def number_from(self, version: int | None) -> None:
+        """See `Contacts.number_from`."""
+        self._numbered_from = version
 
     # --- what is there ----------------------------------------------------------------------------------------
 
@@ -90,10 +102,12 @@ class Pairs:
                 self._put_either(user, roster, name, mine, place, told)
                 continue
             written.append((other.name, other))
-            if user.devices or other.devices:
+            if self._is_looked_at(user, other):
                 self._note_sight(user, other.name, self.sides(user, name), flags_of(mine), flags_of(theirs))
             self._put_either(user, roster, other.name, mine, place, told)
             self._put_either(other, other.contacts or self.roster(other), own, theirs, other_version, told)
+        # Also if the user does not see the last of it: from the last version and their number others know them all.
+        roster.move_to(version + len(pairs) - 1)
         self._ledger.add(joint_fact_of(user, written, roster.version, other_version))
         for one in told:
             self._tell(one, now_ms)
@@ -102,6 +116,7 @@ class Pairs:
         """End all that is between the user and anybody, at both sides, also where others have listed a user who knows
         nothing of it. No fact says so. O(users)."""
         own = user.name
+        self._users.wake_who_list(own)
         for other in self._users.order:
             if other is not user and other.contacts is not None and own in other.contacts.contacts:
                 self._note_sight(other, own, self.sides(other, own), 0, 0)
@@ -113,17 +128,68 @@ class Pairs:
             self._put(user, name, NOBODY)
         user.contacts = None
 
-    def block_changed(self, user: User, name: str, was: Contact, now_ms: int) -> None:
-        """The user sees another of this contact than `was`, since a block has begun or ended. O(links of the user)."""
+    def block_changed(self, user: User, name: str, was: Contact, now_ms: int, version: int = 0) -> int:
+        """The user sees another of this contact than `was`, since a block has begun or ended. Returns the version of
+        the list with that, which is `version` if another node has decided it; 0 = it is the same. O(links of the
+        user)."""
         new = shown(user, name, contact_in(user, name))
         if new == was:
-            return
+            return 0
         roster = self.roster(user)
-        roster.move_to(self._next(roster.version))
+        roster.move_to(version or self._next(roster.version))
         roster.note(name)
-        self._news.changed(user, name, was, new, roster.version, now_ms)
+        self._news.changed(user, name, was, new, roster.version, now_ms, is_event=not version)
+        return roster.version
 
-    def _put(self, user: User, name: str, contact: Contact, version: int = 0) -> _Told:
+    # --- what another node has decided ------------------------------------------------------------------------
+
+    def apply(self, now_ms: int, user: User, pair: KnownPair, versions: tuple[int, int]) -> None:
+        """This holds between the two from now on. `versions`: of the lists of both with it; 0 = that has not changed.
+        O(links of the two)."""
+        for one in self._write(user, pair, versions):
+            self._tell(one, now_ms, is_event=False)
+
+    def _write(self, user: User, pair: KnownPair, versions: tuple[int, int]) -> list[_Told]:
+        name, (flags, side), (other_flags, other_side) = pair
+        (mine, asked), (theirs, other_asked) = contact_of(flags, side), contact_of(other_flags, other_side)
+        before = self.sides(user, name)
+        self._note_sight(user, name, before, flags, other_flags)
+        other = self._users.get_or_new(name) if other_flags else self._users.get(name)
+        told = [self._put(user, other.name if other is not None else name, mine, versions[0], asked)]
+        if other is not None:
+            told.append(self._put(other, user.name, theirs, versions[1], other_asked))
+        return told
+
+    def apply_all(self, now_ms: int, user: User, pairs: Sequence[KnownPair], versions: tuple[int, int]) -> None:
+        """The same of several contacts of one user, each with a version of its own, of which the last is given.
+        O(pairs)."""
+        users, own, roster = self._users, user.name, self.roster(user)
+        told: list[_Told] = []
+        for place, pair in enumerate(pairs, max(1, versions[0] - len(pairs) + 1)):
+            name, (flags, side), (other_flags, other_side) = pair
+            other = users.get_or_new(name) if other_flags else users.get(name)
+            is_plain = side is None and other_side is None and _is_plain(user, name) and _is_plain(other, own)
+            if not is_plain:
+                told += self._write(user, pair, (place, versions[1]))
+                continue
+            if other is None:
+                self._put_either(user, roster, name, flags, place, told)
+                continue
+            if self._is_looked_at(user, other):
+                self._note_sight(user, other.name, self.sides(user, name), flags, other_flags)
+            self._put_either(user, roster, other.name, flags, place, told)
+            if other_flags or other.contacts is not None:
+                self._put_either(other, self.roster(other), own, other_flags, versions[1], told)
+        for one in told:
+            self._tell(one, now_ms, is_event=False)
+
+    # --- within -----------------------------------------------------------------------------------------------
+
+    def _is_looked_at(self, user: User, other: User) -> bool:
+        """Whether somebody may see one of the two by what is between them. O(1)."""
+        return bool(user.devices or other.devices) or self._news.has_viewer(user) or self._news.has_viewer(other)
+
+    def _put(self, user: User, name: str, contact: Contact, version: int = 0, asked: int = 0) -> _Told:
         """Write one side. Its list gets this version, or the next one, if its user sees a change. O(1)."""
         old = contact_in(user, name)
         if old == contact:
@@ -131,7 +197,7 @@ class Pairs:
         roster = self.roster(user)
         self.contacts += contact.is_listed - old.is_listed
         self.requests += (contact.flags & ASKS != 0) - (old.flags & ASKS != 0)
-        roster.put(name, contact, max(self._ledger.version, roster.last_asked + 1))
+        roster.put(name, contact, asked or max(self._ledger.version, roster.last_asked + 1))
         if shown(user, name, old) == shown(user, name, contact):
             version = 0
         else:
@@ -170,16 +236,20 @@ class Pairs:
         if self._news.is_told(user):
             told.append(_Told(user, name, Contact(old), Contact(contact), version))
 
-    def _tell(self, told: _Told, now_ms: int) -> None:
+    def _tell(self, told: _Told, now_ms: int, *, is_event: bool = True) -> None:
         user, name, old, new, version = told
+        is_event = is_event and self._numbered_from is None
         if version:
-            self._news.changed(user, name, shown(user, name, old), shown(user, name, new), version, now_ms)
+            before, after = shown(user, name, old), shown(user, name, new)
+            self._news.changed(user, name, before, after, version, now_ms, is_event=is_event)
         if (old.flags ^ new.flags) & TO:
             self._news.sight_changed(user, self._users[name], new.flags, now_ms)
 
     def _next(self, before: int) -> int:
         """The next version of a list that had the version `before`. Of several one after the other are taken. The
         counter itself does not move: others are told it. O(1)."""
+        if self._numbered_from is not None:
+            return max(self._numbered_from, before + 1)
         return self._ledger.next_version(before)
 
     # --- the disk ---------------------------------------------------------------------------------------------
@@ -228,13 +298,24 @@ class Pairs:
             if version:
                 roster.move_to(version)
 
+    def take_up_own(
+        self, user: User, contacts: Sequence[str], flags: Sequence[int], sides: Mapping[int, ContactSide]
+    ) -> Roster:
+        """The same of the user's side alone; returns the list. O(contacts)."""
+        awake, roster = self._users.awake, self.roster(user)
+        for place, (name, mine) in enumerate(zip(contacts, flags, strict=True)):
+            other = awake(name)
+            _take_up_side(roster, name if other is None else other.name, mine, sides.get(place))
+        return roster
+
     def count_all(self, users: Sequence[User]) -> None:
         """All facts are read: count, and bring those who ask into their order. O(users + requests)."""
         rosters = [user.contacts for user in users if user.contacts is not None]
         for roster in rosters:
             roster.sort_asking()
-        self.contacts = sum(roster.listed for roster in rosters)
-        self.requests = sum(len(roster.asking or ()) for roster in rosters)
+        asleep = self._users.dormants.tally
+        self.contacts = sum(roster.listed for roster in rosters) + asleep.contacts
+        self.requests = sum(len(roster.asking or ()) for roster in rosters) + asleep.requests
 
 
 def _take_up_side(roster: Roster, name: str, flags: int, side: ContactSide | None) -> None:
@@ -242,6 +323,12 @@ def _take_up_side(roster: Roster, name: str, flags: int, side: ContactSide | Non
         roster.put_flags(name, flags)
     else:
         roster.put(name, *contact_of(flags, side))
+
+
+def _is_plain(user: User | None, name: str) -> bool:
+    """Whether flags say all that the user knows of the contact, who does not ask. O(1)."""
+    known = user.contacts.contacts.get(name, 0) if user is not None and user.contacts is not None else 0
+    return isinstance(known, int) and not known & ASKS
 
 
 def contact_in(user: User | None, name: str) -> Contact:

@@ -5,6 +5,8 @@ are online by their records, so that somebody who hides is in no list, no count 
 watcher each change, spaced as the member's record is (`channel_news`). Above a number of watchers that would be the
 square of the room, so large ones tell at most one batch each interval: exact counts, and the members that changed.
 What is told is made in `channel_reports`, by what each watcher sees (`channel_views`).
+
+The file is long because members, watchers and counts of a channel change together.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from presenced.core.parts.channel import Channel
 from presenced.core.parts.channel_reports import ChannelReports
 from presenced.core.parts.channel_views import NO_MEMBERS, ChannelViews, Members
 from presenced.core.parts.leases import Leases
-from presenced.core.parts.watches import Watches, sessions_of
+from presenced.core.parts.watches import Watches
 from presenced.core.publisher import Change, Publisher
 from presenced.core.records import Fact, MembershipSet
 from presenced.errors import RequestError
@@ -72,6 +74,9 @@ class Channels(Part):
             return
         _check_room(device, CHANNELS_PER_DEVICE_MAX if role == "user" else SERVICE_CHANNELS_PER_DEVICE_MAX)
         self._ledger.add(MembershipSet(device.user.name, device.id, name, True))
+        self._enter(device, name, now_ms)
+
+    def _enter(self, device: Device, name: str, now_ms: int) -> None:
         self.add(device, name)
         user = device.user
         if user.channels is not None and user.channels[name] == 1:
@@ -140,7 +145,7 @@ class Channels(Part):
             return
         self._watches.subject_changed(now_ms, user)
         self._watches.viewer_changed(now_ms, user)
-        for session in sessions_of(user):
+        for session in self._watches.sessions_of(user):
             if session in channel.watchers:
                 self.reports.note_lost(session, channel)
 
@@ -151,7 +156,7 @@ class Channels(Part):
     def follow_record(self, change: Change, now_ms: int) -> None:
         """The user's record has changed: bring the channels they are in up to date. O(channels of the user), and only
         who comes or goes online costs each the log of its members."""
-        user, old, new, _ = change
+        user, old, new = change
         if user.channels is None:
             return
         was_online, is_online = old.status != "offline", new.status != "offline"
@@ -200,6 +205,20 @@ class Channels(Part):
             device.channels[source.shared(fact.channel)] = None
         elif device.channels is not None:
             device.channels.pop(fact.channel, None)
+
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """Memberships, which watchers are told of."""
+        return {MembershipSet: self._apply}
+
+    def _apply(self, source: Restoring, fact: MembershipSet) -> None:
+        device = source.user(fact.user).devices.get(fact.device)
+        if device is None or device.state == GONE or fact.joined == (fact.channel in (device.channels or ())):
+            return
+        self._publisher.tell_changes(source.now_ms)
+        if fact.joined:
+            self._enter(device, source.shared(fact.channel), source.now_ms)
+        else:
+            self._remove(device, fact.channel, source.now_ms)
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Enter the memberships that were noted. O(users and devices)."""
@@ -266,6 +285,8 @@ class Channels(Part):
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
         """Take channels off its watch, some at a time."""
         names = list(islice(reversed(session.channels or {}), most))
+        if session.parked is not None:
+            session.parked.keep(channels=names)
         for name in names:
             self.unwatch(session, name)
         return len(names)

@@ -59,7 +59,7 @@ class Claims(Part):
         """
         until_ms = self._clock.wall_ms(due_ms) if due_ms else 0
         since_ms = self._clock.wall_ms(now_ms)
-        claim = Claim(name, source, status, since_ms, until_ms, due_ms, by_wall=by_wall, ends=ends, device=device)
+        claim = Claim(name, source, status, since_ms, until_ms, due_ms, by_wall, ends, device)
         self.set(user, claim, now_ms)
 
     def set(self, user: User, claim: Claim, now_ms: int) -> None:
@@ -68,7 +68,7 @@ class Claims(Part):
         The limit is for what applications claim: a person is never kept from saying something, and when a window
         opens nobody is there to be refused.
         """
-        if claim.name not in (MANUAL, SCHEDULED):
+        if claim.name != MANUAL and claim.name != SCHEDULED:
             others = [other for other in user.claims if other.name not in (claim.name, MANUAL, SCHEDULED)]
             if len(others) >= CLAIMS_PER_USER_MAX:
                 raise RequestError(
@@ -117,6 +117,12 @@ class Claims(Part):
 
     def _log(self, claim: Claim, user: User, *, in_place: bool = False) -> None:
         self._ledger.add(_fact(user, claim, in_place=in_place))
+
+    def take_over(self, user: User, now_ms: int) -> None:
+        """What another node decided about until now ends by this node's clock. O(claims)."""
+        for claim in user.claims:
+            if claim.name != SCHEDULED:
+                claim.due_ms = self._clock.due_ms(claim.until_ms, now_ms)
 
     # --- what ends, and the clock -----------------------------------------------------------------------------
 

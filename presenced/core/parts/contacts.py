@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 
 from presenced.core.contacts.agreement import check_contacts
-from presenced.core.contacts.facts import Pair, saved_facts
+from presenced.core.contacts.facts import Pair, own_fact_of, saved_facts
 from presenced.core.contacts.news import ContactNews, has_blocked, info_of, shown_contact
 from presenced.core.contacts.pairs import Pairs, contact_in
 from presenced.core.contacts.transitions import Act, agreed, apart, both_sides
@@ -20,11 +20,13 @@ from presenced.core.model import Session, User
 from presenced.core.part import Part, Restoring, Start, TakeUp
 from presenced.core.parts.users import Users
 from presenced.core.publisher import Publisher
-from presenced.core.records import ContactSet, ContactSide, ContactsSet, Fact
+from presenced.core.records import ContactSet, ContactSide, ContactsKept, ContactsSet, Fact
 from presenced.core.roster import APPROVED, ASKS, LISTED, Contact, Known, flags_of
 from presenced.errors import RequestError
 from presenced.limits import CONTACT_REQUESTS_MAX, CONTACTS_MAX, USERS_PER_REQUEST_MAX
 from presenced.wire.messages import ContactEntry, ContactInfo
+
+_NO_SIDES: tuple[ContactSide | None, ContactSide | None] = (None, None)
 
 ASKING = ASKS | ASKS << 8
 """One of two asks, by the flags of both sides in a `ContactsSet`."""
@@ -160,19 +162,25 @@ class Contacts(Part):
 
     # --- blocks -----------------------------------------------------------------------------------------------
 
-    def blocked(self, now_ms: int, user: User, contact: User) -> None:
-        """The user has blocked somebody: a request of theirs is not seen any longer. O(links of the user)."""
-        self.pairs.block_changed(user, contact.name, contact_in(user, contact.name), now_ms)
+    def blocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
+        """The user has blocked somebody: a request of theirs is not seen any longer. Returns the version of the user's
+        list with that, which is `version` if another node has decided it; 0 = it is the same. O(links of the user)."""
+        return self.pairs.block_changed(user, contact.name, contact_in(user, contact.name), now_ms, version)
 
-    def unblocked(self, now_ms: int, user: User, contact: User) -> None:
-        """The user blocks somebody no longer: a request of theirs is seen, or granted if it was approved before it was
-        made. O(links of the user)."""
+    def unblocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
+        """The user blocks somebody no longer: a request of theirs is seen, unless it is to be granted. As `blocked`."""
+        mine = contact_in(user, contact.name)
+        if not mine.flags & ASKS or mine.flags & APPROVED:
+            return 0
+        was = Contact(mine.flags & ~ASKS, mine.name, mine.groups)
+        return self.pairs.block_changed(user, contact.name, was, now_ms, version)
+
+    def grant_held(self, now_ms: int, user: User, contact: User) -> None:
+        """The user blocks somebody no longer: a request of theirs is granted if it was approved before it was made.
+        O(links of the user)."""
         mine = contact_in(user, contact.name)
         if mine.flags & ASKS and mine.flags & APPROVED:
             self._act("approve", user, contact.name, now_ms)
-        elif mine.flags & ASKS:
-            was = Contact(mine.flags & ~ASKS, mine.name, mine.groups)
-            self.pairs.block_changed(user, contact.name, was, now_ms)
 
     # --- questions --------------------------------------------------------------------------------------------
 
@@ -204,6 +212,10 @@ class Contacts(Part):
 
     # --- links ------------------------------------------------------------------------------------------------
 
+    def is_told(self, session: Session) -> bool:
+        """Whether the session's link is told of changes of its user's list. O(1)."""
+        return self._news.is_told_to(session)
+
     def end_session(self, session: Session, now_ms: int) -> None:
         """The session is told nothing any longer, and what it had not completed is dropped."""
         self._news.end_session(session)
@@ -225,9 +237,23 @@ class Contacts(Part):
             return ()
         return saved_facts(user, user.contacts, self._users)
 
+    def facts_asleep(self, user: User, now_ms: int, run: int) -> Iterable[Fact]:
+        """The user's side of all pairs, and what clients of the user may have missed. O(contacts)."""
+        roster = user.contacts
+        return () if roster is None else (own_fact_of(user, roster, roster.contacts, run),)
+
     def restorers(self) -> Mapping[type, TakeUp]:
-        """One pair, and several."""
-        return {ContactSet: self._restore, ContactsSet: self._restore_all}
+        """One pair, several, and one side of several."""
+        return {ContactSet: self._restore, ContactsSet: self._restore_all, ContactsKept: self._restore_own}
+
+    def _restore_own(self, source: Restoring, fact: ContactsKept) -> None:
+        user = source.user(fact.user)
+        sides = {place: _shared_side(source, side) for place, side in fact.sides}
+        roster = self.pairs.take_up_own(user, fact.contacts, fact.flags, sides)
+        roster.move_to(fact.version)
+        roster.sort_asking()
+        if fact.changes is not None and fact.changes.run == source.run:
+            roster.go_on(fact.changes.changes, fact.changes.whole_until)
 
     def _restore(self, source: Restoring, fact: ContactSet) -> None:
         user = source.user(fact.user)
@@ -236,6 +262,25 @@ class Contacts(Part):
         self._move(user, fact.version)
         if other is not None:
             self._move(other, fact.other_version)
+
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """The same, where links are told of it."""
+        return {ContactSet: self._apply, ContactsSet: self._apply_all}
+
+    def _apply(self, source: Restoring, fact: ContactSet) -> None:
+        sides = _shared(source, fact.side), _shared(source, fact.other_side)
+        pair = fact.contact, (fact.flags, sides[0]), (fact.other_flags, sides[1])
+        self.pairs.apply(source.now_ms, source.user(fact.user), pair, (fact.version, fact.other_version))
+
+    def _apply_all(self, source: Restoring, fact: ContactsSet) -> None:
+        sides = {place: (_shared(source, side), _shared(source, other)) for place, side, other in fact.sides}
+        pairs = [
+            (name, (both & 0xFF, sides.get(place, _NO_SIDES)[0]), (both >> 8, sides.get(place, _NO_SIDES)[1]))
+            for place, (name, both) in enumerate(zip(fact.contacts, fact.flags, strict=True))
+        ]
+        user = source.user(fact.user)
+        self.pairs.apply_all(source.now_ms, user, pairs, (fact.version, fact.other_version))
+        self._move(user, fact.version)
 
     def _restore_all(self, source: Restoring, fact: ContactsSet) -> None:
         user, version = source.user(fact.user), fact.other_version
@@ -260,6 +305,11 @@ class Contacts(Part):
         """Forget the user's list, and the user in the lists of others, whose links are told. O(users)."""
         self.pairs.erase(user, now_ms)
 
+    def number_from(self, version: int | None) -> None:
+        """What is about to change, another node has decided when its counter stood there: lists go on from that, and
+        followers of events hear of it from that node. None: the next is decided here again."""
+        self.pairs.number_from(version)
+
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Count, and let the clients of this run begin with what there is."""
         self.pairs.count_all(users)
@@ -274,7 +324,11 @@ def _with_flags(contact: Contact, flags: int) -> Contact:
 
 
 def _shared(source: Restoring, side: ContactSide | None) -> ContactSide | None:
+    return None if side is None else _shared_side(source, side)
+
+
+def _shared_side(source: Restoring, side: ContactSide) -> ContactSide:
     """The same with one object for each group, of which people have few."""
-    if side is None or not side.groups:
+    if not side.groups:
         return side
     return ContactSide(side.name, tuple(source.shared(group) for group in side.groups), side.note, side.asked)

@@ -26,6 +26,7 @@ class Description(NamedTuple):
     name: str
     priority: int
     status: DeviceStatus
+    meta: str
 
 
 class Devices(Part):
@@ -75,17 +76,26 @@ class Devices(Part):
     # --- what they say of themselves --------------------------------------------------------------------------
 
     def connect(
-        self, device: Device, session: Session, described: Description, now_ms: int, idle_ms: int | None, ref: int
+        self,
+        device: Device,
+        session: Session,
+        described: Description,
+        now_ms: int,
+        idle_ms: int | None,
+        ref: int,
+        lease_ms: int | None,
+        focus: str,
     ) -> None:
         """The session speaks for the device from now on, under this `ref` if it is a service's, and describes it so.
-        `idle_ms` as in `Leases.connect`. O(1)."""
+        `idle_ms` and `lease_ms` as in `Leases.connect`; `focus` is what is on its screen. O(1)."""
         leases = self._leases
-        before = (device.state == GONE, _described(device), bool(device.idle_known), device.holder)
+        before = (device.state == GONE, _described(device), bool(device.idle_known), device.holder, device.lease_ms)
         was_counted, is_return = countable(device), leases.is_first_return(device)
         # First, because how long is idle depends on the kind.
-        device.kind, device.name, device.priority, device.status = described
-        leases.connect(device, session, now_ms, idle_ms, ref)
-        after = (False, described, bool(device.idle_known), device.holder)
+        device.kind, device.name, device.priority, device.status, device.meta = described
+        leases.connect(device, session, now_ms, idle_ms, ref, lease_ms)
+        device.focus = focus
+        after = (False, described, bool(device.idle_known), device.holder, device.lease_ms)
         if before != after or is_return:
             leases.log_device(device)
         if was_counted and device.priority < 0:
@@ -100,23 +110,29 @@ class Devices(Part):
         status: DeviceStatus | None = None,
         priority: int | None = None,
         name: str | None = None,
+        meta: str | None = None,
     ) -> None:
-        """Set the device's own status, priority or name; None leaves one as it is. Counts as input on it, unless
-        only the name is set (protocol.md, 5.6). Raises `RequestError` (`device_limit`) if the sign of the priority
-        changes and there is no place for it."""
+        """Set the device's own status, priority, name or meta; None leaves one as it is. Counts as input on it, unless
+        only name and meta are set (protocol.md, 5.6). Raises `RequestError` (`device_limit`) if the sign of the
+        priority changes and there is no place for it."""
         if priority is not None and (priority < 0) != (device.priority < 0):
             self.make_room(device.user, priority)
-        if status is not None or priority is not None or name is None:
+        if status is not None or priority is not None or (name is None and meta is None):
             self._leases.input(device, now_ms)
         was_counted, before = countable(device), _described(device)
         device.status = device.status if status is None else status
         device.priority = device.priority if priority is None else priority
         device.name = device.name if name is None else name
+        device.meta = device.meta if meta is None else meta
         if _described(device) != before:
             self._leases.log_device(device)
         if was_counted and not countable(device):
             self._publisher.uncount(device, "idle")
         self._publisher.mark_dirty(device.user)
+
+    def set_focus(self, device: Device, focus: str) -> None:
+        """This is on its screen, for as long as its link is there. It is no input, and nobody is told. O(1)."""
+        device.focus = focus
 
     def touch(self, now_ms: int, session: Session, user: User, device: Device | None) -> None:
         """The session says that the user was seen just now: last seen and nothing else (protocol.md, 13.6). Of one who
@@ -153,6 +169,10 @@ class Devices(Part):
         """Devices, and those that were forgotten."""
         return {DeviceSet: restore_device, DeviceForgotten: self._restore_forgotten}
 
+    def drop(self, device: Device) -> None:
+        """Another node remembers the device no longer, and it is in no channel. O(1)."""
+        device.user.devices.pop(device.id, None)
+
     def _restore_forgotten(self, source: Restoring, fact: DeviceForgotten) -> None:
         user = source.known_user(fact.user)
         if user is not None:
@@ -165,11 +185,11 @@ class Devices(Part):
         for place, user in enumerate(users):
             if len(user.devices) > DEVICES_PER_USER_MAX:
                 self._drop_surplus(user)
-            # One moment for all devices of a user: those who stay away go offline in one step.
-            patience_ms = start.grace_ms + start.spread_ms * place // count
+            # One moment for all devices of a user that have the same grace: those who stay away go offline in one step.
+            spread_ms = start.spread_ms * place // count
             for device in user.devices.values():
                 if device.state != GONE:
-                    self._leases.hold(device, patience_ms, start)
+                    self._leases.hold(device, spread_ms, start)
 
     def _drop_surplus(self, user: User) -> None:
         """The live ones stay first, then those that have been gone for the shortest time. O(devices log devices)."""
@@ -181,4 +201,4 @@ class Devices(Part):
 
 
 def _described(device: Device) -> Description:
-    return Description(device.kind, device.name, device.priority, device.status)
+    return Description(device.kind, device.name, device.priority, device.status, device.meta)

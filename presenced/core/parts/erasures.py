@@ -16,6 +16,7 @@ from presenced.core.clock import Clock
 from presenced.core.ledger import Ledger
 from presenced.core.model import User
 from presenced.core.part import Part, Parts, Restoring, TakeUp
+from presenced.core.parts.contacts import Contacts
 from presenced.core.parts.events import Events
 from presenced.core.records import UserErased
 
@@ -26,12 +27,14 @@ class Erasure(NamedTuple):
     number: int
     """Counted from 1 in each run, in order."""
     user: str
+    is_told: bool = True
+    """Followers hear of it from here."""
 
 
 class Erasures(Part):
     """Owns the erasures of which the disk may still hold a trace."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, clock: Clock, events: Events) -> None:
+    def __init__(self, parts: Parts, ledger: Ledger, clock: Clock, events: Events, contacts: Contacts) -> None:
         self.latest = 0
         """The number of the newest."""
         self.pending: deque[Erasure] = deque()
@@ -40,22 +43,36 @@ class Erasures(Part):
         self._ledger = ledger
         self._clock = clock
         self._events = events
+        self._contacts = contacts
 
     def add(self, user: User, now_ms: int) -> None:
         """Forget the user, whose links and live devices have ended. Watchers stay, and are told that nothing is known.
         O(what is known, and events kept)."""
+        version = self._ledger.version
         self._parts.erase(user, now_ms)
-        self._ledger.add(UserErased(user.name, self._clock.wall_ms(now_ms)))
+        self._ledger.add(UserErased(user.name, self._clock.wall_ms(now_ms), version))
         self._begin(user.name)
 
-    def _begin(self, name: str) -> None:
+    def apply(self, user: User, version: int, now_ms: int) -> None:
+        """Another node has erased the user, when its counter stood at this version: the same here. Followers hear of it
+        from that node."""
+        self._contacts.number_from(version)
+        try:
+            self._parts.erase(user, now_ms)
+        finally:
+            self._contacts.number_from(None)
+        self._begin(user.name, is_told=False)
+
+    def _begin(self, name: str, *, is_told: bool = True) -> None:
         self.latest += 1
-        self.pending.append(Erasure(self.latest, name))
+        self.pending.append(Erasure(self.latest, name, is_told))
 
     def tell(self, until: int, now_ms: int) -> None:
         """The disk holds nothing any more of those up to this number: tell those who follow. O(these)."""
         while self.pending and self.pending[0].number <= until:
-            self._events.tell_erased(self.pending.popleft().user, now_ms)
+            erasure = self.pending.popleft()
+            if erasure.is_told:
+                self._events.tell_erased(erasure.user, now_ms)
 
     # --- the disk ---------------------------------------------------------------------------------------------
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.part import Part, Parts
+from presenced.core.parts.awaits import ANSWER_COST, Awaits
 from presenced.core.parts.claims import Claims
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.schedules import Schedules
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
+from presenced.core.pending_awaits import PendingAwait
 from presenced.core.sessions import Sessions
 from presenced.core.wheel import Wheel
 
@@ -44,6 +46,7 @@ class Expiry(Part):
         texts: Texts,
         schedules: Schedules,
         ends: UserEnds,
+        awaits: Awaits,
     ) -> None:
         self.expired = 0
         """Leases that have run out, counted for the operator."""
@@ -57,6 +60,7 @@ class Expiry(Part):
         self._texts = texts
         self._schedules = schedules
         self._ends = ends
+        self._awaits = awaits
 
     def tick(self, now_ms: int) -> None:
         """Handle entries that are due, up to a bound on what they cost and what they bring about costs to tell."""
@@ -67,6 +71,10 @@ class Expiry(Part):
             for timer in due:
                 if isinstance(timer, Session):
                     self._session_due(timer, now_ms)
+                    continue
+                if isinstance(timer, PendingAwait):
+                    left -= ANSWER_COST
+                    self._awaits.come_due(timer)
                     continue
                 if isinstance(timer, Device):
                     user = timer.user
@@ -106,10 +114,12 @@ class Expiry(Part):
             self._sessions.drop(now_ms, session, code)
 
     def _device_due(self, device: Device, now_ms: int, ended: list[Device]) -> None:
-        before = device.state
+        before, session, ref = device.state, device.session, device.ref
         code = self._leases.device_due(device, now_ms)
         if device.state == GONE and before != GONE:
             ended.append(device)
+            if session is not None:
+                self._sessions.lease_ended(session, ref)
         elif code and device.session is not None:
             self.expired += code == "lease_expired"
             if device.ref:

@@ -7,6 +7,7 @@ learns last that a link is dead: the client that comes back must not be refused 
 from __future__ import annotations
 
 from presenced.core.model import CONNECTED, GONE, Device, Session
+from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.errors import RequestError
 from presenced.limits import TOLD_REFS_MAX
@@ -17,8 +18,9 @@ from presenced.wire.messages import Taken, TakenWhy
 class Holders:
     """Answers whose a device is, and tells services of what they hold no more."""
 
-    def __init__(self, outboxes: Outboxes) -> None:
+    def __init__(self, outboxes: Outboxes, obligations: Obligations) -> None:
         self._outboxes = outboxes
+        self._obligations = obligations
 
     def refuse_if_held(self, device: Device, session: Session) -> None:
         """Raise `RequestError` (`device_held`) if another client than the session's has the device: it holds it, or
@@ -42,19 +44,33 @@ class Holders:
             session.taken_refs.pop(ref, None)
 
     def tell(self, session: Session, ref: int, why: TakenWhy) -> None:
-        """The session holds nothing under this ref: say so, once, unless its link is lost. O(1)."""
+        """The session holds nothing under this ref: say so, once; if its link is lost, when its client returns.
+        O(1)."""
         if session.ended:
+            if session.parked is not None:
+                session.parked.keep_taken(ref, why)
             return
+        if not self.note_told(session, ref):
+            return
+        data = encode(Taken(ref, why))
+        if session.unanswered:
+            # Behind the replies that wait for the disk: that of an attach which came before must not come after this.
+            self._obligations.tell_behind(session, data)
+        else:
+            self._outboxes.reply(session, data)
+
+    def note_told(self, session: Session, ref: int) -> bool:
+        """The session is told that it holds nothing under this ref; whether it was not told so before. O(1)."""
         taken = session.taken_refs
         if taken is None:
             taken = session.taken_refs = {}
         elif ref in taken:
-            return
+            return False
         elif len(taken) >= TOLD_REFS_MAX:
             # The oldest may be told a second time, which does no harm.
             del taken[next(iter(taken))]
         taken[ref] = None
-        self._outboxes.reply(session, encode(Taken(ref, why)))
+        return True
 
 
 def _is_free(device: Device) -> bool:

@@ -1,19 +1,23 @@
 """Who is live, until when, and how idle: the one place that schedules devices in the wheel.
 
 * A live device has exactly one wheel entry, at or before its next deadline: end of the lease, of the grace, of the
-  token, or the next idle level. A heartbeat only writes fields; when the entry comes due it is set anew for what was
-  written since.
+  token, or the next idle level (`lifetimes`). A heartbeat only writes fields; when the entry comes due it is set anew
+  for what was written since.
 * That is safe because nothing a heartbeat writes moves a deadline forward in time to before the entry. The few
   inputs that do (a lost link, the first idle report, the end of an idle level) re-arm the entry themselves.
+
+The file is long because whatever moves a deadline stands beside what arms it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from presenced.core.clock import Clock
-from presenced.core.idleness import idle_level, last_active_ms, next_level_ms
+from presenced.core.idleness import idle_level, last_active_ms
 from presenced.core.ledger import Ledger
+from presenced.core.lifetimes import deadline, grace_end_ms, held_until_ms, is_over, kept_ms, link_fault
 from presenced.core.merge import countable
 from presenced.core.model import (
     ACTIVE,
@@ -35,6 +39,9 @@ from presenced.core.publisher import Publisher
 from presenced.core.records import DeviceSet
 from presenced.core.wheel import Wheel
 
+LOOK_AGAIN_MS: Final = 1_000
+"""How often a device is looked at whose end is put off (`Leases.be_patient`)."""
+
 
 class Leases(Part):
     """The lives of devices."""
@@ -55,12 +62,21 @@ class Leases(Part):
         self._ledger = ledger
         self._clock = clock
         self._publisher = publisher
+        self._patient_until_ms = 0
 
     # --- coming and going -------------------------------------------------------------------------------------
 
-    def connect(self, device: Device, session: Session, now_ms: int, idle_ms: int | None, ref: int = 0) -> None:
+    def connect(
+        self,
+        device: Device,
+        session: Session,
+        now_ms: int,
+        idle_ms: int | None,
+        ref: int = 0,
+        lease_ms: int | None = None,
+    ) -> None:
         """The device is held by this session from now on, a service's under the number `ref`. `idle_ms` None keeps
-        what is known of its activity."""
+        what is known of its activity. `lease_ms` as in `Device`."""
         if device.state == GONE:
             self.live += 1
             device.idle_known = UNTOLD
@@ -80,7 +96,8 @@ class Leases(Part):
         else:
             session.device = device
         device.state = CONNECTED
-        if device.kind in self._policy.idle_by_kind:
+        device.lease_ms = lease_ms
+        if self._policy.has_times_of(device.kind):
             self._policy.kinds_met[device.kind] = None
         device.heard_ms = now_ms
         if idle_ms is not None:
@@ -103,18 +120,43 @@ class Leases(Part):
             session.refs.pop(device.ref, None)
         device.session = None
         device.ref = 0
+        device.focus = ""
 
-    def lose(self, device: Device, now_ms: int) -> None:
-        """Its link is lost: grace."""
+    def lose(self, device: Device, now_ms: int, within_ms: int | None = None) -> None:
+        """Its link is lost: grace, for the time that was promised last. `within_ms` promises another from now on."""
         if device.state == CONNECTED:
             self.connected -= 1
         self._unbind(device)
         device.state = GRACE
-        device.grace_until_ms = now_ms + self._policy.grace_ms
+        if within_ms is not None:
+            device.lease_ms = now_ms + within_ms
+        device.grace_until_ms = grace_end_ms(device, now_ms, self._policy)
+        if device.lease_ms is not None:
+            # What was promised holds over a restart, and from now on it is silent.
+            self.log_device(device)
         self._arm(device)
 
-    def hold(self, device: Device, patience_ms: int, start: Start) -> None:
-        """It was live when the daemon stopped: grace for `patience_ms` from the first start since it was last there."""
+    def take_back(self, device: Device, session: Session, ref: int, now_ms: int) -> None:
+        """The client that held the device in whose grace it is has returned, and holds it again: nothing else of it
+        changes. O(1)."""
+        self.connected += 1
+        is_return = self.is_first_return(device)
+        device.state, device.session, device.ref = CONNECTED, session, ref
+        refs = session.refs
+        if refs is None:
+            refs = session.refs = {}
+        refs[ref] = device
+        device.heard_ms = now_ms
+        if is_return:
+            self.log_device(device)
+        # The entry for the end of the grace is set anew when it comes due, as after a heartbeat.
+        if device.due_ms > now_ms + self._policy.timeout_ms:
+            self._arm(device)
+        if device.user.own is not None:
+            self._publisher.mark_dirty(device.user)
+
+    def hold(self, device: Device, spread_ms: int, start: Start) -> None:
+        """It was live when the daemon stopped: a grace as in `held_until_ms`."""
         now_ms, begun_ms = start.now_ms, start.begun_ms
         is_silent = device.state == GRACE
         since_ms, is_away = now_ms, False
@@ -126,16 +168,19 @@ class Leases(Part):
             device.heard_ms = max(device.heard_ms, start.heard_ms)
         self.live += 1
         device.state = GRACE
-        device.grace_until_ms = max(now_ms, min(since_ms, now_ms) + patience_ms)
+        device.grace_until_ms = held_until_ms(device, since_ms, spread_ms, start, self._policy)
         self._arm(device)
-        if is_silent:
-            # It may come back and be heard from now on, of which nothing is logged.
+        if is_silent != (device.lease_ms is not None):
+            # It may come back and be heard from now on, of which nothing is logged. One with a lease is silent until
+            # it does, and is logged then.
             self.log_device(device)
 
     def is_first_return(self, device: Device) -> bool:
         """Whether the log must be told that a device that comes now is back. Once for each start and device: if the
         next start comes soon, this device has a grace of its own. And once for one that was noted as silent."""
         if self.silent and self.silent.pop(device, False):
+            return True
+        if device.lease_ms is not None and device.state == GRACE:
             return True
         return self.notes_returns and device.state == GRACE and device.heard_ms <= self.assumed_ms
 
@@ -156,6 +201,7 @@ class Leases(Part):
         self._unbind(device)
         device.holder = 0
         device.state = GONE
+        device.lease_ms = None
         device.grace_until_ms = now_ms
         self.live -= 1
         self._wheel.cancel(device)
@@ -164,9 +210,12 @@ class Leases(Part):
 
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
         """The devices that it spoke for go into grace, some at a time."""
-        refs, count = session.refs, 0
+        refs, parked, count = session.refs, session.parked, 0
         while refs and count < most:
-            self.lose(refs.popitem()[1], lost_ms)
+            ref, device = refs.popitem()
+            self.lose(device, lost_ms)
+            if parked is not None:
+                parked.keep_device(ref, device)
             count += 1
         if not refs:
             session.refs = None
@@ -198,7 +247,13 @@ class Leases(Part):
 
     def keep_wall_times(self, device: Device, jump: Jump, now_ms: int) -> None:
         """The wall clock was set. What is known of the device by wall times alone, since it was
-        gone then or was not heard of after a restart, keeps them, unless they would lie in the future."""
+        gone then or was not heard of after a restart, keeps them, unless they would lie in the future. A lease ends
+        after the time that was promised, which is at another wall time now."""
+        self._keep_known(device, jump, now_ms)
+        if device.lease_ms is not None:
+            self.log_device(device)
+
+    def _keep_known(self, device: Device, jump: Jump, now_ms: int) -> None:
         if device.state == GONE:
             is_known = device.grace_until_ms <= jump.set_ms
         else:
@@ -206,12 +261,48 @@ class Leases(Part):
         # What was in the future at the start has been put at that moment, and no wall time is known of it.
         if not is_known or device.heard_ms == self.assumed_ms:
             return
-        device.heard_ms = _kept(device.heard_ms, jump.jump_ms, now_ms)
-        device.active_ms = _kept(device.active_ms, jump.jump_ms, now_ms)
+        device.heard_ms = kept_ms(device.heard_ms, jump.jump_ms, now_ms)
+        device.active_ms = kept_ms(device.active_ms, jump.jump_ms, now_ms)
         if device.state == GONE:
-            device.grace_until_ms = _kept(device.grace_until_ms, jump.jump_ms, now_ms)
+            device.grace_until_ms = kept_ms(device.grace_until_ms, jump.jump_ms, now_ms)
         else:
             self._arm(device)
+
+    # --- users of other nodes (`copies`) ----------------------------------------------------------------------
+
+    def keep_copied(self, user: User, jump_ms: int) -> None:
+        """The wall clock was set. All that is known of the devices of a copy is known by wall times. O(devices)."""
+        for device in user.devices.values():
+            device.heard_ms -= jump_ms
+            device.active_ms -= jump_ms
+            device.grace_until_ms -= jump_ms
+            if device.lease_ms is not None:
+                device.lease_ms -= jump_ms
+
+    def go_on_with(self, device: Device, now_ms: int, grace_ms: int) -> None:
+        """A live device of a user whom another node has let go of in order: it stays in the grace that it was in, and
+        all that it has said counts. `grace_ms`: the least grace of one of which no end is known. O(claims)."""
+        if device.idle_known:
+            device.idle_known = TOLD
+        end_ms = device.lease_ms
+        if end_ms is None:
+            is_known = device.state == GRACE and device.grace_until_ms > device.heard_ms
+            end_ms = device.grace_until_ms if is_known else now_ms + max(grace_ms, self._policy.grace_of(device.kind))
+        self.live += 1
+        device.state = GRACE
+        device.grace_until_ms = max(now_ms, end_ms) if device.lease_ms is None else end_ms
+        self._arm(device)
+
+    def assume(self, active_ms: int) -> None:
+        """Users of another node, which was heard last at this moment, are about to be taken over: who was active by
+        what it said may have been so until then. O(1)."""
+        self.assumed_ms = max(self.assumed_ms, active_ms)
+
+    def let_go_of(self, device: Device) -> None:
+        """Another node is about to decide about a live device, which is in grace. O(1)."""
+        self.live -= 1
+        self.silent.pop(device, None)
+        self._wheel.cancel(device)
 
     # --- signs of life ----------------------------------------------------------------------------------------
 
@@ -222,6 +313,11 @@ class Leases(Part):
             device.heard_ms = now_ms
         else:
             session.heard_ms = now_ms
+
+    def heard_at(self, device: Device, at_ms: int) -> None:
+        """It was heard last at this moment, whatever was assumed. Its lease is kept elsewhere, or begins anew, or it is
+        about to be lost: the entry in the wheel may be too late for any other device. O(1)."""
+        device.heard_ms = at_ms
 
     def heartbeat(self, device: Device, now_ms: int, idle_ms: int | None) -> bool:
         """It is alive; its person's last input was `idle_ms` ago (None: no report). O(1).
@@ -281,30 +377,26 @@ class Leases(Part):
 
     def device_due(self, device: Device, now_ms: int) -> str:
         """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
-        if device.state == GRACE and now_ms >= device.grace_until_ms:
+        if is_over(device, now_ms):
+            if now_ms < self._patient_until_ms and device.lease_ms is None:
+                self._wheel.schedule(device, min(self._patient_until_ms, now_ms + LOOK_AGAIN_MS))
+                return ""
             self.end(device, now_ms, "lost")
             return ""
-        session = device.session
-        if session is not None:
-            if session.expires_ms and now_ms >= session.expires_ms and not device.ref:
-                return "token_expired"
-            if now_ms >= device.heard_ms + self._policy.timeout_ms:
-                return "lease_expired"
+        if code := link_fault(device, now_ms, self._policy):
+            return code
         self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
         self._arm(device)
         return ""
 
+    def be_patient(self, until_ms: int) -> None:
+        """No grace of a device ends before this moment: its client may be where nothing is heard of it. Those that are
+        over by then end then. O(1)."""
+        self._patient_until_ms = until_ms
+
     def deadline(self, device: Device) -> int:
         """When something is next due for a live device, if nothing is heard of it until then."""
-        policy = self._policy
-        if device.state == GRACE:
-            due_ms = device.grace_until_ms
-        else:
-            due_ms = device.heard_ms + policy.timeout_ms
-            session = device.session
-            if session is not None and session.expires_ms and not device.ref:
-                due_ms = min(due_ms, session.expires_ms)
-        return next_level_ms(device, due_ms, policy, self.assumed_ms)
+        return deadline(device, self._policy, self.assumed_ms)
 
     def rearm(self, device: Device) -> None:
         """The token of its link ends at another moment."""
@@ -333,9 +425,3 @@ class Leases(Part):
             # Logged, so that a restart takes nobody who is away for active, or the reverse.
             self.log_device(device)
             self._publisher.mark_dirty(device.user)
-
-
-def _kept(moment_ms: int, jump_ms: int, now_ms: int) -> int:
-    """The moment that has the same wall time as this one had before the clock was set, if that is not to come."""
-    kept_ms = moment_ms - jump_ms
-    return kept_ms if kept_ms <= now_ms else moment_ms

@@ -68,11 +68,8 @@ class OwnStates(Part):
         self._send_soon(user)
 
     def _shape(self, user: User) -> bytes:
-        """What makes it another state: not the times."""
-        devices = [
-            (device.id, device.kind, device.name, device.status, device.state, device.idle_level, device.priority)
-            for device in user.devices.values()
-        ]
+        """What makes it another state: not the times, nor what is on a screen."""
+        devices = [_shape_of(device) for device in user.devices.values()]
         return encode([user.record, claim_infos(user), user.text, user.emoji, user.text_until_ms, devices])
 
     def push_again(self, user: User) -> None:
@@ -148,6 +145,19 @@ class OwnStates(Part):
         )
 
 
+def _shape_of(device: Device) -> tuple[object, ...]:
+    return (
+        device.id,
+        device.kind,
+        device.name,
+        device.status,
+        device.state,
+        device.idle_level,
+        device.priority,
+        device.meta,
+    )
+
+
 def claim_infos(user: User) -> list[ClaimInfo]:
     """The user's claims, the one that counts first."""
     return [claim_info(claim) for claim in by_strength(user.claims)]
@@ -170,4 +180,7 @@ def device_info(device: Device, wall_offset_ms: int) -> DeviceInfo:
         device.active_ms + wall_offset_ms,
         device.seen_ms + wall_offset_ms,
         device.user.primary is device,
+        device.meta,
+        device.focus,
+        device.lease_ms + wall_offset_ms if device.lease_ms is not None else 0,
     )

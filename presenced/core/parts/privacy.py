@@ -25,11 +25,15 @@ from presenced.limits import AUDIENCE_NAMES_MAX, BLOCKED_MAX
 class HeldRequests(Protocol):
     """Keeps from a user the requests of those whom the user has blocked (`contacts`)."""
 
-    def blocked(self, now_ms: int, user: User, contact: User) -> None:
-        """The user has blocked the contact from now on."""
+    def blocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
+        """The user has blocked the contact from now on. Returns the version of the user's list with that, which is
+        `version` if another node has decided it; 0 = nothing of it is seen."""
 
-    def unblocked(self, now_ms: int, user: User, contact: User) -> None:
-        """The user had blocked the contact until now."""
+    def unblocked(self, now_ms: int, user: User, contact: User, version: int = 0) -> int:
+        """The user had blocked the contact until now. As `blocked`."""
+
+    def grant_held(self, now_ms: int, user: User, contact: User) -> None:
+        """Grant a request of a contact who was blocked until now, if it was approved before it was made."""
 
 
 class PrivacySettings(Part):
@@ -69,8 +73,8 @@ class PrivacySettings(Part):
         self._note_pair(user, name)
         contact = self._users.get_or_new(name)
         self._enter_block(user, contact)
-        self._ledger.add(BlockSet(user.name, name, True))
-        self._held_requests.blocked(now_ms, user, contact)
+        version = self._held_requests.blocked(now_ms, user, contact)
+        self._ledger.add(BlockSet(user.name, name, True, version))
         self._pair_changed(now_ms, user, name)
 
     def unblock(self, now_ms: int, user: User, name: str) -> None:
@@ -80,8 +84,9 @@ class PrivacySettings(Part):
         self._note_pair(user, name)
         contact = self._users[name]
         self._end_block(user, contact)
-        self._ledger.add(BlockSet(user.name, name, False))
-        self._held_requests.unblocked(now_ms, user, contact)
+        version = self._held_requests.unblocked(now_ms, user, contact)
+        self._ledger.add(BlockSet(user.name, name, False, version))
+        self._held_requests.grant_held(now_ms, user, contact)
         self._pair_changed(now_ms, user, name)
         self._forget_if_blank(user, contact)
 
@@ -134,9 +139,12 @@ class PrivacySettings(Part):
             )
         if audience == self.audience_of(user):
             return
+        self._ledger.add(_audience_fact(user, audience))
+        self._change_audience(now_ms, user, audience)
+
+    def _change_audience(self, now_ms: int, user: User, audience: Audience) -> None:
         self._filing.note_subject(user)
         self._set_audience(user, _with_names(audience, self._shared))
-        self._ledger.add(_audience_fact(user, audience))
         self._filing.subject_changed(now_ms, user)
         if self._policy.reciprocal:
             self._filing.viewer_changed(now_ms, user)
@@ -242,9 +250,44 @@ class PrivacySettings(Part):
             self._end_hiding(user, contact)
 
     def _restore_audience(self, source: Restoring, fact: AudienceSet) -> None:
-        always, never = frozenset(fact.always), frozenset(fact.never)
-        audience = Audience(fact.text, fact.last_seen, fact.device, always, never)
-        self._set_audience(source.user(fact.user), _with_names(audience, source.shared))
+        self._set_audience(source.user(fact.user), _with_names(_audience_in(fact), source.shared))
+
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """The same, where watchers are filed anew by it."""
+        return {BlockSet: self._apply_block, HidingSet: self._apply_hiding, AudienceSet: self._apply_audience}
+
+    def _apply_block(self, source: Restoring, fact: BlockSet) -> None:
+        user, name, now_ms = source.user(fact.user), fact.contact, source.now_ms
+        if fact.blocked == (user.privacy is not None and name in user.privacy.blocked):
+            return
+        self._note_pair(user, name)
+        contact = self._users.get_or_new(name)
+        if fact.blocked:
+            self._enter_block(user, contact)
+            self._held_requests.blocked(now_ms, user, contact, fact.version)
+        else:
+            self._end_block(user, contact)
+            self._held_requests.unblocked(now_ms, user, contact, fact.version)
+        self._pair_changed(now_ms, user, name)
+        self._forget_if_blank(user, contact)
+
+    def _apply_hiding(self, source: Restoring, fact: HidingSet) -> None:
+        user, name, now_ms = source.user(fact.user), fact.contact, source.now_ms
+        if fact.hidden == (user.privacy is not None and name in user.privacy.hidden):
+            return
+        self._filing.note_pair(user.name, name)
+        contact = self._users.get_or_new(name)
+        if fact.hidden:
+            self._enter_hiding(user, contact)
+        else:
+            self._end_hiding(user, contact)
+        self._filing.pair_changed(now_ms, user.name, name)
+        self._forget_if_blank(user, contact)
+
+    def _apply_audience(self, source: Restoring, fact: AudienceSet) -> None:
+        user, audience = source.user(fact.user), _audience_in(fact)
+        if audience != self.audience_of(user):
+            self._change_audience(source.now_ms, user, audience)
 
     def check(self, users: Iterable[User]) -> None:
         """Both sides of each pair agree, nothing blank is kept, and what is shown lives. O(all of it)."""
@@ -285,6 +328,10 @@ def _with_names(audience: Audience, shared: Shared) -> Audience:
     """The same with the names as shared objects."""
     always, never = (frozenset(shared(name) for name in names) for names in (audience.always, audience.never))
     return audience._replace(always=always, never=never)
+
+
+def _audience_in(fact: AudienceSet) -> Audience:
+    return Audience(fact.text, fact.last_seen, fact.device, frozenset(fact.always), frozenset(fact.never))
 
 
 def _audience_fact(user: User, audience: Audience) -> AudienceSet:

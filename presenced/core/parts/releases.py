@@ -8,7 +8,7 @@ meanwhile goes nowhere, as to every link that is closed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from presenced.core.model import Session
 from presenced.core.part import Part
@@ -23,14 +23,23 @@ class Releases(Part):
     def __init__(self, holding: Sequence[Part]) -> None:
         """`holding`: the parts in which sessions hold something."""
         self._holding = holding
+        self._end_parking: Callable[[Session], object] = lambda session: None
         self._sessions: dict[Session, int] = {}
         """And when each was lost."""
+
+    def tell_parked(self, tell: Callable[[Session], object]) -> None:
+        """Call this with each session that is `parked` once it has been let go of wholly."""
+        self._end_parking = tell
 
     def add(self, session: Session, now_ms: int) -> None:
         """The session has ended. Let go now of what it holds and watches, but for what is more than a slice.
         Idempotent."""
         self._sessions.setdefault(session, now_ms)
         self._let_go_of(session, SLICE)
+
+    def lost_ms(self, session: Session, now_ms: int) -> int:
+        """When an ended session was lost, if it still holds or watches something; else `now_ms`. O(1)."""
+        return self._sessions.get(session, now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -56,4 +65,6 @@ class Releases(Part):
             if most <= 0:
                 return 0
         del self._sessions[session]
+        if session.parked is not None:
+            self._end_parking(session)
         return most

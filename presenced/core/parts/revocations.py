@@ -30,10 +30,18 @@ class Revocations(Part):
     def add(self, user: User, before_ms: int) -> int:
         """Refuse the user's tokens from before this wall time. Returns the moment that counts from now on: this one,
         cut to a whole second, or a later one that was given before, since a revocation is never taken back. O(1)."""
-        moment_ms = max(before_ms - before_ms % 1000, self._before_ms.get(user.name, 0))
+        moment_ms = self._latest(user, before_ms - before_ms % 1000)
         self._before_ms[user.name] = moment_ms
         self._ledger.add(TokensRevoked(user.name, moment_ms))
         return moment_ms
+
+    def apply(self, user: User, before_ms: int) -> int:
+        """Another node has said so. As `add`. O(1)."""
+        moment_ms = self._before_ms[user.name] = self._latest(user, before_ms)
+        return moment_ms
+
+    def _latest(self, user: User, before_ms: int) -> int:
+        return max(before_ms, self._before_ms.get(user.name, 0))
 
     def refuses(self, user_name: str, issued_ms: int) -> bool:
         """Whether a token of the user that was made at this wall time (0 = it does not say) is refused. O(1)."""

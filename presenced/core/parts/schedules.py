@@ -7,7 +7,7 @@ time). Thousands of users may have windows that open at the same moment: their s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from presenced.core.clock import Clock
@@ -40,12 +40,15 @@ class Opening(NamedTuple):
     """That of the window that is open; None = the schedule's."""
 
 
+CLOSED: Final = Opening(False, 0)
+"""No window is open, and none ever opens."""
+
 Calendar = Callable[[Schedule, int], Opening]
 
 
 def no_calendar(schedule: Schedule, wall_ms: int) -> Opening:
     """Where nobody knows time zones: no window ever opens."""
-    return Opening(False, 0)
+    return CLOSED
 
 
 class Schedules(Part):
@@ -66,11 +69,14 @@ class Schedules(Part):
 
     def is_known_zone(self, schedule: Schedule, now_ms: int) -> bool:
         """Whether the calendar knows the schedule's zone."""
+        return self.opening(schedule, self._clock.wall_ms(now_ms)) is not None
+
+    def opening_at(self, schedule: Schedule, wall_ms: int) -> Opening:
+        """What the schedule says at a wall time, also one that is to come; one of an unknown zone is never open."""
         try:
-            self._calendar(schedule, self._clock.wall_ms(now_ms))
+            return self._calendar(schedule, wall_ms)
         except LookupError:
-            return False
-        return True
+            return Opening(False, 0)
 
     def set(self, user: User, schedule: Schedule | None, now_ms: int) -> None:
         """Set or (None) drop the weekly schedule, and claim what it says for now (protocol.md, 13.10)."""
@@ -87,6 +93,22 @@ class Schedules(Part):
         """The rules of time zones have changed: read every schedule anew, a slice each turn. O(schedules)."""
         self.zones_missing.clear()
         self._unread.update(self._users)
+
+    def opening(self, schedule: Schedule, wall_ms: int) -> Opening | None:
+        """What the schedule says at a wall time; None = nobody knows its zone."""
+        try:
+            return self._calendar(schedule, wall_ms)
+        except LookupError:
+            return None
+
+    def is_unread(self, user: User) -> bool:
+        """Whether the user's schedule is to be read now. O(1)."""
+        return user in self._unread
+
+    def let_go_of(self, user: User) -> None:
+        """Another node reads the user's schedule from now on. O(1)."""
+        self._users.pop(user, None)
+        self._unread.pop(user, None)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -131,12 +153,11 @@ class Schedules(Part):
             return
         self._users[user] = None
         wall_ms = self._clock.wall_ms(now_ms)
-        try:
-            opening = self._calendar(schedule, wall_ms)
-        except LookupError:
+        opening = self.opening(schedule, wall_ms)
+        if opening is None:
             # The zone was known when the schedule was set; the system's zone data are others now.
             self.zones_missing[schedule.zone] = None
-            opening = Opening(False, 0)
+            opening = CLOSED
         # Each user at a moment of the hour of their own, so that schedules without an edge are never read all together.
         phase_ms = crc32(user.name.encode()) % SCHEDULE_CHECK_MS
         schedule.due_ms = now_ms + SCHEDULE_CHECK_MS - (now_ms + phase_ms) % SCHEDULE_CHECK_MS
@@ -163,8 +184,7 @@ class Schedules(Part):
     def erase(self, user: User, now_ms: int) -> None:
         """The schedule; what it claimed is gone already. O(1)."""
         user.schedule = None
-        self._users.pop(user, None)
-        self._unread.pop(user, None)
+        self.let_go_of(user)
         self._ends.arm(user)
 
     def facts_of(self, user: User, now_ms: int) -> Iterable[Fact]:

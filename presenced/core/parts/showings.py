@@ -61,13 +61,19 @@ class Showings(Part):
         user = device.user
         if user.privacy is None or not user.privacy.shown_to:
             return
+        if self._end_for_all(user, device.id, now_ms):
+            self._log_end(user, device.id)
+
+    def _end_for_all(self, user: User, device_id: str, now_ms: int) -> list[str]:
+        assert user.privacy is not None
         for name, devices in user.privacy.shown_to.items():
-            if device.id in devices:
+            if device_id in devices:
                 self._filing.note_pair(user.name, name)
-        names = self._end_showings(user, device.id)
+        names = self._end_showings(user, device_id)
         for name in names:
             self._filing.pair_changed(now_ms, user.name, name)
             self._forget_if_blank(name)
+        return names
 
     def _forget_if_blank(self, name: str) -> None:
         if (other := self._users.get(name)) is not None:
@@ -80,10 +86,11 @@ class Showings(Part):
         names = [name for name, devices in privacy.shown_to.items() if device_id in devices]
         for name in names:
             self._end(user, name, device_id)
-        if names:
-            # Said in so many words: another device of the same name may come later.
-            self._ledger.add(ShowingSet(user.name, device_id, "", False))
         return names
+
+    def _log_end(self, user: User, device_id: str) -> None:
+        # Said in so many words: another device of the same name may come later.
+        self._ledger.add(ShowingSet(user.name, device_id, "", False))
 
     def _enter(self, user: User, name: str, device_id: str) -> None:
         """Write both sides: whom it is shown to, and by whom."""
@@ -141,6 +148,29 @@ class Showings(Part):
             for name in names:
                 self._end(user, name, fact.device)
 
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """The same, where watchers are filed anew by it. A block of the pair may have been decided elsewhere before the
+        user's own node knew of it, and stands."""
+        return {ShowingSet: self._apply}
+
+    def _apply(self, source: Restoring, fact: ShowingSet) -> None:
+        user, name, now_ms = source.user(fact.user), fact.contact, source.now_ms
+        shown_to = user.privacy.shown_to if user.privacy is not None else {}
+        if not name:
+            if shown_to:
+                self._end_for_all(user, fact.device, now_ms)
+            return
+        is_blocked = user.privacy is not None and name in user.privacy.blocked
+        if is_blocked or fact.shown == (fact.device in shown_to.get(name, ())):
+            return
+        self._filing.note_pair(user.name, name)
+        if fact.shown:
+            self._enter(user, name, source.shared(fact.device))
+        else:
+            self._end(user, name, fact.device)
+        self._filing.pair_changed(now_ms, user.name, name)
+        self._forget_if_blank(name)
+
     def resume(self, users: Sequence[User], start: Start) -> None:
         """Devices that are gone are shown to nobody. O(users, and what they show)."""
         for user in users:
@@ -151,6 +181,7 @@ class Showings(Part):
                 device = user.devices.get(device_id)
                 if device is None or device.state == GONE:
                     self._end_showings(user, device_id)
+                    self._log_end(user, device_id)
 
     def check(self, users: Iterable[User]) -> None:
         """What is shown lives, and both sides agree. O(all of it)."""

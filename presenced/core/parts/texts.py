@@ -57,6 +57,12 @@ class Texts(Part):
         self._ledger.add(ShownSet(user.name, shown.text, shown.emoji, shown.until_ms))
         self._ends.changed(user)
 
+    def take_over(self, user: User, now_ms: int) -> None:
+        """What another node decided about until now ends by this node's clock. O(1)."""
+        user.text_due_ms = self._clock.due_ms(user.text_until_ms, now_ms)
+        if (shown := user.shown) is not None:
+            user.shown = shown._replace(due_ms=self._clock.due_ms(shown.until_ms, now_ms))
+
     # --- what ends, and the clock -----------------------------------------------------------------------------
 
     def due(self, user: User, now_ms: int) -> None:

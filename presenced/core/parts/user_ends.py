@@ -15,7 +15,9 @@ class UserEnds:
         self._publisher = publisher
 
     def arm(self, user: User) -> None:
-        """Wait for the first end of what there is now. O(claims)."""
+        """Wait for the first end of what there is now. Of a copy another node waits for it. O(claims)."""
+        if user.is_copy:
+            return
         due_ms = user.text_due_ms
         if user.shown is not None and user.shown.due_ms and (not due_ms or user.shown.due_ms < due_ms):
             due_ms = user.shown.due_ms
@@ -28,6 +30,10 @@ class UserEnds:
             self._wheel.schedule(user, due_ms)
         else:
             self._wheel.cancel(user)
+
+    def let_go(self, user: User) -> None:
+        """Wait for nothing of the user any longer: another node does. O(1)."""
+        self._wheel.cancel(user)
 
     def changed(self, user: User) -> None:
         """Something that ends by itself, and that the record shows, has changed. O(claims)."""

@@ -13,11 +13,14 @@ The file is long because whoever files a watcher has to know all reasons for whi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from presenced.core.faces import FULL, HIDDEN, SHOWN, hidden_record, is_same
 from presenced.core.model import Session, Sink, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part, Start
+from presenced.core.parts.awaits import Awaits
+from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
@@ -30,12 +33,23 @@ from presenced.wire.messages import Record
 class Watches(Part):
     """Adds and removes watches, by name and of contacts, and files watchers by face."""
 
-    def __init__(self, policy: Policy, users: Users, sight: Sight, publisher: Publisher, outboxes: Outboxes) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        users: Users,
+        session_leases: SessionLeases,
+        sight: Sight,
+        publisher: Publisher,
+        outboxes: Outboxes,
+        awaits: Awaits,
+    ) -> None:
         self._policy = policy
         self._users = users
+        self._session_leases = session_leases
         self._sight = sight
         self._publisher = publisher
         self._outboxes = outboxes
+        self._awaits = awaits
         self.count = 0
         """Watches of all sessions together."""
         self._late: dict[tuple[Session, User], None] = {}
@@ -66,16 +80,24 @@ class Watches(Part):
                     f"this link watches {before} users and may watch {most}; unwatch some before adding {added}",
                 )
         self._outboxes.expect(session)
-        users = []
-        contacts = session.watched_contacts
-        find, make, file = self._users.get, self._users.new, self._file
-        for name in names:
-            user = watching.get(name)
-            if user is None:
-                user = watching[name] = find(name) or make(name)
-                if contacts is None or name not in contacts:
-                    file(now_ms, session, user)
-            users.append(user)
+        users = self._users.get_or_new_all(names)
+        if self._sight.sees_wholly(session, users):
+            # Nearly everybody sees nearly all others so. Whoever is filed already is filed there.
+            sink = session.sink
+            for user in users:
+                watchers = user.watchers
+                if watchers is None:
+                    user.watchers = {session: sink}
+                else:
+                    watchers[session] = sink
+            watching.update(zip(names, users, strict=True))
+        else:
+            contacts, file = session.watched_contacts, self._file
+            for name, user in zip(names, users, strict=True):
+                if name not in watching:
+                    watching[name] = user
+                    if contacts is None or name not in contacts:
+                        file(now_ms, session, user)
         self.count += len(watching) - before
         return users
 
@@ -121,7 +143,7 @@ class Watches(Part):
     def contact_gained(self, now_ms: int, viewer: User, subject: User) -> None:
         """The viewer is subscribed to the subject from now on: their links that watch contacts watch the subject, and
         are told of them with the turn. O(links of the viewer)."""
-        for session in sessions_of(viewer):
+        for session in self.sessions_of(viewer):
             contacts = session.watched_contacts
             if contacts is None or subject.name in contacts:
                 continue
@@ -135,7 +157,7 @@ class Watches(Part):
     def contact_lost(self, viewer: User, subject: User) -> None:
         """The viewer is not subscribed to the subject any longer. Who watches the subject as a contact alone does not
         any longer, and is told the hidden record with the turn. O(links of the viewer)."""
-        for session in sessions_of(viewer):
+        for session in self.sessions_of(viewer):
             if session.watched_contacts is None or session.watched_contacts.pop(subject.name, None) is None:
                 continue
             if session.watching is None or subject.name not in session.watching:
@@ -151,9 +173,10 @@ class Watches(Part):
             return
         # A viewer who was never seen may come later, and is shown the face then.
         self._keep_shown(now_ms, subject)
-        for session in sessions_of(viewer) if viewer is not None else ():
+        for session in self.sessions_of(viewer) if viewer is not None else ():
             if _watches(session, subject):
                 self._file_anew(now_ms, session, subject)
+            self._awaits.pair_changed(session, subject)
 
     def subject_changed(self, now_ms: int, subject: User) -> None:
         """Something has changed that decides how anybody sees the subject. O(watchers)."""
@@ -161,6 +184,17 @@ class Watches(Part):
             for session in list(watchers):
                 if session.viewer is not None:
                     self._file_anew(now_ms, session, subject)
+        self._awaits.subject_changed(subject)
+
+    def sessions_of(self, viewer: User) -> list[Session]:
+        """The links of the user's own, with a device or without. O(devices, and these)."""
+        sessions = (device.session for device in viewer.devices.values() if not device.ref)
+        with_device = [session for session in sessions if session is not None and session.viewer is viewer]
+        return [*with_device, *self._session_leases.seeing_as(viewer)]
+
+    def has_viewer(self, user: User) -> bool:
+        """Whether a link without a device sees by the user's eyes. O(1)."""
+        return self._session_leases.keeps(user)
 
     def status_crossed(self, now_ms: int, subject: User) -> None:
         """The subject has come online or gone offline, which is about to be pushed. O(watchers, and who was filed anew
@@ -175,13 +209,14 @@ class Watches(Part):
 
     def viewer_changed(self, now_ms: int, viewer: User) -> None:
         """Something has changed that decides how the viewer sees anybody. O(what the viewer's links watch)."""
-        for session in sessions_of(viewer):
+        for session in self.sessions_of(viewer):
             self.session_changed(now_ms, session)
 
     def session_changed(self, now_ms: int, session: Session) -> None:
         """Something has changed that decides how this link sees anybody: it has another token. O(what it watches)."""
         for user in {**(session.watching or {}), **(session.watched_contacts or {})}.values():
             self._file_anew(now_ms, session, user)
+        self._awaits.session_changed(session)
 
     def rights_changed(self, session: Session, now_ms: int) -> None:
         """The link has another token, by which it may see others. O(what it watches)."""
@@ -204,6 +239,8 @@ class Watches(Part):
     def let_go(self, session: Session, lost_ms: int, most: int) -> int:
         """Take users off its watch, some at a time."""
         count = 0
+        if session.parked is not None and session.watching:
+            session.parked.keep(islice(reversed(session.watching), most))
         for watched in (session.watching, session.watched_contacts):
             while watched and count < most:
                 self._stop(session, watched.popitem()[1])
@@ -234,7 +271,7 @@ class Watches(Part):
                 continue
             record = self._telling(user, kind, before)
             if before is None or is_late or not is_same(record, before):
-                self._outboxes.tell(session, user, record)
+                self._outboxes.tell(session, user, record, before.version if before is not None else 0)
         self._filed_with.clear()
         self._late.clear()
 
@@ -312,7 +349,7 @@ class Watches(Part):
             before = hidden_record(user)
         else:
             face = user.faces.get(kind) if user.faces is not None else None
-            before = face.record if face is not None else user.record
+            before = face.record if face is not None else self._publisher.face_records.told(user)
             if face is not None and (face.push_waits or self._outboxes.wide.is_under_way(face)):
                 # It was not told all of it.
                 self._late[session, user] = None
@@ -352,12 +389,6 @@ class Watches(Part):
         if kind == SHOWN and user.privacy is not None and user.privacy.shown_to:
             return
         self._publisher.face_records.drop(user, kind)
-
-
-def sessions_of(viewer: User) -> list[Session]:
-    """The links of the user's own. O(devices)."""
-    sessions = (device.session for device in viewer.devices.values() if not device.ref)
-    return [session for session in sessions if session is not None and session.viewer is viewer]
 
 
 def _watches(session: Session, user: User) -> bool:

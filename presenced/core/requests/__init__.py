@@ -17,16 +17,21 @@ from presenced.core.model import Session
 from presenced.core.replies import refuse, reply
 from presenced.core.requests import (
     activity,
+    awaits,
     channels,
     claims,
     contacts,
     devices,
+    events,
+    explain,
     moderation,
     own_state,
     privacy,
+    routes,
+    views,
     watches,
 )
-from presenced.core.requests.handler import FROM_RECORDS, Handler as Handler
+from presenced.core.requests.handler import AT_END, FROM_RECORDS, Handler as Handler
 from presenced.core.targets import require_change, require_memory
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import ClientMessage, Hello, Ping, Pong
@@ -61,10 +66,15 @@ class Requests:
         engine.heard(session, now_ms)
         handler = self._handlers[type(message)]
         if handler.timing and _waits(engine, session, handler, message):
-            # Until the end of the turn, and in order with what this link asks after it.
-            engine.obligations.put_off(session, lambda now_ms: _apply(handler, engine, session, now_ms, message))
+            _put_off(handler, engine, session, message)
         else:
             _apply(handler, engine, session, now_ms, message)
+
+
+def _put_off(handler: Handler, engine: Engine, session: Session, message: ClientMessage) -> None:
+    """Until the end of the turn, and in order with what this link asks after it. A function, because what a lambda
+    remembers costs every message."""
+    engine.obligations.put_off(session, lambda now_ms: _apply(handler, engine, session, now_ms, message))
 
 
 def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
@@ -81,7 +91,7 @@ def _apply(handler: Handler, engine: Engine, session: Session, now_ms: int, mess
 def _waits(engine: Engine, session: Session, handler: Handler, message: ClientMessage) -> bool:
     """Whether the message is put off until the end of the turn (`Handler.timing`). O(names), or O(members or changed
     users, whichever are fewer)."""
-    if session in engine.obligations.asking:
+    if handler.timing == AT_END or session in engine.obligations.asking:
         return True
     if handler.timing != FROM_RECORDS or not engine.publisher.has_dirty:
         return False
@@ -120,5 +130,10 @@ HANDLERS: dict[type, Handler] = {
     **contacts.HANDLERS,
     **privacy.HANDLERS,
     **moderation.HANDLERS,
+    **routes.HANDLERS,
+    **views.HANDLERS,
+    **explain.HANDLERS,
+    **awaits.HANDLERS,
+    **events.HANDLERS,
 }
 """What the core handles: every message but those of the packages above it."""

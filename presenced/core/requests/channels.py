@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from presenced.address import check_channel, check_cursor
+from presenced.core.channel_rules import may_join, may_watch
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.core.policy import ChannelRule
 from presenced.core.replies import acknowledge, done, reply
 from presenced.core.requests import costs
 from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
-from presenced.core.targets import live_device_of, require_durability, require_memory, some_device_of
+from presenced.core.requests.views import require_parallel
+from presenced.core.targets import check_names, live_device_of, require_durability, require_memory, some_device_of
 from presenced.errors import RequestError
 from presenced.wire.messages import GetMembers, Join, Leave, MembersPage, UnwatchChannel, WatchChannel
 
@@ -18,9 +20,8 @@ def _join(engine: Engine, session: Session, now_ms: int, message: Join) -> None:
     require_durability(engine)
     check_channel(message.channel)
     device = live_device_of(engine, session, message.user, message.device)
-    rule = engine.policy.channels_join
-    if not _may(rule, session, message):
-        raise RequestError("forbidden", f"this server lets {_WHO[rule]} join this channel")
+    if not may_join(engine.policy, session, message.channel):
+        raise RequestError("forbidden", f"this server lets {_WHO[engine.policy.channels_join]} join this channel")
     if message.channel not in (device.channels or ()):
         require_memory(engine)
     if not (message.as_was and device.is_taken_out):
@@ -45,10 +46,16 @@ def _get_members(engine: Engine, session: Session, now_ms: int, message: GetMemb
 def _watch_channel(engine: Engine, session: Session, now_ms: int, message: WatchChannel) -> None:
     check_channel(message.channel)
     _require_watching(engine, session, message)
+    if message.have is not None:
+        require_parallel(message.users, message.have)
+        check_names(engine, message.users)
     engine.channels.check_watch(session, message.channel)
     if message.channel not in (session.channels or ()):
         require_memory(engine)
-    _reply_members(engine, session, message.id, message.channel, "", message.limit)
+    if message.have is None:
+        _reply_members(engine, session, message.id, message.channel, "", message.limit)
+    else:
+        _reply_changes(engine, session, message, dict(zip(message.users, message.have, strict=True)))
     engine.channels.watch(session, message.channel)
 
 
@@ -59,22 +66,11 @@ _WHO: dict[ChannelRule, str] = {
 }
 
 
-def _may(rule: ChannelRule, session: Session, message: Join | GetMembers | WatchChannel) -> bool:
-    """Whether the link is one of those to whom the rule opens the channel. O(patterns)."""
-    if rule == "anyone" or session.role != "user":
-        return True
-    rights = session.rights
-    if rule == "service" or rights is None:
-        return False
-    may = rights.may_join if isinstance(message, Join) else rights.may_watch_channel
-    return may(message.channel)
-
-
 def _require_watching(engine: Engine, session: Session, message: GetMembers | WatchChannel) -> None:
     """Raise `RequestError` (`forbidden`) unless the link may watch the channel (section 17)."""
-    rule = engine.policy.channels_watch
-    if not _may(rule, session, message):
-        raise RequestError("forbidden", f"this server lets {_WHO[rule]} watch this channel and list its members")
+    if not may_watch(engine.policy, session, message.channel):
+        who = _WHO[engine.policy.channels_watch]
+        raise RequestError("forbidden", f"this server lets {who} watch this channel and list its members")
 
 
 def _reply_members(engine: Engine, session: Session, request_id: int, channel: str, after: str, limit: int) -> None:
@@ -83,6 +79,25 @@ def _reply_members(engine: Engine, session: Session, request_id: int, channel: s
     records = [record(user, seen) for user, seen in page.users]
     ledger = engine.ledger
     told = MembersPage(request_id, channel, ledger.version, page.total, page.counts, page.next, records)
+    reply(engine, session, told)
+
+
+def _reply_changes(engine: Engine, session: Session, message: WatchChannel, have: dict[str, int]) -> None:
+    """Answer with what differs between the first page and what the client has of it. O(page and what it has)."""
+    sight, ledger = engine.sight, engine.ledger
+    page = engine.channels.page(session, message.channel, "", message.limit)
+    on_page = {user.name for user, _ in page.users}
+    told = MembersPage(
+        message.id,
+        message.channel,
+        ledger.version,
+        page.total,
+        page.counts,
+        page.next,
+        [sight.record(user, kind) for user, kind in page.users if sight.digest(user, kind) != have.get(user.name)],
+        left=[name for name in have if name not in on_page],
+        is_partial=True,
+    )
     reply(engine, session, told)
 
 

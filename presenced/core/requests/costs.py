@@ -11,25 +11,32 @@ from presenced.core.engine import Engine
 from presenced.core.model import Session, User
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
+    Await,
     Beats,
+    Check,
     ClientMessage,
+    Compare,
     Erase,
+    Explain,
     FindClaims,
     Get,
     GetActivity,
     GetAudience,
     GetBlocked,
     GetContacts,
+    GetHistory,
     GetMembers,
     Renew,
+    Route,
     SetAudience,
     SetContacts,
     Unwatch,
     Watch,
+    WatchAll,
     WatchChannel,
     Who,
 )
-from presenced.wire.subjects import subject_of
+from presenced.wire.subjects import SENDER, subject_of
 
 NAMES = 32
 """Names, records or members for one unit."""
@@ -39,6 +46,10 @@ ACTIVITIES = 8
 
 CHANNELS = 8
 """Channels of a user whose record may change, for one unit: each counts its members by status."""
+
+ROUTES = 8
+"""Users whose devices to notify are asked for, for one unit: each has several, and perhaps a schedule to look ahead
+in."""
 
 DEVICES = 16
 """Devices in one beats, for one unit."""
@@ -52,14 +63,32 @@ LISTED_CONTACTS = 2_000
 SET_CONTACTS = 8
 """Contacts in a list that is set, for one unit: each is two sides of a pair."""
 
+CHECKED = 64
+"""Users who are looked at for a checksum, for one unit."""
+
+FORECASTS = 4
+"""Users of whom it is told when what is seen of them changes next, for one unit."""
+
+WINDOWS = 8
+"""Windows of a schedule that is read to explain what comes next, for one unit."""
+
 FIND = 4
 """Of a search for claims: it looks at up to `core.parts.claims.FIND_USERS` users."""
+
+EVERYBODY = 16
+"""Of a look at the versions of all users, in slices: a millisecond for each 5,000."""
 
 HELLO = 4
 """Of a hello: a token is verified, and a session and a device are made."""
 
 ERASURE = 64
 """Of an erasure: some milliseconds, if as many events are kept as can be."""
+
+HISTORY = 8
+"""Of a page of a user's history: it looks at the index of every chunk of events."""
+
+HISTORY_EVENTS = 8
+"""Events on such a page for one unit: each may be in a chunk of its own."""
 
 RENEWAL = 3
 """Of a new token: with its frame as much as a hello, since most of that is the verification of a token."""
@@ -85,6 +114,8 @@ def cost_of_change(engine: Engine, name: str) -> int:
 def change(engine: Engine, session: Session, message: ClientMessage) -> int:
     """Of what may change the record of the one user whom it is about."""
     subject = subject_of(message)
+    if subject is SENDER:
+        return cost_of_change(engine, session.user_name)
     if subject.scope == "held":
         device = session.refs.get(subject.refs[0]) if session.refs is not None else None
         return cost_of_change(engine, device.user.name) if device is not None else 0
@@ -98,8 +129,47 @@ def names(engine: Engine, session: Session, message: Get | Watch | Unwatch) -> i
 
 
 def questions(engine: Engine, session: Session, message: Get | Watch) -> int:
-    """Of questions about users by name, and what is still to be paid for answers to earlier ones."""
-    return len(message.users) // NAMES + engine.curiosity.take_owed(session)
+    """Of questions about users by name, and what is still to be paid for answers to earlier ones. What comes next costs
+    the same for users who are hidden and for those who are not."""
+    each = FORECASTS if isinstance(message, Get) and message.valid else NAMES
+    return len(message.users) // each + engine.curiosity.take_owed(session)
+
+
+def explanation(engine: Engine, session: Session, message: Explain) -> int:
+    """Of an explanation: the schedule may be read many times."""
+    user = _target(engine, session, message.user)
+    return -(-len(user.schedule.windows) // WINDOWS) if user is not None and user.schedule is not None else 0
+
+
+def comparison(engine: Engine, session: Session, message: Compare) -> int:
+    """Of a comparison, likewise; the last page of one looks at all contacts that the link watches, and tells those whom
+    no page has named."""
+    contacts = 0
+    if not message.more and session.watched_contacts:
+        unnamed = engine.views.unnamed(session, message.users)
+        contacts = len(session.watched_contacts) // CHECKED + unnamed // NAMES
+    return len(message.users) // NAMES + contacts + engine.curiosity.take_owed(session)
+
+
+def checksum(engine: Engine, session: Session, message: Check) -> int:
+    """Of a checksum: it adds up all whom the link watches."""
+    return (len(session.watching or ()) + len(session.watched_contacts or ())) // CHECKED
+
+
+def one_question(engine: Engine, session: Session, message: Await) -> int:
+    """Of a question about one user: what is still to be paid for answers to earlier ones."""
+    return engine.curiosity.take_owed(session)
+
+
+def everybody(engine: Engine, session: Session, message: WatchAll) -> int:
+    """Of what is told to a link that comes back to everybody. The same whatever that is: it must not count anybody who
+    is hidden."""
+    return EVERYBODY if message.on and message.epoch else 0
+
+
+def routes(engine: Engine, session: Session, message: Route) -> int:
+    """Of where notifications for users go."""
+    return len(message.users) // ROUTES
 
 
 def online(engine: Engine, session: Session, message: Who) -> int:
@@ -130,6 +200,11 @@ def search(engine: Engine, session: Session, message: FindClaims) -> int:
 def renewal(engine: Engine, session: Session, message: Renew) -> int:
     """Of a new token."""
     return RENEWAL
+
+
+def history(engine: Engine, session: Session, message: GetHistory) -> int:
+    """Of a page of a user's history, whatever is on it."""
+    return HISTORY + message.limit // HISTORY_EVENTS
 
 
 def erasure(engine: Engine, session: Session, message: Erase) -> int:

@@ -3,7 +3,7 @@ and 16.1)."""
 
 from __future__ import annotations
 
-from presenced.address import check_label, check_name
+from presenced.address import check_focus, check_label, check_meta, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import GONE, Device, Session
 from presenced.core.parts.own_state import device_info
@@ -13,12 +13,13 @@ from presenced.core.requests.handler import FROM_RECORDS, Handler
 from presenced.core.targets import (
     device_of,
     known_user,
-    live_device_of,
     name_of,
     require_acting,
     require_durability,
+    require_live,
     require_memory,
     require_service,
+    some_device_of,
 )
 from presenced.errors import RequestError
 from presenced.wire.messages import (
@@ -28,6 +29,7 @@ from presenced.wire.messages import (
     Detach,
     DeviceInfo,
     DeviceList,
+    Focus,
     Forget,
     GetDevices,
     Heartbeat,
@@ -51,6 +53,10 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
     check_name(message.device, "device")
     check_label(message.kind, "kind")
     check_label(message.name, "device label")
+    check_meta(message.meta or "")
+    check_focus(message.focus)
+    if message.for_at_most_ms:
+        require_durability(engine)
     if engine.memory_level:
         known = engine.users.get(message.user)
         if known is None or message.device not in known.devices:
@@ -68,15 +74,27 @@ def _attach(engine: Engine, session: Session, now_ms: int, message: Attach) -> N
         idle_ms=message.idle_ms,
         as_was=message.as_was,
         only_free=message.only_free,
+        for_at_most_ms=message.for_at_most_ms,
+        meta=message.meta,
+        focus=message.focus,
     )
-    done(engine, session, message.id)
+    if message.for_at_most_ms:
+        acknowledge(engine, session, message.id)
+    else:
+        done(engine, session, message.id)
 
 
 def _detach(engine: Engine, session: Session, now_ms: int, message: Detach) -> None:
     require_service(session)
+    within_ms = message.within_ms
+    if within_ms is not None:
+        require_durability(engine)
     device = _to_detach(engine, session, message)
-    engine.sessions.release(now_ms, device, lost=message.lost, by=session)
-    done(engine, session, message.id)
+    engine.sessions.release(now_ms, device, lost=message.lost, by=session, within_ms=within_ms)
+    if within_ms is not None:
+        acknowledge(engine, session, message.id)
+    else:
+        done(engine, session, message.id)
 
 
 def _to_detach(engine: Engine, session: Session, message: Detach) -> Device:
@@ -109,9 +127,31 @@ def _set_device(engine: Engine, session: Session, now_ms: int, message: SetDevic
     require_durability(engine)
     if message.name is not None:
         check_label(message.name, "device label")
-    device = live_device_of(engine, session, message.user, message.device)
-    engine.devices.change(now_ms, device, status=message.status, priority=message.priority, name=message.name)
+    if message.meta is not None:
+        check_meta(message.meta)
+    device = some_device_of(engine, session, message.user, message.device)
+    status, priority, name, meta = message.status, message.priority, message.name, message.meta
+    # What an application keeps with a device may change while that is gone: the push service has refused its token.
+    if meta is None or status is not None or priority is not None or name is not None:
+        require_live(device)
+    engine.devices.change(now_ms, device, status=status, priority=priority, name=name, meta=meta)
     acknowledge(engine, session, message.id)
+
+
+def _focus(engine: Engine, session: Session, now_ms: int, message: Focus) -> None:
+    check_focus(message.focus)
+    if not message.ref:
+        if session.device is None:
+            raise RequestError("no_device", "this link has no device of its own; say the ref of one that it holds")
+        engine.devices.set_focus(session.device, message.focus)
+        return
+    require_service(session)
+    device = (session.refs or {}).get(message.ref)
+    if device is not None:
+        engine.devices.set_focus(device, message.focus)
+    else:
+        # As with beats: it may have lost the device a moment ago, and is told once.
+        engine.holders.tell(session, message.ref, "not_held")
 
 
 def _forget(engine: Engine, session: Session, now_ms: int, message: Forget) -> None:
@@ -144,4 +184,5 @@ HANDLERS: dict[type, Handler] = {
     SetDevice: Handler(_set_device, costs.change, changes=True),
     Forget: Handler(_forget, changes=True),
     GetDevices: Handler(_get_devices, timing=FROM_RECORDS, has_long_answer=True),
+    Focus: Handler(_focus),
 }

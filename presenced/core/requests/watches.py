@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from presenced.address import check_cursor, check_name
+from presenced.address import check_cursor
 from presenced.core.engine import Engine
+from presenced.core.faces import FULL
 from presenced.core.model import Session
-from presenced.core.replies import done, reply, reply_records
+from presenced.core.projection import Readings
+from presenced.core.replies import NOTHING_VALID, done, reply, reply_records
 from presenced.core.requests import costs
 from presenced.core.requests.handler import FROM_RECORDS, IN_ORDER, Handler
-from presenced.core.targets import require_memory, require_service
-from presenced.errors import AddressError
-from presenced.wire.messages import Follow, Get, Unwatch, Watch, WatchAll, Who, WhoPage
-
-
-def _check_name(name: str, asked: list[str]) -> None:
-    """Check a name as `check_name` does. If several are asked for, the error tells the place of the wrong one."""
-    try:
-        check_name(name, "user")
-    except AddressError as error:
-        if len(asked) == 1:
-            raise
-        raise AddressError(f"name {asked.index(name) + 1} of {len(asked)}: {error.message}", error.code) from None
+from presenced.core.requests.views import require_parallel
+from presenced.core.targets import check_asked, check_names, require_memory, require_service
+from presenced.wire.messages import Get, Unwatch, Watch, WatchAll, Who, WhoPage
 
 
 def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
@@ -30,12 +22,24 @@ def _get(engine: Engine, session: Session, now_ms: int, message: Get) -> None:
     for name in message.users:
         user = engine.users.get(name)
         if user is None:
-            _check_name(name, message.users)
+            check_asked(name, message.users)
             records.append(sight.unknown(name))
         else:
             records.append(sight.answer(session, user))
     engine.curiosity.note(session, now_ms, sight.hidden_answers - hidden)
-    reply_records(engine, session, message.id, records)
+    valid = _valid_until(engine, session, now_ms, message.users) if message.valid else NOTHING_VALID
+    reply_records(engine, session, message.id, records, valid)
+
+
+def _valid_until(engine: Engine, session: Session, now_ms: int, names: list[str]) -> list[int]:
+    """Until when the records of these users hold if nothing happens, for those whom the link sees wholly; else 0."""
+    users, face, readings = engine.users, engine.sight.face, Readings()
+    return [
+        engine.forecasts.valid_until_ms(user, now_ms, readings)
+        if (user := users.get(name)) is not None and face(session, user) == FULL
+        else 0
+        for name in names
+    ]
 
 
 def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
@@ -48,14 +52,18 @@ def _who(engine: Engine, session: Session, now_ms: int, message: Who) -> None:
 
 
 def _watch(engine: Engine, session: Session, now_ms: int, message: Watch) -> None:
-    for name in message.users:
-        if name not in engine.users:
-            _check_name(name, message.users)
+    check_names(engine, message.users)
     if engine.memory_level and any(name not in (session.watching or ()) for name in message.users):
         require_memory(engine)
+    if message.have is not None:
+        require_parallel(message.users, message.have)
     sight = engine.sight
-    answer, hidden = sight.answer, sight.hidden_answers
-    records = [answer(session, user) for user in engine.watches.add(now_ms, session, message.users)]
+    hidden = sight.hidden_answers
+    users = engine.watches.add(now_ms, session, message.users)
+    if message.have is None:
+        records = sight.answers(session, users)
+    else:
+        records = engine.views.watched(session, users, message.have)
     engine.curiosity.note(session, now_ms, sight.hidden_answers - hidden)
     reply_records(engine, session, message.id, records)
 
@@ -69,15 +77,15 @@ def _watch_all(engine: Engine, session: Session, now_ms: int, message: WatchAll)
     require_service(session)
     if message.on and not engine.outboxes.is_told_all(session):
         require_memory(engine)
-    engine.watches.set_all(session, message.on)
+    positions = engine.positions
+    if message.on and message.epoch:
+        positions.resume_from(session, message.id, message.epoch, message.version)
+        return
+    if message.on:
+        positions.tell_all(session)
+    else:
+        positions.stop(session)
     done(engine, session, message.id)
-
-
-def _follow(engine: Engine, session: Session, now_ms: int, message: Follow) -> None:
-    require_service(session)
-    if session.follow_seq < 0:
-        require_memory(engine)
-    engine.events.follow(session, now_ms, message.id, message.epoch, message.seq)
 
 
 HANDLERS: dict[type, Handler] = {
@@ -85,6 +93,5 @@ HANDLERS: dict[type, Handler] = {
     Who: Handler(_who, costs.online, FROM_RECORDS, has_long_answer=True),
     Watch: Handler(_watch, costs.questions, FROM_RECORDS, has_long_answer=True),
     Unwatch: Handler(_unwatch, costs.names, IN_ORDER),
-    WatchAll: Handler(_watch_all, timing=FROM_RECORDS),
-    Follow: Handler(_follow, timing=FROM_RECORDS, has_long_answer=True),
+    WatchAll: Handler(_watch_all, costs.everybody, FROM_RECORDS),
 }

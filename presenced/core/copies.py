@@ -1,0 +1,302 @@
+"""Users about whom another node decides: what it says of them as facts is made the state of a running engine.
+
+One node is the home of each user and decides alone what becomes of them. The others keep a copy, so that each answers
+and tells its own links of everybody. A copy has the same devices, claims, texts and channels. Its record is the one
+that its home made, with the same version. It has no timer and makes no record, no fact and no event. Whoever watches,
+lists, counts, awaits or follows contacts is told as if the home were here.
+
+The facts of one turn of a home are applied at once, in the order in which it made them. Facts about pairs of users
+(`PAIRS`) are decided by one node for all users: they change own users as they do copies, and pass from node to node in
+no other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, get_args
+from zlib import crc32
+
+from presenced.core.dormants import version_of
+from presenced.core.engine import Engine
+from presenced.core.event_facts import EventFact
+from presenced.core.model import GONE, Device, Session, User
+from presenced.core.part import Restoring, Start, TakeUp
+from presenced.core.parts.device_facts import write_device
+from presenced.core.records import (
+    AudienceSet,
+    BlockSet,
+    ClaimSet,
+    ContactSet,
+    ContactsKept,
+    ContactsSet,
+    DeviceForgotten,
+    DeviceSet,
+    Fact,
+    HidingSet,
+    MembershipSet,
+    PositionsKnown,
+    RecordSet,
+    ShowingSet,
+    TokensRevoked,
+    UserErased,
+    UsersAsleep,
+    VersionsRaised,
+)
+
+PAIRS: Final = (ContactSet, ContactsSet, BlockSet, HidingSet, AudienceSet)
+"""What is decided by one node for the users of all."""
+
+OWN: Final = (PositionsKnown, VersionsRaised, UsersAsleep, ContactsKept, *get_args(EventFact))
+"""What says nothing of a user's state to other nodes, and is passed over."""
+
+ENDINGS: Final = (ClaimSet, ShowingSet)
+"""What a home says of a device that is gone before its memberships end."""
+
+SLICE_USERS: Final = 500
+"""Users to be taken over in one turn: about 3 ms, if half of them are live."""
+
+STRINGS_MAX: Final = 100_000
+
+
+class Copies(Restoring):
+    """Applies the facts of other nodes to a running engine, and takes users over or lets go of them. Whoever calls
+    passes over facts about a user that come from any other node than the user's home, and runs a turn afterwards."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        engine.sleep.keep_pairs_awake()
+        self.run = 0
+        self.now_ms = engine.ledger.now_ms
+        self.offset_ms = engine.clock.offset_ms
+        self.order = engine.users.order
+        self._users = engine.users
+        self._last = User("")
+        self._touched: dict[User, None] = {}
+        """Of whom something was applied, and what depends on that is still to be made."""
+        self._gone: list[Device] = []
+        """Devices that are gone and still in their channels."""
+        self._strings: dict[str, str] = {}
+        """One object for each device id, label and emoji, as while restoring."""
+        own: dict[type, TakeUp] = {
+            DeviceSet: self._take_device,
+            DeviceForgotten: self._take_forgotten,
+            TokensRevoked: self._take_revocation,
+            UserErased: self._take_erasure,
+        }
+        self._takers = engine.parts.appliers() | own
+        for kind in OWN:
+            self._takers.pop(kind, None)
+
+    # --- facts of other nodes ---------------------------------------------------------------------------------
+
+    def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
+        """Apply what one turn of another node made. O(facts, and what changes cost to tell)."""
+        self._begin(now_ms)
+        takers = self._takers
+        for fact in facts:
+            kind = type(fact)
+            take = takers.get(kind)
+            if take is not None:
+                if self._gone and kind not in ENDINGS and not (isinstance(fact, DeviceSet) and not fact.live):
+                    self._end_memberships()
+                take(self, fact)
+        self._end(now_ms)
+
+    def replace(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int) -> None:
+        """All that is known of the user, but for pairs, is what these facts say (as bytes: `facts_of`), and nothing
+        that was said before; of pairs, what they say holds besides. Whoever watches is told if the record differs.
+        O(what is and was known of the user)."""
+        user = self._users.awake(name)
+        if isinstance(facts, bytes):
+            if user is None and self._take_asleep(name, facts, now_ms):
+                return
+            facts = self.engine.sleep.facts_in(name, facts)
+        self._begin(now_ms)
+        is_known = self._users.knows(name)
+        user = self.user(name)
+        if is_known:
+            self._clear(user, facts)
+        self.apply(facts, now_ms)
+        if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
+            self.engine.publisher.erase(user, now_ms)
+        if user.record.status == "offline":
+            self.engine.sleep.went_offline(user, now_ms)
+
+    def _take_asleep(self, name: str, packed: bytes, now_ms: int) -> bool:
+        """Let the user sleep here as at home, if nobody can tell the difference."""
+        users, outboxes = self._users, self.engine.outboxes
+        known = users.dormants.peek(name)
+        if known != packed and (known is not None or outboxes.everyone or outboxes.narrowed):
+            return False
+        self.engine.ledger.raise_version(version_of(packed), now_ms)
+        self.engine.sleep.put_new(name, packed)
+        return True
+
+    def _begin(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.engine.ledger.reach(now_ms)
+        self.offset_ms = self.engine.clock.offset_ms
+        self._last = User("")
+
+    def _end(self, now_ms: int) -> None:
+        """Make what depends on what was applied."""
+        if self._gone:
+            self._end_memberships()
+        touched, self._touched = self._touched, {}
+        publisher, awaits = self.engine.publisher, self.engine.awaits
+        for user in touched:
+            publisher.refresh_copy(user, now_ms)
+            if user.awaited is not None:
+                awaits.user_changed(user)
+
+    def _end_memberships(self) -> None:
+        gone, self._gone = self._gone, []
+        for device in gone:
+            self.engine.channels.end_device(device, self.now_ms)
+
+    def _clear(self, user: User, facts: Sequence[Fact]) -> None:
+        """Take from the user what these facts say nothing of, and what they say anew without anybody being told."""
+        engine, now_ms = self.engine, self.now_ms
+        devices = {fact.device for fact in facts if isinstance(fact, DeviceSet)}
+        joined = {(fact.device, fact.channel) for fact in facts if isinstance(fact, MembershipSet)}
+        shown = {(fact.device, fact.contact) for fact in facts if isinstance(fact, ShowingSet)}
+        ended: list[Fact] = []
+        for device in user.devices.values():
+            left = [channel for channel in device.channels or () if (device.id, channel) not in joined]
+            ended += [MembershipSet(user.name, device.id, channel, False) for channel in left]
+        for contact, ids in (user.privacy.shown_to if user.privacy is not None else {}).items():
+            hidden = [device_id for device_id in ids if (device_id, contact) not in shown]
+            ended += [ShowingSet(user.name, device_id, contact, False) for device_id in hidden]
+        ended += [DeviceForgotten(user.name, device_id) for device_id in user.devices if device_id not in devices]
+        for fact in ended:
+            self._takers[type(fact)](self, fact)
+        engine.claims.erase(user, now_ms)
+        engine.schedules.erase(user, now_ms)
+        engine.texts.erase(user, now_ms)
+        engine.activities.erase(user, now_ms)
+
+    # --- what is more than to restore it ----------------------------------------------------------------------
+
+    def _take_device(self, source: Restoring, fact: DeviceSet) -> None:
+        device = write_device(self, fact)
+        if not fact.live and device.channels:
+            self._gone.append(device)
+
+    def _take_forgotten(self, source: Restoring, fact: DeviceForgotten) -> None:
+        device = self.user(fact.user).devices.get(fact.device)
+        if device is not None:
+            self.engine.channels.end_device(device, self.now_ms)
+            self.engine.devices.drop(device)
+
+    def _take_revocation(self, source: Restoring, fact: TokensRevoked) -> None:
+        self.engine.moderation.apply_revocation(self.now_ms, self.user(fact.user), fact.before_ms)
+
+    def _take_erasure(self, source: Restoring, fact: UserErased) -> None:
+        self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact.version)
+
+    # --- users who change their home --------------------------------------------------------------------------
+
+    def adopt(
+        self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0, floor: int = 0
+    ) -> None:
+        """This node decides about the user from now on, as after a restart: what ends by itself is waited for here, and
+        live devices are in grace. Idempotent.
+
+        With `heard_ms` their home is gone, and was heard then for the last time. Devices that were live count as heard
+        until then, and are in grace for `grace_ms` from now, or that of their kind if it is longer, and up to
+        `spread_ms` more, spread over the users by their names. With None the home has let go of the user in order
+        (`release`), and devices stay in the grace that they were in. The version counter goes on from no less than
+        `floor`. Who sleeps sleeps on. O(what is known of the user).
+        """
+        engine = self.engine
+        if floor > engine.ledger.version:
+            engine.ledger.raise_version(floor, now_ms)
+        if heard_ms is not None:
+            engine.leases.assume(min(heard_ms, now_ms))
+        user = self._users.awake(name)
+        if user is None or not user.is_copy:
+            return
+        self._users.set_copy(user, is_copy=False)
+        start = Start(now_ms, grace_ms, spread_ms, heard_ms, [])
+        for device in user.devices.values():
+            if device.state == GONE:
+                continue
+            if heard_ms is None:
+                engine.leases.go_on_with(device, now_ms, grace_ms)
+            else:
+                engine.leases.hold(device, spread_ms and _share(name, spread_ms), start)
+        if user.claims or user.schedule is not None or user.text_until_ms or user.shown is not None:
+            engine.claims.take_over(user, now_ms)
+            engine.texts.take_over(user, now_ms)
+            engine.claims.resume([user], start)
+            engine.schedules.resume([user], start)
+        if user.privacy is not None:
+            engine.showings.resume([user], start)
+        engine.publisher.take_up(user)
+
+    def release(self, user: User, now_ms: int) -> list[Fact]:
+        """Another node decides about the user from now on. Returns what that node takes up by `replace`, and then
+        `adopt`; what was changed in this turn is among the facts of this node before it. A link that still holds a
+        device of the user here is lost to it, so that its client comes back. O(what is known of the user)."""
+        engine = self.engine
+        engine.ledger.reach(now_ms)
+        for device in user.devices.values():
+            if device.session is not None:
+                self._cut_off(device, device.session, now_ms)
+        engine.publisher.refresh(user, now_ms)
+        engine.publisher.face_records.keep_told(user)
+        for device in user.devices.values():
+            if device.state != GONE:
+                engine.leases.let_go_of(device)
+        engine.ends.let_go(user)
+        engine.schedules.let_go_of(user)
+        self._users.set_copy(user, is_copy=True)
+        return [fact for fact in engine.parts.facts_of(user, now_ms) if not isinstance(fact, PAIRS)]
+
+    def _cut_off(self, device: Device, session: Session, now_ms: int) -> None:
+        if device.ref:
+            self.engine.sessions.release(now_ms, device, lost=True)
+        else:
+            self.engine.sessions.drop(now_ms, session, "")
+
+    def facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
+        """All that is known of the user, pairs too, as for a snapshot. Of one who sleeps it is what is kept of
+        them (`dormants.packed`), and they sleep on. O(what is known of the user)."""
+        packed = self._users.dormants.peek(name)
+        if packed is not None:
+            return packed
+        user = self._users.awake(name)
+        return self.engine.parts.facts_of(user, now_ms) if user is not None else []
+
+    # --- what parts ask (`Restoring`) -------------------------------------------------------------------------
+
+    def user(self, name: str) -> User:
+        """See `Restoring`. The facts of one user come together."""
+        last = self._last
+        if name != last.name:
+            self._last = last = self._users.get_or_new(name)
+            self._touched[last] = None
+        return last
+
+    def known_user(self, name: str) -> User | None:
+        """See `Restoring`."""
+        return self._users.get(name)
+
+    def shared(self, text: str) -> str:
+        """See `Restoring`."""
+        if len(self._strings) > STRINGS_MAX:
+            self._strings.clear()
+        return self._strings.setdefault(text, text)
+
+    def shared_number(self, number: int) -> int:
+        """See `Restoring`."""
+        return number
+
+    def due_ms(self, until_ms: int) -> int:
+        """See `Restoring`."""
+        return self.engine.clock.due_ms(until_ms, self.now_ms)
+
+
+def _share(name: str, spread_ms: int) -> int:
+    """The user's share of what is spread over all: the same for all devices of one, who go offline in one step."""
+    return spread_ms * (crc32(name.encode()) & 0xFFFF) // 0x10000

@@ -1,0 +1,64 @@
+"""The records of users about whom another node decides: shown here as their home shows them (`copies`).
+
+A record has the version that its home gave it, and the times of that node's clock, so that it is the same record on
+all nodes. The counter here goes on from every version that is shown. It may be ahead of that of another node all the
+same. Then a record comes in a version below what the counter has reached: whoever goes by the order of versions on this
+node is told (`tell_late`). If it is not even above what was told of the user here, as by another face, or by a home
+that the log has taken back, it is shown in a version that is. So versions rise on every link, whatever the homes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec.structs import replace
+
+from presenced.core.faces import is_same
+from presenced.core.ledger import Ledger
+from presenced.core.model import User
+from presenced.core.part import Part, Restoring, TakeUp
+from presenced.core.publisher import Publisher
+from presenced.core.records import RecordSet
+from presenced.wire.messages import Record
+
+
+class CopiedRecords(Part):
+    """Takes up what other nodes say of the records of their users."""
+
+    def __init__(self, ledger: Ledger, publisher: Publisher) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self.raised = 0
+        """Records that were told in a higher version than their home's, counted for the operator."""
+        self._late: Callable[[User], object] | None = None
+
+    def tell_late(self, late: Callable[[User], object]) -> None:
+        """Call this from now on with each copy whose record changes in a version that is below the counter by then."""
+        self._late = late
+
+    def appliers(self) -> Mapping[type, TakeUp]:
+        """Records."""
+        return {RecordSet: self._apply}
+
+    def _apply(self, source: Restoring, fact: RecordSet) -> None:
+        user, now_ms, status, version = source.user(fact.user), source.now_ms, fact.status, fact.version
+        old, shown, claim = user.record, user.shown or user, user.claim
+        primary = user.devices.get(fact.device)
+        # The same time and the same id as one object.
+        since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
+        device = primary.id if primary is not None else source.shared(fact.device)
+        last_seen_ms = fact.last_seen_ms if status == "offline" else 0
+        self._publisher.note(user, since_ms, fact.last_seen_ms, primary)
+        new = Record(user.name, status, shown.text, shown.emoji, since_ms, last_seen_ms, device, version)
+        if version <= old.version:
+            if is_same(new, old):
+                # It was applied before, or says only that the user was seen.
+                return
+            self.raised += 1
+            version = old.version + 1
+            new = replace(new, version=version)
+        if version >= self._ledger.version:
+            self._ledger.raise_version(version, now_ms)
+        elif self._late is not None:
+            self._late(user)
+        self._publisher.show(user, new, now_ms)
