@@ -1,0 +1,171 @@
+"""A connection to an engine that is made when it is needed, and anew when it was lost; checked each time. Its errors
+are those of `errors.py`, but for answers that only the caller can understand (`wire.EngineFault`)."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from presenced.backplane.access import EngineAccess, place_of
+from presenced.backplane.errors import Refused, Unreachable
+from presenced.backplane.inspection import EngineInfo, inspect, read_info
+from presenced.backplane.library import COMMANDS
+from presenced.backplane.wire import EngineCommand, EngineFault, Wire
+
+CONNECT_S = 2.0
+CALL_S = 2.0
+"""How long an answer may take."""
+
+_PASSING = (
+    "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "OOM", "UNBLOCKED", "TRYAGAIN",
+    "ERR max number of clients",
+)  # fmt: skip
+"""Answers of an engine that is in trouble, and may be out of it soon."""
+
+_PASSWORD = ("NOAUTH", "WRONGPASS", "ERR invalid password", "ERR AUTH", "ERR Client sent AUTH")
+
+
+class EngineConnection:
+    """One connection. Only one call at a time; one that is cancelled half way ends it."""
+
+    def __init__(self, access: EngineAccess) -> None:
+        self.info: EngineInfo | None = None
+        """Of the engine, when it was last connected to; None = not yet."""
+        self.place = str(access)
+        """Where the engine is, or was last."""
+        self._access = access
+        self._wire: Wire | None = None
+
+    async def call(self, *command: bytes | str | int, wait_s: float = CALL_S) -> Any:
+        """Send a command, and return its answer. Raises `Unreachable` and `Refused`, and `EngineFault` for any other
+        error that the engine answers with."""
+        return (await self.calls([command], wait_s=wait_s))[0]
+
+    async def calls(self, commands: Sequence[EngineCommand], *, wait_s: float = CALL_S) -> list[Any]:
+        """The same for several commands, sent in one go. The first error among the answers is raised."""
+        wire = self._wire
+        if wire is None or not wire.is_open:
+            wire = self._wire = await self._connected()
+        try:
+            answers = await wire.exchange(commands, wait_s)
+        except OSError as error:
+            raise Unreachable(f"the engine at {self.place} cannot be reached: {_why(error)}") from None
+        for answer in answers:
+            if isinstance(answer, EngineFault):
+                self._judge(wire, str(answer))
+        return answers
+
+    async def close(self) -> None:
+        """End it; a later call makes it anew."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.abort()
+            # The transport ends in the loop's next round.
+            await asyncio.sleep(0)
+
+    async def _connected(self) -> Wire:
+        access = self._access
+        host, port = await self._primary() if access.service else access.hosts[0] if access.hosts else ("", 0)
+        self.place = f"unix://{access.path}" if access.path else place_of(host, port)
+        wire = await self._dial(host, port, self.place)
+        first: list[EngineCommand] = [_login(access)] if access.password else []
+        if access.database:
+            first.append(("SELECT", access.database))
+        first.append(("INFO", "server", "replication", "memory", "persistence"))
+        try:
+            answers = await wire.exchange(first, CALL_S)
+            for answer in answers:
+                if isinstance(answer, EngineFault):
+                    self._judge(wire, str(answer))
+            self.info = inspect(read_info(answers[-1]), by_sentinel=bool(access.service))
+        except OSError as error:
+            raise Unreachable(f"the engine at {self.place} cannot be reached: {_why(error)}") from None
+        except BaseException:
+            wire.abort()
+            raise
+        return wire
+
+    async def _dial(self, host: str, port: int, place: str) -> Wire:
+        loop, tls = asyncio.get_running_loop(), self._access.tls
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if self._access.path:
+                    return (await loop.create_unix_connection(Wire, self._access.path))[1]
+                return (await loop.create_connection(Wire, host, port, ssl=tls))[1]
+        except ssl.SSLCertVerificationError as error:
+            sentence = f"the certificate of {place} is not trusted: {error.verify_message or error.reason}"
+            raise Refused("certificate", f"{sentence}; name the authority of it with tls_ca") from None
+        except OSError as error:
+            raise Unreachable(f"{place} cannot be reached: {_why(error)}") from None
+
+    async def _primary(self) -> tuple[str, int]:
+        """Where the primary is, by the first Sentinel that answers."""
+        reason: Exception | None = None
+        for host, port in self._access.hosts:
+            try:
+                return await self._asked(host, port)
+            except (Refused, Unreachable) as error:
+                # What an operator has to change is told before what passes.
+                reason = error if not isinstance(reason, Refused) else reason
+        assert reason is not None
+        raise reason
+
+    async def _asked(self, host: str, port: int) -> tuple[str, int]:
+        place = f"the Sentinel at {place_of(host, port)}"
+        wire = await self._dial(host, port, place)
+        question: EngineCommand = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._access.service)
+        try:
+            [answer] = await wire.exchange([question], CALL_S)
+            if isinstance(answer, EngineFault) and str(answer).startswith("NOAUTH") and self._access.password:
+                # Sentinels have passwords of their own, and most have none.
+                _, answer = await wire.exchange([_login(self._access), question], CALL_S)
+        except OSError as error:
+            raise Unreachable(f"{place} cannot be reached: {_why(error)}") from None
+        finally:
+            wire.abort()
+        if isinstance(answer, EngineFault):
+            if str(answer).startswith("NOAUTH"):
+                raise Refused("password", f"{place} asks for a password, and not for ours")
+            raise Refused("no_service", f"{place} is none: {answer}")
+        if answer is None:
+            sentence = f"{place} knows no service {self._access.service!r}"
+            raise Refused("no_service", f"{sentence}; write its name as the last part of the address")
+        return answer[0].decode(), int(answer[1])
+
+    def _judge(self, wire: Wire, answer: str) -> NoReturn:
+        """Raise what an error means that the engine answered with."""
+        place = f"the engine at {self.place}"
+        if answer.startswith(_PASSING):
+            # It may be another server's turn by now: look again.
+            wire.abort()
+            raise Unreachable(f"{place} cannot be written to now: {answer}")
+        if answer.startswith(_PASSWORD):
+            wire.abort()
+            if self._access.password:
+                raise Refused("password", f"{place} does not take this user and password")
+            raise Refused("password", f"{place} asks for a password; give it with password_file")
+        if answer.startswith("NOPERM"):
+            raise Refused("permission", f"the user at {place} lacks a right ({answer}); it needs: {COMMANDS}")
+        if answer.startswith(("MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT")):
+            raise Refused("sharded", f"{place} is part of a Redis Cluster; give one primary")
+        if answer.endswith("FOREIGN") or "WRONGTYPE" in answer:
+            sentence = f"keys at {place} have the names of ours and are not ours; they were left as they are"
+            raise Refused("foreign_keys", f"{sentence}; give another prefix")
+        if answer.startswith("ERR unknown command"):
+            raise Refused("old_engine", f"{place} lacks a command: {answer}")
+        if answer.startswith(("ERR DB index", "ERR invalid DB")):
+            wire.abort()
+            raise Refused("bad_address", f"{place} has no database {self._access.database}")
+        raise EngineFault(answer)
+
+
+def _login(access: EngineAccess) -> EngineCommand:
+    return ("AUTH", access.user or "default", access.password)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return error.strerror or str(error)

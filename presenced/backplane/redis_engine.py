@@ -1,0 +1,212 @@
+"""The backplane over a real engine: two connections, one for reading and one for everything else."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from presenced.backplane.access import EngineAccess
+from presenced.backplane.connection import CALL_S, EngineConnection
+from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.functions import Functions
+from presenced.backplane.inspection import EngineInfo
+from presenced.backplane.library import DEFAULT_PREFIX, LIBRARY, ClusterKeys, Library, keys_of
+from presenced.backplane.port import (
+    LEASE_MS,
+    READ_ENTRIES_MAX,
+    READ_WAIT_MS,
+    SLICE_LIFE_MS,
+    Entry,
+    EntryKind,
+    Joined,
+    NodeInfo,
+    Renewed,
+)
+from presenced.backplane.wire import EngineCommand, EngineFault
+
+BEHIND_S = 2.0
+"""A reader that has not seen for so long what was appended here is connected to another engine, or to none."""
+
+REPLICA_WAIT_MS = 1_000
+
+_KINDS: dict[bytes, EntryKind] = {b"b": "batch", b"j": "joined", b"g": "gone"}
+
+
+class RedisBackplane:
+    """A `port.Backplane` in Redis >= 7.0 or Valkey >= 7.2. Nothing is connected to before the first call."""
+
+    def __init__(
+        self,
+        access: EngineAccess,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        lease_ms: int = LEASE_MS,
+        replicas: int = 0,
+        library: Library = LIBRARY,
+        random: Callable[[int], int] = secrets.randbits,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`replicas`: an append is over once so many of them have it; it is `Unreachable` while they do not."""
+        self._keys: ClusterKeys = keys_of(prefix)
+        self._lease_ms = lease_ms
+        self._replicas = replicas
+        self._random = random
+        self._wall_ms = wall_ms
+        self._monotonic_s = monotonic_s
+        self._commands = EngineConnection(access)
+        self._reader = EngineConnection(access)
+        self._functions = Functions(self._commands, library)
+        self._node = ""
+        self._incarnation = 0
+        self._history = ""
+        self._read = b""
+        """The id of the newest entry that `read` has given; b"" = none."""
+        self._appended = (0, 0.0)
+        """The position of the newest append, and when it was told."""
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        """The engine as it was when it was last connected to; None = never yet."""
+        return self._commands.info
+
+    @property
+    def place(self) -> str:
+        """Where the engine is, or was last; without a password."""
+        return self._commands.place
+
+    async def join(self, node: str, nonce: int, least: int, wall_epoch: int, data: bytes) -> Joined:
+        """See `port.Backplane`."""
+        sent_ms = self._wall_ms()
+        random = self._random(52)
+        reply = await self._function("join", node, nonce, least, wall_epoch, self._lease_ms, random, data)
+        incarnation, history, epoch, joined, clock_ms, engine_ms, *nodes = reply
+        self._node, self._incarnation, self._history = node, incarnation, history.decode()
+        self._read = joined
+        self._appended = (0, 0.0)
+        offset_ms = self._offset_ms(sent_ms, engine_ms)
+        return Joined(
+            incarnation, self._history, epoch, *_position(joined), clock_ms, offset_ms, list(map(_node_info, nodes))
+        )
+
+    async def append(self, batch: int, seen_n: int, seen_tag: int, data: bytes) -> tuple[int, int]:
+        """See `port.Backplane`."""
+        then: list[EngineCommand] = []
+        if self._replicas:
+            then.append(("WAIT", self._replicas, REPLICA_WAIT_MS))
+        seen, tag = f"{seen_n}-{seen_tag}", self._random(52)
+        told = (self._node, self._incarnation, self._history, batch, seen_n, seen, tag, data)
+        reply, *copies = await self._executed("append", told, then)
+        if copies and copies[0] < self._replicas:
+            raise Unreachable(f"of {self._replicas} replicas of {self.place} that must have it, {copies[0]} have it")
+        n, tag = _position(reply)
+        self._appended = (n, self._monotonic_s())
+        return n, tag
+
+    async def renew(self, read_n: int, read_tag: int) -> Renewed:
+        """See `port.Backplane`."""
+        sent_ms = self._wall_ms()
+        read, random = f"{read_n}-{read_tag}", self._random(52)
+        reply = await self._function("renew", self._node, self._incarnation, self._history, read_n, read, random)
+        lease_ms, clock_ms, engine_ms, end, *nodes = reply
+        infos = list(map(_node_info, nodes))
+        return Renewed(lease_ms, infos, clock_ms, self._offset_ms(sent_ms, engine_ms), _position(end)[0])
+
+    async def leave(self) -> None:
+        """See `port.Backplane`."""
+        await self._function("leave", self._node, self._incarnation, self._history, self._random(52))
+
+    async def read(self, after_n: int) -> list[Entry]:
+        """See `port.Backplane`."""
+        appended_n, told_s = self._appended
+        if appended_n > after_n and self._monotonic_s() - told_s > BEHIND_S:
+            await self._reader.close()
+            self._appended = (0, 0.0)
+        # The end of all ids that begin with the position: the next entry is the first behind it.
+        start = f"{after_n}-18446744073709551615"
+        reply = await self._reader.call(
+            "XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start,
+            wait_s=READ_WAIT_MS / 1000 + CALL_S,
+        )  # fmt: skip
+        if not reply:
+            return []
+        found = reply[0][1]
+        entries = [_entry(*one) for one in found]
+        if entries[0].n != after_n + 1 or not self._follows(after_n, found[0][1][1]):
+            raise await self._rewound()
+        self._read = found[-1][0]
+        return entries
+
+    def _follows(self, after_n: int, head: bytes) -> bool:
+        """Whether the entry before this one is the one that was read last, if that was at this position: each entry
+        names the one before it. So a log that has gone another way is noticed on any connection."""
+        return not self._read or _position(self._read)[0] != after_n or head.split(b" ", 5)[4] == self._read
+
+    async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
+        """See `port.Backplane`."""
+        await self._commands.call("SET", self._keys.slice(joiner, number), data, "PX", SLICE_LIFE_MS)
+
+    async def take_slice(self, joiner: int, number: int) -> bytes | None:
+        """See `port.Backplane`."""
+        before = self._keys.slice(joiner, number - 1)
+        _, found = await self._commands.calls([("UNLINK", before), ("GET", self._keys.slice(joiner, number))])
+        return found if found is None else bytes(found)
+
+    async def close(self) -> None:
+        """See `port.Backplane`."""
+        await self._commands.close()
+        await self._reader.close()
+
+    # --- functions --------------------------------------------------------------------------------------------
+
+    async def _function(self, name: str, *args: bytes | str | int) -> Any:
+        return (await self._executed(name, args, []))[0]
+
+    async def _executed(self, name: str, args: EngineCommand, then: list[EngineCommand]) -> list[Any]:
+        keys = (self._keys.state, self._keys.log, self._keys.nodes)
+        wait_s = CALL_S + (REPLICA_WAIT_MS / 1000 if then else 0)
+        try:
+            return await self._functions.calls(name, keys, args, then=then, wait_s=wait_s)
+        except EngineFault as error:
+            raise _complaint(str(error), self.place) from None
+
+    async def _rewound(self) -> Rewound | Emptied:
+        self._read = b""
+        [first] = await self._reader.call("XRANGE", self._keys.log, "-", "+", "COUNT", 1) or [None]
+        [last] = await self._reader.call("XREVRANGE", self._keys.log, "+", "-", "COUNT", 1) or [None]
+        if first is None or last is None:
+            return Emptied()
+        return Rewound(_position(first[0])[0], *_position(last[0]))
+
+    def _offset_ms(self, sent_ms: int, engine_ms: int) -> int:
+        return engine_ms - (sent_ms + self._wall_ms()) // 2
+
+
+def _complaint(text: str, place: str) -> Exception:
+    """What an answer of the functions means."""
+    word, *rest = text.removeprefix("ERR ").split(" ")
+    if word == "EMPTIED":
+        return Emptied()
+    if word == "FENCED":
+        return Fenced(int(rest[0]))
+    if word == "REWOUND":
+        first, last = (_position(part.encode()) for part in rest)
+        return Rewound(first[0], *last)
+    return Refused("bad_request", f"the engine at {place} refused a call: {text}")
+
+
+def _position(identity: bytes) -> tuple[int, int]:
+    n, _, tag = identity.partition(b"-")
+    return int(n), int(tag)
+
+
+def _node_info(row: list[Any]) -> NodeInfo:
+    name, incarnation, lease_until_ms, read_n, data = row
+    return NodeInfo(name.decode(), incarnation, lease_until_ms, read_n, data)
+
+
+def _entry(identity: bytes, fields: list[bytes]) -> Entry:
+    kind, incarnation, at_ms, _, _, node = fields[1].split(b" ", 5)
+    return Entry(*_position(identity), _KINDS[kind], node.decode(), int(incarnation), int(at_ms), fields[3])

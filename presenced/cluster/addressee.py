@@ -1,0 +1,61 @@
+"""Whom a message of a link means, where nobody but the link's own node can tell. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from presenced.address import check_name
+from presenced.cluster.relay import Relay
+from presenced.cluster.routing import Destination
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.errors import AddressError
+from presenced.wire.messages import (
+    ClientMessage,
+    Command,
+    GetActivity,
+    GetAudience,
+    GetBlocked,
+    GetClaims,
+    GetContacts,
+)
+
+OWN_IF_EMPTY: Final = frozenset({GetClaims, GetActivity, GetContacts, GetBlocked, GetAudience, Command})
+"""Messages that are handled here and are about the link's own user if they name none."""
+
+
+def is_meant(engine: Engine, session: Session, relay: Relay | None, way: Destination, message: ClientMessage) -> bool:
+    """Whether the link may ask this of the user whom it names. If not, it is refused here, as it would be there: no
+    other node is asked, and nobody is given a home for it. O(patterns)."""
+    name = way.users[0]
+    if name == session.user_name:
+        # A service that has no device of its own has to name a user.
+        return session.role == "user" or bool(getattr(message, "user", "")) or _has_device(session, relay)
+    rights = session.rights
+    if session.role == "user" or (rights is not None and rights.only_read and way.makes):
+        return False
+    if rights is not None and not rights.acts_for(name):
+        return False
+    return not way.makes or engine.users.knows(name) or _is_name(name)
+
+
+def _has_device(session: Session, relay: Relay | None) -> bool:
+    return session.device is not None or (relay is not None and relay.own_device is not None)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_name(name, "user")
+    except AddressError:
+        return False
+    return True
+
+
+def named(relay: Relay, message: ClientMessage) -> ClientMessage:
+    """The same message with its user, if that is the link's own for having a device: whoever handles it does not know
+    of the device."""
+    if getattr(message, "user", None) != "" or not _has_device(relay.session, relay):
+        return message
+    return msgspec.structs.replace(message, user=relay.session.user_name)

@@ -1,0 +1,89 @@
+"""Heartbeats of links whose own devices are decided elsewhere: gathered for some seconds, one message for each home.
+
+A heartbeat that makes of its device something else than it shows is told at once. All others say only that a device is
+as it was, which its home would not tell anybody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from presenced.cluster.messages import LinkBeats
+from presenced.cluster.relay import NOWHERE, Relay
+from presenced.cluster.relays import Relays
+from presenced.core.engine import Engine
+from presenced.core.idleness import level_for
+from presenced.core.model import UNTOLD, Session
+
+GATHER_MS: Final = 10_000
+"""How long a heartbeat may wait for others."""
+
+BEATS_PER_MESSAGE: Final = 4_000
+
+
+class GatheredBeats:
+    """What was heard of links and not told yet."""
+
+    def __init__(self, engine: Engine, relays: Relays) -> None:
+        self._engine = engine
+        self._relays = relays
+        self._gathered: dict[Relay, tuple[int, int | None]] = {}
+        """When each was heard last, and when its person was active as it says."""
+        self._due_ms: int | None = None
+
+    def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
+        """As `Engine.heartbeat`, for any link of this node: a turn is to follow if something is to be told, or to be
+        told later. O(1)."""
+        relay = self._relays.get(session)
+        if relay is None or relay.own_device is None or relay.own_device.home == NOWHERE:
+            return self._engine.heartbeat(session, now_ms, idle_ms)
+        self._engine.heard(session, now_ms)
+        active_ms = now_ms - idle_ms if idle_ms is not None else None
+        if active_ms is None and (before := self._gathered.get(relay)) is not None:
+            active_ms = before[1]
+        self._gathered[relay] = (now_ms, active_ms)
+        if idle_ms is not None and self._is_news(relay, idle_ms):
+            self._send({relay: self._gathered.pop(relay)}, now_ms)
+            return True
+        if self._due_ms is None:
+            self._due_ms = now_ms + GATHER_MS
+            return True
+        return False
+
+    def _is_news(self, relay: Relay, idle_ms: int) -> bool:
+        """Whether the device would show another idle level by this than the copy of it does."""
+        assert relay.own_device is not None
+        user = self._engine.users.get(relay.session.user_name)
+        device = user.devices.get(relay.own_device.hello.device) if user is not None else None
+        if device is None or device.idle_known == UNTOLD:
+            return True
+        return level_for(idle_ms, *self._engine.policy.idle_limits(device.kind)) != device.idle_level
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next."""
+        return self._due_ms
+
+    def tick(self, now_ms: int) -> None:
+        """Tell what was gathered, if it is time. O(that)."""
+        if self._due_ms is not None and now_ms >= self._due_ms:
+            self.flush(now_ms)
+
+    def flush(self, now_ms: int) -> None:
+        """Tell what was gathered, now. O(that)."""
+        gathered, self._gathered, self._due_ms = self._gathered, {}, None
+        self._send(gathered, now_ms)
+
+    def _send(self, heard: dict[Relay, tuple[int, int | None]], now_ms: int) -> None:
+        by_place: dict[int, list[int]] = {}
+        for relay, (heard_ms, active_ms) in heard.items():
+            own = relay.own_device
+            if own is None or own.home == NOWHERE or relay.session.ended:
+                continue
+            idle_ms = max(0, heard_ms - active_ms) if active_ms is not None else -1
+            beats = by_place.setdefault(own.home, [])
+            beats += (relay.link, now_ms - heard_ms, idle_ms)
+            if len(beats) >= 3 * BEATS_PER_MESSAGE:
+                self._relays.send(own.home, LinkBeats(by_place.pop(own.home)))
+        for place, beats in by_place.items():
+            self._relays.send(place, LinkBeats(beats))

@@ -1,0 +1,408 @@
+"""What a link asks, in the order in which it asks: handled here, sent to who decides it, or kept until it may go.
+
+The file is long because one object decides what may go, what waits and what goes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from presenced.cluster.addressee import OWN_IF_EMPTY, is_meant, named
+from presenced.cluster.ports import ClaimsPort, HomesPort
+from presenced.cluster.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
+from presenced.cluster.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
+from presenced.cluster.relays import Relays
+from presenced.cluster.routing import Destination, destination_of
+from presenced.cluster.split_questions import places_of
+from presenced.core.delays import DelayQueue
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.replies import refuse
+from presenced.core.requests import Requests
+from presenced.wire.codec import encode
+from presenced.wire.messages import (
+    Attach,
+    Beats,
+    ClientMessage,
+    Detach,
+    Focus,
+    Renew,
+    Route,
+)
+
+PATIENCE_MS: Final = 5_000
+"""How long a request waits for the node that decides it."""
+
+REQUEST_BYTES: Final = 512
+"""What a request that waits or is under way counts besides its bytes."""
+
+LINK_BYTES_MAX: Final = 1 << 20
+SERVICE_LINK_BYTES_MAX: Final = 16 << 20
+NODE_BYTES_MAX: Final = 64 << 20
+"""What may wait and be under way, of one link and of all. A link has as much as it may send in `PATIENCE_MS`."""
+
+CLAIMED_TOGETHER: Final = 1_000
+"""Users without a home who are claimed at once, if the link's next requests are about so many."""
+
+
+class Dispatch:
+    """Handles messages of links in order."""
+
+    def __init__(
+        self, engine: Engine, requests: Requests, homes: HomesPort, claims: ClaimsPort, relays: Relays
+    ) -> None:
+        self.forwarded = 0
+        """Requests that were sent to other nodes, counted for the operator."""
+        self.given_up = 0
+        """Of these, those that were not answered in time."""
+        self._engine = engine
+        self._requests = requests
+        self._homes = homes
+        self._claims = claims
+        self._relays = relays
+        self._deadlines: DelayQueue[tuple[Relay, Errand]] = DelayQueue(PATIENCE_MS)
+        self._settle: Callable[[Relay, int], object] | None = None
+
+    def settle_by(self, settle: Callable[[Relay, int], object]) -> None:
+        """Have this attach a link's own device where its user's home is now."""
+        self._settle = settle
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def handle(self, session: Session, now_ms: int, message: ClientMessage) -> None:
+        """A message of a link of this node. O(1) beside what is done with it."""
+        relay = self._relays.get(session)
+        way = destination_of(message, session.user_name)
+        if way.where == "at_once" or (relay is None and self._is_here(session, way, message)):
+            self._requests.handle(self._engine, session, now_ms, message)
+            return
+        if session.ended:
+            return
+        self._engine.ledger.reach(now_ms)
+        self._engine.heard(session, now_ms)
+        relay = relay or self._relays.get_or_new(session)
+        size = REQUEST_BYTES + len(encode(message))
+        if way.where != "bye" and self._is_full(relay, size):
+            refuse(self._engine, session, getattr(message, "id", 0), "log_busy", FULL, RETRY_MS)
+            return
+        request = Errand(relay.next_number(), message, getattr(message, "id", 0), size)
+        self._relays.take(relay, request)
+        if relay.is_busy or not self._go(relay, request, way, now_ms):
+            relay.waiting.append(request)
+        if not request.is_done and request.request_id:
+            self._deadlines.add(now_ms, (relay, request))
+        self._relays.forget_if_idle(relay)
+
+    def _is_here(self, session: Session, way: Destination, message: ClientMessage) -> bool:
+        """Whether a link without a relay needs none for this."""
+        where = way.where
+        if where == "home":
+            return not is_meant(self._engine, session, None, way, message) or self._homes.own(way.users[0])
+        if where == "registrar":
+            return self._homes.registrar == self._homes.me
+        return where != "homes" or places_of(self._homes, session, way.users) in ({}, {self._homes.me: way.users})
+
+    def _is_full(self, relay: Relay, size: int) -> bool:
+        most = LINK_BYTES_MAX if relay.session.role == "user" else SERVICE_LINK_BYTES_MAX
+        return relay.load + size > most or self._relays.size + size > NODE_BYTES_MAX
+
+    def pump(self, relay: Relay, now_ms: int) -> None:
+        """Something has come back, or was given up: let go what may go now. O(that)."""
+        while True:
+            if relay.returned:
+                if relay.under_way:
+                    return
+                relay.put_back()
+            if not relay.waiting:
+                break
+            request = relay.waiting.popleft()
+            if request.is_done:
+                continue
+            assert request.message is not None
+            try:
+                has_gone = self._go(relay, request, destination_of(request.message, relay.session.user_name), now_ms)
+            except Exception:
+                # Nobody who serves this link called: it alone ends.
+                relay.session.edge.fail(now_ms)
+                continue
+            if not has_gone:
+                relay.waiting.appendleft(request)
+                break
+        self._relays.forget_if_idle(relay)
+
+    # --- where it goes ----------------------------------------------------------------------------------------
+
+    def _go(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
+        """Handle the request or send it. Returns False, with nothing done, if it has to wait."""
+        homes, session = self._homes, relay.session
+        message = request.message
+        assert message is not None
+        if way.where == "bye":
+            if relay.under_way:
+                return False
+            self._relays.send_bye(relay)
+            return self._do(relay, request, now_ms)
+        if way.where == "refs":
+            return self._go_by_refs(relay, request, way, now_ms)
+        if way.where == "own":
+            return self._go_own(relay, request, now_ms)
+        if way.where == "registrar":
+            place = homes.registrar
+            if place == NOWHERE:
+                self._relays.refuse(relay, request, "log_busy", NOT_SENT)
+                return True
+            return self._go_to(relay, request, place, now_ms, is_exclusive=True)
+        if way.where == "homes":
+            return self._go_to_homes(relay, request, way, now_ms)
+        if way.where == "here" or not is_meant(self._engine, session, relay, way, message):
+            return self._go_to(relay, request, homes.me, now_ms, is_exclusive=True)
+        name = way.users[0]
+        place = homes.home_of(name)
+        if place == NOWHERE:
+            if way.makes:
+                return self._claim(relay, request, name)
+            return self._go_to(relay, request, homes.me, now_ms, is_exclusive=True)
+        if (
+            relay.own_device is not None
+            and name == session.user_name
+            and relay.own_device.home != place
+            and self._settle
+        ):
+            self._settle(relay, now_ms)
+        request.repeats, request.user = way.repeats, name
+        if isinstance(message, Attach):
+            return self._go_attaching(relay, request, message, place, now_ms)
+        return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+
+    def _go_to(self, relay: Relay, request: Errand, place: int, now_ms: int, *, is_exclusive: bool) -> bool:
+        if not relay.may_go((place,), is_exclusive=is_exclusive, user=request.user):
+            return False
+        if place == self._homes.me:
+            return self._do(relay, request, now_ms)
+        self._send(relay, request, place, is_exclusive=is_exclusive)
+        return True
+
+    def _do(self, relay: Relay, request: Errand, now_ms: int) -> bool:
+        """Handle the request on this node."""
+        session, message = relay.session, request.message
+        assert message is not None
+        if session.role != "user" and type(message) in OWN_IF_EMPTY:
+            message = named(relay, message)
+        token = (session.issued_ms, session.rights)
+        try:
+            self._requests.handle(self._engine, session, now_ms, message)
+        finally:
+            self._relays.done_with(relay, request)
+        if type(message) is Renew and token != (session.issued_ms, session.rights):
+            self._relays.send_renewed(relay)
+        return True
+
+    def _send(self, relay: Relay, request: Errand, place: int, *, is_exclusive: bool) -> None:
+        """Send the request to the node that decides it."""
+        message = request.message
+        assert message is not None
+        self.forwarded += 1
+        own = relay.own_device
+        if relay.session.role != "user" and not (own is not None and own.home == place):
+            message = named(relay, message)
+        if not hasattr(message, "id"):
+            self._relays.send_frame(relay, place, message)
+            self._relays.done_with(relay, request)
+            return
+        self._relays.send_frame(relay, place, message, request.number)
+        self._relays.start(relay, request, place, is_exclusive=is_exclusive)
+
+    # --- devices ----------------------------------------------------------------------------------------------
+
+    def _go_own(self, relay: Relay, request: Errand, now_ms: int) -> bool:
+        own = relay.own_device
+        place = own.home if own is not None else self._homes.me
+        if own is not None and own.opening in relay.under_way:
+            # It has no answer, and would be lost if the home hands the user over.
+            return False
+        request.user = relay.session.user_name
+        if not relay.may_go((place,), is_exclusive=False, user=request.user):
+            return False
+        if own is not None and isinstance(request.message, Focus):
+            # For a home to come.
+            own.hello = msgspec.structs.replace(own.hello, focus=request.message.focus)
+        return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+
+    def _go_by_refs(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
+        """Of each device that is named its own home is told; of those that the link does not hold, this node."""
+        if len(way.refs) == 1 and not isinstance(request.message, Beats):
+            place = relay.place_of(way.refs[0]) or self._homes.me
+            return self._go_to(relay, request, place, now_ms, is_exclusive=False)
+        message = request.message
+        assert isinstance(message, Beats)
+        parts: dict[int, list[int]] = {}
+        beats = message.beats
+        for at in range(0, len(beats), 2):
+            place = relay.place_of(beats[at]) or self._homes.me
+            parts.setdefault(place, []).extend(beats[at : at + 2])
+        if not relay.may_go(parts, is_exclusive=False):
+            return False
+        here = parts.pop(self._homes.me, None)
+        for place, part in parts.items():
+            self.forwarded += 1
+            self._relays.send_frame(relay, place, Beats(part))
+        self._relays.done_with(relay, request)
+        if here is not None or not parts:
+            self._requests.handle(self._engine, relay.session, now_ms, Beats(here or []))
+        return True
+
+    def _go_attaching(self, relay: Relay, request: Errand, message: Attach, place: int, now_ms: int) -> bool:
+        """A device is attached at its home. If the ref stands for another one elsewhere, that is let go of once this is
+        granted, and not before: what is refused changes nothing."""
+        me, session, ref = self._homes.me, relay.session, message.ref
+        before = relay.place_of(ref) or (me if session.refs is not None and ref in session.refs else place)
+        is_exclusive = before != place
+        may_go = relay.may_go((place,), is_exclusive=is_exclusive, user=request.user)
+        if not may_go or (is_exclusive and relay.under_way):
+            return False
+        if place != me:
+            request.releases = (before, ref) if is_exclusive else None
+            # Not all that the link holds is here from now on.
+            self._engine.sessions.forgo_resumption(session)
+            self._send(relay, request, place, is_exclusive=is_exclusive)
+            relay.attaching[ref] = request
+            return True
+        self._do(relay, request, now_ms)
+        device = (session.refs or {}).get(ref)
+        if is_exclusive and device is not None and (device.user.name, device.id) == (message.user, message.device):
+            self.release(relay, before, ref, now_ms)
+        return True
+
+    def granted(self, relay: Relay, request: Errand, now_ms: int) -> None:
+        """A request was done that its home has answered: the relay holds what was attached, and nothing that was let go
+        of. O(1)."""
+        message, session = request.message, relay.session
+        if isinstance(message, Detach):
+            refs = relay.refs_of(message.user, message.device) if message.user else [message.ref]
+            for ref in refs:
+                relay.let_go(ref, request.home, request.number)
+        if not isinstance(message, Attach) or session.ended:
+            return
+        self._engine.holders.holds(session, message.ref)
+        if request.releases is not None:
+            self.release(relay, *request.releases, now_ms)
+        if not request.is_outdated:
+            relay.hold(message.ref, HeldElsewhere(message.user, message.device, request.home, request.number))
+
+    def release(self, relay: Relay, place: int, ref: int, now_ms: int) -> None:
+        """The device under the ref says bye at its home, for another one is held under it now."""
+        engine, session = self._engine, relay.session
+        if place == self._homes.me:
+            device = (session.refs or {}).get(ref)
+            if device is not None:
+                engine.sessions.end_device(device, now_ms)
+            return
+        if place not in relay.rounds:
+            return
+        relay.drop(ref)
+        request = Errand(relay.next_number(), Detach(1, ref), 0, REQUEST_BYTES)
+        self._relays.take(relay, request)
+        self._deadlines.add(now_ms, (relay, request))
+        self._send(relay, request, place, is_exclusive=True)
+
+    # --- users without a home ---------------------------------------------------------------------------------
+
+    def _claim(self, relay: Relay, request: Errand, name: str) -> bool:
+        """See to it that the user has a home, and ask again then; with them the users of what waits behind."""
+        if not relay.may_go((NOWHERE,), is_exclusive=True):
+            return False
+        request.user = ""
+        names = {name: None}
+        for other in relay.waiting:
+            if len(names) >= CLAIMED_TOGETHER:
+                break
+            if other.message is not None and not other.is_done:
+                way = destination_of(other.message, relay.session.user_name)
+                if way.makes and is_meant(self._engine, relay.session, relay, way, other.message):
+                    if self._homes.home_of(way.users[0]) == NOWHERE:
+                        names[way.users[0]] = None
+        self._relays.start(relay, request, NOWHERE, is_exclusive=True)
+        self._claims.claim(list(names), lambda now_ms: self._claimed(relay, request, now_ms))
+        return True
+
+    def _claimed(self, relay: Relay, request: Errand, now_ms: int) -> None:
+        if self._relays.finish(relay, request.number) is None:
+            return
+        self.send_back(relay, request)
+        self.pump(relay, now_ms)
+
+    def send_back(self, relay: Relay, request: Errand) -> None:
+        """The request is not under way any longer, and nothing came of it: it is to go again, before what came after
+        it."""
+        if relay.session.ended:
+            self._relays.refuse(relay, request, "log_busy", NOT_SENT)
+        else:
+            relay.returned[request.number] = request
+
+    # --- users of several homes -------------------------------------------------------------------------------
+
+    def _go_to_homes(self, relay: Relay, request: Errand, way: Destination, now_ms: int) -> bool:
+        message = request.message
+        assert isinstance(message, Route)
+        places = places_of(self._homes, relay.session, way.users)
+        if len(places) < 2:
+            request.repeats = True
+            place = next(iter(places), self._homes.me)
+            return self._go_to(relay, request, place, now_ms, is_exclusive=not places)
+        if not relay.may_go(places, is_exclusive=True):
+            return False
+        parts = RouteParts(request, len(places))
+        for place, names in places.items():
+            asked = msgspec.structs.replace(message, users=list(names))
+            part = Errand(relay.next_number(), asked, 0, 0)
+            part.parts = parts
+            self._deadlines.add(now_ms, (relay, part))
+            # What comes next about one of them, and is handled here, must not overtake the question.
+            self._send(relay, part, place, is_exclusive=True)
+        return True
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    def await_answer(self, relay: Relay, request: Errand, now_ms: int) -> None:
+        """Give the request up if it has not been answered in time."""
+        self._deadlines.add(now_ms, (relay, request))
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next."""
+        return self._deadlines.next_ms
+
+    def tick(self, now_ms: int) -> None:
+        """Give up what was not answered in time. What waited behind it and needs no other node is answered now.
+        O(that)."""
+        late: dict[Relay, None] = {}
+        for relay, request in self._deadlines.take_due(now_ms):
+            if request.is_done:
+                continue
+            late[relay] = None
+            if request.number in relay.under_way or not self._needs_nobody(relay, request):
+                self.give_up(relay, request)
+        for relay in late:
+            self.pump(relay, now_ms)
+
+    def _needs_nobody(self, relay: Relay, request: Errand) -> bool:
+        message, session = request.message, relay.session
+        if message is None or request.number in relay.returned:
+            return False
+        return self._is_here(session, destination_of(message, session.user_name), message)
+
+    def give_up(self, relay: Relay, request: Errand, sentence: str = NOT_ANSWERED) -> None:
+        """Nobody knows whether the request was handled, if it was sent: say so, and wait for it no longer."""
+        if self._relays.finish(relay, request.number) is not None and request.home != NOWHERE:
+            self.given_up += 1
+        else:
+            relay.returned.pop(request.number, None)
+            sentence = NOT_SENT
+        if request.parts is not None:
+            request.is_done = True
+            request = request.parts.whole
+            sentence = NOT_ANSWERED
+        self._relays.refuse(relay, request, "log_busy", sentence)

@@ -1,0 +1,237 @@
+"""What one node appends to the log at once: a batch of items, in order. Each is an array led by its type number; fields
+are only added at the end.
+
+A batch says first which of its node's batches it is, and how far its node's version counter has come. Whoever reads it
+applies the items in this order, so that a message is never seen before the facts that it tells of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, dataclass_transform
+
+import msgspec
+
+from presenced.core.copies import Copies
+from presenced.core.dormants import version_of
+from presenced.core.event_facts import (
+    EventAdded,
+    EventsAt,
+    EventsChunk,
+    EventsErased,
+    EventStreamEnded,
+    EventStreamSet,
+    FollowerForgotten,
+    FollowerSet,
+)
+from presenced.core.positions import Life
+from presenced.core.records import (
+    AudienceSet,
+    BlockSet,
+    ContactSet,
+    ContactsSet,
+    Fact,
+    HidingSet,
+    PositionsKnown,
+    RecordSet,
+    VersionsRaised,
+)
+from presenced.wire.codec import encode
+
+BATCH_BYTES: Final = 65_536
+"""A batch that has reached this size takes no further item. A single item may be larger."""
+
+OF_ONE_NODE: Final = frozenset(
+    {
+        PositionsKnown,
+        VersionsRaised,
+        EventAdded,
+        EventsAt,
+        EventsChunk,
+        EventsErased,
+        EventStreamEnded,
+        EventStreamSet,
+    }
+)
+"""Facts about what one node told its own links. No other node is told of them."""
+
+OF_FOLLOWERS: Final = frozenset({FollowerSet, FollowerForgotten})
+"""How far followers with a name have come: said by whichever node such a one is on."""
+
+OF_PAIRS: Final = frozenset({ContactSet, ContactsSet, BlockSet, HidingSet, AudienceSet})
+"""What is said of two users at once, or of what one shows the other. Two homes might disagree about a pair for ever, so
+that one node decides all of these (`nodes.Nodes.registrar`)."""
+
+
+@dataclass_transform(frozen_default=True)
+class ItemBase(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An array led by its type number."""
+
+
+class Decided(ItemBase, tag=1):
+    """What its node has decided: facts about users whose home it is, and about pairs if it is the registrar."""
+
+    facts: msgspec.Raw
+
+
+class New(ItemBase, tag=2):
+    """The node is the home of these users from here on, unless they have one."""
+
+    names: list[str]
+
+
+class Moved(ItemBase, tag=3):
+    """The user's home is another node from here on."""
+
+    user: str
+    to: int
+    facts: msgspec.Raw
+    """All that is known of the user."""
+
+
+class Whole(ItemBase, tag=4):
+    """All that is known of a user whose home the node is: it takes the place of what others know."""
+
+    user: str
+    facts: msgspec.Raw
+
+
+class ToNode(ItemBase, tag=5):
+    """For one node alone."""
+
+    to: int
+    content: msgspec.Raw
+
+
+class Slice(ItemBase, tag=6):
+    """At this position, what is stored beside the log under the number is all that is known of some users of this node.
+    It is for one that has joined."""
+
+    joiner: int
+    number: int
+    """0 = the node has no more to send, and nothing is stored."""
+    position: int
+    """How far the node has read: it has told whom it inherited by then."""
+    events: int = 0
+    """The number of the newest event at that position."""
+    events_epoch: int = 0
+    lives: list[Life] = []
+    """As in `Ready`."""
+
+
+class Ready(ItemBase, tag=7):
+    """The node knows all users from here on: it serves, and may inherit."""
+
+    lives: list[Life] = []
+    """Of the first node of all, whose records have other versions since these lives were ended by kills."""
+
+
+class Offer(ItemBase, tag=8):
+    """What the node's disk says of a user whose home is another node, which knows an older record."""
+
+    user: str
+    version: int
+    """Of the record, before a kill gave it another (`core.positions.uncarried`)."""
+    facts: msgspec.Raw
+
+
+class Happened(ItemBase, tag=9):
+    """An event, which has its number by its place in the log."""
+
+    event: EventAdded
+    is_of_erased: bool
+
+
+class EventsAnew(ItemBase, tag=10):
+    """What the log has lost may have been told to followers: events have this epoch from here on, and follow this
+    number."""
+
+    epoch: int
+    seq: int
+
+
+class Missing(ItemBase, tag=11):
+    """The log has begun anew, and this node has not come back: it is gone, unless it has."""
+
+    key: int
+
+
+class Vacant(ItemBase, tag=12):
+    """These users have no home from here on, if the node was it: they were erased, and nothing is kept of them."""
+
+    names: list[str]
+
+
+Item = Decided | New | Moved | Whole | ToNode | Slice | Ready | Offer | Happened | EventsAnew | Missing | Vacant
+
+
+class NodeBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a node appends at once."""
+
+    number: int
+    """Of the batches of this incarnation, from 1 on."""
+    version: int
+    """The node's version counter: no record that it decides from here on has a version below this."""
+    items: list[Item]
+
+
+class SliceContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is stored under the number of a slice."""
+
+    users: list[tuple[str, msgspec.Raw]]
+    """Each with all that is known of the user, pairs too (`all_of`)."""
+
+
+class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a node says of itself in an entry `joined`."""
+
+    key: int
+    """Drawn at its start (`nodes.Member`)."""
+
+
+class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What an entry `gone` says."""
+
+    fence: int
+    last_ms: int
+    """The last sign of life, on the clock of leases."""
+    voluntary: bool
+
+
+decode_batch: Callable[[bytes], NodeBatch] = msgspec.msgpack.Decoder(NodeBatch).decode
+"""A batch from its bytes. Raises `msgspec.MsgspecError` on anything else."""
+
+decode_facts: Callable[[bytes | msgspec.Raw], list[Fact]] = msgspec.msgpack.Decoder(list[Fact]).decode
+"""The facts of an item."""
+
+KnownFacts = bytes | list[Fact]
+"""All that is known of a user: facts, or what is kept of one who sleeps."""
+
+decode_known: Callable[[bytes | msgspec.Raw], KnownFacts] = msgspec.msgpack.Decoder(KnownFacts).decode
+"""What `all_of` has encoded."""
+
+decode_slice: Callable[[bytes], SliceContent] = msgspec.msgpack.Decoder(SliceContent).decode
+decode_join: Callable[[bytes], JoinData] = msgspec.msgpack.Decoder(JoinData).decode
+decode_gone: Callable[[bytes], GoneData] = msgspec.msgpack.Decoder(GoneData).decode
+
+
+def packed_facts(facts: Sequence[Fact]) -> msgspec.Raw:
+    """Decided as they stand in an item. O(facts)."""
+    return msgspec.Raw(encode(facts))
+
+
+def all_of(copies: Copies, name: str, now_ms: int) -> msgspec.Raw:
+    """All that is known of a user, encoded; who sleeps sleeps on. O(what is known)."""
+    return msgspec.Raw(encode(copies.facts_of(name, now_ms)))
+
+
+def version_in(known: KnownFacts) -> int:
+    """The version of the record in what `all_of` has; 0 = there was never a record. O(facts)."""
+    if isinstance(known, bytes):
+        return version_of(known)
+    return next((fact.version for fact in known if isinstance(fact, RecordSet)), 0)
+
+
+def for_others(facts: Sequence[Fact]) -> list[Fact]:
+    """Those of a turn's facts that other nodes are told. O(facts)."""
+    return [fact for fact in facts if type(fact) not in OF_ONE_NODE]

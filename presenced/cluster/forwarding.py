@@ -1,0 +1,168 @@
+"""One node's part in serving links whose users are decided elsewhere: its own links there, and those of others here.
+
+It takes the place of the table of requests (`core.requests.Requests`) where links are served. A link that needs no
+other node costs one look at whom a message is about.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from presenced.cluster.answers import Answers
+from presenced.cluster.beats import GatheredBeats
+from presenced.cluster.dispatch import Dispatch
+from presenced.cluster.held_devices import HelloPositions, hold_again
+from presenced.cluster.messages import (
+    EndLink,
+    LinkOpened,
+    LinksKicked,
+    Returned,
+    ToLink,
+    decode_node_message,
+)
+from presenced.cluster.own_devices import OwnDevices
+from presenced.cluster.ports import ClaimsPort, Conduit, HomesPort
+from presenced.cluster.relay import NOWHERE, Relay
+from presenced.cluster.relays import Relays
+from presenced.cluster.remote_links import RemoteLinks
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.core.requests import Requests
+from presenced.wire.codec import encode
+from presenced.wire.messages import ClientMessage, Heartbeat, Hello
+
+SLICE: Final = 500
+"""Links of this node that were open at one that is gone, and go on elsewhere in one turn."""
+
+
+class Forwarding:
+    """Serves the links of this node wherever their users are decided, and those of other nodes here."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Requests,
+        homes: HomesPort,
+        claims: ClaimsPort,
+        conduit: Conduit,
+        now: Callable[[], int],
+    ) -> None:
+        """`now` tells the time, and sees to it that a turn follows."""
+        self._engine = engine
+        self._requests = requests
+        self._homes = homes
+        self._conduit = conduit
+        self.relays = Relays(engine, homes, conduit)
+        self._positions = HelloPositions()
+        self.dispatch = Dispatch(engine, requests, homes, claims, self.relays)
+        self._own_devices = OwnDevices(engine, homes, claims, self.relays, self.dispatch, self._positions)
+        self.dispatch.settle_by(self._own_devices.settle)
+        self._answers = Answers(engine, self.relays, self.dispatch, self._own_devices)
+        self.beats = GatheredBeats(engine, self.relays)
+        self.remote_links = RemoteLinks(engine, requests, homes, conduit, self._positions, now)
+        self._moving: deque[tuple[Relay, int]] = deque()
+        """Links that were open at nodes which are gone."""
+        engine.parts.add(self.relays, self._answers, self._positions)
+        engine.moderation.tell_kicks(self._tell_kick)
+
+    # --- links of this node -----------------------------------------------------------------------------------
+
+    def attaches_here(self, name: str) -> bool:
+        """Whether this node decides the user, so that links attach their devices here as ever. O(1)."""
+        return self._homes.own(name)
+
+    def open(self, session: Session, hello: Hello, now_ms: int) -> None:
+        """A link has said this hello, with a device, whose user this node does not decide. Its session is open and has
+        no device: it gets it as soon as can be, here or there. If it cannot, the link is ended with a goodbye. O(1)."""
+        self._own_devices.open(session, hello, now_ms)
+
+    def cost(self, engine: Engine, session: Session, message: ClientMessage) -> int:
+        """As `Requests.cost`."""
+        return self._requests.cost(engine, session, message)
+
+    def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
+        """As `Requests.handle`, whoever decides what the message is about: it has one answer, now or later."""
+        if type(message) is Heartbeat and not session.ended:
+            engine.ledger.reach(now_ms)
+            self.heartbeat(session, now_ms, message.idle_ms)
+            return
+        self.dispatch.handle(session, now_ms, message)
+
+    def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
+        """As `Engine.heartbeat`. O(1)."""
+        return self.beats.heartbeat(session, now_ms, idle_ms)
+
+    # --- what other nodes say, and what becomes of them -------------------------------------------------------
+
+    def receive(self, sender: int, message: bytes, now_ms: int) -> None:
+        """A message that another node's `Forwarding` has sent by the conduit, once the facts before it are applied. A
+        turn is to follow. O(what it says)."""
+        said = decode_node_message(message)
+        if isinstance(said, (ToLink, Returned, LinkOpened, EndLink)):
+            self._answers.take(sender, said, now_ms)
+        elif isinstance(said, LinksKicked):
+            self._engine.moderation.apply_kick(now_ms, said.user)
+        else:
+            self.remote_links.take(sender, said, now_ms)
+
+    def node_gone(self, node: int, heard_ms: int, now_ms: int) -> None:
+        """The node is gone, and was heard last at `heard_ms` of this node's monotonic clock; homes say already who
+        decides its users. Its links are lost, and what links of this node had there goes on elsewhere, in slices.
+        O(links that are open there)."""
+        self.remote_links.node_gone(node, heard_ms)
+        self._moving.extend((relay, node) for relay in self.relays.at(node))
+
+    def homes_changed(self, names: Iterable[str], now_ms: int) -> None:
+        """These users have another home than before, or have one at last. To be called once what is known of them is
+        applied; for the heirs of a node that is gone `node_gone` is enough. O(names, and their links of this node)."""
+        self._own_devices.homes_changed(names, now_ms)
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `tick` wants to be called next: 0 = at once, None = not until something happens."""
+        if self._moving:
+            return 0
+        first: int | None = None
+        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.beats.next_ms):
+            if due_ms is not None and (first is None or due_ms < first):
+                first = due_ms
+        return first
+
+    def tick(self, now_ms: int) -> None:
+        """Do what time brings about, as much as a turn may take. To be called at the start of a turn.
+        O(what is due)."""
+        self.remote_links.tick(now_ms)
+        for _ in range(min(SLICE, len(self._moving))):
+            relay, node = self._moving.popleft()
+            self._move(relay, node, now_ms)
+        self.dispatch.tick(now_ms)
+        self.beats.tick(now_ms)
+
+    def _move(self, relay: Relay, node: int, now_ms: int) -> None:
+        """Whatever the link had at a node that is gone it has at the heirs from now on."""
+        held = self._answers.lose_place(relay, node, now_ms)
+        if not relay.session.ended:
+            self._own_devices.settle(relay, now_ms)
+            self._hold_again(relay, held, now_ms)
+        self.dispatch.pump(relay, now_ms)
+
+    def _hold_again(self, relay: Relay, held: list[tuple[int, str, str]], now_ms: int) -> None:
+        by_place: dict[int, list[tuple[int, str, str]]] = {}
+        for one in held:
+            by_place.setdefault(self._homes.home_of(one[1]), []).append(one)
+        for place, devices in by_place.items():
+            if place in (NOWHERE, self._homes.me):
+                hold_again(self._engine, self._positions, relay.session, relay.position, devices, now_ms)
+            else:
+                self.relays.hold_again(relay, place, devices)
+
+    # --- who is kicked ----------------------------------------------------------------------------------------
+
+    def _tell_kick(self, name: str) -> None:
+        message = encode(LinksKicked(name))
+        for node in self._homes.others:
+            self._conduit.send(node, message)

@@ -1,0 +1,84 @@
+"""Devices that come back to a new home, because the one that they were attached at is gone: whose they are now.
+
+A link that was paused with its node, or cut off with it, may come back last, and its client may be elsewhere for long.
+So the later hello has the device, by the position of the log at which each link's node stood when it said hello.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from presenced.core.engine import Engine
+from presenced.core.model import CONNECTED, GONE, GRACE, Session
+from presenced.core.part import Part
+
+NEWEST: Final = 1 << 62
+"""Of a link whose user was this node's already when it said hello."""
+
+
+class HelloPositions(Part):
+    """How far this node had read when links said hello whose devices were attached later; and of links of other nodes,
+    how far these had. All others have come later."""
+
+    def __init__(self) -> None:
+        self._positions: dict[Session, int] = {}
+
+    def note(self, session: Session, position: int) -> None:
+        """The session's link has said hello at this position. O(1)."""
+        self._positions[session] = position
+
+    def of(self, session: Session) -> int:
+        """The position; `NEWEST` if none was noted. O(1)."""
+        return self._positions.get(session, NEWEST)
+
+    def end_session(self, session: Session, now_ms: int) -> None:
+        """It does not count any longer."""
+        self._positions.pop(session, None)
+
+
+def return_terms(
+    engine: Engine, positions: HelloPositions, session: Session, device_id: str, position: int
+) -> bool | None:
+    """On which terms the own device of the session's link comes back, which said hello at this position: None = it does
+    not, for who has it by now has come later; True = if it is free, or its client's; False = in any case, for who has
+    it is back as well, and has come before. O(1)."""
+    user = engine.users.get(session.user_name)
+    device = user.devices.get(device_id) if user is not None else None
+    holder = device.session if device is not None else None
+    if holder is None or holder is session or holder.ended:
+        return True
+    return None if positions.of(holder) > position else False
+
+
+def hold_again(
+    engine: Engine,
+    positions: HelloPositions,
+    session: Session,
+    position: int,
+    devices: Iterable[tuple[int, str, str]],
+    now_ms: int,
+) -> None:
+    """The session's link held these devices (ref, user, device) at a home that is gone, and holds them here from now
+    on. What is another's by now, or is gone, it is told. O(devices)."""
+    for ref, name, device_id in devices:
+        user = engine.users.get(name)
+        device = user.devices.get(device_id) if user is not None else None
+        if device is None or device.state == GONE:
+            engine.holders.tell(session, ref, "lost")
+            continue
+        holder = device.session
+        if device.state == CONNECTED and holder is not None and not holder.ended:
+            if holder is session:
+                continue
+            if positions.of(holder) > position:
+                engine.holders.tell(session, ref, "replaced")
+                continue
+            # The other link is back as well, and is an older one.
+            engine.sessions.attach(now_ms, session, device_id, user_name=name, ref=ref, as_was=True)
+            continue
+        if device.state != GRACE or device.holder != session.instance:
+            engine.holders.tell(session, ref, "replaced")
+            continue
+        engine.holders.holds(session, ref)
+        engine.leases.take_back(device, session, ref, now_ms)

@@ -1,0 +1,75 @@
+"""Who is whose home: for every user that has one, the node that alone decides. Pure.
+
+A home that is gone is not replaced for each of its users when it goes: whoever asks is told the heir, and the table is
+brought up to date part by part (`inheritance`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from presenced.cluster.nodes import NOBODY, Member, heir_of
+
+SHELVES: Final = 4_096
+"""Parts of the table: a walk goes part by part, with others' turns between."""
+
+
+class Homes:
+    """Name → home. `len` counts the users that have one."""
+
+    def __init__(self) -> None:
+        self._shelves: list[dict[str, Member]] = [{} for _ in range(SHELVES)]
+        self.counts: Counter[Member] = Counter()
+        """Users by home, as the table stands: those of one that is gone count there until they were looked at."""
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def of(self, name: str) -> Member:
+        """The user's home at this position; `NOBODY` if there is none. O(1), and O(nodes) for each home that went."""
+        home = self._shelves[hash(name) % SHELVES].get(name, NOBODY)
+        while home.heirs is not None:
+            home = heir_of(name, home.heirs)
+        return home
+
+    def as_filed(self, name: str) -> Member:
+        """The user's home as the table stands: one that is gone if the table was not brought up to date since. O(1)."""
+        return self._shelves[hash(name) % SHELVES].get(name, NOBODY)
+
+    def set(self, name: str, home: Member) -> None:
+        """The user's home is this from now on. O(1)."""
+        self._set(self._shelves[hash(name) % SHELVES], name, home)
+
+    def drop(self, name: str) -> None:
+        """The user has no home any longer. O(1)."""
+        home = self._shelves[hash(name) % SHELVES].pop(name, None)
+        if home is not None:
+            self._count(home, -1)
+
+    def of_part(self, number: int) -> list[str]:
+        """The users of one of the `SHELVES` parts. O(these)."""
+        return list(self._shelves[number])
+
+    def left_by(self, gone: Iterable[Member], number: int) -> list[str]:
+        """The users of one part whose home, as filed, is one of these. O(users in it)."""
+        lost = frozenset(gone)
+        return [name for name, home in self._shelves[number].items() if home in lost]
+
+    def _set(self, shelf: dict[str, Member], name: str, home: Member) -> None:
+        before = shelf.get(name)
+        if before is home:
+            return
+        if before is not None:
+            self._count(before, -1)
+        if home is NOBODY:
+            shelf.pop(name, None)
+            return
+        shelf[name] = home
+        self._count(home, 1)
+
+    def _count(self, home: Member, by: int) -> None:
+        self.counts[home] += by
+        if not self.counts[home]:
+            del self.counts[home]

@@ -1,0 +1,112 @@
+"""What nodes that have joined are still to be told: all users of this node, some at a time. Pure.
+
+The bytes are stored beside the log, and an entry of the log says at which position they hold: the other nodes read past
+it. A user who changes behind that position is told by the facts of the change, as to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Raw
+
+from presenced.cluster.batches import Stored
+from presenced.cluster.entries import Decided, Slice, SliceContent, all_of, packed_facts
+from presenced.cluster.homes import SHELVES
+from presenced.cluster.node import Node
+from presenced.cluster.nodes import Member
+from presenced.wire.codec import encode
+
+SLICE_USERS: Final = 250
+"""Users in a slice, and so in a turn: about 2 ms."""
+
+NUMBER_BITS: Final = 32
+
+WAITING_BYTES: Final = 1 << 20
+"""While more than this waits to be appended, no slice is made."""
+
+
+class _Lesson:
+    """How far one node has been told."""
+
+    __slots__ = ("number", "part")
+
+    def __init__(self) -> None:
+        self.part = 0
+        self.number = 0
+
+
+class Lessons:
+    """Tells those that have joined."""
+
+    def __init__(self, node: Node, is_all: Callable[[], bool]) -> None:
+        """`is_all` says whether this node knows which users are its own: no lesson ends before."""
+        self._node = node
+        self._is_all = is_all
+        self._lessons: dict[Member, _Lesson] = {}
+        self._told: dict[Member, int] = {}
+        """Nodes that were told all and do not serve yet, and how many slices they were sent."""
+
+    def begin(self, joiner: Member) -> None:
+        """This node has joined."""
+        self._lessons[joiner] = _Lesson()
+
+    def end(self, joiner: Member) -> None:
+        """This node knows all users, or is gone."""
+        self._lessons.pop(joiner, None)
+        self._told.pop(joiner, None)
+
+    def begin_again(self) -> None:
+        """This node is the home of more users than before: who has not been told all yet is told from the beginning."""
+        for joiner in [*self._told, *self._lessons]:
+            lesson = self._lessons.setdefault(joiner, _Lesson())
+            lesson.part = 0
+            lesson.number = max(lesson.number, self._told.pop(joiner, 0))
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to tell somebody, and room for it."""
+        if not self._lessons or self._node.batches.bytes >= WAITING_BYTES:
+            return False
+        return self._is_all() or any(lesson.part < SHELVES for lesson in self._lessons.values())
+
+    def go_on(self, now_ms: int) -> None:
+        """Make the next slice for one of them. O(`SLICE_USERS`)."""
+        if not self.has_work:
+            return
+        joiner, lesson = min(self._lessons.items(), key=lambda one: one[1].part)
+        users: list[tuple[str, Raw]] = []
+        while lesson.part < SHELVES and len(users) < SLICE_USERS:
+            for name in self._node.homes.of_part(lesson.part):
+                if self._node.homes.of(name) is self._node.mine:
+                    users.append((name, all_of(self._node.copies, name, now_ms)))
+            lesson.part += 1
+        if users:
+            lesson.number += 1
+            self._add(joiner, lesson.number, users)
+        if lesson.part == SHELVES and self._is_all():
+            if followers := list(self._node.engine.followers.general_facts(now_ms)):
+                self._node.batches.add(Decided(packed_facts(followers)))
+            events = self._node.engine.events
+            self._node.batches.add(
+                Slice(joiner.key, 0, self._node.position, events.seq, events.epoch, self._node.lives)
+            )
+            del self._lessons[joiner]
+            self._told[joiner] = lesson.number
+
+    def tell_also(self, name: str, now_ms: int) -> None:
+        """This node has become the home of the user, whom nobody else tells of now. O(what is known of the user)."""
+        users = [(name, all_of(self._node.copies, name, now_ms))]
+        for joiner, lesson in self._lessons.items():
+            lesson.number += 1
+            self._add(joiner, lesson.number, users)
+        for joiner in self._told:
+            self._told[joiner] += 1
+            self._add(joiner, self._told[joiner], users)
+
+    def _add(self, joiner: Member, number: int, users: list[tuple[str, Raw]]) -> None:
+        # Several nodes store for the same reader, and each counts on its own.
+        number |= self._node.mine.incarnation << NUMBER_BITS
+        stored = Stored(joiner.key, number, encode(SliceContent(users)))
+        self._node.batches.add(Slice(joiner.key, number, self._node.position, lives=self._node.lives), stored)

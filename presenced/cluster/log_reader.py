@@ -1,0 +1,350 @@
+"""What a node makes of each entry of the log: who lives, who decides, and what others have decided. Pure.
+
+Entries are taken in order, each once. Work that grows with the number of users is done in slices (`work`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from presenced.backplane.port import Entry, Joined
+from presenced.cluster.arrival import Arrival
+from presenced.cluster.entries import (
+    OF_FOLLOWERS,
+    OF_PAIRS,
+    Decided,
+    EventsAnew,
+    Happened,
+    Item,
+    Missing,
+    Moved,
+    New,
+    NodeBatch,
+    Offer,
+    Ready,
+    Slice,
+    ToNode,
+    Vacant,
+    Whole,
+    all_of,
+    decode_batch,
+    decode_facts,
+    decode_gone,
+    decode_join,
+    decode_known,
+)
+from presenced.cluster.lessons import Lessons
+from presenced.cluster.memory import LogMemory
+from presenced.cluster.node import Node
+from presenced.cluster.nodes import NOBODY, Member
+from presenced.core.positions import uncarried
+
+RETURN_MS: Final = 15_000
+"""For so long a node that lived may stay away from a log that began anew."""
+
+
+class Forwarder(Protocol):
+    """What acts for links whose users have another home (`forwarding`)."""
+
+    def receive(self, sender: int, message: bytes, now_ms: int) -> None:
+        """A node says something to this one."""
+
+    def node_gone(self, incarnation: int, last_ms: int, now_ms: int) -> None:
+        """A node is gone; it was heard last at this moment."""
+
+    def homes_changed(self, names: Sequence[str], now_ms: int) -> None:
+        """These users have another home from now on."""
+
+
+class LogReader:
+    """Reads for one node."""
+
+    def __init__(self, node: Node, forwarder: Forwarder) -> None:
+        self.entries_read = 0
+        self._missing: dict[Member, None] = {}
+        """Nodes that lived when the log began anew, and that have not come back to it."""
+        self._first: tuple[int, int] | None = None
+        """Position and tag of this node's own join, in a log that began anew not long ago."""
+        self._missing_ms = 0
+        """When they are given up."""
+        self._node = node
+        self._forwarder = forwarder
+        self.memory = LogMemory()
+        self.memory.note_read(node.position, node.tag, node.engine.ledger.now_ms)
+        self._arrival = Arrival(node)
+        self._lessons = Lessons(node, lambda: not self._missing)
+
+    def begin(self, now_ms: int) -> None:
+        """What the own disk says is known by now. An only node asks to serve at once."""
+        self._arrival.begin(now_ms)
+
+    def wanted(self, entry: Entry) -> list[int]:
+        """The numbers of the slices that `take` needs for this entry. O(items)."""
+        mine = self._node.mine
+        if entry.kind != "batch" or mine.is_ready:
+            return []
+        slices = [item for item in decode_batch(entry.data).items if type(item) is Slice]
+        return [item.number for item in slices if item.joiner == mine.key and item.number]
+
+    def take(self, entry: Entry, now_ms: int, slices: Mapping[int, bytes]) -> None:
+        """The next entry. `slices`: what is stored under the numbers that are `wanted`. O(what it says)."""
+        self._node.note_read(entry.n, entry.tag)
+        self._node.batches.forget(self.memory.note_read(entry.n, entry.tag, now_ms))
+        for name in self._node.inheritance.take_acquired():
+            self.memory.note_acquired(entry.n, name)
+        self.entries_read += 1
+        if entry.kind == "batch":
+            self._take_batch(entry, decode_batch(entry.data), now_ms, slices)
+        elif entry.kind == "joined":
+            self._take_joined(entry)
+        else:
+            self._take_gone(entry, now_ms)
+
+    def _take_joined(self, entry: Entry) -> None:
+        nodes, key = self._node.nodes, decode_join(entry.data).key
+        is_new = nodes.get(key) is None
+        member = nodes.join(entry.node, key, entry.incarnation)
+        self._missing.pop(member, None)
+        self.memory.note_joined(entry.n, member)
+        if is_new:
+            self._lessons.begin(member)
+
+    def _take_gone(self, entry: Entry, now_ms: int) -> None:
+        node = self._node
+        member = node.nodes.of_entry(entry.incarnation)
+        if member is node.mine:
+            node.note_fenced()
+            return
+        if member is None:
+            return
+        gone = decode_gone(entry.data)
+        self._lose(member, now_ms - max(0, entry.at_ms - gone.last_ms), now_ms, is_orderly=gone.voluntary)
+
+    def _lose(self, member: Member, last_ms: int, now_ms: int, *, is_orderly: bool) -> None:
+        """The node is gone, and was heard last at this moment."""
+        node = self._node
+        node.nodes.leave(member, last_ms)
+        node.engine.ledger.raise_version(node.nodes.newest, now_ms)
+        self._lessons.end(member)
+        node.inheritance.add(member, is_orderly=is_orderly)
+        self._arrival.note_gone(member, node.position, now_ms)
+        self._forwarder.node_gone(member.key, last_ms, now_ms)
+
+    # --- batches ----------------------------------------------------------------------------------------------
+
+    def _take_batch(self, entry: Entry, batch: NodeBatch, now_ms: int, slices: Mapping[int, bytes]) -> None:
+        node = self._node
+        sender = node.nodes.of_entry(entry.incarnation)
+        if sender is None:
+            return
+        node.nodes.note_version(sender, batch.version)
+        if batch.number <= sender.batch:
+            # The log lost it, and its node has appended it again.
+            if sender is node.mine:
+                node.batches.read_back(batch.number, entry.n)
+            return
+        node.nodes.note_batch(sender, batch.number)
+        if sender is node.mine:
+            for item in batch.items:
+                self._take_own(item, now_ms)
+            node.batches.read_back(batch.number, entry.n)
+            return
+        # Versions of all nodes are of one scale: what is told next here is above all that was told there.
+        node.engine.ledger.raise_version(batch.version, now_ms)
+        for item in batch.items:
+            self._take_item(sender, item, now_ms, slices)
+
+    def _take_own(self, item: Item, now_ms: int) -> None:
+        """All nodes know now what this one has appended. What it decided was applied here before."""
+        if type(item) is New:
+            self._take_new(self._node.mine, item, now_ms)
+        elif type(item) is EventsAnew:
+            self._take_anew(item, now_ms)
+        elif type(item) is ToNode and item.to == self._node.me:
+            self._forwarder.receive(item.to, bytes(item.content), now_ms)
+        elif type(item) is Happened:
+            self._take_happened(item)
+        elif type(item) is Missing:
+            self._take_missing(item, now_ms)
+        elif type(item) is Ready:
+            self._node.nodes.note_ready(self._node.mine)
+
+    def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
+        match item:
+            case Decided():
+                self._take_decided(sender, item, now_ms)
+            case ToNode():
+                if item.to == self._node.me:
+                    self._forwarder.receive(sender.key, bytes(item.content), now_ms)
+            case EventsAnew():
+                self._take_anew(item, now_ms)
+            case Missing():
+                self._take_missing(item, now_ms)
+            case Vacant():
+                for name in item.names:
+                    if self._node.homes.of(name) is sender:
+                        self._node.homes.drop(name)
+            case Happened():
+                self._take_happened(item)
+            case New():
+                self._take_new(sender, item, now_ms)
+            case Moved():
+                self._take_moved(sender, item, now_ms)
+            case Whole():
+                self._take_whole(sender, item, now_ms)
+            case Slice():
+                if item.joiner == self._node.me and not self._node.mine.is_ready:
+                    self._arrival.take(sender, item, slices, now_ms)
+            case Ready():
+                self._node.nodes.note_ready(sender)
+                self._node.learn_lives(item.lives)
+                self._lessons.end(sender)
+            case Offer():
+                self._take_offer(item, now_ms)
+
+    def _take_decided(self, sender: Member, item: Decided, now_ms: int) -> None:
+        """Facts from any other node than the home at this position are passed over: the order of the log fences each
+        user by itself."""
+        of, registrar = self._node.homes.of, self._node.nodes.registrar
+        facts = decode_facts(item.facts)
+        self._node.tell_followers([fact for fact in facts if type(fact) in OF_FOLLOWERS])
+        valid = [fact for fact in facts if (registrar if type(fact) in OF_PAIRS else of(fact.user)) is sender]
+        if valid:
+            self._node.apply(valid, now_ms)
+
+    def _take_anew(self, item: EventsAnew, now_ms: int) -> None:
+        self._arrival.note_anew(self._node.position, item.epoch, item.seq)
+        self._node.engine.events.go_on_at(item.epoch, item.seq, now_ms)
+
+    def _take_happened(self, item: Happened) -> None:
+        self._arrival.note_event(self._node.position, item.event.count)
+        self._node.engine.events.keep_shared(item.event, item.is_of_erased)
+
+    def _take_new(self, sender: Member, item: New, now_ms: int) -> None:
+        """The first in the log is the home."""
+        homes = self._node.homes
+        for name in item.names:
+            if homes.of(name) is NOBODY:
+                homes.set(name, sender)
+                if sender is self._node.mine:
+                    self.memory.note_acquired(self._node.position, name)
+                else:
+                    self._node.note_copy(name)
+            self._node.note_decided(name, now_ms)
+
+    def _take_moved(self, sender: Member, item: Moved, now_ms: int) -> None:
+        node = self._node
+        target = node.nodes.get(item.to)
+        if target is None or node.homes.of(item.user) is not sender:
+            return
+        node.homes.set(item.user, target)
+        node.replace(item.user, decode_facts(item.facts), now_ms)
+        if target is node.mine:
+            node.inheritance.take_up(item.user, now_ms)
+            self._lessons.tell_also(item.user, now_ms)
+        elif target.heirs is not None:
+            node.inheritance.add(target, is_orderly=False)
+        self._forwarder.homes_changed([item.user], now_ms)
+
+    def _take_whole(self, sender: Member, item: Whole, now_ms: int) -> None:
+        """The last that says so in the log is the home: whoever believed the same of itself yields."""
+        node = self._node
+        home = node.homes.of(item.user)
+        if home is node.mine:
+            user = node.engine.users.awake(item.user)
+            if user is not None and not user.is_copy:
+                node.copies.release(user, now_ms)
+        node.homes.set(item.user, sender)
+        node.take_whole(item.user, decode_known(item.facts), now_ms)
+        if home is not sender:
+            self._forwarder.homes_changed([item.user], now_ms)
+
+    def _take_offer(self, item: Offer, now_ms: int) -> None:
+        """The home takes what another's disk knows better, and says so to all."""
+        node = self._node
+        if not node.own(item.user):
+            return
+        user = node.engine.users.get(item.user)
+        if user is not None:
+            if uncarried(user.record.version, node.lives) >= item.version:
+                return
+            node.copies.release(user, now_ms)
+        node.take_whole(item.user, decode_known(item.facts), now_ms)
+        node.inheritance.take_up(item.user, now_ms)
+        node.batches.add(Whole(item.user, all_of(node.copies, item.user, now_ms)))
+
+    # --- a log that has lost something ------------------------------------------------------------------------
+
+    def rewind(self, position: int, tag: int, now_ms: int) -> None:
+        """The log has lost all behind this position: say again what this node said there. O(a minute of the log)."""
+        node = self._node
+        node.note_read(position, tag)
+        names, joined = self.memory.rewind(position)
+        node.batches.rewind(position)
+        for member in joined:
+            # The engine has forgotten it: its next call tells it so, and it begins anew.
+            if member.heirs is None and member is not node.mine:
+                self._lose(member, now_ms, now_ms, is_orderly=True)
+        self._say_again(names, now_ms)
+
+    def begin_anew(self, joined: Joined, now_ms: int) -> None:
+        """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
+        from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
+        node = self._node
+        names, _ = self.memory.rewind(0)
+        node.begin_history(joined)
+        self._missing = {member: None for member in node.nodes}
+        self._missing_ms = now_ms + RETURN_MS
+        self._first = joined.n, joined.tag
+        node.batches.rewind(0)
+        self._say_again(names, now_ms)
+
+    def _say_again(self, names: Sequence[str], now_ms: int) -> None:
+        node, events = self._node, self._node.engine.events
+        for name in names:
+            if node.own(name):
+                node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
+        node.batches.add(EventsAnew(max(events.epoch + 1, node.engine.clock.wall_ms(now_ms)), events.seq))
+
+    def _take_missing(self, item: Missing, now_ms: int) -> None:
+        member = self._node.nodes.get(item.key)
+        if member is not None and member in self._missing:
+            del self._missing[member]
+            self._lose(member, now_ms, now_ms, is_orderly=False)
+
+    # --- work in slices ---------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do now."""
+        return self._node.inheritance.has_work or self._lessons.has_work
+
+    @property
+    def told_read(self) -> tuple[int, int]:
+        """Position and tag up to which the log may drop what this node has read. It drops nothing while somebody may
+        come back to a log that began anew, and has all of it to read."""
+        return self._first or (self._node.position, self._node.tag)
+
+    def tick(self, now_ms: int) -> None:
+        """Give up whoever has not come back to a log that began anew. O(nodes)."""
+        if now_ms < self._missing_ms:
+            return
+        self._first = None
+        if self._missing:
+            self._missing_ms = now_ms + RETURN_MS
+            for member in self._missing:
+                self._node.batches.add(Missing(member.key))
+
+    def work(self, now_ms: int) -> None:
+        """Take over some of the users who were left to this node, and tell a node that has joined of some. O(a
+        slice)."""
+        inheritance = self._node.inheritance
+        if inheritance.has_work:
+            changed = inheritance.go_on(now_ms)
+            if changed:
+                self._forwarder.homes_changed(changed, now_ms)
+            if not inheritance.has_work:
+                self._lessons.begin_again()
+        else:
+            self._lessons.go_on(now_ms)

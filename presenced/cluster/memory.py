@@ -1,0 +1,70 @@
+"""What a node remembers of the last minute of the log, in case the log loses its end. Pure.
+
+An engine that failed over may have lost what it had accepted last. Each node then appends its own lost batches again,
+as they were: who has read them passes over them by their numbers. What depends on the order in which several nodes
+appended is said anew by whom it made a home.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from presenced.cluster.nodes import Member
+
+KEEP_MS: Final = 60_000
+
+
+class _Read(NamedTuple):
+    position: int
+    read_ms: int
+
+
+class LogMemory:
+    """Positions with their tags, and what came of them."""
+
+    def __init__(self) -> None:
+        self._read: deque[_Read] = deque()
+        self._tags: dict[int, int] = {}
+        self._acquired: deque[tuple[int, str]] = deque()
+        self._joined: deque[tuple[int, Member]] = deque()
+
+    def note_read(self, position: int, tag: int, now_ms: int) -> int:
+        """An entry was read; returns the position up to which nothing is remembered any longer. O(1), over all."""
+        self._read.append(_Read(position, now_ms))
+        self._tags[position] = tag
+        while now_ms - self._read[0].read_ms > KEEP_MS:
+            del self._tags[self._read.popleft().position]
+        first = self._read[0].position - 1
+        for line in (self._acquired, self._joined):
+            while line and line[0][0] <= first:
+                line.popleft()
+        return first
+
+    def note_acquired(self, position: int, name: str) -> None:
+        """This node has become the home of the user."""
+        self._acquired.append((position, name))
+
+    def note_joined(self, position: int, member: Member) -> None:
+        """A node has joined."""
+        self._joined.append((position, member))
+
+    def tag_at(self, position: int) -> int | None:
+        """The tag of the entry that was read at this position; None = it is not remembered. O(1)."""
+        return self._tags.get(position)
+
+    @property
+    def oldest(self) -> int:
+        """The first position that is remembered; 0 = none is."""
+        return self._read[0].position if self._read else 0
+
+    def rewind(self, position: int) -> tuple[list[str], list[Member]]:
+        """The log has lost all behind this position: the users whose home this node became there, and the nodes that
+        joined there. Nothing behind it is remembered. O(what is remembered)."""
+        names = [name for at, name in self._acquired if at > position]
+        members = [member for at, member in self._joined if at > position]
+        self._read = deque(read for read in self._read if read.position <= position)
+        self._tags = {at: tag for at, tag in self._tags.items() if at <= position}
+        self._acquired = deque((at, name) for at, name in self._acquired if at <= position)
+        self._joined = deque((at, member) for at, member in self._joined if at <= position)
+        return list(dict.fromkeys(names)), members

@@ -1,0 +1,145 @@
+"""What two nodes say to each other about links: one serves the link, the other decides somebody for whom it acts.
+
+Each message is an array led by its type number; fields are only added at the end. `link` is the number that the node
+which serves the link has given it. `number` counts the requests of one link, so that each has one answer; 0 = it has
+none. `round` counts how often what was sent came back: a home that has refused one request of a round refuses all that
+come behind it, so that they are sent again in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import dataclass_transform
+
+import msgspec
+
+from presenced.core.rights import Rights
+from presenced.wire.messages import Role
+
+
+@dataclass_transform(frozen_default=True)
+class NodeMessageBase(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An array led by its type number."""
+
+
+# --- from the node that serves the link -----------------------------------------------------------------------
+
+
+class LinkHello(NodeMessageBase, tag=1):
+    """A link acts for somebody whom the receiver decides. It may be open there already: then it has a device now."""
+
+    link: int
+    round: int
+    number: int
+    user: str
+    role: Role
+    instance: int
+    issued_ms: int
+    rights: Rights | None
+    hello: bytes = b""
+    """The link's hello, without its token, if its own device is to be attached here; empty = it is not."""
+    position: int = 0
+    """How far the node had read when the link said hello."""
+    yields: bool = False
+    """The device has not been anywhere yet: if no device of its user is connected, the user is to be handed over."""
+    is_again: bool = False
+    """The device was attached by this link before, at a home that is gone."""
+
+
+class LinkFrame(NodeMessageBase, tag=2):
+    """A message of the link, its id replaced by `number`."""
+
+    link: int
+    round: int
+    number: int
+    payload: bytes
+
+
+class LinkLost(NodeMessageBase, tag=3):
+    """The link is gone: its devices are in grace."""
+
+    link: int
+    age_ms: int
+    """How long ago its last frame came."""
+
+
+class LinkBeats(NodeMessageBase, tag=4):
+    """Links have been heard: link, how long ago, and how long their persons were idle then (-1: not told), and so
+    on."""
+
+    beats: list[int]
+
+
+class LinkRenewed(NodeMessageBase, tag=5):
+    """The link has another token."""
+
+    link: int
+    issued_ms: int
+    rights: Rights | None
+
+
+class HeldAgain(NodeMessageBase, tag=6):
+    """The link held these devices at a home that is gone, under these numbers: ref, user, device."""
+
+    link: int
+    position: int
+    """As in `LinkHello`."""
+    devices: list[tuple[int, str, str]]
+
+
+# --- from the home --------------------------------------------------------------------------------------------
+
+
+class LinkOpened(NodeMessageBase, tag=16):
+    """The answer to `LinkHello`: its device is attached, if it has one."""
+
+    link: int
+    number: int
+
+
+class ToLink(NodeMessageBase, tag=17):
+    """Frames for the link: answers with the numbers of what they answer, and pushes."""
+
+    link: int
+    frames: bytes
+
+
+class Returned(NodeMessageBase, tag=18):
+    """The receiver's request came to a node that does not decide what it is about. Nothing was applied."""
+
+    link: int
+    number: int
+
+
+class EndLink(NodeMessageBase, tag=19):
+    """The link is to be ended with this code; its sender keeps nothing of it."""
+
+    link: int
+    code: str
+
+
+# --- from whoever decides a user, to all ----------------------------------------------------------------------
+
+
+class LinksKicked(NodeMessageBase, tag=32):
+    """The user was kicked."""
+
+    user: str
+
+
+NodeMessage = (
+    LinkHello
+    | LinkFrame
+    | LinkLost
+    | LinkBeats
+    | LinkRenewed
+    | HeldAgain
+    | LinkOpened
+    | ToLink
+    | Returned
+    | EndLink
+    | LinksKicked
+)
+
+decode_node_message: Callable[[bytes], NodeMessage] = msgspec.msgpack.Decoder(NodeMessage).decode
+"""A message from its bytes. Raises `msgspec.MsgspecError` on anything else."""

@@ -1,0 +1,228 @@
+"""One incarnation of this node: who decides whom, and what it has to append to the log. Pure.
+
+What it decides goes out in batches; what others decide comes in by `log_reader`. Time comes as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from presenced.backplane.port import Joined
+from presenced.cluster.batches import Batches
+from presenced.cluster.entries import (
+    Decided,
+    Happened,
+    KnownFacts,
+    Moved,
+    New,
+    ToNode,
+    Vacant,
+    decode_join,
+    for_others,
+    packed_facts,
+)
+from presenced.cluster.homes import Homes
+from presenced.cluster.inheritance import Inheritance
+from presenced.cluster.nodes import NOBODY, Nodes
+from presenced.core.copies import Copies
+from presenced.core.engine import Engine
+from presenced.core.positions import Life
+from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, UserErased
+
+
+class Node:
+    """Its state. `log_reader.LogReader` changes it by what is read."""
+
+    def __init__(self, engine: Engine, copies: Copies, name: str, key: int, joined: Joined) -> None:
+        """`key` was drawn for this node, which has joined with it as its `JoinData`."""
+        self.engine = engine
+        self.copies = copies
+        self.name = name
+        self.history = joined.history
+        self.nodes = Nodes()
+        self.homes = Homes()
+        self.batches = Batches(lambda: engine.ledger.version)
+        self.lives: list[Life] = []
+        """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
+        that they have."""
+        self.is_fenced = False
+        """The log has declared it gone: nothing that it appends counts any longer."""
+        self.needs_snapshot = False
+        """The own disk is to begin anew: what is said of some users takes the place of what it knows."""
+        self._foreign_facts: list[Fact] = []
+        self._claims: dict[str, list[Callable[[int], object]]] = {}
+        """Users whom this node has asked to be the home of, and what waits until that is decided."""
+        for info in joined.nodes:
+            self.nodes.join(info.name, decode_join(info.data).key, info.incarnation)
+        self.mine = self.nodes.join(name, key, joined.incarnation)
+        self.inheritance = Inheritance(self.homes, copies, self.mine)
+        self.position = joined.n
+        """The last entry of the log that was read, or stands for what was read."""
+        self.tag = joined.tag
+        engine.users.copy_by(self.is_copy)
+        # What a link was told is told by the order in which this node learned of it.
+        engine.positions.salt(key)
+        engine.events.share_by(self._share)
+
+    @property
+    def me(self) -> int:
+        """This node."""
+        return self.mine.key
+
+    @property
+    def others(self) -> list[int]:
+        """The nodes that live, but for this one. O(nodes)."""
+        return [member.key for member in self.nodes if member is not self.mine]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this node knows all users, and all nodes know that it does."""
+        return self.mine.is_ready and not self.is_fenced
+
+    def begin_history(self, joined: Joined) -> None:
+        """The log has begun anew, and nothing of it was read so far."""
+        self.history = joined.history
+        self.position = self.tag = 0
+
+    @property
+    def newest_incarnation(self) -> int:
+        """No incarnation that this node knows of is above this. O(nodes)."""
+        return max(member.incarnation for member in self.nodes)
+
+    def note_read(self, position: int, tag: int) -> None:
+        """An entry of the log was read."""
+        self.position, self.tag = position, tag
+
+    def learn_lives(self, lives: Sequence[Life]) -> None:
+        """The first node of all had these lives."""
+        if lives:
+            self.lives = list(lives)
+
+    def note_fenced(self) -> None:
+        """The log has declared this incarnation gone."""
+        self.is_fenced = True
+
+    # --- who decides ------------------------------------------------------------------------------------------
+
+    @property
+    def registrar(self) -> int:
+        """The node that decides what is between two users; 0 = there is none at this moment."""
+        return self.nodes.registrar.key
+
+    def own(self, name: str) -> bool:
+        """Whether this node decides the user; one whom it has inherited is made ready for it. O(1), or O(what is known
+        of the user)."""
+        if self.homes.of(name) is not self.mine:
+            return False
+        self.inheritance.take_over(name, self.engine.ledger.now_ms)
+        return True
+
+    def home_of(self, name: str) -> int:
+        """The node that decides the user; 0 = nobody does. O(1), or as `own`."""
+        home = self.homes.of(name)
+        if home is self.mine:
+            self.own(name)
+        return home.key
+
+    def is_copy(self, name: str) -> bool:
+        """Whether another node decides the user. O(1)."""
+        home = self.homes.of(name)
+        return home is not self.mine and home is not NOBODY
+
+    def claim(self, names: Sequence[str], then: Callable[[int], object]) -> None:
+        """Ask to be the home of these users, who have none; `then` is called once, with the time when all of them have
+        one, whoever that is, and never inside of this. O(names)."""
+        missing = [name for name in names if name not in self._claims]
+        left = len(names)
+
+        def decided(now_ms: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then(now_ms)
+
+        for name in names:
+            self._claims.setdefault(name, []).append(decided)
+        if missing:
+            self.batches.add(New(missing))
+
+    def note_decided(self, name: str, now_ms: int) -> None:
+        """The user has a home: whoever waited for it goes on."""
+        for decided in self._claims.pop(name, ()):
+            decided(now_ms)
+
+    def hand_over(self, name: str, to: int) -> bool:
+        """Another node is the user's home from now on: this one decides nothing of the user from this moment. False if
+        it is gone, or does not know all users yet, or if the user is not this node's: then nothing was done. O(what is
+        known of the user)."""
+        target = self.nodes.get(to)
+        if target is None or target.heirs is not None or not target.is_ready or not self.own(name):
+            return False
+        facts = self.copies.release(self.engine.users.get_or_new(name), self.engine.ledger.now_ms)
+        self.homes.set(name, target)
+        self.batches.add(Moved(name, to, packed_facts(facts)))
+        return True
+
+    # --- what goes out ----------------------------------------------------------------------------------------
+
+    def add_facts(self, facts: Sequence[Fact]) -> None:
+        """This node has decided this in a turn. O(facts)."""
+        shared = for_others(facts)
+        if shared:
+            self.batches.add(Decided(packed_facts(shared)))
+            erased = [fact.user for fact in shared if type(fact) is UserErased and not self._keeps(fact.user)]
+            if erased:
+                # At once: who comes back under the name is claimed anew, behind this.
+                for name in erased:
+                    self.homes.drop(name)
+                self.batches.add(Vacant(erased))
+
+    def _keeps(self, name: str) -> bool:
+        """Whether anything is known of the user."""
+        user = self.engine.users.awake(name)
+        return self.engine.parts.keep(user) if user is not None else self.engine.users.knows(name)
+
+    def _share(self, event: EventAdded, is_of_erased: bool) -> None:
+        self.batches.add(Happened(event, is_of_erased))
+
+    def send(self, to: int, message: bytes) -> None:
+        """Tell one node something, behind all that was decided so far."""
+        self.batches.add(ToNode(to, msgspec.Raw(message)))
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def note_copy(self, name: str) -> None:
+        """Another node decides the user from now on, of whom nothing is known but that somebody looks. O(1)."""
+        user = self.engine.users.awake(name)
+        if user is not None:
+            self.engine.users.set_copy(user, is_copy=True)
+
+    def tell_followers(self, facts: Sequence[Fact]) -> None:
+        """Another node has said how far followers with a name have come. O(facts)."""
+        for fact in facts:
+            if isinstance(fact, FollowerSet | FollowerForgotten):
+                self.engine.followers.take_told(fact)
+        self._foreign_facts += facts
+
+    def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
+        """Other homes have decided this. O(facts)."""
+        self.copies.apply(facts, now_ms)
+        self._foreign_facts += facts
+
+    def replace(self, name: str, facts: Sequence[Fact], now_ms: int) -> None:
+        """This is all that is known of the user, and another home says it. O(facts)."""
+        self.copies.replace(name, facts, now_ms)
+        self._foreign_facts += facts
+
+    def take_whole(self, name: str, known: KnownFacts, now_ms: int) -> None:
+        """This is all that is known of the user, and the own disk may know more of them that holds no longer.
+        O(facts)."""
+        self.copies.replace(name, known, now_ms)
+        self.needs_snapshot = True
+
+    def take_foreign_facts(self) -> list[Fact]:
+        """What others have decided and was applied since the last call, for the own disk."""
+        facts, self._foreign_facts = self._foreign_facts, []
+        return facts

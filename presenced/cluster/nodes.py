@@ -1,0 +1,128 @@
+"""The nodes of the cluster as the log has them: who lives, who decides pairs, who inherits whose users. Pure.
+
+All of it is a function of the log up to one position, so that nodes which have read the same agree, without asking one
+another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+from presenced.limits import VERSION_GAP
+
+
+class Member:
+    """One life of a node."""
+
+    __slots__ = ("batch", "heirs", "incarnation", "is_ready", "key", "last_ms", "name", "version")
+
+    def __init__(self, name: str, key: int, incarnation: int) -> None:
+        self.name = name
+        self.key = key
+        """By which nodes name it to each other. It stays when the log begins anew."""
+        self.incarnation = incarnation
+        """By which the log names it."""
+        self.version = 0
+        """What its version counter had come to when it appended last."""
+        self.batch = 0
+        """The number of the last of its batches that was taken."""
+        self.is_ready = False
+        """It knows all users: it may inherit."""
+        self.heirs: tuple[Member, ...] | None = None
+        """Who was there to inherit when it went; None = it lives."""
+        self.last_ms = 0
+        """Of one that is gone: its last sign of life, on this node's monotonic clock."""
+
+    def __repr__(self) -> str:
+        return f"{self.name}/{self.incarnation}" + ("" if self.heirs is None else " (gone)")
+
+
+NOBODY = Member("", 0, 0)
+"""The home of a user who has none."""
+
+
+class Nodes:
+    """Iterates over those that live, the oldest first."""
+
+    def __init__(self) -> None:
+        self._live: dict[int, Member] = {}
+        self._gone: dict[int, Member] = {}
+        self._by_incarnation: dict[int, Member] = {}
+        self.newest = 0
+        """No version in the log so far is above this, and none that a node which is gone may have told."""
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def get(self, key: int) -> Member | None:
+        """The node of this key, living or gone. O(1)."""
+        return self._live.get(key) or self._gone.get(key)
+
+    def of_entry(self, incarnation: int) -> Member | None:
+        """The one that lives whom the log names so. O(1)."""
+        return self._by_incarnation.get(incarnation)
+
+    @property
+    def registrar(self) -> Member:
+        """Who decides what is between two users: the oldest of those that know all users; `NOBODY` while there is
+        none. O(nodes)."""
+        return min(self._ready(), key=_age, default=NOBODY)
+
+    def join(self, name: str, key: int, incarnation: int, *, is_ready: bool = False) -> Member:
+        """A node lives from here on; one of this key that lives is the same, and the log names it so from here on."""
+        member = self._live.get(key)
+        if member is None:
+            member = self._live[key] = Member(name, key, incarnation)
+            member.is_ready = is_ready
+        else:
+            self._by_incarnation.pop(member.incarnation, None)
+            member.incarnation = incarnation
+        self._by_incarnation[incarnation] = member
+        return member
+
+    def note_ready(self, member: Member) -> None:
+        """The node knows all users from here on."""
+        member.is_ready = True
+
+    def note_batch(self, member: Member, number: int) -> None:
+        """This batch of the node was taken."""
+        member.batch = number
+
+    def note_version(self, member: Member, version: int) -> None:
+        """The member has appended something when its counter had come to this."""
+        member.version = max(member.version, version)
+        self.newest = max(self.newest, version)
+
+    def leave(self, member: Member, last_ms: int) -> None:
+        """The node, which lives, is gone from here on: those that live and know all users inherit. The version counters
+        of all go on from `newest`, which is above all that it may have told and not appended. O(nodes)."""
+        del self._live[member.key]
+        self._gone[member.key] = member
+        if self._by_incarnation.get(member.incarnation) is member:
+            del self._by_incarnation[member.incarnation]
+        member.heirs = tuple(self._ready())
+        member.last_ms = last_ms
+        self.newest += VERSION_GAP
+
+    def _ready(self) -> Iterator[Member]:
+        return (member for member in self._live.values() if member.is_ready)
+
+
+def _age(member: Member) -> int:
+    return member.incarnation
+
+
+def heir_of(name: str, heirs: Sequence[Member]) -> Member:
+    """Which of these is the home of the user: the same on all nodes, and as many users for each. `NOBODY` if there are
+    none. O(heirs), a hash each (rendezvous hashing)."""
+    if len(heirs) == 1:
+        return heirs[0]
+    return max(heirs, key=lambda heir: (_weight(name, heir.key), heir.key), default=NOBODY)
+
+
+def _weight(name: str, key: int) -> bytes:
+    return blake2b(name.encode(), digest_size=8, key=key.to_bytes(8, "big")).digest()

@@ -1,0 +1,171 @@
+"""The own device of a link whose user is decided elsewhere, or by nobody yet: attached at the user's home, wherever
+that is, for as long as the link is there.
+
+The link is welcome before its device is attached. It is attached at the other home if the user is connected there, and
+here if not: then the home hands the user over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from presenced.cluster.dispatch import Dispatch
+from presenced.cluster.held_devices import HelloPositions, return_terms
+from presenced.cluster.messages import LinkHello
+from presenced.cluster.ports import ClaimsPort, HomesPort
+from presenced.cluster.relay import NOWHERE, Errand, OwnDevice, Relay
+from presenced.cluster.relays import Relays
+from presenced.core.engine import Engine
+from presenced.core.model import Session
+from presenced.errors import RequestError
+from presenced.wire.codec import encode
+from presenced.wire.messages import Hello
+
+
+class OwnDevices:
+    """Attaches the devices of links that have said hello here."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        homes: HomesPort,
+        claims: ClaimsPort,
+        relays: Relays,
+        dispatch: Dispatch,
+        positions: HelloPositions,
+    ) -> None:
+        self._engine = engine
+        self._homes = homes
+        self._claims = claims
+        self._relays = relays
+        self._dispatch = dispatch
+        self._positions = positions
+
+    def open(self, session: Session, hello: Hello, now_ms: int) -> None:
+        """The session's link has said this hello, and its user is not this node's. It has no device so far. O(1)."""
+        relay = self._relays.get_or_new(session)
+        relay.own_device = OwnDevice(msgspec.structs.replace(hello, token=""))
+        self._relays.file_own(relay)
+        self.settle(relay, now_ms)
+
+    def homes_changed(self, names: Iterable[str], now_ms: int) -> None:
+        """These users have other homes than before. O(names, and their links)."""
+        for relay in self._relays.of_users(names):
+            self.settle(relay, now_ms)
+            self._dispatch.pump(relay, now_ms)
+
+    def settle(self, relay: Relay, now_ms: int) -> None:
+        """See to it that the link's own device is attached where its user's home is now. Idempotent."""
+        own, session = relay.own_device, relay.session
+        if own is None or session.ended:
+            return
+        name = session.user_name
+        place = self._homes.home_of(name)
+        if own.opening and (request := relay.under_way.get(own.opening)) is not None:
+            if request.home == place:
+                return
+            self.drop_opening(relay, request)
+        if place == self._homes.me:
+            self._attach_here(relay, own, now_ms)
+        elif place == NOWHERE:
+            number = self._start(relay, own, NOWHERE, now_ms)
+            self._claims.claim([name], lambda now_ms: self._claimed(relay, number, now_ms))
+        elif own.home != place:
+            self._attach_at(relay, own, place, now_ms)
+
+    def opened(self, relay: Relay, number: int, now_ms: int) -> None:
+        """The home has attached the device, perhaps after this was given up."""
+        own = relay.own_device
+        if own is not None and own.opening == number:
+            own.opening = 0
+            own.is_attached = True
+        request = self._relays.finish(relay, number)
+        if request is not None:
+            self._relays.done_with(relay, request)
+        self._dispatch.pump(relay, now_ms)
+
+    def refused(self, relay: Relay, request: Errand, now_ms: int) -> None:
+        """The node at which the device was to be attached is not the user's home by now."""
+        self.drop_opening(relay, request)
+        self.settle(relay, now_ms)
+
+    def drop_opening(self, relay: Relay, request: Errand) -> None:
+        """Nothing came of this request to attach the device. Idempotent."""
+        self._relays.finish(relay, request.number)
+        self._relays.done_with(relay, request)
+        if request.opens:
+            self._relays.note_closed(relay, request.home)
+        own = relay.own_device
+        if own is not None and own.opening == request.number:
+            own.opening, own.home = 0, NOWHERE
+
+    # --- within -----------------------------------------------------------------------------------------------
+
+    def _start(self, relay: Relay, own: OwnDevice, place: int, now_ms: int) -> int:
+        """The device is being attached: what the link asks meanwhile comes behind that."""
+        request = Errand(relay.next_number(), None, 0, 0)
+        request.opens = place != NOWHERE and place not in relay.rounds
+        own.opening, own.home = request.number, place
+        self._relays.take(relay, request)
+        self._relays.start(relay, request, place, is_exclusive=True)
+        self._dispatch.await_answer(relay, request, now_ms)
+        return request.number
+
+    def _claimed(self, relay: Relay, number: int, now_ms: int) -> None:
+        request = self._relays.finish(relay, number)
+        if request is not None:
+            self._relays.done_with(relay, request)
+        if relay.own_device is not None and relay.own_device.opening == number:
+            relay.own_device.opening = 0
+        if relay.own_device is not None and relay.own_device.home == NOWHERE:
+            # Also if it took so long that nobody waits for it any longer.
+            self.settle(relay, now_ms)
+        self._dispatch.pump(relay, now_ms)
+
+    def _attach_at(self, relay: Relay, own: OwnDevice, place: int, now_ms: int) -> None:
+        session = relay.session
+        number = self._start(relay, own, place, now_ms)
+        self._relays.note_open(relay, place)
+        opened = LinkHello(
+            relay.link,
+            relay.rounds[place],
+            number,
+            session.user_name,
+            session.role,
+            session.instance,
+            session.issued_ms,
+            session.rights,
+            encode(own.hello),
+            relay.position,
+            yields=not own.is_attached,
+            is_again=own.is_attached,
+        )
+        self._relays.send(place, opened)
+
+    def _attach_here(self, relay: Relay, own: OwnDevice, now_ms: int) -> None:
+        session, hello = relay.session, own.hello
+        relay.own_device = None
+        self._relays.file_own(relay)
+        is_again, only_free = own.is_attached, hello.only_free
+        if is_again:
+            terms = return_terms(self._engine, self._positions, session, hello.device, relay.position)
+            if terms is None:
+                self._engine.sessions.drop(now_ms, session, "replaced")
+                return
+            only_free = terms
+        try:
+            device = self._engine.sessions.take_device(
+                now_ms,
+                session,
+                hello,
+                idle_ms=None if is_again else hello.idle_ms,
+                as_was=is_again or hello.as_was,
+                only_free=only_free,
+            )
+        except RequestError as error:
+            self._engine.sessions.drop(now_ms, session, "replaced" if error.code == "device_held" else error.code)
+            return
+        self._engine.leases.heard_at(device, session.heard_ms)
+        self._positions.note(session, relay.position)

@@ -1,0 +1,58 @@
+"""What the forwarding of requests asks of its node, and nothing of how the node knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+
+class HomesPort(Protocol):
+    """Who decides whom, at the position of the log up to which this node has read. Nodes are told apart by their
+    incarnations; 0 stands for no node."""
+
+    @property
+    def me(self) -> int:
+        """This node. It stays the same for the life of a `Forwarding`."""
+
+    @property
+    def registrar(self) -> int:
+        """Who decides what is between two users; 0 = nobody, for now."""
+
+    @property
+    def others(self) -> Collection[int]:
+        """The nodes that live, but for this one."""
+
+    @property
+    def position(self) -> int:
+        """How far this node has read."""
+
+    def own(self, name: str) -> bool:
+        """Whether this node decides the user, now: a user whom it inherits is wholly its own when this returns, and one
+        whom it has handed over is not from the call of `hand_over` on. O(1)."""
+
+    def home_of(self, name: str) -> int:
+        """Who decides the user; 0 = nobody, because nobody has claimed them. It is `me` exactly if `own` is true.
+        O(nodes)."""
+
+    def hand_over(self, name: str, to: int) -> bool:
+        """Another node decides the user from now on, with all that is known of them, which may have changed in this
+        turn; so far this node does. No device of the user is connected. What is sent to that node afterwards
+        (`Conduit`) comes behind it. False: the user stays, and nothing was done. O(what is known)."""
+
+
+class ClaimsPort(Protocol):
+    """Who becomes the home of users that have none."""
+
+    def claim(self, names: Sequence[str], then: Callable[[int], object]) -> None:
+        """See to it that these have homes, this node if nobody else comes first, and call `then` once with the time
+        when all of them have, and never inside of this call."""
+
+
+class Conduit(Protocol):
+    """What carries messages between nodes."""
+
+    def send(self, to: int, message: bytes) -> None:
+        """Hand this to the node (which may be this one), behind the facts that were made before, and behind what was
+        sent to it before. The node's `Forwarding.receive` is called with it once, when it has applied those facts; or
+        never, if one of the two nodes is gone before, of which both are told. O(1), and nothing is received inside of
+        it."""

@@ -1,0 +1,247 @@
+"""The near side of a link that acts elsewhere: what was asked of which node, what waits, and what it holds where.
+
+Data and its order; no rule of presence and no message is in here.
+
+What the link asks is handled in order, with one exception: requests about single users may be under way at several
+nodes at once, because none of them can tell anything of another. Whatever else is asked waits for what is under way
+elsewhere, and what comes behind it waits as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from presenced.core.model import Session
+from presenced.wire.messages import ClientMessage, Error, Hello, Routes
+
+NOWHERE = 0
+"""Where a request is under way that waits until somebody has a home."""
+
+
+class HeldElsewhere(NamedTuple):
+    """A device that the link holds at another node."""
+
+    user: str
+    device: str
+    home: int
+    number: int
+    """Of the request that attached it. What is promised to be kept is answered later than what was asked after it, so
+    that the order of answers does not tell which of two came last."""
+
+
+class Errand:
+    """A message of the link that is not done with yet."""
+
+    __slots__ = (
+        "home", "is_done", "is_exclusive", "is_outdated", "message", "number", "opens", "parts", "releases", "repeats",
+        "request_id", "size", "user",
+    )  # fmt: skip
+
+    def __init__(self, number: int, message: ClientMessage | None, request_id: int, size: int) -> None:
+        self.number = number
+        """Its own among those of the link."""
+        self.message = message
+        """None = the link's device is being attached."""
+        self.request_id = request_id
+        """As the link has it; 0 = it has none, and nobody waits for an answer."""
+        self.size = size
+        self.is_done = False
+        self.is_outdated = False
+        """What it attaches was let go of by a later one that was answered before it."""
+        # once it is under way
+        self.home = NOWHERE
+        self.is_exclusive = False
+        """Nothing else may be under way beside it at another node."""
+        self.user = ""
+        """Whom alone it is about, if it is about one user whose home has to handle it."""
+        self.opens = False
+        """The link was not open there before."""
+        self.repeats = False
+        """It may be sent again if nobody knows whether it was handled."""
+        self.releases: tuple[int, int] | None = None
+        """Once it is granted: where and under which ref another device is let go of for it."""
+        self.parts: RouteParts | None = None
+        """It is a part of this."""
+
+
+class RouteParts:
+    """One question about users of several homes, and what each has answered."""
+
+    __slots__ = ("answers", "error", "open_parts", "whole")
+
+    def __init__(self, whole: Errand, open_parts: int) -> None:
+        self.whole = whole
+        self.open_parts = open_parts
+        """Parts that are not answered yet."""
+        self.answers: list[Routes] = []
+        self.error: Error | None = None
+        """What one of them was refused with."""
+
+
+class OwnDevice:
+    """The link's own device, which is not at the link's node."""
+
+    __slots__ = ("hello", "is_attached", "opening", "home")
+
+    def __init__(self, hello: Hello) -> None:
+        self.hello = hello
+        """Without its token, which is nobody else's business."""
+        self.home = NOWHERE
+        """Where it is attached, or is about to be."""
+        self.is_attached = False
+        """It was attached anywhere."""
+        self.opening = 0
+        """The number of the request that attaches it; 0 = none is under way."""
+
+
+class Relay:
+    """One link."""
+
+    __slots__ = (
+        "link", "session", "position", "own_device", "rounds", "under_way", "places", "users", "exclusive", "waiting",
+        "returned", "held", "ref_of", "attaching", "has_said_bye", "missed", "load", "numbers",
+    )  # fmt: skip
+
+    def __init__(self, link: int, session: Session, position: int) -> None:
+        self.link = link
+        """Its number at this node, for others."""
+        self.session = session
+        self.position = position
+        """How far the node had read at its hello."""
+        self.own_device: OwnDevice | None = None
+        self.rounds: dict[int, int] = {}
+        """The nodes at which it is open, and the round that it is in there."""
+        self.under_way: dict[int, Errand] = {}
+        """By number, in order."""
+        self.places: Counter[int] = Counter()
+        """Where they are."""
+        self.users: dict[str, tuple[int, int]] = {}
+        """Whom alone some of them are about: at which node, and how many."""
+        self.exclusive = 0
+        """How many of them are exclusive."""
+        self.waiting: deque[Errand] = deque()
+        """What is not sent yet, in order."""
+        self.returned: dict[int, Errand] = {}
+        """What came back, and goes first once nothing is under way."""
+        self.held: dict[int, HeldElsewhere] = {}
+        """By ref."""
+        self.ref_of: dict[tuple[str, str], int] = {}
+        """The refs of these, by user and device."""
+        self.attaching: dict[int, Errand] = {}
+        """By ref, the latest request under way that attaches a device under it."""
+        self.has_said_bye = False
+        self.missed = b""
+        """The newest own state that the link did not take."""
+        self.load = 0
+        """Bytes of what waits and is under way."""
+        self.numbers = 0
+
+    def next_number(self) -> int:
+        """A number that no request of the link has."""
+        self.numbers = self.numbers % 0xFFFFFFFF + 1
+        return self.numbers
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits, so that what comes now waits behind it."""
+        return bool(self.waiting or self.returned)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing that it is needed for."""
+        return not (self.under_way or self.waiting or self.returned or self.own_device or self.held or self.rounds)
+
+    def may_go(self, places: Iterable[int], *, is_exclusive: bool, user: str = "") -> bool:
+        """Whether what goes to these nodes may go now; `user`: whom alone it is about. O(nodes)."""
+        if not self.under_way:
+            return True
+        if not is_exclusive and not self.exclusive:
+            # What was asked about this user before may be at another home, and come back.
+            before = self.users.get(user)
+            return before is None or before[0] in places
+        return len(self.places) == 1 and all(place in self.places for place in places)
+
+    def start(self, request: Errand, place: int, *, is_exclusive: bool) -> None:
+        """The request is under way there."""
+        request.home, request.is_exclusive = place, is_exclusive
+        self.under_way[request.number] = request
+        self.places[place] += 1
+        self.exclusive += is_exclusive
+        if request.user:
+            _, count = self.users.get(request.user, (place, 0))
+            self.users[request.user] = (place, count + 1)
+
+    def finish(self, number: int) -> Errand | None:
+        """The request is not under way any longer; None if it was not."""
+        request = self.under_way.pop(number, None)
+        if request is None:
+            return None
+        self.places[request.home] -= 1
+        if not self.places[request.home]:
+            del self.places[request.home]
+        self.exclusive -= request.is_exclusive
+        if request.user:
+            place, count = self.users.pop(request.user)
+            if count > 1:
+                self.users[request.user] = (place, count - 1)
+        ref = getattr(request.message, "ref", 0)
+        if self.attaching.get(ref) is request:
+            del self.attaching[ref]
+        return request
+
+    def put_back(self) -> None:
+        """Nothing is under way: what came back waits in front of all else, in the order in which it came. O(that)."""
+        for number in sorted(self.returned, reverse=True):
+            self.waiting.appendleft(self.returned[number])
+        self.returned.clear()
+
+    def hold(self, ref: int, held: HeldElsewhere) -> None:
+        """The link was granted this under the ref: what it held under it, and under which other ref it held that
+        device, is over, unless it was asked for later. O(1)."""
+        under_ref = self.held.get(ref)
+        if under_ref is not None and under_ref.number > held.number:
+            return
+        self.drop(ref)
+        other = self.ref_of.get((held.user, held.device), 0)
+        if other and self.held[other].number > held.number:
+            return
+        self.drop(other)
+        self.held[ref] = held
+        self.ref_of[held.user, held.device] = ref
+
+    def refs_of(self, user: str, device: str) -> list[int]:
+        """Under which refs the link holds this device elsewhere, or is about to. O(attaches under way)."""
+        refs = [
+            ref for ref, one in self.attaching.items() if one.message is not None and _names(one.message, user, device)
+        ]
+        return [*refs, self.ref_of.get((user, device), 0)]
+
+    def let_go(self, ref: int, home: int, number: int) -> None:
+        """A request with this number to let go of what is held under the ref at that node was granted. What was asked
+        for later, or elsewhere since, stays. O(1)."""
+        held = self.held.get(ref)
+        if held is not None and held.home == home and held.number < number:
+            self.drop(ref)
+        attaching = self.attaching.get(ref)
+        if attaching is not None and attaching.home == home and attaching.number < number:
+            attaching.is_outdated = True
+
+    def drop(self, ref: int) -> None:
+        """The link holds nothing elsewhere under this ref. Idempotent."""
+        held = self.held.pop(ref, None)
+        if held is not None:
+            self.ref_of.pop((held.user, held.device), None)
+
+    def place_of(self, ref: int) -> int | None:
+        """At which other node the link holds the device under this ref, or is about to; None = at none."""
+        attaching = self.attaching.get(ref)
+        if attaching is not None:
+            return attaching.home
+        held = self.held.get(ref)
+        return held.home if held is not None else None
+
+
+def _names(message: ClientMessage, user: str, device: str) -> bool:
+    return (getattr(message, "user", ""), getattr(message, "device", "")) == (user, device)

@@ -1,0 +1,48 @@
+"""A question about users of several homes: who is asked about whom, and one answer of all of theirs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from presenced.cluster.ports import HomesPort
+from presenced.cluster.relay import NOWHERE, RouteParts
+from presenced.core.model import Session
+from presenced.limits import ROUTED_DEVICES_MAX
+from presenced.wire.messages import RouteInfo, Routes
+
+
+def places_of(homes: HomesPort, session: Session, names: Sequence[str]) -> dict[int, Sequence[str]]:
+    """Who is to be asked about whom; nobody, if all of it is refused. Users of whom nothing is known anybody may be
+    asked about. O(names)."""
+    rights = session.rights
+    if session.role == "user":
+        if any(name != session.user_name for name in names):
+            return {}
+    elif rights is not None and not all(rights.may_ask(name) for name in names):
+        return {}
+    places: dict[int, list[str]] = {}
+    unknown: list[str] = []
+    for name in dict.fromkeys(names):
+        place = homes.home_of(name)
+        (places.setdefault(place, []) if place != NOWHERE else unknown).append(name)
+    if unknown:
+        places.setdefault(next(iter(places), homes.me), []).extend(unknown)
+    if len(places) == 1:
+        return dict.fromkeys(places, names)
+    return {**places}
+
+
+def joined(parts: RouteParts) -> Routes:
+    """The answers of all homes as one: for the first of the users asked, in that order."""
+    found = {route.user: route for answer in parts.answers for route in answer.routes}
+    routes: list[RouteInfo] = []
+    devices = 0
+    for name in getattr(parts.whole.message, "users", ()):
+        route = found.get(name)
+        if route is None:
+            break
+        devices += len(route.devices)
+        if devices > ROUTED_DEVICES_MAX:
+            break
+        routes.append(route)
+    return Routes(parts.whole.request_id, routes)

@@ -1,0 +1,121 @@
+"""The log of a node: facts go to the own disk and to all other nodes, and an acknowledgement waits for both.
+
+Facts of others are applied by the node (`cluster.node`) and go to the own disk alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from presenced.cluster.node import Node
+from presenced.core.records import Fact
+from presenced.server.fact_log import Ack, Log
+from presenced.server.status import LogStatus
+
+
+class ClusterLog:
+    """A `fact_log.Log` over another, which is the own disk's."""
+
+    def __init__(
+        self,
+        own: Log,
+        node: Node,
+        is_busy: Callable[[], bool],
+        *,
+        acks_by_disk: bool = False,
+    ) -> None:
+        """`is_busy` says whether the backplane is away for so long
+        that nothing durable can be promised. `acks_by_disk`: the own disk alone is waited for."""
+        self._own = own
+        self._node = node
+        self._is_busy = is_busy
+        self._acks_by_disk = acks_by_disk
+        self._waiting: deque[tuple[int, Sequence[Ack]]] = deque()
+        """Acks, and how many items of this node all nodes must have before they are due."""
+
+    # --- in each turn -----------------------------------------------------------------------------------------
+
+    @property
+    def refusal(self) -> str:
+        """Of the disk, or `log_busy` while the backplane is away."""
+        return self._own.refusal or ("log_busy" if not self._acks_by_disk and self._is_busy() else "")
+
+    def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
+        """See `Log`. The own facts go to all nodes."""
+        node = self._node
+        foreign = node.take_foreign_facts()
+        if facts:
+            node.add_facts(facts)
+        if foreign or facts:
+            self._own.append([*foreign, *facts] if foreign else facts, ())
+        if acks:
+            self._waiting.append((0 if self._acks_by_disk else node.batches.added, acks))
+
+    def save_foreign(self) -> None:
+        """Give the disk what was applied for others, where no turn has anything of its own."""
+        foreign = self._node.take_foreign_facts()
+        if foreign:
+            self._own.append(foreign, ())
+
+    def take_durable(self) -> Sequence[Ack]:
+        """Those that all nodes have and the disk has."""
+        waiting, confirmed = self._waiting, self._node.batches.confirmed
+        while waiting and waiting[0][0] <= confirmed:
+            self._own.append((), waiting.popleft()[1])
+        return self._own.take_durable()
+
+    def take_refused(self) -> Sequence[Ack]:
+        """See `Log`."""
+        return self._own.take_refused()
+
+    # --- the rest is the disk's -------------------------------------------------------------------------------
+
+    @property
+    def erased_until(self) -> int:
+        """See `Log`."""
+        return self._own.erased_until
+
+    def look(self) -> None:
+        """See `Log`."""
+        self._own.look()
+
+    def status(self) -> LogStatus | None:
+        """See `Log`."""
+        return self._own.status()
+
+    def plan_snapshots(self, *, every_ms: int, log_bytes: int) -> None:
+        """See `Log`."""
+        self._own.plan_snapshots(every_ms=every_ms, log_bytes=log_bytes)
+
+    def take_snapshot(self) -> None:
+        """See `Log`."""
+        self._own.take_snapshot()
+
+    @property
+    def snapshot_running(self) -> bool:
+        """See `Log`."""
+        return self._own.snapshot_running
+
+    @property
+    def has_news(self) -> bool:
+        """See `Log`."""
+        return self._own.has_news
+
+    def hurry(self) -> None:
+        """See `Log`."""
+        self._own.hurry()
+
+    async def close(self, version: int) -> None:
+        """See `Log`. What other nodes were not told yet is not waited for."""
+        await self._own.close(version)
+
+    @property
+    def error(self) -> BaseException | None:
+        """See `Log`."""
+        return self._own.error
+
+    @property
+    def is_over(self) -> bool:
+        """See `Log`."""
+        return self._own.is_over

@@ -1,0 +1,84 @@
+"""How a server becomes a node: the one call that the start makes where `cluster.url` is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
+from presenced.backplane.opener import open_backplane
+from presenced.config.settings import Settings, SettingsError
+from presenced.server.clocks import Clocks
+from presenced.server.clustering.engine_access import access_to_engine
+from presenced.server.clustering.membership import Membership
+from presenced.server.clustering.status import ClusterReport, EngineStatus
+from presenced.server.links import Links
+from presenced.server.node_end import NodeEnded
+from presenced.server.pacing import Pacing
+
+if TYPE_CHECKING:
+    from presenced.backplane.redis_engine import RedisBackplane
+
+
+async def open_cluster(
+    settings: Settings,
+    links: Links,
+    pacing: Pacing,
+    clocks: Clocks,
+    on_failure: Callable[[Exception], object],
+    joining: Callable[[ClusterReport], object],
+) -> Membership:
+    """Join the cluster, and return once this node knows all users and may serve. The own disk was read before.
+    `on_failure` is called if the node cannot go on later, and `joining` before it joins, with who tells how far it is.
+    Raises `SettingsError` and `NodeEnded`."""
+    try:
+        backplane = open_backplane(
+            access_to_engine(settings),
+            prefix=settings.cluster_prefix,
+            lease_ms=settings.cluster_lease_ms,
+            replicas=1 if settings.cluster_ack == "replica" else 0,
+        )
+        membership = Membership(
+            backplane,
+            settings.node_name,
+            links,
+            pacing,
+            clocks,
+            linger_ms=settings.cluster_linger_ms,
+            lease_ms=settings.cluster_lease_ms,
+            engine_status=partial(engine_status, backplane),
+            acks_by_disk=settings.cluster_ack == "disk",
+            on_failure=lambda error: on_failure(node_ended(error, settings)),
+        )
+        joining(membership)
+        await membership.join()
+    except Refused as error:
+        raise SettingsError(f"cluster.url: {error.sentence}") from None
+    except BackplaneError as error:
+        raise node_ended(error, settings) from None
+    return membership
+
+
+def engine_status(backplane: RedisBackplane, away_ms: int) -> EngineStatus:
+    """The engine as it was when it was last connected to, which has not answered for so long."""
+    engine = backplane.engine
+    if engine is None:
+        return EngineStatus(backplane.place, "", "", away_ms=away_ms)
+    return EngineStatus(backplane.place, engine.role, str(engine), engine.eviction, away_ms)
+
+
+def node_ended(error: Exception, settings: Settings) -> Exception:
+    """Why the node cannot go on, in a sentence that says what to do; a bug is told as what it is."""
+    name = settings.node_name
+    if not isinstance(error, BackplaneError):
+        return error
+    match error:
+        case Fenced() if error.by:
+            sentence = f"another daemon has joined the cluster as {name}; give each a name of its own (cluster.node)"
+            return NodeEnded(sentence, is_lasting=True)
+        case Refused():
+            return NodeEnded(f"the cluster's Redis cannot be used any longer: {error.sentence}", is_lasting=True)
+        case Unreachable():
+            return NodeEnded(f"the cluster's Redis does not answer: {error}; start it, then this node again")
+    return NodeEnded(f"the cluster goes on without the node {name}: {error}; started again, it joins anew")

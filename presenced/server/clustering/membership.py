@@ -1,0 +1,192 @@
+"""A server's part in the cluster: it joins before it serves, and leaves when it has stopped serving."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from presenced.backplane.errors import Fenced, Unreachable
+from presenced.backplane.port import Backplane, Joined
+from presenced.cluster.entries import JoinData
+from presenced.cluster.forwarding import Forwarding
+from presenced.cluster.log_reader import LogReader
+from presenced.cluster.node import Node
+from presenced.core.copies import Copies
+from presenced.core.part import Part
+from presenced.core.requests import Requests
+from presenced.server.clocks import Clocks
+from presenced.server.clustering.cluster_log import ClusterLog
+from presenced.server.clustering.cluster_report import LEASE_MARGIN_MS, cluster_status
+from presenced.server.clustering.pump import Pump
+from presenced.server.clustering.status import ClusterStatus, EngineStatus
+from presenced.server.links import Links
+from presenced.server.pacing import Pacing
+from presenced.wire.codec import encode
+
+log = logging.getLogger("presenced")
+
+BACK_MS = 5_000
+"""So long after the backplane is back the graces end that ended meanwhile: what others know is heard first."""
+
+AWAY_MS = 1 << 50
+"""Later than any moment of a process."""
+
+KEY_BITS = 52
+
+RENEWALS = 5
+"""So often a lease is renewed in its time."""
+
+RETRY_S = 0.25
+TRIES = 20
+"""A start gives up after so many."""
+
+SETTLE_MS = 2_000
+"""How long what a stopping node has decided may take to be in the log."""
+
+
+class _Ticks(Part):
+    """Lets forwarding do in each turn what time brings about."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        self.deadline_source = forwarding
+        self._forwarding = forwarding
+
+    def tick(self, now_ms: int) -> None:
+        """See `Part`."""
+        self._forwarding.tick(now_ms)
+
+
+class Membership:
+    """One node of the cluster, from its join to its end."""
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        name: str,
+        links: Links,
+        pacing: Pacing,
+        clocks: Clocks,
+        *,
+        linger_ms: int,
+        lease_ms: int,
+        engine_status: Callable[[int], EngineStatus],
+        acks_by_disk: bool,
+        on_failure: Callable[[Exception], object],
+    ) -> None:
+        """`engine_status` is told for how long the engine has not answered (0 = it does). `acks_by_disk`: what the own
+        disk has is acknowledged. `on_failure` is called if this node cannot go on as a part of the cluster."""
+        self._backplane = backplane
+        self._name = name
+        self._links = links
+        self._engine = links.engine
+        self._pacing = pacing
+        self._clocks = clocks
+        self._linger_ms = linger_ms
+        self._lease_ms = lease_ms
+        self._engine_status = engine_status
+        self._acks_by_disk = acks_by_disk
+        self._on_failure = on_failure
+        self._pump: Pump | None = None
+        self._node: Node | None = None
+        self._forwarding: Forwarding | None = None
+
+    async def join(self) -> None:
+        """Join, and return once this node knows all users and may serve. The own disk was read before. Raises what the
+        backplane raises."""
+        engine, clocks = self._engine, self._clocks
+        key = secrets.randbits(KEY_BITS) + 1
+        rejoin = partial(self._join_log, encode(JoinData(key)))
+        joined = await rejoin()
+        now_ms = clocks.monotonic_ms()
+        engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
+        node = self._node = Node(engine, Copies(engine), self._name, key, joined)
+        requests = self._links.requests
+        assert isinstance(requests, Requests)
+        forwarding = self._forwarding = Forwarding(engine, requests, node, node, node, self._pacing.begin)
+        reader = LogReader(node, forwarding)
+        pump = self._pump = Pump(
+            node,
+            reader,
+            self._backplane,
+            self._pacing,
+            clocks,
+            rejoin=rejoin,
+            renew_ms=self._lease_ms // RENEWALS,
+            linger_ms=self._linger_ms,
+            saved=self._save,
+            away=self._note_away,
+            on_failure=self._fail,
+        )
+        self._log = ClusterLog(self._pacing.log, node, lambda: pump.is_busy, acks_by_disk=self._acks_by_disk)
+        log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
+        reader.begin(now_ms)
+        pump.start()
+        ready = asyncio.ensure_future(pump.wait_ready())
+        ended = asyncio.ensure_future(pump.wait_over())
+        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (ready, ended):
+            waiting.cancel()
+        if not node.is_ready:
+            raise pump.failure or Fenced(0)
+        self._pacing.use_log(self._log)
+        self._pacing.ask_before_turns(self._may_run)
+        engine.parts.add(_Ticks(forwarding))
+        self._links.serve_elsewhere(forwarding, forwarding)
+        self._log.take_snapshot()
+
+    async def _join_log(self, data: bytes) -> Joined:
+        """Join the log that there is. A reply that is lost is asked for again, under the same number. Raises
+        `Unreachable` if this node has not joined before, and is not answered for long."""
+        nonce, least = secrets.randbits(KEY_BITS), self._node.newest_incarnation if self._node is not None else 0
+        tries = 0
+        while True:
+            try:
+                return await self._backplane.join(self._name, nonce, least, self._engine.ledger.epoch, data)
+            except Unreachable:
+                tries += 1
+                if self._node is None and tries == TRIES:
+                    raise
+                await asyncio.sleep(RETRY_S)
+
+    async def leave(self) -> None:
+        """Hand this node's users to the others, at once. Links are closed by now."""
+        pump = self._pump
+        if pump is None:
+            return
+        await pump.settle(self._clocks.monotonic_ms() + SETTLE_MS)
+        await pump.leave()
+
+    def status(self) -> ClusterStatus | None:
+        """How this node stands in its cluster; None before it has joined. O(nodes)."""
+        pump, node, forwarding = self._pump, self._node, self._forwarding
+        if pump is None or node is None or forwarding is None:
+            return None
+        now_ms = self._clocks.monotonic_ms()
+        engine = self._engine_status(max(1, now_ms - pump.heard_ms) if pump.is_away else 0)
+        return cluster_status(
+            node, pump, forwarding, engine, self._clocks, lease_ms=self._lease_ms, links=len(self._links)
+        )
+
+    def _save(self) -> None:
+        self._log.save_foreign()
+
+    def _may_run(self, now_ms: int) -> bool:
+        """Whether the others believe that this node lives. If it stood still for long they may not, and it must tell
+        nobody anything before it knows. A backplane that is away is another matter: links are served on."""
+        pump = self._pump
+        if pump is None or pump.is_away or now_ms - pump.heard_ms < self._lease_ms - LEASE_MARGIN_MS:
+            return True
+        pump.prove(self._pacing.go_on)
+        return False
+
+    def _note_away(self, is_away: bool) -> None:
+        """No grace ends while a client may be where this node hears nothing of it."""
+        self._pacing.go_on()
+        now_ms = self._pacing.begin()
+        self._engine.leases.be_patient(AWAY_MS if is_away else now_ms + BACK_MS)
+
+    def _fail(self, error: Exception) -> None:
+        self._on_failure(error)

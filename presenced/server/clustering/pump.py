@@ -1,0 +1,346 @@
+"""Brings the log of the cluster to a node and back: one task reads, one appends, one renews the lease.
+
+No rule of the cluster is in here (`cluster.node`). What the backplane cannot do now is done again until it can; no call
+is given up half way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.port import Backplane, Entry, Joined, Renewed
+from presenced.cluster.batches import Closed
+from presenced.cluster.common_past import common_past
+from presenced.cluster.log_reader import LogReader
+from presenced.cluster.node import Node
+from presenced.server.clocks import Clocks
+from presenced.server.links import Host
+
+log = logging.getLogger("presenced")
+
+RETRY_S: Final = 0.25
+BUSY_MS: Final = 5_000
+"""For so long requests wait for a backplane that is away; behind that they are refused."""
+
+PAUSE_MS: Final = 4_000
+"""A call that took longer says nothing of the backplane: this process stood still meanwhile."""
+
+APPLY_NS: Final = 3_000_000
+"""Entries are applied for so long before links are served again."""
+
+_T = TypeVar("_T")
+
+
+class _Anew(Exception):
+    """What was to be done is to be looked at anew."""
+
+
+class Pump:
+    """The tasks of one incarnation."""
+
+    def __init__(
+        self,
+        node: Node,
+        reader: LogReader,
+        backplane: Backplane,
+        host: Host,
+        clocks: Clocks,
+        *,
+        rejoin: Callable[[], Awaitable[Joined]],
+        renew_ms: int,
+        linger_ms: int,
+        saved: Callable[[], object],
+        away: Callable[[bool], object],
+        on_failure: Callable[[Exception], object],
+    ) -> None:
+        """`rejoin` joins the log that there is, as the same node. `saved` is called when facts of others were applied.
+        `away` is told that the backplane is away, and that it is back. `on_failure` is called when this incarnation is
+        at its end."""
+        self._node = node
+        self._reader = reader
+        self._backplane = backplane
+        self._host = host
+        self._clocks = clocks
+        self._rejoin = rejoin
+        self._renew_s = renew_ms / 1000
+        self._linger_s = linger_ms / 1000
+        self._saved = saved
+        self._away = away
+        self._on_failure = on_failure
+        self.heard_ms = clocks.monotonic_ms()
+        """When the last call that the backplane has answered was sent."""
+        self.is_away = False
+        self.renewed: Renewed | None = None
+        """What the last renewal told."""
+        self.renewed_ms = 0
+        self._trouble: Rewound | Emptied | None = None
+        """What a command has met, for the reader to mend."""
+        self._recovered = asyncio.Event()
+        self._to_append = asyncio.Event()
+        self._to_work = asyncio.Event()
+        self.failure: Exception | None = None
+        """Why this incarnation is at its end."""
+        self._proofs: list[Callable[[], object]] = []
+        """To be called with the next renewal that begins from now on."""
+        self._hurry = asyncio.Event()
+        """The next renewal is due at once."""
+        self._ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._commands = asyncio.Lock()
+        """The connection for commands has one user at a time."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_over = False
+
+    # --- start and end ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read, append and renew from here on."""
+        self._node.batches.wake_by(self.wake)
+        for job in (self._read_on, self._append_on, self._renew_on, self._work_on):
+            self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
+
+    async def wait_ready(self) -> None:
+        """Return once the node knows all users, and all nodes know that."""
+        await self._ready.wait()
+
+    async def wait_over(self) -> None:
+        """Return once this incarnation is at its end; `failure` says why."""
+        await self._over.wait()
+
+    def prove(self, then: Callable[[], object]) -> None:
+        """Call this once the backplane has said that this node lives; never, if it does not."""
+        self._proofs.append(then)
+        self._hurry.set()
+
+    def wake(self) -> None:
+        """There is something to append."""
+        self._to_append.set()
+
+    @property
+    def entries_read(self) -> int:
+        """Entries of the log that were applied."""
+        return self._reader.entries_read
+
+    @property
+    def lag_ms(self) -> int:
+        """For how long this node has known that there is more in the log than it has applied; 0 = it has applied
+        all."""
+        renewed = self.renewed
+        if renewed is None or renewed.end_n <= self._node.position:
+            return 0
+        return max(1, self._clocks.monotonic_ms() - self.renewed_ms)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the backplane is away for so long that nothing durable can be promised."""
+        return self.is_away and self._clocks.monotonic_ms() - self.heard_ms > BUSY_MS
+
+    async def settle(self, until_ms: int) -> None:
+        """Wait until everything is appended and read back, or until this time."""
+        batches = self._node.batches
+        while batches.confirmed < batches.added and not self._is_over and self._clocks.monotonic_ms() < until_ms:
+            self.wake()
+            await asyncio.sleep(0.005)
+
+    async def leave(self) -> None:
+        """End the tasks, and tell all nodes that this one is gone. A backplane that is away is not waited for."""
+        self._is_over = True
+        for event in (self._to_append, self._to_work, self._hurry):
+            event.set()
+        async with self._commands:
+            with contextlib.suppress(BackplaneError):
+                await self._backplane.leave()
+            # Whoever waits for news is told that there are none any more.
+            await self._backplane.close()
+        for task in self._tasks:
+            await task
+
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except BackplaneError as error:
+            self._fail(error)
+        except Exception as error:
+            log.critical("the cluster's part of the server failed; stopping", exc_info=True)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.failure = error
+            self._over.set()
+            self._on_failure(error)
+
+    # --- the tasks --------------------------------------------------------------------------------------------
+
+    async def _read_on(self) -> None:
+        while not self._is_over:
+            try:
+                if self._trouble is not None:
+                    raise self._trouble
+                entries = await self._call(lambda: self._backplane.read(self._node.position))
+            except (Rewound, Emptied) as error:
+                await self._recover(error)
+                continue
+            if entries:
+                await self._apply(entries)
+
+    async def _recover(self, error: Rewound | Emptied) -> None:
+        """The log is not the one that was read: say again what it has lost, or join the one that began."""
+        log.warning("the cluster's log: %s", error)
+        if not self._node.is_ready:
+            raise error
+        async with self._commands:
+            if isinstance(error, Rewound):
+                shared = await self._call(lambda: common_past(self._backplane, self._reader.memory, error))
+                if shared is None:
+                    await self._begin_anew(error)
+                else:
+                    self._reader.rewind(*shared, self._host.begin())
+            else:
+                await self._begin_anew(None)
+            self._trouble = None
+        self._recovered.set()
+        self._to_append.set()
+
+    async def _begin_anew(self, error: Rewound | None) -> None:
+        """Join the log that began behind one that is gone. One that goes on, and has nothing in common with what is
+        remembered, is `error`: this node has missed something, and is of no more use."""
+        if error is not None:
+            try:
+                await self._call(lambda: self._backplane.renew(self._node.position, self._node.tag))
+            except Rewound:
+                raise error from None
+            except Emptied:
+                pass
+        joined = await self._rejoin()
+        self._reader.begin_anew(joined, self._host.begin())
+        while self._node.position < joined.n and not self._is_over:
+            await self._apply(await self._call(lambda: self._backplane.read(self._node.position)))
+
+    async def _apply(self, entries: list[Entry]) -> None:
+        node, reader = self._node, self._reader
+        began_ns = self._clocks.monotonic_ns()
+        for entry in entries:
+            slices: dict[int, bytes] = {}
+            for number in reader.wanted(entry):
+                data = await self._command(partial(self._backplane.take_slice, node.me, number))
+                if data is None:
+                    raise Refused("slice_lost", "what this node was to be told is gone; start it again")
+                slices[number] = data
+            if self._is_over:
+                return
+            reader.take(entry, self._host.begin(), slices)
+            if node.is_fenced:
+                # The answer says whether another daemon has the name now.
+                await self._call(lambda: self._backplane.renew(node.position, node.tag))
+                raise Fenced(0)
+            if node.is_ready and not self._ready.is_set():
+                self._ready.set()
+            if self._clocks.monotonic_ns() - began_ns > APPLY_NS:
+                self._saved()
+                await asyncio.sleep(0)
+                began_ns = self._clocks.monotonic_ns()
+        self._saved()
+        if reader.has_work:
+            self._to_work.set()
+        if node.batches.has_more:
+            self._to_append.set()
+
+    async def _append_on(self) -> None:
+        batches = self._node.batches
+        while not self._is_over:
+            await self._to_append.wait()
+            self._to_append.clear()
+            while not self._is_over and (closed := batches.close()) is not None:
+                with contextlib.suppress(_Anew):
+                    await self._append(closed)
+                if self._reader.has_work:
+                    self._to_work.set()
+                if self._linger_s:
+                    await asyncio.sleep(self._linger_s)
+
+    async def _append(self, closed: Closed) -> None:
+        node = self._node
+        for stored in closed.stored:
+            await self._command(partial(self._backplane.put_slice, *stored))
+        await self._command(
+            lambda: self._backplane.append(closed.number, self._node.position, self._node.tag, closed.data)
+        )
+        node.batches.appended(closed.number)
+
+    async def _renew_on(self) -> None:
+        while not self._is_over:
+            self._hurry.clear()
+            # A renewal that is under way proves nothing of what comes after it was sent.
+            proofs, self._proofs = self._proofs, []
+            try:
+                self.renewed = await self._command(lambda: self._backplane.renew(*self._reader.told_read))
+            except _Anew:
+                self._proofs += proofs
+                continue
+            self.renewed_ms = self._clocks.monotonic_ms()
+            for proof in proofs:
+                proof()
+            self._reader.tick(self._clocks.monotonic_ms())
+            if self._node.batches.has_more:
+                self._to_append.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._renew_s)
+
+    async def _work_on(self) -> None:
+        while not self._is_over:
+            await self._to_work.wait()
+            self._to_work.clear()
+            while not self._is_over and self._reader.has_work:
+                self._reader.work(self._host.begin())
+                self.wake()
+                await asyncio.sleep(0)
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    async def _command(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Raises `_Anew` if the log was not the one that was read, and is now."""
+        async with self._commands:
+            try:
+                return await self._call(call)
+            except (Rewound, Emptied) as error:
+                self._trouble = error
+                self._recovered.clear()
+        # The reader has the connection for reading, and knows what was read.
+        await self._recovered.wait()
+        raise _Anew
+
+    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """What the call gives, however often it has to be made. Raises what cannot be mended by that."""
+        while True:
+            sent_ms = self._clocks.monotonic_ms()
+            try:
+                result = await call()
+            except Unreachable as error:
+                if self._is_over:
+                    raise Refused("stopped", "this node stops") from None
+                if not self.is_away and self._clocks.monotonic_ms() - sent_ms < PAUSE_MS:
+                    self.is_away = True
+                    log.warning("the cluster's Redis is away: %s", error)
+                    self._away(True)
+                await self._rest(RETRY_S)
+                continue
+            self.heard_ms = max(self.heard_ms, sent_ms)
+            if self.is_away:
+                self.is_away = False
+                log.warning("the cluster's Redis is back")
+                self._away(False)
+            return result
+
+    async def _rest(self, rest_s: float) -> None:
+        """Wait, or until this is over."""
+        until_s = self._clocks.monotonic_s() + rest_s
+        while not self._is_over and (left_s := until_s - self._clocks.monotonic_s()) > 0:
+            await asyncio.sleep(min(left_s, 0.2))

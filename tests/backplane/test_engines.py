@@ -1,0 +1,397 @@
+"""Real engines in all states in which they are met: each that will not do is refused with one clear line, and whatever
+passes by itself is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from presenced.backplane.access import EngineAccess
+from presenced.backplane.errors import Emptied, Fenced, Refused, Unreachable
+from presenced.backplane.library import ACL_LINE, COMMANDS
+from presenced.backplane.opener import open_backplane
+from presenced.backplane.port import Joined
+from presenced.backplane.redis_engine import RedisBackplane
+from tests.support.certificates import make_certificate
+from tests.support.engines import RedisServer, free_port, redis_server
+from tests.support.until import PATIENCE_S
+
+OTHERS = {
+    *("+get", "+set", "+unlink", "+xread", "+xrevrange", "+wait", "+select"),
+    *("+hget", "+rpush", "+llen", "+lrange"),
+}
+"""What a join does not need."""
+
+T = TypeVar("T")
+StartRedis = Callable[..., RedisServer]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartRedis]:
+    """Start servers with lines of configuration."""
+    with ExitStack() as running:
+
+        def begin(*options: str, port: int = 0, sentinel: bool = False, name: str = "redis") -> RedisServer:
+            return running.enter_context(redis_server(tmp_path / name, *options, port=port, sentinel=sentinel))
+
+        yield begin
+
+
+def opened(access: EngineAccess, **options: int | str) -> RedisBackplane:
+    return open_backplane(access, **options)  # type: ignore[arg-type]
+
+
+async def joined(node: RedisBackplane, name: str = "a") -> Joined:
+    return await node.join(name, 1, 0, 1, b"")
+
+
+async def refusal(access: EngineAccess, **options: int | str) -> Refused:
+    node = opened(access, **options)
+    with pytest.raises(Refused) as raised:
+        await joined(node)
+    await node.close()
+    assert "\n" not in raised.value.sentence
+    assert str(raised.value) == raised.value.sentence
+    return raised.value
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call as long as the engine is out of reach, as a node does."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await call()
+            except Unreachable:
+                await asyncio.sleep(0.02)
+
+
+# --- who is refused -----------------------------------------------------------------------------------------------
+
+
+async def test_passwords(start: StartRedis) -> None:
+    redis = start("requirepass 'right horse'")
+    assert "asks for a password" in (await refusal(redis.access)).sentence
+    wrong = await refusal(redis.access._replace(password="wrong-horse"))
+    assert wrong.code == "password" and "wrong-horse" not in str(wrong)
+    node = opened(redis.access._replace(password="right horse"))
+    await joined(node)
+    assert node.place == f"unix://{redis.socket}"
+    await node.close()
+
+
+async def test_a_database(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access._replace(database=3))
+    await joined(node)
+    await node.close()
+    assert redis.send("DBSIZE") == "0" and redis.send("-n", "3", "DBSIZE") == "3"
+    assert (await refusal(redis.access._replace(database=99))).code == "bad_address"
+
+
+async def test_a_password_that_is_changed_while_a_node_is_connected(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.send("CONFIG", "SET", "requirepass", "new")
+    redis.send("-a", "new", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    with pytest.raises(Unreachable):
+        await node.append(0, one.n, one.tag, b"")
+    with pytest.raises(Refused) as raised:
+        await node.append(0, one.n, one.tag, b"")
+    assert raised.value.code == "password"
+    await node.close()
+
+
+async def test_the_user_of_the_documentation_can_do_all_and_nothing_else(start: StartRedis) -> None:
+    redis = start()
+    redis.send(*ACL_LINE.replace("PASSWORD", "secret").split())
+    access = redis.access._replace(user="presenced", password="secret")
+    node = opened(access)
+    one = await joined(node)
+    n, tag = await node.append(0, one.n, one.tag, b"x")
+    assert len(await node.read(0)) == 2
+    await node.renew(n, tag)
+    await node.put_slice(1, 1, b"x")
+    assert await node.take_slice(1, 1) == b"x"
+    with pytest.raises(Exception, match="dropped|holds entries"):
+        await node.read(0)
+    await node.leave()
+    await node.close()
+    assert (await refusal(access, prefix="other")).code == "permission"
+
+
+@pytest.mark.parametrize("word", sorted({word for word in COMMANDS.split() if word not in OTHERS}))
+async def test_a_user_who_lacks_a_command_is_refused_before_anything_is_written(start: StartRedis, word: str) -> None:
+    redis = start()
+    redis.send(*ACL_LINE.replace("PASSWORD", "secret").split())
+    redis.send("ACL", "SETUSER", "presenced", word.replace("+", "-"))
+    refused = await refusal(redis.access._replace(user="presenced", password="secret"))
+    assert refused.code == "permission"
+    name = word.removeprefix("+").replace("|", " ")
+    assert name.split()[0] in refused.sentence.lower() and COMMANDS in refused.sentence
+    assert redis.send("KEYS", "*") == ""
+
+
+async def test_a_user_who_may_not_look_is_refused(start: StartRedis) -> None:
+    redis = start()
+    redis.send("ACL", "SETUSER", "poor", "on", ">secret", "~*", "-@all", "+fcall")
+    assert (await refusal(redis.access._replace(user="poor", password="secret"))).code == "permission"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+async def test_an_engine_that_drops_keys(start: StartRedis, policy: str) -> None:
+    redis = start(f"maxmemory-policy {policy}")
+    refused = await refusal(redis.access)
+    assert refused.code == "evicts"
+    assert policy in refused.sentence and "noeviction" in refused.sentence
+    redis.send("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+    node = opened(redis.access)
+    await joined(node)
+    await node.close()
+
+
+async def test_a_replica(start: StartRedis) -> None:
+    port = free_port()
+    start(port=port)
+    replica = start(f"replicaof 127.0.0.1 {port}", name="replica")
+    refused = await refusal(replica.access)
+    assert refused.code == "replica" and "address of its primary" in refused.sentence
+
+
+async def test_a_cluster_and_a_sentinel(start: StartRedis) -> None:
+    port, sentinel_port = free_port(), free_port()
+    cluster = start("cluster-enabled yes", f"cluster-port {free_port()}", port=port)
+    assert (await refusal(cluster.access)).code == "sharded"
+    start(port=sentinel_port, sentinel=True, name="sentinel")
+    refused = await refusal(EngineAccess((("127.0.0.1", sentinel_port),)))
+    assert refused.code == "is_sentinel"
+    refused = await refusal(EngineAccess((("127.0.0.1", sentinel_port),), service="nobody"))
+    assert refused.code == "no_service" and "'nobody'" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [("SET", "{presenced}:cluster", "mine")],
+        [("RPUSH", "{presenced}:cluster:log", "mine")],
+        [("XADD", "{presenced}:cluster:log", "*", "mine", "1")],
+        [("HSET", "{presenced}:cluster", "mine", "1")],
+        [("HSET", "{presenced}:cluster", "history", "1", "time", "0", "clock", "0", "format", "another")],
+        [("SADD", "{presenced}:cluster:nodes", "mine")],
+    ],
+)
+async def test_keys_of_somebody_else_are_left_alone(start: StartRedis, commands: list[tuple[str, ...]]) -> None:
+    redis = start()
+    for command in commands:
+        redis.send(*command)
+    before = [redis.send("DUMP", key) for key in redis.send("KEYS", "*").split()]
+    refused = await refusal(redis.access)
+    assert refused.code == "foreign_keys" and "another prefix" in refused.sentence
+    assert [redis.send("DUMP", key) for key in redis.send("KEYS", "*").split()] == before
+    node = opened(redis.access, prefix="ours")
+    await joined(node)
+    await node.close()
+    assert all(key.startswith(("{ours}:", "{presenced}:")) for key in redis.send("KEYS", "*").split())
+
+
+async def test_certificates(start: StartRedis, tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path, "engine")
+    other, other_key = make_certificate(tmp_path, "other")
+    port = free_port()
+    start(f"tls-port {port}", f"tls-cert-file {cert}", f"tls-key-file {key}", f"tls-ca-cert-file {other}")
+    trusting = ssl.create_default_context(cafile=str(cert))
+    trusting.load_cert_chain(other, other_key)
+    strict = ssl.create_default_context(cafile=str(other))
+    strict.load_cert_chain(other, other_key)
+    access = EngineAccess((("localhost", port),), tls=trusting)
+    for wrong in (access._replace(tls=strict), access._replace(tls=ssl.create_default_context())):
+        refused = await refusal(wrong)
+        assert refused.code == "certificate" and "tls_ca" in refused.sentence
+    node = opened(access)
+    one = await joined(node)
+    await node.append(0, one.n, one.tag, bytes(100_000))
+    assert [len(entry.data) for entry in await node.read(1)] == [100_000]
+    await node.close()
+    # Whoever speaks no TLS there, has no certificate, or finds nobody, is told that the engine cannot be reached.
+    nameless = ssl.create_default_context(cafile=str(cert))
+    for away in (access._replace(tls=None), access._replace(tls=nameless), access._replace(hosts=(("localhost", 1),))):
+        plain = opened(away)
+        with pytest.raises(Unreachable):
+            await joined(plain)
+        await plain.close()
+
+
+def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("redis_engine", "connection", "wire"):
+        monkeypatch.delitem(sys.modules, f"presenced.backplane.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(Refused) as raised:
+        opened(EngineAccess((("localhost", 1),)))
+    assert raised.value.code == "no_library" and "presenced[cluster]" in raised.value.sentence
+
+
+# --- what passes --------------------------------------------------------------------------------------------------
+
+
+async def test_an_engine_that_is_away_and_comes_back_empty(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.kill()
+    for call in (node.append(0, one.n, one.tag, b""), node.renew(one.n, one.tag), node.read(one.n), node.leave()):
+        with pytest.raises(Unreachable):
+            await call
+    redis.start()
+    with pytest.raises(Emptied):
+        await node.append(0, one.n, one.tag, b"")
+    again = await node.join("a", 2, one.incarnation, one.epoch, b"")
+    assert again.history != one.history and again.n == 1
+    await node.close()
+
+
+async def test_an_engine_that_keeps_its_log_over_a_restart(start: StartRedis) -> None:
+    redis = start("appendonly yes", "appendfsync always")
+    node = opened(redis.access)
+    one = await joined(node)
+    n, tag = await node.append(0, one.n, one.tag, b"kept")
+    redis.kill()
+    redis.start()
+    assert (await insist(lambda: node.append(0, one.n, one.tag, b"kept"))) == (n, tag)
+    assert [entry.data for entry in await node.read(1)] == [b"kept"]
+    await node.close()
+
+
+async def test_functions_that_are_missing_are_given_again(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.send("FUNCTION", "FLUSH")
+    assert (await node.append(0, one.n, one.tag, b""))[0] == 2
+    await node.close()
+
+
+async def test_a_stopped_engine_is_given_up_in_time_and_its_late_answer_is_nobodys(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    await node.put_slice(1, 1, b"old")
+    assert redis.process is not None
+    redis.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(Unreachable):
+        await node.take_slice(1, 1)
+    redis.process.send_signal(signal.SIGCONT)
+    assert (await node.append(0, one.n, one.tag, b""))[0] == 2
+    await node.close()
+
+
+async def test_a_call_that_is_cancelled_half_way_ends_its_connection_and_nothing_else(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.send("CLIENT", "PAUSE", "300", "WRITE")
+    call = asyncio.create_task(node.append(0, one.n, one.tag, b""))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await insist(lambda: node.renew(one.n, one.tag))
+    await node.close()
+
+
+async def test_replicas_that_must_have_an_append(start: StartRedis) -> None:
+    port = free_port()
+    redis = start("repl-diskless-sync-delay 0", port=port)
+    node = opened(redis.access, replicas=1)
+    one = await joined(node)
+    with pytest.raises(Unreachable, match="of 1 replicas"):
+        await node.append(0, one.n, one.tag, b"")
+    start(f"replicaof 127.0.0.1 {port}", name="replica")
+    assert (await insist(lambda: node.append(0, one.n, one.tag, b"")))[0] == 2
+    await node.close()
+
+
+async def test_an_engine_without_the_replicas_it_demands(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.send("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(Unreachable):
+        await node.append(0, one.n, one.tag, b"")
+    redis.send("CONFIG", "SET", "min-replicas-to-write", "0")
+    await node.append(0, one.n, one.tag, b"")
+    await node.close()
+
+
+async def test_a_full_engine(start: StartRedis) -> None:
+    redis = start()
+    node = opened(redis.access)
+    one = await joined(node)
+    redis.send("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(Unreachable):
+        await node.append(0, one.n, one.tag, b"")
+    redis.send("CONFIG", "SET", "maxmemory", "0")
+    assert (await node.append(0, one.n, one.tag, b""))[0] == 2
+    await node.close()
+
+
+async def test_sentinels_name_the_new_primary(start: StartRedis) -> None:
+    ports = [free_port() for _ in range(5)]
+    primary = start(port=ports[0], name="primary")
+    start(f"replicaof 127.0.0.1 {ports[0]}", port=ports[1], name="replica")
+    watch = (f"sentinel monitor home 127.0.0.1 {ports[0]} 2", "sentinel down-after-milliseconds home 500")
+    for port in ports[2:]:
+        start(*watch, "sentinel failover-timeout home 5000", port=port, sentinel=True, name=f"sentinel-{port}")
+    access = EngineAccess(tuple(("127.0.0.1", port) for port in (free_port(), *ports[2:])), service="home")
+    node = opened(access, replicas=1)
+    one = await insist(lambda: joined(node))
+    assert node.place == f"127.0.0.1:{ports[0]}"
+    n, tag = await insist(lambda: node.append(0, one.n, one.tag, b"before"))
+    primary.kill()
+    with pytest.raises(Unreachable):
+        await node.renew(n, tag)
+    plain = opened(access)
+    assert (await insist(lambda: plain.join("b", 1, 0, 1, b""))).history == one.history
+    assert plain.place == f"127.0.0.1:{ports[1]}"
+    await insist(lambda: node.renew(n, tag))
+    entries = await insist(lambda: node.read(one.n))
+    assert [entry.data for entry in entries] == [b"before", b""]
+    await plain.close()
+    await node.close()
+
+
+async def test_a_reader_that_does_not_see_what_was_appended_is_connected_anew(start: StartRedis) -> None:
+    now_s = 100.0
+    redis = start()
+    node = RedisBackplane(redis.access, monotonic_s=lambda: now_s)
+    one = await joined(node)
+    n, _ = await node.append(0, one.n, one.tag, b"mine")
+    # Its connection leads to another engine from now on, as to a primary that was demoted and does not know it.
+    other = start(name="other")
+    node._reader._access = other.access
+    assert await node.read(one.n) == []
+    node._reader._access = redis.access
+    assert await node.read(one.n) == [], "it may only be slow"
+    now_s += 2.1
+    assert [entry.n for entry in await node.read(one.n)] == [n]
+    await node.close()
+
+
+async def test_two_daemons_of_one_name_on_a_real_clock(start: StartRedis) -> None:
+    redis = start()
+    older, newer = opened(redis.access), opened(redis.access)
+    one = await older.join("a", 1, 0, 1, b"")
+    two = await newer.join("a", 2, 0, 1, b"")
+    assert abs(two.wall_offset_ms) < 60_000
+    with pytest.raises(Fenced) as raised:
+        await older.append(0, one.n, one.tag, b"")
+    assert raised.value.by == two.incarnation
+    await older.close()
+    await newer.close()

@@ -1,0 +1,216 @@
+"""The store of one daemon in a real Redis: who may write there, and that every call can be repeated."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+from redis import Redis
+
+from presenced.backplane.errors import Emptied, Refused, Rewound
+from presenced.backplane.library import ACL_LINE
+from presenced.backplane.store_engine import STORE_LEASE_MS, StoreClaim, StoreEngine, StoreHolder, StoreTaken
+from tests.support.engines import RedisServer
+
+STATE, LOG = "{presenced}:store", "{presenced}:store:log"
+
+
+class Stores:
+    """Daemons on one store."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.redis = Redis(unix_socket_path=server.socket)
+        self.redis.flushall()
+        self.made: list[StoreEngine] = []
+
+    def store(self) -> StoreEngine:
+        self.made.append(StoreEngine(self.server.access))
+        return self.made[-1]
+
+    async def claimed(self, name: str = "one", **options: bool) -> tuple[StoreEngine, StoreClaim]:
+        store = self.store()
+        claim = await store.claim(f"nonce of {name}", name, new_id=f"id of {name}", new_epoch=7, **options)
+        assert isinstance(claim, StoreClaim)
+        return store, claim
+
+
+@pytest.fixture
+async def stores(redis: RedisServer) -> AsyncIterator[Stores]:
+    stores = Stores(redis)
+    yield stores
+    for store in stores.made:
+        await store.close()
+    stores.redis.close()
+
+
+async def entries(store: StoreEngine, after_n: int = 0) -> list[tuple[int, bytes]]:
+    return [(n, data) async for n, _, data in store.read_entries(after_n)]
+
+
+async def test_what_is_written_is_read_in_order(stores: Stores) -> None:
+    store, claim = await stores.claimed()
+    assert (claim.store_id, claim.epoch, claim.version, claim.is_whole, claim.is_clean) == (
+        "id of one",
+        7,
+        0,
+        True,
+        True,
+    )
+    for number in range(150):
+        await store.write(b"entry %d" % number, 1_000 + number)
+    assert await entries(store) == [(number + 1, b"entry %d" % number) for number in range(150)]
+    assert store.bytes == sum(len(b"entry %d" % number) for number in range(150))
+
+
+async def test_an_entry_whose_answer_was_lost_is_one_entry(stores: Stores) -> None:
+    store, _ = await stores.claimed()
+    await store.write(b"first", 1)
+    store._batch -= 1  # as if nothing had been heard
+    store.n -= 1
+    await store.write(b"first", 1)
+    await store.write(b"second", 2)
+    assert await entries(store) == [(1, b"first"), (2, b"second")]
+
+
+async def test_only_one_daemon_has_a_store(stores: Stores) -> None:
+    one, _ = await stores.claimed("one")
+    await one.write(b"first", 1)
+    two = stores.store()
+    held = await two.claim("other", "two", new_id="x", new_epoch=1)
+    assert isinstance(held, StoreHolder) and held.name == "one"
+    await one.renew()
+    later = await two.claim("other", "two", new_id="x", new_epoch=1)
+    assert isinstance(later, StoreHolder) and later.heard_ms >= held.heard_ms
+    taken = await two.claim("other", "two", new_id="x", new_epoch=1, takes_over=True)
+    assert isinstance(taken, StoreClaim)
+    assert (taken.store_id, taken.epoch, taken.is_clean) == ("id of one", 7, False)
+    for call in (one.write(b"late", 2), one.renew(), one.write_piece(1, 0, b""), one.release(1)):
+        with pytest.raises(StoreTaken, match="taken over by two"):
+            await call
+    assert await entries(two) == [(1, b"first")]
+
+
+async def test_a_lease_that_is_over_is_taken_without_a_word(stores: Stores) -> None:
+    await stores.claimed("one")
+    two = stores.store()
+    assert isinstance(await two.claim("other", "two", new_id="x", new_epoch=1), StoreHolder)
+    # The lease clock moves by 2 s a call at most: as if so many calls had come over so long a time.
+    fields = list(struct.unpack(">12q", stores.redis.hget(STATE, "state")))  # type: ignore[arg-type]
+    fields[6] -= STORE_LEASE_MS + 1
+    stores.redis.hset(STATE, "state", struct.pack(">12q", *fields))
+    assert isinstance(await two.claim("other", "two", new_id="x", new_epoch=1), StoreClaim)
+
+
+async def test_a_store_that_was_given_back_is_free_and_clean(stores: Stores) -> None:
+    one, _ = await stores.claimed("one")
+    await one.renew(5, (10, 20))
+    await one.write(b"first", 123)
+    await one.release(99)
+    _, claim = await stores.claimed("two")
+    assert (claim.is_clean, claim.version, claim.wall_ms, claim.starts) == (True, 99, 123, (10, 20))
+    _, again = await stores.claimed("two")
+    assert not again.is_clean, "who claimed it has not given it back"
+
+
+async def test_a_snapshot_takes_the_place_of_the_log_before_it(stores: Stores) -> None:
+    store, _ = await stores.claimed()
+    await store.write(b"before", 1)
+    from_n, from_bytes = store.n, store.bytes
+    await store.write(b"during", 2)
+    for number, piece in enumerate([b"piece 0", b"piece 0", b"piece 1"]):
+        await store.write_piece(1, max(0, number - 1), piece)
+    for _ in range(2):
+        await store.finish(1, 2, 14, from_n, from_bytes, 50, 1_234)
+    await store.write(b"after", 3)
+    _, claim = await stores.claimed("two", takes_over=True)
+    assert (claim.snapshot, claim.pieces, claim.snapshot_bytes, claim.snapshot_ms) == (1, 2, 14, 1_234)
+    assert (claim.from_n, claim.log_bytes, claim.version) == (1, len(b"duringafter"), 50)
+    store = stores.made[-1]
+    assert [piece async for piece in store.read_pieces(claim)] == [b"piece 0", b"piece 1"]
+    assert await entries(store, claim.from_n) == [(2, b"during"), (3, b"after")]
+    # What the daemon before has left of a second one is no part of the next.
+    await store.write_piece(2, 0, b"old")
+    await store.write_piece(2, 1, b"old")
+    await store.write_piece(2, 0, b"new")
+    await store.finish(2, 1, 3, store.n, store.bytes, 60, 2_000)
+    assert sorted(stores.redis.keys("*")) == sorted(  # type: ignore[type-var]
+        key.encode() for key in (STATE, LOG, f"{STATE}:snapshot:2")
+    )
+    assert await entries(store) == []
+
+
+async def test_an_engine_that_lost_something_is_noticed(stores: Stores) -> None:
+    store, _ = await stores.claimed()
+    await store.write(b"first", 1)
+    kept = {key: stores.redis.dump(key) for key in (STATE, LOG)}
+    await store.write(b"lost", 2)
+    for key, value in kept.items():
+        stores.redis.delete(key)
+        stores.redis.restore(key, 0, value)
+    with pytest.raises(Rewound):
+        await store.renew()
+    with pytest.raises(Rewound):
+        await store.write(b"third", 3)
+    claim = await store.claim("nonce of one", "one", new_id="x", new_epoch=1, has_lost=True)
+    assert isinstance(claim, StoreClaim) and not claim.is_whole
+    await store.write(b"third", 3)
+    assert await entries(store) == [(1, b"first"), (2, b"third")]
+    stores.redis.flushall()
+    for call in (store.renew(), store.write(b"x", 4), store.write_piece(1, 0, b""), store.finish(1, 0, 0, 0, 0, 1, 1)):
+        with pytest.raises(Emptied):
+            await call
+    fence = store.fence
+    claim = await store.claim("nonce of one", "one", new_id="the same", new_epoch=7, has_lost=True)
+    assert isinstance(claim, StoreClaim) and not claim.is_whole and store.fence > fence
+    await store.write_piece(1, 0, b"all")
+    await store.finish(1, 1, 3, store.n, store.bytes, 1, 1)
+    _, claim = await stores.claimed("two", takes_over=True)
+    assert claim.is_whole and claim.store_id == "the same"
+
+
+async def test_a_claim_that_was_lost_is_no_takeover(stores: Stores) -> None:
+    one, _ = await stores.claimed("one")
+    kept = stores.redis.dump(STATE)
+    two, _ = await stores.claimed("two", takes_over=True)
+    stores.redis.delete(STATE)
+    stores.redis.restore(STATE, 0, kept)  # type: ignore[arg-type]
+    with pytest.raises(Rewound):
+        await two.renew()
+    await one.renew()
+
+
+@pytest.mark.parametrize(
+    "command", [("SET", STATE, "mine"), ("RPUSH", LOG, "mine"), ("HSET", STATE, "state", "x" * 96)]
+)
+async def test_keys_of_somebody_else_are_left_alone(stores: Stores, command: tuple[str, ...]) -> None:
+    stores.redis.execute_command(*command)
+    before = stores.redis.dump(command[1])
+    with pytest.raises(Refused) as raised:
+        await stores.claimed()
+    assert raised.value.code == "foreign_keys"
+    assert stores.redis.dump(command[1]) == before and stores.redis.dbsize() == 1
+
+
+async def test_the_user_of_the_documentation_can_do_all(stores: Stores) -> None:
+    stores.server.send(*ACL_LINE.replace("PASSWORD", "secret").split())
+    store = StoreEngine(stores.server.access._replace(user="presenced", password="secret"))
+    claim = await store.claim("n", "one", new_id="x", new_epoch=1)
+    assert isinstance(claim, StoreClaim)
+    await store.write(b"x", 1)
+    await store.write_piece(1, 0, b"piece")
+    await store.finish(1, 1, 5, 1, 1, 1, 1)
+    claim = await store.claim("n", "one", new_id="x", new_epoch=1)
+    assert isinstance(claim, StoreClaim)
+    assert [piece async for piece in store.read_pieces(claim)] == [b"piece"]
+    assert await entries(store) == []
+    await store.renew()
+    await store.release(1)
+    await store.close()
+    stores.server.send("ACL", "SETUSER", "presenced", "-rpush")
+    poor = StoreEngine(stores.server.access._replace(user="presenced", password="secret"), prefix="presenced")
+    with pytest.raises(Refused, match="RPUSH"):
+        await poor.claim("m", "two", new_id="x", new_epoch=1)
+    await poor.close()
+    stores.server.send("ACL", "DELUSER", "presenced")

@@ -1,0 +1,251 @@
+"""Random lives of a town: people and nodes come and go, the engine fails in every way that it can, and in the end all
+nodes tell one truth, which is that of the people.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from presenced.core.model import CONNECTED
+from presenced.core.policy import Policy
+from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
+from presenced.wire.messages import Bye, Heartbeat, Join, SetStatus, Watch
+from tests.cluster.client import Client
+from tests.cluster.town import Town, TownNode
+
+USERS = ("ann", "bob", "cat", "dan", "eve", "fay")
+NODES_MAX = 4
+QUIET_MS = 25_000
+"""Longer than a lease, what is put off after an outage, and what waits for an answer."""
+
+
+FAULTS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "nodes": ("kill", "leave", "add", "add"),
+    "engine": ("outage", "lost_reply", "cut_off"),
+    "log": ("lost_tail", "lost_reply"),
+    "emptied": ("emptied", "lost_reply"),
+    "all": ("kill", "leave", "add", "add", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
+}
+"""Kinds of lives, by what may befall them."""
+
+
+class Life:
+    """One life, of which a seed brings back everything."""
+
+    def __init__(self, seed: int, *, faults: tuple[str, ...] = ()) -> None:
+        self.chance = Random(seed)
+        self.town = Town("a", "b", "c", policy=Policy())
+        self.faults = faults
+        self.trace: list[str] = []
+        self.named = 3
+        self.steady: dict[str, Client] = {}
+        """Users with a link that stays from the beginning to the end, on a node that does."""
+        first = self.town.nodes[0]
+        self.safe = first
+        self.watcher = first.dial("watcher/screen")
+        self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
+        self.steady["ann"] = first.dial("ann/steady")
+        self.ended: list[Client] = []
+
+    # --- what happens -----------------------------------------------------------------------------------------
+
+    def live(self, steps: int) -> None:
+        """So many steps, and then rest."""
+        for _ in range(steps):
+            self.step()
+            self.check_always()
+        self.rest()
+
+    def step(self) -> None:
+        """One thing happens."""
+        ways = [self.dial, self.dial, self.speak, self.speak, self.speak, self.lose, self.say_bye, self.wait, self.wait]
+        ways += [getattr(self, fault) for fault in self.faults]
+        way = self.chance.choice(ways)
+        self.trace.append(way.__name__)
+        way()
+
+    def dial(self) -> None:
+        """A device comes, somewhere where links are served."""
+        node = self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
+        address = f"{self.chance.choice(USERS)}/{self.chance.choice(('phone', 'laptop'))}"
+        self.trace[-1] += f" {address} at {node.name}"
+        node.dial(address)
+
+    def speak(self) -> None:
+        """Somebody says something."""
+        client = self.any_client()
+        if client is None or client.user == "watcher":
+            return
+        if self.chance.random() < 0.2:
+            client.say(Join(client.next_id(), "room"))
+        else:
+            status = self.chance.choice(("online", "away", "dnd", None))
+            self.trace[-1] += f" {client.address} {status}"
+            client.say(SetStatus(client.next_id(), status, f"text {client.next_id()}"))
+
+    def lose(self) -> None:
+        """A connection breaks."""
+        client = self.any_client()
+        if client is not None and client not in self.steady.values() and client is not self.watcher:
+            self.trace[-1] += f" {client.address}"
+            client.lose()
+
+    def say_bye(self) -> None:
+        """A device goes."""
+        client = self.any_client()
+        if client is not None and client not in self.steady.values() and client is not self.watcher:
+            self.trace[-1] += f" {client.address}"
+            client.say(Bye())
+
+    def wait(self) -> None:
+        """Time passes."""
+        self.pass_time(self.chance.choice((100, 1_000, 3_000)))
+
+    def kill(self) -> None:
+        """A node dies."""
+        node = self.any_node()
+        if node is not None:
+            self.trace[-1] += f" {node.name}"
+            self.drop(node)
+            self.town.kill(node)
+
+    def leave(self) -> None:
+        """A node leaves in order."""
+        node = self.any_node()
+        if node is not None and not self.town.engine.is_down:
+            self.trace[-1] += f" {node.name}"
+            for client in list(node.clients):
+                client.lose()
+            self.drop(node)
+            self.town.leave(node)
+
+    def add(self) -> None:
+        """A node joins, perhaps under the name of one that is gone."""
+        if len(self.town.nodes) >= NODES_MAX or self.town.engine.is_down:
+            return
+        used = {node.name for node in self.town.nodes}
+        free = [name for name in "abcdef" if name not in used]
+        self.town.add(self.chance.choice(free))
+
+    def outage(self) -> None:
+        """The engine is away for a while."""
+        self.town.engine.is_down = True
+        self.pass_time(self.chance.choice((500, 4_000, 12_000)))
+        self.town.engine.is_down = False
+        self.pass_time(500)
+
+    def lost_reply(self) -> None:
+        """An answer of the engine is lost."""
+        self.chance.choice(self.town.nodes).backplane.replies_to_lose = 1
+
+    def lost_tail(self) -> None:
+        """The engine forgets what it has accepted last, which some have not read."""
+        slow = [node for node in self.town.nodes if self.chance.random() < 0.4]
+        self.town.pause(*slow)
+        for _ in range(self.chance.randint(1, 4)):
+            self.speak()
+            self.town.settle()
+        self.town.engine.lose_tail(self.chance.randint(1, 5))
+        self.town.resume()
+        self.renew()
+
+    def emptied(self) -> None:
+        """The engine loses everything."""
+        self.town.engine.empty()
+        self.renew()
+
+    def cut_off(self) -> None:
+        """A node does not reach the engine for a while, shorter than its lease."""
+        node = self.chance.choice(self.town.nodes)
+        node.backplane.is_cut = True
+        self.pass_time(self.chance.choice((500, 3_000, 6_000)))
+        node.backplane.is_cut = False
+        self.pass_time(500)
+
+    # --- helpers ----------------------------------------------------------------------------------------------
+
+    def any_client(self) -> Client | None:
+        """An open link, if there is one."""
+        clients = [client for node in self.town.nodes for client in node.clients]
+        return self.chance.choice(clients) if clients else None
+
+    def any_node(self) -> TownNode | None:
+        """One that may go: somebody must stay, and knows all users."""
+        others = [node for node in self.town.nodes if node is not self.safe]
+        return self.chance.choice(others) if others else None
+
+    def drop(self, node: TownNode) -> None:
+        """The links of a node break with it."""
+        for client in list(node.clients):
+            client.cut()
+
+    def renew(self) -> None:
+        """All renew their leases, and learn what has become of the log."""
+        for node in list(self.town.nodes):
+            node.renew()
+        self.town.settle()
+
+    def pass_time(self, ms: int) -> None:
+        """Let time pass, in which all links that are open heartbeat."""
+        end_ms = self.town.now_ms + ms
+        while self.town.now_ms < end_ms:
+            step_ms = min(1_000, end_ms - self.town.now_ms)
+            self.town.advance(step_ms, step_ms)
+            for node in list(self.town.nodes):
+                for client in list(node.clients):
+                    if client.is_open:
+                        client.say(Heartbeat(None))
+
+    # --- what must hold ---------------------------------------------------------------------------------------
+
+    def check_always(self) -> None:
+        """What holds at every moment."""
+        for node in self.town.nodes:
+            for client in node.clients:
+                assert not client.lies, client.lies
+        for name, client in self.steady.items():
+            assert client.is_open, f"{name} was ended with {client.ended!r}"
+            assert "offline" not in self.watcher.statuses(name), f"{name} was told offline and was there all the time"
+
+    def rest(self) -> None:
+        """Nothing more happens, and all nodes tell the truth, and the same."""
+        town = self.town
+        town.resume()
+        town.engine.is_down = False
+        self.renew()
+        self.pass_time(QUIET_MS)
+        self.check_agreement()
+        open_ones = {client.address: client for node in town.nodes for client in node.clients}
+        for address in open_ones:
+            user, _, device = address.partition("/")
+            [home] = [node for node in town.nodes if node.node.own(user)]
+            known = home.engine.users.get(user)
+            assert known is not None and device in known.devices, f"{address} is not known at {home.name}"
+            assert known.devices[device].state == CONNECTED, f"{address} has no link at {home.name}"
+        self.pass_time(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
+        self.check_agreement()
+        there = {address.partition("/")[0] for address in open_ones}
+        for name in USERS:
+            if any(node.engine.users.get(name) is not None for node in town.nodes):
+                shown = self.safe.shown(name)
+                is_gone = shown.status == "offline"
+                assert is_gone == (name not in there), f"{name} is {shown.status}, with links {sorted(open_ones)}"
+        for name, record in self.watcher.view.items():
+            user = self.safe.engine.users.get(name)
+            assert user is None or user.record == record, f"the watcher believes {record}, and it is {user.record}"
+        self.check_always()
+
+    def check_agreement(self) -> None:
+        """All nodes agree on homes, of which each has one, and on records."""
+        nodes = self.town.nodes
+        for name in USERS:
+            homes = {node.node.home_of(name) for node in nodes}
+            assert len(homes) == 1, f"{name} has homes {homes}"
+            if homes == {0}:
+                continue
+            assert sum(node.node.own(name) for node in nodes) == 1, f"the home of {name} is gone"
+            records = {node.name: node.shown(name) for node in nodes}
+            assert len(set(records.values())) == 1, f"{name} is {records}"
+        assert len({node.engine.events.seq for node in nodes}) == 1, "events have other numbers on other nodes"
+        assert len({node.node.registrar for node in nodes}) == 1

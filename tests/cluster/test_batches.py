@@ -1,0 +1,89 @@
+"""What a node appends: items in order, in batches, each under its number until the log has it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from presenced.cluster.batches import Batches, Stored
+from presenced.cluster.entries import (
+    BATCH_BYTES,
+    Decided,
+    New,
+    ToNode,
+    decode_batch,
+    decode_facts,
+    for_others,
+    packed_facts,
+)
+from presenced.core.records import Fact, PositionsKnown, RecordSet, TextSet
+from presenced.wire.codec import encode
+
+
+def batches() -> Batches:
+    return Batches(lambda: 42)
+
+
+def test_what_is_made_while_a_batch_is_under_way_is_in_the_next_and_none_is_made_twice() -> None:
+    out = batches()
+    assert out.close() is None
+    out.add(New(["alice"]))
+    first = out.close()
+    assert first is not None and first.number == 1
+    out.add(New(["bob"]))
+    out.add(New(["carol"]))
+    assert out.close() is first, "its reply may have been lost: it is appended again as it was"
+    out.appended(1)
+    second = out.close()
+    assert second is not None
+    batch = decode_batch(second.data)
+    assert (batch.number, batch.version, batch.items) == (2, 42, [New(["bob"]), New(["carol"])])
+    out.appended(2)
+    assert out.close() is None and not out.has_more and out.bytes == 0
+
+
+def test_an_item_is_confirmed_when_its_batch_is_read_back_and_not_before() -> None:
+    out = batches()
+    out.add(New(["alice"]))
+    out.close()
+    out.add(New(["bob"]))
+    assert (out.added, out.confirmed) == (2, 0)
+    out.appended(1)
+    assert out.confirmed == 0, "an entry that was accepted may still be passed over"
+    out.close()
+    out.read_back(1, 1)
+    assert out.confirmed == 1
+    out.read_back(2, 2)
+    assert out.confirmed == 2 and not out.has_more, "reading it back says that the log has it"
+
+
+def test_a_batch_is_bounded_and_an_item_that_is_larger_goes_alone() -> None:
+    out = batches()
+    large = ToNode(3, msgspec.Raw(encode("x" * (BATCH_BYTES + 1))))
+    for item in (New(["a"]), large, New(["b"])):
+        out.add(item)
+    sizes = []
+    while (closed := out.close()) is not None:
+        sizes.append(len(decode_batch(closed.data).items))
+        out.appended(closed.number)
+    assert sizes == [1, 1, 1]
+
+
+def test_what_is_to_be_stored_goes_with_the_batch_that_tells_of_it() -> None:
+    out = batches()
+    stored = Stored(7, 1, b"content")
+    out.add(New(["a"]), stored)
+    closed = out.close()
+    assert closed is not None and closed.stored == [stored]
+
+
+def test_facts_come_out_as_they_went_in_without_those_of_this_node_alone() -> None:
+    text: Fact = TextSet("alice", "hi", "", 0)
+    record: Fact = RecordSet("alice", "online", 1, 2, "laptop", 3)
+    kept = for_others([text, PositionsKnown("", 5, 0), record])
+    assert kept == [text, record]
+    out = batches()
+    out.add(Decided(packed_facts(kept)))
+    closed = out.close()
+    assert closed is not None
+    [item] = decode_batch(closed.data).items
+    assert isinstance(item, Decided) and decode_facts(item.facts) == [text, record]

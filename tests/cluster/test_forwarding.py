@@ -1,0 +1,429 @@
+"""What becomes of links and of what they asked when homes move, do not answer, or are gone."""
+
+from __future__ import annotations
+
+from presenced.cluster.dispatch import PATIENCE_MS
+from presenced.cluster.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
+from presenced.core.model import CONNECTED, GRACE
+from presenced.core.rights import rights_of
+from presenced.wire.messages import (
+    AddActivity,
+    Attach,
+    Beats,
+    Bye,
+    DeviceList,
+    Done,
+    Error,
+    Get,
+    GetDevices,
+    Heartbeat,
+    Kick,
+    OwnState,
+    Ping,
+    Pong,
+    Records,
+    Revoke,
+    SetStatus,
+    Subscribe,
+    Taken,
+)
+from tests.cluster.nodes import Cluster, Link, Node
+
+MINUTE_MS = 60_000
+
+
+def cluster(count: int = 2, **homes: int) -> Cluster:
+    """Nodes, and users with these homes."""
+    made = Cluster(count)
+    made.settle(**homes)
+    return made
+
+
+def device(node: Node, address: str):  # type: ignore[no-untyped-def]
+    user, _, device_id = address.partition("/")
+    return node.engine.users[user].devices[device_id]
+
+
+def status(node: Node, user: str) -> str:
+    known = node.engine.users.get(user)
+    return known.record.status if known is not None else "unknown"
+
+
+def errors(link: Link) -> list[tuple[int, str, str]]:
+    return [(error.id, error.code, error.message) for error in link.took(Error)]
+
+
+class TestWhereAPersonIs:
+    def test_a_new_user_is_decided_by_whoever_claims_them_first(self) -> None:
+        nodes = cluster()
+        nodes.home_by = lambda name, claimer: claimer
+        first, second = nodes.nodes
+        here, there = first.open("ann/laptop"), second.open("ann/phone")
+        nodes.run()
+        assert nodes.home_of("ann") == 1
+        assert device(first, "ann/laptop").session is here.session
+        assert device(first, "ann/phone").state == CONNECTED and there.session.device is None
+        assert status(second, "ann") == "online"
+
+    def test_a_person_who_is_nowhere_else_brings_their_home_along(self) -> None:
+        nodes = cluster(ann=1)
+        nodes.hands_over = True
+        first, second = nodes.nodes
+        link = second.open("ann/phone", sync=True)
+        link.say(SetStatus(1, "dnd"), Get(2, ["ann"]))
+        nodes.run()
+        assert nodes.home_of("ann") == 2
+        assert link.session.device is device(second, "ann/phone")
+        assert [record.status for record in link.took(Records)[-1].records] == ["dnd"]
+        assert link.took(Done) and link.took(OwnState)
+        assert not len(second.forwarding.relays) and not len(first.forwarding.remote_links)  # type: ignore[union-attr]
+
+    def test_a_person_who_is_connected_at_home_stays_there(self) -> None:
+        nodes = cluster(ann=1)
+        nodes.hands_over = True
+        first, second = nodes.nodes
+        first.open("ann/laptop")
+        nodes.run()
+        phone = second.open("ann/phone")
+        nodes.run()
+        assert nodes.home_of("ann") == 1 and device(first, "ann/phone").state == CONNECTED
+        phone.lose()
+        nodes.run()
+        assert device(first, "ann/phone").state == GRACE
+        nodes.advance(16_000)
+        assert status(second, "ann") == "online"
+
+    def test_who_is_refused_is_told_by_a_goodbye(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        first.open("ann/laptop", instance=1)
+        nodes.run()
+        link = second.open("ann/laptop", instance=2, only_free=True)
+        assert link.is_open
+        nodes.run()
+        assert link.ended == "replaced" and not len(second.forwarding.relays)  # type: ignore[union-attr]
+
+
+class TestLeases:
+    def test_the_node_of_the_link_keeps_the_lease(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        nodes.run()
+        for _ in range(8):
+            nodes.advance(29_000)
+            link.say(Ping(link.next_id()))
+            nodes.run()
+        # Nothing of that went to the home.
+        assert len(link.took(Pong)) == 8 and device(first, "ann/phone").state == CONNECTED
+        nodes.advance(80_000)
+        assert link.ended == "lease_expired" and device(first, "ann/phone").state == GRACE
+        # It was heard last when it spoke last.
+        assert device(first, "ann/phone").heard_ms > first.now_ms - 90_000
+
+    def test_a_lost_link_was_seen_last_when_it_spoke_last(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        nodes.run()
+        nodes.advance(3_000)
+        # This is answered by the node of the link, and the home does not hear of it.
+        link.say(Get(1, ["ann"]))
+        nodes.run()
+        spoken_ms = second.engine.clock.wall_ms(second.now_ms)
+        nodes.advance(2_000)
+        link.lose()
+        nodes.run()
+        nodes.advance(20_000)
+        for node in (first, second):
+            assert node.engine.users["ann"].record.last_seen_ms == spoken_ms
+
+    def test_heartbeats_are_told_together_unless_they_are_news(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone", idle_ms=0)
+        nodes.run()
+        nodes.advance(1_000)
+        link.say(Heartbeat(100))
+        sent = len(nodes.log)
+        nodes.run()
+        assert device(first, "ann/phone").active_ms < first.now_ms - 100
+        nodes.advance(10_000)
+        assert device(first, "ann/phone").active_ms == first.now_ms - 10_100
+        assert device(first, "ann/phone").heard_ms == first.now_ms - 10_000
+        assert len(nodes.log) > sent
+        link.say(Heartbeat(6 * MINUTE_MS))
+        nodes.run()
+        # An earlier input is known.
+        assert status(second, "ann") == "online"
+        nodes.advance(6 * MINUTE_MS - 11_000)
+        assert status(second, "ann") == "away" or link.ended
+        link = second.open("ann/phone", idle_ms=0)
+        nodes.run()
+        nodes.advance(1)
+        assert status(second, "ann") == "online"
+
+    def test_input_after_a_pause_is_told_at_once(self) -> None:
+        nodes = cluster(ann=1)
+        second = nodes.nodes[1]
+        link = second.open("ann/phone", idle_ms=6 * MINUTE_MS)
+        nodes.run()
+        assert status(second, "ann") == "away"
+        nodes.advance(20_000)
+        link.say(Heartbeat(0))
+        nodes.run()
+        assert status(second, "ann") == "online"
+
+
+class TestAnswers:
+    def test_a_home_that_does_not_answer_is_not_waited_for(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        nodes.run()
+        first.is_gone = True
+        link.say(SetStatus(1, "dnd"), Get(2, ["ann"]), SetStatus(3, "away"), Ping(4))
+        nodes.run()
+        assert [pong.id for pong in link.took(Pong)] == [4] and not errors(link)
+        nodes.advance(PATIENCE_MS + 1)
+        # The third has waited for the first as the second has, which needs nobody.
+        assert errors(link) == [(1, "log_busy", NOT_ANSWERED), (3, "log_busy", NOT_SENT)]
+        assert [records.id for records in link.took(Records)] == [2]
+        assert link.session.unanswered == 0
+        link.say(Get(5, ["ann"]))
+        nodes.run()
+        assert link.took(Records)[-1].id == 5
+        first.is_gone = False
+        nodes.run()
+        # What was given up has been applied all the same, and its answer is not told any more.
+        assert status(first, "ann") == "dnd" and not link.took(Done)
+
+    def test_a_bug_ends_the_link_alone_whose_request_has_waited(self) -> None:
+        nodes = cluster(ann=1, bob=2)
+        second = nodes.nodes[1]
+        app, other = second.open("app", role="service"), second.open("other", role="service")
+        nodes.run()
+        for link in (app, other):
+            link.say(SetStatus(1, "dnd", user="ann"), Get(2, ["ann"]))
+        asked, sessions = second.requests.dispatch._requests, [app.session]
+
+        class Broken:
+            def handle(self, engine, session, now_ms, message):  # type: ignore[no-untyped-def]
+                if session in sessions:
+                    raise ZeroDivisionError
+                asked.handle(engine, session, now_ms, message)
+
+        second.requests.dispatch._requests = Broken()
+        nodes.run()
+        assert app.ended == "link_failed" and other.is_open and other.took(Records)
+        assert second.forwarding.relays.size == 0  # type: ignore[union-attr]
+
+    def test_more_than_may_wait_is_refused(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        nodes.run()
+        first.is_gone = True
+        for number in range(1, 401):
+            link.say(AddActivity(number, "typed", payload="x" * 4_000))
+        nodes.run()
+        assert errors(link) and {message for _, _, message in errors(link)} == {FULL}
+        assert second.forwarding.relays.size <= 1 << 20  # type: ignore[union-attr]
+        nodes.advance(PATIENCE_MS + 1)
+        assert sorted(number for number, _, _ in errors(link)) == list(range(1, 401))
+        assert second.forwarding.relays.size == 0  # type: ignore[union-attr]
+
+    def test_bye_waits_for_what_was_asked_before(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone")
+        link.say(SetStatus(1, "dnd"), GetDevices(2), Bye())
+        assert link.is_open
+        nodes.run()
+        assert [done.id for done in link.took(Done)] == [1] and link.took(DeviceList)
+        assert link.ended == "" and status(second, "ann") == "offline"
+
+    def test_a_user_s_link_makes_nobody_known(self) -> None:
+        nodes = cluster(ann=1)
+        link = nodes.nodes[1].open("ann/phone")
+        nodes.run()
+        link.say(SetStatus(1, "dnd", user="stranger"), GetDevices(2, "stranger"))
+        nodes.run()
+        assert [code for _, code, _ in errors(link)] == ["forbidden", "forbidden"]
+        assert nodes.home_of("stranger") == 0
+
+    def test_own_state_that_a_link_does_not_take_comes_once_it_reads(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/phone", sync=True)
+        nodes.run()
+        second.engine.outboxes.pause(link.session, second.now_ms)
+        before = len(link.took(OwnState))
+        for number, text in enumerate(("one", "two", "three"), 1):
+            link.say(SetStatus(number, text=text))
+            nodes.run()
+        assert len(link.took(OwnState)) == before
+        second.engine.resume(link.session)
+        nodes.run()
+        assert [state.text for state in link.took(OwnState)[before:]] == ["three"]
+
+
+class TestServices:
+    def test_a_ref_stands_for_a_device_of_another_home(self) -> None:
+        nodes = cluster(3, ann=1, bob=2)
+        first, second, third = nodes.nodes
+        app = third.open("app", role="service")
+        app.say(Attach(1, 7, "ann", "tab"))
+        nodes.run()
+        app.say(Attach(2, 7, "bob", "tab"))
+        nodes.run()
+        assert (status(third, "ann"), status(third, "bob")) == ("offline", "online")
+        app.say(Attach(3, 7, "ann", ""), Beats([7, 0]))
+        nodes.run()
+        # What is refused has let go of nothing.
+        assert errors(app)[-1][:2] == (3, "bad_name") and status(third, "bob") == "online"
+        app.lose()
+        nodes.run()
+        assert device(second, "bob/tab").state == GRACE
+
+    def test_a_kick_reaches_links_wherever_they_are(self) -> None:
+        nodes = cluster(3, ann=1)
+        first, second, third = nodes.nodes
+        phone, app, admin = second.open("ann/phone"), second.open("app", role="service"), third.open("x", role="admin")
+        nodes.run()
+        app.say(Attach(1, 1, "ann", "tab"))
+        nodes.run()
+        admin.say(Kick(1, "app"))
+        nodes.run()
+        assert app.ended == "kicked" and device(first, "ann/tab").state == GRACE
+        admin.say(Kick(2, "ann"))
+        nodes.run()
+        assert phone.ended == "kicked" and status(third, "ann") == "offline"
+
+    def test_a_revocation_ends_links_of_older_tokens_everywhere(self) -> None:
+        nodes = cluster(ann=1)
+        first, second = nodes.nodes
+        phone = second.open("ann/phone", issued_ms=5_000)
+        later = second.open("ann/laptop", issued_ms=9_000)
+        admin = second.open("x", role="admin")
+        nodes.run()
+        admin.say(Revoke(1, "ann", 8_000))
+        nodes.run()
+        assert phone.ended == "token_revoked" and later.is_open
+        assert device(first, "ann/phone").state == GRACE
+
+    def test_rights_of_a_token_hold_at_every_home(self) -> None:
+        nodes = cluster(ann=1, bob=1)
+        first, second = nodes.nodes
+        app = second.open("app", role="service")
+        app.say(Attach(1, 1, "ann", "tab"), Attach(2, 2, "bob", "tab"))
+        nodes.run()
+        rights = rights_of({"act": ["bob"]}, "app", "service")
+        second.engine.sessions.renew(second.now_ms, app.session, 0, rights)
+        relay = second.forwarding.relays.get(app.session)  # type: ignore[union-attr]
+        assert relay is not None
+        second.forwarding.relays.send_renewed(relay)  # type: ignore[union-attr]
+        nodes.run()
+        assert app.took(Taken) == [Taken(1, "lost")]
+        assert device(first, "ann/tab").state == GRACE and device(first, "bob/tab").state == CONNECTED
+        app.say(SetStatus(3, "dnd", user="ann"), SetStatus(4, "dnd", user="bob"))
+        nodes.run()
+        assert errors(app)[-1][:2] == (3, "forbidden") and status(second, "bob") == "dnd"
+
+    def test_a_service_with_a_device_of_its_own_need_not_name_its_user(self) -> None:
+        nodes = cluster(bot=1, ann=1)
+        nodes.registrar = 1
+        first, second = nodes.nodes
+        bot = second.open("bot/main", role="service")
+        nodes.run()
+        bot.say(Subscribe(1, "ann"), SetStatus(2, "dnd"), GetDevices(3))
+        nodes.run()
+        assert not errors(bot) and status(second, "bot") == "dnd"
+        app = second.open("app", role="service")
+        app.say(SetStatus(1, "dnd"))
+        nodes.run()
+        assert errors(app)[0][:2] == (1, "no_device") and nodes.home_of("app") == 0
+
+
+class TestNodesThatAreGone:
+    def test_links_of_the_node_are_lost(self) -> None:
+        nodes = cluster(3, ann=1)
+        first, second, third = nodes.nodes
+        second.open("ann/phone")
+        nodes.run()
+        nodes.kill(second, lambda name: 1)
+        nodes.run()
+        assert device(first, "ann/phone").state == GRACE and status(third, "ann") == "online"
+        nodes.advance(16_000)
+        assert status(third, "ann") == "offline"
+
+    def test_links_go_on_at_the_heir(self) -> None:
+        nodes = cluster(3, ann=1, bob=1, cat=1)
+        first, second, third = nodes.nodes
+        phone, tablet = second.open("ann/phone", sync=True), third.open("ann/tablet")
+        app = second.open("app", role="service", instance=4)
+        watcher = third.open("w", role="service")
+        nodes.run()
+        app.say(Attach(1, 1, "bob", "tab"), Attach(2, 2, "cat", "tab"), Attach(3, 3, "ann", "tab"))
+        phone.say(SetStatus(1, "dnd"))
+        nodes.run()
+        phone.say(AddActivity(2, "typed"), GetDevices(3))
+        nodes.kill(first, lambda name: 3 if name == "bob" else 2)
+        watched = {name: status(third, name) for name in ("ann", "bob", "cat")}
+        nodes.run()
+        # What may have been applied is not asked again, what only asks is.
+        assert (2, "log_busy", GONE) in errors(phone) and phone.took(DeviceList)[-1].id == 3
+        assert device(second, "ann/phone").session is phone.session
+        assert device(second, "ann/tablet").state == CONNECTED and tablet.is_open
+        assert device(third, "bob/tab").state == device(second, "cat/tab").state == CONNECTED
+        assert {name: status(third, name) for name in watched} == watched
+        nodes.advance(20_000)
+        app.say(Beats([1, 0, 2, 0, 3, 0]))
+        phone.say(SetStatus(4, "away"))
+        nodes.run()
+        assert not app.took(Taken) and status(third, "ann") == "away"
+        assert watcher.is_open
+
+    def test_the_later_hello_has_the_device(self) -> None:
+        nodes = cluster(3, ann=1)
+        first, second, third = nodes.nodes
+        old = second.open("ann/phone", instance=7)
+        nodes.run()
+        # The client goes elsewhere, and the home is gone before the node of its first link hears of that.
+        new = third.open("ann/phone", instance=7)
+        third.turn()
+        nodes.read(first)
+        first.engine.obligations.take_closing()
+        first.turn()
+        nodes.read(third)
+        assert device(first, "ann/phone").session is not None and old.is_open and new.is_open
+        nodes.kill(first, lambda name: 3)
+        # The first link comes back to the device as well, and behind the other.
+        nodes.read(third)
+        third.turn()
+        nodes.read(second)
+        second.turn()
+        nodes.run()
+        assert (old.ended, new.ended) == ("replaced", None)
+        assert device(third, "ann/phone").session is new.session
+
+    def test_the_earlier_hello_loses_the_device_that_it_comes_back_to_first(self) -> None:
+        nodes = cluster(4, ann=1)
+        first, second, third, fourth = nodes.nodes
+        old = second.open("ann/phone", instance=7)
+        nodes.run()
+        new = third.open("ann/phone", instance=7)
+        third.turn()
+        nodes.read(first)
+        first.engine.obligations.take_closing()
+        first.turn()
+        nodes.read(third)
+        nodes.kill(first, lambda name: 4)
+        for node in (second, third):
+            # The first link is the first to come back.
+            nodes.read(node)
+            node.turn()
+        nodes.run()
+        assert (old.ended, new.ended) == ("replaced", None)
+        there = device(fourth, "ann/phone")
+        assert there.state == CONNECTED and third.forwarding.relays.get(new.session) is not None  # type: ignore

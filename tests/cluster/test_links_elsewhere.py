@@ -1,0 +1,100 @@
+"""Clients on any node of a town: their devices are where their users are decided, whoever comes, goes or dies."""
+
+from __future__ import annotations
+
+import pytest
+
+from presenced.core.model import CONNECTED
+from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
+from presenced.wire.messages import Bye, Done, Heartbeat, OwnState, SetStatus, Watch
+from tests.cluster.client import Client
+from tests.cluster.town import Town, TownNode
+
+
+def advance(town: Town, ms: int, *clients: Client, step_ms: int = 1_000) -> None:
+    """Let time pass while these clients heartbeat."""
+    end_ms = town.now_ms + ms
+    while town.now_ms < end_ms:
+        town.advance(step_ms, step_ms)
+        for client in clients:
+            if client.is_open:
+                client.say(Heartbeat(None))
+
+
+def is_connected(town: Town, address: str) -> bool:
+    """Whether the home of the user has the device on a link."""
+    user, _, device = address.partition("/")
+    [home] = [node for node in town.nodes if node.node.own(user)]
+    known = home.engine.users.get(user)
+    assert known is not None
+    return device in known.devices and known.devices[device].state == CONNECTED
+
+
+def test_the_first_device_brings_the_home_of_its_user_along() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    laptop = a.dial("alice/laptop")
+    assert a.node.own("alice") and is_connected(town, "alice/laptop")
+    laptop.lose()
+    phone = b.dial("alice/phone")
+    assert b.node.own("alice") and is_connected(town, "alice/phone")
+    assert phone.is_open and a.shown("alice") == b.shown("alice")
+
+
+def test_a_second_device_on_another_node_is_held_at_the_home_and_acts_there() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    laptop, phone = a.dial("alice/laptop", sync=True), b.dial("alice/phone", sync=True)
+    watcher = b.dial("bob/laptop")
+    watcher.say(Watch(watcher.next_id(), ["alice"]))
+    assert a.node.own("alice") and is_connected(town, "alice/phone")
+    number = phone.next_id()
+    phone.say(SetStatus(number, "dnd", "from the phone"))
+    assert [type(reply) for reply in phone.replies_to(number)] == [Done]
+    assert a.shown("alice").text == b.shown("alice").text == "from the phone"
+    assert watcher.statuses("alice") == ["dnd"]
+    for client in (laptop, phone):
+        [*_, last] = [one for one in client.messages if isinstance(one, OwnState)]
+        assert last.text == "from the phone" and {one.device for one in last.devices} == {"laptop", "phone"}
+    laptop.say(Bye())
+    assert is_connected(town, "alice/phone") and a.shown("alice").status == "dnd"
+    phone.say(Bye())
+    assert b.shown("alice").status == "offline"
+
+
+def test_a_link_on_a_living_node_keeps_its_device_when_the_home_dies() -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    a.dial("alice/laptop")
+    phone = b.dial("alice/phone")
+    watcher = c.dial("watcher/laptop")
+    watcher.say(Watch(watcher.next_id(), ["alice"]))
+    die(town, a)
+    advance(town, 14_000, phone, watcher)
+    assert is_connected(town, "alice/phone")
+    advance(town, RESTART_GRACE_MS + RESTART_SPREAD_MS + 2_000, phone, watcher)
+    assert phone.is_open and "offline" not in watcher.statuses("alice"), "she was there all the time"
+    phone.say(SetStatus(phone.next_id(), "away", "here"))
+    assert watcher.view["alice"].text == "here"
+
+
+@pytest.mark.parametrize("name", ["alice", "bob", "carol", "dave", "erin", "frank"])
+def test_who_says_hello_elsewhere_before_the_death_of_the_home_is_noticed_gets_the_device_behind_it(name: str) -> None:
+    """Whichever node inherits the user."""
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    a.dial(f"{name}/laptop")
+    watcher = c.dial("watcher/laptop")
+    watcher.say(Watch(watcher.next_id(), [name]))
+    die(town, a)
+    back = b.dial(f"{name}/laptop")
+    number = back.next_id()
+    back.say(SetStatus(number, "dnd", "at once"))
+    advance(town, 14_000, back, watcher)
+    assert back.is_open and is_connected(town, f"{name}/laptop")
+    advance(town, RESTART_GRACE_MS + RESTART_SPREAD_MS + 2_000, back, watcher)
+    assert "offline" not in watcher.statuses(name)
+    assert len(back.replies_to(number)) == 1
+
+
+def die(town: Town, node: TownNode) -> None:
+    """The node is killed, and its clients with it."""
+    town.kill(node)
+    for client in list(node.clients):
+        client.cut()

@@ -1,0 +1,117 @@
+"""Who lives, who inherits and who decides pairs, as the log has it."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from presenced.cluster.homes import SHELVES, Homes
+from presenced.cluster.nodes import NOBODY, Member, Nodes, heir_of
+from presenced.limits import VERSION_GAP
+
+NAMES = [f"user{number}" for number in range(600)]
+
+
+def three() -> tuple[Nodes, list[Member]]:
+    members = Nodes()
+    return members, [members.join(name, number, number, is_ready=True) for number, name in enumerate("abc", 1)]
+
+
+def test_a_home_that_goes_leaves_its_users_to_all_that_live_and_each_gets_a_share() -> None:
+    members, (a, b, c) = three()
+    homes = Homes()
+    for name in NAMES:
+        homes.set(name, a)
+    members.leave(a, 0)
+    shares = [sum(homes.of(name) is heir for name in NAMES) for heir in (b, c)]
+    assert sum(shares) == len(NAMES)
+    assert min(shares) > len(NAMES) // 3
+
+
+def test_an_heir_that_goes_leaves_what_it_inherited_and_the_others_keep_theirs() -> None:
+    members, (a, b, c) = three()
+    homes = Homes()
+    for name in NAMES:
+        homes.set(name, a)
+    members.leave(a, 0)
+    kept = [name for name in NAMES if homes.of(name) is c]
+    members.leave(b, 0)
+    assert all(homes.of(name) is c for name in NAMES)
+    assert kept, "the test says something"
+    d = members.join("d", 4, 4, is_ready=True)
+    assert all(homes.of(name) is c for name in NAMES), "who joins inherits nothing from before"
+    members.leave(c, 0)
+    assert all(homes.of(name) is d for name in NAMES)
+
+
+def test_who_does_not_know_all_users_inherits_nothing() -> None:
+    members, (a, b, c) = three()
+    members.leave(c, 0)
+    joining = members.join("d", 4, 4)
+    homes = Homes()
+    homes.set("alice", a)
+    members.leave(a, 0)
+    assert a.heirs == (b,)
+    assert homes.of("alice") is b
+    members.note_ready(joining)
+    assert homes.of("alice") is b, "what was decided at an earlier position stays"
+
+
+def test_without_anybody_who_inherits_a_user_has_no_home() -> None:
+    members = Nodes()
+    only = members.join("a", 1, 1, is_ready=True)
+    homes = Homes()
+    homes.set("alice", only)
+    members.leave(only, 0)
+    assert homes.of("alice") is NOBODY
+
+
+def test_the_oldest_that_knows_all_users_decides_pairs() -> None:
+    members = Nodes()
+    assert members.registrar is NOBODY
+    young = members.join("young", 7, 7)
+    assert members.registrar is NOBODY
+    a = members.join("a", 9, 9, is_ready=True)
+    assert members.registrar is a
+    members.note_ready(young)
+    assert members.registrar.incarnation == 7
+    members.leave(young, 0)
+    assert members.registrar is a
+
+
+def test_versions_after_a_death_are_above_all_that_the_dead_may_have_told() -> None:
+    members, (a, b, _) = three()
+    members.note_version(a, 1_000)
+    members.note_version(b, 700)
+    assert members.newest == 1_000
+    members.leave(a, 0)
+    assert members.newest == 1_000 + VERSION_GAP
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6, unique=True), st.text(max_size=8))
+def test_an_heir_is_the_same_whoever_asks_and_in_whatever_order_the_nodes_are(numbers: list[int], name: str) -> None:
+    heirs = [Member(str(number), number, number) for number in numbers]
+    chosen = heir_of(name, heirs)
+    assert heir_of(name, heirs[::-1]) is chosen
+    # Another one that goes changes nothing for this user: the heir of fewer is the same if it is among them.
+    assert all(
+        heir_of(name, [heir for heir in heirs if heir is not other]) is chosen
+        for other in heirs[1:]
+        if other is not chosen
+    )
+
+
+def test_the_table_counts_by_home_and_finds_what_one_that_went_has_left() -> None:
+    members, (a, b, _) = three()
+    homes = Homes()
+    for name in NAMES:
+        homes.set(name, a)
+    homes.set("other", b)
+    homes.set("other", b)
+    assert (homes.counts[a], homes.counts[b], len(homes)) == (len(NAMES), 1, len(NAMES) + 1)
+    members.leave(a, 0)
+    left = [name for part in range(SHELVES) for name in homes.left_by([a], part)]
+    assert sorted(left) == sorted(NAMES)
+    assert homes.as_filed("user0") is a
+    homes.drop("other")
+    homes.drop("other")
+    assert (homes.of("other"), len(homes)) == (NOBODY, len(NAMES))

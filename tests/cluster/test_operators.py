@@ -1,0 +1,143 @@
+"""What an operator is told of a node and its engine: real daemons, a real Redis, exit codes, /readyz and the doctor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from presenced.cli import exits
+from presenced.cli.admin_link import AdminLink
+from presenced.errors import RequestError
+from tests.cli.commands import ctl
+from tests.support.daemon import Daemon, StartFailed
+from tests.support.engines import RedisServer
+from tests.support.until import until
+
+pytestmark = pytest.mark.slow
+
+EX_BUSY, EX_CONFIG = 75, 78
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+class Node(Daemon):
+    """A daemon at this engine, with HTTP and an admin socket."""
+
+    def __init__(self, folder: Path, engine: RedisServer, name: str, *options: str, starts: bool = True) -> None:
+        self.admin_path = str(folder / f"{name}.sock")
+        own = ("--cluster", f"unix://{engine.socket}", "--node", name, "--admin-socket", self.admin_path)
+        super().__init__(folder / f"{name}.log", *own, "--http", "127.0.0.1:0", *options, starts=starts)
+
+    def ask(self, verb: str) -> Any:
+        with AdminLink(self.admin_path, 30) as link:
+            return link.ask(verb)
+
+    def readyz(self) -> tuple[int, str]:
+        [url] = [url for url in self.ask("status")["listeners"] if url.startswith("http")]
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+                return answer.status, answer.read().decode().strip()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode().strip()
+
+    def problems(self) -> dict[str, str]:
+        return {one["check"]: one["what"] for one in self.ask("doctor") if one["severity"] == "problem"}
+
+
+def test_an_engine_that_does_not_answer_is_told_and_so_is_its_return(tmp_path: Path, engine: RedisServer) -> None:
+    assert engine.process is not None
+    with Node(tmp_path, engine, "one") as node:
+        assert node.readyz() == (200, "ready")
+        assert ctl("--socket", node.admin_path, "cluster").returncode == exits.OK
+        os.kill(engine.process.pid, signal.SIGSTOP)
+        until(lambda: node.readyz()[0] == 503, "it is not ready any longer")
+        assert node.readyz()[1].endswith("does not answer: nothing can be told to the other nodes")
+        assert ctl("--socket", node.admin_path, "cluster").returncode == exits.NO
+        assert {"cluster", "cluster_engine"} & node.problems().keys()
+        until(lambda: node.ask("cluster")["state"] == "isolated", "it believes no longer that it lives")
+        assert "the node one is isolated" in node.problems()["cluster"]
+        os.kill(engine.process.pid, signal.SIGCONT)
+        until(lambda: node.readyz()[0] == 200, "it is ready again")
+        until(lambda: node.ask("cluster")["state"] == "serving", "it has its lease again")
+        assert not node.problems()
+        assert ctl("--socket", node.admin_path, "--text", "status").stdout.rstrip().endswith("DEVELOPMENT MODE")
+
+
+def test_one_that_has_not_joined_yet_says_that_it_starts(tmp_path: Path, engine: RedisServer) -> None:
+    assert engine.process is not None
+    os.kill(engine.process.pid, signal.SIGSTOP)
+    node = Node(tmp_path, engine, "one", starts=False)
+    until(lambda: Path(node.admin_path).exists(), "it can be asked")
+    for verb in ("status", "cluster"):
+        with pytest.raises(RequestError, match="the daemon is starting") as refused:
+            node.ask(verb)
+        assert refused.value.code == "starting"
+    os.kill(engine.process.pid, signal.SIGCONT)
+    with node:
+        node.wait_until_listening()
+        assert node.ask("cluster")["state"] == "serving"
+
+
+def test_the_only_node_is_a_warning_and_two_are_none(tmp_path: Path, engine: RedisServer) -> None:
+    def warned(node: Node) -> bool:
+        return any(one["check"] == "cluster_nodes" and one["severity"] == "warning" for one in node.ask("doctor"))
+
+    with Node(tmp_path, engine, "one") as one:
+        assert warned(one)
+        with Node(tmp_path, engine, "two") as two:
+            until(lambda: not warned(one) and not warned(two), "both know each other")
+        until(lambda: warned(one), "one is alone again")
+
+
+def test_the_later_of_two_with_one_name_stays(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as first:
+        (tmp_path / "later").mkdir()
+        with Node(tmp_path / "later", engine, "one"):
+            assert first.wait() == EX_CONFIG
+            assert "another daemon has joined the cluster as one; give each a name of its own" in first.log()
+            first.kill()
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "status"),
+    [
+        (("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "set maxmemory-policy noeviction", EX_CONFIG),
+        (("REPLICAOF", "127.0.0.1", "1"), "the engine is a replica, which takes no writes", EX_CONFIG),
+        (("CONFIG", "SET", "requirepass", "secret"), "password", EX_CONFIG),
+        (("SHUTDOWN", "NOSAVE"), "", EX_BUSY),
+    ],
+    ids=["evicts", "replica", "password", "gone"],
+)
+def test_an_engine_that_will_not_do_is_one_line(
+    tmp_path: Path, engine: RedisServer, command: tuple[str, ...], said: str, status: int
+) -> None:
+    engine.send(*command)
+    with pytest.raises(StartFailed) as caught:
+        Node(tmp_path, engine, "one")
+    assert caught.value.status == status, str(caught.value)
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("presenced: ")]
+    assert len(lines) == 1 and said in lines[0], str(caught.value)
+    assert "secret" not in lines[0]
+
+
+def test_a_password_is_taken_from_its_file(tmp_path: Path, engine: RedisServer) -> None:
+    engine.send("CONFIG", "SET", "requirepass", "secret")
+    (tmp_path / "password").write_text("secret\n")
+    config = tmp_path / "c.toml"
+    config.write_text(f'[cluster]\npassword_file = "{tmp_path / "password"}"\n')
+    with Node(tmp_path, engine, "one", "--config", str(config)) as node:
+        assert node.ask("cluster")["state"] == "serving"
+        assert "secret" not in node.log()

@@ -1,0 +1,142 @@
+"""The tasks that bring a node and its log together, on a real loop over the fake backplane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from presenced.backplane.errors import BackplaneError, Fenced, Refused
+from presenced.backplane.memory import MemoryBackplane
+from presenced.backplane.memory_engine import MemoryEngine
+from presenced.backplane.port import Joined
+from presenced.cluster.entries import JoinData
+from presenced.cluster.log_reader import LogReader
+from presenced.cluster.node import Node
+from presenced.core.copies import Copies
+from presenced.core.engine import Engine
+from presenced.core.policy import Policy
+from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.clustering.pump import Pump
+from presenced.wire.codec import encode
+from tests.support.until import eventually
+
+
+class Nobody:
+    """No link acts elsewhere."""
+
+    def receive(self, sender: int, message: bytes, now_ms: int) -> None: ...
+
+    def node_gone(self, incarnation: int, last_ms: int, now_ms: int) -> None: ...
+
+    def homes_changed(self, names: object, now_ms: int) -> None: ...
+
+
+class Stage:
+    """One node with its pump, which serves when this is made."""
+
+    def __init__(self) -> None:
+        self.log = MemoryEngine(lambda: time.monotonic_ns() // 1_000_000, waits=True)
+        self.backplane = MemoryBackplane(self.log)
+        self.away: list[bool] = []
+        self.failures: list[BackplaneError] = []
+
+    def begin(self) -> int:
+        return SYSTEM_CLOCKS.monotonic_ms()
+
+    async def join(self) -> Joined:
+        return await self.backplane.join("one", 1, 0, 77, encode(JoinData(7)))
+
+    async def start(self) -> Stage:
+        joined = await self.join()
+        now_ms = self.begin()
+        engine = Engine(Policy(), now_ms=now_ms, wall_ms=1_700_000_000_000, epoch=77)
+        self.node = Node(engine, Copies(engine), "one", 7, joined)
+        self.reader = LogReader(self.node, Nobody())
+        self.pump = Pump(
+            self.node,
+            self.reader,
+            self.backplane,
+            self,
+            SYSTEM_CLOCKS,
+            rejoin=self.join,
+            renew_ms=20,
+            linger_ms=0,
+            saved=lambda: None,
+            away=self.away.append,
+            on_failure=self.failures.append,
+        )
+        self.reader.begin(now_ms)
+        self.pump.start()
+        await self.pump.wait_ready()
+        return self
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = await Stage().start()
+    yield made
+    await made.pump.leave()
+
+
+async def test_what_waits_for_a_proof_that_the_node_lives_is_called_once_with_a_renewal_that_begins_later(
+    stage: Stage,
+) -> None:
+    proofs: list[int] = []
+    renewed = stage.pump.renewed
+    stage.pump.prove(lambda: proofs.append(1))
+    assert not proofs, "nothing that was asked before proves anything"
+    await eventually(lambda: proofs)
+    assert stage.pump.renewed is not renewed
+    later = stage.pump.renewed
+    await eventually(lambda: stage.pump.renewed is not later)
+    assert proofs == [1]
+
+
+async def test_a_proof_waits_for_a_backplane_that_is_away(stage: Stage) -> None:
+    proofs: list[int] = []
+    stage.log.is_down = True
+    stage.pump.prove(lambda: proofs.append(1))
+    await eventually(lambda: stage.away)
+    assert (stage.away, proofs, stage.pump.is_away) == ([True], [], True)
+    stage.log.is_down = False
+    await eventually(lambda: proofs)
+    assert stage.away == [True, False] and not stage.pump.is_away and not stage.failures
+
+
+async def test_what_is_claimed_is_appended_and_read_back_without_anybody_asking(stage: Stage) -> None:
+    decided: list[int] = []
+    stage.node.claim(["alice"], decided.append)
+    await eventually(lambda: decided)
+    assert stage.node.own("alice")
+
+
+async def test_who_is_declared_gone_is_at_its_end_and_says_whether_another_has_its_name(stage: Stage) -> None:
+    other = MemoryBackplane(stage.log)
+    joined = await other.join("one", 2, 0, 77, encode(JoinData(8)))
+    await stage.pump.wait_over()
+    [failure] = stage.failures
+    assert isinstance(failure, Fenced) and failure.by == joined.incarnation
+    assert stage.pump.failure is failure
+
+
+async def test_a_log_that_was_emptied_is_joined_anew_by_the_same_node(stage: Stage) -> None:
+    history = stage.node.history
+    stage.log.empty()
+    await eventually(lambda: stage.node.history != history)
+    decided: list[int] = []
+    stage.node.claim(["alice"], decided.append)
+    await eventually(lambda: decided)
+    assert stage.node.is_ready and not stage.failures
+
+
+async def test_an_engine_that_refuses_ends_the_node_with_its_sentence(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise Refused("evicts", "the engine drops any key")
+
+    monkeypatch.setattr(stage.backplane, "renew", refuse)
+    await stage.pump.wait_over()
+    assert isinstance(stage.pump.failure, Refused) and stage.pump.failure.sentence == "the engine drops any key"

@@ -1,0 +1,284 @@
+"""Several nodes in one process, on one clock, behind one engine of the fake backplane: each is a world of the core with
+its turns, its links and its part in the cluster. Nothing moves unless it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from random import Random
+from typing import Any, TypeVar
+
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Rewound, Unreachable
+from presenced.backplane.memory import MemoryBackplane
+from presenced.backplane.memory_engine import MemoryEngine
+from presenced.backplane.port import Entry, Joined
+from presenced.cluster.common_past import common_past
+from presenced.cluster.entries import JoinData
+from presenced.cluster.forwarding import Forwarding
+from presenced.cluster.log_reader import LogReader
+from presenced.cluster.node import Node
+from presenced.core.copies import Copies
+from presenced.core.policy import Policy
+from presenced.server.clustering.cluster_log import ClusterLog
+from presenced.testing.disk import KeepingLog
+from presenced.wire.codec import encode
+from presenced.wire.messages import Record
+from tests.cluster.client import Client
+from tests.core.world import START_MS, FakeLink, World
+from tests.support.requests import REQUESTS
+
+T = TypeVar("T")
+
+
+def done(call: Coroutine[Any, Any, T]) -> T:
+    """The result of a call of the fake, which waits for nothing."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("the call waits for something")
+
+
+class TownNode(World):
+    """One node: a world that is told what others decide."""
+
+    def __init__(self, town: Town, name: str, policy: Policy | None = None) -> None:
+        super().__init__(policy, now_ms=town.now_ms)
+        self.town = town
+        self.name = name
+        self.checks = False
+        self.backplane = MemoryBackplane(town.engine, draw=Random(name).getrandbits)
+        self.clients: list[Client] = []
+        """Links that act wherever their users are decided."""
+
+    def join(self) -> None:
+        """Begin a life, with what this world knows as that of its own disk."""
+        self.key = 1_000 + self.town.draw()
+        self.node = Node(self.engine, Copies(self.engine), self.name, self.key, self.join_log())
+        self.requests = self.forwarding = Forwarding(
+            self.engine, REQUESTS, self.node, self.node, self.node, lambda: self.now_ms
+        )
+        self.reader = LogReader(self.node, self.forwarding)
+        self.reader.begin(self.now_ms)
+        self.disk = KeepingLog()
+        self.log = ClusterLog(self.disk, self.node, lambda: False)  # type: ignore[assignment]
+
+    def join_log(self) -> Joined:
+        nonce = self.town.draw()
+        while True:
+            try:
+                return done(self.backplane.join(self.name, nonce, 0, 77, encode(JoinData(self.key))))
+            except Unreachable:
+                assert not self.town.engine.is_down
+
+    # --- what the pump does -----------------------------------------------------------------------------------
+
+    def append(self) -> bool:
+        """Append one batch, if there is one."""
+        closed = self.node.batches.close()
+        if closed is None:
+            return False
+        try:
+            for stored in closed.stored:
+                done(self.backplane.put_slice(*stored))
+            done(self.backplane.append(closed.number, self.node.position, self.node.tag, closed.data))
+        except Unreachable:
+            return False
+        except (Rewound, Emptied, Fenced) as error:
+            return self.recover(error)
+        self.node.batches.appended(closed.number)
+        return True
+
+    def recover(self, error: BackplaneError) -> bool:
+        """What the pump does about a log that is not the one that was read."""
+        if isinstance(error, Fenced):
+            self.town.kill(self)
+            for client in list(self.clients):
+                client.cut()
+        elif isinstance(error, Emptied):
+            joined = self.join_log()
+            self.reader.begin_anew(joined, self.now_ms)
+            while self.node.position < joined.n:
+                self.read()
+        elif isinstance(error, Rewound):
+            shared = done(common_past(self.backplane, self.reader.memory, error))
+            if shared is None:
+                # Another log, perhaps, which a call of this node's old life is told.
+                other = fails(self.backplane.renew(self.node.position, self.node.tag))
+                return self.recover(Fenced(0) if isinstance(other, Rewound) else other)
+            self.reader.rewind(*shared, self.now_ms)
+        return True
+
+    def read(self) -> bool:
+        """Take one entry, if there is one, and run a turn."""
+        try:
+            entries = done(self.backplane.read(self.node.position))
+        except Unreachable:
+            return False
+        except (Rewound, Emptied, Fenced) as error:
+            return self.recover(error)
+        if not entries:
+            return False
+        self.take(entries[0])
+        return True
+
+    def take(self, entry: Entry) -> None:
+        slices = {}
+        for number in self.reader.wanted(entry):
+            try:
+                data = done(self.backplane.take_slice(self.node.me, number))
+            except Unreachable:
+                data = done(self.backplane.take_slice(self.node.me, number))
+            assert data is not None
+            slices[number] = data
+        self.reader.take(entry, self.now_ms, slices)
+        self.turn()
+
+    def work(self) -> bool:
+        """One slice of what takes long."""
+        if not self.reader.has_work:
+            return False
+        self.reader.work(self.now_ms)
+        self.turn()
+        return True
+
+    def turn(self) -> None:
+        """A turn, and what comes of it on all nodes unless the town waits to be told."""
+        if not hasattr(self, "node"):
+            super().turn()
+            return
+        self.forwarding.tick(self.now_ms)
+        super().turn()
+        due_ms = self.forwarding.next_ms
+        if due_ms is not None and (self.next_ms is None or due_ms < self.next_ms):
+            self.next_ms = due_ms
+        self.town.consider_settling()
+
+    def renew(self) -> None:
+        try:
+            done(self.backplane.renew(*self.reader.told_read))
+        except Unreachable:
+            return
+        except (Rewound, Emptied, Fenced) as error:
+            self.recover(error)
+        self.reader.tick(self.now_ms)
+
+    # --- for tests --------------------------------------------------------------------------------------------
+
+    def come(self, address: str, **more: Any) -> FakeLink:
+        """As `open`, after this node has become the home of the user if they had none."""
+        name = address.partition("/")[0]
+        if not self.node.home_of(name):
+            self.node.claim([name], lambda now_ms: None)
+            self.town.settle()
+        assert self.node.own(name), f"{name} lives elsewhere"
+        return self.open(address, **more)
+
+    def dial(self, address: str, **fields: Any) -> Client:
+        """A client says hello here, wherever its user is decided."""
+        client = Client(self, address, **fields)
+        self.turn()
+        return client
+
+    def shown(self, name: str) -> Record:
+        """The record as it is told here."""
+        user = self.engine.users.get(name)
+        assert user is not None, f"{name} is not known to {self.name}"
+        return user.record
+
+
+class Town:
+    """The nodes, the engine and the clock."""
+
+    def __init__(self, *names: str, policy: Policy | None = None) -> None:
+        self.now_ms = START_MS
+        self.policy = policy
+        self.engine = MemoryEngine(lambda: self.now_ms)
+        self.nodes: list[TownNode] = []
+        self.is_prompt = True
+        """What a turn has to tell others reaches them at once."""
+        self.paused: tuple[TownNode, ...] = ()
+        self._is_settling = False
+        self._drawn = 0
+        for name in names:
+            self.add(name)
+
+    def draw(self) -> int:
+        self._drawn += 1
+        return self._drawn
+
+    def add(self, name: str, node: TownNode | None = None) -> TownNode:
+        """A node joins, and is told all that there is. `node`: one that knows something already."""
+        node = node or TownNode(self, name, self.policy)
+        self.nodes.append(node)
+        node.join()
+        self.settle()
+        return node
+
+    def pause(self, *nodes: TownNode) -> None:
+        """These do nothing, and turns settle nothing, until `resume`."""
+        self.paused = nodes
+        self.is_prompt = False
+
+    def resume(self) -> None:
+        """All nodes do what they have to, as it comes."""
+        self.paused = ()
+        self.is_prompt = True
+        self.settle()
+
+    def consider_settling(self) -> None:
+        if self.is_prompt and not self._is_settling:
+            self.settle()
+
+    def settle(self) -> None:
+        """Until nobody has anything to append, to read or to do."""
+        self._is_settling = True
+        try:
+            for _ in range(100_000):
+                moved = False
+                for node in [node for node in self.nodes if node not in self.paused]:
+                    # What takes long is done last: much may be asked before.
+                    moved |= node.append() or node.read()
+                if not moved:
+                    moved = any([node.work() for node in self.nodes if node not in self.paused])
+                if not moved:
+                    return
+            raise AssertionError("the nodes never come to rest")
+        finally:
+            self._is_settling = False
+
+    def advance(self, ms: int, step_ms: int = 1_000, *links: FakeLink) -> None:
+        """Let time pass on all nodes, which renew their leases. These links heartbeat."""
+        end_ms = self.now_ms + ms
+        while self.now_ms < end_ms:
+            self.now_ms = min(end_ms, self.now_ms + step_ms)
+            for node in list(self.nodes):
+                node.advance(self.now_ms - node.now_ms)
+                for link in links:
+                    if link.world is node:
+                        link.beat()
+                node.renew()
+            self.settle()
+
+    def kill(self, node: TownNode) -> None:
+        """The node is gone without a word."""
+        self.nodes.remove(node)
+
+    def leave(self, node: TownNode) -> None:
+        """The node leaves in order."""
+        self.settle()
+        try:
+            done(node.backplane.leave())
+        except Unreachable:
+            done(node.backplane.leave())
+        self.nodes.remove(node)
+        self.settle()
+
+
+def fails(call: Coroutine[Any, Any, object]) -> BackplaneError:
+    """What the call raises."""
+    try:
+        done(call)
+    except BackplaneError as error:
+        return error
+    raise AssertionError("it did not fail")
