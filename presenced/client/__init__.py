@@ -9,12 +9,17 @@ without `await` (`blocking_client`).
 
 from __future__ import annotations
 
+import logging
+
 from presenced.client.client import Client as Client
 from presenced.client.client_factory import connect as connect, connect_service as connect_service
 from presenced.client.connector import Connecting as Connecting
 from presenced.client.contact_streams import ContactChanges as ContactChanges, ContactsWatch as ContactsWatch
+from presenced.client.event_acts import UserHistory as UserHistory
+from presenced.client.event_stream import Events as Events
 from presenced.client.identity import Token as Token
 from presenced.client.link_state import State as State
+from presenced.client.losses import Losses as Losses
 from presenced.client.pages import Page as Page
 from presenced.client.protocol.changes import Change as Change, Kind as Kind
 from presenced.client.protocol.channels import MemberChange as MemberChange, MemberChangeKind as MemberChangeKind
@@ -25,10 +30,15 @@ from presenced.client.schedule_windows import WindowLike as WindowLike
 from presenced.client.service import Service as Service
 from presenced.client.streams import (
     ChannelWatch as ChannelWatch,
-    Events as Events,
     EveryoneWatch as EveryoneWatch,
-    Watch as Watch,
 )
+from presenced.client.telemetry import (
+    CallTelemetry as CallTelemetry,
+    ClientFacts as ClientFacts,
+    ClientTelemetry as ClientTelemetry,
+    Telemetry as Telemetry,
+)
+from presenced.client.user_watch import Watch as Watch
 from presenced.client.values import (
     Answer as Answer,
     Attachment as Attachment,
@@ -36,12 +46,15 @@ from presenced.client.values import (
     Blocked as Blocked,
     ContactsPage as ContactsPage,
     Idle as Idle,
+    Lasting as Lasting,
     MembersPage as MembersPage,
     Moment as Moment,
     Schedule as Schedule,
     SyncStatus as SyncStatus,
     Taken as Taken,
     Until as Until,
+    ValidStatus as ValidStatus,
+    ViewChecks as ViewChecks,
     WhoPage as WhoPage,
 )
 from presenced.wire.messages import (
@@ -53,13 +66,22 @@ from presenced.wire.messages import (
     DeviceInfo as DeviceInfo,
     DeviceState as DeviceState,
     DeviceStatus as DeviceStatus,
+    Explanation as Explanation,
+    FollowerInfo as FollowerInfo,
     OwnState as OwnState,
     Record as Record,
     Role as Role,
+    RouteInfo as RouteInfo,
     Source as Source,
     Status as Status,
     StatusRequest as StatusRequest,
     Subscription as Subscription,
+    TargetInfo as TargetInfo,
+    Urgency as Urgency,
+    Verdict as Verdict,
     Welcome as Welcome,
     Window as Window,
 )
+
+# An application that has not set up logging sees nothing of a library's; without a handler Python would print it.
+logging.getLogger("presenced.client").addHandler(logging.NullHandler())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from presenced.address import check_channel, check_emoji, check_label, check_name, check_text
+from presenced.address import check_channel, check_emoji, check_label, check_meta, check_name, check_text
 from presenced.client.act_group import OWN, ActGroup
 from presenced.client.protocol.pending_requests import OnReply, Reply
 from presenced.client.schedule_windows import WindowLike, windows_of, written
@@ -42,8 +42,8 @@ from presenced.wire.messages import (
 
 NO_WINDOWS: list[messages.Window] = []
 
-OnDescribed = Callable[[DeviceStatus | None, int | None, str | None], None]
-"""Takes the status, priority and name that a device was given; None for a value that stays as it is."""
+OnDescribed = Callable[[DeviceStatus | None, int | None, str | None, str | None], None]
+"""Takes the status, priority, name and meta that a device was given; None for a value that stays as it is."""
 
 
 class UserActs(ActGroup):
@@ -122,9 +122,11 @@ class UserActs(ActGroup):
         status: DeviceStatus | None = None,
         priority: int | None = None,
         name: str | None = None,
+        meta: str | None = None,
         on_described: OnDescribed | None = None,
     ) -> None:
-        """Set a live device's own status, priority or display name. Raises `RequestError` (`no_such_device`).
+        """Set a live device's own status, priority or display name; the `meta` alone also of one that is gone. Raises
+        `RequestError` (`no_such_device`).
 
         `on_described` is called as the reply is read and not by the caller that waits: of several callers that wait for
         a link, one request may stand for all, and its values are the ones that hold.
@@ -135,13 +137,15 @@ class UserActs(ActGroup):
             check_priority(priority)
         if name is not None:
             check_label(name, "device label")
+        if meta is not None:
+            check_meta(meta)
 
         def answered(reply: Reply) -> None:
             if on_described is not None and not isinstance(reply, Error):
-                on_described(status, priority, name)
+                on_described(status, priority, name, meta)
 
         await self._exchange.do(
-            lambda request_id: messages.SetDevice(request_id, status, priority, name, user=user, device=device),
+            lambda request_id: messages.SetDevice(request_id, status, priority, name, user, device, meta),
             answered,
         )
 

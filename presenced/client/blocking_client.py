@@ -8,11 +8,8 @@ own as well.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import functools
 import inspect
-import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
@@ -22,11 +19,11 @@ from presenced.client import forks
 from presenced.client.client import Client
 from presenced.client.client_base import ConnectedClient, connection_of
 from presenced.client.connector import Connecting, open_client
+from presenced.client.loop_thread import LoopThread, new_thread
 from presenced.client.pages import Page
 from presenced.client.service import Service
 from presenced.client.streams import Stream
-from presenced.client.worker import StateRelay, Worker, awaited
-from presenced.errors import ConnectionLost
+from presenced.client.worker import StateRelay, awaited
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,96 +34,10 @@ _TAKE_CALLBACKS = frozenset({"on", "on_contact", "on_own", "on_state", "on_taken
 _PAGE_CALLBACKS = ("is_there", "on_renamed")
 
 
-class _Thread:
-    """A loop in a thread. It does not keep a program alive that forgets to close."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.callbacks = Worker("presenced callbacks")
-        self.tokens = Worker("presenced tokens")
-        self.is_forked = False
-        self._lock = threading.Lock()
-        self._is_stopping = False
-        forks.tell_if_forked(self)
-        self._thread = threading.Thread(target=self._run, name="presenced", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._is_stopping
-
-    def do(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run it there and wait; what interrupts the wait (Ctrl-C) ends the work too."""
-        if self.is_forked:
-            # Before the lock, which another thread may have held when the process was forked.
-            raise forks.error()
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("an async callback cannot wait for its own connection; make it a plain function")
-
-        async def run() -> T:
-            return await work()
-
-        with self._lock:
-            if self._is_stopping:
-                raise _closed()
-            future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(run(), self.loop)
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise _closed() from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        """End the loop and the threads; every caller who still waits is released. Idempotent."""
-        with self._lock:
-            is_first, self._is_stopping = not self._is_stopping, True
-        if is_first:
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
-            self.callbacks.stop()
-            self.tokens.stop()
-
-    def abandon(self, client: ConnectedClient) -> None:
-        """Nobody can use the client any longer: let it leave, and end. From any thread, also from this one."""
-
-        async def leave() -> None:
-            try:
-                await client.close()
-            finally:
-                self.loop.stop()
-
-        with self._lock:
-            if not self._is_stopping:
-                self._is_stopping = True
-                asyncio.run_coroutine_threadsafe(leave(), self.loop)
-                self.callbacks.stop(wait=False)
-                self.tokens.stop(wait=False)
-
-    def in_child(self) -> None:
-        """See `forks`."""
-        self.is_forked = True
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-            # A call that was begun before `stop` is a task now; its caller is released with it.
-            tasks = asyncio.all_tasks(self.loop)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                self.loop.run_until_complete(asyncio.wait(tasks))
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        finally:
-            self.loop.close()
-
-
 class Blocking(Generic[C]):
     """A connected client, as `presenced.Client` or `presenced.Service` but without `await`."""
 
-    def __init__(self, client: C, thread: _Thread) -> None:
+    def __init__(self, client: C, thread: LoopThread) -> None:
         self._client = client
         self._thread = thread
 
@@ -134,7 +45,7 @@ class Blocking(Generic[C]):
         return f"<presenced.sync {self._client!r}>"
 
     def __del__(self) -> None:
-        thread: _Thread | None = self.__dict__.get("_thread")
+        thread: LoopThread | None = self.__dict__.get("_thread")
         if thread is None or thread.is_forked or thread.is_stopping or not connection_of(self._client).is_open:
             return
         shown = repr(self)
@@ -232,7 +143,7 @@ class _Using:
 class BlockingIterator(Generic[T]):
     """A watch, or the events, without `await`: iterate it, `close` it, look at what else it has (`records`, ...)."""
 
-    def __init__(self, stream: Any, thread: _Thread, client: Blocking[Any]) -> None:
+    def __init__(self, stream: Any, thread: LoopThread, client: Blocking[Any]) -> None:
         self._stream: AsyncIterator[T] = stream
         self._thread = thread
         self._client = client  # In use as long as it is iterated.
@@ -273,7 +184,7 @@ class BlockingIterator(Generic[T]):
 class BlockingPage:
     """An open page without `await`. What its callbacks are given is the page of the client's own thread."""
 
-    def __init__(self, page: Page, thread: _Thread, client: Blocking[Any]) -> None:
+    def __init__(self, page: Page, thread: LoopThread, client: Blocking[Any]) -> None:
         self._page = page
         self._thread = thread
         self._client = client  # In use as long as it is open.
@@ -296,12 +207,12 @@ class BlockingPage:
         self.close(lost=exc_type is not None)
 
 
-def blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B]) -> Callable[P, B]:
+def blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, LoopThread], B]) -> Callable[P, B]:
     """`connect` without `await`: the same arguments, and what it returns is connected."""
 
     @functools.wraps(connect)
     def connected(*args: P.args, **options: P.kwargs) -> B:
-        thread = _Thread()
+        thread = new_thread()
         try:
             if callable(options.get("token")):
                 # A function that asks another service for a token would delay every caller who waits for an answer.
@@ -317,10 +228,6 @@ def blocking(connect: Callable[P, Connecting[C]], kind: Callable[[C, _Thread], B
     connected.__signature__ = inspect.signature(connect).replace(return_annotation=returned)  # type: ignore[attr-defined]
     connected.__doc__ = f"As `presenced.{name}`, but for `with {name}(url)` and without `await`:\n\n{connect.__doc__}"
     return connected
-
-
-def _closed() -> ConnectionLost:
-    return ConnectionLost("closed", "this connection is closed; connect again", temporary=False)
 
 
 def _soon(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:

@@ -12,10 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from presenced.client.log_fields import fields
+
 SLOW_S = 1.0
 """A plain function that holds the loop for this long is reported in the log."""
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.callbacks")
 
 
 class TakenFrom(Protocol):
@@ -106,7 +108,8 @@ class Callbacks:
             if took_s >= SLOW_S:
                 name = getattr(callback, "__qualname__", repr(callback))
                 advice = "heartbeats and everything else in the loop waited for it; make it async, or use a thread"
-                _log.warning("%s (%s) held the event loop for %.1f s: %s", what, name, took_s, advice)
+                extra = fields("slow_callback", callback=name, took_ms=int(took_s * 1000))
+                _log.warning("%s (%s) held the event loop for %.1f s: %s", what, name, took_s, advice, extra=extra)
 
     async def _await(self, what: str, result: Awaitable[Any]) -> None:
         try:

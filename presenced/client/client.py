@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from presenced.address import check_focus
 from presenced.client.act_group import OWN
 from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
 from presenced.client.contact_acts import ContactActs
 from presenced.client.contact_streams import ContactChanges, ContactsWatch
+from presenced.client.event_acts import EventActs
 from presenced.client.own_state import OwnCallback, OwnView
 from presenced.client.privacy_acts import PrivacyActs
 from presenced.client.protocol.contact_lists import ContactChange, ContactFeed
 from presenced.client.protocol.joined_channels import JoinedChannels
+from presenced.client.question_acts import QuestionActs
+from presenced.client.route_acts import RouteActs
 from presenced.client.values import Answer, Idle, Moment, Until, idle_ms_of
 from presenced.errors import AddressError
 from presenced.wire import messages
@@ -93,12 +97,19 @@ class Client(ConnectedClient):
     # --- devices ----------------------------------------------------------------------------------------------
 
     async def set_device(
-        self, *, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+        self,
+        *,
+        status: DeviceStatus | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+        meta: str | None = None,
     ) -> None:
-        """Set this device's own status, priority or display name; what is not given stays as it is. What was last set
-        here, or given to `connect`, is stated again on each new link."""
+        """Set this device's own status, priority, display name or meta (see `connect`); what is not given stays as it
+        is. What was last set here, or given to `connect`, is stated again on each new link."""
         described = self._identity.describe
-        await self._acts.set_device(OWN, OWN, status=status, priority=priority, name=name, on_described=described)
+        await self._acts.set_device(
+            OWN, OWN, status=status, priority=priority, name=name, meta=meta, on_described=described
+        )
 
     async def set_device_status(self, status: DeviceStatus) -> None:
         """Set this device's own status."""
@@ -128,6 +139,18 @@ class Client(ConnectedClient):
         """
         self._connection.reconnect.report_idle(idle_ms_of(idle))
 
+    def set_focus(self, focus: str) -> None:
+        """What is on this device's screen: the name of a channel, of a user or of whatever the app means; empty =
+        nothing that is worth telling. Call it each time that it changes. O(1)
+
+        It is told to the server at once and on each new link, and holds as long as the link. Whoever asks where to
+        notify the user (`route`) learns that the user reads just this. Raises `AddressError` (`bad_name`).
+        """
+        check_focus(focus)
+        self._connection.reconnect.report_focus(focus)
+
+    route = RouteActs.by_user(RouteActs.route)
+
     # --- claims, schedule, activity ---------------------------------------------------------------------------
 
     add_claim = UserActs.by_user(UserActs.add_claim)
@@ -137,6 +160,8 @@ class Client(ConnectedClient):
     clear_schedule = UserActs.by_user(UserActs.clear_schedule)
     get_schedule = UserActs.by_user(UserActs.get_schedule)
     get_activity = UserActs.by_user(UserActs.get_activity)
+    explain = QuestionActs.by_user(QuestionActs.explain)
+    history = EventActs.by_user(EventActs.history)
 
     async def record_activity(
         self, activity: str, *, channel: str | None = None, at: Moment = None, payload: str = ""

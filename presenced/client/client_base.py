@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from presenced.address import check_channel
+from presenced.address import check_channel, check_name
 from presenced.client.connection import ClientConnection
 from presenced.client.link_state import State, StateCallback
 from presenced.client.protocol.channels import COUNTED
 from presenced.client.protocol.watched_users import chunks
-from presenced.client.streams import ChannelWatch, Watch
-from presenced.client.values import MembersPage, WhoPage, check_limit, check_names
+from presenced.client.status_awaits import await_status, waiting_ms, wanted_kinds, wanted_statuses
+from presenced.client.streams import ChannelWatch
+from presenced.client.user_watch import Watch
+from presenced.client.values import (
+    Lasting,
+    MembersPage,
+    ValidStatus,
+    ViewChecks,
+    WhoPage,
+    check_limit,
+    check_names,
+)
 from presenced.errors import PresenceError
 from presenced.wire import messages
 from presenced.wire.messages import Record, Welcome
@@ -74,13 +84,22 @@ class ConnectedClient:
 
     # --- watching ---------------------------------------------------------------------------------------------
 
-    def watch(self, *users: str) -> Watch:
+    def watch(self, *users: str, since: str | None = None) -> Watch:
         """Watch users: `async for change in me.watch("bob")`, or `async with me.watch("bob") as watch:`.
 
-        Nothing is sent before it is entered or iterated. Watches may overlap; the server is asked once.
+        Nothing is sent before it is entered or iterated. Watches may overlap; the server is asked once. `since` is the
+        `position` of an earlier watch, also of another run of the program: then only what differs from it is yielded.
+        Raises `AddressError` (`bad_request`) for what is none.
         """
         connection = self._connection
-        return Watch(connection.exchange, connection, connection.users, check_names(users))
+        return Watch(connection.exchange, connection, connection.users, check_names(users), since)
+
+    @property
+    def view_checks(self) -> ViewChecks:
+        """How often what this client shows was held against the server's checksum (`check_every`), and how often that
+        was another. What differed then was asked for again, and is right now."""
+        view = self._connection.view
+        return ViewChecks(view.checks, view.failed)
 
     def watch_channel(self, channel: str) -> ChannelWatch:
         """Watch who is online in a channel: members, joins, leaves, changes, exact counts. Used like `watch`."""
@@ -98,8 +117,42 @@ class ConnectedClient:
         """The records of any number of users, in the order asked; one request for each 256 or so."""
         found: dict[str, Record] = {}
         for chunk in chunks(check_names(users), self._exchange.users_per_request_max):
-            found.update(zip(chunk, await self._exchange.records(messages.Get, chunk), strict=True))
+            found.update(zip(chunk, await self._exchange.records(chunk), strict=True))
         return found
+
+    async def get_valid_statuses(self, users: Iterable[str]) -> dict[str, ValidStatus]:
+        """As `get_statuses`, and for each record when it changes if nothing happens and heartbeats go on."""
+        found: dict[str, ValidStatus] = {}
+        for chunk in chunks(check_names(users), self._exchange.users_per_request_max):
+            reply = await self._exchange.valid_records(chunk)
+            found.update(zip(chunk, map(ValidStatus, reply.records, reply.valid_until_ms), strict=True))
+        return found
+
+    async def await_status(
+        self,
+        user: str,
+        *,
+        available: bool = False,
+        not_dnd: bool = False,
+        statuses: Iterable[str] | None = None,
+        kinds: Iterable[str] = (),
+        for_at_least: Lasting = 0,
+        timeout: Lasting,
+    ) -> Record | None:
+        """Wait until the user shows a status that is wanted, and has for `for_at_least`; the record then, or None if
+        that does not come to be within `timeout` (each seconds or a timedelta, up to 7 days).
+
+        `statuses` says which will do: by default every one but offline. `available` leaves offline out, `not_dnd` dnd:
+        `await me.await_status("bob", available=True, not_dnd=True, for_at_least=10, timeout=3600)`. With `kinds` a
+        device of one of these kinds must count as well; that is for a service, or about oneself. Goes on over lost
+        links. Cancelling it tells the server. Raises `RequestError` (`await_limit`).
+        """
+        check_name(user, "user")
+        wanted = wanted_statuses(statuses, available=available, not_dnd=not_dnd)
+        least_ms = waiting_ms(for_at_least, "for_at_least", or_none=True)
+        most_ms = waiting_ms(timeout, "timeout")
+        awaited = self._connection.awaited
+        return await await_status(self._exchange, awaited, user, wanted, wanted_kinds(kinds), least_ms, most_ms)
 
     async def get_online_users(self, channel: str | None = None) -> list[Record]:
         """Everybody online, or online in a channel, in order of name. O(users online); see `online_users`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from presenced.address import Url, make_url, parse_url
+from presenced.address import Url, check_meta, make_url, parse_url
 from presenced.client.client import Client
 from presenced.client.connection import ClientConnection
 from presenced.client.connector import Connecting
 from presenced.client.identity import ClientIdentity, Token
 from presenced.client.service import Service
-from presenced.client.values import Idle, check_device_status
+from presenced.client.telemetry import Telemetry, default
+from presenced.client.values import Idle, check_device_status, check_interval
 from presenced.errors import AddressError
 from presenced.wire.messages import DeviceStatus
 
@@ -39,6 +40,9 @@ def connect(
     idle: Idle | None = None,
     sync: bool | None = None,
     contacts: bool = False,
+    meta: str | None = None,
+    check_every: float | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Connecting[Client]:
     """Connect a user's device: `async with connect(url) as me:`, or `me = await connect(url)` and `await me.close()`.
 
@@ -53,7 +57,12 @@ def connect(
     idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until
     the app says otherwise (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
     (`Client.own`) and counts in `get_sync_status`; by default each does but one of negative priority, which only
-    looks in. `contacts`: whether each link watches the user's contacts, as `Client.contacts` needs it.
+    looks in. `contacts`: whether each link watches the user's contacts, as `Client.contacts` needs it. `meta`: a line
+    of up to 512 bytes that the server keeps with the device, for its user and for services alone, such as a push token;
+    None leaves what it has. `check_every`: how often (in seconds) what this client shows of watched users and contacts
+    is held against the server's checksum, and repaired if it differs (`Client.view_checks`, and a warning in the log);
+    None: never. `telemetry`: what measures this client (see `presenced.client.Telemetry`); None: what
+    `presenced.opentelemetry.instrument` has switched on, or nothing.
 
     Entering raises `AddressError`, `AuthError`, `ProtocolError` (the peer is not presenced) or `ConnectionLost`
     (`unreachable`, `no_answer`, `busy`, ...), and tries nothing twice but a refused token that a function may replace.
@@ -71,15 +80,10 @@ def connect(
     def make() -> Client:
         parts = {"host": host, "port": port, "user": user, "device": device, "tls": tls}
         parsed = _where(url, parts | {"kind": kind, "name": name, "priority": priority})
-        _check_user(parsed)
-        if not parsed.device:
-            raise AddressError(f"the address names no device; write {_example(parsed)}, with an id that stays the same")
-        check_device_status(status)
-        wants_own = parsed.priority >= 0 if sync is None else sync
-        given = parsed.token if token is None else token
-        context = _tls(parsed, ssl_context)
-        identity = ClientIdentity(parsed, given, context, "user", status, parsed.priority, wants_own, contacts)
-        client = Client(ClientConnection("presenced.Client", identity, timeout_s, request_timeout_s, reconnect))
+        identity = _identity_of_device(parsed, token, ssl_context, status, sync, contacts=contacts, meta=meta)
+        client = Client(
+            _connection("Client", identity, timeout_s, request_timeout_s, reconnect, check_every, telemetry)
+        )
         if idle is not None:
             client.idle(idle)
         return client
@@ -99,6 +103,8 @@ def connect_service(
     timeout_s: float = TIMEOUT_S,
     request_timeout_s: float = REQUEST_TIMEOUT_S,
     reconnect: bool = True,
+    check_every: float | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Connecting[Service]:
     """Connect a backend that speaks for many users: `async with connect_service(url) as p:`.
 
@@ -115,9 +121,48 @@ def connect_service(
             raise AddressError("the URL of a service names no device; leave out what stands behind the slash")
         given = parsed.token if token is None else token
         identity = ClientIdentity(parsed, given, _tls(parsed, ssl_context), "service", "online", 0)
-        return Service(ClientConnection("presenced.Service", identity, timeout_s, request_timeout_s, reconnect))
+        return Service(
+            _connection("Service", identity, timeout_s, request_timeout_s, reconnect, check_every, telemetry)
+        )
 
     return Connecting(make)
+
+
+def _connection(
+    kind: str,
+    identity: ClientIdentity,
+    timeout_s: float,
+    request_timeout_s: float,
+    reconnect: bool,
+    check_every: float | None,
+    telemetry: Telemetry | None,
+) -> ClientConnection:
+    every_s = check_interval(check_every)
+    measured = default.telemetry if telemetry is None else telemetry
+    shown_as = f"presenced.{kind}"
+    return ClientConnection(shown_as, identity, timeout_s, request_timeout_s, reconnect, every_s, measured)
+
+
+def _identity_of_device(
+    url: Url,
+    token: Token | None,
+    ssl_context: ssl.SSLContext | None,
+    status: DeviceStatus,
+    sync: bool | None,
+    *,
+    contacts: bool,
+    meta: str | None,
+) -> ClientIdentity:
+    """Who a user's client is. Raises `AddressError`."""
+    _check_user(url)
+    if not url.device:
+        raise AddressError(f"the address names no device; write {_example(url)}, with an id that stays the same")
+    check_device_status(status)
+    check_meta(meta or "")
+    wants_own = url.priority >= 0 if sync is None else sync
+    given = url.token if token is None else token
+    context = _tls(url, ssl_context)
+    return ClientIdentity(url, given, context, "user", status, url.priority, wants_own, contacts, meta)
 
 
 def _where(url: str | None, parts: dict[str, Any]) -> Url:

@@ -17,14 +17,19 @@ from presenced.client.callbacks import Callbacks
 from presenced.client.exchange import ClientExchange
 from presenced.client.identity import ClientIdentity
 from presenced.client.link_state import LinkState
+from presenced.client.protocol.awaited_statuses import AwaitedStatuses
 from presenced.client.protocol.channels import WatchedChannels
 from presenced.client.protocol.contact_lists import ContactLists
 from presenced.client.protocol.event_feed import FollowedEvents
+from presenced.client.protocol.held_records import HeldRecords
+from presenced.client.protocol.view import View
 from presenced.client.protocol.watch_all import EveryoneWatched
 from presenced.client.protocol.watched_contacts import WatchedContacts
 from presenced.client.protocol.watched_users import WatchedUsers
 from presenced.client.reconnect import Reconnect
 from presenced.client.renewal import TokenRenewal
+from presenced.client.telemetry import ClientFacts, ClientTelemetry, Telemetry
+from presenced.client.view_timer import ViewTimer
 from presenced.wire import messages
 
 
@@ -32,36 +37,59 @@ class ClientConnection:
     """See the module's docstring. For one event loop."""
 
     def __init__(
-        self, shown_as: str, identity: ClientIdentity, timeout_s: float, request_timeout_s: float, reconnects: bool
+        self,
+        shown_as: str,
+        identity: ClientIdentity,
+        timeout_s: float,
+        request_timeout_s: float,
+        reconnects: bool,
+        check_every_s: float | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        """`shown_as` is the name of the app's object, for messages."""
+        """`shown_as` is the name of the app's object, for messages. `check_every_s`: see `view_timer`."""
         self.shown_as = shown_as
         self.identity = identity
         self.loop = asyncio.get_running_loop()
         self.callbacks = Callbacks(self.loop)
         self.link_state = LinkState(self.callbacks)
-        self.exchange = exchange = ClientExchange(self.link_state, request_timeout_s)
+        self._telemetry = measured = _measured(identity, telemetry)
+        self.exchange = exchange = ClientExchange(self.link_state, request_timeout_s, measured)
         renewal = TokenRenewal(identity, exchange, timeout_s)
-        self.reconnect = Reconnect(identity, exchange, renewal, self.link_state, self.callbacks, timeout_s, reconnects)
+        self.reconnect = Reconnect(
+            identity, exchange, renewal, self.link_state, self.callbacks, timeout_s, reconnects, measured
+        )
 
         def users_per_request_max() -> int:
             return exchange.users_per_request_max
 
-        self.users = WatchedUsers(users_per_request_max)
-        self.channels = WatchedChannels(exchange.say)
+        def is_resumed() -> bool:
+            return exchange.session.is_resumed
+
+        held = HeldRecords()
+        self.users = WatchedUsers(held, users_per_request_max, is_resumed, exchange.say)
+        if measured is not None:
+            self.users.count_by(measured.users_watched)
+        self.channels = WatchedChannels(exchange.say, is_resumed)
         self.events = FollowedEvents(exchange.say)
-        self.everyone = EveryoneWatched(self.users, users_per_request_max, exchange.say)
+        self.everyone = EveryoneWatched(held, self.users, users_per_request_max, is_resumed, exchange.say)
+        self.reconnect.at_each_beat(self.everyone.beat)
         self.contact_lists = lists = ContactLists(exchange.say)
-        self.contacts = contacts = WatchedContacts(self.users, identity.wants_contacts)
-        for part in (self.channels, self.events, self.everyone, self.users, contacts, lists):
+        self.contacts = contacts = WatchedContacts(held, self.users, identity.wants_contacts)
+        self.awaited = AwaitedStatuses(exchange.say)
+        is_user = identity.role == "user"
+        self.view = View(held, self.users, contacts, users_per_request_max, is_resumed, exchange.say, is_first=is_user)
+        parts = (held, self.view, self.channels, self.events, self.everyone, self.users, contacts, lists, self.awaited)
+        for part in parts:
             exchange.session.add(part)
+        exchange.return_by(self.view)
+        if check_every_s is not None:
+            exchange.session.add(ViewTimer(self.loop, self.view.check, check_every_s))
 
         def contact_changed(push: messages.ContactChange) -> None:
             contacts.changed(push)
             lists.pushed(push)
 
-        users = self.users
-        exchange.on_push(messages.Presence, lambda push: users.presence(push.record))
+        exchange.on_push(messages.Presence, lambda push: held.tell(push.record))
         exchange.on_push(messages.ChannelEvent, self.channels.event)
         exchange.on_push(messages.ChannelCounts, self.channels.counted)
         exchange.on_push(messages.Event, self.events.event)
@@ -76,7 +104,11 @@ class ClientConnection:
 
     async def start(self) -> None:
         """Open the first link. Raises `PresenceError` if that fails."""
-        await self.reconnect.start()
+        if self._telemetry is None:
+            await self.reconnect.start()
+        else:
+            with self._telemetry.connecting():
+                await self.reconnect.start()
 
     async def close(self, *, bye: bool) -> None:
         """Leave; with `bye` the own device is gone at once. Does nothing the second time."""
@@ -98,3 +130,10 @@ class ClientConnection:
             # First: where warnings are errors, the next line raises.
             reconnect.abandon()
             warnings.warn(f"unclosed {shown}: use `async with`, or `close`", ResourceWarning, 2, source=self)
+
+
+def _measured(identity: ClientIdentity, telemetry: Telemetry | None) -> ClientTelemetry | None:
+    if telemetry is None:
+        return None
+    url = identity.url
+    return telemetry.client(ClientFacts(url.host, url.port, url.user, url.device, identity.role))

@@ -9,38 +9,73 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from presenced.client.link import ClientLink
 from presenced.client.link_state import LinkState
-from presenced.client.protocol.pending_requests import REPLIES, REQUESTS, Make, OnReply, Reply, Request, error_of
+from presenced.client.log_fields import fields
+from presenced.client.protocol.pending_requests import (
+    REPLIES,
+    REQUESTS,
+    Make,
+    OnReply,
+    Reply,
+    Request,
+    error_of,
+    is_long,
+)
+from presenced.client.protocol.resumption import Resumption
 from presenced.client.protocol.send_window import SendWindow
 from presenced.client.protocol.session import ClientSession
+from presenced.client.telemetry import NAMES, CallTelemetry, ClientTelemetry
 from presenced.errors import ConnectionLost, PresenceError, ProtocolError, RequestTimeout
 from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire import messages
-from presenced.wire.messages import ClientMessage, Record, ServerMessage, Welcome
+from presenced.wire.messages import ClientMessage, Hello, Record, ServerMessage, Welcome
 
 R = TypeVar("R", bound=Reply)
 
 Waiter = asyncio.Future[Reply]
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.requests")
+
+
+class MakeHello(Protocol):
+    """Makes a hello from what depends on the links before."""
+
+    def __call__(self, *, quiet: bool, resume: str) -> Hello: ...
+
+
+class Returning(Protocol):
+    """What a client has from the links before; `view` is one."""
+
+    def greets_quietly(self, *, again: bool) -> bool:
+        """Whether the hello says that contacts need not be told."""
+
+    def behind_hello(self, *, is_to_resume: bool) -> Iterable[tuple[Make, OnReply]]:
+        """The requests that leave behind the hello."""
 
 
 class ClientExchange:
     """See the module's docstring."""
 
-    def __init__(self, link_state: LinkState, request_timeout_s: float) -> None:
+    def __init__(
+        self, link_state: LinkState, request_timeout_s: float, telemetry: ClientTelemetry | None = None
+    ) -> None:
         self.session: ClientSession[Waiter] = ClientSession()
         self.link_state = link_state
         self.request_timeout_s = request_timeout_s
+        self.telemetry = telemetry
+        self._calls: dict[Waiter, CallTelemetry] = {}
+        """The requests that are measured, by who waits for them; empty without telemetry."""
         self._handlers: dict[type, Callable[[Any], None]] = {}
         self.loop = asyncio.get_running_loop()
         self._clock_ms = 0
         """The server's wall time less the loop's clock."""
         self._link: ClientLink | None = None
-        self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted)
+        self._window: SendWindow[Request] = SendWindow(0, self.session.is_wanted, is_long)
+        self._resumption = Resumption()
+        self._returning: Returning | None = None
         self._is_sending = False
         """What waits in the window will be sent in this turn of the loop."""
         self.link_number = 0
@@ -115,34 +150,48 @@ class ClientExchange:
         self._clock_ms = pong.server_time_ms - self.now_ms()
         return ended_s - started_s
 
-    async def records(
-        self,
-        kind: Callable[[int, list[str]], messages.Get | messages.Watch],
-        users: list[str],
-        on_reply: OnReply | None = None,
-    ) -> list[Record]:
-        """Send a request that names users; returns the record of each, in their order."""
-        reply = await self.request(lambda request_id: kind(request_id, users), messages.Records, on_reply)
+    async def records(self, users: list[str]) -> list[Record]:
+        """Ask for users; returns the record of each, in their order."""
+        reply = await self.request(lambda request_id: messages.Get(request_id, users), messages.Records)
         if len(reply.records) != len(users):
             raise _bad_reply(f"{len(reply.records)} records for {len(users)} names")
         return reply.records
+
+    async def valid_records(self, users: list[str]) -> messages.Records:
+        """Ask for the record of each of these users, and until when it holds."""
+        reply = await self.request(lambda request_id: messages.Get(request_id, users, True), messages.Records)
+        if not len(reply.records) == len(reply.valid_until_ms) == len(users):
+            raise _bad_reply(
+                f"{len(reply.records)} records and {len(reply.valid_until_ms)} times for {len(users)} names"
+            )
+        return reply
 
     def open(self, make: Make, on_reply: OnReply | None = None, *, is_bound: bool = False) -> tuple[Waiter, Request]:
         """A request, and the future of its reply: `send` the request and await `replies`. One that `is_bound` is not
         sent on another link."""
         waiter: Waiter = self.loop.create_future()
-        return waiter, self.session.open(make, waiter, self.now_ms(), on_reply, is_bound=is_bound)
+        request = self.session.open(make, waiter, self.now_ms(), on_reply, is_bound=is_bound)
+        if self.telemetry is not None:
+            self._calls[waiter] = self.telemetry.call_begun(NAMES[type(request)])
+        return waiter, request
 
     async def replies(self, waiters: list[Waiter]) -> list[Reply]:
         """Wait for all of these replies. Raises the first error. However this ends, nobody waits for them after it."""
+        raised: BaseException | None = None
         try:
             await self.settled(waiters)
             return [waiter.result() for waiter in waiters]
+        except BaseException as error:
+            raised = error
+            raise
         finally:
             for waiter in waiters:
                 self.session.forget(waiter)
-                if not waiter.cancelled() and waiter.done():
-                    waiter.exception()  # Retrieved here: of several errors the caller gets one.
+                is_answered = waiter.done() and not waiter.cancelled()
+                # An answer is retrieved here: of several errors the caller gets one.
+                failure = waiter.exception() if is_answered else raised
+                if self.telemetry is not None:
+                    self._calls.pop(waiter).ended(failure)
 
     async def settled(self, waiters: Iterable[Waiter]) -> None:
         """Wait until all of these replies have come, whatever they say. Each may take `request_timeout_s` from the
@@ -208,21 +257,38 @@ class ClientExchange:
 
     # --- one link after another (told by `reconnect`) ---------------------------------------------------------
 
+    def return_by(self, returning: Returning) -> None:
+        """From now on each attempt to come back says what this one knows of the links before."""
+        self._returning = returning
+
+    def greeting(self, make: MakeHello, *, again: bool) -> Sequence[ClientMessage]:
+        """The hello of an attempt, and what leaves behind it. `again`: there was a link before."""
+        returning, now_ms = self._returning, self.now_ms()
+        if returning is None:
+            return [make(quiet=False, resume="")]
+        token = self._resumption.token(now_ms)
+        hello = make(quiet=returning.greets_quietly(again=again), resume=token)
+        makes = returning.behind_hello(is_to_resume=bool(token)) if again else ()
+        return [hello, *cast(Sequence[ClientMessage], self.session.behind_hello(makes, now_ms))]
+
     def link_opened(self, link: ClientLink, welcome: Welcome) -> None:
         """Take what comes on the link, and send what waited. Nothing happens in between, so that nothing is sent
         twice."""
         self._clock_ms = welcome.server_time_ms - self.now_ms()
+        self._resumption.welcomed(welcome)
         self._link = link
         self.link_number += 1
-        self._window = window = SendWindow(welcome.rate_units_per_s, self.session.is_wanted)
+        self._window = window = SendWindow(welcome.rate_units_per_s, self.session.is_wanted, is_long)
+        window.has_sent(self.session.sent_behind_hello)
         resumed = self.session.resume(welcome, self.now_ms())
         self._leave([request for one in resumed for request in window.put([one])])
         # After the parts have learnt that this is another link: what came with the welcome is of this one.
-        link.attach(self._receive)
+        link.attach(self._receive if self.telemetry is None else self._measure)
 
     def link_lost(self, reason: PresenceError) -> None:
         """The link is gone. A request that must not be sent twice raises `ConnectionLost`; the others wait."""
         self._link = None
+        self._resumption.lost(reason, self.now_ms())
         for waiter in self.session.suspend(self.now_ms()):
             if not waiter.done():
                 sentence = f"the link was lost before the reply came ({reason}); it may or may not have been applied"
@@ -243,9 +309,15 @@ class ClientExchange:
         if type(message) in REPLIES and cast(Reply, message).id:
             self._answered(cast(Reply, message))
         elif isinstance(message, messages.Error):
-            _log.warning("the server refused a message: %s (%s)", message.message, message.code)
+            extra = fields("message_refused", code=message.code)
+            _log.warning("the server refused a message: %s (%s)", message.message, message.code, extra=extra)
         elif (handler := self._handlers.get(type(message))) is not None:
             handler(message)
+
+    def _measure(self, message: ServerMessage) -> None:
+        if type(message) not in REPLIES and self.telemetry is not None:
+            self.telemetry.pushed(NAMES[type(message)])
+        self._receive(message)
 
     def _answered(self, reply: Reply) -> None:
         self._window.answered(reply.id)

@@ -22,7 +22,8 @@ Token = str | Callable[[], str | Awaitable[str]]
 
 @dataclass(slots=True, repr=False)
 class ClientIdentity:
-    """See the module's docstring. `status`, `priority` and the name in `url` may change while the client is open."""
+    """See the module's docstring. `status`, `priority`, `meta`, `focus` and the name in `url` may change while the
+    client is open."""
 
     url: Url
     token: Token
@@ -34,6 +35,10 @@ class ClientIdentity:
     """Whether this device shows the user's own state."""
     wants_contacts: bool = False
     """Whether each link watches the user's contacts."""
+    meta: str | None = None
+    """What the application keeps with the device; None = what the server has."""
+    focus: str = ""
+    """What is on the device's screen."""
     instance: int = field(default_factory=lambda: random.getrandbits(53) or 1)
     """The number by which the server recognises this client on its next link."""
 
@@ -45,17 +50,27 @@ class ClientIdentity:
         return f"{who} at {host}:{url.port}"
 
     def describe(
-        self, status: DeviceStatus | None = None, priority: int | None = None, name: str | None = None
+        self,
+        status: DeviceStatus | None = None,
+        priority: int | None = None,
+        name: str | None = None,
+        meta: str | None = None,
     ) -> None:
         """Change what the next hello says; None leaves a value as it is."""
+        self.meta = self.meta if meta is None else meta
         self.status = self.status if status is None else status
         self.priority = self.priority if priority is None else priority
         self.url = self.url if name is None else self.url._replace(name=name)
 
-    def hello(self, token: str, idle_ms: int, *, again: bool) -> Hello:
+    def show(self, focus: str) -> None:
+        """This is on the device's screen from now on."""
+        self.focus = focus
+
+    def hello(self, token: str, idle_ms: int, *, again: bool, quiet: bool, resume: str | None) -> Hello:
         """The hello of one attempt. It carries the idle level as a heartbeat does: coming back is not activity. A
         client that comes back (`again`) leaves what others set as it is, and leaves the device to a client that took
-        it (protocol.md 5.1)."""
+        it (protocol.md 5.1). `quiet`: it asks itself for what it does not have of its contacts. `resume`: the token of
+        the lost link, or nothing; None if it will not come back."""
         url = self.url
         return Hello(
             versions=list(messages.PROTOCOL_VERSIONS),
@@ -74,6 +89,10 @@ class ClientIdentity:
             only_free=again,
             instance=self.instance,
             contacts=self.wants_contacts,
+            quiet=quiet,
+            resume=resume,
+            meta=self.meta,
+            focus=self.focus,
         )
 
     async def current_token(self, timeout_s: float) -> str:

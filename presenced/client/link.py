@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from presenced.address import Url
+from presenced.client import frame_log
 from presenced.errors import CODES, AuthError, ConnectionLost, PresenceError, ProtocolError
 from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.codec import BadMessage, decode_server, encode
 from presenced.wire.frames import FrameReader, frame
-from presenced.wire.messages import ClientMessage, Goodbye, Hello, ServerMessage, Welcome
+from presenced.wire.messages import ClientMessage, Goodbye, ServerMessage, Welcome
 
 BYE_TIMEOUT_S = 1.0
 """How long the server may take to close after our bye."""
@@ -40,6 +42,9 @@ class ClientLink(asyncio.Protocol):
         """Messages that came with the welcome, before `attach`: the user's own state is one."""
         self._reason: PresenceError | None = None
         self._heard = False
+        self._is_told = False
+        """Whether the log is told of frames. Looked up for each write and not for each frame that comes, which would
+        cost 0.2 us: a level that is set later counts from the next heartbeat on."""
         self.heard_ms = 0
         self.opened_ms = 0
         self.greeting: asyncio.Future[Welcome] = loop.create_future()
@@ -55,7 +60,12 @@ class ClientLink(asyncio.Protocol):
     def send(self, *messages: ClientMessage) -> None:
         """Put messages on their way in one write; without effect once the link is lost."""
         if self._transport is not None and not self.lost.done():
-            self._transport.write(b"".join([frame(encode(message)) for message in messages]))
+            payloads = [encode(message) for message in messages]
+            self._is_told = frame_log.log.isEnabledFor(logging.DEBUG)
+            if self._is_told:
+                for message, payload in zip(messages, payloads, strict=True):
+                    frame_log.tell(self._peer, "sent", message, len(payload))
+            self._transport.write(b"".join([frame(payload) for payload in payloads]))
 
     def drop(self, reason: PresenceError) -> None:
         """End the link at once, for this reason (the first one given counts)."""
@@ -136,6 +146,8 @@ class ClientLink(asyncio.Protocol):
             if error.code == "unknown_type" and self._is_greeted():
                 return  # A server of a later version sent something that this client does not know (protocol.md 4.1).
             raise
+        if self._is_told:
+            frame_log.tell(self._peer, "received", message, len(payload))
         if isinstance(message, Goodbye):
             self.drop(reason_of(message))
         elif self._handler is not None:
@@ -172,8 +184,11 @@ def reason_of(goodbye: Goodbye) -> PresenceError:
     return ConnectionLost(goodbye.code, sentence, temporary=temporary, retry_ms=goodbye.retry_ms)
 
 
-async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_s: float) -> tuple[ClientLink, Welcome]:
-    """Connect, say hello, wait for the welcome; all of it within `timeout_s`. Raises `PresenceError` only."""
+async def open_link(
+    url: Url, greet: Callable[[], Sequence[ClientMessage]], tls: ssl.SSLContext | None, timeout_s: float
+) -> tuple[ClientLink, Welcome]:
+    """Connect, say what `greet` returns (a hello, and what is to leave behind it in the same write), wait for the
+    welcome; all of it within `timeout_s`. Raises `PresenceError` only."""
     loop = asyncio.get_running_loop()
     peer = f"{url.host}:{url.port}"
     link = ClientLink(loop, peer)
@@ -186,7 +201,7 @@ async def open_link(url: Url, hello: Hello, tls: ssl.SSLContext | None, timeout_
                 ssl=tls,
                 server_hostname=url.host if tls is not None else None,
             )
-            link.send(hello)
+            link.send(*greet())
             welcome = await link.greeting
             return link, welcome
     except BaseException as error:

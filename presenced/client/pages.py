@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from presenced.client.connection import ClientConnection
+from presenced.client.log_fields import fields
 from presenced.client.protocol.attached_device import DeviceKey
 from presenced.client.protocol.heartbeat import Activity
 from presenced.client.values import Attachment, Idle, Taken, idle_ms_of
@@ -29,7 +30,7 @@ IS_THERE_S = 10.0
 AGAIN_S = 1.0
 """The time between two attempts to attach a page anew, while there is no link or no room."""
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.devices")
 
 
 class PageDevices(Protocol):
@@ -182,7 +183,9 @@ class OpenPages:
             except Exception as error:
                 # A websocket that is closed says no by whatever its library raises. So does a mistake in the function,
                 # and its author has to be able to see why pages are let go of.
-                _log.info("%s/%s: is_there() raised %r; the page counts as moved", page.user, page.device, error)
+                extra = fields("page_moved", user=page.user, device=page.device)
+                sentence = "%s/%s: is_there() raised %r; the page counts as moved"
+                _log.info(sentence, page.user, page.device, error, extra=extra)
                 return False
             if answer is False:
                 return False

@@ -14,22 +14,26 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from presenced.client import forks
 from presenced.client.callbacks import Callbacks
+from presenced.client.exchange import MakeHello
 from presenced.client.identity import ClientIdentity
 from presenced.client.link import ClientLink, open_link
 from presenced.client.link_log import LinkLog
 from presenced.client.link_state import LinkState
+from presenced.client.log_fields import about, fields
 from presenced.client.protocol.backoff import Backoff
 from presenced.client.protocol.heartbeat import Activity, Heartbeats
 from presenced.client.renewal import TokenRenewal
+from presenced.client.telemetry import ClientTelemetry
 from presenced.errors import AuthError, ConnectionLost, PresenceError
 from presenced.wire import messages
-from presenced.wire.messages import ClientMessage, Welcome
+from presenced.wire.messages import ClientMessage, Hello, Welcome
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.link")
 
 LATE_MS = 1_000
 """A heartbeat that is this late is reported in the log."""
@@ -41,6 +45,9 @@ is sent after the handshake, and without TLS it was sent in clear before as well
 
 class LinkUser(Protocol):
     """What uses the links; `exchange` is one."""
+
+    def greeting(self, make: MakeHello, *, again: bool) -> Sequence[ClientMessage]:
+        """The hello of an attempt, made by `make`, and what leaves behind it. `again`: there was a link before."""
 
     def link_opened(self, link: ClientLink, welcome: Welcome) -> None:
         """A link is open; it is used from now on."""
@@ -70,9 +77,11 @@ class Reconnect:
         callbacks: Callbacks,
         timeout_s: float,
         reconnects: bool,
+        telemetry: ClientTelemetry | None = None,
     ) -> None:
         self.is_forked = False
         self._beats: Callable[[int], Sequence[ClientMessage]] = lambda now_ms: ()
+        self._at_each_beat: list[Callable[[], object]] = []
         self._loop = asyncio.get_running_loop()
         self._identity = identity
         self._user = user
@@ -83,7 +92,9 @@ class Reconnect:
         self._reconnects = reconnects
         self._activity = Activity()
         self._backoff = Backoff(random.random)
-        self._log = LinkLog(lambda: repr(identity))
+        self._log = LinkLog(identity, telemetry)
+        self._focus_told = ""
+        """What the server knows to be on the device's screen."""
         self._token = ""
         """The token that was shown last."""
         self._link: ClientLink | None = None
@@ -119,12 +130,28 @@ class Reconnect:
         """From now on send what `beats(now_ms)` returns in place of the link's own heartbeat, unless that is empty."""
         self._beats = beats
 
+    def at_each_beat(self, ask: Callable[[], object]) -> None:
+        """Call this with each heartbeat, too."""
+        self._at_each_beat.append(ask)
+
     def report_idle(self, idle_ms: int) -> None:
         """The person's last input was `idle_ms` ago. The server is told at once if that changes what it shows."""
         now_ms = self.now_ms()
         self._activity.report(now_ms, idle_ms)
         if self._link is not None and self.is_urgent(self._activity, now_ms):
             self._link.send(messages.Heartbeat(self._activity.tell(now_ms)))
+
+    def report_focus(self, focus: str) -> None:
+        """This is on the device's screen. The server is told at once, and by each hello."""
+        self._identity.show(focus)
+        if self._link is not None:
+            self._tell_focus(self._link)
+
+    def _tell_focus(self, link: ClientLink) -> None:
+        focus = self._identity.focus
+        if focus != self._focus_told:
+            self._focus_told = focus
+            link.send(messages.Focus(focus=focus))
 
     def is_urgent(self, activity: Activity, now_ms: int) -> bool:
         """Whether the level would come too late with the next heartbeat."""
@@ -209,6 +236,8 @@ class Reconnect:
             while (due := heartbeats.due(now_ms, link.heard_ms)) is not None:
                 if due == "heartbeat":
                     link.send(*(self._beats(now_ms) or [messages.Heartbeat(self._activity.tell(now_ms))]))
+                    for ask in self._at_each_beat:
+                        ask()
                 elif due == "ping":
                     self._user.ask_for_life()
                 else:
@@ -219,7 +248,8 @@ class Reconnect:
             late_ms = self.now_ms() - now_ms - wait_ms
             if late_ms >= LATE_MS and due != "lost":
                 sentence = "%r: the event loop stood still, and a heartbeat is %.1f s late; what blocks it?"
-                _log.warning(sentence, self._identity, late_ms / 1000)
+                extra = fields("loop_held", late_ms=late_ms, **about(self._identity.url))
+                _log.warning(sentence, self._identity, late_ms / 1000, extra=extra)
         return link.lost.result()
 
     async def _come_back(self, error: PresenceError) -> ClientLink:
@@ -241,9 +271,16 @@ class Reconnect:
     async def _open_link(self, token: str | None = None, *, again: bool = False) -> ClientLink:
         """One attempt. `again`: see `ClientIdentity.hello`."""
         identity = self._identity
-        token = self._token = await identity.current_token(self._timeout_s) if token is None else token
-        hello = identity.hello(token, self._activity.tell(self.now_ms()), again=again)
-        link, self._welcome = await open_link(identity.url, hello, identity.tls, self._timeout_s)
+        shown = self._token = await identity.current_token(self._timeout_s) if token is None else token
+
+        def hello(*, quiet: bool, resume: str) -> Hello:
+            idle_ms = self._activity.tell(self.now_ms())
+            made = identity.hello(shown, idle_ms, again=again, quiet=quiet, resume=resume if self._reconnects else None)
+            self._focus_told = made.focus
+            return made
+
+        greet = partial(self._user.greeting, hello, again=again)
+        link, self._welcome = await open_link(identity.url, greet, identity.tls, self._timeout_s)
         return link
 
     def _begin(self, link: ClientLink) -> None:
@@ -251,6 +288,11 @@ class Reconnect:
         self._heartbeats = Heartbeats(now_ms, welcome.heartbeat_ms, int(self._timeout_s * 1000), random.random())
         self._link = link
         self._user.link_opened(link, welcome)
+        if welcome.resumed and (beats := self._beats(now_ms)):
+            # Nothing that has just been said tells how idle anybody is by now, nor finds out what is held no longer.
+            link.send(*beats)
+        # It may have changed since the hello left.
+        self._tell_focus(link)
         self._renewal.begin(self._token)
         self._log.opened(now_ms)
         self._state.set("connected", None)

@@ -12,12 +12,13 @@ import random
 
 from presenced.client.exchange import ClientExchange
 from presenced.client.identity import ClientIdentity
+from presenced.client.log_fields import about, fields
 from presenced.client.protocol.backoff import Backoff
 from presenced.client.protocol.token_end import end_ms, wait_ms
 from presenced.errors import PresenceError
 from presenced.wire.messages import Renew
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.link")
 
 
 class TokenRenewal:
@@ -67,7 +68,8 @@ class TokenRenewal:
             return
         self._task = None
         if token is not None:
-            _log.debug("%r: the token is renewed", self._identity)
+            extra = fields("token_renewed", **about(self._identity.url))
+            _log.debug("%r: the token is renewed", self._identity, extra=extra)
             self.begin(token)
 
     async def _renewed(self, old: str, ends_ms: int) -> str | None:
@@ -86,7 +88,9 @@ class TokenRenewal:
                     _log.debug("%r: the server is too old to renew tokens", self._identity)
                     return None
                 level = logging.DEBUG if is_told else logging.WARNING
-                _log.log(level, "%r: the token is not renewed yet: %s (%s)", self._identity, error, error.code)
+                sentence = "%r: the token is not renewed yet: %s (%s)"
+                extra = fields("token_not_renewed", code=error.code, **about(self._identity.url))
+                _log.log(level, sentence, self._identity, error, error.code, extra=extra)
                 retry_ms, is_told = error.retry_ms, True
             delay_ms = backoff.delay_ms(retry_ms)
             if self._exchange.server_time_ms + delay_ms >= ends_ms:

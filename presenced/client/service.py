@@ -11,13 +11,18 @@ from presenced.client.acts import UserActs
 from presenced.client.client_base import ConnectedClient
 from presenced.client.connection import ClientConnection
 from presenced.client.contact_acts import ContactActs
+from presenced.client.event_acts import EventActs
+from presenced.client.event_stream import Events
+from presenced.client.losses import Losses
 from presenced.client.moderation_acts import ModerationActs
 from presenced.client.pages import OpenPages, Page
 from presenced.client.privacy_acts import PrivacyActs
 from presenced.client.protocol.event_feed import Event, EventFeed, EventName, parse_cursor
+from presenced.client.question_acts import QuestionActs
+from presenced.client.route_acts import RouteActs
 from presenced.client.service_devices import ServiceDevices, TakenCallback
-from presenced.client.streams import Events, EveryoneWatch
-from presenced.client.values import Attachment, Idle
+from presenced.client.streams import EveryoneWatch
+from presenced.client.values import Attachment, Idle, Lasting
 from presenced.errors import AddressError, RequestError
 from presenced.wire.messages import DeviceStatus
 
@@ -67,15 +72,23 @@ class Service(ConnectedClient):
         priority: int = 0,
         status: DeviceStatus = "online",
         idle: Idle | None = None,
+        meta: str | None = None,
+        focus: str = "",
+        for_at_most: Lasting | None = None,
     ) -> None:
         """Speak for this device from now on: it is online, and this client keeps it so, over lost links too.
 
-        `idle`: how long ago the person's last input was (seconds, or a timedelta), if that is known. Attaching what is
-        held changes it; attaching what another client holds takes it from that one. Raises `RequestError`
-        (`device_limit`); then, or if the reply does not come, or if it is cancelled, the device is not held, or held as
-        it was.
+        `idle`: how long ago the person's last input was (seconds, or a timedelta), if that is known. `meta`: a line of
+        up to 512 bytes that is kept with the device, such as a push token; None leaves what there is. `focus`: what is
+        on its screen (`set_focus`). Attaching what is held changes it; attaching what another client holds takes it
+        from that one. With `for_at_most` (seconds, or a timedelta) the device is online for so long, also without this
+        client and over restarts of the server, and then gone; attach it again to renew that. So a program that comes
+        and goes need not stay. Raises `RequestError` (`device_limit`); then, or if the reply does not come, or if it is
+        cancelled, the device is not held, or held as it was.
         """
-        refused = await self._devices.attach_many([Attachment(user, device, kind, name, priority, status, idle)])
+        refused = await self._devices.attach_many(
+            [Attachment(user, device, kind, name, priority, status, idle, meta, focus, for_at_most)]
+        )
         for error in refused.values():
             raise error
 
@@ -86,26 +99,32 @@ class Service(ConnectedClient):
         lost."""
         return await self._devices.attach_many(devices)
 
-    async def detach(self, user: str, device: str, *, lost: bool = False) -> None:
-        """Stop speaking for the device. It is gone at once, or (`lost`: its connection broke) after the grace time.
+    async def detach(self, user: str, device: str, *, lost: bool = False, within: Lasting | None = None) -> None:
+        """Stop speaking for the device. It is gone at once, or (`lost`: its connection broke) after the grace time, or
+        unless it is attached again `within` a time of its own (seconds, or a timedelta).
 
         Holds in any case: if this raises for want of a link, or is cancelled, the device is let go on the next, unless
         another client has it by then. A device that was taken (`on_taken`) is let go without a word. Raises
         `RequestError` (`no_such_device`) for one that was never held.
         """
-        await self._devices.detach(user, device, lost=lost)
+        await self._devices.detach(user, device, lost=lost, within=within)
 
     def on_taken(self, callback: TakenCallback) -> Callable[[], None]:
         """Call `callback(taken)` for each device that this client loses without its own doing: `taken.user`,
         `taken.device` and why. Returns a function that ends it.
 
         The reason is `replaced` if another client attached the device later, or the device came with a link of its own,
-        and `kicked` if somebody has kicked its user: attach it again only if that is meant.
-        A device that went into grace because this client was late with its heartbeats is attached again by itself, and
-        told only if it is refused. The callback may be async and may await this client; what it raises goes to the
-        loop's exception handler.
+        and `kicked` if somebody has kicked its user: attach it again only if that is meant. It is `ended` when the
+        lease of the device has ended (`for_at_most`). A device that went into grace because this client was late with
+        its heartbeats is attached again by itself, and told here only if it is refused (`losses` tells it). The
+        callback may be async and may await this client; what it raises goes to the loop's exception handler.
         """
         return self._devices.on_taken(callback)
+
+    def losses(self) -> Losses:
+        """What `on_taken` tells, as `async for taken in p.losses()`; and besides, with the reason `lost`, each device
+        that went into grace because no heartbeat of this client came in time."""
+        return self._devices.losses()
 
     def active(self, user: str, device: str) -> None:
         """The person gave input on this device now. Cheap: call it for each. O(1)
@@ -123,6 +142,15 @@ class Service(ConnectedClient):
         taken back. Raises `RequestError` (`no_such_device`).
         """
         self._devices.idle(user, device, idle)
+
+    def set_focus(self, user: str, device: str, focus: str) -> None:
+        """What is on this device's screen: the name of a channel, of a user or of whatever the application means; empty
+        = nothing that is worth telling. Told at once, and on each new link. O(1)
+
+        `route` then knows who reads just this. Raises `RequestError` (`no_such_device`) and `AddressError`
+        (`bad_name`).
+        """
+        self._devices.set_focus(user, device, focus)
 
     async def open_page(
         self,
@@ -155,14 +183,18 @@ class Service(ConnectedClient):
         status: DeviceStatus | None = None,
         priority: int | None = None,
         name: str | None = None,
+        meta: str | None = None,
     ) -> None:
-        """Set a live device's own status, priority or display name; of one that is held, kept over lost links.
+        """Set a live device's own status, priority or display name; of one that is held, kept over lost links. Its meta
+        alone (`attach`) can also be set of a device that is gone.
 
         Status and priority count as input on it. Raises `RequestError` (`no_such_device`).
         """
         _check(user, device)
         described = self._devices.described(user, device)
-        await self._acts.set_device(user, device, status=status, priority=priority, name=name, on_described=described)
+        await self._acts.set_device(
+            user, device, status=status, priority=priority, name=name, meta=meta, on_described=described
+        )
 
     async def set_device_status(self, user: str, device: str, status: DeviceStatus) -> None:
         """Set a live device's own status. Raises `RequestError` (`no_such_device`)."""
@@ -189,6 +221,11 @@ class Service(ConnectedClient):
         check_channel(channel)
         await self._acts.leave(user, device, channel, self._devices.left(user, device, channel))
 
+    # --- where notifications go -------------------------------------------------------------------------------
+
+    route = RouteActs.by_service(RouteActs.route)
+    routes = RouteActs.by_service(RouteActs.routes)
+
     # --- claims, schedule, activity, own state ----------------------------------------------------------------
 
     add_claim = UserActs.by_service(UserActs.add_claim)
@@ -198,6 +235,7 @@ class Service(ConnectedClient):
     set_schedule = UserActs.by_service(UserActs.set_schedule)
     clear_schedule = UserActs.by_service(UserActs.clear_schedule)
     get_schedule = UserActs.by_service(UserActs.get_schedule)
+    explain = QuestionActs.by_service(QuestionActs.explain)
     record_activity = UserActs.by_service(UserActs.record_activity)
     get_activity = UserActs.by_service(UserActs.get_activity)
     sync = UserActs.by_service(UserActs.sync)
@@ -222,6 +260,7 @@ class Service(ConnectedClient):
     stop_showing = PrivacyActs.by_service(PrivacyActs.stop_showing)
     set_audience = PrivacyActs.by_service(PrivacyActs.set_audience)
     get_audience = PrivacyActs.by_service(PrivacyActs.get_audience)
+
     # --- what is taken away -----------------------------------------------------------------------------------
 
     revoke = ModerationActs.by_service(ModerationActs.revoke)
@@ -235,16 +274,27 @@ class Service(ConnectedClient):
         connection = self._connection
         return EveryoneWatch(connection.exchange, connection, connection.everyone)
 
-    def events(self, cursor: str | None = None) -> Events:
+    def events(self, cursor: str | None = None, *, name: str = "") -> Events:
         """Follow what happens to users: `async for event in p.events()`, each event once and in order.
 
-        With the `cursor` of an event it starts behind that event, else now. Goes on by itself after a lost link. If the
-        server cannot tell some events any longer, one event of kind `reset` stands for them: take a snapshot and go on.
+        With the `cursor` of an event it starts behind that event, else now. Goes on by itself after a lost link and
+        after a restart of the server. If the server cannot tell some events any longer, one event of kind `reset`
+        stands for them: take a snapshot and go on.
+
+        With a `name` the server keeps the position, for a service that has no place for it: it starts behind what was
+        acknowledged last (see `Events`), and each event comes at least once. Another client that follows under the same
+        name ends this one with `PresenceError` (`follower_replaced`). A client with a named reader has no other.
         """
+        if name:
+            check_name(name, "follower")
         wake = asyncio.Event()
         position = parse_cursor(cursor) if cursor else None
         connection = self._connection
-        return Events(connection.exchange, connection, connection.events, EventFeed(wake.set, position), wake)
+        return Events(connection.exchange, connection, connection.events, EventFeed(wake.set, position), wake, name)
+
+    history = EventActs.by_service(EventActs.history)
+    followers = EventActs.by_service(EventActs.followers)
+    forget_follower = EventActs.by_service(EventActs.forget_follower)
 
     def on(self, kind: EventName, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call `callback(event)` for each event of a kind from now on; returns a function that ends it.

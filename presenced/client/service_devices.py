@@ -9,14 +9,27 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from presenced.address import check_label, check_name
+from presenced.address import check_focus, check_label, check_meta, check_name
+from presenced.client.acts import OnDescribed
 from presenced.client.connection import ClientConnection
 from presenced.client.exchange import Waiter
+from presenced.client.losses import Losses, LossFeeds
 from presenced.client.protocol.attached_device import AttachedDevice, DeviceKey, beats_of
 from presenced.client.protocol.attachments import AttachAttempt, Attachments, Detachment
 from presenced.client.protocol.heartbeat import Activity
 from presenced.client.protocol.pending_requests import OnReply, Reply, Request
-from presenced.client.values import Attachment, Idle, Taken, check_device_status, check_priority, idle_ms_of, shown
+from presenced.client.telemetry import measured
+from presenced.client.values import (
+    Attachment,
+    Idle,
+    Lasting,
+    Taken,
+    check_device_status,
+    check_priority,
+    idle_ms_of,
+    lasting_ms,
+    shown,
+)
 from presenced.errors import AddressError, PresenceError, RequestError
 from presenced.wire import messages
 from presenced.wire.messages import DeviceStatus
@@ -40,8 +53,12 @@ class ServiceDevices:
         # These functions refer to the parts and not to this object: the link leads to them, and nothing that the link
         # leads to may keep the connection alive.
         callbacks, at_once, told = connection.callbacks, self._at_once, self._taken_callbacks
+        self._losses = losses = LossFeeds()
 
         def tell(taken: Taken) -> None:
+            losses.put(taken)
+            if not taken.is_over:
+                return
             for part in list(at_once):
                 part(taken)
             for callback in list(told):
@@ -52,9 +69,10 @@ class ServiceDevices:
             if not waiter.done():
                 waiter.set_exception(RequestError("no_such_device", "it was detached while it was being attached"))
 
-        self.attachments = attachments = Attachments(exchange.say, tell, withdraw)
+        self.attachments = attachments = Attachments(exchange.say, tell, withdraw, lambda: exchange.session.is_resumed)
         exchange.on_push(messages.Taken, lambda push: attachments.taken(push, reconnect.now_ms()))
         exchange.session.add(attachments, first=True)
+        exchange.session.add(losses)
         reconnect.beat_by(attachments.beats)
 
     @property
@@ -76,12 +94,13 @@ class ServiceDevices:
             for attempt in begun:
                 may_be_applied = session.may_have(attempt.waiter)
                 session.forget(attempt.waiter)
-                attempt.give_up(may_be_applied=may_be_applied)
+                attempt.give_up(self._reconnect.now_ms(), may_be_applied=may_be_applied)
             raise
         return refused
 
-    async def detach(self, user: str, device: str, *, lost: bool) -> None:
+    async def detach(self, user: str, device: str, *, lost: bool, within: Lasting | None = None) -> None:
         """Let go of a device, however this ends."""
+        within_ms = lasting_ms(within, or_none=True) if within is not None else None
         self._exchange.link_state.refuse_closed()
         waiter: asyncio.Future[None] = self._connection.loop.create_future()
 
@@ -93,7 +112,7 @@ class ServiceDevices:
             else:
                 waiter.set_exception(error)
 
-        detachment = self.attachments.detach(user, device, lost, answered)
+        detachment = self.attachments.detach(user, device, lost, within_ms, answered, self._reconnect.now_ms())
         if detachment is not None:
             await self._until_left(detachment, waiter)
 
@@ -101,6 +120,10 @@ class ServiceDevices:
         """Call the app's function for each device that is lost, on a later turn of the loop."""
         self._taken_callbacks.append(callback)
         return self._connection.use(callback, self._taken_callbacks)
+
+    def losses(self) -> Losses:
+        """The stream of what is lost from when it starts."""
+        return Losses(self._exchange, self._connection, self._losses)
 
     def on_taken_at_once(self, part: Callable[[Taken], None]) -> Callable[[], None]:
         """The same for a part of this client, which has to know before anything else happens."""
@@ -119,13 +142,21 @@ class ServiceDevices:
                 self._connection.loop.call_soon(self._tell_urgent)
             self._urgent[found] = None
 
-    def described(self, user: str, device: str) -> Callable[[DeviceStatus | None, int | None, str | None], None]:
+    def set_focus(self, user: str, device: str, focus: str) -> None:
+        """What is on a device's screen. O(1); told at once, or while it is being attached with the next heartbeat."""
+        check_focus(focus)
+        found = self.attachments.get(user, device)
+        found.show(focus)
+        if found.is_live and focus != found.focus_told and self._exchange.is_linked:
+            self._exchange.send(found.tell_focus())
+
+    def described(self, user: str, device: str) -> OnDescribed:
         """What to do once a device was described anew: if it is attached here, it is so on later links, too."""
 
-        def done(status: DeviceStatus | None, priority: int | None, name: str | None) -> None:
+        def done(status: DeviceStatus | None, priority: int | None, name: str | None, meta: str | None) -> None:
             found = self.attachments.devices.get((user, device))
             if found is not None:
-                found.describe(status, priority, name)
+                found.describe(status, priority, name, meta)
 
         return done
 
@@ -147,10 +178,11 @@ class ServiceDevices:
         sent: list[Request] = []
         for attachment in wanted:
             waiter: Waiter = self._connection.loop.create_future()
-            attempt = self.attachments.attach(attachment, waiter)
+            attempt = self.attachments.attach(attachment, waiter, now_ms)
             device = attempt.device
+            # As the idle time: true of the person, whatever the server says of the device.
+            device.show(attachment.focus)
             if attachment.idle is not None:
-                # It is true of the person, whatever the server says of the device.
                 device.activity = device.activity or Activity()
                 device.activity.report(now_ms, idle_ms_of(attachment.idle))
             waiting[waiter] = device
@@ -158,13 +190,14 @@ class ServiceDevices:
             make = partial(device.attach_as, attachment, now_ms=now_ms)
             sent.append(self._exchange.session.open(make, waiter, now_ms, attempt.answered))
         self._exchange.send(*sent)
-        await self._exchange.settled(waiting)
-        for waiter, device in waiting.items():
-            error = waiter.exception()
-            if isinstance(error, RequestError):
-                refused[device.key] = error
-            elif error is not None:
-                raise error
+        with measured(self._exchange.telemetry, messages.Attach):
+            await self._exchange.settled(waiting)
+            for waiter, device in waiting.items():
+                error = waiter.exception()
+                if isinstance(error, RequestError):
+                    refused[device.key] = error
+                elif error is not None:
+                    raise error
 
     async def _until_left(self, detachment: Detachment, waiter: asyncio.Future[None]) -> None:
         """Wait for a detach as for a request. It outlives its requests, since each link has one of its own."""
@@ -217,3 +250,7 @@ def _check(attachment: Attachment) -> None:
     check_device_status(attachment.status)
     if attachment.idle is not None:
         idle_ms_of(attachment.idle)
+    check_meta(attachment.meta or "")
+    check_focus(attachment.focus)
+    if attachment.for_at_most is not None:
+        lasting_ms(attachment.for_at_most)

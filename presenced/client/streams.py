@@ -1,4 +1,4 @@
-"""The async iterators of the client: some users, a channel, every user, a service's events.
+"""The async iterators of the client: some users, a channel, every user. That over events has a file of its own.
 
 Each reads one feed of `protocol`, asks the server for it when it starts, and releases it when it is closed or dropped.
 """
@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from types import MappingProxyType, TracebackType
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from presenced.client.exchange import ClientExchange
 from presenced.client.protocol.changes import Change, Feed
 from presenced.client.protocol.channels import ChannelFeed, MemberChange, WatchedChannels
-from presenced.client.protocol.event_feed import Event, EventFeed, FollowedEvents
 from presenced.client.protocol.watch_all import EveryoneWatched
-from presenced.client.protocol.watched_users import WatchedUsers, chunks
-from presenced.client.values import check_names
 from presenced.errors import ConnectionLost, PresenceError
-from presenced.wire import messages
 from presenced.wire.messages import Record
 
 T = TypeVar("T")
@@ -146,102 +142,6 @@ class Stream(ABC, Generic[T]):
             raise self._any_feed.error or ConnectionLost("closed", "this watch is closed", temporary=False)
 
 
-class Watch(Stream[Change]):
-    """The users that one part of a program watches; made by `watch`.
-
-    Iterating yields a `snapshot` of each user and then each change; after a lost link only what really changed in
-    between. A consumer that is slower than the changes gets the latest state of each user and not every step, so
-    nothing piles up. `async with me.watch("bob") as watch:` unwatches at a definite point.
-    """
-
-    def __init__(self, exchange: ClientExchange, owner: object, watched: WatchedUsers, users: list[str]) -> None:
-        wake = asyncio.Event()
-        self._feed = Feed(wake.set)
-        self._users = users
-        self._watching = _Watching(exchange, watched)
-        super().__init__(exchange, owner, self._feed, wake, self._watching.release)
-
-    @property
-    def records(self) -> Mapping[str, Record]:
-        """The newest record of each watched user, whether yielded yet or not; a live view."""
-        return MappingProxyType(self._feed.records)
-
-    @property
-    def users(self) -> list[str]:
-        return list(self._feed.names) if self._is_started else list(self._users)
-
-    def _of(self) -> str:
-        users = self.users
-        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
-        return f" of {', '.join(users[:3])}{more}"
-
-    async def _begin(self) -> None:
-        users, self._users = self._users, []
-        try:
-            await self._watching.attach(self._feed, users)
-        except BaseException:
-            self._users = users
-            raise
-
-    async def add(self, *users: str) -> None:
-        """Watch more users; each yields a snapshot. Errors as in `start`, and the watch stays as it was."""
-        names = check_names(users)
-        self._refuse_closed()
-        await self.start()
-        await self._watching.attach(self._feed, [name for name in names if name not in self._feed.names])
-
-    async def remove(self, *users: str) -> None:
-        """Stop watching some users; changes of theirs that were waiting are not yielded."""
-        names = check_names(users)
-        self._refuse_closed()
-        await self.start()
-        await self._watching.detach(self._feed, names)
-
-
-class _Watching:
-    """What is asked of the server for a `Watch`: overlapping watches ask once."""
-
-    def __init__(self, exchange: ClientExchange, watched: WatchedUsers) -> None:
-        self._exchange = exchange
-        self._watched = watched
-
-    async def attach(self, feed: Feed, users: list[str]) -> None:
-        """Raises as `ClientExchange.request`; then `feed` has none of these users."""
-        self._exchange.link_state.refuse_closed()
-        self._watched.attach(feed, users)
-        try:
-            for chunk in self._chunks(users):
-                unknown = self._watched.unknown(chunk)
-                if unknown:
-                    await self._exchange.records(messages.Watch, unknown, self._watched.watched)
-        except BaseException:
-            self._say_unwatch(self._watched.detach(feed, users))
-            raise
-
-    async def detach(self, feed: Feed, users: list[str]) -> None:
-        """Raises as `ClientExchange.request`; the users are detached all the same."""
-        self._exchange.link_state.refuse_closed()
-        unwanted = self._watched.detach(feed, users)
-        pieces = self._chunks(unwanted)
-        opened = [self._exchange.open(_unwatch(names), self._watched.leaving(names)) for names in pieces]
-        # All are sent before the first wait. The users are detached now, and a watch that names one of them anew
-        # meanwhile has to reach the server after this, or this would cut it off.
-        self._exchange.send(*[request for _, request in opened])
-        await self._exchange.replies([waiter for waiter, _ in opened])
-
-    def release(self, feed: Feed) -> None:
-        """The watch is closed: its owner has no use for errors, and need not wait for the reply."""
-        self._say_unwatch(self._watched.release(feed))
-
-    def _say_unwatch(self, users: list[str]) -> None:
-        # Without a link nothing need be said: the next link starts empty and is told only of what is still wanted.
-        for chunk in self._chunks(users):
-            self._exchange.say(_unwatch(chunk), self._watched.leaving(chunk))
-
-    def _chunks(self, users: list[str]) -> list[list[str]]:
-        return chunks(users, self._exchange.users_per_request_max)
-
-
 class ChannelWatch(Stream[MemberChange]):
     """A watched channel; made by `watch_channel`. Iterating yields a `snapshot` of each member and then what changes.
 
@@ -283,42 +183,6 @@ class ChannelWatch(Stream[MemberChange]):
         await self._until(lambda: self._feed.is_ready)
 
 
-class Events(Stream[Event]):
-    """The events that a service follows; made by `events`. Each is yielded once, in order, also over lost links.
-
-    A consumer that is much slower than the events is caught up from what the server keeps (65,536 events); if it is
-    slower still, or the server was restarted, it gets one event of kind `reset`.
-    """
-
-    def __init__(
-        self, exchange: ClientExchange, owner: object, events: FollowedEvents, feed: EventFeed, wake: asyncio.Event
-    ) -> None:
-        self._feed = feed
-        self._events = events
-        self._last = ""
-        super().__init__(exchange, owner, feed, wake, events.release)
-
-    @property
-    def cursor(self) -> str:
-        """The cursor of the event that was yielded last; before the first event, the one where the stream began (empty
-        until it has begun)."""
-        return self._last
-
-    async def __anext__(self) -> Event:
-        event = await super().__anext__()
-        self._last = event.cursor
-        return event
-
-    def _of(self) -> str:
-        return f" behind {self._last}" if self._last else ""
-
-    async def _begin(self) -> None:
-        self._events.attach(self._feed)
-        await self._until(lambda: self._feed.position is not None)
-        if not self._last:
-            self._last = str(self._feed.position)
-
-
 class EveryoneWatch(Stream[Change]):
     """Every user of the server; made by `watch_all`. Iterating yields a `snapshot` of each user who is online, and
     then every change of every user, latest wins. Keeps a record of each user that it was told of: O(users) memory."""
@@ -337,10 +201,6 @@ class EveryoneWatch(Stream[Change]):
     async def _begin(self) -> None:
         self._everyone.attach(self._feed)
         await self._until(lambda: self._feed.is_listed or bool(self._feed.records))
-
-
-def _unwatch(users: list[str]) -> Callable[[int], messages.Unwatch]:
-    return lambda request_id: messages.Unwatch(request_id, users)
 
 
 def _release_later(loop: asyncio.AbstractEventLoop, release: Callable[[Any], None], feed: Any) -> None:

@@ -27,6 +27,9 @@ Until = timedelta | datetime | float | None
 Idle = float | timedelta
 """How long ago a person's last input was: a number of seconds, or a timedelta."""
 
+Lasting = float | timedelta
+"""How long something lasts: a number of seconds, or a timedelta."""
+
 Moment = datetime | timedelta | None
 """A point in time: an aware datetime, or how long ago (a timedelta)."""
 
@@ -114,6 +117,10 @@ class Attachment(NamedTuple):
     priority: int = 0
     status: DeviceStatus = "online"
     idle: Idle | None = None
+    meta: str | None = None
+    focus: str = ""
+    for_at_most: Lasting | None = None
+    """See `Service.attach`."""
 
 
 class Taken(NamedTuple):
@@ -122,8 +129,30 @@ class Taken(NamedTuple):
     user: str
     device: str
     why: str
-    """`replaced`: another client attached it, or it came with a link of its own. `kicked`: its user was kicked. Else
-    the code with which the server refused to have it attached again, such as `device_limit`."""
+    """`replaced`: another client attached it, or it came with a link of its own. `kicked`: its user was kicked.
+    `ended`: its lease has ended, and it is gone. `lost`: no heartbeat for it came in time, so that it went into grace;
+    it is attached again by itself. Else the code with which the server refused to have it attached again, such as
+    `device_limit`."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this client does not hold it any longer."""
+        return self.why != "lost"
+
+
+class ValidStatus(NamedTuple):
+    """A record, and how long it holds."""
+
+    record: Record
+    valid_until_ms: int
+    """Wall time of its next change if nothing happens; 0 = none is to come, or it is not told."""
+
+
+class ViewChecks(NamedTuple):
+    """The checks of what a client shows, over all its links."""
+
+    made: int
+    failed: int
 
 
 class WhoPage(NamedTuple):
@@ -133,6 +162,13 @@ class WhoPage(NamedTuple):
     total: int
     next: str
     records: list[Record]
+
+
+def check_interval(every_s: float | None) -> float | None:
+    """The time between two checks of what a client shows. Raises `AddressError` unless it is a second or more."""
+    if every_s is not None and not every_s >= 1:
+        raise _refused(f"check_every is {every_s}; give a number of seconds from 1 up, or None for never")
+    return every_s
 
 
 def duration_ms(until: Until, server_ms: int) -> int:
@@ -186,6 +222,15 @@ def idle_ms_of(idle: Idle) -> int:
     if not seconds >= 0:
         raise _refused("an idle time must not be negative")
     return int(min(seconds * 1000, IDLE_MS_MAX))
+
+
+def lasting_ms(lasting: Lasting, *, or_none: bool = False) -> int:
+    """How long something lasts, in milliseconds; `or_none`: it may be no time at all. Raises `AddressError`."""
+    seconds = lasting.total_seconds() if isinstance(lasting, timedelta) else lasting
+    if not (0 <= seconds if or_none else 0 < seconds) or seconds * 1000 > DURATION_MS_MAX:
+        least = "from 0" if or_none else "more than 0"
+        raise _refused(f"{shown(str(lasting))} is no duration {least} and up to {DURATION_MS_MAX // 86_400_000} days")
+    return int(seconds * 1000) if or_none else max(1, int(seconds * 1000))
 
 
 def _wall_ms(moment: datetime, what: str) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+import presenced
 from presenced.limits import FRAME_BYTES_MAX
 from presenced.wire.codec import decode_client, encode
 from presenced.wire.frames import FrameReader, frame
@@ -164,3 +165,8 @@ async def listening(server: S) -> AsyncIterator[S]:
         for link in server.links:
             link.drop()
             await link.closed.wait()
+
+
+def of_fake(fake: FakeServer, **options: Any) -> Any:
+    """A service's client of it."""
+    return presenced.connect_service(fake.url("chat", ""), **options)

@@ -95,3 +95,17 @@ async def has_nothing(stream: Stream[Any], *links: Any) -> bool:
     for link in links:
         await link.ping()
     return stream._feed.take() is None  # type: ignore[attr-defined]
+
+
+async def away(client: Any, server: Server | None = None) -> asyncio.Event:
+    """Break its link, and keep it from coming back until the event is set."""
+    may_return = asyncio.Event()
+    opened = reconnect_of(client)._open_link
+
+    async def wait(*args: Any, **kwargs: Any) -> Any:
+        await may_return.wait()
+        return await opened(*args, **kwargs)
+
+    reconnect_of(client)._open_link = wait
+    await lose(client, reconnect_of(client)._link._transport.abort)
+    return may_return

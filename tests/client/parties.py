@@ -84,7 +84,7 @@ class Backend:
     # --- what the app asks ------------------------------------------------------------------------------------
 
     def attach(self) -> AttachAttempt:
-        call, now_ms = self.attachments.attach(TAB, object()), self.stage.world.now_ms
+        call, now_ms = self.attachments.attach(TAB, object(), self.stage.world.now_ms), self.stage.world.now_ms
         make = partial(call.device.attach_as, TAB, now_ms=now_ms)
         message = self.session.open(make, call.waiter, now_ms, call.answered)
         if self.is_up:
@@ -94,11 +94,11 @@ class Backend:
     def cancel(self, call: AttachAttempt) -> None:
         may_be_applied = self.session.may_have(call.waiter)
         self.session.forget(call.waiter)
-        call.give_up(may_be_applied=may_be_applied)
+        call.give_up(self.stage.world.now_ms, may_be_applied=may_be_applied)
 
     def detach(self, *, lost: bool) -> None:
         try:
-            self.attachments.detach(USER, DEVICE, lost, _ignored)
+            self.attachments.detach(USER, DEVICE, lost, None, _ignored, self.stage.world.now_ms)
         except RequestError as error:
             assert error.code == "no_such_device"
 

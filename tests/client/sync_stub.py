@@ -29,6 +29,7 @@ STREAMS = {
     "BlockingEvents": (presenced.Events, "Event"),
     "BlockingContactsWatch": (presenced.ContactsWatch, "Change"),
     "BlockingContactChanges": (presenced.ContactChanges, "ContactChange"),
+    "BlockingLosses": (presenced.Losses, "Taken"),
 }
 RETURNED = {kind.__name__: name for name, (kind, _) in STREAMS.items()} | {"Page": "BlockingPage"}
 
@@ -97,7 +98,7 @@ def stub() -> str:
     lines += ["    def __next__(self) -> T: ...", "    def close(self) -> None: ..."]
     lines += ["    def __enter__(self) -> Self: ...", "    def __exit__(self, *exc: object) -> None: ...", ""]
     for name, (kind, item) in STREAMS.items():
-        lines += [f"class {name}(BlockingIterator[{item}]):", *body(members(kind, Stream)), ""]
+        lines += [f"class {name}(BlockingIterator[{item}]):", *(body(members(kind, Stream)) or ["    ..."]), ""]
     page = [(name, value) for name, value in members(Page) if name != "close"]
     lines += ["class BlockingPage:", "    user: str", "    device: str", "    is_open: bool", *body(page)]
     lines += ["    def close(self, *, lost: bool = ...) -> None: ...", "    def __enter__(self) -> Self: ..."]

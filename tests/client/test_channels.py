@@ -32,7 +32,7 @@ class Server:
         self.size = size
         self.requests: list[Request] = []
         self._waiting: list[tuple[Request, OnReply | None]] = []
-        self.channels = WatchedChannels(self.send)
+        self.channels = WatchedChannels(self.send, lambda: False)
 
     def send(self, make: Make, on_reply: OnReply | None) -> None:
         request = make(len(self.requests) + 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.client.protocol.event_feed import QUEUE_MAX, EventFeed, FollowedEvents, Position, parse_cursor
+from presenced.client.protocol.event_feed import LEAP, QUEUE_MAX, EventFeed, FollowedEvents, Position, parse_cursor
 from presenced.client.protocol.pending_requests import Make, OnReply
-from presenced.errors import AddressError, ConnectionLost, RequestError
+from presenced.errors import AddressError, ConnectionLost, PresenceError, RequestError
 from presenced.wire.messages import Error, Event, Follow, Following
 
 
@@ -245,3 +245,76 @@ def test_what_stands_for_an_event_of_somebody_erased_is_passed_over_and_counted(
         assert told is not None and (told.kind, told.user, told.cursor) == ("erased", "alice", "7-102")
         assert one.take() is None
     assert len(server.asked) <= 2, "no gap was seen"
+
+
+# --- numbers that leap, and names -----------------------------------------------------------------------------
+
+
+def test_numbers_that_leap_are_no_gap() -> None:
+    server, feed = Server(), reader()
+    server.followed.attach(feed)
+    server.answer()
+    server.happen()
+    server.newest += LEAP
+    server.happen()
+    assert read(feed) == ["7-101", f"7-{LEAP + 102}"] and server.asked == [(0, 0)]
+
+
+def test_a_cursor_behind_a_leap_takes_the_place_of_the_one_before_it() -> None:
+    server, feed, full = Server(), reader(), reader(Position(7, 90))
+    server.followed.attach(feed)
+    server.answer()
+    server.followed.attach(full)
+    server.answer()
+    server.happen()
+    server.followed.fell_behind(Following(0, 7, 101 + LEAP, False))
+    assert feed.position == full.position == Position(7, 101 + LEAP)
+    server.newest += LEAP
+    server.happen()
+    assert read(feed)[-1] == f"7-{LEAP + 102}" and "reset" not in " ".join(read(full))
+    # The same in the answer to a cursor that is asked for.
+    server.oldest = server.newest = 2 * LEAP
+    start = feed.position
+    ((make, on_reply),) = server.followed.standing(0)
+    request = make(9)
+    assert isinstance(request, Follow) and request.seq == start.seq and on_reply is not None
+    on_reply(Following(9, 7, server.newest, False))
+    server.happen()
+    assert read(feed) == [f"7-{2 * LEAP + 1}"]
+
+
+def test_a_named_reader_is_alone_and_goes_on_from_where_the_server_has_it() -> None:
+    server, feed = Server(), reader()
+    server.followed.attach(feed, "index")
+    (waiting, on_reply), server._waiting = server._waiting[0], []
+    assert (waiting.epoch, waiting.seq, waiting.name) == (0, 0, "index")
+    on_reply(Following(1, 7, 40, False))
+    server.followed.event(event(41))
+    assert read(feed) == ["7-41"]
+    for name in ("", "index", "other"):
+        with pytest.raises(AddressError):
+            server.followed.attach(reader(), name)
+    assert server.followed.acknowledge(feed, "7-41") == 41
+    assert server.followed.acknowledge(feed, "7-41") == 0, "once is enough"
+    assert server.followed.acknowledge(feed, "6-90") == 0, "of another epoch"
+    ((make, _),) = server.followed.standing(0)
+    again = make(2)
+    assert isinstance(again, Follow) and (again.epoch, again.seq, again.name) == (7, 41, "index")
+    server.followed.release(feed)
+    server.followed.attach(reader())
+
+
+def test_a_named_reader_whose_position_is_too_old_is_told_so() -> None:
+    server, feed = Server(), reader()
+    server.followed.attach(feed, "index")
+    _, on_reply = server._waiting[0]
+    on_reply(Following(1, 7, 100, True))
+    assert read(feed) == ["reset 7-100"]
+
+
+def test_a_reader_whose_name_another_client_has_taken_ends() -> None:
+    server, feed = Server(), reader()
+    server.followed.attach(feed, "index")
+    server.answer()
+    server.followed.fell_behind(Following(0, 0, 0, False))
+    assert feed.is_over and isinstance(feed.error, PresenceError) and feed.error.code == "follower_replaced"

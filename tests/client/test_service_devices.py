@@ -16,9 +16,10 @@ from presenced.core.model import CONNECTED
 from presenced.errors import ConnectionLost, RequestError
 from presenced.server.server import Server
 from presenced.wire.messages import Attach, ClientMessage, Detach, Done, Error, Hello, Join, ServerMessage, SetDevice
-from tests.client.fake_server import FakeServer, fake_server
+from tests.client.fake_server import FakeServer, fake_server, of_fake
 from tests.client.helpers import (
     attachments_of,
+    away,
     drop_links,
     has_nothing,
     lose,
@@ -52,10 +53,6 @@ async def fake() -> AsyncIterator[FakeServer]:
         yield fake
 
 
-def of_fake(fake: FakeServer, **options: Any) -> Any:
-    return presenced.connect_service(fake.url("chat", ""), **options)
-
-
 def holder(server: Server, user: str, device: str) -> int:
     """The number of the client that the server says holds it; 0 = nobody does."""
     known = server.engine.users.get(user)
@@ -65,20 +62,6 @@ def holder(server: Server, user: str, device: str) -> int:
 
 def number(client: Any) -> int:
     return int(client._connection.identity.instance)
-
-
-async def away(client: Any, server: Server) -> asyncio.Event:
-    """Break its link, and keep it from coming back until the event is set."""
-    may_return = asyncio.Event()
-    opened = reconnect_of(client)._open_link
-
-    async def wait(*args: Any, **kwargs: Any) -> Any:
-        await may_return.wait()
-        return await opened(*args, **kwargs)
-
-    reconnect_of(client)._open_link = wait
-    await lose(client, reconnect_of(client)._link._transport.abort)
-    return may_return
 
 
 class TestMoved:

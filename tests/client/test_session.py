@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from presenced.client.protocol.changes import Change, Feed
+from presenced.client.protocol.held_records import HeldRecords
+from presenced.client.protocol.pending_requests import Make, OnReply
 from presenced.client.protocol.session import ClientSession
 from presenced.client.protocol.watched_users import WatchedUsers, chunks
 from presenced.errors import ConnectionLost, PresenceError, RequestError
@@ -20,19 +22,24 @@ from presenced.wire.messages import (
     Records,
     SetDevice,
     SetStatus,
-    Unwatch,
     Watch,
     Welcome,
 )
 
 
 class Memory(ClientSession[str]):
-    """A session with one part, as a client has it."""
+    """A session that watches users, as a client has it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.users = WatchedUsers(lambda: self.users_per_request_max)
+        self.held = HeldRecords()
+        self.users = WatchedUsers(self.held, lambda: self.users_per_request_max, lambda: self.is_resumed, _say_nothing)
+        self.add(self.held)
         self.add(self.users)
+
+
+def _say_nothing(make: Make, on_reply: OnReply | None) -> None:
+    raise AssertionError("what a caller does not wait for is said")
 
 
 def welcome(epoch: int = 1, users_per_request_max: int = 256) -> Welcome:
@@ -69,9 +76,8 @@ def linked(epoch: int = 1, users_per_request_max: int = 256) -> Memory:
 def watch(session: Memory, feed: Feed, *users: str) -> Watch:
     """Attach and ask as the client does."""
     session.users.attach(feed, users)
-    request = session.open(
-        lambda request_id: Watch(request_id, session.users.unknown(users)), "watcher", 0, session.users.watched
-    )
+    make, answered = session.users.watching(session.users.unknown(users))
+    request = session.open(make, "watcher", 0, answered)
     assert isinstance(request, Watch)
     return request
 
@@ -228,8 +234,8 @@ class TestResume:
         assert isinstance(again, Watch)
         answer(session, again, record("a", version=1), record("b", "offline", version=0), epoch=2)
         assert kinds(feed) == [("b", "offline")]
-        session.users.presence(record("b", version=2))
-        session.users.presence(record("b", "offline", version=1))
+        session.held.tell(record("b", version=2))
+        session.held.tell(record("b", "offline", version=1))
         assert kinds(feed) == [("b", "online")], "in the new epoch its own versions count"
 
     def test_a_watch_refused_on_return_ends_its_feeds_with_the_error(self) -> None:
@@ -249,14 +255,14 @@ class TestWatching:
         session = linked()
         feed = feed_of()
         request = watch(session, feed, "bob")
-        session.users.presence(record("bob", "dnd", 7))
+        session.held.tell(record("bob", "dnd", 7))
         answer(session, request, record("bob", "online", 5))
-        session.users.presence(record("bob", "away", 7))
+        session.held.tell(record("bob", "away", 7))
         assert [(change.kind, change.new.status) for change in drain(feed)] == [("snapshot", "dnd")]
 
     def test_what_nobody_watches_is_ignored(self) -> None:
         session = linked()
-        session.users.presence(record("bob"))
+        session.held.tell(record("bob"))
         assert not session.users._users
 
     def test_overlapping_watches_ask_once_and_unwatch_with_the_last(self) -> None:
@@ -267,7 +273,7 @@ class TestWatching:
         assert session.users.unknown(["b", "c"]) == ["c"]
         assert kinds(second) == [("b", "snapshot")], "what is held is yielded without asking"
         assert session.users.detach(first, ["a", "b", "stranger"]) == ["a"]
-        session.users.presence(record("b", "away", 5))
+        session.held.tell(record("b", "away", 5))
         assert kinds(second) == [("b", "status")]
         assert sorted(session.users.release(second)) == ["b", "c"]
         assert session.users.release(second) == session.users.release(first) == []
@@ -287,7 +293,8 @@ class TestWatching:
         answer(session, watch(session, feed, "bob"), record("bob", version=3))
         drain(feed)
         assert session.users.detach(feed, ["bob"]) == ["bob"]
-        session.open(lambda request_id: Unwatch(request_id, ["bob"]), None, 0)
+        make, answered = session.users.unwatching(["bob"])
+        session.open(make, None, 0, answered)
         answer(session, watch(session, feed, "bob"), record("bob", version=3))
         assert kinds(feed) == [("bob", "snapshot")]
 

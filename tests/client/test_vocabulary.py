@@ -35,13 +35,17 @@ ONLY_A_SERVICES = {
     "detach": "the same; leaving is `close`",
     "open_page": "pages are a backend's",
     "on_taken": "a user's link that is replaced is closed, which `on_state` tells",
+    "losses": "the same",
     "revoke": "takes something from others, which no user may",
     "kick": "the same",
     "erase": "the same",
     "find_claims": "about everybody, as a service that ends what another has begun needs it",
+    "routes": "about many at once; a user is asked about alone",
     "touch": "what a device sends says that it was seen",
     "events": "about everybody, which only a service may be told",
     "on": "the same",
+    "followers": "of those",
+    "forget_follower": "the same",
     "watch_all": "the same",
     "set_contacts": "the list as a whole is an application's, which has the graph in a database of its own",
 }
@@ -105,6 +109,7 @@ def test_questions_about_anybody_are_one_function_of_both() -> None:
         "count_online",
         "who",
         "get_members",
+        "await_status",
     ):
         assert getattr(CLIENT, name) is getattr(SERVICE, name)
 

@@ -14,14 +14,18 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from presenced.client.log_fields import fields
 from presenced.client.protocol.attached_device import AttachedDevice, DeviceKey, beats_of
 from presenced.client.protocol.joined_channels import joining
 from presenced.client.protocol.pending_requests import Make, OnReply, Reply, Send, error_of
-from presenced.client.values import Attachment, Taken
+from presenced.client.values import Attachment, Taken, lasting_ms
 from presenced.errors import ConnectionLost, PresenceError, RequestError
 from presenced.limits import REQUEST_ID_MAX
 from presenced.wire import messages
-from presenced.wire.messages import Beats, Detach, Error
+from presenced.wire.messages import Beats, Detach, Error, Focus
+
+FINAL = ("replaced", "kicked", "ended")
+"""Reasons of the server for which a device that was taken is not attached again."""
 
 TAKEN_MAX = 16_384
 """Lost devices that are remembered until the app lets go of them, so that a late `detach` of one is no error."""
@@ -29,17 +33,21 @@ TAKEN_MAX = 16_384
 OnLeft = Callable[[PresenceError | None], None]
 """Called when the server has answered a detach: with None if the device is let go."""
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.devices")
 
 
 class AttachAttempt:
     """One attach that the app has asked for."""
 
-    __slots__ = ("_attachments", "_is_open", "attachment", "device", "waiter")
+    __slots__ = ("_attachments", "_is_open", "_lease_end_ms", "attachment", "device", "waiter")
 
-    def __init__(self, attachments: Attachments, device: AttachedDevice, attachment: Attachment, waiter: Any) -> None:
+    def __init__(
+        self, attachments: Attachments, device: AttachedDevice, attachment: Attachment, waiter: Any, now_ms: int
+    ) -> None:
         self._attachments = attachments
         self._is_open = True
+        lasting = attachment.for_at_most
+        self._lease_end_ms = now_ms + lasting_ms(lasting) if lasting is not None else None
         self.device = device
         self.attachment = attachment
         self.waiter = waiter
@@ -56,21 +64,21 @@ class AttachAttempt:
         if not isinstance(reply, Error):
             device.is_granted = device.is_live = True
             device.is_refused, device.loss = False, ""
-            device.adopt(self.attachment)
+            device.adopt(self.attachment, self._lease_end_ms)
             self._attachments.join_again(device)
             return
         if self._close():
             self._attachments.drop(device)
-        elif device.loss == "replaced" and not device.unanswered:
+        elif device.loss in FINAL and not device.unanswered:
             self._attachments.lose(device, device.loss)
 
-    def give_up(self, *, may_be_applied: bool) -> None:
+    def give_up(self, now_ms: int, *, may_be_applied: bool) -> None:
         """The caller is told that it failed. If nobody else wants the device it is let go, as one whose connection is
         lost: it may have been there before, and its person may be back at once. Idempotent."""
         self.device.waiters.pop(self.waiter, None)
         if self._close() and self._attachments.devices.get(self.device.key) is self.device:
             if may_be_applied:
-                self._attachments.leave(self.device, lost=True)
+                self._attachments.leave(self.device, now_ms, lost=True)
             else:
                 self._attachments.drop(self.device)
 
@@ -86,11 +94,14 @@ class AttachAttempt:
 class Detachment:
     """One device that is to be let go, until the server has answered."""
 
-    __slots__ = ("done", "lost", "ref", "request_id")
+    __slots__ = ("begun_ms", "done", "lost", "ref", "request_id", "within_ms")
 
-    def __init__(self, ref: int, lost: bool) -> None:
+    def __init__(self, ref: int, lost: bool, within_ms: int | None, now_ms: int) -> None:
         self.ref = ref
         self.lost = lost
+        self.within_ms = within_ms
+        self.begun_ms = now_ms
+        """When the app asked for it: the time within which the device will be back counts from then."""
         self.done: list[OnLeft] = []
         self.request_id = 0
         """Id of the request on the present link."""
@@ -99,9 +110,15 @@ class Detachment:
 class Attachments:
     """All devices of a service's link. A `Part`."""
 
-    def __init__(self, send: Send, on_taken: Callable[[Taken], None], withdraw: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        on_taken: Callable[[Taken], None],
+        withdraw: Callable[[Any], None],
+        is_resumed: Callable[[], bool] = lambda: False,
+    ) -> None:
         """`withdraw` is called with each waiter for a device that is let go meanwhile: its attach must not be sent
-        again."""
+        again. `is_resumed`: the present link has taken back what the lost one held."""
         self.devices: dict[DeviceKey, AttachedDevice] = {}
         """The devices that are to be attached."""
         self.leaving: dict[DeviceKey, Detachment] = {}
@@ -112,6 +129,7 @@ class Attachments:
         self._send = send
         self._on_taken = on_taken
         self._withdraw = withdraw
+        self._is_resumed = is_resumed
 
     def get(self, user: str, device: str) -> AttachedDevice:
         """Raises `RequestError` (`no_such_device`) for a device that is not attached."""
@@ -125,7 +143,7 @@ class Attachments:
 
     # --- what the app wants -----------------------------------------------------------------------------------
 
-    def attach(self, attachment: Attachment, waiter: Any) -> AttachAttempt:
+    def attach(self, attachment: Attachment, waiter: Any, now_ms: int) -> AttachAttempt:
         """The device is to be attached: send its `attach_as`, with the attempt's `answered` for the reply."""
         key = attachment.user, attachment.device
         device = self.devices.get(key)
@@ -133,9 +151,11 @@ class Attachments:
             device = AttachedDevice(self._free_ref(), *key)
             self.devices[key] = self._by_ref[device.ref] = device
         self._taken.pop(key, None)
-        return AttachAttempt(self, device, attachment, waiter)
+        return AttachAttempt(self, device, attachment, waiter, now_ms)
 
-    def detach(self, user: str, device: str, lost: bool, done: OnLeft) -> Detachment | None:
+    def detach(
+        self, user: str, device: str, lost: bool, within_ms: int | None, done: OnLeft, now_ms: int
+    ) -> Detachment | None:
         """The device is to be let go; `done` is called when it is. None: it was taken, and nothing has to be done.
 
         Raises `RequestError` (`no_such_device`) for a device that was never attached.
@@ -144,23 +164,31 @@ class Attachments:
         if key not in self.devices and key in self._taken:
             del self._taken[key]
             return None
-        return self.leave(self.get(user, device), lost=lost, done=done)
+        return self.leave(self.get(user, device), now_ms, lost=lost, within_ms=within_ms, done=done)
 
-    def leave(self, device: AttachedDevice, *, lost: bool, done: OnLeft | None = None) -> Detachment:
+    def leave(
+        self,
+        device: AttachedDevice,
+        now_ms: int,
+        *,
+        lost: bool,
+        within_ms: int | None = None,
+        done: OnLeft | None = None,
+    ) -> Detachment:
         """The device is to be let go. The server is told at once if there is a link, and on each later link until it
         has answered."""
         self.drop(device)
         waiters, device.waiters = device.waiters, {}
         for waiter in waiters:
             self._withdraw(waiter)
-        detachment = Detachment(device.ref, lost)
+        detachment = Detachment(device.ref, lost, within_ms, now_ms)
         earlier = self.leaving.get(device.key)
         if earlier is not None:
             detachment.done += earlier.done
         if done is not None:
             detachment.done.append(done)
         self.leaving[device.key] = detachment
-        self._send(*self._detaching(device.key, detachment))
+        self._send(*self._detaching(device.key, detachment, now_ms))
         return detachment
 
     def drop(self, device: AttachedDevice) -> None:
@@ -180,11 +208,19 @@ class Attachments:
         device.is_live = False
         if device.unanswered:
             device.loss = message.why
-        elif message.why in ("replaced", "kicked"):
+        elif message.why in FINAL:
             self.lose(device, message.why)
+        elif device.is_granted and device.is_over(now_ms):
+            self.lose(device, "ended")
         elif device.is_granted:
-            _log.warning("%s/%s was let go by the server (%s): it is attached again", *device.key, message.why)
+            extra = fields("device_lost", user=device.user, device=device.device, why=message.why)
+            sentence = "%s/%s was let go by the server (%s): it is attached again"
+            _log.warning(sentence, *device.key, message.why, extra=extra)
+            # If it is gone and not only in grace, its memberships have ended with it.
+            device.is_to_join = bool(device.channels)
             self._send(*self._again(device, now_ms))
+            if message.why == "lost":
+                self._on_taken(Taken(*device.key, message.why))
 
     def lose(self, device: AttachedDevice, why: str) -> None:
         """The device was lost, and the app has not asked for that."""
@@ -196,27 +232,42 @@ class Attachments:
 
     # --- over time and over links -----------------------------------------------------------------------------
 
-    def beats(self, now_ms: int) -> list[Beats]:
-        """Heartbeats of all devices, in as few messages as possible. A device that the server refused for the moment is
-        asked for again. O(devices)."""
+    def beats(self, now_ms: int) -> list[Beats | Focus]:
+        """Heartbeats of all devices, in as few messages as possible, and what is on screens that could not be told
+        before. A device that the server refused for the moment is asked for again. O(devices)."""
         for device in list(self.devices.values()):
             if device.is_granted and not device.is_live and not device.unanswered:
-                self._send(*self._again(device, now_ms))
-        return beats_of([device for device in self.devices.values() if device.is_live], now_ms)
+                if device.is_over(now_ms):
+                    self.lose(device, "ended")
+                else:
+                    self._send(*self._again(device, now_ms))
+        live = [device for device in self.devices.values() if device.is_live]
+        shown = [device.tell_focus() for device in live if device.focus != device.focus_told]
+        return [*beats_of(live, now_ms), *shown]
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
-        """See `Part`. A device that was never granted is left to the request that waits to attach it."""
-        for device in self.devices.values():
-            device.is_live, device.unanswered, device.loss = False, len(device.waiters), ""
+        """See `Part`. A device that was never granted is left to the request that waits to attach it. One that the link
+        has taken back is as it was, and the server tells which of those it has not. `beats` follow at once."""
+        is_resumed = self._is_resumed()
+        for device in list(self.devices.values()):
+            device.is_live = is_resumed and device.is_live
+            device.forget_focus_told()
+            device.unanswered, device.loss = len(device.waiters), ""
+            if device.is_granted and device.is_over(now_ms) and not device.waiters:
+                self.lose(device, "ended")
         for key, detachment in list(self.leaving.items()):
-            if detachment.lost and key in self.devices:
+            if (detachment.lost or detachment.within_ms is not None) and key in self.devices:
                 # The device is in grace since the link was lost, and the attach that waits brings it back from there.
                 del self.leaving[key]
                 self._tell(detachment, None)
             else:
-                yield self._detaching(key, detachment)
+                yield self._detaching(key, detachment, now_ms)
         # A device that the app asks for anew is attached by that request, which follows.
-        returning = [device for device in self.devices.values() if device.is_granted and not device.waiters]
+        returning = [
+            device
+            for device in self.devices.values()
+            if device.is_granted and not device.waiters and not device.is_live
+        ]
         for device in returning:
             yield self._again(device, now_ms)
         for device in self.devices.values():
@@ -226,7 +277,7 @@ class Attachments:
                 yield joining(device.user, device.device, channel)
 
     def join_again(self, device: AttachedDevice) -> None:
-        """The device was attached on a new link by a request of the app's: its channels follow."""
+        """The device was attached again, and nobody has joined its channels yet: they follow."""
         if device.is_to_join:
             device.is_to_join = False
             for channel in device.channels or ():
@@ -247,24 +298,29 @@ class Attachments:
                 return
             if not isinstance(reply, Error):
                 device.is_live, device.is_refused, device.loss = True, False, ""
-            elif reply.code == "device_held":
-                device.loss = "replaced"
+                self.join_again(device)
+            elif reply.code == "device_held" or device.loss in FINAL:
+                device.loss = device.loss if device.loss in FINAL else "replaced"
                 if not device.unanswered:
                     self.lose(device, device.loss)
             else:
                 if not device.is_refused:
-                    _log.warning("%s/%s could not be attached again: %s", *device.key, reply.message)
+                    extra = fields("device_refused", user=device.user, device=device.device, code=reply.code)
+                    _log.warning("%s/%s could not be attached again: %s", *device.key, reply.message, extra=extra)
                 device.is_refused = True
                 if not error_of(reply).temporary:
                     self.lose(device, reply.code)
 
         return lambda request_id: device.attach_again(request_id, now_ms), answered
 
-    def _detaching(self, key: DeviceKey, detachment: Detachment) -> tuple[Make, OnReply]:
+    def _detaching(self, key: DeviceKey, detachment: Detachment, now_ms: int) -> tuple[Make, OnReply]:
+        within_ms = detachment.within_ms
+        left_ms = max(0, within_ms - (now_ms - detachment.begun_ms)) if within_ms is not None else None
+
         def make(request_id: int) -> Detach:
             detachment.request_id = request_id
             # The ref serves a server that does not read the names: it knows the ref from the attach on this link.
-            return Detach(request_id, detachment.ref, detachment.lost, *key)
+            return Detach(request_id, detachment.ref, detachment.lost, *key, left_ms)
 
         def answered(reply: Reply) -> None:
             if self.leaving.get(key) is detachment:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
+from presenced.digests import digest
 from presenced.errors import PresenceError
 from presenced.wire.messages import Record
 
@@ -53,7 +54,7 @@ class Feed:
     and came back in between costs nothing and yields nothing.
     """
 
-    __slots__ = ("_bases", "_order", "error", "is_listed", "is_over", "names", "records", "wake")
+    __slots__ = ("_bases", "_order", "_since", "error", "is_listed", "is_over", "names", "records", "wake")
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wake = wake
@@ -65,10 +66,23 @@ class Feed:
         """Everybody who is online has been told: a user who is new from now on was offline."""
         self._order: deque[str] = deque()
         self._bases: dict[str, Record | None] = {}
+        self._since: dict[str, int] = {}
+        """What the consumer has of users of whom nothing was yielded here, from a position: a digest for each."""
 
-    def want(self, user: str) -> None:
-        """The watch names this user."""
+    def want(self, user: str, had: int | None = None) -> None:
+        """The watch names this user; `had`: the digest of what the consumer has of them."""
         self.names[user] = None
+        if had is not None:
+            self._since[user] = had
+
+    def seen(self) -> dict[str, int]:
+        """What the consumer has of each user, as digests. O(users)."""
+        seen = dict(self._since)
+        for user in self.names:
+            record = self._bases[user] if user in self._bases else self.records.get(user)
+            if record is not None:
+                seen[user] = digest(record)
+        return seen
 
     def listed(self) -> None:
         """Everybody who is online has been told."""
@@ -81,6 +95,8 @@ class Feed:
         if old is None and self.is_listed:
             old = Record(record.user, "offline", "", "", 0, 0, "", 0)
         self.records[record.user] = record
+        if old is None and self._has(record):
+            return
         if record.user in self._bases or (old is not None and kind_of(old, record) is None):
             return
         self._bases[record.user] = old
@@ -93,16 +109,25 @@ class Feed:
             user = self._order.popleft()
             old = self._bases.pop(user)
             new = self.records[user]
+            if old is None and self._has(new):
+                continue
+            self._since.pop(user, None)
             kind = "snapshot" if old is None else kind_of(old, new)
             if kind is not None:
                 return Change(kind, old, new)
         return None
+
+    def _has(self, record: Record) -> bool:
+        """Whether the consumer has this from a position."""
+        had = self._since.get(record.user)
+        return had is not None and had == digest(record)
 
     def drop(self, users: Iterable[str]) -> None:
         """Forget users; what was waiting of them is not yielded. O(waiting)."""
         for user in users:
             self.names.pop(user, None)
             self.records.pop(user, None)
+            self._since.pop(user, None)
             if user in self._bases:
                 del self._bases[user]
                 self._order.remove(user)

@@ -1,17 +1,19 @@
 """The channels that a client watches: who is in each, how many, and what a watcher has not seen yet.
 
 Everything that the server says about a channel on one link is applied in the order in which it came, pages of the
-listing included: a page is the truth for the names it spans, at the moment when the server made it.
+listing included: a page is the truth for the names it spans, at the moment when the server made it. A push that has an
+older record of a member than the one that is held changes the counts alone (protocol.md, section 17).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from presenced.client.protocol.changes import kind_of
 from presenced.client.protocol.pending_requests import Make, OnReply, Reply, Send, error_of
+from presenced.digests import digest
 from presenced.errors import PresenceError
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.messages import (
@@ -133,6 +135,8 @@ class WatchedChannel:
         """All members online are in `members`."""
         self.feeds: dict[ChannelFeed, None] = {}
         self._send = send
+        self._earlier: set[str] = set()
+        """Members of whom this link has told nothing yet: the versions of what is held of them mean nothing on it."""
         self._was_listed = False
         self._is_listing = False
         self._list_again = False
@@ -144,10 +148,17 @@ class WatchedChannel:
         for user in self.members:
             feed.moved(user, None, snapshot=True)
 
-    def listing(self, limit: int = USERS_PER_REQUEST_MAX) -> tuple[Make, OnReply]:
-        """The request that watches the channel and begins its list."""
+    def listing(self) -> tuple[Make, OnReply]:
+        """The request that watches the channel and begins its list: with the members who are held, whose names are as
+        many as go onto a page, so that the page tells what differs."""
         self._is_listing, self._list_again = True, False
-        return lambda request_id: WatchChannel(request_id, self.name, limit), self._page_after("")
+        self._earlier = set(self.members)
+        limit = USERS_PER_REQUEST_MAX
+        users = sorted(self.members)[:limit]
+        if not users:
+            return lambda request_id: WatchChannel(request_id, self.name, limit), self._page_after("")
+        have = [digest(self.members[user]) for user in users]
+        return lambda request_id: WatchChannel(request_id, self.name, limit, users, have), self._page_after("", users)
 
     def event(self, message: ChannelEvent) -> None:
         """A member came, went or changed."""
@@ -156,13 +167,13 @@ class WatchedChannel:
         if message.kind == "leave":
             self._unset(record.user)
         else:
-            self._set(record)
+            self._put(record)
         self._complete()
 
     def counted(self, message: ChannelCounts) -> None:
         """A batch of changes, or (not complete) only the numbers. O(changed)."""
         for record in message.records:
-            self._set(record)
+            self._put(record)
         for user in message.left:
             self._unset(user)
         self._count(message.total, message.counts)
@@ -187,10 +198,12 @@ class WatchedChannel:
             lambda request_id: GetMembers(request_id, self.name, after, USERS_PER_REQUEST_MAX), self._page_after(after)
         )
 
-    def _page_after(self, after: str) -> OnReply:
+    def _page_after(self, after: str, named: Sequence[str] = ()) -> OnReply:
+        """What to do with the page behind `after`; `named`: the members whom the server was told to be held."""
+
         def paged(reply: Reply) -> None:
             if isinstance(reply, MembersPage):
-                self._paged(reply, after)
+                self._paged(reply, after, named)
             elif isinstance(reply, Error):
                 self.is_refused = True
                 for feed in self.feeds:
@@ -198,8 +211,11 @@ class WatchedChannel:
 
         return paged
 
-    def _paged(self, page: MembersPage, after: str) -> None:
+    def _paged(self, page: MembersPage, after: str, named: Sequence[str]) -> None:
         listed = {record.user: None for record in page.records}
+        if page.is_partial:
+            left = set(page.left)
+            listed.update((user, None) for user in named if user not in left)
         for record in page.records:
             self._set(record)
         for user in [user for user in self.members if user > after and (not page.next or user <= page.next)]:
@@ -223,7 +239,15 @@ class WatchedChannel:
         self.total = total
         self.counts.update(zip(COUNTED, counts, strict=False))
 
+    def _put(self, record: Record) -> None:
+        """Take what a push tells of a member, unless a page has told something newer."""
+        held = self.members.get(record.user)
+        is_older = held is not None and 0 < record.version < held.version
+        if not is_older or record.user in self._earlier:
+            self._set(record)
+
     def _set(self, record: Record) -> None:
+        self._earlier.discard(record.user)
         before = self.members.get(record.user)
         self.members[record.user] = record
         self._recount(before, record)
@@ -231,6 +255,7 @@ class WatchedChannel:
             feed.moved(record.user, before, snapshot=not self._was_listed)
 
     def _unset(self, user: str) -> None:
+        self._earlier.discard(user)
         before = self.members.pop(user, None)
         if before is not None:
             self._recount(before, None)
@@ -246,9 +271,12 @@ class WatchedChannel:
 class WatchedChannels:
     """All channels that a client watches."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, is_resumed: Callable[[], bool]) -> None:
         self._send = send
+        self._is_resumed = is_resumed
         self._channels: dict[str, WatchedChannel] = {}
+        self._leaving: dict[str, None] = {}
+        """Channels that nobody here watches any longer, and the server may."""
 
     def attach(self, feed: ChannelFeed, name: str) -> None:
         """`feed` watches the channel; the server is asked if this is the first such feed."""
@@ -269,8 +297,8 @@ class WatchedChannels:
         del channel.feeds[feed]
         if not channel.feeds and self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
-            name = channel.name
-            self._send(lambda request_id: UnwatchChannel(request_id, name), None)
+            self._leaving[channel.name] = None
+            self._send(*self._unwatching(channel.name))
 
     def event(self, message: ChannelEvent) -> None:
         """A push arrived."""
@@ -286,6 +314,12 @@ class WatchedChannels:
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         """See `Part`."""
+        if self._is_resumed():
+            for name in self._leaving:
+                if name not in self._channels:
+                    yield self._unwatching(name)
+        else:
+            self._leaving.clear()
         for channel in self._channels.values():
             yield channel.listing()
 
@@ -295,3 +329,9 @@ class WatchedChannels:
             for feed in channel.feeds:
                 feed.end(error)
         self._channels.clear()
+
+    def _unwatching(self, name: str) -> tuple[Make, OnReply]:
+        def answered(reply: Reply) -> None:
+            self._leaving.pop(name, None)
+
+        return lambda request_id: UnwatchChannel(request_id, name), answered

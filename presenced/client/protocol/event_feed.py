@@ -1,9 +1,9 @@
 """The events that a service follows: each reader gets each event once and in order, over all links.
 
-The server keeps the newest events and one cursor per link. A reader here takes only the event that follows its last
-one; whatever is missing in between (a lost link, a reader that was full, another reader that asked for older ones) is
-healed in one way: the server is asked again from the oldest position that some reader is at, and the others pass over
-what they have seen.
+The server keeps the newest events and one cursor per link. A reader here takes only an event that follows its last one
+on the link, since the numbers leap where the server was killed. Whatever is missing in between (a lost link, a reader
+that was full, another reader that asked for older ones) is healed in one way: the server is asked again from the oldest
+position that some reader is at, and the others pass over what they have seen.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from presenced.wire.messages import Error, Follow, Following
 
 QUEUE_MAX = 16_384
 """Events that wait for a slow reader. Beyond it the reader takes none until half is read, and is caught up then."""
+
+LEAP = 2**32
+"""By so much at least the numbers leap where the server was killed. Whatever is missing otherwise was lost."""
 
 EventName = Literal[
     "online",
@@ -126,6 +129,11 @@ class EventFeed:
             self.wanted()
         return event
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the reader has something to read."""
+        return bool(self._queue)
+
     def end(self, error: PresenceError | None) -> None:
         """Nothing more comes; `error` says why, None if the owner closed it."""
         if not self.is_over:
@@ -146,14 +154,27 @@ class FollowedEvents:
         self._feeds: dict[EventFeed, None] = {}
         self._here: Position | None = None
         """The newest known event."""
+        self._at = 0
+        """The number of the event that the link was told last, or of the cursor that it follows from."""
+        self._name = ""
+        """The server keeps the position under this name; empty = it does not."""
+        self._acknowledged = 0
         self._is_asking = False
         self._ask_again = False
 
-    def attach(self, feed: EventFeed) -> None:
-        """A new reader: from its position on, else from now on."""
+    def attach(self, feed: EventFeed, name: str = "") -> None:
+        """A new reader: from its position on, else from now on. With a `name` from where the server keeps it, and it is
+        the only reader: two would acknowledge for each other. Raises `AddressError`."""
+        if self._feeds and (name or self._name):
+            raise AddressError(
+                "a client that follows under a name has one reader of events; connect another client for another",
+                "bad_request",
+            )
+        self._name = name
+        self._acknowledged = 0
         self._feeds[feed] = None
         feed.wanted = self._ask
-        if feed.position is not None or (self._here is None and not self._is_asking):
+        if name or feed.position is not None or (self._here is None and not self._is_asking):
             self._ask()
         elif not self._is_asking:
             feed.position = self._here
@@ -164,30 +185,50 @@ class FollowedEvents:
         self._feeds.pop(feed, None)
         feed.end(None)
 
+    def acknowledge(self, feed: EventFeed, cursor: str) -> int:
+        """The reader has handled the event with this cursor; returns the number to acknowledge to the server, 0 = that
+        is done, or it keeps no position."""
+        position = parse_cursor(cursor)
+        here = self._here
+        if not self._name or feed not in self._feeds or here is None or position.epoch != here.epoch:
+            return 0
+        if position.seq <= self._acknowledged:
+            return 0
+        self._acknowledged = position.seq
+        return position.seq
+
     def event(self, event: messages.Event) -> None:
         """A push arrived. O(readers)."""
         here = self._here
         if here is None:
             return
+        before, self._at = self._at, event.seq
+        follows = event.seq == before + 1 or event.seq >= before + LEAP
         if event.seq > here.seq:
             self._here = Position(here.epoch, event.seq)
         for feed in self._feeds:
             position = feed.position
             if position is None or position.epoch != here.epoch or feed.is_full:
                 continue
-            if event.seq == position.seq + 1:
+            if position.seq == before and follows:
                 feed.put(here.epoch, event)
             elif event.seq > position.seq and not self._is_asking:
                 self._ask()
 
     def fell_behind(self, message: Following) -> None:
-        """A push arrived: this link read so slowly that the server has dropped some of the events that it missed."""
-        self._place(message, None)
+        """A push arrived: this link goes on from another cursor. It read so slowly that the server has dropped some of
+        the events that it missed, or the numbers leapt, or another client follows under its name."""
+        if message.epoch:
+            # Nothing was left out if it is no reset: where the link was is where it is.
+            self._place(message, None if message.reset else Position(message.epoch, self._at))
+        else:
+            self.end(PresenceError("follower_replaced", f"another client follows as {self._name!r} now"))
 
     def standing(self, now_ms: int) -> Iterator[tuple[Make, OnReply | None]]:
         """See `Part`."""
         self._is_asking = self._ask_again = False
         self._here = None
+        self._at = self._acknowledged = 0
         if self._feeds:
             yield self._follow()
 
@@ -216,7 +257,8 @@ class FollowedEvents:
                 for feed in list(self._feeds):
                     feed.end(error_of(reply))
 
-        return lambda request_id: Follow(request_id, epoch, seq), answered
+        name = self._name
+        return lambda request_id: Follow(request_id, epoch, seq, name), answered
 
     def _oldest(self) -> Position | None:
         positions = [feed.position for feed in self._feeds if feed.position is not None and not feed.is_full]
@@ -231,18 +273,25 @@ class FollowedEvents:
         """The server continues behind the position in `message`. `asked` is the position that was asked for; None if
         nothing was asked, or only new events."""
         there = Position(message.epoch, message.seq)
+        self._at = message.seq
         here = self._here
         self._here = max(here, there) if here is not None and here.epoch == there.epoch else there
         for feed in self._feeds:
             position = feed.position
             if position is None:
-                feed.position = self._here
+                # Under a name the server says where it is, and that may be behind what others were told.
+                feed.position = there if self._name else self._here
+                if message.reset:
+                    # The position that the server kept under the name is too old.
+                    feed.reset(there)
                 feed.wake()
             elif position.epoch != there.epoch:
                 feed.reset(there)
             elif message.reset and (asked is None or position <= asked):
                 if position != there:
                     feed.reset(there)
+            elif position == asked:
+                feed.position = there
             elif position.seq < there.seq and not feed.is_full:
                 self._ask_again = True
         if self._ask_again:

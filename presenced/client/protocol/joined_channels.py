@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from presenced.client.log_fields import fields
 from presenced.client.protocol.pending_requests import Make, OnReply, Reply
 from presenced.errors import PresenceError
 from presenced.wire.messages import Error, Join
 
-_log = logging.getLogger("presenced.client")
+_log = logging.getLogger("presenced.client.devices")
 
 
 class JoinedChannels:
@@ -52,6 +53,7 @@ def joining(user: str, device: str, channel: str) -> tuple[Make, OnReply]:
 
     def answered(reply: Reply) -> None:
         if isinstance(reply, Error):
-            _log.warning("%s/%s could not join %s again: %s", user, device, channel, reply.message)
+            extra = fields("channel_refused", user=user, device=device, channel=channel, code=reply.code)
+            _log.warning("%s/%s could not join %s again: %s", user, device, channel, reply.message, extra=extra)
 
     return lambda request_id: Join(request_id, channel, user, device, as_was=True), answered

@@ -50,9 +50,13 @@ QUESTIONS = (
     *(messages.Ping, messages.Get, messages.Who, messages.GetDevices, messages.GetClaims, messages.GetActivity),
     *(messages.FindClaims, messages.GetMembers, messages.GetSync),
     *(messages.GetContacts, messages.GetBlocked, messages.GetAudience),
+    *(messages.Explain, messages.Route),
 )
 """Requests that need not be sent once nobody waits for the answer. Any other request may be half of something, as an
 unwatch is, and is sent even if its caller has turned away."""
+
+LONG = (messages.Await,)
+"""Requests whose answer comes when it is true, perhaps days later."""
 
 ONCE = (messages.AddActivity,)
 """Requests that would be there twice if they were applied twice."""
@@ -69,7 +73,7 @@ class PendingRequest(Generic[W]):
         self.message = message
         self.is_bound = is_bound
         """It continues what was said on the present link, and means something else on another."""
-        for_ms = getattr(message, "for_ms", 0)
+        for_ms = getattr(message, lasting_field(message), 0)
         self.holds_until_ms = now_ms + for_ms if for_ms else 0
         """When what it states ends (0 = never): the time that a request waits for a link is taken off its duration."""
         self.on_reply = on_reply
@@ -84,6 +88,16 @@ class PendingRequest(Generic[W]):
         return not self.is_bound and (self.sent_ms is None or not isinstance(self.message, ONCE))
 
 
+def lasting_field(message: Request) -> str:
+    """The field that says for how long holds what the request states."""
+    return "for_at_most_ms" if isinstance(message, messages.Attach) else "for_ms"
+
+
+def is_long(message: Request) -> bool:
+    """Whether the answer may come much later."""
+    return isinstance(message, LONG)
+
+
 def statement_key(message: Request) -> tuple[type, str, str] | None:
     """What a statement is about, if a later statement about the same can replace it; else None."""
     if isinstance(message, SetStatus | SetDevice):
@@ -93,8 +107,10 @@ def statement_key(message: Request) -> tuple[type, str, str] | None:
 
 def covers(newer: Request, older: Request) -> bool:
     """Whether `newer` sets everything that `older` set. Both have the same key."""
+    pairs: list[tuple[object, object]]
     if isinstance(newer, SetDevice) and isinstance(older, SetDevice):
-        pairs = [(newer.status, older.status), (newer.priority, older.priority), (newer.name, older.name)]
+        pairs = [(newer.status, older.status), (newer.priority, older.priority)]
+        pairs += [(newer.name, older.name), (newer.meta, older.meta)]
     elif isinstance(newer, SetStatus) and isinstance(older, SetStatus):
         pairs = [(newer.status, older.status), (newer.text, older.text), (newer.emoji, older.emoji)]
     else:

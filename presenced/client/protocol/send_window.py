@@ -34,11 +34,15 @@ R = TypeVar("R", bound=HasId)
 class SendWindow(Generic[R]):
     """The requests of one link: on their way, and waiting to leave."""
 
-    def __init__(self, units_per_s: int, is_wanted: Callable[[R], bool]) -> None:
+    def __init__(
+        self, units_per_s: int, is_wanted: Callable[[R], bool], is_long: Callable[[R], bool] = lambda request: False
+    ) -> None:
         """`units_per_s`: the pace of the welcome; 0 = the server told none, and nothing waits. A request for which
-        `is_wanted` is false when it would leave is dropped."""
+        `is_wanted` is false when it would leave is dropped. One that `is_long` may be answered days later, and is not
+        on its way for so long."""
         self._most = max(LEAST, units_per_s * SHARE_MS // 1000) if units_per_s else 0
         self._is_wanted = is_wanted
+        self._is_long = is_long
         self._sent: dict[int, None] = {}
         self._groups: deque[Sequence[R]] = deque()
 
@@ -55,6 +59,10 @@ class SendWindow(Generic[R]):
             return group
         self._groups.append(group)
         return ()
+
+    def has_sent(self, requests: Sequence[R]) -> None:
+        """These have left already, behind the hello of the link."""
+        self._leave(requests)
 
     def answered(self, request_id: int) -> None:
         """A reply has come. Ask `take` which requests may leave now."""
@@ -78,4 +86,5 @@ class SendWindow(Generic[R]):
 
     def _leave(self, group: Sequence[R]) -> None:
         for request in group:
-            self._sent[request.id] = None
+            if not self._is_long(request):
+                self._sent[request.id] = None

@@ -21,6 +21,7 @@ from presenced.client.protocol.pending_requests import (
     Request,
     W,
     covers,
+    lasting_field,
     statement_key,
 )
 from presenced.errors import PresenceError
@@ -51,10 +52,22 @@ class ClientSession(Generic[W]):
         self._waiting: dict[W, PendingRequest[W]] = {}
         self._statements: dict[tuple[type, str, str], dict[int, None]] = {}
         """Ids of the pending statements, by what they are about."""
+        self._behind_hello: list[int] = []
+        """Ids of the requests that have left behind the hello of the attempt under way."""
 
     def add(self, part: Part, *, first: bool = False) -> None:
         """Put this part in place on each new link, too: after the parts that are there, or before them."""
         self._parts.insert(0 if first else len(self._parts), part)
+
+    @property
+    def is_resumed(self) -> bool:
+        """What the lost link watched and held is the present link's."""
+        return self.welcome is not None and self.welcome.resumed
+
+    @property
+    def sent_behind_hello(self) -> list[Request]:
+        """The requests that have left behind the hello of the attempt under way."""
+        return [self._pending[request_id].message for request_id in self._behind_hello if request_id in self._pending]
 
     @property
     def users_per_request_max(self) -> int:
@@ -153,13 +166,27 @@ class ClientSession(Generic[W]):
 
     # --- links ------------------------------------------------------------------------------------------------
 
+    def behind_hello(self, requests: Iterable[tuple[Make, OnReply]], now_ms: int) -> list[Request]:
+        """Requests that leave right behind the hello of an attempt to connect, before anybody knows whether the link
+        will be welcome. Those of an earlier attempt are forgotten."""
+        for request_id in self._behind_hello:
+            self._pop(request_id)
+        leaving = [self.open(make, None, now_ms, on_reply) for make, on_reply in requests]
+        self._behind_hello = [request.id for request in leaving]
+        for request in leaving:
+            self.left(request.id, now_ms)
+        return leaving
+
     def resume(self, welcome: Welcome, now_ms: int) -> Iterator[Request]:
         """A link is open. Iterate this to its end and send everything, in its order: first what the parts put in place,
-        then every request that somebody waits for. Call `left` for each."""
+        then every request that somebody waits for. Call `left` for each. What has left behind the hello is not
+        repeated."""
         self.welcome = welcome
         self.is_linked = True
         waiting = [pending for pending in self._pending.values() if pending.waiters]
-        self._pending = {pending.message.id: pending for pending in waiting}
+        early = [self._pending[request_id] for request_id in self._behind_hello if request_id in self._pending]
+        self._behind_hello = []
+        self._pending = {pending.message.id: pending for pending in [*early, *waiting]}
         self._statements = {}
         for part in self._parts:
             for make, on_reply in part.standing(now_ms):
@@ -168,7 +195,7 @@ class ClientSession(Generic[W]):
             message = pending.message
             if pending.holds_until_ms and isinstance(message, Message):
                 left_ms = max(1, pending.holds_until_ms - now_ms)
-                message = pending.message = msgspec.structs.replace(message, for_ms=left_ms)
+                message = pending.message = msgspec.structs.replace(message, **{lasting_field(message): left_ms})
             key = statement_key(message)
             if key is not None:
                 self._statements.setdefault(key, {})[message.id] = None
