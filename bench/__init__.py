@@ -1,10 +1,10 @@
 """The bench measures what the daemon costs, beside a bare C loop and other servers, and its log beside SQLite.
 
 `python -m bench --help` lists the profiles. The bench speaks the protocol over raw sockets, so that it measures the
-daemon and not the client library. Four modules import the core or the storage all the same: `load.directory_maker`
-makes data directories in a process of its own, the profiles `core` and `channel` measure the engine without sockets,
-and `store` measures the log without a daemon. Every delivery and every acknowledged write is counted, and its content
-is checked: a run that lost one is never printed as a success.
+daemon and not the client library. Five modules import the core or the storage all the same: `load.directory_maker` and
+`load.sleepers` make data directories and start on them in processes of their own, the profiles `core` and `channel`
+measure the engine without sockets, and `store` measures the log without a daemon. Every delivery and every acknowledged
+write is counted, and its content is checked: a run that lost one is never printed as a success.
 
 The rooms, from the ground up. A room imports nothing that stands below it in this list, and no profile imports another:
 

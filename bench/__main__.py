@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import click
 from bench.catalog import FLAG, PEERS, PROFILES
 from bench.errors import BenchError
 from bench.registry import Option, Profile
-from bench.report import slo
+from bench.report import arithmetic, slo
 from bench.results.files import NotAResult, read_result, write_text
 from bench.runner import FAILED, SIGNALS, Wanted, run_all
 
@@ -205,12 +206,46 @@ def _compare(a: Path, b: Path, as_json: bool, gate: bool) -> None:
     sys.exit(code)
 
 
+def _arithmetic(files: tuple[Path, ...], users: tuple[int, ...], **given: float) -> None:
+    """Print what many users cost in machines, from what one of each costs: a page in Markdown."""
+
+    def tell() -> None:
+        outcomes = [outcome for file in files for outcome in read_result(file).outcomes]
+        print(arithmetic.page(users, arithmetic.Assumptions(**given), outcomes), end="")  # type: ignore[arg-type]
+
+    _exit_on_error(tell)
+
+
 def _exit_on_error(action: Callable[[], None]) -> None:
     try:
         action()
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(USAGE if isinstance(error, NotAResult) else FAILED)
+
+
+def _assumptions() -> list[click.Parameter]:
+    """An option for each assumption of the arithmetic."""
+    positive = click.FloatRange(0, min_open=True)
+    sizes = click.Option(
+        ["--users"],
+        type=click.IntRange(1),
+        multiple=True,
+        default=arithmetic.SIZES,
+        help="How many are known; may be repeated.",
+    )
+    return [
+        sizes,
+        *(
+            click.Option(
+                [f"--{name.replace('_', '-')}"],
+                type=click.IntRange(1) if isinstance(value, int) else positive,
+                default=value,
+                help=arithmetic.ASSUMED[name].format("so much"),
+            )
+            for name, value in asdict(arithmetic.Assumptions()).items()
+        ),
+    ]
 
 
 def _add_commands() -> None:
@@ -236,6 +271,10 @@ def _add_commands() -> None:
         ["--gate"],
         is_flag=True,
         help="Exit with 1 if presenced got worse by more than the noise, or that cannot be judged.",
+    )
+    some = click.Argument(["files"], nargs=-1, type=file)
+    main.add_command(
+        click.Command("arithmetic", callback=_arithmetic, params=[some, *_assumptions()], help=_arithmetic.__doc__)
     )
     main.add_command(click.Command("compare", callback=_compare, params=[*two, as_json, gate], help=_compare.__doc__))
 

@@ -1,6 +1,9 @@
 """The table of the profiles: what each is called, what it measures, and what can be set.
 
-Every profile is a module of `bench.profiles` by its name; nothing of it is imported before it is run.
+Every profile is a module of `bench.profiles` by its name, or by another that it gives; nothing of it is imported
+before it is run.
+
+The file is long because it is one list.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ PEERS = ("redis", "nats", "mosquitto", "ejabberd", "prosody")
 SECONDS = click.FloatRange(0.05)
 POSITIVE = click.FloatRange(0, min_open=True)
 FLAG = click.BOOL
+DOOR = click.Choice(["tcp", "websocket"])
 COUNT_OR_0 = click.FloatRange(0)
+TLS = Option("tls", False, "Every connection under TLS 1.3, with one certificate and cipher for all.", FLAG)
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
@@ -30,6 +35,13 @@ PROFILES: dict[str, Profile] = {
                 Option("publishers", 1, "Users who change at once."),
                 Option("warmup", 20, "Changes before the first round.", quick=5),
                 Option("durable", False, "Give the daemon a data directory.", kind=FLAG),
+                Option(
+                    "door",
+                    "tcp",
+                    "websocket: beside it the same over WebSockets, and two servers in Python that only pass on.",
+                    DOOR,
+                ),
+                TLS,
             ),
             rounds=5,
             peers=PEERS,
@@ -44,6 +56,7 @@ PROFILES: dict[str, Profile] = {
                 Option("contacts", 50, "Others that each user watches.", quick=10),
                 Option("changes", 20, "Changes of each user in a round.", quick=10),
                 Option("see_contacts", False, "Beside it presenced where users see their contacts alone.", FLAG),
+                TLS,
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
             rounds=5,
@@ -53,7 +66,8 @@ PROFILES: dict[str, Profile] = {
             "latency",
             "latency: from a change to its watchers, at a fixed rate",
             "Changes come at fixed times whatever the server does, and each wait counts from the time at which its "
-            "change was due: an open loop, which a server that stands still cannot slow down.",
+            "change was due: an open loop, which a server that stands still cannot slow down. Beside Redis both have "
+            "the same rate, a share of the peak of Redis.",
             (
                 Option("users", 900, "Users, each with one link.", click.IntRange(2), quick=200),
                 Option("contacts", 50, "Others that each user watches.", quick=20),
@@ -64,6 +78,7 @@ PROFILES: dict[str, Profile] = {
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
             rounds=3,
+            peers=("redis",),
         ),
         Profile(
             "login",
@@ -74,6 +89,7 @@ PROFILES: dict[str, Profile] = {
                 Option("users", 900, "Users who log in.", click.IntRange(2), quick=100),
                 Option("contacts", 50, "Others that each of them watches.", quick=10),
                 Option("see_contacts", False, "Beside it presenced where users see their contacts alone.", FLAG),
+                TLS,
                 Option("seed", 1, "Chooses who watches whom.", click.INT),
             ),
             rounds=5,
@@ -91,21 +107,59 @@ PROFILES: dict[str, Profile] = {
             rounds=5,
         ),
         Profile(
+            "check",
+            "check: server CPU for each checksum of a view",
+            "Each link watches some users and asks for the checksum of them, then the server rests, so that two never "
+            "share a read. Heartbeats and pings of the same links take turns with it.",
+            (
+                Option("links", 1000, "Links that ask.", quick=300),
+                Option("watched", 50, "Users that each watches.", quick=20),
+                Option("sweeps", 10, "Checks of each link in a round.", quick=5),
+            ),
+            rounds=5,
+        ),
+        Profile(
+            "questions",
+            "questions: server CPU for each question about a user",
+            "Each link asks about one user, then the server rests, so that two never share a read. Beside it a second "
+            "daemon, which has awaits under way about others: its users change in turn with those of the first.",
+            (
+                Option("links", 300, "Links that ask, on each daemon.", quick=100),
+                Option("awaits", 100_000, "Awaits under way on the second daemon.", quick=5_000),
+                Option("sweeps", 6, "Questions and changes of each link in a round; an even number.", quick=2),
+            ),
+            rounds=5,
+        ),
+        Profile(
+            "http",
+            "http: server CPU for each request over HTTP",
+            "A backend asks by POST /v1/NAME as fast as it is answered, on connections that stay: a closed loop. The "
+            "same is asked over one connection alone, where every request has the server's whole way to itself.",
+            (
+                Option("connections", 16, "Connections that ask at the same time.", quick=4),
+                Option("requests", 10_000, "Requests of each kind in a round.", quick=500),
+            ),
+            rounds=5,
+        ),
+        Profile(
             "idle",
             "idle: memory and CPU of devices that do nothing",
-            "The growth of the daemon's resident memory over the number of devices that have connected and rest, and "
-            "the CPU that they cost while nothing happens.",
+            "The growth of a server's resident memory over the number of devices that have connected and rest, and "
+            "the CPU that they cost while nothing happens. Each server runs while no other does.",
             (
                 Option("links", 10_000, "Devices, each of its own user.", quick=2000),
                 Option("rest_s", 5.0, "How long nothing happens.", SECONDS, quick=1.0),
+                Option("door", "tcp", "By which the devices come.", DOOR),
+                TLS,
             ),
             rounds=3,
+            peers=PEERS,
         ),
         Profile(
             "operate",
             "operate: what an operator waits for, and what looking costs",
-            "Starts on an empty directory, scrapes of the metrics, reloads of the configuration while a link pings, "
-            "and the daemon's share of a core while many links only send heartbeats.",
+            "Starts on an empty directory, `presencectl get` from a shell, scrapes of the metrics, reloads of the "
+            "configuration while a link pings, and the daemon's share of a core while many links only send heartbeats.",
             (
                 Option("links", 10_000, "Devices, each of its own user.", quick=500),
                 Option("seconds", 10.0, "How long heartbeats are sent in a round.", SECONDS, quick=1.0),
@@ -124,6 +178,19 @@ PROFILES: dict[str, Profile] = {
                 Option("grace_s", 10.0, "The grace.", SECONDS, quick=1.0),
             ),
             rounds=3,
+        ),
+        Profile(
+            "resume",
+            "resume: links that are lost and taken back",
+            "A backend loses the link that speaks for its devices and takes all of them back with one hello, while "
+            "another link pings. Then users who watch others lose their links, some with a token to take the watch "
+            "back and as many without.",
+            (
+                Option("devices", 10_000, "Devices of the backend, each of its own user.", quick=2000),
+                Option("links", 1000, "Users with a token, and as many without.", quick=200),
+                Option("watched", 50, "Others that each of them watches.", quick=20),
+            ),
+            rounds=5,
         ),
         Profile(
             "slow",
@@ -146,6 +213,17 @@ PROFILES: dict[str, Profile] = {
             "service: server CPU for each device of a backend",
             "One backend link speaks for many devices: what attaching each costs, and its heartbeat.",
             (Option("devices", 10_000, "Devices, each of its own user.", quick=2000),),
+            rounds=5,
+        ),
+        Profile(
+            "webhooks",
+            "webhooks: server CPU for each event that is posted",
+            "A backend changes the texts of users, and every change is posted to a receiver on loopback that only "
+            "counts: alone, in batches of 20, and of 100, beside a daemon that posts nothing.",
+            (
+                Option("users", 2_000, "Users whose texts change.", click.IntRange(256), quick=300),
+                Option("changes", 20_000, "Changes in a round.", quick=1_000),
+            ),
             rounds=5,
         ),
         Profile(
@@ -188,11 +266,42 @@ PROFILES: dict[str, Profile] = {
             place=True,
         ),
         Profile(
+            "return",
+            "return: everybody comes back after a restart",
+            "The daemon is stopped and started, some users change, and all clients come back at once: once as clients "
+            "that have kept nothing and are told everybody whom they watch, and once as clients that say what they "
+            "have and are told what differs. The bytes that the server sends for it, and its CPU.",
+            (
+                Option("users", 2000, "Users, each with one link.", click.IntRange(2), quick=200),
+                Option("watched", 50, "Others that each user watches.", quick=20),
+                Option("changed", 0.01, "Share of the users who change before all come back.", click.FloatRange(0, 1)),
+                Option("contacts", False, "Watch them as contacts, and not by name.", FLAG),
+                Option("lost", False, "Without a restart: the links alone are lost.", FLAG),
+                Option("seed", 1, "Chooses who watches whom, and who changes.", click.INT),
+            ),
+            rounds=3,
+            place=True,
+            file="reconnection",
+        ),
+        Profile(
             "recovery",
             "recovery: from start to ready",
             "How long the daemon takes to start on a full data directory, from its log alone and from a snapshot; the "
             "files are not in the page cache.",
             (Option("users", 1_000_000, "Users, each with status, text and a device.", quick=20_000),),
+            rounds=3,
+            place=True,
+        ),
+        Profile(
+            "sleep",
+            "sleep: most users are away for long",
+            "Starts with many users of whom one in ten is there, from a snapshot and from a log alone, with the others "
+            "asleep and with all awake in turn: CPU and memory. Then what it takes to wake one, a login, and the turns "
+            "of a sweep and of a snapshot; without sockets.",
+            (
+                Option("users", 50_000, "Users, one in ten of whom is there.", click.IntRange(100), quick=2_000),
+                Option("contacts", 0, "Contacts of each: an even number.", click.IntRange(0, 256)),
+            ),
             rounds=3,
             place=True,
         ),

@@ -42,11 +42,13 @@ class Profile:
     """Which of --peers it knows."""
     place: bool = False
     """Whether it puts data on a disk."""
+    file: str = ""
+    """The file of `bench.profiles` where it is, if that cannot have its name."""
 
     @property
     def module(self) -> str:
         """Where it is."""
-        return f"bench.profiles.{self.name}"
+        return f"bench.profiles.{self.file or self.name}"
 
     def load(self) -> Callable[..., Outcome]:
         """Its `run`; `BenchError` if its module or something that it needs is not there."""

@@ -141,6 +141,9 @@ def _run_one(
         gc.enable()
         gc.unfreeze()
         gc.collect()
+    if outcome.interrupted and not any(server.figures for server in outcome.servers.values()):
+        result.failed[profile.name] = "interrupted before a round was complete"
+        return True
     outcome.options.setdefault("change_spacing", "off")
     if OURS in outcome.servers and not outcome.servers[OURS].version:
         outcome.servers[OURS].version = str(result.machine.get("presenced", ""))

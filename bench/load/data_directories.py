@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,14 +31,23 @@ def filled(place: Path, users: int, kind: str) -> Path:
 
     Not to be served from: serve from a copy.
     """
-    found = place / f"users-{users}-{kind}-{_format_digest()}"
+    return kept(
+        place,
+        f"users-{users}-{kind}",
+        lambda partial: run_apart(MAKER, "build", str(partial), str(users), kind, timeout_s=APART_TIMEOUT_S),
+    )
+
+
+def kept(place: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """The directory of this name in `place`, made by `make` if there is none yet of the present format."""
+    found = place / f"{name}-{_format_digest()}"
     if found.exists():
         return found
-    for outdated in place.glob(f"users-{users}-{kind}-*"):
+    for outdated in place.glob(f"{name}-*"):
         shutil.rmtree(outdated, ignore_errors=True)
     partial = place / f"{found.name}.{os.getpid()}"
     try:
-        run_apart(MAKER, "build", str(partial), str(users), kind, timeout_s=APART_TIMEOUT_S)
+        make(partial)
         partial.rename(found)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -81,8 +91,9 @@ def _format_digest() -> str:
     root = REPOSITORY / "presenced"
     # The parts say which facts there are of a user.
     parts = sorted((root / "core" / "parts").glob("*.py"))
-    for path in (root / "core/records.py", *parts, root / "storage/layout.py", root / "storage/manifest.py"):
+    core = [root / "core/records.py", root / "core/dormants.py", *parts]
+    for path in (*core, root / "storage/layout.py", root / "storage/manifest.py"):
         digest.update(path.read_bytes())
-    for maker in (__file__, Path(__file__).with_name("directory_maker.py")):
-        digest.update(Path(maker).read_bytes())
+    for maker in ("data_directories.py", "directory_maker.py", "sleepers.py"):
+        digest.update(Path(__file__).with_name(maker).read_bytes())
     return digest.hexdigest()[:12]

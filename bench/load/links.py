@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from bench.errors import BenchError
 from bench.load.framing import decoded, first_frame
+from bench.load.tls_socket import CLOSED, AnySocket, TlsSocket
 from presenced.limits import USERS_PER_REQUEST_MAX
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import (
+    Attach,
     ClientMessage,
+    Done,
     Error,
     Get,
     Goodbye,
@@ -45,6 +49,8 @@ OPENING_AT_ONCE = 64
 retry.
 """
 
+IN_FLIGHT = 256
+"""Requests sent before their answers are read: fits the buffers of both sides."""
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: close sends a reset."""
@@ -66,9 +72,13 @@ class Link:
 
     def __init__(self, port: int, user: str) -> None:
         self.user = user
-        self.socket = connected(port)
+        self.socket: AnySocket = self.connect(port)
         self.fd = self.socket.fileno()
         self._rest = b""
+
+    def connect(self, port: int) -> AnySocket:
+        """A connection of its kind."""
+        return connected(port)
 
     def send(self, message: ClientMessage) -> None:
         self.socket.sendall(frame(encode(message)))
@@ -101,14 +111,27 @@ class Link:
 
     def reset_on_close(self) -> None:
         """It will end as if the device had lost its network: by a reset."""
+        assert isinstance(self.socket, socket.socket), "not under TLS"
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def close(self) -> None:
         self.socket.close()
 
 
-def open_link(stack: ExitStack, port: int, user: str) -> Link:
-    link = Link(port, user)
+def tls_kind(client: ssl.SSLContext) -> type[Link]:
+    """A kind of link that is under TLS, with what clients are to have for it."""
+
+    class TlsLink(Link):
+        __slots__ = ()
+
+        def connect(self, port: int) -> AnySocket:
+            return TlsSocket(connected(port), client)
+
+    return TlsLink
+
+
+def open_link(stack: ExitStack, port: int, user: str, kind: type[Link] = Link) -> Link:
+    link = kind(port, user)
     stack.callback(link.close)
     return link
 
@@ -121,11 +144,25 @@ def open_backend(stack: ExitStack, port: int, name: str) -> Link:
     return link
 
 
-def open_device_links(stack: ExitStack, port: int, users: list[str], device: str = "bench") -> list[Link]:
+def attach_all(link: Link, devices: int, prefix: str = "user", *, idle_ms: int = 0) -> None:
+    """Attach devices of as many users; returns when all have been acknowledged."""
+    for start in range(0, devices, IN_FLIGHT):
+        numbers = range(start + 1, min(start + IN_FLIGHT, devices) + 1)
+        requests = [encode(Attach(n, n, f"{prefix}{n}", "web", "browser", idle_ms=idle_ms)) for n in numbers]
+        link.socket.sendall(b"".join(map(frame, requests)))
+        for number in numbers:
+            answer = link.receive()
+            if not isinstance(answer, Done) or answer.id != number:
+                raise BenchError(f"attach {number} was answered with {answer}")
+
+
+def open_device_links(
+    stack: ExitStack, port: int, users: list[str], device: str = "bench", kind: type[Link] = Link
+) -> list[Link]:
     """One link for each user, hello done; `stack` closes them."""
     links: list[Link] = []
     for at in range(0, len(users), OPENING_AT_ONCE):
-        opened = [open_link(stack, port, user) for user in users[at : at + OPENING_AT_ONCE]]
+        opened = [open_link(stack, port, user, kind) for user in users[at : at + OPENING_AT_ONCE]]
         links += opened
         for link in opened:
             link.send(Hello([1], "", link.user, device))
@@ -175,8 +212,8 @@ class Connection(Protocol):
         """Its descriptor."""
 
     @property
-    def socket(self) -> socket.socket:
-        """The socket itself."""
+    def socket(self) -> AnySocket:
+        """The socket itself, or what is before it."""
 
 
 def edge_triggered(stack: ExitStack, links: Sequence[Connection]) -> select.epoll:
@@ -197,8 +234,31 @@ def read_available(fd: int) -> bytes:
         except BlockingIOError:
             break
         if not data:
-            raise BenchError("the server closed a link in the middle of the run")
+            raise BenchError(CLOSED)
         chunks.append(data)
         if len(data) < READ_BYTES:
             break
     return b"".join(chunks)
+
+
+class Wire(NamedTuple):
+    """How the hot loops read and write their links, which they know by the descriptor."""
+
+    read: Callable[[int, int], bytes]
+    """At most so many bytes, or all if they are deciphered. Without TLS b"" says that the server closed, with it that
+    nothing whole has come."""
+    available: Callable[[int], bytes]
+    """Everything that waits; `BenchError` if the server closed."""
+    write: Callable[[int, bytes], object]
+
+
+def wire_of(links: Sequence[Connection]) -> Wire:
+    """The kernel's own calls if none of `links` is under TLS; all of them are, or none."""
+    secured = {link.fd: link.socket for link in links if isinstance(link.socket, TlsSocket)}
+    if not secured:
+        return Wire(os.read, read_available, os.write)
+    return Wire(
+        lambda fd, most: secured[fd].arrived(),
+        lambda fd: secured[fd].available(),
+        lambda fd, data: secured[fd].sendall(data),
+    )

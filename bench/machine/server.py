@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -28,13 +29,23 @@ class Server(ServerProcess):
     dies_by = signal.SIGTERM
 
     def __init__(
-        self, command: list[str], core: int, ready: str, *, timeout_s: float = START_TIMEOUT_S, strict: bool = False
+        self,
+        command: list[str],
+        core: int,
+        ready: str,
+        *,
+        timeout_s: float = START_TIMEOUT_S,
+        strict: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`ready` finds the port in what it prints. With `strict` it must end in order, with exit code 0."""
+        """`ready` finds the port in what it prints. With `strict` it must end in order, with exit code 0.
+        `environment` is added to ours."""
         self._strict = strict
         self._killed = False
         self._errors = tempfile.TemporaryFile()
-        super().__init__(command, core, stdout=subprocess.PIPE, stderr=self._errors, cwd=REPOSITORY)
+        super().__init__(
+            command, core, stdout=subprocess.PIPE, stderr=self._errors, cwd=REPOSITORY, environment=environment
+        )
         try:
             self.port = self._wait_for_port(ready, timeout_s)
         except BaseException:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.errors import BenchError
-from bench.load.links import READ_BYTES, connected
+from bench.load.links import READ_BYTES, Wire, connected, wire_of
+from bench.load.tls import Tls
+from bench.load.tls_socket import AnySocket, TlsSocket
 from bench.machine.meter import Measured
 
 START_TRIES = 3
@@ -51,13 +53,16 @@ class PeerFailed(BenchError):
 class PeerLink:
     """One user's connection. `rest` is the beginning of what was not read to its end yet."""
 
-    __slots__ = ("fd", "rest", "socket", "user")
+    __slots__ = ("fd", "rest", "socket", "user", "wire")
 
-    def __init__(self, port: int, user: str) -> None:
+    def __init__(self, port: int, user: str, tls: Tls | None = None, greeting: bytes = b"") -> None:
+        """Under TLS, if it is given, which begins behind what the server ends its `greeting` with."""
         self.user = user
         self.rest = b""
-        self.socket = connected(port)
+        made = connected(port)
+        self.socket: AnySocket = made if tls is None else TlsSocket(made, tls.client, greeting)
         self.fd = self.socket.fileno()
+        self.wire: Wire = wire_of([self])
 
     def close(self) -> None:
         """Close it without a word."""
@@ -78,6 +83,10 @@ class Peer(ABC):
     """What it is made to do and how it is set, in a sentence for the notes."""
     merges: ClassVar[bool] = False
     """May it tell only the latest of several changes? Else every watcher must be told of each."""
+    speaks_tls: ClassVar[bool] = False
+    """May it be run under TLS?"""
+    greeting: ClassVar[bytes] = b""
+    """What it ends its first words with, if it says something before TLS begins."""
     share: ClassVar[int] = 1
     """One that costs tens of times more is given this part of a round's work; figures are for each delivery."""
 
@@ -90,6 +99,8 @@ class Peer(ABC):
         """`payload_bytes` is the size of what is told of a change, where a server leaves that to its users."""
         self.payload_bytes = payload_bytes
         self.port = 0
+        self.tls: Tls | None = None
+        """Set before it is started if it is to be run under TLS."""
         self.trouble = ""
         """What was wrong with its end, if anything, once it has been stopped."""
 
@@ -142,9 +153,13 @@ class Peer(ABC):
         """What `user` says and hears to come online with `contacts` watched. With `records` it goes on until the server
         has told the present state of every one of them, all of whom must then be online."""
 
+    def open(self, user: str) -> PeerLink:
+        """A connection for `user`, on which nothing was said yet."""
+        return PeerLink(self.port, user, self.tls, self.greeting)
+
     def connect(self, user: str, contacts: Sequence[str] = ()) -> PeerLink:
         """A link that is logged in with its presence set and its contacts watched."""
-        link = PeerLink(self.port, user)
+        link = self.open(user)
         try:
             conversation = self.login(user, contacts, records=False)
             said = next(conversation)

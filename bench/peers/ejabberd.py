@@ -26,12 +26,12 @@ hosts: [{host}]
 loglevel: warning
 listen:
   - {{port: {port}, ip: "127.0.0.1", module: ejabberd_c2s, access: all, shaper: none, backlog: 4096,
-     max_stanza_size: infinity, max_fsm_queue: 1000000}}
+     max_stanza_size: infinity, max_fsm_queue: 1000000{tls}}}
   - {{port: {api_port}, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{/api: mod_http_api}}}}
 auth_method: internal
 auth_password_format: plain
 acme: {{auto: false}}
-api_permissions:
+{certificate}api_permissions:
   bench: {{from: mod_http_api, who: all, what: [import_piefxis]}}
 modules:
   mod_roster: {{}}
@@ -46,9 +46,10 @@ class Ejabberd(Xmpp):
 
     name = "ejabberd"
     program = "ejabberdctl"
+    speaks_tls = True
     package = "ejabberd"
     about = (
-        "ejabberd: presence over rosters, SASL PLAIN without TLS, plain passwords, Mnesia in memory; modules but "
+        "ejabberd: presence over rosters, SASL PLAIN, plain passwords, Mnesia in memory; modules but "
         "rosters, shapers and limits off, one scheduler that does not spin"
     )
     gentle = False
@@ -79,7 +80,13 @@ class Ejabberd(Xmpp):
         """`erl` with ejabberd in it."""
         self._api_port = free_port()
         self._workdir = workdir
-        (workdir / "ejabberd.yml").write_text(CONFIG.format(host=HOST, port=self.port, api_port=self._api_port))
+        tls = certificate = ""
+        if self.tls is not None:
+            both = workdir / "bench.pem"
+            both.write_bytes(self.tls.certificate.read_bytes() + self.tls.key.read_bytes())
+            tls, certificate = ", tls: true", f"certfiles: [{both}]\n"
+        config = CONFIG.format(host=HOST, port=self.port, api_port=self._api_port, tls=tls, certificate=certificate)
+        (workdir / "ejabberd.yml").write_text(config)
         (workdir / "spool").mkdir()
         return [_erl(), *MACHINE, "-mnesia", "dir", f'"{workdir / "spool"}"', "-s", "ejabberd"]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import BenchError
+from bench.load.tls import make_tls
+from bench.load.tls_socket import CIPHER, VERSION
 from bench.machine.cores import Cores
 from bench.peers.base import Contacts, Peer, PeerMissing
 from bench.peers.ejabberd import Ejabberd
@@ -36,8 +38,17 @@ class Lineup:
     """Servers that run, in the order of the table. One of ours must run; a peer that was not asked for by name may be
     missing or fail, which `outcome.missing` then tells."""
 
-    def __init__(self, outcome: Outcome, cores: Cores, peers: Sequence[str] | None, progress: Progress) -> None:
-        """`peers`: the names asked for, or None for all that are installed."""
+    def __init__(
+        self,
+        outcome: Outcome,
+        cores: Cores,
+        peers: Sequence[str] | None,
+        progress: Progress,
+        *,
+        tls: bool = False,
+    ) -> None:
+        """`peers`: the names asked for, or None for all that are installed. With `tls` all are run under it, and who
+        cannot is missing."""
         self.outcome = outcome
         self.cores = cores
         self.servers: list[Peer] = []
@@ -45,9 +56,18 @@ class Lineup:
         self._progress = progress
         self._wanted = [PEERS[name] for name in (PEERS if peers is None else peers)]
         self._found: list[type[Peer]] = []
+        self._tls = tls
+        if tls:
+            outcome.options["tls"] = True
+            outcome.notes.append(
+                f"every connection is under TLS, {VERSION} with {CIPHER}, which is checked on each, with one "
+                "certificate on P-256; bytes on the wire are those inside of it"
+            )
         for kind in self._wanted:
             try:
                 kind.find()
+                if tls and not kind.speaks_tls:
+                    raise PeerMissing(f"{kind.name} is not set up for TLS here; leave it out of --peers, or --tls")
             except PeerMissing as missing:
                 if self._named:
                     raise
@@ -62,14 +82,14 @@ class Lineup:
 
     def start(self, stack: ExitStack, own: Sequence[Peer], users: Sequence[str], contacts: Contacts) -> None:
         """Start `own` and all peers; `stack` ends them."""
-        workdir = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="presenced-bench-", ignore_cleanup_errors=True))
-        )
+        workdir = self._workdir(stack)
         payload_bytes = push_bytes()
+        tls = make_tls(workdir / "tls") if self._tls else None
         servers = [*own, *(kind(payload_bytes) for kind in self._found)]
         for index, server in enumerate(servers):
             self._progress(f"starting {server.name}", index, len(servers))
             stack.callback(self._stop, server)
+            server.tls = tls
             with self.excused(server):
                 server.start(self.cores.server, workdir, users, contacts)
                 self.servers.append(server)
@@ -92,6 +112,30 @@ class Lineup:
                 with self.excused(server):
                     play(server, number)
             self._progress("round", number, rounds)
+
+    def one_by_one(self, users: Sequence[str], play: Callable[[Peer], None]) -> None:
+        """Start each peer, let `play` have it while nothing else runs, and end it. May be called again, and leaves out
+        who has failed before."""
+        for kind in self._found:
+            if kind.name in self.outcome.missing:
+                continue
+            server = kind(push_bytes())
+            if server.about not in self.outcome.notes:
+                self.outcome.notes.append(server.about)
+            self.outcome.servers.setdefault(server.name, ServerOutcome(server.find()))
+            with ExitStack() as stack:
+                workdir = self._workdir(stack)
+                server.tls = make_tls(workdir / "tls") if self._tls else None
+                stack.callback(self._stop, server)
+                with self.excused(server):
+                    server.start(self.cores.server, workdir, users, {})
+                    play(server)
+
+    @staticmethod
+    def _workdir(stack: ExitStack) -> Path:
+        return Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="presenced-bench-", ignore_cleanup_errors=True))
+        )
 
     def _stop(self, server: Peer) -> None:
         """End it; how a peer has ended is worth a note."""

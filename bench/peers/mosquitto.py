@@ -25,6 +25,7 @@ class Mosquitto(External):
 
     name = "mosquitto"
     program = "mosquitto"
+    speaks_tls = True
     package = "mosquitto"
     about = (
         "Mosquitto: retained presence topics and last wills, MQTT 3.1.1, QoS 0 to watchers and 1 from the one who "
@@ -56,6 +57,8 @@ class Mosquitto(External):
             "log_type warning",
             "log_dest stderr",
         ]
+        if self.tls is not None:
+            lines[1:1] = [f"certfile {self.tls.certificate}", f"keyfile {self.tls.key}"]
         config.write_text("\n".join([*lines, *(["user root"] if is_root() else [])]) + "\n")
         return [program, "-c", str(config)]
 

@@ -26,6 +26,8 @@ class Nats(External):
 
     name = "nats"
     program = "nats-server"
+    speaks_tls = True
+    greeting = b"\r\n"  # INFO, from which its clients learn that TLS is next
     package = "nats-server"
     about = (
         "NATS: core pub/sub with GOMAXPROCS=1; it remembers nothing, so that at login one request per user is answered "
@@ -48,16 +50,19 @@ class Nats(External):
     def command(self, program: str, workdir: Path, users: Sequence[str], contacts: Contacts) -> list[str]:
         """A file with limits out of the way: nobody is cut off for reading slowly, or for being quiet."""
         config = workdir / "nats.conf"
+        tls = ""
+        if self.tls is not None:
+            tls = f'tls {{ cert_file: "{self.tls.certificate}", key_file: "{self.tls.key}" }}\n'
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nmax_connections: 20000\nmax_pending: 1073741824\n'
-            'write_deadline: "60s"\nping_interval: "1h"\n'
+            'write_deadline: "60s"\nping_interval: "1h"\n' + tls
         )
         return [program, "--config", str(config)]
 
     def prepare(self, users: Sequence[str], contacts: Contacts) -> None:
         """Let the application's link take the requests."""
         self._present.clear()
-        link = PeerLink(self.port, "application")
+        link = self.open("application")
         self._own_links.append(link)
         link.socket.sendall(CONNECT + b"SUB presence.get 1\r\n" + PING)
         came = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from presenced.wire.codec import encode
 from presenced.wire.frames import LENGTH_BYTES, frame
 from presenced.wire.messages import (
     Bye,
+    ClientMessage,
     Done,
     Error,
     Goodbye,
@@ -44,6 +45,7 @@ class Presenced(Peer):
 
     name = OURS
     program = "presenced"
+    speaks_tls = True
     package = ""
     about = (
         "presenced: change spacing and rate limit off, no data directory unless asked for; it may tell only the latest "
@@ -81,7 +83,11 @@ class Presenced(Peer):
             secret = workdir / "secret"
             secret.touch(mode=0o600)
             secret.write_text(SECRET)
-        self._server = start_daemon(core, self._options, secret_file=secret)
+        options, environment = self._options, None
+        if self.tls is not None:
+            options += ("--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key))
+            environment = self.tls.environment
+        self._server = start_daemon(core, options, secret_file=secret, environment=environment)
         self.port = self._server.port
 
     def stop(self) -> None:
@@ -92,14 +98,14 @@ class Presenced(Peer):
     def login(self, user: str, contacts: Sequence[str], *, records: bool) -> Conversation:
         """Hello and Watch in one write. Every Watch is answered with records, whether they are looked at or not."""
         token = token_of(user) if self._tokens else ""
-        said = [frame(encode(Hello([1], token, user, DEVICE)))]
+        said = [self.said(Hello([1], token, user, DEVICE))]
         for at in range(0, len(contacts), USERS_PER_REQUEST_MAX):
-            said.append(frame(encode(Watch(1 + at, list(contacts[at : at + USERS_PER_REQUEST_MAX])))))
+            said.append(self.said(Watch(1 + at, list(contacts[at : at + USERS_PER_REQUEST_MAX]))))
         came = yield b"".join(said)
-        while whole_frames(came)[0] < len(said):
+        while self.whole(came)[0] < len(said):
             came += yield b""
         told: Known = {}
-        for payload in frames(came[: whole_frames(came)[1]]):
+        for payload in self.payloads(came[: self.whole(came)[1]]):
             message = decoded(payload)
             if isinstance(message, Goodbye | Error):
                 raise BenchError(f"presenced said {message.code} to {user}: {message.message}")
@@ -111,12 +117,12 @@ class Presenced(Peer):
 
     def logout(self, user: str) -> bytes:
         """Bye: the next login is not a return within the grace."""
-        return frame(encode(Bye()))
+        return self.said(Bye())
 
     def change(self, user: str, number: int) -> bytes:
         """SetStatus."""
         status = show_of(number).decode()
-        return frame(encode(SetStatus(FIRST_ID + number, status, text_of(number))))  # type: ignore[arg-type]
+        return self.said(SetStatus(FIRST_ID + number, status, text_of(number)))  # type: ignore[arg-type]
 
     def answer(self, user: str, number: int) -> bytes:
         """Done, up to the version, which is not known yet."""
@@ -124,19 +130,33 @@ class Presenced(Peer):
 
     def count(self, data: bytes) -> int:
         """By the frames' lengths; where only deliveries are expected."""
-        return whole_frames(data)[0]
+        return self.whole(data)[0]
 
     def parse(self, reader: str, data: bytes) -> tuple[list[Delivery], bytes]:
         """Every message is decoded in full. A record of which another watcher was told something else is wrong."""
         deliveries = []
-        end = whole_frames(data)[1]
-        for payload in frames(data[:end]):
+        end = self.whole(data)[1]
+        for payload in self.payloads(data[:end]):
             message = decoded(payload)
             if isinstance(message, Presence):
                 deliveries.append(self._delivery(message.record))
             elif not isinstance(message, Done):
                 raise BenchError(f"presenced said {message} to {reader or 'a watcher'}")
         return deliveries, data[end:]
+
+    # --- its framing ---------------------------------------------------------------------------------------------
+
+    def said(self, message: ClientMessage) -> bytes:
+        """A message to it, as bytes on the wire."""
+        return frame(encode(message))
+
+    def whole(self, data: bytes) -> tuple[int, int]:
+        """How many whole messages `data` begins with, and how many bytes they take."""
+        return whole_frames(data)
+
+    def payloads(self, data: bytes) -> Iterator[bytes]:
+        """The messages in `data`, which must end at the end of one, as msgpack."""
+        return frames(data)
 
     def _delivery(self, record: Record) -> Delivery:
         number = number_of(record)

@@ -11,7 +11,7 @@ import jwt
 
 from bench.errors import BenchError
 from bench.load.framing import decoded, frames, whole_frames
-from bench.load.links import Link, open_link
+from bench.load.links import Link, open_link, tls_kind
 from bench.peers.base import Contacts, Conversation, Known
 from bench.peers.presenced import DEVICE, SECRET, Presenced, number_of, token_of
 from presenced.wire.codec import encode
@@ -51,7 +51,8 @@ class PresencedContacts(Presenced):
         directory.mkdir()
         super().start(core, directory, users, contacts)
         with ExitStack() as stack:
-            link = open_link(stack, self.port, "backend")
+            kind = Link if self.tls is None else tls_kind(self.tls.client)
+            link = open_link(stack, self.port, "backend", kind)
             token = jwt.encode({"sub": "backend", "role": "service", "exp": int(time.time()) + 3600}, SECRET, "HS256")
             link.send(Hello([1], token, "", ""))
             link.receive_reply(Welcome)

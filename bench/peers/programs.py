@@ -62,8 +62,9 @@ class External(Peer):
             own.mkdir(parents=True)
             self.port = free_port()
             command = self.command(program, own, users, contacts)
+            environment = dict(self.environment(own)) | (self.tls.environment if self.tls is not None else {})
             self._process = process = ServerTree(
-                command, core, own / "log", environment=self.environment(own), gentle=self.gentle
+                command, core, own / "log", environment=environment, gentle=self.gentle
             )
             try:
                 if process.wait_for_port(self.port, timeout_s=self.start_timeout_s):

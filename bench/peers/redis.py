@@ -25,6 +25,7 @@ class Redis(External):
 
     name = "redis"
     program = "redis-server"
+    speaks_tls = True
     package = "redis-server"
     about = "Redis: a change is SET with an expiry and PUBLISH in one write; no files, no limit on subscribers' buffers"
     version_pattern = r"v=(\S+)"
@@ -38,7 +39,12 @@ class Redis(External):
 
     def command(self, program: str, workdir: Path, users: Sequence[str], contacts: Contacts) -> list[str]:
         """All by options: nothing is written, and no subscriber is cut off however much waits for it."""
-        return [*server_line(program, self.port), "--appendonly", "no", "--dir", str(workdir), *BUFFERS]
+        line = [*server_line(program, self.port), "--appendonly", "no", "--dir", str(workdir), *BUFFERS]
+        if self.tls is None:
+            return line
+        certificate, key = str(self.tls.certificate), str(self.tls.key)
+        files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+        return [*line, "--port", "0", "--tls-port", str(self.port), *files, "--tls-auth-clients", "no"]
 
     def login(self, user: str, contacts: Sequence[str], *, records: bool) -> Conversation:
         """HELLO, SUBSCRIBE, MGET and SET with PUBLISH, all in one write."""

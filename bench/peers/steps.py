@@ -7,13 +7,12 @@ accounted for.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from contextlib import ExitStack
 
 from bench.errors import BenchError
-from bench.load.links import edge_triggered, read_available
+from bench.load.links import edge_triggered, wire_of
 from bench.machine.meter import Meter
 from bench.peers.base import GHOST, Peer, PeerLink
 from bench.peers.storm import expect_clean
@@ -41,6 +40,7 @@ class SteppedServer:
         self._latency = Histogram()
         self._expected = [link.user for link in publishers]
         self._poller = edge_triggered(stack, publishers + watchers)
+        self._wire = wire_of(publishers + watchers)
         self._timeout_s = STEP_TIMEOUT_S * min(peer.share, 4)
         self._poll_s = 0.0 if spin else self._timeout_s
         self._watcher_fds = {link.fd for link in watchers}
@@ -87,7 +87,7 @@ class SteppedServer:
             self._unacknowledged() and passed_s < self._timeout_s
         ):
             for fd, _ in self._poller.poll(AFTERMATH_S / 5):
-                self._unexpected(fd, read_available(fd))
+                self._unexpected(fd, self._wire.available(fd))
         users = self._unacknowledged()
         if users and not self.checks.faults:
             raise BenchError(f"{self.peer.name} has not acknowledged the last change of {', '.join(users[:5])}")
@@ -136,7 +136,7 @@ class SteppedServer:
         held: dict[int, bytes] = {}
         blobs: Counter[bytes] = Counter()
         note = self._latency.record
-        poll, poll_s, read, read_bytes = self._poller.poll, self._poll_s, os.read, self._read_bytes
+        poll, poll_s, read, read_bytes = self._poller.poll, self._poll_s, self._wire.read, self._read_bytes
         clock = time.perf_counter_ns
         common = b""
         common_count = 0
@@ -150,7 +150,7 @@ class SteppedServer:
             last_ns = clock()
             for fd, _ in events:
                 data = read(fd, read_bytes)
-                if data == common and fd in pending and fd not in held:
+                if data == common and common_count and fd in pending and fd not in held:
                     common_count += 1
                 else:
                     whole = self._take(fd, data, pending, held, len(sends))
@@ -174,7 +174,7 @@ class SteppedServer:
             self.peer.process.pause()
         started_ns = time.perf_counter_ns()
         for fd, data in sends:
-            os.write(fd, data)
+            self._wire.write(fd, data)
         if together:
             started_ns = time.perf_counter_ns()
             self.peer.process.resume()
@@ -183,7 +183,7 @@ class SteppedServer:
     def _take(self, fd: int, data: bytes, pending: set[int], held: dict[int, bytes], count: int) -> bytes:
         """The slow way: keep `data`; returns all that a watcher holds once that is `count` deliveries."""
         if len(data) == self._read_bytes or not data:
-            data += read_available(fd)
+            data += self._wire.available(fd)
         if fd not in pending:
             self._unexpected(fd, data)
             return b""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.errors import BenchError
-from bench.load.links import OPENING_AT_ONCE, READ_BYTES, read_available
+from bench.load.links import OPENING_AT_ONCE, READ_BYTES
 from bench.peers.base import Contacts, Conversation, Known, Peer, PeerFailed, PeerLink, Stand, closed
 from bench.results.histogram import Histogram
 
@@ -55,7 +54,7 @@ class Storm:
     def _fill(self, poller: select.epoll, waiting: Iterator[str], at_once: int) -> None:
         while len(self._running) < at_once and (user := next(waiting, None)) is not None:
             started_ns = time.perf_counter_ns()
-            link = PeerLink(self._peer.port, user)
+            link = self._peer.open(user)
             conversation = self._peer.login(user, self._contacts.get(user, ()), records=self._records)
             link.socket.sendall(next(conversation))
             link.socket.setblocking(False)
@@ -65,10 +64,15 @@ class Storm:
     def _readable(self, poller: select.epoll, fd: int) -> None:
         if fd in self._stands:
             link, stand = self._stands[fd]
-            send(link, stand(link, os.read(fd, READ_BYTES)))
+            send(link, stand(link, link.wire.read(fd, READ_BYTES)))
             return
         link, conversation, started_ns = self._running[fd]
-        data = os.read(fd, READ_BYTES) or closed(self._peer, link.user)
+        data = link.wire.read(fd, READ_BYTES)
+        if not data:
+            if self._peer.tls is None:
+                closed(self._peer, link.user)
+            # A part of the handshake, or of what is said behind it.
+            return
         try:
             said = conversation.send(data)
         except StopIteration as done:
@@ -117,7 +121,7 @@ def drain(peer: Peer, links: Sequence[PeerLink]) -> None:
     """Read and drop everything that comes until the server rests and nothing is left: it came of the logins."""
     while True:
         peer.process.settled_cpu_ns()
-        if not any([read_available(link.fd) for link in links]):
+        if not any([link.wire.available(link.fd) for link in links]):
             break
     for link in links:
         link.rest = b""

@@ -1,8 +1,8 @@
 """What ejabberd and Prosody have in common: presence over rosters, as RFC 6121 has it.
 
-A user logs in as a real client does, without TLS: stream, SASL PLAIN, stream, bind, roster, presence. A change is a
-`<presence>` with another show and status. The server sends it to everybody on the roster who is subscribed and back to
-the user's own devices; that echo is how the one who changes knows that it was handled.
+A user logs in as a real client does, without STARTTLS: stream, SASL PLAIN, stream, bind, roster, presence. A change is
+a `<presence>` with another show and status. The server sends it to everybody on the roster who is subscribed and back
+to the user's own devices; that echo is how the one who changes knows that it was handled.
 
 Subscriptions go one way, from the watcher to the watched, so that a change and a login tell as many as on the other
 servers.

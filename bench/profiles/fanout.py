@@ -24,14 +24,20 @@ from bench.errors import BenchError
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, scratch
 from bench.peers.base import Peer
+from bench.peers.broadcast import Aiohttp, Websockets
 from bench.peers.limit import Limit
 from bench.peers.lineup import Lineup, share_of
 from bench.peers.presenced import Presenced, frames_by_user
+from bench.peers.presenced_websocket import PresencedJson, PresencedMsgpack, PresencedWebSocket
 from bench.peers.steps import SteppedServer
 from bench.peers.storm import Storm, drain
 from bench.results.outcome import LIMIT, OURS, Outcome, Progress, no_progress, partial
 
 FIGURE = "server_cpu_us_per_delivery"
+
+OUR_DOORS: tuple[type[PresencedWebSocket], ...] = (PresencedJson, PresencedMsgpack)
+DOORS: dict[str, tuple[type[Peer], ...]] = {"tcp": (), "websocket": (*OUR_DOORS, Websockets, Aiohttp)}
+"""Which servers take part beside ours over TCP, by `--door`."""
 
 
 def run(
@@ -42,6 +48,8 @@ def run(
     rounds: int,
     warmup: int,
     durable: bool = False,
+    door: str = "tcp",
+    tls: bool = False,
     cores: Cores,
     peers: Sequence[str] | None = (),
     progress: Progress = no_progress,
@@ -49,17 +57,23 @@ def run(
     """Run the profile. Faulty deliveries are in the outcome; `BenchError` means that there is none."""
     mode = "star" if publishers == 1 else "coalesced"
     options: dict[str, object] = {"watchers": watchers, "publishers": publishers, "changes": changes}
-    options |= {"rounds": rounds, "warmup": warmup, "durable": durable, "limit_mode": mode}
+    options |= {"rounds": rounds, "warmup": warmup, "durable": durable, "door": door, "limit_mode": mode}
     outcome = Outcome("fanout", "fan-out: server CPU for each delivery", FIGURE, options)
-    lineup = Lineup(outcome, cores, peers, progress)
-    need_descriptors((2 + lineup.expected) * (watchers + publishers))
+    if tls and door != "tcp":
+        raise BenchError("--tls is for --door tcp alone: leave one of them out")
+    lineup = Lineup(outcome, cores, peers, progress, tls=tls)
+    need_descriptors((len(DOORS[door]) + 2 + lineup.expected) * (watchers + publishers))
     changing = [f"p{index}" for index in range(publishers)]
     contacts = {f"w{index}": changing for index in range(watchers)}
     with ExitStack() as stack:
         options_of_ours: tuple[str, ...] = ()
         if durable:
             options_of_ours = ("--data-dir", str(scratch(stack, choose_place(), "fanout")))
-        own = (Presenced(options=options_of_ours), Limit(mode))
+        # Beside the doors the C loop would take the caches of ours over TCP alone, whose steps alternate with its own.
+        # And it speaks no TLS.
+        limit = (Limit(mode),) if door == "tcp" and not tls else ()
+        beside = limit or tuple(kind() for kind in DOORS[door])
+        own = (Presenced(options=options_of_ours), *beside)
         lineup.start(stack, own, [*changing, *contacts], contacts)
         servers = log_in(stack, lineup, contacts, changing)
         lineup.note_work(changes, "changes of each publisher")
@@ -70,9 +84,20 @@ def run(
         for name, server in servers.items():
             if name in outcome.servers:
                 server.tell(outcome.servers[name])
+        compare_doors(outcome)
         if LIMIT in outcome.servers and not cut.happened:
             hold_limit(lineup, outcome)
     return outcome
+
+
+def compare_doors(outcome: Outcome) -> None:
+    """Say of each of our other doors how many times as much a delivery costs there, round by round."""
+    tcp = outcome.servers[OURS].figures.get(FIGURE, [])
+    for kind in OUR_DOORS:
+        server = outcome.servers.get(kind.name)
+        if server is not None and server.figures.get(FIGURE):
+            pairs = zip(server.figures[FIGURE], tcp, strict=False)
+            server.figures["cpu_ratio_to_tcp"] = [round(here / there, 3) for here, there in pairs]
 
 
 def notes(publishers: int) -> list[str]:

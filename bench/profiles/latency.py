@@ -4,6 +4,8 @@ can do.
 A graph of users who watch each other. First a closed loop finds the peak: everybody has one change outstanding. Then
 an open loop sends a share of that rate at times that were fixed beforehand, and each wait counts from the time at which
 its change was due to the read at the watcher, so that nothing is left out of what a slow moment held up.
+
+Beside Redis the rate is a share of Redis's peak, the same for both, and the two take turns.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import gc
 import os
 import random
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -26,13 +29,21 @@ from bench.load.witness import Witness
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import Meter, add_figure
 from bench.machine.server import Server
-from bench.peers.lineup import BUSY_MIN
+from bench.peers.base import Peer
+from bench.peers.connected_graph import open_graph
+from bench.peers.lineup import BUSY_MIN, Lineup
+from bench.peers.paced_graph import PacedGraph
+from bench.peers.presenced import Presenced
+from bench.peers.redis import Redis
 from bench.results.histogram import Histogram
 from bench.results.outcome import CHANGE_TO_WATCHER, OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.codec import encode
 from presenced.wire.messages import Done
 
 PEAK_S = 2.0
+PEAK_CHANGES = 20
+"""Of each user, to find the peak of Redis."""
+
 STALL_S = 10.0
 P99_MS_MAX = 10.0
 P999_MS_MAX = 25.0
@@ -69,16 +80,21 @@ def run(
     seed: int = 1,
     rounds: int = 3,
     cores: Cores,
+    peers: Sequence[str] | None = (),
     progress: Progress = no_progress,
 ) -> Outcome:
     """Run the profile: `rounds` times `seconds` at `share` of `peak` changes per second, which is measured if it is 0.
     Changes arrive like those of independent people (Poisson), or with `even` one like the other."""
     watches = random_graph(users, contacts, seed)
-    need_descriptors(users)
-    ours = ServerOutcome()
     outcome = Outcome("latency", "latency: from a change to its watchers, at a fixed rate", "p99_us")
     outcome.options = {"users": users, "contacts": contacts, "share": share, "seconds": seconds, "seed": seed}
-    outcome.servers[OURS] = ours
+    lineup = Lineup(outcome, cores, peers, progress)
+    need_descriptors((1 + lineup.expected) * users)
+    if lineup.expected:
+        if even:
+            raise BenchError("beside a peer changes come at random times; leave out --even, or give --peers none")
+        return beside_redis(lineup, watches, share, peak, seconds, seed, rounds)
+    ours = outcome.servers[OURS] = ServerOutcome()
     with ExitStack() as stack:
         progress("connecting", 0, rounds)
         server = stack.enter_context(start_daemon(cores.server))
@@ -101,13 +117,54 @@ def run(
     ours.latency[CHANGE_TO_WATCHER] = whole.latency()
     ours.figures["peak_changes_per_s"] = [round(peak)]
     ours.figures["merged"] = [graph.witness.merged]
-    outcome.options |= {"peak": round(peak), "arrivals": "even" if even else "Poisson"}
+    outcome.options |= {"peak": round(peak), "arrivals": "even" if even else "Poisson", "peak_of": "its"}
     limits = loop.notes()
     outcome.notes += [
         *limits,
         *kept_targets(ours, share, limited=any("limit" in note for note in limits)),
         "waits count from the planned time",
     ]
+    return outcome
+
+
+def beside_redis(
+    lineup: Lineup, watches: dict[str, list[str]], share: float, peak: float, seconds: float, seed: int, rounds: int
+) -> Outcome:
+    """Both servers at `share` of the peak of Redis, in turn."""
+    outcome, cores = lineup.outcome, lineup.cores
+    contacts = len(next(iter(watches.values())))
+    peaks: dict[str, float] = {}
+    with ExitStack() as stack:
+        lineup.start(stack, [Presenced()], list(watches), watches)
+        graphs = lineup.log_in(lambda server: PacedGraph(open_graph(stack, server, watches, spin=not cores.shared)))
+
+        def play_one(server: Peer, number: int) -> None:
+            paced, found = graphs[server.name], outcome.servers[server.name]
+            if number:
+                paced.play(share * (peak or peaks[Redis.name]), seconds, seed + number, found)
+                return
+            closed = ServerOutcome()
+            paced.graph.play(1, None)
+            paced.graph.play(PEAK_CHANGES, closed)
+            paced.graph.ledger.forget()
+            peaks[server.name] = closed.figures["deliveries_per_s"][0] / contacts
+            add_figure(found, "peak_changes_per_s", round(peaks[server.name]))
+
+        with partial() as cut:
+            lineup.take_turns(rounds, play_one)
+        outcome.interrupted = cut.happened
+    outcome.options |= {"peak": round(peak or peaks.get(Redis.name, 0)), "arrivals": "Poisson", "peak_of": "Redis's"}
+    limited = False
+    for name, paced in graphs.items():
+        found = outcome.servers[name]
+        found.checks = paced.graph.ledger.checks
+        found.latency[CHANGE_TO_WATCHER] = paced.whole.latency()
+        if paced.graph.peer.merges:
+            add_figure(found, "merged", paced.graph.ledger.merged)
+        limits = paced.loop.notes()
+        limited = limited or any("limit" in note for note in limits)
+        outcome.notes += [f"{name}: {note}" for note in limits]
+    outcome.notes += [*against_redis(outcome, limited=limited), "waits count from the planned time"]
     return outcome
 
 
@@ -151,15 +208,35 @@ def kept_targets(ours: ServerOutcome, share: float, *, limited: bool) -> list[st
     kept = told.p99_us <= P99_MS_MAX * 1000 and told.p999_us <= P999_MS_MAX * 1000
     taken = max(ours.figures.get("core_taken_by_others", [0.0]))
     verdict = "met" if kept else "missed"
-    reasons = ["the generator was late"] if limited else []
-    if taken > TAKEN_MAX:
-        reasons.append(f"others took {taken:.0%} of the server's core")
+    reasons = doubts(taken, limited=limited)
     if reasons and not kept:
         verdict += f", in a run that cannot judge it: {' and '.join(reasons)}"
     return [
         f"the target of p99 {P99_MS_MAX:.0f} ms and p99.9 {P999_MS_MAX:.0f} ms at half of the peak is {verdict}; "
         f"this run was at {share:.0%}"
     ]
+
+
+def against_redis(outcome: Outcome, *, limited: bool) -> list[str]:
+    """Whether 99 in 100 watchers wait no longer than those of Redis, in a sentence; nothing if one of the two is
+    missing. In a run that was disturbed neither verdict counts: it was not disturbed alike."""
+    ours, redis = outcome.servers.get(OURS), outcome.servers.get(Redis.name)
+    if ours is None or redis is None or not ours.figures.get("p99_us") or not redis.figures.get("p99_us"):
+        return []
+    p99_us, theirs_us = (found.latency[CHANGE_TO_WATCHER].p99_us for found in (ours, redis))
+    taken = max([0.0, *ours.figures.get("core_taken_by_others", []), *redis.figures.get("core_taken_by_others", [])])
+    verdict = "met" if p99_us <= theirs_us else "missed"
+    if reasons := doubts(taken, limited=limited):
+        verdict += f", in a run that cannot judge it: {' and '.join(reasons)}"
+    return [f"the target of a p99 that is not above that of Redis at the same rate is {verdict}"]
+
+
+def doubts(taken: float, *, limited: bool) -> list[str]:
+    """Why a run cannot judge the waits; `taken`: the share of the server's core that others took."""
+    reasons = ["the generator was late"] if limited else []
+    if taken > TAKEN_MAX:
+        reasons.append(f"others took {taken:.0%} of the server's core")
+    return reasons
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Profile `login`: users come online all at once, as after a deployment or a lost network.
 
 A login is everything from the TCP connection to the moment at which the user has been told the present state of every
-contact: authentication, the watch or subscription, the own announcement and the contacts' records, in as few round
-trips as the protocol allows. 64 are in flight at a time. The contacts are other users, who are online the whole time,
-have made a change before each round, and do not themselves watch those who log in. Between rounds everybody logs out in
-order, so that no login is a resumption.
+contact: the handshake of TLS, if that is asked for, authentication, the watch or subscription, the own announcement and
+the contacts' records, in as few round trips as the protocol allows. 64 are in flight at a time. The contacts are other
+users, who are online the whole time, have made a change before each round, and do not themselves watch those who log
+in. Between rounds everybody logs out in order, so that no login is a resumption.
 
 The daemon runs with real tokens. Every record that a newcomer is told is held against what its user last said.
 """
@@ -92,6 +92,7 @@ def run(
     seed: int,
     cores: Cores,
     see_contacts: bool = False,
+    tls: bool = False,
     peers: Sequence[str] | None = (),
     progress: Progress = no_progress,
 ) -> Outcome:
@@ -101,7 +102,7 @@ def run(
     outcome.notes.append(
         "presenced checks real tokens, ejabberd and Prosody passwords; Redis, NATS and Mosquitto let everybody in"
     )
-    lineup = Lineup(outcome, cores, peers, progress)
+    lineup = Lineup(outcome, cores, peers, progress, tls=tls)
     there = [f"s{index}" for index in range(2 * contacts)]
     need_descriptors((1 + see_contacts + lineup.expected) * len(there) + users)
     names = [f"user{index}" for index in range(users)]

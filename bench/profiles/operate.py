@@ -1,23 +1,26 @@
 """Profile `operate`: what an operator waits for, and what looking at the daemon costs those who use it.
 
-Start, scrape, reload, and a full house that only sends heartbeats. The way of a ping while the configuration is read
-anew tells whether links notice a reload; it is held against the same number of pings before.
+Start, a question from a shell, scrape, reload, and a full house that only sends heartbeats. The way of a ping while the
+configuration is read anew tells whether links notice a reload; it is held against the same number of pings before.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.errors import BenchError
 from bench.load.daemon import start_daemon
 from bench.load.links import Link, await_ping, open_device_links
+from bench.machine.command import run_timed
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place, scratch
 from bench.machine.meter import add_figure
@@ -31,6 +34,9 @@ from presenced.wire.messages import Heartbeat, Ping, Pong
 HEARTBEAT_S = 30.0
 ANSWER_S = 10.0
 PINGS = 300
+GETS = 7
+OFFLINE = 1
+"""What `presencectl get` ends with if the user is."""
 SCRAPES = 20
 SCRAPE_EVERY_S = 0.1
 """A page is kept for that long: asked for sooner, it would be a copy."""
@@ -55,7 +61,7 @@ def run(
     with partial() as cut, ExitStack() as stack:
         place = scratch(stack, choose_place(), "operate")
         for number in range(rounds):
-            add_figure(ours, "ready_ms", start_once(cores.server, place / f"empty-{number}"))
+            start_once(ours, cores.server, place / f"empty-{number}")
             progress("starts", number + 1, rounds)
         settings = place / "presenced.toml"
         write_settings(settings, 0)
@@ -64,6 +70,7 @@ def run(
         with AdminLink(str(place / "data.sock"), ANSWER_S) as admin:
             port = http_port(admin.ask("status"))
             for number in range(rounds):
+                ask_from_a_shell(ours, cores.load, daemon.port)
                 add_figure(ours, "scrape_ms", scrape(port))
                 reload_once(ours, admin, settings, number + 1, opened[0])
                 add_figure(ours, "server_cpu_percent", beat(daemon, opened, seconds))
@@ -79,11 +86,22 @@ def start(core: int, data: Path, *options: str) -> Server:
     return start_daemon(core, ("--data-dir", str(data), *looks, *options))
 
 
-def start_once(core: int, data: Path) -> float:
-    """Milliseconds from the birth of a process on an empty directory to links being taken (looked at every 10 ms)."""
+def start_once(ours: ServerOutcome, core: int, data: Path) -> None:
+    """From the birth of a process on an empty directory to links being taken (looked at every 10 ms): milliseconds, and
+    those of CPU."""
     began_ns = time.monotonic_ns()
-    with start(core, data):
-        return round((time.monotonic_ns() - began_ns) / 1e6, 1)
+    with start(core, data) as daemon:
+        add_figure(ours, "ready_ms", round((time.monotonic_ns() - began_ns) / 1e6, 1))
+        add_figure(ours, "ready_cpu_ms", round(daemon.cpu_ns() / 1e6, 1))
+
+
+def ask_from_a_shell(ours: ServerOutcome, core: int, port: int) -> None:
+    """`presencectl get` of one user, as a script runs it: the medians of some."""
+    program = "from presenced.cli.entry import ctl; ctl()"
+    words = [sys.executable, "-c", program, "--url", f"presence://script@127.0.0.1:{port}/shell", "get", "nobody"]
+    taken = [run_timed(words, core, OFFLINE) for _ in range(GETS)]
+    add_figure(ours, "get_ms", median(one.ms for one in taken))
+    add_figure(ours, "get_cpu_ms", median(one.cpu_ms for one in taken))
 
 
 def write_settings(path: Path, number: int) -> None:

@@ -10,21 +10,18 @@ from contextlib import ExitStack
 
 from bench.errors import BenchError
 from bench.load.daemon import start_daemon
-from bench.load.links import Link, await_ping, get_records, open_backend, open_device_links
+from bench.load.links import Link, attach_all, await_ping, get_records, open_backend, open_device_links
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.meter import add_figure
 from bench.machine.server import Server
 from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_progress, partial
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Attach, Beats, Done
+from presenced.wire.messages import Beats
 
 BEATS_PER_FRAME = 1_000
 LONG_IDLE_MS = 2 * 3600 * 1000
 """Longer than the hour after which these daemons call nobody online."""
-
-IN_FLIGHT = 256
-"""Requests sent before their answers are read: fits the buffers of both sides."""
 
 
 def run(*, devices: int = 10_000, rounds: int = 5, cores: Cores, progress: Progress = no_progress) -> Outcome:
@@ -72,18 +69,6 @@ def check_beats(stack: ExitStack, daemon: Server, devices: int) -> None:
         if others:
             said = "are not online after their beats" if touched else "are online though nobody has touched them"
             raise BenchError(f"{len(others)} of {devices} devices, such as {others[0]}, {said}")
-
-
-def attach_all(link: Link, devices: int, prefix: str = "user", *, idle_ms: int = 0) -> None:
-    """Attach devices of as many users; returns when all have been acknowledged."""
-    for start in range(0, devices, IN_FLIGHT):
-        numbers = range(start + 1, min(start + IN_FLIGHT, devices) + 1)
-        requests = [encode(Attach(n, n, f"{prefix}{n}", "web", "browser", idle_ms=idle_ms)) for n in numbers]
-        link.socket.sendall(b"".join(map(frame, requests)))
-        for number in numbers:
-            answer = link.receive()
-            if not isinstance(answer, Done) or answer.id != number:
-                raise BenchError(f"attach {number} was answered with {answer}")
 
 
 def beat_all(link: Link, devices: int, *, idle_ms: int) -> None:

@@ -47,6 +47,7 @@ class Audience:
         watch(links, [users] * watchers)
         self.slow, self.readers = links[:slow], links[slow:]
         for link in self.slow:
+            assert isinstance(link.socket, socket.socket)
             link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.witness = Witness({link.fd: users for link in links})
         self._poller = edge_triggered(stack, [*self.publishers, *links])

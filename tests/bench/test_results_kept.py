@@ -24,6 +24,7 @@ from bench.load.framing import Rests, decoded
 from bench.load.openloop import OpenLoop
 from bench.load.writers import Writers
 from bench.machine.server import Server
+from bench.peers.base import PeerLink
 from bench.peers.redis_writers import RedisWriters
 from bench.peers.storm import Storm
 from bench.profiles import soak
@@ -95,6 +96,7 @@ class StepByStep:
     """A server that answers each of three words of a login, and who logs in to it."""
 
     name = "slow"
+    tls = None
     STEPS = 3
 
     def __init__(self) -> None:
@@ -104,6 +106,9 @@ class StepByStep:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
+
+    def open(self, user: str) -> PeerLink:
+        return PeerLink(self.port, user)
 
     def stands(self) -> dict[Any, Any]:
         return {}

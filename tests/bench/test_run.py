@@ -137,7 +137,7 @@ def test_options_reach_the_profile(runs: Callable[[Run], None], tmp_path: Path) 
         ("fanout", "--slo", "p99=quick"),
         ("fanout", "--json-file", "/not/there/x.json"),
         ("durable", "--peers", "prosody"),
-        ("idle", "--peers", "redis"),
+        ("heartbeat", "--peers", "redis"),
         ("unheard-of",),
         ("report", "-o", "x.html"),
         ("compare", "one.json"),
@@ -251,7 +251,7 @@ def test_all_goes_on_after_a_profile_that_cannot_run(monkeypatch: pytest.MonkeyP
     assert found["failed"] == {"durable": "in memory, where a sync costs nothing"}
     assert ran["fanout"]["watchers"] < 1000 and ran["fanout"]["rounds"] == 2
     assert ran["fanout"]["peers"] == ("redis", "nats") and ran["durable"]["peers"] == ("redis",)
-    assert "peers" not in ran["idle"]
+    assert "peers" not in ran["heartbeat"]
     assert done.stdout.count("python -m bench") == 1, "the machine stands once, at the foot"
 
 

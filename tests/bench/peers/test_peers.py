@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.load.links import read_available
-from bench.machine.cores import Cores, take_cores
-from bench.peers.base import GHOST, Delivery, Peer, PeerLink, PeerMissing
+from bench.machine.cores import Cores
+from bench.peers.base import GHOST, Peer
 from bench.peers.lineup import PEERS
-from bench.peers.presenced import Presenced
 from bench.peers.storm import Storm
 from bench.profiles import fanout, graph, login
-from bench.results.outcome import OURS, Outcome
-from tests.support.until import PATIENCE_S
+from bench.results.outcome import OURS
+from tests.bench.peers.stage import CONTACTS, LINKS, clean, connected, cores, heard, installed, measured
 
-LINKS: list[PeerLink] = []
-"""Those that a test has open."""
-
-CONTACTS = {"ann": ["bob", "carol"], "bob": ["ann"]}
-
-
-@pytest.fixture
-def cores() -> Iterator[Cores]:
-    """The bench pins its process, which is this one."""
-    before = os.sched_getaffinity(0)
-    yield take_cores()
-    os.sched_setaffinity(0, before)
-
-
-def installed(name: str) -> type[Peer]:
-    kind = {**PEERS, OURS: Presenced}[name]
-    try:
-        kind.find()
-    except PeerMissing as missing:
-        pytest.skip(str(missing))
-    return kind
+__all__ = ["cores"]
 
 
 @pytest.fixture(params=[OURS, *PEERS])
@@ -52,32 +28,6 @@ def peer(request: pytest.FixtureRequest, cores: Cores, tmp_path: Path) -> Iterat
         while LINKS:
             LINKS.pop().close()
         server.stop()
-
-
-def heard(peer: Peer, link: PeerLink, count: int) -> list[Delivery]:
-    """What is told on the link, until it is `count` deliveries."""
-    link.socket.setblocking(False)
-    found: list[Delivery] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"only {found} was told; unread is {link.rest!r}"
-        found += peer.read(link, read_available(link.fd))
-    return found
-
-
-def connected(peer: Peer) -> dict[str, PeerLink]:
-    """All three, with what their logins brought read; `peer` closes them."""
-    links = {}
-    for user in ("carol", "bob", "ann"):
-        links[user] = peer.connect(user, CONTACTS.get(user, ()))
-        LINKS.append(links[user])
-    for link in links.values():
-        link.socket.setblocking(False)
-    peer.process.settled_cpu_ns()
-    for link in links.values():
-        peer.read(link, read_available(link.fd))
-        assert link.rest == b""
-    return links
 
 
 def test_changes_are_told_to_those_who_watch_and_answered(peer: Peer) -> None:
@@ -127,26 +77,15 @@ def test_it_ends_with_everything_it_started(peer: Peer) -> None:
     assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
 
 
-def clean(outcome: Outcome, name: str, deliveries: int, share: int) -> None:
-    """Ours and the peer have told everybody of everything, or a share of it, and have their figures."""
-    assert outcome.missing == {} and not outcome.faults()
-    assert outcome.servers[OURS].checks.deliveries == deliveries
-    assert outcome.servers[name].checks.deliveries == deliveries // share
-    for server in (OURS, name):
-        assert all(value > 0 for value in outcome.servers[server].figures[outcome.main_figure])
-    assert outcome.ratios()[name]["median"] > 0
-    assert outcome.servers[name].version
-
-
 @pytest.mark.parametrize("name", PEERS)
 def test_the_profiles_beside_it(name: str, cores: Cores) -> None:
     share = installed(name).share
-    outcome = fanout.run(watchers=6, changes=10, publishers=1, rounds=2, warmup=1, cores=cores, peers=[name])
+    outcome = measured(fanout.run, watchers=6, changes=10, publishers=1, rounds=2, warmup=1, cores=cores, peers=[name])
     clean(outcome, name, 6 * 10 * 2, share)
     assert outcome.servers[name].latency["change_to_watcher"].p50_us > 0
-    outcome = fanout.run(watchers=6, changes=10, publishers=3, rounds=1, warmup=1, cores=cores, peers=[name])
+    outcome = measured(fanout.run, watchers=6, changes=10, publishers=3, rounds=1, warmup=1, cores=cores, peers=[name])
     clean(outcome, name, 6 * 10 * 3, share)
-    outcome = graph.run(users=6, contacts=3, changes=10, rounds=2, seed=1, cores=cores, peers=[name])
+    outcome = measured(graph.run, users=6, contacts=3, changes=10, rounds=2, seed=1, cores=cores, peers=[name])
     # A server with a share still makes five changes for each user.
     clean(outcome, name, 6 * 3 * 10 * 2, min(share, 2))
     assert len(outcome.servers[name].figures["server_core_busy"]) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.machine.cores import Cores
-from bench.profiles import channel, core, service
+from bench.profiles import channel, core, service, webhooks
 from bench.results.outcome import OURS, Outcome
 from presenced.core.parts.channel import Channel
 
@@ -27,6 +27,19 @@ def test_service() -> None:
     found = figures(service.run(devices=600, rounds=2, cores=CORES))
     assert found["server_cpu_us_per_attach"][0] > 0
     assert len(found["server_cpu_us_per_beat"]) == 2 and min(found["server_cpu_us_per_beat"]) > 0
+
+
+def test_webhooks() -> None:
+    found = figures(webhooks.run(users=300, changes=300, rounds=1, cores=CORES))
+    assert found["alone_events_per_s"][0] > 0 and found["server_cpu_us_per_change_without_webhooks"][0] > 0
+    assert len(found["server_cpu_us_per_event_in_a_batch_of_100"]) == 1
+
+
+def test_events_that_do_not_arrive_fail_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "STALL_S", 0.1)
+    monkeypatch.setattr(webhooks.EventCounter, "count", lambda self, events: None)
+    with pytest.raises(BenchError, match="300 of 300 events were not posted"):
+        webhooks.run(users=300, changes=300, rounds=1, cores=CORES)
 
 
 def test_core() -> None:

@@ -169,8 +169,9 @@ def test_a_place_in_memory_is_refused(place: Path, monkeypatch: pytest.MonkeyPat
 def test_recovery_reads_both_kinds_and_keeps_what_it_built(place: Path) -> None:
     found = recovery.run(users=30, place=place, cores=CORES)
     told = ours(found).figures
-    # A user's log: the device and its record, then claim, text and record; a snapshot has each once.
-    assert (told["log_facts"], told["snapshot_facts"]) == ([150] * 3, [120] * 3)
+    # A user's log: the device and its record, then claim, text and record, with an event before each record; a snapshot
+    # has each once, and all events in one.
+    assert (told["log_facts"], told["snapshot_facts"]) == ([210] * 3, [120] * 3)
     assert found.faults() == {}
     for kind in ("log", "snapshot"):
         assert told.keys() >= {f"{kind}_{key}" for key in ("ready_s", "facts_per_s", "rss_bytes", "disk_bytes")}

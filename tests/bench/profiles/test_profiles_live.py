@@ -16,14 +16,29 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.load import mix
+from bench.load import http_clients, mix
 from bench.load.daemon import start_daemon
 from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.machine.server import Server
 from bench.paths import REPOSITORY
 from bench.peers.presenced_contacts import PresencedContacts
-from bench.profiles import flap, graph, idle, latency, login, mixed, operate, restart, scale, slow, soak
+from bench.profiles import (
+    flap,
+    graph,
+    http,
+    idle,
+    latency,
+    login,
+    mixed,
+    operate,
+    questions,
+    reconnection,
+    restart,
+    scale,
+    slow,
+    soak,
+)
 from bench.results.outcome import OURS, Outcome, ServerOutcome
 
 CORE = max(os.sched_getaffinity(0))
@@ -99,6 +114,37 @@ def test_a_daemon_that_holds_changes_back_is_charged_for_it(monkeypatch: pytest.
     assert told.checks.faults == {}
     assert told.figures["merged"][0] > 0
     assert told.latency["change_to_watcher"].p99_us > 100_000
+
+
+# --- questions --------------------------------------------------------------------------------------------------
+
+
+def test_questions_are_answered_and_changes_held_against_those_beside_awaits() -> None:
+    found = questions.run(links=3, awaits=40, sweeps=2, rounds=2, cores=CORES)
+    told = ours(found)
+    assert {questions.CHANGE, questions.CHANGE_BESIDE, *questions.ASKED} <= set(told.figures)
+    one, other = told.figures[questions.CHANGE], told.figures[questions.CHANGE_BESIDE]
+    assert told.figures[questions.RATIO] == [round(b / a, 3) for a, b in zip(one, other, strict=True)]
+    assert len(told.figures["server_cpu_us_per_await"]) == 1
+    with pytest.raises(BenchError, match="an even number"):
+        questions.run(links=3, awaits=1, sweeps=3, rounds=1, cores=CORES)
+
+
+# --- http -------------------------------------------------------------------------------------------------------
+
+
+def test_requests_over_http_are_counted_and_timed() -> None:
+    found = http.run(connections=2, requests=20, rounds=2, cores=CORES)
+    told = ours(found)
+    for name in (http.FIGURE, http.RATE, "server_cpu_us_per_set_status", "server_cpu_us_per_get_status_alone"):
+        assert len(told.figures[name]) == 2 and min(told.figures[name]) > 0
+    assert told.latency["get_status"].count == 60, "the first round warms up"
+
+
+def test_a_request_over_http_that_is_refused_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(http.ASKED, "who", http_clients.request("who", {"limit": 1_000}, "backend"))
+    with pytest.raises(BenchError, match="answered by .*400"):
+        http.run(connections=2, requests=2, rounds=1, cores=CORES)
 
 
 # --- scale, idle -------------------------------------------------------------------------------------------------
@@ -245,6 +291,29 @@ def test_a_daemon_that_forgot_everybody_is_found_out(place: Path, monkeypatch: p
     assert found.faults()[OURS]["lost"] >= 6 * 2
 
 
+# --- return ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("contacts", "lost"), [(False, False), (True, False), (False, True), (True, True)])
+def test_who_comes_back_with_what_it_has_is_told_what_is_new(place: Path, contacts: bool, lost: bool) -> None:
+    found = reconnection.run(
+        users=12, watched=5, changed=0.2, contacts=contacts, lost=lost, rounds=1, place=place, cores=CORES
+    )  # fmt: skip
+    told = ours(found)
+    assert told.checks.faults == {}
+    assert told.checks.deliveries == 3 * 12 * 5
+    assert told.figures["records_per_return_told_all"] == [5]
+    assert told.figures["records_per_return_told_new"][0] < 2
+    assert told.figures["bytes_new_to_all"][0] < 0.5
+    assert list(place.iterdir()) == []
+
+
+def test_a_server_that_tells_what_is_known_is_found_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnection, "digest", lambda record: record.since_ms % 2**32)
+    found = reconnection.run(users=6, watched=2, rounds=1, place=place, cores=CORES)
+    assert found.faults()[OURS]["ghost"] >= 6
+
+
 # --- mixed, soak -------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +400,11 @@ def test_operate_starts_scrapes_reloads_and_beats() -> None:
     found = operate.run(links=20, seconds=0.3, rounds=2, cores=CORES)
     told = found.servers[OURS].figures
     assert {name: len(values) for name, values in told.items()} == dict.fromkeys(
-        ("ready_ms", "scrape_ms", "calm_ping_max_ms", "reload_ms", "reload_ping_max_ms", "server_cpu_percent"), 2
+        (
+            *("ready_ms", "ready_cpu_ms", "get_ms", "get_cpu_ms", "scrape_ms"),
+            *("calm_ping_max_ms", "reload_ms", "reload_ping_max_ms", "server_cpu_percent"),
+        ),
+        2,
     )
     assert all(value > 0 for name, values in told.items() if name != "reload_ms" for value in values)
 
