@@ -70,7 +70,7 @@ build() {
 		with_pip=$stage/tools/bin/python
 	fi
 	"$with_pip" -m pip --disable-pip-version-check --python "$stage/new/bin/python" \
-		install --quiet --no-compile --no-warn-script-location -c "$CONSTRAINTS" "$SOURCE[server]"
+		install --quiet --no-compile --no-warn-script-location -c "$CONSTRAINTS" "$SOURCE[cluster]"
 	# Where it was built from is nobody's business.
 	find "$stage/new" -name direct_url.json -path '*/presenced-*' -delete
 	# The scripts name the place of the interpreter, which is not the staging directory.
@@ -106,7 +106,7 @@ put_units() {
 	done
 	put systemd/presenced.sysusers.conf "$PREFIX/lib/sysusers.d/presenced.conf"
 	put systemd/presenced.tmpfiles.conf "$PREFIX/lib/tmpfiles.d/presenced.conf"
-	for drop_in in admin-group dynamic-user loopback-only memory; do
+	for drop_in in admin-group dynamic-user loopback-only memory node; do
 		put "systemd/drop-ins/$drop_in.conf" "$PREFIX/share/presenced/drop-ins/$drop_in.conf"
 	done
 	for page in README.md protocol.md; do

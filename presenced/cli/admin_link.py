@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from presenced.errors import AuthError, ConnectionLost, PresenceError, ProtocolError, RequestError, RequestTimeout
-from presenced.runtime_paths import SYSTEM_ADMIN_PATH, admin_path_for_commands
+from presenced.runtime_paths import SYSTEM_ADMIN_PATH, admin_path_for_commands, node_admin_path
 from presenced.server.status import ServerStatus
 
 READ_BYTES = 1 << 20
@@ -103,7 +103,7 @@ class AdminLink:
                     raise cannot_connect(self.path, error) from None
                 raise
             self._socket = connection
-            if not self._is_named and self.path != SYSTEM_ADMIN_PATH:
+            if not self._is_named and os.path.dirname(self.path) != os.path.dirname(SYSTEM_ADMIN_PATH):
                 refuse_foreign(self.path, peer_uid(connection))
         return self._socket
 
@@ -141,6 +141,9 @@ def cannot_connect(path: str, error: OSError) -> PresenceError:
     if isinstance(error, PermissionError):
         return AuthError("forbidden_socket", _who_may(path))
     if isinstance(error, FileNotFoundError):
+        if os.path.exists(node_admin_path(path, 1)):
+            advice = "the server there runs as several nodes, each with a socket of its own; --node 1 asks the first"
+            return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
         advice = "is presenced running, with admin.socket set (--admin-socket auto)? --socket names another path"
         return ConnectionLost("no_daemon", f"there is no admin socket at {path}: {advice}")
     if isinstance(error, ConnectionRefusedError) and not _is_socket(path):

@@ -15,6 +15,7 @@ from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
 from presenced.config.certificate import read_certificate
+from presenced.config.engine_url import parse_engine
 from presenced.config.hosts import is_loopback, parse_address
 from presenced.config.loader import ConfigSurvey, take_survey
 from presenced.config.writer import default_text, settings_text
@@ -89,16 +90,19 @@ def warnings(survey: ConfigSurvey) -> Iterator[str]:
 
 def concerns(settings: Settings) -> Iterator[str]:
     """The warnings that follow from the settings and the files that they name. Takes a few milliseconds."""
-    if settings.http and not is_loopback(parse_address(settings.http)[0]):
-        yield (
-            f"http.address {settings.http} can be reached from other machines, and answers anybody; use 127.0.0.1, or "
-            "a firewall"
-        )
+    for key, address in (("http.address", settings.http), ("http.own_address", settings.http_own)):
+        if address and not is_loopback(parse_address(address)[0]):
+            yield (
+                f"{key} {address} can be reached from other machines, and answers anybody; use 127.0.0.1, or a firewall"
+            )
     if not settings.tls_cert and not is_loopback(settings.address()[0]):
         yield (
             f"listen.address {settings.listen} can be reached from other machines, and without listen.tls_cert tokens "
             "cross the network unencrypted"
         )
+    for section, power in (("cluster", "is as good as a node"), ("storage", "has the state of everybody")):
+        if sentence := _open_engine(settings, section, power):
+            yield sentence
     if settings.admin_socket and settings.admin_mode & 0o007:
         yield f"admin.mode {settings.admin_mode:04o} lets every account of this machine control the daemon; use 0660"
     if settings.tls_cert and (certificate := read_certificate(settings.tls_cert)) and certificate.warning():
@@ -112,12 +116,34 @@ def concerns(settings: Settings) -> Iterator[str]:
             yield f"the secret file {settings.secret_file} can be read by every account (mode {mode:04o}); chmod 0600"
 
 
+def _open_engine(settings: Settings, section: str, power: str) -> str:
+    """A sentence if others could write to the log of the cluster, or to the store, and so have this power; else
+    nothing."""
+    url = getattr(settings, f"{section}_url")
+    if not url:
+        return ""
+    engine = parse_engine(url)
+    if engine.path or all(is_loopback(host) for host, _ in engine.hosts):
+        return ""
+    if not engine.is_tls:
+        where = f"{engine.address} is on the network without TLS, and whoever reads or writes there {power}"
+        return f"{where}; use rediss://, or a private network"
+    if not (getattr(settings, f"{section}_password_file") or getattr(settings, f"{section}_tls_cert")):
+        return f"{engine.address} is asked without a password, and whoever writes there {power}; give it one"
+    return ""
+
+
 def _summary(survey: ConfigSurvey) -> str:
     settings: Settings = survey.loaded.settings
     files = ", ".join(survey.loaded.files) or "no file"
     scheme = "presences" if settings.tls_cert else "presence"
     state = f"{settings.data_dir} ({settings.durability})" if settings.data_dir else "memory only"
-    return f"{files}; listens on {scheme}://{settings.listen}, state in {state}"
+    if settings.storage_url:
+        state = parse_engine(settings.storage_url).address
+    cluster = f", {settings.nodes} nodes" if settings.nodes > 1 else ""
+    if settings.cluster_url:
+        cluster += f", node {settings.node_name} of the cluster at {parse_engine(settings.cluster_url).address}"
+    return f"{files}; listens on {scheme}://{settings.listen}, state in {state}{cluster}"
 
 
 def _tell(prefix: str, sentences: Iterable[str]) -> None:

@@ -39,6 +39,8 @@ class Context:
     """The admin socket that operators ask; empty = the default one."""
     instance: str = ""
     """The server of this machine that operators ask, by the name of its unit; empty = the unit without a name."""
+    node: int = 0
+    """Which node they ask, of several that one command runs; 0 = the server is one daemon."""
 
 
 class DefaultGroup(click.Group):

@@ -5,8 +5,6 @@ They need no URL and no token: the owner, group and mode of the socket's file de
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -16,15 +14,15 @@ from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink, default_path, status_of
 from presenced.cli.confirmation import confirm
 from presenced.cli.context import Context
+from presenced.cli.ctl_webhooks import say_test, say_webhooks
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import OutputRow, printable
 from presenced.cli.status_sentence import status_sentence
 from presenced.cli.top_figures import age
 from presenced.durations import format_duration
-from presenced.errors import ConnectionLost
 from presenced.ops.admin_messages import LINKS_MAX, RETRY_MS, AdminLogLevel, LinkOrder, LinkRole
 from presenced.ops.formats import counted
-from presenced.runtime_paths import instance_admin_path
+from presenced.runtime_paths import instance_admin_path, node_admin_path
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
 DRAIN_MARGIN_S = 10.0
@@ -33,7 +31,11 @@ DRAIN_MARGIN_S = 10.0
 def link_to(context: Context) -> AdminLink:
     """The daemon that a command is about."""
     path = instance_admin_path(context.instance) if context.instance else context.socket
-    return AdminLink(path or default_path(), context.target.timeout_s, is_named=bool(path))
+    is_named = bool(path)
+    path = path or default_path()
+    if context.node:
+        path = node_admin_path(path, context.node)
+    return AdminLink(path, context.target.timeout_s, is_named=is_named)
 
 
 def run(context: Context, work: Callable[[AdminLink], int]) -> None:
@@ -237,53 +239,6 @@ def snapshot(context: Context, wait: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--main-pid",
-    type=click.IntRange(min=1),
-    metavar="PID",
-    help="For ExecReload= of a unit: print only faults, and send SIGHUP to PID if there is no admin socket.",
-)
-@click.pass_obj
-def reload(context: Context, main_pid: int | None) -> None:
-    """Read the configuration, the certificate and the secret again, as SIGHUP does.
-
-    If anything is at fault, the old configuration stays and the exit code is 78. Credentials of the service
-    ("credential:NAME") stay as they were at its start: a new one takes `systemctl restart presenced`.
-    """
-
-    def work(link: AdminLink) -> int:
-        try:
-            answer = link.ask("reload", is_long=True)
-        except ConnectionLost as error:
-            if main_pid is None or error.code != "no_daemon":
-                raise
-            os.kill(main_pid, signal.SIGHUP)
-            return exits.OK
-        output = context.output
-        if main_pid is not None and answer["ok"]:
-            # The log tells it already.
-            return exits.OK
-        if output.is_json:
-            output.line(answer)
-        elif answer["ok"]:
-            for line in answer["applied"]:
-                print(f"applied        {printable(line)}")
-            for line in answer["needs_restart"]:
-                print(f"needs restart  {printable(line)}")
-            for line in answer.get("warnings", ()):
-                print(f"warning        {printable(line)}")
-            for line in answer.get("kept", ()):
-                print(f"kept           {printable(line)}")
-            output.note(f"reloaded in {answer['took_ms']} ms" + ("" if answer["applied"] else ", nothing is different"))
-        if not answer["ok"]:
-            faults = "\n".join(answer["faults"])
-            return exits.complain(f"refused, the old configuration stays:\n{faults}", exits.CONFIG)
-        return exits.OK
-
-    run(context, work)
-
-
-@click.command()
 @click.argument("level", required=False, type=click.Choice(get_args(AdminLogLevel)))
 @click.pass_obj
 def loglevel(context: Context, level: str | None) -> None:
@@ -296,6 +251,24 @@ def loglevel(context: Context, level: str | None) -> None:
         answer = link.ask("loglevel", level=level)
         context.output.say(answer, answer["level"])
         return exits.OK
+
+    run(context, work)
+
+
+@click.command()
+@click.option("--test", is_flag=True, help="Post an event of the kind test, and wait for the receiver's answer.")
+@click.pass_obj
+def webhooks(context: Context, test: bool) -> None:
+    """Show what becomes of the events that the daemon posts: to whom, how late, and why the last request failed.
+
+    The exit code is 1 if the receiver takes nothing, or does not take the test.
+    """
+
+    def work(link: AdminLink) -> int:
+        # A test takes as long as one try may.
+        answer = link.ask("webhooks", test=test, is_long=test)
+        is_well = say_test(context.output, answer) if test else say_webhooks(context.output, answer)
+        return exits.OK if is_well else exits.NO
 
     run(context, work)
 
@@ -320,4 +293,4 @@ def top(context: Context, interval_ms: int, count: int | None) -> None:
     run(context, lambda link: Top(link, context.output, interval_ms / 1000, count).run())
 
 
-COMMANDS = (status, doctor, links, kick, drain, snapshot, reload, loglevel, top)
+COMMANDS = (status, doctor, links, kick, drain, snapshot, loglevel, top, webhooks)

@@ -1,4 +1,4 @@
-"""The commands of `presencectl` about channels, and the events that a service follows."""
+"""The commands of `presencectl` about channels."""
 
 from __future__ import annotations
 
@@ -8,30 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from presenced.cli import exits
-from presenced.cli.context import Context, follow, tell_of_links, until_enough
+from presenced.cli.context import Context
 from presenced.cli.output import Output, to_json
 from presenced.errors import AddressError
 from presenced.limits import USERS_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
     from presenced.client.protocol.channels import MemberChange
-    from presenced.client.protocol.event_feed import Event
     from presenced.client.streams import ChannelWatch
     from presenced.wire.messages import Record
-
-KINDS = (
-    "online",
-    "offline",
-    "status_change",
-    "text_change",
-    "device_change",
-    "contact_request",
-    "contact_change",
-    "erased",
-    "reset",
-)
-STATUS_KINDS = ("online", "offline", "status_change")
-"""Kinds whose new value is a status."""
 
 device_option = click.option("--device", help="The live device; default: the URL's.")
 
@@ -107,41 +92,6 @@ def members(context: Context, channel: str, count: bool, limit: int | None) -> N
     exits.run(work())
 
 
-@click.command()
-@click.option("--cursor", default="", help="Begin behind the event that had this cursor; default: from now on.")
-@click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Print only events of this kind; may be repeated."
-)
-@until_enough
-@click.pass_obj
-def events(context: Context, cursor: str, kinds: tuple[str, ...], count: int | None, wait: float | None) -> None:
-    """Print what happens to all users, each event once and in order, until Ctrl-C. For services.
-
-    Save the cursor of the last event to go on behind it later with --cursor. A `reset`, which --kind never leaves out,
-    says that events were missed and the server cannot tell them all. With both -C and -W the exit code is 1 if the time
-    is over before the count is reached.
-    """
-    output = context.output
-
-    def show(event: Event) -> bool:
-        if kinds and event.kind not in (*kinds, "reset"):
-            return False
-        if output.is_json:
-            output.line(event._asdict())
-        else:
-            output.moment(describe_event(event), event.new if event.kind in STATUS_KINDS else "")
-        return True
-
-    async def work() -> int:
-        async with context.target.service(reconnect=True) as service:
-            tell_of_links(service, output)
-            async with service.events(cursor or None) as stream:
-                output.note(f"following from {stream.cursor}")
-                return await follow(stream, show, count, wait)
-
-    exits.run(work())
-
-
 def member_shower(output: Output, watch: ChannelWatch) -> Callable[[MemberChange], bool]:
     """A function that prints one step of a watched channel."""
 
@@ -165,17 +115,6 @@ def describe_member(change: MemberChange) -> str:
     return f"{change.user}  {change.record.status}  {words} {change.channel}  ({change.total})"
 
 
-def describe_event(event: Event) -> str:
-    """An event in one line for people."""
-    if event.kind == "reset":
-        return f"reset  (events were missed; read the current state again)  {event.cursor}"
-    if event.kind == "erased":
-        return f"{event.user}  erased  (the server's disk holds nothing any more of them)  {event.cursor}"
-    why = f"  ({event.reason})" if event.reason else ""
-    old, new = f"{event.old_emoji} {event.old}".strip(), f"{event.new_emoji} {event.new}".strip()
-    return f"{event.user}  {event.kind}  {old or '-'} \u2192 {new or '-'}{why}  {event.cursor}"
-
-
 def _live_device(context: Context, given: str | None) -> str:
     device_id = context.target.device_id(given)
     if not device_id:
@@ -183,4 +122,4 @@ def _live_device(context: Context, given: str | None) -> str:
     return device_id
 
 
-COMMANDS: tuple[click.Command, ...] = (join, leave, members, events)
+COMMANDS: tuple[click.Command, ...] = (join, leave, members)

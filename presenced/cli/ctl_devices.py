@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from presenced.cli import exits
 from presenced.cli.context import Context, DefaultGroup, user_argument
+from presenced.cli.ctl_leases import lease
 from presenced.cli.options import DurationParameter
 from presenced.cli.output import OutputRow, clock_time
 from presenced.limits import ACTIVITIES_PER_USER_MAX
@@ -47,7 +48,7 @@ def devices(context: Context, user: str) -> None:
 
 @click.group()
 def device() -> None:
-    """Rename a device, or forget one that is gone."""
+    """Rename a device, set its meta, or forget one that is gone."""
 
 
 @device.command("rename")
@@ -62,6 +63,24 @@ def rename(context: Context, device: str, name: str) -> None:
             await acting.acts.set_device(acting.user, context.target.device_id(device), name=name)
             infos = [info for info in await _devices(acting) if info.device == device]
         context.output.rows([_device_row(info) for info in infos], DEVICE_TITLES)
+        return exits.OK
+
+    exits.run(work())
+
+
+@device.command("meta")
+@click.argument("device")
+@click.argument("meta")
+@click.pass_obj
+def set_meta(context: Context, device: str, meta: str) -> None:
+    """Set what is kept with a device for its user and services, such as a push token; an empty one clears it.
+
+    `presencectl --json devices` shows it.
+    """
+
+    async def work() -> int:
+        async with context.target.acting() as acting:
+            await acting.acts.set_device(acting.user, context.target.device_id(device), meta=meta)
         return exits.OK
 
     exits.run(work())
@@ -88,7 +107,8 @@ async def _devices(acting: Acting) -> list[DeviceInfo]:
 
 def _device_row(info: DeviceInfo) -> OutputRow:
     seen = (clock_time(info.last_active_ms), clock_time(info.last_seen_ms), "yes" if info.primary else "")
-    return OutputRow(asdict(info), (info.device, info.kind, info.name, info.status, info.state, *seen), info.status)
+    state = f"{info.state} until {clock_time(info.lease_until_ms)}" if info.lease_until_ms else info.state
+    return OutputRow(asdict(info), (info.device, info.kind, info.name, info.status, state, *seen), info.status)
 
 
 # --- activity -------------------------------------------------------------------------------------------------
@@ -209,4 +229,4 @@ def sync_status(context: Context, user: str, wait: float) -> None:
     exits.run(work())
 
 
-COMMANDS: tuple[click.Command, ...] = (devices, device, activity, sync, sync_status)
+COMMANDS: tuple[click.Command, ...] = (devices, device, lease, activity, sync, sync_status)

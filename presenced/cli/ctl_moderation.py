@@ -13,7 +13,7 @@ from presenced.cli.context import Context, tell_of_links
 from presenced.cli.options import MomentParameter
 
 if TYPE_CHECKING:
-    from presenced.client.streams import Events
+    from presenced.client.event_stream import Events
 
 
 @click.command()

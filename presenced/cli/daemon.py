@@ -12,19 +12,16 @@ import socket
 import sys
 import time
 from functools import partial
-from importlib.metadata import version as package_version
 from typing import Any, NoReturn
 
 import click
 
+from presenced import __version__
 from presenced.cli.config import concerns, config as config_group
-from presenced.cli.dashboard import dashboard
 from presenced.cli.group import Commands, discard_stdout
 from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option, setting_options
 from presenced.cli.signals import FOR_THE_DAEMON
-from presenced.cli.store import backup, store
-from presenced.cli.token import token
 from presenced.config import Configuration, Loaded, Settings, SettingsError
 from presenced.config.settings import LogFormat
 from presenced.ops import logs
@@ -37,9 +34,11 @@ from presenced.server.collector import Collector
 from presenced.server.durable_log import LogFailed
 from presenced.server.keys import SecretError
 from presenced.server.listeners import CannotListen
+from presenced.server.node_end import NodeEnded
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull
 from presenced.storage.manifest import ManifestError
+from presenced.storage.port import PlaceAway, TakenOver
 from presenced.storage.recovery import DamageError
 from presenced.storage.store import DirectoryError, Locked
 
@@ -61,11 +60,26 @@ SAY_S = 0.2
 UNREAD_S = 2.0
 """After this time standard output counts as unread. The loop goes on meanwhile."""
 
+OPENS_ITS_OWN = (
+    "cluster.nodes: each node opens its own sockets, and the socket units pass some; disable them (systemctl disable "
+    "--now presenced.socket)"
+)
+
 log = logging.getLogger("presenced")
 
 
-@click.group("presenced", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_version("presenced"), prog_name="presenced")
+@click.group(
+    "presenced",
+    cls=Commands,
+    modules={
+        "presenced.cli.store": ("store", "backup"),
+        "presenced.cli.dashboard": ("dashboard",),
+        "presenced.cli.token": ("token",),
+        "presenced.cli.openapi": ("openapi",),
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="presenced")
 @click.pass_context
 def main(context: click.Context) -> None:
     """A presence server. It tells at once who is online, on which device, how available and since when."""
@@ -101,12 +115,18 @@ def serve(config: str | None, **flags: Any) -> None:
         faults += error.faults
     # All faults at once, so that an operator who mends one does not meet the next at the next start.
     faults += [*all_faults(survey, passed=frozenset(sockets)), *fault_of_limit(settings)]
+    if sockets and settings.nodes > 1:
+        faults.append(OPENS_ITS_OWN)
     if faults:
         _leave(faults, EXIT_CONFIG, settings.log_format, is_activated=bool(sockets))
+    if settings.cluster_url:
+        logs.name_node(settings.node_name)
     logs.configure(settings.log_format, settings.log_level)
     for note in (*loaded.notes, *unused_addresses(sockets, loaded)):
         log.warning("%s", note)
     try:
+        if settings.nodes > 1:
+            _serve_nodes(settings, flags, config)
         # asyncio's own transports are garbage in cycles when they close, and the collector must find old ones too.
         collector = Collector() if settings.loop == "uvloop" else None
         server = Server(settings, configuration=configuration, listener=sockets.get("client"), collector=collector)
@@ -119,6 +139,16 @@ def serve(config: str | None, **flags: Any) -> None:
         _leave(sentences.splitlines(), code, settings.log_format, is_activated=bool(sockets))
 
 
+def _serve_nodes(settings: Settings, flags: dict[str, Any], config: str | None) -> NoReturn:
+    """Run several nodes, and end the process with the exit code of all. Raises as a single daemon."""
+    # Late: most daemons are alone.
+    from presenced.cli.supervision import serve_nodes
+
+    code = serve_nodes(settings, flags, config, say_where=_say_where)
+    logs.flush()
+    sys.exit(code)
+
+
 def explain(error: Exception, settings: Settings) -> tuple[str, int]:
     """One sentence that says what to do, and the exit code."""
     match error:
@@ -128,6 +158,14 @@ def explain(error: Exception, settings: Settings) -> tuple[str, int]:
             return str(error), _ADMIN_EXITS.get(error.reason.errno or 0, EXIT_CONFIG)
         case CannotListen():
             return _cannot_listen(error, settings)
+        case NodeEnded():
+            return str(error), EXIT_CONFIG if error.is_lasting else EXIT_BUSY
+        case LogFailed() if isinstance(error.args[0], TakenOver):
+            return f"{error.args[0]}; this daemon ends, and that one has what was saved here", EXIT_CONFIG
+        case LogFailed() if settings.storage_url:
+            return f"the store of storage.url failed: {error}; start again when it is well", EXIT_IO
+        case PlaceAway():
+            return f"{error}; start again when it is there", EXIT_BUSY
         case Locked():
             return str(error), EXIT_BUSY
         case DirectoryError():
@@ -211,7 +249,7 @@ async def _run(server: Server, operations: Operations, loaded: Loaded, collector
         collector.begin()
     log.info(
         "presenced %s on Python %s, %s; at %s; at most %d links; %s%s%s",
-        package_version("presenced"),
+        __version__,
         sys.version.split()[0],
         settings.loop,
         ", ".join(server.listeners),
@@ -226,7 +264,9 @@ async def _run(server: Server, operations: Operations, loaded: Loaded, collector
     for concern in (*concerns(settings), *filter(None, [about_python])):
         log.warning("%s", concern)
     for remark in server.recovered.remarks if server.recovered is not None else ():
-        log.warning("%s: %s", settings.data_dir, remark)
+        log.warning("%s: %s", server.store, remark)
+    if operations.demo_url:
+        log.info("a page to try it with is at %s", operations.demo_url)
     await _say_where(server.listeners[0])
     await server.wait_stopped()
     log.info("stopped")
@@ -264,7 +304,9 @@ def _storage(server: Server) -> str:
     found = server.recovered
     if found is None:
         return "state in memory only"
-    text = f"state in {server.settings.data_dir}, durability {server.settings.durability}"
+    text = f"state in {server.store}"
+    if server.settings.data_dir:
+        text += f", durability {server.settings.durability}"
     if found.snapshot or found.facts:
         text += f"; read {found.snapshot or 'no snapshot'} and {found.facts} facts of the log"
         text += " after a clean stop" if found.clean else " after an unclean stop"
@@ -302,7 +344,3 @@ def _leave(sentences: list[str], code: int, log_format: LogFormat = "auto", *, i
 
 
 main.add_command(config_group)
-main.add_command(store)
-main.add_command(backup)
-main.add_command(dashboard)
-main.add_command(token)

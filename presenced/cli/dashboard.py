@@ -25,3 +25,6 @@ def dashboard(what: str) -> None:
 def text_of(what: str) -> str:
     """The file for `grafana` or `alerts`."""
     return files("presenced").joinpath("share", FILES[what]).read_text(encoding="utf-8")
+
+
+COMMANDS: tuple[click.Command, ...] = (dashboard,)

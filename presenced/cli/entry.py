@@ -4,15 +4,20 @@ fail if only the client is installed, so that this module says what to install.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
-from presenced.cli.signals import FOR_THE_DAEMON
+from presenced.cli.signals import FOR_THE_DAEMON, ending_in_silence
 
-INTERRUPTED = 130
 CONFIG = 78
+
+GARBAGE_OBJECTS = 50_000
+"""After so many new objects Python looks for garbage. With its own 700 it does so dozens of times during the imports,
+which make none."""
 
 
 def daemon() -> None:
@@ -22,42 +27,44 @@ def daemon() -> None:
     of a second. The other commands unblock them before they begin.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_DAEMON)
-    _interrupt_quietly()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GARBAGE_OBJECTS)
     try:
-        from presenced.cli.daemon import main
+        with ending_in_silence():
+            from presenced.cli.daemon import main
     except ModuleNotFoundError as error:
         _say_what_to_install("presenced", error)
 
-    _interrupt_as_usual()
+    gc.set_threshold(*thresholds)
     main(prog_name="presenced")
 
 
 def ctl() -> None:
     """The program `presencectl`."""
-    _interrupt_quietly()
+    gc.set_threshold(GARBAGE_OBJECTS)
     try:
-        from presenced.cli.ctl import main
+        with ending_in_silence():
+            from presenced.cli.ctl import main
     except ModuleNotFoundError as error:
         _say_what_to_install("presencectl", error)
 
-    _interrupt_as_usual()
-    main(prog_name="presencectl")
+    _end_at_once(lambda: main(prog_name="presencectl"))
 
 
-def _interrupt_quietly() -> None:
-    """Let Ctrl-C end the process at once during the imports. An exception would be raised in the module that is being
-    imported, and some modules turn it into an error of their own."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
-
-
-def _interrupt_as_usual() -> None:
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _leave(number: int, frame: object) -> None:
-    os._exit(INTERRUPTED)
+def _end_at_once(program: Callable[[], object]) -> NoReturn:
+    """Run it and end the process with its exit code, without taking Python apart: that is a seventh of a short command,
+    and the kernel frees everything all the same. `program` has written its output; a reason that is a text, and any
+    other exception, end it as always."""
+    try:
+        program()
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            raise
+        code = end.code or 0
+    else:
+        code = 0
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say_what_to_install(program: str, error: ModuleNotFoundError) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -31,6 +32,7 @@ PROTOCOL = 76
 DENIED = 77
 CONFIG = 78
 INTERRUPTED = 130
+TERMINATED = 143
 
 OUTPUT_THREAD = "output"
 """The name of threads that print to a reader who may not read."""
@@ -40,9 +42,9 @@ UNREAD_S = 0.5
 EPILOG = """\b
 Exit codes:
   0    done; yes
-  1    no: the user is offline or unknown, the wanted changes did not come, a
-       device does not show the latest own state, a chat command was not carried
-       out, the doctor found a problem, or there was no link to kick
+  1    no: the user is offline or unknown, the wanted changes or status did not
+       come, a device does not show the latest own state, a chat command was not
+       carried out, the doctor found a problem, or there was no link to kick
   2    wrong usage: an option, a name, a URL, a line of a file to import
   65   the server refused the request
   69   the server cannot be reached, or the link was lost
@@ -54,6 +56,7 @@ Exit codes:
        the admin socket is for other users
   78   a token or certificate cannot be used, or a new configuration is refused
   130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 """
 
 _SERVER_TEMPORARY = frozenset({"busy", "device_limit", "going_away", "link_failed"})
@@ -64,7 +67,7 @@ _ADVICE = {
     "token_expired": " (`presenced token --user NAME --ttl 1d --secret-file FILE`, then --token or PRESENCE_TOKEN)",
     "tls_failed": " (see --ca-file and --insecure)",
     "forbidden": " (--as USER acts for others, with a token of the role service)",
-    "no_such_device": " (`presencectl online` connects the URL's device; see `presencectl devices`)",
+    "no_such_device": " (`presencectl devices` lists them; `presencectl online` connects the URL's device)",
     "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
 }
 
@@ -91,11 +94,29 @@ def exit_code(error: PresenceError) -> int:
 def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its end and exit with its code. An error becomes one line on stderr, never a traceback."""
     import asyncio  # It takes a third of a command's start, which --help and wrong usage can save.
-    import logging
 
-    # Commands report on their links themselves; without a handler Python would print the client's log, too.
-    logging.getLogger("presenced.client").addHandler(logging.NullHandler())
-    run_blocking(lambda: asyncio.run(work))
+    async def ended_in_order() -> int:
+        # SIGTERM ends it as Ctrl-C does: what a command says at its end is for a script as well.
+        is_ended = False
+        task = asyncio.current_task()
+        assert task is not None
+
+        def end() -> None:
+            nonlocal is_ended
+            is_ended = True
+            task.cancel()
+
+        # Signals are for the main thread alone, and a command may run in another.
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not is_ended:
+                raise
+            return TERMINATED
+
+    run_blocking(lambda: asyncio.run(ended_in_order()))
 
 
 def run_blocking(work: Callable[[], int]) -> None:

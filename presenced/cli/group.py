@@ -1,15 +1,18 @@
-"""The group of the subcommands of `presenced` and `presencectl`. It handles standard streams that cannot be written,
-and options that are given on the wrong side of the subcommand."""
+"""The group of the subcommands of `presenced` and `presencectl`. It handles standard streams that cannot be written
+and options that are given on the wrong side of the subcommand, and it imports a subcommand only to run it."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
+
+from presenced.cli.signals import ending_in_silence
 
 WRITE_FAILED = 74
 
@@ -35,7 +38,30 @@ class _Stdout(io.FileIO):
 
 class Commands(click.Group):
     """The group of a program. Output that cannot be written leads to one line on standard error and an exit code. An
-    option of the group after the subcommand leads to a sentence that says where it belongs."""
+    option of the group after the subcommand leads to a sentence that says where it belongs.
+
+    A subcommand of `modules` is imported when it is asked for.
+    """
+
+    def __init__(self, *args: Any, modules: Mapping[str, Sequence[str]] | None = None, **extra: Any) -> None:
+        """`modules` says which commands are in the `COMMANDS` of which module."""
+        super().__init__(*args, **extra)
+        self._module_of = {name: module for module, names in (modules or {}).items() for name in names}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Like click's own method, with the commands that are not imported yet."""
+        return sorted({*super().list_commands(ctx), *self._module_of})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Like click's own method, but imports the command if that is still to be done."""
+        if cmd_name not in self.commands:
+            # For a name that nobody knows, click looks for similar ones among all that are imported.
+            modules = [self._module_of[cmd_name]] if cmd_name in self._module_of else {*self._module_of.values()}
+            with ending_in_silence():
+                found = [command for module in modules for command in import_module(module).COMMANDS]
+            for command in found:
+                self.add_command(command)
+        return super().get_command(ctx, cmd_name)
 
     def main(
         self,

@@ -93,6 +93,13 @@ class Output:
         else:
             print(printable(sentence), flush=True)
 
+    def page(self, value: dict[str, Any], lines: Iterable[str]) -> None:
+        """A result that is read as a whole: `value` for programs, `lines` for people."""
+        if self.is_json:
+            self.line(value)
+        else:
+            print("\n".join(printable(line) for line in lines), flush=True)
+
     def note(self, sentence: str) -> None:
         """Something that a person may want to know and a program does not: to stderr, unless quiet."""
         if not self.is_quiet:

@@ -32,6 +32,8 @@ def all_faults(survey: ConfigSurvey, *, passed: frozenset[str] = frozenset(), us
         faults += _tried(lambda: resolve(*settings.address()))
     if settings.http and "http" not in passed:
         faults += _tried(lambda: resolve(*parse_address(settings.http), "http.address"))
+    if settings.http_own:
+        faults += _tried(lambda: resolve(*parse_address(settings.http_own), "http.own_address"))
     if user:
         return [*faults, *as_user(user, lambda: [*_unread(survey), *_hidden(settings), *_faults_of_files(settings)])]
     return [*faults, *_faults_of_files(settings)]
@@ -39,7 +41,7 @@ def all_faults(survey: ConfigSurvey, *, passed: frozenset[str] = frozenset(), us
 
 def fault_of_limit(settings: Settings) -> list[str]:
     """A sentence if this process may not open as many files as the settings want links; else nothing."""
-    return list(_tried(lambda: links_possible(settings.max_links)))
+    return list(_tried(lambda: links_possible(settings)))
 
 
 def _unread(survey: ConfigSurvey) -> Iterator[str]:
@@ -54,6 +56,12 @@ def _unread(survey: ConfigSurvey) -> Iterator[str]:
 def _hidden(settings: Settings) -> Iterator[str]:
     yield from hidden_from_the_service("listen.tls_cert", settings.tls_cert)
     yield from hidden_from_the_service("listen.tls_key", settings.tls_key)
+    if settings.webhooks_url:
+        yield from hidden_from_the_service("webhooks.secret_file", settings.webhooks_secret_file)
+        yield from hidden_from_the_service("webhooks.ca_file", settings.webhooks_ca_file)
+    for section, is_used in (("cluster", settings.cluster_url), ("storage", settings.storage_url)):
+        for last in ("password_file", "tls_ca", "tls_cert", "tls_key") if is_used else ():
+            yield from hidden_from_the_service(f"{section}.{last}", getattr(settings, f"{section}_{last}"))
     if not settings.dev:
         yield from hidden_from_the_service("the secret file", settings.secret_file)
         yield from hidden_from_the_service("auth.keys", settings.key_files)
@@ -66,6 +74,39 @@ def _faults_of_files(settings: Settings) -> Iterator[str]:
         yield from _tried(lambda: load_keys(settings.secret_file))
     if settings.key_files and not settings.dev and not _is_credential(settings.key_files):
         yield from _tried(lambda: load_key_files(settings.key_files))
+    if settings.webhooks_url and not _is_credential(settings.webhooks_secret_file, settings.webhooks_ca_file):
+        yield from _tried(lambda: _plan_of_webhooks(settings))
+    if settings.cluster_url:
+        yield from _faults_of_engine(settings, "cluster")
+    elif settings.nodes > 1:
+        yield from _faults_of_own_engine()
+    if settings.storage_url:
+        yield from _faults_of_engine(settings, "storage")
+
+
+def _faults_of_engine(settings: Settings, section: str) -> Iterator[str]:
+    # Late: most daemons need none.
+    from presenced.server.clustering.engine_access import faults_of_access
+
+    files = (getattr(settings, f"{section}_{last}") for last in ("password_file", "tls_ca", "tls_cert", "tls_key"))
+    if not _is_credential(*files):
+        yield from faults_of_access(settings, section)
+
+
+def _faults_of_own_engine() -> Iterator[str]:
+    from presenced.nodes.own_engine import NO_PROGRAM, find_program
+    from presenced.server.clustering.engine_access import faults_of_library
+
+    yield from faults_of_library()
+    if not find_program():
+        yield NO_PROGRAM
+
+
+def _plan_of_webhooks(settings: Settings) -> object:
+    # Late: most configurations have none.
+    from presenced.webhooks.plan import read_plan
+
+    return read_plan(settings)
 
 
 def _tried(attempt: Callable[[], object]) -> Iterator[str]:

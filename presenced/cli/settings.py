@@ -9,8 +9,8 @@ import click
 
 from presenced.cli.options import DurationParameter, NumberOrWord, Once
 from presenced.config import KEYS, Key, Settings
-from presenced.config.idle_times import IdleTimes
 from presenced.config.kinds import Bool, Choice, Duration as DurationKind, Int
+from presenced.config.times_by_kind import TimesByKind
 
 DEFAULTS = Settings()
 
@@ -20,7 +20,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     nothing."""
     for key in reversed(KEYS):
         if key.flag:
-            form = {"cls": Once, **_form(key)} if not isinstance(key.kind, (Bool, IdleTimes)) else _form(key)
+            form = {"cls": Once, **_form(key)} if not isinstance(key.kind, (Bool, TimesByKind)) else _form(key)
             command = click.option(key.flag, help=_help(key), metavar=key.metavar, **form)(command)
     return command
 
@@ -49,13 +49,13 @@ def _form(key: Key) -> dict[str, Any]:
         case Int():
             # Text that is no number is wrong usage; a number out of bounds is a fault of the settings.
             return {"type": click.IntRange(min=0) if key.kind.least == 0 else click.INT}
-        case IdleTimes():
+        case TimesByKind():
             return {"multiple": True}
     return {}
 
 
 def _help(key: Key) -> str:
     default = key.kind.text(getattr(DEFAULTS, key.field))
-    if key.name == "presence.idle":
-        return f"{key.doc} For example mobile=10m,0; may be repeated."
+    if isinstance(key.kind, TimesByKind):
+        return f"{key.doc} For example mobile={key.kind.example}; may be repeated."
     return key.doc + (f" [default: {default}]" if default and not isinstance(key.kind, Bool) else "")

@@ -29,6 +29,11 @@ def status_sentence(now: ServerStatus) -> str:
             parts.append(f"snapshot {age(now.wall_ms - now.log.snapshot_wall_ms)} ago")
         else:
             parts.append("no snapshot yet")
+    if now.webhooks is not None and now.webhooks.state not in ("starting", "delivering"):
+        parts.append(f"WEBHOOKS {now.webhooks.state.upper()}")
+    if now.cluster is not None:
+        where = f"node {now.cluster.node} of {counted(len(now.cluster.nodes), 'node')}"
+        parts.append(where if now.cluster.state == "serving" else f"{where}, {now.cluster.state.upper()}")
     if now.dev:
         parts.append("DEVELOPMENT MODE")
     return ", ".join(parts)

@@ -22,7 +22,7 @@ from presenced.cli.output import json_text, printable
 from presenced.ops.formats import counted
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.storage.backup import CannotBackUp, back_up
-from presenced.storage.check import Checked, check as check_store
+from presenced.storage.check import Examined, check as check_store
 from presenced.storage.dump import Line, dump as dump_store
 from presenced.storage.files import FULL, DiskFull, OsDirectory
 from presenced.storage.manifest import ManifestError, NewerFormat
@@ -210,7 +210,7 @@ def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _print_report(report: Checked) -> None:
+def _print_report(report: Examined) -> None:
     _print(f"{report.directory}")
     if report.format:
         end = "stopped cleanly" if report.clean else "in use or not stopped cleanly"
@@ -316,3 +316,6 @@ def _explain(error: Any) -> tuple[str, int]:
         case OSError() if error.errno == errno.EROFS:
             return f"{error.filename}: {error.strerror}", UNUSABLE
     return f"the disk failed: {error}", DISK_FAILED
+
+
+COMMANDS: tuple[click.Command, ...] = (store, backup)

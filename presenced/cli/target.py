@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from presenced.client.acts import UserActs
     from presenced.client.connector import Connecting
     from presenced.client.contact_acts import ContactActs
+    from presenced.client.event_acts import EventActs
     from presenced.client.exchange import ClientExchange
     from presenced.client.privacy_acts import PrivacyActs
+    from presenced.client.question_acts import QuestionActs
+    from presenced.client.route_acts import RouteActs
     from presenced.client.service import Service
 
 ONE_SHOT_PRIORITY = -1
@@ -51,11 +54,32 @@ class Acting:
         return self.acts.beside(ContactActs)
 
     @property
+    def routing(self) -> RouteActs:
+        """The questions where the user's notifications go."""
+        from presenced.client.route_acts import RouteActs
+
+        return self.acts.beside(RouteActs)
+
+    @property
+    def events(self) -> EventActs:
+        """The acts about what happened to the user."""
+        from presenced.client.event_acts import EventActs
+
+        return self.acts.beside(EventActs)
+
+    @property
     def privacy(self) -> PrivacyActs:
         """The acts about who may see the user."""
         from presenced.client.privacy_acts import PrivacyActs
 
         return self.acts.beside(PrivacyActs)
+
+    @property
+    def questions(self) -> QuestionActs:
+        """Questions about the user that the server works out."""
+        from presenced.client.question_acts import QuestionActs
+
+        return self.acts.beside(QuestionActs)
 
     @property
     def is_service(self) -> bool:

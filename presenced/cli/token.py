@@ -67,3 +67,6 @@ def token(
         click.echo(mint(key, user, cast(Role, role), int(time.time()), ttl // 1000, presence or None))
     except ValueError as error:
         raise click.UsageError(f"the token's {error}") from None
+
+
+COMMANDS: tuple[click.Command, ...] = (token,)

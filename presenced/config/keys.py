@@ -8,10 +8,9 @@ The file is long because it is one table, with what an operator reads of each ke
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from presenced import limits
-from presenced.config.idle_times import IdleTimes
+from presenced.config.cluster_keys import CLUSTER_KEYS
+from presenced.config.key import Key as Key
 from presenced.config.kinds import (
     SOCKET_PATH_BYTES_MAX,
     Address,
@@ -25,52 +24,14 @@ from presenced.config.kinds import (
     Path,
     Size,
     Text,
-    ValueKind,
 )
+from presenced.config.store_keys import STORE_KEYS
+from presenced.config.times_by_kind import Graces, IdleTimes
+from presenced.config.webhook_keys import WEBHOOK_KEYS
 
-ENV_PREFIX = "PRESENCED_"
 HOUR_MS = 3_600_000
 MEMORY_BYTES_MIN = 64 << 20
 """A daemon without a link uses 45 MiB: with a smaller budget it would refuse everybody for ever."""
-
-IDLE = "presence.idle"
-"""The one key that is a table: a key for each kind of device stands below it."""
-
-
-class Key(NamedTuple):
-    """One setting."""
-
-    name: str
-    """`section.key`, as in the file."""
-    field: str
-    """Of `Settings`."""
-    kind: ValueKind
-    doc: str
-    flag: str = ""
-    """The option of `presenced serve`; empty = none."""
-    reloadable: bool = False
-    """Whether a reload applies it; otherwise a change needs a restart."""
-    secret: bool = False
-    """The value must not be repeated in a log: somebody may have written the secret itself there."""
-    metavar: str | None = None
-
-    @property
-    def section(self) -> str:
-        return self.name.partition(".")[0]
-
-    @property
-    def last(self) -> str:
-        """The name within its section."""
-        return self.name.partition(".")[2]
-
-    @property
-    def env(self) -> str:
-        return ENV_PREFIX + self.name.upper().replace(".", "__")
-
-    @property
-    def parameter(self) -> str:
-        """The option's name as an identifier: what `load` takes it by."""
-        return self.flag.removeprefix("--").replace("-", "_")
 
 
 SECTIONS = {
@@ -82,7 +43,10 @@ SECTIONS = {
     "change": "How often changes of one user are pushed to watchers.",
     "channels": "Who may be in channels, and who may watch them. Services always may.",
     "limits": "How much the daemon may use.",
-    "storage": "What is saved on disk.",
+    "storage": "What is saved, on disk or in Redis.",
+    "events": "What is remembered of what happened.",
+    "webhooks": "Where events are posted, as they happen.",
+    "cluster": "Several daemons that are one server. Without cluster.url, and with one node, this daemon is alone.",
     "drain": "How the daemon stops.",
     "admin": "The socket of presencectl's commands for operators.",
     "http": "Metrics and health.",
@@ -99,6 +63,15 @@ KEYS: tuple[Key, ...] = (
         "Where to listen; port 0 = any free one.",
         "--listen",
         metavar="HOST:PORT",
+    ),
+    Key(
+        "listen.shared",
+        "listen_shared",
+        Bool(),
+        "Other daemons of the same user may listen on listen.address and http.address as well, and the system deals "
+        "out the connections among them (SO_REUSEPORT): for nodes of a cluster on one machine, which needs "
+        "cluster.url.",
+        "--shared",
     ),
     Key(
         "listen.tls_cert",
@@ -201,6 +174,15 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "presence.kind_grace",
+        "kind_grace",
+        Graces(),
+        "Grace for one kind of device, instead of presence.grace.",
+        "--kind-grace",
+        reloadable=True,
+        metavar="KIND=GRACE",
+    ),
+    Key(
         "presence.away_after",
         "away_after_ms",
         Duration(0, example="5m"),
@@ -215,7 +197,7 @@ KEYS: tuple[Key, ...] = (
         "--offline-after",
     ),
     Key(
-        IDLE,
+        "presence.idle",
         "idle",
         IdleTimes(),
         "Idle times for one kind of device: away after, offline after.",
@@ -315,6 +297,30 @@ KEYS: tuple[Key, ...] = (
         "How much log is written before the next snapshot; or as much as the last snapshot has, if that is more.",
         reloadable=True,
     ),
+    *STORE_KEYS,
+    Key(
+        "events.record",
+        "events_record",
+        Choice("always", "followed"),
+        "When it is recorded what happens to users, for services that follow it and for questions about what was. "
+        "always: at any time. followed: from when a service follows until none has for as long as events are kept.",
+        "--events",
+    ),
+    Key(
+        "events.keep",
+        "events_keep",
+        Int(1_000, 100_000_000),
+        "How many events are kept at least, in about 25 bytes each of memory and of each snapshot; fewer, if their "
+        f"texts are so long that they take more than {limits.EVENT_BYTES} on average.",
+    ),
+    Key(
+        "events.keep_for",
+        "events_keep_for_ms",
+        Duration(60_000, example="1d"),
+        "How long events are kept, if that is fewer. The oldest may stay a sixteenth longer.",
+    ),
+    *WEBHOOK_KEYS,
+    *CLUSTER_KEYS,
     Key(
         "drain.spread",
         "drain_spread_ms",
@@ -357,6 +363,13 @@ KEYS: tuple[Key, ...] = (
         metavar="HOST:PORT",
     ),
     Key(
+        "http.own_address",
+        "http_own",
+        Address(optional=True),
+        "A second address for the same, which no other daemon shares: there the metrics and the status page of each of "
+        "several nodes on one machine are. Empty = none.",
+    ),
+    Key(
         "http.hosts",
         "http_hosts",
         Text('names with commas between, such as "presence.example.org", "*" for any, or "" for none', 1024),
@@ -364,6 +377,43 @@ KEYS: tuple[Key, ...] = (
         "http.address and the name of this machine are known anyway. With any name, a stranger's page could read "
         "them in the browser of a person on this machine.",
         reloadable=True,
+    ),
+    Key(
+        "http.pages",
+        "http_pages",
+        Choice("everyone", "loopback"),
+        "Who may read metrics and the status page: everyone who reaches http.address, or clients on this machine. "
+        "Health is told to all.",
+        reloadable=True,
+    ),
+    Key(
+        "http.websocket",
+        "http_websocket",
+        Bool(),
+        "Whether clients, such as browsers, may come by WebSocket at /ws of http.address.",
+    ),
+    Key("http.api", "http_api", Bool(), "Whether programs may ask by HTTP at /v1 of http.address."),
+    Key(
+        "http.origins",
+        "http_origins",
+        Text('origins with commas between, such as "https://app.example.org", "*" for any, or "" for none', 2048),
+        "Origins whose pages may use /ws and /v1 in a browser, besides the pages of http.address itself.",
+        reloadable=True,
+    ),
+    Key(
+        "http.trusted_proxies",
+        "http_trusted_proxies",
+        Text('addresses or networks with commas between, such as "10.0.0.0/8", or "" for none', 1024),
+        "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        reloadable=True,
+    ),
+    Key("http.tls", "http_tls", Bool(), "Whether http.address speaks TLS, with the certificate of [tls]."),
+    Key(
+        "http.max_connections",
+        "http_max_connections",
+        Int(32, 100_000),
+        "HTTP connections at a time, those of WebSockets not counted. Beyond it the one that is silent longest goes. "
+        "One address has at most a quarter of them, unless it is this machine's or a trusted proxy's.",
     ),
     Key(
         "log.level",

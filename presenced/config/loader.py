@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from presenced.config import rules
 from presenced.config.faults import SettingsError, printable
-from presenced.config.keys import BY_FIELD, IDLE, KEYS
+from presenced.config.keys import BY_FIELD, KEYS
 from presenced.config.settings import Settings
 from presenced.config.sources import DEFAULT, ConfigSources, Origin
 from presenced.config.toml_text import FileFault, read_document
@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 
     settings: Settings
     origins: dict[str, Origin]
-    """The origin of every key, by name. Idle times have one for each kind of device: `presence.idle.KIND`."""
+    """The origin of every key, by name. Tables have one for each kind of device: `presence.idle.KIND`."""
     path: str
     """The file that was read; empty = none."""
     files: tuple[str, ...]
@@ -101,16 +101,17 @@ def _take(name: str, sources: ConfigSources) -> bool:
 
 def _merge(sources: ConfigSources) -> tuple[Settings, dict[str, Origin]]:
     values: dict[str, Any] = {}
-    origins = {key.name: DEFAULT for key in KEYS if key.name != IDLE}
-    idle: dict[str, str] = {}
+    origins = {key.name: DEFAULT for key in KEYS if not key.is_table}
+    tables: dict[str, dict[str, str]] = {}
     for name, key, value, origin in sources.given:
         # A later value replaces an earlier one: the sources come in ascending order of precedence.
-        if key.name == IDLE:
-            idle[value.partition("=")[0]] = value
+        if key.is_table:
+            tables.setdefault(key.field, {})[value.partition("=")[0]] = value
         else:
             values[key.field] = value
         origins[name] = origin
-    return Settings(**values, idle=tuple(sorted(idle.values()))), origins
+    values.update({field: tuple(sorted(table.values())) for field, table in tables.items()})
+    return Settings(**values), origins
 
 
 # --- files -------------------------------------------------------------------------------------------------------

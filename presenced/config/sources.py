@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from presenced.config.faults import did_you_mean, printable, quoted, shown
 from presenced.config.files import may_be_a_secret
-from presenced.config.idle_times import IdleTimes
-from presenced.config.keys import BY_ENV, BY_NAME, ENV_PREFIX, IDLE, KEYS, SECTIONS, Key
+from presenced.config.key import ENV_PREFIX, Key
+from presenced.config.keys import BY_ENV, BY_NAME, KEYS, SECTIONS
 from presenced.config.kinds import CREDENTIAL, Choices, Fault, Int, Path
+from presenced.config.times_by_kind import TimesByKind
 from presenced.config.toml_text import Document
 
 AUTO = "auto"
@@ -37,7 +38,7 @@ DEFAULT = Origin("default")
 
 
 class Given(NamedTuple):
-    """One value from one source. `name` is the name of the key; for idle times it ends with the kind of device."""
+    """One value from one source. `name` is the name of the key; for a table it ends with the kind of device."""
 
     name: str
     key: Key
@@ -85,14 +86,14 @@ class ConfigSources:
             key = BY_NAME.get(name)
             if key is None:
                 self._reject(origin, *_unknown_key(section, last))
-            elif name != IDLE:
+            elif not key.is_table:
                 self._take(key, name, value, origin, lambda key=key, value=value: key.kind.read(value))
             elif not isinstance(value, dict):
                 self._refuse(key, name, value, origin, "is not a table")
             else:
                 for kind, times in value.items():
                     origin = Origin("file", document.path, document.line(section, last, kind))
-                    self._take_idle(kind, times, origin)
+                    self._take_times(key, kind, times, origin)
 
     def take_environment(self) -> None:
         """Take every variable PRESENCED_SECTION__KEY, in the order of their names."""
@@ -103,10 +104,10 @@ class ConfigSources:
             key = BY_ENV.get(variable)
             if key is None:
                 self._judge_variable(variable)
-            elif key.name == IDLE:
+            elif key.is_table:
                 for part in filter(str.strip, text.split(";")):
                     kind, _, times = part.partition("=")
-                    self._take_idle(kind, times, origin)
+                    self._take_times(key, kind, times, origin)
             else:
                 self._take(key, key.name, text, origin, lambda key=key, text=text: key.kind.read_text(text))
 
@@ -129,10 +130,10 @@ class ConfigSources:
             if value is None or value is False or value == ():
                 continue
             origin = Origin("option", key.flag)
-            if key.name == IDLE:
+            if key.is_table:
                 for text in value if isinstance(value, tuple) else (str(value),):
                     kind, _, times = str(text).partition("=")
-                    self._take_idle(kind, times, origin)
+                    self._take_times(key, kind, times, origin)
             else:
                 self._take(key, key.name, value, origin, partial(_of_option, key, value))
 
@@ -146,7 +147,7 @@ class ConfigSources:
                 key.kind.check(value)
             if key.field == "data_dir" and value == AUTO:
                 value = state_directory(self._environ)
-            if key.secret and may_be_a_secret(value):
+            if key.secret and isinstance(key.kind, Path) and may_be_a_secret(value):
                 # Refuse it here: later code writes the path to the log.
                 raise Fault("is not the path of a file that exists here")
         except NotInUnit as fault:
@@ -165,22 +166,21 @@ class ConfigSources:
         else:
             self.given.append(Given(name, key, value, origin))
 
-    def _take_idle(self, kind: str, times: object, origin: Origin) -> None:
-        key = BY_NAME[IDLE]
-        assert isinstance(key.kind, IdleTimes)
+    def _take_times(self, key: Key, kind: str, times: object, origin: Origin) -> None:
+        assert isinstance(key.kind, TimesByKind)
         try:
             if not isinstance(times, str):
                 raise Fault("is not text in quotes")
             entry = key.kind.entry(kind, times)
         except Fault as fault:
-            self._refuse(key, f"{IDLE}.{toml_key(kind.strip())}", times, origin, str(fault))
+            self._refuse(key, f"{key.name}.{toml_key(kind.strip())}", times, origin, str(fault))
         else:
-            self.given.append(Given(f"{IDLE}.{entry.partition('=')[0]}", key, entry, origin))
+            self.given.append(Given(f"{key.name}.{entry.partition('=')[0]}", key, entry, origin))
 
     def _refuse(self, key: Key, name: str, raw: object, origin: Origin, why: str) -> None:
         if key.secret:
             what = f"the value of {name}"
-        elif origin.source == "option" and key.name != IDLE:
+        elif origin.source == "option" and not key.is_table:
             what = f"{name} = {_option_text(key, raw)}"
         else:
             what = f"{name} = {shown(raw)}"

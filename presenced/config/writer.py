@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 
-from presenced.config.keys import BY_NAME, IDLE, KEYS, SECTIONS, Key
+from presenced.config.keys import KEYS, SECTIONS, Key
 from presenced.config.settings import Settings
 from presenced.config.sources import DEFAULT, Origin, toml_key
+from presenced.config.times_by_kind import TimesByKind
 
 WIDTH = 100
 
@@ -34,7 +35,7 @@ def default_text() -> str:
         if about:
             lines += _comment(about)
         # A table below the section has to come after the section's own keys.
-        for key in sorted(_keys_of(section), key=lambda key: key.name == IDLE):
+        for key in sorted(_keys_of(section), key=lambda key: key.is_table):
             lines += ["", *_described(key)]
     return "\n".join(lines) + "\n"
 
@@ -49,13 +50,14 @@ def settings_text(settings: Settings, origins: Mapping[str, Origin] | None = Non
     for section in SECTIONS:
         lines += ["", f"[{section}]"]
         for key in _keys_of(section):
-            if key.name != IDLE:
+            if not key.is_table:
                 lines.append(commented(f"{key.last} = {key.kind.toml(getattr(settings, key.field))}", key.name))
-        if BY_NAME[IDLE].section == section and settings.idle:
-            lines += ["", f"[{IDLE}]"]
-            for text in settings.idle:
-                kind, _, times = text.partition("=")
-                lines.append(commented(f'{toml_key(kind)} = "{times}"', f"{IDLE}.{kind}"))
+        for key in _keys_of(section):
+            if key.is_table and (entries := getattr(settings, key.field)):
+                lines += ["", f"[{key.name}]"]
+                for text in entries:
+                    kind, _, times = text.partition("=")
+                    lines.append(commented(f'{toml_key(kind)} = "{times}"', f"{key.name}.{kind}"))
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -68,9 +70,9 @@ def _described(key: Key) -> list[str]:
     lines += _comment(f"Allowed: {key.kind.allowed}.")
     flag = f", option {key.flag}" if key.flag else ""
     lines += _comment(f"Variable {key.env}{flag}. A change needs a {'reload' if key.reloadable else 'restart'}.")
-    if key.name == IDLE:
-        lines += _comment("A key for each kind; the variable holds KIND=AWAY,OFFLINE, several with ; between.")
-        return [f"[{IDLE}]", *lines, '# mobile = "10m,0"']
+    if isinstance(key.kind, TimesByKind):
+        lines += _comment(f"A key for each kind; the variable holds KIND={key.kind.form}, several with ; between.")
+        return [f"[{key.name}]", *lines, f'# mobile = "{key.kind.example}"']
     return [*lines, f"#{key.last} = {key.kind.toml(getattr(Settings(), key.field))}"]
 
 

@@ -99,6 +99,17 @@ class AdminHistory(AdminRequest, frozen=True):
     """Samples of the last minutes, for plots; answered with the series of `history.History`."""
 
 
+class AdminCluster(AdminRequest, frozen=True):
+    """How this node stands in its cluster, also while it joins; answered with a `ClusterStatus`."""
+
+
+class AdminWebhooks(AdminRequest, frozen=True):
+    """The delivery of events; answered with a `WebhookStatus`, or with what came of a test event."""
+
+    test: bool = False
+    """Post a test event, and wait for the answer of the receiver."""
+
+
 AnyRequest = (
     AdminStatus
     | AdminDoctor
@@ -109,6 +120,8 @@ AnyRequest = (
     | AdminReload
     | AdminLoglevel
     | AdminHistory
+    | AdminWebhooks
+    | AdminCluster
 )
 VERBS = tuple(_verb(kind.__name__) for kind in get_args(AnyRequest))
 

@@ -19,6 +19,7 @@ import msgspec
 
 from presenced.ops import logs
 from presenced.ops.admin_messages import (
+    AdminCluster,
     AdminDoctor,
     AdminDrain,
     AdminHistory,
@@ -28,6 +29,7 @@ from presenced.ops.admin_messages import (
     AdminReload,
     AdminSnapshot,
     AdminStatus,
+    AdminWebhooks,
     AnyRequest,
     Drained,
     Kicked,
@@ -94,6 +96,7 @@ class Control:
         *,
         starting: Callable[[], str],
         reload: Callable[[], Awaitable[ReloadReport]],
+        test_webhooks: Callable[[], Awaitable[object]],
     ) -> None:
         """`starting` returns how far the start is, in words, and "" once it is over; until then nothing is carried
         out."""
@@ -102,9 +105,12 @@ class Control:
         self._history = history
         self._starting = starting
         self._reload = reload
+        self._test_webhooks = test_webhooks
 
     async def perform(self, request: AnyRequest, caller: Caller) -> object:
         """Carry out the request and return its answer. What changes anything is logged. Raises `ControlError`."""
+        if isinstance(request, AdminCluster) and (cluster := self._server.cluster_status()) is not None:
+            return cluster
         if sentence := self._starting():
             raise ControlError("starting", f"{sentence}; ask again in a moment")
         match request:
@@ -127,6 +133,10 @@ class Control:
                 return self._loglevel(request, caller)
             case AdminHistory():
                 return self._history.series
+            case AdminCluster():
+                raise ControlError("no_cluster", "this server is alone; set cluster.url on each node, and restart them")
+            case AdminWebhooks():
+                return await self._webhooks(request, caller)
 
     # --- links ------------------------------------------------------------------------------------------------
 
@@ -216,6 +226,15 @@ class Control:
         if now.snapshots == before.snapshots:
             raise ControlError("snapshot_failed", "the snapshot was given up; the daemon's log says why")
         return Snapshotted(begun, True, now.snapshot_bytes, now.snapshot_took_ms)
+
+    async def _webhooks(self, request: AdminWebhooks, caller: Caller) -> object:
+        now = self._examination.status().webhooks
+        if now is None:
+            raise ControlError("no_webhooks", "no webhooks are configured; set webhooks.url, and reload")
+        if not request.test:
+            return now
+        log.info("admin: test of webhooks, asked by %s", caller)
+        return await self._test_webhooks()
 
     def _loglevel(self, request: AdminLoglevel, caller: Caller) -> Level:
         if request.level is not None:

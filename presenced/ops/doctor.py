@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from presenced.config.settings import Settings
-from presenced.ops.checks import access, disk, pace, program, room
+from presenced.ops.checks import access, cluster, disk, followers, pace, program, room, webhooks
 from presenced.ops.checks.finding import Facts as Facts, Finding as Finding, Patient, Said
 from presenced.server.status import ServerStatus
 
@@ -39,6 +39,15 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     program.configuration,
     program.log,
     program.python,
+    program.views,
+    followers.followers,
+    webhooks.webhooks,
+    webhooks.dead_letters,
+    cluster.cluster,
+    cluster.cluster_engine,
+    cluster.cluster_lag,
+    cluster.cluster_clock,
+    cluster.cluster_nodes,
 )
 """In the order of the report."""
 

@@ -12,21 +12,26 @@ from presenced.ops import logs
 from presenced.ops.doctor import Facts, Finding, diagnose
 from presenced.ops.history import History
 from presenced.ops.machine import memory, mode_of
-from presenced.server.status import ServerStatus
+from presenced.server.status import ServerStatus, WebhookStatus
 from presenced.server.status_report import idle_kinds_unmet, take_status, zones_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from presenced.server.server import Server
 
 
 class Examination:
-    """Asks the doctor about `server`; `history` tells what happened lately."""
+    """Asks the doctor about `server`; `history` tells what happened lately, and `webhooks` what comes of those."""
 
-    def __init__(self, server: Server, history: History) -> None:
+    def __init__(
+        self, server: Server, history: History, webhooks: Callable[[], WebhookStatus | None] = lambda: None
+    ) -> None:
         self._socket_path = ""
         """The admin socket; empty = there is none."""
         self._server = server
         self._history = history
+        self._webhooks = webhooks
 
     def add_socket(self, path: str) -> None:
         """The admin socket is open at `path`."""
@@ -34,7 +39,7 @@ class Examination:
 
     def status(self) -> ServerStatus:
         """The server at this moment. Not while it starts. O(1) in links and users."""
-        return take_status(self._server, log_lines_lost=logs.lost())
+        return take_status(self._server, log_lines_lost=logs.lost(), webhooks=self._webhooks())
 
     def findings(self, status: ServerStatus) -> list[Finding]:
         """What the doctor says of `status`. Reads a few small files."""
@@ -57,6 +62,7 @@ def facts_of(server: Server, status: ServerStatus, socket_path: str) -> Facts:
         socket_path=socket_path,
         socket_mode=mode_of(socket_path),
         secret_mode=mode_of(server.settings.secret_file),
+        webhook_secret_mode=mode_of(server.settings.webhooks_secret_file),
         zones_missing=zones_missing(server),
         idle_kinds_unmet=idle_kinds_unmet(server),
         certificate=server.certificate.warning() if server.certificate else "",

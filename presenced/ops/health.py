@@ -13,4 +13,4 @@ def not_ready(status: ServerStatus) -> str:
         return "the log failed: nothing can be saved; look at the disk and the daemon's own log"
     if status.log is not None and status.log.state == "gone":
         return f"the data directory {status.log.directory} is gone: nothing can be saved; see `presencectl doctor`"
-    return ""
+    return status.cluster.not_ready if status.cluster is not None else ""

@@ -24,28 +24,45 @@ _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERRO
 """syslog(3) priorities; the journal reads them from `<N>` at the start of a line (sd-daemon(3))."""
 
 
-class TextFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """The base of all forms."""
+
+    def __init__(self, node: str = "") -> None:
+        """`node` is the name of this node of a cluster; empty = the daemon is alone."""
+        super().__init__()
+        self.node = node
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the sentence."""
+        return f"{self.node}: " if self.node else ""
+
+
+class TextFormatter(LineFormatter):
     """Time, level and sentence."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        return f"{_time(record)} {record.levelname} {one_line(record)}"
+        return f"{_time(record)} {record.levelname} {self.prefix}{one_line(record)}"
 
 
-class JournalFormatter(logging.Formatter):
+class JournalFormatter(LineFormatter):
     """Priority and sentence; the journal adds the time."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        return f"<{_PRIORITY.get(record.levelno, 5)}>{one_line(record)}"
+        return f"<{_PRIORITY.get(record.levelno, 5)}>{self.prefix}{one_line(record)}"
 
 
-class JsonFormatter(logging.Formatter):
-    """One object on a line: time, level, message, and `error` with the traceback if there is one."""
+class JsonFormatter(LineFormatter):
+    """One object on a line: time, level, message, the node if there are several, and `error` with the traceback if
+    there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         entry = {"time": _time(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        if self.node:
+            entry["node"] = self.node
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
@@ -87,8 +104,15 @@ class _Handler(logging.Handler):
 
 
 _handler: _Handler | None = None
+_node = ""
 _writer: LineWriter | None = None
 """The writer of this process; made when it is first needed, since it has a thread."""
+
+
+def name_node(name: str) -> None:
+    """Have each line from the next `configure` on begin with the name of this node: several write into one log."""
+    global _node
+    _node = name
 
 
 def configure(log_format: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
@@ -106,7 +130,7 @@ def configure(log_format: LogFormat, level: LogLevel, stream: TextIO | None = No
             _writer = LineWriter(target.fileno(), _describe_loss)
     else:
         handler = logging.StreamHandler(target)
-    handler.setFormatter(formatters.get(log_format, TextFormatter)())
+    handler.setFormatter(formatters.get(log_format, TextFormatter)(_node))
     root = logging.getLogger()
     for other in root.handlers[:]:
         root.removeHandler(other)

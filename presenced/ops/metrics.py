@@ -17,8 +17,10 @@ from prometheus_client.registry import Collector
 
 from presenced import __version__
 from presenced.errors import CODES
+from presenced.ops.cluster_figures import cluster_metrics
 from presenced.ops.health import not_ready
 from presenced.ops.startup import Starting
+from presenced.ops.webhook_figures import metrics_of
 from presenced.server.memory import LEVELS
 from presenced.server.stats import BUCKETS
 from presenced.server.status import LogStatus, Quantiles, ServerStatus
@@ -57,7 +59,7 @@ class StatusCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families; those of the log only where there is one."""
+        """All families; those of the log, of webhooks and of a cluster only where there is one."""
         status = self._take()
         yield from self._server(status)
         yield from _presence(status)
@@ -66,6 +68,10 @@ class StatusCollector(Collector):
         yield from _process(status)
         if status.log is not None:
             yield from _log(status, status.log)
+        if status.webhooks is not None:
+            yield from metrics_of(status.webhooks, status.wall_ms)
+        if status.cluster is not None:
+            yield from cluster_metrics(status.cluster)
 
     def _server(self, status: ServerStatus) -> Iterator[Metric]:
         about = {"version": status.version, "python": status.python, "loop": status.loop}
@@ -130,6 +136,8 @@ def registry_of(take: Callable[[], ServerStatus]) -> CollectorRegistry:
 
 def _presence(status: ServerStatus) -> Iterator[Metric]:
     yield _gauge("presenced_users", "Known users, online or not.", status.users)
+    asleep = "Of the known users, those who are kept as a few bytes."
+    yield _gauge("presenced_users_asleep", asleep, status.users_asleep)
     yield _gauges(
         "presenced_users_online", "Users shown with a status other than offline.", "status", STATUSES, status.by_status
     )
@@ -144,6 +152,27 @@ def _presence(status: ServerStatus) -> Iterator[Metric]:
         "Answers about users whom the asker may not see, or who were never seen.",
         status.hidden_answers,
     )
+    yield _counter("presenced_view_checks", "Checksums of views that clients were told.", status.view_checks)
+    yield _counter("presenced_view_checks_failed", "Checksums that were not the client's.", status.view_checks_failed)
+    yield _counter(
+        "presenced_view_differences",
+        "Records told to clients that came back or compared, because they had others.",
+        status.view_differences,
+    )
+    yield _gauge("presenced_awaits", "Awaits under way.", status.awaits)
+    answered = {"yes": status.awaits_met, "no": status.awaits_unmet}
+    yield _counters("presenced_awaits_answered", "Awaits answered, by whether it was met.", "met", (), answered)
+    yield _gauge("presenced_events_kept", "Events that followers can still be told.", status.events_kept)
+    yield _gauge("presenced_events_size_bytes", "What these events take in memory, about.", status.event_bytes)
+    yield _gauge("presenced_event_followers", "Links that follow events.", status.event_followers)
+    yield _gauge(
+        "presenced_event_followers_named", "Followers whose positions the server keeps.", status.named_followers
+    )
+    yield _gauge(
+        "presenced_event_followers_lost",
+        "Followers with a name that have missed events which are not kept any longer.",
+        len(status.lost_followers),
+    )
     yield _gauge("presenced_contacts", "Contacts in the lists of all users together.", status.contacts)
     requests = "Requests to see a user that wait for an answer."
     yield _gauge("presenced_contact_requests", requests, status.contact_requests)
@@ -157,6 +186,11 @@ def _links(status: ServerStatus) -> Iterator[Metric]:
     yield _gauge("presenced_links_max", "The most links that are admitted.", status.links_max)
     yield _counter("presenced_links_accepted", "Connections accepted.", status.accepted)
     yield _counter("presenced_hellos", "Hellos answered with a welcome.", status.hellos)
+    yield _gauge("presenced_links_parked", "Lost links whose clients may take back what they had.", status.links_parked)
+    shown = "Tokens of lost links that clients have shown, by what came of it."
+    yield _counters("presenced_resumptions", shown, "outcome", (), status.resumptions)
+    given_up = "Lost links of which nothing was kept to the end, by why."
+    yield _counters("presenced_resumptions_given_up", given_up, "why", (), status.resumptions_given_up)
     goodbyes = "Links refused or ended by the server, by error code."
     yield _counters("presenced_goodbyes", goodbyes, "code", GOODBYES, status.goodbyes)
     refused = "Requests answered with an error, by its code."

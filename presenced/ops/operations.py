@@ -20,10 +20,11 @@ from presenced.ops.history import History
 from presenced.ops.notifier import Notifier
 from presenced.ops.reload import ReloadReport, reload
 from presenced.ops.startup import Starting, starting_of
+from presenced.ops.webhook_host import WebhookHost
 from presenced.server.status import ServerStatus
 
 if TYPE_CHECKING:
-    from presenced.ops.http.listener import HttpServer
+    from presenced.http.listener import HttpServer
     from presenced.server.server import Server
 
 SAMPLE_S = 1.0
@@ -51,7 +52,8 @@ class Operations:
     ) -> None:
         self.server = server
         self.history = History()
-        self.examination = Examination(server, self.history)
+        self.webhooks = WebhookHost(server)
+        self.examination = Examination(server, self.history, self.webhooks.status)
         self.notifier = Notifier(environ if environ is not None else {})
         self.admin: AdminServer | None = None
         self.http: HttpServer | None = None
@@ -68,48 +70,64 @@ class Operations:
         self._reloading = asyncio.Lock()
         self._certificate_due_ms = 0
 
+    @property
+    def demo_url(self) -> str:
+        """The address of the demo; empty where there is none."""
+        return f"{self.http.url}/" if self.http is not None and self.http.url and self.server.settings.has_demo else ""
+
     # --- start and end ----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the sockets that are configured or that systemd passed. Raises `CannotListen`, `SettingsError`."""
         self._loop = asyncio.get_running_loop()
+        self.webhooks.open()
         settings = self.server.settings
         admin, http = self._sockets.get("admin"), self._sockets.get("http")
         if settings.http or http is not None:
-            self.http = await self._open_http(settings.http, http)
+            self.http = self._make_http()
+            if settings.listen_shared and http is None:
+                self.http.claim(settings.http)
+            else:
+                await self.http.listen(settings.http, http)
             self.server.announce(self.http.url)
+            if settings.http_own:
+                self.server.announce(self.http.listen_besides(settings.http_own))
         if settings.admin_socket or admin is not None:
             self.admin = await self._open_admin(admin)
             self.examination.add_socket(self.admin.path)
             self.server.announce(f"unix:{self.admin.path}")
 
-    async def _open_http(self, address: str, sock: socket.socket | None) -> HttpServer:
+    def _make_http(self) -> HttpServer:
         # Late: a daemon without HTTP saves the memory and the start of this and of the libraries behind it.
-        from presenced.ops.http.listener import HttpServer
-        from presenced.ops.http.pages import Pages
+        from presenced.ops.http_listener import http_listener
 
-        server, examination = self.server, self.examination
-        pages = Pages(examination.status, self.history, examination.findings, self.starting)
-        http = HttpServer(pages, server.report, names=lambda: server.settings.http_names())
-        await http.listen(address, sock)
-        return http
+        return http_listener(self.server, self.examination, self.history, self.starting)
 
     async def _open_admin(self, sock: socket.socket | None) -> AdminServer:
         settings = self.server.settings
         control = Control(
-            self.server, self.examination, self.history, starting=self._starting_sentence, reload=self.reload
+            self.server,
+            self.examination,
+            self.history,
+            starting=self._starting_sentence,
+            reload=self.reload,
+            test_webhooks=self.webhooks.test,
         )
         place = SocketPlace(settings.admin_socket, settings.admin_mode, settings.admin_group)
         return await AdminServer.open(control, place, sock)
 
     def ready(self) -> None:
-        """The server accepts links from now on."""
+        """The server accepts links from now on. Raises `CannotListen`."""
+        if self.http is not None:
+            # Until now the other nodes at this address took who came.
+            self.http.share()
         # The start has already told of the certificate.
         self._certificate_due_ms = self.server.clocks.monotonic_ms() + CERTIFICATE_CHECK_MS
         self.notifier.ready(status_line(self.examination.status()))
         if self.notifier.watchdog_s:
             self._feed_watchdog()
         self._sample_timer = self._loop.call_later(SAMPLE_S, self._each_second)
+        self.webhooks.ready()
         if self._wants_reload:
             self.begin_reload()
 
@@ -120,9 +138,12 @@ class Operations:
 
     def stopping(self) -> None:
         """The drain begins."""
+        if self.http is not None:
+            self.http.stop_sharing()
         self.notifier.stopping(f"draining {counted(len(self.server.links), 'link')}")
         drain_ms = self.server.settings.drain_timeout_ms + DRAIN_MARGIN_MS
         self._patient_until_ms = self.server.clocks.monotonic_ms() + drain_ms
+        self.webhooks.stop()
         self._be_patient()
 
     def closing(self) -> None:
@@ -148,6 +169,7 @@ class Operations:
             if timer is not None:
                 timer.cancel()
         try:
+            await self.webhooks.close()
             if self.http is not None:
                 await self.http.close()
         finally:
@@ -211,7 +233,7 @@ class Operations:
         async with self._reloading:
             self.notifier.reloading()
             try:
-                return await reload(self.server)
+                return await reload(self.server, self.webhooks)
             finally:
                 if self.server.state == "serving":
                     self.notifier.ready(status_line(self.examination.status()))
@@ -228,5 +250,7 @@ def status_line(status: ServerStatus) -> str:
         parts.append(counted(status.slow_watchers, "slow watcher"))
     if status.memory.level != "ok":
         parts.append(f"memory short: {status.memory.level} links")
+    if status.cluster is not None:
+        parts.append(f"node {status.cluster.state}, one of {len(status.cluster.nodes)}")
     parts.append(f"log {status.log.state}" if status.log is not None else "in memory only")
     return ", ".join(parts)

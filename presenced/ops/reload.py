@@ -15,11 +15,13 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.durations import format_duration
 from presenced.ops import logs
 from presenced.ops.threads import in_thread
+from presenced.ops.webhook_host import WebhookHost
 from presenced.server.keys import SecretError
 from presenced.server.reconfiguration import Reconfiguration, prepare
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
+    from presenced.webhooks.plan import Plan
 
 ZONES_SHOWN_MAX = 5
 
@@ -51,10 +53,12 @@ class _Prepared(NamedTuple):
     applied: list[str]
     needs_restart: list[str]
     warnings: list[str]
+    webhooks: Plan | None
 
 
-async def reload(server: Server) -> ReloadReport:
+async def reload(server: Server, webhooks: WebhookHost | None = None) -> ReloadReport:
     """Read the files, the environment and the flags again. A fault in any of them leaves everything as it was."""
+    webhooks = webhooks or WebhookHost(server)
     began_ms, began_wall_ms = server.clocks.monotonic_ms(), server.clocks.wall_ms()
     if server.configuration is None:
         return ReloadReport(False, faults=["this server was started without a configuration that could be reloaded"])
@@ -62,7 +66,7 @@ async def reload(server: Server) -> ReloadReport:
         # On a thread: a certificate takes milliseconds to read, and links must not wait for it.
         async with asyncio.timeout(READ_S):
             loaded = await in_thread(server.configuration.load, "reload")
-            prepared = await in_thread(partial(_prepare, server, loaded), "reload")
+            prepared = await in_thread(partial(_prepare, server, loaded, webhooks), "reload")
     except TimeoutError:
         fault = f"the files could not be read within {READ_S:g} s; does the file system that they are on answer?"
         log.error("reload: %s", fault)
@@ -78,6 +82,7 @@ async def reload(server: Server) -> ReloadReport:
     kept = _kept(server, prepared.reconfiguration.settings)
     try:
         await _apply(server, prepared.reconfiguration)
+        webhooks.adopt(prepared.webhooks)
     except Exception as error:
         server.stats.note_broken_reload()
         log.critical("reload: an internal failure while it was applied; restart the daemon", exc_info=True)
@@ -121,6 +126,7 @@ def _kept(server: Server, new: Settings) -> list[str]:
         ("auth.secret_file", new.secret_file),
         ("auth.keys", new.key_files),
         ("listen.tls_key", new.tls_key),
+        ("webhooks.secret_file", new.webhooks_secret_file),
     ):
         if credentials and path.startswith(f"{credentials}/"):
             kept.append(f"{name} is a credential, which systemd copied at the start: a new one needs a restart")
@@ -136,7 +142,7 @@ def _kept_by_hand(old: Settings, new: Settings) -> list[str]:
     return [f"log.level: {level} was set by hand and stays; the configuration says {new.log_level} ({undo})"]
 
 
-def _prepare(server: Server, loaded: Loaded) -> _Prepared:
+def _prepare(server: Server, loaded: Loaded, webhooks: WebhookHost) -> _Prepared:
     """Do everything that can fail. Raises `SettingsError`, `SecretError`."""
     new, old = loaded.settings, server.settings
     found = difference(old, new)
@@ -144,9 +150,10 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     settings = msgspec.structs.replace(
         old, **{key.field: getattr(new, key.field) for key in KEYS if key.name in changed}
     )
-    to = prepare(settings)
-    applied = [f"{name}: {before} -> {after}" for name, before, after in found.applied]
+    to, plan = prepare(settings), webhooks.read(settings)
+    applied = [_change(*change) for change in found.applied]
     applied += server.active.keys.difference(to.keys)
+    applied += webhooks.difference(plan)
     certificate = to.tls.certificate if to.tls is not None and server.active.tls is not None else None
     if certificate is not None and certificate != server.certificate:
         applied.append(f"listen.tls_cert: another certificate, {certificate.describe()}")
@@ -157,7 +164,12 @@ def _prepare(server: Server, loaded: Loaded) -> _Prepared:
     if to.zones.gone:
         warnings.append(f"this machine no longer knows the time zone {_names(to.zones.gone)}; schedules there are off")
     log.debug("reload: read %s; %d links at most", ", ".join(loaded.files) or "no file", to.links_max)
-    return _Prepared(to, applied, needs_restart, warnings)
+    return _Prepared(to, applied, needs_restart, warnings, plan)
+
+
+def _change(name: str, before: str, after: str) -> str:
+    """A change in words. There may be a secret in an URL, and many people read logs."""
+    return f"{name}: another one" if name == "webhooks.url" else f"{name}: {before} -> {after}"
 
 
 def _names(zones: list[str]) -> str:

@@ -22,7 +22,10 @@ def starting_of(server: Server, read_percent: int) -> Starting | None:
     if server.state != "starting":
         return None
     sentence = "the daemon is starting"
-    if server.settings.data_dir:
-        sentence += f" and has read {read_percent} % of the data directory"
+    if server.settings.data_dir or server.settings.storage_url:
+        where = "data directory" if server.settings.data_dir else "store"
+        sentence += f" and has read {read_percent} % of the {where}"
+    if (now := server.cluster_status()) is not None:
+        sentence += f", and the node {now.node} is {now.state}"
     uptime_ms = server.clocks.monotonic_ms() - server.stats.started_ms
     return Starting(sentence, server.settings.loop, uptime_ms)

@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
+from presenced.ops.cluster_figures import NODE_TITLES, cluster_rows, node_rows
 from presenced.ops.doctor import Finding
 from presenced.ops.formats import count, micros, percent, size, span
 from presenced.ops.history import SAMPLES_MAX, History
 from presenced.ops.svg import plot
+from presenced.ops.webhook_figures import rows_of
 from presenced.server.status import LogStatus, MemoryStatus, Quantiles, ServerStatus, SlowWatcher
 
 _STYLE = files("presenced").joinpath("share", "statusz.css").read_text(encoding="utf-8")
@@ -63,8 +65,8 @@ def starting(sentence: str) -> bytes:
 
 
 def index(paths: Iterable[str]) -> bytes:
-    """The page at `/`: links to the others."""
-    items = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths if path != "/")
+    """The page at `/`, which has another path beside it for where something else stands there: links to the others."""
+    items = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths if path not in ("/", "/status-index"))
     return _document("presenced", "", f"<h1>presenced</h1><ul>{items}</ul>")
 
 
@@ -95,7 +97,7 @@ def _tiles(status: ServerStatus, history: History) -> str:
     latest = {name: values[-1] if values else 0 for name, values in history.series.items()}
     tiles = [
         (status.state, f"for {span(status.uptime_ms)}", status.state),
-        (count(status.users_online), f"online of {count(status.users)} users", ""),
+        (count(status.users_online), f"online of {count(status.users)} users, {count(status.users_asleep)} asleep", ""),
         (count(status.devices_connected), f"devices, {count(status.devices_grace)} in grace", ""),
         (count(status.links), f"links of {count(status.links_max)}", ""),
         (count(latest["changes_per_s"]), "changes/s", ""),
@@ -137,6 +139,11 @@ def _tables(status: ServerStatus) -> str:
         _log(status.log, status.wall_ms),
         _pairs("Process", _process(status)),
     ]
+    if status.webhooks is not None:
+        parts.append(_pairs("Webhooks", rows_of(status.webhooks, status.wall_ms)))
+    if status.cluster is not None:
+        parts.append(_pairs("Cluster", cluster_rows(status.cluster)))
+        parts.append(_table("Nodes", NODE_TITLES, node_rows(status.cluster)))
     return "".join(parts)
 
 
@@ -149,7 +156,15 @@ def _presence(status: ServerStatus) -> list[Row]:
         ("Requests to see somebody without an answer", count(status.contact_requests)),
         ("Blocks", count(status.blocks)),
         ("Users hidden from one other, summed", count(status.hidings)),
+        ("Awaits under way", count(status.awaits)),
+        ("Awaits met, and not met", f"{count(status.awaits_met)}, {count(status.awaits_unmet)}"),
         ("Answers about who is hidden or was never seen", count(status.hidden_answers)),
+        ("Checksums of views told", count(status.view_checks)),
+        ("Checksums of views that were wrong", count(status.view_checks_failed)),
+        ("Records told to clients that came back", count(status.view_differences)),
+        ("Events kept", f"{count(status.events_kept)}, {size(status.event_bytes)}"),
+        ("Links that follow events", count(status.event_followers)),
+        ("Followers with a name", count(status.named_followers)),
         ("Changes", count(status.changes)),
         ("Deliveries", count(status.deliveries)),
         ("Leases that ran out", count(status.expired)),
@@ -165,6 +180,12 @@ def _links(status: ServerStatus) -> list[Row]:
         *((ROLE_WORDS.get(role) or f"Role {role}", count(number)) for role, number in status.links_by_role.items()),
         ("Accepted", count(status.accepted)),
         ("Welcomed", count(status.hellos)),
+        ("Lost, and may take back what they had", count(status.links_parked)),
+        *(
+            (f"Tokens of lost links: {outcome.replace('_', ' ')}", count(number))
+            for outcome, number in status.resumptions.items()
+        ),
+        ("Lost links given up", count(sum(status.resumptions_given_up.values()))),
         ("Not read now, because over their rate", count(status.throttled)),
         ("Frames in", count(status.frames_in)),
         ("Sent", size(status.bytes_out)),

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from presenced import limits
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.arrivals import Arrivals
 from presenced.server.conversation import Conversation
 from presenced.server.links import Links
 from presenced.server.transports.kind import TransportKind
+from presenced.server.transports.plain_connection import PlainConnection
+from presenced.server.transports.readiness import Readiness
+from presenced.server.transports.tls_handshake import open_tls
 
 BACKLOG_CONNECTIONS = 4096
 ACCEPTS_PER_PASS = 32
@@ -43,6 +46,7 @@ class Acceptor:
         self._links = links
         self._active = active
         self._loop = asyncio.get_running_loop()
+        self._readiness = Readiness()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusals = 0
         self._arrivals = Arrivals(
@@ -58,20 +62,28 @@ class Acceptor:
         self._arrivals.close()
 
     def _take(self, accepted: socket.socket) -> None:
-        link = self._admission.admit()
-        if link is not None:
-            link.note_opening(self._run(accepted, self._open(link, accepted)).cancel)
-        else:
+        link, tls = self._admission.admit(), self._active.tls
+        if link is None:
             self._refuse(accepted)
+        elif tls is None:
+            self._serve(link, accepted)
+        else:
+            link.note_opening(self._run(accepted, self._open(link, accepted, tls)).cancel)
 
-    async def _open(self, link: Conversation, accepted: socket.socket) -> None:
+    def _serve(self, link: Conversation, accepted: socket.socket) -> None:
         try:
-            await self._connect(self._kind.open(link), accepted)
+            PlainConnection(self._readiness, accepted, cast(asyncio.Protocol, self._kind.open(link)))
+        except OSError as error:
+            self._links.forget(link)
+            self._admission.note_accept_failure(error)
+
+    async def _open(self, link: Conversation, accepted: socket.socket, tls: ssl.SSLContext) -> None:
+        try:
+            await open_tls(self._readiness, self._kind.open_tls(link), accepted, tls)
         except OSError as error:
             # The handshake failed, or the peer is gone already.
             _break_cycle(error)
-            if self._active.tls is not None:
-                self._links.stats.handshakes_failed += 1
+            self._links.stats.handshakes_failed += 1
             self._links.forget(link)
         finally:
             link.note_opening(None)
@@ -88,27 +100,18 @@ class Acceptor:
             accepted.close()
         else:
             self._refusals += 1
-            self._run(accepted, self._refuse_with_tls(accepted))
+            self._run(accepted, self._refuse_with_tls(accepted, self._active.tls))
 
-    async def _refuse_with_tls(self, accepted: socket.socket) -> None:
+    async def _refuse_with_tls(self, accepted: socket.socket, tls: ssl.SSLContext) -> None:
         refusal = _Refusal(self._kind.refusal(self._admission.refusal()))
         try:
-            await self._connect(refusal, accepted)
+            await open_tls(self._readiness, refusal, accepted, tls)
             await refusal.over.wait()
         except OSError as error:
             _break_cycle(error)
             return
         finally:
             self._refusals -= 1
-
-    async def _connect(self, protocol: asyncio.BaseProtocol, accepted: socket.socket) -> None:
-        tls = self._active.tls
-        await self._loop.connect_accepted_socket(
-            lambda: protocol,
-            accepted,
-            ssl=tls,
-            ssl_handshake_timeout=limits.TLS_HANDSHAKE_S if tls is not None else None,
-        )
 
     def _run(self, accepted: socket.socket, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

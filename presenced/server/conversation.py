@@ -7,6 +7,7 @@ other links is in `Links`. An exception while serving a link is logged, counted,
 
 What came in and the pace at which it is handled are `intake`'s, the hello is read and answered by `greeting`, and
 `unread` weighs what the peer leaves unread. In here is what ties them together: the state of the link, and its end.
+The file is long because the transport, the server and the intake all call one object.
 """
 
 from __future__ import annotations
@@ -64,21 +65,39 @@ class Conversation(Edge):
         """The connection is up. Not to be called once the conversation `is_over`."""
         self.transport = transport
 
+    def begin(self, now_ms: int, greeting: Greeting) -> None:
+        """Its hello came by another way than in a frame, and was accepted there."""
+        self.intake.accept(self.links, now_ms, greeting)
+        self.serve(now_ms)
+
     def receive(self, now_ms: int, data: bytes) -> None:
         """Bytes came in."""
         if self.state < ENDING:
-            intake = self.intake
-            intake.reader.feed(data)
+            intake, session = self.intake, self.session
+            payload = None
+            if session is not None and session.parked is None and not intake.paused:
+                payload = intake.lone_frame(self.links, data)
+            if payload is None:
+                intake.reader.feed(data)
             if not intake.paused:
-                self.serve(now_ms)
+                self.serve(now_ms, payload)
 
-    def heartbeat(self, now_ms: int, session: Session, idle_ms: int) -> None:
+    def heartbeat(self, session: Session, idle_ms: int) -> None:
         """A heartbeat came in and nothing else (`NO_REPORT`: without an idle time); the transport has recognised it. It
         needs no turn unless it changes something: with a turn for each, heartbeats would cost three times as much."""
-        links = self.links
+        links, device = self.links, session.device
         links.stats.frames_in += 1
+        # Into a name of its own: to call what an attribute holds takes longer than to call a method.
+        now_ns = links.now_ns
+        now_ms = now_ns() // 1_000_000
         try:
-            if links.engine.heartbeat(session, now_ms, None if idle_ms < 0 else idle_ms):
+            if device is not None and idle_ms >= 0:
+                beat = links.beat
+                if beat(device, now_ms, idle_ms):
+                    links.host.begin()
+            elif device is not None or links.elsewhere is None:
+                links.engine.heard(session, now_ms)
+            elif links.elsewhere.heartbeat(session, now_ms, None if idle_ms < 0 else idle_ms):
                 links.host.begin()
         except Exception:
             self.fail(now_ms)
@@ -145,11 +164,20 @@ class Conversation(Edge):
 
     # --- called by the server and by the turn -----------------------------------------------------------------
 
-    def serve(self, now_ms: int) -> None:
-        """Handle the frames that are whole, as many as this link may have handled now."""
+    def serve(self, now_ms: int, lone: bytes | None = None) -> None:
+        """Handle the frames that are whole, as many as this link may have handled now; or the payload of the `lone`
+        one, which may be."""
         links, intake = self.links, self.intake
+        if lone is None and self.is_returning:
+            intake.wait_for_turn(links, self)
+            return
+        count = 1
         try:
-            count = intake.serve(links, now_ms, self)
+            if lone is not None:
+                intake.charge(len(lone))
+                self.handle(now_ms, lone)
+            else:
+                count = intake.serve(links, now_ms, self)
         except PresenceError as error:
             self.end(error.code, error.message, error.retry_ms)
         except Exception:
@@ -226,7 +254,8 @@ class Conversation(Edge):
             return
         farewell = self._leave(goodbye_frame(code, message, retry_ms) if code else b"")
         if farewell.session is not None:
-            self.links.engine.sessions.detach(now_ms, farewell.session)
+            # Without a code its session has ended already.
+            self.links.engine.sessions.detach(now_ms, farewell.session, code)
         if not farewell.waits_for_replies:
             self._close()
 
@@ -318,11 +347,19 @@ class Conversation(Edge):
             self._leave(b"")
 
     @property
+    def is_returning(self) -> bool:
+        """Whether its session is taking back what its client's lost link had. What came behind the hello is handled
+        when all of that is back, as on a link that was never lost."""
+        return self.session is not None and self.session.parked is not None
+
+    @property
     def takes_more(self) -> bool:
         """Whether another frame may be handled now."""
         session = self.session
         if session is None:
             return self.state < ENDING
+        if self.is_returning:
+            return False
         return unread_reply_bytes(session, self.transport) <= limits.OUTBOX_BYTES_MAX
 
     def _take_session(self) -> Session | None:
@@ -337,8 +374,9 @@ class Conversation(Edge):
         engine, account, identity = links.engine, intake.account, greeting.identity
         account.credit -= HELLO + cost_of_change(engine, identity.user)
         expires_ms = links.authority.deadline_of(now_ms, identity.expires_ms)
-        session = self.session = open_session(engine, self, greeting.hello, identity, expires_ms, now_ms)
-        self.device_id = session.device.id if session.device is not None else ""
+        hello, elsewhere = greeting.hello, links.elsewhere
+        session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms, elsewhere)
+        self.device_id = hello.device
         self.state = OPEN
         links.note_session_opened(session)
         intake.open()

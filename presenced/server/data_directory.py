@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from presenced import limits
@@ -15,19 +17,20 @@ from presenced.core.engine import Engine
 from presenced.core.restorer import Restorer
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.storage.files import Directory
-from presenced.storage.journal import Journal
 from presenced.storage.manifest import Manifest
 from presenced.storage.meter import Progress
+from presenced.storage.port import FactPlace
 from presenced.storage.recovery import Recovered, RecoveryFindings
 from presenced.storage.snapshot import SnapshotError, taken_wall_ms
 from presenced.storage.store import claim, open_store
 
 
 class Restored(NamedTuple):
-    """A data directory whose state has been read into an engine."""
+    """A store whose state has been read into an engine: a data directory, or one in Redis."""
 
-    directory: Directory
-    journal: Journal
+    place: str
+    """Where it is."""
+    journal: FactPlace
     """Open at the end of the log."""
     findings: RecoveryFindings
     snapshot_wall_ms: int
@@ -54,19 +57,26 @@ def restore(
     Raises what `storage.store` and `progress` raise, and then the engine cannot be used.
     """
     remarks = claim(directory)
+    with filling(engine, now_ms):
+        restored = _read(engine, directory, durability, now_ms, progress, clocks, chance)
+    restored.findings.add_remarks(remarks)
+    return restored
+
+
+@contextmanager
+def filling(engine: Engine, now_ms: int) -> Iterator[None]:
+    """While a store is read into a new engine."""
     # Advance the empty wheel first, so that restored deadlines in the past count as overdue.
     engine.wheel.advance(now_ms, 1)
     # Everything that is read stays, so there is no garbage. Searching for it repeatedly would double the time.
     gc.disable()
     try:
-        restored = _read(engine, directory, durability, now_ms, progress, clocks, chance)
+        yield
     finally:
         gc.freeze()
         gc.enable()
     # Handle everything that became due while no daemon ran, before a client can ask.
     engine.catch_up(now_ms)
-    restored.findings.add_remarks(remarks)
-    return restored
 
 
 def _read(
@@ -82,16 +92,17 @@ def _read(
     journal, recovered = open_store(
         directory,
         restorer.apply,
+        apply_log=restorer.apply_log,
         sync_each=durability.policy == "always",
         new_id=lambda: (f"{chance.getrandbits(128):032x}", engine.ledger.epoch),
         salts=lambda: chance.getrandbits(32),
         wall_ms=clocks.wall_ms,
         progress=progress,
-        close_ms=_grace_ms(engine) + limits.RESTART_SPREAD_MS,
+        close_ms=max(engine.policy.grace_max_ms, limits.RESTART_GRACE_MS) + limits.RESTART_SPREAD_MS,
     )
     resume(restorer, recovered, journal.manifest)
     snapshot_wall_ms = 0 if recovered.manifest is None else _newest_wall_ms(directory, journal.manifest)
-    return Restored(directory, journal, recovered.report, snapshot_wall_ms)
+    return Restored(directory.path, journal, recovered.report, snapshot_wall_ms)
 
 
 def resume(restorer: Restorer, recovered: Recovered, opened: Manifest) -> None:
@@ -105,17 +116,12 @@ def resume(restorer: Restorer, recovered: Recovered, opened: Manifest) -> None:
         engine.ledger.continue_from(manifest.epoch, manifest.version, restorer.now_ms)
         version_gap = opened.version - manifest.version
     restorer.finish(
-        grace_ms=_grace_ms(engine),
+        grace_ms=limits.RESTART_GRACE_MS,
         spread_ms=limits.RESTART_SPREAD_MS,
         version_gap=version_gap,
         stopped_wall_ms=findings.last_wall_ms,
         starts=opened.starts,
     )
-
-
-def _grace_ms(engine: Engine) -> int:
-    """How long a start waits for the devices that were live."""
-    return max(engine.policy.grace_ms, limits.RESTART_GRACE_MS)
 
 
 def _newest_wall_ms(directory: Directory, manifest: Manifest) -> int:

@@ -18,6 +18,7 @@ from presenced.core.records import Fact
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored
 from presenced.server.fact_log import Ack
+from presenced.server.log_frames import frames_of
 from presenced.server.snapshots import Snapshotting
 from presenced.server.status import LogStatus
 from presenced.server.trouble import Trouble
@@ -32,9 +33,6 @@ SNAPSHOT_RETRY_S = 1.0
 
 ERASURE_SNAPSHOT_S = 60.0
 """The least time between two snapshots that are taken to be rid of erased users: those of a minute share one."""
-
-FACTS_PER_FRAME_MAX = 8_192
-"""Facts in one frame of the log at most: some kilobytes each at worst, so that a frame stays below its cap."""
 
 SWITCH_INTERVAL_S = 0.0005
 
@@ -77,9 +75,12 @@ class DurableLog:
         self.is_over = False
         """The thread has ended, and nothing is written to the directory any more."""
         self._engine = engine
-        self._place = getattr(restored.directory, "path", "")
+        self._place = restored.place
         self._journal = restored.journal
         self._durability = durability
+        if durability.policy == "off":
+            engine.positions.distrust()
+            engine.sleep.keep_pairs_awake()
         self._loop = loop
         self._clocks = clocks
         self._wake = wake
@@ -149,8 +150,9 @@ class DurableLog:
 
     @property
     def refusal(self) -> str:
-        """`read_only` on a full disk, or one without our directory, `log_busy` on one that does not keep up."""
-        if self._committer.state in ("full", "gone"):
+        """`read_only` on a full disk, or one without our directory, `log_busy` on one that does not keep up, or an
+        engine that is away."""
+        if self._committer.state in ("full", "gone") and not self._journal.is_late:
             return "read_only"
         return "log_busy" if self._committer.busy else ""
 
@@ -161,10 +163,8 @@ class DurableLog:
             self._immediate.extend(acks)
         elif facts or not self._committer.idle:
             # In pieces, because one turn can bring about more than a frame may hold; the acks wait for the last.
-            for at in range(0, len(facts), FACTS_PER_FRAME_MAX):
-                piece = facts[at : at + FACTS_PER_FRAME_MAX]
-                last = at + FACTS_PER_FRAME_MAX >= len(facts)
-                self._committer.submit(b"".join(map(encode, piece)), len(piece), tuple(acks) if last else ())
+            for piece, is_last in frames_of(facts):
+                self._committer.submit(b"".join(map(encode, piece)), len(piece), tuple(acks) if is_last else ())
             if not facts:
                 self._committer.submit(b"", 0, tuple(acks))
         else:
@@ -209,7 +209,9 @@ class DurableLog:
         """Tell of a disk that does not take what it is given, and of its end. Once a second, and when it changes."""
         state, busy = self._committer.state, self._committer.busy
         kind, text = "", ""
-        if state == "full":
+        if self._journal.trouble:
+            kind, text = "away", self._journal.trouble
+        elif state == "full":
             what = f"the disk under {self._place} is full"
             kind, text = state, f"{what}: nothing can be saved (read_only), presence goes on"
         elif state == "gone":
@@ -221,7 +223,7 @@ class DurableLog:
             kind, text = "busy", what
         if kind or self._trouble.is_on:
             self._trouble.see(self._clocks.monotonic_ms(), kind, text)
-        if self._is_erasure_due():
+        if self._is_erasure_due() or self._is_loss_due():
             # Also where no turn hands in anything.
             self.take_snapshot()
 
@@ -232,7 +234,6 @@ class DurableLog:
 
     def status(self) -> LogStatus:
         """For the operator. O(1)."""
-        newest = self._journal.manifest.snapshots[0] if self._journal.manifest.snapshots else None
         state = self._committer.state
         return LogStatus(
             directory=self._place,
@@ -243,7 +244,7 @@ class DurableLog:
             log_bytes=self._journal.bytes_since_snapshot,
             snapshot_running=self.snapshot_running,
             snapshot_wall_ms=self.snapshot_wall_ms,
-            snapshot_bytes=newest.bytes if newest is not None else 0,
+            snapshot_bytes=self._journal.snapshot_bytes,
             snapshot_took_ms=self.snapshot_took_ms,
             snapshots=self.snapshots,
         )
@@ -260,12 +261,12 @@ class DurableLog:
         if self._snapshot is not None:
             return
         written = self._journal.bytes_since_snapshot
-        last = self._journal.manifest.snapshots[0].bytes if self._journal.manifest.snapshots else 0
+        last = self._journal.snapshot_bytes
         waited_s = self._clocks.monotonic_s() - self._snapshot_s
         if (
             written > max(self._snapshot_log_bytes, last)
             or (0 < self._snapshot_every_s < waited_s and (written or self._dropped))
-            or (self._committer.lost_facts and self._committer.state == "ok" and waited_s > SNAPSHOT_RETRY_S)
+            or self._is_loss_due()
             or self._is_erasure_due()
         ):
             self.take_snapshot()
@@ -275,6 +276,12 @@ class DurableLog:
         if self._handed_in <= self.erased_until or self._snapshot is not None:
             return False
         return self._committer.state == "ok" and self._clocks.monotonic_s() - self._erasure_s >= ERASURE_SNAPSHOT_S
+
+    def _is_loss_due(self) -> bool:
+        """Whether a snapshot is to be taken to make up for what is in memory alone, if none is under way. O(1)."""
+        if not self._committer.lost_facts or self._committer.state != "ok" or self._snapshot is not None:
+            return False
+        return self._clocks.monotonic_s() - self._snapshot_s > SNAPSHOT_RETRY_S
 
     @property
     def has_news(self) -> bool:
@@ -331,7 +338,7 @@ class DurableLog:
             self.snapshots += 1
             self.snapshot_wall_ms = self._clocks.wall_ms()
             self.snapshot_took_ms = round((self._clocks.monotonic_s() - self._snapshot_s) * 1000)
-            size_bytes = self._journal.manifest.snapshots[0].bytes
+            size_bytes = self._journal.snapshot_bytes
             log.info("snapshot: finished, %d bytes in %d ms", size_bytes, self.snapshot_took_ms)
             self._note_erased()
             return

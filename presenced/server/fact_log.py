@@ -17,8 +17,9 @@ from presenced.server.status import LogStatus
 
 logger = logging.getLogger("presenced")
 
-Ack = tuple[Session, int, bytes]
-"""A reply that waits: the session, its request's id, and what to say (b"" = done)."""
+Ack = tuple[Session | None, int, bytes]
+"""A reply that waits: the session, its request's id, and what to say (b"" = done). Without a session: the number of an
+event, which followers may be told once its fact is durable."""
 
 
 class Log(Protocol):

@@ -5,17 +5,18 @@ All that is wrong with a hello ends the link: it is raised as the error that the
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
 from presenced import limits
-from presenced.address import check_label, check_name
+from presenced.address import check_focus, check_label, check_meta, check_name
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.replies import reply
 from presenced.core.requests.costs import NAMES
 from presenced.errors import CODES, AddressError, AuthError, ConnectionLost, ProtocolError, RequestError
 from presenced.server.identity import Identity
-from presenced.server.links import Links
+from presenced.server.links import Elsewhere, Links
 from presenced.server.memory import REFUSAL, Memory, retry_ms
 from presenced.wire.codec import BadMessage, decode_client
 from presenced.wire.messages import PROTOCOL_VERSIONS, ContactRecords, Hello, Welcome
@@ -34,6 +35,9 @@ def read_greeting(links: Links, payload: bytes) -> Greeting:
     """The first frame of a link: who is it? Raises what the goodbye will say."""
     hello, version = read_hello(payload)
     identity = links.authority.identify(hello)
+    if not hello.device and identity.role == "user":
+        # A link inside of this process may be without: it asks for its user, who is not there by that.
+        raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
     _refuse_while_short(links.memory)
     return Greeting(hello, version, identity)
 
@@ -62,8 +66,18 @@ def _refuse_while_short(memory: Memory) -> None:
         raise ProtocolError("busy", REFUSAL, retry_ms=retry_ms())
 
 
-def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, expires_ms: int, now_ms: int) -> Session:
-    """The session of a link whose hello this is, with its device attached, if it has one.
+def open_session(
+    engine: Engine,
+    edge: Edge,
+    hello: Hello,
+    identity: Identity,
+    expires_ms: int,
+    now_ms: int,
+    elsewhere: Elsewhere | None = None,
+) -> Session:
+    """The session of a link whose hello this is, with its device attached, if it has one. It is about to take back what
+    its client's lost link had if it has something `parked`. `elsewhere` attaches the device if this server does not
+    decide its user; the session has none then so far, and takes back nothing.
 
     Raises `ProtocolError`, `AuthError` (`token_revoked`), `RequestError` (`device_limit`) or `ConnectionLost`
     (`replaced`: another client has the device by now, and the hello does not want to take it), before anything is
@@ -74,10 +88,32 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
     if identity.expires_ms and engine.revocations.refuses(identity.user, identity.issued_ms):
         raise AuthError("token_revoked", CODES["token_revoked"].meaning)
     rights, issued_ms = identity.rights, identity.issued_ms
-    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms)
-    if not hello.device:
-        engine.sessions.open_without_device(now_ms, session)
+    sessions = engine.sessions
+    if hello.device and elsewhere is not None and not elsewhere.attaches_here(identity.user):
+        session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms)
+        sessions.open_without_device(now_ms, session)
+        elsewhere.open(session, hello, now_ms)
         return session
+    token = hello.resume
+    own_token = draw_token() if token is not None else ""
+    session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms, own_token)
+    before = sessions.open_with(token, session, hello.device) if token else None
+    if hello.device:
+        _attach(engine, session, hello, now_ms)
+    else:
+        sessions.open_without_device(now_ms, session)
+    if token:
+        sessions.take_back(now_ms, session, hello.device, token, before)
+    return session
+
+
+def draw_token() -> str:
+    """128 random bits: nobody comes upon the token of another link."""
+    return secrets.token_urlsafe(16)
+
+
+def _attach(engine: Engine, session: Session, hello: Hello, now_ms: int) -> None:
+    """Attach the link's own device. Raises as `open_session` does."""
     try:
         device = engine.sessions.attach(
             now_ms,
@@ -90,6 +126,8 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
             idle_ms=hello.idle_ms,
             as_was=hello.as_was,
             only_free=hello.only_free,
+            meta=hello.meta,
+            focus=hello.focus,
         )
     except RequestError as error:
         if error.code != "device_held":
@@ -98,22 +136,25 @@ def open_session(engine: Engine, edge: Edge, hello: Hello, identity: Identity, e
         raise ConnectionLost("replaced", error.message, temporary=False) from None
     if hello.sync:
         engine.own_states.add(session, device.user)
-    return session
 
 
-def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: tuple[int, int]) -> Welcome:
+def welcome(
+    engine: Engine, session: Session, hello: Hello, version: int, now_ms: int, pace: tuple[int, int]
+) -> Welcome:
     """What the link is told of the server and of what holds for it; `pace` is units of work in a second and a burst."""
     policy = engine.policy
     device = session.device
-    away_after_ms, offline_after_ms = policy.idle_limits(device.kind if device is not None else "")
+    kind = device.kind if device is not None else _kind_elsewhere(engine, session, hello)
+    away_after_ms, offline_after_ms = policy.idle_limits(kind)
+    grace_ms = policy.grace_of(kind)
     return Welcome(
         version=version,
         user=session.user_name,
-        device=device.id if device is not None else "",
+        device=hello.device,
         role=session.role,
         heartbeat_ms=policy.heartbeat_ms,
         timeout_ms=policy.timeout_ms,
-        grace_ms=policy.grace_ms,
+        grace_ms=grace_ms,
         away_after_ms=away_after_ms,
         offline_after_ms=offline_after_ms,
         frame_bytes_max=limits.FRAME_BYTES_MAX,
@@ -123,26 +164,45 @@ def welcome(engine: Engine, session: Session, version: int, now_ms: int, pace: t
         epoch=engine.ledger.epoch,
         rate_units_per_s=pace[0],
         rate_burst_units=pace[1],
+        resume=session.resume,
+        resume_ms=grace_ms if session.resume else 0,
+        resumed=session.parked is not None,
     )
+
+
+def _kind_elsewhere(engine: Engine, session: Session, hello: Hello) -> str:
+    """The kind of a device that is attached by another server: as the hello says, or as it is known."""
+    if not hello.device or hello.kind:
+        return hello.kind if hello.device else ""
+    user = engine.users.get(session.user_name)
+    device = user.devices.get(hello.device) if user is not None else None
+    return device.kind if device is not None else ""
 
 
 def say_welcome(engine: Engine, session: Session, greeting: Greeting, now_ms: int, pace: tuple[int, int]) -> int:
     """Answer the hello; returns the units of work that this costs besides the hello. A link that wants them is told of
     its user's contacts behind the welcome, and of each change of them (protocol.md, section 21.5). O(contacts)."""
-    reply(engine, session, welcome(engine, session, greeting.version, now_ms, pace))
-    if not greeting.hello.contacts:
-        return 0
-    engine.contacts.follow(session)
+    hello, parked = greeting.hello, session.parked
+    reply(engine, session, welcome(engine, session, hello, greeting.version, now_ms, pace))
+    cost = parked.size // NAMES if parked is not None else 0
+    if not hello.contacts and (parked is None or not parked.watches_contacts):
+        return cost
+    is_quiet = hello.quiet or not hello.contacts
+    if hello.contacts:
+        engine.contacts.follow(session)
     # As every answer that tells records it is made when those that change in this turn are: its own user's does.
-    engine.obligations.put_off(session, lambda now_ms: _tell_contacts(engine, session, now_ms))
+    engine.obligations.put_off(session, lambda now_ms: _watch_contacts(engine, session, now_ms, is_quiet=is_quiet))
     viewer = session.viewer
-    return len(viewer.contacts.contacts) // NAMES if viewer is not None and viewer.contacts is not None else 0
+    return cost + (len(viewer.contacts.contacts) // NAMES if viewer is not None and viewer.contacts is not None else 0)
 
 
-def _tell_contacts(engine: Engine, session: Session, now_ms: int) -> None:
-    """Let the link watch its user's contacts, and tell it of them. O(contacts)."""
+def _watch_contacts(engine: Engine, session: Session, now_ms: int, *, is_quiet: bool) -> None:
+    """Let the link watch its user's contacts, and tell it of them unless it will ask itself. O(contacts)."""
+    contacts = engine.watches.add_contacts(now_ms, session)
+    if is_quiet:
+        return
     record, ledger, most = engine.sight.record, engine.ledger, limits.USERS_PER_REQUEST_MAX
-    records = [record(user, face) for user, face in engine.watches.add_contacts(now_ms, session)]
+    records = [record(user, face) for user, face in contacts]
     for start in range(0, max(1, len(records)), most):
         some, more = records[start : start + most], start + most < len(records)
         reply(engine, session, ContactRecords(ledger.epoch, ledger.version, some, more))
@@ -151,8 +211,6 @@ def _tell_contacts(engine: Engine, session: Session, now_ms: int) -> None:
 def _check(hello: Hello, identity: Identity) -> None:
     if hello.user and hello.user != identity.user:
         raise ProtocolError("bad_token", "the hello names another user than the token does")
-    if not hello.device and identity.role == "user":
-        raise ProtocolError("bad_hello", "a user's hello must name a device, such as laptop")
     if hello.contacts and identity.role != "user":
         raise ProtocolError(
             "bad_hello", f"contacts are watched by links of the role user, and this one is {identity.role}"
@@ -168,5 +226,7 @@ def _check(hello: Hello, identity: Identity) -> None:
             check_name(hello.device, "device")
         for label, what in ((hello.kind, "kind"), (hello.name, "device label"), (hello.agent, "agent")):
             check_label(label, what)
+        check_meta(hello.meta or "")
+        check_focus(hello.focus)
     except AddressError as error:
         raise ProtocolError("bad_hello", error.message) from None

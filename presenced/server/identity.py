@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn, cast
@@ -36,6 +37,10 @@ EARLY_RETRY_S_MAX = 60
 
 EXP_MAX = 2**53
 """No integer of the protocol is beyond it."""
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+"""The two alphabets of base64. The functions of the module `base64` take five times as long as those beneath."""
 
 _USUAL_HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').decode() + "."
 
@@ -142,16 +147,17 @@ def _accept(ring: KeyRing, token: str, now_s: int) -> Identity | None:
     if not signed.startswith(_USUAL_HEADER) or not token.isascii():
         return None
     said, given = signed.encode(), signature.encode()
-    for key in ring.secrets:
-        expected = base64.urlsafe_b64encode(hmac.digest(key, said, "sha256")).rstrip(b"=")
+    for key in ring.shared_keys:
+        expected = b2a_base64(key.sign(said), newline=False).translate(_TO_URL).rstrip(b"=")
         if hmac.compare_digest(expected, given):
             break
     else:
         return None
     try:
-        segment = signed[len(_USUAL_HEADER) :].encode()
-        payload = base64.b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
-        if base64.urlsafe_b64encode(payload).rstrip(b"=") != segment:
+        segment = said[len(_USUAL_HEADER) :]
+        payload = a2b_base64(segment.translate(_FROM_URL) + b"=" * (-len(segment) % 4))
+        # Whatever that reads as something else, or leaves out, is not in the canonical form.
+        if b2a_base64(payload, newline=False).translate(_TO_URL).rstrip(b"=") != segment:
             return None
         claims: _Claims
         if ring.issuer or ring.audience:

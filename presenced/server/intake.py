@@ -52,7 +52,7 @@ class Talk(Link, Protocol):
 class Intake:
     """The input of one link."""
 
-    __slots__ = ("reader", "account", "greeting", "paused", "partial_ms", "_partial_queued")
+    __slots__ = ("reader", "account", "greeting", "paused", "partial_ms", "strange_frames", "_partial_queued")
 
     def __init__(self, links: Links) -> None:
         self.reader = FrameReader(limits.HELLO_BYTES_MAX)
@@ -64,6 +64,8 @@ class Intake:
         """Why it is not read for now."""
         self.partial_ms = 0
         """When the frame was begun that is not whole yet; 0 = none."""
+        self.strange_frames = 0
+        """How many frames that carry no message came before the hello, from a transport that has such."""
         self._partial_queued = False
 
     # --- the hello --------------------------------------------------------------------------------------------
@@ -78,6 +80,10 @@ class Intake:
         """The hello was answered: frames may be as large as those of any open link (protocol.md, 2)."""
         self.reader.set_frame_bytes_max(limits.FRAME_BYTES_MAX)
 
+    def charge(self, size: int) -> None:
+        """Take credit for input of so many bytes that came by another way than in a frame. O(1)."""
+        self.account.credit -= 1 + (size >> UNIT_BYTES_BITS)
+
     def leave_account(self, links: Links, now_ms: int, link: Link) -> None:
         """The link is gone, and takes credit from no user any longer. Idempotent."""
         account, self.account = self.account, links.accounts.strangers
@@ -85,7 +91,19 @@ class Intake:
             links.shares.forget(account, link)
             links.accounts.leave(account, now_ms)
 
+    def note_strange_frame(self) -> int:
+        """A frame came before the hello that carries no message; returns how many there were."""
+        self.strange_frames += 1
+        return self.strange_frames
+
     # --- frames -----------------------------------------------------------------------------------------------
+
+    def lone_frame(self, links: Links, data: bytes) -> bytes | None:
+        """The payload of what came in behind the hello, if it is one frame, with nothing left over from before, and may
+        be handled now. Nearly every read is that, and needs no buffer, loop or clock. None: it is to be fed."""
+        if self.account.credit >= 0 and links.engine.outboxes.reply_bytes < links.shares.replies_until_bytes:
+            return self.reader.lone(data)
+        return None
 
     def serve(self, links: Links, now_ms: int, talk: Talk) -> int:
         """Handle frames, and return how many. Raises what the goodbye will say.
@@ -108,14 +126,13 @@ class Intake:
             if self.greeting is not None:
                 greeting, self.greeting = self.greeting, None
                 talk.greet(now_ms, greeting)
-            elif payloads := reader.take(1):
+            elif (payload := reader.take_one()) is not None:
                 count += 1
-                payload = payloads[0]
                 self.account.credit -= 1 + (len(payload) >> UNIT_BYTES_BITS)
                 talk.handle(now_ms, payload)
             else:
                 break
-            if not reader.pending_bytes and self.greeting is None:
+            if reader.is_empty and self.greeting is None:
                 break
             if not talk.takes_more:
                 break
@@ -139,7 +156,7 @@ class Intake:
         ):
             # Its lease goes on running.
             self.pause(REPLIES, talk.transport)
-        elif not self.reader.pending_bytes and self.greeting is None:
+        elif self.reader.is_empty and self.greeting is None:
             self.partial_ms = 0
         elif self.greeting is not None or self.reader.has_frame:
             self.wait_for_turn(links, talk)
@@ -166,6 +183,14 @@ class Intake:
             transport.resume_reading()
 
     # --- a frame that is not whole ----------------------------------------------------------------------------
+
+    def note_begun(self, links: Links, now_ms: int, link: Link) -> None:
+        """What carries a frame on this transport was begun, now or before, and is not whole."""
+        self._note_partial(links, now_ms, link, 0)
+
+    def note_whole(self) -> None:
+        """Nothing is begun that is not whole."""
+        self.partial_ms = 0
 
     def _note_partial(self, links: Links, now_ms: int, link: Link, count: int) -> None:
         if count or not self.partial_ms:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from presenced.config.settings import Settings
 from presenced.server.key_files import VerificationKey, load_key_files
 from presenced.server.keys import Keys, SecretError, load_keys
+from presenced.server.shared_key import SharedKey
 
 SHARED = "HS256"
 """The algorithm of the secret file's keys."""
@@ -22,6 +23,8 @@ class KeyRing:
     ) -> None:
         self.secrets = secrets
         """The keys of the secret file; the first one signs."""
+        self.shared_keys = tuple(map(SharedKey, secrets))
+        """The same, ready to verify."""
         self.keys = keys
         self.issuer = issuer
         """Whom a token must come from (`iss`); empty = it is not looked at."""

@@ -10,6 +10,8 @@ import asyncio
 import gc
 import logging
 import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from presenced.config.hosts import is_loopback
 from presenced.config.settings import Durability, SettingsError
@@ -17,7 +19,8 @@ from presenced.server.acceptor import Acceptor
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.clocks import Clocks
-from presenced.server.data_directory import restore
+from presenced.server.clustering.status import ClusterReport
+from presenced.server.data_directory import Restored, restore
 from presenced.server.drain import close_links, finish_snapshot
 from presenced.server.durable_log import DurableLog, LogFailed
 from presenced.server.links import Links
@@ -27,9 +30,13 @@ from presenced.server.pacing import Pacing
 from presenced.server.pulse import Pulse
 from presenced.server.replay import Replay, StartAbandoned
 from presenced.server.transports.kind import TransportKind
-from presenced.server.transports.tcp import TCP
+from presenced.server.transports.tls import TCP
 from presenced.storage.files import OsDirectory
+from presenced.storage.meter import Progress
 from presenced.storage.recovery import RecoveryFindings
+
+if TYPE_CHECKING:
+    from presenced.server.clustering.membership import Membership
 
 logger = logging.getLogger("presenced")
 
@@ -55,7 +62,11 @@ class Lifecycle:
         self.listeners: list[str] = []
         """Where the server can be reached, as URLs; the clients' first."""
         self.recovered: RecoveryFindings | None = None
-        """What was found in the data directory; None without one."""
+        """What was found in the store; None without one."""
+        self.store = ""
+        """Where the store is; "" = there is none."""
+        self.cluster: ClusterReport | None = None
+        """Who tells how this node stands in its cluster; None = the server is alone, or has not joined yet."""
         self._active = active
         self._links = links
         self._engine = links.engine
@@ -70,6 +81,7 @@ class Lifecycle:
         self._directory: OsDirectory | None = None
         self._replay: Replay | None = None
         """The one that is under way."""
+        self._membership: Membership | None = None
         self._is_ending = False
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
@@ -84,7 +96,7 @@ class Lifecycle:
         """See `Server.start`."""
         self._observer = observer
         self._pacing.start(self._links, on_failure=self.end_at_once)
-        self._admission.set_links_max(links_max_for(self._active.settings.max_links))
+        self._admission.set_links_max(links_max_for(self._active.settings))
         # The addresses are claimed first: finding one taken must not cost a replay.
         listeners = self._listening_sockets(TCP)
         try:
@@ -93,6 +105,15 @@ class Lifecycle:
                 raise StartAbandoned("it was stopped before it had started")
             if self._active.settings.data_dir:
                 await self._open_data_dir()
+            elif self._active.settings.storage_url:
+                await self._open_engine_store()
+            if self._active.settings.cluster_url:
+                # Late: most servers are alone.
+                from presenced.server.clustering.entrance import open_cluster
+
+                self._membership = await open_cluster(
+                    self._active.settings, self._links, self._pacing, self._clocks, self.end_at_once, self._note_cluster
+                )
             self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
             # Objects that exist now live for ever: collections need not visit them again.
             gc.freeze()
@@ -106,12 +127,15 @@ class Lifecycle:
             await self._undo_start()
             raise
 
+    def _note_cluster(self, cluster: ClusterReport) -> None:
+        self.cluster = cluster
+
     def _listening_sockets(self, kind: TransportKind) -> list[socket.socket]:
         if self._given is not None:
             self._announce_clients(self._given, kind)
             return [self._given]
         try:
-            listeners = listen(*self._active.settings.address())
+            listeners = listen(*self._active.settings.address(), is_shared=self._active.settings.listen_shared)
         except OSError as error:
             raise CannotListen(error) from None
         for listener in listeners:
@@ -132,20 +156,34 @@ class Lifecycle:
         self.listeners.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}")
 
     async def _open_data_dir(self) -> None:
-        settings, engine, pacing = self._active.settings, self._engine, self._pacing
-        now_ms = self._clocks.monotonic_ms()
+        settings, engine, now_ms = self._active.settings, self._engine, self._clocks.monotonic_ms()
         directory = self._directory = OsDirectory(settings.data_dir)
         durability = Durability.parse(settings.durability)
-        replay = self._replay = Replay(
-            lambda progress: restore(engine, directory, durability, now_ms, progress, clocks=self._clocks),
-            self._observer.replaying,
-            self._clocks,
+        await self._go_on_from(
+            lambda progress: restore(engine, directory, durability, now_ms, progress, clocks=self._clocks), durability
         )
+
+    async def _open_engine_store(self) -> None:
+        # Late: few servers keep their state in an engine.
+        from presenced.server.engine_store import restore_from_engine, store_place
+
+        engine, now_ms = self._engine, self._clocks.monotonic_ms()
+        place = store_place(self._active.settings)
+        await self._go_on_from(
+            lambda progress: restore_from_engine(engine, place, now_ms, progress, clocks=self._clocks),
+            Durability("always"),
+        )
+
+    async def _go_on_from(self, read: Callable[[Progress], Restored], durability: Durability) -> None:
+        """Read a store, and keep it from then on."""
+        settings, engine, pacing = self._active.settings, self._engine, self._pacing
+        replay = self._replay = Replay(read, self._observer.replaying, self._clocks)
         try:
             restored = await replay.run()
         finally:
             self._replay = None
         self.recovered = restored.findings
+        self.store = restored.place
         durable = DurableLog(
             engine,
             restored,
@@ -221,6 +259,8 @@ class Lifecycle:
         if log.has_news and not log.refusal:
             log.take_snapshot()
         await close_links(self._links, until_ms, self._active.settings.drain_spread_ms, self._clocks)
+        if self._membership is not None:
+            await self._membership.leave()
         pacing.stop_timer()
         if not log.is_over and not pacing.is_broken:
             await finish_snapshot(log, until_ms, self._clocks)

@@ -14,7 +14,6 @@ from typing import Protocol
 from presenced import limits
 from presenced.core.engine import Engine
 from presenced.core.model import Session
-from presenced.core.requests import Requests
 from presenced.server.accounts import Account, Accounts
 from presenced.server.deadlines import Deadlines
 from presenced.server.identity import Identity
@@ -23,7 +22,7 @@ from presenced.server.memory import Memory
 from presenced.server.report import Report
 from presenced.server.stats import Stats
 from presenced.server.turn_shares import TurnShares
-from presenced.wire.messages import Hello, Role
+from presenced.wire.messages import ClientMessage, Hello, Role
 
 log = logging.getLogger("presenced")
 
@@ -61,6 +60,30 @@ class Authority(Protocol):
         """A wall time as a moment of the monotonic clock; 0 stays 0."""
 
 
+class Elsewhere(Protocol):
+    """Who attaches devices of users whom this server does not decide."""
+
+    def attaches_here(self, name: str) -> bool:
+        """Whether this server decides the user after all."""
+
+    def open(self, session: Session, hello: Hello, now_ms: int) -> None:
+        """A link has said this hello, and its session has no device so far: attach it where the user is decided. What
+        comes of it is told by a goodbye alone, if it cannot be."""
+
+    def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
+        """As `Engine.heartbeat`, for a session whose device may be elsewhere."""
+
+
+class RequestTable(Protocol):
+    """Who handles what links ask (`core.requests.Requests`, or what hands it on to whoever decides)."""
+
+    def cost(self, engine: Engine, session: Session, message: ClientMessage) -> int:
+        """Units of work that the message costs besides its frame."""
+
+    def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
+        """Handle one message of a link that has said hello."""
+
+
 class Links:
     """Iterates over the links that are up, on their way up, or ending. `len` counts them."""
 
@@ -69,21 +92,26 @@ class Links:
         host: Host,
         authority: Authority,
         engine: Engine,
-        requests: Requests,
+        requests: RequestTable,
         stats: Stats,
         report: Report,
         memory: Memory,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.host = host
         self.authority = authority
         self.engine = engine
         self.requests = requests
+        self.elsewhere = elsewhere
         self.stats = stats
         self.report = report
         self.memory = memory
         self.accounts = Accounts()
         self.deadlines = Deadlines()
         self.shares = TurnShares(host.monotonic_ns)
+        # What each heartbeat calls, without a way to it.
+        self.now_ns = host.monotonic_ns
+        self.beat = engine.leases.heartbeat
         self.roles: Counter[Role] = Counter()
         """Links whose hello was accepted, by role."""
         self.ending = 0
@@ -98,6 +126,11 @@ class Links:
 
     def __contains__(self, link: object) -> bool:
         return link in self._table
+
+    def serve_elsewhere(self, requests: RequestTable, elsewhere: Elsewhere) -> None:
+        """What links ask is handled by these from now on, wherever it is decided."""
+        self.requests = requests
+        self.elsewhere = elsewhere
 
     # --- the table --------------------------------------------------------------------------------------------
 
@@ -155,11 +188,6 @@ class Links:
         return self.accounts.enter(identity.user, is_service=is_service, rate=rate, burst=burst, now_ms=now_ms)
 
     # --- the turn ---------------------------------------------------------------------------------------------
-
-    @property
-    def has_spent_replies(self) -> bool:
-        """Whether the replies that may be made before the next turn have been made."""
-        return self.engine.outboxes.reply_bytes >= self.shares.replies_until_bytes
 
     def run_due(self, now_ms: int) -> None:
         """Begin a turn: serve and check every link whose time has come. O(links that come out of a queue)."""

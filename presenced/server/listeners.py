@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from presenced import limits
-from presenced.config.settings import SettingsError
+from presenced.config.settings import Settings, SettingsError
 
 
 class CannotListen(Exception):
@@ -38,9 +38,10 @@ def resolve(host: str, port: int, key: str = "listen.address") -> list[tuple[soc
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def listen(host: str, port: int, key: str = "listen.address") -> list[socket.socket]:
+def listen(host: str, port: int, key: str = "listen.address", *, is_shared: bool = False) -> list[socket.socket]:
     """Bound sockets, one for each address that the host stands for (an empty one: every address of this machine); with
-    port 0 all of them have one port. `key` is the setting that says so.
+    port 0 all of them have one port. `key` is the setting that says so. `is_shared`: other processes of the same user
+    may bind the same, and the system deals out the connections among those that listen.
 
     An address of a family that this machine does not have is passed over while another can be bound. Raises `OSError`.
     """
@@ -52,7 +53,7 @@ def listen(host: str, port: int, key: str = "listen.address") -> list[socket.soc
             if not port and listeners:
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])
             try:
-                listeners.append(_bound(family, address, is_alone=len(found) == 1))
+                listeners.append(_bound(family, address, is_alone=len(found) == 1, is_shared=is_shared))
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
@@ -66,7 +67,7 @@ def listen(host: str, port: int, key: str = "listen.address") -> list[socket.soc
     return listeners
 
 
-def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: bool) -> socket.socket:
+def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: bool, is_shared: bool) -> socket.socket:
     """A bound socket whose options every accepted connection inherits (tcp(7)): set once instead of per link.
 
     TCP_USER_TIMEOUT is left alone: it counts the time for which a peer's window is closed, and would reset a watcher
@@ -79,6 +80,8 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: 
             # The IPv4 address of the same name has a socket of its own. `[::]` alone takes both families.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.SEND_BUFFER_BYTES)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,18 +92,34 @@ def _bound(family: socket.AddressFamily, address: tuple[Any, ...], *, is_alone: 
     return listener
 
 
-def links_max_for(wanted: int) -> int:
+HTTP_CONNECTIONS_LEAST = 32
+"""So many are within the descriptors that are kept back for others than links."""
+
+HTTP_SHARE = 16
+"""HTTP connections never have more than this part of the descriptors."""
+
+
+def http_connections_for(settings: Settings) -> int:
+    """How many HTTP connections there may be: as many as the settings say, if the file-descriptor limit is high."""
+    if not settings.http:
+        return HTTP_CONNECTIONS_LEAST
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(settings.http_max_connections, max(HTTP_CONNECTIONS_LEAST, hard // HTTP_SHARE))
+
+
+def links_max_for(settings: Settings) -> int:
     """How many links to admit, having raised the file-descriptor limit as far as it goes."""
-    possible = links_possible(wanted)
+    wanted, possible = settings.max_links, links_possible(settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return wanted or possible
 
 
-def links_possible(wanted: int) -> int:
-    """How many links the file-descriptor limit allows; raises `SettingsError` if those are fewer than `wanted`."""
+def links_possible(settings: Settings) -> int:
+    """How many links the file-descriptor limit allows; raises `SettingsError` if those are fewer than are wanted."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    possible = hard - limits.DESCRIPTORS_RESERVED
+    wanted = settings.max_links
+    possible = hard - limits.DESCRIPTORS_RESERVED - (http_connections_for(settings) - HTTP_CONNECTIONS_LEAST)
     if possible < 1:
         raise SettingsError(f"the limit of {hard} file descriptors leaves none for links; raise it (ulimit -n)")
     if wanted > possible:

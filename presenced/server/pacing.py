@@ -31,10 +31,6 @@ CATCH_UP_S = 0.001
 class Waiting(Protocol):
     """What is to be served or checked before the engine's part of a turn: the queues of the links."""
 
-    @property
-    def has_spent_replies(self) -> bool:
-        """Whether the replies that may be made before the next turn have been made."""
-
     def run_due(self, now_ms: int) -> None:
         """Serve and check everything whose time has come."""
 
@@ -77,6 +73,8 @@ class Pacing:
         """When the input of the coming turn began to be read."""
         self._is_scheduled = False
         """A turn is in the loop's queue."""
+        self._look_at_bytes = 0
+        """Memory is looked at once replies of so many bytes have been made in all."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         """When the timer is due."""
@@ -84,6 +82,9 @@ class Pacing:
         """The turn has been put off once because the process stood still."""
         self._time_stands = False
         """Deadlines are not looked at: links are being closed, and nobody is to be announced as gone for that."""
+        self._may_run: Callable[[int], bool] | None = None
+        self._is_held = False
+        """No turn runs until `go_on`."""
         self._is_over = False
         """The last turn has run. What still happens to links is told to nobody."""
 
@@ -134,6 +135,17 @@ class Pacing:
         """Whether the state is not to be changed any further."""
         return self.failure is not None
 
+    def ask_before_turns(self, may_run: Callable[[int], bool]) -> None:
+        """Ask this before each turn, with the time: if it says no, none runs, and so nothing is told to anybody, until
+        `go_on`."""
+        self._may_run = may_run
+
+    def go_on(self) -> None:
+        """Run turns again, if they are held."""
+        if self._is_held:
+            self._is_held = False
+            self._loop.call_soon(self._run)
+
     # --- the turn ---------------------------------------------------------------------------------------------
 
     def begin(self) -> int:
@@ -150,10 +162,14 @@ class Pacing:
         return now_ns // 1_000_000
 
     def _run(self) -> None:
-        if self._is_over or self.failure is not None:
+        if self._is_over or self.failure is not None or self._is_held:
             return
         began_ns = self.monotonic_ns()
         now_ms = began_ns // 1_000_000
+        if self._may_run is not None and not self._may_run(now_ms):
+            # A turn that is asked for meanwhile waits, since one is scheduled.
+            self._is_held = True
+            return
         waited_ms = (began_ns - self._began_ns) // 1_000_000
         if waited_ms > limits.STALL_MS and not self._is_catching_up:
             # As in `_wake`, but the process stood still between reading and this turn. Once in a row: a pass may really
@@ -164,14 +180,18 @@ class Pacing:
             return
         self._is_catching_up = False
         engine, stats = self._engine, self._stats
-        if now_ms >= self._guard.next_ms or self._waiting.has_spent_replies:
+        reply_bytes = engine.outboxes.reply_bytes
+        if now_ms >= self._guard.next_ms or reply_bytes >= self._look_at_bytes:
+            # Many short turns make as many replies as a long one, in less time than passes between two looks.
             self._guard.check_process(now_ms)
+            self._look_at_bytes = reply_bytes + limits.REPLY_BYTES_PER_TURN
         deliveries = engine.outboxes.deliveries
         try:
             self._waiting.run_due(now_ms)
             # From here on input belongs to the next turn.
             self._is_scheduled = False
-            engine.set_wall(now_ms, self._clocks.wall_ms())
+            # What was served above took time, by which the wall clock has gone on since `now_ms`.
+            engine.set_wall(now_ms, now_ms + self._clocks.wall_offset_ms())
             next_ms = run_turn(engine, self.log, now_ms, stopping=self._time_stands)
             if self._check and not self._is_scheduled:
                 invariants.check(engine)

@@ -58,7 +58,7 @@ class Pulse:
     def start(self) -> None:
         """Beat from now on, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._wall_offset_ms = self._offset_ms()
+        self._wall_offset_ms = self._clocks.wall_offset_ms()
         self._timer = self._loop.call_later(PULSE_S, self._beat)
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class Pulse:
 
     def _check_clock(self) -> None:
         """Count and tell of a system clock that was set since the last beat."""
-        stats, offset_ms = self._stats, self._offset_ms()
+        stats, offset_ms = self._stats, self._clocks.wall_offset_ms()
         if abs(offset_ms - self._wall_offset_ms) > WALL_JUMP_MS:
             stats.wall_jumps += 1
             stats.wall_jump_ms = offset_ms - self._wall_offset_ms
@@ -106,6 +106,3 @@ class Pulse:
         for name in sorted(self._zones_told.keys() - missing.keys()):
             log.info("zone: the time zone %s is known again", name)
         self._zones_told = dict(missing)
-
-    def _offset_ms(self) -> int:
-        return self._clocks.wall_ms() - self._clocks.monotonic_ms()

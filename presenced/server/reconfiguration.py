@@ -46,7 +46,7 @@ def prepare(settings: Settings) -> Reconfiguration:
     validate(settings)
     tls = load_tls(settings)
     keys = load_key_ring(settings)
-    return Reconfiguration(settings, tls, keys, links_max_for(settings.max_links), settings.policy(), read_anew())
+    return Reconfiguration(settings, tls, keys, links_max_for(settings), settings.policy(), read_anew())
 
 
 async def reconfigure(

@@ -15,10 +15,12 @@ from presenced.config.certificate import Certificate
 from presenced.config.settings import Settings
 from presenced.core.engine import Engine
 from presenced.core.requests import HANDLERS, Requests
+from presenced.core.wheel import TICK_BITS
 from presenced.server import renewal
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
+from presenced.server.clustering.status import ClusterStatus
 from presenced.server.collector import Collector
 from presenced.server.fact_log import Log
 from presenced.server.lifecycle import Lifecycle
@@ -50,18 +52,23 @@ class Server:
         listener: socket.socket | None = None,
         collector: Collector | None = None,
         clocks: Clocks = SYSTEM_CLOCKS,
+        tick_bits: int = TICK_BITS,
     ) -> None:
         """`log` keeps the facts where `settings.data_dir` is not set; without either, they are kept in memory.
         `configuration` is where the settings come from, for reloads. `listener` is a bound socket to listen on instead
         of `settings.listen`. `collector` collects garbage between turns, where the server has the process to itself.
+        `tick_bits`: how fine deadlines are (`core.wheel`).
 
         Raises `SettingsError`, `SecretError`.
         """
         self.clocks = clocks
         self.active = ActiveSettings(settings, clocks)
         self.configuration = configuration
-        now_ms, wall_ms = clocks.monotonic_ms(), clocks.wall_ms()
-        self.engine = Engine(settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=calendar)
+        now_ms = clocks.monotonic_ms()
+        wall_ms = now_ms + clocks.wall_offset_ms()
+        self.engine = Engine(
+            settings.policy(), now_ms=now_ms, wall_ms=wall_ms, epoch=wall_ms, calendar=calendar, tick_bits=tick_bits
+        )
         self.stats = Stats(now_ms, wall_ms)
         self.report = Report()
         self.memory = Memory(settings.memory_bytes, wall_ms=clocks.wall_ms)
@@ -159,6 +166,16 @@ class Server:
     def listeners(self) -> list[str]:
         """Where the server can be reached, as URLs; the clients' first."""
         return self._lifecycle.listeners
+
+    def cluster_status(self) -> ClusterStatus | None:
+        """How this node stands in its cluster; None = the server is alone, or has not joined yet. O(nodes)."""
+        cluster = self._lifecycle.cluster
+        return cluster.status() if cluster is not None else None
+
+    @property
+    def store(self) -> str:
+        """Where the state is kept; "" = in memory alone."""
+        return self._lifecycle.store
 
     @property
     def recovered(self) -> RecoveryFindings | None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from presenced.core.engine import Engine
+from presenced.core.records import Fact
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.storage.committer import Committer
 from presenced.storage.frames import array_of
-from presenced.storage.journal import Journal
-from presenced.storage.snapshot import SnapshotWriter
+from presenced.storage.port import FactPlace, SnapshotFile
 from presenced.wire.codec import encode
 
 SLICE_USERS = 256
@@ -47,7 +47,7 @@ class Snapshotting:
         self,
         loop: asyncio.AbstractEventLoop,
         engine: Engine,
-        journal: Journal,
+        journal: FactPlace,
         committer: Committer,
         ended: Callable[[BaseException | None], None],
         *,
@@ -68,8 +68,16 @@ class Snapshotting:
         self._monotonic_ns = monotonic_ns
         self._losses = committer.losses
         """What of the log's losses is in the state by now, and so in this snapshot."""
-        self._writer: SnapshotWriter | None = None
-        self._next = 0
+        self._writer: SnapshotFile | None = None
+        self._shelf = 0
+        """The next shelf of those who sleep."""
+        self._next: int | None = None
+        """The place of the next of the others; None = it is not their turn yet."""
+        self._holds = False
+        """Nobody falls asleep meanwhile."""
+        self._general: Iterator[Fact] | None = None
+        self._is_all = False
+        """Every fact has been taken."""
         self._waiting_jobs = 0
         self._slice_ns = SLICE_NS
         self._gap_s = SLICE_GAP_S
@@ -87,11 +95,13 @@ class Snapshotting:
     def stop(self) -> None:
         """Make no more slices: the file stays as it is, unfinished, and the next start removes it."""
         self._is_stopped = True
+        self._let_sleep()
 
     def _opened(self) -> None:
         """The log goes on in a new segment. Whoever is known by now is to be in the snapshot, also one who came after
         `begin`: such facts may have been written just before the new segment, and nobody reads those again."""
-        self._next = len(self._engine.users.order) - 1
+        self._holds = True
+        self._engine.sleep.hold()
         self._slice()
 
     def _slice(self, *, has_waited: bool = False) -> None:
@@ -110,34 +120,73 @@ class Snapshotting:
             self._loop.call_later(SLICE_GAP_S, self._slice)
             return
         self._add_slice(self._monotonic_ns())
-        if self._next >= 0:
+        if not self._is_all:
             self._loop.call_later(self._gap_s, self._slice)
         else:
             self._run(self._close(self._engine.ledger.version), partial(self._end, None))
 
     def _add_slice(self, now_ns: int) -> None:
-        order = self._engine.users.order
         now_ms = now_ns // 1_000_000
         until_ns = now_ns + self._slice_ns
         parts: list[bytes] = []
         size = 0
+        for fact in self._some_facts(now_ms, until_ns):
+            part = encode(fact)
+            parts.append(part)
+            size += len(part)
+            if size >= PIECE_BYTES:
+                self._add_piece(parts)
+                parts, size = [], 0
+        if parts:
+            self._add_piece(parts)
+
+    def _some_facts(self, now_ms: int, until_ns: int) -> Iterator[Fact]:
+        if self._shelf < self._engine.shelves and self._next is None:
+            return self._asleep_facts(until_ns)
+        if self._next is None:
+            self._next = len(self._engine.users.order) - 1
+        if self._next >= 0:
+            return self._users_facts(now_ms, until_ns, self._next)
+        self._let_sleep()
+        return self._general_facts(now_ms, until_ns)
+
+    def _let_sleep(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._engine.sleep.release()
+
+    def _asleep_facts(self, until_ns: int) -> Iterator[Fact]:
+        """Those who sleep, some shelves of them. Who wakes meanwhile is among the others then."""
+        while self._shelf < self._engine.shelves:
+            fact = self._engine.dump_asleep(self._shelf)
+            self._shelf += 1
+            if fact is not None:
+                yield fact
+            if self._monotonic_ns() > until_ns:
+                break
+
+    def _users_facts(self, now_ms: int, until_ns: int, first: int) -> Iterator[Fact]:
+        """The facts of some of the users who are awake."""
+        order = self._engine.users.order
         # Users may have been dropped since the last slice; what took their places has been seen already.
-        at = min(self._next, len(order) - 1)
+        at = min(first, len(order) - 1)
         stop = at - SLICE_USERS
         while at >= 0 and at > stop:
-            for fact in self._engine.dump(now_ms, order[at]):
-                part = encode(fact)
-                parts.append(part)
-                size += len(part)
-                if size >= PIECE_BYTES:
-                    self._add_piece(parts)
-                    parts, size = [], 0
+            yield from self._engine.dump(now_ms, order[at])
             at -= 1
             if self._monotonic_ns() > until_ns:
                 break
         self._next = at
-        if parts:
-            self._add_piece(parts)
+
+    def _general_facts(self, now_ms: int, until_ns: int) -> Iterator[Fact]:
+        """Some of the facts that belong to no user, behind those of all users."""
+        if self._general is None:
+            self._general = self._engine.dump_general(now_ms)
+        for fact in self._general:
+            yield fact
+            if self._monotonic_ns() > until_ns:
+                return
+        self._is_all = True
 
     def _add_piece(self, parts: list[bytes]) -> None:
         self._run(self._add(array_of(parts, len(parts)), len(parts)), _nothing)
@@ -159,6 +208,7 @@ class Snapshotting:
 
     def _end(self, error: BaseException | None) -> None:
         self._is_over = True
+        self._let_sleep()
         self._ended(error)
 
     # --- jobs, on the committer's thread ----------------------------------------------------------------------

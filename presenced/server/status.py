@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from presenced.server.clustering.status import ClusterStatus
+
 
 class Quantiles(msgspec.Struct, frozen=True):
     """A histogram of durations. `buckets[i]` counts those below 2**i microseconds and not in a bucket before."""
@@ -75,6 +77,40 @@ class LogStatus(msgspec.Struct, frozen=True):
     """Finished since the start."""
 
 
+class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The delivery of events to a URL. Totals count from the start of the process."""
+
+    receiver: str
+    """Scheme, host and port of the URL; the rest may hold a secret."""
+    state: str
+    """`starting` (it does not follow yet), `delivering`, `failing` (the receiver takes nothing, and is tried now and
+    then), `gone` (it said 410: nothing is sent until a reload), `taken` (another program follows under its name)."""
+    behind: int
+    """Events that are kept and not accepted yet; -1 = some of them are not kept any longer."""
+    lag_ms: int
+    """The age of the oldest of them; 0 = there is none."""
+    held: int
+    """Of them, read from the history."""
+    under_way: int
+    """Requests."""
+    requests: int
+    accepted: int
+    """Events."""
+    failures: dict[str, int]
+    """Requests that came to nothing, by why."""
+    dead_letters: int
+    """Events that were given up."""
+    gaps: int
+    """Times that events were lost because they were not kept any longer."""
+    accepted_wall_ms: int
+    """When something was accepted last; 0 = never."""
+    failing_wall_ms: int
+    """Since when the receiver takes nothing; 0 = it does."""
+    error: str
+    """Why the last request that failed did; empty = none has."""
+    error_wall_ms: int
+
+
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. Totals count from the start of the process."""
 
@@ -98,6 +134,8 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     # presence
     users: int
     """Known, online or not."""
+    users_asleep: int
+    """Of the users, those who are kept as a few bytes."""
     users_online: int
     by_status: dict[str, int]
     """Users shown as chat, online, away, xa, dnd."""
@@ -112,11 +150,39 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Users from whom others hide, summed over these."""
     hidden_answers: int
     """Answers about users whom the asker may not see, or who were never seen."""
+    view_checks: int = 0
+    """Checksums of what they watch that clients were told."""
+    view_checks_failed: int = 0
+    """Of those, reported to be another than the client's."""
+    view_differences: int = 0
+    """Records told to clients that said what they had."""
+    awaits: int = 0
+    """Awaits under way."""
+    awaits_met: int = 0
+    """Awaits that were answered because it was so."""
+    awaits_unmet: int = 0
+    """Those whose time was over, or that were cancelled."""
+    events_kept: int = 0
+    """Events that followers can still be told."""
+    event_bytes: int = 0
+    """What they take, about."""
+    event_followers: int = 0
+    """Links that follow."""
+    named_followers: int = 0
+    """Followers whose positions are kept, whether a link follows or not."""
+    lost_followers: list[str] = []
+    """Of those, as `user/name`, the ones that have missed events that are not kept any longer."""
     contacts: int = 0
     """In the lists of all users together."""
     contact_requests: int = 0
     """Of somebody who asks to see somebody, and has no answer."""
     # links
+    links_parked: int = 0
+    """Lost links whose clients may take back what they had."""
+    resumptions: dict[str, int] = {}
+    """Tokens of lost links that clients have shown, by what came of it (`core.parts.resumptions.OUTCOMES`)."""
+    resumptions_given_up: dict[str, int] = {}
+    """Lost links of which nothing was kept to the end, by why."""
     links: int
     links_max: int
     links_by_role: dict[str, int]
@@ -170,6 +236,10 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     log: LogStatus | None
     reloads: int
     failed_reloads: int
+    webhooks: WebhookStatus | None = None
+    """None = none are configured."""
+    cluster: ClusterStatus | None = None
+    """None = the server is alone."""
     certificate_ends_ms: int = 0
     """Until when the certificate in force is valid, as wall time; 0 = there is no TLS."""
     log_lines_lost: int = 0

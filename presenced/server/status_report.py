@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from presenced import __version__
 from presenced.core.model import Session
+from presenced.core.parts.resumptions import GIVEN_UP, OUTCOMES
 from presenced.server.memory import LEVELS, resident_bytes
 from presenced.server.stats import Times
-from presenced.server.status import MemoryStatus, Quantiles, ServerStatus, SlowWatcher
+from presenced.server.status import MemoryStatus, Quantiles, ServerStatus, SlowWatcher, WebhookStatus
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
@@ -29,9 +30,9 @@ OTHER_DESCRIPTORS = 24
 """About how many descriptors the process has open beside its links."""
 
 
-def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
+def take_status(server: Server, *, log_lines_lost: int = 0, webhooks: WebhookStatus | None = None) -> ServerStatus:
     """The server at this moment. `log_lines_lost` is how many lines of the log nobody read, which the server itself
-    does not know. This is long because it names every figure."""
+    does not know, as it does not know of `webhooks`. This is long because it names every figure."""
     engine, stats = server.engine, server.stats
     online, leases = engine.publisher.online, engine.leases
     now_ms = server.clocks.monotonic_ms()
@@ -49,7 +50,8 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         listeners=list(server.listeners),
         config=server.configuration.path if server.configuration is not None else "",
         dev=server.settings.dev,
-        users=len(engine.users),
+        users=engine.users.known,
+        users_asleep=len(engine.users.dormants),
         users_online=len(online),
         by_status=dict(online.by_status),
         devices_connected=leases.connected,
@@ -59,8 +61,22 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         blocks=engine.privacy.blocks,
         hidings=engine.privacy.hidings,
         hidden_answers=engine.sight.hidden_answers,
+        view_checks=engine.views.checks,
+        view_checks_failed=engine.views.failed,
+        view_differences=engine.views.differences,
+        awaits=engine.awaits.count,
+        awaits_met=engine.awaits.met,
+        awaits_unmet=engine.awaits.unmet,
+        events_kept=engine.events.history.kept,
+        event_bytes=engine.events.history.bytes,
+        event_followers=len(engine.events.followers),
+        named_followers=len(engine.followers),
+        lost_followers=engine.events.list_lost(),
         contacts=engine.contacts.pairs.contacts,
         contact_requests=engine.contacts.pairs.requests,
+        links_parked=engine.resumptions.count,
+        resumptions={outcome: engine.resumptions.outcomes[outcome] for outcome in OUTCOMES},
+        resumptions_given_up={why: engine.resumptions.given_up[why] for why in GIVEN_UP},
         links=len(server.links),
         links_max=server.admission.links_max,
         links_by_role={
@@ -101,6 +117,8 @@ def take_status(server: Server, *, log_lines_lost: int = 0) -> ServerStatus:
         log=server.log.status(),
         reloads=stats.reloads,
         failed_reloads=stats.failed_reloads,
+        webhooks=webhooks,
+        cluster=server.cluster_status(),
         certificate_ends_ms=server.certificate.ends_s * 1000 if server.certificate is not None else 0,
         log_lines_lost=log_lines_lost,
     )
@@ -158,6 +176,8 @@ def zones_missing(server: Server) -> list[str]:
 
 
 def idle_kinds_unmet(server: Server) -> list[str]:
-    """Kinds of device that have idle times of their own, and that no device has had since the start. O(kinds)."""
+    """Kinds of device that have idle times or a grace of their own, and that no device has had since the start.
+    O(kinds)."""
     policy = server.engine.policy
-    return [kind for kind in policy.idle_by_kind if kind not in policy.kinds_met]
+    kinds = {**policy.idle_by_kind, **policy.grace_by_kind}
+    return [kind for kind in kinds if kind not in policy.kinds_met]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from presenced.core.engine import Engine
 from presenced.core.replies import refuse
 from presenced.limits import READ_ONLY_RETRY_MS
-from presenced.server.fact_log import Log
+from presenced.server.fact_log import Ack, Log
 from presenced.wire.codec import encode
 from presenced.wire.messages import Done
 
@@ -35,8 +35,11 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     engine.settle(now_ms)
 
     # 3. Facts go to the log before any reply that tells of them.
-    acks = obligations.take_acks() if obligations.acks else []
+    acks: list[Ack] = list(obligations.take_acks()) if obligations.acks else []
     facts = ledger.take_facts()
+    if log.refusal != "read_only" and (mark := engine.events.take_mark()):
+        # Behind the replies of this turn: who asked to follow is told of the cursor before the events.
+        acks.append((None, mark, b""))
     if facts or acks:
         log.append(facts, acks)
 
@@ -46,10 +49,25 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
 
     # 4. Acknowledgements that have come due; pushes do not wait for them (protocol.md, 4.2).
     for session, request_id, reply in log.take_durable():
+        if session is None:
+            engine.events.release(request_id)
+            continue
         outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
+        if session in engine.events.unanswered:
+            engine.events.answered(session, reply)
         obligations.answered(session)
-    for session, request_id, _ in log.take_refused():
-        refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
+    for session, request_id, reply in log.take_refused():
+        if session is None:
+            engine.events.refuse()
+            continue
+        if request_id:
+            refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
+            if session in engine.events.unanswered:
+                engine.events.refused(session, reply, now_ms)
+        else:
+            outboxes.reply(session, reply)
+            if session in engine.events.unanswered:
+                engine.events.answered(session, reply)
         obligations.answered(session)
     if log.refusal != engine.read_only:
         engine.set_read_only(log.refusal)
@@ -62,4 +80,10 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         for session, code in obligations.take_closing():
             session.edge.end(code)
 
-    return None if stopping else engine.next_ms
+    if obligations.asking:
+        # Answers that would have been too much for one turn.
+        return 0
+    if stopping:
+        return None
+    # Of an erasure an event may have come about since the facts were taken.
+    return 0 if ledger.has_facts else engine.next_ms

@@ -32,8 +32,11 @@ EPOCH_WEEKDAY = 3
 """The first day of 1970 was a Thursday."""
 
 ANSWERS_MAX = 4_096
-_answers: dict[tuple[str, tuple[Window, ...]], tuple[int, Opening]] = {}
-"""Zone and windows → the wall time of the question, and the answer, which holds from then until its change."""
+_Answered = tuple[int, Opening]
+"""The wall time of a question, and the answer, which holds from then until its change."""
+_answers: dict[tuple[str, tuple[Window, ...]], tuple[_Answered, _Answered]] = {}
+"""Zone and windows → the last two answers, the newer first: one question may be about now, the next about what comes
+then, and both come again for each of the users who have the same hours."""
 
 
 def calendar(schedule: Schedule, wall_ms: int) -> Opening:
@@ -45,12 +48,15 @@ def calendar(schedule: Schedule, wall_ms: int) -> Opening:
     """
     key = (schedule.zone, tuple(schedule.windows))
     known = _answers.get(key)
-    if known is not None and known[0] <= wall_ms < known[1].changes_ms:
-        return known[1]
+    if known is not None:
+        for asked_ms, opening in known:
+            if asked_ms <= wall_ms < opening.changes_ms:
+                return opening
     opening = _opening(schedule.windows, _zone(schedule.zone), wall_ms)
     if len(_answers) >= ANSWERS_MAX:
         _answers.clear()
-    _answers[key] = (wall_ms, opening)
+    answered = (wall_ms, opening)
+    _answers[key] = (answered, known[0] if known is not None else answered)
     return opening
 
 

@@ -149,6 +149,29 @@ class TestWatch:
         assert ctl("--url", url, "watch", "-W", "0.2", "bob").returncode == 0
         assert ctl("--url", url, "watch", "-W", "0.2", "-C", "5", "bob").returncode == exits.NO
 
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)]
+    )
+    def test_a_later_watch_goes_on_from_a_position(
+        self, daemon: Daemon, start: Any, number: signal.Signals, code: int
+    ) -> None:
+        url = daemon.url("alice", "laptop")
+        first = ctl("--url", url, "watch", "-W", "0.2", "--since", "", "bob", "carol")
+        *shown, last = [json.loads(line) for line in first.stdout.splitlines()]
+        assert [line["user"] for line in shown] == ["bob", "carol"] and last["kind"] == "position"
+        same = ctl("--url", url, "watch", "-W", "0.2", "--since", last["position"], "carol", "bob")
+        assert [json.loads(line) for line in same.stdout.splitlines()] == [last]
+        online(start, daemon.url("bob", "desk"))
+        watch = start("--url", url, "watch", "--since", last["position"], "bob", "carol")
+        assert watch.json()["status"] == "online"
+        watch.process.send_signal(number)
+        at_the_end = watch.json()
+        assert at_the_end["kind"] == "position" and at_the_end != last
+        assert watch.end() == (code, "")
+        wrong = ctl("--url", url, "watch", "--since", "nonsense", "bob")
+        assert wrong.returncode == exits.USAGE and "not a position" in wrong.stderr
+        assert ctl("--url", url, "watch", "--contacts", "--since", "").returncode == exits.USAGE
+
     def test_a_reader_that_has_enough_is_no_error(self, daemon: Daemon) -> None:
         url = daemon.url("alice", "laptop")
         users = [f"u{number}" for number in range(5000)]
@@ -299,7 +322,7 @@ class TestErrors:
     def test_the_help_lists_every_exit_code(self) -> None:
         shown = CliRunner().invoke(main, ["--help"]).output
         codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
-        assert len(codes) == 12
+        assert len(codes) == 13
         for code in codes:
             assert f"\n    {code} " in shown
 

@@ -31,6 +31,7 @@ from tests.cli.commands import ENVIRONMENT, command, ctl
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
 from tests.support.healthy import HEALTHY, LOG, WALL_MS
+from tests.support.status import made_cluster
 from tests.support.until import PATIENCE_S
 
 
@@ -73,14 +74,17 @@ class TestLooking:
             assert terminal.end() == 0
 
     def test_the_sentence(self) -> None:
-        now = msgspec.structs.replace(HEALTHY, uptime_ms=11_520_000, links=2_900)
+        assert status_sentence(HEALTHY).endswith(", node web-2 of 3 nodes")
+        apart = msgspec.structs.replace(HEALTHY, cluster=made_cluster(state="isolated"))
+        assert status_sentence(apart).endswith(", node web-2 of 3 nodes, ISOLATED")
+        now = msgspec.structs.replace(HEALTHY, uptime_ms=11_520_000, links=2_900, cluster=None)
         assert status_sentence(now) == (
             "presenced 0.1.0 serving for 3h12m, 1,200 users online (1,000 online, 200 away), 1,304 devices, "
             "2,900 of 19,872 links, log ok (always), snapshot 5m ago"
         )
-        none = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_wall_ms=0, state="full"))
+        none = msgspec.structs.replace(now, log=msgspec.structs.replace(LOG, snapshot_wall_ms=0, state="full"))
         assert status_sentence(none).endswith("log full (always), no snapshot yet")
-        now = msgspec.structs.replace(HEALTHY, log=msgspec.structs.replace(LOG, snapshot_running=True))
+        now = msgspec.structs.replace(now, log=msgspec.structs.replace(LOG, snapshot_running=True))
         assert status_sentence(now).endswith("taking a snapshot")
         assert WALL_MS - LOG.snapshot_wall_ms == 300_000
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from presenced.cli import exits
 from presenced.cli.ctl import main
-from presenced.cli.ctl_channels import describe_event, describe_member
+from presenced.cli.ctl_channels import describe_member
+from presenced.cli.ctl_events import describe_event
 from presenced.client.protocol.channels import MemberChange
 from presenced.client.protocol.event_feed import Event
 from tests.cli.commands import Running, ctl, on_terminal, online, record

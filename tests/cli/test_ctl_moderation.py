@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from presenced.cli import exits
-from presenced.cli.ctl_channels import describe_event
+from presenced.cli.ctl_events import describe_event
 from presenced.client import Event
 from presenced.sync import BlockingClient, connect
 from tests.cli.commands import ctl

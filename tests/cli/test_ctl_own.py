@@ -65,6 +65,9 @@ class TestDevices:
             "last_active_ms",
             "last_seen_ms",
             "primary",
+            "meta",
+            "focus",
+            "lease_until_ms",
         ]
         assert (device["device"], device["state"], device["primary"]) == ("laptop", "connected", True)
         assert values(alice("device", "rename", "laptop", "My Mac"))[0]["name"] == "My Mac"

@@ -12,18 +12,30 @@ from typing import Any, get_args
 
 import pytest
 
+from presenced.core.dormants import Shelf, packed
+from presenced.core.event_chunks import pack
 from presenced.core.records import (
     ActivityAdded,
     AudienceSet,
     BlockSet,
     ClaimSet,
     ContactSet,
+    ContactsKept,
     ContactsSet,
     DeviceForgotten,
     DeviceSet,
+    EventAdded,
+    EventsAt,
+    EventsChunk,
+    EventsErased,
+    EventStreamEnded,
+    EventStreamSet,
     Fact,
+    FollowerForgotten,
+    FollowerSet,
     HidingSet,
     MembershipSet,
+    PositionsKnown,
     RecordSet,
     ScheduleSet,
     ShowingSet,
@@ -31,9 +43,11 @@ from presenced.core.records import (
     TextSet,
     TokensRevoked,
     UserErased,
+    UsersAsleep,
     VersionsRaised,
 )
 from presenced.storage.layout import FRAMES_AT
+from presenced.wire.codec import encode
 from presenced.wire.messages import SetStatus, Watch, Window
 from tests.storage.making import Making, contents, flip, recovered
 from tests.support import REPOSITORY, warm
@@ -83,7 +97,7 @@ def active(place: Path) -> Path:
 def text_of(daemon: Daemon, user: str) -> str:
     with opened(daemon.port, f"{user}-watcher") as link:
         link.send(Watch(1, [user]))
-        found: str = link.until(RECORDS)[-1][0][2]
+        found: str = link.until(RECORDS)[4][0][2]
         return found
 
 
@@ -154,6 +168,21 @@ def test_dump_one_line_a_fact(place: Path) -> None:
     assert lines[0].endswith('TextSet user="user0" text="text 20" emoji="" until_ms=0')
 
 
+EVENT = EventAdded("alice", 3, 5, 1, "contact_request", "", "bob", "hello")
+
+
+def test_dump_tells_of_events_in_chunks_by_user(tmp_path: Path) -> None:
+    making = Making(tmp_path / "state")
+    other = EventAdded("carol", 4, 5, 1, "", "away", "dnd", "")
+    making.commit([EventsChunk("", 2, 4, 2, 5, 5, pack([EVENT, other]).data, b"", [])])
+    making.leave()
+    for user, told in (("alice", ["alice"]), ("bob", ["alice"]), ("carol", ["carol"]), ("dave", [])):
+        lines = [
+            json.loads(line) for line in done("store", "dump", making.place, "--user", user, "--json").splitlines()
+        ]
+        assert [line["fields"]["user"] for line in lines] == told
+
+
 def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
     facts: list[Fact] = [
         ClaimSet("alice", "dnd", 1, 2),
@@ -174,16 +203,33 @@ def test_dump_of_every_kind_of_fact(tmp_path: Path) -> None:
         ShowingSet("alice", "laptop", "bob", True),
         AudienceSet("alice", "contacts", "nobody", "everyone", ["bob"], []),
         UserErased("alice", 6),
+        PositionsKnown("", 5, 4),
+        EventAdded("alice", 2, 5, 2, "", "offline", "online", ""),
+        EventsChunk("", 2, 3, 1, 5, 5, pack([EVENT]).data, b"", [(9, 0, 1)]),
+        EventsAt("", 4, 5),
+        EventStreamSet("", 9, 8, ["alice"], [], [], 0, 0),
+        EventStreamEnded("", 9),
+        EventsErased("alice", 3),
+        FollowerSet("app", "index", 8, 3, 5),
+        FollowerForgotten("app", "index"),
+        UsersAsleep(
+            "", 0, 1, 7, 0, 0, *Shelf.of([(b"dave", packed(7, encode([RecordSet("", "offline", 1, 1, "", 3)])))])
+        ),
     ]
+    facts.insert(-1, ContactsKept("dave", ["erin"], [33], 4))
     assert {type(fact) for fact in facts} == set(get_args(Fact))
     making = Making(tmp_path / "state")
     making.commit(facts)
     making.leave()
     lines = done("store", "dump", making.place).splitlines()
-    assert [line.split("  ")[3].split()[0] for line in lines] == [type(fact).__name__ for fact in facts]
+    # What is in a chunk of events stands behind it.
+    chunk = facts.index(next(fact for fact in facts if isinstance(fact, EventsChunk)))
+    listed = [*facts[: chunk + 1], EVENT, *facts[chunk + 1 : -1], RecordSet("dave", "offline", 1, 1, "", 7)]
+    assert [line.split("  ")[3].split()[0] for line in lines] == [type(fact).__name__ for fact in listed]
     assert "a\u00a0text\u3000\u0645\u06cc\u200c\u062e" in lines[1]
     assert 'zone="Europe/Berlin" windows=[[31, 1080, 480]] status="dnd"' in lines[5]
     dumped = [json.loads(line) for line in done("store", "dump", making.place, "--json").splitlines()]
+    assert (dumped[-1]["fields"]["user"], dumped[-1]["fields"]["version"]) == ("dave", 7), "what is known of who sleeps"
     assert dumped[5]["fields"]["windows"] == [[31, 1080, 480]]
     assert done("store", "check", making.place).splitlines()[-1] == "ok"
     assert done("backup", making.place, tmp_path / "copy").endswith("read back: ok\n")
@@ -247,7 +293,7 @@ def epoch_of(daemon: Daemon) -> int:
     welcome = link.next()
     assert welcome[0] == WELCOME
     link.close()
-    epoch: int = welcome[-1]
+    epoch: int = welcome[14]
     return epoch
 
 

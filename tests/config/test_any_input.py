@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from presenced.config import KEYS, Key, SettingsError, load
-from presenced.config.keys import BY_NAME, IDLE
+from presenced.config.keys import BY_NAME
 from presenced.config.kinds import Fault
 from presenced.config.loader import take_survey
 from presenced.config.rules import broken_bounds, validate
 from tests.config.making import spelled, written
 from tests.support.tiers import samples
 
-PLAIN = [key for key in KEYS if key.name != IDLE]
+PLAIN = [key for key in KEYS if not key.is_table]
 
 TEXTS = st.sampled_from(
     ["", "0", "1", "30s", "64MiB", "x:1", "127.0.0.1:0", "auto", "always", "off", "0660", "true", "/p", "1m,0", "info"]

@@ -11,7 +11,6 @@ from hypothesis import given, strategies as st
 from presenced.config.durability import Durability
 from presenced.config.faults import SettingsError, did_you_mean, printable, quoted, shown
 from presenced.config.hosts import parse_address
-from presenced.config.idle_times import IdleTimes
 from presenced.config.kinds import (
     Address,
     Bool,
@@ -28,6 +27,7 @@ from presenced.config.kinds import (
     ValueKind,
     exact_duration,
 )
+from presenced.config.times_by_kind import Graces, IdleTimes
 from presenced.durations import parse_duration_ms
 from presenced.limits import DURATION_MS_MAX
 
@@ -146,6 +146,7 @@ def test_what_is_refused(kind: ValueKind, given: object, why: str) -> None:
         (Size(1, 99, "1B"), " 5B ", 5),
         (IdleTimes(), "tv=1h,0; mobile = 10m, 60s;", ("mobile=10m,1m", "tv=1h,0")),
         (IdleTimes(), "", ()),
+        (Graces(), "tv=0; mobile = 120s;", ("mobile=2m", "tv=0")),
         (Choices("a", "b"), " b, a,", ("b", "a")),
         (Choices("a", "b"), "", ()),
     ],
@@ -167,6 +168,9 @@ def test_variables(kind: ValueKind, text: str, value: object) -> None:
         (IdleTimes(), "=1s,1s", "kind that cannot be written"),
         (IdleTimes(), "a=1s,x", "not a duration"),
         (IdleTimes(), "a=1,0", "has no unit"),
+        (Graces(), "a=10", "has no unit"),
+        (Graces(), "a=1s,1s", "not a duration"),
+        (Graces(), "=1s", "kind that cannot be written"),
         (IdleTimes(), "x" * 65 + "=1s,1s", "no device can have"),
         (IdleTimes(), "a\nb=1s,1s", "no device can have"),
     ],
@@ -196,6 +200,7 @@ def test_variables_that_are_refused(kind: ValueKind, text: str, why: str) -> Non
         (IdleTimes(), ["a=1s,0"]),
         (IdleTimes(), (3,)),
         (IdleTimes(), ("a",)),
+        (Graces(), ("a",)),
     ],
 )
 def test_values_of_the_wrong_type(kind: ValueKind, value: Any) -> None:

@@ -33,11 +33,11 @@ def test_options_over_environment_over_drop_ins_over_the_file_over_defaults(tmp_
     path = written(tmp_path / "f.toml", DEV + "[change]\nburst = 1\n[presence]\ngrace = '1s'\naway_after = '1s'\n")
     first = written(tmp_path / "f.d" / "10.toml", "[presence]\ngrace = '2s'\naway_after = '2s'\n")
     second = written(tmp_path / "f.d" / "20.toml", "[presence]\naway_after = '3s'\noffline_after = '3s'\n")
-    environ = {"PRESENCED_PRESENCE__OFFLINE_AFTER": "4s", "PRESENCED_HEARTBEAT__INTERVAL": "4s"}
-    found = load({"heartbeat": 5_000, "listen": None, "check": False, "idle": ()}, environ, path)
+    environ = {"PRESENCED_PRESENCE__OFFLINE_AFTER": "4s", "PRESENCED_HEARTBEAT__INTERVAL": "1s"}
+    found = load({"heartbeat": 2_000, "listen": None, "check": False, "idle": ()}, environ, path)
     settings = found.settings
     assert (settings.change_burst, settings.grace_ms, settings.away_after_ms) == (1, 2_000, 3_000)
-    assert (settings.offline_after_ms, settings.heartbeat_ms, settings.listen) == (4_000, 5_000, Settings().listen)
+    assert (settings.offline_after_ms, settings.heartbeat_ms, settings.listen) == (4_000, 2_000, Settings().listen)
     assert (found.path, found.files, found.notes) == (path, (path, first, second), ())
     assert {name: str(origin) for name, origin in found.origins.items() if origin.source != "default"} == {
         "auth.dev": f"{path}:2",
@@ -85,6 +85,21 @@ def test_idle_times_are_put_together_kind_by_kind(tmp_path: Path) -> None:
     assert str(found.origins["presence.idle.mobile"]).endswith(":4")
     assert str(found.origins["presence.idle.tv"]) == "PRESENCED_PRESENCE__IDLE"
     assert str(found.origins["presence.idle.watch"]) == "--idle"
+
+
+def test_graces_are_put_together_beside_idle_times(tmp_path: Path) -> None:
+    text = (
+        DEV + '[presence]\ngrace = "20s"\n[presence.kind_grace]\nmobile = "2m"\ntv = "0"\n[presence.idle]\ntv = "0,0"\n'
+    )
+    found = loaded(text, tmp_path, {"PRESENCED_PRESENCE__KIND_GRACE": "tv=5s"}, kind_grace=("watch=60s",))
+    assert found.settings.kind_grace == ("mobile=2m", "tv=5s", "watch=1m")
+    assert found.settings.idle == ("tv=0,0",) and found.settings.grace_ms == 20_000
+    assert str(found.origins["presence.kind_grace.tv"]) == "PRESENCED_PRESENCE__KIND_GRACE"
+    policy = found.settings.policy()
+    assert [policy.grace_of(kind) for kind in ("mobile", "tv", "watch", "desktop", "")] == [
+        *(120_000, 5_000, 60_000, 20_000, 20_000)
+    ]
+    assert policy.grace_max_ms == 120_000
 
 
 def test_an_option_may_take_back_what_a_file_says(tmp_path: Path) -> None:
@@ -200,7 +215,7 @@ mobile = "10m"
 level = "warn"
 [visibility]
 grounds = ["contact"]
-[colour]
+[purple]
 red = 1
 """
     environ = {"PRESENCED_STORAGE__SNAPSHOT_LOG": "64MB", "PRESENCED_CHANGE__BURST": "no"}
@@ -215,8 +230,8 @@ red = 1
         "give debug, info, warning or error",
         'FILE:14: visibility.grounds = an array has "contact", which is none of the choices (did you mean contacts?); '
         "give a list of any of everyone, contacts, channels and domain",
-        "FILE:15: there is no section colour; the sections are listen, auth, heartbeat, presence, visibility, "
-        "change, channels, limits, storage, drain, admin, http, log, runtime",
+        "FILE:15: there is no section purple; the sections are listen, auth, heartbeat, presence, visibility, "
+        "change, channels, limits, storage, events, webhooks, cluster, drain, admin, http, log, runtime",
         'PRESENCED_CHANGE__BURST: change.burst = "no" is not a whole number; give a whole number from 1 to 1000',
         'PRESENCED_STORAGE__SNAPSHOT_LOG: storage.snapshot_log = "64MB" is not a size in B, KiB, MiB, GiB or TiB; '
         'give a size from 1B to 1TiB, such as "64MiB"',
@@ -352,7 +367,34 @@ def test_combinations_are_named_by_what_the_reader_used(tmp_path: Path) -> None:
         "least as long",
         "admin.group (PRESENCED_ADMIN__GROUP): this machine has no group 'no-such-group'; make it or name another",
         "http.address (FILE:5) is the address that listen.address (FILE:2) has; give one of them another port",
+        "--dev believes every name, also at /ws and /v1, so it allows only loopback addresses, but http.address "
+        "(FILE:5) is on 0.0.0.0; give it 127.0.0.1:PORT, or set http.websocket and http.api to false",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tls = true", "http.tls (FILE:2) needs a certificate"),
+        (
+            "origins = 'app.example.org'",
+            "http.origins (FILE:2): 'app.example.org' is no origin; write it such",
+        ),
+        ("origins = 'https://a.example/app'", "http.origins (FILE:2): 'https://a.example/app' is no origin"),
+        (
+            "trusted_proxies = '10.0.0.0/8, proxy'",
+            "http.trusted_proxies (FILE:2): 'proxy' is no address and no n",
+        ),
+    ],
+)
+def test_what_the_doors_need(text: str, said: str, tmp_path: Path) -> None:
+    found = faults(f"[http]\n{text}\n", tmp_path, {}, dev=True)
+    assert len(found) == 1 and found[0].startswith(said)
+
+
+def test_origins_and_proxies_that_are_well_formed(tmp_path: Path) -> None:
+    text = "[http]\norigins = 'https://app.example.org, http://localhost:8080/, *'\n"
+    assert not faults(text + "trusted_proxies = '10.0.0.0/8, 2001:db8::1'\n", tmp_path, {}, dev=True)
 
 
 def test_what_is_at_fault_itself_is_not_judged_once_more(tmp_path: Path) -> None:

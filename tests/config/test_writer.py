@@ -10,10 +10,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from presenced.config import KEYS, Settings
-from presenced.config.keys import IDLE
 from presenced.config.loader import take_survey
 from presenced.config.sources import Origin
 from presenced.config.writer import default_text, settings_text
+from tests.config.any_settings import ANY
 from tests.config.making import written
 
 
@@ -26,7 +26,7 @@ def test_the_default_file_as_it_is_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_the_default_file_with_every_line_uncommented_gives_them_too(tmp_path: Path) -> None:
     text, count = re.subn(r"^#(?! |$)", "", default_text(), flags=re.MULTILINE)
-    keys = [key for key in KEYS if key.name != IDLE]
+    keys = [key for key in KEYS if not key.is_table]
     assert count == len(keys)
     survey = take_survey({}, {}, written(tmp_path / "f.toml", text))
     assert survey.values == ()
@@ -60,51 +60,6 @@ def test_where_each_value_comes_from(tmp_path: Path) -> None:
     assert 'level = "debug"  # PRESENCED_LOG__LEVEL' in lines
     assert "burst = 10  # default" in lines
     assert "#" not in settings_text(loaded.settings)
-
-
-DURATIONS = st.integers(10, 3_600_000)
-PATHS = st.text("ab/: \"\\'\u00e9#[]=", max_size=20).filter(lambda text: not text.startswith("credential:"))
-KIND_NAMES = st.text("ab. \"\\'\u00e9#", min_size=1, max_size=10).filter(lambda name: name.strip() == name)
-IDLE_TIMES = st.dictionaries(KIND_NAMES, st.sampled_from(["10m,0", "1h30m,2h", "0,1ms"]), max_size=3)
-ANY: dict[str, st.SearchStrategy[Any]] = {
-    "listen": st.sampled_from(["127.0.0.1:0", "[::1]:5250", "example.org:65535"]),
-    "dev": st.booleans(),
-    "secret_file": PATHS,
-    "key_files": PATHS,
-    "issuer": PATHS,
-    "audience": PATHS,
-    "tls_cert": PATHS,
-    "tls_key": PATHS,
-    "heartbeat_ms": DURATIONS,
-    "grace_ms": DURATIONS,
-    "away_after_ms": DURATIONS,
-    "offline_after_ms": DURATIONS,
-    "idle": IDLE_TIMES.map(lambda times: tuple(sorted(f"{kind}={text}" for kind, text in times.items()))),
-    "grounds": st.lists(st.sampled_from(["everyone", "contacts", "channels", "domain"]), unique=True).map(tuple),
-    "reciprocal": st.booleans(),
-    "change_spacing_ms": DURATIONS,
-    "change_burst": st.integers(1, 1000),
-    "channels_join": st.sampled_from(["anyone", "token"]),
-    "channels_watch": st.sampled_from(["service", "token"]),
-    "rate": st.none() | st.integers(0, 10**9),
-    "max_links": st.integers(0, 10**9),
-    "memory_bytes": st.none() | st.just(0) | st.integers(64 << 20, 1 << 50),
-    "data_dir": PATHS,
-    "durability": st.sampled_from(["always", "os", "off", "interval=5s"]),
-    "snapshot_every_ms": st.just(0) | DURATIONS,
-    "snapshot_log_bytes": st.integers(1, 1 << 40),
-    "drain_spread_ms": DURATIONS,
-    "drain_timeout_ms": DURATIONS,
-    "admin_socket": PATHS,
-    "admin_mode": st.integers(0, 0o777),
-    "admin_group": PATHS,
-    "http": st.sampled_from(["", "127.0.0.1:9250"]),
-    "http_hosts": st.sampled_from(["", "metrics.example.org", "a.example, b.example"]),
-    "log_level": st.sampled_from(["debug", "error"]),
-    "log_format": st.sampled_from(["auto", "json"]),
-    "loop": st.sampled_from(["uvloop", "asyncio"]),
-    "check": st.booleans(),
-}
 
 
 def test_the_strategy_knows_every_field() -> None:

@@ -9,13 +9,16 @@ from typing import NamedTuple
 
 import pytest
 
+from presenced.http.listener import HttpServer
 from presenced.ops.history import History
-from presenced.ops.http.listener import HttpServer
-from presenced.ops.http.pages import Pages
+from presenced.ops.page_door import PageDoor
+from presenced.ops.pages import Pages
 from presenced.server.report import Report
 from tests.support.in_process import LOOPS
 from tests.support.status import made_status
 from tests.support.until import PATIENCE_S
+
+CONNECTIONS_MAX = 32
 
 
 class Answer(NamedTuple):
@@ -63,6 +66,9 @@ class Stand:
 
     def __init__(self, http: HttpServer) -> None:
         self.http = http
+        (door,) = http.doors
+        assert isinstance(door, PageDoor)
+        self.pages = door.pages
         self._peers: list[Peer] = []
 
     async def peer(self) -> Peer:
@@ -92,9 +98,15 @@ def pages() -> Pages:
     return Pages(made_status, History(), lambda _: [])
 
 
+def page_listener(idle_s: float = 10.0) -> HttpServer:
+    """A listener of the operator's pages with few places; it does not listen yet."""
+    report = Report()
+    return HttpServer([PageDoor(pages(), report)], report, connections_max=CONNECTIONS_MAX, idle_s=idle_s)
+
+
 @asynccontextmanager
 async def standing(idle_s: float = 10.0) -> AsyncIterator[Stand]:
-    http = HttpServer(pages(), Report(), idle_s=idle_s)
+    http = page_listener(idle_s=idle_s)
     await http.listen("127.0.0.1:0")
     stand = Stand(http)
     try:

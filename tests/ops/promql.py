@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     re.X | re.A,
 )
 FUNCTIONS = {"sum", "max", "min", "avg", "count", "rate", "increase", "changes", "resets", "last_over_time", "time"}
-FUNCTIONS |= {"histogram_quantile"}
+FUNCTIONS |= {"histogram_quantile", "abs"}
 GROUPING = {"by", "without", "on", "ignoring"}
 OPERATORS = {"and", "or", "unless", "bool", "offset"}
 

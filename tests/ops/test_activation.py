@@ -148,7 +148,7 @@ def test_clients_that_come_while_no_daemon_runs_wait_and_are_served(tmp_path: Pa
             for link in waiting:
                 assert link.next()[0] == WELCOME
             waiting[0].send(Get(1, ["alice", "user19"]))
-            kind, _, _, _, records = waiting[0].until(RECORDS)
+            kind, _, _, _, records, *_ = waiting[0].until(RECORDS)
             assert [record[1] for record in records] == ["online", "online"], "alice within her grace"
             for link in waiting:
                 link.close()

@@ -486,7 +486,14 @@ class TestLinks:
 def control_of(links: dict[Any, None]) -> Control:
     """What lists links, at a server that has these links and knows no user."""
     server = cast(Any, SimpleNamespace(links=links, engine=SimpleNamespace(users={}), clocks=SYSTEM_CLOCKS))
-    return Control(server, cast(Any, None), cast(Any, None), starting=lambda: "", reload=cast(Any, None))
+    return Control(
+        server,
+        cast(Any, None),
+        cast(Any, None),
+        starting=lambda: "",
+        reload=cast(Any, None),
+        test_webhooks=cast(Any, None),
+    )
 
 
 class StandIn:

@@ -138,7 +138,26 @@ def test_metrics_that_nobody_looks_at() -> None:
         "presenced_blocks": "the users' own affair; a sudden growth may be of interest after an incident",
         "presenced_hidings": "as blocks",
         "presenced_hidden_answers_total": "what is usual depends on the application; it tells who looks for harvesters",
+        "presenced_view_checks_total": "how often clients look is their own affair",
+        "presenced_view_checks_failed_total": "the doctor tells of it",
+        "presenced_view_differences_total": "as many as users changed while clients were away",
+        "presenced_links_parked": "as many as were lost in the last seconds",
+        "presenced_resumptions_total": "how clients come back is their own affair; a token that is late costs little",
+        "presenced_resumptions_given_up_total": "the clients say everything again, and the memory is watched itself",
+        "presenced_awaits": "cheap, and bounded for each link",
+        "presenced_awaits_answered_total": "whether somebody came is no matter of the server's",
+        "presenced_events_kept": "bounded by events.keep",
+        "presenced_events_size_bytes": "bounded, and part of the resident memory",
+        "presenced_event_followers": "the services' own affair",
+        "presenced_event_followers_named": "as that",
+        "presenced_event_followers_lost": "the doctor names them",
+        "presenced_webhook_events_held": "a part of those that wait",
+        "presenced_webhook_requests_under_way": "bounded by webhooks.concurrency",
         "presenced_wheel_entries": "one for each live device, and a few",
+        "presenced_users_asleep": "a part of the known users, and no matter how many",
+        "presenced_cluster_incarnation": "a name: which life of the node it is",
+        "presenced_cluster_position": "its lag says more",
+        "presenced_cluster_lease_left_seconds": "a node without one is isolated or fenced",
         "presenced_snapshots_total": "their age says more",
         "presenced_snapshot_running": "their duration says more",
     }
@@ -167,7 +186,7 @@ def test_the_dashboard_takes_its_data_from_what_is_chosen() -> None:
 
 def test_the_rows() -> None:
     rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
-    assert rows == ["Overview", "Presence", "Links", "Latency", "Log", "Process"]
+    assert rows == ["Overview", "Presence", "Links", "Latency", "Log", "Process", "Webhooks", "Cluster"]
 
 
 def test_panels_have_their_own_place_number_and_unit() -> None:
@@ -291,6 +310,26 @@ FIRING: list[tuple[str, list[dict[str, str]], bool]] = [
         for used, budget, fires in ((86, 100, True), (84, 100, False), (86, 0, False))
     ),
     ("PresencedRefusing", [series("presenced_goodbyes_total", "0+5x30", code="replaced")], False),
+    (
+        "PresencedNodeApart",
+        [
+            series("presenced_cluster_state", "0x25 1x5", state="isolated"),
+            series("presenced_cluster_state", "1x30", state="serving"),
+        ],
+        True,
+    ),
+    ("PresencedNodeApart", [series("presenced_cluster_state", "1x30", state="isolated")], False),
+    ("PresencedNodeApart", [series("presenced_cluster_state", "1x30", state="serving")], False),
+    ("PresencedEngineAway", [series("presenced_cluster_engine_away_seconds", "0x28 16x2")], True),
+    ("PresencedEngineAway", [series("presenced_cluster_engine_away_seconds", "14x30")], False),
+    ("PresencedNodeLate", [series("presenced_cluster_lag_seconds", "3x30")], True),
+    ("PresencedNodeLate", [series("presenced_cluster_lag_seconds", "1x30")], False),
+    ("PresencedNodeFenced", [series("presenced_cluster_fences_total", "0x25 1x5")], True),
+    ("PresencedNodeFenced", [series("presenced_cluster_fences_total", "3x30")], False),
+    ("PresencedNodeAlone", [series("presenced_cluster_nodes", "1x30")], True),
+    ("PresencedNodeAlone", [series("presenced_cluster_nodes", "1x5 2x25")], False),
+    ("PresencedNodeClock", [series("presenced_cluster_clock_skew_seconds", "-0.6x30")], True),
+    ("PresencedNodeClock", [series("presenced_cluster_clock_skew_seconds", "0.4x30")], False),
     ("PresencedLogNotOk", [series("presenced_log_state", "1x30", state="full")], True),
     ("PresencedLogNotOk", [series("presenced_log_state", "1x30", state="gone")], True),
     (

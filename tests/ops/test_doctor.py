@@ -17,10 +17,11 @@ from presenced.ops.examination import facts_of
 from presenced.ops.machine import memory, mode_of
 from presenced.ops.reload import reload
 from presenced.server.server import Server
-from presenced.server.status import Quantiles, ServerStatus, SlowWatcher
+from presenced.server.status import Quantiles, ServerStatus, SlowWatcher, WebhookStatus
 from presenced.server.status_report import take_status
 from tests.support.certificates import make_certificate
 from tests.support.healthy import HEALTHY, HOUR_MS, LOG, MEMORY, WALL_MS, times
+from tests.support.status import made_cluster, made_webhooks
 
 GIB = 1 << 30
 
@@ -71,6 +72,18 @@ def in_use(used_mib: int, **fields: Any) -> dict[str, Any]:
     return {"memory": msgspec.structs.replace(MEMORY, used_bytes=used_mib << 20, budget_bytes=512 << 20, **fields)}
 
 
+def failing_for(for_ms: int) -> WebhookStatus:
+    return made_webhooks(state="failing", failing_wall_ms=WALL_MS - for_ms)
+
+
+def clustered(**fields: Any) -> dict[str, dict[str, Any]]:
+    return {"status": {"cluster": made_cluster(**fields)}}
+
+
+def engine(**fields: Any) -> dict[str, dict[str, Any]]:
+    return clustered(engine=msgspec.structs.replace(made_cluster().engine, **fields))
+
+
 CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("links", "warning", {"status": {"links": 15_898}}, "15,898 of 19,872 links are taken"),
     ("links", "ok", {"status": {"links": 15_897}}, "15,897 of 19,872 links"),
@@ -112,6 +125,14 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("durability", "warning", {"status": {"log": None}}, "in memory only"),
     ("durability", "warning", {"log": {"durability": "off"}}, "durability is off"),
     ("durability", "ok", {"log": {"durability": "interval"}}, "durability interval"),
+    (
+        "durability",
+        "ok",
+        {"settings": {"storage_url": "redis://h"}, "log": {"directory": "redis://h:6379"}},
+        "is kept at redis",
+    ),
+    ("log_state", "problem", {"settings": {"storage_url": "redis://h"}, "log": {"state": "busy"}}, "the store at"),
+    ("log_state", "ok", {"settings": {"storage_url": "redis://h"}}, "the log is ok"),
     ("log_state", "problem", {"log": {"state": "full"}}, "is full"),
     ("log_state", "problem", {"log": {"state": "gone"}}, "is gone"),
     ("log_state", "problem", {"log": {"state": "busy", "pending_facts": 70_000}}, "70,000 facts wait"),
@@ -141,7 +162,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         "idle_kinds",
         "warning",
         {"settings": {"idle": ("mobile=10m,0",)}, "facts": {"idle_kinds_unmet": ["mobile"]}},
-        "has times for 'mobile', but no device of that kind has come",
+        "have times for 'mobile', but no device of that kind has come",
     ),
     (
         "idle_kinds",
@@ -151,7 +172,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
             "facts": {"idle_kinds_unmet": ["mobile"]},
             "status": {"uptime_ms": 60_000},
         },
-        "no kind of device with idle times of its own is missing",
+        "no kind of device with times of its own is missing",
     ),
     ("idle_kinds", "ok", {"settings": {"idle": ("mobile=10m,0",)}}, "is missing"),
     ("stalls", "warning", {"status": {"stalls": 3}}, "3 times"),
@@ -172,7 +193,13 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         {"status": {"dev": True, "listeners": ["presences://0.0.0.0:1"]}},
         "also from other machines",
     ),
-    ("identity", "warning", {"status": {"dev": True, "listeners": ["presence://[::1]:1", "http://1.2.3.4:1"]}}, "mode"),
+    (
+        "identity",
+        "warning",
+        {"status": {"dev": True, "listeners": ["presence://[::1]:1", "https://1.2.3.4:1"]}},
+        "mode",
+    ),
+    ("encryption", "warning", {"status": {"listeners": ["presence://[::1]:1", "http://1.2.3.4:1"]}}, "http://1.2.3.4"),
     ("visibility", "ok", {"settings": {"grounds": ("contacts", "domain")}}, "by contacts, domain"),
     ("visibility", "ok", {"settings": {"grounds": ()}}, "by what a token grants"),
     ("visibility", "warning", {"settings": {"grounds": ("everyone",)}}, "nobody has chosen that"),
@@ -196,6 +223,25 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ),
     ("http", "warning", {"settings": {"http": ":9250"}}, "other machines can read metrics"),
     ("http", "ok", {"settings": {"http": ""}}, "not served"),
+    ("http", "ok", {"settings": {"http": "0.0.0.0:9250", "http_pages": "loopback"}}, "on this machine alone"),
+    (
+        "http",
+        "ok",
+        {"settings": {"http": "127.0.0.1:9250", "http_pages": "loopback"}},
+        "whoever a proxy on it asks for",
+    ),
+    (
+        "http",
+        "warning",
+        {"settings": {"http": "127.0.0.1:9250", "http_trusted_proxies": "127.0.0.1"}},
+        "whoever reaches the proxy before 127.0.0.1:9250",
+    ),
+    (
+        "http",
+        "ok",
+        {"settings": {"http": "127.0.0.1:9250", "http_trusted_proxies": "127.0.0.1", "http_pages": "loopback"}},
+        "on this machine alone",
+    ),
     ("admin_socket", "problem", {"facts": {"socket_mode": 0o666}}, "every user of this machine"),
     ("admin_socket", "ok", {"facts": {"socket_mode": 0o664}}, "mode 664"),
     ("admin_socket", "ok", {"facts": {"socket_path": "", "socket_mode": 0}}, "there is no admin socket"),
@@ -237,6 +283,58 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         "the last reload was refused: the secret file x is empty; until it is mended, a restart will fail",
     ),
     ("configuration", "ok", {"status": {"config": ""}}, "no configuration file"),
+    ("views", "warning", {"status": {"view_checks_failed": 2}}, "2 checksums of what clients show were wrong"),
+    ("followers", "warning", {"status": {"lost_followers": [f"app/{n}" for n in range(7)]}}, "app/4 and 2 more"),
+    ("webhooks", "ok", {"status": {"webhooks": None}}, "no webhooks are configured"),
+    (
+        "webhooks",
+        "problem",
+        {"status": {"webhooks": made_webhooks(state="gone")}},
+        "https://app.example.org has said 410",
+    ),
+    ("webhooks", "problem", {"status": {"webhooks": made_webhooks(state="taken")}}, "another program follows events"),
+    (
+        "webhooks",
+        "warning",
+        {"status": {"webhooks": failing_for(90_000)}},
+        "taken nothing for 1m30s: the receiver said",
+    ),
+    ("webhooks", "problem", {"status": {"webhooks": failing_for(3_600_000)}}, "has taken nothing for 1h"),
+    ("webhooks", "warning", {"status": {"webhooks": made_webhooks(lag_ms=301_000)}}, "late, with 1,483 events to post"),
+    ("webhooks", "problem", {"facts": {"webhook_secret_mode": 0o604}}, "every account can read the secret file of"),
+    ("dead_letters", "warning", {"status": {"webhooks": made_webhooks(dead_letters=3)}}, "3 events were given up"),
+    *(
+        (check, "ok", {"status": {"cluster": None}}, "this server is alone")
+        for check in ("cluster", "cluster_engine", "cluster_lag", "cluster_clock", "cluster_nodes")
+    ),
+    ("cluster", "ok", clustered(), "the node web-2 serves as one of 3"),
+    ("cluster", "problem", clustered(state="isolated"), "the node web-2 is isolated: it has no lease"),
+    ("cluster", "warning", clustered(state="fenced"), "was taken for dead by the others, and joins them anew"),
+    ("cluster", "warning", clustered(state="copying"), "the node web-2 is copying"),
+    ("cluster", "warning", clustered(fences=2), "was taken for dead 2 times since the start"),
+    ("cluster_engine", "ok", clustered(), "the engine redis://10.0.0.5:6379 answers (version 7.2.11)"),
+    (
+        "cluster_engine",
+        "ok",
+        engine(away_ms=5_000, version="", eviction=""),
+        "the engine redis://10.0.0.5:6379 answers",
+    ),
+    ("cluster_engine", "problem", engine(away_ms=63_999), "has not answered for 1m3s"),
+    ("cluster_engine", "problem", engine(role="slave"), "is a slave, which takes no writes"),
+    ("cluster_engine", "problem", engine(eviction="allkeys-lru"), "may throw away the log of the cluster"),
+    ("cluster_engine", "ok", engine(eviction="volatile-lru"), "answers"),
+    ("cluster_engine", "problem", engine(version="6.2.14"), "is 6.2.14, and 7.0 is needed"),
+    ("cluster_lag", "ok", clustered(lag_ms=1_000), "is 1000 ms behind the others"),
+    ("cluster_lag", "warning", clustered(lag_ms=1_001), "(4 entries) behind the others"),
+    ("cluster_lag", "problem", clustered(lag_ms=10_001), "behind the others, and shows what was then"),
+    ("cluster_lag", "warning", clustered(backlog_bytes=17 << 20), "17 MiB of changes wait for the engine"),
+    ("cluster_clock", "ok", clustered(clock_skew_ms=-500), "within 500 ms of the engine's"),
+    ("cluster_clock", "warning", clustered(clock_skew_ms=501), "501 ms ahead of that of the engine"),
+    ("cluster_clock", "warning", clustered(clock_skew_ms=-1_501), "1,501 ms behind that of the engine"),
+    ("cluster_nodes", "ok", clustered(), "3 nodes: web-1 decides 4,111 users, web-2"),
+    ("cluster_nodes", "warning", clustered(nodes=made_cluster().nodes[1:2]), "web-2 is the only node of its cluster"),
+    ("cluster_nodes", "ok", clustered(nodes=[]), "no node is known yet"),
+    ("dead_letters", "warning", {"status": {"webhooks": made_webhooks(gaps=1)}}, "have missed events 1 times"),
 ]
 
 
@@ -407,11 +505,15 @@ class TestLately:
             ("refusals", {"goodbyes": {"busy": 9}}),
             ("memory", {**in_use(9, refused_links=4, refused_requests=2), "goodbyes": {"busy": 4}}),
             ("clock", {"wall_jumps": 2, "wall_jump_ms": 900}),
+            ("views", {"view_checks_failed": 2}),
+            ("dead_letters", {"webhooks": made_webhooks(dead_letters=2)}),
+            ("dead_letters", {"webhooks": made_webhooks(gaps=2)}),
+            ("cluster", {"cluster": made_cluster(fences=2)}),
         ],
     )
     def test_totals(self, check: str, fields: dict[str, Any]) -> None:
         past = self.judged(check, self.before(**fields), **fields)
-        assert past.severity == "ok" and ("in the last 5 minutes" in past.what or check == "memory")
+        assert past.severity == "ok" and ("in the last 5 minutes" in past.what or check in ("memory", "cluster"))
         now = self.judged(check, self.before(), **fields)
         assert now.severity == "warning" and "in the last 5 minutes" in now.what
         assert "since the start" in self.judged(check, None, **fields).what

@@ -17,15 +17,18 @@ import pytest
 from hypothesis import given, strategies as st
 
 from presenced.config import Settings
-from presenced.ops.http import connection as connection_module
-from presenced.ops.http.connection import CONNECTIONS_MAX, HEALTH_CONNECTIONS, REQUEST_GAP_S
-from presenced.ops.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, begins_wrong, is_known
-from presenced.ops.http.listener import ACCEPTS_PER_PASS, HttpServer
-from presenced.ops.http.page import HttpPage
+from presenced.http.door import HttpRequest
+from presenced.http.heads import HEAD_BYTES_MAX, BadRequest, Exchange, begins_wrong
+from presenced.http.listener import ACCEPTS_PER_PASS
+from presenced.http.origins import is_known
+from presenced.http.page import HttpPage
+from presenced.http.places import HEALTH_CONNECTIONS
+from presenced.ops import page_door as page_door_module
+from presenced.ops.page_door import REQUEST_GAP_S, PageDoor
 from presenced.server.listeners import CannotListen
 from presenced.server.report import Report
 from presenced.sync import connect
-from tests.ops.http_stand import Stand, on_both_loops, pages, run, standing
+from tests.ops.http_stand import CONNECTIONS_MAX, Stand, on_both_loops, page_listener, pages, run, standing
 from tests.support.daemon import Daemon
 from tests.support.in_process import LOOPS, InProcess
 from tests.support.status import made_log, made_status
@@ -49,12 +52,12 @@ async def test_readiness(stand: Stand) -> None:
         (made_status(log=made_log(state="failed")), "the log failed"),
         (made_status(log=made_log(state="gone")), "is gone"),
     ):
-        stand.http.pages._take = lambda status=status: status
+        stand.pages._take = lambda status=status: status
         answer = await stand.get("/readyz")
         assert answer.status == 503
         assert answer.body.decode().startswith("not ready: ") and reason in answer.body.decode()
     for state in ("busy", "full"):
-        stand.http.pages._take = lambda state=state: made_status(log=made_log(state=state))
+        stand.pages._take = lambda state=state: made_status(log=made_log(state=state))
         assert (await stand.get("/readyz")).status == 200, "presence goes on without the disk"
 
 
@@ -161,11 +164,20 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a space before the colon": (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
     "NUL in a header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: \x00\r\n\r\n", 400),
     "a length that is none": (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", 400),
-    "POST": (b"POST /metrics HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc", 405),
-    "OPTIONS": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    "two lengths": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+    "a length and chunks": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+        400,
+    ),
+    "a folded header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n\r\n", 400),
+    "a carriage return in a header": (b"GET / HTTP/1.1\r\n" + HOST + b"A: b\rc\r\n\r\n", 400),
+    "a method in small letters": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    "an empty name": (b"GET / HTTP/1.1\r\n" + HOST + b": b\r\n\r\n", 400),
+    "DELETE": (b"DELETE /metrics HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+    "OPTIONS": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "CONNECT": (b"CONNECT x:443 HTTP/1.1\r\n" + HOST + b"\r\n", 405),
     "a body": (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc", 413),
-    "a chunked body": (b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
+    "a chunked body": (b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
     "a long path": (b"GET /" + b"a" * HEAD_BYTES_MAX, 431),
     "long headers": (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 2_000, 431),
     "many headers": (b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 100 + b"\r\n", 431),
@@ -206,7 +218,7 @@ def test_no_head_breaks_the_reader(head: bytes) -> None:
     try:
         request = Exchange().read(head + b"\r\n\r\n")
     except BadRequest as error:
-        assert error.status in (400, 405, 413, 431, 505)
+        assert error.status in (400, 405, 411, 413, 431, 505)
         assert error.sentence
     else:
         assert request.path.startswith("/")
@@ -231,7 +243,7 @@ async def test_requests_sent_ahead_are_answered_in_order_and_not_all_at_once(sta
 
 @pytest.mark.parametrize("loop_name", LOOPS)
 def test_more_sent_ahead_than_is_kept(loop_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "REQUEST_GAP_S", 0.0)
+    monkeypatch.setattr(page_door_module, "REQUEST_GAP_S", 0.0)
 
     async def many(stand: Stand) -> None:
         peer = await stand.peer()
@@ -264,7 +276,7 @@ async def test_a_page_that_costs_is_not_made_for_everyone_who_asks(stand: Stand)
         made += 1
         return made_status()
 
-    stand.http.pages._take = take
+    stand.pages._take = take
     began_s = time.monotonic()
     peers = [await stand.peer() for _ in range(8)]
     for _ in range(5):
@@ -306,7 +318,7 @@ async def test_silence_is_not_kept_either(stand: Stand) -> None:
 
 @on_both_loops(idle_s=0.3)
 async def test_a_peer_that_does_not_read_is_cut_off(stand: Stand) -> None:
-    stand.http.pages.answer = lambda path: HttpPage(200, "text/plain", b"x" * (16 << 20))  # type: ignore[method-assign]
+    stand.pages.answer = lambda path: HttpPage(200, "text/plain", b"x" * (16 << 20))  # type: ignore[method-assign]
     with socket.create_connection(("127.0.0.1", stand.http.port)) as peer:
         peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         await stand.until(lambda: len(stand.http.connections) == 1)
@@ -348,9 +360,9 @@ async def test_half_sent_requests_keep_nobody_out(stand: Stand) -> None:
 
 @on_both_loops(idle_s=60.0)
 async def test_health_is_told_while_all_others_are_being_answered(stand: Stand) -> None:
-    page = stand.http.pages.answer
+    page = stand.pages.answer
     large = HttpPage(200, "text/plain", b"x" * (16 << 20))
-    stand.http.pages.answer = lambda path: large if path == "/" else page(path)  # type: ignore[method-assign]
+    stand.pages.answer = lambda path: large if path == "/" else page(path)  # type: ignore[method-assign]
     busy = [socket.create_connection(("127.0.0.1", stand.http.port)) for _ in range(CONNECTIONS_MAX)]
     try:
         for peer in busy:
@@ -403,7 +415,7 @@ async def test_a_page_that_fails_is_told_and_logged(stand: Stand) -> None:
         raise RuntimeError("a figure is missing")
 
     events: list[tuple[str, int]] = []
-    stand.http.pages.answer = fail  # type: ignore[method-assign]
+    stand.pages.answer = fail  # type: ignore[method-assign]
     stand.http.report.event = lambda now_ms, cause, text, *, level, exc: events.append((cause, level))  # type: ignore
     peer = await stand.peer()
     for _ in range(2):
@@ -414,6 +426,24 @@ async def test_a_page_that_fails_is_told_and_logged(stand: Stand) -> None:
     assert events == [("http", logging.ERROR)] * 2
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "198.51.100.7"])
+async def test_pages_for_this_machine_alone(peer: str) -> None:
+    answers: list[HttpPage] = []
+
+    class Asked:
+        def __init__(self, path: str) -> None:
+            self.request = HttpRequest("GET", path, "", "", {}, b"", peer, False)
+
+        answer = staticmethod(answers.append)
+
+    door = PageDoor(pages(), Report(), lambda: False)
+    for path in ("/metrics", "/healthz"):
+        door.open(Asked(path))  # type: ignore[arg-type]
+    while len(answers) < 2:
+        await asyncio.sleep(0.001)
+    assert [answer.status for answer in answers] == [403 if peer.startswith("198") else 200, 200]
+
+
 # --- the listener -------------------------------------------------------------------------------------------------
 
 
@@ -421,7 +451,7 @@ async def test_an_address_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(CannotListen) as caught:
-            await HttpServer(pages(), Report()).listen(address)
+            await page_listener().listen(address)
     assert caught.value.address == address
     assert caught.value.reason.errno == errno.EADDRINUSE
 
@@ -443,13 +473,13 @@ def test_the_daemon_says_which_address_is_in_use(tmp_path: Path) -> None:
 
 async def test_an_address_of_elsewhere_is_named() -> None:
     with pytest.raises(CannotListen) as caught:
-        await HttpServer(pages(), Report()).listen("203.0.113.1:0")
+        await page_listener().listen("203.0.113.1:0")
     assert caught.value.address == "203.0.113.1:0"
 
 
 async def test_an_inherited_socket_is_used() -> None:
     sock = socket.create_server(("127.0.0.1", 0))
-    http = HttpServer(pages(), Report())
+    http = page_listener()
     await http.listen("", sock)
     stand = Stand(http)
     try:
@@ -464,7 +494,7 @@ async def test_being_open_to_the_network_is_logged(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "presenced"):
         async with standing():
             assert not caplog.records
-        http = HttpServer(pages(), Report())
+        http = page_listener()
         await http.listen("0.0.0.0:0")
         await http.close()
     assert "without authentication" in caplog.text

@@ -15,13 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from presenced.errors import CODES
 from presenced.ops import metrics
+from presenced.ops.health import not_ready
 from presenced.ops.history import History
-from presenced.ops.http.pages import Pages
-from presenced.server.status import LogStatus, MemoryStatus, ServerStatus
+from presenced.ops.pages import Pages
+from presenced.server.clustering.status import ClusterStatus, EngineStatus
+from presenced.server.status import LogStatus, MemoryStatus, ServerStatus, WebhookStatus
 from presenced.server.status_report import take_status
 from presenced.sync import connect, connect_service
 from tests.support.in_process import InProcess
-from tests.support.status import WALL_MS, durations, made_log, made_status
+from tests.support.status import WALL_MS, durations, made_cluster, made_log, made_status, made_webhooks
 
 
 def scrape(status: ServerStatus) -> str:
@@ -109,7 +111,13 @@ def other(current: Any) -> Any:
     raise AssertionError(f"no other value for {current!r}")
 
 
-@pytest.mark.parametrize("field", [name for name in ServerStatus.__struct_fields__ if name not in ("log", "memory")])
+UNSEEN_OF_WEBHOOKS = ("receiver", "accepted_wall_ms", "error", "error_wall_ms")
+"""Texts, and what the counters show."""
+
+
+@pytest.mark.parametrize(
+    "field", [name for name in ServerStatus.__struct_fields__ if name not in ("log", "memory", "webhooks", "cluster")]
+)
 def test_every_figure_of_the_status_is_exported(field: str) -> None:
     status = made_status()
     changed = msgspec.structs.replace(status, **{field: other(getattr(status, field))})
@@ -128,6 +136,56 @@ def test_every_figure_of_the_log_is_exported(field: str) -> None:
     log = made_log()
     changed = made_log(**{field: other(getattr(log, field))})
     assert scrape(made_status(log=log)) != scrape(made_status(log=changed))
+
+
+@pytest.mark.parametrize("field", [name for name in WebhookStatus.__struct_fields__ if name not in UNSEEN_OF_WEBHOOKS])
+def test_every_figure_of_webhooks_is_exported(field: str) -> None:
+    webhooks = made_webhooks()
+    changed = "failing" if field == "state" else other(getattr(webhooks, field))
+    assert scrape(made_status()) != scrape(made_status(webhooks=made_webhooks(**{field: changed})))
+
+
+UNSEEN_OF_CLUSTER = ("node", "history", "end_position", "lease_ms")
+"""Names, a figure of the others, and a setting."""
+
+
+@pytest.mark.parametrize("field", [name for name in ClusterStatus.__struct_fields__ if name not in UNSEEN_OF_CLUSTER])
+def test_every_figure_of_a_cluster_is_exported(field: str) -> None:
+    cluster = made_cluster()
+    changed = {
+        "state": lambda: "isolated",
+        "engine": lambda: msgspec.structs.replace(cluster.engine, away_ms=9_000),
+        "nodes": lambda: cluster.nodes[:2],
+    }.get(field, lambda: other(getattr(cluster, field)))()
+    assert scrape(made_status()) != scrape(made_status(cluster=made_cluster(**{field: changed})))
+
+
+def test_of_a_server_alone_there_is_nothing_of_a_cluster() -> None:
+    assert 'presenced_cluster_state{state="serving"} 1.0' in scrape(made_status())
+    assert "cluster" not in scrape(made_status(cluster=None))
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"state": "joining"}, "is joining: it does not know all users yet"),
+        ({"state": "copying"}, "is copying: it does not know all users yet"),
+        ({"state": "fenced"}, "was taken for dead by the others"),
+        ({"engine": EngineStatus("redis://h", "master", "7.0.15", away_ms=5_001)}, "redis://h does not answer"),
+        ({"engine": EngineStatus("redis://h", "master", "7.0.15", away_ms=5_000)}, ""),
+        ({"state": "isolated"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_node_is_ready_once_it_knows_all_and_while_the_engine_answers(fields: dict[str, Any], why: str) -> None:
+    status = made_status(cluster=made_cluster(**fields))
+    assert (why in not_ready(status)) if why else not not_ready(status)
+    assert f"presenced_ready {0.0 if why else 1.0}" in scrape(status)
+
+
+def test_without_webhooks_there_is_nothing_of_them() -> None:
+    assert "presenced_webhook_state" in scrape(made_status())
+    assert "webhook" not in scrape(made_status(webhooks=None))
 
 
 def test_values_and_units() -> None:
@@ -157,6 +215,9 @@ def test_values_and_units() -> None:
     assert value(text, "presenced_snapshot_age_seconds") == 61
     assert value(text, "presenced_snapshot_duration_seconds") == 0.741
     assert value(text, "presenced_deliveries_total") == 9_876_543
+    assert value(text, "presenced_webhook_lag_seconds") == 2.15
+    assert value(text, "presenced_webhook_failures_total", reason="5xx") == 89
+    assert value(text, "presenced_webhook_state", state="failing") == 0
 
 
 def test_buckets_are_cumulative_and_end_where_they_say() -> None:

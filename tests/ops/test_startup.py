@@ -25,6 +25,7 @@ from presenced.cli.admin_link import AdminLink
 from presenced.config.settings import Settings
 from presenced.core.restorer import Restorer
 from presenced.errors import RequestError
+from presenced.http.listener import HttpServer
 from presenced.ops import metrics
 from presenced.ops.admin_messages import VERBS
 from presenced.ops.operations import Operations
@@ -58,14 +59,14 @@ from presenced.server import replay
 from presenced.storage import meter
 replay.TELL_EVERY_MS = {tell_every_ms}
 meter.PROGRESS_BYTES = 1
-apply, applied = Restorer.apply, []
+apply, applied = Restorer.apply_log, []
 def held(self, facts):
     apply(self, facts)
     applied.append(1)
     if len(applied) == {held_at}:
         # Until the other end of the pipe is closed.
         open({gate!r}).read()
-Restorer.apply = held
+Restorer.apply_log = held
 """
 
 
@@ -268,7 +269,7 @@ class Gate(NamedTuple):
 def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """The replay waits at its first frame, or where nothing is left to be read."""
     gate = Gate(threading.Event(), threading.Event(), [])
-    name = "apply" if request.param == "half way" else "finish"
+    name = "apply_log" if request.param == "half way" else "finish"
     original = getattr(Restorer, name)
 
     def held(self: Restorer, *args: Any, **named: Any) -> None:
@@ -306,6 +307,17 @@ class Untouchable:
         raise AssertionError(f"{name} of the engine was asked for while the data directory is read")
 
 
+async def asked(http: HttpServer, path: str) -> int:
+    """The status of the answer, over a real connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    status = int((await reader.readline()).split()[1])
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return status
+
+
 async def test_nothing_on_the_loop_s_thread_touches_the_engine(
     gate: Gate, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,8 +327,8 @@ async def test_nothing_on_the_loop_s_thread_touches_the_engine(
     await gate.until_reached()
     engine, server.engine = server.engine, cast(Any, Untouchable())
     assert operations.http is not None
-    for path in ("/", "/healthz", "/metrics", "/readyz", "/statusz", "/statusz.json", "/nowhere"):
-        assert operations.http.answer(path).status in (200, 404, 503), path
+    for path in ("/", "/healthz", "/metrics", "/readyz", "/statusz", "/statusz.json", "/nowhere", "/ws"):
+        assert (await asked(operations.http, path)) in (200, 404, 503), path
     reader, writer = await asyncio.open_unix_connection(str(tmp_path / "admin.sock"))
     for verb in VERBS:
         writer.write(json.dumps({"do": verb}).encode() + b"\n")
@@ -431,15 +443,15 @@ async def test_the_percentage_never_falls_and_is_a_hundred_only_when_it_serves(
 ) -> None:
     monkeypatch.setattr(meter, "PROGRESS_BYTES", 1)
     monkeypatch.setattr(replay, "TELL_EVERY_MS", 0)
-    monkeypatch.setattr(snapshots, "SLICE_USERS", 1)
-    for _ in range(2):
-        # The second time from a snapshot.
+    monkeypatch.setattr(snapshots, "PIECE_BYTES", 1)
+    # The second time from a snapshot, of which the users who sleep are a few frames.
+    for least in (TEXTS / 2, 4):
         told: list[int] = []
         server = server_on(data)
         operations = Operations(server)
         operations.replaying = told.append  # type: ignore[method-assign,assignment]
         await server.start(operations)
         assert told == sorted(told) and told[-1] <= 99, told
-        assert len({*told}) > TEXTS / 2, told
+        assert len({*told}) > least, told
         server.take_snapshot()
         await server.stop()

@@ -21,10 +21,11 @@ from presenced.ops import formats, statusz
 from presenced.ops.doctor import Finding
 from presenced.ops.history import History
 from presenced.ops.svg import HEIGHT, WIDTH, plot
+from presenced.server.clustering.status import ClusterStatus
 from presenced.server.status import ServerStatus, SlowWatcher
 from presenced.sync import connect
 from tests.support.in_process import InProcess
-from tests.support.status import made_log, made_status
+from tests.support.status import made_cluster, made_log, made_status
 
 CHROMIUM_S = 60.0
 EVIL = "<img/src=x/onerror=alert(1)>\"'&"
@@ -112,7 +113,12 @@ def test_the_figures_of_the_status() -> None:
     assert "1.2.3, Python 3.11.2, uvloop, process 4711" in page.text
 
 
-UNSEEN = {"wall_jump_ms": "in the doctor's finding", "dev": "likewise", "certificate_ends_ms": "likewise"}
+UNSEEN = {
+    "wall_jump_ms": "in the doctor's finding",
+    "dev": "likewise",
+    "certificate_ends_ms": "likewise",
+    "lost_followers": "likewise",
+}
 
 
 @pytest.mark.parametrize("field", ServerStatus.__struct_fields__)
@@ -130,10 +136,36 @@ def test_every_figure_of_the_status_is_shown(field: str) -> None:
         changed = None
     elif field == "memory":
         changed = msgspec.structs.replace(now, ended_links=7)
+    elif field == "cluster":
+        changed = msgspec.structs.replace(now, users_own=7)
+    elif field == "webhooks":
+        changed = msgspec.structs.replace(now, behind=7)
     elif changed is None:
         changed = msgspec.structs.replace(now, count=5, p50_us=77_000.0)
     other = msgspec.structs.replace(status, **{field: changed})
     assert (statusz.page(status, History(), ()) == statusz.page(other, History(), ())) == (field in UNSEEN)
+
+
+@pytest.mark.parametrize("field", [name for name in ClusterStatus.__struct_fields__ if name != "lease_ms"])
+def test_every_figure_of_a_cluster_is_shown(field: str) -> None:
+    cluster = made_cluster()
+    now = getattr(cluster, field)
+    changed: Any = {
+        "state": lambda: "isolated",
+        "engine": lambda: msgspec.structs.replace(now, version="8.0.1"),
+        "nodes": lambda: now[:2],
+    }.get(field, lambda: now + "-other" if isinstance(now, str) else now * 3 + 1_000_000)()
+    other = made_status(cluster=made_cluster(**{field: changed}))
+    assert statusz.page(made_status(), History(), ()) != statusz.page(other, History(), ())
+
+
+def test_the_nodes_are_a_table_and_their_names_are_text() -> None:
+    page = shown(made_status())
+    assert page.row("web-2 (this one)") == ["317", "9 s", "812 k", "4,217", "3,343"]
+    assert page.row("web-1") == ["311", "9 s", "812 k", "4,111", "-"]
+    assert "Cluster" not in shown(made_status(cluster=None)).text
+    evil = msgspec.structs.replace(made_cluster().nodes[0], name=EVIL)
+    assert shown(made_status(cluster=made_cluster(nodes=[evil]))).row(EVIL)
 
 
 def test_what_the_doctor_found_is_shown_and_what_is_well_is_not() -> None:
@@ -340,8 +372,9 @@ def test_a_browser_shows_the_page_of_a_real_server(chromium: list[str], tmp_path
         asked: list[str] = []
 
         def count_requests(server: Any) -> None:
-            answer = node.operations.http.pages.answer
-            node.operations.http.pages.answer = lambda path: asked.append(path) or answer(path)
+            pages = node.operations.http.doors[-1].pages
+            answer = pages.answer
+            pages.answer = lambda path: asked.append(path) or answer(path)
 
         node.ask(count_requests)
         with connect(f"presence://alice@127.0.0.1:{node.port}/laptop") as alice:

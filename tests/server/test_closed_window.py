@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from presenced.server.server import Server
+from presenced.server.transports.plain_connection import borrowed
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Heartbeat, Ping, SetStatus, Watch
 from tests.support.in_process import LOOPS, InProcess
@@ -58,10 +59,12 @@ def test_who_heartbeats_and_does_not_read_stays_and_who_does_neither_goes(loop: 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_kernel_is_not_asked_to_end_a_connection_for_a_closed_window(loop: str) -> None:
+    def timeout_of(link: Any) -> int:
+        with borrowed(cast(TcpTransport, link.transport).fd) as its:
+            return its.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
     def timeouts(server: Server) -> list[int]:
-        transports = [cast(TcpTransport, link.transport) for link in server.links]
-        sockets = [one.connection.get_extra_info("socket") for one in transports if one.connection is not None]
-        return [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for one in sockets]
+        return [timeout_of(link) for link in server.links]
 
     with InProcess(loop) as server, opened(server.port, "alice"):
         assert server.ask(timeouts) == [0]

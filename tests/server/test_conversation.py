@@ -12,8 +12,9 @@ from presenced.server.intake import BACKLOG, RATE, READ
 from presenced.server.link import CLOSED, CLOSING, OPEN
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
-from presenced.wire.messages import Bye, Ping, SetStatus, Watch
+from presenced.wire.messages import Bye, Get, Ping, SetStatus, Watch
 from tests.support.conversing import FakeTransport, VirtualHost
+from tests.support.lowering import lower_in_process
 from tests.support.wire import DONE, GOODBYE, PONG, PRESENCE, RECORDS, WELCOME, hello
 
 
@@ -144,6 +145,34 @@ def test_frames_beyond_a_turns_share_wait_for_the_next_and_are_answered_in_order
         host.turn()
         assert pongs(link.told) == list(range(1, min(count, (turns + 1) * FRAMES_PER_WAKE_MAX) + 1))
     assert link.conversation.intake.paused == READ and link.is_reading
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_answers_that_were_put_off_and_are_too_much_for_one_turn_follow_in_the_next(
+    monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    host = VirtualHost(change_spacing_ms=0)
+    speaker, one, other = host.open("speaker"), host.open("one"), host.open("other")
+    host.turn()
+    lower_in_process(monkeypatch, REPLY_BYTES_PER_TURN=1_000)
+    text = "x" * 400
+    speaker.conversation.receive(host.begin(), frame(encode(SetStatus(1, text=text))))
+    for link in (one, other):
+        asked = b"".join(frame(encode(Get(number, ["speaker"]))) for number in range(1, 6))
+        link.conversation.receive(host.begin(), asked + (frame(encode(Bye())) if leaves else b""))
+    came = []
+    while host.engine.obligations.asking or not came:
+        before = host.engine.outboxes.reply_bytes
+        host.turn()
+        assert host.engine.outboxes.reply_bytes - before <= 1_000 + 2 * 500
+        came.append(len(one.told) + len(other.told))
+        assert (host._engine_ms == 0) == bool(host.engine.obligations.asking), "no turn follows"
+    assert came[0] == 3 and len(came) == 4, "as many as fit, and one that goes beyond"
+    for link in (one, other):
+        answers = [got for got in link.told if got[0] == RECORDS]
+        assert [got[1] for got in answers] == [1, 2, 3, 4, 5]
+        assert all(got[4][0][2] == text for got in answers), "the change before them is in all of them"
+        assert link.is_closed == leaves
 
 
 # --- the rate ---------------------------------------------------------------------------------------------------

@@ -239,7 +239,8 @@ def test_the_next_daemon_may_start_once_the_operators_connection_ends(tmp_path: 
 def test_a_turn_that_is_wanted_at_once_is_no_standing_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """More watchers of a large channel than a turn sends to: the rest follows in the next, which is due "at once"."""
     monkeypatch.setattr(channels, "CHANNEL_FULL_MAX", 0)
-    with InProcess(rate=0) as running:
+    # Checks of 500 watchers after each turn would take seconds.
+    with InProcess(rate=0, check=False) as running:
         watchers = [opened(running.port, f"user{number}") for number in range(501)]
         for link in watchers:
             link.send(WatchChannel(1, "lobby"))

@@ -64,12 +64,13 @@ def test_unread_replies_under_tls_are_bounded_and_all_come_in_order(loop: str, t
             # gone on with under TLS.
             asked = [Get(number, names) for number in range(1, 25)]
             link.send(*asked)
-            node.until(lambda server: unread(server)[0] > 0 and next(iter(server.links)).intake.paused > 0)
+            # All that one turn answers may be with the transport already, which has not got rid of it.
+            node.until(lambda server: sum(unread(server)) > 0 and next(iter(server.links)).intake.paused > 0)
             waiting, written = node.ask(unread)
             assert waiting + written <= limits.OUTBOX_BYTES_MAX + 64_000
-            assert written <= 2 * limits.SEND_BUFFER_BYTES, "OpenSSL's buffer never shrinks"
             for message in asked:
                 got = link.next()
                 assert got[:2] == [RECORDS, message.id] and len(got[4]) == len(names)
             link.send(Ping(99))
             assert link.next()[:2] == [PONG, 99]
+            assert node.ask(unread) == (0, 0)

@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from presenced.wire.codec import encode
 from presenced.wire.messages import Bye, Get, Heartbeat, Ping, SetStatus, Watch, Who
 from tests.support.in_process import LOOPS, InProcess
 from tests.support.lowering import lower_in_process
+from tests.support.tiers import samples
 from tests.support.wire import DONE, PONG, PRESENCE, WELCOME, Bystander, Wire, hello, opened
 
 both_loops = pytest.mark.parametrize("loop", LOOPS)
@@ -34,7 +36,7 @@ def test_a_bug_met_by_one_link_ends_that_link_alone(
     with InProcess(loop, grace_ms=0, change_spacing_ms=0) as running, caplog.at_level(logging.INFO):
         handlers = running.server.links.requests._handlers
         healthy = handlers[Get]
-        monkeypatch.setitem(handlers, Get, healthy._replace(apply=broken))
+        monkeypatch.setitem(handlers, Get, replace(healthy, apply=broken))
         beside = Bystander(running.port)
         observer = opened(running.port, "observer")
         observer.send(Watch(1, ["victim"]))
@@ -102,7 +104,7 @@ def test_a_bug_in_the_turn_stops_the_server(monkeypatch: pytest.MonkeyPatch, cap
 @both_loops
 def test_thousands_of_visits_leave_nothing(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some leave with bye, some close, some break the rules; each has watched users that nobody has heard of."""
-    visits = 5_000 // (1 if loop == "uvloop" else 5)
+    visits = max(1_000, samples(5_000) // (1 if loop == "uvloop" else 5))
     lower_in_process(monkeypatch, HELLO_TIMEOUT_MS=1_000, CLOSE_TIMEOUT_MS=100)
     with InProcess(loop, rate=0, check=False, grace_ms=0) as running:
         for number in range(visits):

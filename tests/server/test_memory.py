@@ -376,7 +376,10 @@ def test_unread_replies_are_bounded_beside_what_the_transport_holds(loop: str) -
                 sent += 1
                 link.send(Get(sent, names))
         assert sent < 4_000, "the server went on reading"
-        assert node.ask(unread) <= limits.OUTBOX_BYTES_MAX + reply_bytes
+        # The last reply of a read may pass the bound, and so may the first of the turn that writes them: until then
+        # nobody knows that the peer does not take them.
+        most = limits.OUTBOX_BYTES_MAX + 2 * reply_bytes
+        assert (found := node.ask(unread)) <= most, f"{found} bytes of replies are kept, and {most} may be"
 
 
 def test_replies_that_wait_for_one_who_does_not_read_weigh() -> None:

@@ -31,7 +31,9 @@ def hello(link: Wire, token: str, device: str = "laptop") -> list[object]:
 def test_a_real_server_goes_by_when_real_tokens_were_made(tmp_path: Path) -> None:
     skipped_ns = 0
     now_s = int(time.time())
-    clocks = Clocks(lambda: time.monotonic_ns() + skipped_ns, lambda: now_s * 10**9 + skipped_ns)
+    # In the middle of a second, which the server knows to the millisecond.
+    stands_ns = now_s * 10**9 + 500_000_000
+    clocks = Clocks(lambda: time.monotonic_ns() + skipped_ns, lambda: stands_ns + skipped_ns)
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET)
 

@@ -12,6 +12,7 @@ from presenced.core.model import Edge, Session
 from presenced.server.server import Server
 from presenced.server.stats import BUCKETS, Times
 from presenced.server.status_report import SLOWEST, slowest, take_status
+from presenced.server.transports.plain_connection import borrowed
 from presenced.server.transports.tcp import TcpTransport
 from presenced.wire.messages import Attach, Get, SetStatus, Watch
 from tests.support.certificates import make_certificate
@@ -59,8 +60,9 @@ def shrink_send_buffers(server: Server) -> None:
     """The kernel takes megabytes for a link that does not read, unless told not to."""
     for link in server.links:
         transport = link.transport
-        assert isinstance(transport, TcpTransport) and transport.connection is not None
-        transport.connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        assert isinstance(transport, TcpTransport)
+        with borrowed(transport.fd) as its:
+            its.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 def test_a_slow_watcher_is_named_until_it_reads() -> None:

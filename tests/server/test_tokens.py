@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.identity import LEEWAY_S, Identity, Verifier, _accept, _judge, mint
 from presenced.server.key_ring import KeyRing
+from presenced.server.shared_key import SharedKey
 from tests.support.tiers import samples
 
 SECRET = b"a secret that is long enough for the hash of it"
@@ -358,3 +360,11 @@ def test_another_secret_is_not_accepted() -> None:
         )
         is None
     )
+
+
+@given(secret=st.binary(min_size=1, max_size=200), message=st.binary(max_size=300))
+@example(secret=b"x" * 64, message=b"")
+@example(secret=b"x" * 65, message=b"")
+def test_a_shared_key_signs_as_the_library_does_and_the_same_again(secret: bytes, message: bytes) -> None:
+    key = SharedKey(secret)
+    assert key.sign(message) == key.sign(message) == hmac.digest(secret, message, "sha256")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 from tests.support.readiness import readable
 from tests.support.until import PATIENCE_S
-from tests.systemd.container import SOURCE, Container, Failed
+from tests.systemd.container import REPOSITORY, SOURCE, Container, Failed
 
 UNIT = "presenced.service"
 PROGRAM = "/usr/local/lib/presenced/bin/python"
@@ -24,6 +25,13 @@ INSTALL_S = 240.0
 CROWD = 500
 
 _FOR_THE_INDEX = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_", "REQUESTS_CA_BUNDLE")
+
+
+def readme(*words: str) -> str:
+    """The lines of the one block of commands in README.md that has these words, for root, who needs no sudo."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S)
+    (found,) = [block for block in blocks if all(word in block for word in words)]
+    return re.sub(r"\bsudo ", "", found)
 
 
 class Service(Container):

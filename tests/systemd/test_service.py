@@ -13,8 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.systemd.container import REPOSITORY
-from tests.systemd.service import ADDRESS, CONFIG, PROGRAM, STATE, UNIT, Service
+from tests.systemd.service import ADDRESS, CONFIG, PROGRAM, STATE, UNIT, Service, readme
 
 EXPOSURE_MAX = 1.2
 EX_CONFIG = 78
@@ -44,13 +43,6 @@ def test_an_operator_without_root_needs_the_group(service: Service) -> None:
 
 TLS_LINES = 'tls_cert = "/etc/presenced/tls/fullchain.pem"\ntls_key = "/etc/presenced/tls/privkey.pem"'
 """As README says, for the copies that the hook makes."""
-
-
-def readme(*words: str) -> str:
-    """The lines of the one block of commands in README.md that has these words, for root, who needs no sudo."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S)
-    (found,) = [block for block in blocks if all(word in block for word in words)]
-    return re.sub(r"\bsudo ", "", found)
 
 
 OPERATOR = ("setpriv", "--reuid=65500", "--regid=65500", "--groups=operators")
@@ -301,7 +293,7 @@ def test_a_certificate_of_certbot_by_the_hook_of_the_readme(service: Service) ->
     service.sh(f"cp {CONFIG}.installed {CONFIG}; systemctl reset-failed; systemctl restart {UNIT}")
     service.configure("listen", TLS_LINES)
     hook = "/etc/letsencrypt/renewal-hooks/deploy/presenced"
-    service.sh(readme("install -D"))
+    service.sh(readme("install -D", "renewal-hooks"))
     service.sh(readme("RENEWED_LINEAGE=/etc"))
     service.sh(
         "presencectl --url presences://alice@127.0.0.1/laptop --ca-file /etc/presenced/tls/fullchain.pem "

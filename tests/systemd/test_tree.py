@@ -98,6 +98,36 @@ def test_the_exposure_with_the_drop_in_for_another_group_is_as_small(units: list
     assert judged.returncode == 0, judged.stdout
 
 
+def test_systemd_finds_no_fault_with_a_node(units: list[str], tree: Path, tmp_path: Path) -> None:
+    """The drop-in as it stands, beside the template: its programs are those of the tree."""
+    drop_in = inside(tree, f"{PREFIX}/share/presenced/drop-ins/node.conf").read_text()
+    place = tmp_path / "presenced@.service.d"
+    place.mkdir()
+    (place / "node.conf").write_text(drop_in.replace(PREFIX, f"{tree}{PREFIX}"))
+    node = tmp_path / "presenced@.service"
+    Path(units[1]).rename(node)
+    (tmp_path / "presenced@1.service").symlink_to(node)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "presenced@1.service")], capture_output=True, text=True
+    )
+    about = [line for line in (verified.stdout + verified.stderr).splitlines() if "presenced" in line]
+    assert (verified.returncode, about) == (0, [])
+
+
+def test_the_options_of_a_node_are_known(tree: Path) -> None:
+    from presenced.cli.daemon import main
+    from presenced.config.keys import BY_ENV
+
+    drop_in = inside(tree, f"{PREFIX}/share/presenced/drop-ins/node.conf").read_text()
+    command = re.findall(r"^ExecStart=(.+)$", drop_in, re.M)[-1].split()
+    assert command[0] == f"{PREFIX}/bin/presenced"
+    given = main.commands["serve"].make_context("serve", command[2:]).params
+    assert (given["shared"], given["node"], given["config"]) == (True, "%H-%i", "/etc/presenced/presenced.toml")
+    assert [name for name in re.findall(r"^Environment=(\w+)=", drop_in, re.M)] == [
+        key.env for key in BY_ENV.values() if key.name == "http.own_address"
+    ]
+
+
 def test_every_path_in_the_units_is_there(tree: Path) -> None:
     for name in UNITS:
         text = inside(tree, f"{UNITS_PLACE}/{name}").read_text()

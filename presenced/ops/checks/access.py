@@ -10,9 +10,14 @@ from presenced.ops.checks.finding import Patient, Said
 
 def encryption(patient: Patient) -> Said:
     """Is what goes over the network encrypted?"""
-    bare = [url for url in patient.status.listeners if url.startswith("presence://") and not is_private(url)]
+    settings = patient.settings
+    schemes = ("presence://", "http://") if settings.http_websocket or settings.http_api else ("presence://",)
+    bare = [url for url in patient.status.listeners if url.startswith(schemes) and not is_private(url)]
     if bare:
-        advice = "set listen.tls_cert and listen.tls_key, or listen on 127.0.0.1 behind a proxy that terminates TLS"
+        advice = (
+            "set listen.tls_cert and listen.tls_key (and http.tls), or listen on 127.0.0.1 behind a proxy that "
+            "terminates TLS"
+        )
         yield (
             "warning",
             f"{', '.join(bare)} is reachable from other machines without TLS: tokens can be read in transit",
@@ -88,12 +93,25 @@ def secret(patient: Patient) -> Said:
 
 def http(patient: Patient) -> Said:
     """Who can read the metrics?"""
-    address = patient.settings.http
-    if address and not is_private(f"http://{address}"):
-        advice = "set http.address to 127.0.0.1:PORT, or let a firewall admit only the machines that collect metrics"
+    settings = patient.settings
+    address, is_for_all = settings.http, settings.http_pages == "everyone"
+    if not address:
+        yield "ok", "metrics are not served", ""
+    elif not is_for_all and not settings.http_trusted_proxies and is_private(f"http://{address}"):
+        yield "ok", f"metrics on {address} are for this machine, and for whoever a proxy on it asks for", ""
+    elif not is_for_all:
+        yield "ok", f"metrics on {address} are for clients on this machine alone", ""
+    elif not is_private(f"http://{address}"):
+        advice = (
+            "set http.pages to loopback, or http.address to 127.0.0.1:PORT, or let a firewall admit only the machines "
+            "that collect metrics"
+        )
         yield "warning", f"other machines can read metrics and health on {address} without a password", advice
+    elif settings.http_trusted_proxies:
+        advice = "set http.pages to loopback, or let the proxy pass on /ws, /v1/ and /client/ alone"
+        yield "warning", f"whoever reaches the proxy before {address} can read metrics through it", advice
     else:
-        yield "ok", f"metrics are on {address}" if address else "metrics are not served", ""
+        yield "ok", f"metrics are on {address}", ""
 
 
 def admin_socket(patient: Patient) -> Said:

@@ -17,11 +17,13 @@ def durability(patient: Patient) -> Said:
     """Does the state survive?"""
     log = patient.status.log
     if log is None:
-        advice = "set storage.directory (--data-dir DIR)"
+        advice = "set storage.directory (--data-dir DIR), or storage.url (--storage URL)"
         yield "warning", "the state is in memory only: statuses, texts and claims are lost with the process", advice
     elif log.durability == "off":
         advice = "set storage.durability to always, or to interval=1s if that is too slow"
         yield "warning", "durability is off: a crash loses all changes since the last snapshot", advice
+    elif patient.settings.storage_url:
+        yield "ok", f"the state is kept at {log.directory}", ""
     else:
         yield "ok", f"the state is kept in {log.directory}, durability {log.durability}", ""
 
@@ -32,7 +34,10 @@ def log_state(patient: Patient) -> Said:
     if log is None:
         return
     directory = log.directory
-    if log.state == "full":
+    if patient.settings.storage_url and log.state != "ok":
+        what = f"the store at {directory} is {log.state}: {log.pending_facts:,} facts wait, and nothing can be saved"
+        yield "problem", what, "look at Redis there; the daemon goes on by itself, with all that was not saved"
+    elif log.state == "full":
         what = f"the disk under {directory} is full: nothing can be saved, but presence goes on"
         yield "problem", what, "free some space; the daemon then writes again by itself, with what was not saved"
     elif log.state == "gone":

@@ -36,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Permission bits of the admin socket."""
     secret_mode: int = 0
     """Permission bits of the secret file; 0 = there is none, or it cannot be looked at."""
+    webhook_secret_mode: int = 0
+    """Of the file with the secrets of webhooks, likewise."""
     certificate: str = ""
     """A sentence if the certificate in force has expired, expires soon or is not valid yet; else empty."""
     certificate_said: str = ""
@@ -45,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     zones_missing: list[str] = []
     """Time zones of schedules that the machine does not know."""
     idle_kinds_unmet: list[str] = []
-    """Kinds of device with idle times of their own, of which no device has come since the start."""
+    """Kinds of device with idle times or a grace of their own, of which no device has come since the start."""
     python: tuple[int, int, int] = (3, 11, 0)
 
 

@@ -66,15 +66,18 @@ def intervals(patient: Patient) -> Said:
 
 
 def idle_kinds(patient: Patient) -> Said:
-    """Have devices come of every kind that has idle times of its own?"""
+    """Have devices come of every kind that has idle times or a grace of its own?"""
     unmet = patient.facts.idle_kinds_unmet
     if unmet and patient.status.hellos and patient.status.uptime_ms >= KINDS_AFTER_MS:
         names = ", ".join(repr(kind) for kind in unmet)
-        what = f"presence.idle has times for {names}, but no device of that kind has come since the start"
-        advice = "compare the setting with the kind that clients name in hello and attach: they must be exactly equal"
+        what = f"the settings have times for {names}, but no device of that kind has come since the start"
+        advice = (
+            "compare presence.idle and presence.kind_grace with the kind that clients name in hello and attach: they "
+            "must be exactly equal"
+        )
         yield "warning", what, advice
     else:
-        yield "ok", "no kind of device with idle times of its own is missing", ""
+        yield "ok", "no kind of device with times of its own is missing", ""
 
 
 def zones(patient: Patient) -> Said:

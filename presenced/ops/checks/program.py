@@ -30,6 +30,16 @@ def python(patient: Patient) -> Said:
         yield "ok", f"Python {'.'.join(map(str, patient.facts.python))}, {patient.status.loop}", ""
 
 
+def views(patient: Patient) -> Said:
+    """Do clients show what the server would show them?"""
+    failed = patient.lately(lambda status: status.view_checks_failed)
+    if failed:
+        what = f"{failed:,} checksums of what clients show were wrong {patient.period}; each was mended by a comparison"
+        yield "warning", what, "a client or a proxy loses frames: find it by the clients' own logs, and report it"
+    else:
+        yield "ok", f"no client found that it shows anything wrong {patient.period}", ""
+
+
 def log(patient: Patient) -> Said:
     """Is the log read?"""
     lost = patient.lately(lambda status: status.log_lines_lost)

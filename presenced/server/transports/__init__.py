@@ -1,1 +1,2 @@
-"""What carries the bytes of a conversation: the port that it speaks to (`base`), and plain TCP or TLS (`tcp`)."""
+"""What carries the bytes of a conversation: the port that it speaks to (`base`), and plain TCP (`tcp`), TLS (`tls`) and
+WebSockets (`websocket`)."""

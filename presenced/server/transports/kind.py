@@ -19,5 +19,7 @@ class TransportKind(NamedTuple):
     """The same with TLS."""
     open: Callable[[Conversation], asyncio.BaseProtocol]
     """The loop's side of a connection that comes up: a `transports.base.Transport` that calls `Conversation.opened`."""
+    open_tls: Callable[[Conversation], asyncio.BaseProtocol]
+    """The same where the connection is a `transports.tls_connection.TlsConnection`."""
     refusal: Callable[[Goodbye], bytes]
     """The bytes that tell this to a client that is turned away before anything was read from it."""

@@ -1,0 +1,248 @@
+"""The committer's way to a store in Redis: a `storage.port.FactPlace`.
+
+It blocks the committer's thread while the engine is away, so facts wait in the committer's queue. Nothing is lost by
+that: what is acknowledged is in the engine. What the engine itself loses is made up for by a snapshot of everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
+
+from presenced.backplane.errors import Emptied, Refused, Rewound, Unreachable
+from presenced.backplane.store_engine import StoreClaim, StoreEngine, StoreHolder, StoreTaken
+from presenced.storage.files import DiskFull
+from presenced.storage.port import FactHost, TakenOver
+from presenced.storage.snapshot import SnapshotError
+
+log = logging.getLogger("presenced")
+
+LATE_S = 5.0
+"""After so long without the engine durable requests are refused."""
+
+RENEW_S = 1.0
+"""So often the engine hears of this daemon."""
+
+CLOSE_S = 3.0
+"""So long a daemon that ends waits for an engine that is away."""
+
+PAUSES_S = (0.05, 0.1, 0.2, 0.5)
+"""Between two attempts to reach it; the last one again and again."""
+
+_T = TypeVar("_T")
+
+
+class EngineJournal:
+    """Writes to a store that was claimed, under the name by which that was done."""
+
+    def __init__(
+        self,
+        store: StoreEngine,
+        claimed: StoreClaim,
+        holder: str,
+        nonce: str,
+        *,
+        wall_ms: Callable[[], int],
+        monotonic_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.bytes_since_snapshot = claimed.log_bytes
+        self.has_leftovers = False
+        self.is_late = False
+        self.trouble = ""
+        self._snapshot_bytes = claimed.snapshot_bytes
+        self._store = store
+        self._claimed = claimed
+        self._holder = holder
+        self._nonce = nonce
+        self._wall_ms = wall_ms
+        self._monotonic_s = monotonic_s
+        self._sleep = sleep
+        self._snapshot = claimed.snapshot
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Of the committer's thread: each call runs in it to its end."""
+        self._host: FactHost | None = None
+        self._away_s = 0.0
+        """Since when the engine does not answer; 0 = it does."""
+        self._closing_s = 0.0
+        self._attempts = 0
+        self._heard_s = monotonic_s()
+        """When the engine has answered last."""
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """See `FactPlace`."""
+        return self._snapshot_bytes
+
+    def attach(self, host: FactHost) -> None:
+        """See `FactPlace`."""
+        self._host = host
+
+    # --- facts ------------------------------------------------------------------------------------------------
+
+    def commit(self, batches: Sequence[tuple[bytes, int]]) -> None:
+        """See `FactPlace`. Raises `DiskFull` if too many facts wait for an engine that is away."""
+        for payload, _ in batches:
+            self._insist(lambda payload=payload: self._store.write(payload, self._wall_ms()))  # type: ignore[misc]
+            self.bytes_since_snapshot += len(payload)
+
+    unsynced = False
+    unsealed = False
+    """What is written is as durable as it will be."""
+
+    def sync(self) -> None:
+        """See `FactPlace`."""
+
+    def witness(self) -> None:
+        """See `FactPlace`: whether the engine can be written to again. Raises `DiskFull` if not."""
+        self._insist(self._store.renew)
+
+    def lost(self) -> str:
+        """See `FactPlace`. Lets the engine know that this daemon lives."""
+        if self._monotonic_s() - self._heard_s >= RENEW_S:
+            try:
+                self._run(self._store.renew)
+            except (Unreachable, Refused) as error:
+                self._note_away(error)
+            except (Emptied, Rewound) as error:
+                self._begin_anew(error)
+        return ""
+
+    # --- snapshots --------------------------------------------------------------------------------------------
+
+    def begin_snapshot(self) -> EngineSnapshot:
+        """See `FactPlace`."""
+        self.bytes_since_snapshot = 0
+        return EngineSnapshot(self, self._snapshot + 1, self._store.n, self._store.bytes)
+
+    def write_piece(self, number: int, piece: int, payload: bytes) -> None:
+        """Add a piece to a snapshot. Raises `SnapshotError` if the engine has lost those before."""
+        self._insist(lambda: self._store.write_piece(number, piece, payload), is_of_snapshot=True)
+
+    def finish_snapshot(self, writer: EngineSnapshot, version: int, *, alone: bool = False) -> Iterator[None]:
+        """See `FactPlace`. Nothing from before it ever stays."""
+        yield
+        told = (writer.number, writer.pieces, writer.bytes, writer.from_n, writer.from_bytes, version, self._wall_ms())
+        self._insist(lambda: self._store.finish(*told), is_of_snapshot=True)
+        self._snapshot, self._snapshot_bytes = writer.number, writer.bytes
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def close(self, *, version: int) -> None:
+        """See `FactPlace`. The store is free for another daemon from then on. Raises `OSError`."""
+        try:
+            self._insist(lambda: self._store.release(version))
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """See `FactPlace`."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self._store.close())
+            self._loop.close()
+            self._loop = None
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def _run(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """One attempt."""
+
+        async def awaited() -> _T:
+            return await call()
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        try:
+            result = self._loop.run_until_complete(awaited())
+        except StoreTaken as error:
+            raise TakenOver(str(error)) from None
+        self._heard_s = self._monotonic_s()
+        if self._away_s:
+            self._away_s, self._attempts, self.is_late, self.trouble = 0.0, 0, False, ""
+            self._tell()
+        return result
+
+    def _insist(self, call: Callable[[], Awaitable[_T]], *, is_of_snapshot: bool = False) -> _T:
+        """Repeat a call until the engine has answered it. Raises `TakenOver`, `DiskFull` if too much waits, `OSError`
+        if this daemon is to end, and `SnapshotError` if a snapshot was lost on the way."""
+        while True:
+            try:
+                return self._run(call)
+            except (Unreachable, Refused) as error:
+                self._note_away(error)
+                self._give_up_in_time(error)
+                self._sleep(PAUSES_S[min(self._attempts, len(PAUSES_S)) - 1])
+            except (Emptied, Rewound) as error:
+                self._begin_anew(error)
+                if is_of_snapshot:
+                    raise SnapshotError("the engine has lost the beginning of it") from None
+
+    def _note_away(self, error: Exception) -> None:
+        now_s = self._monotonic_s()
+        self._away_s = self._away_s or now_s
+        self._attempts += 1
+        if now_s - self._away_s >= LATE_S:
+            self.trouble = f"{error}: nothing can be saved (log_busy), presence goes on"
+            if not self.is_late:
+                self.is_late = True
+                self._tell()
+
+    def _give_up_in_time(self, error: Exception) -> None:
+        host = self._host
+        if host is None:
+            return
+        if host.is_closing():
+            self._closing_s = self._closing_s or self._monotonic_s()
+            if self._monotonic_s() - self._closing_s >= CLOSE_S:
+                raise OSError(str(error))
+        elif host.is_full_up():
+            raise DiskFull(str(error))
+
+    def _tell(self) -> None:
+        if self._host is not None:
+            self._host.tell()
+
+    def _begin_anew(self, error: Exception) -> None:
+        """The engine has lost what was written, or its end: claim what there is, and have a snapshot taken."""
+        log.warning("the store at %s has lost what was saved in it (%s); all is saved anew", self._store.place, error)
+        claimed = self._insist(
+            lambda: self._store.claim(
+                self._nonce,
+                self._holder,
+                new_id=self._claimed.store_id,
+                new_epoch=self._claimed.epoch,
+                has_lost=True,
+            )
+        )
+        if isinstance(claimed, StoreHolder):
+            raise TakenOver(f"its store was taken by {claimed.name}, when the engine had lost it")
+        self._snapshot = claimed.snapshot
+        starts = self._claimed.starts
+        self._insist(lambda: self._store.renew(self._claimed.version, starts))
+        if self._host is not None:
+            self._host.note_loss()
+
+
+class EngineSnapshot:
+    """A snapshot that is being written to the engine, piece by piece."""
+
+    def __init__(self, journal: EngineJournal, number: int, from_n: int, from_bytes: int) -> None:
+        self.number = number
+        self.from_n = from_n
+        """The log goes on behind this entry."""
+        self.from_bytes = from_bytes
+        self.pieces = 0
+        self.bytes = 0
+        self._journal = journal
+
+    def add(self, payload: bytes, count: int) -> None:
+        """See `SnapshotFile`."""
+        self._journal.write_piece(self.number, self.pieces, payload)
+        self.pieces += 1
+        self.bytes += len(payload)
+
+    def abandon(self) -> None:
+        """See `SnapshotFile`: the next one takes its place."""

@@ -1,0 +1,54 @@
+"""`presencectl route`, against the real daemon: what is printed, refused, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import click
+import pytest
+
+from presenced.cli.ctl_route import OF_DEVICES, OF_USERS
+from presenced.wire.messages import RouteReason
+from tests.cli.commands import Running, ctl, on_terminal, online
+from tests.support.daemon import Daemon
+
+
+@pytest.fixture
+def laptop(daemon: Daemon) -> Iterator[Running]:
+    """alice's laptop, online."""
+    running = online(Running, daemon.url("alice", "laptop"))
+    yield running
+    running.kill()
+
+
+def test_a_person_and_a_service_ask(daemon: Daemon, laptop: Running) -> None:
+    url, service = daemon.url("alice", "laptop"), daemon.url("backend", "")
+    done = ctl("--url", url, "route")
+    assert done.returncode == 0
+    value: dict[str, Any] = json.loads(done.stdout)
+    assert (value["user"], value["verdict"], value["reason"], value["at_ms"]) == ("alice", "now", "in_use", 0)
+    target = {"device": "laptop", "kind": "", "verdict": "now", "reason": "in_use", "meta": ""}
+    assert value["devices"] == [target], "the command's own device is left out"
+    assert ctl("--url", url, "device", "meta", "laptop", "token").returncode == 0
+    done = ctl("--url", service, "--as", "alice", "route", "--urgency", "urgent", "--about", "general")
+    assert json.loads(done.stdout)["devices"] == [target | {"reason": "urgent", "meta": "token"}]
+    assert ctl("--url", url, "route", "bob").stderr.startswith("presencectl: a user's link cannot ask")
+
+
+def test_it_says_in_words_what_to_do_and_exits_with_1_unless_it_is_now(daemon: Daemon, laptop: Running) -> None:
+    url, service = daemon.url("alice", "laptop"), daemon.url("backend", "")
+    shown = click.unstyle(on_terminal("--url", url, "route"))
+    assert "notify alice now on laptop: it is in use; their last input was at" in shown
+    assert shown.splitlines()[-1].split() == ["laptop", "now", "it", "is", "in", "use"]
+    assert ctl("--url", url, "set", "dnd", "--for", "1h").returncode == 0
+    done = ctl("--url", url, "--text", "route")
+    assert done.returncode == 1 and done.stdout.startswith("do not notify alice before ")
+    assert "they do not want to be disturbed" in done.stdout
+    done = ctl("--url", service, "--text", "--as", "nobody", "route")
+    assert (done.returncode, done.stdout) == (1, "do not notify nobody: nothing is known of them\n")
+
+
+def test_each_reason_has_words() -> None:
+    assert {*OF_USERS, *OF_DEVICES} == set(get_args(RouteReason))
