@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all explore check style types format unicode-table bench torture mutate simulate interleavings scenario install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all explore check style types format unicode-table vectors bench torture mutate simulate interleavings scenario install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -48,16 +48,24 @@ format: $(INSTALLED)
 unicode-table: $(INSTALLED)  ## (with Python 3.11) the tables of characters, from the newest Unicode
 	$(BIN)/python -m tests.unicode.make_table
 
+vectors: $(INSTALLED)  ## the vectors of presenced/conformance, from protocol.md
+	$(BIN)/python -m tests.conformance.make_vectors
+
 bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
 	$(BIN)/python -m bench fanout --watchers 1000 --changes 200
 
-torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 1,000 kills, 10,000 lives
+torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 3,000 kills, 16,000 lives, 10 million bytes at the doors
 	$(BIN)/python -m tests.storage.seeded_bugs
 	$(BIN)/python -m tests.torture.crash --states 1000000
 	$(BIN)/python -m tests.torture.reader
 	$(BIN)/python -m tests.torture.kill --rounds 1000
+	$(BIN)/python -m tests.torture.follow --rounds 1000
+	$(BIN)/python -m tests.torture.returns --rounds 1000
 	$(BIN)/python -m tests.torture.faults
 	$(BIN)/python -m tests.sim --lives 10000 --seed 0
+	$(BIN)/python -m tests.doors.fuzz
+	$(BIN)/python -m tests.cluster 0 1000
+	$(BIN)/python -m tests.torture.nodes --rounds 1000
 
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server
 	PRESENCED_STEPS=7 $(BIN)/python -m pytest -q -n auto tests/client/test_interleavings.py

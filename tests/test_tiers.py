@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.shares import DEALT_SINGLY, LONGEST, LongestFirst, place_of
-from tests.support.tiers import LEFT_OUT, PLACES, SHARE, markers_of, samples
+from tests.support.tiers import LEFT_OUT, PLACES, SHARE, markers_of, samples, spaced
 
 REPOSITORY = Path(__file__).parents[1]
 TESTS = REPOSITORY / "tests"
@@ -56,8 +56,11 @@ def test_a_marker_goes_by_whole_names() -> None:
 def test_the_share_counts_for_samples_and_leaves_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SHARE, "0.25")
     assert (samples(100), samples(1)) == (25, 1)
+    assert (spaced(40), spaced(1)) == (160, 4)
     monkeypatch.delenv(SHARE)
-    assert samples(100) == 100
+    assert samples(100) == 100 and spaced(40) == 40
+    monkeypatch.setenv(SHARE, "2")
+    assert samples(100) == 200 and (spaced(40), spaced(1)) == (20, 1)
 
 
 # --- the order ---------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.support.engines import free_port, redis_server
 from tests.support.readiness import readable
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-OF_THE_INSTALLED = ("secret.new", "renewal-hooks", "presenced@two")
+OF_THE_INSTALLED = ("secret.new", "renewal-hooks", "presenced@two", "node.conf")
 """Words of the blocks that `tests/systemd/test_service.py` runs as they stand, in a container."""
 
 
@@ -111,7 +112,7 @@ def test_one_watches_what_another_sets(place: Place) -> None:
     watching = place.start(place.adapt(written(".venv/bin/presencectl --url presence://bob")))
     try:
         assert '"kind": "snapshot"' in line(watching)
-        done = place.run(written(".venv/bin/presencectl --url presence://alice"))
+        done = place.run(written(".venv/bin/presencectl --url presence://anna"))
         assert done.returncode == 0, done.stderr
         seen = line(watching) + line(watching)
         assert '"status": "away"' in seen and "back at three" in seen
@@ -153,11 +154,24 @@ def test_contacts_from_a_shell(place: Place) -> None:
 
 
 def test_the_store_can_be_looked_at_and_copied(place: Place) -> None:
-    assert place.run(written(".venv/bin/presencectl --url presence://alice")).returncode == 0
+    assert place.run(written(".venv/bin/presencectl --url presence://anna")).returncode == 0
     for start in (".venv/bin/presenced store check", ".venv/bin/presenced store dump", ".venv/bin/presenced backup"):
         done = place.run(written(start))
         assert done.returncode == 0, f"{start}: {done.stderr}"
         assert done.stdout
+
+
+def test_the_state_can_be_kept_in_redis(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server(tmp_path / "redis", port=port) as redis:
+        command = written(".venv/bin/presenced serve --dev --storage")
+        place = Place(tmp_path)
+        daemon = place.start(
+            [*place.adapt(command.replace("//127.0.0.1", f"//127.0.0.1:{port}")), "--listen", "127.0.0.1:0"]
+        )
+        assert line(daemon).startswith("listening on ")
+        assert "{presenced}:store" in redis.send("KEYS", "*")
+        end(daemon)
 
 
 def test_a_daemon_with_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +227,7 @@ def test_the_running_daemon_can_be_looked_at(place: Place) -> None:
 
 
 def test_the_bench_runs(place: Place) -> None:
-    command = written(".venv/bin/python -m bench fanout").replace("1000", "20").replace("200", "5")
+    command = written(".venv/bin/python -m bench fanout --watchers").replace("1000", "20").replace("200", "5")
     done = place.run(f"{command} --rounds 1 --peers none")
     assert done.returncode == 0, done.stderr
     assert "presenced over it" in done.stdout
@@ -245,6 +259,37 @@ def test_the_examples_run(place: Place) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_webhooks_reach_a_receiver(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    subprocess.run(written("(umask 077; head -c 32"), shell=True, check=True, cwd=tmp_path)
+    receiving = written(".venv/bin/python -m presenced.examples.webhook_receiver")
+    receiving = receiving.replace("127.0.0.1:8080", "127.0.0.1:0").replace(
+        "webhook-secrets", f"{tmp_path}/webhook-secrets"
+    )
+    receiver = place.start([*place.adapt(receiving), "--database", f"{tmp_path}/handled.db"])
+    assert receiver.stderr is not None
+    port = receiver.stderr.readline().strip().rstrip("/").rpartition(":")[2]
+    (settings,) = [block for block in blocks("toml") if "[webhooks]" in block]
+    settings = settings.replace('"webhook-secrets"', f'"{tmp_path}/webhook-secrets"').replace("8080", port)
+    config = tmp_path / "webhooks.toml"
+    config.write_text(settings)
+    serve = [str(Path(sys.executable).parent / "presenced"), "serve", "--dev", "--config", str(config)]
+    daemon = place.start(
+        [*serve, "--listen", f"127.0.0.1:{place.port}", "--admin-socket", str(tmp_path / "admin.sock")]
+    )
+    try:
+        assert "listening" in line(daemon)
+        done = place.run(written(".venv/bin/presencectl --url presence://anna@127.0.0.1/laptop set"))
+        assert done.returncode == 0, done.stderr
+        assert line(receiver) == "anna online offline -> away\n"
+        for command in (one for one in commands() if one.startswith(".venv/bin/presencectl webhooks")):
+            said = place.run(command.replace(" ", f" --socket {tmp_path / 'admin.sock'} ", 1))
+            assert said.returncode == 0 and f"127.0.0.1:{port}" in said.stdout, said.stderr
+    finally:
+        end(daemon)
+        end(receiver)
+
+
 def test_every_command_of_the_readme_is_run_here() -> None:
     tested = (
         "make run",
@@ -255,6 +300,14 @@ def test_every_command_of_the_readme_is_run_here() -> None:
         ".venv/bin/python",
         "echo 'alice",
         "echo 'erin",
+        # tests/web/test_package.py does the same in a directory of its own
+        "npm install ./presenced/web",
+        # tests/examples/test_push.py runs the program
+        "echo 'bob,carol general",
+        # tests/http/test_from_any_language.py runs these
+        "curl -s",
+        "node presenced/examples/backend",
+        "php presenced/examples/backend",
         # tests/systemd runs these under a real systemd
         "sudo make install",
         "sudo presenced backup",

@@ -149,6 +149,12 @@ def run_fault(directory: Path, template: Template, fault: Fault, seed: int) -> O
         else:
             with Swarm(node.port) as swarm:
                 drive(node, swarm, writers, ACKS)
+                if fault.call == "unlinkat" and fault.kind != "kill":
+                    # Nothing is dropped before a snapshot has ended, and when that is the disk decides.
+                    for _ in range(20):
+                        if any(_HIT.search(line) for line in node.trace()):
+                            break
+                        drive(node, swarm, writers, ACKS)
                 status = _finish(node, swarm, random.Random(seed))
         hit = status == -9 if fault.kind == "kill" else any(_HIT.search(line) for line in node.trace())
         _check_status(fault, status, node)

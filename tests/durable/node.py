@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,14 +37,21 @@ class Node:
     """
 
     def __init__(
-        self, directory: Path, *options: str, limits: Mapping[str, float] | None = None, patches: str = ""
+        self,
+        directory: Path,
+        *options: str,
+        limits: Mapping[str, float] | None = None,
+        patches: str = "",
+        kept_by: Sequence[str] | None = None,
     ) -> None:
+        """`kept_by` are the options that say where the state is kept; by default in a directory."""
         self.directory = directory
         self.held_path = directory / "held"
         self.stuck_path = directory / "stuck"
         self.data = directory / "data"
         self.log_path = directory / "daemon.log"
         self.trace_path = directory / "strace.log"
+        self.kept_by = kept_by
         self.options = options
         self.limits = dict(limits or {})
         self.patches = patches
@@ -67,10 +74,11 @@ class Node:
                 # Stops at these calls only, which is faster. With it strace 6.1 forgets to send its signals.
                 tracer.append("--seccomp-bpf")
             tracer += [*strace, "--"]
+        # Not before: a test may have the state kept in another directory.
+        kept_by = ("--data-dir", str(self.data)) if self.kept_by is None else self.kept_by
         daemon = self._daemon = Daemon(
             self.log_path,
-            "--data-dir",
-            str(self.data),
+            *kept_by,
             *self.options,
             listen=f"127.0.0.1:{self.port}",
             limits=self.limits,

@@ -12,7 +12,7 @@ from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet, TextSet, UserErased
-from presenced.server import durable_log as module
+from presenced.server import log_frames as module
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.data_directory import Restored, restore
 from presenced.server.durable_log import SNAPSHOT_RETRY_S, DurableLog
@@ -42,8 +42,10 @@ class Log(DurableLog):
     """Counts the snapshots that it would take."""
 
     def __init__(self, clocks: Clocks = SYSTEM_CLOCKS) -> None:
-        journal = SimpleNamespace(bytes_since_snapshot=1, manifest=SimpleNamespace(snapshots=()))
-        restored = Restored(cast(Any, SimpleNamespace(path="nowhere")), cast(Any, journal), cast(Any, None), 0)
+        journal = SimpleNamespace(
+            bytes_since_snapshot=1, snapshot_bytes=0, is_late=False, trouble="", attach=lambda host: None
+        )
+        restored = Restored("nowhere", cast(Any, journal), cast(Any, None), 0)
         nothing = cast(Any, None)
         self.erasures = SimpleNamespace(latest=0)
         engine = cast(Any, SimpleNamespace(erasures=self.erasures))

@@ -14,7 +14,7 @@ from tests.durable.swarm import DONE, TEXT, Swarm, ask, number_of, opened, opera
 from tests.support.until import until
 
 ROUNDS = 10
-OFTEN = {"SNAPSHOT_LOG_BYTES": 20_000}
+OFTEN = {"SNAPSHOT_LOG_BYTES": 20_000, "SLEEP_AFTER_MS": 1}
 ALWAYS = {"SNAPSHOT_EVERY_MS": 10}
 
 

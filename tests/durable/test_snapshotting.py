@@ -20,7 +20,8 @@ from presenced.server.snapshots import SLICE_USERS, Snapshotting
 from presenced.storage.files import DiskFull
 from presenced.storage.manifest import SnapshotEntry
 from presenced.storage.snapshot import SnapshotWriter, read_snapshot
-from tests.core.world import KeepingLog, World
+from presenced.testing.disk import KeepingLog
+from tests.core.world import World
 from tests.storage.making import Making
 
 USERS = 3 * SLICE_USERS

@@ -71,7 +71,7 @@ def before_hello() -> dict[str, tuple[bytes, str]]:
         "a ping": Ping(1),
         "a bye": Bye(),
         "a watch": Watch(1, ["bob"]),
-        "an unknown type": [60, 1],
+        "an unknown type": [191, 1],
         "a negative type": [-1, 1],
         "a welcome": [64, 1, "root", "", "admin"],
     }.items():
@@ -153,16 +153,17 @@ def test_the_cap_after_hello(port: int, beside: Bystander) -> None:
 
 def test_the_cap_before_hello(port: int) -> None:
     """A hello padded to exactly the cap is welcome: readers ignore trailing fields."""
-    base = encode([1, [1], "", "padded", "x", "", "", 0, "online", None, "user", "", False, False, False, 0, False])
+    known: list[object] = [1, [1], "", "padded", "x", "", "", 0, "online", None, "user", "", False, False, False, 0]
+    base = encode([*known, False, False, None, None, ""])
     pad = HELLO_BYTES_MAX - len(base) - 3
     with Wire(port) as link:
-        link.send_payload(b"\xdc\x00\x12" + base[3:] + b"\xc5" + pad.to_bytes(2, "big") + bytes(pad))
+        link.send_payload(b"\xdc\x00\x16" + base[3:] + b"\xc5" + pad.to_bytes(2, "big") + bytes(pad))
         assert link.next()[0] == WELCOME
 
 
 REFUSED: dict[str, tuple[Any, str, int]] = {
-    "an unknown type": ([60, 9], "unknown_type", 9),
-    "an unknown type without id": ([60], "unknown_type", 0),
+    "an unknown type": ([191, 9], "unknown_type", 9),
+    "an unknown type without id": ([191], "unknown_type", 0),
     "type 0": ([0, 9], "unknown_type", 9),
     "a negative type": ([-5, 9], "unknown_type", 9),
     "a welcome": ([64, 9], "unknown_type", 9),

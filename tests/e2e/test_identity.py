@@ -11,18 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jwt
 import pytest
 
 from presenced.wire.messages import Get, Ping, Watch
+from tests.e2e.tokens import FAR_S, SECRET, by_hand, encoded, signed
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon
 from tests.support.wire import PONG, PRESENCE, RECORDS, WELCOME, Bystander, Wire, hello, opened
-
-SECRET = "correct-horse-battery-staple-in-any-order-0123456789"
-FAR_S = 4_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +47,6 @@ def beside(daemon: Daemon) -> Iterator[Bystander]:
     assert bystander.watcher.next()[0] == RECORDS
     yield bystander
     bystander.close()
-
-
-def signed(**claims: Any) -> str:
-    claims = {"sub": "alice", "exp": FAR_S} | claims
-    return by_hand({"alg": "HS256", "typ": "JWT"}, {key: value for key, value in claims.items() if value is not None})
-
-
-def by_hand(header: Any, claims: Any, secret: str = SECRET, digest: Any = hashlib.sha256) -> str:
-    """A token made without the library that checks it."""
-    head = ".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
-    return f"{head}.{encoded(hmac.new(secret.encode(), head.encode(), digest).digest())}"
-
-
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def minted(secret_file: Path, *options: str) -> str:

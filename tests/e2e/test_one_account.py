@@ -19,6 +19,7 @@ from presenced.wire.messages import (
     Applied,
     Command,
     EndClaim,
+    Focus,
     Forget,
     Get,
     GetActivity,
@@ -66,6 +67,7 @@ def everything() -> bytes:
         SetSchedule(16, "Europe/Berlin", windows), SetSchedule(17, "Europe/Berlin", []), SetDevice(18, "dnd"),
         SetDevice(19, "online"), Sync(20), GetSync(21), Applied(1), Touch(22), Forget(23, "nothing"), Join(24, "more"),
         Leave(25, "more"), Heartbeat(0), Command(26, "/presence who"), Command(27, "/presence devices"), Ping(28),
+        Focus(focus="room1"), SetDevice(29, meta="x" * 512),
     ]  # fmt: skip
     return b"".join(frame(encode(message)) for message in messages)
 

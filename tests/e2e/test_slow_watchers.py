@@ -85,7 +85,7 @@ def presence_of(frames: list[Frame]) -> dict[str, list[list[object]]]:
 def test_a_thousand_watchers_of_which_a_hundred_stop_reading(tmp_path: Path) -> None:
     names = [f"publisher-{number}" for number in range(PUBLISHERS)]
     # Nobody heartbeats in here, so that no lease may end, however busy the machine is.
-    options = ("--change-spacing", "0", "--rate", "0", "--heartbeat", "10m")
+    options = ("--change-spacing", "0", "--rate", "0", "--heartbeat", "4m")
     with Daemon(tmp_path / "log", *options, apart=True) as daemon:
         publishers = [opened(daemon.port, name) for name in names]
         watchers = [Wire(daemon.port, receive_bytes=4096 if n < SLOW else 0) for n in range(WATCHERS)]

@@ -148,6 +148,8 @@ class Application:
         self._numbers = iter(range(1_000_000))
         self._watching: asyncio.Task[None] | None = None
         self._watcher: Any = None
+        self._others = asyncio.all_tasks()
+        """What runs besides the application."""
         self._linger: set[asyncio.Future[Any]] = set()
 
     # --- the people -------------------------------------------------------------------------------------------
@@ -302,7 +304,7 @@ class Application:
             if client is not None:
                 await client.close(bye=False)
         with contextlib.suppress(asyncio.CancelledError):
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[operator]
+            for task in asyncio.all_tasks() - self._others - {asyncio.current_task()}:  # type: ignore[operator]
                 task.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from typing import Any
 from presenced.core.engine import Engine
 from presenced.core.model import Edge, Session
 from presenced.core.policy import Policy
+from presenced.core.records import Fact
 from presenced.core.restorer import Restorer
 from presenced.errors import CODES, PresenceError
 from presenced.limits import FRAME_BYTES_MAX, RESTART_GRACE_MS
@@ -137,7 +138,7 @@ class ServerLink(Edge):
             self.pipe.write(frame(encode(Goodbye(error.code, error.message))))
             self.pipe.close()
             return
-        self.send(frame(encode(welcome(self.daemon.engine, self.session, version, self.daemon.now_ms, (0, 0)))))
+        self.send(frame(encode(welcome(self.daemon.engine, self.session, hello, version, self.daemon.now_ms, (0, 0)))))
 
     def connection_lost(self, exc: Exception | None) -> None:
         session, self.session = self.session, None
@@ -166,11 +167,15 @@ class Daemon:
         self.engine = Engine(policy, now_ms=self.now_ms, wall_ms=WALL_MS + self.now_ms, epoch=1)
         if before is not None:
             restorer = Restorer(self.engine, self.now_ms)
-            restorer.apply(before.log.facts)
+            restorer.apply_log(before.log.facts)
             restorer.finish(grace_ms=RESTART_GRACE_MS, spread_ms=0, version_gap=1 << 32)
             self.engine.settle(self.now_ms)
-            order = list(self.engine.users.order)
-            self.log.facts = [fact for user in order for fact in self.engine.dump(self.now_ms, user)]
+            facts: list[Fact] = [
+                fact for shelf in range(self.engine.shelves) if (fact := self.engine.dump_asleep(shelf))
+            ]
+            for user in list(self.engine.users.order):
+                facts += self.engine.dump(self.now_ms, user)
+            self.log.facts = facts + list(self.engine.dump_general(self.now_ms))
         self._is_asked = False
         self._timer: asyncio.TimerHandle | None = None
         loop.daemon = self

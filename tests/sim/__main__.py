@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import time
+from collections import Counter
 
 from tests.sim.running import one_again, run_lives
 
@@ -21,8 +22,10 @@ def main() -> int:
     first = given.seed if given.seed is not None else time.time_ns() % 1_000_000_000
     lives = given.lives or 1_000
     began_s = time.process_time()
-    failed = run_lives(first, lives)
+    tally: Counter[str] = Counter()
+    failed = run_lives(first, lives, tally)
     print(f"{lives:,} lives from seed {first} in {time.process_time() - began_s:.1f} s of CPU")
+    print(", ".join(f"{count:,} {what}" for what, count in tally.items()))
     if failed is None:
         return 0
     print(f"seed {failed.seed} fails in step {failed.step}: {failed.error!r}\nagain: make simulate SEED={failed.seed}")

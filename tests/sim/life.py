@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from presenced.core.faces import is_same
 from presenced.core.policy import Policy
 from presenced.wire.messages import Bye, Get, GetMembers, MembersPage, Record, Records, ServerMessage
-from tests.sim.clients import Client
+from tests.coming_back.words import digest_of
+from tests.sim.clients import HAD_BEFORE, Client
 from tests.sim.requests import DEVICES, USERS, bad_frame_of, heartbeat_of, request_of
 from tests.sim.world import World
 
+WAYS = ("plain", "have", "have", "resume", "resume")
+"""In which clients come back (`Client.come`)."""
 STEPS_MIN, STEPS_MAX = 15, 35
 BEAT_MS = 20_000
 QUIET_MS = 6_500
@@ -34,6 +37,9 @@ class Failure(NamedTuple):
     error: BaseException
 
 
+SLEEP_AFTER_MS = (0, 1, 5_000)
+
+
 class Life:
     """Run it once."""
 
@@ -47,6 +53,8 @@ class Life:
             offline_after_ms=chance.choice((0, 360_000)),
             change_spacing_ms=chance.choice((200, 200, 0)),
             change_burst=chance.choice((10, 2)),
+            # Not by chance: the same lives as ever.
+            sleep_after_ms=SLEEP_AFTER_MS[seed % len(SLEEP_AFTER_MS)],
         )
         durability = chance.choice(("always", "always", "always", "interval=500ms", "os"))
         self.world = world = World(
@@ -62,7 +70,7 @@ class Life:
         self._disk_was_bad = False
         for user in USERS[: chance.randint(1, len(USERS))]:
             for device in DEVICES[: chance.randint(1, len(DEVICES))]:
-                world.add_client(user, device, sync=chance.random() < 0.5)
+                world.add_client(user, device, sync=chance.random() < 0.5, listens=chance.random() < 0.4)
         for _ in range(chance.randint(0, 2)):
             world.add_client("app")
         if chance.random() < 0.3:
@@ -90,6 +98,18 @@ class Life:
             return Failure(step, error)
         return None
 
+    def counts(self) -> dict[str, int]:
+        """What happened, and what came of it."""
+        world, views = self.world, self.world.views
+        return {
+            **world.happened,
+            "returns": sum(views.returns.values()),
+            "taken back": views.resumed,
+            "told": views.told,
+            "known": views.kept,
+            "checksums": views.checks,
+        }
+
     def _take_step(self) -> None:
         world = self.world
         if world.daemon is None and world.chance.random() < 0.7:
@@ -113,18 +133,21 @@ class Life:
         if client is not None:
             self._connect(client)
 
-    def _connect(self, client: Client) -> None:
+    def _connect(self, client: Client, ways: Sequence[str] = WAYS) -> None:
         world, chance = self.world, self.world.chance
         world.say(f"{client} connects")
         world.connect(client)
         world.let_come(client.user, client.device)
-        hello = client.hello(
+        said = client.come(
+            chance.choice(ways),
             status=chance.choice(("online", "dnd", "away")),
             idle_ms=chance.choice((None, 0, 1_000)),
             kind=chance.choice(("", "desktop")),
             priority=chance.choice((0, 0, 0, 5)),
         )
-        client.say(hello)
+        for user, device in client.to_come():
+            world.let_come(user, device)
+        client.say(*said)
 
     def _talk(self) -> None:
         client = self._client(is_open=True)
@@ -158,6 +181,7 @@ class Life:
         assert link is not None
         link.connection.break_off(told=told)
         client.link = None
+        self.world.happened["lost links"] += 1
 
     def _beat(self) -> None:
         for client in self.world.clients:
@@ -283,6 +307,8 @@ class Life:
     def _quiet(self) -> None:
         """All is well for a while: then everybody knows the truth, and everything was answered."""
         world = self.world
+        # What has failed by now is noticed while the disk is known to be bad.
+        world.pump()
         world.disk.space = world.disk.crash_at = None
         world.disk.faults.clear()
         world.disk.sync_faults.clear()
@@ -294,10 +320,29 @@ class Life:
                 self._see_end(client)
             self._beat()
             world.settle(QUIET_MS)
+        self._come_back_in_the_quiet()
         for client in world.clients:
             if client.link is not None and client.link.is_open:
                 self._must_know_the_truth(client)
         world.check_registers()
+
+    def _come_back_in_the_quiet(self) -> None:
+        """Some lose their links, and some of what they have, and come back: they are told of as many as differ."""
+        world, chance = self.world, self.world.chance
+        returns = []
+        for client in world.clients:
+            if client.link is None or not client.link.is_open or client.link.waiting or chance.random() < 0.5:
+                continue
+            client.forget_some(chance)
+            self._drop(client, told=chance.random() < 0.5)
+            self._connect(client, WAYS[1:])
+            answers = Answers(client)
+            if answers.names:
+                client.say(Get(client.next_id(), answers.names))
+                returns.append(answers)
+        world.settle(QUIET_MS)
+        for answers in returns:
+            answers.judge()
 
     def _must_know_the_truth(self, client: Client) -> None:
         """What the client was told until now is what it is told if it asks."""
@@ -331,9 +376,41 @@ class Life:
                     assert is_right, f"{where} knows {members}, not {there}"
 
 
+class Answers:
+    """What a client is told that comes back, and what is true."""
+
+    def __init__(self, client: Client) -> None:
+        """The client has said what it has, and is about to ask for the truth of `names`."""
+        assert client.link is not None
+        self.client = client
+        self.had = dict(client.link.had)
+        self.names = list(dict.fromkeys(name for had in self.had.values() for name in had))
+        self._told: dict[int, Records] = {}
+        self._truth: dict[str, Record] = {}
+        client.link.listen = self._learn
+
+    def _learn(self, message: ServerMessage) -> None:
+        if isinstance(message, Records) and message.id in self.had:
+            self._told[message.id] = message
+        elif isinstance(message, Records):
+            self._truth = self._truth or {record.user: record for record in message.records}
+
+    def judge(self) -> None:
+        """Each answer has those whom the client saw otherwise, and nobody else."""
+        for request_id, answer in self._told.items() if self._truth else ():
+            had, told = self.had[request_id], {record.user for record in answer.records}
+            for name, record in self._truth.items():
+                # Whoever has changed since is another matter.
+                if name in had and record.version <= answer.version:
+                    differs = digest_of(had[name]) != digest_of(record)
+                    assert differs == (name in told), f"{self.client} had {had[name]}: {answer}, and true is {record}"
+        if self.client.link is not None:
+            self.client.link.listen = None
+
+
 def _is_known(client: Client, known: Record, record: Record) -> bool:
     """Whether what the client knows of a user is this. What users are told may have the version of the moment."""
-    return is_same(known, record) if client.device else known == record
+    return is_same(known, record) if client.device or known.version == HAD_BEFORE else known == record
 
 
 Action = Callable[[Life], None]

@@ -1,4 +1,5 @@
-"""What the server owes after a crash, kept apart from it: what clients were answered, and what must come back.
+"""What the server owes after a crash, kept apart from it: what clients were answered, and what must come back; and what
+it owes to clients that come back with what they have.
 
 Two accounts of it. `Faces`: how every user stood after each turn that gave the log anything; after a start all users
 stand as after one and the same of these turns, and not as before the last one that a client has an answer from.
@@ -8,9 +9,13 @@ they were answered. The first is exact and trusts the core, the second trusts no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from presenced.core.dormants import unpacked
 from presenced.core.engine import Engine
 from presenced.core.records import (
     ActivityAdded,
@@ -27,6 +32,10 @@ from presenced.core.records import (
     ShownSet,
     TextSet,
 )
+from presenced.wire.messages import Checked, Record
+from tests.coming_back.words import checksum_of, digest_of
+
+_decode = msgspec.msgpack.Decoder(list[Fact]).decode
 
 Face = dict[str, tuple[Any, ...]]
 """How users stand, by name: without the times that heartbeats move, and without versions."""
@@ -35,6 +44,9 @@ Face = dict[str, tuple[Any, ...]]
 def face_of(engine: Engine) -> Face:
     """How every user stands now. O(everything)."""
     face = {user.name: _stance(engine.parts.facts_of(user, 0)) for user in engine.users.order}
+    if engine.users.dormants:
+        for name, both in engine.users.dormants.items():
+            face[name] = _stance(_decode(unpacked(both)[1]))
     return {name: stance for name, stance in face.items() if stance}
 
 
@@ -108,6 +120,40 @@ def _differences(before: Face, after: Face) -> str:
         for name in sorted({**before, **after})
         if before.get(name) != after.get(name)
     )
+
+
+WhatWasHad = dict[str, Record | None]
+"""What a client has of users, as it says."""
+
+
+class Views:
+    """What clients are told who come back with what they have: what differs from that and nothing else."""
+
+    def __init__(self) -> None:
+        self.returns: Counter[str] = Counter()
+        """By the way in which they came."""
+        self.resumed = 0
+        """Those who were given back what their last link had."""
+        self.told = self.kept = 0
+        """Users whom they were told of, and of whom they were right."""
+        self.checks = 0
+
+    def hold_told(self, who: str, had: WhatWasHad, records: Sequence[Record]) -> None:
+        """A client that has said what it has is answered with these."""
+        names = [record.user for record in records]
+        assert len(set(names)) == len(names), f"{who} is told of somebody twice: {names}"
+        for record in records:
+            assert record.user in had, f"{who} is told of {record}, whom it has not named"
+            mine = had[record.user]
+            assert digest_of(record) != digest_of(mine), f"{who} has {mine}, and is told of {record}"
+        self.told += len(records)
+        self.kept += len(had) - len(records)
+
+    def hold_checked(self, who: str, checked: Checked, view: Sequence[Record | None]) -> None:
+        """A checksum has come to a client that has this of those whom it watches."""
+        mine = checksum_of(record for record in view if record is not None)
+        assert (checked.users, checked.checksum) == (len(view), mine), f"{who} has {view}, and is told of {checked}"
+        self.checks += 1
 
 
 class Write:

@@ -19,6 +19,7 @@ from presenced.wire.messages import (
     Beats,
     Block,
     Cancel,
+    Check,
     ClientMessage,
     Command,
     ContactEntry,
@@ -43,6 +44,7 @@ from presenced.wire.messages import (
     Kick,
     Leave,
     Ping,
+    Record,
     RemoveContact,
     Revoke,
     SetAudience,
@@ -211,6 +213,7 @@ def _forget(world: World, client: Client) -> list[ClientMessage]:
 def _privacy(world: World, client: Client) -> list[ClientMessage]:
     """About who may see them; most of it is taken back soon, so that watchers mostly have something to see."""
     chance, request_id = world.chance, client.next_id()
+    world.happened["changes of permission"] += 1
     user, device = _whose(world, client)
     other = _choose(chance, USERS)
     audience: AudienceLevel = "nobody" if chance.random() < 0.3 else "everyone"
@@ -231,6 +234,7 @@ def _privacy(world: World, client: Client) -> list[ClientMessage]:
 
 def _contact(world: World, client: Client) -> list[ClientMessage]:
     chance, request_id = world.chance, client.next_id()
+    world.happened["changes of permission"] += 1
     user, _ = _whose(world, client)
     contact = _choose(chance, [name for name in (*USERS, "nobody") if name != (user or client.user)])
     messages: tuple[ClientMessage, ...] = (
@@ -273,6 +277,19 @@ def _watch(world: World, client: Client) -> list[ClientMessage]:
     return [Watch(client.next_id(), _names(world.chance))]
 
 
+def _check(world: World, client: Client) -> list[ClientMessage]:
+    return [Check(client.next_id())]
+
+
+def _compare(world: World, client: Client) -> list[ClientMessage]:
+    """What it has, or has not any longer, or something else that it believes."""
+    chance = world.chance
+    names = list(dict.fromkeys(_names(chance)))
+    believed = Record("somebody", "dnd", "who is not there", "", 1, 0, "", 1)
+    had = {name: _choose(chance, (client.book.get(name), None, believed)) for name in names}
+    return [client.compare(names, had, more=chance.random() < 0.2)]
+
+
 def _unwatch(world: World, client: Client) -> list[ClientMessage]:
     return [Unwatch(client.next_id(), _names(world.chance))]
 
@@ -311,7 +328,8 @@ def _attach(world: World, client: Client) -> list[ClientMessage]:
     world.let_come(user, device)
     again = chance.random() < 0.3
     status, idle_ms = _choose(chance, STATUSES), _choose(chance, IDLES)
-    return [Attach(client.next_id(), ref, user, device, "", "", 0, status, idle_ms, again, again)]  # type: ignore[arg-type]
+    described = ("", "", 0, status, idle_ms, again, again, status, user)
+    return [Attach(client.next_id(), ref, user, device, *described)]  # type: ignore[arg-type]
 
 
 def _detach(world: World, client: Client) -> list[ClientMessage]:
@@ -370,6 +388,7 @@ BOTH: tuple[Make, ...] = (
     _ask, _ask, _watch, _watch, _unwatch, _watch_channel, _unwatch_channel, _several, _several, _forget, _command,
     _privacy, _privacy,
     _contact, _contact,
+    _check, _check, _compare,
 )  # fmt: skip
 FOR_USERS: tuple[Make, ...] = (*BOTH, _applied, _applied)
 FOR_SERVICES: tuple[Make, ...] = (

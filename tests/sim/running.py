@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import traceback
+from collections import Counter
 from typing import NamedTuple
 
 from tests.sim.life import Failure, Life
@@ -24,13 +25,16 @@ class FailedLife(NamedTuple):
     error: BaseException
 
 
-def run_lives(first: int, lives: int) -> FailedLife | None:
-    """Run the lives of consecutive seeds until one fails. O(lives)."""
+def run_lives(first: int, lives: int, tally: Counter[str] | None = None) -> FailedLife | None:
+    """Run the lives of consecutive seeds until one fails. O(lives). `tally` counts what happened in them."""
     gc.disable()
     try:
         with small_units():
             for seed in range(first, first + lives):
-                failure = Life(seed).run()
+                life = Life(seed)
+                failure = life.run()
+                if tally is not None:
+                    tally.update(life.counts())
                 if failure is not None:
                     return FailedLife(seed, failure.step, failure.error)
                 if seed % COLLECT_EVERY == 0:

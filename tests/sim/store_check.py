@@ -3,13 +3,13 @@ well. The check changes nothing."""
 
 from __future__ import annotations
 
-from presenced.storage.check import Checked, check
+from presenced.storage.check import Examined, check
 from presenced.storage.recovery import RecoveryFindings
 from presenced.storage.survey import NotAStore
 from tests.storage.simdisk import SimDisk
 
 
-def examine(disk: SimDisk, *, is_store: bool) -> Checked | None:
+def examine(disk: SimDisk, *, is_store: bool) -> Examined | None:
     """The report of the check, which has to accept whatever a crash leaves. None = there is no store, which is right
     only where no server ever came up (`is_store`). O(bytes of the store)."""
     operations = disk.operations
@@ -24,7 +24,7 @@ def examine(disk: SimDisk, *, is_store: bool) -> Checked | None:
     return seen
 
 
-def compare(before: Checked | None, findings: RecoveryFindings, disk: SimDisk) -> None:
+def compare(before: Examined | None, findings: RecoveryFindings, disk: SimDisk) -> None:
     """A server has started: hold what it found against the report from before it, and check the disk once more."""
     if before is not None:
         said, found = (before.next_seq, before.torn_bytes), (findings.next_seq, findings.torn_bytes)

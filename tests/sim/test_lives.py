@@ -71,7 +71,7 @@ def test_lives_see_what_a_server_can_see() -> None:
     """Or nobody would notice that steps have no effect any more."""
     trace: list[str] = []
     with small_units():
-        for seed in range(1, 61):
+        for seed in range(1, 81):
             assert Life(seed, trace=trace).run() is None
     text = "\n".join(trace)
     for what in (

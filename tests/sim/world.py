@@ -9,7 +9,9 @@ it, and both clocks. Whoever is to run next, loop, thread or network, is drawn b
 from __future__ import annotations
 
 import gc
+import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -18,19 +20,20 @@ from presenced import limits
 from presenced.config.settings import Durability
 from presenced.core.model import CONNECTED, GONE, GRACE
 from presenced.core.policy import Policy
+from presenced.server import greeting
 from presenced.server.conversation import Conversation
 from presenced.server.fact_log import Ack
 from presenced.server.transports import tcp
 from presenced.server.transports.tcp import TcpTransport
 from presenced.storage import committer, segment, snapshot, store
-from presenced.storage.check import Checked
+from presenced.storage.check import Examined
 from presenced.storage.files import DiskFull
 from presenced.wire.messages import Done, Error, Goodbye, MembersPage, Record, Records, ServerMessage, WhoPage
 from tests.sim import edge_invariants, store_check
 from tests.sim.clients import Client, Link
 from tests.sim.daemon import Daemon
 from tests.sim.loop import Time
-from tests.sim.promises import Face, Faces, Register, Write, face_of
+from tests.sim.promises import Face, Faces, Register, Views, Write, face_of
 from tests.sim.sockets import Connection, Sockets
 from tests.storage.simdisk import RandomDecider, SimCrash, SimDisk
 
@@ -89,6 +92,9 @@ class World:
         self.daemon: Daemon | None = None
         self.clients: list[Client] = []
         self.faces = Faces()
+        self.views = Views()
+        self.happened: Counter[str] = Counter()
+        """What befell server and links, and changes of who sees whom."""
         self.registers: dict[tuple[str, str], Register] = {}
         self.step = 1
         """The number of the present step, for the registers."""
@@ -97,7 +103,7 @@ class World:
         self.clean = False
         """The last stop was in order."""
         self._examines_disk = examines_disk
-        self._examined: Checked | None = None
+        self._examined: Examined | None = None
         """What the store's check said before the start under way."""
         self.is_kept = True
         """Whether the disk was left with everything that clients have answers from."""
@@ -128,8 +134,12 @@ class World:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The world is this process's while it lasts."""
-        with patch.object(tcp, "os", self._sockets):
+        """The world is this process's while it lasts. Its tokens are as many as there are links, and no chance."""
+        drawn = itertools.count(1)
+        with (
+            patch.object(tcp, "os", self._sockets),
+            patch.object(greeting, "draw_token", lambda: f"{next(drawn):022}"),
+        ):
             yield
 
     # --- the server's life --------------------------------------------------------------------------------------
@@ -211,6 +221,7 @@ class World:
     def crash(self, *, power_cut: bool) -> None:
         """The process is killed, or the machine stops."""
         self.say("the power is cut" if power_cut else "the process is killed")
+        self.happened["crashes"] += 1
         self.disk = self._after_power_cut() if power_cut else self.disk.killed()
         self._end()
 
@@ -223,6 +234,7 @@ class World:
         daemon = self.daemon
         assert daemon is not None
         self.say("the server is stopped in order")
+        self.happened["restarts"] += 1
         daemon.begin_stop()
         self.settle(2_000)
         if self.daemon is not daemon:
@@ -316,7 +328,8 @@ class World:
         if given is not None:
             answers = []
             for session, request_id, _ in given:
-                client = self._by_link.get(id(session.edge))
+                # Without a session it is about events, which are no answer.
+                client = self._by_link.get(id(session.edge)) if session is not None else None
                 if client is not None:
                     answers.append((client.number, request_id))
             self.faces.note(face_of(daemon.engine), answers)
@@ -384,8 +397,9 @@ class World:
 
     # --- clients ------------------------------------------------------------------------------------------------
 
-    def add_client(self, user: str, device: str = "", *, sync: bool = False) -> Client:
-        client = Client(len(self.clients) + 1, user, device, "user" if device else "service", self._told, sync=sync)
+    def add_client(self, user: str, device: str = "", *, sync: bool = False, listens: bool = False) -> Client:
+        number, role = len(self.clients) + 1, "user" if device else "service"
+        client = Client(number, user, device, role, self._told, self.views, sync=sync, listens=listens)  # type: ignore[arg-type]
         self.clients.append(client)
         return client
 

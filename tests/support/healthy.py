@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presenced.server.status import LogStatus, MemoryStatus, Quantiles
-from tests.support.status import made_status
+from tests.support.status import made_cluster, made_status, made_webhooks
 
 HOUR_MS = 3_600_000
 WALL_MS = 1_800_000_000_000
@@ -59,6 +59,18 @@ HEALTHY = made_status(
     blocks=90,
     hidings=12,
     hidden_answers=700,
+    view_checks=40_000,
+    view_differences=12_000,
+    links_parked=25,
+    resumptions={"resumed": 900, "late": 4},
+    awaits=40,
+    awaits_met=900,
+    awaits_unmet=80,
+    events_kept=90_000,
+    event_bytes=2_500_000,
+    event_followers=2,
+    named_followers=1,
+    lost_followers=[],
     links=1_300,
     links_max=19_872,
     links_by_role={"user": 1_299, "service": 1, "admin": 0, "none": 0, "ending": 0},
@@ -93,6 +105,8 @@ HEALTHY = made_status(
     descriptors_max=20_000,
     gc_collections=12,
     log=LOG,
+    webhooks=made_webhooks(accepted_wall_ms=WALL_MS - 50, error_wall_ms=WALL_MS - 90_000),
+    cluster=made_cluster(),
     reloads=1,
     failed_reloads=0,
     certificate_ends_ms=0,

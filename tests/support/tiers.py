@@ -15,6 +15,7 @@ LEFT_OUT = ("slow", "peers", "systemd")
 
 PLACES: dict[str, tuple[str, ...]] = {
     "slow": (
+        "backplane/test_engines.py",
         "bench/load",
         "bench/profiles",
         "bench/test_bench.py",
@@ -25,12 +26,17 @@ PLACES: dict[str, tuple[str, ...]] = {
         "client/test_interleavings.py",
         "client/test_types.py",
         "docs/test_readme.py",
+        "durable/test_engine_store.py",
         "durable/test_faults.py",
         "durable/test_full_disk.py",
+        "durable/test_following.py",
         "durable/test_kill.py",
         "durable/test_restart.py",
+        "durable/test_returns.py",
         "durable/test_snapshots.py",
         "e2e/test_slow_watchers.py",
+        "nodes/test_nodes_together.py",
+        "nodes/test_supervisor.py",
         "ops/test_descriptors.py",
         "ops/test_drain.py",
         "packaging",
@@ -40,6 +46,11 @@ PLACES: dict[str, tuple[str, ...]] = {
         "storage/test_sealed.py",
         "storage/test_seeded_bugs.py",
         "storage/test_tools.py",
+        "testing_package/test_plugin.py",
+        "web/test_client.py",
+        "web/test_demo.py",
+        "web/test_package.py",
+        "web/test_pages.py",
     ),
     "peers": ("bench/peers",),
     "systemd": ("systemd",),
@@ -58,4 +69,13 @@ def markers_of(path: PurePosixPath) -> tuple[str, ...]:
 
 def samples(full: int) -> int:
     """How many examples to try where `full` are enough for good."""
-    return max(1, math.ceil(full * float(os.environ.get(SHARE, "1"))))
+    return max(1, math.ceil(full * _share()))
+
+
+def spaced(full: int) -> int:
+    """How far apart the examples are to be where every `full`-th is enough for good."""
+    return max(1, math.ceil(full / _share()))
+
+
+def _share() -> float:
+    return float(os.environ.get(SHARE, "1"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -292,7 +293,10 @@ def _text(descriptor: int, errors: str) -> io.TextIOWrapper:
 if __name__ == "__main__":
     import presenced.cli.ctl
     import presenced.cli.daemon
-    import presenced.sync  # noqa: F401
+    import presenced.sync
+
+    for _file in presenced.cli.ctl.MODULES:
+        importlib.import_module(f"presenced.cli.{_file}")
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _request = _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -21,6 +21,7 @@ SAME_MEANING: dict[str, str] = {
     "MembersPage": "one page of a channel's members: the message, and what an application gets of it",
     "Part": "the owner of one kind of state: in the core, and in a client's session",
     "Schedule": "a user's weekly schedule: as state, and as an application reads it",
+    "Position": "up to where a client was told: the message about everybody, and that of one that follows events",
     "Taken": "a device was taken by another client: the message, and what an application gets of it",
     "Watch": "being told of users: the request for it, and the client's stream",
     "WhoPage": "one page of those who are online: the message, and what an application gets of it",
@@ -38,6 +39,7 @@ NOT_NOUNS = frozenset(
 )
 ENDS_LIKE_A_VERB = ("ing", "ed")
 NOUNS = {
+    "clustering": "running a node of a cluster: the glue around `cluster`, which is pure",
     "feed": "a stream of events, as in news feed; not the past of fee",
     "finding": "what an inspection has found, with a plural: findings",
     "greeting": "the first exchange on a link, with a plural: greetings",
@@ -45,7 +47,10 @@ NOUNS = {
     "presenced": "the name of the daemon: presence, with the d of a daemon",
     "pacing": "the field's word for spreading work over time",
     "spacing": "the least time between two pushes, as between two lines",
+    "forwarding": "the field's word for handing requests on to who answers them",
+    "routing": "the field's word for deciding where messages go",
     "framing": "the field's word for how bytes become messages",
+    "testing": "what applications test with; the name of such packages elsewhere",
     "shedding": "load shedding: the field's word for refusing work to stay alive",
 }
 """Words that end like a form of a verb, and why they are nouns here."""

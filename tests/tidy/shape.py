@@ -19,15 +19,17 @@ LATE_IMPORTS = {
     "asyncio": ("cli",),
     "logging": ("cli",),
     "ssl": ("cli",),
-    "presenced": ("cli", "ops", "__init__"),
+    "presenced": ("backplane", "cli", "ops", "server", "testing", "__init__"),
+    "pytest_asyncio": ("testing",),
+    "importlib": ("testing",),
     "ctypes": ("server",),
     "jwt": ("server",),
     "cryptography": ("server",),
 }
 """What may be imported inside functions, and in which parts. uvloop is optional, and ctypes may not load. A command
 starts fast only if it loads what it uses and nothing more: rich for a table, asyncio for a link, ssl for TLS, the
-server for `serve`, jwt for a server that verifies tokens. And the package's `__getattr__` spares the server the
-client."""
+server for `serve`, jwt for a server that verifies tokens, hiredis (an extra) and the cluster for a server that is not
+alone. And the package's `__getattr__` spares the server the client."""
 
 
 def no_swallowing(source: Source) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,93 @@
+"""Redis servers for tests, each a process of its own in its own folder. Without the program the test is skipped."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from presenced.backplane.access import EngineAccess
+from tests.support.until import until
+
+NO_REDIS = "redis-server is not installed; install it: apt-get install redis-server"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class RedisServer:
+    """One redis-server, which keeps nothing on the disk. It listens on a Unix socket and, if it is given one, on a
+    port; `options` are lines of its configuration."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0, sentinel: bool = False) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip(NO_REDIS)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The path of a socket may not be longer than about a hundred bytes, and the folders of tests are.
+        self.socket = f"/tmp/presenced-redis-{free_port()}.sock"
+        self.port = port
+        self.folder = folder
+        self._arguments = [program, str(folder / "redis.conf"), *(["--sentinel"] if sentinel else [])]
+        mine = [f"port {port}", f"unixsocket {self.socket}", "bind 127.0.0.1", f"dir {folder}", "save ''"]
+        (folder / "redis.conf").write_text("\n".join([*mine, "protected-mode no", *options]) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def access(self) -> EngineAccess:
+        """How it is reached over its Unix socket."""
+        return EngineAccess(path=self.socket)
+
+    def start(self) -> None:
+        """Start it, and wait until it listens. It is as empty as a new one, unless `options` say otherwise."""
+        Path(self.socket).unlink(missing_ok=True)
+        with open(self.folder / "redis.log", "ab") as log:
+            self.process = subprocess.Popen(self._arguments, stdout=log, stderr=log, cwd=self.folder)
+        until(self._listens, lambda: f"redis-server does not start: {(self.folder / 'redis.log').read_text()}")
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def send(self, *command: str) -> str:
+        """Say something with redis-cli, and return the answer."""
+        done = subprocess.run(["redis-cli", "-s", self.socket, *command], capture_output=True, check=True, timeout=60)
+        return done.stdout.decode(errors="backslashreplace").strip()
+
+    def stop(self) -> None:
+        """End it, and clean up."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        Path(self.socket).unlink(missing_ok=True)
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError((self.folder / "redis.log").read_text())
+        try:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.connect(self.socket)
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def redis_server(folder: Path, *options: str, port: int = 0, sentinel: bool = False) -> Iterator[RedisServer]:
+    """A server for a `with` statement."""
+    server = RedisServer(folder, *options, port=port, sentinel=sentinel)
+    try:
+        yield server
+    finally:
+        server.stop()
