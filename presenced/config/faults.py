@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 
 SHOWN_CHARACTERS_MAX = 60
 NAME_CHARACTERS_MAX = 4096
+
+_USER_PART = re.compile(r"://.*@", re.DOTALL)
 
 
 class SettingsError(Exception):
@@ -16,6 +19,12 @@ class SettingsError(Exception):
     def __init__(self, *faults: str) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+def concealed(text: str) -> str:
+    """`text` without what stands before the host of a URL in it: a password may stand there, and the fault of a value
+    that is refused for it goes to a terminal or a log."""
+    return _USER_PART.sub("://***@", text)
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from presenced.config.faults import did_you_mean, printable, quoted, shown
+from presenced.config.faults import concealed, did_you_mean, printable, quoted, shown
 from presenced.config.files import may_be_a_secret
 from presenced.config.key import ENV_PREFIX, Key
 from presenced.config.keys import BY_ENV, BY_NAME, KEYS, SECTIONS
@@ -184,7 +184,7 @@ class ConfigSources:
             what = f"{name} = {_option_text(key, raw)}"
         else:
             what = f"{name} = {shown(raw)}"
-        self._fail(key, f"{origin}: {what} {why}; give {key.kind.allowed}")
+        self._fail(key, f"{origin}: {concealed(what)} {why}; give {key.kind.allowed}")
 
     def _reject(self, origin: Origin, sentence: str, meant: list[Key]) -> None:
         """Add the fault of a name that does not exist. The values of the keys in `meant` are then unknown."""

@@ -10,7 +10,7 @@ import pytest
 
 from presenced.cli.config import concerns
 from presenced.cli.preflight import all_faults
-from presenced.config import Settings
+from presenced.config import Settings, SettingsError
 from presenced.config.engine_url import EngineParts, name_of, parse_engine
 from presenced.config.kinds import Fault
 from presenced.config.loader import take_survey
@@ -86,6 +86,14 @@ def test_what_is_no_engine_is_refused_and_its_password_not_repeated(url: str, wh
     with pytest.raises(Fault, match=why) as caught:
         parse_engine(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:s3/cr@t@h", "redis://u:s3/cr@t@h:1", "http://u:s3/cr@t@h"])
+@pytest.mark.parametrize("option", ["cluster", "storage"])
+def test_the_whole_message_does_not_repeat_it(option: str, url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        loaded(DEV, tmp_path, **{option: url})
+    assert "://***@h" in str(caught.value) and "cr@t" not in str(caught.value)
 
 
 def test_a_node_is_named_after_the_machine_or_as_it_is_told(tmp_path: Path) -> None:
