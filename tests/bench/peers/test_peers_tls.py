@@ -48,5 +48,5 @@ def test_logins_and_idle_links_beside_it(name: str, cores: Cores, monkeypatch: p
     monkeypatch.setattr(idle, "DEADLINES_S", 0.0)
     outcome = measured(login.run, users=20, contacts=3, rounds=1, seed=1, tls=True, cores=cores, peers=[name])
     clean(outcome, name, 20 * 3, share)
-    outcome = idle.run(links=60, rest_s=0.05, rounds=2, tls=True, cores=cores, peers=[name])
+    outcome = idle.run(links=150, rest_s=0.05, rounds=2, tls=True, cores=cores, peers=[name])
     assert len(outcome.servers[name].figures["rss_bytes_per_device"]) == 2 and outcome.missing == {}

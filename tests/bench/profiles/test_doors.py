@@ -46,7 +46,7 @@ def test_what_a_server_passes_on_otherwise_than_it_was_said_is_wrong(kind: type[
 
 def test_devices_that_come_by_websocket_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "DEADLINES_S", 0.0)
-    found = idle.run(links=40, rest_s=0.05, rounds=1, door="websocket", cores=CORES)
+    found = idle.run(links=300, rest_s=0.05, rounds=1, door="websocket", cores=CORES)
     figures = found.servers[OURS].figures
     assert found.options["door"] == "websocket"
     assert figures.keys() >= {"rss_bytes_per_device", "idle_cpu_us_per_s", "server_cpu_us_per_hello"}

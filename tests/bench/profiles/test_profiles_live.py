@@ -174,9 +174,9 @@ def test_scale_counts_watchers_that_are_not_told(monkeypatch: pytest.MonkeyPatch
 def test_idle_tells_memory_and_cpu_of_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "DEADLINES_S", 0.0)
     progress = Progress()
-    found = idle.run(links=40, rest_s=0.05, rounds=1, cores=CORES, progress=progress)
+    found = idle.run(links=300, rest_s=0.05, rounds=1, cores=CORES, progress=progress)
     assert ours(found).figures.keys() >= {"rss_bytes_per_device", "idle_cpu_us_per_s", "server_cpu_us_per_hello"}
-    assert progress.told[-1] == ("links of round 1", 40, 40)
+    assert progress.told[-1] == ("links of round 1", 300, 300)
 
 
 def test_too_many_links_are_refused_with_the_number_that_they_need() -> None:

@@ -46,7 +46,7 @@ def test_logins_have_the_handshake_in_them() -> None:
 
 def test_idle_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "DEADLINES_S", 0.0)
-    found = under_tls(idle.run(links=20, rest_s=0.05, rounds=1, tls=True, cores=CORES))
+    found = under_tls(idle.run(links=200, rest_s=0.05, rounds=1, tls=True, cores=CORES))
     assert found.servers[OURS].figures.keys() >= {"rss_bytes_per_device", "server_cpu_us_per_hello"}
 
 
