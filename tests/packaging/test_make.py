@@ -70,7 +70,7 @@ def test_one_that_is_not_there_is_told_as_well(tmp_path: Path) -> None:
 
 def test_a_trial_fetches_what_a_daemon_needs_and_no_tools(tmp_path: Path) -> None:
     """And says so: the first install takes a while."""
-    wanted = {"run": "server", "test": "dev"}
+    wanted = {"run": "cluster", "test": "dev"}
     for target, extra in wanted.items():
         planned = make("--dry-run", target, f"VENV={tmp_path / 'venv'}")
         assert f".ci/make-venv.sh {tmp_path / 'venv'} {extra}\n" in planned.stdout, planned.stderr
