@@ -25,7 +25,7 @@ test: $(INSTALLED)  ## the quick tests, with a fifth of the samples
 	TEST_SHARE=0.2 $(BIN)/python -m pytest -q -n auto --dist worksteal -m 'not slow and not peers and not systemd'
 
 test-all: $(INSTALLED)  ## all tests
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(WORDS)
 
 explore: $(INSTALLED)  ## property tests and simulated lives that nobody has tried, twice as many; the printed seed brings them back
 	@seed=$${HYPOTHESIS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
@@ -93,7 +93,7 @@ systemd-test: $(INSTALLED)  ## (as root) the installed service under a real syst
 
 # Both say what they do, and look first whether this Python will do.
 $(RUNNABLE): pyproject.toml constraints.txt .ci/make-venv.sh
-	@PYTHON='$(PYTHON)' .ci/make-venv.sh $(VENV) server
+	@PYTHON='$(PYTHON)' .ci/make-venv.sh $(VENV) cluster
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt .ci/make-venv.sh

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make a virtual environment for working in this checkout:  PYTHON=python3 .ci/make-venv.sh DIRECTORY EXTRA
 #
-# EXTRA is one of pyproject.toml's: `server` for a daemon, `dev` for the tests, too. Run by `make run` and `make test`.
+# EXTRA is one of pyproject.toml's: `cluster` for a daemon, alone or one of several, `dev` for the tests, too. Run by
+# `make run` and `make test`.
 set -eu
 
 SOURCE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -31,7 +32,7 @@ except ImportError:
 fi
 
 case $extra in
-server) what="presenced and the libraries of its server" ;;
+cluster) what="presenced and the libraries of its server" ;;
 *) what="presenced, the libraries of its server, and what the tests need" ;;
 esac
 echo "make: installing $what into $directory (once, from the package index)" >&2
