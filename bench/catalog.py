@@ -16,6 +16,7 @@ PEERS = ("redis", "nats", "mosquitto", "ejabberd", "prosody")
 
 SECONDS = click.FloatRange(0.05)
 POSITIVE = click.FloatRange(0, min_open=True)
+SHARE = click.FloatRange(0, 1, min_open=True)
 FLAG = click.BOOL
 DOOR = click.Choice(["tcp", "websocket"])
 COUNT_OR_0 = click.FloatRange(0)
@@ -71,7 +72,7 @@ PROFILES: dict[str, Profile] = {
             (
                 Option("users", 900, "Users, each with one link.", click.IntRange(2), quick=200),
                 Option("contacts", 50, "Others that each user watches.", quick=20),
-                Option("share", 0.5, "Of the peak, which is measured first.", click.FloatRange(0, 1, min_open=True)),
+                Option("share", 0.5, "Of the peak, which is measured first.", SHARE),
                 Option("peak", 0.0, "Changes per second, if it is not to be measured; 0 = measure.", COUNT_OR_0),
                 Option("seconds", 5.0, "Time of a round.", SECONDS, quick=1.0),
                 Option("even", False, "Changes at equal distances, not at random ones.", FLAG),
@@ -303,6 +304,25 @@ PROFILES: dict[str, Profile] = {
                 Option("contacts", 0, "Contacts of each: an even number.", click.IntRange(0, 256)),
             ),
             rounds=3,
+            place=True,
+        ),
+        Profile(
+            "cluster",
+            "cluster: what a daemon costs more as a node",
+            "A daemon without a cluster, one that is the only node of one, and two nodes take turns in one run: the "
+            "star, the graph, heartbeats and logins, changes that nobody watches, and waits on the other node. Then a "
+            "node joins a cluster that knows many users. CPU of the nodes and of their Redis, which must be installed.",
+            (
+                Option("users", 900, "Watchers of the star, and users of the others.", click.IntRange(2), quick=100),
+                Option("contacts", 50, "Others that each user watches.", quick=10),
+                Option("graph_changes", 20, "Changes of each user of the graph in a round.", quick=10),
+                Option("changes", 2000, "Changes that nobody watches, in a round.", quick=200),
+                Option("share", 0.5, "Of the peak of two nodes, at which waits are measured.", SHARE),
+                Option("seconds", 3.0, "How long, in a round.", SECONDS, quick=0.5),
+                Option("known", 100_000, "Users whom a cluster knows that a node joins.", quick=2000),
+                Option("seed", 1, "Chooses who watches whom.", click.INT),
+            ),
+            rounds=5,
             place=True,
         ),
         Profile(

@@ -19,12 +19,15 @@ class Ledger:
         self.checks = Checks()
         self.merged = 0
         """Changes that were passed over by a server that may."""
+        self.delivered = dict.fromkeys(contacts, 0)
+        """Deliveries to each watcher, counted from the start."""
         self._merges = merges
         self._heard = {watcher: dict.fromkeys(users, 0) for watcher, users in contacts.items()}
 
     def told(self, watcher: str, deliveries: Iterable[Delivery]) -> None:
         """`watcher` was told this, in this order. O(deliveries)."""
         checks, heard = self.checks, self._heard.get(watcher, {})
+        before = checks.deliveries
         for user, number in deliveries:
             last = heard.get(user)
             if last is None:
@@ -41,6 +44,7 @@ class Ledger:
                 checks.duplicated += 1
             else:
                 checks.misordered += 1
+        self.delivered[watcher] = self.delivered.get(watcher, 0) + checks.deliveries - before
 
     def come_to_rest(self, truth: Mapping[str, int]) -> None:
         """Nothing more will come, and `truth` has the last number that each user announced. Whoever knows another one

@@ -88,8 +88,12 @@ class PacedGraph:
                 first = self._before.get(user, 0)
                 last = known[link.user].get(user, first)
                 for due_ns in self._due_ns.get(user, [])[last - first : max(last, number) - first]:
-                    latency.record(time_ns - due_ns)
+                    self._note(latency, link.user, user, time_ns - due_ns)
                 known[link.user][user] = max(last, number)
         for person in graph.people.values():
             expect_clean(graph.peer, person.link)
         graph.ledger.come_to_rest({person.link.user: person.number for person in graph.people.values()})
+
+    def _note(self, latency: Histogram, watcher: str, user: str, waited_ns: int) -> None:
+        """A watcher has waited so long for a change of this user."""
+        latency.record(waited_ns)

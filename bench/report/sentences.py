@@ -24,6 +24,7 @@ HEADLINES = {
     "resume": "a device that a backend takes back with its link costs {main} of server CPU",
     "flap": "a link that is lost and comes back within the grace costs {main} of server CPU",
     "slow": "{slow} of {watchers} watchers stop reading: the p99 of the others becomes {main} times as long",
+    "cluster": "a turn in which something changed costs a node of a cluster {main} of CPU more than one daemon",
     "snapshot": "while a snapshot of {users} users is taken, 99 of 100 watchers wait at most {main}",
     "recovery": "from start to ready with {users} users, from the log: {main}",
     "sleep": "a start with {users} users, nine in ten of them away, costs {main} of CPU for each",
