@@ -168,10 +168,8 @@ line.close();
 // Bye: nobody waits for the grace time.
 const seen = bob.watch(["alice"]);
 await until(() => seen.get("alice")?.status === "online");
-const left = performance.now();
 await later.close();
-await until(() => seen.get("alice").status === "offline");
-assert.ok(performance.now() - left < 10_000, "the grace would take 15 s");
+await until(() => seen.get("alice").status === "offline", "she is gone before the grace is over, which takes minutes");
 await later.close();
 await bob.close();
 done();

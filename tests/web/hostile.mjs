@@ -84,14 +84,14 @@ for (const [code, retryMs, isFinal] of [
 }
 
 // First attempts that come to nothing.
-for (const [met, code] of [
+for (const [met, code, timeout] of [
   [(link) => link.end(), "unreachable"],
   [(link) => link.say([65, "busy", "full", 10]), "busy"],
   [(link) => link.text("HTTP/1.1 400"), "garbled"],
-  [() => {}, "no_answer"],
+  [() => {}, "no_answer", 150],
 ]) {
   const server = await serve(() => {}, met);
-  const error = await connect({ ...quickly, url: server.url, timeout: 150 }).catch((error) => error);
+  const error = await connect({ ...quickly, url: server.url, timeout }).catch((error) => error);
   assert.equal(error.code, code);
   assert.equal(error.temporary, true);
   server.close();
@@ -103,11 +103,12 @@ for (const [met, code] of [
     if (message[0] === 1) link.say(welcome({ 5: 0, 6: 75_000 }));
     else if (link.isDeaf !== true) politely(link, message);
   });
-  const alice = await connect({ ...quickly, url: server.url, timeout: 200 });
+  const alice = await connect({ ...quickly, url: server.url, timeout: 2000 });
   const since = performance.now();
-  await until(() => performance.now() - since > 300);
-  const beats = server.links[0].heard.filter(([type]) => type === 2).length;
-  assert.ok(beats > 1 && beats <= 20, `${beats} heartbeats in 300 ms`);
+  const beats = () => server.links[0].heard.filter(([type]) => type === 2).length;
+  await until(() => performance.now() - since > 300 && beats() > 1);
+  const most = (performance.now() - since) / 20 + 2;
+  assert.ok(beats() <= most, `${beats()} heartbeats, and not ${most}`);
   server.links[0].isDeaf = true;
   await until(() => alice.state === "reconnecting");
   assert.equal(alice.error.code, "silent");
@@ -119,13 +120,13 @@ for (const [met, code] of [
 // Clocks: set back by an hour, nothing happens; asleep for an hour, another link at once, and the idleness is real.
 {
   const server = await serve(politely);
-  const alice = await connect({ ...quickly, url: server.url, timeout: 1000 });
+  const alice = await connect({ ...quickly, url: server.url });
   alice.idle(5000);
   const real = Date.now;
   Date.now = () => real() - 3_600_000;
   assert.equal((await alice.getStatus("bob")).status, "online");
   assert.equal(server.links.length, 1);
-  assert.ok(Math.abs(alice.serverTimeMs - real()) < 1000);
+  assert.ok(Math.abs(alice.serverTimeMs - real()) < 600_000);
   Date.now = () => real() + 3_600_000;
   const late = codeOf(alice.request(4));
   await late;
@@ -145,7 +146,7 @@ for (const [met, code] of [
     if (message[0] !== 1) return;
     for (let at = 0; at < 5000; at += 250) link.say([87, 1, 5, names.slice(at, at + 250).map((user) => record(`contact-${user}`)), at + 250 < 5000]);
   });
-  const began = performance.now();
+  const began = process.cpuUsage();
   const alice = await connect({ ...quickly, url: server.url, contacts: true });
   const watch = alice.watch(names);
   const apart = names.slice(0, 1000).map((user) => alice.watch(user));
@@ -158,8 +159,9 @@ for (const [met, code] of [
   for (const one of apart) one.close();
   watch.remove(names.slice(1));
   assert.equal(watch.records.size, 1);
-  const took = performance.now() - began;
-  assert.ok(took < 20_000, `${took} ms`);
+  // Work that grew with the square of their number would take minutes of it.
+  const { user, system } = process.cpuUsage(began);
+  assert.ok(user + system < 20_000_000, `${(user + system) / 1000} ms of CPU`);
   await alice.close();
   server.close();
 }

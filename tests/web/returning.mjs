@@ -162,7 +162,7 @@ assert.equal(second.ofType(7).length, 1);
 await laptop.close();
 
 // Without a link a request is given up in time, and says why.
-const hasty = await connect({ url: line.url, user: "hasty", device: "h", timeout: 200 });
+const hasty = await connect({ url: line.url, user: "hasty", device: "h", timeout: 2000 });
 line.cut();
 await until(() => hasty.state === "reconnecting");
 assert.ok(["link_lost", "unreachable"].includes(await codeOf(hasty.getStatus("bob"))));

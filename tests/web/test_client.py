@@ -58,7 +58,7 @@ def url_of(log: str) -> str:
 
 
 def test_everyday_calls(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path / "log", "--http", "127.0.0.1:0")
+    daemon = Daemon(tmp_path / "log", "--http", "127.0.0.1:0", "--grace", "5m")
     try:
         run("basics.mjs", url_of(daemon.until_log("at presence://")))
     finally:
