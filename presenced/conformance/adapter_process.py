@@ -93,7 +93,9 @@ class AdapterProcess:
             try:
                 said = json.loads(line)
                 if "call" in said:
-                    self._calls.pop(said["call"]).set_result(said)
+                    answer = self._calls.pop(said["call"])
+                    if not answer.done():  # nobody waits any longer for what comes too late
+                        answer.set_result(said)
                 else:
                     self._listeners[said["client"]](said)
             except (ValueError, KeyError, TypeError, AttributeError):

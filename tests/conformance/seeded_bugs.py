@@ -52,7 +52,7 @@ def applied(bug: SeededBug) -> str:
     return text.replace(bug.old, bug.new)
 
 
-async def outcome(bug: SeededBug, directory: Path) -> Outcome:
+async def outcome(bug: SeededBug, directory: Path, patience_s: float = PATIENCE_S) -> Outcome:
     """Play the dialogue of a bug with a client that has it; `directory` is for the copy."""
     (dialogue,) = (one for file in client_files() for one in file.dialogues if one.name == bug.dialogue)
     if bug.client == "python":
@@ -65,7 +65,7 @@ async def outcome(bug: SeededBug, directory: Path) -> Outcome:
         command = [*ADAPTERS["javascript"], str(directory / "web" / "presence.js")]
     adapter = await AdapterProcess.start(command)
     try:
-        return await play(dialogue, adapter, adapter.transports[0], PATIENCE_S)
+        return await play(dialogue, adapter, adapter.transports[0], patience_s)
     finally:
         await adapter.stop()
 

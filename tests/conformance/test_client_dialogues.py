@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from presenced.conformance.adapter_process import AdapterProcess
 from presenced.conformance.commands import ADAPTERS, hold_client
 from presenced.conformance.outcome import Outcome, report
 from tests.conformance.seeded_bugs import SeededBug, outcome
@@ -81,12 +82,19 @@ def test_a_report_of_very_much_is_cut() -> None:
 async def test_an_application_that_is_told_twice_fails(tmp_path: Path) -> None:
     once = 'self._tell("change", **shown(change.new))'
     file, dialogue = "conformance/adapters/python_adapter.py", "contacts in several messages"
-    found = await outcome(SeededBug("python", file, once, f"{once}; {once}", dialogue), tmp_path)
+    found = await outcome(SeededBug("python", file, once, f"{once}; {once}", dialogue), tmp_path, PATIENCE_S)
     assert found.result == "failed" and "the application was also told" in found.came
 
 
 async def test_an_adapter_that_dies_fails_its_dialogues(tmp_path: Path) -> None:
     dying = NOBODY.replace("    yield", "    sys.exit(3)\n    yield")
-    _, outcomes = await hold_client(adapter_in(tmp_path, dying), only="hello comes first", patience_s=5)
+    _, outcomes = await hold_client(adapter_in(tmp_path, dying), only="hello comes first", patience_s=PATIENCE_S)
     assert [one.result for one in outcomes] == ["failed"]
     assert "the adapter has ended" in outcomes[0].came
+
+
+async def test_an_answer_for_which_nobody_waits_any_longer_is_passed_over(tmp_path: Path) -> None:
+    adapter = await AdapterProcess.start(adapter_in(tmp_path, NOBODY))
+    adapter.call(1, "forget", {}).cancel()
+    assert (await adapter.call(1, "connect", {}))["value"] is None
+    await adapter.stop()
