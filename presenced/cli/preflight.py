@@ -74,7 +74,9 @@ def _faults_of_files(settings: Settings) -> Iterator[str]:
         yield from _tried(lambda: load_keys(settings.secret_file))
     if settings.key_files and not settings.dev and not _is_credential(settings.key_files):
         yield from _tried(lambda: load_key_files(settings.key_files))
-    if settings.webhooks_url and not _is_credential(settings.webhooks_secret_file, settings.webhooks_ca_file):
+    # Without a secret file a rule of the settings says what is wrong.
+    secret_file = settings.webhooks_secret_file
+    if settings.webhooks_url and secret_file and not _is_credential(secret_file, settings.webhooks_ca_file):
         yield from _tried(lambda: _plan_of_webhooks(settings))
     if settings.cluster_url:
         yield from _faults_of_engine(settings, "cluster")

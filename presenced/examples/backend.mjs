@@ -44,6 +44,7 @@ async function* events(signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
+      if (!last && !error.code) throw new Error(`no presenced answers at ${base}`, { cause: error });
       if (error.code && error.temporary === false) throw error; // such as a token that is not good
     }
     await pause(500 + 1000 * Math.random());

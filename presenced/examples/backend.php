@@ -11,7 +11,7 @@ $base = $argv[1] ?? 'http://127.0.0.1:5251';
 $token = getenv('PRESENCE_TOKEN');
 $caller = $token ? "Authorization: Bearer $token" : 'Presence-User: backend';
 
-/** What the server refuses. */
+/** What the server refuses, or that there is none. */
 class PresenceError extends Exception
 {
     public function __construct(public readonly string $word, string $message, public readonly bool $temporary)
@@ -31,7 +31,10 @@ function ask(string $name, array $fields = [], int $tries = 5): array
         'ignore_errors' => true, // a refusal has a body that says why
         'timeout' => 40,
     ]]);
-    $body = file_get_contents("$base/v1/$name", false, $context);
+    $body = @file_get_contents("$base/v1/$name", false, $context);
+    if ($body === false) {
+        throw new PresenceError('unreachable', "no presenced answers at $base", true);
+    }
     $said = json_decode($body, true, 64, JSON_THROW_ON_ERROR);
     if (str_contains($http_response_header[0], ' 200 ')) {
         return $said;
@@ -48,7 +51,15 @@ function events(?string &$last): Generator
 {
     global $base, $caller;
     $headers = $last === null ? [$caller] : [$caller, "Last-Event-ID: $last"];
-    $stream = fopen("$base/v1/events", 'r', false, stream_context_create(['http' => ['header' => $headers]]));
+    $context = stream_context_create(['http' => ['header' => $headers, 'ignore_errors' => true]]);
+    $stream = @fopen("$base/v1/events", 'r', false, $context);
+    if ($stream === false) {
+        throw new PresenceError('unreachable', "no presenced answers at $base", true);
+    }
+    if (!str_contains($http_response_header[0], ' 200 ')) {
+        $said = json_decode(stream_get_contents($stream), true, 64, JSON_THROW_ON_ERROR);
+        throw new PresenceError($said['code'], $said['message'], $said['temporary']);
+    }
     $fields = [];
     while (($line = fgets($stream)) !== false) {
         $line = rtrim($line, "\n");

@@ -13,6 +13,10 @@ import { createServer } from "node:http";
 const BODY_BYTES_MAX = 1 << 20;
 const CLOCKS_DIFFER_S_MAX = 300; // an older delivery may be one that somebody has recorded
 
+if (!process.env.SECRET_FILE) {
+  console.error("SECRET_FILE names no file; give the one that the daemon has as webhooks.secret_file");
+  process.exit(2);
+}
 const secrets = readFileSync(process.env.SECRET_FILE, "utf8")
   .split(/\s+/)
   .filter(Boolean)

@@ -89,6 +89,14 @@ def test_every_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "the secret file /nonexistent/secret does not exist; make one with" in said(result)[-1]
 
 
+def test_webhooks_that_nothing_signs_are_one_fault(tmp_path: Path) -> None:
+    text = "[auth]\ndev = true\n[webhooks]\nurl = 'https://app.example.org/'\n"
+    result = config("check", "--config", written(tmp_path / "f.toml", text))
+    assert result.exit_code == CONFIG
+    (line,) = said(result)
+    assert "needs webhooks.secret_file" in line
+
+
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     short = written(tmp_path / "short", "hunter2")
     os.chmod(short, 0o600)

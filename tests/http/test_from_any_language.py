@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,3 +96,21 @@ def test_a_backends_day_in_a_script(server: Asked, program: str) -> None:
     assert [line for line in said if not line.startswith("event: ")] == DAY
     assert [line for line in said if line.startswith("event: ")] == ["event: anna is online", "event: anna is offline"]
     assert not done.stderr
+
+
+@pytest.mark.parametrize("program", ["node", "php"])
+def test_a_script_says_that_no_server_is_there_or_lets_it_in(tmp_path: Path, program: str) -> None:
+    needs(program)
+    script = next(shlex.split(command)[1] for command in COMMANDS if command.startswith(f"{program} "))
+
+    def complaint(url: str) -> str:
+        done = subprocess.run(
+            [program, script, url], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.returncode != 0
+        return done.stdout + done.stderr
+
+    assert "no presenced answers at http://127.0.0.1:1" in complaint("http://127.0.0.1:1")
+    (tmp_path / "secret").write_text("a secret of more than thirty-two bytes")
+    with Asked(dev=False, secret_file=str(tmp_path / "secret")) as server:
+        assert "no token was sent" in complaint(f"http://127.0.0.1:{server.http_port}")
