@@ -10,9 +10,9 @@ from typing import Protocol, cast
 from presenced import limits
 from presenced.config.hosts import is_loopback
 from presenced.http.door import Call, HttpRequest
-from presenced.http.heads import CONTINUE, HEAD_BYTES_MAX, BadRequest, Exchange, Head, begins_wrong
+from presenced.http.heads import CONTINUE, HEAD_BYTES_MAX, BadRequest, Exchange, Head, begins_wrong, path_of
 from presenced.http.origins import client_of, is_within
-from presenced.http.page import HttpPage, text
+from presenced.http.page import HttpPage
 from presenced.http.places import Places
 
 IDLE_S = 10.0
@@ -35,6 +35,9 @@ class Responder(Protocol):
 
     def is_health(self, path: str) -> bool:
         """Whether the path is about health alone."""
+
+    def refused_page(self, path: str, status: int, sentence: str) -> HttpPage:
+        """How the door of this path says what is refused before the door is asked."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -147,7 +150,7 @@ class HttpConnection(asyncio.Protocol):
                 self._ask(head, body)
                 return
         except BadRequest as error:
-            self._end_with(text(error.status, error.sentence))
+            self._refuse(error.status, error.sentence)
             return
         if self.ended_by_peer:
             self.close()
@@ -177,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
         self._call = call = _Call(self, request)
         if self.health_only and not self._responder.is_health(request.path):
             sentence = f"{self._places.connections_max} connections are being answered, which is the most"
-            self._end_with(text(503, sentence + "; try again later"))
+            self._refuse(503, sentence + "; try again later", head.path)
             return
         self._responder.open(call)
 
@@ -243,7 +246,10 @@ class HttpConnection(asyncio.Protocol):
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def _end_with(self, page: HttpPage) -> None:
+    def _refuse(self, status: int, sentence: str, path: str = "") -> None:
+        """Answer what is not put to a door, and end. Without `path` it is about the request that is being read."""
+        path = path or (path_of(self.buffer) if self._head is None else self._head.path)
+        page = self._responder.refused_page(path, status, sentence)
         self._end_after(self._exchange.answer(page, is_last=True))
 
     def _end_after(self, answer: bytes) -> None:
@@ -270,14 +276,14 @@ class HttpConnection(asyncio.Protocol):
     def expire(self) -> None:
         """The time is up for what the peer was to do."""
         if (self.buffer or self._head is not None) and self._call is None:
-            self._end_with(text(408, f"the request was not here whole within {self._idle_s:g} s"))
+            self._refuse(408, f"the request was not here whole within {self._idle_s:g} s")
         else:
             self.abort()
 
     def give_way(self) -> None:
         """Give up the place, because another connection needs it and this one has sent no whole request."""
         if self.buffer or self._head is not None:
-            self._end_with(text(503, "others came, and this request was not here whole"))
+            self._refuse(503, "others came, and this request was not here whole")
         else:
             self.abort()
 

@@ -34,6 +34,7 @@ class DemoDoor:
     and `program` is the word with which this daemon was started."""
 
     is_for_pages = False
+    refused_page = staticmethod(text)
 
     def __init__(self, addresses: Callable[[], Iterable[str]], program: str = "") -> None:
         self._addresses = addresses

@@ -87,9 +87,13 @@ class Door(Protocol):
     def is_health(self, path: str) -> bool:
         """Whether the answer says only whether the server is well: it is given also while all places are taken."""
 
+    def refused_page(self, status: int, sentence: str) -> HttpPage:
+        """How the door says what is refused before it is asked, or what failed in it."""
 
-def answer_failure(call: Call, report: Report) -> None:
-    """Answer 500 to a call, and log the exception that is being handled. Reaches nothing else."""
+
+def answer_failure(call: Call, report: Report, form: Callable[[int, str], HttpPage] = text) -> None:
+    """Answer 500 to a call, in the form of its door, and log the exception that is being handled. Reaches nothing
+    else."""
     sentence = f"while answering {call.request.path[:200]!r}"
     report.event(SYSTEM_CLOCKS.monotonic_ms(), "http", sentence, level=logging.ERROR, exc=True)
-    call.answer(text(500, "the server failed while answering this; its log says why"))
+    call.answer(form(500, "the server failed while answering this; its log says why"))

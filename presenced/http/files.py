@@ -34,6 +34,7 @@ class FileDoor:
     """Answers for all paths under one prefix with these files, and with 404 for others."""
 
     is_for_pages = True
+    refused_page = staticmethod(text)
 
     def __init__(self, prefix: str = "/client/", files: Mapping[str, str] = CLIENT_FILES) -> None:
         """`files`: the paths, and for each the file's place in the package."""

@@ -45,6 +45,15 @@ class BadRequest(Exception):
         self.sentence = sentence
 
 
+def path_of(head: bytes) -> str:
+    """The path that the begin of a head asks for; empty if it cannot be read."""
+    line = _FIRST_LINE.match(head)
+    try:
+        return _parts(line[2].decode())[0] if line is not None else ""
+    except BadRequest:
+        return ""
+
+
 class Head(NamedTuple):
     """What the head of a request says."""
 

@@ -17,7 +17,7 @@ from presenced.config.hosts import is_loopback
 from presenced.http.connection import IDLE_S, LINGER_S, HttpConnection
 from presenced.http.door import BodyStream, Call, Door, HttpRequest, answer_failure
 from presenced.http.origins import is_allowed, is_known
-from presenced.http.page import TEXT, HttpPage, text
+from presenced.http.page import TEXT, HttpPage
 from presenced.http.places import Places
 from presenced.server.arrivals import Arrivals
 from presenced.server.clocks import SYSTEM_CLOCKS
@@ -211,6 +211,10 @@ class HttpServer:
         """Whether the answer for `path` says only whether the server is well."""
         return self._door_of(path).is_health(path)
 
+    def refused_page(self, path: str, status: int, sentence: str) -> HttpPage:
+        """How the door of this path says what is refused before the door is asked."""
+        return self._door_of(path).refused_page(status, sentence)
+
     def open(self, call: Call) -> None:
         """Put a call to its door. 421 if it names a host that is not ours and that counts; 403 if a page asks that may
         not; 500 if answering fails, which is logged and reaches nothing else."""
@@ -229,7 +233,7 @@ class HttpServer:
                 call = _ForPage(call, origin)
             door.open(call)
         except Exception:
-            answer_failure(call, self.report)
+            answer_failure(call, self.report, door.refused_page)
 
     def _door_of(self, path: str) -> Door:
         return next((door for door in self.doors if door.takes(path)), self.doors[-1])
@@ -240,7 +244,7 @@ class HttpServer:
         if is_guarded and not door.is_health(request.path) and not is_known(request.host, names):
             sentence = f"{request.host[:100]!r} is not a known name of this machine; add it to http.hosts"
             self._warn(f"a request is refused: {sentence}")
-            return text(421, sentence)
+            return door.refused_page(421, sentence)
         origin = request.headers.get("origin", "")
         if not origin or not door.is_for_pages:
             return None
@@ -248,7 +252,7 @@ class HttpServer:
             return None
         sentence = f"pages of {origin[:100]!r} may not ask here; add their origin to http.origins"
         self._warn(f"a request is refused: {sentence}")
-        return text(403, f"forbidden: {sentence}")
+        return door.refused_page(403, sentence)
 
     def _warn(self, sentence: str) -> None:
         self.report.event(SYSTEM_CLOCKS.monotonic_ms(), "http", sentence, level=logging.WARNING)

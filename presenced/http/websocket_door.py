@@ -25,6 +25,7 @@ class WebSocketDoor:
     """Lets clients in as `admission` allows; not while `is_starting`."""
 
     is_for_pages = True
+    refused_page = staticmethod(text)
 
     def __init__(self, admission: Admission, is_starting: Callable[[], bool]) -> None:
         self._admission = admission

@@ -23,6 +23,7 @@ class PageDoor:
     """Answers for the pages, and for every path that no other door takes."""
 
     is_for_pages = False
+    refused_page = staticmethod(text)
 
     def __init__(self, pages: Pages, report: Report, is_for_all: Callable[[], bool] = lambda: True) -> None:
         """Unless it `is_for_all`, only clients on this machine get pages that tell more than whether it is well."""

@@ -144,6 +144,27 @@ def test_bodies_are_bounded_and_must_be_json(app: Backend) -> None:
     assert len(app.done("get_status", users=names)["records"]) == 256
 
 
+REFUSED_BEFORE = {
+    "a body that is too long": ("POST", b"x" * 70_000, {}, 413, "frame_too_large"),
+    "a body in chunks": ("POST", None, {"Transfer-Encoding": "chunked"}, 411, "bad_request"),
+    "another method": ("PUT", None, {}, 405, "bad_method"),
+    "many headers": ("POST", None, {f"X-{number}": "x" for number in range(120)}, 431, "frame_too_large"),
+    "a long header": ("POST", None, {"X": "x" * 9_000}, 431, "frame_too_large"),
+    "a stranger's page": ("POST", None, {"Origin": "http://stranger.example"}, 403, "forbidden"),
+    "a stranger's name": ("POST", None, {"Host": "stranger.example"}, 421, "forbidden"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_BEFORE)
+def test_what_is_refused_before_it_is_looked_at_has_a_code_as_well(app: Backend, case: str) -> None:
+    method, body, headers, status, code = REFUSED_BEFORE[case]
+    answered = app.send(method, "/v1/who?x=y", body, **headers)
+    assert (answered.status, answered.said["code"], answered.said["temporary"]) == (status, code, False)
+    assert answered.said["message"]
+    elsewhere = app.send("PUT", "/healthz")
+    assert elsewhere.status == 405 and elsewhere.headers["Content-Type"].startswith("text/plain")
+
+
 def test_the_description_is_served_to_anybody(server: Asked) -> None:
     with server.backend({}) as anybody:
         for _ in range(2):

@@ -104,6 +104,24 @@ def refusal(code: str, message: str, retry_ms: int = 0, *headers: tuple[str, str
     return HttpPage(status, JSON, body, headers=headers)
 
 
+_BEFORE: Final[Mapping[int, str]] = {
+    403: "forbidden",
+    405: "bad_method",
+    408: "frame_timeout",
+    413: "frame_too_large",
+    421: "forbidden",
+    431: "frame_too_large",
+    500: "link_failed",
+    503: "busy",
+}
+
+
+def refused_page(status: int, sentence: str) -> HttpPage:
+    """The same for what is refused by the listener, before anybody asks what it means: with the listener's own status,
+    and the code that comes nearest to it."""
+    return refusal(_BEFORE.get(status, "bad_request"), sentence)._replace(status=status)
+
+
 def refusal_of(error: PresenceError, *headers: tuple[str, str]) -> HttpPage:
     """The same for what was raised."""
     return refusal(error.code, error.message, error.retry_ms, *headers)

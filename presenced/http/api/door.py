@@ -12,7 +12,7 @@ from typing import Any
 from presenced.errors import PresenceError, RequestError
 from presenced.http.api.bodies import read_body
 from presenced.http.api.callers import caller_of
-from presenced.http.api.codes import refusal, refusal_of
+from presenced.http.api.codes import refusal, refusal_of, refused_page
 from presenced.http.api.followers import Followings
 from presenced.http.api.openapi import document
 from presenced.http.api.pool import LinkPool, MakeMessage, SharedLink
@@ -39,6 +39,7 @@ class ApiDoor:
     """Answers for all requests over HTTP."""
 
     is_for_pages = True
+    refused_page = staticmethod(refused_page)
 
     def __init__(
         self, admission: Admission, active: ActiveSettings, report: Report, is_starting: Callable[[], bool]
@@ -164,7 +165,7 @@ class ApiDoor:
             else:
                 call.answer(HttpPage(200, JSON, request.tell(reply)))
         except Exception:
-            answer_failure(call, self._report)
+            answer_failure(call, self._report, refused_page)
 
     # --- what is no request -----------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class ApiDoor:
                     raise error
                 call.answer(HttpPage(200, JSON, document))
             except Exception:
-                answer_failure(call, self._report)
+                answer_failure(call, self._report, refused_page)
 
     def _require_started(self) -> None:
         if self._is_starting():
