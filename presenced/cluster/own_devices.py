@@ -167,5 +167,7 @@ class OwnDevices:
         except RequestError as error:
             self._engine.sessions.drop(now_ms, session, "replaced" if error.code == "device_held" else error.code)
             return
+        # It was heard of last when its client said hello, or since: it is looked at that much earlier.
         self._engine.leases.heard_at(device, session.heard_ms)
+        self._engine.leases.rearm(device)
         self._positions.note(session, relay.position)

@@ -121,6 +121,19 @@ class TestLeases:
         # It was heard last when it spoke last.
         assert device(first, "ann/phone").heard_ms > first.now_ms - 90_000
 
+    def test_a_silent_link_ends_by_its_hello_however_long_its_user_had_no_home(self) -> None:
+        nodes = cluster()
+        nodes.home_by = lambda name, claimer: claimer
+        [first, _] = nodes.nodes
+        link = first.open("ann/laptop")
+        # The log takes its time.
+        for node in nodes.nodes:
+            node.now_ms += 4_000
+        nodes.run()
+        nodes.check()
+        nodes.advance(first.engine.policy.timeout_ms - 3_000)
+        assert link.ended == "lease_expired"
+
     def test_a_lost_link_was_seen_last_when_it_spoke_last(self) -> None:
         nodes = cluster(ann=1)
         first, second = nodes.nodes
