@@ -89,13 +89,13 @@ def open_session(
         raise AuthError("token_revoked", CODES["token_revoked"].meaning)
     rights, issued_ms = identity.rights, identity.issued_ms
     sessions = engine.sessions
+    token = hello.resume
+    own_token = draw_token() if token is not None else ""
     if hello.device and elsewhere is not None and not elsewhere.attaches_here(identity.user):
-        session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms)
+        session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms, own_token)
         sessions.open_without_device(now_ms, session)
         elsewhere.open(session, hello, now_ms)
         return session
-    token = hello.resume
-    own_token = draw_token() if token is not None else ""
     session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms, own_token)
     before = sessions.open_with(token, session, hello.device) if token else None
     if hello.device:

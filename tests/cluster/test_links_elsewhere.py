@@ -93,6 +93,32 @@ def test_who_says_hello_elsewhere_before_the_death_of_the_home_is_noticed_gets_t
     assert len(back.replies_to(number)) == 1
 
 
+@pytest.mark.parametrize("knows", [False, True], ids=["a new user", "one whose home comes along"])
+def test_a_lost_link_is_taken_back_on_its_node_by_who_had_no_home_there(knows: bool) -> None:
+    a, b = (town := Town("a", "b")).nodes
+    if knows:
+        a.dial("alice/laptop").say(Bye())
+    b.dial("bob/laptop")
+    first = b.dial("alice/laptop", resume="", instance=7)
+    assert first.session is not None and first.session.resume
+    first.say(Watch(first.next_id(), ["bob"]))
+    first.lose()
+    town.settle()
+    second = b.dial("alice/laptop", resume=first.session.resume, instance=7)
+    assert second.session is not None and set(second.session.watching or ()) == {"bob"}
+
+
+def test_a_link_whose_device_is_on_another_node_takes_nothing_back() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    a.dial("alice/laptop")
+    phone = b.dial("alice/phone", resume="", instance=7)
+    assert phone.session is not None
+    phone.say(Watch(phone.next_id(), ["alice"]))
+    phone.lose()
+    town.settle()
+    assert b.engine.resumptions.count == 0
+
+
 def die(town: Town, node: TownNode) -> None:
     """The node is killed, and its clients with it."""
     town.kill(node)
