@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all explore check style types format unicode-table vectors bench torture mutate simulate interleavings scenario install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all explore check style types format unicode-table vectors bench torture mutate simulate interleavings scenario cluster-suites install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -66,6 +66,7 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.doors.fuzz
 	$(BIN)/python -m tests.cluster 0 1000
 	$(BIN)/python -m tests.torture.nodes --rounds 1000
+	$(MAKE) cluster-suites
 
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server
 	PRESENCED_STEPS=7 $(BIN)/python -m pytest -q -n auto tests/client/test_interleavings.py
@@ -78,6 +79,9 @@ simulate: $(INSTALLED)  ## LIVES=N lives of a server, its disk and its clients, 
 
 scenario: $(INSTALLED)  ## minutes: two backends and 300 pages, in virtual time and with a daemon, where everything is killed
 	PRESENCED_SCENARIO_S=60 $(BIN)/python -m pytest -q -n auto tests/scenario
+
+cluster-suites: $(INSTALLED)  ## minutes: the suites of one server, whole, with each link on another of three nodes
+	$(BIN)/python -m pytest -q -n auto -k 'three and nodes' tests/conformance tests/e2e tests/visibility
 
 # Under /usr/local, or PREFIX; into a package's tree with DESTDIR; with another interpreter by PYTHON.
 INSTALL_CHOICES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))'

@@ -15,7 +15,9 @@ from xdist.remote import Producer
 
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
+from tests.support.dealt_port import DealtPort
 from tests.support.shares import LongestFirst
+from tests.support.suites import DIFFERENCES, NODES, SUITES, daemon_of, is_in_sample
 from tests.support.tiers import markers_of, samples
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -56,12 +58,38 @@ def pytest_runtest_teardown() -> Generator[None]:
     _freeze()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A suite runs on one node and on three."""
+    if "nodes" in metafunc.fixturenames and metafunc.module.__name__ in SUITES:
+        chosen = [pytest.param(1, id=pytest.HIDDEN_PARAM)]
+        if is_in_sample(metafunc.function.__name__):
+            chosen.append(pytest.param(NODES, id="three nodes", marks=pytest.mark.slow))
+        metafunc.parametrize("nodes", chosen, indirect=True, scope="module")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where a test of a suite differs on several nodes, all its links are on one of them."""
+    DealtPort.is_dealt = item.name.partition("[")[0] not in DIFFERENCES
+
+
+@pytest.fixture(scope="module")
+def nodes(request: pytest.FixtureRequest) -> int:
+    """Of how many nodes the server of this test is."""
+    return int(getattr(request, "param", 1))
+
+
 @pytest.fixture
-def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
+def start_daemon(tmp_path: Path, nodes: int) -> Iterator[StartDaemon]:
     """Start daemons with further options: `start_daemon("--grace", "1s")`. They look at their invariants after each
-    turn, are all stopped, and have to stop cleanly."""
+    turn, are all stopped, and have to stop cleanly. In a suite over `nodes` one may be several of them."""
     numbers = itertools.count()
     with ExitStack() as running:
+        if nodes > 1:
+            yield lambda *options: running.enter_context(
+                daemon_of(nodes, tmp_path / f"nodes-{next(numbers)}", "--check", *options)
+            )
+            return
         yield lambda *options: running.enter_context(
             Daemon(tmp_path / f"daemon-{next(numbers)}.log", "--check", *options)
         )

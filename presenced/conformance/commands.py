@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -17,7 +17,7 @@ from presenced.conformance.dialogue_files import ClientDialogue, ServerDialogue,
 from presenced.conformance.link_ends import TRANSPORTS, TransportName
 from presenced.conformance.outcome import Outcome, report
 from presenced.conformance.payload_play import play_payloads
-from presenced.conformance.server_play import ServerAddress
+from presenced.conformance.server_play import ServerAddress, ServerNodes
 
 ADAPTERS: Final = {
     "python": [sys.executable, "-m", "presenced.conformance.adapters.python_adapter"],
@@ -69,23 +69,27 @@ async def hold_client(
 
 
 async def hold_server(
-    address: ServerAddress,
+    nodes: ServerNodes,
     transports: Sequence[TransportName] = TRANSPORTS,
     only: str = "",
     patience_s: float = PATIENCE_S,
+    on_one: Container[str] = (),
 ) -> list[Outcome]:
-    """Play all dialogues and payloads with a server in dev mode, or the dialogues whose names have `only` in them. A
-    step waits for up to `patience_s`. Raises `OSError` if nothing listens there."""
-    for port in {address.port_of(transport) for transport in transports} - {0}:
-        _, writer = await asyncio.open_connection(address.host, port)
-        writer.close()
+    """Play all dialogues and payloads with a server in dev mode, or the dialogues whose names have `only` in them. Each
+    link of a dialogue is on another node of the server than the last one, but for the dialogues whose names are among
+    `on_one`. A step waits for up to `patience_s`. Raises `OSError` if nothing listens at one of the addresses."""
+    for host, port in {(one.host, one.port_of(transport)) for one in nodes.addresses for transport in transports}:
+        if port:
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
     places = asyncio.Semaphore(SERVER_DIALOGUES_AT_ONCE)
 
     async def play(dialogue: ServerDialogue, transport: TransportName) -> Outcome:
+        dealt = ServerNodes(nodes.addresses[:1], nodes.settled) if dialogue.name in on_one else nodes
         async with places:
-            return await server_play.play(dialogue, address, transport, patience_s)
+            return await server_play.play(dialogue, dealt, transport, patience_s)
 
-    chosen = [transport for transport in transports if address.port_of(transport)]
+    chosen = [transport for transport in transports if all(one.port_of(transport) for one in nodes.addresses)]
     plays = [
         play(dialogue, transport)
         for file in server_files()
@@ -95,7 +99,7 @@ async def hold_server(
     ]
     outcomes = list(await asyncio.gather(*plays))
     for transport in chosen if not only else ():
-        outcomes += await play_payloads(address, transport, patience_s)
+        outcomes += await play_payloads(nodes, transport, patience_s)
     return outcomes
 
 
@@ -117,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             address = _address(chosen.server, chosen.websocket)
             title = f"the server at {address.host}"
-            outcomes = asyncio.run(hold_server(address, transports or TRANSPORTS, chosen.only, chosen.patience))
+            outcomes = asyncio.run(
+                hold_server(ServerNodes([address]), transports or TRANSPORTS, chosen.only, chosen.patience)
+            )
     except (AdapterDied, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)

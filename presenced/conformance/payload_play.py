@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ from presenced.conformance.client_play import PATIENCE_S
 from presenced.conformance.link_ends import BadBytes, LinkEnd, TcpEnd, TransportName, opened
 from presenced.conformance.message_types import Elements, name_of
 from presenced.conformance.outcome import Outcome, StepFailed
-from presenced.conformance.server_play import ServerAddress
+from presenced.conformance.server_play import ServerNodes
 from presenced.conformance.vector_files import (
     FramingVector,
     MessageVector,
@@ -34,8 +35,8 @@ _CLIENT_LONGEST: Final = 65_536
 class PayloadPlay:
     """Plays the files with one server, over one transport."""
 
-    def __init__(self, address: ServerAddress, transport: TransportName, patience_s: float) -> None:
-        self._address = address
+    def __init__(self, nodes: ServerNodes, transport: TransportName, patience_s: float) -> None:
+        self._addresses = itertools.cycle(nodes.addresses)
         self._transport = transport
         self._patience_s = patience_s
 
@@ -151,7 +152,8 @@ class PayloadPlay:
 
     @asynccontextmanager
     async def _link(self, *, is_greeted: bool) -> AsyncIterator[LinkEnd]:
-        end = await opened(self._transport, self._address.host, self._address.port_of(self._transport))
+        address = next(self._addresses)
+        end = await opened(self._transport, address.host, address.port_of(self._transport))
         try:
             if is_greeted:
                 await self._greet(end)
@@ -189,8 +191,6 @@ class PayloadPlay:
                 came.append(message)
 
 
-async def play_payloads(
-    address: ServerAddress, transport: TransportName, patience_s: float = PATIENCE_S
-) -> list[Outcome]:
+async def play_payloads(nodes: ServerNodes, transport: TransportName, patience_s: float = PATIENCE_S) -> list[Outcome]:
     """The outcomes of all payloads over this transport."""
-    return await PayloadPlay(address, transport, patience_s).play()
+    return await PayloadPlay(nodes, transport, patience_s).play()

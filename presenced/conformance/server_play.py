@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +33,15 @@ class ServerAddress(NamedTuple):
     def port_of(self, transport: TransportName) -> int:
         """The port for a transport."""
         return self.port if transport == "tcp" else self.http_port
+
+
+class ServerNodes(NamedTuple):
+    """The nodes of one server (protocol.md, 28): one link after the other is opened at the next of them."""
+
+    addresses: Sequence[ServerAddress]
+    settled: Callable[[], Awaitable[None]] | None = None
+    """Returns once the nodes have told each other what they know. A script is written for one node, where whoever asks
+    knows what was done before: so this is awaited before another link than that of the last step is looked at."""
 
 
 class OpenedLink:
@@ -83,14 +93,26 @@ class OpenedLink:
 class ServerPlay:
     """The state of one dialogue."""
 
-    def __init__(self, address: ServerAddress, transport: TransportName, patience_s: float) -> None:
-        self.address = address
+    def __init__(self, nodes: ServerNodes, transport: TransportName, patience_s: float) -> None:
+        self._settled = nodes.settled
+        self._addresses = itertools.cycle(nodes.addresses)
+        self._last_link = ""
         self.transport = transport
         self.patience_s = patience_s
         self.bound: Bound = {}
         self.links: dict[str, OpenedLink] = {}
         self.said: deque[str] = deque(maxlen=SAID_LINES)
         self.changed = asyncio.Event()
+
+    def unsettle(self) -> None:
+        """A link says hello: its device is attached behind the welcome, where other nodes have a say in it."""
+        self._last_link = ""
+
+    async def turn_to(self, name: str) -> None:
+        """The next step is about the link of this name."""
+        if self._settled is not None and name != self._last_link:
+            await self._settled()
+        self._last_link = name
 
     async def open(self, name: str) -> None:
         """Open a link under this name. Raises `StepFailed`."""
@@ -99,9 +121,10 @@ class ServerPlay:
             self.note(f"{name} <- {'(closed)' if message is None else json.dumps(message, ensure_ascii=False)}")
             self.changed.set()
 
+        address = next(self._addresses)
         try:
             async with asyncio.timeout(self.patience_s):
-                end = await opened(self.transport, self.address.host, self.address.port_of(self.transport))
+                end = await opened(self.transport, address.host, address.port_of(self.transport))
         except (OSError, BadBytes) as error:
             raise StepFailed("a connection", str(error) or type(error).__name__) from error
         self.links[name] = OpenedLink(end, told)
@@ -135,16 +158,20 @@ class ServerPlay:
 
 
 async def play(
-    dialogue: steps.ServerDialogue, address: ServerAddress, transport: TransportName, patience_s: float = PATIENCE_S
+    dialogue: steps.ServerDialogue,
+    nodes: ServerNodes,
+    transport: TransportName,
+    patience_s: float = PATIENCE_S,
 ) -> Outcome:
     """Play one dialogue; each step waits for up to `patience_s`. It never raises for what the server does."""
-    state, at = ServerPlay(address, transport, patience_s), ""
+    state, at = ServerPlay(nodes, transport, patience_s), ""
     suffix = secrets.token_hex(4)
     state.bound.update((name, f"{name}-{suffix}") for name in dialogue.names)
     name, section = f"{dialogue.name} [{transport}]", dialogue.section
     try:
         for number, step in enumerate(dialogue.steps, 1):
             at = f"{number}: {json.dumps(msgspec.to_builtins(step), ensure_ascii=False)}"
+            await state.turn_to(step.on)
             await _TAKE[type(step)](state, step)
     except StepFailed as failure:
         said = tuple(state.said)
@@ -161,6 +188,8 @@ async def _open(play: ServerPlay, step: steps.OpenStep) -> None:
 async def _send(play: ServerPlay, step: steps.SendStep) -> None:
     message = made(step.message, play.bound)
     play.note(f"{step.on} -> {json.dumps(message, ensure_ascii=False)}")
+    if name_of(message) == "Hello":
+        play.unsettle()
     end = play.links[step.on].end
     if step.pieces > 1:
         try:

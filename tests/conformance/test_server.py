@@ -13,29 +13,42 @@ from presenced.conformance.dialogue_files import ExpectStep, Named, SendStep, se
 from presenced.conformance.link_ends import TRANSPORTS
 from presenced.conformance.message_types import name_of
 from presenced.conformance.outcome import Outcome, report
-from presenced.conformance.server_play import ServerAddress
+from presenced.conformance.server_play import ServerAddress, ServerNodes
 from presenced.conformance.vector_files import vectors
+from presenced.ops.operations import Operations
+from presenced.server.server import Server
 from presenced.wire.frames import frame
 from tests.support.in_process import InProcess
+from tests.support.nodes_in_process import NodesInProcess
+from tests.support.suites import DIFFERENCES, server_of
 
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[InProcess]:
-    with InProcess(http="127.0.0.1:0", check=False) as running:
+def server(nodes: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess | NodesInProcess]:
+    with server_of(nodes, tmp_path_factory.mktemp("server"), http="127.0.0.1:0", check=False) as running:
         yield running
     assert running.loop_errors == []
 
 
-def address_of(server: InProcess) -> ServerAddress:
-    assert server.operations.http is not None
-    return ServerAddress("127.0.0.1", server.port, server.operations.http.port)
+def nodes_of(server: InProcess | NodesInProcess) -> ServerNodes:
+    if isinstance(server, NodesInProcess):
+        operated, settled = list(zip(server.servers, server.operations, strict=True)), server.settled_elsewhere
+    else:
+        operated, settled = [(server.server, server.operations)], None
+    return ServerNodes([address_of(one, operations) for one, operations in operated], settled)
+
+
+def address_of(server: Server, operations: Operations) -> ServerAddress:
+    assert operations.http is not None
+    return ServerAddress("127.0.0.1", server.port, operations.http.port)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_the_server_passes(server: InProcess, transport: str) -> None:
-    outcomes = asyncio.run(hold_server(address_of(server), [transport], patience_s=PATIENCE_S))
+def test_the_server_passes(server: InProcess | NodesInProcess, transport: str) -> None:
+    held = hold_server(nodes_of(server), [transport], patience_s=PATIENCE_S, on_one=DIFFERENCES)
+    outcomes = asyncio.run(held)
     failed = [one for one in outcomes if one.result != "passed"]
     assert not failed, "\n".join(report(failed))
     assert len(outcomes) > 1300
@@ -66,7 +79,7 @@ async def test_a_server_that_lets_nobody_in_fails_everything() -> None:
     listener = await asyncio.start_server(refused, "127.0.0.1", 0)
     async with listener:
         port = listener.sockets[0].getsockname()[1]
-        outcomes: list[Outcome] = await hold_server(ServerAddress("127.0.0.1", port), patience_s=5)
+        outcomes: list[Outcome] = await hold_server(ServerNodes([ServerAddress("127.0.0.1", port)]), patience_s=5)
     passed = {one.name for one in outcomes if one.result == "passed"}
     # These frames are whole or not, and nothing is owed for them.
     assert all("head of the longest" in name or "as long as a hello" in name for name in passed), passed

@@ -9,6 +9,7 @@ import pytest
 from presenced.limits import AWAIT_MS_MAX, AWAITS_PER_LINK_MAX
 from presenced.wire.messages import Await, Block, CancelAwait, Get, SetStatus
 from tests.support.daemon import Daemon
+from tests.support.suites import daemon_of
 from tests.support.wire import DONE, ERROR, PRESENCE, RECORDS, Wire, hello, opened
 
 AWAITED = 92
@@ -16,8 +17,9 @@ HOUR = 3_600_000
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Daemon:  # type: ignore[misc]
-    with Daemon(tmp_path / "log", "--change-spacing", "0", "--rate", "0", "--heartbeat", "4m") as started:
+def daemon(tmp_path: Path, nodes: int) -> Daemon:  # type: ignore[misc]
+    options = ("--change-spacing", "0", "--rate", "0", "--heartbeat", "4m")
+    with daemon_of(nodes, tmp_path, *options) as started:
         yield started
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.service_client import ATTACH, BEATS, BYE, GET, HELLO, SET_STATUS, TAKEN, WATCH
 from tests.e2e.tokens import SECRET, signed
 from tests.support.daemon import Daemon
+from tests.support.suites import daemon_of
 from tests.support.wire import DONE, GOODBYE, PRESENCE, RECORDS, WELCOME, Frame, Wire, opened
 
 RESUME, RESUME_MS, RESUMED = 17, 18, 19
@@ -22,9 +23,9 @@ Open = Callable[..., Wire]
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    log = tmp_path_factory.mktemp("daemon") / "log"
-    with Daemon(log, "--check", "--grace", "60s", "--change-spacing", "0") as daemon:
+def daemon(tmp_path_factory: pytest.TempPathFactory, nodes: int) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("daemon")
+    with daemon_of(nodes, folder, "--check", "--grace", "60s", "--change-spacing", "0") as daemon:
         yield daemon
 
 
@@ -142,11 +143,11 @@ def test_what_is_nobodys_token_is_a_hello_like_any_other(daemon: Daemon, resume:
     wire.close()
 
 
-def test_with_json_web_tokens_the_rights_count_and_not_the_token(tmp_path: Path) -> None:
+def test_with_json_web_tokens_the_rights_count_and_not_the_token(tmp_path: Path, nodes: int) -> None:
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     options = ("--secret-file", str(secret), "--check", "--grace", "60s")
-    with Daemon(tmp_path / "log", *options, dev=False) as daemon:
+    with daemon_of(nodes, tmp_path, *options, dev=False) as daemon:
 
         def opened_with(resume: str, sub: str = "app", **claims: Any) -> tuple[Wire, Frame]:
             token = signed(sub=sub, role="service", **claims)

@@ -13,6 +13,7 @@ import pytest
 from presenced.server.identity import mint
 from presenced.wire.messages import Attach, Follow, Hello, Join, Renew, Role, SetStatus, WatchAll, Who
 from tests.support.in_process import InProcess
+from tests.support.suites import server_of
 from tests.support.wire import DONE, ERROR, GOODBYE, PRESENCE, WELCOME, WHO_PAGE, Wire
 
 SECRET = b"a secret that is long enough for the hash of it"
@@ -20,10 +21,10 @@ FOLLOWING, EVENT = 81, 80
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[InProcess]:
+def running(tmp_path: Path, nodes: int) -> Iterator[InProcess]:
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET)
-    with InProcess(dev=False, secret_file=str(secret), channels_join="token") as running:
+    with server_of(nodes, tmp_path, dev=False, secret_file=str(secret), channels_join="token") as running:
         yield running
 
 

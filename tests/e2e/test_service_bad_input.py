@@ -176,7 +176,7 @@ def test_bad_requests_of_a_service_change_nothing(service: Service) -> None:
 
 
 def test_acting_for_another_takes_the_role_of_a_service(service: Service, start_daemon: Any) -> None:
-    mallory = Service(service.wire.socket.getpeername()[1], "mallory", "laptop", "user")
+    mallory = Service(service.wire.port, "mallory", "laptop", "user")
     before = everything(service)
     for request in ACTS_FOR_ANOTHER:
         assert mallory.refused(*request) == "forbidden", request

@@ -1,6 +1,7 @@
 """A blocking client for tests: writes with our codec or raw bytes, reads with msgpack, and never waits for ever.
 
-It checks nothing by itself and sends nothing by itself, so that a test decides every byte.
+It checks nothing by itself and sends nothing by itself, so that a test decides every byte. Where the server is several
+nodes (`dealt_port`) it waits, before it says something, until they have told each other what was said before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from presenced.limits import SERVER_FRAME_BYTES_MAX
 from presenced.wire.codec import encode
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Heartbeat, Hello, SetStatus, Watch
+from tests.support.dealt_port import DealtPort
 from tests.support.readiness import readable
 from tests.support.until import PATIENCE_S
 
@@ -30,6 +32,11 @@ class Wire:
     """One connection. `told` keeps every frame that was read."""
 
     def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, receive_bytes: int = 0) -> None:
+        self.port = port
+        self._dealt = port if isinstance(port, DealtPort) else None
+        if self._dealt is not None:
+            self._dealt.acts(self)
+            port = self._dealt.deal()
         plain = socket.socket()
         plain.settimeout(PATIENCE_S)
         if receive_bytes:
@@ -56,6 +63,8 @@ class Wire:
         self.send_bytes(frame(payload))
 
     def send_bytes(self, data: bytes) -> None:
+        if self._dealt is not None:
+            self._dealt.acts(self)
         self.socket.sendall(data)
 
     # --- reading ----------------------------------------------------------------------------------------------
@@ -83,6 +92,8 @@ class Wire:
         """Whether nothing has arrived that was not read."""
         if self._ready:
             return False
+        if self._dealt is not None:
+            self._dealt.settle()
         return not readable(self.socket)
 
     def ended_with(self, code: str) -> Frame:

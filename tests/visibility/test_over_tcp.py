@@ -24,6 +24,7 @@ from presenced.wire.messages import (
     Who,
 )
 from tests.support.in_process import InProcess
+from tests.support.suites import server_of
 from tests.support.wire import PRESENCE, WELCOME, Frame, Wire
 from tests.visibility import changes
 from tests.visibility.pairs import STRANGER, VERA, WALT
@@ -83,14 +84,15 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door(tmp_path_factory: pytest.TempPathFactory, nodes: int) -> Iterator[Door]:
     secret = secrets.token_urlsafe(32).encode()
-    path: Path = tmp_path_factory.mktemp("door") / "secret"
+    folder = tmp_path_factory.mktemp("door")
+    path: Path = folder / "secret"
     path.write_bytes(secret)
     path.chmod(0o600)
     stage = Stage(Facts(GROUNDS, reciprocal=True), 2, SUBJECTS)
     chosen = {"grounds": GROUNDS, "reciprocal": True}
-    with InProcess(dev=False, secret_file=str(path), change_spacing_ms=0, **chosen) as server:
+    with server_of(nodes, folder, dev=False, secret_file=str(path), change_spacing_ms=0, **chosen) as server:
         yield Door(server, secret, stage)
 
 

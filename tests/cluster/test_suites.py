@@ -1,0 +1,62 @@
+"""The suites that run over three nodes run over three nodes, and what is said to differ there differs."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from presenced.conformance.commands import hold_server
+from presenced.conformance.dialogue_files import server_files
+from presenced.conformance.server_play import ServerAddress, ServerNodes
+from presenced.wire.messages import SetStatus, Watch
+from tests.support import REPOSITORY
+from tests.support.nodes_in_process import NodesInProcess
+from tests.support.suites import DIFFERENCES, FULL_ONLY, SUITES
+from tests.support.wire import DONE, PRESENCE, RECORDS, opened
+
+DIALOGUES = {dialogue.name for file in server_files() for dialogue in file.dialogues}
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodesInProcess]:
+    with NodesInProcess(tmp_path_factory.mktemp("three")) as running:
+        yield running
+
+
+def test_links_are_dealt_out_and_what_one_was_answered_is_known_where_the_next_asks(three: NodesInProcess) -> None:
+    links = [opened(three.port, f"user{number}") for number in range(6)]
+    assert [len(server.links) for server in three.servers] == [2, 2, 2]
+    for number, link in enumerate(links):
+        watched = f"user{(number + 1) % 6}"
+        link.send(Watch(1, [watched]))
+        answer = link.next()
+        assert answer[0] == RECORDS and answer[4][0][:2] == [watched, "online"]
+    for number, link in enumerate(links):
+        link.send(SetStatus(2, "dnd"))
+        link.until(DONE)
+        before = links[number - 1]
+        assert not before.quiet() and before.until(PRESENCE)[1][:2] == [f"user{number}", "dnd"]
+    for link in links:
+        link.close()
+
+
+@pytest.mark.parametrize("name", sorted(DIALOGUES & DIFFERENCES.keys()))
+def test_a_dialogue_that_is_said_to_differ_differs(three: NodesInProcess, name: str) -> None:
+    nodes = ServerNodes([ServerAddress("127.0.0.1", server.port) for server in three.servers], three.settled_elsewhere)
+    [outcome] = asyncio.run(hold_server(nodes, ["tcp"], only=name, patience_s=1))
+    assert outcome.result == "failed"
+
+
+def test_the_tables_name_what_there_is() -> None:
+    tests = {name for module in SUITES for name in names_in(REPOSITORY / f"{module.replace('.', '/')}.py")}
+    assert DIFFERENCES.keys() <= DIALOGUES | tests
+    assert tests >= FULL_ONLY
+
+
+def names_in(module: Path) -> list[str]:
+    """The functions of a module."""
+    return [one.name for one in ast.parse(module.read_text()).body if isinstance(one, ast.FunctionDef)]
