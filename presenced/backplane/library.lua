@@ -208,7 +208,8 @@ local function append(keys, args)
   local log, record, kept = opened(keys, node, 't' .. seen_n % TAGS)
   local why = complaint(keys, log, args[3], record, incarnation, seen_n, args[6], kept)
   if why then return redis.error_reply(why) end
-  if batch < record[BATCH] then return redis.error_reply('ORDER') end
+  -- The log has lost the one before it, which its node may have been told is in it.
+  if record[BATCH] >= 0 and batch > record[BATCH] + 1 then return redis.error_reply(rewound(keys, log)) end
   record[HEARD] = log.clock
   if batch > record[BATCH] then
     add(keys, log, 'b', node, incarnation, tonumber(args[7]), args[8])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.errors import Emptied, Fenced, Rewound, Unreachable
 from presenced.backplane.port import (
     CLOCK_STEP_MS_MAX,
     LOG_BYTES_MAX,
@@ -156,8 +156,8 @@ class MemoryEngine:
         """Append a batch, or find it."""
         state = self._called(caller, seen)
         record = state.nodes[caller.node]
-        if batch < record.batch:
-            raise Refused("bad_request", f"batch {batch} comes after batch {record.batch}")
+        if 0 <= record.batch < batch - 1:
+            raise self._rewound(state)
         record.last_ms = state.clock_ms
         if batch > record.batch:
             self._add(state, "batch", caller.node, caller.incarnation, tag, data)

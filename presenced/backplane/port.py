@@ -104,8 +104,9 @@ class Backplane(Protocol):
         higher than `least`. Again with the same nonce: the same life."""
 
     async def append(self, batch: int, seen_n: int, seen_tag: int, data: bytes) -> tuple[int, int]:
-        """Append a batch, and give its position and tag. Batch numbers rise; the last one again is the same entry.
-        Renews the lease."""
+        """Append a batch, and give its position and tag. Batch numbers of a life rise one by one, from any on. One that
+        the log has is not appended again, and gives the position of the newest of this life; one that follows upon a
+        batch which the log has lost is `Rewound`. Renews the lease."""
 
     async def renew(self, read_n: int, read_tag: int) -> Renewed:
         """Renew the lease, and tell up to where this node has read. Whoever is past their lease is `gone` thereby, and

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import msgspec
 import pytest
 
-from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound
+from presenced.backplane.errors import Emptied, Fenced, Rewound
 from presenced.backplane.port import Backplane, Entry, Joined
 from tests.backplane.stage import LEASE_MS, LOG_BYTES, Stage
 
@@ -119,8 +119,12 @@ async def test_a_batch_that_is_sent_again_is_the_same_entry(stage: Stage) -> Non
     await b.append(0, two.n, two.tag, b"y")
     assert await a.append(7, one.n, one.tag, b"x") == place
     assert len(await all_of(a)) == 4
-    await error_of(a.append(6, one.n, one.tag, b"x"), Refused)
-    assert (await a.append(8, one.n, one.tag, b"z"))[0] == 5
+    last = await a.append(8, one.n, one.tag, b"z")
+    assert last[0] == 5
+    assert await a.append(7, one.n, one.tag, b"x") == last, (
+        "who sends again what another log had sends what this one has"
+    )
+    assert len(await all_of(a)) == 5
 
 
 async def test_nothing_is_appended_to_a_log_that_lacks_what_was_seen(stage: Stage) -> None:
@@ -337,6 +341,19 @@ async def test_a_log_that_lost_its_end_is_noticed_by_whoever_has_read_it(stage: 
     assert [entry.data for entry in await a.read(shared[0])] == [b"other", b"more"]
     # It was the same life all along, and its lost batch can be sent again.
     assert (await a.append(1, *more, b"lost"))[0] == more[0] + 1
+
+
+async def test_no_batch_follows_upon_one_that_was_lost_before_anybody_read_it(stage: Stage) -> None:
+    a, one = await joined(stage, "a")
+    await a.append(3, one.n, one.tag, b"kept")
+    kept = stage.keep()
+    await a.append(4, one.n, one.tag, b"lost")
+    stage.put_back(kept)
+    error = await error_of(a.append(5, one.n, one.tag, b"next"), Rewound)
+    assert isinstance(error, Rewound) and (error.first_n, error.end_n) == (1, 2)
+    await a.append(4, one.n, one.tag, b"lost")
+    await a.append(5, one.n, one.tag, b"next")
+    assert [entry.data for entry in await all_of(a, 1)] == [b"kept", b"lost", b"next"]
 
 
 async def test_a_join_that_was_lost_is_no_fence(stage: Stage) -> None:

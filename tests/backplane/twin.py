@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound
+from presenced.backplane.errors import Emptied, Fenced, Rewound
 from presenced.backplane.port import Entry, Joined, NodeInfo, Renewed
 
 OVERHEAD = 64
@@ -141,8 +141,8 @@ class Twin:
     ) -> tuple[int, int]:  # fmt: skip
         self.check(node, incarnation, history, *seen)
         mine = [(number, n) for a, b, number, n in self.batches if (a, b) == (node, incarnation)]
-        if mine and batch < mine[-1][0]:
-            raise Refused("bad_request", "")
+        if mine and batch > mine[-1][0] + 1:
+            raise self.rewound()
         self.tick(now_ms)
         self.calls.append((self.clock_ms, node, incarnation))
         if not mine or batch > mine[-1][0]:

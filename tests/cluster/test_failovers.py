@@ -1,0 +1,65 @@
+"""What a failover of the engine loses, to whom it was said, and what two logs of one name make of one node."""
+
+from __future__ import annotations
+
+from presenced.cluster.batches import Closed
+from presenced.wire.messages import Done, SetStatus
+from tests.cluster.town import Town, TownNode, done
+from tests.core.world import FakeLink
+
+
+def say(link: FakeLink, text: str) -> int:
+    """The user says something at their home, and nobody else is told of it yet."""
+    number = link.next_id()
+    link.say(SetStatus(number, "dnd", text))
+    link.world.turn()
+    return number
+
+
+def is_acknowledged(link: FakeLink, number: int) -> bool:
+    return any(isinstance(message, Done) and message.id == number for message in link.messages)
+
+
+def sent(node: TownNode) -> Closed:
+    """The engine executes the node's next append, and the node does not know."""
+    closed = node.node.batches.close()
+    assert closed is not None
+    done(node.backplane.append(closed.number, node.node.position, node.node.tag, closed.data))
+    return closed
+
+
+def test_what_is_lost_before_anybody_has_read_it_is_appended_again_before_what_comes_next() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    alice, carol = a.come("alice/laptop"), a.come("carol/laptop")
+    town.pause()
+    say(alice, "lost")
+    assert a.append()
+    town.engine.lose_tail(1)
+    say(carol, "kept")
+    town.resume()
+    assert [b.shown(name).text for name in ("alice", "carol")] == ["lost", "kept"]
+    assert all(a.shown(name) == b.shown(name) for name in ("alice", "carol"))
+
+
+def test_what_was_read_in_the_log_of_a_demoted_primary_and_stands_in_that_of_the_new_one_is_not_appended_twice() -> (
+    None
+):
+    a, b = (town := Town("a", "b")).nodes
+    alice, carol = a.come("alice/laptop"), a.come("carol/laptop")
+    town.pause()
+    new, old = town.engine, town.engine.split()
+    say(alice, "in both")
+    a.backplane.engine = old
+    sent(a)
+    a.backplane.engine = new
+    assert a.append()
+    say(carol, "in the new one")
+    assert a.append()
+    a.backplane.engine = old
+    assert a.read(), "its connection for reading leads to the old one yet"
+    a.backplane.engine = new
+    say(alice, "afterwards")
+    town.resume()
+    assert a in town.nodes
+    assert [b.shown(name).text for name in ("alice", "carol")] == ["afterwards", "in the new one"]
+    assert all(a.shown(name) == b.shown(name) for name in ("alice", "carol"))
