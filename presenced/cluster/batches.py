@@ -50,6 +50,7 @@ class Batches:
         """Items that were ever added."""
         self.confirmed = 0
         """Of these, how many the node has read back: all nodes apply them."""
+        self._needs_append = False
         self.bytes = 0
         """Bytes that wait."""
         self.closed = 0
@@ -61,6 +62,10 @@ class Batches:
         self._ends: deque[tuple[int, int]] = deque()
         """Of each batch that was not read back yet: its number, and how many items there were with its last."""
         self._taken = 0
+        self._appended = 0
+        """The newest batch whose append has succeeded."""
+        self._read_back = 0
+        """The newest that was read back."""
         self._sent: deque[Closed] = deque()
         """Batches that were closed and not read back yet."""
         self._kept: deque[_Kept] = deque()
@@ -71,6 +76,11 @@ class Batches:
     def wake_by(self, wake: Callable[[], object]) -> None:
         """Call this whenever there is something to append."""
         self._wake = wake
+
+    def wait_for_appends(self) -> None:
+        """From now on an item is confirmed once its append has succeeded as well: that says more than that the log has
+        it."""
+        self._needs_append = True
 
     def add(self, item: Item, stored: Stored | None = None) -> None:
         """The item is in the next batch but for those before it. O(its size)."""
@@ -111,15 +121,26 @@ class Batches:
         return self._under_way
 
     def appended(self, number: int) -> None:
-        """The log has this batch."""
-        if self._under_way is not None and self._under_way.number == number:
-            self._under_way = None
+        """The append of this batch has succeeded, and of all before it."""
+        self._appended = max(self._appended, number)
+        self._end_of_way(number)
+        self._confirm()
 
     def read_back(self, number: int, position: int) -> None:
         """The node has read this batch of its own at this position, and all before it."""
         while self._sent and self._sent[0].number <= number:
             self._kept.append(_Kept(position, self._sent.popleft()))
-        self.appended(number)
+        self._read_back = max(self._read_back, number)
+        if not self._needs_append:
+            self._end_of_way(number)
+        self._confirm()
+
+    def _end_of_way(self, number: int) -> None:
+        if self._under_way is not None and self._under_way.number == number:
+            self._under_way = None
+
+    def _confirm(self) -> None:
+        number = min(self._read_back, self._appended) if self._needs_append else self._read_back
         while self._ends and self._ends[0][0] <= number:
             self.confirmed = self._ends.popleft()[1]
 
@@ -137,3 +158,5 @@ class Batches:
         self._again = deque(numbers[number] for number in sorted(numbers))
         self._sent = deque(self._again)
         self._under_way = None
+        if self._again:
+            self._appended = min(self._appended, self._again[0].number - 1)

@@ -56,6 +56,31 @@ def test_an_item_is_confirmed_when_its_batch_is_read_back_and_not_before() -> No
     assert out.confirmed == 2 and not out.has_more, "reading it back says that the log has it"
 
 
+def test_where_replicas_count_an_item_is_confirmed_when_it_was_read_back_and_its_append_has_succeeded() -> None:
+    out = batches()
+    out.wait_for_appends()
+    for name in ("alice", "bob"):
+        out.add(New([name]))
+        first = out.close()
+        assert first is not None
+        out.read_back(first.number, first.number)
+        assert out.confirmed == first.number - 1, "no replica may have it"
+        assert out.close() is first, "it is appended again until one has"
+        out.appended(first.number)
+        assert out.confirmed == first.number
+    out.rewind(1)
+    again = out.close()
+    assert again is not None and again.number == 2
+    out.add(New(["carol"]))
+    out.appended(2)
+    third = out.close()
+    assert third is not None
+    out.appended(3)
+    assert out.confirmed == 2
+    out.read_back(3, 4)
+    assert out.confirmed == 3 and not out.has_more
+
+
 def test_a_batch_is_bounded_and_an_item_that_is_larger_goes_alone() -> None:
     out = batches()
     large = ToNode(3, msgspec.Raw(encode("x" * (BATCH_BYTES + 1))))

@@ -63,3 +63,17 @@ def test_what_was_read_in_the_log_of_a_demoted_primary_and_stands_in_that_of_the
     assert a in town.nodes
     assert [b.shown(name).text for name in ("alice", "carol")] == ["afterwards", "in the new one"]
     assert all(a.shown(name) == b.shown(name) for name in ("alice", "carol"))
+
+
+def test_where_a_replica_must_have_it_nothing_is_acknowledged_that_only_the_primary_has() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    link = a.come("alice/laptop")
+    a.node.batches.wait_for_appends()
+    town.pause()
+    number = say(link, "on the primary")
+    sent(a)
+    assert a.read()
+    assert not is_acknowledged(link, number)
+    town.resume()
+    a.turn()
+    assert is_acknowledged(link, number) and b.shown("alice").text == "on the primary"

@@ -49,6 +49,7 @@ async def open_cluster(
             lease_ms=settings.cluster_lease_ms,
             engine_status=partial(engine_status, backplane),
             acks_by_disk=settings.cluster_ack == "disk",
+            acks_by_replica=settings.cluster_ack == "replica",
             on_failure=lambda error: on_failure(node_ended(error, settings)),
         )
         joining(membership)

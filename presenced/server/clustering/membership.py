@@ -74,10 +74,12 @@ class Membership:
         lease_ms: int,
         engine_status: Callable[[int], EngineStatus],
         acks_by_disk: bool,
+        acks_by_replica: bool,
         on_failure: Callable[[Exception], object],
     ) -> None:
         """`engine_status` is told for how long the engine has not answered (0 = it does). `acks_by_disk`: what the own
-        disk has is acknowledged. `on_failure` is called if this node cannot go on as a part of the cluster."""
+        disk has is acknowledged. `acks_by_replica`: what the backplane's replicas have is, and nothing before.
+        `on_failure` is called if this node cannot go on as a part of the cluster."""
         self._backplane = backplane
         self._name = name
         self._links = links
@@ -88,6 +90,7 @@ class Membership:
         self._lease_ms = lease_ms
         self._engine_status = engine_status
         self._acks_by_disk = acks_by_disk
+        self._acks_by_replica = acks_by_replica
         self._on_failure = on_failure
         self._pump: Pump | None = None
         self._node: Node | None = None
@@ -103,6 +106,8 @@ class Membership:
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
         node = self._node = Node(engine, Copies(engine), self._name, key, joined)
+        if self._acks_by_replica:
+            node.batches.wait_for_appends()
         requests = self._links.requests
         assert isinstance(requests, Requests)
         forwarding = self._forwarding = Forwarding(engine, requests, node, node, node, self._pacing.begin)
