@@ -219,7 +219,7 @@ class Node:
     def take_whole(self, name: str, known: KnownFacts, now_ms: int) -> None:
         """This is all that is known of the user, and the own disk may know more of them that holds no longer.
         O(facts)."""
-        self.copies.replace(name, known, now_ms)
+        self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready)
         self.needs_snapshot = True
 
     def take_foreign_facts(self) -> list[Fact]:

@@ -102,10 +102,12 @@ class Copies(Restoring):
                 take(self, fact)
         self._end(now_ms)
 
-    def replace(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int) -> None:
+    def replace(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, was_told: bool = True) -> None:
         """All that is known of the user, but for pairs, is what these facts say (as bytes: `facts_of`), and nothing
         that was said before; of pairs, what they say holds besides. Whoever watches is told if the record differs.
-        O(what is and was known of the user)."""
+        Without `was_told` nobody was told anything of the user here, so that the record has the version that these
+        facts give it, though that may be below the one that the own disk gave it. O(what is and was known of the
+        user)."""
         user = self._users.awake(name)
         if isinstance(facts, bytes):
             if user is None and self._take_asleep(name, facts, now_ms):
@@ -116,6 +118,8 @@ class Copies(Restoring):
         user = self.user(name)
         if is_known:
             self._clear(user, facts)
+            if not was_told and any(isinstance(fact, RecordSet) for fact in facts):
+                self.engine.publisher.forget_version(user)
         self.apply(facts, now_ms)
         if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
             self.engine.publisher.erase(user, now_ms)

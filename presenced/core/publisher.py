@@ -357,6 +357,11 @@ class Publisher(Part):
         if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
 
+    def forget_version(self, user: User) -> None:
+        """Nobody was told the record of this copy: the next that its home says may have any version. O(1)."""
+        user.record, user.encoded = msgspec.structs.replace(user.record, version=0), None
+        user.digest = UNMADE
+
     def note(self, user: User, since_ms: int, seen_ms: int, primary: Device | None) -> None:
         """What its home has noted of a copy beside its record. O(1)."""
         user.since_ms, user.seen_ms, user.primary = since_ms, seen_ms, primary

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from presenced.backplane.port import LEASE_MS
+from presenced.core.positions import Life, carried, next_version
+from presenced.limits import VERSION_GAP
 from tests.cluster.town import Town, TownNode
 
 
@@ -87,3 +91,27 @@ def test_a_node_that_knows_something_newer_offers_it_and_the_home_takes_it() -> 
     assert [node.shown("carol").text for node in town.nodes] == ["known here alone"] * 2
     assert {node.node.home_of("alice") for node in town.nodes} == {a.node.me}
     assert {node.node.home_of("carol") for node in town.nodes} == {late.node.me}
+
+
+def test_what_a_node_that_was_killed_knows_of_others_users_has_the_versions_of_their_homes() -> None:
+    """After a kill all records of a disk have versions that were never told, which are above those of all others."""
+    town = Town("a")
+    [a] = town.nodes
+    late = TownNode(town, "late")
+    for name in ("alice", "bob"):
+        late.open(f"{name}/laptop").set_status("away", text="old")
+    newest = late.engine.ledger.version
+    life = Life(newest + VERSION_GAP, newest, newest)
+    late.engine.positions._lives = [life]
+    for name in ("alice", "bob"):
+        user = late.engine.users.get(name)
+        assert user is not None
+        user.record = replace(user.record, version=carried(user.record.version, life))
+    late.engine.ledger.raise_version(next_version(life), late.now_ms)
+    town.now_ms = a.now_ms = late.now_ms = late.now_ms + 10
+    a.come("alice/laptop").set_status("dnd", text="new")
+    a.come("bob/laptop").set_status("away", text="old")
+    town.add("late", late)
+    assert all(a.shown(name) == late.shown(name) for name in ("alice", "bob"))
+    assert a.shown("alice").text == "new"
+    assert {node.node.home_of("alice") for node in town.nodes} == {a.node.me}
