@@ -162,7 +162,18 @@ class Vacant(ItemBase, tag=12):
     names: list[str]
 
 
-Item = Decided | New | Moved | Whole | ToNode | Slice | Ready | Offer | Happened | EventsAnew | Missing | Vacant
+class Unpaired(ItemBase, tag=13):
+    """These users were erased when the counter of their home stood at this version: what was decided about them and
+    others before this position holds no longer. The home says it behind the erasure; the registrar says it again,
+    behind all that it had decided before it read that."""
+
+    names: list[str]
+    version: int
+
+
+Item = (
+    Decided | New | Moved | Whole | ToNode | Slice | Ready | Offer | Happened | EventsAnew | Missing | Vacant | Unpaired
+)
 
 
 class NodeBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -25,6 +25,7 @@ from presenced.cluster.entries import (
     Ready,
     Slice,
     ToNode,
+    Unpaired,
     Vacant,
     Whole,
     all_of,
@@ -39,6 +40,9 @@ from presenced.cluster.memory import LogMemory
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.positions import uncarried
+
+_OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
+"""What holds from its position in the log on, for its own node as well."""
 
 RETURN_MS: Final = 15_000
 """For so long a node that lived may stay away from a log that began anew."""
@@ -157,18 +161,8 @@ class LogReader:
 
     def _take_own(self, item: Item, now_ms: int) -> None:
         """All nodes know now what this one has appended. What it decided was applied here before."""
-        if type(item) is New:
-            self._take_new(self._node.mine, item, now_ms)
-        elif type(item) is EventsAnew:
-            self._take_anew(item, now_ms)
-        elif type(item) is ToNode and item.to == self._node.me:
-            self._forwarder.receive(item.to, bytes(item.content), now_ms)
-        elif type(item) is Happened:
-            self._take_happened(item)
-        elif type(item) is Missing:
-            self._take_missing(item, now_ms)
-        elif type(item) is Ready:
-            self._node.nodes.note_ready(self._node.mine)
+        if type(item) in _OF_ALL:
+            self._take_item(self._node.mine, item, now_ms, {})
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
         match item:
@@ -185,6 +179,8 @@ class LogReader:
                 for name in item.names:
                     if self._node.homes.of(name) is sender:
                         self._node.homes.drop(name)
+            case Unpaired():
+                self._node.take_unpaired(sender, item, now_ms)
             case Happened():
                 self._take_happened(item)
             case New():

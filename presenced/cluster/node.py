@@ -18,6 +18,7 @@ from presenced.cluster.entries import (
     Moved,
     New,
     ToNode,
+    Unpaired,
     Vacant,
     decode_join,
     for_others,
@@ -25,7 +26,7 @@ from presenced.cluster.entries import (
 )
 from presenced.cluster.homes import Homes
 from presenced.cluster.inheritance import Inheritance
-from presenced.cluster.nodes import NOBODY, Nodes
+from presenced.cluster.nodes import NOBODY, Member, Nodes
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.positions import Life
@@ -49,7 +50,7 @@ class Node:
         that they have."""
         self.is_fenced = False
         """The log has declared it gone: nothing that it appends counts any longer."""
-        self.needs_snapshot = False
+        self._needs_snapshot = False
         """The own disk is to begin anew: what is said of some users takes the place of what it knows."""
         self._foreign_facts: list[Fact] = []
         self._claims: dict[str, list[Callable[[int], object]]] = {}
@@ -172,12 +173,15 @@ class Node:
         shared = for_others(facts)
         if shared:
             self.batches.add(Decided(packed_facts(shared)))
-            erased = [fact.user for fact in shared if type(fact) is UserErased and not self._keeps(fact.user)]
-            if erased:
+            erased = [fact for fact in shared if type(fact) is UserErased]
+            for fact in erased:
+                self.batches.add(Unpaired([fact.user], fact.version))
+            vacant = [fact.user for fact in erased if not self._keeps(fact.user)]
+            if vacant:
                 # At once: who comes back under the name is claimed anew, behind this.
-                for name in erased:
+                for name in vacant:
                     self.homes.drop(name)
-                self.batches.add(Vacant(erased))
+                self.batches.add(Vacant(vacant))
 
     def _keeps(self, name: str) -> bool:
         """Whether anything is known of the user."""
@@ -220,7 +224,28 @@ class Node:
         """This is all that is known of the user, and the own disk may know more of them that holds no longer.
         O(facts)."""
         self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready)
-        self.needs_snapshot = True
+        self._needs_snapshot = True
+
+    def take_unpaired(self, sender: Member, item: Unpaired, now_ms: int) -> None:
+        """Users were erased while the registrar may have decided something about them and others. O(users)."""
+        registrar = self.nodes.registrar
+        if registrar is not self.mine and sender in (registrar, self.mine):
+            # The home has applied what the registrar had decided behind its own erasure; and all nodes do so with what
+            # the registrar had decided before it read of that. Of others the home's word was obeyed with the erasure.
+            for name in item.names:
+                self.copies.end_pairs(name, item.version, now_ms)
+            self._needs_snapshot = True
+        elif registrar is self.mine and sender is not self.mine:
+            names = [name for name in item.names if self.homes.of(name) is sender]
+            if names:
+                self.batches.add(Unpaired(names, item.version))
+
+    def take_need_of_snapshot(self) -> bool:
+        """Whether the own disk is to begin anew since the last call: something was said of users that has no facts of
+        its own. A node that does not serve yet needs none."""
+        is_needed = self._needs_snapshot and self.is_ready
+        self._needs_snapshot = self._needs_snapshot and not is_needed
+        return is_needed
 
     def take_foreign_facts(self) -> list[Fact]:
         """What others have decided and was applied since the last call, for the own disk."""

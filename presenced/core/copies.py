@@ -22,6 +22,7 @@ from presenced.core.event_facts import EventFact
 from presenced.core.model import GONE, Device, Session, User
 from presenced.core.part import Restoring, Start, TakeUp
 from presenced.core.parts.device_facts import write_device
+from presenced.core.privacy import EVERYTHING
 from presenced.core.records import (
     AudienceSet,
     BlockSet,
@@ -197,6 +198,25 @@ class Copies(Restoring):
 
     def _take_erasure(self, source: Restoring, fact: UserErased) -> None:
         self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact.version)
+
+    def end_pairs(self, name: str, version: int, now_ms: int) -> None:
+        """The user was erased when the counter of another node stood at this version: all that the user had decided
+        about others ends, and all contacts at both sides. O(users)."""
+        engine = self.engine
+        self._begin(now_ms)
+        user = self.user(name)
+        said: list[Fact] = []
+        if user.privacy is not None:
+            said += [BlockSet(name, other, False, version) for other in user.privacy.blocked]
+            said += [HidingSet(name, other, False) for other in user.privacy.hidden]
+            if user.privacy.audience != EVERYTHING:
+                said.append(AudienceSet(name, "everyone", "everyone", "everyone", [], []))
+        engine.contacts.number_from(version)
+        try:
+            engine.contacts.erase(user, now_ms)
+        finally:
+            engine.contacts.number_from(None)
+        self.apply(said, now_ms)
 
     # --- users who change their home --------------------------------------------------------------------------
 
