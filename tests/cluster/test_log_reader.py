@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from presenced.backplane.port import Entry
-from presenced.cluster.entries import Decided, New, NodeBatch, Whole, decode_batch, packed_facts
+from presenced.cluster.entries import Decided, New, NodeBatch, Whole, all_of, decode_batch, packed_facts
 from presenced.core.records import BlockSet, Fact, RecordSet, TextSet
 from presenced.wire.codec import encode
 from tests.cluster.town import Town
@@ -56,6 +56,22 @@ def test_the_last_that_says_it_is_the_home_is_it_and_the_other_yields() -> None:
     town.settle()
     assert {node.node.home_of("alice") for node in town.nodes} == {b.node.me}
     assert not a.node.own("alice") and a.shown("alice").text == c.shown("alice").text == "as b knows it"
+
+
+def test_what_is_said_of_a_user_as_a_whole_reaches_the_own_disk_by_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop")
+    b.log.save_foreign()  # type: ignore[attr-defined]
+    taken: list[int] = []
+    monkeypatch.setattr(b.disk, "status", lambda: "there is one", raising=False)
+    monkeypatch.setattr(b.disk, "take_snapshot", lambda: taken.append(b.node.position), raising=False)
+    b.log.save_foreign()  # type: ignore[attr-defined]
+    assert not taken
+    a.node.batches.add(Whole("alice", all_of(a.node.copies, "alice", a.now_ms)))
+    town.settle()
+    for _ in range(2):
+        b.log.save_foreign()  # type: ignore[attr-defined]
+    assert taken == [b.node.position]
 
 
 def test_entries_of_nobody_who_lives_are_passed_over() -> None:

@@ -54,9 +54,12 @@ class ClusterLog:
 
     def save_foreign(self) -> None:
         """Give the disk what was applied for others, where no turn has anything of its own."""
-        foreign = self._node.take_foreign_facts()
+        node = self._node
+        foreign = node.take_foreign_facts()
         if foreign:
             self._own.append(foreign, ())
+        if node.take_need_of_snapshot() and self._own.status() is not None:
+            self._own.take_snapshot()
 
     def take_durable(self) -> Sequence[Ack]:
         """Those that all nodes have and the disk has."""
