@@ -266,6 +266,17 @@ def test_without_an_engine_to_start_one_sentence_says_what_to_install(tmp_path: 
     assert caught.value.status == 78
 
 
+def test_a_runtime_directory_in_which_no_socket_can_be_is_one_sentence(tmp_path: Path) -> None:
+    runtime = tmp_path / ("long" * 25)
+    runtime.mkdir(mode=0o700)
+    with pytest.raises(StartFailed, match="at least [0-9]+ bytes shorter") as caught:
+        Nodes(tmp_path, environ={"XDG_RUNTIME_DIR": str(runtime)})
+    assert caught.value.status == 78
+    told = (tmp_path / "log").read_text()
+    assert told.count("\n") == 1 and f"{runtime}/presenced/nodes-PID" in told and "set RUNTIME_DIRECTORY" in told
+    assert not list(runtime.iterdir())
+
+
 def test_an_engine_that_is_too_old_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=00000000:0'\n")
