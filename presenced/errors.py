@@ -51,7 +51,9 @@ CODES: dict[str, Code] = {
         True,
         "nothing can be saved now: the server's disk is full, or its data directory is gone; presence goes on",
     ),
-    "log_busy": Code(False, True, "the disk, or the cluster's log, does not keep up: nothing more can be saved now"),
+    "log_busy": Code(
+        False, True, "the disk does not keep up, or the cluster's log cannot be reached: nothing more can be saved now"
+    ),
     "memory_low": Code(
         False, True, "the server is short of memory: nothing that needs more of it can be done just now"
     ),
