@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from presenced.cli.group import WRITE_FAILED
+from presenced.cli.signals import INTERRUPTED as INTERRUPTED, ending_in_silence
 from presenced.errors import (
     AddressError,
     AuthError,
@@ -31,7 +32,6 @@ TEMPORARY = 75
 PROTOCOL = 76
 DENIED = 77
 CONFIG = 78
-INTERRUPTED = 130
 TERMINATED = 143
 
 OUTPUT_THREAD = "output"
@@ -93,7 +93,8 @@ def exit_code(error: PresenceError) -> int:
 
 def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its end and exit with its code. An error becomes one line on stderr, never a traceback."""
-    import asyncio  # It takes a third of a command's start, which --help and wrong usage can save.
+    with ending_in_silence():
+        import asyncio  # It takes a third of a command's start, which --help and wrong usage can save.
 
     async def ended_in_order() -> int:
         # SIGTERM ends it as Ctrl-C does: what a command says at its end is for a script as well.
@@ -116,7 +117,11 @@ def run(work: Coroutine[Any, Any, int]) -> None:
                 raise
             return TERMINATED
 
-    run_blocking(lambda: asyncio.run(ended_in_order()))
+    try:
+        run_blocking(lambda: asyncio.run(ended_in_order()))
+    finally:
+        # Ctrl-C may come before the loop has begun with it; of what has ended nothing is left to close.
+        work.close()
 
 
 def run_blocking(work: Callable[[], int]) -> None:

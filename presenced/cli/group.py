@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from presenced.cli.signals import ending_in_silence
+from presenced.cli.signals import INTERRUPTED, ending_in_silence
 
 WRITE_FAILED = 74
 
@@ -88,9 +88,13 @@ class Commands(click.Group):
             sys.exit(WRITE_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Like click's own method. Raises `click.UsageError` with a sentence that says where an option belongs."""
+        """Like click's own method, but Ctrl-C ends the program in silence and with its own exit code, where click says
+        "Aborted!" and ends with 1, which means "no". Raises `click.UsageError` with a sentence that says where an
+        option belongs."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         except click.NoSuchOption as error:
             if place := self._place_of(error):
                 raise click.UsageError(place, error.ctx) from None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from presenced.cli import exits
+from presenced.cli.group import Commands
 from tests.support import REPOSITORY
 
 HELD = """
@@ -23,11 +28,16 @@ while time.monotonic() < deadline:
 """A module that takes long to import."""
 
 
-@pytest.mark.parametrize(("program", "late"), [("daemon", "msgspec"), ("ctl", "msgspec")])
-def test_ctrl_c_during_the_imports_says_nothing(program: str, late: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "late", "words"),
+    [("daemon", "msgspec", ()), ("ctl", "msgspec", ()), ("ctl", "asyncio", ("await", "bob"))],
+)
+def test_ctrl_c_during_the_imports_says_nothing(
+    program: str, late: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
     (tmp_path / f"{late}.py").write_text(HELD)
     with subprocess.Popen(
-        [sys.executable, "-c", f"from presenced.cli.entry import {program}; {program}()"],
+        [sys.executable, "-c", f"from presenced.cli.entry import {program}; {program}()", *words],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
         stdout=subprocess.PIPE,
@@ -38,6 +48,33 @@ def test_ctrl_c_during_the_imports_says_nothing(program: str, late: str, tmp_pat
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
         assert (process.returncode, told) == (exits.INTERRUPTED, "")
+
+
+def test_ctrl_c_in_the_middle_of_a_command_says_nothing() -> None:
+    @click.command()
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    group = Commands("program")
+    group.add_command(work)
+    ended = CliRunner().invoke(group, ["work"])
+    assert (ended.exit_code, ended.output) == (exits.INTERRUPTED, "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_command_that_is_interrupted_before_it_begins_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> int:
+        return exits.OK
+
+    def interrupted(main: Coroutine[object, object, int]) -> None:
+        main.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asyncio.run", interrupted)
+    coroutine = work()
+    with pytest.raises(SystemExit) as end:
+        exits.run(coroutine)
+    assert end.value.code == exits.INTERRUPTED and inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
 
 SLOW = """
