@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--priority",
     type=click.IntRange(-128, 127),
-    help="The device with the highest priority is shown; a negative one never makes you available.",
+    help="A negative one never makes you available; beyond its sign it means nothing.",
 )
 @click.option(
     "--no-bye",

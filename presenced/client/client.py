@@ -126,8 +126,9 @@ class Client(ConnectedClient):
     def active(self) -> None:
         """The person gave input now (a key, a click). Cheap: call it for each. O(1)
 
-        A person who was away, or would be before the next heartbeat, shows as online at once. An app that never
-        calls `active` or `idle` counts as active for as long as it runs.
+        A person who was away, or would be before the next heartbeat, shows as online at once. The device of an app
+        that never calls `active` or `idle` is never idle, and whether anybody is at it is not known: no notification
+        waits or is silent for it (`route`).
         """
         self.idle(0)
 
@@ -144,7 +145,8 @@ class Client(ConnectedClient):
         nothing that is worth telling. Call it each time that it changes. O(1)
 
         It is told to the server at once and on each new link, and holds as long as the link. Whoever asks where to
-        notify the user (`route`) learns that the user reads just this. Raises `AddressError` (`bad_name`).
+        notify the user (`route`) learns that the user reads just this, while the person is there: tell that by
+        `active`. Raises `AddressError` (`bad_name`).
         """
         check_focus(focus)
         self._connection.reconnect.report_focus(focus)

@@ -54,8 +54,8 @@ def connect(
     may be asked often while it has no other. `timeout_s` bounds each attempt to connect, `request_timeout_s`
     the wait for each reply from the moment its request leaves, or without a link from when it was asked: many at once
     leave at the pace of the server. `status` is the device's own. `idle` is how long the person has been
-    idle at this moment (seconds, or a timedelta), for an app that measures it; without it they count as active until
-    the app says otherwise (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
+    idle at this moment (seconds, or a timedelta), for an app that measures it; without it the device is not idle until
+    the app says so (`Client.active`, `Client.idle`). `sync`: whether this device shows the user's own state
     (`Client.own`) and counts in `get_sync_status`; by default each does but one of negative priority, which only
     looks in. `contacts`: whether each link watches the user's contacts, as `Client.contacts` needs it. `meta`: a line
     of up to 512 bytes that the server keeps with the device, for its user and for services alone, such as a push token;

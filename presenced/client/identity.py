@@ -66,7 +66,7 @@ class ClientIdentity:
         """This is on the device's screen from now on."""
         self.focus = focus
 
-    def hello(self, token: str, idle_ms: int, *, again: bool, quiet: bool, resume: str | None) -> Hello:
+    def hello(self, token: str, idle_ms: int | None, *, again: bool, quiet: bool, resume: str | None) -> Hello:
         """The hello of one attempt. It carries the idle level as a heartbeat does: coming back is not activity. A
         client that comes back (`again`) leaves what others set as it is, and leaves the device to a client that took
         it (protocol.md 5.1). `quiet`: it asks itself for what it does not have of its contacts. `resume`: the token of

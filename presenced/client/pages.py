@@ -195,7 +195,8 @@ class OpenPages:
         page.device = another_id(page._attachment.device)
         self._open[page.user, page.device] = {page: None}
         while page.is_open:
-            idle_s = None if page._activity is None else page._activity.idle_ms(self.now_ms()) / 1000
+            idle_ms = None if page._activity is None else page._activity.idle_ms(self.now_ms())
+            idle_s = None if idle_ms is None else idle_ms / 1000
             described = page._attachment._replace(device=page.device, idle=idle_s)
             try:
                 await self._attach(described)

@@ -135,10 +135,11 @@ class Reconnect:
         self._at_each_beat.append(ask)
 
     def report_idle(self, idle_ms: int) -> None:
-        """The person's last input was `idle_ms` ago. The server is told at once if that changes what it shows."""
-        now_ms = self.now_ms()
+        """The person's last input was `idle_ms` ago. The server is told at once if that changes what it shows, and of
+        the first report: until then it does not know whether anybody is there."""
+        now_ms, is_first = self.now_ms(), not self._activity.is_reported
         self._activity.report(now_ms, idle_ms)
-        if self._link is not None and self.is_urgent(self._activity, now_ms):
+        if self._link is not None and (is_first or self.is_urgent(self._activity, now_ms)):
             self._link.send(messages.Heartbeat(self._activity.tell(now_ms)))
 
     def report_focus(self, focus: str) -> None:

@@ -136,7 +136,7 @@ def test_against_a_daemon(daemon: Daemon, laptop: Running) -> None:
     value = json.loads(done.stdout)
     assert (value["user"], value["status"], value["rule"]) == ("alice", "dnd", "claim")
     assert [each["device"] for each in value["devices"]] == ["laptop"], "not the command's own device"
-    assert value["next"]["status"] == "away" and value["next"]["because"][0]["about"] == "manual"
+    assert value["next"]["status"] == "online" and value["next"]["because"][0]["about"] == "manual"
     shown = on_terminal("--url", url, "explain")
     assert "alice is dnd" in shown and "Next, if nothing happens" in shown
     of_alice = ctl("--url", daemon.url("ops", ""), "--as", "alice", "explain")

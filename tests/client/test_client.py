@@ -81,7 +81,7 @@ class TestOpening:
             assert (me.user, me.device, me.state) == ("al@x", "laptop", "connected")
         hello = server.of(Hello)[0]
         assert (hello.user, hello.token, hello.device, hello.kind) == ("al@x", "to:ken", "laptop", "desktop")
-        assert (hello.name, hello.priority, hello.status, hello.idle_ms) == ("My Mac", 5, "chat", 0)
+        assert (hello.name, hello.priority, hello.status, hello.idle_ms) == ("My Mac", 5, "chat", None)
 
     async def test_it_can_be_awaited_as_well(self, server: FakeServer) -> None:
         me = await presenced.connect(server.url())
@@ -804,11 +804,18 @@ async def _count(watch: presenced.Watch) -> int:
 
 
 class TestIdle:
-    async def test_without_reports_heartbeats_say_active(self, server: FakeServer) -> None:
+    async def test_without_reports_heartbeats_say_nothing_of_the_person(self, server: FakeServer) -> None:
         server.welcome = msgspec.structs.replace(server.welcome, heartbeat_ms=20)
         async with presenced.connect(server.url()):
             await server.until(lambda: len(server.of(Heartbeat)) >= 3)
-        assert {message.idle_ms for message in server.of(Heartbeat)} == {0}
+        assert {message.idle_ms for message in server.of(Heartbeat)} == {None}
+
+    async def test_the_first_report_is_told_at_once(self, server: FakeServer) -> None:
+        async with presenced.connect(server.url()) as me:
+            me.active()
+            me.active()
+            await me.ping()
+        assert [message.idle_ms for message in server.of(Heartbeat)] == [0]
 
     async def test_input_after_absence_is_told_at_once(self, server: FakeServer) -> None:
         async with presenced.connect(server.url(), idle=400) as me:

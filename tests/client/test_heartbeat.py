@@ -49,9 +49,9 @@ class TestHeartbeats:
 
 
 class TestActivity:
-    def test_without_any_report_the_person_is_active_for_ever(self) -> None:
+    def test_without_any_report_nothing_is_told(self) -> None:
         activity = Activity()
-        assert [activity.idle_ms(now_ms) for now_ms in (0, 10**6, 10**9)] == [0, 0, 0]
+        assert [activity.tell(now_ms) for now_ms in (0, 10**6, 10**9)] == [None, None, None]
 
     def test_from_the_first_report_on_idle_time_grows(self) -> None:
         activity = Activity()

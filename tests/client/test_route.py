@@ -25,6 +25,10 @@ async def server() -> AsyncIterator[Server]:
 async def test_of_one_of_many_and_of_oneself(server: Server) -> None:
     async with presenced.connect(url(server, "bob"), meta="token") as bob, service(server) as p:
         found = await p.route("bob", urgency="high")
+        assert (found.verdict, found.reason, found.devices[0].meta) == ("now", "carried", "token")
+        bob.active()
+        await bob.ping()
+        found = await p.route("bob", urgency="high")
         assert (found.verdict, found.reason, found.devices[0].meta) == ("now", "in_use", "token")
         assert await bob.route(urgency="high") == found
         bob.set_focus("general")
@@ -74,6 +78,7 @@ async def test_without_await(server: Server) -> None:
     def work() -> tuple[str, str]:
         with presenced.sync.connect(url(server, "bob"), meta="m") as bob:
             bob.set_focus("general")
+            bob.active()
             bob.ping()
             return bob.route(about="general").reason, bob.route().reason
 

@@ -16,8 +16,9 @@ INTERVAL_MS_MIN = 20
 class Activity:
     """The person's idle level, over all links of a client.
 
-    Until the app has reported once, the person counts as active: a bot or a backend never goes away by itself.
-    From then on the level grows with time and each report resets it.
+    Until the app has reported once, nothing is told, and the server takes nobody for idle: a bot never goes away by
+    itself. To tell 0 instead would say that somebody is at this device, and then no notification goes to another, and
+    what the server foretells never comes. From the first report on the level grows with time and each report resets it.
     """
 
     __slots__ = ("_input_ms", "_told_ms")
@@ -30,13 +31,19 @@ class Activity:
         """The last input was `idle_ms` ago."""
         self._input_ms = now_ms - idle_ms
 
-    def idle_ms(self, now_ms: int) -> int:
-        return 0 if self._input_ms is None else min(max(0, now_ms - self._input_ms), IDLE_MS_MAX)
+    @property
+    def is_reported(self) -> bool:
+        """Whether the app has reported."""
+        return self._input_ms is not None
 
-    def tell(self, now_ms: int) -> int:
+    def idle_ms(self, now_ms: int) -> int | None:
+        """The level; None = the app has not reported any."""
+        return None if self._input_ms is None else min(max(0, now_ms - self._input_ms), IDLE_MS_MAX)
+
+    def tell(self, now_ms: int) -> int | None:
         """The level to put into a heartbeat or hello that leaves now."""
         idle_ms = self.idle_ms(now_ms)
-        self._told_ms = now_ms - idle_ms
+        self._told_ms = now_ms - (idle_ms or 0)
         return idle_ms
 
     def is_urgent(self, now_ms: int, next_heartbeat_ms: int, away_after_ms: int) -> bool:
@@ -44,7 +51,7 @@ class Activity:
 
         Only fresh input is urgent: a server lets the last input move forward only, and counts idleness itself.
         """
-        if away_after_ms <= 0 or self.idle_ms(now_ms) >= away_after_ms:
+        if away_after_ms <= 0 or (self.idle_ms(now_ms) or 0) >= away_after_ms:
             return False
         away_at_ms = self._told_ms + away_after_ms
         spacing_ms = min(REPORT_SPACING_MS, away_after_ms // 4)
