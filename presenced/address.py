@@ -24,7 +24,11 @@ def check_name(name: str, what: str) -> None:
     1 to 128 bytes of UTF-8 in NFC; nothing that `characters` keeps out of names: no space or slash, and nothing that
     nobody can see.
     """
-    if name.isascii():
+    try:
+        is_ascii = name.isascii()
+    except AttributeError:
+        raise AddressError(f"the {what} name is of type {type(name).__name__}, and names are strings") from None
+    if is_ascii:
         if 0 < len(name) <= NAME_BYTES_MAX and name.isprintable() and " " not in name and "/" not in name:
             return
     if not name:

@@ -115,6 +115,11 @@ def test_the_message_says_which_name() -> None:
         check_name("", "device")
 
 
+def test_what_is_no_text_is_named_by_its_type() -> None:
+    with pytest.raises(AddressError, match="the user name is of type list, and names are strings"):
+        check_name(["alice"], "user")  # type: ignore[arg-type]
+
+
 def test_the_refused_name_is_not_repeated() -> None:
     """It may be megabytes, or made to break a terminal; its first wrong character is named by number."""
     with pytest.raises(AddressError) as caught:

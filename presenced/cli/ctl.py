@@ -109,6 +109,7 @@ def main(ctx: click.Context, /, **options: Any) -> None:
     running `online`. `join`, `leave` and `activity add` are about the URL's device unless --device names another.
 
     Without --as you act for yourself. With --as a service acts for any user: the URL and the token are the service's.
+    A service that asks about a USER needs no --as: `presencectl --url presence://backend@HOST history bob`.
 
     The options below go before the subcommand: `presencectl --json get bob`.
     """

@@ -138,8 +138,14 @@ def _follower_row(info: FollowerInfo) -> OutputRow:
 def history(context: Context, user: str, since: datetime | None, until: datetime | None, limit: int) -> None:
     """Show when a user was online and how, with the reason of each change, by the local clock.
 
+    About yourself, or with a service's URL and token about those whom it sees:
+
+    presencectl --url presence://backend@127.0.0.1:5250 history bob --since 2h
+
     The server keeps what happened for a time (`events.keep_for`, a day by default). With --json, one event a line.
     """
+    if since is not None and until is not None and since > until:
+        raise click.UsageError("--since is later than --until")
 
     async def work() -> int:
         async with context.target.acting(user) as acting:

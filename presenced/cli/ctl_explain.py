@@ -15,7 +15,9 @@ def explain(context: Context, user: str) -> None:
     """Say why a user is shown as they are: the rule that decides, what each claim and device has to say, and what comes
     next if nothing happens.
 
-    About yourself, or with --as and a service's token about those whom it may see and act for.
+    About yourself, or with a service's URL and token about those whom it may see and act for:
+
+    presencectl --url presence://backend@127.0.0.1:5250 explain bob
     """
 
     async def work() -> int:

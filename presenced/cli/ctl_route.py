@@ -58,9 +58,9 @@ OF_DEVICES: dict[RouteReason, str] = {
 def route(context: Context, user: str, urgency: Urgency, about: str) -> None:
     """Say which devices of a user to notify, and whether now. The exit code is 1 if none is to be notified now.
 
-    About yourself, or with --as and a service's token about those whom it may see and act for:
+    About yourself, or with a service's URL and token about those whom it may see and act for:
 
-    presencectl --url presence://backend@127.0.0.1:5250 --as bob route --urgency high
+    presencectl --url presence://backend@127.0.0.1:5250 route bob --urgency high
     """
 
     async def work() -> int:

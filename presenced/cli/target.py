@@ -150,14 +150,15 @@ class Target:
 
     @asynccontextmanager
     async def acting(self, user: str = "", *, reconnect: bool = False) -> AsyncIterator[Acting]:
-        """A link for a command that acts for `user`, else for the user of --as, else for the URL's user."""
+        """A link for a command that acts for `user`, else for the user of --as, else for the URL's user. It is a
+        service's with --as, and if somebody else is named and the URL is a service's, which has no device."""
         from presenced.client.acts import UserActs
         from presenced.client.client_base import connection_of
 
         named = user or self.as_user
         if named:
             check_name(named, "user")
-        if self.as_user:
+        if self.as_user or (user and self._is_of_another(user)):
             async with self.service(reconnect=reconnect) as service:
                 yield Acting(service, UserActs(connection_of(service).exchange), named, named, "")
         else:
@@ -165,6 +166,11 @@ class Target:
                 yield Acting(
                     client, UserActs(connection_of(client).exchange), named, named or client.user, client.device
                 )
+
+    def _is_of_another(self, user: str) -> bool:
+        """Whether a URL was given, is a service's, and has another user."""
+        url = self._parsed()
+        return bool(self.url) and not url.device and url.user != user
 
     def device_id(self, given: str | None) -> str:
         """The device that a command is about: `given`, else the URL's. Empty if both are missing."""

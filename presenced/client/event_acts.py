@@ -8,6 +8,7 @@ from presenced.address import check_name
 from presenced.client.act_group import ActGroup
 from presenced.client.protocol.event_feed import Event
 from presenced.client.values import Moment, check_limit, moment_ms
+from presenced.errors import AddressError
 from presenced.limits import HISTORY_EVENTS_MAX
 from presenced.wire import messages
 from presenced.wire.messages import FollowerInfo
@@ -42,6 +43,8 @@ class EventActs(ActGroup):
         check_limit(limit, 1, HISTORY_MAX)
         since_ms = moment_ms(since, self._exchange.server_time_ms, "since")
         until_ms = moment_ms(until, self._exchange.server_time_ms, "until")
+        if 0 < until_ms < since_ms:
+            raise AddressError("since is later than until", "bad_request")
         found: list[messages.Event] = []
         at_ms, after = since_ms, 0
         first: messages.HistoryPage | None = None

@@ -227,9 +227,13 @@ def idle_ms_of(idle: Idle) -> int:
 def lasting_ms(lasting: Lasting, *, or_none: bool = False) -> int:
     """How long something lasts, in milliseconds; `or_none`: it may be no time at all. Raises `AddressError`."""
     seconds = lasting.total_seconds() if isinstance(lasting, timedelta) else lasting
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise _refused(f"a duration is of type {type(seconds).__name__}; give a number of seconds, or a timedelta")
     if not (0 <= seconds if or_none else 0 < seconds) or seconds * 1000 > DURATION_MS_MAX:
-        least = "from 0" if or_none else "more than 0"
-        raise _refused(f"{shown(str(lasting))} is no duration {least} and up to {DURATION_MS_MAX // 86_400_000} days")
+        least = "0 or more" if or_none else "more than 0"
+        raise _refused(
+            f"{shown(str(lasting))} is no duration of {least} and up to {DURATION_MS_MAX // 86_400_000} days"
+        )
     return int(seconds * 1000) if or_none else max(1, int(seconds * 1000))
 
 

@@ -17,7 +17,7 @@ class GetHistory(Message, tag=62):
     user: str = ""
     since_ms: WallMs = 0
     until_ms: WallMs = 0
-    """Only what happened before this; 0 = until now."""
+    """Only what happened before this, which is not before `since_ms`; 0 = until now."""
     after: WallMs = 0
     """The `next` of the page before, with `since_ms` the time of the last event on it; 0 = from the first."""
     limit: Annotated[int, Meta(ge=1, le=HISTORY_EVENTS_MAX)] = HISTORY_EVENTS_MAX

@@ -195,7 +195,7 @@ class TestBadInput:
         self, fake: FakeServer, lasting: Any
     ) -> None:
         async with of_fake(fake) as p:
-            with pytest.raises(AddressError, match="no duration more than 0 and up to 366 days"):
+            with pytest.raises(AddressError, match="no duration of more than 0 and up to 366 days"):
                 await p.attach(*TAB, for_at_most=lasting)
             assert not fake.of(Attach) and p.attached == []
 
@@ -203,13 +203,18 @@ class TestBadInput:
     async def test_so_is_a_grace(self, fake: FakeServer, within: Any) -> None:
         async with of_fake(fake) as p:
             await p.attach(*TAB)
-            with pytest.raises(AddressError, match="no duration from 0 and up to 366 days"):
+            with pytest.raises(AddressError, match="no duration of 0 or more and up to 366 days"):
                 await p.detach(*TAB, within=within)
             assert not fake.of(Detach) and p.attached == [TAB]
 
     def test_the_bounds(self) -> None:
         assert lasting_ms(0.0001) == 1 and lasting_ms(0, or_none=True) == 0
         assert lasting_ms(timedelta(days=366)) == DURATION_MS_MAX
+
+    @pytest.mark.parametrize("lasting", [None, "10", True])
+    def test_other_types_are_named(self, lasting: Any) -> None:
+        with pytest.raises(AddressError, match=f"of type {type(lasting).__name__}; give a number of seconds"):
+            lasting_ms(lasting)
 
 
 async def eventually_gone(p: Any, user: str = "u1") -> None:

@@ -49,3 +49,5 @@ async def test_what_was_is_asked_for_page_by_page() -> None:
         assert len(some.events) == 70 and not some.is_whole
         assert (await p.history("u1", until=timedelta(hours=1))).events == []
         assert isinstance(found, presenced.UserHistory) and found.begins_ms
+        with pytest.raises(presenced.AddressError, match="since is later than until"):
+            await p.history("u1", timedelta(hours=1), timedelta(hours=2))

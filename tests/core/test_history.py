@@ -50,6 +50,7 @@ def test_a_user_asks_for_their_own_and_a_service_for_everybody() -> None:
     expected = ["online", "status_change", "status_change", "text_change"]
     assert kinds(ask(laptop)) == kinds(ask(laptop, "bob")) == kinds(ask(app, "bob")) == expected
     assert laptop.refused(GetHistory(laptop.next_id(), "carol")) == "forbidden"
+    assert laptop.refused(GetHistory(laptop.next_id(), "bob", WALL_MS, WALL_MS - 1)) == "bad_request"
     assert kinds(ask(app)) == [] and ask(app).user == "app"
 
 

@@ -284,6 +284,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ),
     ("configuration", "ok", {"status": {"config": ""}}, "no configuration file"),
     ("views", "warning", {"status": {"view_checks_failed": 2}}, "2 checksums of what clients show were wrong"),
+    ("views", "warning", {"status": {"view_checks_failed": 1}}, "1 checksum of what clients show was wrong"),
     ("followers", "warning", {"status": {"lost_followers": [f"app/{n}" for n in range(7)]}}, "app/4 and 2 more"),
     ("webhooks", "ok", {"status": {"webhooks": None}}, "no webhooks are configured"),
     (

@@ -74,6 +74,8 @@ def _get_history(engine: Engine, session: Session, now_ms: int, message: GetHist
                 "forbidden", f"a user's link cannot ask for the history of {quoted(name)}; that needs a service"
             )
         check_name(name, "user")
+    if 0 < message.until_ms < message.since_ms:
+        raise RequestError("bad_request", "GetHistory: until_ms is before since_ms")
     events, wall_ms = engine.events, engine.clock.wall_ms(now_ms)
     begins_ms = events.known_from_ms
     if not engine.sight.sees_all(session):

@@ -34,7 +34,10 @@ def views(patient: Patient) -> Said:
     """Do clients show what the server would show them?"""
     failed = patient.lately(lambda status: status.view_checks_failed)
     if failed:
-        what = f"{failed:,} checksums of what clients show were wrong {patient.period}; each was mended by a comparison"
+        checksums = (
+            "1 checksum of what clients show was" if failed == 1 else f"{failed:,} checksums of what clients show were"
+        )
+        what = f"{checksums} wrong {patient.period}; each was mended by a comparison"
         yield "warning", what, "a client or a proxy loses frames: find it by the clients' own logs, and report it"
     else:
         yield "ok", f"no client found that it shows anything wrong {patient.period}", ""
