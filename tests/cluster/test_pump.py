@@ -17,7 +17,7 @@ from presenced.cluster.node import Node
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
-from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.clustering.pump import Pump
 from presenced.wire.codec import encode
 from tests.support.until import eventually
@@ -36,7 +36,9 @@ class Nobody:
 class Stage:
     """One node with its pump, which serves when this is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks = SYSTEM_CLOCKS, linger_ms: int = 0) -> None:
+        self.clocks = clocks
+        self.linger_ms = linger_ms
         self.log = MemoryEngine(lambda: time.monotonic_ns() // 1_000_000, waits=True)
         self.backplane = MemoryBackplane(self.log)
         self.away: list[bool] = []
@@ -59,10 +61,10 @@ class Stage:
             self.reader,
             self.backplane,
             self,
-            SYSTEM_CLOCKS,
+            self.clocks,
             rejoin=self.join,
             renew_ms=20,
-            linger_ms=0,
+            linger_ms=self.linger_ms,
             saved=lambda: None,
             away=self.away.append,
             on_failure=self.failures.append,
@@ -110,6 +112,25 @@ async def test_what_is_claimed_is_appended_and_read_back_without_anybody_asking(
     stage.node.claim(["alice"], decided.append)
     await eventually(lambda: decided)
     assert stage.node.own("alice")
+
+
+async def test_batches_keep_their_distance_and_the_first_after_a_pause_goes_at_once() -> None:
+    now_ns = 1_000_000_000_000
+    stage = await Stage(Clocks(lambda: now_ns, time.time_ns), linger_ms=20).start()
+    decided: list[int] = []
+    try:
+        stage.node.claim(["alice"], decided.append)
+        for _ in range(3):
+            before = stage.pump.renewed
+            await eventually(lambda before=before: stage.pump.renewed is not before)
+        assert not decided, "by its clock the node has appended something at this moment"
+        now_ns += 20_000_000
+        await eventually(lambda: decided)
+        now_ns += 20_000_000
+        stage.node.claim(["bob"], decided.append)
+        await eventually(lambda: len(decided) == 2)
+    finally:
+        await stage.pump.leave()
 
 
 async def test_who_is_declared_gone_is_at_its_end_and_says_whether_another_has_its_name(stage: Stage) -> None:

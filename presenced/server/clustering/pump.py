@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.port import Backplane, Entry, Joined, Renewed
-from presenced.cluster.batches import Closed
 from presenced.cluster.common_past import common_past
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
@@ -254,25 +253,28 @@ class Pump:
             self._to_append.set()
 
     async def _append_on(self) -> None:
-        batches = self._node.batches
+        batches, appended_s = self._node.batches, 0.0
         while not self._is_over:
             await self._to_append.wait()
             self._to_append.clear()
-            while not self._is_over and (closed := batches.close()) is not None:
+            while not self._is_over and batches.has_more:
+                # The first batch after a pause goes at once, and no timer is set behind the last. Timers have 1 ms.
+                if (rest_s := appended_s + self._linger_s - self._clocks.monotonic_s()) > 0.0005:
+                    await asyncio.sleep(rest_s)
+                    continue
                 with contextlib.suppress(_Anew):
-                    await self._append(closed)
+                    await self._append()
+                appended_s = self._clocks.monotonic_s()
                 if self._reader.has_work:
                     self._to_work.set()
-                if self._linger_s:
-                    await asyncio.sleep(self._linger_s)
 
-    async def _append(self, closed: Closed) -> None:
+    async def _append(self) -> None:
         node = self._node
+        closed = node.batches.close()
+        assert closed is not None
         for stored in closed.stored:
             await self._command(partial(self._backplane.put_slice, *stored))
-        await self._command(
-            lambda: self._backplane.append(closed.number, self._node.position, self._node.tag, closed.data)
-        )
+        await self._command(lambda: self._backplane.append(closed.number, node.position, node.tag, closed.data))
         node.batches.appended(closed.number)
 
     async def _renew_on(self) -> None:
