@@ -51,7 +51,8 @@ class Forwarding:
     ) -> None:
         """`now` tells the time, and sees to it that a turn follows."""
         self._engine = engine
-        self._requests = requests
+        self.cost: Callable[[Engine, Session, ClientMessage], int] = requests.cost
+        """As `Requests.cost`."""
         self._homes = homes
         self._conduit = conduit
         self.relays = Relays(engine, homes, conduit)
@@ -77,10 +78,6 @@ class Forwarding:
         """A link has said this hello, with a device, whose user this node does not decide. Its session is open and has
         no device: it gets it as soon as can be, here or there. If it cannot, the link is ended with a goodbye. O(1)."""
         self._own_devices.open(session, hello, now_ms)
-
-    def cost(self, engine: Engine, session: Session, message: ClientMessage) -> int:
-        """As `Requests.cost`."""
-        return self._requests.cost(engine, session, message)
 
     def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
         """As `Requests.handle`, whoever decides what the message is about: it has one answer, now or later."""

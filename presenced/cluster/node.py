@@ -117,7 +117,8 @@ class Node:
         of the user)."""
         if self.homes.of(name) is not self.mine:
             return False
-        self.inheritance.take_over(name, self.engine.ledger.now_ms)
+        if self.inheritance.has_work:
+            self.inheritance.take_over(name, self.engine.ledger.now_ms)
         return True
 
     def home_of(self, name: str) -> int:

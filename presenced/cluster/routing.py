@@ -261,3 +261,6 @@ _WAYS: dict[type, Callable[[Any, str], Destination]] = {
     ForgetFollower: _here,
 }
 """In the order of the type numbers."""
+
+OF_SENDER: Final = frozenset(kind for kind, way in _WAYS.items() if way in (_makes, _changes, _asks))
+"""Messages that go to the home of the user whom they name, and of their sender if they name nobody."""
