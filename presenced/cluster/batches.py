@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from presenced.cluster.entries import BATCH_BYTES, Item, NodeBatch
+from presenced.cluster.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
 from presenced.wire.codec import encode
 
 
@@ -68,6 +68,8 @@ class Batches:
         """The newest that was read back."""
         self._sent: deque[Closed] = deque()
         """Batches that were closed and not read back yet."""
+        self._unread: deque[NodeBatch] = deque()
+        """The same as they were made; those that are to be appended again are not among them."""
         self._kept: deque[_Kept] = deque()
         """Batches that were read back not long ago: the log may still lose them."""
         self._again: deque[Closed] = deque()
@@ -115,8 +117,9 @@ class Batches:
             self.closed += 1
             self._taken += len(items)
             self._ends.append((self.closed, self._taken))
-            data = encode(NodeBatch(self.closed, self._version(), items))
-            self._under_way = Closed(self.closed, data, stored)
+            made = NodeBatch(self.closed, self._version(), items)
+            self._under_way = Closed(self.closed, encode(made), stored)
+            self._unread.append(made)
             self._sent.append(self._under_way)
         return self._under_way
 
@@ -126,10 +129,20 @@ class Batches:
         self._end_of_way(number)
         self._confirm()
 
+    def decoded(self, data: bytes) -> NodeBatch:
+        """The batch with these bytes, whoever made it. The next of this node's own is still there as it was made.
+        O(bytes)."""
+        unread = self._unread
+        if unread and unread[0].number == self._sent[0].number and data == self._sent[0].data:
+            return unread[0]
+        return decode_batch(data)
+
     def read_back(self, number: int, position: int) -> None:
         """The node has read this batch of its own at this position, and all before it."""
         while self._sent and self._sent[0].number <= number:
             self._kept.append(_Kept(position, self._sent.popleft()))
+        while self._unread and self._unread[0].number <= number:
+            self._unread.popleft()
         self._read_back = max(self._read_back, number)
         if not self._needs_append:
             self._end_of_way(number)
@@ -157,6 +170,7 @@ class Batches:
         numbers = {closed.number: closed for closed in (*lost, *self._sent)}
         self._again = deque(numbers[number] for number in sorted(numbers))
         self._sent = deque(self._again)
+        self._unread.clear()
         self._under_way = None
         if self._again:
             self._appended = min(self._appended, self._again[0].number - 1)

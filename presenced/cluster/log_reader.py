@@ -99,7 +99,7 @@ class LogReader:
             self.memory.note_acquired(entry.n, name)
         self.entries_read += 1
         if entry.kind == "batch":
-            self._take_batch(entry, decode_batch(entry.data), now_ms, slices)
+            self._take_batch(entry, self._node.batches.decoded(entry.data), now_ms, slices)
         elif entry.kind == "joined":
             self._take_joined(entry)
         else:

@@ -9,6 +9,7 @@ from presenced.cluster.entries import (
     BATCH_BYTES,
     Decided,
     New,
+    NodeBatch,
     ToNode,
     decode_batch,
     decode_facts,
@@ -112,3 +113,26 @@ def test_facts_come_out_as_they_went_in_without_those_of_this_node_alone() -> No
     assert closed is not None
     [item] = decode_batch(closed.data).items
     assert isinstance(item, Decided) and decode_facts(item.facts) == [text, record]
+
+
+def test_an_own_batch_that_is_read_back_is_not_made_of_its_bytes_again() -> None:
+    out = batches()
+    item = New(["alice"])
+    out.add(item)
+    first = out.close()
+    out.appended(1)
+    out.add(New(["bob"]))
+    second = out.close()
+    assert first is not None and second is not None
+    assert out.decoded(first.data).items[0] is item
+    foreign = encode(NodeBatch(9, 42, [New(["carol"])]))
+    assert out.decoded(foreign) == decode_batch(foreign), "of another node"
+    assert out.decoded(second.data) == decode_batch(second.data), "not the next"
+    out.read_back(1, 1)
+    assert out.decoded(second.data).items == [New(["bob"])]
+    # The log loses both: they are appended again, and what they were made of is gone.
+    out.read_back(2, 2)
+    out.rewind(0)
+    again = out.close()
+    assert again is not None and again.number == 1
+    assert out.decoded(first.data) == decode_batch(first.data) and out.decoded(first.data).items[0] is not item
