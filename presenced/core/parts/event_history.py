@@ -175,12 +175,12 @@ class EventHistory:
 
     def age_ms(self) -> int | None:
         """The wall time at which `grow_old` has something to do next; None = it has not. O(1)."""
-        times = []
-        if self.chunks:
-            times.append(self.chunks[0].last_ms + self._keep_for_ms)
+        # Twice in each turn: without a list.
+        drop_ms = self.chunks[0].last_ms + self._keep_for_ms if self.chunks else None
         if self._tail_ms:
-            times.append(self._tail_ms + self._keep_for_ms // AGE_PARTS)
-        return min(times, default=None)
+            seal_ms = self._tail_ms + self._keep_for_ms // AGE_PARTS
+            return seal_ms if drop_ms is None or seal_ms < drop_ms else drop_ms
+        return drop_ms
 
     def grow_old(self, wall_ms: int) -> None:
         """Drop what is too old by this time. O(what is dropped)."""

@@ -193,7 +193,7 @@ class Positions(Part):
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next: 0 = at once, None = nobody is being told who reads."""
-        return 0 if any(session.owed is None for session in self._walks) else None
+        return 0 if self._walks and any(session.owed is None for session in self._walks) else None
 
     def tick(self, now_ms: int) -> None:
         """Tell the next slice. A link that does not read waits until it does. O(`SLICE_LOOKS` and links told)."""

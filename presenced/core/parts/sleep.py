@@ -131,10 +131,12 @@ class Sleep(Part):
         """When `tick` wants to be called next; None = not until somebody goes offline, or a walk ends."""
         if self._holds:
             return None
-        moments = [line[0][0] for line in (self._left, self._risen, self._again) if line]
-        if self._unseen:
-            moments.append(self._unseen_ms)
-        return min(moments, default=None)
+        # Twice in each turn: without a list.
+        first_ms = self._unseen_ms if self._unseen else None
+        for line in (self._left, self._risen, self._again):
+            if line and (first_ms is None or line[0][0] < first_ms):
+                first_ms = line[0][0]
+        return first_ms
 
     def tick(self, now_ms: int) -> None:
         """Put some to sleep. O(`SLICE_COST_MAX`)."""
