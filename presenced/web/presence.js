@@ -36,6 +36,7 @@ class PresenceError extends Error {
 }
 
 const passing = (code, message) => new PresenceError(code, message, true);
+const refusal = (message) => new PresenceError("bad_request", message);
 const closedError = () => new PresenceError("closed", "it is closed");
 
 const made = (fields, values) => Object.freeze(Object.fromEntries(fields.map((field, at) => [field, values[at]])));
@@ -85,13 +86,14 @@ function written(message) {
     // A lone surrogate (Cs) is half of a character.
     const isText = typeof value === "string" && !/\p{Cs}/u.test(value);
     if (isText || Array.isArray(value) || Number.isSafeInteger(value) || [null, true, false].includes(value)) return value;
-    throw new PresenceError("bad_request", `${String(value)} cannot be sent`);
+    throw refusal(`${String(value)} cannot be sent`);
   });
-  if (bytesOf(text).length > 65_536) throw new PresenceError("bad_request", "too long");
+  if (bytesOf(text).length > 65_536) throw refusal("it is over 64 KiB");
   return text;
 }
 
-const listOf = (users) => [...new Set(typeof users === "string" ? [users] : users)];
+// Who names nobody is refused: it is a slip.
+const listOf = (users) => [...new Set(typeof users === "string" ? [users] : (users ?? [users]))];
 
 const chunks = (list, size) => (list.length ? [list.slice(0, size), ...chunks(list.slice(size), size)] : []);
 
@@ -365,16 +367,15 @@ function makeSession(options, device, input) {
         else lost(passing("unreachable", `no presenced at ${url} for this origin`));
       };
     } catch (error) {
-      if (isLive()) lost(error instanceof PresenceError ? error : new PresenceError("bad_request", error.message));
+      if (isLive()) lost(error instanceof PresenceError ? error : refusal(error.message));
     }
   }
 
   function hello() {
-    const { user, kind, name, priority, status, sync, contacts, meta, focus } = options;
-    toldFocus = focus;
     return written([
-      ...[1, [1], shownToken, user, device.id, kind, name, priority, status, tell(), "user", "presenced-js", sync],
-      ...[isAgain, isAgain, instance, contacts, session.isQuiet(), resume, meta, focus],
+      ...[1, [1], shownToken, options.user, device.id, options.kind, options.name, options.priority, options.status],
+      ...[tell(), "user", "presenced-js", options.sync, isAgain, isAgain, instance, options.contacts],
+      ...[session.isQuiet(), resume, options.meta, (toldFocus = options.focus)],
     ]);
   }
 
@@ -1136,9 +1137,15 @@ function makePresence(options) {
 /** Connect a device of a user. Rejects with a `PresenceError` if the first attempt fails; later it comes back by itself. */
 async function connect(values = {}) {
   const options = { ...DEFAULTS };
+  let url;
   for (const key in values) options[key] = values[key] ?? options[key];
-  if (/[?#@]/.test(options.url)) throw new PresenceError("bad_request", "a token in a url");
-  options.url = new URL(options.url, globalThis.location?.href).href.replace(/^http/, "ws");
+  try {
+    if (!/[?#@]/.test(options.url)) url = new URL(options.url, globalThis.location?.href).href.replace(/^http/, "ws");
+  } catch {
+    // It is none.
+  }
+  // It is not repeated: there may be a token in it.
+  if (!(options.url = url)) throw refusal("the url must be like wss://HOST/ws, without user and query");
   options.WebSocket ??= (await import("./node-websocket.js")).NodeWebSocket;
   return makePresence(options)();
 }

@@ -115,6 +115,9 @@ for (const [call, code] of [
   [() => alice.setText({ toString: () => "x" }), "bad_request"],
   [() => alice.block("alice"), "bad_request"],
   [() => alice.getStatuses([7]), "bad_request"],
+  [() => alice.getStatuses(), "bad_request"],
+  [() => alice.getStatus(), "bad_request"],
+  [() => alice.watch(undefined).ready, "bad_request"],
   [() => alice.getStatuses(["a b"]), "bad_name"],
   [() => alice.request(200), "unknown_type"],
   [() => alice.request("get_status"), "bad_request"],
@@ -123,7 +126,9 @@ for (const [call, code] of [
   [() => connect({ url, user: "alice", device: "d", status: "offline" }), "bad_hello"],
   [() => connect({ url: `${url}?token=x`, user: "alice" }), "bad_request"],
   [() => connect({ url: "ftp://127.0.0.1", user: "alice" }), "bad_request"],
-  [() => connect({ user: "alice" }), "ERR_INVALID_URL"],
+  [() => connect({ user: "alice" }), "bad_request"],
+  [() => connect({ url: "alice", user: "alice" }), "bad_request"],
+  [() => connect({ url: url.replace("//", "//alice@") }), "bad_request"],
   [() => connect({ url: "ws://127.0.0.1:1/ws", user: "alice" }), "unreachable"],
 ]) {
   assert.equal(await codeOf((async () => call())()), code, String(call));
