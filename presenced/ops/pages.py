@@ -73,7 +73,7 @@ class Pages:
         """The page at `path`, or 404 with the paths that there are. O(1) in links and users."""
         route = self._routes.get(path)
         if route is None:
-            return text(404, f"there is no {path!r} here, only: {', '.join(self._routes)}")
+            return text(404, f"there is no {path!r} here; the pages are {', '.join(self._routes)}")
         starting = self._starting()
         if starting is not None:
             return route.while_starting(starting) if route.while_starting is not None else route.make()

@@ -77,7 +77,7 @@ def test_every_status_that_a_code_has_is_described() -> None:
         described = set(DOCUMENT["paths"][f"/v1/{name}"]["post"]["responses"])
         assert {str(status_of(code)) for code in HTTP_CODES} <= described
     said = json.dumps(DOCUMENT["components"]["responses"])
-    for code in (*HTTP_CODES, "forbidden", "read_only", "bad_name"):
+    for code in (*HTTP_CODES, "forbidden", "read_only", "bad_name", "frame_too_large"):
         assert f"`{code}`" in said
 
 

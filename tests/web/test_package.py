@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import presenced
 from tests.support import REPOSITORY
 
 WEB = REPOSITORY / "presenced" / "web"
@@ -61,6 +62,7 @@ def test_it_is_installed_from_a_checkout_and_imported_by_its_name(project: Path)
 def test_its_package_has_its_files_and_depends_on_nothing(project: Path) -> None:
     about = json.loads((WEB / "package.json").read_text())
     assert "dependencies" not in about
+    assert about["version"] == presenced.__version__
     assert all((WEB / name).is_file() for name in about["files"])
     assert [path.name for path in (project / "node_modules").iterdir() if path.name[0] != "."] == ["presenced"]
 

@@ -145,7 +145,7 @@ def _itself() -> dict[str, Any]:
     }
 
 
-_BY_REQUESTS: Final = [code for code, known in CODES.items() if not code.startswith(("hello_", "frame_"))]
+_BY_REQUESTS: Final = [code for code in CODES if not code.startswith(("hello_", "frame_timeout"))]
 
 _STATUSES: Final = sorted({status_of(code) for code in (*_BY_REQUESTS, *HTTP_CODES)})
 
