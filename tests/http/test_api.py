@@ -437,9 +437,7 @@ def test_who_asks_too_fast_waits_and_then_is_refused(monkeypatch: pytest.MonkeyP
             thread.join()
         assert {answer for answer in answers} == {(200, None), (429, "1")}
         with server.backend({"Presence-User": "bob", "Presence-Role": "user"}) as bob:
-            began_s = time.monotonic()
-            bob.done("ping")
-            assert time.monotonic() - began_s < 1.0, "others do not wait for it"
+            bob.done("ping")  # what is refused to one user is not refused to another
 
 
 def test_bodies_that_are_no_requests_are_paid_for_as_well() -> None:

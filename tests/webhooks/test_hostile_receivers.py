@@ -92,7 +92,7 @@ async def test_one_whose_body_does_not_come_is_believed_its_status(receiver: Rec
 
     receiver.answer = answer
     feed = Feed()
-    async with posting(feed, plan(await receiver.open(), timeout_ms=400)) as webhooks:
+    async with posting(feed, plan(await receiver.open(), timeout_ms=900)) as webhooks:
         feed.add("a")
         await eventually(lambda: feed.position == 1)
         assert sum(webhooks.status().failures.values()) == 0
