@@ -68,7 +68,8 @@ def events(
         if output.is_json:
             output.line(event._asdict())
         else:
-            output.moment(describe_event(event), event.new if event.kind in STATUS_KINDS else "")
+            # Its own time: behind a cursor, or under a name, it may have happened long ago.
+            output.moment(describe_event(event), event.new if event.kind in STATUS_KINDS else "", event.at_ms)
         return True
 
     async def work() -> int:

@@ -105,10 +105,10 @@ class Output:
         if not self.is_quiet:
             print(printable(sentence), file=sys.stderr, flush=True)
 
-    def moment(self, sentence: str, status: str = "") -> None:
-        """For people: something that happened now, in the colour of a status."""
+    def moment(self, sentence: str, status: str = "", at_ms: int = 0) -> None:
+        """For people: something that happened at a wall time (0 = now), in the colour of a status."""
         colour = _COLOURS.get(status) if self.has_colour else None
-        clock = datetime.now().strftime("%H:%M:%S")
+        clock = clock_time(at_ms) or datetime.now().strftime("%H:%M:%S")
         sentence = printable(sentence)
         print(f"{clock}  {click.style(sentence, fg=colour) if colour else sentence}", flush=True)
 

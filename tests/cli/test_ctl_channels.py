@@ -14,6 +14,7 @@ from presenced.cli import exits
 from presenced.cli.ctl import main
 from presenced.cli.ctl_channels import describe_member
 from presenced.cli.ctl_events import describe_event
+from presenced.cli.output import Output, clock_time
 from presenced.client.protocol.channels import MemberChange
 from presenced.client.protocol.event_feed import Event
 from tests.cli.commands import Running, ctl, on_terminal, online, record
@@ -123,6 +124,20 @@ class TestEvents:
         assert [json.loads(line) for line in again.stdout.splitlines()] == seen[1:]
         only = ctl("-q", "--url", service, "events", "--cursor", first["cursor"], "--kind", "text_change", "-C", "1")
         assert json.loads(only.stdout) == seen[-1] and only.stderr == ""
+
+    def test_people_are_told_when_each_happened_and_not_when_it_is_printed(
+        self, daemon: Daemon, start: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        service = daemon.url("ops", "")
+        follow = start("--url", service, "events")
+        follow.line("stderr")
+        online(start, daemon.url("alice", "laptop"))
+        first, second = follow.json(), follow.json()
+        follow.end(signal.SIGINT)
+        again = ctl("--text", "--url", service, "events", "--cursor", first["cursor"], "-C", "1")
+        assert again.stdout.startswith(f"{clock_time(second['at_ms'])}  alice  status_change")
+        Output(is_json=False, has_colour=False, is_quiet=False).moment("long ago", at_ms=5_000)
+        assert capsys.readouterr().out == f"{clock_time(5_000)}  long ago\n"
 
     def test_what_is_lost_is_told_whatever_the_kinds(self, daemon: Daemon) -> None:
         done = ctl("--url", daemon.url("ops", ""), "events", "--cursor", "1-1", "--kind", "online", "-C", "1")
