@@ -70,12 +70,24 @@ class ActGroup:
     ) -> Callable[Concatenate[HasExchange, P], Coroutine[Any, Any, R]]:
         """The act as a method of a user's client: about the link's own user, whom no argument names."""
 
-        async def method(self: HasExchange, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return await act(cls(self._exchange), OWN, *args, **kwargs)
-
-        functools.update_wrapper(method, act)
         signature = inspect.signature(act)
         parameters = [one for one in signature.parameters.values() if one.name != "user"]
-        method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        signature = signature.replace(parameters=parameters)
+
+        async def method(self: HasExchange, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                acting = act(cls(self._exchange), OWN, *args, **kwargs)
+            except TypeError:
+                # Python would count the user, whom the caller has not given.
+                try:
+                    signature.bind(self, *args, **kwargs)
+                except TypeError as wrong:
+                    sentence = f"{act.__name__}(): {wrong}; it is about the client's own user, whom no argument names"
+                    raise TypeError(sentence) from None
+                raise
+            return await acting
+
+        functools.update_wrapper(method, act)
+        method.__signature__ = signature  # type: ignore[attr-defined]
         method.__annotations__ = {name: kind for name, kind in act.__annotations__.items() if name != "user"}
         return method

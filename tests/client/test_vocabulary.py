@@ -100,6 +100,15 @@ def test_an_act_is_a_services_method_and_refuses_an_empty_user_before_anything_i
         assert name == "find_claims", "every other act is about one user"
 
 
+def test_a_user_whom_a_users_client_is_given_is_named_as_the_mistake() -> None:
+    client = object.__new__(CLIENT)
+    client._exchange = None
+    with pytest.raises(
+        TypeError, match=r"explain\(\): too many positional arguments; it is about the client's own user"
+    ):
+        asyncio.run(client.explain("bob"))
+
+
 def test_questions_about_anybody_are_one_function_of_both() -> None:
     for name in (
         "get_status",
