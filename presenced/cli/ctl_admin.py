@@ -167,7 +167,7 @@ def _link_row(one: dict[str, Any]) -> OutputRow:
 )
 @click.pass_obj
 def kick(context: Context, user: str, role: str | None, message: str, retry: int, gone: bool, yes: bool) -> None:
-    """Close the connections of USER, of USER/DEVICE, or with --role of a whole role.
+    """Close the connections of USER, of USER/DEVICE, or with --role of a whole role, on all nodes of a cluster.
 
     Clients may come back, and do so by themselves: this is for links that hang, and not a ban. To keep USER out,
     `presencectl revoke USER` first, and give no new token. The exit code is 1 if there was no such link.
@@ -181,8 +181,11 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
 
     def work(link: AdminLink) -> int:
         answer = link.ask("kick", user=user, role=role, message=message, retry_ms=retry, gone=gone)
-        number, held_by = answer["links"], answer["held_by"]
-        context.output.say(answer, f"{counted(number, 'link')} closed")
+        number, held_by, elsewhere = answer["links"], answer["held_by"], answer.get("elsewhere", 0)
+        of_others = f", {elsewhere:,} of them on other nodes" if elsewhere else ""
+        context.output.say(answer, f"{counted(number, 'link')} closed{of_others}")
+        if silent := answer.get("silent_nodes"):
+            context.output.note(f"{counted(silent, 'node')} did not answer, and may have more: `presencectl cluster`")
         if held_by:
             context.output.note(f"{user} is also held by the service {', '.join(held_by)}, which was left alone")
         return exits.OK if number else exits.NO

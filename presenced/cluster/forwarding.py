@@ -12,11 +12,14 @@ from typing import Final
 
 from presenced.cluster.answers import Answers
 from presenced.cluster.beats import GatheredBeats
+from presenced.cluster.closings import Closings
 from presenced.cluster.dispatch import Dispatch
 from presenced.cluster.held_devices import HelloPositions, hold_again
 from presenced.cluster.messages import (
+    CloseLinks,
     EndLink,
     LinkOpened,
+    LinksClosed,
     LinksKicked,
     Returned,
     ToLink,
@@ -63,6 +66,7 @@ class Forwarding:
         self._answers = Answers(engine, self.relays, self.dispatch, self._own_devices)
         self.beats = GatheredBeats(engine, self.relays)
         self.remote_links = RemoteLinks(engine, requests, homes, conduit, self._positions, now)
+        self.closings = Closings(homes, conduit)
         self._moving: deque[tuple[Relay, int]] = deque()
         """Links that were open at nodes which are gone."""
         engine.parts.add(self.relays, self._answers, self._positions)
@@ -101,6 +105,8 @@ class Forwarding:
             self._answers.take(sender, said, now_ms)
         elif isinstance(said, LinksKicked):
             self._engine.moderation.apply_kick(now_ms, said.user)
+        elif isinstance(said, (CloseLinks, LinksClosed)):
+            self.closings.take(sender, said)
         else:
             self.remote_links.take(sender, said, now_ms)
 
@@ -109,6 +115,7 @@ class Forwarding:
         decides its users. Its links are lost, and what links of this node had there goes on elsewhere, in slices.
         O(links that are open there)."""
         self.remote_links.node_gone(node, heard_ms)
+        self.closings.node_gone(node)
         self._moving.extend((relay, node) for relay in self.relays.at(node))
 
     def homes_changed(self, names: Iterable[str], now_ms: int) -> None:

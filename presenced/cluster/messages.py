@@ -127,6 +127,33 @@ class LinksKicked(NodeMessageBase, tag=32):
     user: str
 
 
+# --- from an operator of one node, to all ---------------------------------------------------------------------
+
+
+class CloseLinks(NodeMessageBase, tag=33):
+    """An operator wants the receiver to close links of its own. It is answered with `LinksClosed`."""
+
+    number: int
+    """Of this question."""
+    user: str
+    """`user` or `user/device`; empty = of anybody."""
+    role: str
+    """Empty = of any."""
+    message: str
+    retry_ms: int
+    is_gone: bool
+    """Whoever decides the user lets all devices of the user be gone as well."""
+
+
+class LinksClosed(NodeMessageBase, tag=34):
+    """What came of a `CloseLinks`."""
+
+    number: int
+    links: int
+    held_by: list[str]
+    """Services that hold devices of the user, as their home knows."""
+
+
 NodeMessage = (
     LinkHello
     | LinkFrame
@@ -139,6 +166,8 @@ NodeMessage = (
     | Returned
     | EndLink
     | LinksKicked
+    | CloseLinks
+    | LinksClosed
 )
 
 decode_node_message: Callable[[bytes], NodeMessage] = msgspec.msgpack.Decoder(NodeMessage).decode

@@ -63,7 +63,7 @@ class AdminLinks(AdminRequest, frozen=True):
 
 
 class AdminKick(AdminRequest, frozen=True):
-    """Close the links of a user (or of `user/device`), or of a role, or both; answered with `Kicked`."""
+    """Close the links of a user (or of `user/device`), or of a role, or both, on all nodes; answered with `Kicked`."""
 
     user: str = ""
     role: LinkRole | None = None
@@ -153,11 +153,15 @@ class LinkList(msgspec.Struct, frozen=True):
     links: list[msgspec.Raw]
 
 
-class Kicked(msgspec.Struct, frozen=True):
+class Kicked(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many links were closed, and which services hold devices of the user: their links were left alone."""
 
     links: int
     held_by: list[str]
+    elsewhere: int = 0
+    """Of the links, those of other nodes of the cluster."""
+    silent_nodes: int = 0
+    """Nodes that have not answered in time; whether they have closed links is not known."""
 
 
 class Drained(msgspec.Struct, frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
@@ -40,6 +39,7 @@ from presenced.ops.admin_messages import (
 from presenced.ops.examination import Examination
 from presenced.ops.history import History
 from presenced.ops.reload import ReloadReport
+from presenced.server.closed_links import LinksToClose
 from presenced.server.link import Link
 from presenced.server.link_report import LinkFilter, holders, is_open, link_info, open_links, order_key
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("presenced")
 
 SLICE_ROWS = 100
-SLICE_KICKS = 10
 """Links ended between two looks at the sockets: each costs a few system calls."""
 
 SNAPSHOT_CHECK_S = 0.02
@@ -172,29 +171,13 @@ class Control:
             raise ControlError("bad_request", "nobody is named; give user (USER or USER/DEVICE), or role, or both")
         if request.gone and (request.role is not None or "/" in request.user):
             raise ControlError("bad_request", "gone is for all devices of a user; give the user alone")
-        wanted = LinkFilter(request.user, request.role)
-        chosen: list[Link] = []
-        async for links in open_links(self._server.links):
-            chosen.extend(link for link in links if wanted.fits(link))
-        number = 0
-        for at, link in enumerate(chosen):
-            if at % SLICE_KICKS == 0:
-                await asyncio.sleep(0)
-            if is_open(link):
-                number += 1
-                # Each link gets a time of its own, so that they do not all come back at once.
-                link.end("kicked", request.message, request.retry_ms + random.randint(0, request.retry_ms))
-        engine = self._server.engine
-        if request.gone:
-            # The links that are left are those that came meanwhile. The turn tells the watchers.
-            engine.moderation.kick(self._server.pacing.begin(), request.user, engine.users.get(request.user))
+        wanted = LinksToClose(request.user, request.role, request.message, request.retry_ms, request.gone)
+        closed = await self._server.close_links(wanted)
         whom = ", ".join(
             [*([repr(request.user)] if request.user else []), *([f"role {request.role}"] if request.role else [])]
         )
-        log.info("admin: kick %s, %d links closed, asked by %s", whom, number, caller)
-        closed = set[object](chosen)
-        left = [name for link, name in holders(engine, request.user).items() if link not in closed]
-        return Kicked(number, left)
+        log.info("admin: kick %s, %d links closed, asked by %s", whom, closed.links, caller)
+        return Kicked(closed.links, closed.held_by, closed.elsewhere, closed.silent)
 
     # --- the daemon -------------------------------------------------------------------------------------------
 

@@ -81,7 +81,8 @@ class Lifecycle:
         self._directory: OsDirectory | None = None
         self._replay: Replay | None = None
         """The one that is under way."""
-        self._membership: Membership | None = None
+        self.membership: Membership | None = None
+        """This node's part in the cluster, from when it serves; None = the server is alone."""
         self._is_ending = False
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
@@ -111,7 +112,7 @@ class Lifecycle:
                 # Late: most servers are alone.
                 from presenced.server.clustering.entrance import open_cluster
 
-                self._membership = await open_cluster(
+                self.membership = await open_cluster(
                     self._active.settings, self._links, self._pacing, self._clocks, self.end_at_once, self._note_cluster
                 )
             self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
@@ -259,8 +260,8 @@ class Lifecycle:
         if log.has_news and not log.refusal:
             log.take_snapshot()
         await close_links(self._links, until_ms, self._active.settings.drain_spread_ms, self._clocks)
-        if self._membership is not None:
-            await self._membership.leave()
+        if self.membership is not None:
+            await self.membership.leave()
         pacing.stop_timer()
         if not log.is_over and not pacing.is_broken:
             await finish_snapshot(log, until_ms, self._clocks)

@@ -37,6 +37,10 @@ class Link(Edge, Protocol):
         """Who it speaks for; None before the hello and once it ends."""
 
     @property
+    def device_id(self) -> str:
+        """The device that its hello named; empty if it named none, and before the hello."""
+
+    @property
     def peer(self) -> str:
         """The other side's address; empty while the connection is not up."""
 

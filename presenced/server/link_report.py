@@ -43,8 +43,7 @@ class LinkFilter(NamedTuple):
         if session is None:
             return False
         name, _, device = self.user.partition("/")
-        is_device = not device or (session.device is not None and session.device.id == device)
-        return session.user_name == name and is_device
+        return session.user_name == name and device in ("", _device_of(link, session))
 
 
 class LinkInfo(msgspec.Struct, frozen=True):
@@ -79,7 +78,7 @@ def link_info(link: Link, now_ms: int) -> LinkInfo:
     heard_ms = max(session.heard_ms, device.heard_ms) if device is not None else session.heard_ms
     return LinkInfo(
         session.user_name,
-        device.id if device is not None else "",
+        _device_of(link, session),
         session.role,
         link.peer,
         age_ms,
@@ -89,6 +88,11 @@ def link_info(link: Link, now_ms: int) -> LinkInfo:
         len(held or ()),
         held is not None,
     )
+
+
+def _device_of(link: Link, session: Session) -> str:
+    """The link's own device, also where another node has it; empty = it has none."""
+    return session.device.id if session.device is not None else link.device_id
 
 
 def order_key(link: Link, order: str) -> int:

@@ -20,6 +20,7 @@ from presenced.server import renewal
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
+from presenced.server.closed_links import ClosedLinks, LinksToClose, close_links
 from presenced.server.clustering.status import ClusterStatus
 from presenced.server.collector import Collector
 from presenced.server.fact_log import Log
@@ -123,6 +124,13 @@ class Server:
     async def reconfigure(self, to: Reconfiguration) -> None:
         """Put other settings in force; see `reconfiguration`."""
         await reconfigure(to, self.active, self.admission, self.links, self.pacing)
+
+    async def close_links(self, wanted: LinksToClose) -> ClosedLinks:
+        """Close these links here and on the other nodes, if there are any. O(links and nodes), in slices."""
+        membership = self._lifecycle.membership
+        if membership is not None:
+            return await membership.close_links(wanted)
+        return await close_links(self.links, wanted)
 
     def take_snapshot(self) -> None:
         """Begin a snapshot of the state, while serving; nothing happens without a data directory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import urllib.error
@@ -15,14 +16,17 @@ import pytest
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.errors import RequestError
+from presenced.wire.messages import Attach, GetDevices
 from tests.cli.commands import ctl
 from tests.support.daemon import Daemon, StartFailed
 from tests.support.engines import RedisServer
 from tests.support.until import until
+from tests.support.wire import DONE, Wire, opened
 
 pytestmark = pytest.mark.slow
 
 EX_BUSY, EX_CONFIG = 75, 78
+DEVICE_LIST, TAKEN = 72, 83
 
 
 @pytest.fixture
@@ -109,6 +113,44 @@ def test_the_later_of_two_with_one_name_stays(tmp_path: Path, engine: RedisServe
             assert first.wait() == EX_CONFIG
             assert "another daemon has joined the cluster as one; give each a name of its own" in first.log()
             first.kill()
+
+
+def test_kick_reaches_links_on_every_node(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as one, Node(tmp_path, engine, "two") as two:
+        laptop = opened(one.port, "alice", "laptop")
+        phone, tablet = opened(two.port, "alice", "phone"), opened(two.port, "alice", "tablet")
+        shop = opened(two.port, "shop", "", role="service")
+        shop.send(Attach(1, 1, "alice", "web"))
+        assert shop.next()[0] == DONE
+        with AdminLink(two.admin_path, 30) as link:
+            rows = link.ask("links", user="alice")["links"]
+        assert {row["device"] for row in rows if row["user"] == "alice"} == {"phone", "tablet"}
+        done = ctl("--socket", one.admin_path, "--text", "kick", "alice/phone", "--message", "upgrade")
+        assert (done.returncode, done.stdout.strip()) == (exits.OK, "1 link closed, 1 of them on other nodes")
+        assert phone.ended_with("kicked")[2] == "upgrade"
+        # From the node that does not decide her: the other one lets her devices be gone.
+        with AdminLink(two.admin_path, 30) as link:
+            assert link.ask("kick", user="alice", gone=True) == {"links": 2, "held_by": [], "elsewhere": 1}
+        assert laptop.ended_with("kicked") and tablet.ended_with("kicked")
+        assert shop.until(TAKEN) == [TAKEN, 1, "kicked"]
+        until(lambda: {device[4] for device in devices_of(shop)} == {"gone"}, "no device is left")
+        assert ctl("--socket", one.admin_path, "kick", "alice").returncode == exits.NO
+        shop.close()
+
+
+def devices_of(link: Wire) -> Any:
+    link.send(GetDevices(2, "alice"))
+    return link.until(DEVICE_LIST)[3]
+
+
+def test_a_node_that_does_not_answer_is_told(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as one, Node(tmp_path, engine, "two") as two:
+        alice = opened(one.port, "alice")
+        two.signal(signal.SIGSTOP)
+        done = ctl("--socket", one.admin_path, "--json", "kick", "alice")
+        two.signal(signal.SIGCONT)
+        assert json.loads(done.stdout) == {"links": 1, "held_by": [], "silent_nodes": 1}
+        assert alice.ended_with("kicked")
 
 
 @pytest.mark.parametrize(

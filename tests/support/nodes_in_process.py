@@ -123,7 +123,7 @@ class NodesInProcess:
 
     @staticmethod
     def _membership(server: Server) -> Membership:
-        membership = server._lifecycle._membership
+        membership = server._lifecycle.membership
         assert membership is not None
         return membership
 
