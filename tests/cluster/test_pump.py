@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 
-from presenced.backplane.errors import BackplaneError, Fenced, Refused
+from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
 from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import Joined
@@ -19,6 +20,7 @@ from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.clustering.pump import Pump
+from presenced.server.clustering.reach import BUSY_MS, PAUSE_MS, Reach
 from presenced.wire.codec import encode
 from tests.support.until import eventually
 
@@ -101,10 +103,46 @@ async def test_a_proof_waits_for_a_backplane_that_is_away(stage: Stage) -> None:
     stage.log.is_down = True
     stage.pump.prove(lambda: proofs.append(1))
     await eventually(lambda: stage.away)
-    assert (stage.away, proofs, stage.pump.is_away) == ([True], [], True)
+    assert (stage.away, proofs, stage.pump.reach.is_away) == ([True], [], True)
     stage.log.is_down = False
     await eventually(lambda: proofs)
-    assert stage.away == [True, False] and not stage.pump.is_away and not stage.failures
+    assert stage.away == [True, False] and not stage.pump.reach.is_away and not stage.failures
+
+
+async def test_an_engine_that_is_read_and_takes_nothing_is_away_and_renews_no_lease(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an old primary does, which has lost its replicas."""
+
+    async def refuse(*_: object) -> None:
+        raise Unreachable("NOREPLICAS")
+
+    with monkeypatch.context() as patched:
+        for name in ("append", "renew"):
+            patched.setattr(stage.backplane, name, refuse)
+        await eventually(lambda: stage.away)
+        heard_ms, read = stage.pump.reach.heard_ms, stage.pump.entries_read
+        other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
+        await other.join("two", 2, 0, 77, encode(JoinData(8)))
+        await eventually(lambda: stage.pump.entries_read > read)
+        assert stage.away == [True] and stage.pump.reach.heard_ms == heard_ms
+        assert stage.pump.reach.is_busy(heard_ms + BUSY_MS + 1_000)
+    await eventually(lambda: not stage.pump.reach.is_away)
+    assert stage.away == [True, False] and stage.pump.reach.heard_ms > heard_ms
+
+
+def test_whoever_stood_still_knows_nothing_of_the_engine() -> None:
+    told: list[bool] = []
+    reach = Reach(0, told.append)
+    reach.failed("write", 1_000, 1_000 + PAUSE_MS, "late")
+    assert not reach.is_away
+    reach.failed("read", 10_000, 12_000, "down")
+    reach.failed("write", 11_000, 13_000, "down")
+    assert reach.away_ms(13_000) == 3_000 and not reach.is_busy(10_000 + BUSY_MS) and reach.is_busy(10_001 + BUSY_MS)
+    reach.answered("write", 14_000)
+    assert reach.is_away and reach.heard_ms == 14_000
+    reach.answered("read", 15_000)
+    assert not reach.away_ms(16_000) and reach.heard_ms == 14_000 and told == [True, False]
 
 
 async def test_what_is_claimed_is_appended_and_read_back_without_anybody_asking(stage: Stage) -> None:

@@ -19,7 +19,7 @@ def cluster_status(
 ) -> ClusterStatus:
     """The status. `links`: those of this node. O(nodes)."""
     now_ms = clocks.monotonic_ms()
-    left_ms = max(0, pump.heard_ms + lease_ms - LEASE_MARGIN_MS - now_ms)
+    left_ms = max(0, pump.reach.heard_ms + lease_ms - LEASE_MARGIN_MS - now_ms)
     renewed = pump.renewed
     told = {info.incarnation: info for info in renewed.nodes} if renewed is not None else {}
     clock_ms = renewed.clock_ms + now_ms - pump.renewed_ms if renewed is not None else 0

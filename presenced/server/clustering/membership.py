@@ -134,7 +134,9 @@ class Membership:
             away=self._note_away,
             on_failure=self._fail,
         )
-        self._log = ClusterLog(self._pacing.log, node, lambda: pump.is_busy, acks_by_disk=self._acks_by_disk)
+        self._log = ClusterLog(
+            self._pacing.log, node, lambda: pump.reach.is_busy(clocks.monotonic_ms()), acks_by_disk=self._acks_by_disk
+        )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
         reader.begin(now_ms)
         pump.start()
@@ -214,7 +216,7 @@ class Membership:
         if pump is None or node is None or forwarding is None:
             return None
         now_ms = self._clocks.monotonic_ms()
-        engine = self._engine_status(max(1, now_ms - pump.heard_ms) if pump.is_away else 0)
+        engine = self._engine_status(pump.reach.away_ms(now_ms))
         return cluster_status(
             node, pump, forwarding, engine, self._clocks, lease_ms=self._lease_ms, links=len(self._links)
         )
@@ -226,7 +228,7 @@ class Membership:
         """Whether the others believe that this node lives. If it stood still for long they may not, and it must tell
         nobody anything before it knows. A backplane that is away is another matter: links are served on."""
         pump = self._pump
-        if pump is None or pump.is_away or now_ms - pump.heard_ms < self._lease_ms - LEASE_MARGIN_MS:
+        if pump is None or pump.reach.is_away or now_ms - pump.reach.heard_ms < self._lease_ms - LEASE_MARGIN_MS:
             return True
         pump.prove(self._pacing.go_on)
         return False

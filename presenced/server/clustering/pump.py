@@ -19,17 +19,12 @@ from presenced.cluster.common_past import common_past
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.server.clocks import Clocks
+from presenced.server.clustering.reach import EngineWay, Reach
 from presenced.server.links import Host
 
 log = logging.getLogger("presenced")
 
 RETRY_S: Final = 0.25
-BUSY_MS: Final = 5_000
-"""For so long requests wait for a backplane that is away; behind that they are refused."""
-
-PAUSE_MS: Final = 4_000
-"""A call that took longer says nothing of the backplane: this process stood still meanwhile."""
-
 APPLY_NS: Final = 3_000_000
 """Entries are applied for so long before links are served again."""
 
@@ -70,11 +65,8 @@ class Pump:
         self._renew_s = renew_ms / 1000
         self._linger_s = linger_ms / 1000
         self._saved = saved
-        self._away = away
         self._on_failure = on_failure
-        self.heard_ms = clocks.monotonic_ms()
-        """When the last call that the backplane has answered was sent."""
-        self.is_away = False
+        self.reach = Reach(clocks.monotonic_ms(), away)
         self.renewed: Renewed | None = None
         """What the last renewal told."""
         self.renewed_ms = 0
@@ -135,11 +127,6 @@ class Pump:
             return 0
         return max(1, self._clocks.monotonic_ms() - self.renewed_ms)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether the backplane is away for so long that nothing durable can be promised."""
-        return self.is_away and self._clocks.monotonic_ms() - self.heard_ms > BUSY_MS
-
     async def settle(self, until_ms: int) -> None:
         """Wait until everything is appended and read back, or until this time."""
         batches = self._node.batches
@@ -183,7 +170,7 @@ class Pump:
             try:
                 if self._trouble is not None:
                     raise self._trouble
-                entries = await self._call(lambda: self._backplane.read(self._node.position))
+                entries = await self._read(lambda: self._backplane.read(self._node.position))
             except (Rewound, Emptied) as error:
                 await self._recover(error)
                 continue
@@ -197,7 +184,7 @@ class Pump:
             raise error
         async with self._commands:
             if isinstance(error, Rewound):
-                shared = await self._call(lambda: common_past(self._backplane, self._reader.memory, error))
+                shared = await self._read(lambda: common_past(self._backplane, self._reader.memory, error))
                 if shared is None:
                     await self._begin_anew(error)
                 else:
@@ -221,7 +208,7 @@ class Pump:
         joined = await self._rejoin()
         self._reader.begin_anew(joined, self._host.begin())
         while self._node.position < joined.n and not self._is_over:
-            await self._apply(await self._call(lambda: self._backplane.read(self._node.position)))
+            await self._apply(await self._read(lambda: self._backplane.read(self._node.position)))
 
     async def _apply(self, entries: list[Entry]) -> None:
         node, reader = self._node, self._reader
@@ -319,7 +306,10 @@ class Pump:
         await self._recovered.wait()
         raise _Anew
 
-    async def _call(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    async def _read(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        return await self._call(call, "read")
+
+    async def _call(self, call: Callable[[], Awaitable[_T]], way: EngineWay = "write") -> _T:
         """What the call gives, however often it has to be made. Raises what cannot be mended by that."""
         while True:
             sent_ms = self._clocks.monotonic_ms()
@@ -328,17 +318,10 @@ class Pump:
             except Unreachable as error:
                 if self._is_over:
                     raise Refused("stopped", "this node stops") from None
-                if not self.is_away and self._clocks.monotonic_ms() - sent_ms < PAUSE_MS:
-                    self.is_away = True
-                    log.warning("the cluster's Redis is away: %s", error)
-                    self._away(True)
+                self.reach.failed(way, sent_ms, self._clocks.monotonic_ms(), error)
                 await self._rest(RETRY_S)
                 continue
-            self.heard_ms = max(self.heard_ms, sent_ms)
-            if self.is_away:
-                self.is_away = False
-                log.warning("the cluster's Redis is back")
-                self._away(False)
+            self.reach.answered(way, sent_ms)
             return result
 
     async def _rest(self, rest_s: float) -> None:

@@ -1,0 +1,67 @@
+"""Whether a node reaches the engine, as its calls show it: those that read, and those that write. Pure but for the log.
+
+An engine may do the one and refuse the other: a primary that was demoted, or that lacks the replicas which it must
+have, answers whoever reads, and takes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Literal
+
+log = logging.getLogger("presenced")
+
+BUSY_MS: Final = 5_000
+"""For so long requests wait for an engine that is away; behind that they are refused."""
+
+PAUSE_MS: Final = 4_000
+"""A call that took longer says nothing of the engine: this process stood still meanwhile."""
+
+EngineWay = Literal["read", "write"]
+
+
+class Reach:
+    """What is known of it by now. All times are monotonic."""
+
+    def __init__(self, now_ms: int, changed: Callable[[bool], object]) -> None:
+        """`changed` is told that the engine is away, and that it is back."""
+        self.heard_ms = now_ms
+        """When the last call that writes and was answered was sent: it has renewed the lease, as reading does not."""
+        self._changed = changed
+        self._closed: set[EngineWay] = set()
+        self._since_ms = now_ms
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the engine cannot be read or cannot be written to."""
+        return bool(self._closed)
+
+    def away_ms(self, now_ms: int) -> int:
+        """For how long it has been away; 0 = it is not."""
+        return max(1, now_ms - self._since_ms) if self._closed else 0
+
+    def is_busy(self, now_ms: int) -> bool:
+        """Whether it is away for so long that nothing durable can be promised."""
+        return self.away_ms(now_ms) > BUSY_MS
+
+    def failed(self, way: EngineWay, sent_ms: int, now_ms: int, reason: object) -> None:
+        """A call that was sent then came to nothing."""
+        if way in self._closed or now_ms - sent_ms >= PAUSE_MS:
+            return
+        was_away = self.is_away
+        self._closed.add(way)
+        if not was_away:
+            self._since_ms = sent_ms
+            log.warning("the cluster's Redis is away: %s", reason)
+            self._changed(True)
+
+    def answered(self, way: EngineWay, sent_ms: int) -> None:
+        """A call that was sent then was answered."""
+        if way == "write":
+            self.heard_ms = max(self.heard_ms, sent_ms)
+        if way in self._closed:
+            self._closed.discard(way)
+            if not self._closed:
+                log.warning("the cluster's Redis is back")
+                self._changed(False)
