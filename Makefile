@@ -54,7 +54,7 @@ vectors: $(INSTALLED)  ## the vectors of presenced/conformance, from protocol.md
 bench: $(INSTALLED)  ## server CPU per delivery, beside a bare C loop
 	$(BIN)/python -m bench fanout --watchers 1000 --changes 200
 
-torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 3,000 kills, 16,000 lives, 10 million bytes at the doors
+torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, every failing system call, 4,000 kills, 250 failovers, 16,000 lives, 10 million bytes at the doors
 	$(BIN)/python -m tests.storage.seeded_bugs
 	$(BIN)/python -m tests.torture.crash --states 1000000
 	$(BIN)/python -m tests.torture.reader
@@ -65,7 +65,8 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.sim --lives 10000 --seed 0
 	$(BIN)/python -m tests.doors.fuzz
 	$(BIN)/python -m tests.cluster 0 1000
-	$(BIN)/python -m tests.torture.nodes --rounds 1000
+	$(BIN)/python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300
+	$(BIN)/python -m tests.torture.nodes --kills 50 --failovers 50 --ack replica
 	$(MAKE) cluster-suites
 
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server

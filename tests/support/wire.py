@@ -113,6 +113,11 @@ class Wire:
         assert not CODES[code].closes
         return got
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the server has closed it, and all that came was read."""
+        return self._ended and not self._ready
+
     def _take(self, wait_s: float) -> Frame | None:
         deadline = time.monotonic() + wait_s
         while not self._ready:

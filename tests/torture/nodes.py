@@ -1,8 +1,10 @@
-"""`python -m tests.torture.nodes --rounds 1000`: three real daemons behind a real Redis, of which something fails in
-each round: a node is killed, stopped or paused, or the engine is killed, paused or emptied.
+"""`python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300`: three real daemons behind a real Redis
+with replicas and Sentinels, of which something fails in each round, or the network between them, while people speak.
 
-After each round the newest text that was acknowledged is what every node tells, and a device that was there all the
-time was told offline to nobody. Prints what it counted; at the first broken promise it ends with status 1.
+After each round the newest text that was acknowledged is what every node tells, everybody who was there is online and
+was told offline to nobody, versions have risen on each link and each stands for one record, and all nodes agree on how
+many users have their home where. In the end all who went without a word are offline. Prints what it counted; at the
+first broken promise it ends with status 1.
 """
 
 from __future__ import annotations
@@ -10,150 +12,66 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
-from presenced.wire.messages import Get, SetStatus, Watch
-from tests.support.daemon import Daemon
-from tests.support.engines import RedisServer
-from tests.support.until import until
-from tests.support.wire import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
-
-LEASE = {"PRESENCED_CLUSTER__LEASE": "7s"}
-NAMES = ("one", "two", "three")
+from tests.torture.node_faults import FAILOVERS, KINDS, LOSING, NODE_KILLS, OTHERS, Faults, by_name
+from tests.torture.stage import Stage
 
 
-class NodesLoop:
-    """The daemons, the engine, and a link on each node that speaks for a user of its own."""
+def torture(stage: Stage, kinds: list[str], *, told_s: float = 10.0) -> None:
+    """One round for each of these faults. Says how far it is every `told_s` seconds."""
+    faults = by_name(Faults(stage))
+    began_s = said_s = time.monotonic()
+    for kind in kinds:
+        stage.wait_heard()
+        stage.leave_ghost()
+        faults[kind]()
+        if kind == "engine_split":
+            stage.history.forget_records()
+        stage.wait_heard()
+        stage.check(may_lose=stage.ack in LOSING.get(kind, ()))
+        stage.tally[kind] += 1
+        if time.monotonic() - said_s > told_s:
+            said_s = time.monotonic()
+            print(f"{said_s - began_s:.0f} s {summary(stage)}", flush=True)
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.tally: Counter[str] = Counter()
-        self._folder = folder
-        self._engine = RedisServer(folder / "redis")
-        self._nodes = {name: self._start(name) for name in NAMES}
-        self._links = {name: opened(self._nodes[name].port, f"user-{name}") for name in NAMES}
-        self._texts = dict.fromkeys(NAMES, "")
-        """The newest that was acknowledged."""
-        self._number = 10
 
-    def _start(self, name: str) -> Daemon:
-        folder = self._folder / name
-        options = ("--cluster", f"unix://{self._engine.socket}", "--node", name, "--rate", "0", "--change-spacing", "0")
-        return Daemon(self._folder / f"{name}.log", *options, "--data-dir", str(folder), environ=LEASE)
-
-    def close(self) -> None:
-        """End all."""
-        for node in self._nodes.values():
-            node.kill()
-        self._engine.stop()
-
-    # --- a round ----------------------------------------------------------------------------------------------
-
-    def round(self) -> None:
-        """Something fails, everybody speaks meanwhile, and all nodes agree afterwards."""
-        safe = self.chance.choice(NAMES)
-        others = [name for name in NAMES if name != safe]
-        watcher = opened(self._nodes[safe].port, "watcher")
-        watcher.send(Watch(5, [f"user-{name}" for name in NAMES]))
-        watcher.until(RECORDS)
-        fault = self.chance.choice((self._kill, self._stop, self._engine_killed, self._engine_paused, self._emptied))
-        self.tally[fault.__name__.strip("_")] += 1
-        fault(self.chance.choice(others))
-        for name in NAMES:
-            self._speak(name)
-        for name in NAMES:
-            self._agree(name)
-        told = [frame[1] for frame in watcher.told if frame[0] == PRESENCE]
-        assert [f"user-{safe}", "offline"] not in [record[:2] for record in told], f"{safe} was there all the time"
-        watcher.close()
-        self.tally["rounds"] += 1
-
-    def _speak(self, name: str) -> None:
-        """The user says something until it is acknowledged."""
-        link = self._links[name]
-
-        def is_done() -> bool:
-            self._number += 1
-            link.send(SetStatus(self._number, "dnd", f"{name} {self._number}"))
-            while (answer := link.next())[0] not in (DONE, ERROR) or answer[1] != self._number:
-                pass
-            if answer[0] == DONE:
-                self._texts[name] = f"{name} {self._number}"
-            return answer[0] == DONE  # type: ignore[no-any-return]
-
-        until(is_done, f"{name} is acknowledged what it says")
-
-    def _agree(self, name: str) -> None:
-        for node in self._nodes.values():
-            with opened(node.port, "reader", "screen") as reader:
-
-                def is_told(reader: Wire = reader) -> bool:
-                    reader.send(Get(9, [f"user-{name}"]))
-                    [record] = next(part for part in reader.until(RECORDS) if isinstance(part, list))
-                    return record[2] == self._texts[name]  # type: ignore[no-any-return]
-
-                until(is_told, f"all nodes tell what {name} was acknowledged")
-
-    # --- what fails -------------------------------------------------------------------------------------------
-
-    def _kill(self, name: str) -> None:
-        self._nodes[name].kill()
-        self._come_back(name)
-
-    def _stop(self, name: str) -> None:
-        self._links[name].close()
-        self._nodes[name].stop()
-        self._come_back(name)
-
-    def _come_back(self, name: str) -> None:
-        self._nodes[name] = self._start(name)
-        self._links[name].close()
-        self._links[name] = opened(self._nodes[name].port, f"user-{name}")
-
-    def _engine_killed(self, name: str) -> None:
-        self._engine.kill()
-        self._engine.start()
-
-    def _engine_paused(self, name: str) -> None:
-        assert self._engine.process is not None
-        self._engine.process.send_signal(signal.SIGSTOP)
-        link = self._links[name]
-        self._number += 1
-        link.send(SetStatus(self._number, "away", f"unheard {self._number}"))
-        time.sleep(self.chance.random())  # how long the engine stands still is what is tried here
-        self._engine.process.send_signal(signal.SIGCONT)
-
-    def _emptied(self, name: str) -> None:
-        self._engine.send("FLUSHALL")
+def summary(stage: Stage) -> str:
+    """What was done, and what was seen."""
+    ends = {f"ended with {status}": count for status, count in stage.ends.items()}
+    return f"{dict(stage.tally)} {dict(stage.history.tally)} {ends}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=0, help="rounds in which a node is killed")
+    parser.add_argument("--failovers", type=int, default=0, help="rounds in which the engine fails over")
+    parser.add_argument("--others", type=int, default=0, help="rounds with any of the other faults")
+    parser.add_argument("--only", choices=KINDS, action="append", help="of these kinds alone; may be repeated")
+    parser.add_argument("--ack", choices=("engine", "replica"), default="engine", help="cluster.ack")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
+    chance = random.Random(options.seed)
+    kinds: list[str] = []
+    for count, group in ((options.kills, NODE_KILLS), (options.failovers, FAILOVERS), (options.others, OTHERS)):
+        allowed = [kind for kind in group if not options.only or kind in options.only]
+        kinds += [chance.choice(allowed) for _ in range(count if allowed else 0)]
+    chance.shuffle(kinds)
     folder = Path(tempfile.mkdtemp(prefix="presenced-nodes-"))
-    print(f"seed {options.seed}, folder {folder}", flush=True)
+    print(f"seed {options.seed}, folder {folder}, {len(kinds)} rounds", flush=True)
     began_s = time.monotonic()
-    loop = NodesLoop(folder, options.seed)
-    try:
-        for _ in range(options.rounds):
-            loop.round()
-            if loop.tally["rounds"] % 10 == 0:
-                print(f"{time.monotonic() - began_s:.0f} s {dict(loop.tally)}", flush=True)
-    except AssertionError as failure:
-        alive = [name for name, node in loop._nodes.items() if node.is_running]
-        print(f"FAILED: {failure}\n{dict(loop.tally)}\nrunning: {alive}", flush=True)
-        return 1
-    finally:
-        loop.close()
+    with Stage(folder, chance, ack=options.ack) as stage:
+        try:
+            torture(stage, kinds)
+            stage.check_ghosts()
+        except AssertionError as failure:
+            print(f"FAILED after {summary(stage)}:\n{failure}", flush=True)
+            return 1
+        print(f"passed in {time.monotonic() - began_s:.0f} s: {summary(stage)}")
     shutil.rmtree(folder)
-    print(f"passed in {time.monotonic() - began_s:.0f} s: {dict(loop.tally)}")
     return 0
 
 

@@ -1,0 +1,213 @@
+"""A cluster for torture: three daemons behind an engine with replicas and Sentinels, each with a way of its own to it,
+and people who speak and watch all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from presenced.cli.admin_link import AdminLink
+from presenced.errors import PresenceError
+from presenced.wire.messages import Get
+from tests.support.daemon import Daemon, StartFailed
+from tests.support.sentinels import EngineGroup, NodeWay
+from tests.support.until import until
+from tests.support.wire import RECORDS, WELCOME, Wire, hello, opened
+from tests.torture.people import ANSWER_S, History, Speaker, Watcher
+
+NAMES = ("one", "two", "three")
+LEASE_S = 7
+"""The shortest that there is."""
+GHOST_S = 120.0
+"""Longer than a lease, a grace behind a death, its spread, and what is put off after an outage."""
+AGAIN = 75
+"""The exit code of a node that is to be started again."""
+
+
+class Stage:
+    """All of it. Used by `with`."""
+
+    def __init__(self, folder: Path, chance: random.Random, *, ack: str = "engine", speakers: int = 4) -> None:
+        self.chance = chance
+        self.tally: Counter[str] = Counter()
+        self.history = History()
+        self.ack = ack
+        self._folder = folder
+        self._stack = ExitStack()
+        # Several replicas may each have another end of the log, and "replica" waits for any one.
+        self.engines = self._stack.enter_context(EngineGroup(folder, replicas=1 if ack == "replica" else 2))
+        self.ways = {name: NodeWay(self.engines) for name in NAMES}
+        self._nodes: dict[str, Daemon] = {}
+        self._absent: set[str] = set()
+        """Nodes that no client should be sent to."""
+        self.ghosts: list[str] = []
+        self.ends: Counter[int] = Counter()
+        """Exit codes of nodes that ended by themselves."""
+        for name in NAMES:
+            self.start(name)
+        users = [f"user-{number}" for number in range(speakers)]
+        self.speakers = [Speaker(user, self.place, self.history) for user in users]
+        self._people = [
+            *self.speakers,
+            *(Watcher(f"watcher-{number}", self.place, self.history, users) for number in range(len(NAMES))),
+        ]
+        for person in self._people:
+            person.start()
+        for speaker in self.speakers:
+            speaker.wait_heard(0)
+
+    def place(self) -> int:
+        """The port of a node that a balancer would name. From any thread."""
+        ports = [node.port for name, node in list(self._nodes.items()) if name not in self._absent]
+        return random.choice(ports) if ports else 1
+
+    # --- nodes ------------------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start a node, as often as its service manager would, and return once it serves."""
+        folder = self._folder / name
+        options = ("--cluster", self.ways[name].url, "--node", name, "--rate", "0", "--change-spacing", "0")
+        options += ("--data-dir", str(folder), "--admin-socket", str(self._folder / f"{name}.sock"))
+        environ = {"PRESENCED_CLUSTER__LEASE": f"{LEASE_S}s", "PRESENCED_CLUSTER__ACK": self.ack}
+        for _ in range(10):
+            try:
+                self._nodes[name] = Daemon(self._folder / f"{name}.log", *options, environ=environ)
+                break
+            except StartFailed as failure:
+                self.ends[failure.status] += 1
+                self._judge_end(name, failure.status)
+        else:
+            raise AssertionError(f"{name} does not start")
+        self._absent.discard(name)
+
+    def hide(self, name: str) -> None:
+        """Send no client there from now on."""
+        self._absent.add(name)
+
+    def show(self, name: str) -> None:
+        """Send clients there again."""
+        self._absent.discard(name)
+
+    def kill(self, name: str) -> None:
+        """A node is gone (SIGKILL)."""
+        self.hide(name)
+        self._nodes[name].kill()
+
+    def stop(self, name: str) -> None:
+        """A node ends in order."""
+        self.hide(name)
+        self._nodes[name].stop()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """A node gets this signal."""
+        self._nodes[name].signal(number)
+
+    def start_ended(self) -> None:
+        """Start those again that have ended by themselves, as a service manager does."""
+        for name, node in self._nodes.items():
+            if not node.is_running:
+                status = node.wait()
+                node.kill()
+                self.ends[status] += 1
+                self._judge_end(name, status)
+                self.start(name)
+
+    def _judge_end(self, name: str, status: int) -> None:
+        tail = "\n".join(self._nodes[name].log().splitlines()[-12:]) if name in self._nodes else ""
+        assert status == AGAIN, f"{name} ended with status {status}\n{tail}"
+
+    # --- what must hold ---------------------------------------------------------------------------------------
+
+    def wait_heard(self) -> None:
+        """Return once everybody was acknowledged something that was said from now on."""
+        before = {speaker.name: speaker.numbers for speaker in self.speakers}
+
+        def waiting() -> list[str]:
+            self.start_ended()
+            return [name for name, number in before.items() if self.history.number_of(name) <= number]
+
+        until(lambda: not waiting(), lambda: f"{waiting()} are acknowledged nothing")
+
+    def leave_ghost(self) -> None:
+        """Somebody comes, is not heard of any more, and never comes back."""
+        name = f"ghost-{len(self.ghosts)}"
+        with contextlib.suppress(AssertionError, OSError), Wire(self.place()) as link:
+            link.send(hello(name))
+            if link.next(ANSWER_S)[0] == WELCOME:
+                self.ghosts.append(name)
+
+    def check_ghosts(self) -> None:
+        """Those who never came back are offline on all nodes in the end."""
+
+        def left() -> list[Any]:
+            self.start_ended()
+            return [
+                record for node in self._nodes.values() for record in _told(node, self.ghosts) if record[1] != "offline"
+            ]
+
+        until(lambda: not left(), lambda: f"of those who are gone the nodes tell {left()}", GHOST_S)
+
+    def check(self, *, may_lose: bool = False) -> None:
+        """Nobody speaks, all nodes come to one answer, and it has what was acknowledged."""
+        for speaker in self.speakers:
+            speaker.hush()
+        self.start_ended()
+        users = [speaker.name for speaker in self.speakers]
+        told: dict[str, Any] = {}
+
+        def is_agreed() -> bool:
+            self.start_ended()
+            told.clear()
+            for name, node in self._nodes.items():
+                told[name] = _told(node, users)
+            one, *others = told.values()
+            return all(other == one for other in others)
+
+        until(is_agreed, lambda: f"the nodes tell {told}")
+        for record in told[NAMES[0]]:
+            self.history.judge(record[0], record[2], may_lose=may_lose)
+            assert record[1] != "offline", f"{record} is told of somebody who is there"
+        until(self._homes_agree, lambda: f"of homes the nodes tell {self._homes()}")
+        for speaker in self.speakers:
+            speaker.speak()
+        assert not self.history.faults, "\n".join(self.history.faults)
+
+    def _homes_agree(self) -> bool:
+        one, *others = self._homes().values()
+        return bool(one) and all(other == one for other in others)
+
+    def _homes(self) -> dict[str, dict[str, int]]:
+        """What each node says, of how many users each node is the home."""
+        said = {}
+        for name in NAMES:
+            try:
+                with AdminLink(str(self._folder / f"{name}.sock"), 20) as link:
+                    said[name] = {one["name"]: one["homes"] for one in link.ask("cluster")["nodes"]}
+            except PresenceError:
+                said[name] = {}
+        return said
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for person in self._people:
+            person.end()
+        for node in self._nodes.values():
+            node.kill()
+        self._stack.close()
+
+
+def _told(node: Daemon, users: list[str]) -> list[Any]:
+    """What this node answers of these users."""
+    told: list[Any] = []
+    with opened(node.port, "reader", f"at-{node.port}") as reader:
+        for first in range(0, len(users), 100):
+            reader.send(Get(9, users[first : first + 100]))
+            told += next(part for part in reader.until(RECORDS) if isinstance(part, list))
+    return sorted(told)
