@@ -32,6 +32,7 @@ LONGEST = (
     "sim/test_seeded_bugs.py",
     "core/test_machine.py",
     "backplane/test_engines.py",
+    "cluster/test_failing_engines.py",
     "backplane/test_interleavings.py",
     "coming_back/test_towns.py",
     "wire/test_codec.py",

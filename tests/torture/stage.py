@@ -206,7 +206,7 @@ class Stage:
 def _told(node: Daemon, users: list[str]) -> list[Any]:
     """What this node answers of these users."""
     told: list[Any] = []
-    with opened(node.port, "reader", f"at-{node.port}") as reader:
+    with opened(node.port, "reader", f"at-{node.log_path.stem}") as reader:
         for first in range(0, len(users), 100):
             reader.send(Get(9, users[first : first + 100]))
             told += next(part for part in reader.until(RECORDS) if isinstance(part, list))
