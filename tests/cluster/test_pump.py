@@ -15,12 +15,15 @@ from presenced.backplane.port import Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
+from presenced.config.settings import Settings
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
+from presenced.server.clustering.entrance import node_ended
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.reach import BUSY_MS, PAUSE_MS, Reach
+from presenced.server.node_end import NodeEnded
 from presenced.wire.codec import encode
 from tests.support.until import eventually
 
@@ -199,3 +202,20 @@ async def test_an_engine_that_refuses_ends_the_node_with_its_sentence(
     monkeypatch.setattr(stage.backplane, "renew", refuse)
     await stage.pump.wait_over()
     assert isinstance(stage.pump.failure, Refused) and stage.pump.failure.sentence == "the engine drops any key"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lasting", "words"),
+    [
+        (Fenced(7), True, "give each a name of its own"),
+        (Fenced(0), False, "started again, it joins anew"),
+        (Refused("evicts", "it drops keys"), True, "it drops keys"),
+        (Refused("slice_lost", "gone"), False, "started again, it joins anew"),
+        (Unreachable("nobody there"), False, "start it, then this node again"),
+    ],
+)
+def test_what_a_start_mends_is_told_from_what_an_operator_has_to_change(
+    error: BackplaneError, is_lasting: bool, words: str
+) -> None:
+    ended = node_ended(error, Settings(dev=True, cluster_node="one"))
+    assert isinstance(ended, NodeEnded) and ended.is_lasting is is_lasting and words in str(ended)

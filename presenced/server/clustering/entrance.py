@@ -78,6 +78,9 @@ def node_ended(error: Exception, settings: Settings) -> Exception:
         case Fenced() if error.by:
             sentence = f"another daemon has joined the cluster as {name}; give each a name of its own (cluster.node)"
             return NodeEnded(sentence, is_lasting=True)
+        case Refused(code="slice_lost"):
+            # What it was to be told lay beside the log for too short a time: of another life it will be told again.
+            return NodeEnded(f"the node {name} did not take in time what the others know; started again, it joins anew")
         case Refused():
             return NodeEnded(f"the cluster's Redis cannot be used any longer: {error.sentence}", is_lasting=True)
         case Unreachable():

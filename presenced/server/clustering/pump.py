@@ -218,7 +218,7 @@ class Pump:
             for number in reader.wanted(entry):
                 data = await self._command(partial(self._backplane.take_slice, node.me, number))
                 if data is None:
-                    raise Refused("slice_lost", "what this node was to be told is gone; start it again")
+                    raise Refused("slice_lost", "what this node was to be told is gone")
                 slices[number] = data
             if self._is_over:
                 return
