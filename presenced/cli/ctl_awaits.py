@@ -21,7 +21,13 @@ from presenced.wire.messages import Status
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice(get_args(Status)), help="This status; may be repeated."
 )
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="On a device of this kind; about yourself alone.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="On a device of this kind; about yourself, or with a service's URL and token about those for whom it may act.",
+)
 @click.option("--for", "least_ms", type=DurationParameter(), default=0, help="For at least so long, such as 10s.")
 @click.option(
     "--timeout",
@@ -49,9 +55,10 @@ def await_(
     """
 
     async def work() -> int:
-        async with context.target.one_shot(reconnect=True) as me:
-            tell_of_links(me, context.output)
-            record = await me.await_status(
+        # Kinds are for services to ask; the rest is seen by whoever the URL names.
+        async with context.target.acting(user if kinds else "", reconnect=True) as acting:
+            tell_of_links(acting.link, context.output)
+            record = await acting.link.await_status(
                 user,
                 available=available,
                 not_dnd=not_dnd,

@@ -69,3 +69,10 @@ def test_one_waits_for_a_device_of_ones_own(daemon: Daemon, start: Any) -> None:
     online(start, daemon.url("alice", "mobile") + "?kind=phone")
     assert json.loads(waits.line("stdout"))["user"] == "alice"
     assert waits.process.wait() == exits.OK
+
+
+def test_a_service_waits_for_a_device_of_another(daemon: Daemon, start: Any) -> None:
+    waits = start("--url", daemon.url("ops", ""), "await", "alice", "--kind", "phone")
+    online(start, daemon.url("alice", "mobile") + "?kind=phone")
+    assert json.loads(waits.line("stdout"))["user"] == "alice"
+    assert waits.process.wait() == exits.OK

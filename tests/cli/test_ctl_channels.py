@@ -143,6 +143,13 @@ class TestEvents:
         done = ctl("--url", daemon.url("ops", ""), "events", "--cursor", "1-1", "--kind", "online", "-C", "1")
         assert json.loads(done.stdout)["kind"] == "reset"
 
+    def test_what_was_is_told_to_a_service_of_anybody(self, daemon: Daemon, start: Any) -> None:
+        online(start, daemon.url("alice", "laptop"))
+        found = ctl("--url", daemon.url("ops", ""), "history", "alice", "--since", "2h")
+        assert [json.loads(line)["kind"] for line in found.stdout.splitlines()] == ["online", "status_change"]
+        done = ctl("--url", daemon.url("ops", ""), "history", "alice", "--since", "1h", "--until", "2h")
+        assert done.returncode == exits.USAGE and "--since is later than --until" in done.stderr
+
     def test_what_is_no_cursor(self, daemon: Daemon) -> None:
         done = ctl("--url", daemon.url("ops", ""), "events", "--cursor", "yesterday")
         assert done.returncode == exits.USAGE and "'yesterday' is not a cursor" in done.stderr

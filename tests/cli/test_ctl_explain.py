@@ -141,5 +141,7 @@ def test_against_a_daemon(daemon: Daemon, laptop: Running) -> None:
     assert "alice is dnd" in shown and "Next, if nothing happens" in shown
     of_alice = ctl("--url", daemon.url("ops", ""), "--as", "alice", "explain")
     assert json.loads(of_alice.stdout)["claims"] == value["claims"]
+    named = ctl("--url", daemon.url("ops", ""), "explain", "alice")
+    assert json.loads(named.stdout)["claims"] == value["claims"], "a service's URL says enough"
     refused = ctl("--url", daemon.url("bob", "x"), "explain", "alice")
     assert refused.returncode == exits.DENIED and "--as USER" in refused.stderr
