@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from presenced.backplane.port import LEASE_MS
+from presenced.cluster import homes, inheritance, lessons
+from presenced.cluster.entries import Slice, decode_batch
 from presenced.core.positions import Life, carried, next_version
 from presenced.limits import VERSION_GAP
 from tests.cluster.town import Town, TownNode
@@ -46,6 +49,24 @@ def test_an_end_that_was_made_before_a_death_was_read_is_none() -> None:
     town.advance(2_000)
     assert d.node.is_ready
     assert all(d.node.home_of(f"user{number}") == a.node.me for number in range(20))
+
+
+def test_no_slice_has_more_than_a_turn_may_cost_however_many_users_are_in_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (homes, inheritance, lessons):
+        monkeypatch.setattr(module, "SHELVES", 2)
+    monkeypatch.setattr(lessons, "SLICE_COST", 2 * lessons.AWAKE_COST)
+    [a] = (town := Town("a")).nodes
+    for number in range(9):
+        a.come(f"user{number}/laptop").set_status("dnd", text=str(number))
+    d = town.add("d")
+    batches = [decode_batch(entry.data) for entry, _, _ in town.engine.entries.values() if entry.kind == "batch"]
+    slices = [item.number for batch in batches for item in batch.items if isinstance(item, Slice)]
+    assert len(slices) == 6 and slices[-1] == 0, "five of at most two users each, and the end"
+    assert d.node.is_ready
+    assert all(d.node.home_of(f"user{number}") == a.node.me for number in range(9))
+    assert all(d.shown(f"user{number}") == a.shown(f"user{number}") for number in range(9))
 
 
 def test_who_is_handed_over_while_another_joins_is_known_to_it() -> None:
