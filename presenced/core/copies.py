@@ -71,7 +71,8 @@ class Copies(Restoring):
         self.offset_ms = engine.clock.offset_ms
         self.order = engine.users.order
         self._users = engine.users
-        self._last = User("")
+        self._nobody = User("")
+        self._last = self._nobody
         self._touched: dict[User, None] = {}
         """Of whom something was applied, and what depends on that is still to be made."""
         self._gone: list[Device] = []
@@ -141,7 +142,7 @@ class Copies(Restoring):
         self.now_ms = now_ms
         self.engine.ledger.reach(now_ms)
         self.offset_ms = self.engine.clock.offset_ms
-        self._last = User("")
+        self._last = self._nobody
 
     def _end(self, now_ms: int) -> None:
         """Make what depends on what was applied."""
