@@ -37,6 +37,7 @@ JOINING = {
     "join_rss_mib",
     "join_engine_cpu_s",
     "teacher_cpu_s",
+    "teacher_turn_cpu_p99_ms",
     "teacher_longest_turn_cpu_ms",
 }
 
