@@ -49,7 +49,7 @@ SECTIONS = {
     "cluster": "Several daemons that are one server. Without cluster.url, and with one node, this daemon is alone.",
     "drain": "How the daemon stops.",
     "admin": "The socket of presencectl's commands for operators.",
-    "http": "Metrics and health.",
+    "http": "Browsers, requests over HTTP, metrics and health.",
     "log": "",
     "runtime": "",
 }
@@ -358,7 +358,8 @@ KEYS: tuple[Key, ...] = (
         "http.address",
         "http",
         Address(optional=True),
-        "Where to serve metrics, health and the status page; empty = nowhere. Anybody who reaches it can read it.",
+        "Where to serve over HTTP: WebSockets (/ws), requests (/v1) and the client for browsers (/client/), and for "
+        "the operator metrics, health and the status page, which anybody who reaches it can read; empty = nowhere.",
         "--http",
         metavar="HOST:PORT",
     ),
@@ -407,7 +408,7 @@ KEYS: tuple[Key, ...] = (
         "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
         reloadable=True,
     ),
-    Key("http.tls", "http_tls", Bool(), "Whether http.address speaks TLS, with the certificate of [tls]."),
+    Key("http.tls", "http_tls", Bool(), "Whether http.address speaks TLS, with the certificate of listen.tls_cert."),
     Key(
         "http.max_connections",
         "http_max_connections",

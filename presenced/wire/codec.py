@@ -113,7 +113,7 @@ def _bad_message(payload: bytes, error: Exception, known: dict[int, type[Message
     try:
         head = _head_of(payload)
     except Exception:
-        return BadMessage("bad_frame", "the frame is not a msgpack array that starts with a type number", 0)
+        return BadMessage("bad_frame", "the message is not an array that starts with a type number", 0)
     try:
         request_id = _decode_id(head.id)
     except Exception:
