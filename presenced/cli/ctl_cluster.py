@@ -17,13 +17,15 @@ from presenced.errors import ProtocolError
 from presenced.ops.formats import counted
 from presenced.server.clustering.status import ClusterStatus, NodeStatus
 
-TITLES = ("node", "incarnation", "lease", "behind", "homes", "links", "")
+TITLES = ("node", "incarnation", "lease", "behind", "for", "homes", "links", "")
 
 
 @click.command()
 @click.pass_obj
 def cluster(context: Context) -> None:
-    """Show the nodes of the cluster as this one sees them: homes of users, links, lag, leases and fences.
+    """Show the nodes of the cluster as this one sees them: homes of users, links, lag, leases, and deaths.
+
+    Links and lag of the other nodes are what they have told a few seconds ago.
 
     The exit code is 1 if this node should not be sent clients: it joins, it was fenced, or the engine is away.
     """
@@ -68,7 +70,7 @@ def sentences_of(now: ClusterStatus) -> list[str]:
         f"links          {now.relays:,} of ours act elsewhere, {now.remote_links:,} of others here; "
         f"{counted(now.forwarded, 'request')} forwarded",
         f"since start    {counted(now.appends, 'batch').replace('batchs', 'batches')} appended, "
-        f"{now.entries_read:,} entries read, fenced {counted(now.fences, 'time')}",
+        f"{now.entries_read:,} entries read, {counted(now.fences, 'node')} taken for dead",
     ]
     return [*lines, f"not ready      {now.not_ready}"] if now.not_ready else lines
 
@@ -79,6 +81,7 @@ def _row(now: ClusterStatus, node: NodeStatus) -> OutputRow:
         str(node.incarnation),
         age(node.lease_left_ms),
         f"{max(0, now.end_position - node.read_n):,}",
+        age(node.lag_ms) if node.lag_ms >= 0 else "",
         f"{node.homes:,}",
         f"{node.links:,}" if node.links >= 0 else "",
         "this node" if node.name == now.node else "",

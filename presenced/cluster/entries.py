@@ -171,8 +171,28 @@ class Unpaired(ItemBase, tag=13):
     version: int
 
 
+class Figures(ItemBase, tag=14):
+    """How the node is, for the operators of all."""
+
+    links: int
+    lag_ms: int
+
+
 Item = (
-    Decided | New | Moved | Whole | ToNode | Slice | Ready | Offer | Happened | EventsAnew | Missing | Vacant | Unpaired
+    Decided
+    | New
+    | Moved
+    | Whole
+    | ToNode
+    | Slice
+    | Ready
+    | Offer
+    | Happened
+    | EventsAnew
+    | Missing
+    | Vacant
+    | Unpaired
+    | Figures
 )
 
 

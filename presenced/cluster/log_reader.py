@@ -15,6 +15,7 @@ from presenced.cluster.entries import (
     OF_PAIRS,
     Decided,
     EventsAnew,
+    Figures,
     Happened,
     Item,
     Missing,
@@ -108,6 +109,7 @@ class LogReader:
     def _take_joined(self, entry: Entry) -> None:
         nodes, key = self._node.nodes, decode_join(entry.data).key
         is_new = nodes.get(key) is None
+        nodes.note_return(entry.node, entry.n)
         member = nodes.join(entry.node, key, entry.incarnation)
         self._missing.pop(member, None)
         self.memory.note_joined(entry.n, member)
@@ -117,12 +119,13 @@ class LogReader:
     def _take_gone(self, entry: Entry, now_ms: int) -> None:
         node = self._node
         member = node.nodes.of_entry(entry.incarnation)
-        if member is node.mine:
-            node.note_fenced()
-            return
         if member is None:
             return
         gone = decode_gone(entry.data)
+        node.nodes.note_fence(entry.node, entry.n, is_orderly=gone.voluntary)
+        if member is node.mine:
+            node.note_fenced()
+            return
         self._lose(member, now_ms - max(0, entry.at_ms - gone.last_ms), now_ms, is_orderly=gone.voluntary)
 
     def _lose(self, member: Member, last_ms: int, now_ms: int, *, is_orderly: bool) -> None:
@@ -176,9 +179,7 @@ class LogReader:
             case Missing():
                 self._take_missing(item, now_ms)
             case Vacant():
-                for name in item.names:
-                    if self._node.homes.of(name) is sender:
-                        self._node.homes.drop(name)
+                self._node.take_vacant(sender, item.names)
             case Unpaired():
                 self._node.take_unpaired(sender, item, now_ms)
             case Happened():
@@ -198,6 +199,8 @@ class LogReader:
                 self._lessons.end(sender)
             case Offer():
                 self._take_offer(item, now_ms)
+            case Figures():
+                self._node.nodes.note_figures(sender, item.links, item.lag_ms)
 
     def _take_decided(self, sender: Member, item: Decided, now_ms: int) -> None:
         """Facts from any other node than the home at this position are passed over: the order of the log fences each
@@ -324,6 +327,7 @@ class LogReader:
 
     def tick(self, now_ms: int) -> None:
         """Give up whoever has not come back to a log that began anew. O(nodes)."""
+        self._node.tell_figures()
         if now_ms < self._missing_ms:
             return
         self._first = None

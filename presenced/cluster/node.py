@@ -13,6 +13,7 @@ from presenced.backplane.port import Joined
 from presenced.cluster.batches import Batches
 from presenced.cluster.entries import (
     Decided,
+    Figures,
     Happened,
     KnownFacts,
     Moved,
@@ -52,6 +53,9 @@ class Node:
         """The log has declared it gone: nothing that it appends counts any longer."""
         self._needs_snapshot = False
         """The own disk is to begin anew: what is said of some users takes the place of what it knows."""
+        self._figures: Callable[[], tuple[int, int]] | None = None
+        self._told = (-1, -1, 0)
+        """The figures that all nodes were told last, and the newest of these nodes."""
         self._foreign_facts: list[Fact] = []
         self._claims: dict[str, list[Callable[[int], object]]] = {}
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
@@ -192,11 +196,31 @@ class Node:
     def _share(self, event: EventAdded, is_of_erased: bool) -> None:
         self.batches.add(Happened(event, is_of_erased))
 
+    def figures_by(self, figures: Callable[[], tuple[int, int]]) -> None:
+        """Links of this node, and for how many ms it is behind, to be told to all."""
+        self._figures = figures
+
+    def tell_figures(self) -> None:
+        """Tell all nodes how this one is, unless they know. O(nodes)."""
+        if self._figures is None or not self.is_ready:
+            return
+        links, lag_ms = self._figures()
+        told = (links, lag_ms, self.newest_incarnation)
+        if told != self._told:
+            self._told = told
+            self.batches.add(Figures(links, lag_ms))
+
     def send(self, to: int, message: bytes) -> None:
         """Tell one node something, behind all that was decided so far."""
         self.batches.add(ToNode(to, msgspec.Raw(message)))
 
     # --- what comes in ----------------------------------------------------------------------------------------
+
+    def take_vacant(self, sender: Member, names: Sequence[str]) -> None:
+        """This node, if it is the home of these users, is that no longer, and nobody is. O(names)."""
+        for name in names:
+            if self.homes.of(name) is sender:
+                self.homes.drop(name)
 
     def note_copy(self, name: str) -> None:
         """Another node decides the user from now on, of whom nothing is known but that somebody looks. O(1)."""

@@ -15,7 +15,7 @@ from presenced.limits import VERSION_GAP
 class Member:
     """One life of a node."""
 
-    __slots__ = ("batch", "heirs", "incarnation", "is_ready", "key", "last_ms", "name", "version")
+    __slots__ = ("batch", "heirs", "incarnation", "is_ready", "key", "lag_ms", "last_ms", "links", "name", "version")
 
     def __init__(self, name: str, key: int, incarnation: int) -> None:
         self.name = name
@@ -31,6 +31,8 @@ class Member:
         """It knows all users: it may inherit."""
         self.heirs: tuple[Member, ...] | None = None
         """Who was there to inherit when it went; None = it lives."""
+        self.links = self.lag_ms = -1
+        """As it has told last; -1 = it has told nothing."""
         self.last_ms = 0
         """Of one that is gone: its last sign of life, on this node's monotonic clock."""
 
@@ -49,6 +51,10 @@ class Nodes:
         self._live: dict[int, Member] = {}
         self._gone: dict[int, Member] = {}
         self._by_incarnation: dict[int, Member] = {}
+        self.fences = 0
+        """Nodes that were taken for dead."""
+        self._fenced = ("", 0)
+        """The last of them, and the position of the log that says so."""
         self.newest = 0
         """No version in the log so far is above this, and none that a node which is gone may have told."""
 
@@ -87,6 +93,22 @@ class Nodes:
     def note_ready(self, member: Member) -> None:
         """The node knows all users from here on."""
         member.is_ready = True
+
+    def note_figures(self, member: Member, links: int, lag_ms: int) -> None:
+        """The node has told how many links it has, and how far it is behind."""
+        member.links, member.lag_ms = links, lag_ms
+
+    def note_fence(self, name: str, position: int, *, is_orderly: bool) -> None:
+        """The log says that the node of this name is gone. One that has not left is taken for dead."""
+        if not is_orderly:
+            self.fences += 1
+            self._fenced = (name, position)
+
+    def note_return(self, name: str, position: int) -> None:
+        """The log says that a node has joined. If it was its own earlier life that ended by that, nobody was taken for
+        dead."""
+        if self._fenced == (name, position - 1):
+            self.fences -= 1
 
     def note_batch(self, member: Member, number: int) -> None:
         """This batch of the node was taken."""

@@ -32,7 +32,7 @@ def cluster_metrics(now: ClusterStatus) -> Iterator[Metric]:
         ("forwarded", "Requests of this node's links that were decided by another.", now.forwarded),
         ("appends", "Batches that this node has given to the log of the cluster.", now.appends),
         ("entries_read", "Entries of the log of the cluster that this node has read.", now.entries_read),
-        ("fences", "Times that this node was taken for dead while it lived.", now.fences),
+        ("fences", "Nodes that were taken for dead, of which this one has read.", now.fences),
     ):
         yield CounterMetricFamily(f"presenced_cluster_{name}", words, number)
     for name, words, value in (
@@ -68,12 +68,12 @@ def cluster_rows(now: ClusterStatus) -> list[tuple[str, ...]]:
         ("Not taken by the engine yet", size(now.backlog_bytes)),
         ("Batches appended", count(now.appends)),
         ("Entries read", count(now.entries_read)),
-        ("Taken for dead while it lived", count(now.fences)),
+        ("Nodes taken for dead", count(now.fences)),
         ("Life of the log", now.history),
     ]
 
 
-NODE_TITLES = ("Node", "incarnation", "lease left", "read", "homes", "links")
+NODE_TITLES = ("Node", "incarnation", "lease left", "read", "homes", "links", "behind")
 
 
 def node_rows(now: ClusterStatus) -> list[tuple[str, ...]]:
@@ -86,6 +86,7 @@ def node_rows(now: ClusterStatus) -> list[tuple[str, ...]]:
             count(node.read_n),
             count(node.homes),
             count(node.links) if node.links >= 0 else "-",
+            span(node.lag_ms) if node.lag_ms >= 0 else "-",
         )
         for node in now.nodes
     ]

@@ -46,9 +46,13 @@ def test_what_it_prints(tmp_path: Path) -> None:
         "log            at 812,347 of 812,351, 4ms behind, 6,151 bytes to append; history c0ffee",
         "users          4,217 decided here, 8,130 elsewhere",
         "links          131 of ours act elsewhere, 127 of others here; 9,049 requests forwarded",
-        "since start    700,001 batches appended, 812,011 entries read, fenced 0 times",
+        "since start    700,001 batches appended, 812,011 entries read, 0 nodes taken for dead",
     ]
-    for words in (["web-1", "311", "9s", "11", "4,111"], ["web-2", "317", "9s", "4", "4,217", "3,343"]):
+    for words in (
+        ["web-1", "311", "9s", "11", "17ms", "4,111", "3,121"],
+        ["web-2", "317", "9s", "4", "4ms", "4,217", "3,343"],
+        ["web-3", "313", "8s", "0", "4,019"],
+    ):
         assert any(line.split()[: len(words)] == words for line in said.splitlines()), said
     assert said.count("this node") == 1
 
@@ -63,7 +67,8 @@ def test_json_is_what_the_node_tells(tmp_path: Path) -> None:
         "lease_left_ms": 9101,
         "read_n": 812340,
         "homes": 4111,
-        "links": -1,
+        "links": 3121,
+        "lag_ms": 17,
     }
     assert found["engine"]["address"] == "redis://10.0.0.5:6379" and found["state"] == "serving"
 

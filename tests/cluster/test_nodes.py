@@ -115,3 +115,16 @@ def test_the_table_counts_by_home_and_finds_what_one_that_went_has_left() -> Non
     homes.drop("other")
     homes.drop("other")
     assert (homes.of("other"), len(homes)) == (NOBODY, len(NAMES))
+
+
+def test_a_node_that_is_gone_was_taken_for_dead_unless_it_left_or_came_back_at_once() -> None:
+    members, _ = three()
+    members.note_fence("a", 7, is_orderly=True)
+    assert members.fences == 0
+    members.note_fence("b", 8, is_orderly=False)
+    members.note_return("b", 9)
+    assert members.fences == 0
+    members.note_fence("c", 10, is_orderly=False)
+    members.note_return("c", 12)
+    members.note_return("a", 11)
+    assert members.fences == 1

@@ -122,6 +122,9 @@ def test_kick_reaches_links_on_every_node(tmp_path: Path, engine: RedisServer) -
         shop = opened(two.port, "shop", "", role="service")
         shop.send(Attach(1, 1, "alice", "web"))
         assert shop.next()[0] == DONE
+        told = {"one": 1, "two": 3}
+        for node in (one, two):
+            until(lambda node=node: links_of(node) == told, "each knows how many links the other has")
         with AdminLink(two.admin_path, 30) as link:
             rows = link.ask("links", user="alice")["links"]
         assert {row["device"] for row in rows if row["user"] == "alice"} == {"phone", "tablet"}
@@ -136,6 +139,10 @@ def test_kick_reaches_links_on_every_node(tmp_path: Path, engine: RedisServer) -
         until(lambda: {device[4] for device in devices_of(shop)} == {"gone"}, "no device is left")
         assert ctl("--socket", one.admin_path, "kick", "alice").returncode == exits.NO
         shop.close()
+
+
+def links_of(node: Node) -> dict[str, int]:
+    return {other["name"]: other["links"] for other in node.ask("cluster")["nodes"]}
 
 
 def devices_of(link: Wire) -> Any:

@@ -161,8 +161,9 @@ def test_every_figure_of_a_cluster_is_shown(field: str) -> None:
 
 def test_the_nodes_are_a_table_and_their_names_are_text() -> None:
     page = shown(made_status())
-    assert page.row("web-2 (this one)") == ["317", "9 s", "812 k", "4,217", "3,343"]
-    assert page.row("web-1") == ["311", "9 s", "812 k", "4,111", "-"]
+    assert page.row("web-2 (this one)") == ["317", "9 s", "812 k", "4,217", "3,343", "4 ms"]
+    assert page.row("web-1") == ["311", "9 s", "812 k", "4,111", "3,121", "17 ms"]
+    assert page.row("web-3") == ["313", "8 s", "812 k", "4,019", "-", "-"]
     assert "Cluster" not in shown(made_status(cluster=None)).text
     evil = msgspec.structs.replace(made_cluster().nodes[0], name=EVIL)
     assert shown(made_status(cluster=made_cluster(nodes=[evil]))).row(EVIL)

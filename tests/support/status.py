@@ -157,8 +157,8 @@ def made_cluster(**fields: Any) -> ClusterStatus:
         engine=EngineStatus("redis://10.0.0.5:6379", "master", "7.2.11", "noeviction"),
         clock_skew_ms=-3,
         nodes=[
-            NodeStatus("web-1", 311, 9_101, 812_340, 4_111, -1),
-            NodeStatus("web-2", 317, 9_207, 812_347, 4_217, 3_343),
+            NodeStatus("web-1", 311, 9_101, 812_340, 4_111, 3_121, 17),
+            NodeStatus("web-2", 317, 9_207, 812_347, 4_217, 3_343, 4),
             NodeStatus("web-3", 313, 8_803, 812_351, 4_019, -1),
         ],
         users_own=4_217,

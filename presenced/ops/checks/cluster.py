@@ -7,6 +7,7 @@ from typing import Final
 
 from presenced.durations import format_duration
 from presenced.ops.checks.finding import Patient, Said, Severity
+from presenced.ops.formats import counted
 from presenced.server.clustering.status import ENGINE_AWAY_MS_MAX
 from presenced.server.status import ServerStatus
 
@@ -38,8 +39,11 @@ def cluster(patient: Patient) -> Said:
     else:
         fences = patient.lately(_fences)
         if fences:
-            what = f"the node {now.node} was taken for dead {fences:,} times {patient.period} while it lived"
-            advice = "look for a suspended machine or a lack of CPU on this one; or raise cluster.lease on all nodes"
+            what = f"{counted(fences, 'node')} taken for dead by the others {patient.period}"
+            advice = (
+                "look whether all run (`presencectl cluster`); one that lived was suspended, lacked CPU, or did not "
+                "reach the engine for longer than cluster.lease"
+            )
             yield "warning", what, advice
         else:
             yield "ok", f"the node {now.node} serves as one of {len(now.nodes)}", ""

@@ -32,7 +32,8 @@ def cluster_status(
             lease_left_ms=max(0, info.lease_until_ms - clock_ms) if info is not None else lease_ms,
             read_n=node.position if member is node.mine else info.read_n if info is not None else 0,
             homes=node.homes.counts[member],
-            links=links if member is node.mine else -1,
+            links=links if member is node.mine else member.links,
+            lag_ms=pump.lag_ms if member is node.mine else member.lag_ms,
         )
 
     own = node.homes.counts[node.mine]
@@ -56,7 +57,7 @@ def cluster_status(
         backlog_bytes=node.batches.bytes,
         appends=node.batches.closed,
         entries_read=pump.entries_read,
-        fences=0,
+        fences=node.nodes.fences,
         lease_ms=lease_ms,
     )
 

@@ -138,6 +138,7 @@ class Membership:
             self._pacing.log, node, lambda: pump.reach.is_busy(clocks.monotonic_ms()), acks_by_disk=self._acks_by_disk
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
+        node.figures_by(lambda: (len(self._links), pump.lag_ms))
         reader.begin(now_ms)
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())

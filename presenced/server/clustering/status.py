@@ -36,7 +36,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     homes: int
     """Users that it decides."""
     links: int
-    """-1 = unknown: of another node."""
+    """As it has told a few seconds ago; -1 = it has told nothing yet."""
+    lag_ms: int = -1
+    """For how long it has known of more in the log than it had applied, told with the links."""
 
 
 class ClusterReport(Protocol):
@@ -84,7 +86,8 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     appends: int
     entries_read: int
     fences: int
-    """How often this node was taken for dead while it lived."""
+    """Nodes that were taken for dead, of which this one has read since its start: they were dead, stood still, or did
+    not reach the engine, for longer than their lease. One that was started again before that is not counted."""
     lease_ms: int = 0
     """How long a node may be silent; every node has the same."""
 
