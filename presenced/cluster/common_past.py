@@ -16,7 +16,8 @@ async def common_past(backplane: Backplane, memory: LogMemory, found: Rewound) -
     if not memory.oldest:
         return None
     after = max(memory.oldest, found.first_n) - 1
-    if (tag := memory.tag_at(after)) is not None:
+    # Of the entry in front of the log nobody can tell, unless it is the last one: then that is what is not held.
+    if after < memory.newest and (tag := memory.tag_at(after)) is not None:
         last = after, tag
     while True:
         entries = await backplane.read(after)

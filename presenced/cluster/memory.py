@@ -54,6 +54,11 @@ class LogMemory:
         return self._tags.get(position)
 
     @property
+    def newest(self) -> int:
+        """The last position that is remembered; 0 = none is."""
+        return self._read[-1].position if self._read else 0
+
+    @property
     def oldest(self) -> int:
         """The first position that is remembered; 0 = none is."""
         return self._read[0].position if self._read else 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from presenced.backplane.errors import Rewound
+from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.port import Entry
+from presenced.cluster.common_past import common_past
 from presenced.cluster.entries import Decided, New, NodeBatch, Whole, all_of, decode_batch, packed_facts
+from presenced.cluster.memory import LogMemory
 from presenced.core.records import BlockSet, Fact, RecordSet, TextSet
 from presenced.wire.codec import encode
-from tests.cluster.town import Town
+from tests.cluster.town import Town, done
 
 FORGED: list[Fact] = [TextSet("alice", "forged", "", 0), RecordSet("alice", "dnd", 1, 2, "laptop", 2**40)]
 
@@ -86,3 +90,18 @@ def test_entries_of_nobody_who_lives_are_passed_over() -> None:
 def test_a_batch_that_cannot_be_read_is_an_error_and_not_half_applied(data: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         decode_batch(data)
+
+
+@pytest.mark.parametrize(("read", "shared"), [((6,), None), ((6, 7), (6, 60)), ((5, 6, 7, 8), (6, 60))])
+def test_the_entry_in_front_of_a_log_is_shared_unless_it_is_the_one_that_is_not_held(
+    read: tuple[int, ...], shared: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = LogMemory()
+    for position in read:
+        memory.note_read(position, 10 * position, 0)
+
+    async def read_log(self: MemoryBackplane, after: int) -> list[Entry]:
+        return [Entry(n, n, "batch", "a", 1, 0, b"") for n in (7, 8) if n > after]
+
+    monkeypatch.setattr(MemoryBackplane, "read", read_log)
+    assert done(common_past(MemoryBackplane(Town().engine), memory, Rewound(7, 8, 8))) == shared
