@@ -61,6 +61,9 @@ class Arrival:
         """What is told by an older node. O(users in it)."""
         node = self._node
         node.learn_lives(item.lives)
+        node.horizon.learn(item.origin, item.horizon, item.floor)
+        if item.origin:
+            node.nodes.note_begun(sender)
         if not item.number:
             if item.position >= self._last_gone:
                 self._teachers.pop(sender, None)
@@ -130,6 +133,7 @@ class Arrival:
     def _found(self, now_ms: int) -> None:
         """Nobody is there who knows more: this node is the home of all whom it knows. O(users)."""
         node = self._node
+        node.horizon.learn(node.me, 0, 0)
         users = node.engine.users
         for name in [*users, *(name for name, _ in users.dormants.items())]:
             if node.homes.of(name) is NOBODY:

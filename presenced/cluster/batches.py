@@ -34,6 +34,7 @@ class _Waiting(NamedTuple):
     item: Item
     size: int
     stored: Stored | None
+    floor: int
 
 
 class _Kept(NamedTuple):
@@ -44,8 +45,9 @@ class _Kept(NamedTuple):
 class Batches:
     """Items in, batches out; and up to which item this node has read its own batches back."""
 
-    def __init__(self, version: Callable[[], int]) -> None:
-        """`version` says what the node's version counter has come to."""
+    def __init__(self, version: Callable[[], int], floor: Callable[[], int]) -> None:
+        """`version` says what the node's version counter has come to, and `floor` below which version there is nothing
+        that is still to be added."""
         self.added = 0
         """Items that were ever added."""
         self.confirmed = 0
@@ -56,6 +58,9 @@ class Batches:
         self.closed = 0
         """Batches that were closed."""
         self._version = version
+        self._floor = floor
+        self._is_marked = False
+        """A batch is wanted though there may be no item for it."""
         self._wake: Callable[[], object] | None = None
         self._waiting: deque[_Waiting] = deque()
         self._under_way: Closed | None = None
@@ -84,26 +89,34 @@ class Batches:
         it."""
         self._needs_append = True
 
-    def add(self, item: Item, stored: Stored | None = None) -> None:
-        """The item is in the next batch but for those before it. O(its size)."""
-        size = len(encode(item))
-        self._waiting.append(_Waiting(item, size, stored))
+    def add(self, item: Item, stored: Stored | None = None, *, least: int | None = None) -> None:
+        """The item is in the next batch but for those before it. `least`: the least version of a record in it that was
+        made in this turn. O(its size)."""
+        size, floor = len(encode(item)), self._floor()
+        self._waiting.append(_Waiting(item, size, stored, floor if least is None else min(floor, least)))
         self.added += 1
         self.bytes += size
+        if self._wake is not None:
+            self._wake()
+
+    def mark(self) -> None:
+        """Say how far this node's version counter has come, with the next batch or one without items. O(1)."""
+        self._is_marked = True
         if self._wake is not None:
             self._wake()
 
     @property
     def has_more(self) -> bool:
         """Whether there is a batch to append."""
-        return self._under_way is not None or bool(self._again) or bool(self._waiting)
+        return self._under_way is not None or bool(self._again) or bool(self._waiting) or self._is_marked
 
     def close(self) -> Closed | None:
         """The batch to append now: the one that is under way, or what waits, up to `BATCH_BYTES`; None if there is
         none. O(items in it)."""
         if self._under_way is None and self._again:
             self._under_way = self._again.popleft()
-        elif self._under_way is None and self._waiting:
+        elif self._under_way is None and (self._waiting or self._is_marked):
+            self._is_marked = False
             items: list[Item] = []
             stored: list[Stored] = []
             size = 0
@@ -117,7 +130,9 @@ class Batches:
             self.closed += 1
             self._taken += len(items)
             self._ends.append((self.closed, self._taken))
-            made = NodeBatch(self.closed, self._version(), items)
+            # What waits may have been made when the counter stood lower, the first of it at the lowest.
+            floor = self._waiting[0].floor if self._waiting else self._floor()
+            made = NodeBatch(self.closed, self._version(), items, floor)
             self._under_way = Closed(self.closed, encode(made), stored)
             self._unread.append(made)
             self._sent.append(self._under_way)

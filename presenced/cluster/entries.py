@@ -117,6 +117,11 @@ class Slice(ItemBase, tag=6):
     events_epoch: int = 0
     lives: list[Life] = []
     """As in `Ready`."""
+    origin: int = 0
+    horizon: int = 0
+    floor: int = 0
+    """Of the node's horizon (`core.horizon`): which node founded the cluster, how far it has come, and up to which
+    position the node cannot tell another what was late. 0 = not known."""
 
 
 class Ready(ItemBase, tag=7):
@@ -148,6 +153,8 @@ class EventsAnew(ItemBase, tag=10):
 
     epoch: int
     seq: int
+    horizon: int = 0
+    """How far the node's horizon had come by what was lost."""
 
 
 class Missing(ItemBase, tag=11):
@@ -204,6 +211,8 @@ class NodeBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     version: int
     """The node's version counter: no record that it decides from here on has a version below this."""
     items: list[Item]
+    floor: int = 0
+    """No record that it has decided has a version below this, but for those in this batch and before. 0 = not known."""
 
 
 class SliceContent(msgspec.Struct, array_like=True, frozen=True, gc=False):

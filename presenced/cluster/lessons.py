@@ -102,9 +102,7 @@ class Lessons:
             if followers := list(self._node.engine.followers.general_facts(now_ms)):
                 self._node.batches.add(Decided(packed_facts(followers)))
             events = self._node.engine.events
-            self._node.batches.add(
-                Slice(joiner.key, 0, self._node.position, events.seq, events.epoch, self._node.lives)
-            )
+            self._node.batches.add(self._slice(joiner, 0, events.seq, events.epoch))
             del self._lessons[joiner]
             self._told[joiner] = lesson.number
 
@@ -122,4 +120,20 @@ class Lessons:
         # Several nodes store for the same reader, and each counts on its own.
         number |= self._node.mine.incarnation << NUMBER_BITS
         stored = Stored(joiner.key, number, encode(SliceContent(users)))
-        self._node.batches.add(Slice(joiner.key, number, self._node.position, lives=self._node.lives), stored)
+        self._node.batches.add(self._slice(joiner, number), stored)
+
+    def _slice(self, joiner: Member, number: int, events: int = 0, events_epoch: int = 0) -> Slice:
+        node, horizon = self._node, self._node.horizon
+        # A node that does not know all users yet has nothing to say of the rest.
+        origin = horizon.origin if horizon.has_begun else 0
+        return Slice(
+            joiner.key,
+            number,
+            node.position,
+            events,
+            events_epoch,
+            node.lives,
+            origin,
+            horizon.version,
+            horizon.told_floor,
+        )

@@ -1,6 +1,8 @@
 """What a node makes of each entry of the log: who lives, who decides, and what others have decided. Pure.
 
 Entries are taken in order, each once. Work that grows with the number of users is done in slices (`work`).
+
+The file is long because it has all kinds of entries, and the order in which one of them is taken matters for the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from presenced.cluster.entries import (
     Figures,
     Happened,
     Item,
+    KnownFacts,
     Missing,
     Moved,
     New,
@@ -35,6 +38,7 @@ from presenced.cluster.entries import (
     decode_gone,
     decode_join,
     decode_known,
+    version_in,
 )
 from presenced.cluster.lessons import Lessons
 from presenced.cluster.memory import LogMemory
@@ -73,6 +77,8 @@ class LogReader:
         """Position and tag of this node's own join, in a log that began anew not long ago."""
         self._missing_ms = 0
         """When they are given up."""
+        self._newest = 0
+        """No record that was read has a version above this, but for users who change twice within a millisecond."""
         self._node = node
         self._forwarder = forwarder
         self.memory = LogMemory()
@@ -134,6 +140,7 @@ class LogReader:
         node.nodes.leave(member, last_ms)
         node.engine.ledger.raise_version(node.nodes.newest, now_ms)
         self._lessons.end(member)
+        node.horizon.reach(node.nodes.floor)
         node.inheritance.add(member, is_orderly=is_orderly)
         self._arrival.note_gone(member, node.position, now_ms)
         self._forwarder.node_gone(member.key, last_ms, now_ms)
@@ -156,16 +163,22 @@ class LogReader:
             for item in batch.items:
                 self._take_own(item, now_ms)
             node.batches.read_back(batch.number, entry.n)
-            return
-        # Versions of all nodes are of one scale: what is told next here is above all that was told there.
-        node.engine.ledger.raise_version(batch.version, now_ms)
-        for item in batch.items:
-            self._take_item(sender, item, now_ms, slices)
+        else:
+            # Versions of all nodes are of one scale: what is told next here is above all that was told there.
+            node.engine.ledger.raise_version(batch.version, now_ms)
+            for item in batch.items:
+                self._take_item(sender, item, now_ms, slices)
+        if any(type(item) is not Figures for item in batch.items):
+            self._newest = max(self._newest, batch.version)
+        node.nodes.note_floor(sender, batch.floor)
+        node.horizon.reach(node.nodes.floor)
 
     def _take_own(self, item: Item, now_ms: int) -> None:
         """All nodes know now what this one has appended. What it decided was applied here before."""
         if type(item) in _OF_ALL:
             self._take_item(self._node.mine, item, now_ms, {})
+        elif type(item) is Whole:
+            self._note_whole(item.user, decode_known(item.facts))
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
         match item:
@@ -181,6 +194,8 @@ class LogReader:
             case Vacant():
                 self._node.take_vacant(sender, item.names)
             case Unpaired():
+                # Until here nodes have given positions that say nothing of the erasure.
+                self._node.horizon.end_earlier()
                 self._node.take_unpaired(sender, item, now_ms)
             case Happened():
                 self._take_happened(item)
@@ -195,6 +210,9 @@ class LogReader:
                     self._arrival.take(sender, item, slices, now_ms)
             case Ready():
                 self._node.nodes.note_ready(sender)
+                self._node.nodes.note_begun(sender)
+                if sender is self._node.mine:
+                    self._node.horizon.begin()
                 self._node.learn_lives(item.lives)
                 self._lessons.end(sender)
             case Offer():
@@ -213,6 +231,7 @@ class LogReader:
             self._node.apply(valid, now_ms)
 
     def _take_anew(self, item: EventsAnew, now_ms: int) -> None:
+        self._node.horizon.begin_again(item.horizon)
         self._arrival.note_anew(self._node.position, item.epoch, item.seq)
         self._node.engine.events.go_on_at(item.epoch, item.seq, now_ms)
 
@@ -255,9 +274,19 @@ class LogReader:
             if user is not None and not user.is_copy:
                 node.copies.release(user, now_ms)
         node.homes.set(item.user, sender)
-        node.take_whole(item.user, decode_known(item.facts), now_ms)
+        known = decode_known(item.facts)
+        node.take_whole(item.user, known, now_ms)
+        self._note_whole(item.user, known)
         if home is not sender:
             self._forwarder.homes_changed([item.user], now_ms)
+
+    def _note_whole(self, name: str, known: KnownFacts) -> None:
+        """All nodes know this of the user from here on, though a disk may have known it long ago."""
+        horizon = self._node.horizon
+        if horizon.has_begun:
+            horizon.note(name, version_in(known))
+        else:
+            horizon.end_earlier()
 
     def _take_offer(self, item: Offer, now_ms: int) -> None:
         """The home takes what another's disk knows better, and says so to all."""
@@ -279,6 +308,7 @@ class LogReader:
         """The log has lost all behind this position: say again what this node said there. O(a minute of the log)."""
         node = self._node
         node.note_read(position, tag)
+        node.horizon.end_earlier()
         names, joined = self.memory.rewind(position)
         node.batches.rewind(position)
         for member in joined:
@@ -291,6 +321,7 @@ class LogReader:
         """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
         from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
         node = self._node
+        node.horizon.end_earlier()
         names, _ = self.memory.rewind(0)
         node.begin_history(joined)
         self._missing = {member: None for member in node.nodes}
@@ -304,7 +335,8 @@ class LogReader:
         for name in names:
             if node.own(name):
                 node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
-        node.batches.add(EventsAnew(max(events.epoch + 1, node.engine.clock.wall_ms(now_ms)), events.seq))
+        epoch = max(events.epoch + 1, node.engine.clock.wall_ms(now_ms))
+        node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
     def _take_missing(self, item: Missing, now_ms: int) -> None:
         member = self._node.nodes.get(item.key)
@@ -326,8 +358,13 @@ class LogReader:
         return self._first or (self._node.position, self._node.tag)
 
     def tick(self, now_ms: int) -> None:
-        """Give up whoever has not come back to a log that began anew. O(nodes)."""
-        self._node.tell_figures()
+        """Give up whoever has not come back to a log that began anew. Tell all nodes how this one is, and how far its
+        versions have come, if they do not know. O(nodes)."""
+        node = self._node
+        node.tell_figures()
+        if node.is_ready and node.mine.floor <= self._newest and not node.batches.has_more:
+            node.engine.ledger.reach(now_ms)
+            node.batches.mark()
         if now_ms < self._missing_ms:
             return
         self._first = None

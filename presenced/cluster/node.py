@@ -30,8 +30,9 @@ from presenced.cluster.inheritance import Inheritance
 from presenced.cluster.nodes import NOBODY, Member, Nodes
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
+from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
-from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, UserErased
+from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, RecordSet, UserErased
 
 
 class Node:
@@ -45,7 +46,8 @@ class Node:
         self.history = joined.history
         self.nodes = Nodes()
         self.homes = Homes()
-        self.batches = Batches(lambda: engine.ledger.version)
+        self.batches = Batches(lambda: engine.ledger.version, lambda: engine.ledger.least)
+        self.horizon = Horizon(key)
         self.lives: list[Life] = []
         """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
         that they have."""
@@ -67,8 +69,8 @@ class Node:
         """The last entry of the log that was read, or stands for what was read."""
         self.tag = joined.tag
         engine.users.copy_by(self.is_copy)
-        # What a link was told is told by the order in which this node learned of it.
-        engine.positions.salt(key)
+        engine.positions.share(self.horizon)
+        engine.copied_records.note_by(self.horizon.note)
         engine.events.share_by(self._share)
 
     @property
@@ -177,7 +179,8 @@ class Node:
         """This node has decided this in a turn. O(facts)."""
         shared = for_others(facts)
         if shared:
-            self.batches.add(Decided(packed_facts(shared)))
+            least = min((fact.version for fact in shared if type(fact) is RecordSet), default=None)
+            self.batches.add(Decided(packed_facts(shared)), least=least)
             erased = [fact for fact in shared if type(fact) is UserErased]
             for fact in erased:
                 self.batches.add(Unpaired([fact.user], fact.version))

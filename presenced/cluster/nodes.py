@@ -15,7 +15,20 @@ from presenced.limits import VERSION_GAP
 class Member:
     """One life of a node."""
 
-    __slots__ = ("batch", "heirs", "incarnation", "is_ready", "key", "lag_ms", "last_ms", "links", "name", "version")
+    __slots__ = (
+        "batch",
+        "floor",
+        "has_begun",
+        "heirs",
+        "incarnation",
+        "is_ready",
+        "key",
+        "lag_ms",
+        "last_ms",
+        "links",
+        "name",
+        "version",
+    )
 
     def __init__(self, name: str, key: int, incarnation: int) -> None:
         self.name = name
@@ -29,6 +42,10 @@ class Member:
         """The number of the last of its batches that was taken."""
         self.is_ready = False
         """It knows all users: it may inherit."""
+        self.has_begun = False
+        """It has said itself that it knows all users."""
+        self.floor = 0
+        """No record of its own that is still to come has a version below this, as far as it has said since then."""
         self.heirs: tuple[Member, ...] | None = None
         """Who was there to inherit when it went; None = it lives."""
         self.links = self.lag_ms = -1
@@ -118,6 +135,20 @@ class Nodes:
         """The member has appended something when its counter had come to this."""
         member.version = max(member.version, version)
         self.newest = max(self.newest, version)
+
+    def note_begun(self, member: Member) -> None:
+        """The node says itself that it knows all users."""
+        member.has_begun = True
+
+    def note_floor(self, member: Member, floor: int) -> None:
+        """The member has appended this. It says nothing before all users are known there."""
+        if member.has_begun:
+            member.floor = max(member.floor, floor)
+
+    @property
+    def floor(self) -> int:
+        """No record that is still to come has a version below this, as far as all have said. O(nodes)."""
+        return min((member.floor for member in self._live.values()), default=0)
 
     def leave(self, member: Member, last_ms: int) -> None:
         """The node, which lives, is gone from here on: those that live and know all users inherit. The version counters

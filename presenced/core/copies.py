@@ -125,6 +125,7 @@ class Copies(Restoring):
         self.apply(facts, now_ms)
         if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
             self.engine.publisher.erase(user, now_ms)
+            self.engine.positions.erase(user, now_ms)
         if user.record.status == "offline":
             self.engine.sleep.went_offline(user, now_ms)
 
@@ -136,6 +137,8 @@ class Copies(Restoring):
             return False
         self.engine.ledger.raise_version(version_of(packed), now_ms)
         self.engine.sleep.put_new(name, packed)
+        if known is None:
+            self.engine.copied_records.note(name, version_of(packed))
         return True
 
     def _begin(self, now_ms: int) -> None:

@@ -9,7 +9,7 @@ users changed whom they may not see (protocol.md, 6.4).
 
 from __future__ import annotations
 
-from presenced.core.records import Fact
+from presenced.core.records import Fact, RecordSet
 
 
 class Ledger:
@@ -54,6 +54,12 @@ class Ledger:
     def continue_from(self, epoch: int, version: int, now_ms: int) -> None:
         """Go on with the history that a data directory holds, from this version now."""
         self.epoch, self.version, self._zero_ms = epoch, version, now_ms - version
+
+    @property
+    def least(self) -> int:
+        """No record that the log is still to be given, now or later, has a version below this, but for one that was
+        made before and is said again. O(facts of this turn so far)."""
+        return min([self.version, *(fact.version for fact in self._facts if type(fact) is RecordSet)])
 
     @property
     def has_facts(self) -> bool:

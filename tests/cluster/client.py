@@ -66,7 +66,8 @@ class Client(Edge):
 
     def _learn(self, record: Record) -> None:
         known = self.view.get(record.user)
-        if known is not None and record.version < known.version:
+        # Who was erased is nobody from then on, whatever was told before.
+        if known is not None and 0 < record.version < known.version:
             self.lies.append(f"{record} came behind {known}")
         if known is not None and record.version == known.version and record != known:
             self.lies.append(f"{record} is another than {known} of the same version")

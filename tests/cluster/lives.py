@@ -9,8 +9,9 @@ from random import Random
 from presenced.core.model import CONNECTED
 from presenced.core.policy import Policy
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
-from presenced.wire.messages import Bye, Heartbeat, Join, SetStatus, Watch
+from presenced.wire.messages import Bye, Erase, Heartbeat, Join, SetStatus, Watch
 from tests.cluster.client import Client
+from tests.cluster.returner import Returner
 from tests.cluster.town import Town, TownNode
 
 USERS = ("ann", "bob", "cat", "dan", "eve", "fay")
@@ -25,7 +26,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "engine": ("outage", "lost_reply", "cut_off"),
     "log": ("lost_tail", "lost_reply"),
     "emptied": ("emptied", "lost_reply"),
-    "all": ("kill", "leave", "add", "add", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
+    "late": ("slow", "slow", "erase", "add", "leave"),
+    "all": ("slow", "erase", "kill", "leave", "add", "add", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
 }
 """Kinds of lives, by what may befall them."""
 
@@ -46,7 +48,8 @@ class Life:
         self.watcher = first.dial("watcher/screen")
         self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
         self.steady["ann"] = first.dial("ann/steady")
-        self.ended: list[Client] = []
+        self.returner = Returner(("watcher", *USERS))
+        self.returner.come(first)
 
     # --- what happens -----------------------------------------------------------------------------------------
 
@@ -60,10 +63,22 @@ class Life:
     def step(self) -> None:
         """One thing happens."""
         ways = [self.dial, self.dial, self.speak, self.speak, self.speak, self.lose, self.say_bye, self.wait, self.wait]
+        ways += [self.come_back, self.come_back]
         ways += [getattr(self, fault) for fault in self.faults]
         way = self.chance.choice(ways)
         self.trace.append(way.__name__)
         way()
+
+    def come_back(self) -> None:
+        """Whoever watches everybody comes back somewhere; or, if it is there, takes a position and goes."""
+        if not self.returner.is_there:
+            node = self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
+            self.trace[-1] += f" at {node.name}, since {self.returner.position}"
+            self.returner.come(node)
+        elif self.chance.random() < 0.3:
+            self.returner.check()
+        else:
+            self.returner.lose()
 
     def dial(self) -> None:
         """A device comes, somewhere where links are served."""
@@ -139,6 +154,33 @@ class Life:
         """An answer of the engine is lost."""
         self.chance.choice(self.town.nodes).backplane.replies_to_lose = 1
 
+    def slow(self) -> None:
+        """Some nodes read and append nothing for a while, and people go on."""
+        slow = [node for node in self.town.nodes if self.chance.random() < 0.5]
+        self.trace[-1] += f" {[node.name for node in slow]}"
+        self.town.pause(*slow)
+        for _ in range(self.chance.randint(2, 5)):
+            self.chance.choice((self.speak, self.speak, self.come_back))()
+            self.town.advance(self.chance.choice((50, 200)), 50)
+        self.returner.check()
+        if self.chance.random() < 0.5:
+            self.returner.lose()
+            self.come_back()
+        self.town.resume()
+
+    def erase(self) -> None:
+        """Somebody comes, goes, and is forgotten."""
+        ready = [node for node in self.town.nodes if node.node.is_ready]
+        guest, root = (
+            self.chance.choice(ready).dial("guest/phone"),
+            self.chance.choice(ready).dial("boss", role="admin"),
+        )
+        if guest.is_open and self.chance.random() < 0.5:
+            guest.say(Bye())
+        self.returner.check()
+        root.say(Erase(root.next_id(), "guest"))
+        root.lose()
+
     def lost_tail(self) -> None:
         """The engine forgets what it has accepted last, which some have not read."""
         slow = [node for node in self.town.nodes if self.chance.random() < 0.4]
@@ -167,7 +209,9 @@ class Life:
 
     def any_client(self) -> Client | None:
         """An open link, if there is one."""
-        clients = [client for node in self.town.nodes for client in node.clients]
+        clients = [
+            client for node in self.town.nodes for client in node.clients if client.user not in ("root", "guest")
+        ]
         return self.chance.choice(clients) if clients else None
 
     def any_node(self) -> TownNode | None:
@@ -204,6 +248,7 @@ class Life:
         for node in self.town.nodes:
             for client in node.clients:
                 assert not client.lies, client.lies
+        self.returner.read()
         for name, client in self.steady.items():
             assert client.is_open, f"{name} was ended with {client.ended!r}"
             assert "offline" not in self.watcher.statuses(name), f"{name} was told offline and was there all the time"
@@ -216,7 +261,12 @@ class Life:
         self.renew()
         self.pass_time(QUIET_MS)
         self.check_agreement()
-        open_ones = {client.address: client for node in town.nodes for client in node.clients}
+        open_ones = {
+            client.address: client
+            for node in town.nodes
+            for client in node.clients
+            if client.user not in ("root", "guest")
+        }
         for address in open_ones:
             user, _, device = address.partition("/")
             [home] = [node for node in town.nodes if node.node.own(user)]
@@ -225,6 +275,7 @@ class Life:
             assert known.devices[device].state == CONNECTED, f"{address} has no link at {home.name}"
         self.pass_time(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
         self.check_agreement()
+        self.hold_returner()
         there = {address.partition("/")[0] for address in open_ones}
         for name in USERS:
             if any(node.engine.users.get(name) is not None for node in town.nodes):
@@ -235,6 +286,17 @@ class Life:
             user = self.safe.engine.users.get(name)
             assert user is None or user.record == record, f"the watcher believes {record}, and it is {user.record}"
         self.check_always()
+
+    def hold_returner(self) -> None:
+        """Whoever watches everybody has what all nodes know, wherever it comes to in the end."""
+        self.returner.read()
+        if not self.returner.is_there:
+            self.returner.come(self.chance.choice(self.town.nodes))
+        self.pass_time(1_000)
+        self.returner.read()
+        checks = self.returner.checks
+        self.returner.check()
+        assert self.returner.checks > checks, "it was never told that this is all"
 
     def check_agreement(self) -> None:
         """All nodes agree on homes, of which each has one, and on records."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from presenced.cluster import batches as module
 from presenced.cluster.batches import Batches, Stored
 from presenced.cluster.entries import (
     BATCH_BYTES,
@@ -18,10 +20,11 @@ from presenced.cluster.entries import (
 )
 from presenced.core.records import Fact, PositionsKnown, RecordSet, TextSet
 from presenced.wire.codec import encode
+from tests.cluster.town import Town
 
 
 def batches() -> Batches:
-    return Batches(lambda: 42)
+    return Batches(lambda: 42, lambda: 42)
 
 
 def test_what_is_made_while_a_batch_is_under_way_is_in_the_next_and_none_is_made_twice() -> None:
@@ -136,3 +139,35 @@ def test_an_own_batch_that_is_read_back_is_not_made_of_its_bytes_again() -> None
     again = out.close()
     assert again is not None and again.number == 1
     assert out.decoded(first.data) == decode_batch(first.data) and out.decoded(first.data).items[0] is not item
+
+
+def test_a_batch_says_below_which_version_nothing_is_left_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    version = 5
+    out = Batches(lambda: version, lambda: version)
+    out.add(New(["alice"]))
+    out.add(New(["bob"]), least=3)
+    version = 9
+    out.mark()
+    floors = []
+    while (closed := out.close()) is not None:
+        out.appended(closed.number)
+        floors.append((decode_batch(closed.data).floor, len(decode_batch(closed.data).items)))
+    assert floors == [(3, 1), (9, 1)], "what waits was made before"
+    assert not out.has_more
+    out.mark()
+    assert out.has_more
+    closed = out.close()
+    assert closed is not None and decode_batch(closed.data).items == [] and decode_batch(closed.data).floor == 9
+    out.read_back(closed.number, 4)
+    assert out.confirmed == out.added and not out.has_more
+
+
+def test_facts_that_no_batch_has_yet_are_still_to_come() -> None:
+    town = Town("a")
+    [a] = town.nodes
+    a.engine.ledger.raise_version(50, a.now_ms)
+    a.engine.ledger.add(RecordSet("alice", "online", 1, 0, "", 40))
+    a.node.batches.mark()
+    closed = a.node.batches.close()
+    assert closed is not None and decode_batch(closed.data).floor == 40

@@ -128,3 +128,18 @@ def test_a_node_that_is_gone_was_taken_for_dead_unless_it_left_or_came_back_at_o
     members.note_return("c", 12)
     members.note_return("a", 11)
     assert members.fences == 1
+
+
+def test_a_node_that_does_not_know_all_users_holds_back_what_is_known_of_all() -> None:
+    nodes = Nodes()
+    a, b = nodes.join("a", 1, 1), nodes.join("b", 2, 2)
+    nodes.note_begun(a)
+    nodes.note_floor(a, 30)
+    nodes.note_floor(b, 20)
+    assert nodes.floor == 0
+    nodes.note_begun(b)
+    nodes.note_floor(b, 20)
+    nodes.note_floor(b, 10)
+    assert nodes.floor == 20
+    nodes.leave(b, 5)
+    assert nodes.floor == 30

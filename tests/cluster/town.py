@@ -18,6 +18,7 @@ from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.core.copies import Copies
+from presenced.core.model import unknown_record
 from presenced.core.policy import Policy
 from presenced.server.clustering.cluster_log import ClusterLog
 from presenced.testing.disk import KeepingLog
@@ -183,8 +184,7 @@ class TownNode(World):
     def shown(self, name: str) -> Record:
         """The record as it is told here."""
         user = self.engine.users.get(name)
-        assert user is not None, f"{name} is not known to {self.name}"
-        return user.record
+        return user.record if user is not None else unknown_record(name)
 
 
 class Town:

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.core.copies import SLICE_USERS
+from presenced.core.horizon import Horizon
 from presenced.core.model import CONNECTED, GONE, User
-from presenced.core.parts import positions
 from presenced.core.policy import Policy
 from presenced.core.records import ContactsSet, DeviceSet, RecordSet
 from presenced.wire.messages import (
@@ -272,10 +272,13 @@ def test_a_position_holds_though_changes_come_in_versions_below_it() -> None:
     home = Home(Policy(change_spacing_ms=0))
     app = held_for(home, "alice", "bob", "carol")
     away, root = home.away, home.away.open("root", role="service", instance=9)
+    horizon = Horizon(5)
+    away.engine.positions.share(horizon)
+    away.engine.copied_records.note_by(horizon.note)
     root.done(WatchAll(root.next_id()))
-    # This node's counter is ahead of the home's by an hour.
-    away.engine.ledger.raise_version(away.engine.ledger.version + 3_600_000, home.now_ms)
-    away.versions = away.engine.ledger.version
+    # The other nodes have said that nothing comes below what is an hour ahead of the home.
+    horizon.begin()
+    horizon.reach(away.engine.ledger.version + 3_600_000)
     home.advance(130)
     place = root.expect(Check(root.next_id()), Checked)
     root.lose()
@@ -291,32 +294,12 @@ def test_a_position_holds_though_changes_come_in_versions_below_it() -> None:
     assert not answer.reset and {record.user: record for record in back.pushes} == {
         name: away.record(name) for name in ("bob", "carol")
     }
-    # Another life of the node, or another node, is told all.
-    away.engine.positions.salt(5)
+    # In another cluster all are told.
+    horizon.origin = 9
     back.forget()
     back.say(WatchAll(back.next_id(), True, answer.epoch, answer.version))
     away.turn()
     (answer,) = [message for message in back.messages if isinstance(message, Position)]
-    assert answer.reset
-
-
-def test_positions_are_good_only_as_far_as_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(positions, "LATE_MAX", 1)
-    home = Home(Policy(change_spacing_ms=0))
-    app = held_for(home, "alice", "bob")
-    away, root = home.away, home.away.open("root", role="service", instance=9)
-    root.done(WatchAll(root.next_id()))
-    away.engine.ledger.raise_version(away.engine.ledger.version + 3_600_000, home.now_ms)
-    away.versions = away.engine.ledger.version
-    home.advance(130)
-    place = root.expect(Check(root.next_id()), Checked)
-    for name in ("alice", "bob"):
-        app.claim(name, "trip", "manual", "dnd")
-        home.advance(130)
-    root.forget()
-    root.say(WatchAll(root.next_id(), True, place.epoch, place.version))
-    away.turn()
-    (answer,) = [message for message in root.messages if isinstance(message, Position)]
     assert answer.reset
 
 

@@ -2,9 +2,9 @@
 
 A record has the version that its home gave it, and the times of that node's clock, so that it is the same record on
 all nodes. The counter here goes on from every version that is shown. It may be ahead of that of another node all the
-same. Then a record comes in a version below what the counter has reached: whoever goes by the order of versions on this
-node is told (`tell_late`). If it is not even above what was told of the user here, as by another face, or by a home
-that the log has taken back, it is shown in a version that is. So versions rise on every link, whatever the homes do.
+same. Then a record comes in a version below what the counter has reached: whoever goes by the order of versions is told
+of it (`note_by`). If it is not even above what was told of the user here, as by another face, or by a home that the log
+has taken back, it is shown in a version that is. So versions rise on every link, whatever the homes do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from presenced.core.faces import is_same
 from presenced.core.ledger import Ledger
-from presenced.core.model import User
 from presenced.core.part import Part, Restoring, TakeUp
 from presenced.core.publisher import Publisher
 from presenced.core.records import RecordSet
@@ -30,11 +29,16 @@ class CopiedRecords(Part):
         self._publisher = publisher
         self.raised = 0
         """Records that were told in a higher version than their home's, counted for the operator."""
-        self._late: Callable[[User], object] | None = None
+        self._note: Callable[[str, int], object] | None = None
 
-    def tell_late(self, late: Callable[[User], object]) -> None:
-        """Call this from now on with each copy whose record changes in a version that is below the counter by then."""
-        self._late = late
+    def note_by(self, note: Callable[[str, int], object]) -> None:
+        """Call this from now on with each user whose record has changed here, and its version."""
+        self._note = note
+
+    def note(self, name: str, version: int) -> None:
+        """The record of the user has changed here, and has this version. O(1)."""
+        if self._note is not None:
+            self._note(name, version)
 
     def appliers(self) -> Mapping[type, TakeUp]:
         """Records."""
@@ -59,6 +63,5 @@ class CopiedRecords(Part):
             new = replace(new, version=version)
         if version >= self._ledger.version:
             self._ledger.raise_version(version, now_ms)
-        elif self._late is not None:
-            self._late(user)
+        self.note(user.name, version)
         self._publisher.show(user, new, now_ms)

@@ -4,16 +4,18 @@
 A record's version says when it changed. So no history is kept: whoever changed at or above the position is told, as
 they are now, in slices. What cannot be told in that way (whose record is gone, or who is seen by another token now)
 ends all positions from before, and so does what a kill may have lost.
+
+On a node of a cluster a position is a horizon (`core.horizon`), and is good on every node that has come as far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
 from presenced.core.faces import HIDDEN
+from presenced.core.horizon import Horizon
 from presenced.core.ledger import Ledger
 from presenced.core.model import Session, User
 from presenced.core.outboxes import Outboxes
@@ -39,22 +41,24 @@ SLICE_TOLD: Final = 250
 LOOKS_TO_WAKE: Final = 100
 """What it takes to wake a user, in looks."""
 
-LATE_MAX: Final = 100_000
-"""Users whose last change is remembered because their versions do not tell when it came here."""
+WAIT_MS: Final = 5_000
+"""How long a position may wait for a node that has not come as far as the one that gave it."""
 
 
 class _Walk:
     """What one link is being told."""
 
-    __slots__ = ("late", "places", "request_id", "rights", "shelf", "since", "version")
+    __slots__ = ("late", "places", "request_id", "rights", "shelf", "since", "until_ms", "version")
 
-    def __init__(self, request_id: int, rights: Rights | None, since: int, version: int) -> None:
+    def __init__(self, request_id: int, rights: Rights | None, since: int, until_ms: int) -> None:
         self.request_id = request_id
         self.rights = rights
         self.since = since
         """The least version of what is told."""
-        self.version = version
-        """The position that the link has in the end: changes from here on it is told as they come."""
+        self.until_ms = until_ms
+        """How long it may wait until this node has come as far."""
+        self.version = 0
+        """The position that the link has in the end: changes from here on it is told as they come. 0 = it waits."""
         self.shelf = 0
         """Shelves of those who sleep that were looked at. Who is to be told of is woken first."""
         self.late: list[str] = []
@@ -62,6 +66,9 @@ class _Walk:
         self.places = -1
         """Places of `Users.order` that are still to be looked at, from the end; -1 = all of those that there are when
         nobody sleeps any more who is to be told of."""
+
+    def begin(self, version: int, late: list[str]) -> None:
+        self.version, self.late = version, late
 
 
 class Positions(Part):
@@ -95,21 +102,13 @@ class Positions(Part):
         self._told: dict[Session, Rights | None] = {}
         """The links that have been told all that they were to be told, and the rights by which they were."""
         self._walks: dict[Session, _Walk] = {}
-        self._salt = 0
-        self._late: dict[str, int] = {}
-        """Copies whose record changed here in a version below what the counter had reached, and that; the last of them
-        last. Kept from the first position on that is given."""
-        self._follow_late: Callable[[Callable[[User], object]], object] | None = None
+        self._horizon: Horizon | None = None
 
-    def follow_late(self, follow: Callable[[Callable[[User], object]], object]) -> None:
-        """Hand this what is to be called with such a copy, when positions begin to be given."""
-        self._follow_late = follow
-
-    def salt(self, salt: int) -> None:
-        """Positions from now on are good for this life of this node alone, of which the number is told: what is below
-        one is another here than elsewhere. Those from before are not good any more. O(1)."""
-        self._salt = salt
+    def share(self, horizon: Horizon) -> None:
+        """Positions from now on are those of all nodes. None from before is good any more, also later. O(1)."""
+        self._horizon = horizon
         self._floor = max(self._floor, self._ledger.version)
+        self._ledger.add(PositionsKnown("", 0, self._floor))
 
     @property
     def lives(self) -> list[Life]:
@@ -122,38 +121,36 @@ class Positions(Part):
 
     # --- giving -----------------------------------------------------------------------------------------------
 
-    def epoch_for(self, session: Session) -> int:
-        """The epoch that makes a position of the version that the session is about to be told; 0 = that is none,
-        because the link has not been told all that it sees. O(1), and O(patterns) for a link that sees some users."""
+    def place_of(self, session: Session) -> tuple[int, int]:
+        """Epoch and version of what the session has been told by now. They are a position if it is told of everybody;
+        then the epoch is 0 if it has not been told all that it sees. O(1), and O(patterns) for a link that sees some
+        users."""
         if not self._outboxes.is_told_all(session):
-            return self._ledger.epoch
+            return self._ledger.epoch, self._ledger.version
         if session not in self._told or self._told[session] != session.rights:
-            return 0
-        self._note(self._ledger.version)
-        return self._epoch_of(session)
+            return 0, self._ledger.version
+        version = self._version
+        self._note(version)
+        return self._epoch_of(session), version
+
+    @property
+    def _version(self) -> int:
+        return self._ledger.version if self._horizon is None else self._horizon.version
 
     def _note(self, version: int) -> None:
-        """A link is given this position: it is good over a kill if the log has this."""
-        if self._follow_late is not None:
-            follow, self._follow_late = self._follow_late, None
-            follow(self._note_late)
-        if self.is_trusted and version > self._given:
+        """A link is given this position, which is good over a kill if the log has this, or if other nodes live."""
+        if self._horizon is None and self.is_trusted and version > self._given:
             self._given = version
             self._ledger.add(PositionsKnown("", version, self._floor))
 
     def _epoch_of(self, session: Session) -> int:
         """A link that sees some users is given an epoch for just these: its position is of no use to another."""
-        rights, epoch = session.rights, self._ledger.epoch ^ self._salt
+        rights, epoch = session.rights, self._ledger.epoch
+        if self._horizon is not None:
+            epoch ^= self._horizon.origin
         if rights is None or not rights.is_narrow:
             return epoch or 1
         return epoch ^ _sum_of(rights.see) or 1
-
-    def _note_late(self, user: User) -> None:
-        """The record of a copy has changed in a version below the counter: it counts as of this moment. O(1)."""
-        self._late.pop(user.name, None)
-        self._late[user.name] = self._ledger.version
-        if len(self._late) > LATE_MAX:
-            self._floor = max(self._floor, self._late.pop(next(iter(self._late))))
 
     # --- taking -----------------------------------------------------------------------------------------------
 
@@ -172,35 +169,54 @@ class Positions(Part):
     def resume_from(self, session: Session, request_id: int, epoch: int, version: int) -> None:
         """The session is told of every user from now on, and of all who have changed since the position. Position is
         the answer, behind that. Raises `RequestError` (`bad_position`) for one that was not given yet, before anything
-        is changed. O(`SLICE_LOOKS`) now, and O(users) in all."""
+        is changed; one of several nodes waits for what it has not read, up to `WAIT_MS`. O(`SLICE_LOOKS`) now, and
+        O(users) in all."""
         ledger = self._ledger
         is_ours = epoch == self._epoch_of(session)
-        if is_ours and version > ledger.version:
+        if is_ours and version > ledger.version and self._horizon is None:
             raise RequestError("bad_position", f"position {version} is ahead of {ledger.version}, where this server is")
         self._end_walk(session)
         self._told.pop(session, None)
         self._watches.set_all(session, True)
-        from_version = since(version, self._lives) if is_ours and version > self._floor else None
+        from_version = self._since(version) if is_ours else None
         if from_version is None:
-            self._answer(session, request_id, ledger.version, reset=True)
+            self._answer(session, request_id, self._version, reset=True)
             return
-        walk = self._walks[session] = _Walk(request_id, session.rights, from_version, ledger.version)
-        walk.late = list(takewhile(lambda name: self._late[name] >= from_version, reversed(self._late)))
+        walk = self._walks[session] = _Walk(request_id, session.rights, from_version, ledger.now_ms + WAIT_MS)
         self._sleep.hold()
-        if session.owed is None:
+        if self._may_go_on(walk) and session.owed is None:
             self._go_on(session, walk, SLICE_LOOKS, SLICE_TOLD)
+
+    def _since(self, version: int) -> int | None:
+        if self._horizon is None:
+            return since(version, self._lives) if version > self._floor else None
+        return version if version > self._horizon.floor else None
+
+    def _may_go_on(self, walk: _Walk) -> bool:
+        """Whether this node has come as far as the position. What it learns until then is told as it comes."""
+        horizon = self._horizon
+        if not walk.version and (horizon is None or horizon.version >= walk.since):
+            walk.begin(self._version, horizon.late_since(walk.since) if horizon is not None else [])
+        return walk.version > 0
 
     @property
     def next_ms(self) -> int | None:
-        """When `tick` wants to be called next: 0 = at once, None = nobody is being told who reads."""
-        return 0 if self._walks and any(session.owed is None for session in self._walks) else None
+        """When `tick` wants to be called next: 0 = at once, None = nobody is being told who reads. O(those who are)."""
+        walks = [walk for session, walk in self._walks.items() if session.owed is None] if self._walks else ()
+        return min((0 if self._may_go_on(walk) else walk.until_ms for walk in walks), default=None) if walks else None
 
     def tick(self, now_ms: int) -> None:
         """Tell the next slice. A link that does not read waits until it does. O(`SLICE_LOOKS` and links told)."""
         looks, told = SLICE_LOOKS, SLICE_TOLD
         for session, walk in list(self._walks.items()):
-            if session.owed is None and looks > 0 and told > 0:
+            if session.owed is not None or looks <= 0 or told <= 0:
+                continue
+            if self._horizon is not None and self._horizon.floor >= walk.since:
+                self._end_walk(session)
+            elif self._may_go_on(walk):
                 looks, told = self._go_on(session, walk, looks, told)
+            elif now_ms >= walk.until_ms:
+                self._end_walk(session)
 
     def _go_on(self, session: Session, walk: _Walk, looks: int, told: int) -> tuple[int, int]:
         """Look at so many users, and tell of so many, at most; returns what is left of both. Who is new or moves to
@@ -265,7 +281,7 @@ class Positions(Part):
         """What the session was being told is no longer wanted."""
         walk = self._drop(session)
         if walk is not None:
-            self._answer(session, walk.request_id, walk.version, reset=True)
+            self._answer(session, walk.request_id, walk.version or self._version, reset=True)
 
     def _answer(self, session: Session, request_id: int, version: int, *, reset: bool) -> None:
         self._told[session] = session.rights
@@ -285,6 +301,8 @@ class Positions(Part):
         # When this is read from the log, the counter stands still, and the positions from before are known by now.
         earlier = self._lives[-1].above if self._lives else 0
         self._floor = max(self._floor, self._ledger.version, self._given, earlier)
+        if self._horizon is not None:
+            self._horizon.end_earlier()
 
     def resume(self, users: Sequence[User], start: Start) -> None:
         """What records show may be other than it was though nobody changed."""

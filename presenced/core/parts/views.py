@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from presenced.core.ledger import Ledger
 from presenced.core.model import Face, Session, User
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Part
@@ -37,7 +36,6 @@ class Views(Part):
         users: Users,
         sight: Sight,
         positions: Positions,
-        ledger: Ledger,
         publisher: Publisher,
         outboxes: Outboxes,
     ) -> None:
@@ -50,7 +48,6 @@ class Views(Part):
         self._users = users
         self._sight = sight
         self._positions = positions
-        self._ledger = ledger
         self._publisher = publisher
         self._outboxes = outboxes
         self._named: dict[Session, dict[str, None]] = {}
@@ -131,9 +128,9 @@ class Views(Part):
             total += self._sight.checksum(session, others, are_contacts=True)
             users += len(others)
         self.checks += len(request_ids)
-        epoch = self._positions.epoch_for(session)
+        epoch, version = self._positions.place_of(session)
         for request_id in request_ids:
-            answer = Checked(request_id, epoch, self._ledger.version, users, total & _CHECKSUM_MASK)
+            answer = Checked(request_id, epoch, version, users, total & _CHECKSUM_MASK)
             self._outboxes.reply(session, encode(answer))
 
     def _tell_waiting(self, session: Session) -> None:
