@@ -227,6 +227,8 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     key: int
     """Drawn at its start (`nodes.Member`)."""
+    has_lived: bool = False
+    """It comes from the log before, which is gone, and knows what the cluster had come to."""
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):

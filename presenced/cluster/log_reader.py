@@ -42,15 +42,12 @@ from presenced.cluster.entries import (
 )
 from presenced.cluster.lessons import Lessons
 from presenced.cluster.memory import LogMemory
-from presenced.cluster.node import Node
+from presenced.cluster.node import RETURN_MS, Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.positions import uncarried
 
 _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
 """What holds from its position in the log on, for its own node as well."""
-
-RETURN_MS: Final = 15_000
-"""For so long a node that lived may stay away from a log that began anew."""
 
 
 class Forwarder(Protocol):
@@ -113,10 +110,12 @@ class LogReader:
             self._take_gone(entry, now_ms)
 
     def _take_joined(self, entry: Entry) -> None:
-        nodes, key = self._node.nodes, decode_join(entry.data).key
-        is_new = nodes.get(key) is None
+        nodes, data = self._node.nodes, decode_join(entry.data)
+        is_new = nodes.get(data.key) is None
         nodes.note_return(entry.node, entry.n)
-        member = nodes.join(entry.node, key, entry.incarnation)
+        member = nodes.join(entry.node, data.key, entry.incarnation)
+        if data.has_lived:
+            self._node.note_returned(member, entry.at_ms)
         self._missing.pop(member, None)
         self.memory.note_joined(entry.n, member)
         if is_new:

@@ -6,6 +6,7 @@ What it decides goes out in batches; what others decide comes in by `log_reader`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -34,6 +35,9 @@ from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
 from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, RecordSet, UserErased
 
+RETURN_MS: Final = 15_000
+"""For so long a node that lived may stay away from a log that began anew."""
+
 
 class Node:
     """Its state. `log_reader.LogReader` changes it by what is read."""
@@ -51,6 +55,8 @@ class Node:
         self.lives: list[Life] = []
         """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
         that they have."""
+        self.is_outdone = False
+        """It has begun a log with what its disk says, and nodes have come to it that know more: it is to join anew."""
         self.is_fenced = False
         """The log has declared it gone: nothing that it appends counts any longer."""
         self._needs_snapshot = False
@@ -61,8 +67,12 @@ class Node:
         self._foreign_facts: list[Fact] = []
         self._claims: dict[str, list[Callable[[int], object]]] = {}
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
+        self._has_begun = True
+        """Nobody was in the log before this node who has lived in another."""
         for info in joined.nodes:
-            self.nodes.join(info.name, decode_join(info.data).key, info.incarnation)
+            data = decode_join(info.data)
+            self.nodes.join(info.name, data.key, info.incarnation)
+            self._has_begun = self._has_begun and not data.has_lived
         self.mine = self.nodes.join(name, key, joined.incarnation)
         self.inheritance = Inheritance(self.homes, copies, self.mine)
         self.position = joined.n
@@ -88,8 +98,18 @@ class Node:
         """Whether this node knows all users, and all nodes know that it does."""
         return self.mine.is_ready and not self.is_fenced
 
+    def may_return(self, joined: Joined) -> bool:
+        """Whether this node, which has joined a log that began behind the one that it has read, can go on as what it
+        was: others have not given it up, and have not gone on from what their disks say for long. O(1)."""
+        return joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1
+
+    def note_returned(self, member: Member, clock_ms: int) -> None:
+        """Another node, which has lived before, has joined when the log had lasted for so long."""
+        self.is_outdone |= self._has_begun and member is not self.mine and clock_ms <= RETURN_MS
+
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read so far."""
+        self._has_begun = False
         self.history = joined.history
         self.position = self.tag = 0
 

@@ -64,11 +64,11 @@ class TownNode(World):
         self.disk = KeepingLog()
         self.log = ClusterLog(self.disk, self.node, lambda: False)  # type: ignore[assignment]
 
-    def join_log(self) -> Joined:
+    def join_log(self, *, has_lived: bool = False) -> Joined:
         nonce = self.town.draw()
         while True:
             try:
-                return done(self.backplane.join(self.name, nonce, 0, 77, encode(JoinData(self.key))))
+                return done(self.backplane.join(self.name, nonce, 0, 77, encode(JoinData(self.key, has_lived))))
             except Unreachable:
                 assert not self.town.engine.is_down
 
@@ -97,7 +97,9 @@ class TownNode(World):
             for client in list(self.clients):
                 client.cut()
         elif isinstance(error, Emptied):
-            joined = self.join_log()
+            joined = self.join_log(has_lived=True)
+            if not self.node.may_return(joined):
+                return self.recover(Fenced(0))
             self.reader.begin_anew(joined, self.now_ms)
             while self.node.position < joined.n:
                 self.read()
@@ -133,6 +135,9 @@ class TownNode(World):
             assert data is not None
             slices[number] = data
         self.reader.take(entry, self.now_ms, slices)
+        if self.node.is_outdone:
+            self.recover(Fenced(0))
+            return
         self.turn()
 
     def work(self) -> bool:
@@ -261,8 +266,8 @@ class Town:
             self.settle()
 
     def kill(self, node: TownNode) -> None:
-        """The node is gone without a word."""
-        self.nodes.remove(node)
+        """The node is gone without a word. Idempotent."""
+        self.nodes = [other for other in self.nodes if other is not node]
 
     def leave(self, node: TownNode) -> None:
         """The node leaves in order."""

@@ -110,8 +110,8 @@ class Membership:
         backplane raises."""
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
-        rejoin = partial(self._join_log, encode(JoinData(key)))
-        joined = await rejoin()
+        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True)))
+        joined = await self._join_log(encode(JoinData(key)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
         node = self._node = Node(engine, Copies(engine), self._name, key, joined)

@@ -206,6 +206,8 @@ class Pump:
             except Emptied:
                 pass
         joined = await self._rejoin()
+        if not self._node.may_return(joined):
+            raise BackplaneError("the log began anew without it, and the others have given it up")
         self._reader.begin_anew(joined, self._host.begin())
         while self._node.position < joined.n and not self._is_over:
             await self._apply(await self._read(lambda: self._backplane.read(self._node.position)))
@@ -223,6 +225,8 @@ class Pump:
             if self._is_over:
                 return
             reader.take(entry, self._host.begin(), slices)
+            if node.is_outdone:
+                raise BackplaneError("nodes have come back that know more than the disk from which this one has begun")
             if node.is_fenced:
                 # The answer says whether another daemon has the name now.
                 await self._call(lambda: self._backplane.renew(node.position, node.tag))
