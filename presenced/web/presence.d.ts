@@ -200,7 +200,8 @@ export interface Presence {
   setText(text: string, more?: Lasting & { emoji?: string | null }): Promise<void>;
   /** What is on the screen: a channel, a user; "" is nothing. No notification about it is needed then. */
   setFocus(focus: string): void;
-  /** The person's last input was so many milliseconds ago: 0 is now. In a browser that is noticed without it. */
+  /** The person's last input was so many milliseconds ago: 0 is now. In a browser that is noticed without it. The device
+   *  of a program that never says so is never idle, and no notification to another device is silent for it. */
   idle(ms: number): void;
   getDevices(): Promise<DeviceInfo[]>;
   /** State a status for as long as something holds, such as a call: `addClaim("call-7", "call", "dnd")`. With `device`

@@ -557,16 +557,18 @@ function makeSession(options, device, input) {
   // --- the person
 
   function tell() {
-    const idleMs = Math.round(Math.min(Math.max(0, input.idleMs()), 2 ** 40)) || 0;
-    toldInputAt = now() - idleMs;
-    return idleMs;
+    const idleMs = input.idleMs();
+    toldInputAt = now() - idleMs; // NaN if nobody has said anything
+    return isNaN(idleMs) ? null : Math.round(Math.min(Math.max(0, idleMs), 1e12));
   }
 
-  /** The person has given input. The server is told at once if it would show them as away before the next heartbeat. */
+  /** The person has given input. The server is told at once if it would show them as away before the next heartbeat, and
+      of the first input: until then it does not know whether anybody is there. */
   function noticed() {
-    const awayAfterMs = welcome?.[8];
-    if (!isOnline() || !awayAfterMs || input.idleMs() >= awayAfterMs || beatAt < toldInputAt + awayAfterMs) return;
-    if (now() - toldInputAt >= Math.min(1000, awayAfterMs / 4)) send(2, tell());
+    const away = welcome?.[8];
+    // Without a threshold no comparison holds.
+    const isLate = input.idleMs() < away && beatAt >= toldInputAt + away && now() - toldInputAt >= Math.min(1000, away / 4);
+    if (isOnline() && (!toldInputAt || isLate)) send(2, tell());
   }
 
   function setFocus(focus) {
@@ -962,13 +964,13 @@ function makeDevice(id) {
   return device;
 }
 
-/** How long ago the person gave input. A program that never says so counts as in use. */
+/** How long ago the person gave input; undefined: nobody has said so, and the server takes nobody for idle. */
 function makeInput() {
-  let at = null;
+  let at;
   let isAtMachine = false; // the browser's own detector says so
   const input = {
     told() {},
-    idleMs: () => (at === null || isAtMachine ? 0 : now() - at),
+    idleMs: () => (isAtMachine ? 0 : at && now() - at),
     report(idleMs) {
       at = now() - idleMs;
       input.told();

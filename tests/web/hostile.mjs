@@ -117,6 +117,21 @@ for (const [met, code, timeout] of [
   server.close();
 }
 
+// Idleness: until the program says that somebody is there, nothing is told; the first word of it is told at once.
+{
+  const server = await serve(politely);
+  const alice = await connect({ ...quickly, url: server.url });
+  const { heard } = server.links[0];
+  await alice.request(4);
+  assert.deepEqual(heard.filter(([type]) => type === 1 || type === 2).map(([type, ...rest]) => rest[type === 1 ? 8 : 0] ?? null), [null]);
+  alice.idle(0);
+  alice.idle(0);
+  await alice.request(4);
+  assert.deepEqual(heard.filter(([type]) => type === 2), [[2, 0]]);
+  await alice.close();
+  server.close();
+}
+
 // Clocks: set back by an hour, nothing happens; asleep for an hour, another link at once, and the idleness is real.
 {
   const server = await serve(politely);
