@@ -65,7 +65,7 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.sim --lives 10000 --seed 0
 	$(BIN)/python -m tests.doors.fuzz
 	$(BIN)/python -m tests.cluster 0 1000
-	$(BIN)/python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300
+	$(BIN)/python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300 --pairs 300
 	$(BIN)/python -m tests.torture.nodes --kills 50 --failovers 50 --ack replica
 	$(MAKE) cluster-suites
 

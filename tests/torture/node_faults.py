@@ -4,8 +4,8 @@ nothing is wrong any more but for what follows from it."""
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
 
 from tests.torture.stage import LEASE_S, NAMES, Stage
 
@@ -174,9 +174,33 @@ OTHERS = (
 )
 LOSING = {"both_killed": ("engine", "replica"), "engine_split": ("engine",)}
 """What may lose something that was acknowledged, with these values of cluster.ack (README, More than one machine)."""
+OF_NODES = ("node_killed", "node_stopped", "node_paused", "way_cut", "way_stalled", "replies_lost")
+OF_ENGINES = ("primary_killed", "primary_paused", "tail_lost", "engine_split", "engine_emptied", "engine_lost")
+"""One of each may come at once."""
 KINDS = (*NODE_KILLS, *FAILOVERS, *OTHERS)
 
 
-def by_name(faults: Faults) -> Mapping[str, Callable[[], None]]:
-    """Each kind, and what brings it about."""
-    return {name: getattr(faults, name) for name in KINDS}
+def may_lose(kind: str, ack: str) -> bool:
+    """Whether something acknowledged may be lost: as documented, or since a home and the engine failed at once."""
+    kinds = kind.split("+")
+    is_both = len(kinds) > 1 and bool({"node_killed", "node_paused", "way_cut"} & {*kinds})
+    return is_both or any(ack in LOSING.get(one, ()) for one in kinds)
+
+
+def bring_about(faults: Faults, kind: str) -> None:
+    """Bring about a fault, or two at once ("one+other"), and return when they are over."""
+    failures: list[BaseException] = []
+
+    def guarded(one: str) -> None:
+        try:
+            getattr(faults, one)()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=guarded, args=(one,)) for one in kind.split("+")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        raise failure
