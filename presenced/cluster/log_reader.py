@@ -125,6 +125,8 @@ class LogReader:
         node = self._node
         member = node.nodes.of_entry(entry.incarnation)
         if member is None:
+            # It was taken for gone here before the log lost that. Who has joined meanwhile waits to be told again.
+            self._lessons.begin_again()
             return
         gone = decode_gone(entry.data)
         node.nodes.note_fence(entry.node, entry.n, is_orderly=gone.voluntary)

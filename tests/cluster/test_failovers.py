@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.backplane.port import LEASE_MS
 from presenced.cluster.batches import Closed
 from presenced.wire.messages import Done, SetStatus
 from tests.cluster.town import Town, TownNode, done
@@ -77,3 +78,22 @@ def test_where_a_replica_must_have_it_nothing_is_acknowledged_that_only_the_prim
     town.resume()
     a.turn()
     assert is_acknowledged(link, number) and b.shown("alice").text == "on the primary"
+
+
+def test_who_joins_a_log_that_has_lost_a_death_is_told_all_once_it_is_found_again() -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    for number in range(20):
+        c.come(f"user{number}/laptop")
+    alice = a.come("alice/laptop")
+    town.settle()
+    before = town.engine.split()
+    town.kill(c)
+    town.advance(LEASE_MS + 3_000, 1_000, alice)
+    assert {a.node.home_of(f"user{number}") for number in range(20)} <= {a.node.me, b.node.me}
+    town.engine.kept, town.engine.entries = before.kept, dict(before.entries)
+    d = town.add("d")
+    town.advance(LEASE_MS + 5_000, 1_000, alice)
+    assert d.node.is_ready
+    for name in (*(f"user{number}" for number in range(20)), "alice"):
+        assert len({node.node.home_of(name) for node in town.nodes}) == 1
+        assert a.shown(name) == b.shown(name) == d.shown(name)
