@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from presenced.cluster.entries import (
+    KnownFacts,
     Offer,
     Ready,
     Slice,
@@ -20,6 +23,8 @@ from presenced.cluster.entries import (
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.positions import uncarried
+from presenced.core.records import DeviceSet, RecordSet
+from presenced.wire.codec import encode
 
 
 class Arrival:
@@ -73,7 +78,7 @@ class Arrival:
         for name, data in decode_slice(slices[item.number]).users:
             known = decode_known(data)
             if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
-                self._give_way(name, version_in(known), now_ms)
+                self._give_way(name, known, now_ms)
             node.homes.set(name, sender)
             node.take_whole(name, known, now_ms)
 
@@ -97,16 +102,29 @@ class Arrival:
         elif self._events:
             self._events = []
 
-    def _give_way(self, name: str, version: int, now_ms: int) -> None:
-        """The own disk has said something of the user, and another node is the home. What is newer here is offered."""
+    def _give_way(self, name: str, known: KnownFacts, now_ms: int) -> None:
+        """The own disk has said something of the user, and another node is the home, which knows this. What is newer
+        here is offered, unless it says the same: a version that has lost its place in a kill seems newer than it is, as
+        all have that were made before another node died."""
         node = self._node
         own = all_of(node.copies, name, now_ms)
-        own_version = uncarried(version_in(decode_known(own)), node.engine.positions.lives)
-        if own_version > uncarried(version, node.lives):
-            node.batches.add(Offer(name, own_version, own))
+        own_known = decode_known(own)
+        own_version = uncarried(version_in(own_known), node.engine.positions.lives)
+        if own_version > uncarried(version_in(known), node.lives):
+            if self._shown_in(name, own_known) != self._shown_in(name, known):
+                node.batches.add(Offer(name, own_version, own))
         user = node.engine.users.awake(name)
         if user is not None:
             node.copies.release(user, now_ms)
+
+    def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
+        """What these facts say but for versions, and for devices, of which nodes know different moments. O(facts)."""
+        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
+        return sorted(
+            encode(replace(fact, version=0, last_seen_ms=0) if isinstance(fact, RecordSet) else fact)
+            for fact in facts
+            if not isinstance(fact, DeviceSet)
+        )
 
     def _consider(self, now_ms: int) -> None:
         if self._has_asked or self._teachers:

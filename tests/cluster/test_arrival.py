@@ -136,3 +136,26 @@ def test_what_a_node_that_was_killed_knows_of_others_users_has_the_versions_of_t
     assert all(a.shown(name) == late.shown(name) for name in ("alice", "bob"))
     assert a.shown("alice").text == "new"
     assert {node.node.home_of("alice") for node in town.nodes} == {a.node.me}
+
+
+@pytest.mark.parametrize("text", ["old", "newer, perhaps"])
+def test_a_version_that_has_lost_its_place_is_newer_only_if_it_says_something_else(text: str) -> None:
+    """Whoever was not changed since a node died has no place in the versions of a disk after the next kill."""
+    town = Town("a")
+    [a] = town.nodes
+    late = TownNode(town, "late")
+    late.open("alice/laptop").set_status("away", text=text)
+    link = a.come("alice/laptop")
+    link.set_status("away", text="old")
+    newest = late.engine.ledger.version + 3 * VERSION_GAP
+    life = Life(newest + VERSION_GAP, newest, newest)
+    late.engine.positions._lives = [life]
+    user = late.engine.users.get("alice")
+    assert user is not None
+    user.record = replace(user.record, version=carried(user.record.version, life))
+    late.engine.ledger.raise_version(next_version(life), late.now_ms)
+    town.add("late", late)
+    assert [node.shown("alice").text for node in town.nodes] == [text] * 2
+    assert a.shown("alice") == late.shown("alice")
+    # A home that takes what is offered loses the links of the user.
+    assert link.open == (text == "old")
