@@ -21,7 +21,6 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 
 from bench.load.contacts import random_graph
@@ -39,15 +38,28 @@ from bench.peers.paced_pair import PacedPair
 from bench.peers.presenced import Presenced
 from bench.peers.steps import SteppedServer
 from bench.peers.storm import Storm, drain
-from bench.results.outcome import OURS, Checks, Outcome, Progress, ServerOutcome, median, no_progress, partial
+from bench.results.goals import verdicts
+from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, median, no_progress, partial
 from presenced.wire.codec import encode
 from presenced.wire.frames import frame
 from presenced.wire.messages import Heartbeat
 
 FIGURE = "cluster_cpu_us_per_changing_turn"
+WAITS = (
+    "local_p50_us",
+    "local_p99_us",
+    "remote_p50_us",
+    "remote_p99_us",
+    "changes_per_s",
+    "generator_lag_p99_us",
+    "core_taken_by_others",
+)
 WITHOUT = "without a cluster"
 BEAT = frame(encode(Heartbeat(1500)))
 SWEEPS = 10
+TAKEN_MAX = 0.05
+"""The share of a node's core that others may take in a run that judges waits."""
+
 TOGETHER = 64
 
 GOALS: Mapping[str, tuple[float, str]] = {
@@ -89,6 +101,7 @@ class Run:
         self.without = without
         self.rounds = rounds
         self.spin = spin
+        self.notes: list[str] = []
 
     # --- one node -------------------------------------------------------------------------------------------------
 
@@ -112,7 +125,7 @@ class Run:
                 if number:
                     self._pair_up("star", "server_cpu_us_per_delivery", CPU, *found)
             for server, outcome in zip(both, (self.without, self.ours), strict=True):
-                add_checks(outcome.checks, server.checks)
+                outcome.checks.add(server.checks)
 
     def _stepped(self, stack: ExitStack, peer: Presenced, contacts: Mapping[str, Sequence[str]]) -> SteppedServer:
         storm = Storm(peer, contacts, records=False)
@@ -136,7 +149,7 @@ class Run:
                     target.play(names, outcome)
                 self._pair_up("login" if number else "first_login", "server_cpu_us_per_login", LOGIN_CPU, *found)
             for outcome, one in zip((self.without, self.ours), found, strict=True):
-                add_checks(outcome.checks, one.checks)
+                outcome.checks.add(one.checks)
 
     def _pair_up(self, name: str, figure: str, measured: str, without: ServerOutcome, ours: ServerOutcome) -> None:
         """The figures of a round of both, and their ratio."""
@@ -169,11 +182,12 @@ class Run:
             for number in range(self.rounds):
                 told = ServerOutcome()
                 paced.play(rate_per_s, seconds, seed + number, told)
-                for name in ("local_p50_us", "local_p99_us", "remote_p50_us", "remote_p99_us"):
+                for name in WAITS:
                     add_figure(self.ours, name, told.figures[name][0])
                 self.ours.latency |= told.latency
+            self.notes += paced.loop.notes()
             for graph, outcome in zip(graphs, (self.without, self.ours, self.ours), strict=True):
-                add_checks(outcome.checks, graph.ledger.checks)
+                outcome.checks.add(graph.ledger.checks)
 
     def _play_pair(self, graph: ConnectedGraph, changes: int, without_us: float) -> None:
         """A round on two nodes: CPU for each delivery of either."""
@@ -265,12 +279,6 @@ def spent_us(whole: Measured, parts: Sequence[Measured], count: int, work: Calla
     return [(part.cpu_ns() - cpu_ns) / 1000 / count for part, cpu_ns in zip(parts, before, strict=True)]
 
 
-def add_checks(total: Checks, one: Checks) -> None:
-    """Add what one part of the run found."""
-    for field in fields(Checks):
-        setattr(total, field.name, getattr(total, field.name) + getattr(one, field.name))
-
-
 def run(
     *,
     users: int,
@@ -303,6 +311,7 @@ def run(
     with ExitStack() as stack:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="presenced-bench-")))
         progress("starting", 0, 5)
+        limits: list[str] = []
         with partial() as cut:
             with ExitStack() as fleet_stack:
                 one = Run(Fleet(fleet_stack, cores, workdir), ours, without, rounds, spin=not cores.shared)
@@ -315,6 +324,7 @@ def run(
                 for number, (what, part) in enumerate(parts):
                     progress(what, number, 5)
                     part()
+                limits = one.notes
             progress("a node joins", 4, 5)
             directory = copy_of(stack, place, known, "snapshot")
             arrival = Arrival(stack, cores, workdir, directory, known)
@@ -322,21 +332,19 @@ def run(
                 arrival.play(ours, ours.checks)
             progress("a node joins", 5, 5)
         outcome.interrupted = cut.happened
-    outcome.notes += [*verdicts(ours), NOTE]
+    outcome.notes += [*verdicts(ours, GOALS, of_waits=WAITS, doubts=doubts(ours, limits)), *limits, NOTE]
     return outcome
 
 
+def doubts(ours: ServerOutcome, limits: Sequence[str]) -> list[str]:
+    """Why the run cannot judge waits."""
+    taken = max(ours.figures.get("core_taken_by_others", [0.0]))
+    told = ["the generator was late"] if any("limit" in limit for limit in limits) else []
+    return told + ([f"others took {taken:.0%} of a node's core"] if taken > TAKEN_MAX else [])
+
+
 NOTE = (
-    "cluster_ figures are of a node beyond a daemon without a cluster; figures with at_once are of 64 users who change "
-    "at once; the engine is on the core of the load; joining counts from the start of the process"
+    "cluster_ figures are of a node beyond a daemon without a cluster; at_once: of 64 users who change at once; "
+    "the engines are on the core of the load; all nodes are on one core, so that two keep each other from it; "
+    "joining counts from the start of the process"
 )
-
-
-def verdicts(ours: ServerOutcome) -> list[str]:
-    """Whether each goal is met, in a sentence."""
-    told = []
-    for figure, (most, what) in GOALS.items():
-        if values := ours.figures.get(figure):
-            found = median(values)
-            told.append(f"goal {'met' if found <= most else 'missed'}: {what}: {found:,g}, at most {most:,g}")
-    return told

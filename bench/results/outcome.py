@@ -74,6 +74,11 @@ class Checks:
     grown: int = 0
     """Resources (memory, descriptors) that grew beyond their bound."""
 
+    def add(self, other: Checks) -> None:
+        """Add what another part of the run found."""
+        for name, count in asdict(other).items():
+            setattr(self, name, getattr(self, name) + count)
+
     @property
     def faults(self) -> dict[str, int]:
         """The faults that occurred, by name."""
