@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from presenced.wire.messages import Get, SetStatus, Watch
+from presenced.wire.messages import Check, Get, SetStatus, Watch, WatchAll
 from tests.support.daemon import Daemon, StartFailed
 from tests.support.engines import RedisServer
 from tests.support.until import until
@@ -18,6 +18,8 @@ from tests.support.wire import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
 pytestmark = pytest.mark.slow
 
 LEASE = {"PRESENCED_CLUSTER__LEASE": "7s"}
+
+CHECKED, POSITION = 90, 96
 
 
 class Cluster:
@@ -95,6 +97,30 @@ def test_nobody_is_told_offline_because_a_node_was_killed(cluster: Cluster) -> N
     until(is_answered, "another node decides alice")
     until(lambda: shown(watcher, "alice")[1] == "dnd", "it is told")
     assert "offline" not in pushed(watcher, "alice")
+
+
+def test_who_watches_everybody_is_told_what_differs_on_another_node_when_theirs_was_killed(cluster: Cluster) -> None:
+    one, two = cluster.start("one"), cluster.start("two")
+    links = {name: opened(two.port, name) for name in ("alice", "bob", "carol", "dave")}
+    service = opened(one.port, "root", "", role="service", instance=5)
+    service.send(WatchAll(1))
+    assert service.until(DONE)[1] == 1
+    until(lambda: all(shown(service, name)[1] == "online" for name in links), "the other node's users are known here")
+    newest = max(int(str(shown(service, name)[7])) for name in links)
+
+    def position() -> tuple[int, int]:
+        service.send(Check(2))
+        _, _, epoch, version, *_ = service.until(CHECKED)
+        return epoch, version
+
+    until(lambda: position()[1] > newest, "all nodes have said that nothing older is to come")
+    epoch, version = position()
+    set_status(links["bob"], 6, "dnd", "meanwhile")
+    one.kill()
+    service = opened(two.port, "root", "", role="service", instance=5)
+    service.send(WatchAll(3, True, epoch, version))
+    assert service.until(POSITION)[1::3] == [3, False]
+    assert [frame[1][0] for frame in service.told if frame[0] == PRESENCE] == ["bob"]
 
 
 def test_a_node_that_stops_in_order_hands_its_users_over_at_once(cluster: Cluster) -> None:
