@@ -244,6 +244,10 @@ class Node:
         for name in names:
             if self.homes.of(name) is sender:
                 self.homes.drop(name)
+                user = self.engine.users.awake(name)
+                if user is not None:
+                    # Somebody looks. Whoever comes back under the name may have this node as a home.
+                    self.engine.users.set_copy(user, is_copy=False)
 
     def note_copy(self, name: str) -> None:
         """Another node decides the user from now on, of whom nothing is known but that somebody looks. O(1)."""

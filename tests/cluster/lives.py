@@ -48,7 +48,7 @@ class Life:
         self.watcher = first.dial("watcher/screen")
         self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
         self.steady["ann"] = first.dial("ann/steady")
-        self.returner = Returner(("watcher", *USERS))
+        self.returner = Returner(("watcher", "guest", *USERS))
         self.returner.come(first)
 
     # --- what happens -----------------------------------------------------------------------------------------
@@ -171,6 +171,8 @@ class Life:
     def erase(self) -> None:
         """Somebody comes, goes, and is forgotten."""
         ready = [node for node in self.town.nodes if node.node.is_ready]
+        name = self.chance.choice(("guest", *(name for name in USERS if name not in self.steady)))
+        self.trace[-1] += f" {name}"
         guest, root = (
             self.chance.choice(ready).dial("guest/phone"),
             self.chance.choice(ready).dial("boss", role="admin"),
@@ -178,7 +180,7 @@ class Life:
         if guest.is_open and self.chance.random() < 0.5:
             guest.say(Bye())
         self.returner.check()
-        root.say(Erase(root.next_id(), "guest"))
+        root.say(Erase(root.next_id(), name))
         root.lose()
 
     def lost_tail(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.wire.messages import Block, Erase, HideFrom, SetAudience, SetContact
+from presenced.wire.messages import Block, Bye, Erase, HideFrom, SetAudience, SetContact
 from tests.cluster.town import Town, TownNode
 from tests.core.world import FakeLink
 
@@ -70,3 +70,18 @@ def test_who_was_erased_and_has_come_back_keeps_what_is_decided_then() -> None:
     for node in town.nodes:
         user = node.engine.users.get("alice")
         assert user is not None and user.privacy is not None and list(user.privacy.blocked) == ["bob"]
+
+
+def test_whoever_was_erased_is_seen_again_on_coming_back_to_a_node_where_somebody_looks() -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    watcher, root = a.come("carol/laptop"), c.dial("root", role="admin")
+    b.dial("alice/laptop").say(Bye())
+    watcher.watch("alice")
+    root.say(Erase(root.next_id(), "alice"))
+    town.settle()
+    assert not any(node.node.home_of("alice") for node in town.nodes)
+    watcher.forget()
+    back = a.dial("alice/phone")
+    town.settle()
+    assert back.is_open and [record.status for record in watcher.pushes] == ["online"]
+    assert {node.shown("alice").status for node in town.nodes} == {"online"}
