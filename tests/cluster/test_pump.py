@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
 
-from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
+from presenced.backplane.errors import BackplaneError, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import Joined
@@ -146,6 +147,27 @@ def test_whoever_stood_still_knows_nothing_of_the_engine() -> None:
     assert reach.is_away and reach.heard_ms == 14_000
     reach.answered("read", 15_000)
     assert not reach.away_ms(16_000) and reach.heard_ms == 14_000 and told == [True, False]
+
+
+async def test_a_node_that_stops_before_its_log_is_mended_ends(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, may_return = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: object) -> list[object]:
+        reading.set()
+        await may_return.wait()
+        return []
+
+    async def rewound(*_: object) -> None:
+        raise Rewound(1, 1, 1)
+
+    monkeypatch.setattr(stage.backplane, "read", wait)
+    await reading.wait()
+    monkeypatch.setattr(stage.backplane, "renew", rewound)
+    await eventually(lambda: stage.pump._trouble is not None)
+    leaving = asyncio.create_task(stage.pump.leave())
+    await asyncio.sleep(0)
+    may_return.set()
+    await eventually(leaving.done)
 
 
 async def test_what_is_claimed_is_appended_and_read_back_without_anybody_asking(stage: Stage) -> None:

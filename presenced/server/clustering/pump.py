@@ -137,7 +137,7 @@ class Pump:
     async def leave(self) -> None:
         """End the tasks, and tell all nodes that this one is gone. A backplane that is away is not waited for."""
         self._is_over = True
-        for event in (self._to_append, self._to_work, self._hurry):
+        for event in (self._to_append, self._to_work, self._hurry, self._recovered):
             event.set()
         async with self._commands:
             with contextlib.suppress(BackplaneError):
@@ -304,6 +304,9 @@ class Pump:
             try:
                 return await self._call(call)
             except (Rewound, Emptied) as error:
+                if self._is_over:
+                    # The reader mends nothing any more.
+                    raise Refused("stopped", "this node stops") from None
                 self._trouble = error
                 self._recovered.clear()
         # The reader has the connection for reading, and knows what was read.
