@@ -78,11 +78,11 @@ mutate: $(INSTALLED)  ## changes to the code, one by one, that the nearest tests
 simulate: $(INSTALLED)  ## LIVES=N lives of a server, its disk and its clients, from a seed; SEED=N alone: that one again
 	$(BIN)/python -m tests.sim $(if $(LIVES),--lives $(LIVES)) $(if $(SEED),--seed $(SEED))
 
-scenario: $(INSTALLED)  ## minutes: two backends and 300 pages, in virtual time and with a daemon, where everything is killed
+scenario: $(INSTALLED)  ## minutes: two backends and 300 pages, in virtual time, with a daemon and with three nodes, where everything is killed
 	PRESENCED_SCENARIO_S=60 $(BIN)/python -m pytest -q -n auto tests/scenario
 
 cluster-suites: $(INSTALLED)  ## minutes: the suites of one server, whole, with each link on another of three nodes
-	$(BIN)/python -m pytest -q -n auto -k 'three and nodes' tests/conformance tests/e2e tests/visibility
+	PRESENCED_SCENARIO_S=60 $(BIN)/python -m pytest -q -n auto -k 'three and nodes' tests/conformance tests/e2e tests/scenario tests/visibility
 
 # Under /usr/local, or PREFIX; into a package's tree with DESTDIR; with another interpreter by PYTHON.
 INSTALL_CHOICES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))'

@@ -43,6 +43,7 @@ class Tab:
         self.device = device
         """What its sessionStorage says."""
         self.exists = True
+        self.since_s = asyncio.get_running_loop().time()
         self.socket: Socket | None = None
         self.life: asyncio.Task[None] | None = None
 
@@ -133,9 +134,16 @@ class Application:
     """Everybody, and what befalls them."""
 
     def __init__(
-        self, dice: random.Random, connect: Callable[[], Any], restart_daemon: Callable[[], Awaitable[None]], users: int
+        self,
+        dice: random.Random,
+        connect: Callable[[], Any],
+        restart_daemon: Callable[[], Awaitable[None]],
+        users: int,
+        told_s: float = 0.0,
     ) -> None:
+        """`told_s`: how much later a watcher may be told, who is on another node than the user."""
         self.dice = dice
+        self._told_s = told_s
         self.backends = [Backend(connect), Backend(connect)]
         self.restart_daemon = restart_daemon
         self.users = [f"u{number:03}" for number in range(users)]
@@ -259,8 +267,9 @@ class Application:
     async def _watch(self) -> None:
         async for change in self._watcher.watch_all():
             now_s = asyncio.get_running_loop().time()
-            exists = any(tab.user == change.user for tab in self.tabs)
-            if change.new.status == "offline" and exists:
+            tabs = [tab for tab in self.tabs if tab.user == change.user]
+            exists = bool(tabs)
+            if change.new.status == "offline" and any(now_s - tab.since_s >= self._told_s for tab in tabs):
                 self.wrong.append(f"{now_s:.3f}: {change.user} is shown offline, and a tab is there")
             left_s = now_s - self.was_there.get(change.user, now_s)
             if change.new.status == "online" and not exists and left_s > LINGERS_S:

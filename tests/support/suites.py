@@ -25,6 +25,7 @@ SUITES: Final = frozenset(
         "tests.e2e.test_rights",
         "tests.e2e.test_service_bad_input",
         "tests.e2e.test_service_wire",
+        "tests.scenario.test_real",
         "tests.visibility.test_over_tcp",
     }
 )
