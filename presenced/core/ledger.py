@@ -23,6 +23,9 @@ class Ledger:
         self._zero_ms = now_ms
         """The monotonic time at which the counter would have been 0."""
         self._facts: list[Fact] = []
+        self._looked_at = 0
+        """How many of these `least` has looked at, and the least version of a record among them."""
+        self._least: int | None = None
 
     def add(self, fact: Fact) -> None:
         """Leave a fact for the log, behind those of this turn."""
@@ -58,8 +61,14 @@ class Ledger:
     @property
     def least(self) -> int:
         """No record that the log is still to be given, now or later, has a version below this, but for one that was
-        made before and is said again. O(facts of this turn so far)."""
-        return min([self.version, *(fact.version for fact in self._facts if type(fact) is RecordSet)])
+        made before and is said again. O(facts since it was asked last): a node asks with each event."""
+        facts = self._facts
+        for number in range(self._looked_at, len(facts)):
+            fact = facts[number]
+            if type(fact) is RecordSet and (self._least is None or fact.version < self._least):
+                self._least = fact.version
+        self._looked_at = len(facts)
+        return self.version if self._least is None else min(self.version, self._least)
 
     @property
     def has_facts(self) -> bool:
@@ -69,4 +78,5 @@ class Ledger:
     def take_facts(self) -> list[Fact]:
         """The facts since the last call, in order."""
         facts, self._facts = self._facts, []
+        self._looked_at, self._least = 0, None
         return facts

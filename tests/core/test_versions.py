@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from presenced.core.ledger import Ledger
+from presenced.core.records import RecordSet, TextSet
 from presenced.limits import VERSION_GAP
 from presenced.wire.messages import Done, Get, GetMembers, MembersPage, Records, SetStatus, Watch, Who, WhoPage
 from tests.core.world import START_MS, FakeLink, World
@@ -174,3 +175,18 @@ def test_what_is_told_after_a_stop_is_not_below_what_was_told_before() -> None:
     after.raise_version(400, 110)
     after.reach(125)
     assert after.version == 415
+
+
+def test_the_least_version_of_what_the_log_is_still_to_be_given_follows_each_fact_and_ends_with_the_turn() -> None:
+    ledger = Ledger(1, 0)
+    ledger.raise_version(50, 0)
+    told = []
+    for version in (70, 30, 40):
+        ledger.add(RecordSet("alice", "online", 0, 0, "", version))
+        ledger.add(TextSet("alice", "", "", 0))
+        told.append(ledger.least)
+    assert told == [50, 30, 30]
+    ledger.take_facts()
+    assert ledger.least == 50
+    ledger.add(RecordSet("alice", "online", 0, 0, "", 45))
+    assert ledger.least == 45
