@@ -12,6 +12,7 @@ from presenced.core.copies import SLICE_USERS
 from presenced.core.horizon import Horizon
 from presenced.core.model import CONNECTED, GONE, User
 from presenced.core.policy import Policy
+from presenced.core.positions import POSITION_MS_MAX
 from presenced.core.records import ContactsSet, DeviceSet, RecordSet
 from presenced.wire.messages import (
     AddActivity,
@@ -294,12 +295,16 @@ def test_a_position_holds_though_changes_come_in_versions_below_it() -> None:
     assert not answer.reset and {record.user: record for record in back.pushes} == {
         name: away.record(name) for name in ("bob", "carol")
     }
-    # In another cluster all are told.
+    # No node is a day ahead of another.
+    latest = away.engine.ledger.version + POSITION_MS_MAX
+    assert back.refused(WatchAll(back.next_id(), True, answer.epoch, latest + 1)) == "bad_position"
+    # In another cluster all are told; what was asked for before, and waits for this node, ends with that.
+    back.say(WatchAll(back.next_id(), True, answer.epoch, latest))
     horizon.origin = 9
     back.forget()
     back.say(WatchAll(back.next_id(), True, answer.epoch, answer.version))
     away.turn()
-    (answer,) = [message for message in back.messages if isinstance(message, Position)]
+    _, answer = [message for message in back.messages if isinstance(message, Position)]
     assert answer.reset
 
 

@@ -34,13 +34,11 @@ SUITES: Final = frozenset(
 NODES: Final = 3
 
 NODE_OF_TOKEN: Final = "the `resume` of a lost link is good on the node that gave it (28.3)"
-NODE_OF_POSITION: Final = "a position is of the node that gave it, and is answered by `reset` on another one (28.3)"
 
 DIFFERENCES: Final = {
     # Dialogues of presenced/conformance.
     "a lost link is taken back": NODE_OF_TOKEN,
     "a link of a service is taken back": NODE_OF_TOKEN,
-    "everybody, and positions": NODE_OF_POSITION,
     # Tests, without what they are tried with.
     "test_a_broken_connection_is_taken_up_in_one_round_trip": NODE_OF_TOKEN,
     "test_a_new_link_takes_over_from_one_whose_end_the_server_has_not_seen": NODE_OF_TOKEN,

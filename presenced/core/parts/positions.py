@@ -23,7 +23,7 @@ from presenced.core.part import Part, Restoring, Start, TakeUp
 from presenced.core.parts.sleep import Sleep
 from presenced.core.parts.users import Users
 from presenced.core.parts.watches import Watches
-from presenced.core.positions import LIVES_MAX, Life, carried, next_version, since
+from presenced.core.positions import LIVES_MAX, POSITION_MS_MAX, Life, carried, next_version, since
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact, PositionsKnown, VersionsRaised
 from presenced.core.rights import Patterns, Rights
@@ -168,12 +168,12 @@ class Positions(Part):
 
     def resume_from(self, session: Session, request_id: int, epoch: int, version: int) -> None:
         """The session is told of every user from now on, and of all who have changed since the position. Position is
-        the answer, behind that. Raises `RequestError` (`bad_position`) for one that was not given yet, before anything
-        is changed; one of several nodes waits for what it has not read, up to `WAIT_MS`. O(`SLICE_LOOKS`) now, and
-        O(users) in all."""
+        the answer, behind that. One of several nodes waits for what it has not read, up to `WAIT_MS`. Raises
+        `RequestError` (`bad_position`), before anything is changed, for one that was not given yet; to one of several
+        nodes that is a day ahead of it. O(`SLICE_LOOKS`) now, and O(users) in all."""
         ledger = self._ledger
         is_ours = epoch == self._epoch_of(session)
-        if is_ours and version > ledger.version and self._horizon is None:
+        if is_ours and version > ledger.version + (0 if self._horizon is None else POSITION_MS_MAX):
             raise RequestError("bad_position", f"position {version} is ahead of {ledger.version}, where this server is")
         self._end_walk(session)
         self._told.pop(session, None)
