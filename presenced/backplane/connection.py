@@ -4,6 +4,7 @@ are those of `errors.py`, but for answers that only the caller can understand (`
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -168,4 +169,5 @@ def _login(access: EngineAccess) -> EngineCommand:
 def _why(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
-    return error.strerror or str(error)
+    # asyncio's own loop says in `strerror` which of its calls failed.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

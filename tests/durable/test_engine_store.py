@@ -323,6 +323,8 @@ def test_engines_that_will_not_do(tmp_path: Path, redis: RedisServer) -> None:
     assert code == 78 and "storage.url: the engine drops any key" in text
     code, text = status("--storage", "unix:///nowhere/redis.sock")
     assert code == 75 and "cannot be reached" in text
+    code, text = status("--storage", "redis://127.0.0.1:1")
+    assert code == 75 and "127.0.0.1:1 cannot be reached: Connection refused" in text
     code, text = status("--storage", f"unix://{redis.socket}", "--data-dir", str(tmp_path / "data"))
     assert code == 78 and "leave one of them out" in text
     redis.send("CONFIG", "SET", "maxmemory-policy", "noeviction")
