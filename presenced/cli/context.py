@@ -41,6 +41,8 @@ class Context:
     """The server of this machine that operators ask, by the name of its unit; empty = the unit without a name."""
     node: int = 0
     """Which node they ask, of several that one command runs; 0 = the server is one daemon."""
+    takes_as: bool = True
+    """The command takes --as."""
 
 
 class DefaultGroup(click.Group):

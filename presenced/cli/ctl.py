@@ -47,6 +47,9 @@ MODULES = {
 READERS = frozenset({"get", "who", "watch", "members", "await", "ping", "events", "followers", "revoke", "erase"})
 """Commands that concern no user, or the users whom they name."""
 
+WITHOUT_AS = READERS | {*OPERATORS, "online"}
+"""Commands that do not take --as."""
+
 
 @click.group(
     "presencectl",
@@ -119,7 +122,7 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 
 def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Context:
     """The options as the commands see them; `given` are those that are written on the command line."""
-    if options["as_user"] and subcommand in (*READERS, *OPERATORS, "online"):
+    if options["as_user"] and subcommand in WITHOUT_AS:
         raise click.UsageError(f"`{subcommand}` does not use --as; leave it out")
     if subcommand not in OPERATORS and (named := given & {"socket", "instance", "node"}):
         raise click.UsageError(f"`{subcommand}` does not use --{max(named)}; name the server with --url")
@@ -145,6 +148,7 @@ def _context(options: dict[str, Any], given: set[str], subcommand: str) -> Conte
         options["socket"],
         options["instance"],
         options["node"] or 0,
+        subcommand not in WITHOUT_AS,
     )
 
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import click
+
 from presenced.cli.group import WRITE_FAILED
 from presenced.cli.signals import INTERRUPTED as INTERRUPTED, ending_in_silence
 from presenced.errors import (
@@ -71,6 +73,12 @@ _ADVICE = {
     "bad_token": " (pass one with --token, --token-file or PRESENCE_TOKEN)",
 }
 
+_ADVICE_WITHOUT_AS = {
+    **_ADVICE,
+    "forbidden": " (a service may, with a token for it: `presencectl --url presence://SERVICE@HOST ...`)",
+}
+"""Of commands that do not take --as, as they are asked in the name of whoever the URL names."""
+
 
 def exit_code(error: PresenceError) -> int:
     """The exit code for an error; the order is from the special to the general."""
@@ -129,13 +137,19 @@ def run_blocking(work: Callable[[], int]) -> None:
     try:
         code = work()
     except PresenceError as error:
-        code = complain(str(error) + _ADVICE.get(error.code, ""), exit_code(error))
+        code = complain(str(error) + _advice_on(error), exit_code(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
     if _output_is_stuck():
         # The thread holds the lock of a stream that Python would flush at the end.
         os._exit(code)
     sys.exit(code)
+
+
+def _advice_on(error: PresenceError) -> str:
+    line = click.get_current_context(silent=True)
+    takes_as = line is None or getattr(line.obj, "takes_as", True)
+    return (_ADVICE if takes_as else _ADVICE_WITHOUT_AS).get(error.code, "")
 
 
 def _output_is_stuck() -> bool:

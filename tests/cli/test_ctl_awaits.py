@@ -55,6 +55,7 @@ def test_it_says_no_when_the_time_is_over(daemon: Daemon, start: Any) -> None:
         (("bob", "--status", "offline", "--available"), exits.USAGE, "no status is left"),
         (("two words",), exits.USAGE, "user name"),
         (("bob", "--kind", "phone"), exits.DENIED, "leave kinds empty"),
+        (("bob", "--kind", "phone"), exits.DENIED, "(a service may, with a token for it: `presencectl --url"),
         ((), exits.USAGE, "USER"),
     ],
 )
