@@ -176,6 +176,15 @@ def test_text_that_is_no_json_in_utf_8(port: int, beside: Bystander, data: bytes
     beside.check()
 
 
+@pytest.mark.parametrize("data", [b'[4,1,"\\ud83d"]', b'[4,1,"\xed\xa0\xbd"]'], ids=["escape", "bytes"])
+def test_half_of_a_surrogate_pair_is_told_in_words(port: int, data: bytes) -> None:
+    with RawWebSocket(port) as link:
+        link.greet("garbled")
+        link.send(client_frame(TEXT, data))
+        messages, _, _ = link.ended()
+        assert messages[-1][1] == "bad_frame" and "\\ud83d is half of a surrogate pair" in messages[-1][2]
+
+
 @BOTH
 def test_a_character_may_be_cut_between_two_frames(port: int, kind: str) -> None:
     with RawWebSocket(port, kind) as link:

@@ -11,6 +11,7 @@ import msgspec
 
 from presenced.errors import PresenceError, RequestError
 from presenced.http.api.requests import ApiRequest
+from presenced.wire.json_faults import json_fault
 
 JSON_TYPE = "application/json"
 
@@ -46,7 +47,7 @@ def read_body(request: ApiRequest, body: bytes, headers: Mapping[str, str]) -> A
         raise RequestError("bad_request", f"{request.name}: the field {error.name} stands twice") from None
     except Exception as error:
         # Catching broadly is right here: hostile bytes reach more than the decoder's own classes.
-        raise RequestError("bad_request", f"{request.name}: {_sentence(error, request)}") from None
+        raise RequestError("bad_request", f"{request.name}: {_sentence(error, request, body)}") from None
     return value
 
 
@@ -68,11 +69,11 @@ def _once_each(pairs: list[tuple[str, Any]]) -> None:
         raise _Twice(next(name for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
 
 
-def _sentence(error: Exception, request: ApiRequest) -> str:
+def _sentence(error: Exception, request: ApiRequest, body: bytes) -> str:
     if isinstance(error, RecursionError):
         return "the body is nested deeper than any request; send its fields and nothing else"
     if not isinstance(error, msgspec.ValidationError):
-        return f"the body is not JSON in UTF-8: {str(error)[:_WRONG_CHARS_MAX]}"
+        return f"the body is not JSON in UTF-8: {json_fault(body, error)[:_WRONG_CHARS_MAX]}"
     # Of the sentence the field comes first: `Expected ... - at `$.users[0]`` becomes `users[0]: Expected ...`.
     what, _, place = str(error).rpartition(" - at `$")
     place = place.removesuffix("`").removeprefix(".") if what else ""

@@ -23,6 +23,7 @@ from presenced.server.transports.close_codes import BYE, CLOSE_CODES
 from presenced.server.transports.tcp import TcpTransport
 from presenced.server.transports.websocket_frames import frame_length, framed, goodbye_in, payloads
 from presenced.wire.frames import LENGTH_BYTES, frame
+from presenced.wire.json_faults import json_fault
 
 SHARED_MAX: Final = 512
 SHARED_BYTES_MAX: Final = 4_096
@@ -208,7 +209,7 @@ class WebSocketTransport(TcpTransport):
         try:
             payload = self.payload_of(message)
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-            conversation.end("bad_frame", f"the message is not {self.subprotocol}: {error}"[:200])
+            conversation.end("bad_frame", f"the message is not {self.subprotocol}: {json_fault(message, error)}"[:200])
             return
         if not 0 < len(payload) <= conversation.intake.reader.frame_bytes_max:
             self._refuse_size(len(payload))
