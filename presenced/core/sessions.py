@@ -89,9 +89,10 @@ class Sessions:
         The session that had the device before is replaced: a link of its own is closed, a service is told. An empty
         kind or name, `idle_ms` (the time since the person's last input) None and `meta` None keep what is known. So
         does `as_was` with kind, name, priority, status and meta of a device that is live, and with the lease if this
-        client gave it that. `focus` is what is on its screen. With `only_free` a device that another client has by now
-        stays with it. `for_at_most_ms` gives a lease, to a device with a `ref` (section 23.7). Raises `RequestError`
-        (`device_limit`, `device_held`). O(devices of the user).
+        client gave it that. But how idle it is does not outlive the program that told it: another client that comes
+        without `as_was`, and with `idle_ms` None, takes nobody for idle. `focus` is what is on its screen. With
+        `only_free` a device that another client has by now stays with it. `for_at_most_ms` gives a lease, to a device
+        with a `ref` (section 23.7). Raises `RequestError` (`device_limit`, `device_held`). O(devices of the user).
         """
         user = self._users.get(user_name or session.user_name)
         lease_ms = now_ms + for_at_most_ms if for_at_most_ms else None
@@ -110,6 +111,8 @@ class Sessions:
         elif (device.priority < 0) != (priority < 0):
             self._devices.make_room(device.user, priority)
         self._take_from_holder(device, session, now_ms)
+        if idle_ms is None and not as_was and device.holder != session.instance:
+            self._leases.forget_idleness(device)
         if ref and session.refs is not None and (other := session.refs.get(ref)) is not None:
             self.end_device(other, now_ms)
         # An empty one says nothing: it must not undo a rename.

@@ -9,6 +9,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from presenced.core.model import UNTOLD
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet
 from presenced.wire.messages import Heartbeat, SetStatus, Source
@@ -236,6 +237,47 @@ def test_reconnecting_is_not_activity() -> None:
     assert watcher.statuses("alice") == ["away"]
 
 
+@pytest.mark.parametrize("state", ["in grace", "connected", "away", "offline"])
+def test_idleness_does_not_outlive_the_program_that_told_it(state: str) -> None:
+    """The next one tells none: nobody is taken for idle by what was told before, not even who was."""
+    world = World()
+    alice = world.open("alice/laptop", idle_ms=0, instance=1)
+    watcher = world.open("app", role="service")
+    watcher.watch("alice")
+    idle_ms = {"away": AWAY_MS, "offline": OFFLINE_MS}.get(state, 60_000)
+    pass_time(world, idle_ms, alice, watcher, active_ms=world.now_ms)
+    input_ms = world.device("alice/laptop").active_ms
+    if state != "connected":
+        alice.lose()
+        world.advance(5_000)
+    bot = world.open("alice/laptop", idle_ms=None, instance=2)
+    assert world.record("alice").status == "online"
+    assert world.device("alice/laptop").active_ms == input_ms, "when the last input was is as true as before"
+    for _ in range(2 * OFFLINE_MS // BEAT_MS):
+        world.advance(BEAT_MS)
+        bot.beat()
+        watcher.beat()
+    assert world.record("alice").status == "online"
+    bot.beat(AWAY_MS)
+    world.turn()
+    assert world.record("alice").status == "away", "it tells by now"
+
+
+@pytest.mark.parametrize("instance", [0, 1], ids=["no number", "the same number"])
+@pytest.mark.parametrize("as_was", [False, True])
+def test_idleness_goes_on_if_the_program_that_told_it_comes_back(instance: int, as_was: bool) -> None:
+    world = World()
+    alice = world.open("alice/laptop", idle_ms=0, instance=instance)
+    pass_time(world, 60_000, alice, active_ms=world.now_ms)
+    alice.lose()
+    world.advance(5_000)
+    back = world.open("alice/laptop", idle_ms=None, instance=instance, again=as_was)
+    while world.now_ms - world.device("alice/laptop").active_ms < AWAY_MS:
+        world.advance(BEAT_MS)
+        back.beat()
+    assert world.record("alice").status == "away"
+
+
 def test_connecting_with_a_long_idle_time_shows_away_at_once() -> None:
     world = World()
     watcher = world.open("app", role="service")
@@ -420,6 +462,19 @@ def test_the_time_since_the_last_input_runs_on_over_a_restart(told: str, from_sn
     assert watcher.statuses("alice") == ["away"]
     after.advance_beating(3 * TICK_MS, alice, watcher)
     assert watcher.statuses("alice") == ["away", "offline"]
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_that_a_program_tells_no_idleness_after_one_that_did_is_known_after_a_restart(from_snapshot: bool) -> None:
+    """And of one that has come after the restart it is known as well."""
+    world = World()
+    world.open("alice/laptop", idle_ms=0, instance=1)
+    for number in (2, 3):
+        world = world.restarted(5_000, facts=world.snapshot() if from_snapshot else None)
+        bot = world.open("alice/laptop", instance=number)
+        assert world.device("alice/laptop").idle_known == UNTOLD
+        world.advance_beating(2 * AWAY_MS, bot)
+        assert world.record("alice").status == "online"
 
 
 @pytest.mark.parametrize("from_snapshot", [False, True])

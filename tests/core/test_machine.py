@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -124,6 +125,13 @@ class Lives(RuleBasedStateMachine):
         link = self.world.open(f"{user}/{device}", **said)  # type: ignore[arg-type]
         self.links.append(link)
         self.compare()
+
+    @rule(number=pick)
+    def take_over(self, number: int) -> None:
+        """Another program comes for a device that one has told of, perhaps, and tells nothing."""
+        link = self.link(number)
+        if link is not None and (device := link.session.device) is not None:
+            self.come(device.user.name, device.id, None, device.priority, device.status)
 
     @precondition(lambda self: len(self.links) < 12)
     @rule(watched=lists_of_users, came_back=st.integers(0, 3))
@@ -413,3 +421,23 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(max_examples=samples(200), stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("in_call", [False, True], ids=["", "in a call"])
+@pytest.mark.parametrize("idle_rounds", [0, 5, 12], ids=["active", "away", "offline"])
+def test_a_program_that_tells_no_idleness_comes_in_the_place_of_one_that_did(idle_rounds: int, in_call: bool) -> None:
+    """A life to which chance comes too rarely."""
+    lives = Lives()
+    lives.come_to_watch(["alice"], 0)
+    lives.come("alice", "laptop", idle_rounds * ROUND_MS, 0, "online")
+    if in_call:
+        lives.claim(0, "alice", "meeting", "call", "dnd", 0)
+    lives.take_over(1)
+    for _ in range(13):
+        lives.step(1)
+        for number in range(2):
+            lives.beat(number, None)
+    if in_call:
+        lives.end_claim(0, "alice", "meeting")
+    lives.beat(1, 5 * ROUND_MS)
+    lives.teardown()

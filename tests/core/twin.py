@@ -52,6 +52,12 @@ class TwinDevice:
         """It says bye, which is a sign of life."""
         self.left, self.heard_ms = True, now_ms
 
+    def forget(self, in_call_ms: int | None) -> None:
+        """Another program has it, and does not say how idle it is. In a call of its user it is as one that comes."""
+        if self.reports:
+            self.reports = False
+            self.in_call_from_ms = in_call_ms if self.in_call_from_ms is None else self.in_call_from_ms
+
     def lost_at_ms(self) -> int:
         silent_ms = self.heard_ms + POLICY.timeout_ms
         return silent_ms if self.lost_ms is None else self.lost_ms
@@ -301,6 +307,8 @@ class Twin:
             device.status, device.priority = status, priority
         elif not again:
             device.status, device.priority = status, priority
+            if device.holder != holder and idle_ms is None:
+                device.forget(in_call_ms=now_ms if user.claims.in_call(now_ms) else None)
         elif device.holder != holder:
             return False
         device.heard_ms, device.lost_ms, device.holder = now_ms, None, holder

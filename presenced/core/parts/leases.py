@@ -76,7 +76,7 @@ class Leases(Part):
         lease_ms: int | None = None,
     ) -> None:
         """The device is held by this session from now on, a service's under the number `ref`. `idle_ms` None keeps
-        what is known of its activity. `lease_ms` as in `Device`."""
+        what is known of its activity (see `forget_idleness`). `lease_ms` as in `Device`."""
         if device.state == GONE:
             self.live += 1
             device.idle_known = UNTOLD
@@ -106,6 +106,13 @@ class Leases(Part):
             # It may be of another kind now, which takes other times to become idle.
             self._set_level(device, idle_level(device, now_ms, self._policy, self.assumed_ms))
         self._arm(device)
+
+    def forget_idleness(self, device: Device) -> None:
+        """Another program is about to speak for a live device, and does not tell how idle it is: nobody knows. When its
+        last input was stays known. O(1)."""
+        if device.state != GONE and device.idle_known != UNTOLD:
+            device.idle_known = UNTOLD
+            self._set_level(device, ACTIVE)
 
     def take(self, device: Device) -> None:
         """Another session is about to speak for it: take it from the one that does. Its lease goes on."""
