@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class BackplaneError(Exception):
     """The root of them. `str` is a sentence for operators, without secrets."""
@@ -43,15 +45,26 @@ class Emptied(BackplaneError):
         super().__init__("the log is gone: the engine was emptied, or is another one")
 
 
+_OF_NODE: Final = ("no_library", "bad_request", "slice_lost", "stopped")
+"""What is wrong with the node that calls."""
+
+
 class Refused(BackplaneError):
     """The engine cannot be used as it is. An operator has to change something; `code` is stable:
 
     `no_library` (hiredis is not installed), `bad_address`, `password`, `permission`, `certificate`, `old_engine`,
     `replica`, `evicts`, `sharded`, `is_sentinel`, `no_service` (Sentinel does not know it), `foreign_keys`,
-    `bad_request` (a call that no engine takes).
+    `bad_request` (a call that no engine takes), `slice_lost` (what the node was to be told is gone), `stopped` (the
+    node stops).
     """
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+
+    @property
+    def is_of_engine(self) -> bool:
+        """Whether it is the engine, or what leads to it, that is to be changed. A node that has been let in before
+        waits for that as for an engine that is away."""
+        return self.code not in _OF_NODE

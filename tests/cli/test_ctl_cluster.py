@@ -81,6 +81,11 @@ def test_json_is_what_the_node_tells(tmp_path: Path) -> None:
             {"engine": EngineStatus("unix:///e", "", "", away_ms=61_000)},
             "engine         unix:///e (role unknown) AWAY for 1m1s; this clock is -3 ms",
         ),
+        (
+            {"engine": EngineStatus("unix:///e", "", "", "", 61_000, "it asks for a password")},
+            "engine         unix:///e (role unknown) AWAY for 1m1s; this clock is -3 ms\n"
+            "               it asks for a password",
+        ),
         ({"state": "isolated", "lease_left_ms": 0}, "node           web-2, incarnation 317, isolated, no lease"),
     ],
 )

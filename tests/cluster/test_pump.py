@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 
 import pytest
@@ -56,7 +56,7 @@ class Stage:
     async def join(self) -> Joined:
         return await self.backplane.join("one", 1, 0, 77, encode(JoinData(7)))
 
-    async def start(self) -> Stage:
+    async def start(self, *, waits: bool = True) -> Stage:
         joined = await self.join()
         now_ms = self.begin()
         engine = Engine(Policy(), now_ms=now_ms, wall_ms=1_700_000_000_000, epoch=77)
@@ -77,7 +77,8 @@ class Stage:
         )
         self.reader.begin(now_ms)
         self.pump.start()
-        await self.pump.wait_ready()
+        if waits:
+            await self.pump.wait_ready()
         return self
 
 
@@ -215,15 +216,43 @@ async def test_a_log_that_was_emptied_is_joined_anew_by_the_same_node(stage: Sta
     assert stage.node.is_ready and not stage.failures
 
 
-async def test_an_engine_that_refuses_ends_the_node_with_its_sentence(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refuse(*_: object) -> None:
-        raise Refused("evicts", "the engine drops any key")
+def refusing(code: str) -> Callable[..., Awaitable[None]]:
+    """A call that is refused for this reason."""
 
-    monkeypatch.setattr(stage.backplane, "renew", refuse)
+    async def refuse(*_: object) -> None:
+        raise Refused(code, "the engine is a replica")
+
+    return refuse
+
+
+async def test_a_node_that_serves_waits_for_an_engine_that_refuses_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.backplane, "renew", refusing("replica"))
+        await eventually(lambda: stage.away)
+        assert stage.pump.reach.trouble == "the engine is a replica"
+    await eventually(lambda: not stage.pump.reach.is_away)
+    assert stage.away == [True, False] and not stage.failures and not stage.pump.reach.trouble
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == [
+        "the cluster's Redis refuses this node, which tries again until it does not: the engine is a replica"
+    ]
+
+
+async def test_a_node_that_does_not_serve_yet_ends_with_the_sentence_of_an_engine_that_refuses_it() -> None:
+    stage = Stage()
+    stage.backplane.renew = refusing("evicts")  # type: ignore[assignment,method-assign]
+    stage.backplane.append = refusing("evicts")  # type: ignore[assignment,method-assign]
+    await stage.start(waits=False)
     await stage.pump.wait_over()
-    assert isinstance(stage.pump.failure, Refused) and stage.pump.failure.sentence == "the engine drops any key"
+    assert isinstance(stage.pump.failure, Refused) and stage.pump.failure.sentence == "the engine is a replica"
+
+
+async def test_a_node_whose_call_is_wrong_ends(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage.backplane, "renew", refusing("bad_request"))
+    await stage.pump.wait_over()
+    assert isinstance(stage.pump.failure, Refused)
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,34 @@ def test_an_engine_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
         Daemon(tmp_path / "log", *options, environ=LEASE)
     assert failed.value.args
     assert "Redis does not answer" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        (("CONFIG", "SET", "requirepass", "secret"), ("-a", "secret", "CONFIG", "SET", "requirepass", "")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["password", "replica"],
+)
+def test_nodes_outlive_a_change_of_the_engine_by_which_it_refuses_them(
+    cluster: Cluster, change: tuple[str, ...], undo: tuple[str, ...]
+) -> None:
+    """A password that was set, or a failover by hand: whoever undoes it finds all nodes and links as they were."""
+    one, two = cluster.start("one"), cluster.start("two")
+    links = [opened(one.port, "alice"), opened(two.port, "bob")]
+    cluster.engine.send(*change)
+    password = ("-a", "secret") if "requirepass" in change else ()
+    cluster.engine.send(*password, "CLIENT", "KILL", "TYPE", "normal")
+    until(lambda: all("refuses this node" in node.log() for node in (one, two)), "both are refused")
+    cluster.engine.send(*undo)
+    for number, link in enumerate(links):
+
+        def is_done(link: Wire = link, number: int = number) -> bool:
+            link.send(SetStatus(6, "dnd", f"again {number}"))
+            return link.next()[0] == DONE
+
+        until(is_done, "what is said is kept again")
+    for link in links:
+        until(lambda link=link: [shown(link, name)[1] for name in ("alice", "bob")] == ["dnd", "dnd"], "all know it")
+    assert one.is_running and two.is_running

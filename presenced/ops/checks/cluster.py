@@ -60,9 +60,11 @@ def cluster_engine(patient: Patient) -> Said:
         yield "ok", ALONE, ""
         return
     engine, well = now.engine, True
-    if engine.away_ms > ENGINE_AWAY_MS_MAX and now.state != "isolated":
+    if engine.away_ms > ENGINE_AWAY_MS_MAX:
         well = False
         what = f"the engine {engine.address} has not answered for {format_duration(engine.away_ms // 1000 * 1000)}"
+        if engine.trouble:
+            what += f": {engine.trouble}"
         advice = (
             "look at it and at the network; until then each node serves its own links, and what must be durable is "
             "refused with log_busy"

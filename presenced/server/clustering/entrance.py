@@ -61,12 +61,12 @@ async def open_cluster(
     return membership
 
 
-def engine_status(backplane: RedisBackplane, away_ms: int) -> EngineStatus:
-    """The engine as it was when it was last connected to, which has not answered for so long."""
+def engine_status(backplane: RedisBackplane, away_ms: int, trouble: str) -> EngineStatus:
+    """The engine as it was when it was last connected to, which has not answered for so long, and why."""
     engine = backplane.engine
     if engine is None:
-        return EngineStatus(backplane.place, "", "", away_ms=away_ms)
-    return EngineStatus(backplane.place, engine.role, str(engine), engine.eviction, away_ms)
+        return EngineStatus(backplane.place, "", "", "", away_ms, trouble)
+    return EngineStatus(backplane.place, engine.role, str(engine), engine.eviction, away_ms, trouble)
 
 
 def node_ended(error: Exception, settings: Settings) -> Exception:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
-from presenced.backplane.errors import Fenced, Unreachable
+from presenced.backplane.errors import Fenced, Refused, Unreachable
 from presenced.backplane.port import Backplane, Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.forwarding import Forwarding
@@ -79,13 +79,13 @@ class Membership:
         *,
         linger_ms: int,
         lease_ms: int,
-        engine_status: Callable[[int], EngineStatus],
+        engine_status: Callable[[int, str], EngineStatus],
         acks_by_disk: bool,
         acks_by_replica: bool,
         on_failure: Callable[[Exception], object],
     ) -> None:
-        """`engine_status` is told for how long the engine has not answered (0 = it does). `acks_by_disk`: what the own
-        disk has is acknowledged. `acks_by_replica`: what the backplane's replicas have is, and nothing before.
+        """`engine_status` is told for how long the engine has not answered (0 = it does), and why. `acks_by_disk`: what
+        the own disk has is acknowledged. `acks_by_replica`: what the backplane's replicas have is, and nothing before.
         `on_failure` is called if this node cannot go on as a part of the cluster."""
         self._backplane = backplane
         self._name = name
@@ -156,16 +156,17 @@ class Membership:
         self._log.take_snapshot()
 
     async def _join_log(self, data: bytes) -> Joined:
-        """Join the log that there is. A reply that is lost is asked for again, under the same number. Raises
-        `Unreachable` if this node has not joined before, and is not answered for long."""
+        """Join the log that there is. A reply that is lost is asked for again, under the same number. Raises `Refused`,
+        and `Unreachable` if it is not answered for long; a node that has joined before waits for the engine."""
         nonce, least = secrets.randbits(KEY_BITS), self._node.newest_incarnation if self._node is not None else 0
         tries = 0
         while True:
             try:
                 return await self._backplane.join(self._name, nonce, least, self._engine.ledger.epoch, data)
-            except Unreachable:
+            except (Unreachable, Refused) as error:
                 tries += 1
-                if self._node is None and tries == TRIES:
+                is_final = isinstance(error, Refused) or tries == TRIES
+                if is_final and self._node is None:
                     raise
                 await asyncio.sleep(RETRY_S)
 
@@ -217,7 +218,7 @@ class Membership:
         if pump is None or node is None or forwarding is None:
             return None
         now_ms = self._clocks.monotonic_ms()
-        engine = self._engine_status(pump.reach.away_ms(now_ms))
+        engine = self._engine_status(pump.reach.away_ms(now_ms), pump.reach.trouble)
         return cluster_status(
             node, pump, forwarding, engine, self._clocks, lease_ms=self._lease_ms, links=len(self._links)
         )

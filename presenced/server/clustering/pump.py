@@ -322,7 +322,9 @@ class Pump:
             sent_ms = self._clocks.monotonic_ms()
             try:
                 result = await call()
-            except Unreachable as error:
+            except (Unreachable, Refused) as error:
+                if isinstance(error, Refused) and not (error.is_of_engine and self._ready.is_set()):
+                    raise
                 if self._is_over:
                     raise Refused("stopped", "this node stops") from None
                 self.reach.failed(way, sent_ms, self._clocks.monotonic_ms(), error)

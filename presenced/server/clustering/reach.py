@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Final, Literal
 
+from presenced.backplane.errors import Refused
+
 log = logging.getLogger("presenced")
 
 BUSY_MS: Final = 5_000
@@ -31,6 +33,9 @@ class Reach:
         self._changed = changed
         self._closed: set[EngineWay] = set()
         self._since_ms = now_ms
+        self.trouble = ""
+        """Why it is away, as the newest call says; empty = it is not."""
+        self._refusal = ""
 
     @property
     def is_away(self) -> bool:
@@ -47,14 +52,18 @@ class Reach:
 
     def failed(self, way: EngineWay, sent_ms: int, now_ms: int, reason: object) -> None:
         """A call that was sent then came to nothing."""
-        if way in self._closed or now_ms - sent_ms >= PAUSE_MS:
+        if way not in self._closed and now_ms - sent_ms >= PAUSE_MS:
             return
         was_away = self.is_away
         self._closed.add(way)
+        self.trouble = str(reason)
         if not was_away:
             self._since_ms = sent_ms
             log.warning("the cluster's Redis is away: %s", reason)
             self._changed(True)
+        if isinstance(reason, Refused) and self.trouble != self._refusal:
+            self._refusal = self.trouble
+            log.error("the cluster's Redis refuses this node, which tries again until it does not: %s", reason)
 
     def answered(self, way: EngineWay, sent_ms: int) -> None:
         """A call that was sent then was answered."""
@@ -63,5 +72,6 @@ class Reach:
         if way in self._closed:
             self._closed.discard(way)
             if not self._closed:
+                self.trouble = self._refusal = ""
                 log.warning("the cluster's Redis is back")
                 self._changed(False)

@@ -22,6 +22,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """What it does when its memory is full (maxmemory-policy); empty = it did not say."""
     away_ms: int = 0
     """For how long it has not answered; 0 = it does."""
+    trouble: str = ""
+    """Why it is away; empty = it is not."""
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
