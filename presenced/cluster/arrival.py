@@ -34,6 +34,8 @@ class Arrival:
         self._node = node
         self._teachers: dict[Member, None] = {}
         """Older nodes that have not told all of their users yet."""
+        self._returned: set[Member] = set()
+        """Nodes that are older than this one, and have come to the log behind it: it began anew without them."""
         self._last_gone = 0
         """The position at which a node was lost last: who had told all users by then has told too few."""
         self._has_asked = False
@@ -58,9 +60,17 @@ class Arrival:
         self._last_gone = position
         self._teachers.pop(member, None)
         for other in self._node.nodes:
-            if other.incarnation < self._node.mine.incarnation:
+            if other.incarnation < self._node.mine.incarnation or other in self._returned:
                 self._teachers[other] = None
         self._consider(now_ms)
+
+    def note_returned(self, member: Member) -> None:
+        """A node that lived before has come back to a log that began anew: it alone tells of its users. No other has
+        ended its lesson by now, since each waits for whoever is missing (`Lessons`). O(1)."""
+        if self._node.mine.is_ready or member is self._node.mine:
+            return
+        self._returned.add(member)
+        self._teachers[member] = None
 
     def take(self, sender: Member, item: Slice, slices: Mapping[int, bytes], now_ms: int) -> None:
         """What is told by an older node. O(users in it)."""

@@ -115,7 +115,10 @@ class LogReader:
         nodes.note_return(entry.node, entry.n)
         member = nodes.join(entry.node, data.key, entry.incarnation)
         if data.has_lived:
+            # Only who knows all users comes back to a log.
+            nodes.note_ready(member)
             self._node.note_returned(member, entry.at_ms)
+            self._arrival.note_returned(member)
         self._missing.pop(member, None)
         self.memory.note_joined(entry.n, member)
         if is_new:

@@ -102,7 +102,7 @@ class Nodes:
             member = self._live[key] = Member(name, key, incarnation)
             member.is_ready = is_ready
         else:
-            self._by_incarnation.pop(member.incarnation, None)
+            self._forget_incarnation(member)
             member.incarnation = incarnation
         self._by_incarnation[incarnation] = member
         return member
@@ -155,11 +155,15 @@ class Nodes:
         of all go on from `newest`, which is above all that it may have told and not appended. O(nodes)."""
         del self._live[member.key]
         self._gone[member.key] = member
-        if self._by_incarnation.get(member.incarnation) is member:
-            del self._by_incarnation[member.incarnation]
+        self._forget_incarnation(member)
         member.heirs = tuple(self._ready())
         member.last_ms = last_ms
         self.newest += VERSION_GAP
+
+    def _forget_incarnation(self, member: Member) -> None:
+        """The log names the member so no longer; one that began anew may name another so by now."""
+        if self._by_incarnation.get(member.incarnation) is member:
+            del self._by_incarnation[member.incarnation]
 
     def _ready(self) -> Iterator[Member]:
         return (member for member in self._live.values() if member.is_ready)

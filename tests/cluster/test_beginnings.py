@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from presenced.cluster.node import RETURN_MS
 from tests.cluster.town import Town, TownNode
 
@@ -48,3 +50,35 @@ def test_who_comes_back_too_late_to_a_log_that_began_anew_ends_and_joins_as_a_ne
     assert c not in town.nodes
     town.add("c")
     all_agree(town, "alice", "carol")
+
+
+@pytest.mark.parametrize("is_quick", [True, False], ids=["the other teaches first", "all at once"])
+def test_who_joins_a_log_that_began_anew_is_told_by_those_who_come_back_to_it_later(is_quick: bool) -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    alice, bob = a.come("alice/laptop"), b.come("bob/laptop")
+    others = [f"other-{number}" for number in range(10)]
+    for name in others:
+        b.come(name)
+    alice.set_status("dnd", text="long ago")
+    for number in range(8):
+        town.advance(10_000, 1_000, alice, bob)
+        bob.set_status("online", text=f"{number}")
+    town.engine.empty()
+    town.pause(a)
+    for node in (b, c):
+        node.renew()
+    town.settle()
+    town.leave(c)
+    late = town.add("c")
+    assert not late.node.is_ready, "one is missing who may come back"
+    town.is_prompt = False
+    a.renew()
+    while is_quick and any([node.append() or node.read() or node.work() for node in (b, late)]):
+        assert not late.node.is_ready, "who came back has told nobody yet"
+    town.resume()
+    assert late.node.is_ready
+    all_agree(town, "alice", "bob")
+    assert late.shown("alice").text == "long ago"
+    town.kill(b)
+    town.advance(30_000, 1_000, alice)
+    all_agree(town, "alice", "bob", *others)
