@@ -19,7 +19,7 @@ from presenced.runtime_paths import SYSTEM_ADMIN_PATH, admin_path_for_commands, 
 from presenced.server.status import ServerStatus
 
 READ_BYTES = 1 << 20
-TEMPORARY_CODES = frozenset({"busy", "starting"})
+TEMPORARY_CODES = frozenset({"busy", "starting", "node_silent"})
 
 
 def default_path() -> str:

@@ -5,6 +5,7 @@ They need no URL and no token: the owner, group and mode of the socket's file de
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -26,6 +27,7 @@ from presenced.runtime_paths import instance_admin_path, node_admin_path
 
 LINK_TITLES = ("user", "device", "role", "from", "age", "silent", "watching", "owed")
 DRAIN_MARGIN_S = 10.0
+LEFT_CHECK_S = 0.2
 
 
 def link_to(context: Context) -> AdminLink:
@@ -55,7 +57,10 @@ def run(context: Context, work: Callable[[AdminLink], int]) -> None:
 @click.command()
 @click.pass_obj
 def status(context: Context) -> None:
-    """Show the state of the daemon: how long it runs, how many users and links it has, and its log."""
+    """Show the state of the daemon: how long it runs, how many users and links it has, and its log.
+
+    Of a cluster that is the one node that is asked; `presencectl cluster` shows all.
+    """
 
     def work(link: AdminLink) -> int:
         answer = link.ask("status")
@@ -70,7 +75,11 @@ def status(context: Context) -> None:
 @click.pass_obj
 def doctor(context: Context, wants_all: bool) -> None:
     """Say what is wrong with the daemon, and what to do. The exit code is 1 if there is a problem; warnings do not
-    count."""
+    count.
+
+    Of a cluster that is the one node that is asked: it tells of the engine and of its own part, and not what is wrong
+    with another.
+    """
 
     def work(link: AdminLink) -> int:
         findings: list[dict[str, str]] = link.ask("doctor")
@@ -110,27 +119,36 @@ def doctor(context: Context, wants_all: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(0, LINKS_MAX), default=100, show_default=True, help="The most links to list."
 )
+@click.option("--node", default="", metavar="NAME", help="Of a cluster, only links of the node of this name.")
 @click.pass_obj
 def links(context: Context, /, **filters: Any) -> None:
-    """List connections: all, or those of USER or of USER/DEVICE.
+    """List connections: all, or those of USER or of USER/DEVICE, on all nodes of a cluster.
 
-    The list includes the link of a service that holds a device of the user.
+    The list includes the link of a service that holds a device of the user. If a node of the cluster does not answer
+    within 2 s, the links of the others are listed, and the exit code is 75.
     """
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("links", **filters)
+        # A daemon of an earlier version knows no nodes.
+        answer = link.ask("links", **{name: value for name, value in filters.items() if name != "node" or value})
         output = context.output
-        output.rows([_link_row(one) for one in answer["links"]], LINK_TITLES)
+        has_nodes = any("node" in one for one in answer["links"])
+        titles = ("node", *LINK_TITLES) if has_nodes else LINK_TITLES
+        output.rows([_link_row(one, has_node=has_nodes) for one in answer["links"]], titles)
         if not output.is_json:
             shown, matching, total = len(answer["links"]), answer["matching"], answer["total"]
             output.note(f"{shown:,} of {counted(matching, 'matching link')}; {counted(total, 'link')} in all")
+        if silent := answer.get("silent"):
+            sentence = f"no answer from {', '.join(silent)}: links there are not listed; see `presencectl cluster`"
+            return exits.complain(printable(sentence), exits.TEMPORARY)
         return exits.OK
 
     run(context, work)
 
 
-def _link_row(one: dict[str, Any]) -> OutputRow:
+def _link_row(one: dict[str, Any], *, has_node: bool) -> OutputRow:
     cells = (
+        *((one.get("node", ""),) if has_node else ()),
         one["user"],
         one["device"] or (f"({counted(one['holds'], 'device')})" if one["holds"] else ""),
         one["role"],
@@ -196,17 +214,21 @@ def kick(context: Context, user: str, role: str | None, message: str, retry: int
 @click.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; needed without a terminal.")
 @click.option("--wait", is_flag=True, help="Wait until the daemon has ended.")
+@click.option("--node", default="", metavar="NAME", help="Of a cluster, stop the node of this name, wherever it runs.")
 @click.pass_obj
-def drain(context: Context, yes: bool, wait: bool) -> None:
+def drain(context: Context, yes: bool, wait: bool, node: str) -> None:
     """Stop the daemon in order, as SIGTERM does: clients are told to come back later, and links are closed one by one.
+
+    Of a cluster that is the node whose admin socket is asked, unless --node names another. If that one does not answer
+    within 2 s the exit code is 75, and it is not known whether it stops.
 
     systemd does not start the daemon again by itself; `systemctl restart presenced` stops and starts it. But if
     presenced.socket is enabled, the first client that returns starts it: run `systemctl stop presenced.socket` first.
     """
-    confirm("Stop the daemon?", yes)
+    confirm(f"Stop the node {printable(node)}?" if node else "Stop the daemon?", yes)
 
     def work(link: AdminLink) -> int:
-        answer = link.ask("drain")
+        answer = link.ask("drain", node=node) if node else link.ask("drain")
         spread, latest = format_duration(answer["spread_ms"]), format_duration(answer["timeout_ms"])
         closing = f"{counted(answer['links'], 'link')} to be closed over {spread}"
         told = f"stopping: {closing}, gone in {latest} at the latest"
@@ -214,20 +236,35 @@ def drain(context: Context, yes: bool, wait: bool) -> None:
             context.output.say(answer, told)
             return exits.OK
         context.output.note(told)
-        is_gone = link.until_closed(answer["timeout_ms"] / 1000 + DRAIN_MARGIN_S)
+        patience_s = answer["timeout_ms"] / 1000 + DRAIN_MARGIN_S
+        if is_other := "node" in answer:
+            is_gone = _until_left(link, answer["node"], answer["incarnation"], patience_s)
+        else:
+            is_gone = link.until_closed(patience_s)
         if not is_gone:
-            return exits.complain(f"the daemon at {link.path} is still there", exits.TEMPORARY)
+            which = f"the node {node}" if is_other else f"the daemon at {link.path}"
+            return exits.complain(f"{printable(which)} is still there", exits.TEMPORARY)
         context.output.say(answer, "stopped")
         return exits.OK
 
     run(context, work)
 
 
+def _until_left(link: AdminLink, name: str, incarnation: int, patience_s: float) -> bool:
+    """Wait until this life of the node has left the cluster; False if it has not after this time."""
+    until_s = time.monotonic() + patience_s
+    while any((one["name"], one["incarnation"]) == (name, incarnation) for one in link.ask("cluster")["nodes"]):
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(LEFT_CHECK_S)
+    return True
+
+
 @click.command()
 @click.option("--wait", is_flag=True, help="Wait until the snapshot is finished.")
 @click.pass_obj
 def snapshot(context: Context, wait: bool) -> None:
-    """Take a snapshot of the state now, while the daemon serves."""
+    """Take a snapshot of the state now, while the daemon serves; of a cluster, on the disk of the one node asked."""
 
     def work(link: AdminLink) -> int:
         answer = link.ask("snapshot", wait=wait, is_long=wait)
@@ -248,6 +285,7 @@ def loglevel(context: Context, level: str | None) -> None:
     """Show the level of the daemon's log, or set it until a restart.
 
     A reload leaves a level that was set here as it is, and says so, unless log.level in the configuration has changed.
+    Of a cluster the level is that of the one node that is asked.
     """
 
     def work(link: AdminLink) -> int:
@@ -264,7 +302,8 @@ def loglevel(context: Context, level: str | None) -> None:
 def webhooks(context: Context, test: bool) -> None:
     """Show what becomes of the events that the daemon posts: to whom, how late, and why the last request failed.
 
-    The exit code is 1 if the receiver takes nothing, or does not take the test.
+    Of a cluster ask the node that has webhooks.url. The exit code is 1 if the receiver takes nothing, or does not take
+    the test.
     """
 
     def work(link: AdminLink) -> int:
@@ -288,7 +327,10 @@ def webhooks(context: Context, test: bool) -> None:
 @click.option("-n", "--count", type=click.IntRange(min=1), help="End after this many updates.")
 @click.pass_obj
 def top(context: Context, interval_ms: int, count: int | None) -> None:
-    """Watch the daemon at work: a live screen, or one line per interval if piped. q quits, s sorts the watchers."""
+    """Watch the daemon at work: a live screen, or one line per interval if piped. q quits, s sorts the watchers.
+
+    Of a cluster that is the one node that is asked.
+    """
     from presenced.cli.top import Top
 
     if interval_ms < 100:

@@ -29,9 +29,10 @@ from presenced.runtime_paths import node_admin_path
 def reload(context: Context, main_pid: int | None) -> None:
     """Read the configuration, the certificate and the secret again, as SIGHUP does.
 
-    If anything is at fault, the old configuration stays and the exit code is 78. Of several nodes each is asked, unless
-    --node names one. Credentials of the service ("credential:NAME") stay as they were at its start: a new one takes
-    `systemctl restart presenced`.
+    If anything is at fault, the old configuration stays and the exit code is 78. Of several nodes that one command runs
+    (`presenced serve --nodes N`) each is asked, unless --node before the subcommand names one; any other node of a
+    cluster is asked at its own admin socket. Credentials of the service ("credential:NAME") stay as they were at its
+    start: a new one takes `systemctl restart presenced`.
     """
     is_quiet = main_pid is not None
 

@@ -229,6 +229,9 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Drawn at its start (`nodes.Member`)."""
     has_lived: bool = False
     """It comes from the log before, which is gone, and knows what the cluster had come to."""
+    is_asked: bool = False
+    """It knows what operators of other nodes ask (`messages.ListLinks` and what came with it): one of an earlier
+    version would end by the question."""
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -12,14 +12,14 @@ from typing import Final
 
 from presenced.cluster.answers import Answers
 from presenced.cluster.beats import GatheredBeats
-from presenced.cluster.closings import Closings
 from presenced.cluster.dispatch import Dispatch
 from presenced.cluster.held_devices import HelloPositions, hold_again
+from presenced.cluster.inquiries import Inquiries
 from presenced.cluster.messages import (
-    CloseLinks,
+    OPERATOR_ANSWERS,
+    OPERATOR_QUESTIONS,
     EndLink,
     LinkOpened,
-    LinksClosed,
     LinksKicked,
     Returned,
     ToLink,
@@ -66,7 +66,7 @@ class Forwarding:
         self._answers = Answers(engine, self.relays, self.dispatch, self._own_devices)
         self.beats = GatheredBeats(engine, self.relays)
         self.remote_links = RemoteLinks(engine, requests, homes, conduit, self._positions, now)
-        self.closings = Closings(homes, conduit)
+        self.inquiries = Inquiries(conduit)
         self._moving: deque[tuple[Relay, int]] = deque()
         """Links that were open at nodes which are gone."""
         engine.parts.add(self.relays, self._answers, self._positions)
@@ -95,6 +95,19 @@ class Forwarding:
         """As `Engine.heartbeat`. O(1)."""
         return self.beats.heartbeat(session, now_ms, idle_ms)
 
+    def held(self, session: Session) -> int:
+        """How many devices the session's link holds at other nodes. O(1)."""
+        relay = self.relays.get(session)
+        return len(relay.held) if relay is not None else 0
+
+    def holders(self, name: str, device_ids: Iterable[str]) -> list[Session]:
+        """The sessions of links of this node that hold one of these devices of the user at another. O(links that act
+        elsewhere, times devices)."""
+        wanted = [(name, device_id) for device_id in device_ids]
+        return [
+            relay.session for relay in self.relays.all() if relay.held and not relay.ref_of.keys().isdisjoint(wanted)
+        ]
+
     # --- what other nodes say, and what becomes of them -------------------------------------------------------
 
     def receive(self, sender: int, message: bytes, now_ms: int) -> None:
@@ -105,8 +118,8 @@ class Forwarding:
             self._answers.take(sender, said, now_ms)
         elif isinstance(said, LinksKicked):
             self._engine.moderation.apply_kick(now_ms, said.user)
-        elif isinstance(said, (CloseLinks, LinksClosed)):
-            self.closings.take(sender, said)
+        elif isinstance(said, (*OPERATOR_QUESTIONS, *OPERATOR_ANSWERS)):
+            self.inquiries.take(sender, said)
         else:
             self.remote_links.take(sender, said, now_ms)
 
@@ -115,7 +128,7 @@ class Forwarding:
         decides its users. Its links are lost, and what links of this node had there goes on elsewhere, in slices.
         O(links that are open there)."""
         self.remote_links.node_gone(node, heard_ms)
-        self.closings.node_gone(node)
+        self.inquiries.node_gone(node)
         self._moving.extend((relay, node) for relay in self.relays.at(node))
 
     def homes_changed(self, names: Iterable[str], now_ms: int) -> None:

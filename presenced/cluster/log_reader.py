@@ -114,6 +114,8 @@ class LogReader:
         is_new = nodes.get(data.key) is None
         nodes.note_return(entry.node, entry.n)
         member = nodes.join(entry.node, data.key, entry.incarnation)
+        if data.is_asked:
+            nodes.note_asked(member)
         if data.has_lived:
             # Only who knows all users comes back to a log.
             nodes.note_ready(member)

@@ -9,7 +9,7 @@ come behind it, so that they are sent again in their order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import dataclass_transform
+from typing import Final, dataclass_transform
 
 import msgspec
 
@@ -127,7 +127,7 @@ class LinksKicked(NodeMessageBase, tag=32):
     user: str
 
 
-# --- from an operator of one node, to all ---------------------------------------------------------------------
+# --- from an operator of one node, to others ------------------------------------------------------------------
 
 
 class CloseLinks(NodeMessageBase, tag=33):
@@ -154,6 +154,52 @@ class LinksClosed(NodeMessageBase, tag=34):
     """Services that hold devices of the user, as their home knows."""
 
 
+class ListLinks(NodeMessageBase, tag=35):
+    """An operator wants to see links of the receiver. It is answered with `LinksListed`."""
+
+    number: int
+    user: str
+    """As in `CloseLinks`, and so is `role`."""
+    role: str
+    is_slow: bool
+    """Only links that do not take what they are sent."""
+    order: str
+    """By what the first are chosen."""
+    limit: int
+    """The most links."""
+
+
+class LinksListed(NodeMessageBase, tag=36):
+    """Links of the sender, the first of those that fit; more of them follow unless this is the last."""
+
+    number: int
+    total: int
+    matching: int
+    links: list[msgspec.Raw]
+    """Each as whoever shows it to the operator has it."""
+    is_last: bool
+
+
+class StopNode(NodeMessageBase, tag=37):
+    """An operator wants the receiver to stop in order. It is answered with `NodeStops`."""
+
+    number: int
+
+
+class NodeStops(NodeMessageBase, tag=38):
+    """The sender stops: it closes so many links, over at most `spread_ms`, and has ended after `timeout_ms`."""
+
+    number: int
+    links: int
+    spread_ms: int
+    timeout_ms: int
+
+
+OperatorQuestion = CloseLinks | ListLinks | StopNode
+OperatorAnswer = LinksClosed | LinksListed | NodeStops
+OPERATOR_QUESTIONS: Final = (CloseLinks, ListLinks, StopNode)
+OPERATOR_ANSWERS: Final = (LinksClosed, LinksListed, NodeStops)
+
 NodeMessage = (
     LinkHello
     | LinkFrame
@@ -168,6 +214,10 @@ NodeMessage = (
     | LinksKicked
     | CloseLinks
     | LinksClosed
+    | ListLinks
+    | LinksListed
+    | StopNode
+    | NodeStops
 )
 
 decode_node_message: Callable[[bytes], NodeMessage] = msgspec.msgpack.Decoder(NodeMessage).decode

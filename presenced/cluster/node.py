@@ -71,7 +71,9 @@ class Node:
         """Nobody was in the log before this node who has lived in another."""
         for info in joined.nodes:
             data = decode_join(info.data)
-            self.nodes.join(info.name, data.key, info.incarnation)
+            member = self.nodes.join(info.name, data.key, info.incarnation)
+            if data.is_asked:
+                self.nodes.note_asked(member)
             self._has_begun = self._has_begun and not data.has_lived
         self.mine = self.nodes.join(name, key, joined.incarnation)
         self.inheritance = Inheritance(self.homes, copies, self.mine)

@@ -21,6 +21,7 @@ class Member:
         "has_begun",
         "heirs",
         "incarnation",
+        "is_asked",
         "is_ready",
         "key",
         "lag_ms",
@@ -42,6 +43,8 @@ class Member:
         """The number of the last of its batches that was taken."""
         self.is_ready = False
         """It knows all users: it may inherit."""
+        self.is_asked = False
+        """It can be asked by operators of others (`entries.JoinData`)."""
         self.has_begun = False
         """It has said itself that it knows all users."""
         self.floor = 0
@@ -106,6 +109,10 @@ class Nodes:
             member.incarnation = incarnation
         self._by_incarnation[incarnation] = member
         return member
+
+    def note_asked(self, member: Member) -> None:
+        """The node can be asked by operators of others."""
+        member.is_asked = True
 
     def note_ready(self, member: Member) -> None:
         """The node knows all users from here on."""

@@ -50,7 +50,7 @@ class AdminDoctor(AdminRequest, frozen=True):
 
 
 class AdminLinks(AdminRequest, frozen=True):
-    """The links that fit every filter given; answered with a `LinkList`."""
+    """The links of all nodes that fit every filter given; answered with a `LinkList`."""
 
     user: str = ""
     """`user` or `user/device`: the user's own links, and those of services that hold devices of the user."""
@@ -60,6 +60,8 @@ class AdminLinks(AdminRequest, frozen=True):
     sort: LinkOrder = "since"
     """`since`: the newest link first; else the largest figure first."""
     limit: Annotated[int, msgspec.Meta(ge=0, le=LINKS_MAX)] = 100
+    node: str = ""
+    """Only links of the node of this name."""
 
 
 class AdminKick(AdminRequest, frozen=True):
@@ -76,7 +78,10 @@ class AdminKick(AdminRequest, frozen=True):
 
 
 class AdminDrain(AdminRequest, frozen=True):
-    """Stop the daemon as SIGTERM does; answered with `Drained` while the stop goes on."""
+    """Stop the daemon as SIGTERM does, or another node; answered with `Drained` while the stop goes on."""
+
+    node: str = ""
+    """The name of the node; empty = the one that is asked."""
 
 
 class AdminSnapshot(AdminRequest, frozen=True):
@@ -144,13 +149,15 @@ class AdminRefusal(msgspec.Struct, frozen=True):
     ok: Literal[False] = False
 
 
-class LinkList(msgspec.Struct, frozen=True):
+class LinkList(msgspec.Struct, frozen=True, omit_defaults=True):
     """`matching` of `total` links fit, and `links` are the first of them: each a `link_report.LinkInfo`, encoded
     already, because there may be many."""
 
     total: int
     matching: int
     links: list[msgspec.Raw]
+    silent: list[str] = []
+    """Nodes that have not told of theirs in time, which are not counted."""
 
 
 class Kicked(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -164,12 +171,16 @@ class Kicked(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nodes that have not answered in time; whether they have closed links is not known."""
 
 
-class Drained(msgspec.Struct, frozen=True):
+class Drained(msgspec.Struct, frozen=True, omit_defaults=True):
     """The daemon stops: it closes its links over at most `spread_ms`, and has ended after `timeout_ms`."""
 
     links: int
     spread_ms: int
     timeout_ms: int
+    node: str = ""
+    """The node that does, if it is not the one that was asked."""
+    incarnation: int = 0
+    """Its life that ends, as in `ClusterStatus`."""
 
 
 class Snapshotted(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ looks at a list.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -40,16 +39,13 @@ from presenced.ops.examination import Examination
 from presenced.ops.history import History
 from presenced.ops.reload import ReloadReport
 from presenced.server.closed_links import LinksToClose
-from presenced.server.link import Link
-from presenced.server.link_report import LinkFilter, holders, is_open, link_info, open_links, order_key
+from presenced.server.link_report import SLICE_ROWS, LinkFilter, LinkQuery
+from presenced.server.node_faults import NodeFault, alone
 
 if TYPE_CHECKING:
     from presenced.server.server import Server
 
 log = logging.getLogger("presenced")
-
-SLICE_ROWS = 100
-"""Links ended between two looks at the sockets: each costs a few system calls."""
 
 SNAPSHOT_CHECK_S = 0.02
 
@@ -122,7 +118,7 @@ class Control:
             case AdminKick():
                 return await self._kick(request, caller)
             case AdminDrain():
-                return self._drain(caller)
+                return await self._drain(request, caller)
             case AdminSnapshot():
                 return await self._snapshot(request, caller)
             case AdminReload():
@@ -133,38 +129,24 @@ class Control:
             case AdminHistory():
                 return self._history.series
             case AdminCluster():
-                raise ControlError("no_cluster", "this server is alone; set cluster.url on each node, and restart them")
+                raise ControlError("no_cluster", alone().sentence)
             case AdminWebhooks():
                 return await self._webhooks(request, caller)
 
     # --- links ------------------------------------------------------------------------------------------------
 
     async def _links(self, request: AdminLinks) -> LinkList:
-        """O(links), and O(links log limit) for the order; in slices."""
-        total = matching = 0
-        wanted = LinkFilter(request.user, request.role, request.slow)
-        of_any_user = wanted._replace(user="")
-        holding = holders(self._server.engine, request.user)
-        best: list[tuple[int, int, Link]] = []
-        async for links in open_links(self._server.links):
-            found: list[tuple[int, int, Link]] = []
-            for link in links:
-                total += 1
-                if wanted.fits(link) or (link in holding and of_any_user.fits(link)):
-                    matching += 1
-                    # The running number decides between equals, so that links themselves are never compared.
-                    found.append((order_key(link, request.sort), total, link))
-            best = heapq.nlargest(request.limit, [*best, *found])
+        """As `Server.find_links`."""
+        which = LinkFilter(request.user, request.role, request.slow)
+        try:
+            found = await self._server.find_links(LinkQuery(which, request.sort, request.limit), request.node)
+        except NodeFault as fault:
+            raise ControlError(fault.code, fault.sentence) from None
         rows: list[msgspec.Raw] = []
-        now_ms = self._server.clocks.monotonic_ms()
-        for at in range(0, len(best), SLICE_ROWS):
+        for at in range(0, len(found.links), SLICE_ROWS):
             await asyncio.sleep(0)
-            rows.extend(
-                msgspec.Raw(msgspec.json.encode(link_info(link, now_ms)))
-                for _, _, link in best[at : at + SLICE_ROWS]
-                if is_open(link)
-            )
-        return LinkList(total, matching, rows)
+            rows.extend(msgspec.Raw(msgspec.json.encode(row)) for row in found.links[at : at + SLICE_ROWS])
+        return LinkList(found.total, found.matching, rows, found.silent)
 
     async def _kick(self, request: AdminKick, caller: Caller) -> Kicked:
         if not request.user and request.role is None:
@@ -181,13 +163,16 @@ class Control:
 
     # --- the daemon -------------------------------------------------------------------------------------------
 
-    def _drain(self, caller: Caller) -> Drained:
+    async def _drain(self, request: AdminDrain, caller: Caller) -> Drained:
         server = self._server
-        if server.state != "draining":
-            log.info("admin: drain, asked by %s", caller)
-            server.begin_stop()
-        settings = server.settings
-        return Drained(len(server.links), settings.drain_spread_ms, settings.drain_timeout_ms)
+        if request.node or server.state != "draining":
+            log.info("admin: drain%s, asked by %s", f" of the node {request.node!r}" if request.node else "", caller)
+        try:
+            stopping = await server.drain(request.node)
+        except NodeFault as fault:
+            raise ControlError(fault.code, fault.sentence) from None
+        node = request.node if stopping.incarnation else ""
+        return Drained(stopping.links, stopping.spread_ms, stopping.timeout_ms, node, stopping.incarnation)
 
     async def _snapshot(self, request: AdminSnapshot, caller: Caller) -> Snapshotted:
         before = self._server.log.status()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import NamedTuple
 
 from presenced import limits
 from presenced.server.clocks import Clocks
@@ -24,6 +25,16 @@ RETURN_LINKS_PER_MS = 5
 longer."""
 
 POLL_S = 0.01
+
+
+class Stopping(NamedTuple):
+    """A server that stops: it closes so many links, over at most `spread_ms`, and has ended after `timeout_ms`."""
+
+    links: int
+    spread_ms: int
+    timeout_ms: int
+    incarnation: int = 0
+    """Of another node of the cluster: the life that ends."""
 
 
 async def close_links(links: Links, until_ms: int, spread_ms: int, clocks: Clocks) -> None:

@@ -21,7 +21,7 @@ from presenced.server.admission import Admission
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.status import ClusterReport
 from presenced.server.data_directory import Restored, restore
-from presenced.server.drain import close_links, finish_snapshot
+from presenced.server.drain import Stopping, close_links, finish_snapshot
 from presenced.server.durable_log import DurableLog, LogFailed
 from presenced.server.links import Links
 from presenced.server.listeners import CannotListen, links_max_for, listen
@@ -113,7 +113,13 @@ class Lifecycle:
                 from presenced.server.clustering.entrance import open_cluster
 
                 self.membership = await open_cluster(
-                    self._active.settings, self._links, self._pacing, self._clocks, self.end_at_once, self._note_cluster
+                    self._active.settings,
+                    self._links,
+                    self._pacing,
+                    self._clocks,
+                    self.end_at_once,
+                    self._note_cluster,
+                    self.drain,
                 )
             self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
             # Objects that exist now live for ever: collections need not visit them again.
@@ -274,6 +280,13 @@ class Lifecycle:
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
         self._last_tasks.append(asyncio.get_running_loop().create_task(self.stop()))
+
+    def drain(self) -> Stopping:
+        """Start `stop`, unless it has begun, and tell how long it takes."""
+        if self.state != "draining":
+            self.begin_stop()
+        settings = self._active.settings
+        return Stopping(len(self._links), settings.drain_spread_ms, settings.drain_timeout_ms)
 
     def end_at_once(self, error: BaseException) -> None:
         """The server cannot go on from this."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from presenced import limits
@@ -72,6 +72,12 @@ class Elsewhere(Protocol):
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
         """As `Engine.heartbeat`, for a session whose device may be elsewhere."""
+
+    def held(self, session: Session) -> int:
+        """How many devices the session's link holds there."""
+
+    def holders(self, name: str, device_ids: Iterable[str]) -> list[Session]:
+        """The sessions of links that hold one of these devices of the user there."""
 
 
 class RequestTable(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from typing import TYPE_CHECKING
 
 from presenced import chat_commands
 from presenced.config import Configuration
@@ -23,11 +24,14 @@ from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.closed_links import ClosedLinks, LinksToClose, close_links
 from presenced.server.clustering.status import ClusterStatus
 from presenced.server.collector import Collector
+from presenced.server.drain import Stopping
 from presenced.server.fact_log import Log
 from presenced.server.lifecycle import Lifecycle
+from presenced.server.link_report import FoundLinks, LinkQuery, find_links
 from presenced.server.links import Links
 from presenced.server.memory import Memory
 from presenced.server.memory_guard import MemoryGuard
+from presenced.server.node_faults import alone
 from presenced.server.observer import NoObserver, Observer
 from presenced.server.pacing import Pacing
 from presenced.server.pulse import Pulse
@@ -37,6 +41,9 @@ from presenced.server.shedding import Shedding
 from presenced.server.stats import Stats
 from presenced.server.zones import calendar
 from presenced.storage.recovery import RecoveryFindings
+
+if TYPE_CHECKING:
+    from presenced.server.clustering.operators import Operators
 
 logger = logging.getLogger("presenced")
 
@@ -127,10 +134,33 @@ class Server:
 
     async def close_links(self, wanted: LinksToClose) -> ClosedLinks:
         """Close these links here and on the other nodes, if there are any. O(links and nodes), in slices."""
-        membership = self._lifecycle.membership
-        if membership is not None:
-            return await membership.close_links(wanted)
+        operators = self._operators
+        if operators is not None:
+            return await operators.close_links(wanted)
         return await close_links(self.links, wanted)
+
+    async def find_links(self, query: LinkQuery, node: str = "") -> FoundLinks:
+        """List links of all nodes, or of the one of this name. Raises `NodeFault`. O(links and nodes), in slices."""
+        operators = self._operators
+        if operators is not None:
+            return await operators.find_links(query, node)
+        if node:
+            raise alone()
+        return await find_links(self.links, query, self.clocks)
+
+    async def drain(self, node: str = "") -> Stopping:
+        """Begin to stop, as `begin_stop` does, or let another node do so. Raises `NodeFault`."""
+        if not node:
+            return self._lifecycle.drain()
+        operators = self._operators
+        if operators is None:
+            raise alone()
+        return await operators.drain(node)
+
+    @property
+    def _operators(self) -> Operators | None:
+        membership = self._lifecycle.membership
+        return membership.operators if membership is not None else None
 
     def take_snapshot(self) -> None:
         """Begin a snapshot of the state, while serving; nothing happens without a data directory."""

@@ -192,6 +192,15 @@ class TestDoing:
             terminal.until("1 link closed")
             assert terminal.end() == 0
 
+    @pytest.mark.parametrize("args", [("links", "--node", "b"), ("drain", "--yes", "--node", "b")])
+    def test_a_server_that_is_alone_has_no_other_nodes(
+        self, admin: Any, admin_daemon: Daemon, args: tuple[str, ...]
+    ) -> None:
+        done = admin(*args)
+        assert (done.returncode, done.stdout) == (exits.REFUSED, "")
+        assert "this server is alone; set cluster.url on each node" in done.stderr
+        assert json.loads(admin("status").stdout)["state"] == "serving"
+
     def test_drain_asks(self, admin_daemon: Daemon, admin_path: str, on_terminal: Any) -> None:
         terminal = on_terminal("--socket", admin_path, "drain")
         terminal.until("Stop the daemon? [y/N]")

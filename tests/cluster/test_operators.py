@@ -16,6 +16,7 @@ import pytest
 from presenced.cli import exits
 from presenced.cli.admin_link import AdminLink
 from presenced.errors import RequestError
+from presenced.server.link_report import SLICE_ROWS
 from presenced.wire.messages import Attach, GetDevices
 from tests.cli.commands import ctl
 from tests.support.daemon import Daemon, StartFailed
@@ -125,9 +126,6 @@ def test_kick_reaches_links_on_every_node(tmp_path: Path, engine: RedisServer) -
         told = {"one": 1, "two": 3}
         for node in (one, two):
             until(lambda node=node: links_of(node) == told, "each knows how many links the other has")
-        with AdminLink(two.admin_path, 30) as link:
-            rows = link.ask("links", user="alice")["links"]
-        assert {row["device"] for row in rows if row["user"] == "alice"} == {"phone", "tablet"}
         done = ctl("--socket", one.admin_path, "--text", "kick", "alice/phone", "--message", "upgrade")
         assert (done.returncode, done.stdout.strip()) == (exits.OK, "1 link closed, 1 of them on other nodes")
         assert phone.ended_with("kicked")[2] == "upgrade"
@@ -139,6 +137,86 @@ def test_kick_reaches_links_on_every_node(tmp_path: Path, engine: RedisServer) -
         until(lambda: {device[4] for device in devices_of(shop)} == {"gone"}, "no device is left")
         assert ctl("--socket", one.admin_path, "kick", "alice").returncode == exits.NO
         shop.close()
+
+
+def test_links_of_every_node_are_listed_with_its_name(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as one, Node(tmp_path, engine, "two") as two, Node(tmp_path, engine, "x") as x:
+        laptop = opened(one.port, "alice", "laptop")
+        bob = opened(two.port, "bob", "phone")
+        shop = opened(x.port, "shop", "", role="service")
+        shop.send(Attach(1, 1, "alice", "web"))
+        assert shop.next()[0] == DONE
+        for node in (one, two, x):
+            rows = listed(node)
+            assert {(row["node"], row["user"], row["holds"]) for row in rows} == {
+                ("one", "alice", 0),
+                ("two", "bob", 0),
+                ("x", "shop", 1),
+            }
+            ages_ms = [row["age_ms"] for row in rows]
+            assert ages_ms == sorted(ages_ms), "the newest first, wherever they are"
+        assert [row["user"] for row in listed(one, "--limit", "1")] == ["shop"]
+        assert {row["node"] for row in listed(one, "--node", "two")} == {"two"}
+        assert {row["user"] for row in listed(two, "alice")} == {"alice", "shop"}, "and who holds a device of hers"
+        assert {row["user"] for row in listed(two, "alice/web")} == {"shop"}
+        assert {row["user"] for row in listed(two, "--role", "service")} == {"shop"}
+        said = ctl("--socket", two.admin_path, "--text", "links", "alice", "--role", "user")
+        assert said.stdout.split()[:2] == ["node", "user"] and "1 of 1 matching link; 3 links in all" in said.stderr
+        done = ctl("--socket", one.admin_path, "links", "--node", "tow")
+        assert (done.returncode, done.stdout) == (exits.REFUSED, "")
+        assert "no node of the cluster is called 'tow'; there are one, two, x" in done.stderr
+        x.signal(signal.SIGSTOP)
+        done = ctl("--socket", one.admin_path, "--json", "links")
+        x.signal(signal.SIGCONT)
+        assert done.returncode == exits.TEMPORARY
+        assert {json.loads(line)["node"] for line in done.stdout.splitlines()} == {"one", "two"}
+        assert done.stderr == "presencectl: no answer from x: links there are not listed; see `presencectl cluster`\n"
+        for link in (laptop, bob, shop):
+            link.close()
+
+
+def listed(node: Node, *options: str) -> list[dict[str, Any]]:
+    done = ctl("--socket", node.admin_path, "--json", "links", *options)
+    assert done.returncode == exits.OK, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_more_links_than_a_message_has_are_listed(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as one, Node(tmp_path, engine, "two") as two:
+        links = [opened(two.port, f"user{number}") for number in range(SLICE_ROWS + 20)]
+        assert len(listed(one, "--limit", "1000")) == len(listed(one, "--node", "two", "--limit", "1000")) == len(links)
+        assert len(listed(one, "--limit", str(SLICE_ROWS))) == SLICE_ROWS
+        for link in links:
+            link.close()
+
+
+def test_any_node_can_be_drained_from_any_other(tmp_path: Path, engine: RedisServer) -> None:
+    with Node(tmp_path, engine, "one") as one, Node(tmp_path, engine, "two") as two:
+        alice, bob = opened(one.port, "alice"), opened(two.port, "bob")
+        done = ctl("--socket", one.admin_path, "drain", "--yes", "--node", "tow")
+        assert done.returncode == exits.REFUSED and "there are one, two" in done.stderr
+        two.signal(signal.SIGSTOP)
+        done = ctl("--socket", one.admin_path, "drain", "--yes", "--node", "two")
+        assert (done.returncode, done.stdout) == (exits.TEMPORARY, "")
+        assert "the node two has not answered; look at `presencectl cluster`" in done.stderr
+        two.signal(signal.SIGCONT)
+        # It has the question by now.
+        assert bob.ended_with("going_away") and two.wait() == 0
+        assert "cluster: drain, asked by an operator of the node one" in two.log()
+        assert "admin: drain of the node 'two', asked by uid" in one.log()
+        (tmp_path / "again").mkdir()
+        with Node(tmp_path / "again", engine, "two") as again:
+            bob = opened(again.port, "bob")
+            done = ctl("--socket", one.admin_path, "--json", "drain", "--yes", "--wait", "--node", "two")
+            assert done.returncode == exits.OK, done.stderr
+            said = json.loads(done.stdout)
+            assert (said["links"], said["node"]) == (1, "two") and again.wait() == 0
+            assert [node["name"] for node in one.ask("cluster")["nodes"]] == ["one"]
+        assert listed(one)[0]["user"] == "alice"
+        # Its own name, and none, mean the node that is asked.
+        done = ctl("--socket", one.admin_path, "--json", "drain", "--yes", "--wait", "--node", "one")
+        assert done.returncode == exits.OK and "node" not in json.loads(done.stdout)
+        assert alice.ended_with("going_away") and one.wait() == 0
 
 
 def links_of(node: Node) -> dict[str, int]:

@@ -37,7 +37,7 @@ from presenced.ops.control import Caller, Control
 from presenced.ops.examination import Examination
 from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.clocks import SYSTEM_CLOCKS
-from presenced.server.link_report import SLICE_LINKS
+from presenced.server.link_report import SLICE_LINKS, FoundLinks, LinkQuery, find_links
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull
 from presenced.sync import connect, connect_service
@@ -485,7 +485,15 @@ class TestLinks:
 
 def control_of(links: dict[Any, None]) -> Control:
     """What lists links, at a server that has these links and knows no user."""
-    server = cast(Any, SimpleNamespace(links=links, engine=SimpleNamespace(users={}), clocks=SYSTEM_CLOCKS))
+
+    class Table(dict[Any, None]):
+        engine = SimpleNamespace(users={})
+        elsewhere = None
+
+    async def found(query: LinkQuery, node: str) -> FoundLinks:
+        return await find_links(cast(Any, Table(links)), query, SYSTEM_CLOCKS)
+
+    server = cast(Any, SimpleNamespace(find_links=found))
     return Control(
         server,
         cast(Any, None),

@@ -13,6 +13,7 @@ from presenced.server.clocks import Clocks
 from presenced.server.clustering.engine_access import access_to_engine
 from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import ClusterReport, EngineStatus
+from presenced.server.drain import Stopping
 from presenced.server.links import Links
 from presenced.server.node_end import NodeEnded
 from presenced.server.pacing import Pacing
@@ -28,10 +29,11 @@ async def open_cluster(
     clocks: Clocks,
     on_failure: Callable[[Exception], object],
     joining: Callable[[ClusterReport], object],
+    drain: Callable[[], Stopping],
 ) -> Membership:
     """Join the cluster, and return once this node knows all users and may serve. The own disk was read before.
-    `on_failure` is called if the node cannot go on later, and `joining` before it joins, with who tells how far it is.
-    Raises `SettingsError` and `NodeEnded`."""
+    `on_failure` is called if the node cannot go on later, and `joining` before it joins, with who tells how far it is;
+    `drain` lets the server stop in order. Raises `SettingsError` and `NodeEnded`."""
     try:
         backplane = open_backplane(
             access_to_engine(settings),
@@ -51,6 +53,7 @@ async def open_cluster(
             acks_by_disk=settings.cluster_ack == "disk",
             acks_by_replica=settings.cluster_ack == "replica",
             on_failure=lambda error: on_failure(node_ended(error, settings)),
+            drain=drain,
         )
         joining(membership)
         await membership.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -14,18 +13,17 @@ from presenced.backplane.port import Backplane, Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
-from presenced.cluster.messages import CloseLinks
 from presenced.cluster.node import Node
-from presenced.cluster.relay import NOWHERE
 from presenced.core.copies import Copies
 from presenced.core.part import Part
 from presenced.core.requests import Requests
 from presenced.server.clocks import Clocks
-from presenced.server.closed_links import ClosedLinks, LinksToClose, close_links
 from presenced.server.clustering.cluster_log import ClusterLog
 from presenced.server.clustering.cluster_report import LEASE_MARGIN_MS, cluster_status
+from presenced.server.clustering.operators import Operators
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.status import ClusterStatus, EngineStatus
+from presenced.server.drain import Stopping
 from presenced.server.links import Links
 from presenced.server.pacing import Pacing
 from presenced.wire.codec import encode
@@ -46,9 +44,6 @@ RENEWALS = 5
 RETRY_S = 0.25
 TRIES = 20
 """A start gives up after so many."""
-
-ANSWER_S = 2.0
-"""How long the other nodes may take to close links that an operator of this one wants closed."""
 
 SETTLE_MS = 2_000
 """How long what a stopping node has decided may take to be in the log."""
@@ -83,10 +78,12 @@ class Membership:
         acks_by_disk: bool,
         acks_by_replica: bool,
         on_failure: Callable[[Exception], object],
+        drain: Callable[[], Stopping],
     ) -> None:
         """`engine_status` is told for how long the engine has not answered (0 = it does), and why. `acks_by_disk`: what
         the own disk has is acknowledged. `acks_by_replica`: what the backplane's replicas have is, and nothing before.
-        `on_failure` is called if this node cannot go on as a part of the cluster."""
+        `on_failure` is called if this node cannot go on as a part of the cluster. `drain` lets the server stop in
+        order."""
         self._backplane = backplane
         self._name = name
         self._links = links
@@ -99,19 +96,20 @@ class Membership:
         self._acks_by_disk = acks_by_disk
         self._acks_by_replica = acks_by_replica
         self._on_failure = on_failure
+        self._drain = drain
         self._pump: Pump | None = None
         self._node: Node | None = None
         self._forwarding: Forwarding | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-        """Links are being closed for other nodes."""
+        self.operators: Operators | None = None
+        """Who asks other nodes, and answers them; None before this node serves."""
 
     async def join(self) -> None:
         """Join, and return once this node knows all users and may serve. The own disk was read before. Raises what the
         backplane raises."""
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
-        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True)))
-        joined = await self._join_log(encode(JoinData(key)))
+        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True, is_asked=True)))
+        joined = await self._join_log(encode(JoinData(key, is_asked=True)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
         node = self._node = Node(engine, Copies(engine), self._name, key, joined)
@@ -151,7 +149,7 @@ class Membership:
         self._pacing.use_log(self._log)
         self._pacing.ask_before_turns(self._may_run)
         engine.parts.add(_Ticks(forwarding))
-        forwarding.closings.close_by(self._close_for)
+        self.operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
         self._links.serve_elsewhere(forwarding, forwarding)
         self._log.take_snapshot()
 
@@ -177,40 +175,6 @@ class Membership:
             return
         await pump.settle(self._clocks.monotonic_ms() + SETTLE_MS)
         await pump.leave()
-
-    async def close_links(self, wanted: LinksToClose) -> ClosedLinks:
-        """Close these links on all nodes, as `closed_links.close_links` does on one. Of nodes that do not answer in 2 s
-        only the number is known. O(links and nodes)."""
-        assert self._forwarding is not None
-        closings, answered = self._forwarding.closings, asyncio.Event()
-        question = CloseLinks(0, wanted.user, wanted.role or "", wanted.message, wanted.retry_ms, wanted.gone)
-        asked = closings.ask(question, lambda _: answered.set())
-        here = await close_links(self._links, wanted, expels=self._expels(wanted))
-        if asked.waits_for:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(answered.wait(), ANSWER_S)
-            closings.forget(asked)
-        held_by = [*here.held_by, *asked.held_by]
-        return ClosedLinks(here.links + asked.links, held_by, asked.links, len(asked.waits_for))
-
-    def _close_for(self, sender: int, said: CloseLinks) -> None:
-        """Another node wants links of this one closed."""
-        task = asyncio.get_running_loop().create_task(self._close_and_answer(sender, said))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _close_and_answer(self, sender: int, said: CloseLinks) -> None:
-        assert self._forwarding is not None
-        wanted = LinksToClose(said.user, said.role or None, said.message, said.retry_ms, said.is_gone)
-        closed = await close_links(self._links, wanted, expels=self._expels(wanted))
-        self._forwarding.closings.answer(sender, said.number, closed.links, closed.held_by)
-        if closed.links:
-            log.info("cluster: %d links closed, as an operator of another node wanted", closed.links)
-
-    def _expels(self, wanted: LinksToClose) -> bool:
-        """Whether this node decides what becomes of the user's devices."""
-        assert self._node is not None
-        return not wanted.gone or self._node.home_of(wanted.user) in (self._node.me, NOWHERE)
 
     def status(self) -> ClusterStatus | None:
         """How this node stands in its cluster; None before it has joined. O(nodes)."""
