@@ -1,7 +1,9 @@
-"""Devices that come back to a new home, because the one that they were attached at is gone: whose they are now.
+"""Whose a device is that two links want which have come to different nodes.
 
-A link that was paused with its node, or cut off with it, may come back last, and its client may be elsewhere for long.
-So the later hello has the device, by the position of the log at which each link's node stood when it said hello.
+As on one node it is the later hello's, and not that of the link of which its home hears last. A link whose home is gone
+may have been paused with its node, or cut off with it, and come back to the device last while its client is elsewhere
+for long: of two such the position of the log counts at which each link's node stood at its hello. A hello may have
+waited until the log could be reached, while its client went to another node: there the moments count.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from presenced.core.part import Part
 
 NEWEST: Final = 1 << 62
 """Of a link whose user was this node's already when it said hello."""
+
+LATE_MS: Final = 1_000
+"""A hello that was under way for so long may have been overtaken: twice by what the clocks of nodes may differ. Of
+those that were not the log knows the order better."""
 
 
 class HelloPositions(Part):
@@ -49,6 +55,18 @@ def return_terms(
     if holder is None or holder is session or holder.ended:
         return True
     return None if positions.of(holder) > position else False
+
+
+def is_overtaken(engine: Engine, session: Session, device_id: str, now_ms: int) -> bool:
+    """Whether the session's link, which is to have its own device for the first time, has waited for it while a link
+    that came later got it. O(1)."""
+    since_ms = session.edge.since_ms
+    user = engine.users.get(session.user_name)
+    device = user.devices.get(device_id) if user is not None else None
+    holder = device.session if device is not None else None
+    if not since_ms or now_ms - since_ms <= LATE_MS or device is None or device.ref or holder is None:
+        return False
+    return holder is not session and not holder.ended and holder.edge.since_ms > since_ms
 
 
 def hold_again(

@@ -44,6 +44,8 @@ class LinkHello(NodeMessageBase, tag=1):
     """The device has not been anywhere yet: if no device of its user is connected, the user is to be handed over."""
     is_again: bool = False
     """The device was attached by this link before, at a home that is gone."""
+    came_ms: int = 0
+    """Wall time at which the link came, if its own device is to be attached; 0 = it is not known."""
 
 
 class LinkFrame(NodeMessageBase, tag=2):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from presenced.cluster.dispatch import Dispatch
-from presenced.cluster.held_devices import HelloPositions, return_terms
+from presenced.cluster.held_devices import HelloPositions, is_overtaken, return_terms
 from presenced.cluster.messages import LinkHello
 from presenced.cluster.ports import ClaimsPort, HomesPort
 from presenced.cluster.relay import NOWHERE, Errand, OwnDevice, Relay
@@ -143,6 +143,7 @@ class OwnDevices:
             relay.position,
             yields=not own.is_attached,
             is_again=own.is_attached,
+            came_ms=self._engine.clock.wall_ms(session.edge.since_ms),
         )
         self._relays.send(place, opened)
 
@@ -157,6 +158,9 @@ class OwnDevices:
                 self._engine.sessions.drop(now_ms, session, "replaced")
                 return
             only_free = terms
+        elif is_overtaken(self._engine, session, hello.device, now_ms):
+            self._engine.sessions.drop(now_ms, session, "replaced")
+            return
         try:
             device = self._engine.sessions.take_device(
                 now_ms,

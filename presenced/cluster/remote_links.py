@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from presenced.cluster.held_devices import HelloPositions, hold_again, return_terms
+from presenced.cluster.held_devices import HelloPositions, hold_again, is_overtaken, return_terms
 from presenced.cluster.messages import (
     EndLink,
     HeldAgain,
@@ -44,7 +44,7 @@ SLICE: Final = 500
 class RemoteLink(Edge):
     """One link of another node: the edge of its session here."""
 
-    __slots__ = ("code", "is_forgotten", "link", "node", "refused", "session", "table")
+    __slots__ = ("code", "is_forgotten", "link", "node", "refused", "session", "since_ms", "table")
 
     def __init__(self, table: RemoteLinks, node: int, message: LinkHello) -> None:
         self.table = table
@@ -55,9 +55,14 @@ class RemoteLink(Edge):
         self.code: str | None = None
         """What it is to be ended with, once all that was promised is answered."""
         self.is_forgotten = False
+        self.since_ms = 0
         self.session = KeptSession(
             self, message.user, message.role, message.instance, 0, message.rights, message.issued_ms
         )
+
+    def note_came(self, since_ms: int) -> None:
+        """The link came to its node then."""
+        self.since_ms = since_ms
 
     def send(self, data: bytes) -> None:
         """Send frames to the link's node."""
@@ -174,6 +179,8 @@ class RemoteLinks:
             if is_new:
                 self._engine.sessions.open_without_device(now_ms, session)
             return
+        if message.came_ms:
+            link.note_came(now_ms - max(0, self._engine.clock.wall_ms(now_ms) - message.came_ms))
         try:
             self._attach(session, message, now_ms)
         except RequestError as error:
@@ -198,6 +205,8 @@ class RemoteLinks:
             if terms is None:
                 raise RequestError("device_held", "another link has come for the device since")
             as_was, only_free, idle_ms = True, terms, None
+        elif is_overtaken(self._engine, session, hello.device, now_ms):
+            raise RequestError("device_held", "a link that came later has the device")
         self._engine.sessions.take_device(now_ms, session, hello, idle_ms=idle_ms, as_was=as_was, only_free=only_free)
         self._positions.note(session, message.position)
 

@@ -61,6 +61,9 @@ class Edge(Sink, Protocol):
 
     __slots__ = ()
 
+    since_ms: int = 0
+    """When the link came, on the monotonic clock; 0 = it is not known."""
+
     @property
     def sink(self) -> Sink:
         """What writes for it, without a call between: itself, unless it says otherwise. It stays the same for as long

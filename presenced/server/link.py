@@ -25,10 +25,6 @@ class Link(Edge, Protocol):
     __slots__ = ()
 
     @property
-    def since_ms(self) -> int:
-        """When it was accepted, on the monotonic clock."""
-
-    @property
     def state(self) -> int:
         """One of `AWAITING` to `CLOSED`."""
 

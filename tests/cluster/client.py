@@ -23,6 +23,7 @@ class Client(Edge):
     def __init__(self, world: TownNode, address: str, **fields: Any) -> None:
         user, _, device = address.partition("/")
         self.world = world
+        self.since_ms = world.now_ms
         self.address = address
         self.user = user
         self.device = device

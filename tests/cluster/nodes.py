@@ -42,6 +42,7 @@ class Link(Edge):
 
     def __init__(self, node: Node, hello: Hello, rights: Rights | None = None, issued_ms: int = 0) -> None:
         self.node = node
+        self.since_ms = node.now_ms
         self.hello = hello
         self.messages: list[ServerMessage] = []
         self.ended: str | None = None
@@ -393,6 +394,10 @@ class Cluster:
             self.run()
         self._set(end_ms)
         self.run()
+
+    def stand(self, ms: int) -> None:
+        """Let time pass while nobody does anything."""
+        self._set(self.nodes[0].now_ms + ms)
 
     def _set(self, now_ms: int) -> None:
         for node in self.nodes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from presenced.cluster.dispatch import PATIENCE_MS
+from presenced.cluster.held_devices import LATE_MS
 from presenced.cluster.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
 from presenced.core.model import CONNECTED, GRACE
 from presenced.core.rights import rights_of
@@ -92,6 +93,61 @@ class TestWhereAPersonIs:
         assert device(first, "ann/phone").state == GRACE
         nodes.advance(16_000)
         assert status(second, "ann") == "online"
+
+    def test_a_hello_that_was_held_up_takes_the_device_from_nobody_who_came_later(self) -> None:
+        """The log could not be reached, and the client has come to another node meanwhile."""
+        for home in (1, 3):
+            nodes = cluster(3, ann=home)
+            first, second, third = nodes.nodes
+            desk = nodes.nodes[home - 1].open("ann/desk")
+            old = second.open("ann/phone", instance=7, as_was=True, only_free=True)
+            nodes.stand(LATE_MS + 1)
+            new = third.open("ann/phone", instance=7, as_was=True, only_free=True)
+            third.turn()
+            nodes.read(first)
+            first.turn()
+            nodes.run()
+            assert (old.ended, new.ended) == ("replaced", None), home
+            assert device(third, "ann/phone").state == CONNECTED and desk.is_open
+            new.say(SetStatus(1, "dnd"))
+            nodes.run()
+            assert new.took(Done) and status(first, "ann") == "dnd"
+            new.lose()
+            nodes.run()
+            assert device(nodes.nodes[home - 1], "ann/phone").state == GRACE, "nobody else holds it"
+
+    def test_a_hello_that_is_held_up_and_came_later_has_the_device(self) -> None:
+        nodes = cluster(2, ann=1)
+        first, second = nodes.nodes
+        old = first.open("ann/phone")
+        nodes.run()
+        nodes.stand(5)
+        new = second.open("ann/phone")
+        nodes.stand(LATE_MS + 1)
+        nodes.run()
+        assert (old.ended, new.ended) == ("replaced", None)
+        assert device(first, "ann/phone").state == CONNECTED
+
+    def test_of_two_that_are_on_their_way_the_log_knows_who_came_later(self) -> None:
+        """The clocks of their nodes need not."""
+        nodes = cluster(3, ann=1)
+        first, second, third = nodes.nodes
+        new = second.open("ann/phone")
+        nodes.stand(LATE_MS)
+        old = third.open("ann/phone")
+        third.turn()
+        nodes.run()
+        assert (old.ended, new.ended) == ("replaced", None)
+
+    def test_a_device_of_a_service_is_taken_by_a_hello_that_was_held_up(self) -> None:
+        nodes = cluster(2, ann=1)
+        first, second = nodes.nodes
+        link = second.open("ann/web")
+        nodes.stand(LATE_MS + 1)
+        app = first.open("app", role="service")
+        app.say(Attach(1, 5, "ann", "web"))
+        nodes.run()
+        assert [(taken.ref, taken.why) for taken in app.took(Taken)] == [(5, "replaced")] and link.is_open
 
     def test_who_is_refused_is_told_by_a_goodbye(self) -> None:
         nodes = cluster(ann=1)
