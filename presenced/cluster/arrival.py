@@ -5,7 +5,9 @@ Who finds no older node knows all that there is: what the own disk says. Who was
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -14,17 +16,25 @@ from presenced.cluster.entries import (
     Offer,
     Ready,
     Slice,
+    Taken,
     Whole,
     all_of,
     decode_known,
     decode_slice,
     version_in,
 )
+from presenced.cluster.lessons import WAITING_BYTES
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
+from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
 from presenced.core.records import DeviceSet, RecordSet
+from presenced.core.told_shelves import names_of, names_on, take_shelf
 from presenced.wire.codec import encode
+
+FOUND_AT_ONCE: Final = 5_000
+BROUGHT_AT_ONCE: Final = 200
+"""Users whom the own disk knows and who are looked at in one go: 10 ms. The lease has to be renewed meanwhile."""
 
 
 class Arrival:
@@ -38,11 +48,21 @@ class Arrival:
         """Nodes that are older than this one, and have come to the log behind it: it began anew without them."""
         self._last_gone = 0
         """The position at which a node was lost last: who had told all users by then has told too few."""
+        self._left: Iterator[Sequence[str]] | None = None
+        """Users whom the own disk knows and who are to be looked at, some at a time; None = it is not so far, or is
+        over."""
+        self._founds = False
+        """Nobody is there who knows more: this node is the home of all whom it knows."""
         self._has_asked = False
+        self._offers: list[Offer] = []
+        """What the own disk knows better. It is said behind the end of the arrival: before, nobody knows from which
+        position on whoever comes back to this node is to be told of what the homes make of it."""
         self._events: list[tuple[int, int]] = []
         """Positions of what happened since this node has joined, and how many events each was."""
         self._anew: tuple[int, int, int] | None = None
         """Position, epoch and number at which events began anew since; those before are of no account."""
+        # Nobody passes from those who are awake to those who sleep while both are walked over.
+        node.engine.sleep.hold()
         for member in node.nodes:
             if member.incarnation < node.mine.incarnation:
                 self._teachers[member] = None
@@ -85,12 +105,22 @@ class Arrival:
                 self._number_events(item, now_ms)
                 self._consider(now_ms)
             return
-        for name, data in decode_slice(slices[item.number]).users:
-            known = decode_known(data)
-            if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
-                self._give_way(name, known, now_ms)
-            node.homes.set(name, sender)
-            node.take_whole(name, known, now_ms)
+        content = decode_slice(slices[item.number])
+        for shelf in content.asleep:
+            for name, both in take_shelf(node.engine, shelf, now_ms):
+                self._learn(sender, name, both, now_ms)
+            node.homes.set_all(names_of(shelf), sender)
+            node.note_whole()
+        for name, data in content.users:
+            self._learn(sender, name, decode_known(data), now_ms)
+        node.batches.add(Taken(sender.key, item.number))
+
+    def _learn(self, sender: Member, name: str, known: KnownFacts, now_ms: int) -> None:
+        node = self._node
+        if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
+            self._give_way(name, known, now_ms)
+        node.homes.set(name, sender)
+        node.take_whole(name, known, now_ms)
 
     def _number_events(self, item: Slice, now_ms: int) -> None:
         """Go on where events have come to, which is the same whoever says it. O(events since this node has joined)."""
@@ -122,7 +152,7 @@ class Arrival:
         own_version = uncarried(version_in(own_known), node.engine.positions.lives)
         if own_version > uncarried(version_in(known), node.lives):
             if self._shown_in(name, own_known) != self._shown_in(name, known):
-                node.batches.add(Offer(name, own_version, own))
+                self._offers.append(Offer(name, own_version, own))
         user = node.engine.users.awake(name)
         if user is not None:
             node.copies.release(user, now_ms)
@@ -137,35 +167,76 @@ class Arrival:
         )
 
     def _consider(self, now_ms: int) -> None:
-        if self._has_asked or self._teachers:
+        if self._has_asked or self._left is not None or self._teachers:
             return
-        if not any(member.is_ready for member in self._node.nodes):
-            self._found(now_ms)
-            self._node.learn_lives(self._node.engine.positions.lives)
-            node = self._node
-            node.engine.events.go_on_at(node.engine.ledger.epoch, node.engine.events.seq, now_ms)
-        else:
-            self._bring_rest(now_ms)
-        self._has_asked = True
-        self._node.batches.add(Ready(self._node.lives))
-
-    def _bring_rest(self, now_ms: int) -> None:
-        """Of some users the own disk alone knows: this node is their home. O(users)."""
         node = self._node
-        users = node.engine.users
-        for name in [*users, *(name for name, _ in users.dormants.items())]:
-            if node.homes.of(name) is NOBODY:
-                node.homes.set(name, node.mine)
-                node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
+        self._founds = not any(member.is_ready for member in node.nodes)
+        if self._founds:
+            node.horizon.learn(node.me, 0, 0)
+        self._left = self._known_here()
+        self.go_on(now_ms)
 
-    def _found(self, now_ms: int) -> None:
-        """Nobody is there who knows more: this node is the home of all whom it knows. O(users)."""
-        node = self._node
-        node.horizon.learn(node.me, 0, 0)
-        users = node.engine.users
-        for name in [*users, *(name for name, _ in users.dormants.items())]:
-            if node.homes.of(name) is NOBODY:
-                left_by = node.homes.as_filed(name)
-                node.homes.set(name, node.mine)
-                if left_by is not NOBODY:
-                    node.inheritance.adopt(name, left_by, now_ms)
+    def _known_here(self) -> Iterator[Sequence[str]]:
+        """All whom the own disk knows, while some wake and none falls asleep."""
+        users, number = self._node.engine.users, 0
+        while number < users.dormants.shelves:
+            yield names_on(users.dormants.shelf(number))
+            number += 1
+        awake = iter(list(users))
+        while names := list(islice(awake, PER_SHELF)):
+            yield names
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `go_on` has something to do now, and room for what comes of it."""
+        return self._left is not None and (self._founds or self._node.batches.bytes < WAITING_BYTES)
+
+    @property
+    def is_founding(self) -> bool:
+        """Whether this node is still to find out which users are its own."""
+        return self._left is not None and self._founds
+
+    def go_on(self, now_ms: int) -> None:
+        """Look at some whom the own disk knows, and ask to serve behind the last. O(`FOUND_AT_ONCE`)."""
+        if self._left is None:
+            return
+        looks = 0
+        for names in self._left:
+            looks += len(names)
+            looks += (FOUND_AT_ONCE // BROUGHT_AT_ONCE) * self._look_at(names, now_ms)
+            if looks >= FOUND_AT_ONCE:
+                return
+        self._ask()
+
+    def _look_at(self, names: Sequence[str], now_ms: int) -> int:
+        """Be the home of those who have none; returns of how many that took long."""
+        node, homes = self._node, self._node.homes
+        new = homes.unfiled(names)
+        left = [] if len(new) == len(names) else [name for name in names if homes.of(name) is NOBODY]
+        if self._founds:
+            homes.set_all(new, node.mine)
+            left = [name for name in left if homes.as_filed(name) is not node.mine]
+            for name in left:
+                left_by = homes.as_filed(name)
+                homes.set(name, node.mine)
+                node.inheritance.adopt(name, left_by, now_ms)
+            return len(left)
+        # The own disk alone knows these users.
+        left = left or new
+        homes.set_all(left, node.mine)
+        for name in left:
+            node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
+        return len(left)
+
+    def _ask(self) -> None:
+        """All is known: let all nodes know it, and serve then."""
+        node, engine = self._node, self._node.engine
+        if self._founds:
+            node.learn_lives(engine.positions.lives)
+            engine.events.go_on_at(engine.ledger.epoch, engine.events.seq, engine.ledger.now_ms)
+        self._left, self._has_asked = None, True
+        engine.sleep.release()
+        node.batches.add(Ready(node.lives))
+        for offer in self._offers:
+            node.batches.add(offer)
+        self._offers = []

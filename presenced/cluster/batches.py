@@ -79,6 +79,8 @@ class Batches:
         """Batches that were read back not long ago: the log may still lose them."""
         self._again: deque[Closed] = deque()
         """Batches that the log has lost."""
+        self._storing: deque[Closed] = deque()
+        """Of those that are kept or under way, the ones of which something stored may not have been taken yet."""
 
     def wake_by(self, wake: Callable[[], object]) -> None:
         """Call this whenever there is something to append."""
@@ -134,6 +136,8 @@ class Batches:
             floor = self._waiting[0].floor if self._waiting else self._floor()
             made = NodeBatch(self.closed, self._version(), items, floor)
             self._under_way = Closed(self.closed, encode(made), stored)
+            if stored:
+                self._storing.append(self._under_way)
             self._unread.append(made)
             self._sent.append(self._under_way)
         return self._under_way
@@ -175,7 +179,18 @@ class Batches:
     def forget(self, position: int) -> None:
         """The log does not lose what stands at this position or before it any more. O(what is forgotten)."""
         while self._kept and self._kept[0].position <= position:
-            self._kept.popleft()
+            number = self._kept.popleft().closed.number
+            while self._storing and self._storing[0].number <= number:
+                self._storing.popleft()
+
+    def forget_stored(self, joiner: int, number: int) -> None:
+        """The node has taken what was stored for it under this number and before, which is not stored again. O(batches
+        of which something is stored)."""
+        for closed in self._storing:
+            if closed is not self._under_way:
+                closed.stored[:] = [one for one in closed.stored if one.joiner != joiner or one.number > number]
+        while self._storing and not self._storing[0].stored:
+            self._storing.popleft()
 
     def rewind(self, position: int) -> None:
         """The log has lost all behind this position: append it again, as it was. O(that)."""

@@ -34,6 +34,7 @@ from presenced.core.records import (
     HidingSet,
     PositionsKnown,
     RecordSet,
+    UsersAsleep,
     VersionsRaised,
 )
 from presenced.wire.codec import encode
@@ -185,6 +186,13 @@ class Figures(ItemBase, tag=14):
     lag_ms: int
 
 
+class Taken(ItemBase, tag=15):
+    """The node, which has joined, has taken what another has stored for it, up to this number: it may be sent more."""
+
+    teacher: int
+    number: int
+
+
 Item = (
     Decided
     | New
@@ -200,6 +208,7 @@ Item = (
     | Vacant
     | Unpaired
     | Figures
+    | Taken
 )
 
 
@@ -220,6 +229,8 @@ class SliceContent(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     users: list[tuple[str, msgspec.Raw]]
     """Each with all that is known of the user, pairs too (`all_of`)."""
+    asleep: list[UsersAsleep] = []
+    """More users, who sleep (`core.told_shelves`)."""
 
 
 class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -1,11 +1,17 @@
 """What nodes that have joined are still to be told: all users of this node, some at a time. Pure.
 
 The bytes are stored beside the log, and an entry of the log says at which position they hold: the other nodes read past
-it. A user who changes behind that position is told by the facts of the change, as to everybody.
+it. A user who changes behind that position is told by the facts of the change, as to everybody. A node that has joined
+says what it has taken, and is sent no more than a few MiB ahead of that, so that neither this node nor the engine holds
+more, however many users there are.
+
+Those who sleep are told first, whole shelves at a time, and then those who are awake. Nobody falls asleep meanwhile, so
+that nobody is passed over between the two.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,11 +22,22 @@ from presenced.cluster.entries import Decided, Slice, SliceContent, all_of, pack
 from presenced.cluster.homes import SHELVES
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import Member
+from presenced.core.records import UsersAsleep
+from presenced.core.told_shelves import ToldShelf, told_shelf
 from presenced.wire.codec import encode
 
 SLICE_COST: Final = 800
 AWAKE_COST: Final = 8
-"""What a slice, and so a turn, may have: who sleeps counts 1, and all others take 15 us. About 1.5 ms."""
+SHELF_COST: Final = 8
+"""What a slice, and so a turn, may have: a name that is looked at counts 1, who is awake takes 15 us, and a shelf of 32
+who sleep as long. About 1.5 ms."""
+
+SLICE_BYTES: Final = 256 << 10
+"""A slice that has reached this size takes no more."""
+
+AHEAD_SLICES: Final = 32
+AHEAD_BYTES: Final = 4 << 20
+"""While so much was stored for a node that it has not taken, it is sent no more."""
 
 NUMBER_BITS: Final = 32
 
@@ -31,18 +48,43 @@ WAITING_BYTES: Final = 1 << 20
 class _Lesson:
     """How far one node has been told."""
 
-    __slots__ = ("names", "number", "part")
+    __slots__ = ("ahead", "ahead_bytes", "names", "number", "part", "shelf")
 
     def __init__(self) -> None:
-        self.part = 0
         self.number = 0
+        """Of the last slice."""
+        self.ahead: deque[tuple[int, int]] = deque()
+        """Slices that were not taken yet, by number and bytes."""
+        self.ahead_bytes = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """All is to be told from here on."""
+        self.shelf: int | None = 0
+        """The next shelf of those who sleep; None = all of these were told."""
+        self.part = 0
         self.names: list[str] = []
-        """Users of the part before, who are still to be told."""
+        """Users of the part before, who are still to be looked at."""
 
     @property
     def is_over(self) -> bool:
         """Whether nobody is left who is this node's now."""
-        return self.part == SHELVES and not self.names
+        return self.shelf is None and self.part == SHELVES and not self.names
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be stored."""
+        return len(self.ahead) < AHEAD_SLICES and self.ahead_bytes < AHEAD_BYTES
+
+    def note_sent(self, number: int, size: int) -> None:
+        """A slice was sent."""
+        self.ahead.append((number, size))
+        self.ahead_bytes += size
+
+    def note_taken(self, number: int) -> None:
+        """This slice was taken, and all before it."""
+        while self.ahead and self.ahead[0][0] <= number:
+            self.ahead_bytes -= self.ahead.popleft()[1]
 
 
 class Lessons:
@@ -53,73 +95,120 @@ class Lessons:
         self._node = node
         self._is_all = is_all
         self._lessons: dict[Member, _Lesson] = {}
-        self._told: dict[Member, int] = {}
-        """Nodes that were told all and do not serve yet, and how many slices they were sent."""
+        self._told: dict[Member, _Lesson] = {}
+        """Nodes that were told all and do not serve yet."""
+        self._is_holding = False
 
     def begin(self, joiner: Member) -> None:
         """This node has joined."""
         self._lessons[joiner] = _Lesson()
+        self._hold()
 
     def end(self, joiner: Member) -> None:
         """This node knows all users, or is gone."""
-        self._lessons.pop(joiner, None)
-        self._told.pop(joiner, None)
+        lesson = self._lessons.pop(joiner, None) or self._told.pop(joiner, None)
+        if lesson is not None and lesson.ahead:
+            self._node.batches.forget_stored(joiner.key, lesson.ahead[-1][0])
+        self._hold()
 
     def begin_again(self) -> None:
         """This node is the home of more users than before: who has not been told all yet is told from the beginning."""
-        for joiner in [*self._told, *self._lessons]:
-            lesson = self._lessons.setdefault(joiner, _Lesson())
-            lesson.part, lesson.names = 0, []
-            lesson.number = max(lesson.number, self._told.pop(joiner, 0))
+        self._lessons |= self._told
+        self._told = {}
+        for lesson in self._lessons.values():
+            lesson.begin()
+        self._hold()
+
+    def note_taken(self, joiner: Member, number: int) -> None:
+        """This node has taken what was stored for it up to this number. O(what it may be sent ahead)."""
+        lesson = self._lessons.get(joiner) or self._told.get(joiner)
+        if lesson is not None:
+            lesson.note_taken(number)
+            self._node.batches.forget_stored(joiner.key, number)
+
+    def _hold(self) -> None:
+        """Nobody falls asleep while somebody is being told."""
+        sleep = self._node.engine.sleep
+        if self._lessons and not self._is_holding:
+            sleep.hold()
+        elif self._is_holding and not self._lessons:
+            sleep.release()
+        self._is_holding = bool(self._lessons)
 
     @property
     def has_work(self) -> bool:
         """Whether there is something to tell somebody, and room for it."""
         if not self._lessons or self._node.batches.bytes >= WAITING_BYTES:
             return False
-        return self._is_all() or any(not lesson.is_over for lesson in self._lessons.values())
+        return any(map(self._goes_on, self._lessons.values()))
+
+    def _goes_on(self, lesson: _Lesson) -> bool:
+        return lesson.has_room and (not lesson.is_over or self._is_all())
 
     def go_on(self, now_ms: int) -> None:
         """Make the next slice for one of them. O(`SLICE_COST`)."""
         if not self.has_work:
             return
-        joiner, lesson = min(self._lessons.items(), key=lambda one: one[1].part)
-        node, cost = self._node, 0
+        going_on = [one for one in self._lessons.items() if self._goes_on(one[1])]
+        joiner, lesson = min(going_on, key=lambda one: (one[1].shelf is None, one[1].part))
         users: list[tuple[str, Raw]] = []
-        while cost < SLICE_COST and not lesson.is_over:
-            if not lesson.names:
-                lesson.names = node.homes.of_part(lesson.part)
+        asleep: list[UsersAsleep] = []
+        cost, size = 0, 0
+        while cost < SLICE_COST and size < SLICE_BYTES and not lesson.is_over:
+            if lesson.shelf is not None:
+                told = self._next_shelf(lesson)
+                if told.fact is not None:
+                    asleep.append(told.fact)
+                    size += len(told.fact.packed)
+                users += [(name, Raw(encode(both))) for name, both in told.others]
+                size += sum(len(both) for _, both in told.others)
+                cost += SHELF_COST + len(told.others)
+            elif not lesson.names:
+                lesson.names = self._node.homes.of_part(lesson.part)
                 lesson.part += 1
-                continue
-            name = lesson.names.pop()
-            if node.homes.of(name) is node.mine:
-                users.append((name, all_of(node.copies, name, now_ms)))
-                cost += 1 if node.engine.users.awake(name) is None else AWAKE_COST
-        if users:
-            lesson.number += 1
-            self._add(joiner, lesson.number, users)
+            elif self._is_to_be_told(name := lesson.names.pop()):
+                users.append((name, known := all_of(self._node.copies, name, now_ms)))
+                size += len(known)
+                cost += AWAKE_COST
+            else:
+                cost += 1
+        if users or asleep:
+            self._send(joiner, lesson, users, asleep)
         if lesson.is_over and self._is_all():
             if followers := list(self._node.engine.followers.general_facts(now_ms)):
                 self._node.batches.add(Decided(packed_facts(followers)))
             events = self._node.engine.events
             self._node.batches.add(self._slice(joiner, 0, events.seq, events.epoch))
-            del self._lessons[joiner]
-            self._told[joiner] = lesson.number
+            self._told[joiner] = self._lessons.pop(joiner)
+            self._hold()
+
+    def _next_shelf(self, lesson: _Lesson) -> ToldShelf:
+        """What is told of the users on the next shelf. There is always one."""
+        assert lesson.shelf is not None
+        node, number = self._node, lesson.shelf
+        lesson.shelf = number + 1 if number + 1 < node.engine.users.dormants.shelves else None
+        return told_shelf(node.engine, number, lambda names: node.homes.that_are(names, node.mine))
+
+    def _is_to_be_told(self, name: str) -> bool:
+        """Whether the user is this node's, and was not told with those who sleep."""
+        node = self._node
+        if node.homes.of(name) is not node.mine:
+            return False
+        users = node.engine.users
+        return users.awake(name) is not None or name not in users.dormants
 
     def tell_also(self, name: str, now_ms: int) -> None:
         """This node has become the home of the user, whom nobody else tells of now. O(what is known of the user)."""
         users = [(name, all_of(self._node.copies, name, now_ms))]
-        for joiner, lesson in self._lessons.items():
-            lesson.number += 1
-            self._add(joiner, lesson.number, users)
-        for joiner in self._told:
-            self._told[joiner] += 1
-            self._add(joiner, self._told[joiner], users)
+        for joiner, lesson in [*self._lessons.items(), *self._told.items()]:
+            self._send(joiner, lesson, users, [])
 
-    def _add(self, joiner: Member, number: int, users: list[tuple[str, Raw]]) -> None:
+    def _send(self, joiner: Member, lesson: _Lesson, users: list[tuple[str, Raw]], asleep: list[UsersAsleep]) -> None:
+        lesson.number += 1
         # Several nodes store for the same reader, and each counts on its own.
-        number |= self._node.mine.incarnation << NUMBER_BITS
-        stored = Stored(joiner.key, number, encode(SliceContent(users)))
+        number = lesson.number | self._node.mine.incarnation << NUMBER_BITS
+        stored = Stored(joiner.key, number, encode(SliceContent(users, asleep)))
+        lesson.note_sent(number, len(stored.data))
         self._node.batches.add(self._slice(joiner, number), stored)
 
     def _slice(self, joiner: Member, number: int, events: int = 0, events_epoch: int = 0) -> Slice:

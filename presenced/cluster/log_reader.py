@@ -28,6 +28,7 @@ from presenced.cluster.entries import (
     Offer,
     Ready,
     Slice,
+    Taken,
     ToNode,
     Unpaired,
     Vacant,
@@ -48,6 +49,9 @@ from presenced.core.positions import uncarried
 
 _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
 """What holds from its position in the log on, for its own node as well."""
+
+_OF_NOBODY: Final = frozenset({Figures, Taken})
+"""What says nothing of a user."""
 
 
 class Forwarder(Protocol):
@@ -81,7 +85,7 @@ class LogReader:
         self.memory = LogMemory()
         self.memory.note_read(node.position, node.tag, node.engine.ledger.now_ms)
         self._arrival = Arrival(node)
-        self._lessons = Lessons(node, lambda: not self._missing)
+        self._lessons = Lessons(node, lambda: not self._missing and not self._arrival.is_founding)
 
     def begin(self, now_ms: int) -> None:
         """What the own disk says is known by now. An only node asks to serve at once."""
@@ -174,7 +178,7 @@ class LogReader:
             node.engine.ledger.raise_version(batch.version, now_ms)
             for item in batch.items:
                 self._take_item(sender, item, now_ms, slices)
-        if any(type(item) is not Figures for item in batch.items):
+        if any(type(item) not in _OF_NOBODY for item in batch.items):
             self._newest = max(self._newest, batch.version)
         node.nodes.note_floor(sender, batch.floor)
         node.horizon.reach(node.nodes.floor)
@@ -223,6 +227,9 @@ class LogReader:
                 self._lessons.end(sender)
             case Offer():
                 self._take_offer(item, now_ms)
+            case Taken():
+                if item.teacher == self._node.me:
+                    self._lessons.note_taken(sender, item.number)
             case Figures():
                 self._node.nodes.note_figures(sender, item.links, item.lag_ms)
 
@@ -355,7 +362,7 @@ class LogReader:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do now."""
-        return self._node.inheritance.has_work or self._lessons.has_work
+        return self._node.inheritance.has_work or self._arrival.has_work or self._lessons.has_work
 
     @property
     def told_read(self) -> tuple[int, int]:
@@ -380,14 +387,19 @@ class LogReader:
                 self._node.batches.add(Missing(member.key))
 
     def work(self, now_ms: int) -> None:
-        """Take over some of the users who were left to this node, and tell a node that has joined of some. O(a
-        slice)."""
+        """Take over some of the users who were left to this node, look at some whom the own disk knows, and tell a node
+        that has joined of some. O(a slice)."""
         inheritance = self._node.inheritance
         if inheritance.has_work:
             changed = inheritance.go_on(now_ms)
             if changed:
                 self._forwarder.homes_changed(changed, now_ms)
             if not inheritance.has_work:
+                self._lessons.begin_again()
+        elif self._arrival.has_work:
+            is_founding = self._arrival.is_founding
+            self._arrival.go_on(now_ms)
+            if is_founding and not self._arrival.is_founding:
                 self._lessons.begin_again()
         else:
             self._lessons.go_on(now_ms)

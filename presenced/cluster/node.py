@@ -280,6 +280,10 @@ class Node:
         self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready)
         self._needs_snapshot = True
 
+    def note_whole(self) -> None:
+        """Users were taken up as another node tells them, without facts for the own disk. O(1)."""
+        self._needs_snapshot = True
+
     def take_unpaired(self, sender: Member, item: Unpaired, now_ms: int) -> None:
         """Users were erased while the registrar may have decided something about them and others. O(users)."""
         registrar = self.nodes.registrar

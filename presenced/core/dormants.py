@@ -349,6 +349,11 @@ class Dormants:
         if self._count:
             self._newest = max(self._newest, carried(min(above, self._newest)))
 
+    @property
+    def is_carried(self) -> bool:
+        """Whether versions on the shelves may have become others. O(1)."""
+        return self._carried_until >= 0
+
     def _carried(self, version: int) -> int:
         if not 0 < version <= self._carried_until:
             # 0 is no version: the user was never seen.

@@ -5,7 +5,6 @@ This runs on a thread of its own (`replay`), because with a million users it tak
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from presenced.config.settings import Durability
 from presenced.core.engine import Engine
 from presenced.core.restorer import Restorer
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
+from presenced.server.heap import everything_stays
 from presenced.storage.files import Directory
 from presenced.storage.manifest import Manifest
 from presenced.storage.meter import Progress
@@ -68,13 +68,8 @@ def filling(engine: Engine, now_ms: int) -> Iterator[None]:
     """While a store is read into a new engine."""
     # Advance the empty wheel first, so that restored deadlines in the past count as overdue.
     engine.wheel.advance(now_ms, 1)
-    # Everything that is read stays, so there is no garbage. Searching for it repeatedly would double the time.
-    gc.disable()
-    try:
+    with everything_stays():
         yield
-    finally:
-        gc.freeze()
-        gc.enable()
     # Handle everything that became due while no daemon ran, before a client can ask.
     engine.catch_up(now_ms)
 

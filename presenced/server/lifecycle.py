@@ -23,6 +23,7 @@ from presenced.server.clustering.status import ClusterReport
 from presenced.server.data_directory import Restored, restore
 from presenced.server.drain import Stopping, close_links, finish_snapshot
 from presenced.server.durable_log import DurableLog, LogFailed
+from presenced.server.heap import everything_stays
 from presenced.server.links import Links
 from presenced.server.listeners import CannotListen, links_max_for, listen
 from presenced.server.observer import NoObserver, Observer
@@ -112,15 +113,16 @@ class Lifecycle:
                 # Late: most servers are alone.
                 from presenced.server.clustering.entrance import open_cluster
 
-                self.membership = await open_cluster(
-                    self._active.settings,
-                    self._links,
-                    self._pacing,
-                    self._clocks,
-                    self.end_at_once,
-                    self._note_cluster,
-                    self.drain,
-                )
+                with everything_stays():
+                    self.membership = await open_cluster(
+                        self._active.settings,
+                        self._links,
+                        self._pacing,
+                        self._clocks,
+                        self.end_at_once,
+                        self._note_cluster,
+                        self.drain,
+                    )
             self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
             # Objects that exist now live for ever: collections need not visit them again.
             gc.freeze()

@@ -92,7 +92,7 @@ class TownNode(World):
 
     def recover(self, error: BackplaneError) -> bool:
         """What the pump does about a log that is not the one that was read."""
-        if isinstance(error, Fenced):
+        if isinstance(error, Fenced) or not self.node.is_ready:
             self.town.kill(self)
             for client in list(self.clients):
                 client.cut()

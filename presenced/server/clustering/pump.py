@@ -93,6 +93,8 @@ class Pump:
     def start(self) -> None:
         """Read, append and renew from here on."""
         self._node.batches.wake_by(self.wake)
+        if self._reader.has_work:
+            self._to_work.set()
         for job in (self._read_on, self._append_on, self._renew_on, self._work_on):
             self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
 
