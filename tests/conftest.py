@@ -15,9 +15,8 @@ from xdist.remote import Producer
 
 from tests.support import REPOSITORY
 from tests.support.daemon import Daemon, StartDaemon
-from tests.support.dealt_port import DealtPort
 from tests.support.shares import LongestFirst
-from tests.support.suites import DIFFERENCES, NODES, SUITES, daemon_of, is_in_sample
+from tests.support.suites import NODES, SUITES, daemon_of, is_in_sample
 from tests.support.tiers import markers_of, samples
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -65,12 +64,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if is_in_sample(metafunc.function.__name__):
             chosen.append(pytest.param(NODES, id="three nodes", marks=pytest.mark.slow))
         metafunc.parametrize("nodes", chosen, indirect=True, scope="module")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Where a test of a suite differs on several nodes, all its links are on one of them."""
-    DealtPort.is_dealt = item.name.partition("[")[0] not in DIFFERENCES
 
 
 @pytest.fixture(scope="module")

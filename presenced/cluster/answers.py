@@ -12,6 +12,7 @@ from presenced.cluster.relay import NOWHERE, Errand, Relay, RouteParts
 from presenced.cluster.relays import Relays
 from presenced.cluster.split_questions import joined
 from presenced.core.engine import Engine
+from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session
 from presenced.core.part import Part
 from presenced.limits import SERVER_FRAME_BYTES_MAX
@@ -166,7 +167,7 @@ class Answers(Part):
         else:
             self._engine.sessions.drop(now_ms, session, code or "link_failed")
 
-    def lose_place(self, relay: Relay, place: int, now_ms: int) -> list[tuple[int, str, str]]:
+    def lose_place(self, relay: Relay, place: int, now_ms: int) -> list[HeldFar]:
         """The node is gone: what can be asked again is, and of the rest nobody knows whether it was applied. Returns
         what the link held there. O(that)."""
         self._relays.note_closed(relay, place)
@@ -180,7 +181,7 @@ class Answers(Part):
                 self._dispatch.give_up(relay, request, GONE)
         if relay.own_device is not None and relay.own_device.home == place:
             relay.own_device.home = NOWHERE
-        held = [(ref, one.user, one.device) for ref, one in relay.held.items() if one.home == place]
-        for ref, _, _ in held:
-            relay.drop(ref)
+        held = [HeldFar(ref, one.user, one.device, "lost") for ref, one in relay.held.items() if one.home == place]
+        for one in held:
+            relay.drop(one.ref)
         return held

@@ -273,8 +273,6 @@ class Dispatch:
             return False
         if place != me:
             request.releases = (before, ref) if is_exclusive else None
-            # Not all that the link holds is here from now on.
-            self._engine.sessions.forgo_resumption(session)
             self._send(relay, request, place, is_exclusive=is_exclusive)
             relay.attaching[ref] = request
             return True

@@ -243,6 +243,8 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_asked: bool = False
     """It knows what operators of other nodes ask (`messages.ListLinks` and what came with it): one of an earlier
     version would end by the question."""
+    gives_links: bool = False
+    """It gives others what lost links had, and takes that from them (`lost_links`)."""
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):

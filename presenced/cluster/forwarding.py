@@ -13,24 +13,30 @@ from typing import Final
 from presenced.cluster.answers import Answers
 from presenced.cluster.beats import GatheredBeats
 from presenced.cluster.dispatch import Dispatch
-from presenced.cluster.held_devices import HelloPositions, hold_again
+from presenced.cluster.far_devices import FarDevices
+from presenced.cluster.held_devices import HelloPositions
 from presenced.cluster.inquiries import Inquiries
+from presenced.cluster.lost_links import LostLinks
 from presenced.cluster.messages import (
     OPERATOR_ANSWERS,
     OPERATOR_QUESTIONS,
     EndLink,
+    LinkGiven,
+    LinkNotGiven,
     LinkOpened,
     LinksKicked,
+    LinkWanted,
     Returned,
     ToLink,
     decode_node_message,
 )
 from presenced.cluster.own_devices import OwnDevices
 from presenced.cluster.ports import ClaimsPort, Conduit, HomesPort
-from presenced.cluster.relay import NOWHERE, Relay
+from presenced.cluster.relay import Relay
 from presenced.cluster.relays import Relays
 from presenced.cluster.remote_links import RemoteLinks
 from presenced.core.engine import Engine
+from presenced.core.link_client import LinkClient
 from presenced.core.model import Session
 from presenced.core.requests import Requests
 from presenced.wire.codec import encode
@@ -69,6 +75,9 @@ class Forwarding:
         self.inquiries = Inquiries(conduit)
         self._moving: deque[tuple[Relay, int]] = deque()
         """Links that were open at nodes which are gone."""
+        self._far_devices = FarDevices(engine, homes, self.relays, self._positions)
+        self.lost_links = LostLinks(engine, homes, conduit)
+        engine.resumptions.share(self._far_devices, self.lost_links.note_cut_off)
         engine.parts.add(self.relays, self._answers, self._positions)
         engine.moderation.tell_kicks(self._tell_kick)
 
@@ -82,6 +91,18 @@ class Forwarding:
         """A link has said this hello, with a device, whose user this node does not decide. Its session is open and has
         no device: it gets it as soon as can be, here or there. If it cannot, the link is ended with a goodbye. O(1)."""
         self._own_devices.open(session, hello, now_ms)
+
+    def draw_token(self) -> str:
+        """A token by which a client takes back what a link of this node had."""
+        return self.lost_links.draw_token()
+
+    def seek(self, token: str, client: LinkClient, device_id: str, now_ms: int, then: Callable[[int], object]) -> int:
+        """See `LostLinks.seek`."""
+        return self.lost_links.seek(token, client, device_id, now_ms, then)
+
+    def take_found(self, number: int, now_ms: int) -> None:
+        """See `LostLinks.take_found`."""
+        self.lost_links.take_found(number, now_ms)
 
     def handle(self, engine: Engine, session: Session, now_ms: int, message: ClientMessage) -> None:
         """As `Requests.handle`, whoever decides what the message is about: it has one answer, now or later."""
@@ -118,6 +139,8 @@ class Forwarding:
             self._answers.take(sender, said, now_ms)
         elif isinstance(said, LinksKicked):
             self._engine.moderation.apply_kick(now_ms, said.user)
+        elif isinstance(said, (LinkWanted, LinkGiven, LinkNotGiven)):
+            self.lost_links.take(sender, said, now_ms)
         elif isinstance(said, (*OPERATOR_QUESTIONS, *OPERATOR_ANSWERS)):
             self.inquiries.take(sender, said)
         else:
@@ -129,6 +152,7 @@ class Forwarding:
         O(links that are open there)."""
         self.remote_links.node_gone(node, heard_ms)
         self.inquiries.node_gone(node)
+        self.lost_links.node_gone(node, now_ms)
         self._moving.extend((relay, node) for relay in self.relays.at(node))
 
     def homes_changed(self, names: Iterable[str], now_ms: int) -> None:
@@ -144,7 +168,7 @@ class Forwarding:
         if self._moving:
             return 0
         first: int | None = None
-        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.beats.next_ms):
+        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.beats.next_ms, self.lost_links.next_ms):
             if due_ms is not None and (first is None or due_ms < first):
                 first = due_ms
         return first
@@ -158,24 +182,15 @@ class Forwarding:
             self._move(relay, node, now_ms)
         self.dispatch.tick(now_ms)
         self.beats.tick(now_ms)
+        self.lost_links.tick(now_ms)
 
     def _move(self, relay: Relay, node: int, now_ms: int) -> None:
         """Whatever the link had at a node that is gone it has at the heirs from now on."""
         held = self._answers.lose_place(relay, node, now_ms)
         if not relay.session.ended:
             self._own_devices.settle(relay, now_ms)
-            self._hold_again(relay, held, now_ms)
+            self._far_devices.hold(relay.session, held, relay.position, now_ms)
         self.dispatch.pump(relay, now_ms)
-
-    def _hold_again(self, relay: Relay, held: list[tuple[int, str, str]], now_ms: int) -> None:
-        by_place: dict[int, list[tuple[int, str, str]]] = {}
-        for one in held:
-            by_place.setdefault(self._homes.home_of(one[1]), []).append(one)
-        for place, devices in by_place.items():
-            if place in (NOWHERE, self._homes.me):
-                hold_again(self._engine, self._positions, relay.session, relay.position, devices, now_ms)
-            else:
-                self.relays.hold_again(relay, place, devices)
 
     # --- who is kicked ----------------------------------------------------------------------------------------
 

@@ -12,11 +12,15 @@ from collections.abc import Iterable
 from typing import Final
 
 from presenced.core.engine import Engine
+from presenced.core.lost_link import HeldFar
 from presenced.core.model import CONNECTED, GONE, GRACE, Session
 from presenced.core.part import Part
 
 NEWEST: Final = 1 << 62
 """Of a link whose user was this node's already when it said hello."""
+
+OLDEST: Final = -1
+"""Whoever has a device that a lost link held has come later."""
 
 LATE_MS: Final = 1_000
 """A hello that was under way for so long may have been overtaken: twice by what the clocks of nodes may differ. Of
@@ -74,18 +78,22 @@ def hold_again(
     positions: HelloPositions,
     session: Session,
     position: int,
-    devices: Iterable[tuple[int, str, str]],
+    devices: Iterable[HeldFar],
     now_ms: int,
 ) -> None:
-    """The session's link held these devices (ref, user, device) at a home that is gone, and holds them here from now
-    on. What is another's by now, or is gone, it is told. O(devices)."""
-    for ref, name, device_id in devices:
+    """The session's link held these devices at a home that is gone, or (with the position `OLDEST`) a lost link of the
+    same client did, and it holds them here from now on. What is another's by now, or is gone, it is told.
+    O(devices)."""
+    for ref, name, device_id, if_gone in devices:
         user = engine.users.get(name)
         device = user.devices.get(device_id) if user is not None else None
         if device is None or device.state == GONE:
-            engine.holders.tell(session, ref, "lost")
+            engine.holders.tell(session, ref, if_gone)
             continue
         holder = device.session
+        if holder is not None and holder.ended and holder.instance == session.instance:
+            # Its link is lost, and has not let go of it yet.
+            engine.leases.lose(device, engine.releases.lost_ms(holder, now_ms))
         if device.state == CONNECTED and holder is not None and not holder.ended:
             if holder is session:
                 continue

@@ -117,7 +117,7 @@ class LogReader:
         nodes, data = self._node.nodes, decode_join(entry.data)
         is_new = nodes.get(data.key) is None
         nodes.note_return(entry.node, entry.n)
-        member = nodes.join(entry.node, data.key, entry.incarnation)
+        member = nodes.join(entry.node, data.key, entry.incarnation, gives_links=data.gives_links)
         if data.is_asked:
             nodes.note_asked(member)
         if data.has_lived:

@@ -14,7 +14,7 @@ from typing import Final, dataclass_transform
 import msgspec
 
 from presenced.core.rights import Rights
-from presenced.wire.messages import Role
+from presenced.wire.messages import Role, TakenWhy
 
 
 @dataclass_transform(frozen_default=True)
@@ -81,12 +81,31 @@ class LinkRenewed(NodeMessageBase, tag=5):
 
 
 class HeldAgain(NodeMessageBase, tag=6):
-    """The link held these devices at a home that is gone, under these numbers: ref, user, device."""
+    """The link held these devices at a home that is gone, or an earlier link of its client did, under these numbers:
+    ref, user, device."""
 
     link: int
     position: int
     """As in `LinkHello`."""
     devices: list[tuple[int, str, str]]
+    if_gone: dict[int, TakenWhy] = {}
+    """What the link is told of a ref whose device is gone by now, if not that it is lost."""
+
+
+class LinkWanted(NodeMessageBase, tag=7):
+    """A client has come to the sender with the token of a lost link that the receiver has given. It is answered with
+    `LinkGiven` or `LinkNotGiven`."""
+
+    number: int
+    """Of the sender's question."""
+    token: str
+    user: str
+    role: Role
+    instance: int
+    rights: Rights | None
+    device: str
+    """Its own; empty = it has none."""
+    watch_users_max: int
 
 
 # --- from the home --------------------------------------------------------------------------------------------
@@ -118,6 +137,36 @@ class EndLink(NodeMessageBase, tag=19):
 
     link: int
     code: str
+
+
+# --- from the node that has given a token ---------------------------------------------------------------------
+
+
+class LinkGiven(NodeMessageBase, tag=20):
+    """A part of what the lost link had: it has nothing of that any more, and neither has its node."""
+
+    number: int
+    names: list[str]
+    """Users whom it watched by name."""
+    channels: list[str]
+    devices: list[tuple[int, str, str, TakenWhy]]
+    """Ref, user, device, and what the client is told if the device is gone."""
+    taken: list[tuple[int, TakenWhy]]
+    """Refs whose devices were lost with the link."""
+    is_last: bool
+    # with the last part
+    watched: int = 0
+    issued_ms: int = 0
+    good_ms: int = 0
+    watches_contacts: bool = False
+    follows_contacts: bool = False
+    watches_all: bool = False
+
+
+class LinkNotGiven(NodeMessageBase, tag=21):
+    """There is nothing for the client that has come with this token."""
+
+    number: int
 
 
 # --- from whoever decides a user, to all ----------------------------------------------------------------------
@@ -209,10 +258,13 @@ NodeMessage = (
     | LinkBeats
     | LinkRenewed
     | HeldAgain
+    | LinkWanted
     | LinkOpened
     | ToLink
     | Returned
     | EndLink
+    | LinkGiven
+    | LinkNotGiven
     | LinksKicked
     | CloseLinks
     | LinksClosed

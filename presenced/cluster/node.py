@@ -71,7 +71,7 @@ class Node:
         """Nobody was in the log before this node who has lived in another."""
         for info in joined.nodes:
             data = decode_join(info.data)
-            member = self.nodes.join(info.name, data.key, info.incarnation)
+            member = self.nodes.join(info.name, data.key, info.incarnation, gives_links=data.gives_links)
             if data.is_asked:
                 self.nodes.note_asked(member)
             self._has_begun = self._has_begun and not data.has_lived
@@ -132,6 +132,11 @@ class Node:
     def note_fenced(self) -> None:
         """The log has declared this incarnation gone."""
         self.is_fenced = True
+
+    def gives_links(self, place: int) -> bool:
+        """Whether the node lives, is another one, and gives what lost links had. O(1)."""
+        member = self.nodes.get(place)
+        return member is not None and member is not self.mine and member.heirs is None and member.gives_links
 
     # --- who decides ------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ class Member:
     __slots__ = (
         "batch",
         "floor",
+        "gives_links",
         "has_begun",
         "heirs",
         "incarnation",
@@ -41,6 +42,8 @@ class Member:
         """What its version counter had come to when it appended last."""
         self.batch = 0
         """The number of the last of its batches that was taken."""
+        self.gives_links = False
+        """As in `JoinData`."""
         self.is_ready = False
         """It knows all users: it may inherit."""
         self.is_asked = False
@@ -98,7 +101,9 @@ class Nodes:
         none. O(nodes)."""
         return min(self._ready(), key=_age, default=NOBODY)
 
-    def join(self, name: str, key: int, incarnation: int, *, is_ready: bool = False) -> Member:
+    def join(
+        self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False
+    ) -> Member:
         """A node lives from here on; one of this key that lives is the same, and the log names it so from here on."""
         member = self._live.get(key)
         if member is None:
@@ -107,6 +112,7 @@ class Nodes:
         else:
             self._forget_incarnation(member)
             member.incarnation = incarnation
+        member.gives_links = gives_links
         self._by_incarnation[incarnation] = member
         return member
 

@@ -78,8 +78,6 @@ class OwnDevices:
     def opened(self, relay: Relay, number: int, now_ms: int) -> None:
         """The home has attached the device, perhaps after this was given up."""
         own = relay.own_device
-        # What the link has is not all here.
-        self._engine.sessions.forgo_resumption(relay.session)
         if own is not None and own.opening == number:
             own.opening = 0
             own.is_attached = True

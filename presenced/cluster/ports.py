@@ -26,6 +26,10 @@ class HomesPort(Protocol):
     def position(self) -> int:
         """How far this node has read."""
 
+    def gives_links(self, place: int) -> bool:
+        """Whether the node lives, is another one, and gives what lost links had (`lost_links`): nodes of earlier
+        versions do not. O(1)."""
+
     def own(self, name: str) -> bool:
         """Whether this node decides the user, now: a user whom it inherits is wholly its own when this returns, and one
         whom it has handed over is not from the call of `hand_over` on. O(1)."""

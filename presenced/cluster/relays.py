@@ -22,11 +22,12 @@ from presenced.cluster.ports import Conduit, HomesPort
 from presenced.cluster.refusals import ENDED, RETRY_MS
 from presenced.cluster.relay import NOWHERE, Errand, HeldElsewhere, Relay
 from presenced.core.engine import Engine
+from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session
 from presenced.core.part import Part
 from presenced.core.replies import refuse
 from presenced.wire.codec import encode
-from presenced.wire.messages import Bye, ClientMessage
+from presenced.wire.messages import Bye, ClientMessage, TakenWhy
 
 
 class Relays(Part):
@@ -189,12 +190,14 @@ class Relays(Part):
         for place in relay.rounds:
             self.send(place, LinkRenewed(relay.link, session.issued_ms, session.rights))
 
-    def hold_again(self, relay: Relay, place: int, devices: list[tuple[int, str, str]]) -> None:
-        """The node decides these devices now, which the link held at one that is gone."""
+    def hold_again(self, relay: Relay, place: int, position: int, devices: list[HeldFar]) -> None:
+        """The node decides these devices now, which the link held at one that is gone, or a lost link of the same
+        client. `position` as in `held_devices.hold_again`. O(devices)."""
         self.open(relay, place)
-        self.send(place, HeldAgain(relay.link, relay.position, devices))
-        for ref, user, device in devices:
-            relay.hold(ref, HeldElsewhere(user, device, place, relay.next_number()))
+        if_gone: dict[int, TakenWhy] = {one.ref: one.if_gone for one in devices if one.if_gone != "lost"}
+        self.send(place, HeldAgain(relay.link, position, [one[:3] for one in devices], if_gone))
+        for one in devices:
+            relay.hold(one.ref, HeldElsewhere(one.user, one.device, place, relay.next_number()))
 
     # --- the ends of links ------------------------------------------------------------------------------------
 

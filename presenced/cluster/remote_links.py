@@ -29,6 +29,7 @@ from presenced.cluster.messages import (
 from presenced.cluster.ports import Conduit, HomesPort
 from presenced.cluster.routing import Destination, destination_of
 from presenced.core.engine import Engine
+from presenced.core.lost_link import HeldFar
 from presenced.core.model import CONNECTED, Edge, KeptSession
 from presenced.core.requests import Requests
 from presenced.errors import RequestError
@@ -156,7 +157,8 @@ class RemoteLinks:
                 # When the token ends is for its node to see.
                 self._engine.sessions.renew(now_ms, link.session, 0, message.rights, message.issued_ms)
             elif type(message) is HeldAgain:
-                devices = message.devices
+                why = message.if_gone
+                devices = [HeldFar(ref, name, one, why.get(ref, "lost")) for ref, name, one in message.devices]
                 hold_again(self._engine, self._positions, link.session, message.position, devices, now_ms)
 
     def _open(self, link: RemoteLink | None, sender: int, message: LinkHello, now_ms: int) -> None:

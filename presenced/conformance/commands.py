@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import shlex
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -73,11 +73,10 @@ async def hold_server(
     transports: Sequence[TransportName] = TRANSPORTS,
     only: str = "",
     patience_s: float = PATIENCE_S,
-    on_one: Container[str] = (),
 ) -> list[Outcome]:
     """Play all dialogues and payloads with a server in dev mode, or the dialogues whose names have `only` in them. Each
-    link of a dialogue is on another node of the server than the last one, but for the dialogues whose names are among
-    `on_one`. A step waits for up to `patience_s`. Raises `OSError` if nothing listens at one of the addresses."""
+    link of a dialogue is on another node of the server than the last one. A step waits for up to `patience_s`. Raises
+    `OSError` if nothing listens at one of the addresses."""
     for host, port in {(one.host, one.port_of(transport)) for one in nodes.addresses for transport in transports}:
         if port:
             _, writer = await asyncio.open_connection(host, port)
@@ -85,9 +84,8 @@ async def hold_server(
     places = asyncio.Semaphore(SERVER_DIALOGUES_AT_ONCE)
 
     async def play(dialogue: ServerDialogue, transport: TransportName) -> Outcome:
-        dealt = ServerNodes(nodes.addresses[:1], nodes.settled) if dialogue.name in on_one else nodes
         async with places:
-            return await server_play.play(dialogue, dealt, transport, patience_s)
+            return await server_play.play(dialogue, nodes, transport, patience_s)
 
     chosen = [transport for transport in transports if all(one.port_of(transport) for one in nodes.addresses)]
     plays = [

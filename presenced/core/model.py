@@ -9,9 +9,10 @@ None until it is used: an empty dict costs 64 bytes, None costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, ClassVar, Final, Protocol
 
+from presenced.core.lost_link import Parked
 from presenced.core.pending_awaits import AwaitedUser, PendingAwait
 from presenced.core.privacy import Privacy
 from presenced.core.rights import Rights
@@ -20,7 +21,7 @@ from presenced.core.statements import Claim as Claim, Schedule as Schedule, Show
 from presenced.core.wheel import Timer
 from presenced.digests import digest
 from presenced.wire.codec import encode
-from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role, TakenWhy
+from presenced.wire.messages import ActivityInfo, DeviceStatus, Record, Role
 
 CONNECTED: Final = 0
 GRACE: Final = 1
@@ -160,7 +161,7 @@ class Session(Timer):
         self.resume = resume
         """The token by which its client takes back what it watches and holds, if the link is lost; empty = it does not
         want that."""
-        self.parked: Parked | None = None
+        self.parked: ParkedLink | None = None
         """Once it is lost, for as long as it is let go of: where what it watched and held is kept. Before that: what
         its client's lost link had, for as long as this is brought back."""
 
@@ -171,100 +172,6 @@ class KeptSession(Session):
     __slots__ = ()
 
     is_kept = True
-
-
-class Parked:
-    """What a lost link watched and held, kept for its client's return."""
-
-    __slots__ = (
-        "user_name", "role", "rights", "instance", "device_id", "issued_ms", "lost", "ended", "size",
-        "watched", "names", "channels", "devices", "leased", "taken", "kicked", "watches_contacts", "follows_contacts",
-        "watches_all",
-    )  # fmt: skip
-
-    def __init__(self, session: Session, size: int, *, follows_contacts: bool, watches_all: bool) -> None:
-        # who may take it back
-        self.user_name = session.user_name
-        self.role: Role = session.role
-        self.rights = session.rights
-        self.instance = session.instance
-        self.device_id = session.device.id if session.device is not None else ""
-        self.issued_ms = session.issued_ms
-        # where it stands
-        self.lost: Session | None = session
-        """The session of the lost link, until all of that has been let go of, and nothing is added here."""
-        self.ended = ""
-        """Why nobody may take it back any longer (`Resumptions`); empty = its client may."""
-        self.size = size
-        """What it counts in `limits.PARKED_MAX`."""
-        # what there is to take back, each in no promised order
-        self.watched = len(session.watching or ())
-        """Users whom it watched by name."""
-        self.names: list[str] = []
-        """Of these, those who were let go of and have not been taken back."""
-        self.channels: list[str] = []
-        self.devices: list[tuple[int, Device]] = []
-        """With the refs under which they were held."""
-        self.taken: list[tuple[int, TakenWhy]] = []
-        """Refs whose devices were lost before they could be let go of, and why."""
-        self.leased: dict[Device, None] | None = None
-        """Of the devices, those that live until a promised time."""
-        self.kicked: dict[Device, None] | None = None
-        """Of the devices, those whose users were kicked since."""
-        self.watches_contacts = session.watched_contacts is not None
-        self.follows_contacts = follows_contacts
-        """Whether it was told of changes of its user's list of contacts."""
-        self.watches_all = watches_all
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left to take back, nor will be."""
-        return self.lost is None and not (self.devices or self.names or self.channels or self.taken)
-
-    def keep(self, names: Iterable[str] = (), channels: Iterable[str] = ()) -> None:
-        """Names and channels are let go of. O(these)."""
-        self.names += names
-        self.channels += channels
-
-    def keep_device(self, ref: int, device: Device) -> None:
-        """A device is let go of."""
-        self.devices.append((ref, device))
-        if device.lease_ms is not None:
-            if self.leased is None:
-                self.leased = {}
-            self.leased[device] = None
-
-    def keep_taken(self, ref: int, why: TakenWhy) -> None:
-        """A device was taken before it could be let go of."""
-        self.taken.append((ref, why))
-
-    def keep_kicked(self, device: Device) -> None:
-        """The device's user was kicked after it was let go of."""
-        if self.kicked is None:
-            self.kicked = {}
-        self.kicked[device] = None
-
-    def take_devices(self, most: int) -> tuple[list[tuple[int, TakenWhy]], list[tuple[int, Device]]]:
-        """All that was taken, and up to so many devices. They are not in it from now on. O(these)."""
-        taken, devices = self.taken, self.devices[-most:]
-        self.taken = []
-        del self.devices[-most:]
-        return taken, devices
-
-    def take_watch(self, most: int) -> tuple[list[str], list[str]]:
-        """Up to so many names and as many channels, likewise."""
-        names, channels = self.names[-most:], self.channels[-most:]
-        del self.names[-most:], self.channels[-most:]
-        return names, channels
-
-    def end(self, why: str) -> None:
-        """Nobody may take it back from now on."""
-        self.ended = why
-
-    def clear(self) -> None:
-        """Keep nothing of it. O(what there is)."""
-        self.names, self.channels, self.devices, self.taken = [], [], [], []
-        self.leased = self.kicked = None
 
 
 class Device(Timer):
@@ -341,6 +248,10 @@ class Own:
         """It has changed and is to be sent at the end of the turn."""
         self.shape = b""
         """What of it was last told, as bytes to compare with."""
+
+
+ParkedLink = Parked[Session, Device]
+"""What a lost link watched and held."""
 
 
 class User(Timer):

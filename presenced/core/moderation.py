@@ -82,6 +82,7 @@ class Moderation:
         for session in self._links_of(user_name, user):
             self._sessions.kick(now_ms, session)
         self._resumptions.forget(user_name)
+        self._resumptions.note_kicked_user(user_name)
 
     def _links_of(self, user_name: str, user: User | None) -> list[Session]:
         """The user's own links, which services' are not that only hold a device of the user."""

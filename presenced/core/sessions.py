@@ -1,11 +1,14 @@
 """Which device each session speaks for, and how sessions and their devices come and go.
 
 A link of its own has one device. A service's link has any number, each under a number of the service's (`ref`).
+
+The file is long because every way by which a session comes, changes and goes is in one object.
 """
 
 from __future__ import annotations
 
-from presenced.core.model import GONE, Device, Session
+from presenced.core.link_client import LinkClient, is_same_client
+from presenced.core.model import GONE, Device, ParkedLink, Session
 from presenced.core.obligations import Obligations
 from presenced.core.outboxes import Outboxes
 from presenced.core.part import Parts
@@ -156,10 +159,6 @@ class Sessions:
             self._own_states.add(session, device.user)
         return device
 
-    def forgo_resumption(self, session: Session) -> None:
-        """What the session has is not all here: its client takes nothing back if the link is lost. Idempotent. O(1)."""
-        session.resume = ""
-
     def _take_from_holder(self, device: Device, session: Session, now_ms: int) -> None:
         holder, ref = device.session, device.ref
         if holder is None:
@@ -180,31 +179,47 @@ class Sessions:
 
     # --- coming back ------------------------------------------------------------------------------------------
 
-    def open_with(self, token: str, session: Session, device_id: str) -> Session | None:
-        """The session that has this token, if its link is still open and it is the same client's as the new one. To be
-        asked before the new one takes the device. O(1), or O(sessions without a device)."""
-        if device_id:
-            user = self._users.get(session.user_name)
-            device = user.devices.get(device_id) if user is not None else None
-            open_ones = [device.session] if device is not None and not device.ref else []
-        else:
-            open_ones = [*self._session_leases.of_user(session.user_name)]
+    def open_with(self, token: str, client: LinkClient, device_id: str) -> Session | None:
+        """The session that has this token, if its link is still open and it is the same client's. To be asked before a
+        new one takes the device. O(sessions of the user that have no device here)."""
+        open_ones = self._session_leases.of_user(client.user_name)
+        user = self._users.get(client.user_name) if device_id else None
+        device = user.devices.get(device_id) if user is not None else None
+        if device is not None and device.session is not None and not device.ref:
+            open_ones.append(device.session)
         for other in open_ones:
-            if other is not None and other.resume == token and _is_same_client(other, session):
-                return other
+            if other.resume == token and is_same_client(other, client):
+                return other if self._resumptions.device_of(other)[0] == device_id else None
         return None
 
     def take_back(self, now_ms: int, session: Session, device_id: str, token: str, before: Session | None) -> None:
         """The session takes back what the link that had this token watched and held, if it may: from the end of this
         turn on. Until all of that is back it is `parked`. `before`: as `open_with` has it; its link is closed. O(1)."""
         if before is not None:
-            if not device_id:
-                # One with a device was closed when that was taken from it.
-                self._obligations.close(before, "replaced")
-            before.resume = token
-            self.detach(now_ms, before)
+            self._end_open(before, token, now_ms)
         if self._resumptions.take(token, session, device_id, is_known=before is not None):
             self._obligations.put_off(session, lambda now_ms: self._resumptions.bring_back_watch(session, now_ms))
+
+    def give(
+        self, now_ms: int, token: str, client: LinkClient, device_id: str, watch_users_max: int
+    ) -> ParkedLink | None:
+        """As `Resumptions.give`, for a client that has come to another node; the link that has the token is closed if
+        it is open. O(sessions of the user that have no device here)."""
+        before = self.open_with(token, client, device_id)
+        if before is not None:
+            if not self._resumptions.has_grace(before):
+                # Its device would be gone before it is attached at the other node, and the link is closed by that.
+                return None
+            self._end_open(before, token, now_ms)
+        return self._resumptions.give(token, client, device_id, watch_users_max, is_known=before is not None)
+
+    def _end_open(self, before: Session, token: str, now_ms: int) -> None:
+        """The client that has this link has another one by now."""
+        if before.resume:
+            # If not, it was closed when its device was taken from it.
+            self._obligations.close(before, "replaced")
+        before.resume = token
+        self.detach(now_ms, before)
 
     # --- going ------------------------------------------------------------------------------------------------
 
@@ -338,12 +353,3 @@ class Sessions:
                 heartbeat(device, now_ms, None if idle_ms < 0 else idle_ms)
             elif session.parked is None:
                 self._holders.tell(session, ref, "not_held")
-
-
-def _is_same_client(one: Session, other: Session) -> bool:
-    return (one.user_name, one.role, one.instance, one.rights) == (
-        other.user_name,
-        other.role,
-        other.instance,
-        other.rights,
-    )

@@ -1,6 +1,7 @@
 """One link's talk with the server: bytes in, frames to the core, bytes out. No rule of presence is in here.
 
-A conversation is AWAITING its hello, then OPEN, then ENDING (no frame is taken from it, and replies that were promised
+A conversation is AWAITING its hello, then (if another node is asked for what its client's lost link had) SEEKING that,
+then OPEN, then ENDING (no frame is taken from it, and replies that were promised
 are still to come), CLOSING (goodbye was said, the peer may still read) and CLOSED. It knows no socket, loop or clock:
 its bytes leave through a `Transport`, every event is told with the time at which it happens, and what it shares with
 other links is in `Links`. An exception while serving a link is logged, counted, and closes this link alone.
@@ -21,9 +22,9 @@ from presenced.core.replies import refuse
 from presenced.core.requests.costs import HELLO, cost_of_change
 from presenced.errors import PresenceError, ProtocolError
 from presenced.server.farewell import Farewell, goodbye_frame
-from presenced.server.greeting import Greeting, open_session, read_greeting, say_welcome
-from presenced.server.intake import REPLIES, Intake
-from presenced.server.link import AWAITING, CLOSED, CLOSING, ENDING, OPEN
+from presenced.server.greeting import Greeting, open_session, read_greeting, say_welcome, seek_lost
+from presenced.server.intake import FOUND, REPLIES, Intake
+from presenced.server.link import AWAITING, CLOSED, CLOSING, ENDING, OPEN, SEEKING
 from presenced.server.links import Links
 from presenced.server.transports.base import Transport
 from presenced.server.unread import unread_bytes, unread_reply_bytes
@@ -168,6 +169,9 @@ class Conversation(Edge):
         """Handle the frames that are whole, as many as this link may have handled now; or the payload of the `lone`
         one, which may be."""
         links, intake = self.links, self.intake
+        if self.state == SEEKING:
+            intake.pause(FOUND, self.transport)
+            return
         if lone is None and self.is_returning:
             intake.wait_for_turn(links, self)
             return
@@ -184,7 +188,9 @@ class Conversation(Edge):
             self.fail(now_ms)
         else:
             links.stats.frames_in += count
-            if self.state < ENDING:
+            if self.state == SEEKING:
+                intake.pause(FOUND, self.transport)
+            elif self.state < ENDING:
                 intake.settle(links, now_ms, self, count)
 
     def fail(self, now_ms: int) -> None:
@@ -357,7 +363,7 @@ class Conversation(Edge):
         """Whether another frame may be handled now."""
         session = self.session
         if session is None:
-            return self.state < ENDING
+            return self.state == AWAITING
         if self.is_returning:
             return False
         return unread_reply_bytes(session, self.transport) <= limits.OUTBOX_BYTES_MAX
@@ -372,9 +378,17 @@ class Conversation(Edge):
         """Open a session for a hello that was accepted (protocol.md, 5.1). Raises what the goodbye will say."""
         links, intake = self.links, self.intake
         engine, account, identity = links.engine, intake.account, greeting.identity
-        account.credit -= HELLO + cost_of_change(engine, identity.user)
-        expires_ms = links.authority.deadline_of(now_ms, identity.expires_ms)
         hello, elsewhere = greeting.hello, links.elsewhere
+        if not greeting.sought:
+            account.credit -= HELLO + cost_of_change(engine, identity.user)
+        if elsewhere is not None and hello.resume:
+            if greeting.sought:
+                elsewhere.take_found(greeting.sought, now_ms)
+            elif sought := seek_lost(elsewhere, greeting, now_ms, self._found):
+                self.state = SEEKING
+                intake.put_off(greeting._replace(sought=sought))
+                return
+        expires_ms = links.authority.deadline_of(now_ms, identity.expires_ms)
         session = self.session = open_session(engine, self, hello, identity, expires_ms, now_ms, elsewhere)
         self.device_id = hello.device
         self.state = OPEN
@@ -383,3 +397,9 @@ class Conversation(Edge):
         if log.isEnabledFor(logging.DEBUG):
             log.debug("hello: %s as %s from %r, protocol %d", self.label(), session.role, self.peer, greeting.version)
         account.credit -= say_welcome(engine, session, greeting, now_ms, account.pace)
+
+    def _found(self, now_ms: int) -> None:
+        """What its client's lost link had is here, or does not come: greet it now."""
+        if self.state == SEEKING:
+            self.state = AWAITING
+            self.intake.wait_for_turn(self.links, self)

@@ -6,11 +6,13 @@ All that is wrong with a hello ends the link: it is raised as the error that the
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 from presenced import limits
 from presenced.address import check_focus, check_label, check_meta, check_name
 from presenced.core.engine import Engine
+from presenced.core.link_client import ArrivedClient
 from presenced.core.model import Edge, Session
 from presenced.core.replies import reply
 from presenced.core.requests.costs import NAMES
@@ -29,6 +31,8 @@ class Greeting(NamedTuple):
     version: int
     """The protocol version to speak."""
     identity: Identity
+    sought: int = 0
+    """Where another node was asked for what its client's lost link had: by which number that is taken."""
 
 
 def read_greeting(links: Links, payload: bytes) -> Greeting:
@@ -77,7 +81,7 @@ def open_session(
 ) -> Session:
     """The session of a link whose hello this is, with its device attached, if it has one. It is about to take back what
     its client's lost link had if it has something `parked`. `elsewhere` attaches the device if this server does not
-    decide its user; the session has none then so far, and takes back nothing.
+    decide its user; the session has none then so far.
 
     Raises `ProtocolError`, `AuthError` (`token_revoked`), `RequestError` (`device_limit`) or `ConnectionLost`
     (`replaced`: another client has the device by now, and the hello does not want to take it), before anything is
@@ -89,22 +93,28 @@ def open_session(
         raise AuthError("token_revoked", CODES["token_revoked"].meaning)
     rights, issued_ms = identity.rights, identity.issued_ms
     sessions = engine.sessions
-    token = hello.resume
-    own_token = draw_token() if token is not None else ""
-    if hello.device and elsewhere is not None and not elsewhere.attaches_here(identity.user):
-        session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms, own_token)
-        sessions.open_without_device(now_ms, session)
-        elsewhere.open(session, hello, now_ms)
-        return session
+    token, own_token = hello.resume, ""
+    if token is not None:
+        own_token = draw_token() if elsewhere is None else elsewhere.draw_token()
     session = Session(edge, identity.user, identity.role, hello.instance, expires_ms, rights, issued_ms, own_token)
     before = sessions.open_with(token, session, hello.device) if token else None
-    if hello.device:
+    if not hello.device:
+        sessions.open_without_device(now_ms, session)
+    elif elsewhere is None or elsewhere.attaches_here(identity.user):
         _attach(engine, session, hello, now_ms)
     else:
         sessions.open_without_device(now_ms, session)
+        elsewhere.open(session, hello, now_ms)
     if token:
         sessions.take_back(now_ms, session, hello.device, token, before)
     return session
+
+
+def seek_lost(elsewhere: Elsewhere, greeting: Greeting, now_ms: int, then: Callable[[int], object]) -> int:
+    """Ask another node for what the lost link of the hello's client had, if it has it; see `Elsewhere.seek`."""
+    hello, identity = greeting.hello, greeting.identity
+    client = ArrivedClient(identity.user, identity.role, hello.instance, identity.rights)
+    return elsewhere.seek(hello.resume or "", client, hello.device, now_ms, then)
 
 
 def draw_token() -> str:

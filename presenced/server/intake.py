@@ -21,9 +21,10 @@ READ: Final = 0
 RATE: Final = 1
 BACKLOG: Final = 2
 REPLIES: Final = 3
+FOUND: Final = 4
 """Why a link is not read for now: it is read; its user is over the rate (`TurnShares.over`); frames of an earlier read
 are still to be handled (`TurnShares.backlog`); it asks and does not read its replies (`Conversation.drained` resumes
-it)."""
+it); another node is asked for what its client's lost link had."""
 
 UNIT_BYTES_BITS = 10
 """A frame costs a unit more for each so many bytes, as a power of two: they are decoded and checked one by one."""
@@ -74,6 +75,10 @@ class Intake:
         """The hello was accepted. With credit it is answered at once; without, it waits in line as other frames do: a
         link that is opened anew for each burst must not be served more than one that stays."""
         self.account = links.enter_account(now_ms, greeting.identity)
+        self.greeting = greeting
+
+    def put_off(self, greeting: Greeting) -> None:
+        """The hello is to be answered once what it asks for has come."""
         self.greeting = greeting
 
     def open(self) -> None:

@@ -11,11 +11,13 @@ from typing import Final, Protocol
 from presenced.core.model import Edge, Session
 
 AWAITING: Final = 0
-OPEN: Final = 1
-ENDING: Final = 2
-CLOSING: Final = 3
-CLOSED: Final = 4
-"""States of a link, in this order: it awaits its hello; it is served; nothing more is taken from it, and it is still
+SEEKING: Final = 1
+OPEN: Final = 2
+ENDING: Final = 3
+CLOSING: Final = 4
+CLOSED: Final = 5
+"""States of a link, in this order: it awaits its hello; its hello is accepted, and another node is asked for what its
+client's lost link had; it is served; nothing more is taken from it, and it is still
 owed replies; goodbye was said, and the peer may still read; the connection is gone."""
 
 

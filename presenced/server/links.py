@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from presenced import limits
 from presenced.core.engine import Engine
+from presenced.core.link_client import LinkClient
 from presenced.core.model import Session
 from presenced.server.accounts import Account, Accounts
 from presenced.server.deadlines import Deadlines
@@ -69,6 +70,17 @@ class Elsewhere(Protocol):
     def open(self, session: Session, hello: Hello, now_ms: int) -> None:
         """A link has said this hello, and its session has no device so far: attach it where the user is decided. What
         comes of it is told by a goodbye alone, if it cannot be."""
+
+    def draw_token(self) -> str:
+        """A token by which a client takes back what a link of this server had, on whichever server it comes back."""
+
+    def seek(self, token: str, client: LinkClient, device_id: str, now_ms: int, then: Callable[[int], object]) -> int:
+        """Ask the other server that has given this token for what its link had; `then` is called once, later, with the
+        time, when that is here or will not come, and what there is may be taken by `take_found` with this number. 0:
+        nobody else has it."""
+
+    def take_found(self, number: int, now_ms: int) -> None:
+        """Let the client take back here what was found for it, if anything was."""
 
     def heartbeat(self, session: Session, now_ms: int, idle_ms: int | None) -> bool:
         """As `Engine.heartbeat`, for a session whose device may be elsewhere."""

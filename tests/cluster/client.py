@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any
 from presenced.core.model import Edge, Session
 from presenced.errors import PresenceError
 from presenced.limits import SERVER_FRAME_BYTES_MAX
-from presenced.server.greeting import open_session
+from presenced.server.greeting import Greeting, open_session, say_welcome, seek_lost
 from presenced.server.identity import Identity
 from presenced.wire.codec import decode_server
 from presenced.wire.frames import FrameReader
-from presenced.wire.messages import ClientMessage, Error, Hello, Presence, Record, Records, ServerMessage, Watch
+from presenced.wire.messages import (
+    ClientMessage,
+    Error,
+    Hello,
+    Presence,
+    Record,
+    Records,
+    ServerMessage,
+    Taken,
+    Watch,
+    Welcome,
+)
 
 if TYPE_CHECKING:
     from tests.cluster.town import TownNode
@@ -37,14 +48,67 @@ class Client(Edge):
         self._ids = 0
         self._asked: dict[int, ClientMessage] = {}
         self.session: Session | None = None
-        hello = Hello([1], "", user, device, **fields)
-        identity = Identity(user, hello.role, 0, None, 0)
+        self.welcome: Welcome | None = None
+        self._greeting = Greeting(
+            Hello([1], "", user, device, **fields), 1, Identity(user, fields.get("role", "user"), 0, None, 0)
+        )
+        if self._greeting.hello.resume:
+            sought = seek_lost(world.forwarding, self._greeting, world.now_ms, self._found)
+            self._greeting = self._greeting._replace(sought=sought)
+        if not self._greeting.sought:
+            self.greet()
+
+    def _found(self, now_ms: int) -> None:
+        self.world.arriving.append(self)
+
+    def greet(self) -> None:
+        """Its hello is answered. Where another node is asked first, this is called by the turn behind that."""
+        world, hello = self.world, self._greeting.hello
+        if self.ended is not None:
+            return
+        if self._greeting.sought:
+            world.forwarding.take_found(self._greeting.sought, world.now_ms)
         try:
-            self.session = open_session(world.engine, self, hello, identity, 0, world.now_ms, world.forwarding)
+            self.session = open_session(
+                world.engine, self, hello, self._greeting.identity, 0, world.now_ms, world.forwarding
+            )
         except PresenceError as error:
             self.ended = error.code
             return
+        say_welcome(world.engine, self.session, self._greeting, world.now_ms, (0, 0))
         world.clients.append(self)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether its hello was answered so."""
+        return self.welcome is not None and self.welcome.resumed
+
+    @property
+    def token(self) -> str:
+        """By which the next link takes back what this one has."""
+        assert self.session is not None
+        return self.session.resume
+
+    @property
+    def refs(self) -> dict[int, str]:
+        """The devices that it holds, wherever they are."""
+        assert self.session is not None
+        held = {ref: f"{device.user.name}/{device.id}" for ref, device in (self.session.refs or {}).items()}
+        relay = self.world.forwarding.relays.get(self.session)
+        if relay is not None:
+            held |= {ref: f"{one.user}/{one.device}" for ref, one in relay.held.items()}
+        return held
+
+    @property
+    def taken(self) -> dict[int, str]:
+        """The refs that it was told to hold no longer, and why."""
+        return {one.ref: one.why for one in self.messages if isinstance(one, Taken)}
+
+    @property
+    def watching(self) -> set[str]:
+        """Whom it watches by name."""
+        assert self.session is not None
+        return set(self.session.watching or ())
 
     @property
     def is_open(self) -> bool:
@@ -58,6 +122,9 @@ class Client(Edge):
         self._reader.feed(data)
         for payload in self._reader.take(1_000_000):
             message = decode_server(payload)
+            if isinstance(message, Welcome):
+                self.welcome = message
+                continue
             self.messages.append(message)
             if isinstance(message, Presence):
                 self._learn(message.record)

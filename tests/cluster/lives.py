@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from random import Random
 
+from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
 from presenced.core.model import CONNECTED
 from presenced.core.policy import Policy
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
 from presenced.wire.messages import Bye, Erase, Heartbeat, Join, SetStatus, Watch
 from tests.cluster.client import Client
 from tests.cluster.returner import Returner
+from tests.cluster.servant import Servant
 from tests.cluster.town import Town, TownNode
 
 USERS = ("ann", "bob", "cat", "dan", "eve", "fay")
@@ -50,6 +52,8 @@ class Life:
         self.steady["ann"] = first.dial("ann/steady")
         self.returner = Returner(("watcher", "guest", *USERS))
         self.returner.come(first)
+        self.servant = Servant()
+        self.servant.come(first)
 
     # --- what happens -----------------------------------------------------------------------------------------
 
@@ -63,7 +67,7 @@ class Life:
     def step(self) -> None:
         """One thing happens."""
         ways = [self.dial, self.dial, self.speak, self.speak, self.speak, self.lose, self.say_bye, self.wait, self.wait]
-        ways += [self.come_back, self.come_back]
+        ways += [self.come_back, self.come_back, self.take_back, self.take_back]
         ways += [getattr(self, fault) for fault in self.faults]
         way = self.chance.choice(ways)
         self.trace.append(way.__name__)
@@ -79,6 +83,19 @@ class Life:
             self.returner.check()
         else:
             self.returner.lose()
+
+    def take_back(self) -> None:
+        """A service comes back somewhere with its token, or at two places at once; or, if it is there, its link
+        breaks."""
+        ready = [node for node in self.town.nodes if node.node.is_ready]
+        if self.servant.waits:
+            return
+        if self.servant.is_there and self.chance.random() < 0.7:
+            self.servant.lose()
+            return
+        places = self.chance.sample(ready, min(len(ready), 1 + (self.chance.random() < 0.3)))
+        self.trace[-1] += f" at {[node.name for node in places]}"
+        self.servant.come(*places)
 
     def dial(self) -> None:
         """A device comes, somewhere where links are served."""
@@ -160,7 +177,7 @@ class Life:
         self.trace[-1] += f" {[node.name for node in slow]}"
         self.town.pause(*slow)
         for _ in range(self.chance.randint(2, 5)):
-            self.chance.choice((self.speak, self.speak, self.come_back))()
+            self.chance.choice((self.speak, self.speak, self.come_back, self.take_back))()
             self.town.advance(self.chance.choice((50, 200)), 50)
         self.returner.check()
         if self.chance.random() < 0.5:
@@ -212,7 +229,7 @@ class Life:
     def any_client(self) -> Client | None:
         """An open link, if there is one."""
         clients = [
-            client for node in self.town.nodes for client in node.clients if client.user not in ("root", "guest")
+            client for node in self.town.nodes for client in node.clients if client.user not in ("root", "guest", "app")
         ]
         return self.chance.choice(clients) if clients else None
 
@@ -251,6 +268,7 @@ class Life:
             for client in node.clients:
                 assert not client.lies, client.lies
         self.returner.read()
+        self.servant.go_on()
         for name, client in self.steady.items():
             assert client.is_open, f"{name} was ended with {client.ended!r}"
             assert "offline" not in self.watcher.statuses(name), f"{name} was told offline and was there all the time"
@@ -267,7 +285,7 @@ class Life:
             client.address: client
             for node in town.nodes
             for client in node.clients
-            if client.user not in ("root", "guest")
+            if client.user not in ("root", "guest", "app")
         }
         for address in open_ones:
             user, _, device = address.partition("/")
@@ -278,6 +296,7 @@ class Life:
         self.pass_time(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
         self.check_agreement()
         self.hold_returner()
+        self.hold_servant()
         there = {address.partition("/")[0] for address in open_ones}
         for name in USERS:
             if any(node.engine.users.get(name) is not None for node in town.nodes):
@@ -299,6 +318,22 @@ class Life:
         checks = self.returner.checks
         self.returner.check()
         assert self.returner.checks > checks, "it was never told that this is all"
+
+    def hold_servant(self) -> None:
+        """The service has what it had, or says it again, wherever it comes to in the end; and nothing is left of what
+        was lost."""
+        if not self.servant.is_there:
+            self.servant.come(self.chance.choice(self.town.nodes))
+        for _ in range(8):
+            # A node that is taken for alive and is not is asked first, and requests to one are given up after a while.
+            self.pass_time(1_000)
+            self.servant.go_on()
+        self.servant.hold_all()
+        self.pass_time(KEPT_MS + 2 * PATIENCE_MS)
+        for node in self.town.nodes:
+            node.engine.resumptions.check(())
+            lost = node.forwarding.lost_links
+            assert not lost._sought and not lost._giving, f"{node.name} keeps what was under way"
 
     def check_agreement(self) -> None:
         """All nodes agree on homes, of which each has one, and on records."""

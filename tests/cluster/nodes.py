@@ -305,6 +305,9 @@ class NodeHomes:
     def position(self) -> int:
         return self._node.read
 
+    def gives_links(self, place: int) -> bool:
+        return place in self.others
+
     def own(self, name: str) -> bool:
         return self.home_of(name) == self.me
 

@@ -108,17 +108,6 @@ def test_a_lost_link_is_taken_back_on_its_node_by_who_had_no_home_there(knows: b
     assert second.session is not None and set(second.session.watching or ()) == {"bob"}
 
 
-def test_a_link_whose_device_is_on_another_node_takes_nothing_back() -> None:
-    a, b = (town := Town("a", "b")).nodes
-    a.dial("alice/laptop")
-    phone = b.dial("alice/phone", resume="", instance=7)
-    assert phone.session is not None
-    phone.say(Watch(phone.next_id(), ["alice"]))
-    phone.lose()
-    town.settle()
-    assert b.engine.resumptions.count == 0
-
-
 def die(town: Town, node: TownNode) -> None:
     """The node is killed, and its clients with it."""
     town.kill(node)

@@ -9,61 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from presenced.wire.messages import Check, Get, SetStatus, Watch, WatchAll
+from presenced.wire.messages import Check, SetStatus, Watch, WatchAll
+from tests.cluster.daemons import LEASE, Cluster, pushed, set_status, shown, wait_for
 from tests.support.daemon import Daemon, StartFailed
-from tests.support.engines import RedisServer
 from tests.support.until import until
 from tests.support.wire import DONE, ERROR, PRESENCE, RECORDS, Wire, opened
 
 pytestmark = pytest.mark.slow
 
-LEASE = {"PRESENCED_CLUSTER__LEASE": "7s"}
-
 CHECKED, POSITION = 90, 96
-
-
-class Cluster:
-    """An engine, and daemons that are started one by one."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.folder = folder
-        self.engine = RedisServer(folder / "redis")
-        stack.callback(self.engine.stop)
-        self._stack = stack
-
-    def start(self, name: str, *options: str) -> Daemon:
-        """A node of this name that serves."""
-        options = ("--cluster", f"unix://{self.engine.socket}", "--node", name, "--change-spacing", "0", *options)
-        return self._stack.enter_context(Daemon(self.folder / f"{name}.log", *options, environ=LEASE))
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         yield Cluster(tmp_path, stack)
-
-
-def shown(link: Wire, name: str) -> list[object]:
-    """What the link is told of the user when it asks."""
-    link.send(Get(9_000, [name]))
-    [record] = next(part for part in link.until(RECORDS) if isinstance(part, list))
-    return record  # type: ignore[no-any-return]
-
-
-def wait_for(link: Wire, shown: list[str]) -> None:
-    """The link is pushed this status and text; what it was pushed before, since its node lags by moments, is read."""
-    while link.until(PRESENCE)[1][1:3] != shown:
-        pass
-
-
-def pushed(link: Wire, name: str) -> list[str]:
-    """The statuses of the user that the link was pushed so far."""
-    return [frame[1][1] for frame in link.told if frame[0] == PRESENCE and frame[1][0] == name]
-
-
-def set_status(link: Wire, number: int, status: str, text: str = "") -> None:
-    link.send(SetStatus(number, status, text))  # type: ignore[arg-type]
-    assert link.until(DONE)[1] == number
 
 
 def test_a_change_is_told_on_all_nodes_and_a_second_device_acts_from_elsewhere(cluster: Cluster) -> None:

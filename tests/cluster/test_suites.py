@@ -1,24 +1,18 @@
-"""The suites that run over three nodes run over three nodes, and what is said to differ there differs."""
+"""The suites that run over three nodes run over three nodes."""
 
 from __future__ import annotations
 
 import ast
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from presenced.conformance.commands import hold_server
-from presenced.conformance.dialogue_files import server_files
-from presenced.conformance.server_play import ServerAddress, ServerNodes
 from presenced.wire.messages import SetStatus, Watch
 from tests.support import REPOSITORY
 from tests.support.nodes_in_process import NodesInProcess
-from tests.support.suites import DIFFERENCES, FULL_ONLY, SUITES
+from tests.support.suites import FULL_ONLY, SUITES
 from tests.support.wire import DONE, PRESENCE, RECORDS, opened
-
-DIALOGUES = {dialogue.name for file in server_files() for dialogue in file.dialogues}
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +38,8 @@ def test_links_are_dealt_out_and_what_one_was_answered_is_known_where_the_next_a
         link.close()
 
 
-@pytest.mark.parametrize("name", sorted(DIALOGUES & DIFFERENCES.keys()))
-def test_a_dialogue_that_is_said_to_differ_differs(three: NodesInProcess, name: str) -> None:
-    nodes = ServerNodes([ServerAddress("127.0.0.1", server.port) for server in three.servers], three.settled_elsewhere)
-    [outcome] = asyncio.run(hold_server(nodes, ["tcp"], only=name, patience_s=1))
-    assert outcome.result == "failed"
-
-
 def test_the_tables_name_what_there_is() -> None:
     tests = {name for module in SUITES for name in names_in(REPOSITORY / f"{module.replace('.', '/')}.py")}
-    assert DIFFERENCES.keys() <= DIALOGUES | tests
     assert tests >= FULL_ONLY
 
 

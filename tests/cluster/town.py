@@ -51,6 +51,8 @@ class TownNode(World):
         self.backplane = MemoryBackplane(town.engine, draw=Random(name).getrandbits)
         self.clients: list[Client] = []
         """Links that act wherever their users are decided."""
+        self.arriving: list[Client] = []
+        """Links whose hellos are to be answered."""
 
     def join(self) -> None:
         """Begin a life, with what this world knows as that of its own disk."""
@@ -68,7 +70,11 @@ class TownNode(World):
         nonce = self.town.draw()
         while True:
             try:
-                return done(self.backplane.join(self.name, nonce, 0, 77, encode(JoinData(self.key, has_lived))))
+                return done(
+                    self.backplane.join(
+                        self.name, nonce, 0, 77, encode(JoinData(self.key, has_lived, gives_links=True))
+                    )
+                )
             except Unreachable:
                 assert not self.town.engine.is_down
 
@@ -153,10 +159,15 @@ class TownNode(World):
         if not hasattr(self, "node"):
             super().turn()
             return
+        arriving, self.arriving = self.arriving, []
+        for client in arriving:
+            client.greet()
         self.forwarding.tick(self.now_ms)
         super().turn()
         due_ms = self.forwarding.next_ms
-        if due_ms is not None and (self.next_ms is None or due_ms < self.next_ms):
+        if self.arriving:
+            self.next_ms = self.now_ms
+        elif due_ms is not None and (self.next_ms is None or due_ms < self.next_ms):
             self.next_ms = due_ms
         self.town.consider_settling()
 

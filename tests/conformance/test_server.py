@@ -20,7 +20,7 @@ from presenced.server.server import Server
 from presenced.wire.frames import frame
 from tests.support.in_process import InProcess
 from tests.support.nodes_in_process import NodesInProcess
-from tests.support.suites import DIFFERENCES, server_of
+from tests.support.suites import server_of
 
 PATIENCE_S = 60.0
 
@@ -47,7 +47,7 @@ def address_of(server: Server, operations: Operations) -> ServerAddress:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_server_passes(server: InProcess | NodesInProcess, transport: str) -> None:
-    held = hold_server(nodes_of(server), [transport], patience_s=PATIENCE_S, on_one=DIFFERENCES)
+    held = hold_server(nodes_of(server), [transport], patience_s=PATIENCE_S)
     outcomes = asyncio.run(held)
     failed = [one for one in outcomes if one.result != "passed"]
     assert not failed, "\n".join(report(failed))

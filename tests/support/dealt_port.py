@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 
 class DealtPort(int):
@@ -14,9 +13,6 @@ class DealtPort(int):
     that acted last, all nodes tell each other what they know: of what others do on other nodes protocol.md (28.1)
     promises a link no more than that it is told a little later.
     """
-
-    is_dealt: ClassVar[bool] = True
-    """Whether links are on different nodes; False = all are on the first."""
 
     def __new__(cls, ports: Sequence[int], settle: Callable[[], None]) -> DealtPort:
         return super().__new__(cls, ports[0])
@@ -29,7 +25,7 @@ class DealtPort(int):
 
     def deal(self) -> int:
         """The port for the next link."""
-        return next(self._ports) if self.is_dealt else int(self)
+        return next(self._ports)
 
     def acts(self, link: object) -> None:
         """The link is about to say something."""

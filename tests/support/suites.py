@@ -33,20 +33,6 @@ SUITES: Final = frozenset(
 
 NODES: Final = 3
 
-NODE_OF_TOKEN: Final = "the `resume` of a lost link is good on the node that gave it (28.3)"
-
-DIFFERENCES: Final = {
-    # Dialogues of presenced/conformance.
-    "a lost link is taken back": NODE_OF_TOKEN,
-    "a link of a service is taken back": NODE_OF_TOKEN,
-    # Tests, without what they are tried with.
-    "test_a_broken_connection_is_taken_up_in_one_round_trip": NODE_OF_TOKEN,
-    "test_a_new_link_takes_over_from_one_whose_end_the_server_has_not_seen": NODE_OF_TOKEN,
-    "test_a_service_has_thousands_of_devices_back_before_what_it_sends_behind_its_hello": NODE_OF_TOKEN,
-    "test_with_json_web_tokens_the_rights_count_and_not_the_token": NODE_OF_TOKEN,
-}
-"""What differs on several nodes, and why (protocol.md, 28). Its links are all on one node of the three."""
-
 FULL_ONLY: Final = frozenset(
     {
         "test_a_service_has_thousands_of_devices_back_before_what_it_sends_behind_its_hello",

@@ -108,8 +108,8 @@ class Membership:
         backplane raises."""
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
-        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True, is_asked=True)))
-        joined = await self._join_log(encode(JoinData(key, is_asked=True)))
+        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True, is_asked=True, gives_links=True)))
+        joined = await self._join_log(encode(JoinData(key, is_asked=True, gives_links=True)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
         node = self._node = Node(engine, Copies(engine), self._name, key, joined)
