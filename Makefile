@@ -12,7 +12,7 @@ DESTDIR ?=
 # Where the environment forbids byte code, each daemon that a test starts compiles a hundred modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all explore check style types format unicode-table vectors bench torture mutate simulate interleavings scenario cluster-suites install uninstall systemd-test constraints stub clean
+.PHONY: run test test-all compiled explore check style types format unicode-table vectors bench torture mutate simulate interleavings scenario cluster-suites install uninstall systemd-test constraints stub clean
 
 # As variables, so that OPTIONS may say otherwise.
 run: export PRESENCED_STORAGE__DIRECTORY = var/presenced
@@ -26,6 +26,9 @@ test: $(INSTALLED)  ## the quick tests, with a fifth of the samples
 
 test-all: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(WORDS)
+
+compiled: $(INSTALLED)  ## the byte code of all tests, which each process of the next run would make for itself
+	-@$(BIN)/python -m pytest -q --collect-only >/dev/null
 
 explore: $(INSTALLED)  ## property tests and simulated lives that nobody has tried, twice as many; the printed seed brings them back
 	@seed=$${HYPOTHESIS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
@@ -65,8 +68,8 @@ torture: $(INSTALLED)  ## hours: a million crash states, every damaged log, ever
 	$(BIN)/python -m tests.sim --lives 10000 --seed 0
 	$(BIN)/python -m tests.doors.fuzz
 	$(BIN)/python -m tests.cluster 0 1000
-	$(BIN)/python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300 --pairs 300
-	$(BIN)/python -m tests.torture.nodes --kills 50 --failovers 50 --ack replica
+	$(BIN)/python -m tests.torture.nodes --kills 1000 --failovers 200 --others 300 --pairs 300 --grouped 1000 --towns 4
+	$(BIN)/python -m tests.torture.nodes --kills 50 --failovers 50 --ack replica --towns 4
 	$(MAKE) cluster-suites
 
 interleavings: $(INSTALLED)  ## an hour: who holds a device, after any seven steps of services, programs and the server

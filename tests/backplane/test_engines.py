@@ -92,7 +92,7 @@ async def test_a_database(start: StartRedis) -> None:
     node = opened(redis.access._replace(database=3))
     await joined(node)
     await node.close()
-    assert redis.send("DBSIZE") == "0" and redis.send("-n", "3", "DBSIZE") == "3"
+    assert redis.send("DBSIZE") == "0" and redis.send("DBSIZE", database=3) == "3"
     assert (await refusal(redis.access._replace(database=99))).code == "bad_address"
 
 
@@ -101,7 +101,7 @@ async def test_a_password_that_is_changed_while_a_node_is_connected(start: Start
     node = opened(redis.access)
     one = await joined(node)
     redis.send("CONFIG", "SET", "requirepass", "new")
-    redis.send("-a", "new", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    redis.send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", password="new")
     with pytest.raises(Unreachable):
         await node.append(0, one.n, one.tag, b"")
     with pytest.raises(Refused) as raised:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiers import samples
 from tests.torture.nodes import torture
+from tests.torture.rounds import NODE_KILLS, OF_ENGINES, OTHERS, drawn_groups
 from tests.torture.stage import Stage
 
 pytestmark = pytest.mark.slow
 
-KINDS = (
-    *("primary_killed", "replies_lost", "node_killed", "tail_lost"),
-    *("engine_emptied", "primary_paused", "way_stalled"),
-)
-"""In this order, as many as a run takes."""
+TOWNS, FAULTS_OF_EACH = 4, 50
+"""In every run, however small its share of the samples is: about twenty seconds of processor time for each town, which
+waits most of a minute or two, for a lease, a Sentinel or a start. They are dealt out singly, and wait side by side."""
 
 
 @pytest.fixture
@@ -29,7 +27,19 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def test_promises_are_kept_while_the_engine_and_nodes_fail(folder: Path) -> None:
-    with Stage(folder, random.Random(1), speakers=2) as stage:
-        torture(stage, list(KINDS[: samples(len(KINDS))]))
-        assert stage.tally.total() == samples(len(KINDS))
+@pytest.mark.parametrize("seed", range(TOWNS))
+def test_promises_are_kept_while_the_engine_and_nodes_fail(folder: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    with Stage(folder, chance, speakers=2, pause_s=0.05) as stage:
+        torture(stage, drawn_groups(chance, FAULTS_OF_EACH))
+        assert stage.tally.total() == FAULTS_OF_EACH
+
+
+def test_the_towns_together_have_two_hundred_faults_of_every_kind() -> None:
+    kinds = [
+        kind
+        for seed in range(TOWNS)
+        for what in drawn_groups(random.Random(seed), FAULTS_OF_EACH)
+        for kind in what.kinds
+    ]
+    assert len(kinds) >= 200 and {*NODE_KILLS, *OF_ENGINES, *OTHERS} <= {*kinds}

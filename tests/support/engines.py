@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import hiredis
 import pytest
 
 from presenced.backplane.access import EngineAccess
-from tests.support.until import until
+from tests.support.until import PATIENCE_S, until
 
 NO_REDIS = "redis-server is not installed; install it: apt-get install redis-server"
 
@@ -21,6 +23,10 @@ def free_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+class EngineSilent(Exception):
+    """A server did not do what it was told."""
 
 
 class RedisServer:
@@ -60,10 +66,31 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
 
-    def send(self, *command: str) -> str:
-        """Say something with redis-cli, and return the answer."""
-        done = subprocess.run(["redis-cli", "-s", self.socket, *command], capture_output=True, check=True, timeout=60)
-        return done.stdout.decode(errors="backslashreplace").strip()
+    def send(self, *command: str, database: int = 0, password: str = "") -> str:
+        """Say something on a connection of its own, and return the answer as `redis-cli` prints it to a file: the
+        elements of a list each on a line. What stands still, is gone or answers with an error raises `EngineSilent`.
+        """
+        reader = hiredis.Reader(encoding="utf-8", errors="backslashreplace")
+        try:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(PATIENCE_S)
+                link.connect(self.socket)
+                first = [("AUTH", password)] if password else []
+                first += [("SELECT", str(database))] if database else []
+                for words in [*first, command]:
+                    link.sendall(hiredis.pack_command(words))
+                    while (answer := reader.gets()) is False:
+                        data = link.recv(65536)
+                        if not data:
+                            if words[0] == "SHUTDOWN":
+                                return ""
+                            raise EngineSilent(f"{words[0]}: the connection ended")
+                        reader.feed(data)
+        except OSError as error:
+            raise EngineSilent(f"{command[0]}: {error}") from None
+        if isinstance(answer, hiredis.HiredisError):
+            raise EngineSilent(f"{command[0]}: {answer}")
+        return "\n".join(_lines(answer)).strip()
 
     def stop(self) -> None:
         """End it, and clean up."""
@@ -81,6 +108,13 @@ class RedisServer:
         except OSError:
             return False
         return True
+
+
+def _lines(answer: Any) -> list[str]:
+    """The answer, one element a line."""
+    if isinstance(answer, list):
+        return [line for element in answer for line in _lines(element)]
+    return ["" if answer is None else str(answer)]
 
 
 @contextmanager

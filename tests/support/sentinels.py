@@ -7,11 +7,10 @@ Sentinel that names that way: what befalls one way befalls that node alone.
 from __future__ import annotations
 
 import signal
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.support.engines import RedisServer, free_port
+from tests.support.engines import EngineSilent, RedisServer, free_port
 from tests.support.network import Network, Stretch
 from tests.support.until import until
 
@@ -100,6 +99,12 @@ class EngineGroup:
         return [public.port for public in self.public].index(int(answer[1]))
 
     @property
+    def failovers(self) -> int:
+        """How often the Sentinels have made another the primary."""
+        answer = self.sentinels[0].send("SENTINEL", "MASTER", SERVICE).splitlines()
+        return int(answer[answer.index("config-epoch") + 1])
+
+    @property
     def is_whole(self) -> bool:
         """Whether every server runs, and all but the primary are its replicas and have caught up."""
         primary = self.primary
@@ -107,7 +112,7 @@ class EngineGroup:
             return False
         try:
             told = [_replication(server) for server in self.servers]
-        except subprocess.CalledProcessError:
+        except EngineSilent:
             return False
         others = [one for number, one in enumerate(told) if number != primary]
         online = sum("state=online" in line for key, line in told[primary].items() if key.startswith("slave"))

@@ -12,6 +12,7 @@ from xdist.workermanage import WorkerController
 
 LONGEST = (
     "systemd",
+    "cluster/test_failing_engines.py",
     "bench/peers",
     "durable/test_faults.py",
     "bench/profiles",
@@ -32,7 +33,6 @@ LONGEST = (
     "sim/test_seeded_bugs.py",
     "core/test_machine.py",
     "backplane/test_engines.py",
-    "cluster/test_failing_engines.py",
     "backplane/test_interleavings.py",
     "coming_back/test_towns.py",
     "wire/test_codec.py",
@@ -51,14 +51,24 @@ LONGEST = (
 )
 """Files and directories below tests/ in which a file takes more than ten seconds, in the order in which they begin."""
 
-DEALT_SINGLY = ("sim/test_lives.py", "sim/test_seeded_bugs.py", "storage/test_seeded_bugs.py")
+DEALT_SINGLY = (
+    "cluster/test_failing_engines.py",
+    "sim/test_lives.py",
+    "sim/test_seeded_bugs.py",
+    "storage/test_seeded_bugs.py",
+)
 """Long files below tests/ whose tests have no fixture in common: they need not run in one process."""
+
+DEALT_TOGETHER = {f"systemd/test_{name}.py": "tests/systemd" for name in ("nodes", "restarts", "service", "uninstall")}
+"""Files below tests/ with a fixture in common that is dear, and what they are as one: they run in the order of their
+names."""
 
 
 def share_of(node_id: str) -> str:
-    """What goes to one process as a whole: a file, or one test of a file that is dealt out singly."""
+    """What goes to one process as a whole: a file, one test of a file that is dealt out singly, or several files."""
     path = node_id.partition("::")[0]
-    return node_id if path.removeprefix("tests/") in DEALT_SINGLY else path
+    below = path.removeprefix("tests/")
+    return node_id if below in DEALT_SINGLY else DEALT_TOGETHER.get(below, path)
 
 
 def place_of(share: str) -> int:

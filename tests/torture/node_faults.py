@@ -1,11 +1,13 @@
-"""What befalls nodes of a cluster, their engine and the network between them, one thing at a time. Each returns once
-nothing is wrong any more but for what follows from it."""
+"""What befalls nodes of a cluster, their engine and the network between them. Each returns once nothing is wrong any
+more but for what follows from it; `rounds` has how they come together."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.torture.stage import LEASE_S, NAMES, Stage
 
@@ -13,15 +15,31 @@ SPLIT_S = 4.0
 
 
 class Faults:
-    """The faults of one stage. How long something lasts is drawn: that is what is tried, so that it is slept."""
+    """The faults of one stage, from several threads: no two of them are about one node. How long something lasts is
+    drawn: that is what is tried, so that it is slept."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._chance = stage.chance
         self._engines = stage.engines
+        self._free = set(NAMES)
+        """Nodes of which nothing is wrong."""
+        self._freed = threading.Condition()
 
-    def _name(self) -> str:
-        return self._chance.choice(NAMES)
+    @contextmanager
+    def _node(self) -> Iterator[str]:
+        """One that is free, and is nobody else's meanwhile. It runs at first."""
+        with self._freed:
+            self._freed.wait_for(lambda: self._free)
+            name = self._chance.choice(sorted(self._free))
+            self._free.remove(name)
+        try:
+            self._stage.revive(name)
+            yield name
+        finally:
+            with self._freed:
+                self._free.add(name)
+                self._freed.notify()
 
     def _pause(self, most_s: float) -> None:
         time.sleep(self._chance.uniform(0.05, most_s))
@@ -30,59 +48,62 @@ class Faults:
 
     def node_killed(self) -> None:
         """A node is killed, and started again, perhaps after its lease."""
-        name = self._name()
-        self._stage.kill(name)
-        if self._chance.random() < 0.1:
-            time.sleep(LEASE_S + 2)
-        elif self._chance.random() < 0.5:
-            self._pause(1.0)
-        self._stage.start(name)
+        with self._node() as name:
+            self._stage.kill(name)
+            if self._chance.random() < 0.1:
+                time.sleep(LEASE_S + 2)
+            elif self._chance.random() < 0.5:
+                self._pause(1.0)
+            self._stage.start(name)
 
     def node_stopped(self) -> None:
         """A node ends in order, and is started again."""
-        name = self._name()
-        self._stage.stop(name)
-        self._stage.start(name)
+        with self._node() as name:
+            self._stage.stop(name)
+            self._stage.start(name)
 
     def node_paused(self) -> None:
         """A node stands still, perhaps for longer than its lease."""
-        name = self._name()
-        self._stage.hide(name)
-        self._stage.signal(name, signal.SIGSTOP)
-        if self._chance.random() < 0.2:
-            time.sleep(LEASE_S + 3)
-        else:
-            self._pause(4.0)
-        self._stage.signal(name, signal.SIGCONT)
-        self._stage.show(name)
+        with self._node() as name:
+            self._stage.hide(name)
+            self._stage.signal(name, signal.SIGSTOP)
+            if self._chance.random() < 0.2:
+                time.sleep(LEASE_S + 3)
+            else:
+                self._pause(4.0)
+            self._stage.signal(name, signal.SIGCONT)
+            self._stage.show(name)
 
     # --- the network ------------------------------------------------------------------------------------------
 
     def way_cut(self) -> None:
         """A node does not reach the engine, perhaps for longer than its lease."""
-        way = self._stage.ways[self._name()]
-        self._engines.network.cut(*way.all)
-        if self._chance.random() < 0.2:
-            time.sleep(LEASE_S + 3)
-        else:
-            self._pause(3.0)
-        self._engines.network.mend(*way.all)
+        with self._node() as name:
+            way = self._stage.ways[name]
+            self._engines.network.cut(*way.all)
+            if self._chance.random() < 0.2:
+                time.sleep(LEASE_S + 3)
+            else:
+                self._pause(3.0)
+            self._engines.network.mend(*way.all)
 
     def way_stalled(self) -> None:
         """Nothing passes between a node and the engine for a while, and all of it afterwards."""
-        way = self._stage.ways[self._name()]
-        self._engines.network.stall(*way.all)
-        self._pause(4.0)
-        self._engines.network.mend(*way.all)
+        with self._node() as name:
+            way = self._stage.ways[name]
+            self._engines.network.stall(*way.all)
+            self._pause(4.0)
+            self._engines.network.mend(*way.all)
 
     def replies_lost(self) -> None:
         """Some answers of the engine do not arrive, or half of them."""
-        way = self._stage.ways[self._name()]
-        for _ in range(self._chance.randint(1, 6)):
-            is_torn = self._chance.random() < 0.5
-            self._engines.network.lose_replies(way.servers[self._engines.primary], 1, is_torn=is_torn)
-            self._pause(0.3)
-        self._engines.network.mend(*way.all)
+        with self._node() as name:
+            way = self._stage.ways[name]
+            for _ in range(self._chance.randint(1, 6)):
+                is_torn = self._chance.random() < 0.5
+                self._engines.network.lose_replies(way.servers[self._engines.primary], 1, is_torn=is_torn)
+                self._pause(0.3)
+            self._engines.network.mend(*way.all)
 
     # --- the engine -------------------------------------------------------------------------------------------
 
@@ -139,19 +160,21 @@ class Faults:
 
     def both_killed(self) -> None:
         """A node and the primary are killed in one moment."""
-        name, before = self._name(), self._engines.primary
-        self._stage.kill(name)
-        self._engines.kill(before)
-        self._engines.wait_other_than(before)
-        self._engines.start(before)
-        self._stage.start(name)
-        self._engines.wait_whole()
+        with self._node() as name:
+            before = self._engines.primary
+            self._stage.kill(name)
+            self._engines.kill(before)
+            self._engines.wait_other_than(before)
+            self._engines.start(before)
+            self._stage.start(name)
+            self._engines.wait_whole()
 
     def engine_split(self) -> None:
         """Servers and Sentinels lose the primary and make another, while one node still talks with the old one."""
         engines, before = self._engines, self._engines.primary
         network = engines.network
-        odd = self._name()
+        # What else befalls this node may do so meanwhile.
+        odd = self._chance.choice(NAMES)
         network.stall(engines.public[before])
         self._stage.ways[odd].pinned = before
         engines.wait_other_than(before)
@@ -164,43 +187,3 @@ class Faults:
         self._stage.ways[odd].pinned = None
         network.mend(engines.public[before])
         engines.wait_whole()
-
-
-NODE_KILLS = ("node_killed",)
-FAILOVERS = ("primary_killed", "primary_paused", "tail_lost", "both_killed", "engine_split")
-OTHERS = (
-    *("node_stopped", "node_paused", "way_cut", "way_stalled", "replies_lost"),
-    *("engine_paused", "engine_emptied", "engine_lost"),
-)
-LOSING = {"both_killed": ("engine", "replica"), "engine_split": ("engine",)}
-"""What may lose something that was acknowledged, with these values of cluster.ack (README, More than one machine)."""
-OF_NODES = ("node_killed", "node_stopped", "node_paused", "way_cut", "way_stalled", "replies_lost")
-OF_ENGINES = ("primary_killed", "primary_paused", "tail_lost", "engine_split", "engine_emptied", "engine_lost")
-"""One of each may come at once."""
-KINDS = (*NODE_KILLS, *FAILOVERS, *OTHERS)
-
-
-def may_lose(kind: str, ack: str) -> bool:
-    """Whether something acknowledged may be lost: as documented, or since a home and the engine failed at once."""
-    kinds = kind.split("+")
-    is_both = len(kinds) > 1 and bool({"node_killed", "node_paused", "way_cut"} & {*kinds})
-    return is_both or any(ack in LOSING.get(one, ()) for one in kinds)
-
-
-def bring_about(faults: Faults, kind: str) -> None:
-    """Bring about a fault, or two at once ("one+other"), and return when they are over."""
-    failures: list[BaseException] = []
-
-    def guarded(one: str) -> None:
-        try:
-            getattr(faults, one)()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=guarded, args=(one,)) for one in kind.split("+")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for failure in failures:
-        raise failure

@@ -130,9 +130,10 @@ class Person(threading.Thread):
 class Speaker(Person):
     """Says one thing after the other, and waits for each to be answered."""
 
-    def __init__(self, name: str, place: Place, history: History) -> None:
+    def __init__(self, name: str, place: Place, history: History, pause_s: float = PAUSE_S) -> None:
         super().__init__(name, place, history)
         self.numbers = 0
+        self._pause_s = pause_s
         self._may_speak = threading.Event()
         self._may_speak.set()
         self._is_quiet = threading.Event()
@@ -161,7 +162,7 @@ class Speaker(Person):
                 self._history.acknowledged(self.name, number)
             else:
                 self._history.tally[answer[2]] += 1
-            self._is_over.wait(PAUSE_S)
+            self._is_over.wait(self._pause_s)
 
     def hush(self) -> None:
         """Be quiet from now on, and return once everything said is answered or given up."""

@@ -18,7 +18,7 @@ from tests.support.daemon import Daemon, StartFailed
 from tests.support.sentinels import EngineGroup, NodeWay
 from tests.support.until import until
 from tests.support.wire import RECORDS, WELCOME, Wire, hello, opened
-from tests.torture.people import ANSWER_S, History, Speaker, Watcher
+from tests.torture.people import ANSWER_S, PAUSE_S, History, Speaker, Watcher
 
 NAMES = ("one", "two", "three")
 LEASE_S = 7
@@ -32,7 +32,16 @@ AGAIN = 75
 class Stage:
     """All of it. Used by `with`."""
 
-    def __init__(self, folder: Path, chance: random.Random, *, ack: str = "engine", speakers: int = 4) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        chance: random.Random,
+        *,
+        ack: str = "engine",
+        speakers: int = 4,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        """`pause_s`: between two things that one person says; the less, the more the town costs."""
         self.chance = chance
         self.tally: Counter[str] = Counter()
         self.history = History()
@@ -51,7 +60,7 @@ class Stage:
         for name in NAMES:
             self.start(name)
         users = [f"user-{number}" for number in range(speakers)]
-        self.speakers = [Speaker(user, self.place, self.history) for user in users]
+        self.speakers = [Speaker(user, self.place, self.history, pause_s) for user in users]
         self._people = [
             *self.speakers,
             *(Watcher(f"watcher-{number}", self.place, self.history, users) for number in range(len(NAMES))),
@@ -79,8 +88,7 @@ class Stage:
                 self._nodes[name] = Daemon(self._folder / f"{name}.log", *options, environ=environ)
                 break
             except StartFailed as failure:
-                self.ends[failure.status] += 1
-                self._judge_end(name, failure.status)
+                self._judge_status(name, failure.status)
         else:
             raise AssertionError(f"{name} does not start")
         self._absent.discard(name)
@@ -101,7 +109,12 @@ class Stage:
     def stop(self, name: str) -> None:
         """A node ends in order."""
         self.hide(name)
-        self._nodes[name].stop()
+        node = self._nodes[name]
+        node.signal(signal.SIGTERM)
+        if node.wait() == 0:
+            node.stop()
+        else:
+            self._judge_end(name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """A node gets this signal."""
@@ -109,15 +122,24 @@ class Stage:
 
     def start_ended(self) -> None:
         """Start those again that have ended by themselves, as a service manager does."""
-        for name, node in self._nodes.items():
-            if not node.is_running:
-                status = node.wait()
-                node.kill()
-                self.ends[status] += 1
-                self._judge_end(name, status)
-                self.start(name)
+        for name in NAMES:
+            self.revive(name)
 
-    def _judge_end(self, name: str, status: int) -> None:
+    def revive(self, name: str) -> None:
+        """Start this node again if it has ended by itself."""
+        if not self._nodes[name].is_running:
+            self._judge_end(name)
+            self.start(name)
+
+    def _judge_end(self, name: str) -> None:
+        """The node has ended by itself: as one that may be started again."""
+        node = self._nodes[name]
+        status = node.wait()
+        node.kill()
+        self._judge_status(name, status)
+
+    def _judge_status(self, name: str, status: int) -> None:
+        self.ends[status] += 1
         tail = "\n".join(self._nodes[name].log().splitlines()[-12:]) if name in self._nodes else ""
         assert status == AGAIN, f"{name} ended with status {status}\n{tail}"
 
