@@ -37,8 +37,9 @@ cluster) what="presenced and the libraries of its server" ;;
 esac
 echo "make: installing $what into $directory (once, from the package index)" >&2
 "$PYTHON" -m venv "$directory"
+# What is imported is compiled then; to compile all of it here would take as long as a third of the rest.
 install() {
-	"$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -e "$SOURCE[$extra]"
+	"$directory/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@" -e "$SOURCE[$extra]"
 }
 # An index need not have the very versions that the tests have passed with; to try things out others will do.
 install -c "$SOURCE/constraints.txt" || {

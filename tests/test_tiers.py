@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.shares import DEALT_SINGLY, LONGEST, LongestFirst, place_of
+from tests.support.shares import DEALT_SINGLY, DEALT_TOGETHER, LONGEST, LongestFirst, place_of, share_of
 from tests.support.tiers import LEFT_OUT, PLACES, SHARE, markers_of, samples, spaced
 
 REPOSITORY = Path(__file__).parents[1]
@@ -108,6 +108,17 @@ def test_make_check_deals_out_files_the_longest_first(request: pytest.FixtureReq
 def test_each_place_of_the_order_exists(place: str) -> None:
     assert (TESTS / place).exists()
     assert place_of(f"tests/{place}/test_x.py::test_x") <= LONGEST.index(place)
+
+
+def test_what_has_a_container_in_common_is_dealt_out_together() -> None:
+    using = {
+        path
+        for path in (TESTS / "systemd").glob("test_*.py")
+        if re.search(r"\b(service|installed): ", path.read_text())
+    }
+    assert {f"systemd/{path.name}" for path in using} == {*DEALT_TOGETHER}
+    assert len({share_of(f"tests/{place}::test_x") for place in DEALT_TOGETHER}) == 1
+    assert max(using).name == "test_uninstall.py", "nobody has the service behind it"
 
 
 @pytest.mark.parametrize("place", DEALT_SINGLY)

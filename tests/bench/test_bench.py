@@ -75,7 +75,7 @@ def test_fanout_counts_every_delivery(publishers: int) -> None:
 
 def test_idle_tells_memory_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.profiles.idle.DEADLINES_S", 0.0)
-    found = outcome(run("idle", "--links", "50", "--rest-s", "0.05"))
+    found = outcome(run("idle", "--links", "50", "--rest-s", "0.05", "--peers", "none"))
     assert found["main_figure"] == "rss_bytes_per_device" and found["options"]["links"] == 50
     assert "rss_bytes_per_device" in found["servers"]["presenced"]
 

@@ -1,4 +1,4 @@
-"""Boots one container for each module that asks, and installs presenced in it."""
+"""Boots one container, and installs presenced in it: with the boot that takes half a minute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.systemd.container import unable
-from tests.systemd.service import Service
+from tests.systemd.service import UNIT, Service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A booted container with presenced installed by `make install`; `Service.said` is what that printed."""
+    """A booted container with presenced installed by `make install`; `Service.said` is what that printed. The last test
+    uninstalls it (`test_uninstall`)."""
     why_not = unable()
     if why_not:
         pytest.skip(why_not)
@@ -22,6 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     container = Service(tmp_path_factory.mktemp("container"))
     try:
         container.said = container.install()
+        container.state_at_first = container.show(UNIT, "ActiveState")
         container.pin()
         yield container
     finally:

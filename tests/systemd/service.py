@@ -39,6 +39,8 @@ class Service(Container):
 
     said = ""
     """What `make install` printed."""
+    state_at_first = ""
+    """What systemd said of the unit then."""
 
     def install(self, target: str = "install") -> str:
         """`make install`, or another target of the Makefile; what it printed."""

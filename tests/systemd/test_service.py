@@ -21,7 +21,7 @@ EX_CONFIG = 78
 
 def test_install_says_what_to_do_next_and_does_not_start_anything(installed: Service) -> None:
     assert "systemctl enable --now presenced" in installed.said
-    assert installed.show(UNIT, "ActiveState") == "inactive"
+    assert installed.state_at_first == "inactive"
     assert installed.run("stat", "-c", "%a %U", "/etc/presenced/secret").split() == ["400", "presenced"]
     assert installed.show(UNIT, "LoadState") == "loaded"
 
@@ -461,17 +461,3 @@ def test_an_upgrade_keeps_configuration_secret_and_state_and_has_a_way_back(serv
         f"chown -R presenced: {STATE}; rm -r /var/backups/presenced-before; systemctl start {UNIT}"
     )
     service.ping()
-
-
-def test_uninstall_leaves_what_is_the_operators(service: Service) -> None:
-    service.run("systemctl", "enable", "presenced@two", "presenced@three", UNIT, "presenced.socket")
-    links = "find /etc/systemd/system -name 'presenced*' -type l"
-    assert len(service.sh(links).split()) == 4
-    said = service.install("uninstall")
-    assert service.sh(links).split() == [], "systemd would look for what is gone at every boot"
-    for kept in ("/etc/presenced", STATE):
-        assert kept in said
-    service.run("test", "-s", "/etc/presenced/secret", "-a", "-s", CONFIG, "-a", "-e", f"{STATE}/MANIFEST")
-    assert service.show(UNIT, "LoadState") == "not-found"
-    left = service.sh("find /usr/local -name '*presence*' -not -path '/usr/local/lib/python*'; pgrep -x presenced || :")
-    assert left.split() == []
