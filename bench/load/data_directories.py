@@ -22,6 +22,7 @@ from bench.paths import REPOSITORY
 
 STATUSES = ("dnd", "away", "chat", "online")
 MAKER = "bench.load.directory_maker"
+SLEEPERS = "bench.load.sleepers"
 APART_TIMEOUT_S = 900
 START_TIMEOUT_S = 300.0
 
@@ -56,10 +57,26 @@ def kept(place: Path, name: str, make: Callable[[Path], object]) -> Path:
 
 def copy_of(stack: ExitStack, place: Path, users: int, kind: str) -> Path:
     """A directory with `users` users that may be written to; removed with `stack`."""
-    source = filled(place, users, kind)
-    directory = scratch(stack, place, kind) / "data"
+    return writable(stack, place, filled(place, users, kind))
+
+
+def writable(stack: ExitStack, place: Path, source: Path) -> Path:
+    """A copy of a directory that may be written to; removed with `stack`."""
+    directory = scratch(stack, place, source.name) / "data"
     shutil.copytree(source, directory)
     return directory
+
+
+def sleepers(place: Path, users: int, contacts: int, kind: str) -> Path:
+    """A directory with `users` users of whom nine in ten are away, each with `contacts` contacts; made if there is none
+    yet. Of the kind `snapshot` those who are away sleep. Not to be served from."""
+    return kept(
+        place,
+        f"sleepers-{users}-{contacts}-{kind}",
+        lambda partial: run_apart(
+            SLEEPERS, "build", str(partial), str(users), str(contacts), kind, timeout_s=APART_TIMEOUT_S
+        ),
+    )
 
 
 def replayed(directory: Path, core: int) -> dict[str, float]:

@@ -26,6 +26,12 @@ def resident_bytes(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory that was ever resident, as the kernel counts it; `OSError` if the process is gone."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
 def waited_ns(schedstat: str) -> int:
     """Time that a thread was ready to run and something else had its core, from its `schedstat`."""
     return int(schedstat.split()[1])

@@ -127,6 +127,10 @@ class Server(ServerProcess):
         """Does the main thread wait for events?"""
         return kernel.is_asleep(Path(f"/proc/{self.pid}/stat").read_text())
 
+    def peak_bytes(self) -> int:
+        """The most memory that was ever resident."""
+        return kernel.peak_bytes(self.pid)
+
     def resident_bytes(self) -> int:
         """Resident memory."""
         found = kernel.resident_bytes(self.pid)

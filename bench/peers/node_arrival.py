@@ -49,10 +49,14 @@ class _Pinger(threading.Thread):
 class Arrival:
     """A cluster of one node that knows the users of a data directory."""
 
-    def __init__(self, stack: ExitStack, cores: Cores, workdir: Path, directory: Path, users: int) -> None:
+    def __init__(
+        self, stack: ExitStack, cores: Cores, workdir: Path, directory: Path, users: int, *, prefix: str = ""
+    ) -> None:
+        """`prefix` stands before the names of the figures."""
         self._cores = cores
         self._users = users
-        self._engine = stack.enter_context(start_engine(cores.load, workdir / "arrival-engine"))
+        self._prefix = prefix
+        self._engine = stack.enter_context(start_engine(cores.load, workdir / f"{prefix}arrival-engine"))
         options = ("--data-dir", str(directory), "--grace", "1h", *node_options(self._engine, "old"))
         self._old = stack.enter_context(start_daemon(cores.server, options, timeout_s=START_TIMEOUT_S))
         [self._bystander] = open_device_links(stack, self._old.port, ["bystander"])
@@ -71,14 +75,20 @@ class Arrival:
                 joined_s = time.monotonic() - began_s
             finally:
                 pinger.finish()
-            add_figure(outcome, "join_s", round(joined_s, 3))
-            add_figure(outcome, "join_cpu_s", new.settled_cpu_ns() / 1e9)
-            add_figure(outcome, "join_rss_mib", round(new.resident_bytes() / (1 << 20), 1))
-            add_figure(outcome, "teacher_cpu_s", (self._old.settled_cpu_ns() - old_ns) / 1e9)
             used_ns = sorted(pinger.used_ns)
-            add_figure(outcome, "teacher_turn_cpu_p99_ms", percentile(used_ns, 99) / 1e6)
-            add_figure(outcome, "teacher_longest_turn_cpu_ms", percentile(used_ns, 100) / 1e6)
-            add_figure(outcome, "join_engine_cpu_s", (self._engine.settled_cpu_ns() - engine_ns) / 1e9)
+            figures = {
+                "join_s": round(joined_s, 3),
+                "join_cpu_s": new.settled_cpu_ns() / 1e9,
+                "join_rss_mib": _mib(new.peak_bytes()),
+                "join_engine_rss_mib": _mib(self._engine.peak_bytes()),
+                "teacher_cpu_s": (self._old.settled_cpu_ns() - old_ns) / 1e9,
+                "teacher_rss_mib": _mib(self._old.peak_bytes()),
+                "teacher_turn_cpu_p99_ms": percentile(used_ns, 99) / 1e6,
+                "teacher_longest_turn_cpu_ms": percentile(used_ns, 100) / 1e6,
+                "join_engine_cpu_s": (self._engine.settled_cpu_ns() - engine_ns) / 1e9,
+            }
+            for name, value in figures.items():
+                add_figure(outcome, self._prefix + name, value)
             self._check(stack, new, checks)
 
     def _check(self, stack: ExitStack, new: Server, checks: Checks) -> None:
@@ -87,6 +97,10 @@ class Arrival:
         links = [open_device_links(stack, node.port, [f"checker{node.port}"])[0] for node in (self._old, new)]
         old, known = (get_records(link, names) for link in links)
         compare(old, known, names, checks)
+
+
+def _mib(size: int) -> float:
+    return round(size / (1 << 20), 1)
 
 
 def compare(old: Mapping[str, Record], known: Mapping[str, Record], names: Sequence[str], checks: Checks) -> None:

@@ -10,7 +10,7 @@ that keeps nothing, are on the core of the load, as they would be on another mac
 3. The graph on two nodes with watchers of everybody on both, beside the same graph on one daemon.
 4. The same graph at half of the peak of two nodes, at times that are fixed beforehand: the waits for changes of the
    same node and of the other.
-5. A node that joins a cluster which knows very many users.
+5. A node that joins a cluster which knows very many users: all of them there, and nine in ten of them away (`asleep_`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.load.contacts import random_graph
-from bench.load.data_directories import copy_of
+from bench.load.data_directories import filled, sleepers, writable
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place
 from bench.machine.meter import Measured, add_figure
@@ -326,10 +326,15 @@ def run(
                     part()
                 limits = one.notes
             progress("a node joins", 4, 5)
-            directory = copy_of(stack, place, known, "snapshot")
-            arrival = Arrival(stack, cores, workdir, directory, known)
-            for _ in range(rounds):
-                arrival.play(ours, ours.checks)
+            for prefix, source in (
+                ("", filled(place, known, "snapshot")),
+                ("asleep_", sleepers(place, known, 0, "snapshot")),
+            ):
+                with ExitStack() as arrival_stack:
+                    directory = writable(arrival_stack, place, source)
+                    arrival = Arrival(arrival_stack, cores, workdir, directory, known, prefix=prefix)
+                    for _ in range(rounds):
+                        arrival.play(ours, ours.checks)
             progress("a node joins", 5, 5)
         outcome.interrupted = cut.happened
     outcome.notes += [*verdicts(ours, GOALS, of_waits=WAITS, doubts=doubts(ours, limits)), *limits, NOTE]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.load.data_directories import kept
+from bench.load.data_directories import SLEEPERS, sleepers
 from bench.machine.cores import Cores
 from bench.machine.disk import choose_place, file_system
 from bench.machine.meter import add_figure
@@ -21,7 +21,6 @@ from bench.results.outcome import OURS, Outcome, Progress, ServerOutcome, no_pro
 AWAKE = "awake"
 """The other column: the same users with nobody asleep."""
 
-SLEEPERS = "bench.load.sleepers"
 APART_TIMEOUT_S = 1800
 PAIRS = {"snapshot": ("snapshot", AWAKE), "log": ("log", "log")}
 """What is started from: the directory with sleep, and the one without."""
@@ -84,13 +83,7 @@ def add_login(ours: ServerOutcome, theirs: ServerOutcome, kind: str, found: dict
 
 def started(place: Path, users: int, contacts: int, kind: str, how: str, core: int) -> dict[str, float]:
     """Start on a directory, which is made if there is none yet, and say what that took."""
-    directory = kept(
-        place,
-        f"sleepers-{users}-{contacts}-{kind}",
-        lambda partial: run_apart(
-            SLEEPERS, "build", str(partial), str(users), str(contacts), kind, timeout_s=APART_TIMEOUT_S
-        ),
-    )
+    directory = sleepers(place, users, contacts, kind)
     found: dict[str, float] = json.loads(
         run_apart(SLEEPERS, "start", str(directory), str(users), how, core=core, timeout_s=APART_TIMEOUT_S)
     )

@@ -191,11 +191,6 @@ class Arrival:
         """Whether `go_on` has something to do now, and room for what comes of it."""
         return self._left is not None and (self._founds or self._node.batches.bytes < WAITING_BYTES)
 
-    @property
-    def is_founding(self) -> bool:
-        """Whether this node is still to find out which users are its own."""
-        return self._left is not None and self._founds
-
     def go_on(self, now_ms: int) -> None:
         """Look at some whom the own disk knows, and ask to serve behind the last. O(`FOUND_AT_ONCE`)."""
         if self._left is None:

@@ -85,7 +85,7 @@ class LogReader:
         self.memory = LogMemory()
         self.memory.note_read(node.position, node.tag, node.engine.ledger.now_ms)
         self._arrival = Arrival(node)
-        self._lessons = Lessons(node, lambda: not self._missing and not self._arrival.is_founding)
+        self._lessons = Lessons(node, lambda: not self._missing)
 
     def begin(self, now_ms: int) -> None:
         """What the own disk says is known by now. An only node asks to serve at once."""
@@ -397,9 +397,7 @@ class LogReader:
             if not inheritance.has_work:
                 self._lessons.begin_again()
         elif self._arrival.has_work:
-            is_founding = self._arrival.is_founding
+            # Before others are told: it says which users are this node's.
             self._arrival.go_on(now_ms)
-            if is_founding and not self._arrival.is_founding:
-                self._lessons.begin_again()
         else:
             self._lessons.go_on(now_ms)

@@ -32,15 +32,18 @@ CHANGES = {
     for end in ("", "_at_once")
 }
 WAITS = {f"{name}_{percent}_us" for name in ("local", "remote") for percent in ("p50", "p99")}
-JOINING = {
+JOINING_ONCE = {
     "join_s",
     "join_cpu_s",
     "join_rss_mib",
     "join_engine_cpu_s",
+    "join_engine_rss_mib",
     "teacher_cpu_s",
+    "teacher_rss_mib",
     "teacher_turn_cpu_p99_ms",
     "teacher_longest_turn_cpu_ms",
 }
+JOINING = JOINING_ONCE | {f"asleep_{name}" for name in JOINING_ONCE}
 
 
 @pytest.fixture

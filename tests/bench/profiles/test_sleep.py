@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.load import data_directories
 from bench.machine import disk
 from bench.machine.cores import Cores
 from bench.profiles import sleep
@@ -40,12 +41,12 @@ def test_sleepers_are_measured_beside_the_same_users_awake(contacts: int, place:
 
 
 def test_users_who_are_not_known_after_a_start_fail_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = sleep.run_apart
+    whole = data_directories.run_apart
 
     def builds_too_few(module: str, *arguments: str, **rest: Any) -> str:
         what, directory, users, *others = arguments
-        return whole(module, what, directory, str(int(users) - (what == "build")), *others, **rest)
+        return whole(module, what, directory, str(int(users) - 1), *others, **rest)
 
-    monkeypatch.setattr(sleep, "run_apart", builds_too_few)
+    monkeypatch.setattr(data_directories, "run_apart", builds_too_few)
     found = sleep.run(users=200, rounds=1, place=place, cores=CORES)
     assert found.faults() == {OURS: {"lost": 2}, sleep.AWAKE: {"lost": 2}}
