@@ -179,6 +179,38 @@ def test_what_the_log_has_lost_ends_positions_of_those_who_had_read_it() -> None
     assert away.returner.resets == 1
 
 
+def test_who_has_appended_to_what_the_log_has_lost_ends_positions_of_all_who_had_read_it() -> None:
+    """The home and every node that has read of the change are gone with the log's end."""
+    away = Away()
+    away.town.pause(away.c)
+    away.change("a3")
+    away.returner.come(away.b)
+    # It says how far it has come, and is answered, and has not read what stands before that.
+    away.c.node.batches.mark()
+    away.wait(10)
+    away.c.append()
+    away.wait(5_000)
+    away.town.settle()
+    away.returner.read()
+    away.returner.check()
+    away.returner.lose()
+    changed, position = away.b.shown("a3").version, away.returner.position
+    assert away.returner.records["a3"].status == "dnd" and away.c.shown("a3").status == "online"
+    assert position is not None and position[1] > changed
+    away.town.kill(away.a)
+    away.town.kill(away.b)
+    while any(n > away.c.node.position for n in away.town.engine.entries):
+        away.town.engine.lose_tail(1)
+    away.town.resume()
+    away.wait(30_000)
+    # Its horizon is above the position once it has changed something itself.
+    away.c.dial("erin/tab")
+    away.wait(5_000)
+    assert away.c.shown("a3").status == "online" and away.c.node.horizon.version > position[1]
+    away.come(away.c)
+    assert away.returner.resets == 1
+
+
 def test_whom_a_disk_alone_knew_is_told_to_whoever_was_told_everybody_before() -> None:
     away = Away()
     other = TownNode(away.town, "d")
