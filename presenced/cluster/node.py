@@ -82,6 +82,7 @@ class Node:
         self.tag = joined.tag
         engine.users.copy_by(self.is_copy)
         engine.positions.share(self.horizon)
+        engine.leases.share_inputs()
         engine.copied_records.note_by(self.horizon.note)
         engine.events.share_by(self._share)
 

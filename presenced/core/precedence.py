@@ -104,6 +104,11 @@ def is_hidden(user: User) -> bool:
     return user.claim is not None and user.claim.status == "offline"
 
 
+def is_shown_hidden(user: User) -> bool:
+    """Whether the user appears offline and shows a device to somebody all the same. O(1)."""
+    return user.privacy is not None and bool(user.privacy.shown_to) and is_hidden(user)
+
+
 def in_call(user: User) -> bool:
     """Whether somebody states that the user is in a call. O(claims)."""
     # A generator for `any` would cost as much as all the rest of a heartbeat's check.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from presenced.cluster.beats import GATHER_MS
 from presenced.core.model import CONNECTED
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
-from presenced.wire.messages import Bye, Done, Heartbeat, OwnState, SetStatus, Watch
+from presenced.wire.messages import Bye, Done, Get, Heartbeat, OwnState, Records, SetStatus, ShowTo, Watch
 from tests.cluster.client import Client
 from tests.cluster.town import Town, TownNode
 
@@ -106,6 +107,56 @@ def test_a_lost_link_is_taken_back_on_its_node_by_who_had_no_home_there(knows: b
     town.settle()
     second = b.dial("alice/laptop", resume=first.session.resume, instance=7)
     assert second.session is not None and set(second.session.watching or ()) == {"bob"}
+
+
+@pytest.mark.parametrize("asked", ["first", "last"])
+@pytest.mark.parametrize("shown", ["first", "last"])
+def test_a_shown_face_has_the_device_that_was_used_last_on_every_node(asked: str, shown: str) -> None:
+    """The record of who appears offline names none, so that each node finds it by what it knows of the devices."""
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    laptop, phone = a.dial("alice/laptop", idle_ms=0), b.dial("alice/phone", idle_ms=0)
+    watchers = [node.dial(f"bob/{node.name}") for node in (a, b, c)]
+
+    def use(used: Client, least_ms: int) -> None:
+        for _ in range(least_ms // 10_000):
+            town.advance(10_000, 1_000)
+            for one in (laptop, phone):
+                one.say(Heartbeat(0 if one is used else None))
+            for one in watchers:
+                one.say(Heartbeat(None))
+        town.advance(GATHER_MS, 1_000)
+
+    def devices() -> set[str]:
+        found: set[str] = set()
+        for one in watchers:
+            number = one.next_id()
+            one.say(Get(number, ["alice"]))
+            [records] = one.replies_to(number)
+            assert isinstance(records, Records) and records.records[0].status == "online"
+            found.add(records.records[0].device)
+        return found
+
+    def watch() -> None:
+        for one in watchers:
+            one.say(Watch(one.next_id(), ["alice"]))
+
+    # Nobody tells the other nodes of this input.
+    use(phone, 120_000)
+    if shown == "first":
+        laptop.say(ShowTo(laptop.next_id(), "bob"))
+    laptop.say(SetStatus(laptop.next_id(), "offline"))
+    use(phone, 120_000)
+    if shown == "last":
+        laptop.say(ShowTo(laptop.next_id(), "bob"))
+    if asked == "first":
+        watch()
+    assert devices() == {"phone"}
+    for used in (laptop, phone, laptop):
+        use(used, 120_000)
+        if asked == "first":
+            assert devices() == {used.device}
+    watch()
+    assert devices() == {"laptop"}
 
 
 def die(town: Town, node: TownNode) -> None:

@@ -12,7 +12,7 @@ import pytest
 from presenced.core.model import UNTOLD
 from presenced.core.policy import Policy
 from presenced.core.records import DeviceSet
-from presenced.wire.messages import Heartbeat, SetStatus, Source
+from presenced.wire.messages import Heartbeat, SetStatus, ShowTo, Source
 from tests.core.world import TICK_MS, WALL_MS, FakeLink, World
 from tests.support.requests import REQUESTS
 
@@ -432,6 +432,37 @@ def test_an_idle_devices_wish_not_to_be_disturbed_does_not_outrank_a_device_in_u
     assert world.record("alice").status == "dnd"
     phone.bye()
     assert world.record("alice").status == "dnd"
+
+
+# --- what other nodes are told ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["", "hidden"])
+@pytest.mark.parametrize("shown", [False, True], ids=["", "shown"])
+@pytest.mark.parametrize("shares", [False, True], ids=["", "a node"])
+def test_inputs_are_told_of_those_alone_who_are_shown_while_they_appear_offline(
+    shares: bool, shown: bool, hidden: bool
+) -> None:
+    """Once in the time in which two devices count as used at once, and of each device when it begins."""
+    world = World()
+    if shares:
+        world.engine.leases.share_inputs()
+    laptop, phone = (world.open(f"alice/{name}", idle_ms=0) for name in ("laptop", "phone"))
+    if shown:
+        laptop.done(ShowTo(laptop.next_id(), "bob"))
+    before = len(world.log.facts)
+    laptop.say(SetStatus(laptop.next_id(), "offline" if hidden else "dnd"))
+    world.turn()
+    told = [fact.device for fact in world.log.facts[before:] if isinstance(fact, DeviceSet)]
+    is_told = shares and shown and hidden
+    assert set(told) == ({"laptop", "phone"} if is_told else set())
+    before, beats = len(world.log.facts), 60
+    for _ in range(beats):
+        world.advance(10_000)
+        laptop.beat(0)
+        phone.beat()
+    told = [fact.device for fact in world.log.facts[before:] if isinstance(fact, DeviceSet) and not fact.idle_level]
+    assert told == ["laptop"] * (beats * 10_000 // Policy().primary_hysteresis_ms if is_told else 0)
 
 
 # --- over a restart -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from presenced.core.part import Jump, Part, Restoring, Start, TakeUp
 from presenced.core.parts.leases import Leases
 from presenced.core.parts.texts import Texts
 from presenced.core.parts.user_ends import UserEnds
-from presenced.core.precedence import MANUAL, SCHEDULED, added, in_call, strongest, without
+from presenced.core.precedence import MANUAL, SCHEDULED, added, in_call, is_hidden, strongest, without
 from presenced.core.records import ClaimSet, Fact
 from presenced.errors import RequestError
 from presenced.limits import CLAIMS_PER_USER_MAX
@@ -107,12 +107,14 @@ class Claims(Part):
         return place, found
 
     def _put(self, user: User, claims: tuple[Claim, ...], now_ms: int) -> None:
-        was_in_call = in_call(user)
+        was_in_call, was_hidden = in_call(user), is_hidden(user)
         user.claims = claims
         user.claim = strongest(claims)
         self._texts.reveal(user)
         if was_in_call != in_call(user):
             self._leases.call_is_input(user, now_ms)
+        if not was_hidden:
+            self._leases.tell_inputs(user)
         self._ends.changed(user)
 
     def _log(self, claim: Claim, user: User, *, in_place: bool = False) -> None:

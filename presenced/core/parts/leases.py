@@ -34,7 +34,7 @@ from presenced.core.model import (
 from presenced.core.part import Jump, Part, Start
 from presenced.core.parts.device_facts import device_fact
 from presenced.core.policy import Policy
-from presenced.core.precedence import in_call
+from presenced.core.precedence import in_call, is_shown_hidden
 from presenced.core.publisher import Publisher
 from presenced.core.records import DeviceSet
 from presenced.core.wheel import Wheel
@@ -63,6 +63,7 @@ class Leases(Part):
         self._clock = clock
         self._publisher = publisher
         self._patient_until_ms = 0
+        self._shares_inputs = False
 
     # --- coming and going -------------------------------------------------------------------------------------
 
@@ -343,8 +344,8 @@ class Leases(Part):
                 self.log_device(device)
             self._publisher.mark_dirty(device.user)
             return True
-        active_ms = now_ms - idle_ms
-        if active_ms <= device.active_ms:
+        active_ms, before_ms = now_ms - idle_ms, device.active_ms
+        if active_ms <= before_ms:
             return False
         device.active_ms = active_ms
         if device.idle_level != ACTIVE:
@@ -357,13 +358,18 @@ class Leases(Part):
         if primary is not device and (
             primary is None or active_ms - primary.active_ms > self._policy.primary_hysteresis_ms
         ):
+            if self._shares_inputs and primary is None:
+                self._tell_input(device, before_ms)
             self._publisher.mark_dirty(device.user)
             return True
         return False
 
     def input(self, device: Device, now_ms: int) -> None:
         """Its person said something on it: that is input, whatever it reports."""
+        before_ms = device.active_ms
         device.active_ms = device.input_ms = now_ms
+        if self._shares_inputs:
+            self._tell_input(device, before_ms)
         if device.idle_level != ACTIVE:
             self._set_level(device, ACTIVE)
             self._arm(device)
@@ -379,6 +385,25 @@ class Leases(Part):
         for device in counting:
             self.input(device, now_ms)
             self._arm(device)
+
+    def share_inputs(self) -> None:
+        """From now on other nodes are told when devices had their last input, of users of whom they cannot tell by the
+        record which device is the primary one: who appear offline and have shown a device to somebody."""
+        self._shares_inputs = True
+
+    def tell_inputs(self, user: User) -> None:
+        """Tell it of all live devices, because the user has become such a one, or is shown to somebody else as well.
+        O(devices)."""
+        if self._shares_inputs and is_shown_hidden(user):
+            for device in user.devices.values():
+                if device.state != GONE:
+                    self.log_device(device)
+
+    def _tell_input(self, device: Device, before_ms: int) -> None:
+        # Once in the time in which two devices count as used at once.
+        span_ms = max(1, self._policy.primary_hysteresis_ms)
+        if device.active_ms // span_ms != before_ms // span_ms and is_shown_hidden(device.user):
+            self.log_device(device)
 
     # --- deadlines --------------------------------------------------------------------------------------------
 

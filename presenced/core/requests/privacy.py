@@ -102,6 +102,7 @@ def _show_to(engine: Engine, session: Session, now_ms: int, message: ShowTo) -> 
     if privacy is None or device.id not in privacy.shown_to.get(message.contact, ()):
         require_memory(engine)
     engine.showings.show_to(now_ms, device, message.contact)
+    engine.leases.tell_inputs(device.user)
     acknowledge(engine, session, message.id)
 
 
