@@ -238,7 +238,7 @@ class LostLinks:
     def tick(self, now_ms: int) -> None:
         """Give the next parts, and give up what does not come. O(`SLICE` for each client that is given something)."""
         for parked, (node, number) in list(self._giving.items()):
-            # Not while the lost link is still letting go of it.
+            # While the lost link is letting go of it, parts would be small, or empty.
             if parked.lost is None:
                 self._give_part(parked, node, number)
         for number in self._due.take_due(now_ms):

@@ -46,9 +46,10 @@ OTHER: Final = "other"
 LIMIT: Final = "limit"
 CUT_OFF: Final = "cut_off"
 OUTCOMES = (RESUMED, UNKNOWN, USED, LATE, OTHER, LIMIT, CUT_OFF)
-"""What came of a token that a hello showed. It was good; nothing is known of it; it was used before, or its client has
-had another link since; it came too late; another client showed it, or the same with another device or other rights;
-its link watched more than it may now; its user was kicked or erased, or the token of the link revoked."""
+"""What came of a token that a hello showed. It was good; nothing is known of it here, nor was anything given for it
+by the node that it is of; it was used before, or its client has had another link since; it came too late; another
+client showed it, or the same with another device or other rights; its link watched more than it may now; its user was
+kicked or erased, or the token of the link revoked."""
 
 BOUND: Final = "bound"
 MEMORY: Final = "memory"
