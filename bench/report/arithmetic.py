@@ -256,6 +256,6 @@ LIMITS = (
     "at its start, and one log has all changes. So the rows of the memory of users, the disk and the start do not",
     "shrink with more nodes; where one of these breaks, users are to be divided among clusters that know nothing of",
     "each other. A start that takes sleeping users from a snapshot reads less than the one that is reckoned with here",
-    "(`python -m bench sleep`). Users with contacts on the server, claims or privacy settings do not sleep, and weigh",
+    "(`python -m bench sleep`). Users with claims or privacy settings do not sleep, and weigh",
     "as those who are awake. With TLS a link takes five times the memory (README, Memory).",
 )

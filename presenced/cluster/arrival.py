@@ -17,6 +17,7 @@ from presenced.cluster.entries import (
     Ready,
     Slice,
     Taken,
+    Unpaired,
     Whole,
     all_of,
     decode_known,
@@ -26,9 +27,10 @@ from presenced.cluster.entries import (
 from presenced.cluster.lessons import WAITING_BYTES
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
+from presenced.core.copies import OF_PAIRS
 from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
-from presenced.core.records import DeviceSet, RecordSet
+from presenced.core.records import DeviceSet, Fact, RecordSet
 from presenced.core.told_shelves import names_of, names_on, take_shelf
 from presenced.wire.codec import encode
 
@@ -59,6 +61,8 @@ class Arrival:
         position on whoever comes back to this node is to be told of what the homes make of it."""
         self._events: list[tuple[int, int]] = []
         """Positions of what happened since this node has joined, and how many events each was."""
+        self._pairs: list[tuple[int, Sequence[Fact] | Unpaired]] = []
+        """What was decided between users since this node has joined, and at which positions."""
         self._anew: tuple[int, int, int] | None = None
         """Position, epoch and number at which events began anew since; those before are of no account."""
         # Nobody passes from those who are awake to those who sleep while both are walked over.
@@ -113,6 +117,7 @@ class Arrival:
             node.note_whole()
         for name, data in content.users:
             self._learn(sender, name, decode_known(data), now_ms)
+        self._decide_again(item.position, now_ms)
         node.batches.add(Taken(sender.key, item.number))
 
     def _learn(self, sender: Member, name: str, known: KnownFacts, now_ms: int) -> None:
@@ -121,6 +126,23 @@ class Arrival:
             self._give_way(name, known, now_ms)
         node.homes.set(name, sender)
         node.take_whole(name, known, now_ms)
+
+    def note_pairs(self, position: int, decided: Sequence[Fact] | Unpaired) -> None:
+        """This was decided between users at this position. O(1)."""
+        if not self._node.mine.is_ready:
+            self._pairs.append((position, decided))
+        elif self._pairs:
+            self._pairs = []
+
+    def _decide_again(self, position: int, now_ms: int) -> None:
+        """Who has told of users had read up to this position; since then another node has decided about them.
+        O(that)."""
+        for at, decided in self._pairs:
+            if at > position:
+                if isinstance(decided, Unpaired):
+                    self._node.end_pairs(decided, now_ms)
+                else:
+                    self._node.copies.apply(decided, now_ms)
 
     def _number_events(self, item: Slice, now_ms: int) -> None:
         """Go on where events have come to, which is the same whoever says it. O(events since this node has joined)."""
@@ -158,12 +180,13 @@ class Arrival:
             node.copies.release(user, now_ms)
 
     def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
-        """What these facts say but for versions, and for devices, of which nodes know different moments. O(facts)."""
+        """What these facts say but for versions, for devices, of which nodes know different moments, and for what is
+        between users. O(facts)."""
         facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
         return sorted(
             encode(replace(fact, version=0, last_seen_ms=0) if isinstance(fact, RecordSet) else fact)
             for fact in facts
-            if not isinstance(fact, DeviceSet)
+            if not isinstance(fact, (DeviceSet, *OF_PAIRS))
         )
 
     def _consider(self, now_ms: int) -> None:
@@ -217,7 +240,7 @@ class Arrival:
                 node.inheritance.adopt(name, left_by, now_ms)
             return len(left)
         # The own disk alone knows these users.
-        left = left or new
+        left = [name for name in left or new if node.keeps(name)]
         homes.set_all(left, node.mine)
         for name in left:
             node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))

@@ -95,6 +95,7 @@ class Whole(ItemBase, tag=4):
 
     user: str
     facts: msgspec.Raw
+    """What it says of pairs, if the node's disk alone knew the user, is decided by who decides those."""
 
 
 class ToNode(ItemBase, tag=5):
@@ -283,11 +284,29 @@ def all_of(copies: Copies, name: str, now_ms: int) -> msgspec.Raw:
     return msgspec.Raw(encode(copies.facts_of(name, now_ms)))
 
 
+def home_part_of(copies: Copies, name: str, now_ms: int) -> msgspec.Raw:
+    """The same without what is decided between users. O(what is known)."""
+    return msgspec.Raw(encode(copies.home_facts_of(name, now_ms)))
+
+
 def version_in(known: KnownFacts) -> int:
     """The version of the record in what `all_of` has; 0 = there was never a record. O(facts)."""
     if isinstance(known, bytes):
         return version_of(known)
     return next((fact.version for fact in known if isinstance(fact, RecordSet)), 0)
+
+
+def users_in_pairs(facts: Sequence[Fact]) -> list[str]:
+    """The users whom facts of pairs among these name, each once. O(facts)."""
+    names: dict[str, None] = {}
+    for fact in facts:
+        if isinstance(fact, ContactsSet):
+            names |= dict.fromkeys((fact.user, *fact.contacts))
+        elif isinstance(fact, ContactSet | BlockSet | HidingSet):
+            names |= dict.fromkeys((fact.user, fact.contact))
+        elif isinstance(fact, AudienceSet):
+            names[fact.user] = None
+    return list(names)
 
 
 def for_others(facts: Sequence[Fact]) -> list[Fact]:

@@ -33,12 +33,12 @@ from presenced.cluster.entries import (
     Unpaired,
     Vacant,
     Whole,
-    all_of,
     decode_batch,
     decode_facts,
     decode_gone,
     decode_join,
     decode_known,
+    home_part_of,
     version_in,
 )
 from presenced.cluster.lessons import Lessons
@@ -206,7 +206,8 @@ class LogReader:
             case Unpaired():
                 # Until here nodes have given positions that say nothing of the erasure.
                 self._node.horizon.end_earlier()
-                self._node.take_unpaired(sender, item, now_ms)
+                if self._node.take_unpaired(sender, item, now_ms):
+                    self._arrival.note_pairs(self._node.position, item)
             case Happened():
                 self._take_happened(item)
             case New():
@@ -242,6 +243,9 @@ class LogReader:
         valid = [fact for fact in facts if (registrar if type(fact) in OF_PAIRS else of(fact.user)) is sender]
         if valid:
             self._node.apply(valid, now_ms)
+            pairs = [fact for fact in valid if type(fact) in OF_PAIRS]
+            if pairs:
+                self._arrival.note_pairs(self._node.position, pairs)
 
     def _take_anew(self, item: EventsAnew, now_ms: int) -> None:
         self._node.horizon.begin_again(item.horizon)
@@ -287,8 +291,11 @@ class LogReader:
             if user is not None and not user.is_copy:
                 node.copies.release(user, now_ms)
         node.homes.set(item.user, sender)
+        node.note_copy(item.user)
         known = decode_known(item.facts)
         node.take_whole(item.user, known, now_ms)
+        if node.nodes.registrar is node.mine:
+            node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
         self._note_whole(item.user, known)
         if home is not sender:
             self._forwarder.homes_changed([item.user], now_ms)
@@ -304,6 +311,8 @@ class LogReader:
     def _take_offer(self, item: Offer, now_ms: int) -> None:
         """The home takes what another's disk knows better, and says so to all."""
         node = self._node
+        if node.nodes.registrar is node.mine:
+            node.copies.decide_pairs(item.user, decode_known(item.facts), now_ms, says_all=False)
         if not node.own(item.user):
             return
         user = node.engine.users.get(item.user)
@@ -313,7 +322,7 @@ class LogReader:
             node.copies.release(user, now_ms)
         node.take_whole(item.user, decode_known(item.facts), now_ms)
         node.inheritance.take_up(item.user, now_ms)
-        node.batches.add(Whole(item.user, all_of(node.copies, item.user, now_ms)))
+        node.batches.add(Whole(item.user, home_part_of(node.copies, item.user, now_ms)))
 
     # --- a log that has lost something ------------------------------------------------------------------------
 
@@ -347,7 +356,7 @@ class LogReader:
         node, events = self._node, self._node.engine.events
         for name in names:
             if node.own(name):
-                node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
+                node.batches.add(Whole(name, home_part_of(node.copies, name, now_ms)))
         epoch = max(events.epoch + 1, node.engine.clock.wall_ms(now_ms))
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 

@@ -25,6 +25,7 @@ from presenced.cluster.entries import (
     decode_join,
     for_others,
     packed_facts,
+    users_in_pairs,
 )
 from presenced.cluster.homes import Homes
 from presenced.cluster.inheritance import Inheritance
@@ -33,7 +34,14 @@ from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
-from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, RecordSet, UserErased
+from presenced.core.records import (
+    EventAdded,
+    Fact,
+    FollowerForgotten,
+    FollowerSet,
+    RecordSet,
+    UserErased,
+)
 
 RETURN_MS: Final = 15_000
 """For so long a node that lived may stay away from a log that began anew."""
@@ -81,6 +89,7 @@ class Node:
         """The last entry of the log that was read, or stands for what was read."""
         self.tag = joined.tag
         engine.users.copy_by(self.is_copy)
+        engine.sleep.name_run(key)
         engine.positions.share(self.horizon)
         engine.leases.share_inputs()
         engine.copied_records.note_by(self.horizon.note)
@@ -207,20 +216,29 @@ class Node:
         """This node has decided this in a turn. O(facts)."""
         shared = for_others(facts)
         if shared:
+            homeless = self._homeless(shared)
+            if homeless:
+                self.batches.add(New(homeless))
             least = min((fact.version for fact in shared if type(fact) is RecordSet), default=None)
             self.batches.add(Decided(packed_facts(shared)), least=least)
             erased = [fact for fact in shared if type(fact) is UserErased]
             for fact in erased:
                 self.batches.add(Unpaired([fact.user], fact.version))
-            vacant = [fact.user for fact in erased if not self._keeps(fact.user)]
+            vacant = [fact.user for fact in erased if not self.keeps(fact.user)]
             if vacant:
                 # At once: who comes back under the name is claimed anew, behind this.
                 for name in vacant:
                     self.homes.drop(name)
                 self.batches.add(Vacant(vacant))
 
-    def _keeps(self, name: str) -> bool:
-        """Whether anything is known of the user."""
+    def _homeless(self, facts: Sequence[Fact]) -> list[str]:
+        """Users of whom these facts are the first that is known, as of a contact who was never here. They need a home:
+        nobody else tells of them to a node that joins. O(facts)."""
+        of = self.homes.of
+        return [name for name in users_in_pairs(facts) if of(name) is NOBODY and self.keeps(name)]
+
+    def keeps(self, name: str) -> bool:
+        """Whether anything is known of the user. O(1)."""
         user = self.engine.users.awake(name)
         return self.engine.parts.keep(user) if user is not None else self.engine.users.knows(name)
 
@@ -258,7 +276,7 @@ class Node:
                     self.engine.users.set_copy(user, is_copy=False)
 
     def note_copy(self, name: str) -> None:
-        """Another node decides the user from now on, of whom nothing is known but that somebody looks. O(1)."""
+        """Another node decides the user from now on, whom nobody has decided so far, or this node no longer. O(1)."""
         user = self.engine.users.awake(name)
         if user is not None:
             self.engine.users.set_copy(user, is_copy=True)
@@ -290,19 +308,26 @@ class Node:
         """Users were taken up as another node tells them, without facts for the own disk. O(1)."""
         self._needs_snapshot = True
 
-    def take_unpaired(self, sender: Member, item: Unpaired, now_ms: int) -> None:
-        """Users were erased while the registrar may have decided something about them and others. O(users)."""
+    def end_pairs(self, item: Unpaired, now_ms: int) -> None:
+        """What was decided about these users and others holds no longer. O(users)."""
+        for name in item.names:
+            self.copies.end_pairs(name, item.version, now_ms)
+
+    def take_unpaired(self, sender: Member, item: Unpaired, now_ms: int) -> bool:
+        """Users were erased while the registrar may have decided something about them and others. Returns whether that
+        has ended. O(users)."""
         registrar = self.nodes.registrar
         if registrar is not self.mine and sender in (registrar, self.mine):
             # The home has applied what the registrar had decided behind its own erasure; and all nodes do so with what
             # the registrar had decided before it read of that. Of others the home's word was obeyed with the erasure.
-            for name in item.names:
-                self.copies.end_pairs(name, item.version, now_ms)
+            self.end_pairs(item, now_ms)
             self._needs_snapshot = True
-        elif registrar is self.mine and sender is not self.mine:
+            return True
+        if registrar is self.mine and sender is not self.mine:
             names = [name for name in item.names if self.homes.of(name) is sender]
             if names:
                 self.batches.add(Unpaired(names, item.version))
+        return False
 
     def take_need_of_snapshot(self) -> bool:
         """Whether the own disk is to begin anew since the last call: something was said of users that has no facts of

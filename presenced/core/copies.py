@@ -6,8 +6,10 @@ that its home made, with the same version. It has no timer and makes no record, 
 lists, counts, awaits or follows contacts is told as if the home were here.
 
 The facts of one turn of a home are applied at once, in the order in which it made them. Facts about pairs of users
-(`PAIRS`) are decided by one node for all users: they change own users as they do copies, and pass from node to node in
-no other way.
+(`PAIRS`) are decided by one node for all users: they change own users as they do copies. All that is known of a user
+tells of pairs what this user has of them, and the other side is told with the other user (`contacts.told_lists`).
+
+The file is long because whoever takes a user over has to know all that was applied of one, and the other way round.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from typing import Final, get_args
 from zlib import crc32
 
-from presenced.core.dormants import version_of
+from presenced.core.dormants import NOTHING, tally_of, version_of
 from presenced.core.engine import Engine
 from presenced.core.event_facts import EventFact
 from presenced.core.model import GONE, Device, Session, User
@@ -47,6 +49,9 @@ from presenced.core.records import (
 PAIRS: Final = (ContactSet, ContactsSet, BlockSet, HidingSet, AudienceSet)
 """What is decided by one node for the users of all."""
 
+OF_PAIRS: Final = (*PAIRS, ContactsKept)
+"""The same, and what a user who is told of as a whole has of them."""
+
 OWN: Final = (PositionsKnown, VersionsRaised, UsersAsleep, ContactsKept, *get_args(EventFact))
 """What says nothing of a user's state to other nodes, and is passed over."""
 
@@ -65,7 +70,7 @@ class Copies(Restoring):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        engine.sleep.keep_pairs_awake()
+        engine.publisher.share()
         self.run = 0
         self.now_ms = engine.ledger.now_ms
         self.offset_ms = engine.clock.offset_ms
@@ -106,13 +111,15 @@ class Copies(Restoring):
 
     def replace(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, was_told: bool = True) -> None:
         """All that is known of the user, but for pairs, is what these facts say (as bytes: `facts_of`), and nothing
-        that was said before; of pairs, what they say holds besides. Whoever watches is told if the record differs.
-        Without `was_told` nobody was told anything of the user here, so that the record has the version that these
-        facts give it, though that may be below the one that the own disk gave it. O(what is and was known of the
-        user)."""
+        that was said before. Whoever watches is told if the record differs. O(what is and was known of the user).
+
+        Without `was_told` nobody was told anything of the user here, and all users are still to be told of: then of
+        pairs, too, these facts say all, and the record has the version that they give it, though that may be below the
+        one that the own disk gave it.
+        """
         user = self._users.awake(name)
         if isinstance(facts, bytes):
-            if user is None and self._take_asleep(name, facts, now_ms):
+            if user is None and self._take_asleep(name, facts, now_ms, was_told=was_told):
                 return
             facts = self.engine.sleep.facts_in(name, facts)
         self._begin(now_ms)
@@ -122,6 +129,10 @@ class Copies(Restoring):
             self._clear(user, facts)
             if not was_told and any(isinstance(fact, RecordSet) for fact in facts):
                 self.engine.publisher.forget_version(user)
+        if was_told:
+            facts = [fact for fact in facts if not isinstance(fact, OF_PAIRS)]
+        else:
+            self._replace_pairs(user, facts, now_ms)
         self.apply(facts, now_ms)
         if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
             self.engine.publisher.erase(user, now_ms)
@@ -129,17 +140,26 @@ class Copies(Restoring):
         if user.record.status == "offline":
             self.engine.sleep.went_offline(user, now_ms)
 
-    def _take_asleep(self, name: str, packed: bytes, now_ms: int) -> bool:
+    def _take_asleep(self, name: str, packed: bytes, now_ms: int, *, was_told: bool) -> bool:
         """Let the user sleep here as at home, if nobody can tell the difference."""
         users, outboxes = self._users, self.engine.outboxes
         known = users.dormants.peek(name)
-        if known != packed and (known is not None or outboxes.everyone or outboxes.narrowed):
+        if known == packed:
+            return True
+        tally = tally_of(packed)
+        if was_told and (known is not None or tally != NOTHING or outboxes.everyone or outboxes.narrowed):
             return False
         self.engine.ledger.raise_version(version_of(packed), now_ms)
         self.engine.sleep.put_new(name, packed)
-        if known is None:
-            self.engine.copied_records.note(name, version_of(packed))
+        self.engine.contacts.told_lists.replace_asleep(tally_of(known) if known is not None else NOTHING, tally)
+        self.engine.copied_records.note(name, version_of(packed))
         return True
+
+    def _replace_pairs(self, user: User, facts: Sequence[Fact], now_ms: int) -> None:
+        """Of pairs what these facts say of the user's side is all, but for what is left to `apply`."""
+        lists = [fact for fact in facts if isinstance(fact, ContactsKept)]
+        self.engine.contacts.told_lists.replace(user, lists[-1] if lists else None)
+        self.engine.privacy.erase(user, now_ms)
 
     def _begin(self, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -202,6 +222,24 @@ class Copies(Restoring):
 
     def _take_erasure(self, source: Restoring, fact: UserErased) -> None:
         self.engine.moderation.apply_erasure(self.now_ms, self.user(fact.user), fact.version)
+
+    def decide_pairs(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, says_all: bool) -> None:
+        """The disk of another node knows all of this of the user, and this node decides what is between users: what is
+        new in it of pairs holds from now on, and is told to all nodes (`says_all`: as is what holds of them otherwise,
+        since that node believes what it says). O(what is known of the user)."""
+        if isinstance(facts, bytes):
+            facts = self.engine.sleep.facts_in(name, facts)
+        said = [fact for fact in facts if isinstance(fact, OF_PAIRS)]
+        if not said:
+            return
+        self._begin(now_ms)
+        user, engine = self.user(name), self.engine
+        for fact in said:
+            if isinstance(fact, ContactsKept):
+                engine.contacts.told_lists.decide(now_ms, user, fact, says_all=says_all)
+            elif not isinstance(fact, AudienceSet) or user.privacy is None or user.privacy.audience == EVERYTHING:
+                engine.ledger.add(fact)
+                self.apply([fact], now_ms)
 
     def end_pairs(self, name: str, version: int, now_ms: int) -> None:
         """The user was erased when the counter of another node stood at this version: all that the user had decided
@@ -279,7 +317,7 @@ class Copies(Restoring):
         engine.ends.let_go(user)
         engine.schedules.let_go_of(user)
         self._users.set_copy(user, is_copy=True)
-        return [fact for fact in engine.parts.facts_of(user, now_ms) if not isinstance(fact, PAIRS)]
+        return [fact for fact in engine.parts.facts_of(user, now_ms) if not isinstance(fact, OF_PAIRS)]
 
     def _cut_off(self, device: Device, session: Session, now_ms: int) -> None:
         if device.ref:
@@ -288,13 +326,22 @@ class Copies(Restoring):
             self.engine.sessions.drop(now_ms, session, "")
 
     def facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
-        """All that is known of the user, pairs too, as for a snapshot. Of one who sleeps it is what is kept of
-        them (`dormants.packed`), and they sleep on. O(what is known of the user)."""
+        """All that is known of the user, and of pairs the user's side, as of somebody who sleeps. Of one who does it is
+        what is kept of them (`dormants.packed`), and they sleep on. O(what is known of the user)."""
         packed = self._users.dormants.peek(name)
         if packed is not None:
             return packed
         user = self._users.awake(name)
-        return self.engine.parts.facts_of(user, now_ms) if user is not None else []
+        return self.engine.parts.facts_asleep(user, now_ms, 0) if user is not None else []
+
+    def home_facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
+        """The same without what is decided between users, which all nodes know from whoever decides it."""
+        known = self.facts_of(name, now_ms)
+        if isinstance(known, bytes):
+            if tally_of(known) == NOTHING:
+                return known
+            known = self.engine.sleep.facts_in(name, known)
+        return [fact for fact in known if not isinstance(fact, OF_PAIRS)]
 
     # --- what parts ask (`Restoring`) -------------------------------------------------------------------------
 

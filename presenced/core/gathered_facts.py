@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from presenced.core.dormants import packed, unpacked
-from presenced.core.parts.sleep import decode_facts, encode_nameless
+from presenced.core.nameless_facts import decode_facts, encode_nameless
 from presenced.core.parts.users import Users
 from presenced.core.records import DeviceSet, Fact, RecordSet, TextSet
 from presenced.limits import DEVICES_PER_USER_MAX

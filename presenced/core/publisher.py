@@ -58,6 +58,8 @@ class Publisher(Part):
         """Refreshed users of whom there may be nothing to remember."""
         self.shows_other_times = False
         """A record that was restored shows another time than it showed before: the clock was ahead then."""
+        self._is_shared = False
+        """Other nodes show the same records."""
         self.changed = 0
         """Records that were made anew and differed, counted for the operator."""
         self._policy = policy
@@ -286,8 +288,9 @@ class Publisher(Part):
     def _restore(self, source: Restoring, fact: RecordSet) -> None:
         user = source.user(fact.user)
         claim, shown = user.claim, user.shown or user
-        # The clock of a copy's home may be ahead of this one, and its record is the same on all nodes.
-        wall_ms = max(fact.since_ms, fact.last_seen_ms) if user.is_copy else source.now_ms + source.offset_ms
+        # The clock of the node that has made it may be ahead of this one, and a record is the same on all nodes.
+        is_shared = user.is_copy or self._is_shared
+        wall_ms = max(fact.since_ms, fact.last_seen_ms) if is_shared else source.now_ms + source.offset_ms
         # The same number as one object: a time takes 32 bytes.
         since_ms = claim.since_ms if claim is not None and claim.since_ms == fact.since_ms else fact.since_ms
         user.since_ms, user.seen_ms = since_ms, fact.last_seen_ms
@@ -302,6 +305,10 @@ class Publisher(Part):
             source.shared(fact.device),
             fact.version,
         )
+
+    def share(self) -> None:
+        """Other nodes show the same records from now on, with the times that they have there. O(1)."""
+        self._is_shared = True
 
     def carry_versions(self, users: Sequence[User], life: Life) -> None:
         """A kill has ended this life: give its records versions of the next one. O(users)."""

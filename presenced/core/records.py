@@ -302,7 +302,7 @@ class UsersAsleep(FactBase, tag=37):
     byte is 1, and no part of the version, four bytes with the number of contacts stand before the facts, and four with
     that of requests."""
     run: int = 0
-    """The run in which the snapshot was taken, counted from the first that had such facts."""
+    """The run in which the snapshot was taken, counted from the first that had such facts, or the key of a node."""
 
 
 class ContactsKept(FactBase, tag=38):

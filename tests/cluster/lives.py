@@ -4,19 +4,41 @@ nodes tell one truth, which is that of the people.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
+from presenced.core.contacts.agreement import check_contacts, rosters_asleep
 from presenced.core.model import CONNECTED
 from presenced.core.policy import Policy
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
-from presenced.wire.messages import Bye, Erase, Heartbeat, Join, SetStatus, Watch
+from presenced.wire.messages import (
+    Approve,
+    Block,
+    Bye,
+    Cancel,
+    ClientMessage,
+    ContactEntry,
+    Erase,
+    Heartbeat,
+    Join,
+    RemoveContact,
+    SetContact,
+    SetContacts,
+    SetStatus,
+    Subscribe,
+    Unblock,
+    Unsubscribe,
+    Watch,
+)
 from tests.cluster.client import Client
 from tests.cluster.returner import Returner
 from tests.cluster.servant import Servant
 from tests.cluster.town import Town, TownNode
 
 USERS = ("ann", "bob", "cat", "dan", "eve", "fay")
+DREAMERS = ("gil", "hal", "ivy", "joe")
+"""Users whom nobody watches by name, so that they sleep whenever they are away."""
 NODES_MAX = 4
 QUIET_MS = 25_000
 """Longer than a lease, what is put off after an outage, and what waits for an answer."""
@@ -34,12 +56,39 @@ FAULTS: dict[str, tuple[str, ...]] = {
 """Kinds of lives, by what may befall them."""
 
 
+RELATIONS: tuple[Callable[[int, str, str, Random], ClientMessage], ...] = (
+    lambda number, user, other, chance: Subscribe(number, other, f"note {number}", user=user),
+    lambda number, user, other, chance: Subscribe(number, other, user=user),
+    lambda number, user, other, chance: Approve(number, other, user=user),
+    lambda number, user, other, chance: Approve(number, other, user=user),
+    lambda number, user, other, chance: Cancel(number, other, user=user),
+    lambda number, user, other, chance: Unsubscribe(number, other, user=user),
+    lambda number, user, other, chance: RemoveContact(number, other, user=user),
+    lambda number, user, other, chance: SetContact(number, other, f"name {number}", ["group"], user=user),
+    lambda number, user, other, chance: SetContacts(
+        number,
+        user,
+        [
+            ContactEntry(name, chance.choice(("none", "to", "from", "both")))
+            for name in chance.sample((*USERS, *DREAMERS), 3)
+            if name != user
+        ],
+    ),
+    lambda number, user, other, chance: Block(number, other, user=user),
+    lambda number, user, other, chance: Unblock(number, other, user=user),
+    lambda number, user, other, chance: Unblock(number, other, user=user),
+)
+"""What a program may say of two users."""
+
+
 class Life:
     """One life, of which a seed brings back everything."""
 
     def __init__(self, seed: int, *, faults: tuple[str, ...] = ()) -> None:
         self.chance = Random(seed)
-        self.town = Town("a", "b", "c", policy=Policy())
+        # Awake for ever, as soon as that can be, or after a while within which much happens.
+        policy = Policy(sleep_after_ms=self.chance.choice((0, 1, 1, 2_000, 2_000, 10_000)))
+        self.town = Town("a", "b", "c", policy=policy)
         self.faults = faults
         self.trace: list[str] = []
         self.named = 3
@@ -50,7 +99,7 @@ class Life:
         self.watcher = first.dial("watcher/screen")
         self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
         self.steady["ann"] = first.dial("ann/steady")
-        self.returner = Returner(("watcher", "guest", *USERS))
+        self.returner = Returner(("watcher", "guest", *USERS, *DREAMERS))
         self.returner.come(first)
         self.servant = Servant()
         self.servant.come(first)
@@ -68,6 +117,7 @@ class Life:
         """One thing happens."""
         ways = [self.dial, self.dial, self.speak, self.speak, self.speak, self.lose, self.say_bye, self.wait, self.wait]
         ways += [self.come_back, self.come_back, self.take_back, self.take_back]
+        ways += [self.relate, self.relate, self.relate, self.visit, self.visit]
         ways += [getattr(self, fault) for fault in self.faults]
         way = self.chance.choice(ways)
         self.trace.append(way.__name__)
@@ -115,6 +165,26 @@ class Life:
             status = self.chance.choice(("online", "away", "dnd", None))
             self.trace[-1] += f" {client.address} {status}"
             client.say(SetStatus(client.next_id(), status, f"text {client.next_id()}"))
+
+    def visit(self) -> None:
+        """Somebody comes whom nobody watches, and most often goes at once."""
+        client = self.any_ready().dial(f"{self.chance.choice(DREAMERS)}/phone")
+        self.trace[-1] += f" {client.address} at {client.world.name}"
+        if client.is_open and self.chance.random() < 0.8:
+            client.say(Bye())
+
+    def relate(self) -> None:
+        """What is between two users changes."""
+        app = self.any_ready().dial("boss", role="service")
+        user, other = self.chance.sample((*USERS, *DREAMERS), 2)
+        message = self.chance.choice(RELATIONS)(app.next_id(), user, other, self.chance)
+        self.trace[-1] += f" {message} at {app.world.name}"
+        app.say(message)
+        app.lose()
+
+    def any_ready(self) -> TownNode:
+        """A node that serves."""
+        return self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
 
     def lose(self) -> None:
         """A connection breaks."""
@@ -177,7 +247,7 @@ class Life:
         self.trace[-1] += f" {[node.name for node in slow]}"
         self.town.pause(*slow)
         for _ in range(self.chance.randint(2, 5)):
-            self.chance.choice((self.speak, self.speak, self.come_back, self.take_back))()
+            self.chance.choice((self.speak, self.speak, self.come_back, self.take_back, self.relate))()
             self.town.advance(self.chance.choice((50, 200)), 50)
         self.returner.check()
         if self.chance.random() < 0.5:
@@ -205,7 +275,7 @@ class Life:
         slow = [node for node in self.town.nodes if self.chance.random() < 0.4]
         self.town.pause(*slow)
         for _ in range(self.chance.randint(1, 4)):
-            self.speak()
+            self.chance.choice((self.speak, self.speak, self.relate))()
             self.town.settle()
         self.town.engine.lose_tail(self.chance.randint(1, 5))
         self.town.resume()
@@ -229,7 +299,10 @@ class Life:
     def any_client(self) -> Client | None:
         """An open link, if there is one."""
         clients = [
-            client for node in self.town.nodes for client in node.clients if client.user not in ("root", "guest", "app")
+            client
+            for node in self.town.nodes
+            for client in node.clients
+            if client.user not in ("root", "guest", "app", "boss")
         ]
         return self.chance.choice(clients) if clients else None
 
@@ -285,7 +358,7 @@ class Life:
             client.address: client
             for node in town.nodes
             for client in node.clients
-            if client.user not in ("root", "guest", "app")
+            if client.user not in ("root", "guest", "app", "boss")
         }
         for address in open_ones:
             user, _, device = address.partition("/")
@@ -298,7 +371,7 @@ class Life:
         self.hold_returner()
         self.hold_servant()
         there = {address.partition("/")[0] for address in open_ones}
-        for name in USERS:
+        for name in (*USERS, *DREAMERS):
             if any(node.engine.users.get(name) is not None for node in town.nodes):
                 shown = self.safe.shown(name)
                 is_gone = shown.status == "offline"
@@ -338,7 +411,8 @@ class Life:
     def check_agreement(self) -> None:
         """All nodes agree on homes, of which each has one, and on records."""
         nodes = self.town.nodes
-        for name in USERS:
+        self.check_pairs()
+        for name in (*USERS, *DREAMERS):
             homes = {node.node.home_of(name) for node in nodes}
             assert len(homes) == 1, f"{name} has homes {homes}"
             if homes == {0}:
@@ -346,5 +420,31 @@ class Life:
             assert sum(node.node.own(name) for node in nodes) == 1, f"the home of {name} is gone"
             records = {node.name: node.shown(name) for node in nodes}
             assert len(set(records.values())) == 1, f"{name} is {records}"
+        self.check_pairs()
         assert len({node.engine.events.seq for node in nodes}) == 1, "events have other numbers on other nodes"
         assert len({node.node.registrar for node in nodes}) == 1
+
+    def check_pairs(self) -> None:
+        """All nodes agree on what is between users, and so do both sides of every pair, whoever sleeps."""
+        known = {node.name: relations(node) for node in self.town.nodes}
+        first = known[self.safe.name]
+        for name, found in known.items():
+            assert found == first, f"{name} knows {found}, and {self.safe.name} {first}"
+
+
+def relations(node: TownNode) -> dict[str, object]:
+    """What is between users on this node, of whom those that sleep sleep on."""
+    users = node.engine.users
+    check_contacts(users, node.engine.contacts.pairs)
+    awake = {user.name: user.contacts for user in users.values() if user.contacts is not None}
+    found: dict[str, object] = {
+        name: (roster.version, {one: roster.contact(one) for one in roster.contacts}, list(roster.asking or ()))
+        for name, roster in (awake | rosters_asleep(users)).items()
+        if roster.contacts
+    }
+    blocked = {
+        f"{user.name} blocks": sorted(user.privacy.blocked)
+        for user in users.values()
+        if user.privacy is not None and user.privacy.blocked
+    }
+    return found | blocked

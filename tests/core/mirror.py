@@ -58,8 +58,6 @@ class Home(World):
         super().__init__(policy, calendar=calendar)
         self.away = World(policy, calendar=calendar, wall_ms=WALL_MS + skew_ms)
         self.away.engine.users.copy_by(lambda name: True)
-        # As at each of several nodes.
-        self.engine.sleep.keep_pairs_awake()
         self.copies = Copies(self.away.engine)
         self.copies_here = Copies(self.engine)
         """Of users who are at home at the other node."""

@@ -9,16 +9,13 @@ import msgspec
 
 from presenced.core.contacts.facts import contact_of
 from presenced.core.contacts.pairs import Pairs
-from presenced.core.contacts.transitions import STATE, STATES
+from presenced.core.contacts.transitions import MIRRORED, STATE, STATES
 from presenced.core.dormants import unpacked
 from presenced.core.parts.users import Users
 from presenced.core.records import ContactsKept, Fact
-from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO, Roster
+from presenced.core.roster import APPROVED, ASKS, FROM, LISTED, Roster
 
 _decode: Final[Callable[[bytes], list[Fact]]] = msgspec.msgpack.Decoder(list[Fact]).decode
-
-MIRRORED = {TO: FROM, FROM: TO, ASKED: ASKS, ASKS: ASKED}
-"""What the other side has if one side has this."""
 
 
 def check_contacts(users: Users, pairs: Pairs) -> None:

@@ -242,8 +242,9 @@ class Pairs:
         if version:
             before, after = shown(user, name, old), shown(user, name, new)
             self._news.changed(user, name, before, after, version, now_ms, is_event=is_event)
-        if (old.flags ^ new.flags) & TO:
-            self._news.sight_changed(user, self._users[name], new.flags, now_ms)
+        # A node that is still told of all users may not know the other yet.
+        if (old.flags ^ new.flags) & TO and (subject := self._users.get(name)) is not None:
+            self._news.sight_changed(user, subject, new.flags, now_ms)
 
     def _next(self, before: int) -> int:
         """The next version of a list that had the version `before`. Of several one after the other are taken. The
@@ -307,6 +308,17 @@ class Pairs:
             other = awake(name)
             _take_up_side(roster, name if other is None else other.name, mine, sides.get(place))
         return roster
+
+    def drop_side(self, user: User) -> None:
+        """Forget the user's list alone, and tell nobody. O(1)."""
+        roster, user.contacts = user.contacts, None
+        if roster is not None:
+            self.count(-roster.listed, -len(roster.asking or ()))
+
+    def count(self, contacts: int, requests: int) -> None:
+        """So many more are in lists that were taken up while others are in use. O(1)."""
+        self.contacts += contacts
+        self.requests += requests
 
     def count_all(self, users: Sequence[User]) -> None:
         """All facts are read: count, and bring those who ask into their order. O(users + requests)."""

@@ -19,6 +19,9 @@ unsubscribed."""
 STATE: Final = TO | FROM | ASKED | ASKS
 """The part of the flags that the tables are about."""
 
+MIRRORED: Final = {TO: FROM, FROM: TO, ASKED: ASKS, ASKS: ASKED}
+"""What the other side has if one side has this."""
+
 BOTH: Final = TO | FROM
 
 STATES: Final = (
@@ -89,6 +92,13 @@ RECEIVED: Final[dict[Act, dict[int, int]]] = {
 
 _WORDS: Final[dict[int, Subscription]] = {0: "none", TO: "to", FROM: "from", BOTH: "both"}
 _FLAGS: Final = {word: flags for flags, word in _WORDS.items()}
+
+
+def mirrored(flags: int, theirs: int) -> int:
+    """The flags at the other side, which were `theirs`, if these are those of a user's contact: what concerns both
+    sides is as the user has it, and the rest stays. O(1)."""
+    state = sum(yours for mine, yours in MIRRORED.items() if flags & mine)
+    return (theirs & ~(STATE | APPROVED) if state & FROM else theirs & ~STATE) | state
 
 
 def sent(act: Act, flags: int) -> int:

@@ -13,6 +13,7 @@ from presenced.core.contacts.agreement import check_contacts
 from presenced.core.contacts.facts import Pair, own_fact_of, saved_facts
 from presenced.core.contacts.news import ContactNews, has_blocked, info_of, shown_contact
 from presenced.core.contacts.pairs import Pairs, contact_in
+from presenced.core.contacts.told_lists import ToldLists, with_flags
 from presenced.core.contacts.transitions import Act, agreed, apart, both_sides
 from presenced.core.contacts.unfinished_lists import UnfinishedLists
 from presenced.core.ledger import Ledger
@@ -38,6 +39,7 @@ class Contacts(Part):
     def __init__(self, users: Users, ledger: Ledger, publisher: Publisher, news: ContactNews) -> None:
         self.lists = UnfinishedLists()
         self.pairs = Pairs(users, ledger, publisher, news)
+        self.told_lists = ToldLists(users, self.pairs, ledger)
         self._users = users
         self._news = news
 
@@ -117,7 +119,7 @@ class Contacts(Part):
                     continue
             mine, theirs = sides(user, name)
             new = Contact(both[0], entry.name, tuple(entry.groups), mine.note if both[0] & ASKS else "")
-            new_theirs = _with_flags(theirs, both[1])
+            new_theirs = with_flags(theirs, both[1])
             if (new, new_theirs) != (mine, theirs):
                 self._check_other(other, yours, both[1])
                 changed.append((name, new, new_theirs))
@@ -127,7 +129,7 @@ class Contacts(Part):
                 flags, other_flags = apart(mine.flags, theirs.flags, keeps_request=True)
                 if flags != mine.flags or other_flags != theirs.flags:
                     new = Contact(flags, note=mine.note if flags & ASKS else "")
-                    changed.append((name, new, _with_flags(theirs, other_flags)))
+                    changed.append((name, new, with_flags(theirs, other_flags)))
         self.pairs.change_all(now_ms, user, changed)
 
     def _act(self, act: Act, user: User, contact: str, now_ms: int) -> None:
@@ -139,7 +141,7 @@ class Contacts(Part):
     def _change(
         self, user: User, contact: str, mine: Contact, theirs: Contact, flags: tuple[int, int], now_ms: int
     ) -> None:
-        self.pairs.change(now_ms, user, contact, _with_flags(mine, flags[0]), _with_flags(theirs, flags[1]))
+        self.pairs.change(now_ms, user, contact, with_flags(mine, flags[0]), with_flags(theirs, flags[1]))
 
     def _check_room(self, user: User, before: int, flags: int) -> None:
         """Raise `RequestError` if the contact would come into a list that is full."""
@@ -317,10 +319,6 @@ class Contacts(Part):
     def check(self, users: Iterable[User]) -> None:
         """The two sides of each pair agree, and what is counted is right."""
         check_contacts(self._users, self.pairs)
-
-
-def _with_flags(contact: Contact, flags: int) -> Contact:
-    return Contact(flags, contact.name, contact.groups, contact.note if flags & ASKS else "")
 
 
 def _shared(source: Restoring, side: ContactSide | None) -> ContactSide | None:

@@ -11,20 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from presenced.core.clock import Clock
 from presenced.core.dormants import NOTHING, Shelf, Tally, packed, unpacked
 from presenced.core.ledger import Ledger
 from presenced.core.model import GONE, User
+from presenced.core.nameless_facts import decode_facts, encode_nameless
 from presenced.core.part import Part, Parts, Restoring, Start, TakeUp
 from presenced.core.parts.session_leases import SessionLeases
 from presenced.core.parts.users import Users
 from presenced.core.policy import Policy
 from presenced.core.publisher import Publisher
 from presenced.core.records import Fact, RecordSet, UsersAsleep
-from presenced.wire.codec import encode
 
 SLICE_COST_MAX: Final = 128
 """What is looked at in one turn, in users: about 2 ms if all of them can sleep."""
@@ -35,21 +34,6 @@ CONTACTS_PER_COST: Final = 16
 SLICE_GAP_MS: Final = 10
 AGAIN: Final = 10
 """Who could not sleep because somebody looks is tried again after so many times the while."""
-
-decode_facts: Callable[[bytes], list[Fact]] = msgspec.msgpack.Decoder(list[Fact]).decode
-"""The facts that were encoded, by `encode_nameless` for one. O(facts)."""
-
-
-NO_NAME: Final = encode("")
-
-
-def encode_nameless(name: str, facts: Sequence[Fact]) -> bytes:
-    """The facts of the user of this name, without it. O(facts)."""
-    encoded, encoded_name = encode(facts), encode(name)
-    if name.isascii() and encoded.count(encoded_name) == len(facts):
-        # It is there once for each fact, where it belongs: the byte in front of it is none of a name in ASCII.
-        return encoded.replace(encoded_name, NO_NAME)
-    return encode([replace(fact, user="") for fact in facts])
 
 
 class Sleep(Part):
@@ -76,7 +60,8 @@ class Sleep(Part):
         self._ledger = ledger
         self._is_owed = is_owed
         self.run = 1
-        """Of those in which users have slept, above all that are in the snapshot from which this one began."""
+        """Of those in which users have slept, above all that are in the snapshot from which this one began. Each life
+        of one of several nodes has one of its own."""
         self._pairs_sleep = True
         self._holds = 0
         self._offset_ms: int | None = None
@@ -97,10 +82,15 @@ class Sleep(Part):
 
     def keep_pairs_awake(self) -> None:
         """Nobody with contacts sleeps: there is no log, and the two sides of a pair would be saved at different
-        moments, or there are other nodes, which are told of both sides at once. O(those who sleep with contacts)."""
+        moments. O(those who sleep with contacts)."""
         self._pairs_sleep = False
         for name in self._users.dormants.that_count():
             self._users.get(name)
+
+    def name_run(self, run: int) -> None:
+        """This run is told from those of other nodes by this number, which none of them has. What they have kept for
+        clients counts for nothing here. O(1)."""
+        self.run = run
 
     def went_offline(self, user: User, now_ms: int) -> None:
         """Look at the user when the while is over. O(1)."""
@@ -258,7 +248,8 @@ class Sleep(Part):
     # --- users of other nodes (`copies`) ----------------------------------------------------------------------
 
     def put_new(self, name: str, both: bytes) -> None:
-        """A user who is not awake here sleeps at their home: this is what is kept of them. O(bytes of a shelf)."""
+        """A user who is not awake here sleeps at their home: this is what is kept of them, and nothing that was kept
+        before. What is counted of lists is for the caller to see to. O(bytes of a shelf)."""
         self._users.dormants.take(name)
         self._users.dormants.put(name, both)
 

@@ -1,0 +1,81 @@
+"""Lists of contacts that another node tells of as a whole: of each pair the side of one user alone.
+
+A node that is still to serve is told the lists of all users, and each takes the place of what its own disk said. A node
+that serves knows them all, and of what the disk of another node alone knew, or knew better, it is told by the node that
+decides what is between users.
+"""
+
+from __future__ import annotations
+
+from presenced.core.contacts.facts import PER_FACT, contact_of, joint_fact_of
+from presenced.core.contacts.pairs import Pairs, contact_in
+from presenced.core.contacts.transitions import mirrored
+from presenced.core.dormants import Tally
+from presenced.core.ledger import Ledger
+from presenced.core.model import User
+from presenced.core.parts.users import Users
+from presenced.core.records import ContactsKept
+from presenced.core.roster import ASKS, Contact
+
+
+class ToldLists:
+    """Takes them up."""
+
+    def __init__(self, users: Users, pairs: Pairs, ledger: Ledger) -> None:
+        self._users = users
+        self._ledger = ledger
+        self._pairs = pairs
+
+    def replace(self, user: User, fact: ContactsKept | None) -> None:
+        """The user's list is this, and nothing that it was; None = there is none. Nobody is told, and other sides stay
+        as they are. O(contacts)."""
+        pairs = self._pairs
+        pairs.drop_side(user)
+        if fact is None:
+            return
+        roster = pairs.take_up_own(user, fact.contacts, fact.flags, dict(fact.sides))
+        roster.move_to(fact.version)
+        roster.sort_asking()
+        pairs.count(roster.listed, len(roster.asking or ()))
+
+    def replace_asleep(self, before: Tally, after: Tally) -> None:
+        """The same of a user who sleeps on, by what is counted of the lists. O(1)."""
+        self._pairs.count(after.contacts - before.contacts, after.requests - before.requests)
+
+    def decide(self, now_ms: int, user: User, fact: ContactsKept, *, says_all: bool) -> None:
+        """This node decides what is between users, and another tells of this list, which its disk knew. If it is newer
+        than what is known of the user, what it says of each contact holds, but where the list of the contact is newer
+        still. `says_all`: of these contacts all nodes are told what holds, though nothing has changed. O(contacts and
+        links of all of them)."""
+        if fact.version > (user.contacts.version if user.contacts is not None else 0):
+            sides = dict(fact.sides)
+            roster = self._pairs.roster(user)
+            # What follows raises the version of each list by no more than one a contact, so that another list of these,
+            # which is still to come, is newer than what this one makes of it.
+            self._pairs.number_from(1)
+            try:
+                for place, (name, flags) in enumerate(zip(fact.contacts, fact.flags, strict=True)):
+                    self._decide(now_ms, user, name, contact_of(flags, sides.get(place))[0], fact.version)
+            finally:
+                self._pairs.number_from(None)
+            roster.move_to(fact.version)
+        if says_all and user.contacts is not None:
+            names = {**dict.fromkeys(fact.contacts), **user.contacts.contacts}
+            others = [(name, self._users.get(name)) for name in names if name != user.name]
+            for start in range(0, max(1, len(others)), PER_FACT):
+                some = others[start : start + PER_FACT]
+                self._ledger.add(joint_fact_of(user, some, user.contacts.version, 0))
+
+    def _decide(self, now_ms: int, user: User, name: str, mine: Contact, version: int) -> None:
+        other = self._users.get(name)
+        theirs = contact_in(other, user.name)
+        if other is not None and other.contacts is not None and other.contacts.version >= version:
+            mine = with_flags(mine, mirrored(theirs.flags, mine.flags))
+        else:
+            theirs = with_flags(theirs, mirrored(mine.flags, theirs.flags))
+        self._pairs.change(now_ms, user, name, mine, theirs)
+
+
+def with_flags(contact: Contact, flags: int) -> Contact:
+    """The same contact with these flags. O(1)."""
+    return Contact(flags, contact.name, contact.groups, contact.note if flags & ASKS else "")

@@ -1,0 +1,156 @@
+"""Lists of contacts that another node tells of, each with one side of its pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+from presenced.core.contacts.agreement import check_contacts
+from presenced.core.contacts.transitions import MIRRORED, STATE, STATES, mirrored
+from presenced.core.copies import Copies
+from presenced.core.dormants import tally_of
+from presenced.core.policy import Policy
+from presenced.core.records import AudienceSet, BlockSet, ContactSet, ContactSide, ContactsKept, ContactsSet, Fact
+from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO, Contact
+from presenced.wire.messages import Approve, SetAudience, SetContact, Subscribe
+from tests.core.world import World
+
+BOTH = TO | FROM
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(Policy(sleep_after_ms=60_000))
+    world.checks = False
+    return world
+
+
+def told(world: World, name: str, version: int, contacts: dict[str, int]) -> None:
+    """Another node tells of the user's list, as it does of all."""
+    fact = ContactsKept(name, list(contacts), list(contacts.values()), version)
+    Copies(world.engine).replace(name, [fact], world.now_ms, was_told=False)
+    world.turn()
+
+
+def offered(world: World, name: str, version: int, contacts: dict[str, int], *, says_all: bool = False) -> list[Fact]:
+    """The disk of another node knew the user's list; returns what was decided."""
+    fact = ContactsKept(name, list(contacts), list(contacts.values()), version)
+    before = len(world.log.facts)
+    Copies(world.engine).decide_pairs(name, [fact], world.now_ms, says_all=says_all)
+    world.turn()
+    return world.log.facts[before:]
+
+
+def flags(world: World, name: str) -> dict[str, int]:
+    user = world.engine.users.get(name)
+    roster = user.contacts if user is not None else None
+    return {one: roster.flags(one) for one in roster.contacts} if roster is not None else {}
+
+
+@pytest.mark.parametrize("theirs", [0, LISTED, APPROVED | LISTED, LISTED | BOTH])
+@pytest.mark.parametrize("mine", STATES)
+def test_the_other_side_of_each_state_is_a_state_that_agrees(mine: int, theirs: int) -> None:
+    flags = mirrored(mine, theirs)
+    assert flags & STATE in STATES and flags & LISTED == theirs & LISTED
+    assert all(bool(mine & one) == bool(flags & other) for one, other in MIRRORED.items())
+    assert not (flags & FROM and flags & APPROVED)
+    assert bool(flags & APPROVED) == bool(theirs & APPROVED and not flags & FROM)
+
+
+def test_lists_of_both_sides_take_the_place_of_what_the_own_disk_knew(world: World) -> None:
+    app = world.open("app", role="service")
+    for other in ("bob", "old"):
+        app.done(SetContact(app.next_id(), other, "a name", user="anna"))
+        app.done(Subscribe(app.next_id(), other, user="anna"))
+        app.done(Approve(app.next_id(), "anna", user=other))
+    told(world, "anna", 900, {"bob": FROM | LISTED, "cy": ASKED})
+    told(world, "bob", 800, {"anna": TO})
+    told(world, "cy", 900, {"anna": ASKS})
+    told(world, "old", 700, {})
+    assert flags(world, "anna") == {"bob": FROM | LISTED, "cy": ASKED}
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
+    anna, bob = world.user("anna").contacts, world.user("bob").contacts
+    assert anna is not None and bob is not None and (anna.version, bob.version) == (900, 800)
+    assert anna.contact("bob") == Contact(FROM | LISTED)
+
+
+def test_who_slept_here_sleeps_on_with_what_another_node_tells(world: World) -> None:
+    for name in ("anna", "bob"):
+        world.open(f"{name}/desk").bye()
+    twin = World(Policy(sleep_after_ms=60_000))
+    twin.checks = False
+    for one in (world, twin):
+        told(one, "anna", 100, {"bob": BOTH | LISTED})
+        one.engine.users.get("bob")
+        one.open("anna/desk").bye()
+        one.open("bob/desk").bye()
+    told(twin, "anna", 200, {"bob": BOTH | LISTED, "cy": ASKED, "di": BOTH})
+    for one in (world, twin):
+        one.advance(200_000)
+    packed = twin.engine.users.dormants.peek("anna")
+    assert packed is not None and tally_of(packed).contacts == 3
+    assert world.engine.users.awake("anna") is None
+    before = world.engine.contacts.pairs.contacts
+    copies = Copies(world.engine)
+    assert copies.facts_of("anna", world.now_ms) != packed
+    copies.replace("anna", packed, world.now_ms, was_told=False)
+    assert world.engine.users.awake("anna") is None, "nobody was woken for it"
+    assert world.engine.contacts.pairs.contacts == before + 2
+    assert flags(world, "anna") == {"bob": BOTH | LISTED, "cy": ASKED, "di": BOTH}
+
+
+def test_of_a_list_from_a_disk_what_is_newer_is_decided_for_both_sides(world: World) -> None:
+    told(world, "bob", 50, {"anna": LISTED, "cy": LISTED})
+    decided = offered(world, "anna", 100, {"bob": LISTED | BOTH, "di": ASKED})
+    assert flags(world, "anna") == {"bob": LISTED | BOTH, "di": ASKED}
+    assert flags(world, "bob") == {"anna": LISTED | BOTH, "cy": LISTED} and flags(world, "di") == {"anna": ASKS}
+    assert [type(fact) for fact in decided] == [ContactSet, ContactSet]
+    roster = world.user("anna").contacts
+    assert roster is not None and roster.version == 100
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
+    assert offered(world, "anna", 100, {"bob": LISTED, "eve": LISTED}) == [], "it is not newer"
+    # The list of somebody who was made known by that of another is newer still.
+    offered(world, "di", 40, {"anna": ASKS | LISTED})
+    assert flags(world, "di") == {"anna": ASKS | LISTED}
+
+
+def test_where_the_list_of_the_contact_is_newer_that_holds(world: World) -> None:
+    told(world, "bob", 100, {"anna": LISTED})
+    offered(world, "anna", 50, {"bob": LISTED | BOTH})
+    assert flags(world, "anna") == {"bob": LISTED} and flags(world, "bob") == {"anna": LISTED}
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
+
+
+def test_to_whom_believes_a_list_of_its_disk_all_is_said_that_holds(world: World) -> None:
+    told(world, "anna", 100, {"bob": LISTED})
+    [fact] = offered(world, "anna", 60, {"cy": LISTED | TO}, says_all=True)
+    assert isinstance(fact, ContactsSet) and dict(zip(fact.contacts, fact.flags, strict=True)) == {"bob": 32, "cy": 0}
+    there = World()
+    there.checks = False
+    told(there, "anna", 60, {"cy": LISTED | TO})
+    Copies(there.engine).apply([fact], there.now_ms)
+    there.turn()
+    assert flags(there, "anna") == flags(world, "anna") == {"bob": LISTED}
+
+
+def test_blocks_of_a_disk_hold_besides_and_an_audience_if_there_is_none(world: World) -> None:
+    app = world.open("app", role="service")
+    app.done(SetAudience(app.next_id(), "contacts", user="bob"))
+    before = len(world.log.facts)
+    known: list[Fact] = [BlockSet("anna", "bob", True), AudienceSet("anna", "nobody", "nobody", "nobody", [], [])]
+    copies = Copies(world.engine)
+    copies.decide_pairs("anna", known, world.now_ms, says_all=True)
+    other = AudienceSet("bob", "nobody", "nobody", "nobody", [], [])
+    copies.decide_pairs("bob", [other], world.now_ms, says_all=True)
+    world.turn()
+    assert world.log.facts[before:] == known
+    privacy = world.user("anna").privacy
+    assert privacy is not None and list(privacy.blocked) == ["bob"] and privacy.audience.text == "nobody"
+
+
+def test_who_asks_is_told_with_note_and_order(world: World) -> None:
+    sides = [(0, ContactSide(note="second", asked=20)), (1, ContactSide(note="first", asked=10))]
+    fact = ContactsKept("anna", ["bob", "cy"], [ASKS, ASKS], 30, sides)
+    Copies(world.engine).replace("anna", [fact], world.now_ms, was_told=False)
+    roster = world.user("anna").contacts
+    assert roster is not None and list(roster.asking or ()) == ["cy", "bob"]
+    assert roster.contact("cy").note == "first" and world.engine.contacts.pairs.requests == 2
