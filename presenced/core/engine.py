@@ -213,6 +213,7 @@ class Engine:
         )
         # Slices of a wide fan-out, and of many awaits, come when a turn ends, and not by a tick.
         parts.add_deadline(outboxes.wide)
+        parts.add_deadline(outboxes.corks)
         parts.add_deadline(self.awaits)
 
     # --- what the server decides ------------------------------------------------------------------------------

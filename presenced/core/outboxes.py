@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from presenced.core.corks import Corks
 from presenced.core.model import Face, Session, Sink, User
 from presenced.core.pattern_index import PatternIndex
 from presenced.core.wide_fan_outs import WATCHERS, WideFanOuts
@@ -50,7 +51,7 @@ class Outboxes:
         self.slow: dict[Session, int] = {}
         """Sessions that are paused, and since when."""
         self.wide = WideFanOuts()
-        # counted for the operator
+        self.corks = Corks()
         self.deliveries = 0
         """Presence frames handed to links."""
         self.bytes_out = 0
@@ -87,8 +88,7 @@ class Outboxes:
             self._queue(user, [session for session in self.narrowed_to(user) if session not in watchers], data)
 
     def tells_of(self, user: User) -> bool:
-        """Whether anybody is told of the user without watching them by name. O(1), and as `narrowed_to` if there are
-        such alone."""
+        """Whether anybody is told of the user without watching them by name. O(1), or as `narrowed_to`."""
         return bool(self.everyone or (self.narrowed and self.narrowed_to(user)))
 
     def narrowed_to(self, user: User) -> list[Session]:
@@ -105,13 +105,13 @@ class Outboxes:
 
     def _queue(self, user: User, sessions: Collection[Session], data: bytes, *, in_front: bool = False) -> None:
         """The one rule of delivery. A paused session is owed the user's latest record. Every other gets the frame
-        behind what is pending for it, or `in_front` of it. O(sessions), and of what is pending if in front of it."""
+        behind what is pending for it, or `in_front` of what came in this turn. O(sessions), and then of what did."""
         dirty, owed = self.dirty, 0
         for session in sessions:
             # A session with something pending is neither clean nor paused. Nearly all are clean: one test each.
             if pending := session.pending:
                 if in_front:
-                    pending.insert(0, data)
+                    pending.insert(self.corks.kept.get(session, 0), data)
                 else:
                     pending.append(data)
             elif session.owed is None:
@@ -273,8 +273,9 @@ class Outboxes:
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    def write(self) -> None:
-        """Write all that is pending, with one write per link. The end of a turn; nothing else writes. O(bytes)."""
+    def write(self, now_ms: int, *, is_busy: bool = False) -> None:
+        """Write all that is pending, with one write per link, but for what is told with an answer that is about to come
+        (`corks`). The end of a turn, which `is_busy` if it changed something; nothing else writes. O(bytes)."""
         if self._broadcast is not None:
             broadcast, self._broadcast = self._broadcast, None
             self._write_broadcast(*broadcast)
@@ -283,7 +284,8 @@ class Outboxes:
             told, watchers = part
             user = told.user if isinstance(told, Face) else told
             self._write_broadcast(user, watchers, _presence(told))
-        dirty, self.dirty = self.dirty, []
+        dirty = self.corks.divide(self.dirty, now_ms, is_busy=is_busy)
+        self.dirty = list(self.corks.kept)
         self._write_pending(dirty)
 
     def _write_broadcast(self, user: User, watchers: dict[Session, Sink], data: bytes) -> None:

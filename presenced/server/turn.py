@@ -42,6 +42,9 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         acks.append((None, mark, b""))
     if facts or acks:
         log.append(facts, acks)
+        for session, _, _ in acks:
+            if session is not None:
+                outboxes.corks.put(session, now_ms)
 
     if engine.erasures.pending:
         # What is told of it is sent in the next turn, which follows at once.
@@ -53,6 +56,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
             engine.events.release(request_id)
             continue
         outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
+        outboxes.corks.take(session, now_ms)
         if session in engine.events.unanswered:
             engine.events.answered(session, reply)
         obligations.answered(session)
@@ -60,6 +64,7 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         if session is None:
             engine.events.refuse()
             continue
+        outboxes.corks.take(session, now_ms)
         if request_id:
             refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
             if session in engine.events.unanswered:
@@ -72,8 +77,10 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
     if log.refusal != engine.read_only:
         engine.set_read_only(log.refusal)
 
-    # 5. One write per link, however many frames it is to be sent.
-    outboxes.write()
+    # 5. One write per link, however many frames it is to be sent, and with the answer that it is about to be given.
+    if stopping:
+        outboxes.corks.clear()
+    outboxes.write(now_ms, is_busy=bool(facts or acks))
 
     # 6. Goodbyes last, so that what was said before them is read before them.
     if obligations.closing:
