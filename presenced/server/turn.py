@@ -50,30 +50,8 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         # What is told of it is sent in the next turn, which follows at once.
         engine.erasures.tell(log.erased_until, now_ms)
 
-    # 4. Acknowledgements that have come due; pushes do not wait for them (protocol.md, 4.2).
-    for session, request_id, reply in log.take_durable():
-        if session is None:
-            engine.events.release(request_id)
-            continue
-        outboxes.reply(session, reply or encode(Done(request_id, ledger.version)))
-        outboxes.corks.take(session, now_ms)
-        if session in engine.events.unanswered:
-            engine.events.answered(session, reply)
-        obligations.answered(session)
-    for session, request_id, reply in log.take_refused():
-        if session is None:
-            engine.events.refuse()
-            continue
-        outboxes.corks.take(session, now_ms)
-        if request_id:
-            refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
-            if session in engine.events.unanswered:
-                engine.events.refused(session, reply, now_ms)
-        else:
-            outboxes.reply(session, reply)
-            if session in engine.events.unanswered:
-                engine.events.answered(session, reply)
-        obligations.answered(session)
+    # 4. Acknowledgements that have come due. What the others are told does not wait for them (protocol.md, 6.5).
+    _answer(engine, log, now_ms)
     if log.refusal != engine.read_only:
         engine.set_read_only(log.refusal)
 
@@ -94,3 +72,31 @@ def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -
         return None
     # Of an erasure an event may have come about since the facts were taken.
     return 0 if ledger.has_facts else engine.next_ms
+
+
+def _answer(engine: Engine, log: Log, now_ms: int) -> None:
+    """Answer what the log has saved by now, and what it could not save. O(answers)."""
+    outboxes, obligations = engine.outboxes, engine.obligations
+    for session, request_id, reply in log.take_durable():
+        if session is None:
+            engine.events.release(request_id)
+            continue
+        outboxes.reply(session, reply or encode(Done(request_id, engine.ledger.version)))
+        outboxes.corks.take(session, now_ms)
+        if session in engine.events.unanswered:
+            engine.events.answered(session, reply)
+        obligations.answered(session)
+    for session, request_id, reply in log.take_refused():
+        if session is None:
+            engine.events.refuse()
+            continue
+        outboxes.corks.take(session, now_ms)
+        if request_id:
+            refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
+            if session in engine.events.unanswered:
+                engine.events.refused(session, reply, now_ms)
+        else:
+            outboxes.reply(session, reply)
+            if session in engine.events.unanswered:
+                engine.events.answered(session, reply)
+        obligations.answered(session)

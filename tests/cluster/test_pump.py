@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -193,6 +194,28 @@ async def test_batches_keep_their_distance_and_the_first_after_a_pause_goes_at_o
         now_ns += 20_000_000
         stage.node.claim(["bob"], decided.append)
         await eventually(lambda: len(decided) == 2)
+    finally:
+        await stage.pump.leave()
+
+
+async def test_the_time_that_an_append_takes_is_part_of_the_distance() -> None:
+    now_ns = 1_000_000_000_000
+    stage = await Stage(Clocks(lambda: now_ns, time.time_ns), linger_ms=20).start()
+    decided: list[int] = []
+    append = stage.backplane.append
+
+    async def slow(*args: Any) -> tuple[int, int]:
+        nonlocal now_ns
+        now_ns += 20_000_000
+        return await append(*args)
+
+    stage.backplane.append = slow  # type: ignore[method-assign]
+    try:
+        now_ns += 20_000_000
+        for number, name in enumerate(("alice", "bob", "carol"), 1):
+            stage.node.claim([name], decided.append)
+            # The clock stands still but for what appends take.
+            await eventually(lambda number=number: len(decided) == number)
     finally:
         await stage.pump.leave()
 

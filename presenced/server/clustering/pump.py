@@ -255,9 +255,9 @@ class Pump:
                 if (rest_s := appended_s + self._linger_s - self._clocks.monotonic_s()) > 0.0005:
                     await asyncio.sleep(rest_s)
                     continue
+                appended_s = self._clocks.monotonic_s()
                 with contextlib.suppress(_Anew):
                     await self._append()
-                appended_s = self._clocks.monotonic_s()
                 if self._reader.has_work:
                     self._to_work.set()
 
