@@ -32,6 +32,7 @@ from presenced.cluster.inheritance import Inheritance
 from presenced.cluster.nodes import NOBODY, Member, Nodes
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
+from presenced.core.event_facts import FAREWELL
 from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
 from presenced.core.records import (
@@ -73,6 +74,8 @@ class Node:
         self._told = (-1, -1, 0)
         """The figures that all nodes were told last, and the newest of these nodes."""
         self._foreign_facts: list[Fact] = []
+        self._farewells: list[Happened] = []
+        """What followers are told of users who were erased in this turn: that they are offline."""
         self._claims: dict[str, list[Callable[[int], object]]] = {}
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
         self._has_begun = True
@@ -224,6 +227,9 @@ class Node:
             erased = [fact for fact in shared if type(fact) is UserErased]
             for fact in erased:
                 self.batches.add(Unpaired([fact.user], fact.version))
+            farewells, self._farewells = self._farewells, []
+            for happened in farewells:
+                self.batches.add(happened)
             vacant = [fact.user for fact in erased if not self.keeps(fact.user)]
             if vacant:
                 # At once: who comes back under the name is claimed anew, behind this.
@@ -243,7 +249,12 @@ class Node:
         return self.engine.parts.keep(user) if user is not None else self.engine.users.knows(name)
 
     def _share(self, event: EventAdded, is_of_erased: bool) -> None:
-        self.batches.add(Happened(event, is_of_erased))
+        happened = Happened(event, is_of_erased)
+        if is_of_erased and event.kind != FAREWELL:
+            # Behind the erasure, which takes away all events of the user that came before it.
+            self._farewells.append(happened)
+        else:
+            self.batches.add(happened)
 
     def figures_by(self, figures: Callable[[], tuple[int, int]]) -> None:
         """Links of this node, and for how many ms it is behind, to be told to all."""

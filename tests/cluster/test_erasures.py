@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.wire.messages import Block, Bye, Erase, HideFrom, SetAudience, SetContact
+from presenced.wire.messages import Block, Bye, Erase, Follow, Following, HideFrom, SetAudience, SetContact
 from tests.cluster.town import Town, TownNode
 from tests.core.world import FakeLink
 
@@ -85,3 +85,21 @@ def test_whoever_was_erased_is_seen_again_on_coming_back_to_a_node_where_somebod
     town.settle()
     assert back.is_open and [record.status for record in watcher.pushes] == ["online"]
     assert {node.shown("alice").status for node in town.nodes} == {"online"}
+
+
+def test_followers_on_all_nodes_are_told_that_somebody_erased_is_offline() -> None:
+    town = Town("a", "b", "c")
+    followers = [node.open(f"audit-{node.name}", role="service") for node in town.nodes]
+    for follower in followers:
+        follower.expect(Follow(follower.next_id(), 0, 0), Following)
+    home, root = town.nodes[1], town.nodes[2].dial("root", role="admin")
+    home.come("alice/laptop")
+    root.say(Erase(root.next_id(), "alice"))
+    town.settle()
+    told = [[(one.seq, one.kind, one.reason) for one in follower.told.events] for follower in followers]
+    assert [(kind, reason) for _, kind, reason in told[1]][2:] == [
+        ("offline", "kicked"),
+        ("status_change", "kicked"),
+        ("erased", ""),
+    ]
+    assert told[0] == told[1] == told[2]
