@@ -54,7 +54,7 @@ def test_the_rights_that_it_gives_are_those_that_are_needed() -> None:
     [
         f"After {limits.CLUSTER_LEASE_MS // 1000} to {limits.CLUSTER_LEASE_MS // 1000 + 2} s its users have a new home",
         f"{(limits.CLUSTER_LEASE_MS + limits.RESTART_GRACE_MS) // 1000} to "
-        f"{(limits.CLUSTER_LEASE_MS + limits.RESTART_GRACE_MS) // 1000 + 2} s after the death",
+        f"{(limits.CLUSTER_LEASE_MS + limits.RESTART_GRACE_MS + limits.RESTART_SPREAD_MS) // 1000 + 2} s after the death",
         f"`/readyz` is 503 after {ENGINE_AWAY_MS_MAX // 1000} s",
     ],
 )
