@@ -167,10 +167,10 @@ class Stage:
         """Those who never came back are offline on all nodes in the end."""
 
         def left() -> list[Any]:
-            self.start_ended()
-            return [
-                record for node in self._nodes.values() for record in _told(node, self.ghosts) if record[1] != "offline"
-            ]
+            told = self._told_by_all(self.ghosts)
+            if told is None:
+                return ["nothing, since one of them is ending"]
+            return [record for records in told.values() for record in records if record[1] != "offline"]
 
         until(lambda: not left(), lambda: f"of those who are gone the nodes tell {left()}", GHOST_S)
 
@@ -183,12 +183,10 @@ class Stage:
         told: dict[str, Any] = {}
 
         def is_agreed() -> bool:
-            self.start_ended()
             told.clear()
-            for name, node in self._nodes.items():
-                told[name] = _told(node, users)
-            one, *others = told.values()
-            return all(other == one for other in others)
+            told.update(self._told_by_all(users) or {})
+            one, *others = told.values() or [None]
+            return bool(one) and all(other == one for other in others)
 
         until(is_agreed, lambda: f"the nodes tell {told}")
         for record in told[NAMES[0]]:
@@ -198,6 +196,14 @@ class Stage:
         for speaker in self.speakers:
             speaker.speak()
         assert not self.history.faults, "\n".join(self.history.faults)
+
+    def _told_by_all(self, users: list[str]) -> dict[str, list[Any]] | None:
+        """What each node answers of these users; None if one does not, since it ends by itself at this moment."""
+        self.start_ended()
+        try:
+            return {name: _told(node, users) for name, node in self._nodes.items()}
+        except (AssertionError, OSError):
+            return None
 
     def _homes_agree(self) -> bool:
         one, *others = self._homes().values()
