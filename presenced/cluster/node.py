@@ -35,14 +35,7 @@ from presenced.core.engine import Engine
 from presenced.core.event_facts import FAREWELL
 from presenced.core.horizon import Horizon
 from presenced.core.positions import Life
-from presenced.core.records import (
-    EventAdded,
-    Fact,
-    FollowerForgotten,
-    FollowerSet,
-    RecordSet,
-    UserErased,
-)
+from presenced.core.records import EventAdded, Fact, FollowerForgotten, FollowerSet, RecordSet, UserErased
 
 RETURN_MS: Final = 15_000
 """For so long a node that lived may stay away from a log that began anew."""
