@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.load.daemon import start_daemon
-from bench.load.data_directories import START_TIMEOUT_S, user_name
+from bench.load.data_directories import START_TIMEOUT_S, filled, sleepers, user_name, writable
 from bench.load.links import Link, await_ping, get_records, open_device_links
 from bench.machine.cores import Cores
 from bench.machine.meter import add_figure
@@ -97,6 +97,14 @@ class Arrival:
         links = [open_device_links(stack, node.port, [f"checker{node.port}"])[0] for node in (self._old, new)]
         old, known = (get_records(link, names) for link in links)
         compare(old, known, names, checks)
+
+
+def arrivals(cores: Cores, workdir: Path, place: Path, users: int) -> Iterator[Arrival]:
+    """One cluster after the other: all of its users are there, and nine in ten of them away (`asleep_`)."""
+    for prefix, source in ("", filled(place, users, "snapshot")), ("asleep_", sleepers(place, users, 0, "snapshot")):
+        with ExitStack() as one:
+            directory = writable(one, place, source)
+            yield Arrival(one, cores, workdir, directory, users, prefix=prefix)
 
 
 def _mib(size: int) -> float:

@@ -24,7 +24,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.load.contacts import random_graph
-from bench.load.data_directories import filled, sleepers, writable
 from bench.machine.cores import Cores, need_descriptors
 from bench.machine.disk import choose_place
 from bench.machine.meter import Measured, add_figure
@@ -32,7 +31,7 @@ from bench.machine.server import Server
 from bench.peers.changes import Changers
 from bench.peers.connected_graph import CPU, ConnectedGraph, open_graph
 from bench.peers.login_target import LOGIN_CPU, LoginTarget
-from bench.peers.node_arrival import Arrival
+from bench.peers.node_arrival import arrivals
 from bench.peers.nodes import PresencedNode, PresencedPair, start_engine
 from bench.peers.paced_pair import PacedPair
 from bench.peers.presenced import Presenced
@@ -326,15 +325,9 @@ def run(
                     part()
                 limits = one.notes
             progress("a node joins", 4, 5)
-            for prefix, source in (
-                ("", filled(place, known, "snapshot")),
-                ("asleep_", sleepers(place, known, 0, "snapshot")),
-            ):
-                with ExitStack() as arrival_stack:
-                    directory = writable(arrival_stack, place, source)
-                    arrival = Arrival(arrival_stack, cores, workdir, directory, known, prefix=prefix)
-                    for _ in range(rounds):
-                        arrival.play(ours, ours.checks)
+            for arrival in arrivals(cores, workdir, place, known):
+                for _ in range(rounds):
+                    arrival.play(ours, ours.checks)
             progress("a node joins", 5, 5)
         outcome.interrupted = cut.happened
     outcome.notes += [*verdicts(ours, GOALS, of_waits=WAITS, doubts=doubts(ours, limits)), *limits, NOTE]

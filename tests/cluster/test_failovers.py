@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from presenced.backplane.port import LEASE_MS
+from presenced.cluster import log_reader
 from presenced.cluster.batches import Closed
+from presenced.cluster.entries import Whole
 from presenced.wire.messages import Done, SetStatus
 from tests.cluster.town import Town, TownNode, done
 from tests.core.world import FakeLink
@@ -97,3 +101,41 @@ def test_who_joins_a_log_that_has_lost_a_death_is_told_all_once_it_is_found_agai
     for name in (*(f"user{number}" for number in range(20)), "alice"):
         assert len({node.node.home_of(name) for node in town.nodes}) == 1
         assert a.shown(name) == b.shown(name) == d.shown(name)
+
+
+def test_of_many_whom_a_death_has_left_and_whose_death_is_lost_some_are_said_anew_in_each_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_reader, "SAID_AT_ONCE", 4)
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    names = [f"user{number}" for number in range(30)]
+    for name in names:
+        c.come(f"{name}/laptop")
+    before = town.engine.split()
+    town.kill(c)
+    town.advance(LEASE_MS + 3_000)
+    left_to_a = [name for name in names if a.node.home_of(name) == a.node.me]
+    assert len(left_to_a) > 4
+    a.come("zoe/laptop")
+    town.engine.kept, town.engine.entries = before.kept, dict(before.entries)
+    town.pause()
+    said: list[str] = []
+    add = a.node.batches.add
+    monkeypatch.setattr(a.node.batches, "add", lambda item, *rest, **more: (note(said, item), add(item, *rest, **more)))
+    a.renew()
+    assert len(said) == 4 and a.reader.has_work, "and not all at once"
+    while a.reader.has_work:
+        there = len(said)
+        assert a.work()
+        assert len(said) <= there + 4
+    assert sorted(said) == sorted([*left_to_a, "zoe"])
+    town.resume()
+    town.advance(LEASE_MS + 5_000)
+    for name in names:
+        assert a.shown(name) == b.shown(name)
+        assert a.node.home_of(name) == b.node.home_of(name)
+
+
+def note(said: list[str], item: object) -> None:
+    if isinstance(item, Whole):
+        said.append(item.user)
