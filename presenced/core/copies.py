@@ -130,10 +130,9 @@ class Copies(Restoring):
             if not was_told and any(isinstance(fact, RecordSet) for fact in facts):
                 self.engine.publisher.forget_version(user)
         if was_told:
-            facts = [fact for fact in facts if not isinstance(fact, OF_PAIRS)]
+            self.apply([fact for fact in facts if not isinstance(fact, OF_PAIRS)], now_ms)
         else:
-            self._replace_pairs(user, facts, now_ms)
-        self.apply(facts, now_ms)
+            self._apply_all(user, facts, now_ms)
         if user.record.version and not any(isinstance(fact, RecordSet) for fact in facts):
             self.engine.publisher.erase(user, now_ms)
             self.engine.positions.erase(user, now_ms)
@@ -155,11 +154,15 @@ class Copies(Restoring):
         self.engine.copied_records.note(name, version_of(packed))
         return True
 
-    def _replace_pairs(self, user: User, facts: Sequence[Fact], now_ms: int) -> None:
-        """Of pairs what these facts say of the user's side is all, but for what is left to `apply`."""
+    def _apply_all(self, user: User, facts: Sequence[Fact], now_ms: int) -> None:
+        """Apply these facts, which say all of the user's side of pairs. The list comes last: a block that hid a request
+        from it would give it another version."""
         lists = [fact for fact in facts if isinstance(fact, ContactsKept)]
-        self.engine.contacts.told_lists.replace(user, lists[-1] if lists else None)
+        told_lists = self.engine.contacts.told_lists
+        told_lists.replace(user, None)
         self.engine.privacy.erase(user, now_ms)
+        self.apply(facts, now_ms)
+        told_lists.replace(user, lists[-1] if lists else None)
 
     def _begin(self, now_ms: int) -> None:
         self.now_ms = now_ms

@@ -154,3 +154,17 @@ def test_who_asks_is_told_with_note_and_order(world: World) -> None:
     roster = world.user("anna").contacts
     assert roster is not None and list(roster.asking or ()) == ["cy", "bob"]
     assert roster.contact("cy").note == "first" and world.engine.contacts.pairs.requests == 2
+
+
+@pytest.mark.parametrize("knew", [False, True])
+def test_a_list_keeps_its_version_where_a_block_hides_a_request_from_it(world: World, knew: bool) -> None:
+    if knew:
+        told(world, "bob", 50, {"anna": ASKS})
+    fact = ContactsKept("bob", ["anna"], [ASKS], 100, [(0, ContactSide(note="let me", asked=10))])
+    told(world, "anna", 90, {"bob": ASKED})
+    known: list[Fact] = [BlockSet("bob", "anna", True), fact]
+    Copies(world.engine).replace("bob", known, world.now_ms, was_told=False)
+    world.turn()
+    roster = world.user("bob").contacts
+    assert roster is not None and roster.version == 100
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
