@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from presenced.cluster.disputes import Disputes
 from presenced.cluster.entries import (
     KnownFacts,
     Offer,
@@ -18,7 +19,6 @@ from presenced.cluster.entries import (
     Slice,
     Taken,
     Unpaired,
-    Whole,
     all_of,
     decode_known,
     decode_slice,
@@ -42,8 +42,9 @@ BROUGHT_AT_ONCE: Final = 200
 class Arrival:
     """What this node still waits for."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, disputes: Disputes) -> None:
         self._node = node
+        self._disputes = disputes
         self._teachers: dict[Member, None] = {}
         """Older nodes that have not told all of their users yet."""
         self._returned: set[Member] = set()
@@ -243,7 +244,7 @@ class Arrival:
         left = [name for name in left or new if node.keeps(name)]
         homes.set_all(left, node.mine)
         for name in left:
-            node.batches.add(Whole(name, all_of(node.copies, name, now_ms)))
+            self._disputes.say_whole(name, all_of(node.copies, name, now_ms))
         return len(left)
 
     def _ask(self) -> None:

@@ -134,12 +134,15 @@ class Ready(ItemBase, tag=7):
 
 
 class Offer(ItemBase, tag=8):
-    """What the node's disk says of a user whose home is another node, which knows an older record."""
+    """What the node knows of a user whose home is another node, which may know less: from its disk, or from a
+    node that is gone, and of which the log has lost what it said."""
 
     user: str
     version: int
     """Of the record, before a kill gave it another (`core.positions.uncarried`)."""
     facts: msgspec.Raw
+    to: int = 0
+    """The node that is taken for the home, since the one that is gone may have said so to some alone; 0 = all know."""
 
 
 class Happened(ItemBase, tag=9):

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from presenced.backplane.port import Entry, Joined
 from presenced.cluster.arrival import Arrival
+from presenced.cluster.disputes import Disputes
 from presenced.cluster.entries import (
     OF_FOLLOWERS,
     OF_PAIRS,
@@ -43,7 +44,7 @@ from presenced.cluster.entries import (
     version_in,
 )
 from presenced.cluster.lessons import WAITING_BYTES, Lessons
-from presenced.cluster.memory import LogMemory
+from presenced.cluster.memory import LogMemory, Lost
 from presenced.cluster.node import RETURN_MS, Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.positions import uncarried
@@ -80,8 +81,11 @@ class LogReader:
         """Nodes that lived when the log began anew, and that have not come back to it."""
         self._first: tuple[int, int] | None = None
         """Position and tag of this node's own join, in a log that began anew not long ago."""
-        self._unsaid: deque[str] = deque()
-        """Users of whom the log has lost that this node is their home, and of whom it is still to say all."""
+        self._unsaid: deque[tuple[str, bool]] = deque()
+        """Users of whom this node is still to say all if it is their home, since the log has lost that; and whether to
+        tell the home otherwise what is known here."""
+        self._lost: dict[Member, list[str]] = {}
+        """By node, the users of whom it had said something that the log has lost, and that it has not said again."""
         self._missing_ms = 0
         """When they are given up."""
         self._newest = 0
@@ -90,7 +94,8 @@ class LogReader:
         self._forwarder = forwarder
         self.memory = LogMemory()
         self.memory.note_read(node.position, node.tag, node.engine.ledger.now_ms)
-        self._arrival = Arrival(node)
+        self._disputes = Disputes(node)
+        self._arrival = Arrival(node, self._disputes)
         self._lessons = Lessons(node, lambda: not self._missing)
 
     def begin(self, now_ms: int) -> None:
@@ -159,6 +164,7 @@ class LogReader:
         node.horizon.reach(node.nodes.floor)
         node.inheritance.add(member, is_orderly=is_orderly)
         self._arrival.note_gone(member, node.position, now_ms)
+        self._unsaid += ((name, True) for name in self._lost.pop(member, ()))
         self._forwarder.node_gone(member.key, last_ms, now_ms)
 
     # --- batches ----------------------------------------------------------------------------------------------
@@ -194,6 +200,7 @@ class LogReader:
         if type(item) in _OF_ALL:
             self._take_item(self._node.mine, item, now_ms, {})
         elif type(item) is Whole:
+            self._disputes.note_known(item.user, now_ms)
             self._note_whole(item.user, decode_known(item.facts))
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
@@ -204,6 +211,8 @@ class LogReader:
                 if item.to == self._node.me:
                     self._forwarder.receive(sender.key, bytes(item.content), now_ms)
             case EventsAnew():
+                # Behind all that its node has said again.
+                self._lost.pop(sender, None)
                 self._take_anew(item, now_ms)
             case Missing():
                 self._take_missing(item, now_ms)
@@ -233,7 +242,7 @@ class LogReader:
                 self._node.learn_lives(item.lives)
                 self._lessons.end(sender)
             case Offer():
-                self._take_offer(item, now_ms)
+                self._take_offer(sender, item, now_ms)
             case Taken():
                 if item.teacher == self._node.me:
                     self._lessons.note_taken(sender, item.number)
@@ -248,6 +257,7 @@ class LogReader:
         self._node.tell_followers([fact for fact in facts if type(fact) in OF_FOLLOWERS])
         valid = [fact for fact in facts if (registrar if type(fact) in OF_PAIRS else of(fact.user)) is sender]
         if valid:
+            self.memory.note_told(self._node.position, sender, list({fact.user: None for fact in valid}))
             self._node.apply(valid, now_ms)
             pairs = [fact for fact in valid if type(fact) in OF_PAIRS]
             if pairs:
@@ -265,6 +275,8 @@ class LogReader:
     def _take_new(self, sender: Member, item: New, now_ms: int) -> None:
         """The first in the log is the home."""
         homes = self._node.homes
+        if sender is not self._node.mine:
+            self.memory.note_told(self._node.position, sender, item.names)
         for name in item.names:
             if homes.of(name) is NOBODY:
                 homes.set(name, sender)
@@ -280,6 +292,7 @@ class LogReader:
         if target is None or node.homes.of(item.user) is not sender:
             return
         node.homes.set(item.user, target)
+        self.memory.note_told(node.position, sender, [item.user])
         node.replace(item.user, decode_facts(item.facts), now_ms)
         if target is node.mine:
             node.inheritance.take_up(item.user, now_ms)
@@ -292,12 +305,8 @@ class LogReader:
         """The last that says so in the log is the home: whoever believed the same of itself yields."""
         node = self._node
         home = node.homes.of(item.user)
-        if home is node.mine:
-            user = node.engine.users.awake(item.user)
-            if user is not None and not user.is_copy:
-                node.copies.release(user, now_ms)
-        node.homes.set(item.user, sender)
-        node.note_copy(item.user)
+        self._disputes.yield_to(sender, item.user, now_ms)
+        self.memory.note_told(node.position, sender, [item.user])
         known = decode_known(item.facts)
         node.take_whole(item.user, known, now_ms)
         if node.nodes.registrar is node.mine:
@@ -314,21 +323,32 @@ class LogReader:
         else:
             horizon.end_earlier()
 
-    def _take_offer(self, item: Offer, now_ms: int) -> None:
-        """The home takes what another's disk knows better, and says so to all."""
-        node = self._node
+    def _take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
+        """The home takes what another node knows better, and says so to all. So does a node that has not heard that it
+        is the home: who offers takes it for that, and it takes them for it, or nobody."""
+        node, name, known = self._node, item.user, decode_known(item.facts)
         if node.nodes.registrar is node.mine:
-            node.copies.decide_pairs(item.user, decode_known(item.facts), now_ms, says_all=False)
-        if not node.own(item.user):
+            node.copies.decide_pairs(name, known, now_ms, says_all=False)
+        home = node.homes.of(name)
+        is_mine = node.own(name)
+        if not is_mine and not (item.to == node.me and home in (sender, NOBODY)):
             return
-        user = node.engine.users.get(item.user)
-        if user is not None:
-            if uncarried(user.record.version, node.lives) >= item.version:
-                return
-            node.copies.release(user, now_ms)
-        node.take_whole(item.user, decode_known(item.facts), now_ms)
-        node.inheritance.take_up(item.user, now_ms)
-        node.batches.add(Whole(item.user, home_part_of(node.copies, item.user, now_ms)))
+        user = node.engine.users.get(name)
+        is_newer = user is None or uncarried(user.record.version, node.lives) < item.version
+        if is_mine and not is_newer and item.to in (0, node.me):
+            return
+        if not is_mine:
+            node.homes.set(name, sender)
+            node.note_copy(name)
+        if is_newer:
+            if is_mine and user is not None:
+                node.copies.release(user, now_ms)
+            node.take_whole(name, known, now_ms)
+        node.homes.set(name, node.mine)
+        node.inheritance.take_up(name, now_ms)
+        self._disputes.say_whole(name, home_part_of(node.copies, name, now_ms))
+        if not is_mine:
+            self._forwarder.homes_changed([name], now_ms)
 
     # --- a log that has lost something ------------------------------------------------------------------------
 
@@ -337,41 +357,58 @@ class LogReader:
         node = self._node
         node.note_read(position, tag)
         node.horizon.end_earlier()
-        names, joined = self.memory.rewind(position)
+        lost = self._lose_behind(position)
         node.batches.rewind(position)
-        for member in joined:
+        for member in lost.joined:
             # The engine has forgotten it: its next call tells it so, and it begins anew.
             if member.heirs is None and member is not node.mine:
                 self._lose(member, now_ms, now_ms, is_orderly=True)
-        self._say_again(names, now_ms)
+        self._say_again(lost.acquired, now_ms)
 
     def begin_anew(self, joined: Joined, now_ms: int) -> None:
         """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
         from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
         node = self._node
         node.horizon.end_earlier()
-        names, _ = self.memory.rewind(0)
+        lost = self._lose_behind(0)
         node.begin_history(joined)
         self._missing = {member: None for member in node.nodes}
         self._missing_ms = now_ms + RETURN_MS
         self._first = joined.n, joined.tag
         node.batches.rewind(0)
-        self._say_again(names, now_ms)
+        self._say_again(lost.acquired, now_ms)
+
+    def _lose_behind(self, position: int) -> Lost:
+        """Those who live say again what they said there. What one that is gone said is said by those who had read it.
+        O(a minute of the log)."""
+        for name in self._node.inheritance.take_acquired():
+            self.memory.note_acquired(self.memory.newest, name)
+        lost = self.memory.rewind(position)
+        for member, names in lost.told.items():
+            if member.heirs is None:
+                self._lost.setdefault(member, []).extend(names)
+            else:
+                self._unsaid += ((name, True) for name in names)
+        return lost
 
     def _say_again(self, names: Sequence[str], now_ms: int) -> None:
         node, events = self._node, self._node.engine.events
-        self._unsaid += names
+        self._unsaid += ((name, False) for name in names)
         self._say_some(now_ms)
         epoch = max(events.epoch + 1, node.engine.clock.wall_ms(now_ms))
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
     def _say_some(self, now_ms: int) -> None:
-        """Say all of some whose home this node has become: of very many, if the log has lost a death.
-        O(`SAID_AT_ONCE`)."""
+        """Say all of some whose home this node is: of very many, if the log has lost a death. O(`SAID_AT_ONCE`)."""
         node = self._node
         for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
-            if node.own(name := self._unsaid.popleft()):
-                node.batches.add(Whole(name, home_part_of(node.copies, name, now_ms)))
+            name, is_witness = self._unsaid.popleft()
+            if node.own(name):
+                self._disputes.say_whole(name, home_part_of(node.copies, name, now_ms))
+            elif is_witness and (home := node.homes.of(name)) is not NOBODY and node.engine.users.knows(name):
+                known = home_part_of(node.copies, name, now_ms)
+                version = uncarried(version_in(decode_known(known)), node.lives)
+                node.batches.add(Offer(name, version, known, home.key))
 
     def _take_missing(self, item: Missing, now_ms: int) -> None:
         member = self._node.nodes.get(item.key)

@@ -2,13 +2,15 @@
 
 An engine that failed over may have lost what it had accepted last. Each node then appends its own lost batches again,
 as they were: who has read them passes over them by their numbers. What depends on the order in which several nodes
-appended is said anew by whom it made a home.
+appended is said anew by whom it made a home. What a node had appended that is gone by now is said by those who had read
+it: some may not have.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from presenced.cluster.nodes import Member
 
@@ -20,6 +22,17 @@ class _Read(NamedTuple):
     read_ms: int
 
 
+class Lost(NamedTuple):
+    """What the log has lost."""
+
+    acquired: list[str]
+    """The users whose home this node became there."""
+    joined: list[Member]
+    """The nodes that joined there."""
+    told: dict[Member, list[str]]
+    """The users of whom other nodes said something there, by those nodes."""
+
+
 class LogMemory:
     """Positions with their tags, and what came of them."""
 
@@ -28,6 +41,7 @@ class LogMemory:
         self._tags: dict[int, int] = {}
         self._acquired: deque[tuple[int, str]] = deque()
         self._joined: deque[tuple[int, Member]] = deque()
+        self._told: deque[tuple[int, Member, Sequence[str]]] = deque()
 
     def note_read(self, position: int, tag: int, now_ms: int) -> int:
         """An entry was read; returns the position up to which nothing is remembered any longer. O(1), over all."""
@@ -36,7 +50,8 @@ class LogMemory:
         while now_ms - self._read[0].read_ms > KEEP_MS:
             del self._tags[self._read.popleft().position]
         first = self._read[0].position - 1
-        for line in (self._acquired, self._joined):
+        line: deque[Any]
+        for line in (self._acquired, self._joined, self._told):
             while line and line[0][0] <= first:
                 line.popleft()
         return first
@@ -48,6 +63,10 @@ class LogMemory:
     def note_joined(self, position: int, member: Member) -> None:
         """A node has joined."""
         self._joined.append((position, member))
+
+    def note_told(self, position: int, sender: Member, names: Sequence[str]) -> None:
+        """Another node has said something of these users, which holds. O(1)."""
+        self._told.append((position, sender, names))
 
     def tag_at(self, position: int) -> int | None:
         """The tag of the entry that was read at this position; None = it is not remembered. O(1)."""
@@ -63,13 +82,18 @@ class LogMemory:
         """The first position that is remembered; 0 = none is."""
         return self._read[0].position if self._read else 0
 
-    def rewind(self, position: int) -> tuple[list[str], list[Member]]:
-        """The log has lost all behind this position: the users whose home this node became there, and the nodes that
-        joined there. Nothing behind it is remembered. O(what is remembered)."""
-        names = [name for at, name in self._acquired if at > position]
-        members = [member for at, member in self._joined if at > position]
+    def rewind(self, position: int) -> Lost:
+        """The log has lost all behind this position, and nothing behind it is remembered any longer. O(what is
+        remembered)."""
+        acquired = dict.fromkeys(name for at, name in self._acquired if at > position)
+        joined = [member for at, member in self._joined if at > position]
+        told: dict[Member, dict[str, None]] = {}
+        for at, sender, names in self._told:
+            if at > position:
+                told.setdefault(sender, {}).update(dict.fromkeys(names))
         self._read = deque(read for read in self._read if read.position <= position)
         self._tags = {at: tag for at, tag in self._tags.items() if at <= position}
         self._acquired = deque((at, name) for at, name in self._acquired if at <= position)
         self._joined = deque((at, member) for at, member in self._joined if at <= position)
-        return list(dict.fromkeys(names)), members
+        self._told = deque(one for one in self._told if one[0] <= position)
+        return Lost(list(acquired), joined, {sender: list(names) for sender, names in told.items()})
