@@ -219,7 +219,7 @@ def test_an_engine_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "undo"),
     [
-        (("CONFIG", "SET", "requirepass", "secret"), ("-a", "secret", "CONFIG", "SET", "requirepass", "")),
+        (("CONFIG", "SET", "requirepass", "secret"), ("CONFIG", "SET", "requirepass", "")),
         (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
     ],
     ids=["password", "replica"],
@@ -231,10 +231,10 @@ def test_nodes_outlive_a_change_of_the_engine_by_which_it_refuses_them(
     one, two = cluster.start("one"), cluster.start("two")
     links = [opened(one.port, "alice"), opened(two.port, "bob")]
     cluster.engine.send(*change)
-    password = ("-a", "secret") if "requirepass" in change else ()
-    cluster.engine.send(*password, "CLIENT", "KILL", "TYPE", "normal")
+    password = "secret" if "requirepass" in change else ""
+    cluster.engine.send("CLIENT", "KILL", "TYPE", "normal", password=password)
     until(lambda: all("refuses this node" in node.log() for node in (one, two)), "both are refused")
-    cluster.engine.send(*undo)
+    cluster.engine.send(*undo, password=password)
     for number, link in enumerate(links):
 
         def is_done(link: Wire = link, number: int = number) -> bool:

@@ -79,9 +79,11 @@ def test_a_node_that_restarts_is_seen_by_nobody(nodes: Together) -> None:
         alice, bob = nodes.client_on(1, "alice", held), nodes.client_on(2, "bob", held)
         with bob.watch("alice") as seen:
             assert next(seen).new.status == "online"
+            drained = Path(f"/proc/{nodes.pid_of(1)}")
             nodes.ask(1, "drain")
             nodes.until_log("n-1: stopped")
             until(lambda: "alice" in nodes.links_on(2), "alice is on the other node")
+            until(lambda: not drained.exists(), "the process has ended")
             nodes.signal(signal.SIGHUP)
             nodes.until_pid(1)
             alice.set_status("dnd")

@@ -37,6 +37,7 @@ from presenced.ops.control import Caller, Control
 from presenced.ops.examination import Examination
 from presenced.runtime_paths import admin_path, admin_path_for_commands
 from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.link import ENDING, OPEN
 from presenced.server.link_report import SLICE_LINKS, FoundLinks, LinkQuery, find_links
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull
@@ -477,7 +478,7 @@ class TestLinks:
     async def test_those_that_end_meanwhile_are_left_out(self) -> None:
         links: dict[Any, None] = {StandIn(at): None for at in range(3)}
         first = next(iter(links))
-        first.state = 2
+        first.state = ENDING
         control = control_of(links)
         answer = cast(Any, await control.perform(AdminLinks(), Caller(0, 0)))
         assert (answer.total, len(answer.links)) == (2, 2)
@@ -508,7 +509,7 @@ class StandIn:
     """A link as far as a list needs it."""
 
     def __init__(self, since_ms: int) -> None:
-        self.state = 1
+        self.state = OPEN
         self.since_ms = since_ms
         self.session = None
         self.peer = "x"

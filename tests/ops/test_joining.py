@@ -56,7 +56,8 @@ async def test_a_node_that_joins_is_not_ready_and_says_how_far_it_is(
     node = Joining()
 
     async def open_cluster(*given: Any) -> Joining:
-        given[-1](node)
+        _, _, _, _, _, joining, _ = given
+        joining(node)
         await node.may_serve.wait()
         return node
 
