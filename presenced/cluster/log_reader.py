@@ -79,6 +79,8 @@ class LogReader:
         self.entries_read = 0
         self._missing: dict[Member, None] = {}
         """Nodes that lived when the log began anew, and that have not come back to it."""
+        self._missing_ms = 0
+        """When they are given up."""
         self._first: tuple[int, int] | None = None
         """Position and tag of this node's own join, in a log that began anew not long ago."""
         self._unsaid: deque[tuple[str, bool]] = deque()
@@ -86,8 +88,6 @@ class LogReader:
         tell the home otherwise what is known here."""
         self._lost: dict[Member, list[str]] = {}
         """By node, the users of whom it had said something that the log has lost, and that it has not said again."""
-        self._missing_ms = 0
-        """When they are given up."""
         self._newest = 0
         """No record that was read has a version above this, but for users who change twice within a millisecond."""
         self._node = node

@@ -65,7 +65,7 @@ class LogMemory:
         self._joined.append((position, member))
 
     def note_told(self, position: int, sender: Member, names: Sequence[str]) -> None:
-        """Another node has said something of these users, which holds. O(1)."""
+        """Another node has said something of these users, which holds. The names stay for a minute. O(1)."""
         self._told.append((position, sender, names))
 
     def tag_at(self, position: int) -> int | None:

@@ -2,7 +2,8 @@
 
 A write costs a few microseconds, which is what all else that a change costs comes to. Where answers wait for a disk or
 for other nodes, each link that changes something is written to twice: what others did, and then its answer. The cork
-joins the two. It is for `CORK_MS` at most, and it is not used while answers take longer than that.
+joins the two. It is for `CORK_MS` at most, or for `CORK_TURNS` turns of a server that has much to do, and it is not
+used while answers take longer than that.
 """
 
 from __future__ import annotations
