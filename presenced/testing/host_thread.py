@@ -86,11 +86,10 @@ class HostThread:
         """What a client was asked for. The test is not left waiting for what only the clock could bring; other threads
         of the application may wait."""
         if threading.current_thread() is not self._tester:
-            try:
-                return future.result()
-            finally:
-                # Whose waited goes on now, and may say something.
-                self.note_outside()
+            # The thread may say something when it goes on, however late it wakes up: the loop knows of it before it
+            # moves the clock.
+            future.add_done_callback(lambda _: self.note_outside())
+            return future.result()
         try:
             return future.result(self._patience_s)
         except concurrent.futures.TimeoutError:
@@ -107,8 +106,8 @@ class HostThread:
             self.clock.wait_for(asyncio.wrap_future(future, loop=self.loop))
 
     def note_outside(self) -> None:
-        """Another thread of the application has something to do."""
-        if self.clock is not None:
+        """Another thread of the application has something to do. Does nothing once the loop is closed."""
+        if self.clock is not None and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.clock.note_outside)
 
     def stop(self) -> None:

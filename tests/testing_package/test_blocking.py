@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import presenced
 import presenced.sync
 from presenced.testing import BlockingTestServer, StandstillError, TestServerError
+from presenced.testing.host_thread import HostThread
 
 
 def test_a_blocking_application_sees_time_pass() -> None:
@@ -74,9 +76,11 @@ def test_a_thread_of_the_application_is_waited_for() -> None:
         backend = server.connect_service()
         followed = backend.events()
         followed.__enter__()
+        begun = threading.Event()
 
         def application() -> None:
             for event in followed:
+                begun.set()
                 if event.kind == "offline":
                     return
                 if event.kind == "status_change" and event.new == "away":
@@ -85,12 +89,86 @@ def test_a_thread_of_the_application_is_waited_for() -> None:
         thread = threading.Thread(target=application)
         thread.start()
         server.connect("anna")
+        assert begun.wait(60)
         server.advance(minutes=6)
         server.settle()
         assert server.record_of("anna").text == "is away"
         server.advance(hours=1)
         thread.join(60)
         assert not thread.is_alive()
+
+
+class Late:
+    """A future whose value reaches the thread that waits for it late, as on a busy machine: when the loop has nothing
+    left to do but wait for what is outside."""
+
+    def __init__(self, future: Future[Any], asked: threading.Semaphore, loop_waits: threading.Event) -> None:
+        self._future = future
+        self._asked = asked
+        self._loop_waits = loop_waits
+
+    def result(self) -> Any:
+        self._asked.release()
+        value = self._future.result()
+        assert self._loop_waits.wait(60)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._future, name)
+
+
+class Watched:
+    """The selector of a loop, which sets `loop_waits` when the loop waits for what is outside."""
+
+    def __init__(self, selector: Any, outside_s: float, loop_waits: threading.Event) -> None:
+        self._selector = selector
+        self._outside_s = outside_s
+        self._loop_waits = loop_waits
+
+    def select(self, timeout_s: float | None = None) -> Any:
+        if timeout_s == self._outside_s:
+            self._loop_waits.set()
+        return self._selector.select(timeout_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selector, name)
+
+
+def test_a_thread_of_the_application_may_wake_up_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, loop_waits, heard = threading.Semaphore(0), threading.Event(), []
+    tester, result = threading.current_thread(), HostThread.result
+
+    def late(host: HostThread, future: Future[Any]) -> Any:
+        is_testers = threading.current_thread() is tester
+        return result(host, future if is_testers else Late(future, asked, loop_waits))  # type: ignore[arg-type]
+
+    with BlockingTestServer(outside_s=0.5, heartbeat="4m") as server:
+        clock = server._open_host().clock
+        assert clock is not None
+        monkeypatch.setattr(HostThread, "result", late)
+        monkeypatch.setattr(clock, "_selector", Watched(clock._selector, 0.5, loop_waits))
+        begun_ms = server.now_ms
+
+        def application() -> None:
+            for event in followed:
+                if event.kind == "status_change":
+                    heard.append((event.new, server.now_ms - begun_ms))
+                    if event.new == "away":
+                        return
+
+        with server.connect_service().events() as followed:
+            thread = threading.Thread(target=application)
+            thread.start()
+            assert asked.acquire(timeout=60)
+            anna = server.connect("anna")
+            loop_waits.set()
+            assert asked.acquire(timeout=60)
+            server.settle()
+            loop_waits.clear()
+            server.advance(minutes=6)
+            loop_waits.set()
+            thread.join(60)
+        assert heard == [("online", 0), ("away", 300_000)] and anna.state == "connected"
 
 
 def test_failures_end_on_the_servers_thread() -> None:
