@@ -16,14 +16,21 @@ from click.testing import CliRunner
 from bench.__main__ import main
 from bench.errors import BenchError
 from bench.paths import REPOSITORY
-from bench.report.charts import charts, nines, picture
-from bench.report.page import page
 from bench.results.files import ResultFile, json_text
 from bench.results.outcome import OURS, Checks, Latency, Outcome, ServerOutcome
 from tests.bench.made_up import core, fanout, idle, result
 
 SVG = "{http://www.w3.org/2000/svg}"
 VOID = {"meta", "br", "hr"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_matplotlib() -> None:
+    """Import what draws, which takes matplotlib a second: only here, and not in each process that collects this
+    file."""
+    global charts, nines, page, picture
+    from bench.report.charts import charts, nines, picture
+    from bench.report.page import page
 
 
 class Reader(HTMLParser):
