@@ -116,8 +116,9 @@ def test_a_watcher_that_stops_reading_under_tls(
 ) -> None:
     """Its records are kept latest-wins as on plain TCP, in some tens of KiB, and it gets the last one."""
     cert, key = map(str, certificate)
-    options = ("--check", "--change-spacing", "0", "--rate", "0", "--tls-cert", cert, "--tls-key", key)
-    with Daemon(tmp_path / "log", *options) as daemon:
+    # Nobody heartbeats in here, so that no lease may end, however busy the machine is.
+    options = ("--check", "--change-spacing", "0", "--rate", "0", "--heartbeat", "4m")
+    with Daemon(tmp_path / "log", *options, "--tls-cert", cert, "--tls-key", key) as daemon:
         alice = opened(daemon.port, "alice", tls=trust)
         slow = [opened(daemon.port, f"slow-{number}", tls=trust, receive_bytes=4096) for number in range(20)]
         for link in slow:
