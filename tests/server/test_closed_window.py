@@ -19,7 +19,8 @@ TEXT = "x" * 500
 
 
 def fill(server: InProcess, publisher: Wire, *watchers: Wire) -> int:
-    """Change the publisher's text until nothing more goes into the buffers of any watcher; gives how often."""
+    """Change the publisher's text until nothing more goes into the buffers of any watcher; gives how often. Nobody's
+    lease ends meanwhile, however busy the machine is."""
     number = 0
     for link in watchers:
         link.send(Watch(1, ["publisher"]))
@@ -30,6 +31,9 @@ def fill(server: InProcess, publisher: Wire, *watchers: Wire) -> int:
             publisher.send(SetStatus(number, text=f"{TEXT}{number:06}"))
         for _ in range(100):
             publisher.until(DONE)
+        for link in (publisher, *watchers):
+            link.send(Heartbeat())
+        assert server.ask(lambda found: len(list(found.links))) == 1 + len(watchers), "somebody's lease has ended"
     return number
 
 
