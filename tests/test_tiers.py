@@ -11,16 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.shares import (
-    DEALT_SINGLY,
-    DEALT_TOGETHER,
-    LONGEST,
-    WAITING,
-    LongestFirst,
-    is_waiting,
-    place_of,
-    share_of,
-)
+from tests.support.shares import DEALT_SINGLY, DEALT_TOGETHER, LONGEST, LongestFirst, place_of, share_of
 from tests.support.tiers import LEFT_OUT, PLACES, SHARE, markers_of, samples, spaced
 
 REPOSITORY = Path(__file__).parents[1]
@@ -115,38 +106,26 @@ def test_make_check_deals_out_files_the_longest_first(request: pytest.FixtureReq
     assert other[5:] == [7, 8, 9], "all of a file"
 
 
-def test_three_of_seven_processes_begin_with_what_waits(request: pytest.FixtureRequest) -> None:
+def test_what_is_long_is_dealt_out_before_what_is_short(request: pytest.FixtureRequest) -> None:
     config: Any = SimpleNamespace(
-        option=SimpleNamespace(loadscopereorder=True), getvalue={"tx": ["popen"] * 7, "dist": "loadfile"}.get
+        option=SimpleNamespace(loadscopereorder=True), getvalue={"tx": ["popen"] * 3, "dist": "loadfile"}.get
     )
     scheduling = request.config.hook.pytest_xdist_make_scheduler(config=config, log=None)
     places = [place for place in LONGEST if place.endswith(".py") and place not in DEALT_SINGLY]
     tests = [f"tests/{place}::test_{at}" for place in [*places, "core/test_b.py"] for at in range(2)]
-    processes: list[Any] = [Process() for _ in range(7)]
+    processes: list[Any] = [Process() for _ in range(3)]
     for process in processes:
         scheduling.add_node(process)
         scheduling.add_node_collection(process, tests)
     scheduling.schedule()
-    given = [[place_of(tests[at]) for at in process.given] for process in processes]
-    waiting = [LONGEST.index(place) for place in places if place in WAITING]
-    others = [LONGEST.index(place) for place in places if place not in WAITING]
-    assert given == [[place] * 2 for place in (*waiting[:3], *others[:4])]
-    # Who has nothing left of its own kind helps the others.
-    for share in list(scheduling.workqueue):
-        if is_waiting(share):
-            del scheduling.workqueue[share]
-    scheduling.mark_test_complete(processes[0], processes[0].given[0])
-    assert [place_of(tests[at]) for at in processes[0].given[2:]] == [others[4]] * 2
+    scheduling.mark_test_complete(processes[2], processes[2].given[0])
+    assert [process.given for process in processes] == [[0, 1], [2, 3], [4, 5, 6, 7]]
 
 
 @pytest.mark.parametrize("place", [*LONGEST, *DEALT_SINGLY])
 def test_each_place_of_the_order_exists(place: str) -> None:
     assert (TESTS / place).exists()
     assert place_of(f"tests/{place}/test_x.py::test_x") <= LONGEST.index(place)
-
-
-def test_what_waits_has_a_place() -> None:
-    assert {*WAITING} <= {*LONGEST}
 
 
 def test_what_has_a_container_in_common_is_dealt_out_together() -> None:

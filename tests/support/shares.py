@@ -1,7 +1,6 @@
 """How `make check` shares out the tests among processes: by files, the longest first.
 
-What is begun last is short then, so that all of them are busy to the end. Of many processes for few processors some
-begin with what mostly waits: would all of them, the processors had nothing to do, and later too much.
+What is begun last is short then, so that all of them are busy to the end.
 """
 
 from __future__ import annotations
@@ -56,18 +55,6 @@ LONGEST = (
 )
 """Files and directories below tests/ in which a file takes more than ten seconds, in the order in which they begin."""
 
-WAITING = (
-    "systemd",
-    "cluster/test_failing_engines.py",
-    "bench/profiles",
-    "durable/test_restart.py",
-    "bench/test_bench.py",
-    "docs/test_readme.py",
-    "nodes/test_supervisor.py",
-    "nodes/test_nodes_together.py",
-)
-"""Those of them that wait for most of their time: for a restart, a grace, the seconds of a measurement."""
-
 DEALT_SINGLY = (
     "cluster/test_failing_engines.py",
     "sim/test_lives.py",
@@ -91,22 +78,12 @@ def share_of(node_id: str) -> str:
 @cache
 def place_of(share: str) -> int:
     """When it is begun: the lower, the earlier. O(places)."""
-    return next((at for at, place in enumerate(LONGEST) if _is_in(share, place)), len(LONGEST))
-
-
-@cache
-def is_waiting(share: str) -> bool:
-    """Whether it leaves the processors to others for most of its time. O(places)."""
-    return any(_is_in(share, place) for place in WAITING)
-
-
-def _is_in(share: str, place: str) -> bool:
-    return PurePosixPath(share.partition("::")[0].removeprefix("tests/")).is_relative_to(place)
+    path = PurePosixPath(share.partition("::")[0].removeprefix("tests/"))
+    return next((at for at, place in enumerate(LONGEST) if path.is_relative_to(place)), len(LONGEST))
 
 
 class LongestFirst(LoadFileScheduling):
-    """`--dist loadfile` in that order; what has no place of its own comes by its number of tests. Three of seven
-    processes begin with what waits, the others with what does not; who has nothing left helps the others."""
+    """`--dist loadfile` in that order; what has no place of its own comes by its number of tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         return share_of(nodeid)
@@ -127,5 +104,4 @@ class LongestFirst(LoadFileScheduling):
             short = (share for share in reversed(self.workqueue) if place_of(share) == len(LONGEST))
             if (shortest := next(short, None)) is not None:
                 return shortest
-        waits = self.nodes.index(node) < len(self.nodes) * 3 // 7
-        return min(self.workqueue, key=lambda share: (is_waiting(share) is not waits, place_of(share)))
+        return min(self.workqueue, key=place_of)
