@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from presenced.cluster.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
-from presenced.wire.codec import encode
+from presenced.wire.codec import encode, encode_into, list_head
 
 
 class Stored(NamedTuple):
@@ -30,11 +32,10 @@ class Closed(NamedTuple):
     stored: list[Stored]
 
 
-class _Waiting(NamedTuple):
-    item: Item
-    size: int
-    stored: Stored | None
-    floor: int
+class _Floor(NamedTuple):
+    number: int
+    """Of the first item that it holds for."""
+    version: int
 
 
 class _Kept(NamedTuple):
@@ -62,7 +63,18 @@ class Batches:
         self._is_marked = False
         """A batch is wanted though there may be no item for it."""
         self._wake: Callable[[], object] | None = None
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Item] = deque()
+        self._encoded = bytearray()
+        """The same, one behind the other: an item is encoded once, as most of what it costs is that."""
+        self._until: deque[int] = deque()
+        """Where each of them ends, counted from the first byte of all that was ever added."""
+        self._taken_bytes = 0
+        self._floors: deque[_Floor] = deque()
+        """Below which version there was nothing to come when some of them were added; nothing came below it later."""
+        self._begins_turn = False
+        """The last item has the records of a turn, and what comes next is of another."""
+        self._stored: dict[int, Stored] = {}
+        """What is to be stored before some of them are appended, by their numbers."""
         self._under_way: Closed | None = None
         self._ends: deque[tuple[int, int]] = deque()
         """Of each batch that was not read back yet: its number, and how many items there were with its last."""
@@ -83,8 +95,10 @@ class Batches:
         """Of those that are kept or under way, the ones of which something stored may not have been taken yet."""
 
     def wake_by(self, wake: Callable[[], object]) -> None:
-        """Call this whenever there is something to append."""
+        """Call this whenever there is something to append, where there was nothing; and now, if there is."""
         self._wake = wake
+        if self.has_more:
+            wake()
 
     def wait_for_appends(self) -> None:
         """From now on an item is confirmed once its append has succeeded as well: that says more than that the log has
@@ -94,11 +108,20 @@ class Batches:
     def add(self, item: Item, stored: Stored | None = None, *, least: int | None = None) -> None:
         """The item is in the next batch but for those before it. `least`: the least version of a record in it that was
         made in this turn. O(its size)."""
-        size, floor = len(encode(item)), self._floor()
-        self._waiting.append(_Waiting(item, size, stored, floor if least is None else min(floor, least)))
-        self.added += 1
-        self.bytes += size
-        if self._wake is not None:
+        waiting, encoded, number = self._waiting, self._encoded, self.added
+        is_first = not waiting
+        if is_first or self._begins_turn or least is not None:
+            floor = self._floor()
+            self._floors.append(_Floor(number, floor if least is None else min(floor, least)))
+            self._begins_turn = least is not None
+        encode_into(item, encoded, -1)
+        waiting.append(item)
+        self.bytes = size = len(encoded)
+        self._until.append(self._taken_bytes + size)
+        if stored is not None:
+            self._stored[number] = stored
+        self.added = number + 1
+        if is_first and self._wake is not None:
             self._wake()
 
     def mark(self) -> None:
@@ -119,28 +142,47 @@ class Batches:
             self._under_way = self._again.popleft()
         elif self._under_way is None and (self._waiting or self._is_marked):
             self._is_marked = False
-            items: list[Item] = []
-            stored: list[Stored] = []
-            size = 0
-            while self._waiting and (not items or size + self._waiting[0].size <= BATCH_BYTES):
-                waiting = self._waiting.popleft()
-                items.append(waiting.item)
-                size += waiting.size
-                if waiting.stored is not None:
-                    stored.append(waiting.stored)
-            self.bytes -= size
+            items, stored, encoded = self._take_waiting()
             self.closed += 1
-            self._taken += len(items)
             self._ends.append((self.closed, self._taken))
             # What waits may have been made when the counter stood lower, the first of it at the lowest.
-            floor = self._waiting[0].floor if self._waiting else self._floor()
+            floor = self._floors[0].version if self._waiting else self._floor()
             made = NodeBatch(self.closed, self._version(), items, floor)
-            self._under_way = Closed(self.closed, encode(made), stored)
+            # As `encode(made)`, of items that are encoded already.
+            data = encode((made.number, made.version, msgspec.Raw(list_head(len(items)) + encoded), floor))
+            self._under_way = Closed(self.closed, data, stored)
             if stored:
                 self._storing.append(self._under_way)
             self._unread.append(made)
             self._sent.append(self._under_way)
         return self._under_way
+
+    def _take_waiting(self) -> tuple[list[Item], list[Stored], bytes]:
+        """The items of the next batch, what is to be stored for them, and they themselves encoded. O(items in it)."""
+        waiting, until, floors = self._waiting, self._until, self._floors
+        if self.bytes <= BATCH_BYTES:
+            items, size = list(waiting), self.bytes
+            waiting.clear()
+            until.clear()
+            floors.clear()
+        else:
+            items = []
+            size, end = 0, self._taken_bytes + BATCH_BYTES
+            while waiting and (not items or until[0] <= end):
+                items.append(waiting.popleft())
+                size = until.popleft() - self._taken_bytes
+        encoded = bytes(self._encoded[:size])
+        del self._encoded[:size]
+        self._taken_bytes += size
+        self.bytes -= size
+        first, self._taken = self._taken, self._taken + len(items)
+        while len(floors) > 1 and floors[1].number <= self._taken:
+            floors.popleft()
+        stored = []
+        if self._stored:
+            numbers = range(first, self._taken)
+            stored = [self._stored.pop(number) for number in numbers if number in self._stored]
+        return items, stored, encoded
 
     def appended(self, number: int) -> None:
         """The append of this batch has succeeded, and of all before it."""

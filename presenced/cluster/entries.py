@@ -303,6 +303,9 @@ def users_in_pairs(facts: Sequence[Fact]) -> list[str]:
     """The users whom facts of pairs among these name, each once. O(facts)."""
     names: dict[str, None] = {}
     for fact in facts:
+        if type(fact) not in OF_PAIRS:
+            # Nearly all: a node asks of each fact.
+            continue
         if isinstance(fact, ContactsSet):
             names |= dict.fromkeys((fact.user, *fact.contacts))
         elif isinstance(fact, ContactSet | BlockSet | HidingSet):

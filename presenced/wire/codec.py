@@ -38,19 +38,26 @@ SERVER_MESSAGES: Final = _by_tag(ServerMessage)
 
 # --- encoding and decoding ------------------------------------------------------------------------------------
 
-encode = msgspec.msgpack.Encoder().encode
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+encode = _ENCODER.encode
+
+encode_into = _ENCODER.encode_into
+"""The same into a `bytearray`; behind what it holds, with -1."""
 
 
 def encoded_list(items: Sequence[bytes]) -> msgspec.Raw:
     """A list of what is encoded already, to be put into a message. O(bytes)."""
-    count = len(items)
+    return msgspec.Raw(list_head(len(items)) + b"".join(items))
+
+
+def list_head(count: int) -> bytes:
+    """What a list of so many begins with; they follow, each encoded. O(1)."""
     if count < 16:
-        head = bytes((0x90 | count,))
-    elif count < 1 << 16:
-        head = b"\xdc" + count.to_bytes(2, "big")
-    else:
-        head = b"\xdd" + count.to_bytes(4, "big")
-    return msgspec.Raw(head + b"".join(items))
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
 
 
 def _decode_first_client(payload: bytes) -> ClientMessage:

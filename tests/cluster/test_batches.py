@@ -163,6 +163,64 @@ def test_a_batch_says_below_which_version_nothing_is_left_to_come(monkeypatch: p
     assert out.confirmed == out.added and not out.has_more
 
 
+def test_what_waits_for_the_next_batch_counts_from_when_its_turn_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = 5
+    out = Batches(lambda: version, lambda: version)
+    size = len(encode(New(["a"])))
+    monkeypatch.setattr(module, "BATCH_BYTES", 2 * size)
+    for turn in (5, 6, 7):
+        version = turn
+        out.add(New(["a"]))
+        out.add(New(["b"]), least=turn - 1)
+    assert out.bytes == 6 * size
+    floors = []
+    while (closed := out.close()) is not None:
+        out.appended(closed.number)
+        floors.append(decode_batch(closed.data).floor)
+    assert floors == [6, 7, 7], "what waits of a turn is not held for older than it is"
+    assert out.bytes == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 70_000])
+def test_a_batch_is_encoded_as_if_it_were_at_once(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 1 << 20)
+    out = batches()
+    items = [New([str(number)]) for number in range(count)]
+    for item in items:
+        out.add(item)
+    out.mark()
+    closed = out.close()
+    assert closed is not None and closed.data == encode(NodeBatch(1, 42, items, 42))
+    assert out.decoded(closed.data).items == items, "this node takes them in the same order"
+
+
+def test_items_that_wait_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 2 * len(encode(New(["0"]))))
+    out = batches()
+    for number in range(5):
+        out.add(New([str(number)]), Stored(7, number, b"content") if number % 2 else None)
+    taken = []
+    while (closed := out.close()) is not None:
+        assert out.decoded(closed.data) == decode_batch(closed.data)
+        taken.append((decode_batch(closed.data).items, [stored.number for stored in closed.stored]))
+        out.appended(closed.number)
+        out.read_back(closed.number, closed.number)
+    assert taken == [([New(["0"]), New(["1"])], [1]), ([New(["2"]), New(["3"])], [3]), ([New(["4"])], [])]
+
+
+def test_whoever_appends_is_woken_where_nothing_waited() -> None:
+    woken: list[int] = []
+    out = batches()
+    out.add(New(["alice"]))
+    out.wake_by(lambda: woken.append(out.added))
+    assert woken == [1], "something waits already"
+    out.add(New(["bob"]))
+    assert woken == [1], "whoever was woken has not come yet"
+    closed = out.close()
+    out.add(New(["carol"]))
+    assert woken == [1, 3] and closed is not None
+
+
 def test_facts_that_no_batch_has_yet_are_still_to_come() -> None:
     town = Town("a")
     [a] = town.nodes
