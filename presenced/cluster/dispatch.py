@@ -15,7 +15,7 @@ from presenced.cluster.ports import ClaimsPort, HomesPort
 from presenced.cluster.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
 from presenced.cluster.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
 from presenced.cluster.relays import Relays
-from presenced.cluster.routing import OF_SENDER, Destination, destination_of
+from presenced.cluster.routing import OF_LINK, OF_SENDER, Destination, destination_of
 from presenced.cluster.split_questions import places_of
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
@@ -75,9 +75,13 @@ class Dispatch:
     def handle(self, session: Session, now_ms: int, message: ClientMessage) -> None:
         """A message of a link of this node. O(1) beside what is done with it."""
         relay = self._relays.get(session)
-        if relay is None and session.role == "user" and type(message) in OF_SENDER and self._is_own(session, message):
-            self._requests.handle(self._engine, session, now_ms, message)
-            return
+        if relay is None:
+            # Most messages, so that they cost no more than without a cluster.
+            kind = type(message)
+            is_own = kind in OF_SENDER and session.role == "user" and self._is_own(session, message)
+            if is_own or kind in OF_LINK:
+                self._requests.handle(self._engine, session, now_ms, message)
+                return
         way = destination_of(message, session.user_name)
         if way.where == "at_once" or (relay is None and self._is_here(session, way, message)):
             self._requests.handle(self._engine, session, now_ms, message)
@@ -100,7 +104,7 @@ class Dispatch:
         self._relays.forget_if_idle(relay)
 
     def _is_own(self, session: Session, message: ClientMessage) -> bool:
-        """Whether a person means themselves, whom this node decides: most requests, so that they cost no more."""
+        """Whether a person means themselves, whom this node decides."""
         named_user: str = getattr(message, "user", "")
         return named_user in ("", session.user_name) and self._homes.own(session.user_name)
 

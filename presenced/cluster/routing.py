@@ -262,5 +262,8 @@ _WAYS: dict[type, Callable[[Any, str], Destination]] = {
 }
 """In the order of the type numbers."""
 
+OF_LINK: Final = frozenset(kind for kind, way in _WAYS.items() if way in (_here, _at_once, _bye, _own))
+"""Messages that the node of the link handles whatever they say, if the link acts nowhere else."""
+
 OF_SENDER: Final = frozenset(kind for kind, way in _WAYS.items() if way in (_makes, _changes, _asks))
 """Messages that go to the home of the user whom they name, and of their sender if they name nobody."""

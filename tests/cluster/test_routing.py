@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.chat_commands.verbs import BY_NAME
-from presenced.cluster.routing import destination_of
+from presenced.cluster.routing import OF_LINK, destination_of
 from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
     Attach,
@@ -109,6 +109,12 @@ def test_each_message_goes_where_it_is_decided(kind: type) -> None:
 
 def test_the_table_names_no_message_that_there_is_not() -> None:
     assert list(TABLE) == [kind.__name__ for kind in CLIENT_MESSAGES.values()]
+
+
+def test_what_a_link_s_node_handles_whatever_it_says_is_known_by_its_type() -> None:
+    by_link = {kind for kind in CLIENT_MESSAGES.values() if TABLE[kind.__name__] in ("here", "at_once", "bye", "own")}
+    assert by_link - OF_LINK == {Focus}, "it depends on what it names"
+    assert OF_LINK <= by_link
 
 
 def test_who_names_nobody_means_the_link_s_own_user() -> None:

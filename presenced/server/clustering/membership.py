@@ -133,7 +133,10 @@ class Membership:
             on_failure=self._fail,
         )
         self._log = ClusterLog(
-            self._pacing.log, node, lambda: pump.reach.is_busy(clocks.monotonic_ms()), acks_by_disk=self._acks_by_disk
+            self._pacing.log,
+            node,
+            lambda: pump.reach.is_away and pump.reach.is_busy(clocks.monotonic_ms()),
+            acks_by_disk=self._acks_by_disk,
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
         node.figures_by(lambda: (len(self._links), pump.lag_ms))
