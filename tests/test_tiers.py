@@ -122,6 +122,27 @@ def test_what_is_long_is_dealt_out_before_what_is_short(request: pytest.FixtureR
     assert [process.given for process in processes] == [[0, 1], [2, 3], [4, 5, 6, 7]]
 
 
+def test_what_a_process_has_done_is_not_dealt_out_again_after_its_crash(request: pytest.FixtureRequest) -> None:
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=True), getvalue={"tx": ["popen"] * 2, "dist": "loadfile"}.get
+    )
+    scheduling = request.config.hook.pytest_xdist_make_scheduler(config=config, log=None)
+    tests = [f"tests/core/test_{name}.py::test_{at}" for name in "abcd" for at in range(2)]
+    crashing, other = processes = [Process(), Process()]
+    for process in processes:
+        scheduling.add_node(process)
+        scheduling.add_node_collection(process, tests)
+    scheduling.schedule()
+    for at in (0, 1):
+        scheduling.mark_test_complete(crashing, at)
+    assert (crashing.given, other.given) == ([0, 1, 4, 5], [2, 3])
+    assert scheduling.remove_node(crashing) == tests[4]
+    for at in (2, 3, 6, 7, 4, 5):
+        assert at in other.given and (at != other.given[-1] or other.shutting_down), "it runs one if it knows the next"
+        scheduling.mark_test_complete(other, at)
+    assert sorted(other.given) == [2, 3, 4, 5, 6, 7] and other.shutting_down and scheduling.tests_finished
+
+
 @pytest.mark.parametrize("place", [*LONGEST, *DEALT_SINGLY])
 def test_each_place_of_the_order_exists(place: str) -> None:
     assert (TESTS / place).exists()

@@ -94,6 +94,12 @@ class LongestFirst(LoadFileScheduling):
             super()._reschedule(node)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
+        # A process that crashes gives back what it has done as well; who was given that would wait for ever.
+        for share in [share for share, tests in self.workqueue.items() if all(tests.values())]:
+            del self.workqueue[share]
+        if not self.workqueue:
+            node.shutdown()
+            return
         self.workqueue.move_to_end(self._next_share(node), last=False)
         super()._assign_work_unit(node)
 
