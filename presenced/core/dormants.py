@@ -133,6 +133,8 @@ class Dormants:
         """What has become of versions, since users came to the shelves or before."""
         self._carried_until = -1
         """No version above this has become another."""
+        self._settled: set[int] = set()
+        """Shelves on which versions stand as they are: somebody came to them since, with a version of now."""
 
     def __len__(self) -> int:
         return self._count
@@ -162,6 +164,7 @@ class Dormants:
         """The user sleeps from now on, who is not here yet. O(bytes of a shelf)."""
         encoded = name.encode()
         number = self._number(encoded)
+        self._settle(number)
         self._clear(number)
         self._names[number] += encoded + END
         self._sizes[number] += len(both).to_bytes(4, "little")
@@ -182,6 +185,7 @@ class Dormants:
             self._count_in(one[1])
         for number, those in by_shelf.items():
             more = Shelf.of(those)
+            self._settle(number)
             self._names[number] += more.names[1:]
             self._sizes[number] += more.sizes
             self._packed[number] += more.packed
@@ -216,9 +220,8 @@ class Dormants:
         """What is known of the user whose name stands there on this shelf."""
         sizes, place = self._sizes[number], 4 * self._names[number].count(END, 0, at)
         start = sum(_numbers(sizes[:place]))
-        return self._as_carried(
-            self._packed[number][start : start + int.from_bytes(sizes[place : place + 4], "little")]
-        )
+        both = self._packed[number][start : start + int.from_bytes(sizes[place : place + 4], "little")]
+        return self._as_carried(number, both)
 
     def _count_in(self, both: bytes) -> None:
         version = version_of(both)
@@ -233,6 +236,9 @@ class Dormants:
     def _grow(self) -> None:
         """One shelf more. O(bytes of a shelf)."""
         divided = len(self._names) - self._half
+        if self._carries:
+            self._settle(divided)
+            self._settled.add(len(self._names))
         users = list(self.shelf(divided).users())
         self._set(len(self._names), EMPTY)
         if len(self._names) == 2 * self._half:
@@ -243,6 +249,7 @@ class Dormants:
     def _resize(self, shelves: int) -> None:
         self._names, self._sizes, self._packed = ([value] * shelves for value in EMPTY)
         self._half = 1 << (shelves.bit_length() - 1)
+        self._settled.clear()
 
     def _set(self, number: int, shelf: Shelf) -> None:
         for column, value in zip((self._names, self._sizes, self._packed), shelf, strict=True):
@@ -268,6 +275,7 @@ class Dormants:
         if not self._count and shelves > len(self._names):
             self._resize(shelves)
         if shelves == len(self._names) and number < shelves and not self._sizes[number]:
+            self._settle(number)
             self._set(number, shelf)
             self._count += len(shelf.sizes) // 4
             self._newest = max(self._newest, newest)
@@ -306,7 +314,7 @@ class Dormants:
 
     def users_of(self, number: int) -> list[tuple[str, bytes]]:
         """The users on one shelf. O(bytes)."""
-        return [(name.decode(), self._as_carried(both)) for name, both in self.shelf(number).users()]
+        return [(name.decode(), self._as_carried(number, both)) for name, both in self.shelf(number).users()]
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """All users, while nobody comes or goes. O(bytes)."""
@@ -318,7 +326,7 @@ class Dormants:
         packed, start = self._packed[number], 0
         places = []
         for place, size in enumerate(_numbers(self._sizes[number])):
-            if self._carried(version_of(packed[start : start + VERSION_BYTES])) >= version:
+            if self._carried(number, version_of(packed[start : start + VERSION_BYTES])) >= version:
                 places.append(place)
             start += size
         if not places:
@@ -341,9 +349,15 @@ class Dormants:
     def carry(self, above: int, carried: Callable[[int], int]) -> None:
         """Give versions up to `above` those that they are carried to, which are above it and keep their order. What is
         on the shelves stays as it is, and is carried when it is read: a version that was carried before, or given
-        after, is above, and nothing comes of doing it again. O(1)."""
+        after, is above, and nothing comes of doing it again. Versions of another node may be below: a shelf to which
+        somebody comes later is carried before that, once. O(1), or O(bytes) if somebody has come so by now."""
         if above <= self._carried_until:
             return
+        if self._settled:
+            for number in range(self.shelves):
+                self._settle(number)
+            self._settled.clear()
+            self._carries.clear()
         self._carries.append((above, carried))
         self._carried_until = above
         if self._count:
@@ -354,8 +368,15 @@ class Dormants:
         """Whether versions on the shelves may have become others. O(1)."""
         return self._carried_until >= 0
 
-    def _carried(self, version: int) -> int:
-        if not 0 < version <= self._carried_until:
+    def _settle(self, number: int) -> None:
+        """Let versions on the shelf be what they are carried to, from now on. O(bytes), once."""
+        if self._carries and number not in self._settled:
+            carried = [(name, self._as_carried(number, both)) for name, both in self.shelf(number).users()]
+            self._set(number, Shelf.of(carried))
+            self._settled.add(number)
+
+    def _carried(self, number: int, version: int) -> int:
+        if not 0 < version <= self._carried_until or number in self._settled:
             # 0 is no version: the user was never seen.
             return version
         for above, carried in self._carries:
@@ -363,9 +384,9 @@ class Dormants:
                 version = carried(version)
         return version
 
-    def _as_carried(self, both: bytes) -> bytes:
+    def _as_carried(self, number: int, both: bytes) -> bytes:
         version = version_of(both)
-        carried = self._carried(version)
+        carried = self._carried(number, version)
         if carried == version:
             return both
         return both[:1] + carried.to_bytes(VERSION_BYTES - 1, "big") + both[VERSION_BYTES:]

@@ -85,6 +85,35 @@ def test_the_table_is_a_dict_with_versions(steps: list[tuple[str, str, int]]) ->
     assert not twin
 
 
+@given(st.lists(st.tuples(st.sampled_from(["own", "told", "shelf", "take", "carry"]), NAMES, st.integers(1, 99))))
+def test_what_another_node_tells_keeps_its_version_though_it_is_below_what_a_kill_has_carried(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    table, twin = Dormants(per_shelf=1), dict[str, tuple[int, bytes]]()
+    first = 0
+    for what, name, number in steps:
+        if what in ("own", "told", "shelf"):
+            table.take(name)
+            version = number + (first if what == "own" else 0)
+            twin[name] = (version, name.encode())
+            if what == "shelf":
+                table.put_all([(name, packed(*twin[name]))])
+            else:
+                table.put(name, packed(*twin[name]))
+        elif what == "take":
+            both = table.take(name)
+            assert (unpacked(both) if both is not None else None) == twin.pop(name, None)
+        else:
+            life = Life(first + number, max(table.newest, 1), 0)
+            table.carry(life.above, partial(carried, life=life))
+            twin = {
+                one: (carried(version, life) if 0 < version <= life.above else version, facts)
+                for one, (version, facts) in twin.items()
+            }
+            first = max(next_version(life), table.newest)
+        assert {one: unpacked(both) for one, both in table.items()} == twin
+
+
 def copied(table: Dormants, *, backwards: bool = False) -> Dormants:
     """The table as a start takes it from a snapshot; `backwards`: into one that has another number of shelves."""
     again = Dormants(per_shelf=1)
