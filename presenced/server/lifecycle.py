@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from presenced.config.hosts import is_loopback
 from presenced.config.settings import Durability, SettingsError
+from presenced.core.parts.leases import EVER_MS
 from presenced.server.acceptor import Acceptor
 from presenced.server.active_settings import ActiveSettings
 from presenced.server.admission import Admission
@@ -105,6 +106,10 @@ class Lifecycle:
             await observer.open()
             if self._is_ending:
                 raise StartAbandoned("it was stopped before it had started")
+            if self._active.settings.cluster_url:
+                # Nobody is offline for what the own disk says of a time in which clients were at other nodes, or in
+                # which none could start: what the others know is heard first.
+                self._engine.leases.be_patient(EVER_MS)
             if self._active.settings.data_dir:
                 await self._open_data_dir()
             elif self._active.settings.storage_url:

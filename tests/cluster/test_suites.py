@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from presenced.limits import RESTART_GRACE_MS
+from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.wire.messages import SetStatus, Watch
 from tests.support import REPOSITORY
 from tests.support.nodes_in_process import NodesInProcess
@@ -36,6 +38,12 @@ def test_links_are_dealt_out_and_what_one_was_answered_is_known_where_the_next_a
         assert not before.quiet() and before.until(PRESENCE)[1][:2] == [f"user{number}", "dnd"]
     for link in links:
         link.close()
+
+
+def test_who_is_back_at_a_node_that_has_joined_has_a_grace_and_no_longer_than_that(three: NodesInProcess) -> None:
+    now_ms = SYSTEM_CLOCKS.monotonic_ms()
+    patience = [server.engine.leases._patient_until_ms for server in three.servers]
+    assert all(0 < until_ms <= now_ms + RESTART_GRACE_MS for until_ms in patience), patience
 
 
 def test_the_tables_name_what_there_is() -> None:

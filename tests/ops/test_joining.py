@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from presenced.config import Settings
+from presenced.core.parts.leases import EVER_MS
 from presenced.ops.operations import Operations
 from presenced.server.clustering import entrance
 from presenced.server.clustering.status import ClusterStatus
@@ -54,9 +55,11 @@ async def test_a_node_that_joins_is_not_ready_and_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Joining()
+    patience: list[int] = []
 
     async def open_cluster(*given: Any) -> Joining:
         _, _, _, _, _, joining, _ = given
+        patience.append(server.engine.leases._patient_until_ms)
         joining(node)
         await node.may_serve.wait()
         return node
@@ -84,6 +87,7 @@ async def test_a_node_that_joins_is_not_ready_and_says_how_far_it_is(
     assert " 503 " in said and said.endswith("and the node web-2 is copying\n")
     node.may_serve.set()
     await starting
+    assert patience == [EVER_MS], "nobody goes offline for what the own disk says of a time of which others know more"
     said = await readyz(operations)
     assert " 503 " in said and said.endswith("the node web-2 is copying: it does not know all users yet\n")
     await server.stop()

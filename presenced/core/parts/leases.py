@@ -42,6 +42,9 @@ from presenced.core.wheel import Wheel
 LOOK_AGAIN_MS: Final = 1_000
 """How often a device is looked at whose end is put off (`Leases.be_patient`)."""
 
+EVER_MS: Final = 1 << 50
+"""Later than any moment of a process."""
+
 
 class Leases(Part):
     """The lives of devices."""

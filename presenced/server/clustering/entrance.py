@@ -57,9 +57,9 @@ async def open_cluster(
         )
         joining(membership)
         await membership.join()
-    except Refused as error:
-        raise SettingsError(f"cluster.url: {error.sentence}") from None
     except BackplaneError as error:
+        if isinstance(error, Refused) and error.code != "slice_lost":
+            raise SettingsError(f"cluster.url: {error.sentence}") from None
         raise node_ended(error, settings) from None
     return membership
 

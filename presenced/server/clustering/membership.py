@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from functools import partial
 
 from presenced.backplane.errors import Fenced, Refused, Unreachable
 from presenced.backplane.port import Backplane, Joined
@@ -16,7 +15,9 @@ from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.core.copies import Copies
 from presenced.core.part import Part
+from presenced.core.parts.leases import EVER_MS
 from presenced.core.requests import Requests
+from presenced.limits import RESTART_GRACE_MS
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.cluster_log import ClusterLog
 from presenced.server.clustering.cluster_report import LEASE_MARGIN_MS, cluster_status
@@ -32,9 +33,6 @@ log = logging.getLogger("presenced")
 
 BACK_MS = 5_000
 """So long after the backplane is back the graces end that ended meanwhile: what others know is heard first."""
-
-AWAY_MS = 1 << 50
-"""Later than any moment of a process."""
 
 KEY_BITS = 52
 
@@ -104,11 +102,10 @@ class Membership:
         """Who asks other nodes, and answers them; None before this node serves."""
 
     async def join(self) -> None:
-        """Join, and return once this node knows all users and may serve. The own disk was read before. Raises what the
-        backplane raises."""
+        """Join, and return once this node knows all users and may serve. The own disk was read before, and no grace
+        that it knows of ends before clients had time to come back. Raises what the backplane raises."""
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
-        rejoin = partial(self._join_log, encode(JoinData(key, has_lived=True, is_asked=True, gives_links=True)))
         joined = await self._join_log(encode(JoinData(key, is_asked=True, gives_links=True)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
@@ -125,7 +122,7 @@ class Membership:
             self._backplane,
             self._pacing,
             clocks,
-            rejoin=rejoin,
+            rejoin=lambda: self._join_log(encode(node.return_data())),
             renew_ms=self._lease_ms // RENEWALS,
             linger_ms=self._linger_ms,
             saved=self._save,
@@ -139,7 +136,7 @@ class Membership:
             acks_by_disk=self._acks_by_disk,
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
-        node.figures_by(lambda: (len(self._links), pump.lag_ms))
+        reader.own_figures.tell_by(lambda: (len(self._links), pump.lag_ms))
         reader.begin(now_ms)
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())
@@ -154,6 +151,7 @@ class Membership:
         engine.parts.add(_Ticks(forwarding))
         self.operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
         self._links.serve_elsewhere(forwarding, forwarding)
+        engine.leases.be_patient(clocks.monotonic_ms() + RESTART_GRACE_MS)
         self._log.take_snapshot()
 
     async def _join_log(self, data: bytes) -> Joined:
@@ -206,7 +204,8 @@ class Membership:
         """No grace ends while a client may be where this node hears nothing of it."""
         self._pacing.go_on()
         now_ms = self._pacing.begin()
-        self._engine.leases.be_patient(AWAY_MS if is_away else now_ms + BACK_MS)
+        if self._node is not None and self._node.is_ready:
+            self._engine.leases.be_patient(EVER_MS if is_away else now_ms + BACK_MS)
 
     def _fail(self, error: Exception) -> None:
         self._on_failure(error)
