@@ -165,10 +165,14 @@ class Speaker(Person):
             self._is_over.wait(self._pause_s)
 
     def hush(self) -> None:
-        """Be quiet from now on, and return once everything said is answered or given up."""
+        """Say nothing more from now on."""
         self._may_speak.clear()
         self._is_quiet.clear()
-        until(self._is_quiet.is_set, f"{self.name} has a link and is quiet")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything said is answered or given up, on a link that lives."""
+        return self._is_quiet.is_set()
 
     def speak(self) -> None:
         """Go on."""

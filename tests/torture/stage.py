@@ -83,14 +83,16 @@ class Stage:
         options = ("--cluster", self.ways[name].url, "--node", name, "--rate", "0", "--change-spacing", "0")
         options += ("--data-dir", str(folder), "--admin-socket", str(self._folder / f"{name}.sock"))
         environ = {"PRESENCED_CLUSTER__LEASE": f"{LEASE_S}s", "PRESENCED_CLUSTER__ACK": self.ack}
-        for _ in range(10):
+
+        def is_started() -> bool:
             try:
                 self._nodes[name] = Daemon(self._folder / f"{name}.log", *options, environ=environ)
-                break
             except StartFailed as failure:
                 self._judge_status(name, failure.status)
-        else:
-            raise AssertionError(f"{name} does not start")
+                return False
+            return True
+
+        until(is_started, f"{name} starts")
         self._absent.discard(name)
 
     def hide(self, name: str) -> None:
@@ -178,7 +180,12 @@ class Stage:
         """Nobody speaks, all nodes come to one answer, and it has what was acknowledged."""
         for speaker in self.speakers:
             speaker.hush()
-        self.start_ended()
+
+        def loud() -> list[str]:
+            self.start_ended()
+            return [speaker.name for speaker in self.speakers if not speaker.is_quiet]
+
+        until(lambda: not loud(), lambda: f"{loud()} have no link, or are not quiet")
         users = [speaker.name for speaker in self.speakers]
         told: dict[str, Any] = {}
 
