@@ -54,7 +54,7 @@ class Arrival:
         self._left: Iterator[Sequence[str]] | None = None
         """Users whom the own disk knows and who are to be looked at, some at a time; None = it is not so far, or is
         over."""
-        self._founds = False
+        self.founds = False
         """Nobody is there who knows more: this node is the home of all whom it knows."""
         self._has_asked = False
         self._offers: list[Offer] = []
@@ -101,7 +101,7 @@ class Arrival:
         """What is told by an older node. O(users in it)."""
         node = self._node
         node.learn_lives(item.lives)
-        node.horizon.learn(item.origin, item.horizon, item.floor)
+        node.horizon.learn(item.origin, item.horizon, item.floor, item.founded_ms)
         if item.origin:
             node.nodes.note_begun(sender)
         if not item.number:
@@ -110,22 +110,29 @@ class Arrival:
                 self._number_events(item, now_ms)
                 self._consider(now_ms)
             return
-        content = decode_slice(slices[item.number])
+        content, changes = decode_slice(slices[item.number]), node.home_changes
         for shelf in content.asleep:
+            names = names_of(shelf)
+            outdated = {name: node.homes.of(name) for name in names if changes.since(name, item.position)}
             for name, both in take_shelf(node.engine, shelf, now_ms):
-                self._learn(sender, name, both, now_ms)
-            node.homes.set_all(names_of(shelf), sender)
+                if name not in outdated:
+                    self.learn(sender, name, both, now_ms)
+            node.homes.set_all(names, sender)
+            for name, home in outdated.items():
+                node.homes.set(name, home)
             node.note_whole()
         for name, data in content.users:
-            self._learn(sender, name, decode_known(data), now_ms)
+            if not changes.since(name, item.position):
+                self.learn(sender, name, decode_known(data), now_ms)
         self._decide_again(item.position, now_ms)
         node.batches.add(Taken(sender.key, item.number))
 
-    def _learn(self, sender: Member, name: str, known: KnownFacts, now_ms: int) -> None:
+    def learn(self, home: Member, name: str, known: KnownFacts, now_ms: int) -> None:
+        """This is known of the user, and this is the home. O(what is known)."""
         node = self._node
         if node.homes.of(name) is NOBODY and node.engine.users.knows(name):
             self._give_way(name, known, now_ms)
-        node.homes.set(name, sender)
+        node.homes.set(name, home)
         node.take_whole(name, known, now_ms)
 
     def note_pairs(self, position: int, decided: Sequence[Fact] | Unpaired) -> None:
@@ -194,9 +201,9 @@ class Arrival:
         if self._has_asked or self._left is not None or self._teachers:
             return
         node = self._node
-        self._founds = not any(member.is_ready for member in node.nodes)
-        if self._founds:
-            node.horizon.learn(node.me, 0, 0)
+        self.founds = not any(member.is_ready for member in node.nodes)
+        if self.founds:
+            node.horizon.found(node.me, node.engine.clock.wall_ms(now_ms))
         self._left = self._known_here()
         self.go_on(now_ms)
 
@@ -213,7 +220,7 @@ class Arrival:
     @property
     def has_work(self) -> bool:
         """Whether `go_on` has something to do now, and room for what comes of it."""
-        return self._left is not None and (self._founds or self._node.batches.bytes < WAITING_BYTES)
+        return self._left is not None and (self.founds or self._node.batches.bytes < WAITING_BYTES)
 
     def go_on(self, now_ms: int) -> None:
         """Look at some whom the own disk knows, and ask to serve behind the last. O(`FOUND_AT_ONCE`)."""
@@ -225,14 +232,24 @@ class Arrival:
             looks += (FOUND_AT_ONCE // BROUGHT_AT_ONCE) * self._look_at(names, now_ms)
             if looks >= FOUND_AT_ONCE:
                 return
-        self._ask()
+        if not self._has_asked:
+            self._ask()
+        self._left = None
+
+    def note_ready(self) -> None:
+        """All nodes know that this one knows all users. If it is alone with that, whoever went meanwhile has left its
+        users to nobody: all whom this node knows are its own."""
+        nodes, mine = self._node.nodes, self._node.mine
+        if not self.founds and all(member is mine or not member.is_ready for member in nodes):
+            self.founds = True
+            self._left = self._known_here()
 
     def _look_at(self, names: Sequence[str], now_ms: int) -> int:
         """Be the home of those who have none; returns of how many that took long."""
         node, homes = self._node, self._node.homes
         new = homes.unfiled(names)
         left = [] if len(new) == len(names) else [name for name in names if homes.of(name) is NOBODY]
-        if self._founds:
+        if self.founds:
             homes.set_all(new, node.mine)
             left = [name for name in left if homes.as_filed(name) is not node.mine]
             for name in left:
@@ -244,16 +261,16 @@ class Arrival:
         left = [name for name in left or new if node.keeps(name)]
         homes.set_all(left, node.mine)
         for name in left:
-            self._disputes.say_whole(name, all_of(node.copies, name, now_ms))
+            self._disputes.say_known(name, all_of(node.copies, name, now_ms))
         return len(left)
 
     def _ask(self) -> None:
         """All is known: let all nodes know it, and serve then."""
         node, engine = self._node, self._node.engine
-        if self._founds:
+        if self.founds:
             node.learn_lives(engine.positions.lives)
             engine.events.go_on_at(engine.ledger.epoch, engine.events.seq, engine.ledger.now_ms)
-        self._left, self._has_asked = None, True
+        self._has_asked = True
         engine.sleep.release()
         node.batches.add(Ready(node.lives))
         for offer in self._offers:

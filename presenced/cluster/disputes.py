@@ -1,46 +1,79 @@
-"""Users of whom several nodes say that they are their home, since the log has lost who is. Pure.
+"""Users of whom nodes believe different things, since the log has lost something: who is their home, and what is known
+of them. Pure.
 
-The last that says so in the log is the home, and whoever believed the same of itself yields when it reads that. A node
-that has yielded to the first may so be made the home by the last word, which was its own, and on its way by then: it
-hands the user over to that one.
+The last that says so in the log is the home (`Whole`), and whoever believed the same of itself yields when it reads
+that. A node that has yielded to the first may so be made the home by the last word, which was its own, and on its way
+by then: it hands the user over to that one.
+
+Versions of all nodes are of one scale, so that of two records the newer one holds. A node that knows a newer one than
+the home says keeps it, and offers it to the home (`Offer`), which takes it and says so to all. An offer says whom its
+node takes for the home. If that one takes the other for it, or nobody, then neither decides the user, and it becomes
+the home.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 
-from presenced.cluster.entries import Moved, Whole, packed_facts
+from presenced.cluster.entries import (
+    KnownFacts,
+    Moved,
+    Offer,
+    Whole,
+    all_of,
+    decode_facts,
+    decode_known,
+    home_part_of,
+    packed_facts,
+    version_in,
+)
+from presenced.cluster.memory import LogMemory
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.copies import OF_PAIRS
+from presenced.core.positions import uncarried
 
 
 class Disputes:
-    """What this node has said of itself, until all nodes know it."""
+    """What this node says of users in dispute, and makes of what others say."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, memory: LogMemory, homes_changed: Callable[[Sequence[str], int], object]) -> None:
+        """`homes_changed` is told of users who have another home, once what is known of them is applied."""
         self._node = node
+        self._memory = memory
+        self._homes_changed = homes_changed
         self._said: dict[str, int] = {}
         """Users of whom this node has said that it is their home, and how often, that was not read back yet."""
-        self._yielded: set[str] = set()
-        """Of these, those of whom another has said the same meanwhile."""
 
-    def say_whole(self, name: str, known: msgspec.Raw) -> None:
-        """Tell all nodes that this one is the user's home, and all that is known of them."""
+    # --- what this node says ----------------------------------------------------------------------------------
+
+    def say_whole(self, name: str, now_ms: int) -> None:
+        """Tell all nodes that this one is the user's home, and all that is known of them but for pairs."""
+        self.say_known(name, home_part_of(self._node.copies, name, now_ms))
+
+    def say_known(self, name: str, known: msgspec.Raw) -> None:
+        """The same with what is given."""
         self._said[name] = self._said.get(name, 0) + 1
         self._node.batches.add(Whole(name, known))
 
-    def yield_to(self, sender: Member, name: str, now_ms: int) -> None:
-        """Another node says that it is the user's home. O(1), or O(what is known of the user) if this one was."""
+    def offer(self, name: str, now_ms: int) -> None:
+        """Tell the user's home what this node knows, and whoever decides pairs what it knows of those. O(what is
+        known)."""
         node = self._node
-        if node.homes.of(name) is node.mine:
-            user = node.engine.users.awake(name)
-            if user is not None and not user.is_copy:
-                node.copies.release(user, now_ms)
-        if name in self._said:
-            self._yielded.add(name)
-        node.homes.set(name, sender)
-        node.note_copy(name)
+        home = node.homes.of(name)
+        if home is NOBODY:
+            return
+        known = all_of(node.copies, name, now_ms)
+        node.batches.add(Offer(name, self._version_of(name), known, home.key, node.position, node.tag))
+
+    def note_offered(self, item: Offer, now_ms: int) -> None:
+        """This node has read its own offer back. If another is the home by now, or the log has lost what the offer was
+        made by, it may not have been heeded: it is made again. O(what is known of the user)."""
+        home = self._node.homes.of(item.user)
+        if item.to and home is not self._node.mine and (home.key != item.to or not self._is_of_this_log(item)):
+            self.offer(item.user, now_ms)
 
     def note_known(self, name: str, now_ms: int) -> None:
         """All nodes take this one for the user's home from now on, as it has said. O(1), or O(what is known of the
@@ -48,9 +81,105 @@ class Disputes:
         node, left = self._node, self._said.pop(name, 1) - 1
         if left:
             self._said[name] = left
-        elif name in self._yielded:
-            self._yielded.discard(name)
-            home, user = node.homes.of(name), node.engine.users.get(name)
-            if user is not None and home not in (node.mine, NOBODY):
-                facts = [fact for fact in node.engine.parts.facts_of(user, now_ms) if not isinstance(fact, OF_PAIRS)]
-                node.batches.add(Moved(name, home.key, packed_facts(facts)))
+            return
+        home, user = node.homes.of(name), node.engine.users.get(name)
+        if home in (node.mine, NOBODY) or node.home_changes.is_said(name):
+            return
+        known = node.engine.parts.facts_of(user, now_ms) if user is not None else ()
+        facts = [fact for fact in known if not isinstance(fact, OF_PAIRS)]
+        node.home_changes.note_said(name)
+        node.batches.add(Moved(name, home.key, packed_facts(facts)))
+
+    # --- what others say --------------------------------------------------------------------------------------
+
+    def take_whole(self, sender: Member, item: Whole, now_ms: int) -> bool:
+        """Another node says that it is the user's home, and what is known of them. Returns whether more was known here,
+        which is kept. O(what is known of the user)."""
+        node, known = self._node, decode_known(item.facts)
+        is_less = self._is_less(item.user, known)
+        self._yield_to(sender, item.user, now_ms)
+        if is_less:
+            self.offer(item.user, now_ms)
+        else:
+            node.take_whole(item.user, known, now_ms, says_pairs=False)
+        if node.nodes.registrar is node.mine:
+            node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
+        return is_less
+
+    def take_moved(self, target: Member, item: Moved, now_ms: int) -> bool:
+        """The user's home has made `target` the home. Returns whether more was known here than it says, which is kept.
+        O(what is known of the user)."""
+        node, facts = self._node, decode_facts(item.facts)
+        is_less = self._is_less(item.user, facts)
+        node.homes.set(item.user, target)
+        if not is_less:
+            node.replace(item.user, facts, now_ms)
+        if target is node.mine:
+            node.inheritance.take_up(item.user, now_ms)
+            if is_less:
+                self.say_whole(item.user, now_ms)
+        elif is_less:
+            self.offer(item.user, now_ms)
+        return is_less
+
+    def take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
+        """The home takes what another node knows better, and says so to all. So does a node that has not heard that it
+        is the home. O(what is known of the user)."""
+        node, name, known = self._node, item.user, decode_known(item.facts)
+        if node.nodes.registrar is node.mine:
+            node.copies.decide_pairs(name, known, now_ms, says_all=False)
+        is_mine = node.own(name)
+        if not is_mine and not self._is_unheard(sender, item):
+            return
+        user = node.engine.users.get(name)
+        is_newer = user is None or self._version_of(name) < item.version
+        if is_mine and not is_newer and item.to in (0, node.me):
+            return
+        if not is_mine:
+            node.homes.set(name, sender)
+            node.note_copy(name)
+        if is_newer:
+            if is_mine and user is not None:
+                node.copies.release(user, now_ms)
+            node.take_whole(name, known, now_ms, says_pairs=False)
+        node.homes.set(name, node.mine)
+        node.inheritance.take_up(name, now_ms)
+        self.say_whole(name, now_ms)
+        if not is_mine:
+            self._homes_changed([name], now_ms)
+
+    def _is_unheard(self, sender: Member, item: Offer) -> bool:
+        """Whether that node takes this one for the home, which takes that one for it, or nobody; and both still did so
+        when that node said it. O(1)."""
+        node = self._node
+        return (
+            item.to == node.me
+            and node.homes.of(item.user) in (sender, NOBODY)
+            and self._is_of_this_log(item)
+            and not node.home_changes.since(item.user, item.position)
+        )
+
+    def _is_of_this_log(self, item: Offer) -> bool:
+        """Whether its node had read the same log as this one when it made the offer. O(1)."""
+        return self._memory.tag_at(item.position) == item.tag
+
+    def _is_less(self, name: str, known: KnownFacts) -> bool:
+        """Whether this node serves and knows a newer record than this. Who says that there is none has erased the user.
+        O(facts in it)."""
+        node, version = self._node, version_in(known)
+        return node.mine.is_ready and version > 0 and uncarried(version, node.lives) < self._version_of(name)
+
+    def _version_of(self, name: str) -> int:
+        """The version of the user's record as it is known here, before a kill gave it another; 0 = none is. O(1), and
+        for one who sleeps O(what is known)."""
+        return uncarried(self._node.copies.version_of(name), self._node.lives)
+
+    def _yield_to(self, sender: Member, name: str, now_ms: int) -> None:
+        """Another node says that it is the user's home. O(1), or O(what is known of the user) if this one was."""
+        node = self._node
+        if node.homes.of(name) is node.mine:
+            user = node.engine.users.awake(name)
+            if user is not None and not user.is_copy:
+                node.copies.release(user, now_ms)
+        node.homes.set(name, sender)
+        node.note_copy(name)

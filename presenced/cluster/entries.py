@@ -124,6 +124,8 @@ class Slice(ItemBase, tag=6):
     floor: int = 0
     """Of the node's horizon (`core.horizon`): which node founded the cluster, how far it has come, and up to which
     position the node cannot tell another what was late. 0 = not known."""
+    founded_ms: int = 0
+    """When that node founded the cluster."""
 
 
 class Ready(ItemBase, tag=7):
@@ -143,6 +145,9 @@ class Offer(ItemBase, tag=8):
     facts: msgspec.Raw
     to: int = 0
     """The node that is taken for the home, since the one that is gone may have said so to some alone; 0 = all know."""
+    position: int = 0
+    tag: int = 0
+    """How far the node had read when it took that one for the home."""
 
 
 class Happened(ItemBase, tag=9):
@@ -166,6 +171,8 @@ class Missing(ItemBase, tag=11):
     """The log has begun anew, and this node has not come back: it is gone, unless it has."""
 
     key: int
+    is_given_up: bool = False
+    """It is gone whether it has come back or not: what it decided since the log said so is known to nobody."""
 
 
 class Vacant(ItemBase, tag=12):
@@ -249,6 +256,11 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     version would end by the question."""
     gives_links: bool = False
     """It gives others what lost links had, and takes that from them (`lost_links`)."""
+    origin: int = 0
+    founded_ms: int = 0
+    """Of one that has lived: who founded the cluster as the node knows it, and when (`core.horizon`). 0 = not known."""
+    age: int = 0
+    """Of one that has lived: as in `nodes.Member`. 0 = not known."""
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):

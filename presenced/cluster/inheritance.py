@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from presenced.cluster.homes import SHELVES, Homes
-from presenced.cluster.nodes import Member
+from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.copies import SLICE_USERS, Copies
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
 
@@ -62,6 +62,9 @@ class Inheritance:
         if left_by not in self._gone:
             return
         heir = self._homes.of(name)
+        if heir is NOBODY:
+            # Nobody was there who knew all users. Whoever serves first then takes them over (`arrival`).
+            return
         self._homes.set(name, heir)
         if heir is not self._me:
             return

@@ -225,4 +225,5 @@ class Lessons:
             origin,
             horizon.version,
             horizon.told_floor,
+            horizon.founded_ms,
         )

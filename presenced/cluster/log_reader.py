@@ -7,7 +7,6 @@ The file is long because it has all kinds of entries, and the order in which one
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -40,20 +39,20 @@ from presenced.cluster.entries import (
     decode_gone,
     decode_join,
     decode_known,
-    home_part_of,
     version_in,
 )
-from presenced.cluster.lessons import WAITING_BYTES, Lessons
-from presenced.cluster.memory import LogMemory, Lost
-from presenced.cluster.node import RETURN_MS, Node
+from presenced.cluster.lessons import Lessons
+from presenced.cluster.lost_entries import LostEntries
+from presenced.cluster.memory import LogMemory
+from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
-from presenced.core.positions import uncarried
+from presenced.cluster.own_figures import OwnFigures
+from presenced.cluster.returns import Returns
+from presenced.limits import RESTART_GRACE_MS
 
 _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
 """What holds from its position in the log on, for its own node as well."""
 
-SAID_AT_ONCE: Final = 200
-"""Users of whom all is said anew in one turn: about 3 ms."""
 
 _OF_NOBODY: Final = frozenset({Figures, Taken})
 """What says nothing of a user."""
@@ -77,30 +76,24 @@ class LogReader:
 
     def __init__(self, node: Node, forwarder: Forwarder) -> None:
         self.entries_read = 0
-        self._missing: dict[Member, None] = {}
-        """Nodes that lived when the log began anew, and that have not come back to it."""
-        self._missing_ms = 0
-        """When they are given up."""
-        self._first: tuple[int, int] | None = None
-        """Position and tag of this node's own join, in a log that began anew not long ago."""
-        self._unsaid: deque[tuple[str, bool]] = deque()
-        """Users of whom this node is still to say all if it is their home, since the log has lost that; and whether to
-        tell the home otherwise what is known here."""
-        self._lost: dict[Member, list[str]] = {}
-        """By node, the users of whom it had said something that the log has lost, and that it has not said again."""
         self._newest = 0
         """No record that was read has a version above this, but for users who change twice within a millisecond."""
         self._node = node
         self._forwarder = forwarder
         self.memory = LogMemory()
         self.memory.note_read(node.position, node.tag, node.engine.ledger.now_ms)
-        self._disputes = Disputes(node)
+        self._disputes = Disputes(node, self.memory, forwarder.homes_changed)
+        self._lost_entries = LostEntries(node, self.memory, self._disputes)
+        self._returns = Returns(node)
+        self.own_figures = OwnFigures(node)
         self._arrival = Arrival(node, self._disputes)
-        self._lessons = Lessons(node, lambda: not self._missing)
+        self._lessons = Lessons(node, lambda: self._returns.is_over)
 
     def begin(self, now_ms: int) -> None:
         """What the own disk says is known by now. An only node asks to serve at once."""
         self._arrival.begin(now_ms)
+        if self._arrival.founds:
+            self._returns.found(now_ms)
 
     def wanted(self, entry: Entry) -> list[int]:
         """The numbers of the slices that `take` needs for this entry. O(items)."""
@@ -112,13 +105,16 @@ class LogReader:
 
     def take(self, entry: Entry, now_ms: int, slices: Mapping[int, bytes]) -> None:
         """The next entry. `slices`: what is stored under the numbers that are `wanted`. O(what it says)."""
-        self._node.note_read(entry.n, entry.tag)
-        self._node.batches.forget(self.memory.note_read(entry.n, entry.tag, now_ms))
-        for name in self._node.inheritance.take_acquired():
+        node = self._node
+        node.note_read(entry.n, entry.tag)
+        forgotten = self.memory.note_read(entry.n, entry.tag, now_ms)
+        node.batches.forget(forgotten)
+        node.home_changes.forget(forgotten)
+        for name in node.inheritance.take_acquired():
             self.memory.note_acquired(entry.n, name)
         self.entries_read += 1
         if entry.kind == "batch":
-            self._take_batch(entry, self._node.batches.decoded(entry.data), now_ms, slices)
+            self._take_batch(entry, node.batches.decoded(entry.data), now_ms, slices)
         elif entry.kind == "joined":
             self._take_joined(entry)
         else:
@@ -126,17 +122,19 @@ class LogReader:
 
     def _take_joined(self, entry: Entry) -> None:
         nodes, data = self._node.nodes, decode_join(entry.data)
-        is_new = nodes.get(data.key) is None
+        known = nodes.get(data.key)
+        is_new = known is None or known.heirs is not None
+        self._returns.note_joined(entry, data)
         nodes.note_return(entry.node, entry.n)
-        member = nodes.join(entry.node, data.key, entry.incarnation, gives_links=data.gives_links)
+        member = nodes.join(entry.node, data.key, entry.incarnation, gives_links=data.gives_links, age=data.age)
         if data.is_asked:
             nodes.note_asked(member)
         if data.has_lived:
             # Only who knows all users comes back to a log.
             nodes.note_ready(member)
-            self._node.note_returned(member, entry.at_ms)
+            self._returns.note_lived(member, data, entry.at_ms, founds=self._arrival.founds)
             self._arrival.note_returned(member)
-        self._missing.pop(member, None)
+        self._returns.note_back(member)
         self.memory.note_joined(entry.n, member)
         if is_new:
             self._lessons.begin(member)
@@ -153,6 +151,7 @@ class LogReader:
         if member is node.mine:
             node.note_fenced()
             return
+        self.memory.note_gone(entry.n, member)
         self._lose(member, now_ms - max(0, entry.at_ms - gone.last_ms), now_ms, is_orderly=gone.voluntary)
 
     def _lose(self, member: Member, last_ms: int, now_ms: int, *, is_orderly: bool) -> None:
@@ -164,7 +163,7 @@ class LogReader:
         node.horizon.reach(node.nodes.floor)
         node.inheritance.add(member, is_orderly=is_orderly)
         self._arrival.note_gone(member, node.position, now_ms)
-        self._unsaid += ((name, True) for name in self._lost.pop(member, ()))
+        self._lost_entries.note_gone(member)
         self._forwarder.node_gone(member.key, last_ms, now_ms)
 
     # --- batches ----------------------------------------------------------------------------------------------
@@ -177,6 +176,7 @@ class LogReader:
         node.nodes.note_version(sender, batch.version)
         if batch.number <= sender.batch:
             # The log lost it, and its node has appended it again.
+            self._lost_entries.note_again(sender, batch.items)
             if sender is node.mine:
                 node.batches.read_back(batch.number, entry.n)
             return
@@ -199,9 +199,20 @@ class LogReader:
         """All nodes know now what this one has appended. What it decided was applied here before."""
         if type(item) in _OF_ALL:
             self._take_item(self._node.mine, item, now_ms, {})
-        elif type(item) is Whole:
-            self._disputes.note_known(item.user, now_ms)
-            self._note_whole(item.user, decode_known(item.facts))
+            return
+        node = self._node
+        match item:
+            case Whole():
+                node.home_changes.note((item.user,), node.position)
+                self._disputes.note_known(item.user, now_ms)
+                self._note_whole(item.user, decode_known(item.facts))
+            case Moved():
+                node.home_changes.note_read_back(item.user, node.position)
+            case Vacant():
+                for name in item.names:
+                    node.home_changes.note_read_back(name, node.position)
+            case Offer():
+                self._disputes.note_offered(item, now_ms)
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
         match item:
@@ -212,11 +223,14 @@ class LogReader:
                     self._forwarder.receive(sender.key, bytes(item.content), now_ms)
             case EventsAnew():
                 # Behind all that its node has said again.
-                self._lost.pop(sender, None)
+                self._lost_entries.note_said(sender)
                 self._take_anew(item, now_ms)
             case Missing():
-                self._take_missing(item, now_ms)
+                member = self._returns.take_missing(item)
+                if member is not None:
+                    self._lose(member, now_ms, now_ms, is_orderly=False)
             case Vacant():
+                self._node.home_changes.note(item.names, self._node.position)
                 self._node.take_vacant(sender, item.names)
             case Unpaired():
                 # Until here nodes have given positions that say nothing of the erasure.
@@ -239,10 +253,12 @@ class LogReader:
                 self._node.nodes.note_begun(sender)
                 if sender is self._node.mine:
                     self._node.horizon.begin()
+                    self._returns.compare()
+                    self._arrival.note_ready()
                 self._node.learn_lives(item.lives)
                 self._lessons.end(sender)
             case Offer():
-                self._take_offer(sender, item, now_ms)
+                self._disputes.take_offer(sender, item, now_ms)
             case Taken():
                 if item.teacher == self._node.me:
                     self._lessons.note_taken(sender, item.number)
@@ -280,7 +296,10 @@ class LogReader:
         for name in item.names:
             if homes.of(name) is NOBODY:
                 homes.set(name, sender)
+                self._node.home_changes.note((name,), self._node.position)
                 if sender is self._node.mine:
+                    # Of a home that has gone, and left the user to nobody, there may be a copy.
+                    self._node.copies.adopt(name, now_ms, heard_ms=None, grace_ms=RESTART_GRACE_MS)
                     self.memory.note_acquired(self._node.position, name)
                 else:
                     self._node.note_copy(name)
@@ -288,14 +307,18 @@ class LogReader:
 
     def _take_moved(self, sender: Member, item: Moved, now_ms: int) -> None:
         node = self._node
-        target = node.nodes.get(item.to)
-        if target is None or node.homes.of(item.user) is not sender:
+        target, home = node.nodes.get(item.to), node.homes.of(item.user)
+        # A node that has joined was not told of all users yet: this is the first that it hears of this one.
+        is_first = home is NOBODY and not node.mine.is_ready
+        if target is None or not (home is sender or is_first):
             return
-        node.homes.set(item.user, target)
+        node.home_changes.note((item.user,), node.position)
         self.memory.note_told(node.position, sender, [item.user])
-        node.replace(item.user, decode_facts(item.facts), now_ms)
+        if is_first:
+            self._arrival.learn(target, item.user, decode_facts(item.facts), now_ms)
+        else:
+            self._disputes.take_moved(target, item, now_ms)
         if target is node.mine:
-            node.inheritance.take_up(item.user, now_ms)
             self._lessons.tell_also(item.user, now_ms)
         elif target.heirs is not None:
             node.inheritance.add(target, is_orderly=False)
@@ -305,13 +328,10 @@ class LogReader:
         """The last that says so in the log is the home: whoever believed the same of itself yields."""
         node = self._node
         home = node.homes.of(item.user)
-        self._disputes.yield_to(sender, item.user, now_ms)
+        node.home_changes.note((item.user,), node.position)
         self.memory.note_told(node.position, sender, [item.user])
-        known = decode_known(item.facts)
-        node.take_whole(item.user, known, now_ms)
-        if node.nodes.registrar is node.mine:
-            node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
-        self._note_whole(item.user, known)
+        self._disputes.take_whole(sender, item, now_ms)
+        self._note_whole(item.user, decode_known(item.facts))
         if home is not sender:
             self._forwarder.homes_changed([item.user], now_ms)
 
@@ -323,131 +343,52 @@ class LogReader:
         else:
             horizon.end_earlier()
 
-    def _take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
-        """The home takes what another node knows better, and says so to all. So does a node that has not heard that it
-        is the home: who offers takes it for that, and it takes them for it, or nobody."""
-        node, name, known = self._node, item.user, decode_known(item.facts)
-        if node.nodes.registrar is node.mine:
-            node.copies.decide_pairs(name, known, now_ms, says_all=False)
-        home = node.homes.of(name)
-        is_mine = node.own(name)
-        if not is_mine and not (item.to == node.me and home in (sender, NOBODY)):
-            return
-        user = node.engine.users.get(name)
-        is_newer = user is None or uncarried(user.record.version, node.lives) < item.version
-        if is_mine and not is_newer and item.to in (0, node.me):
-            return
-        if not is_mine:
-            node.homes.set(name, sender)
-            node.note_copy(name)
-        if is_newer:
-            if is_mine and user is not None:
-                node.copies.release(user, now_ms)
-            node.take_whole(name, known, now_ms)
-        node.homes.set(name, node.mine)
-        node.inheritance.take_up(name, now_ms)
-        self._disputes.say_whole(name, home_part_of(node.copies, name, now_ms))
-        if not is_mine:
-            self._forwarder.homes_changed([name], now_ms)
-
     # --- a log that has lost something ------------------------------------------------------------------------
 
     def rewind(self, position: int, tag: int, now_ms: int) -> None:
         """The log has lost all behind this position: say again what this node said there. O(a minute of the log)."""
         node = self._node
         node.note_read(position, tag)
-        node.horizon.end_earlier()
-        lost = self._lose_behind(position)
+        lost = self._lost_entries.rewind(position, now_ms)
         node.batches.rewind(position)
         for member in lost.joined:
             # The engine has forgotten it: its next call tells it so, and it begins anew.
             if member.heirs is None and member is not node.mine:
                 self._lose(member, now_ms, now_ms, is_orderly=True)
-        self._say_again(lost.acquired, now_ms)
+        self._lost_entries.say_again(lost.acquired, now_ms)
 
     def begin_anew(self, joined: Joined, now_ms: int) -> None:
         """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
         from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
-        node = self._node
-        node.horizon.end_earlier()
-        lost = self._lose_behind(0)
-        node.begin_history(joined)
-        self._missing = {member: None for member in node.nodes}
-        self._missing_ms = now_ms + RETURN_MS
-        self._first = joined.n, joined.tag
-        node.batches.rewind(0)
-        self._say_again(lost.acquired, now_ms)
-
-    def _lose_behind(self, position: int) -> Lost:
-        """Those who live say again what they said there. What one that is gone said is said by those who had read it.
-        O(a minute of the log)."""
-        for name in self._node.inheritance.take_acquired():
-            self.memory.note_acquired(self.memory.newest, name)
-        lost = self.memory.rewind(position)
-        for member, names in lost.told.items():
-            if member.heirs is None:
-                self._lost.setdefault(member, []).extend(names)
-            else:
-                self._unsaid += ((name, True) for name in names)
-        return lost
-
-    def _say_again(self, names: Sequence[str], now_ms: int) -> None:
-        node, events = self._node, self._node.engine.events
-        self._unsaid += ((name, False) for name in names)
-        self._say_some(now_ms)
-        epoch = max(events.epoch + 1, node.engine.clock.wall_ms(now_ms))
-        node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
-
-    def _say_some(self, now_ms: int) -> None:
-        """Say all of some whose home this node is: of very many, if the log has lost a death. O(`SAID_AT_ONCE`)."""
-        node = self._node
-        for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
-            name, is_witness = self._unsaid.popleft()
-            if node.own(name):
-                self._disputes.say_whole(name, home_part_of(node.copies, name, now_ms))
-            elif is_witness and (home := node.homes.of(name)) is not NOBODY and node.engine.users.knows(name):
-                known = home_part_of(node.copies, name, now_ms)
-                version = uncarried(version_in(decode_known(known)), node.lives)
-                node.batches.add(Offer(name, version, known, home.key))
-
-    def _take_missing(self, item: Missing, now_ms: int) -> None:
-        member = self._node.nodes.get(item.key)
-        if member is not None and member in self._missing:
-            del self._missing[member]
-            self._lose(member, now_ms, now_ms, is_orderly=False)
+        lost = self._lost_entries.rewind(0, now_ms)
+        self._node.begin_history(joined)
+        self._returns.begin(joined, now_ms)
+        self._node.batches.rewind(0)
+        self._lost_entries.say_again(lost.acquired, now_ms)
 
     # --- work in slices ---------------------------------------------------------------------------------------
 
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do now."""
-        return self._node.inheritance.has_work or self._may_say or self._arrival.has_work or self._lessons.has_work
-
-    @property
-    def _may_say(self) -> bool:
-        return bool(self._unsaid) and self._node.batches.bytes < WAITING_BYTES
+        parts = self._node.inheritance, self._lost_entries, self._arrival, self._lessons
+        return any(part.has_work for part in parts)
 
     @property
     def told_read(self) -> tuple[int, int]:
         """Position and tag up to which the log may drop what this node has read. It drops nothing while somebody may
-        come back to a log that began anew, and has all of it to read."""
-        return self._first or (self._node.position, self._node.tag)
+        come back to a log that has begun not long ago, and has all of it to read."""
+        return self._returns.told_read
 
     def tick(self, now_ms: int) -> None:
         """Give up whoever has not come back to a log that began anew. Tell all nodes how this one is, and how far its
         versions have come, if they do not know. O(nodes)."""
         node = self._node
-        node.tell_figures()
+        self.own_figures.tell()
         if node.is_ready and node.mine.floor <= self._newest and not node.batches.has_more:
             node.engine.ledger.reach(now_ms)
             node.batches.mark()
-        if now_ms < self._missing_ms:
-            return
-        self._first = None
-        if self._missing:
-            self._missing_ms = now_ms + RETURN_MS
-            for member in self._missing:
-                self._node.batches.add(Missing(member.key))
+        self._returns.tick(now_ms)
 
     def work(self, now_ms: int) -> None:
         """Take over some of the users who were left to this node, look at some whom the own disk knows, and tell a node
@@ -459,10 +400,12 @@ class LogReader:
                 self._forwarder.homes_changed(changed, now_ms)
             if not inheritance.has_work:
                 self._lessons.begin_again()
-        elif self._may_say:
-            self._say_some(now_ms)
+        elif self._lost_entries.has_work:
+            self._lost_entries.say_some(now_ms)
         elif self._arrival.has_work:
             # Before others are told: it says which users are this node's.
             self._arrival.go_on(now_ms)
+            if not self._arrival.has_work:
+                self._lessons.begin_again()
         else:
             self._lessons.go_on(now_ms)

@@ -14,8 +14,8 @@ from presenced.backplane.port import Joined
 from presenced.cluster.batches import Batches
 from presenced.cluster.entries import (
     Decided,
-    Figures,
     Happened,
+    JoinData,
     KnownFacts,
     Moved,
     New,
@@ -27,6 +27,7 @@ from presenced.cluster.entries import (
     packed_facts,
     users_in_pairs,
 )
+from presenced.cluster.home_changes import HomeChanges
 from presenced.cluster.homes import Homes
 from presenced.cluster.inheritance import Inheritance
 from presenced.cluster.nodes import NOBODY, Member, Nodes
@@ -52,33 +53,28 @@ class Node:
         self.history = joined.history
         self.nodes = Nodes()
         self.homes = Homes()
+        self.home_changes = HomeChanges()
         self.batches = Batches(lambda: engine.ledger.version, lambda: engine.ledger.least)
         self.horizon = Horizon(key)
         self.lives: list[Life] = []
         """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
         that they have."""
         self.is_outdone = False
-        """It has begun a log with what its disk says, and nodes have come to it that know more: it is to join anew."""
+        """Nodes have come back that know more than the disk with which its past has begun: it is to join anew."""
         self.is_fenced = False
         """The log has declared it gone: nothing that it appends counts any longer."""
         self._needs_snapshot = False
         """The own disk is to begin anew: what is said of some users takes the place of what it knows."""
-        self._figures: Callable[[], tuple[int, int]] | None = None
-        self._told = (-1, -1, 0)
-        """The figures that all nodes were told last, and the newest of these nodes."""
         self._foreign_facts: list[Fact] = []
         self._farewells: list[Happened] = []
         """What followers are told of users who were erased in this turn: that they are offline."""
         self._claims: dict[str, list[Callable[[int], object]]] = {}
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
-        self._has_begun = True
-        """Nobody was in the log before this node who has lived in another."""
         for info in joined.nodes:
             data = decode_join(info.data)
-            member = self.nodes.join(info.name, data.key, info.incarnation, gives_links=data.gives_links)
+            member = self.nodes.join(info.name, data.key, info.incarnation, gives_links=data.gives_links, age=data.age)
             if data.is_asked:
                 self.nodes.note_asked(member)
-            self._has_begun = self._has_begun and not data.has_lived
         self.mine = self.nodes.join(name, key, joined.incarnation)
         self.inheritance = Inheritance(self.homes, copies, self.mine)
         self.position = joined.n
@@ -111,13 +107,13 @@ class Node:
         was: others have not given it up, and have not gone on from what their disks say for long. O(1)."""
         return joined.clock_ms <= RETURN_MS or len(joined.nodes) == 1
 
-    def note_returned(self, member: Member, clock_ms: int) -> None:
-        """Another node, which has lived before, has joined when the log had lasted for so long."""
-        self.is_outdone |= self._has_begun and member is not self.mine and clock_ms <= RETURN_MS
+    def return_data(self) -> JoinData:
+        """What this node says of itself when it comes back to a log that began anew."""
+        origin, founded_ms = self.horizon.origin, self.horizon.founded_ms
+        return JoinData(self.me, True, True, True, origin, founded_ms, self.mine.age)
 
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read so far."""
-        self._has_begun = False
         self.history = joined.history
         self.position = self.tag = 0
 
@@ -134,6 +130,10 @@ class Node:
         """The first node of all had these lives."""
         if lives:
             self.lives = list(lives)
+
+    def note_outdone(self) -> None:
+        """Nodes have come back that know more."""
+        self.is_outdone = True
 
     def note_fenced(self) -> None:
         """The log has declared this incarnation gone."""
@@ -203,6 +203,7 @@ class Node:
             return False
         facts = self.copies.release(self.engine.users.get_or_new(name), self.engine.ledger.now_ms)
         self.homes.set(name, target)
+        self.home_changes.note_said(name)
         self.batches.add(Moved(name, to, packed_facts(facts)))
         return True
 
@@ -228,6 +229,7 @@ class Node:
                 # At once: who comes back under the name is claimed anew, behind this.
                 for name in vacant:
                     self.homes.drop(name)
+                    self.home_changes.note_said(name)
                 self.batches.add(Vacant(vacant))
 
     def _homeless(self, facts: Sequence[Fact]) -> list[str]:
@@ -249,20 +251,6 @@ class Node:
         else:
             self.batches.add(happened)
 
-    def figures_by(self, figures: Callable[[], tuple[int, int]]) -> None:
-        """Links of this node, and for how many ms it is behind, to be told to all."""
-        self._figures = figures
-
-    def tell_figures(self) -> None:
-        """Tell all nodes how this one is, unless they know. O(nodes)."""
-        if self._figures is None or not self.is_ready:
-            return
-        links, lag_ms = self._figures()
-        told = (links, lag_ms, self.newest_incarnation)
-        if told != self._told:
-            self._told = told
-            self.batches.add(Figures(links, lag_ms))
-
     def send(self, to: int, message: bytes) -> None:
         """Tell one node something, behind all that was decided so far."""
         self.batches.add(ToNode(to, msgspec.Raw(message)))
@@ -280,9 +268,14 @@ class Node:
                     self.engine.users.set_copy(user, is_copy=False)
 
     def note_copy(self, name: str) -> None:
-        """Another node decides the user from now on, whom nobody has decided so far, or this node no longer. O(1)."""
+        """Another node decides the user from now on, whom nobody has decided so far, or this node no longer. O(1), or
+        O(what is known of the user) if the own disk has said something that ends by itself."""
         user = self.engine.users.awake(name)
-        if user is not None:
+        if user is None or user.is_copy:
+            return
+        if self.engine.parts.keep(user):
+            self.copies.release(user, self.engine.ledger.now_ms)
+        else:
             self.engine.users.set_copy(user, is_copy=True)
 
     def tell_followers(self, facts: Sequence[Fact]) -> None:
@@ -302,10 +295,10 @@ class Node:
         self.copies.replace(name, facts, now_ms)
         self._foreign_facts += facts
 
-    def take_whole(self, name: str, known: KnownFacts, now_ms: int) -> None:
-        """This is all that is known of the user, and the own disk may know more of them that holds no longer.
-        O(facts)."""
-        self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready)
+    def take_whole(self, name: str, known: KnownFacts, now_ms: int, *, says_pairs: bool = True) -> None:
+        """This is all that is known of the user, and the own disk may know more of them that holds no longer; without
+        `says_pairs`, all but for pairs. O(facts)."""
+        self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready, says_pairs=says_pairs)
         self._needs_snapshot = True
 
     def note_whole(self) -> None:

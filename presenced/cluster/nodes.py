@@ -16,6 +16,7 @@ class Member:
     """One life of a node."""
 
     __slots__ = (
+        "age",
         "batch",
         "floor",
         "gives_links",
@@ -38,6 +39,9 @@ class Member:
         """By which nodes name it to each other. It stays when the log begins anew."""
         self.incarnation = incarnation
         """By which the log names it."""
+        self.age = incarnation
+        """By which the log has named it first. It stays when the log begins anew: of two nodes the one with less has
+        lived longer."""
         self.version = 0
         """What its version counter had come to when it appended last."""
         self.batch = 0
@@ -102,12 +106,16 @@ class Nodes:
         return min(self._ready(), key=_age, default=NOBODY)
 
     def join(
-        self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False
+        self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False, age: int = 0
     ) -> Member:
-        """A node lives from here on; one of this key that lives is the same, and the log names it so from here on."""
+        """A node lives from here on; one of this key that lives is the same, and the log names it so from here on.
+        `age`: as it says itself; 0 = it says nothing."""
         member = self._live.get(key)
         if member is None:
+            # Whoever has not lived before has lived for less long than all who have, however the log names it.
+            least = 1 + max((other.age for other in self), default=0)
             member = self._live[key] = Member(name, key, incarnation)
+            member.age = age or max(incarnation, least)
             member.is_ready = is_ready
         else:
             self._forget_incarnation(member)
@@ -182,8 +190,8 @@ class Nodes:
         return (member for member in self._live.values() if member.is_ready)
 
 
-def _age(member: Member) -> int:
-    return member.incarnation
+def _age(member: Member) -> tuple[int, int]:
+    return member.age, member.key
 
 
 def heir_of(name: str, heirs: Sequence[Member]) -> Member:

@@ -109,17 +109,25 @@ class Copies(Restoring):
                 take(self, fact)
         self._end(now_ms)
 
-    def replace(self, name: str, facts: Sequence[Fact] | bytes, now_ms: int, *, was_told: bool = True) -> None:
+    def replace(
+        self,
+        name: str,
+        facts: Sequence[Fact] | bytes,
+        now_ms: int,
+        *,
+        was_told: bool = True,
+        says_pairs: bool = True,
+    ) -> None:
         """All that is known of the user, but for pairs, is what these facts say (as bytes: `facts_of`), and nothing
         that was said before. Whoever watches is told if the record differs. O(what is and was known of the user).
 
         Without `was_told` nobody was told anything of the user here, and all users are still to be told of: then of
-        pairs, too, these facts say all, and the record has the version that they give it, though that may be below the
-        one that the own disk gave it.
+        pairs, too, these facts say all if `says_pairs`, and the record has the version that they give it, though that
+        may be below the one that the own disk gave it.
         """
         user = self._users.awake(name)
         if isinstance(facts, bytes):
-            if user is None and self._take_asleep(name, facts, now_ms, was_told=was_told):
+            if user is None and self._take_asleep(name, facts, now_ms, was_told=was_told, says_pairs=says_pairs):
                 return
             facts = self.engine.sleep.facts_in(name, facts)
         self._begin(now_ms)
@@ -129,7 +137,7 @@ class Copies(Restoring):
             self._clear(user, facts)
             if not was_told and any(isinstance(fact, RecordSet) for fact in facts):
                 self.engine.publisher.forget_version(user)
-        if was_told:
+        if was_told or not says_pairs:
             self.apply([fact for fact in facts if not isinstance(fact, OF_PAIRS)], now_ms)
         else:
             self._apply_all(user, facts, now_ms)
@@ -139,13 +147,15 @@ class Copies(Restoring):
         if user.record.status == "offline":
             self.engine.sleep.went_offline(user, now_ms)
 
-    def _take_asleep(self, name: str, packed: bytes, now_ms: int, *, was_told: bool) -> bool:
+    def _take_asleep(self, name: str, packed: bytes, now_ms: int, *, was_told: bool, says_pairs: bool) -> bool:
         """Let the user sleep here as at home, if nobody can tell the difference."""
         users, outboxes = self._users, self.engine.outboxes
         known = users.dormants.peek(name)
         if known == packed:
             return True
         tally = tally_of(packed)
+        if not says_pairs and (tally != NOTHING or (known is not None and tally_of(known) != NOTHING)):
+            return False
         if was_told and (known is not None or tally != NOTHING or outboxes.everyone or outboxes.narrowed):
             return False
         self.engine.ledger.raise_version(version_of(packed), now_ms)
@@ -336,6 +346,14 @@ class Copies(Restoring):
             return packed
         user = self._users.awake(name)
         return self.engine.parts.facts_asleep(user, now_ms, 0) if user is not None else []
+
+    def version_of(self, name: str) -> int:
+        """The version of the user's record; 0 = there is none. Who sleeps sleeps on. O(1), or O(what is kept)."""
+        packed = self._users.dormants.peek(name)
+        if packed is not None:
+            return version_of(packed)
+        user = self._users.awake(name)
+        return user.record.version if user is not None else 0
 
     def home_facts_of(self, name: str, now_ms: int) -> bytes | list[Fact]:
         """The same without what is decided between users, which all nodes know from whoever decides it."""

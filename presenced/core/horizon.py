@@ -25,6 +25,8 @@ class Horizon:
         """`key` names this life of the node."""
         self.origin = key
         """The node that founded the cluster: positions of another one mean nothing here."""
+        self.founded_ms = 0
+        """When it did so, in wall time; 0 = that is not known."""
         self.version = 0
         """Every change of a record below this is known here. 0 = it has not begun."""
         self.floor = 0
@@ -37,9 +39,14 @@ class Horizon:
         self._late: dict[str, int] = {}
         """Users whose record changed below the horizon, and where that stood; the last of them last."""
 
-    def learn(self, origin: int, version: int, floor: int) -> None:
+    def found(self, key: int, now_ms: int) -> None:
+        """The node of this key, which is this one, founds the cluster at this wall time. O(1)."""
+        self.origin, self.founded_ms = key, now_ms
+
+    def learn(self, origin: int, version: int, floor: int, founded_ms: int = 0) -> None:
         """An older node tells of its own; it stands still until this one begins. O(1)."""
-        self.origin = origin or self.origin
+        if origin:
+            self.origin, self.founded_ms = origin, founded_ms
         self._taught = max(self._taught, version)
         self.floor = max(self.floor, floor)
 

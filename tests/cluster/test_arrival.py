@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster import homes, inheritance, lessons
 from presenced.cluster.entries import Slice, decode_batch
+from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version
-from presenced.limits import VERSION_GAP
+from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
 from tests.cluster.town import Town, TownNode
 
 
@@ -88,6 +89,106 @@ def test_who_is_handed_over_while_another_joins_is_known_to_it() -> None:
     assert d.node.is_ready
     assert all(d.node.home_of(f"user{number}") == b.node.me for number in range(30))
     assert all(d.shown(f"user{number}") == b.shown(f"user{number}") for number in range(30))
+
+
+def test_users_of_one_that_goes_before_the_only_other_serves_are_taken_over_by_that_one() -> None:
+    [a] = (town := Town("a")).nodes
+    for name in ("alice", "bob"):
+        a.come(f"{name}/laptop").set_status("dnd", text=name)
+    town.pause()
+    late = TownNode(town, "late")
+    town.nodes.append(late)
+    late.join()
+    while any([a.read() or a.work() or a.append(), late.read() or late.work()]):
+        pass
+    assert late.node.batches.has_more and not late.node.is_ready, "it asks to serve, and has not said so"
+    town.kill(a)
+    for _ in range(LEASE_MS // 1_000 + 3):
+        town.now_ms += 1_000
+        late.now_ms = town.now_ms
+        late.renew()
+    while late.read():
+        pass
+    assert late.node.home_of("alice") == 0 and not late.node.is_ready, "nobody who serves was there to inherit"
+    town.resume()
+    assert late.node.is_ready
+    assert all(late.node.own(name) for name in ("alice", "bob"))
+    assert late.shown("alice").status == "dnd"
+    town.advance(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
+    assert late.shown("alice").status == "offline" and late.shown("bob").text == "bob"
+
+
+def test_of_a_user_whom_a_home_has_left_to_nobody_the_first_to_ask_makes_records() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    b.come("alice/laptop").set_status("away", text="old")
+    b.node.homes.drop("alice")
+    a.node.homes.drop("alice")
+    link = a.come("alice/laptop")
+    link.set_status("dnd", text="new")
+    assert a.shown("alice") == b.shown("alice")
+    assert (b.shown("alice").status, b.shown("alice").text) == ("dnd", "new")
+
+
+def test_who_is_handed_over_once_all_have_told_all_is_nobody_of_the_own_disk_alone() -> None:
+    """The slice that tells of the user at the new home comes behind the end of both lessons."""
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop").lose()
+    town.pause()
+    late = TownNode(town, "late")
+    late.open("alice/laptop").set_status("away", text="of its disk")
+    late.now_ms = town.now_ms
+    town.nodes.append(late)
+    late.join()
+    for node in (a, b):
+        while node.read():
+            pass
+    while b.work():
+        pass
+    assert b.append(), "b has nobody to tell of"
+    # Before a has come to her name.
+    assert a.node.hand_over("alice", b.node.me)
+    while a.work():
+        pass
+    assert a.append()
+    while late.read() or late.work() or late.append():
+        pass
+    assert {node.node.home_of("alice") for node in (a, late)} == {b.node.me}
+    town.resume()
+    assert late.node.is_ready
+    assert {node.node.home_of("alice") for node in town.nodes} == {b.node.me}
+    assert len({node.shown("alice") for node in town.nodes}) == 1
+
+
+@pytest.mark.parametrize("sleeps", [False, True], ids=["awake", "asleep"])
+def test_a_slice_that_was_made_before_the_user_had_another_home_tells_nothing_of_the_user(sleeps: bool) -> None:
+    town = Town("a", "b", policy=Policy(sleep_after_ms=1_000, grace_ms=1_000))
+    a, b = town.nodes
+    for name in ("alice", "bob"):
+        a.come(f"{name}/laptop").lose()
+    watcher = a.open("watcher/screen")
+    if not sleeps:
+        watcher.watch("alice", "bob")
+    town.advance(60_000, 1_000, watcher)
+    assert all((name in a.engine.users.dormants) is sleeps for name in ("alice", "bob"))
+    town.pause()
+    late = TownNode(town, "late", town.policy)
+    town.nodes.append(late)
+    late.join()
+    for node in (a, b):
+        while node.read() or node.work():
+            pass
+    assert b.append(), "b has told all that it has"
+    # As where b has not heard that a is her home.
+    b.node.homes.set("alice", b.node.mine)
+    b.reader._disputes.say_whole("alice", b.now_ms)
+    assert b.append()
+    while a.append():
+        pass
+    town.resume()
+    assert late.node.is_ready
+    assert {node.node.home_of("alice") for node in town.nodes} == {b.node.me}
+    assert {node.node.home_of("bob") for node in town.nodes} == {a.node.me}
+    assert len({node.shown("alice") for node in town.nodes}) == 1
 
 
 def test_a_node_that_knows_something_newer_offers_it_and_the_home_takes_it() -> None:

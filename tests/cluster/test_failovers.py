@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster import log_reader
+from presenced.cluster import lost_entries
 from presenced.cluster.batches import Closed
 from presenced.cluster.entries import Whole
+from presenced.cluster.node import RETURN_MS
 from presenced.wire.messages import Done, SetStatus
 from tests.cluster.town import Town, TownNode, done
 from tests.core.world import FakeLink
@@ -106,14 +107,14 @@ def test_who_joins_a_log_that_has_lost_a_death_is_told_all_once_it_is_found_agai
 def test_of_many_whom_a_death_has_left_and_whose_death_is_lost_some_are_said_anew_in_each_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log_reader, "SAID_AT_ONCE", 4)
+    monkeypatch.setattr(lost_entries, "SAID_AT_ONCE", 4)
     a, b, c = (town := Town("a", "b", "c")).nodes
     names = [f"user{number}" for number in range(30)]
     for name in names:
         c.come(f"{name}/laptop")
     before = town.engine.split()
     town.kill(c)
-    town.advance(LEASE_MS + 3_000)
+    town.advance(RETURN_MS + 3_000)
     left_to_a = [name for name in names if a.node.home_of(name) == a.node.me]
     assert len(left_to_a) > 4
     a.come("zoe/laptop")

@@ -8,7 +8,7 @@ from tests.cluster.town import Town
 def test_each_node_tells_the_others_its_figures_and_nothing_while_they_are_the_same() -> None:
     town = Town("a", "b")
     a, b = town.nodes
-    a.node.figures_by(lambda: (7, 40))
+    a.reader.own_figures.tell_by(lambda: (7, 40))
     town.advance(4_000)
     assert [(member.links, member.lag_ms) for member in b.node.nodes] == [(7, 40), (-1, -1)]
     closed = a.node.batches.closed

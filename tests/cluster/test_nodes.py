@@ -78,6 +78,28 @@ def test_the_oldest_that_knows_all_users_decides_pairs() -> None:
     assert members.registrar is a
 
 
+def test_who_decides_pairs_is_the_same_after_the_log_has_begun_anew_and_whoever_founds_it_is_younger() -> None:
+    members = Nodes()
+    for key in (1, 2, 3):
+        members.join("abc"[key - 1], key, key, is_ready=True)
+    # The log names them in another order, and a founder of its own past before them.
+    members.join("founder", 9, 1, is_ready=True)
+    for key in (3, 2, 1):
+        assert members.registrar.key == 1, key
+        members.join("abc"[key - 1], key, 5 - key)
+    assert members.registrar.key == 1
+    others = Nodes()
+    others.join("founder", 9, 1, is_ready=True)
+    for key in (3, 2):
+        others.join("abc"[key - 1], key, 5 - key, is_ready=True, age=key)
+    assert others.registrar.key == 9, "it has lived here before them"
+    late = Nodes()
+    for key in (3, 2):
+        late.join("abc"[key - 1], key, 5 - key, is_ready=True, age=key)
+    late.join("founder", 9, 1, is_ready=True)
+    assert late.registrar.key == 2
+
+
 def test_versions_after_a_death_are_above_all_that_the_dead_may_have_told() -> None:
     members, (a, b, _) = three()
     members.note_version(a, 1_000)

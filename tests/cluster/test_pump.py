@@ -17,15 +17,18 @@ from presenced.backplane.port import Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
-from presenced.config.settings import Settings
+from presenced.config.settings import Settings, SettingsError
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
-from presenced.server.clustering.entrance import node_ended
+from presenced.server.clustering.entrance import node_ended, open_cluster
+from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.reach import BUSY_MS, PAUSE_MS, Reach
+from presenced.server.drain import Stopping
 from presenced.server.node_end import NodeEnded
+from presenced.server.server import Server
 from presenced.wire.codec import encode
 from tests.support.until import eventually
 
@@ -293,3 +296,50 @@ def test_what_a_start_mends_is_told_from_what_an_operator_has_to_change(
 ) -> None:
     ended = node_ended(error, Settings(dev=True, cluster_node="one"))
     assert isinstance(ended, NodeEnded) and ended.is_lasting is is_lasting and words in str(ended)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (Refused("slice_lost", "gone"), NodeEnded, "started again, it joins anew"),
+        (Refused("evicts", "it drops keys"), SettingsError, "cluster.url: it drops keys"),
+        (Unreachable("nobody there"), NodeEnded, "start it, then this node again"),
+    ],
+)
+async def test_a_start_that_fails_tells_what_a_further_one_mends_from_what_is_to_be_changed(
+    monkeypatch: pytest.MonkeyPatch, error: BackplaneError, expected: type[Exception], words: str
+) -> None:
+    async def fail(self: Membership) -> None:
+        raise error
+
+    monkeypatch.setattr(Membership, "join", fail)
+    settings = Settings(dev=True, cluster_url="redis://127.0.0.1:1", cluster_node="one")
+    server = Server(settings)
+    with pytest.raises(expected, match=words):
+        await open_cluster(
+            settings,
+            server.links,
+            server.pacing,
+            SYSTEM_CLOCKS,
+            lambda e: None,
+            lambda c: None,
+            lambda: Stopping(0, 0, 0),
+        )
+
+
+async def test_what_was_read_since_a_command_met_a_rewound_log_is_not_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the reader has taken entries while the command waited for it."""
+    rewound: list[tuple[int, int]] = []
+    rewind = stage.reader.rewind
+    monkeypatch.setattr(stage.reader, "rewind", lambda n, tag, now: (rewound.append((n, tag)), rewind(n, tag, now)))
+    before = stage.node.position, stage.node.tag
+    stage.node.batches.mark()
+    await eventually(lambda: stage.node.position > before[0])
+    read = stage.node.position, stage.node.tag
+    stage.pump._trouble = Rewound(1, *before)
+    stage.pump._recovered.clear()
+    stage.node.batches.mark()
+    await eventually(lambda: rewound)
+    assert len(rewound) == 1 and rewound[0][0] >= read[0] and not stage.failures

@@ -331,7 +331,7 @@ def test_who_comes_back_last_to_a_log_that_began_anew_finds_all_of_it() -> None:
         alice.say(SetStatus(alice.next_id(), "dnd", f"round {round_}"))
         a.turn()
         town.settle()
-        joined = c.join_log(has_lived=True)
+        joined = c.join_log(c.node.return_data())
         for node in (a, b, a, b):
             node.read()
             node.renew()

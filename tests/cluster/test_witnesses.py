@@ -9,18 +9,9 @@ import pytest
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.entries import Offer, home_part_of
 from presenced.wire.messages import SetStatus
-from tests.cluster.town import Town, TownNode
+from tests.cluster.town import Town, TownNode, agreed
 
 NAMES = [f"user{number}" for number in range(20)]
-
-
-def agreed(town: Town, names: list[str]) -> None:
-    """All nodes name one home of each user, which believes it, and tell the same."""
-    for name in names:
-        homes = {node.node.home_of(name) for node in town.nodes}
-        assert len(homes) == 1, f"{name} lives at {homes}"
-        assert homes <= {node.node.me for node in town.nodes}
-        assert len({node.shown(name) for node in town.nodes}) == 1, name
 
 
 def read_all(node: TownNode) -> None:

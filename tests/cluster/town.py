@@ -25,7 +25,8 @@ from presenced.testing.disk import KeepingLog
 from presenced.wire.codec import encode
 from presenced.wire.messages import Record
 from tests.cluster.client import Client
-from tests.core.world import START_MS, FakeLink, World
+from tests.cluster.town_disk import OpenDisk, TownDisk
+from tests.core.world import START_MS, WALL_MS, FakeLink, World
 from tests.support.requests import REQUESTS
 
 T = TypeVar("T")
@@ -43,16 +44,27 @@ def done(call: Coroutine[Any, Any, T]) -> T:
 class TownNode(World):
     """One node: a world that is told what others decide."""
 
-    def __init__(self, town: Town, name: str, policy: Policy | None = None) -> None:
-        super().__init__(policy, now_ms=town.now_ms)
+    def __init__(
+        self, town: Town, name: str, policy: Policy | None = None, disk: TownDisk | None = None, key: object = None
+    ) -> None:
+        """`disk`: what it starts from, and writes to. `key`: by which it draws; its name if there is none."""
+        wall_ms = WALL_MS if disk is None else WALL_MS + town.now_ms - START_MS
+        super().__init__(policy, now_ms=town.now_ms, wall_ms=wall_ms)
         self.town = town
         self.name = name
         self.checks = False
-        self.backplane = MemoryBackplane(town.engine, draw=Random(name).getrandbits)
+        self.backplane = MemoryBackplane(town.engine, draw=Random(key or name).getrandbits)
         self.clients: list[Client] = []
         """Links that act wherever their users are decided."""
         self.arriving: list[Client] = []
         """Links whose hellos are to be answered."""
+        self.hung: list[Client] = []
+        """Links whose clients have gone while this node stood still."""
+        self.store = OpenDisk(disk, self.engine) if disk is not None else None
+        if self.store is not None:
+            self.log = self.store
+            self.store.restore(self.now_ms)
+            self.turn()
 
     def join(self) -> None:
         """Begin a life, with what this world knows as that of its own disk."""
@@ -63,18 +75,17 @@ class TownNode(World):
         )
         self.reader = LogReader(self.node, self.forwarding)
         self.reader.begin(self.now_ms)
-        self.disk = KeepingLog()
-        self.log = ClusterLog(self.disk, self.node, lambda: False)  # type: ignore[assignment]
+        self.disk = self.store or KeepingLog()
+        self.cluster_log = ClusterLog(self.disk, self.node, lambda: False)
+        if self.store is None:
+            self.log = self.cluster_log  # type: ignore[assignment]
 
-    def join_log(self, *, has_lived: bool = False) -> Joined:
-        nonce = self.town.draw()
+    def join_log(self, data: JoinData | None = None) -> Joined:
+        nonce, data = self.town.draw(), data or JoinData(self.key, gives_links=True)
+        least = self.node.newest_incarnation if self.store is not None and hasattr(self, "node") else 0
         while True:
             try:
-                return done(
-                    self.backplane.join(
-                        self.name, nonce, 0, 77, encode(JoinData(self.key, has_lived, gives_links=True))
-                    )
-                )
+                return done(self.backplane.join(self.name, nonce, least, 77, encode(data)))
             except Unreachable:
                 assert not self.town.engine.is_down
 
@@ -99,16 +110,14 @@ class TownNode(World):
     def recover(self, error: BackplaneError) -> bool:
         """What the pump does about a log that is not the one that was read."""
         if isinstance(error, Fenced) or not self.node.is_ready:
-            self.town.kill(self)
-            for client in list(self.clients):
-                client.cut()
+            self.town.end(self)
         elif isinstance(error, Emptied):
-            joined = self.join_log(has_lived=True)
+            joined = self.join_log(self.node.return_data())
             if not self.node.may_return(joined):
                 return self.recover(Fenced(0))
             self.reader.begin_anew(joined, self.now_ms)
-            while self.node.position < joined.n:
-                self.read()
+            while self in self.town.nodes and self.node.position < joined.n:
+                self._read_first()
         elif isinstance(error, Rewound):
             shared = done(common_past(self.backplane, self.reader.memory, error))
             if shared is None:
@@ -117,6 +126,16 @@ class TownNode(World):
                 return self.recover(Fenced(0) if isinstance(other, Rewound) else other)
             self.reader.rewind(*shared, self.now_ms)
         return True
+
+    def _read_first(self) -> None:
+        """Take one entry of a log that began anew."""
+        try:
+            self.take(done(self.backplane.read(self.node.position))[0])
+        except Unreachable:
+            return
+        except (Rewound, Emptied, Fenced):
+            # What cannot be read is not mended by beginning anew once more.
+            self.town.end(self)
 
     def read(self) -> bool:
         """Take one entry, if there is one, and run a turn."""
@@ -141,10 +160,20 @@ class TownNode(World):
             assert data is not None
             slices[number] = data
         self.reader.take(entry, self.now_ms, slices)
-        if self.node.is_outdone:
+        if self.node.is_outdone or self.node.is_fenced:
             self.recover(Fenced(0))
             return
+        self.save_foreign()
         self.turn()
+
+    def save_foreign(self) -> None:
+        """Give the disk what others have decided, and begin to write to the log once this node serves."""
+        if self.store is None:
+            return
+        if self.node.is_ready and self.log is not self.cluster_log:
+            self.log = self.cluster_log  # type: ignore[assignment]
+            self.store.take_snapshot()
+        self.cluster_log.save_foreign()
 
     def work(self) -> bool:
         """One slice of what takes long."""
@@ -169,6 +198,8 @@ class TownNode(World):
             self.next_ms = self.now_ms
         elif due_ms is not None and (self.next_ms is None or due_ms < self.next_ms):
             self.next_ms = due_ms
+        if self.store is not None:
+            self.store.snap(self.now_ms)
         self.town.consider_settling()
 
     def renew(self) -> None:
@@ -214,6 +245,10 @@ class Town:
         self.is_prompt = True
         """What a turn has to tell others reaches them at once."""
         self.paused: tuple[TownNode, ...] = ()
+        self.still: dict[TownNode, None] = {}
+        """Those that stand still: their processes were stopped."""
+        self.ended: list[TownNode] = []
+        """Those that have ended by themselves, to be started again."""
         self._is_settling = False
         self._drawn = 0
         for name in names:
@@ -252,23 +287,56 @@ class Town:
         try:
             for _ in range(100_000):
                 moved = False
-                for node in [node for node in self.nodes if node not in self.paused]:
+                for node in self.moving:
                     # What takes long is done last: much may be asked before.
                     moved |= node.append() or node.read()
                 if not moved:
-                    moved = any([node.work() for node in self.nodes if node not in self.paused])
+                    moved = any([node.work() for node in self.moving])
                 if not moved:
                     return
             raise AssertionError("the nodes never come to rest")
         finally:
             self._is_settling = False
 
+    @property
+    def moving(self) -> list[TownNode]:
+        """Those that append and read."""
+        return [node for node in self.nodes if node not in self.paused and node not in self.still]
+
+    def stand_still(self, node: TownNode) -> None:
+        """The node's process is stopped."""
+        self.still[node] = None
+
+    def go_on(self, node: TownNode) -> None:
+        """The node's process goes on. It asks the engine whether it lives before it tells anybody anything."""
+        self.still.pop(node, None)
+        if node not in self.nodes:
+            return
+        node.now_ms = self.now_ms
+        for client in node.hung:
+            if client.session is not None:
+                node.engine.sessions.detach(self.now_ms, client.session)
+        node.hung = []
+        node.renew()
+        if node in self.nodes:
+            node.turn()
+
+    def end(self, node: TownNode) -> None:
+        """The node ends by itself."""
+        if node in self.nodes:
+            self.kill(node)
+            self.ended.append(node)
+        for client in list(node.clients):
+            client.cut()
+
     def advance(self, ms: int, step_ms: int = 1_000, *links: FakeLink) -> None:
         """Let time pass on all nodes, which renew their leases. These links heartbeat."""
         end_ms = self.now_ms + ms
         while self.now_ms < end_ms:
             self.now_ms = min(end_ms, self.now_ms + step_ms)
-            for node in list(self.nodes):
+            for node in [node for node in self.nodes if node not in self.still]:
+                if node not in self.nodes:
+                    continue
                 node.advance(self.now_ms - node.now_ms)
                 for link in links:
                     if link.world is node:
@@ -279,6 +347,7 @@ class Town:
     def kill(self, node: TownNode) -> None:
         """The node is gone without a word. Idempotent."""
         self.nodes = [other for other in self.nodes if other is not node]
+        self.still.pop(node, None)
 
     def leave(self, node: TownNode) -> None:
         """The node leaves in order."""
@@ -289,6 +358,15 @@ class Town:
             done(node.backplane.leave())
         self.nodes.remove(node)
         self.settle()
+
+
+def agreed(town: Town, names: list[str]) -> None:
+    """All nodes name one home of each user, which believes it, and tell the same."""
+    for name in names:
+        homes = {node.node.home_of(name) for node in town.nodes}
+        assert len(homes) == 1, f"{name} lives at {homes}"
+        assert homes <= {node.node.me for node in town.nodes}
+        assert len({node.shown(name) for node in town.nodes}) == 1, name
 
 
 def fails(call: Coroutine[Any, Any, object]) -> BackplaneError:

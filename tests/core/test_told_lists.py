@@ -7,10 +7,20 @@ import pytest
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.contacts.transitions import MIRRORED, STATE, STATES, mirrored
 from presenced.core.copies import Copies
-from presenced.core.dormants import tally_of
+from presenced.core.dormants import packed, tally_of
 from presenced.core.policy import Policy
-from presenced.core.records import AudienceSet, BlockSet, ContactSet, ContactSide, ContactsKept, ContactsSet, Fact
+from presenced.core.records import (
+    AudienceSet,
+    BlockSet,
+    ContactSet,
+    ContactSide,
+    ContactsKept,
+    ContactsSet,
+    Fact,
+    RecordSet,
+)
 from presenced.core.roster import APPROVED, ASKED, ASKS, FROM, LISTED, TO, Contact
+from presenced.wire.codec import encode
 from presenced.wire.messages import Approve, SetAudience, SetContact, Subscribe
 from tests.core.world import World
 
@@ -103,7 +113,10 @@ def test_of_a_list_from_a_disk_what_is_newer_is_decided_for_both_sides(world: Wo
     decided = offered(world, "anna", 100, {"bob": LISTED | BOTH, "di": ASKED})
     assert flags(world, "anna") == {"bob": LISTED | BOTH, "di": ASKED}
     assert flags(world, "bob") == {"anna": LISTED | BOTH, "cy": LISTED} and flags(world, "di") == {"anna": ASKS}
-    assert [type(fact) for fact in decided] == [ContactSet, ContactSet]
+    assert [type(fact) for fact in decided] == [ContactSet, ContactSet, ContactsSet]
+    # A node that has none of the two changes learns the version from the last.
+    last = decided[-1]
+    assert isinstance(last, ContactsSet) and last.user == "anna"
     roster = world.user("anna").contacts
     assert roster is not None and roster.version == 100
     check_contacts(world.engine.users, world.engine.contacts.pairs)
@@ -111,6 +124,18 @@ def test_of_a_list_from_a_disk_what_is_newer_is_decided_for_both_sides(world: Wo
     # The list of somebody who was made known by that of another is newer still.
     offered(world, "di", 40, {"anna": ASKS | LISTED})
     assert flags(world, "di") == {"anna": ASKS | LISTED}
+
+
+@pytest.mark.parametrize("sleeps", [False, True])
+def test_what_says_nothing_of_pairs_leaves_the_list_as_it_was_told(world: World, sleeps: bool) -> None:
+    told(world, "anna", 60, {"bob": LISTED, "cy": LISTED})
+    said: list[Fact] = [RecordSet("anna", "offline", 1, 2, "laptop", 2**40)]
+    told_now = packed(2**40, encode(said)) if sleeps else said
+    Copies(world.engine).replace("anna", told_now, world.now_ms, was_told=False, says_pairs=False)
+    world.turn()
+    assert flags(world, "anna") == {"bob": LISTED, "cy": LISTED}
+    assert world.user("anna").record.version == 2**40
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
 
 
 def test_where_the_list_of_the_contact_is_newer_that_holds(world: World) -> None:

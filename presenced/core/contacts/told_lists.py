@@ -45,9 +45,10 @@ class ToldLists:
     def decide(self, now_ms: int, user: User, fact: ContactsKept, *, says_all: bool) -> None:
         """This node decides what is between users, and another tells of this list, which its disk knew. If it is newer
         than what is known of the user, what it says of each contact holds, but where the list of the contact is newer
-        still. `says_all`: of these contacts all nodes are told what holds, though nothing has changed. O(contacts and
-        links of all of them)."""
-        if fact.version > (user.contacts.version if user.contacts is not None else 0):
+        still, and all nodes are told that. `says_all`: they are told what holds of these contacts though nothing has
+        changed. O(contacts and links of all of them)."""
+        is_newer = fact.version > (user.contacts.version if user.contacts is not None else 0)
+        if is_newer:
             sides = dict(fact.sides)
             roster = self._pairs.roster(user)
             # What follows raises the version of each list by no more than one a contact, so that another list of these,
@@ -59,7 +60,7 @@ class ToldLists:
             finally:
                 self._pairs.number_from(None)
             roster.move_to(fact.version)
-        if says_all and user.contacts is not None:
+        if (says_all or is_newer) and user.contacts is not None:
             names = {**dict.fromkeys(fact.contacts), **user.contacts.contacts}
             others = [(name, self._users.get(name)) for name in names if name != user.name]
             for start in range(0, max(1, len(others)), PER_FACT):

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.port import Backplane, Entry, Joined, Renewed
-from presenced.cluster.common_past import common_past
+from presenced.cluster.common_past import common_past, trouble_by_now
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.server.clocks import Clocks
@@ -185,8 +185,12 @@ class Pump:
         if not self._node.is_ready:
             raise error
         async with self._commands:
+            if error is self._trouble:
+                # More may have been read since.
+                error = await self._call(partial(trouble_by_now, self._backplane, self._node, error))
             if isinstance(error, Rewound):
-                shared = await self._read(lambda: common_past(self._backplane, self._reader.memory, error))
+                rewound = error
+                shared = await self._read(lambda: common_past(self._backplane, self._reader.memory, rewound))
                 if shared is None:
                     await self._begin_anew(error)
                 else:
