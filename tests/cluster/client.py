@@ -181,9 +181,10 @@ class Client(Edge):
         """The node is gone, and with it the connection."""
         self._close("gone")
 
-    def statuses(self, user: str) -> list[str]:
-        """The statuses pushed of a user, in order."""
-        return [one.record.status for one in self.messages if isinstance(one, Presence) and one.record.user == user]
+    def statuses(self, user: str, behind: int = 0) -> list[str]:
+        """The statuses pushed of a user, in order, `behind` so many messages."""
+        pushed = (one.record for one in self.messages[behind:] if isinstance(one, Presence))
+        return [record.status for record in pushed if record.user == user]
 
     @property
     def errors(self) -> list[Error]:

@@ -32,9 +32,11 @@ from presenced.wire.messages import (
     Watch,
 )
 from tests.cluster.client import Client
+from tests.cluster.mortality import Mortality
 from tests.cluster.returner import Returner
 from tests.cluster.servant import Servant
 from tests.cluster.town import Town, TownNode
+from tests.cluster.town_disk import TownDisk
 
 USERS = ("ann", "bob", "cat", "dan", "eve", "fay")
 DREAMERS = ("gil", "hal", "ivy", "joe")
@@ -52,8 +54,33 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "emptied": ("emptied", "lost_reply"),
     "late": ("slow", "slow", "erase", "add", "leave"),
     "all": ("slow", "erase", "kill", "leave", "add", "add", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
+    "disks": ("restart", "restart", "start", "start", "fresh", "restart_away", "in_turn"),
+    "stills": ("still", "still", "start", "emptied"),
+    "founders": ("found", "found", "start", "fresh", "emptied"),
+    "twice": ("twice", "twice", "emptied", "lost_reply", "start"),
+    "torn": ("torn", "torn", "start", "lost_tail"),
+    "cut": ("cut", "cut", "cut", "start", "erase", "slow"),
+    "mortal": (
+        *(
+            "slow",
+            "erase",
+            "restart",
+            "restart",
+            "start",
+            "start",
+            "fresh",
+            "restart_away",
+            "in_turn",
+            "still",
+            "found",
+        ),
+        *("twice", "torn", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
+    ),
 }
 """Kinds of lives, by what may befall them."""
+
+MORTAL = frozenset({"cut", "restart", "start", "fresh", "restart_away", "in_turn", "still", "found", "twice", "torn"})
+"""Where any of these may befall a life, no node is safe, and each has a disk."""
 
 
 RELATIONS: tuple[Callable[[int, str, str, Random], ClientMessage], ...] = (
@@ -81,24 +108,33 @@ RELATIONS: tuple[Callable[[int, str, str, Random], ClientMessage], ...] = (
 """What a program may say of two users."""
 
 
-class Life:
+class Life(Mortality):
     """One life, of which a seed brings back everything."""
 
     def __init__(self, seed: int, *, faults: tuple[str, ...] = ()) -> None:
         self.chance = Random(seed)
         # Awake for ever, as soon as that can be, or after a while within which much happens.
         policy = Policy(sleep_after_ms=self.chance.choice((0, 1, 1, 2_000, 2_000, 10_000)))
-        self.town = Town("a", "b", "c", policy=policy)
+        self.is_mortal = not MORTAL.isdisjoint(faults)
+        """Every node may end, and starts again with what its disk knows."""
+        self.town = Town(policy=policy) if self.is_mortal else Town("a", "b", "c", policy=policy)
+        self.disks: dict[str, TownDisk] = {}
+        """Those of nodes that do not run."""
+        self.starts = 0
         self.faults = faults
         self.trace: list[str] = []
+        for name in "abc" if self.is_mortal else "":
+            self.start_node(name)
         self.named = 3
         self.steady: dict[str, Client] = {}
         """Users with a link that stays from the beginning to the end, on a node that does."""
         first = self.town.nodes[0]
-        self.safe = first
+        self._safe = first
         self.watcher = first.dial("watcher/screen")
         self.watcher.say(Watch(self.watcher.next_id(), list(USERS)))
         self.steady["ann"] = first.dial("ann/steady")
+        self.heard = 0
+        """How many messages the watcher had when somebody who is always there came back last."""
         self.returner = Returner(("watcher", "guest", *USERS, *DREAMERS))
         self.returner.come(first)
         self.servant = Servant()
@@ -110,6 +146,7 @@ class Life:
         """So many steps, and then rest."""
         for _ in range(steps):
             self.step()
+            self.come_home()
             self.check_always()
         self.rest()
 
@@ -120,13 +157,15 @@ class Life:
         ways += [self.relate, self.relate, self.relate, self.visit, self.visit]
         ways += [getattr(self, fault) for fault in self.faults]
         way = self.chance.choice(ways)
+        if not self.ready():
+            way = self.chance.choice((self.wait, self.start, self.start))
         self.trace.append(way.__name__)
         way()
 
     def come_back(self) -> None:
         """Whoever watches everybody comes back somewhere; or, if it is there, takes a position and goes."""
         if not self.returner.is_there:
-            node = self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
+            node = self.any_ready()
             self.trace[-1] += f" at {node.name}, since {self.returner.position}"
             self.returner.come(node)
         elif self.chance.random() < 0.3:
@@ -137,7 +176,7 @@ class Life:
     def take_back(self) -> None:
         """A service comes back somewhere with its token, or at two places at once; or, if it is there, its link
         breaks."""
-        ready = [node for node in self.town.nodes if node.node.is_ready]
+        ready = self.ready()
         if self.servant.waits:
             return
         if self.servant.is_there and self.chance.random() < 0.7:
@@ -149,7 +188,7 @@ class Life:
 
     def dial(self) -> None:
         """A device comes, somewhere where links are served."""
-        node = self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
+        node = self.any_ready()
         address = f"{self.chance.choice(USERS)}/{self.chance.choice(('phone', 'laptop'))}"
         self.trace[-1] += f" {address} at {node.name}"
         node.dial(address)
@@ -184,7 +223,11 @@ class Life:
 
     def any_ready(self) -> TownNode:
         """A node that serves."""
-        return self.chance.choice([node for node in self.town.nodes if node.node.is_ready])
+        return self.chance.choice(self.ready())
+
+    def ready(self) -> list[TownNode]:
+        """All nodes that serve."""
+        return [node for node in self.town.nodes if node.node.is_ready and node not in self.town.still]
 
     def lose(self) -> None:
         """A connection breaks."""
@@ -257,7 +300,7 @@ class Life:
 
     def erase(self) -> None:
         """Somebody comes, goes, and is forgotten."""
-        ready = [node for node in self.town.nodes if node.node.is_ready]
+        ready = self.ready()
         name = self.chance.choice(("guest", *(name for name in USERS if name not in self.steady)))
         self.trace[-1] += f" {name}"
         guest, root = (
@@ -301,10 +344,16 @@ class Life:
         clients = [
             client
             for node in self.town.nodes
+            if node not in self.town.still
             for client in node.clients
             if client.user not in ("root", "guest", "app", "boss")
         ]
         return self.chance.choice(clients) if clients else None
+
+    @property
+    def safe(self) -> TownNode:
+        """One that has been there for long."""
+        return self.town.nodes[0] if self.is_mortal else self._safe
 
     def any_node(self) -> TownNode | None:
         """One that may go: somebody must stay, and knows all users."""
@@ -319,7 +368,8 @@ class Life:
     def renew(self) -> None:
         """All renew their leases, and learn what has become of the log."""
         for node in list(self.town.nodes):
-            node.renew()
+            if node in self.town.nodes and node not in self.town.still:
+                node.renew()
         self.town.settle()
 
     def pass_time(self, ms: int) -> None:
@@ -328,7 +378,7 @@ class Life:
         while self.town.now_ms < end_ms:
             step_ms = min(1_000, end_ms - self.town.now_ms)
             self.town.advance(step_ms, step_ms)
-            for node in list(self.town.nodes):
+            for node in [node for node in self.town.nodes if node not in self.town.still]:
                 for client in list(node.clients):
                     if client.is_open:
                         client.say(Heartbeat(None))
@@ -343,16 +393,22 @@ class Life:
         self.returner.read()
         self.servant.go_on()
         for name, client in self.steady.items():
-            assert client.is_open, f"{name} was ended with {client.ended!r}"
-            assert "offline" not in self.watcher.statuses(name), f"{name} was told offline and was there all the time"
+            assert client.is_open or self.is_mortal, f"{name} was ended with {client.ended!r}"
+            if client.is_open:
+                told = self.watcher.statuses(name, self.heard)
+                assert "offline" not in told, f"{name} was told offline and was there all the time"
 
     def rest(self) -> None:
         """Nothing more happens, and all nodes tell the truth, and the same."""
         town = self.town
+        if self.is_mortal:
+            self.revive()
         town.resume()
         town.engine.is_down = False
         self.renew()
         self.pass_time(QUIET_MS)
+        if self.is_mortal:
+            self.come_to_rest()
         self.check_agreement()
         open_ones = {
             client.address: client
@@ -427,9 +483,9 @@ class Life:
     def check_pairs(self) -> None:
         """All nodes agree on what is between users, and so do both sides of every pair, whoever sleeps."""
         known = {node.name: relations(node) for node in self.town.nodes}
-        first = known[self.safe.name]
+        safe = self.safe.name
         for name, found in known.items():
-            assert found == first, f"{name} knows {found}, and {self.safe.name} {first}"
+            assert found == known[safe], f"{name} knows {found}, and {safe} {known[safe]}"
 
 
 def relations(node: TownNode) -> dict[str, object]:
