@@ -177,6 +177,8 @@ class LogReader:
         if batch.number <= sender.batch:
             # The log lost it, and its node has appended it again.
             self._lost_entries.note_again(sender, batch.items)
+            if any(type(item) is Ready for item in batch.items):
+                self._note_ready(sender)
             if sender is node.mine:
                 node.batches.read_back(batch.number, entry.n)
             return
@@ -249,7 +251,7 @@ class LogReader:
                 if item.joiner == self._node.me and not self._node.mine.is_ready:
                     self._arrival.take(sender, item, slices, now_ms)
             case Ready():
-                self._node.nodes.note_ready(sender)
+                self._note_ready(sender)
                 self._node.nodes.note_begun(sender)
                 if sender is self._node.mine:
                     self._node.horizon.begin()
@@ -264,6 +266,10 @@ class LogReader:
                     self._lessons.note_taken(sender, item.number)
             case Figures():
                 self._node.nodes.note_figures(sender, item.links, item.lag_ms)
+
+    def _note_ready(self, sender: Member) -> None:
+        self._node.nodes.note_ready(sender)
+        self.memory.note_ready(self._node.position, sender)
 
     def _take_decided(self, sender: Member, item: Decided, now_ms: int) -> None:
         """Facts from any other node than the home at this position are passed over: the order of the log fences each
@@ -350,6 +356,7 @@ class LogReader:
         node = self._node
         node.note_read(position, tag)
         lost = self._lost_entries.rewind(position, now_ms)
+        node.nodes.unsay_ready(lost.ready)
         node.batches.rewind(position)
         for member in lost.joined:
             # The engine has forgotten it: its next call tells it so, and it begins anew.

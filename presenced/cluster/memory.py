@@ -31,6 +31,8 @@ class Lost(NamedTuple):
     """The nodes that joined there."""
     gone: list[Member]
     """The nodes that the log declared gone there."""
+    ready: list[Member]
+    """The nodes that said there that they know all users."""
     told: dict[Member, list[str]]
     """The users of whom other nodes said something there, by those nodes."""
 
@@ -44,6 +46,7 @@ class LogMemory:
         self._acquired: deque[tuple[int, str]] = deque()
         self._joined: deque[tuple[int, Member]] = deque()
         self._gone: deque[tuple[int, Member]] = deque()
+        self._ready: deque[tuple[int, Member]] = deque()
         self._told: deque[tuple[int, Member, Sequence[str]]] = deque()
 
     def note_read(self, position: int, tag: int, now_ms: int) -> int:
@@ -54,7 +57,7 @@ class LogMemory:
             del self._tags[self._read.popleft().position]
         first = self._read[0].position - 1
         line: deque[Any]
-        for line in (self._acquired, self._joined, self._gone, self._told):
+        for line in (self._acquired, self._joined, self._gone, self._ready, self._told):
             while line and line[0][0] <= first:
                 line.popleft()
         return first
@@ -70,6 +73,10 @@ class LogMemory:
     def note_gone(self, position: int, member: Member) -> None:
         """A node is gone."""
         self._gone.append((position, member))
+
+    def note_ready(self, position: int, member: Member) -> None:
+        """A node has said that it knows all users."""
+        self._ready.append((position, member))
 
     def note_told(self, position: int, sender: Member, names: Sequence[str]) -> None:
         """Another node has said something of these users, which holds. The names stay for a minute. O(1)."""
@@ -95,6 +102,7 @@ class LogMemory:
         acquired = dict.fromkeys(name for at, name in self._acquired if at > position)
         joined = [member for at, member in self._joined if at > position]
         gone = [member for at, member in self._gone if at > position]
+        ready = [member for at, member in self._ready if at > position]
         told: dict[Member, dict[str, None]] = {}
         for at, sender, names in self._told:
             if at > position:
@@ -104,5 +112,6 @@ class LogMemory:
         self._acquired = deque((at, name) for at, name in self._acquired if at <= position)
         self._joined = deque((at, member) for at, member in self._joined if at <= position)
         self._gone = deque((at, member) for at, member in self._gone if at <= position)
+        self._ready = deque((at, member) for at, member in self._ready if at <= position)
         self._told = deque(one for one in self._told if one[0] <= position)
-        return Lost(list(acquired), joined, gone, {sender: list(names) for sender, names in told.items()})
+        return Lost(list(acquired), joined, gone, ready, {sender: list(names) for sender, names in told.items()})

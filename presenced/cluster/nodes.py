@@ -6,7 +6,7 @@ another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from presenced.limits import VERSION_GAP
@@ -29,6 +29,7 @@ class Member:
         "lag_ms",
         "last_ms",
         "links",
+        "may_inherit",
         "name",
         "version",
     )
@@ -49,7 +50,9 @@ class Member:
         self.gives_links = False
         """As in `JoinData`."""
         self.is_ready = False
-        """It knows all users: it may inherit."""
+        """It knows all users."""
+        self.may_inherit = False
+        """The log says so, and has not lost that: all nodes know it, and count it among heirs."""
         self.is_asked = False
         """It can be asked by operators of others (`entries.JoinData`)."""
         self.has_begun = False
@@ -103,7 +106,7 @@ class Nodes:
     def registrar(self) -> Member:
         """Who decides what is between two users: the oldest of those that know all users; `NOBODY` while there is
         none. O(nodes)."""
-        return min(self._ready(), key=_age, default=NOBODY)
+        return min((member for member in self._live.values() if member.is_ready), key=_age, default=NOBODY)
 
     def join(
         self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False, age: int = 0
@@ -116,7 +119,7 @@ class Nodes:
             least = 1 + max((other.age for other in self), default=0)
             member = self._live[key] = Member(name, key, incarnation)
             member.age = age or max(incarnation, least)
-            member.is_ready = is_ready
+            member.is_ready = member.may_inherit = is_ready
         else:
             self._forget_incarnation(member)
             member.incarnation = incarnation
@@ -130,7 +133,13 @@ class Nodes:
 
     def note_ready(self, member: Member) -> None:
         """The node knows all users from here on."""
-        member.is_ready = True
+        member.is_ready = member.may_inherit = True
+
+    def unsay_ready(self, members: Iterable[Member]) -> None:
+        """The log has lost that these nodes know all users: until it says so again nobody takes them for heirs, since
+        some have not read it."""
+        for member in members:
+            member.may_inherit = False
 
     def note_figures(self, member: Member, links: int, lag_ms: int) -> None:
         """The node has told how many links it has, and how far it is behind."""
@@ -177,7 +186,7 @@ class Nodes:
         del self._live[member.key]
         self._gone[member.key] = member
         self._forget_incarnation(member)
-        member.heirs = tuple(self._ready())
+        member.heirs = tuple(other for other in self._live.values() if other.may_inherit)
         member.last_ms = last_ms
         self.newest += VERSION_GAP
 
@@ -185,9 +194,6 @@ class Nodes:
         """The log names the member so no longer; one that began anew may name another so by now."""
         if self._by_incarnation.get(member.incarnation) is member:
             del self._by_incarnation[member.incarnation]
-
-    def _ready(self) -> Iterator[Member]:
-        return (member for member in self._live.values() if member.is_ready)
 
 
 def _age(member: Member) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def test_an_offer_that_was_made_by_a_log_that_is_lost_is_made_again(monkeypatch:
     a.come("alice/laptop")
     town.pause()
     offer(b, "alice")
-    [item] = [waiting.item for waiting in b.node.batches._waiting if isinstance(waiting.item, Offer)]
+    [item] = [one for one in b.node.batches._waiting if isinstance(one, Offer)]
     assert (item.position, item.tag) == (b.node.position, b.node.tag)
     made: list[str] = []
     monkeypatch.setattr(b.reader._disputes, "offer", lambda name, now_ms: made.append(name))

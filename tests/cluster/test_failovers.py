@@ -140,3 +140,39 @@ def test_of_many_whom_a_death_has_left_and_whose_death_is_lost_some_are_said_ane
 def note(said: list[str], item: object) -> None:
     if isinstance(item, Whole):
         said.append(item.user)
+
+
+def test_who_serves_and_has_not_said_so_again_is_no_heir_of_one_that_dies_meanwhile() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    names = [f"user{number}" for number in range(20)]
+    for name in names:
+        b.come(f"{name}/laptop").lose()
+    town.advance(RETURN_MS + 2_000)
+    town.pause()
+    c = TownNode(town, "c")
+    town.nodes.append(c)
+    c.join()
+    while any([node.read() or node.work() or node.append() for node in (a, b)]) or (c.read() or c.work()):
+        pass
+    said = town.engine.kept.n
+    while c.append() or c.read():
+        pass
+    assert c.node.is_ready
+    while town.engine.kept.n > said:
+        town.engine.lose_tail(1)
+    # a has not read that c serves, and reads it behind the death.
+    town.kill(b)
+    for _ in range(LEASE_MS // 1_000 + 3):
+        town.now_ms += 1_000
+        a.now_ms = c.now_ms = town.now_ms
+        a.renew()
+        c.renew()
+        while a.read() or c.read():
+            pass
+    assert [[member.name for member in node.node.nodes] for node in (a, c)] == [["a", "c"]] * 2
+    town.resume()
+    town.advance(2_000)
+    assert c in town.nodes and c.node.is_ready
+    for name in names:
+        assert {node.node.home_of(name) for node in town.nodes} == {a.node.me}, name
+    assert {node.node.registrar for node in town.nodes} == {a.node.me}
