@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presenced.core.model import CONNECTED
-from presenced.wire.messages import Attach, Done, Taken, Watch
+from presenced.wire.messages import Attach, Beats, Done, Taken, Watch
 from tests.cluster.client import Client
 from tests.cluster.town import TownNode
 
@@ -12,7 +12,9 @@ HELD = {1: "pal/tab", 2: "pen/tab", 3: "pig/tab"}
 
 
 class Servant:
-    """It believes to hold what it was granted and was not told to hold no longer, over all its links."""
+    """It believes to hold what it was granted and was not told to hold no longer, over all its links. A connection may
+    break with a Taken under way, which no node says again by itself: a service that has its link back says beats for
+    all that it believes to hold, and is told of each ref that it does not."""
 
     def __init__(self) -> None:
         self.link: Client | None = None
@@ -27,6 +29,8 @@ class Servant:
         self._read = 0
         self._asked: dict[int, int] = {}
         """Refs of the requests to attach them that are not answered."""
+        self._missed: set[int] = set()
+        """Refs that it was told to hold no longer, by what broke off with the connection."""
         self._is_new = True
 
     @property
@@ -42,6 +46,7 @@ class Servant:
 
     def come(self, node: TownNode, other: TownNode | None = None) -> None:
         """Say hello to this node with the token; and at once to another one, as whoever got no answer does."""
+        self._note_missed()
         town = node.town
         was_prompt, town.is_prompt = town.is_prompt, False
         links = [one.dial("app", role="service", instance=6, resume=self._token) for one in (node, other) if one]
@@ -106,16 +111,28 @@ class Servant:
             self.returns += 1
             self.far_returns += link.world is not self._node
             assert link.watching == WATCHED, f"{link.watching} is back"
+            if self.held:
+                # What the lost link was told last may not have come: it holds less than it believes, perhaps, and is
+                # told so once it says beats (protocol.md, 12.3).
+                link.say(Beats([number for ref in sorted(self.held) for number in (ref, -1)]))
         else:
             self.held.clear()
+            self._missed.clear()
             link.say(Watch(link.next_id(), sorted(WATCHED)))
         self._token, self._node = link.token, link.world
+
+    def _note_missed(self) -> None:
+        """The connection is broken: what it has not read of it never came."""
+        if self.link is not None:
+            self._missed |= {one.ref for one in self.link.messages[self._read :] if isinstance(one, Taken)}
 
     def _take(self, link: Client) -> None:
         while self._read < len(link.messages):
             message = link.messages[self._read]
             self._read += 1
             if isinstance(message, Taken):
+                lost = message.why == "not_held" and message.ref not in self._missed
+                assert not lost, f"it was never told that it holds {message.ref} no longer"
                 self.held.discard(message.ref)
             ref = self._asked.pop(getattr(message, "id", 0), 0)
             if ref and isinstance(message, Done):
