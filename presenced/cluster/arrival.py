@@ -49,6 +49,8 @@ class Arrival:
         """Older nodes that have not told all of their users yet."""
         self._returned: set[Member] = set()
         """Nodes that are older than this one, and have come to the log behind it: it began anew without them."""
+        self._is_cut_short = False
+        """A node was lost before it had told all of its users, and no other has told all since."""
         self._last_gone = 0
         """The position at which a node was lost last: who had told all users by then has told too few."""
         self._left: Iterator[Sequence[str]] | None = None
@@ -83,7 +85,9 @@ class Arrival:
         if self._node.mine.is_ready:
             return
         self._last_gone = position
-        self._teachers.pop(member, None)
+        if member in self._teachers:
+            del self._teachers[member]
+            self._is_cut_short = True
         for other in self._node.nodes:
             if other.incarnation < self._node.mine.incarnation or other in self._returned:
                 self._teachers[other] = None
@@ -107,6 +111,7 @@ class Arrival:
         if not item.number:
             if item.position >= self._last_gone:
                 self._teachers.pop(sender, None)
+                self._is_cut_short = self._is_cut_short and bool(self._teachers)
                 self._number_events(item, now_ms)
                 self._consider(now_ms)
             return
@@ -256,13 +261,24 @@ class Arrival:
                 left_by = homes.as_filed(name)
                 homes.set(name, node.mine)
                 node.inheritance.adopt(name, left_by, now_ms)
-            return len(left)
+            return len(left) + self._make_agree(names, now_ms)
         # The own disk alone knows these users.
         left = [name for name in left or new if node.keeps(name)]
         homes.set_all(left, node.mine)
         for name in left:
             self._disputes.say_known(name, all_of(node.copies, name, now_ms))
         return len(left)
+
+    def _make_agree(self, names: Sequence[str], now_ms: int) -> int:
+        """Nobody is left who has told more of these users, perhaps: lists of which one side alone was told get the
+        other. Returns of how many that took long. O(contacts)."""
+        if not self._is_cut_short:
+            return 0
+        node = self._node
+        for name in names:
+            for contact in node.copies.agree_pairs(name, now_ms):
+                node.homes.set(contact, node.mine)
+        return len(names)
 
     def _ask(self) -> None:
         """All is known: let all nodes know it, and serve then."""

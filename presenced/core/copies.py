@@ -254,6 +254,18 @@ class Copies(Restoring):
                 engine.ledger.add(fact)
                 self.apply([fact], now_ms)
 
+    def agree_pairs(self, name: str, now_ms: int) -> list[str]:
+        """Whoever told all lists is gone before it has told all: let those of the user and of the user's contacts say
+        the same. Returns the contacts of whom nothing was known here. Who has contacts wakes. O(contacts)."""
+        packed = self._users.dormants.peek(name)
+        if packed is not None and tally_of(packed) == NOTHING:
+            return []
+        user = self._users.get(name)
+        if user is None or user.contacts is None:
+            return []
+        self._begin(now_ms)
+        return self.engine.contacts.told_lists.agree(now_ms, user)
+
     def end_pairs(self, name: str, version: int, now_ms: int) -> None:
         """The user was erased when the counter of another node stood at this version: all that the user had decided
         about others ends, and all contacts at both sides. O(users)."""

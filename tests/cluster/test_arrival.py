@@ -8,9 +8,12 @@ from msgspec.structs import replace
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster import homes, inheritance, lessons
 from presenced.cluster.entries import Slice, decode_batch
+from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version
+from presenced.core.roster import FROM, TO
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
+from presenced.wire.messages import ContactEntry, SetContacts
 from tests.cluster.town import Town, TownNode
 
 
@@ -116,6 +119,27 @@ def test_users_of_one_that_goes_before_the_only_other_serves_are_taken_over_by_t
     assert late.shown("alice").status == "dnd"
     town.advance(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
     assert late.shown("alice").status == "offline" and late.shown("bob").text == "bob"
+
+
+def test_who_alone_is_left_before_it_was_told_of_all_users_knows_both_sides_of_each_pair() -> None:
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop")
+    b.come("bob/laptop")
+    app = a.dial("app", role="service")
+    app.say(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "both")]))
+    town.kill(b)
+    d = town.add("d")
+    assert d.node.home_of("alice") == a.node.me and not d.node.home_of("bob"), "b is still to tell of its users"
+    town.kill(a)
+    town.advance(LEASE_MS + 3_000)
+    assert d.node.is_ready and d.node.own("alice") and d.node.own("bob")
+    check_contacts(d.engine.users, d.engine.contacts.pairs)
+    e = town.add("e")
+    assert e.node.is_ready
+    check_contacts(e.engine.users, e.engine.contacts.pairs)
+    for node in town.nodes:
+        bob = node.engine.users.get("bob")
+        assert bob is not None and bob.contacts is not None and bob.contacts.flags("alice") == TO | FROM
 
 
 def test_of_a_user_whom_a_home_has_left_to_nobody_the_first_to_ask_makes_records() -> None:

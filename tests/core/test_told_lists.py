@@ -145,6 +145,29 @@ def test_where_the_list_of_the_contact_is_newer_that_holds(world: World) -> None
     check_contacts(world.engine.users, world.engine.contacts.pairs)
 
 
+def test_lists_of_which_one_side_alone_was_told_get_the_other() -> None:
+    world = World(Policy(sleep_after_ms=60_000))
+    world.checks = False
+    told(world, "anna", 100, {"bob": BOTH | LISTED, "cy": ASKED, "di": LISTED, "eve": TO})
+    told(world, "bob", 200, {"anna": LISTED, "fay": LISTED})
+    told(world, "eve", 50, {"anna": APPROVED | LISTED})
+    copies = Copies(world.engine)
+    assert copies.agree_pairs("anna", world.now_ms) == ["cy"], "di does not know that she is in a list"
+    assert flags(world, "anna") == {"bob": LISTED, "cy": ASKED, "di": LISTED, "eve": TO}
+    assert flags(world, "bob") == {"anna": LISTED, "fay": LISTED}, "it is newer"
+    assert flags(world, "cy") == {"anna": ASKS} and flags(world, "eve") == {"anna": FROM | LISTED}
+    check_contacts(world.engine.users, world.engine.contacts.pairs)
+    world.turn()
+    before = len(world.log.facts)
+    for name in ("anna", "bob", "cy", "eve", "nobody"):
+        assert copies.agree_pairs(name, world.now_ms) == []
+    world.turn()
+    assert len(world.log.facts) == before, "they agree"
+    # The disk of another node knows the list that this one did not.
+    offered(world, "cy", 40, {"anna": ASKS | LISTED, "gil": LISTED})
+    assert flags(world, "cy") == {"anna": ASKS | LISTED, "gil": LISTED}
+
+
 def test_to_whom_believes_a_list_of_its_disk_all_is_said_that_holds(world: World) -> None:
     told(world, "anna", 100, {"bob": LISTED})
     [fact] = offered(world, "anna", 60, {"cy": LISTED | TO}, says_all=True)

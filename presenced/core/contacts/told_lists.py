@@ -2,7 +2,8 @@
 
 A node that is still to serve is told the lists of all users, and each takes the place of what its own disk said. A node
 that serves knows them all, and of what the disk of another node alone knew, or knew better, it is told by the node that
-decides what is between users.
+decides what is between users. If whoever tells is gone before that is all, a node has lists of which the other sides
+are missing, or are those of its own disk: it makes them agree before it serves.
 """
 
 from __future__ import annotations
@@ -66,6 +67,28 @@ class ToldLists:
             for start in range(0, max(1, len(others)), PER_FACT):
                 some = others[start : start + PER_FACT]
                 self._ledger.add(joint_fact_of(user, some, user.contacts.version, 0))
+
+    def agree(self, now_ms: int, user: User) -> list[str]:
+        """Where the two sides of one of the user's pairs contradict each other, what the newer list says holds. Returns
+        the contacts of whom nothing was known before. O(contacts and links of all of them)."""
+        users, roster = self._users, user.contacts
+        if roster is None:
+            return []
+        apart: list[str] = []
+        for name in roster.contacts:
+            theirs = contact_in(users.get(name), user.name).flags
+            if mirrored(roster.flags(name), theirs) != theirs:
+                apart.append(name)
+        made = [name for name in apart if not users.knows(name)]
+        version = roster.version
+        # As in `decide`: a list that is told of later is newer than what this one makes of it.
+        self._pairs.number_from(1)
+        try:
+            for name in apart:
+                self._decide(now_ms, user, name, roster.contact(name), version)
+        finally:
+            self._pairs.number_from(None)
+        return made
 
     def _decide(self, now_ms: int, user: User, name: str, mine: Contact, version: int) -> None:
         other = self._users.get(name)
