@@ -103,6 +103,9 @@ class LostEntries:
         for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
             name = next(iter(self._unsaid))
             is_witness = self._unsaid.pop(name)
+            if is_witness and self._node.nodes.registrar is self._node.mine:
+                # Of pairs others take from this node nothing but what it decides.
+                self._node.copies.tell_pairs(name, now_ms)
             if self._node.own(name) and is_witness:
                 # Of pairs, too: the node that decided them may be the one that is gone.
                 self._disputes.say_known(name, all_of(self._node.copies, name, now_ms))

@@ -254,6 +254,18 @@ class Copies(Restoring):
                 engine.ledger.add(fact)
                 self.apply([fact], now_ms)
 
+    def tell_pairs(self, name: str, now_ms: int) -> None:
+        """This node decides what is between users, and others may not know what was decided of this one: all are told
+        what holds. O(what is known of the user)."""
+        user = self._users.get(name)
+        if user is None:
+            return
+        self._begin(now_ms)
+        for fact in self.engine.privacy.facts_of(user, now_ms):
+            if isinstance(fact, PAIRS):
+                self.engine.ledger.add(fact)
+        self.engine.contacts.told_lists.tell(user)
+
     def agree_pairs(self, name: str, now_ms: int) -> list[str]:
         """Whoever told all lists is gone before it has told all: let those of the user and of the user's contacts say
         the same. Returns the contacts of whom nothing was known here. Who has contacts wakes. O(contacts)."""

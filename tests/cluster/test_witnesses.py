@@ -8,7 +8,9 @@ import pytest
 
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.entries import Offer, home_part_of
-from presenced.wire.messages import SetStatus
+from presenced.core.contacts.agreement import check_contacts
+from presenced.core.roster import LISTED, TO
+from presenced.wire.messages import Block, ContactEntry, SetContacts, SetStatus
 from tests.cluster.town import Town, TownNode, agreed
 
 NAMES = [f"user{number}" for number in range(20)]
@@ -63,6 +65,35 @@ def test_what_it_said_of_users_is_told_by_all(names: str, unread: str) -> None:
     lose(town, home)
     agreed(town, NAMES)
     assert {town.nodes[0].shown(name).text for name in NAMES} == {"the last word"}
+
+
+@pytest.mark.parametrize("home", [1, 2], ids=["witness", "other"])
+def test_what_it_had_decided_of_pairs_is_told_by_whoever_decides_next(home: int) -> None:
+    town = Town("a", "b", "c")
+    a, b, c = town.nodes
+    for name in ("alice", "bob"):
+        town.nodes[home].come(f"{name}/laptop")
+    town.advance(1_000)
+    town.pause(c)
+    app = a.dial("app", role="service")
+    app.say(SetContacts(app.next_id(), "alice", [ContactEntry("bob", "to")]))
+    app.say(Block(app.next_id(), "alice", user="bob"))
+    assert a.append()
+    read_all(a)
+    read_all(b)
+    town.engine.lose_tail(1)
+    town.kill(a)
+    town.resume()
+    town.advance(2 * LEASE_MS)
+    assert b.node.registrar == b.node.me
+    versions = set()
+    for node in (b, c):
+        check_contacts(node.engine.users, node.engine.contacts.pairs)
+        alice, bob = node.engine.users.get("alice"), node.engine.users.get("bob")
+        assert alice is not None and alice.contacts is not None and alice.contacts.flags("bob") == LISTED | TO
+        assert bob is not None and bob.privacy is not None and list(bob.privacy.blocked) == ["alice"]
+        versions.add((alice.contacts.version, bob.contacts and bob.contacts.version))
+    assert len(versions) == 1, "clients ask by the version for what is newer, wherever they come back to"
 
 
 def test_new_users_of_it_have_one_home() -> None:

@@ -8,7 +8,7 @@ are missing, or are those of its own disk: it makes them agree before it serves.
 
 from __future__ import annotations
 
-from presenced.core.contacts.facts import PER_FACT, contact_of, joint_fact_of
+from presenced.core.contacts.facts import PER_FACT, contact_of, fact_of, joint_fact_of
 from presenced.core.contacts.pairs import Pairs, contact_in
 from presenced.core.contacts.transitions import mirrored
 from presenced.core.dormants import Tally
@@ -67,6 +67,18 @@ class ToldLists:
             for start in range(0, max(1, len(others)), PER_FACT):
                 some = others[start : start + PER_FACT]
                 self._ledger.add(joint_fact_of(user, some, user.contacts.version, 0))
+
+    def tell(self, user: User) -> None:
+        """This node decides what is between users, and others may not know what was decided of this one: all nodes are
+        told what holds of the user and each contact, with the versions of both lists. O(contacts)."""
+        roster = user.contacts
+        if roster is None:
+            return
+        for name in roster.contacts:
+            other = self._users.get(name)
+            theirs = other.contacts if other is not None else None
+            versions = roster.version, theirs.version if theirs is not None else 0
+            self._ledger.add(fact_of(user, name, other, *versions))
 
     def agree(self, now_ms: int, user: User) -> list[str]:
         """Where the two sides of one of the user's pairs contradict each other, what the newer list says holds. Returns
