@@ -100,6 +100,16 @@ def test_who_decides_pairs_is_the_same_after_the_log_has_begun_anew_and_whoever_
     assert late.registrar.key == 2
 
 
+def test_who_decides_pairs_is_the_same_while_the_log_has_lost_who_knows_all_users() -> None:
+    members = Nodes()
+    a, b, c = (members.join(name, key, key, is_ready=True) for key, name in enumerate("abc", 1))
+    members.unsay_ready([a, b, c])
+    members.note_ready(c)
+    assert members.registrar is a, "it has not come back yet, and decides once it has"
+    members.leave(b, 0)
+    assert b.heirs == (c,), "of the others some may not know that they may inherit"
+
+
 def test_versions_after_a_death_are_above_all_that_the_dead_may_have_told() -> None:
     members, (a, b, _) = three()
     members.note_version(a, 1_000)
