@@ -92,23 +92,21 @@ class Disputes:
 
     # --- what others say --------------------------------------------------------------------------------------
 
-    def take_whole(self, sender: Member, item: Whole, now_ms: int) -> bool:
-        """Another node says that it is the user's home, and what is known of them. Returns whether more was known here,
-        which is kept. O(what is known of the user)."""
+    def take_whole(self, sender: Member, item: Whole, now_ms: int) -> None:
+        """Another node says that it is the user's home, and what is known of them. O(what is known of the user)."""
         node, known = self._node, decode_known(item.facts)
         is_less = self._is_less(item.user, known)
-        self._yield_to(sender, item.user, now_ms)
+        node.homes.set(item.user, sender)
+        node.note_copy(item.user)
         if is_less:
             self.offer(item.user, now_ms)
         else:
             node.take_whole(item.user, known, now_ms, says_pairs=False)
         if node.nodes.registrar is node.mine:
             node.copies.decide_pairs(item.user, known, now_ms, says_all=True)
-        return is_less
 
-    def take_moved(self, target: Member, item: Moved, now_ms: int) -> bool:
-        """The user's home has made `target` the home. Returns whether more was known here than it says, which is kept.
-        O(what is known of the user)."""
+    def take_moved(self, target: Member, item: Moved, now_ms: int) -> None:
+        """The user's home has made `target` the home. O(what is known of the user)."""
         node, facts = self._node, decode_facts(item.facts)
         is_less = self._is_less(item.user, facts)
         node.homes.set(item.user, target)
@@ -120,7 +118,6 @@ class Disputes:
                 self.say_whole(item.user, now_ms)
         elif is_less:
             self.offer(item.user, now_ms)
-        return is_less
 
     def take_offer(self, sender: Member, item: Offer, now_ms: int) -> None:
         """The home takes what another node knows better, and says so to all. So does a node that has not heard that it
@@ -173,13 +170,3 @@ class Disputes:
         """The version of the user's record as it is known here, before a kill gave it another; 0 = none is. O(1), and
         for one who sleeps O(what is known)."""
         return uncarried(self._node.copies.version_of(name), self._node.lives)
-
-    def _yield_to(self, sender: Member, name: str, now_ms: int) -> None:
-        """Another node says that it is the user's home. O(1), or O(what is known of the user) if this one was."""
-        node = self._node
-        if node.homes.of(name) is node.mine:
-            user = node.engine.users.awake(name)
-            if user is not None and not user.is_copy:
-                node.copies.release(user, now_ms)
-        node.homes.set(name, sender)
-        node.note_copy(name)

@@ -355,7 +355,7 @@ class LogReader:
         """The log has lost all behind this position: say again what this node said there. O(a minute of the log)."""
         node = self._node
         node.note_read(position, tag)
-        lost = self._lost_entries.rewind(position, now_ms)
+        lost = self._lost_entries.rewind(position)
         node.nodes.unsay_ready(lost.ready)
         node.batches.rewind(position)
         for member in lost.joined:
@@ -367,7 +367,7 @@ class LogReader:
     def begin_anew(self, joined: Joined, now_ms: int) -> None:
         """The engine was emptied, and this node has joined the log that began behind it: its entries are to be taken
         from the first on. Whoever lived before is back as the same once it joins, too. O(a minute of the log)."""
-        lost = self._lost_entries.rewind(0, now_ms)
+        lost = self._lost_entries.rewind(0)
         self._node.begin_history(joined)
         self._returns.begin(joined, now_ms)
         self._node.batches.rewind(0)

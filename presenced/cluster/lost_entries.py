@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from presenced.cluster.disputes import Disputes
-from presenced.cluster.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of
+from presenced.cluster.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of, home_part_of
 from presenced.cluster.lessons import WAITING_BYTES
 from presenced.cluster.memory import LogMemory, Lost
 from presenced.cluster.node import Node
@@ -38,7 +38,7 @@ class LostEntries:
         self._lost: dict[Member, list[str]] = {}
         """By node, the users of whom it had said something that the log has lost, and that it has not said again."""
 
-    def rewind(self, position: int, now_ms: int) -> Lost:
+    def rewind(self, position: int) -> Lost:
         """The log has lost all behind this position; returns what that was. Those who live say again what they said
         there. O(a minute of the log)."""
         node = self._node
@@ -106,10 +106,9 @@ class LostEntries:
             if is_witness and self._node.nodes.registrar is self._node.mine:
                 # Of pairs others take from this node nothing but what it decides.
                 self._node.copies.tell_pairs(name, now_ms)
-            if self._node.own(name) and is_witness:
-                # Of pairs, too: the node that decided them may be the one that is gone.
-                self._disputes.say_known(name, all_of(self._node.copies, name, now_ms))
-            elif self._node.own(name):
-                self._disputes.say_whole(name, now_ms)
+            if self._node.own(name):
+                # As a witness of pairs, too: the node that decided them may be the one that is gone.
+                part = all_of if is_witness else home_part_of
+                self._disputes.say_known(name, part(self._node.copies, name, now_ms))
             elif is_witness:
                 self._disputes.offer(name, now_ms)

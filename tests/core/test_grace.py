@@ -123,6 +123,17 @@ def test_while_patience_is_asked_for_no_grace_ends_and_behind_it_those_that_are_
     assert world.record("back").status == "online"
 
 
+def test_patience_with_those_who_were_heard_before_is_none_with_others() -> None:
+    world = World()
+    before, since = (world.open(f"{name}/laptop") for name in ("before", "since"))
+    before.lose()
+    world.advance_beating(1_000, since)
+    world.checks = False
+    world.engine.leases.be_patient(world.now_ms + 3 * GRACE_MS, heard_before_ms=world.now_ms - 500)
+    since.lose()
+    assert offline_after(world, ("since", "before")) == {"since": GRACE_MS, "before": 3 * GRACE_MS}
+
+
 def test_what_was_promised_ends_when_it_was_promised_whoever_is_patient() -> None:
     world = World()
     app = world.open("app", role="service", instance=1)

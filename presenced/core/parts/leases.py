@@ -65,7 +65,7 @@ class Leases(Part):
         self._ledger = ledger
         self._clock = clock
         self._publisher = publisher
-        self._patient_until_ms = 0
+        self._patient_until_ms = self._patient_with_ms = 0
         self._shares_inputs = False
 
     # --- coming and going -------------------------------------------------------------------------------------
@@ -413,7 +413,7 @@ class Leases(Part):
     def device_due(self, device: Device, now_ms: int) -> str:
         """Its wheel entry came out. Gives the code to end its link with, if that is what is due; else ""."""
         if is_over(device, now_ms):
-            if now_ms < self._patient_until_ms and device.lease_ms is None:
+            if now_ms < self._patient_until_ms and device.heard_ms < self._patient_with_ms and device.lease_ms is None:
                 self._wheel.schedule(device, min(self._patient_until_ms, now_ms + LOOK_AGAIN_MS))
                 return ""
             self.end(device, now_ms, "lost")
@@ -424,10 +424,10 @@ class Leases(Part):
         self._arm(device)
         return ""
 
-    def be_patient(self, until_ms: int) -> None:
-        """No grace of a device ends before this moment: its client may be where nothing is heard of it. Those that are
-        over by then end then. O(1)."""
-        self._patient_until_ms = until_ms
+    def be_patient(self, until_ms: int, *, heard_before_ms: int = EVER_MS) -> None:
+        """No grace of a device that was heard before then ends before this moment: its client may be where nothing is
+        heard of it. Those that are over by then end then. O(1)."""
+        self._patient_until_ms, self._patient_with_ms = until_ms, heard_before_ms
 
     def deadline(self, device: Device) -> int:
         """When something is next due for a live device, if nothing is heard of it until then."""

@@ -151,7 +151,8 @@ class Membership:
         engine.parts.add(_Ticks(forwarding))
         self.operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
         self._links.serve_elsewhere(forwarding, forwarding)
-        engine.leases.be_patient(clocks.monotonic_ms() + RESTART_GRACE_MS)
+        served_ms = clocks.monotonic_ms()
+        engine.leases.be_patient(served_ms + RESTART_GRACE_MS, heard_before_ms=served_ms)
         self._log.take_snapshot()
 
     async def _join_log(self, data: bytes) -> Joined:
