@@ -343,3 +343,26 @@ async def test_what_was_read_since_a_command_met_a_rewound_log_is_not_lost(
     stage.node.batches.mark()
     await eventually(lambda: rewound)
     assert len(rewound) == 1 and rewound[0][0] >= read[0] and not stage.failures
+
+
+async def test_a_node_that_was_given_up_asks_who_has_its_name_when_no_other_command_is_under_way(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection serves all commands: the answers of two at once would be taken for each other's."""
+    [entry] = await MemoryBackplane(stage.log).read(stage.node.position - 1)
+    renewed: list[int] = []
+
+    async def renew(n: int, tag: int) -> object:
+        renewed.append(n)
+        raise Fenced(7)
+
+    async with stage.pump._commands:
+        monkeypatch.setattr(stage.backplane, "renew", renew)
+        stage.node.note_fenced()
+        applying = asyncio.create_task(stage.pump._apply([entry]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not renewed and not applying.done()
+    with pytest.raises(Fenced):
+        await applying
+    assert renewed

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Final, TypeVar
 
@@ -216,9 +217,10 @@ class Pump:
             raise BackplaneError("the log began anew without it, and the others have given it up")
         self._reader.begin_anew(joined, self._host.begin())
         while self._node.position < joined.n and not self._is_over:
-            await self._apply(await self._read(lambda: self._backplane.read(self._node.position)))
+            await self._apply(await self._read(lambda: self._backplane.read(self._node.position)), nullcontext())
 
-    async def _apply(self, entries: list[Entry]) -> None:
+    async def _apply(self, entries: list[Entry], under: AbstractAsyncContextManager[object] | None = None) -> None:
+        """`under`: what a command takes first; None = as any."""
         node, reader = self._node, self._reader
         began_ns = self._clocks.monotonic_ns()
         for entry in entries:
@@ -235,7 +237,8 @@ class Pump:
                 raise BackplaneError("nodes have come back that know more than the disk from which this one has begun")
             if node.is_fenced:
                 # The answer says whether another daemon has the name now.
-                await self._call(lambda: self._backplane.renew(node.position, node.tag))
+                async with under or self._commands:
+                    await self._call(lambda: self._backplane.renew(node.position, node.tag))
                 raise Fenced(0)
             if node.is_ready and not self._ready.is_set():
                 self._ready.set()
