@@ -153,12 +153,7 @@ class Mortality:
             return
         node = self.chance.choice(nodes)
         self.end_node(node)
-        self.come_home()
-        if self.chance.random() < 0.5:
-            self.pass_time(self.chance.choice((100, 1_000, 12_000)))
-            self.come_home()
-        if self.chance.random() < 0.8 and node.name in self.disks:
-            self.start_node(node.name)
+        self._go_on_without(node)
 
     def cut(self) -> None:
         """A node is killed before its last writes have come to its disk; and the engine may be emptied at once."""
@@ -170,6 +165,10 @@ class Mortality:
         if self.chance.random() < 0.3:
             self.trace[-1] += ", emptied"
             self.town.engine.empty()
+        self._go_on_without(node)
+
+    def _go_on_without(self, node: TownNode) -> None:
+        """Its clients go elsewhere, and most often it starts again."""
         self.come_home()
         if self.chance.random() < 0.5:
             self.pass_time(self.chance.choice((100, 1_000, 12_000)))
