@@ -31,9 +31,10 @@ from presenced.cluster.routing import Destination, destination_of
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import CONNECTED, Edge, KeptSession
+from presenced.core.replies import refuse
 from presenced.core.requests import Requests
 from presenced.errors import RequestError
-from presenced.wire.codec import decode_client, encode
+from presenced.wire.codec import BadMessage, decode_client, encode
 from presenced.wire.messages import Hello
 
 log = logging.getLogger("presenced")
@@ -185,6 +186,9 @@ class RemoteLinks:
             link.note_came(now_ms - max(0, self._engine.clock.wall_ms(now_ms) - message.came_ms))
         try:
             self._attach(session, message, now_ms)
+        except BadMessage:
+            link.end("bad_hello")
+            return
         except RequestError as error:
             link.end("replaced" if error.code == "device_held" else error.code)
             return
@@ -198,7 +202,8 @@ class RemoteLinks:
         return self._homes.hand_over(name, to)
 
     def _attach(self, session: KeptSession, message: LinkHello, now_ms: int) -> None:
-        """Attach the link's own device. Raises `RequestError`."""
+        """Attach the link's own device. Raises `RequestError`, and `BadMessage` if this version does not understand the
+        hello."""
         hello = decode_client(message.hello)
         assert isinstance(hello, Hello)
         as_was, only_free, idle_ms = hello.as_was, hello.only_free, hello.idle_ms
@@ -220,7 +225,12 @@ class RemoteLinks:
         session = link.session
         if session.ended:
             return
-        said = decode_client(message.payload)
+        try:
+            said = decode_client(message.payload)
+        except BadMessage as error:
+            # The node of the link is of a later version, which has understood this.
+            refuse(self._engine, session, message.number, error.code, str(error))
+            return
         if not self._decides(destination_of(said, session.user_name)):
             link.refused = message.round
             if message.number:
