@@ -1,6 +1,7 @@
 """How a node that has joined comes to know all users: each older node tells its own, and says when that was all. Pure.
 
-Who finds no older node knows all that there is: what the own disk says. Who was told by all serves.
+Who finds no older node knows all that there is: what the own disk says. Who was told by all serves: in the order in
+which they have come, since none says that it has told all before it serves itself.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Arrival:
         for member in node.nodes:
             if member.incarnation < node.mine.incarnation:
                 self._teachers[member] = None
-                # Until it says otherwise. One that is still arriving itself has no users, and leaves none.
+                # One that is still arriving itself, which nobody says, has no users. It serves before this node does.
                 node.nodes.note_ready(member)
 
     def begin(self, now_ms: int) -> None:
@@ -264,8 +265,12 @@ class Arrival:
             return len(left) + self._make_agree(names, now_ms)
         # The own disk alone knows these users.
         left = [name for name in left or new if node.keeps(name)]
+        filed = {name: homes.as_filed(name) for name in left}
         homes.set_all(left, node.mine)
         for name in left:
+            if filed[name] is not NOBODY:
+                # Told by a node that has gone before it had told others.
+                node.inheritance.adopt(name, filed[name], now_ms)
             self._disputes.say_known(name, all_of(node.copies, name, now_ms))
         return len(left)
 

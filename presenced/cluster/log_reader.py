@@ -87,7 +87,8 @@ class LogReader:
         self._returns = Returns(node)
         self.own_figures = OwnFigures(node)
         self._arrival = Arrival(node, self._disputes)
-        self._lessons = Lessons(node, lambda: self._returns.is_over)
+        # Whoever serves has been told by all that are older, and these serve themselves by then.
+        self._lessons = Lessons(node, lambda: node.mine.is_ready and self._returns.is_over)
 
     def begin(self, now_ms: int) -> None:
         """What the own disk says is known by now. An only node asks to serve at once."""
@@ -268,7 +269,10 @@ class LogReader:
                 self._node.nodes.note_figures(sender, item.links, item.lag_ms)
 
     def _note_ready(self, sender: Member) -> None:
-        self._node.nodes.note_ready(sender)
+        nodes = self._node.nodes
+        if not self._node.mine.is_ready and not sender.has_begun and sender is nodes.oldest:
+            nodes.note_founded()
+        nodes.note_ready(sender)
         self.memory.note_ready(self._node.position, sender)
 
     def _take_decided(self, sender: Member, item: Decided, now_ms: int) -> None:
@@ -378,8 +382,14 @@ class LogReader:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do now."""
-        parts = self._node.inheritance, self._lost_entries, self._arrival, self._lessons
-        return any(part.has_work for part in parts)
+        parts = self._lost_entries, self._arrival, self._lessons
+        return self._inherits or any(part.has_work for part in parts)
+
+    @property
+    def _inherits(self) -> bool:
+        """Whether there are users to be taken over. Nobody leaves any to a node that does not serve, and it does not
+        know yet who has inherited them."""
+        return self._node.inheritance.has_work and self._node.mine.is_ready
 
     @property
     def told_read(self) -> tuple[int, int]:
@@ -401,7 +411,7 @@ class LogReader:
         """Take over some of the users who were left to this node, look at some whom the own disk knows, and tell a node
         that has joined of some. O(a slice)."""
         inheritance = self._node.inheritance
-        if inheritance.has_work:
+        if self._inherits:
             changed = inheritance.go_on(now_ms)
             if changed:
                 self._forwarder.homes_changed(changed, now_ms)

@@ -108,6 +108,11 @@ class Nodes:
         none. O(nodes)."""
         return min((member for member in self._live.values() if member.is_ready), key=_age, default=NOBODY)
 
+    @property
+    def oldest(self) -> Member:
+        """Who has lived longest. There is always one. O(nodes)."""
+        return min(self._live.values(), key=_age)
+
     def join(
         self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False, age: int = 0
     ) -> Member:
@@ -134,6 +139,12 @@ class Nodes:
     def note_ready(self, member: Member) -> None:
         """The node knows all users from here on."""
         member.is_ready = member.may_inherit = True
+
+    def note_founded(self) -> None:
+        """A node is about to serve when nobody does: whoever has gone was taken for the heir of others by those who did
+        not know better, and has left users to nobody. O(nodes that have gone)."""
+        for member in self._gone.values():
+            member.heirs = ()
 
     def unsay_ready(self, members: Iterable[Member]) -> None:
         """The log has lost that these nodes know all users: until it says so again nobody takes them for heirs, since

@@ -5,8 +5,11 @@ nodes tell one truth, which is that of the people.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from random import Random
+from unittest.mock import patch
 
+from presenced.cluster import lessons
 from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
 from presenced.core.contacts.agreement import check_contacts, rosters_asleep
 from presenced.core.model import CONNECTED
@@ -60,6 +63,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "twice": ("twice", "twice", "emptied", "lost_reply", "start"),
     "torn": ("torn", "torn", "start", "lost_tail"),
     "cut": ("cut", "cut", "cut", "start", "erase", "slow"),
+    "halfway": ("halfway", "halfway", "halfway", "restart", "start"),
     "mortal": (
         *(
             "slow",
@@ -74,12 +78,14 @@ FAULTS: dict[str, tuple[str, ...]] = {
             "still",
             "found",
         ),
-        *("twice", "torn", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
+        *("halfway", "twice", "torn", "outage", "lost_reply", "cut_off", "lost_tail", "emptied"),
     ),
 }
 """Kinds of lives, by what may befall them."""
 
-MORTAL = frozenset({"cut", "restart", "start", "fresh", "restart_away", "in_turn", "still", "found", "twice", "torn"})
+MORTAL = frozenset(
+    {"cut", "fresh", "found", "halfway", "in_turn", "restart", "restart_away", "start", "still", "torn", "twice"}
+)
 """Where any of these may befall a life, no node is safe, and each has a disk."""
 
 
@@ -144,11 +150,14 @@ class Life(Mortality):
 
     def live(self, steps: int) -> None:
         """So many steps, and then rest."""
-        for _ in range(steps):
-            self.step()
-            self.come_home()
-            self.check_always()
-        self.rest()
+        # Slices of one user each, so that a node may go between any two.
+        few = {"SLICE_COST": 1, "AHEAD_SLICES": 2} if "halfway" in self.faults else {}
+        with patch.multiple(lessons, **few) if few else nullcontext():
+            for _ in range(steps):
+                self.step()
+                self.come_home()
+                self.check_always()
+            self.rest()
 
     def step(self) -> None:
         """One thing happens."""

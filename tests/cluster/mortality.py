@@ -328,6 +328,30 @@ class Mortality:
         town.resume()
         self.renew()
 
+    def halfway(self) -> None:
+        """Nodes come at once, and one that tells them ends before it has told all; or one of them does."""
+        town, chance = self.town, self.chance
+        if town.engine.is_down:
+            return
+        town.pause()
+        for _ in range(chance.randint(1, 3)):
+            names = sorted(self.disks) or self.free_names()
+            if len(town.nodes) < NODES_MAX:
+                node = self.open_node(chance.choice(names))
+                self.trace[-1] += f", {node.name} starts"
+                town.nodes.append(node)
+                node.join()
+        for _ in range(chance.randint(1, 3)):
+            for _ in range(chance.randint(1, 60)):
+                if nodes := self.moving():
+                    node = chance.choice(nodes)
+                    chance.choice((node.read, node.append, node.work))()
+            if nodes := self.moving():
+                self.end_node(chance.choice(nodes), may_leave=False)
+            self.come_home()
+            self.some(self.speak, self.relate, self.dial, self.lose)
+        town.resume()
+
     # --- the end ----------------------------------------------------------------------------------------------
 
     def revive(self) -> None:

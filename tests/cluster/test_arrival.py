@@ -14,7 +14,7 @@ from presenced.core.positions import Life, carried, next_version
 from presenced.core.roster import FROM, TO
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
 from presenced.wire.messages import ContactEntry, SetContacts
-from tests.cluster.town import Town, TownNode
+from tests.cluster.town import Town, TownNode, agreed
 
 
 def test_who_joins_while_a_dead_node_is_still_believed_to_live_waits_for_its_heirs() -> None:
@@ -140,6 +140,42 @@ def test_who_alone_is_left_before_it_was_told_of_all_users_knows_both_sides_of_e
     for node in town.nodes:
         bob = node.engine.users.get("bob")
         assert bob is not None and bob.contacts is not None and bob.contacts.flags("alice") == TO | FROM
+
+
+@pytest.mark.parametrize("hears_all", [False, True], ids=["was not told all", "was told all"])
+def test_what_one_of_two_that_arrive_was_told_alone_is_known_to_all_once_nobody_else_is_left(hears_all: bool) -> None:
+    """The older of the two serves first, and does not know these users; the other has taken it for their heir."""
+    [a] = (town := Town("a")).nodes
+    names = [f"user{number}" for number in range(20)]
+    for name in names:
+        a.come(f"{name}/laptop").set_status("dnd", text=name)
+    town.pause()
+    older, later = TownNode(town, "older"), TownNode(town, "later")
+    for node in (older, later):
+        town.nodes.append(node)
+        node.join()
+    while a.read():
+        pass
+    lesson = next(lesson for member, lesson in a.reader._lessons._lessons.items() if member.name == "older")
+    lesson.ahead_bytes = lessons.AHEAD_BYTES
+    busy = (a, older, later) if hears_all else (a, later)
+    while any([node.work() or node.append() or node.read() for node in busy]):
+        pass
+    assert later.node.home_of("user7") == a.node.me and not older.node.home_of("user7")
+    assert not later.node.is_ready, "it was told by a, and would serve before the older one does"
+    town.kill(a)
+    for _ in range(LEASE_MS // 1_000 + 3):
+        town.now_ms += 1_000
+        for node in (older, later):
+            node.now_ms = town.now_ms
+            node.renew()
+    town.resume()
+    assert older.node.is_ready and later.node.is_ready
+    agreed(town, names)
+    assert all(older.shown(name).text == name for name in names)
+    town.advance(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
+    agreed(town, names)
+    assert {older.shown(name).status for name in names} == {"offline"}
 
 
 def test_of_a_user_whom_a_home_has_left_to_nobody_the_first_to_ask_makes_records() -> None:
