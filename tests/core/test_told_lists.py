@@ -83,6 +83,17 @@ def test_lists_of_both_sides_take_the_place_of_what_the_own_disk_knew(world: Wor
     assert anna.contact("bob") == Contact(FROM | LISTED)
 
 
+def test_a_list_that_has_not_changed_where_it_is_decided_keeps_its_version(world: World) -> None:
+    """Whoever decides it was not told of anna yet, and has nothing of her of which it could take something away."""
+    told(world, "anna", 900, {"bob": APPROVED})
+    told(world, "bob", 800, {"anna": APPROVED})
+    Copies(world.engine).apply([ContactSet("bob", "anna", APPROVED, 0, 800, 0)], world.now_ms)
+    Copies(world.engine).apply([ContactSet("anna", "bob", APPROVED, APPROVED, 900, 800)], world.now_ms)
+    assert flags(world, "anna") == {"bob": APPROVED} and flags(world, "bob") == {"anna": APPROVED}
+    anna, bob = world.user("anna").contacts, world.user("bob").contacts
+    assert anna is not None and bob is not None and (anna.version, bob.version) == (900, 800)
+
+
 def test_who_slept_here_sleeps_on_with_what_another_node_tells(world: World) -> None:
     for name in ("anna", "bob"):
         world.open(f"{name}/desk").bye()

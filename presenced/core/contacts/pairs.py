@@ -189,8 +189,9 @@ class Pairs:
         """Whether somebody may see one of the two by what is between them. O(1)."""
         return bool(user.devices or other.devices) or self._news.has_viewer(user) or self._news.has_viewer(other)
 
-    def _put(self, user: User, name: str, contact: Contact, version: int = 0, asked: int = 0) -> _Told:
-        """Write one side. Its list gets this version, or the next one, if its user sees a change. O(1)."""
+    def _put(self, user: User, name: str, contact: Contact, version: int | None = None, asked: int = 0) -> _Told:
+        """Write one side. Its list gets this version, or the next one, if its user sees a change; with 0 it keeps the
+        one that it has, since who decides it has seen none. O(1)."""
         old = contact_in(user, name)
         if old == contact:
             return _Told(user, name, old, contact, 0)
@@ -201,7 +202,7 @@ class Pairs:
         if shown(user, name, old) == shown(user, name, contact):
             version = 0
         else:
-            version = version or self._next(roster.version)
+            version = self._next(roster.version) if version is None else version or roster.version
             roster.move_to(version)
             roster.note(name)
         if not roster.contacts:
