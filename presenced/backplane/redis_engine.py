@@ -28,7 +28,7 @@ from presenced.backplane.port import (
 from presenced.backplane.wire import EngineCommand, EngineFault
 
 BEHIND_S = 2.0
-"""A reader that has not seen for so long what was appended here is connected to another engine, or to none."""
+"""A reader that gets no further for so long, though there is more, is connected to another engine, or to none."""
 
 REPLICA_WAIT_MS = 1_000
 
@@ -68,8 +68,10 @@ class RedisBackplane:
         self._history = ""
         self._read = b""
         """The id of the newest entry that `read` has given; b"" = none."""
-        self._appended = (0, 0.0)
-        """The position of the newest append, and when it was told."""
+        self._end_n = 0
+        """The end of the log, as the last command has told it."""
+        self._behind: tuple[int, float] | None = None
+        """Where the reader stands while there is more, and since when."""
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -89,7 +91,7 @@ class RedisBackplane:
         incarnation, history, epoch, joined, clock_ms, engine_ms, *nodes = reply
         self._node, self._incarnation, self._history = node, incarnation, history.decode()
         self._read = joined
-        self._appended = (0, 0.0)
+        self._end_n, self._behind = _position(joined)[0], None
         offset_ms = self._offset_ms(sent_ms, engine_ms)
         return Joined(
             incarnation, self._history, epoch, *_position(joined), clock_ms, offset_ms, list(map(_node_info, nodes))
@@ -105,9 +107,8 @@ class RedisBackplane:
         reply, *copies = await self._executed("append", told, then)
         if copies and copies[0] < self._replicas:
             raise Unreachable(f"of {self._replicas} replicas of {self.place} that must have it, {copies[0]} have it")
-        n, tag = _position(reply)
-        self._appended = (n, self._monotonic_s())
-        return n, tag
+        self._end_n, tag = _position(reply)
+        return self._end_n, tag
 
     async def renew(self, read_n: int, read_tag: int) -> Renewed:
         """See `port.Backplane`."""
@@ -116,7 +117,8 @@ class RedisBackplane:
         reply = await self._function("renew", self._node, self._incarnation, self._history, read_n, read, random)
         lease_ms, clock_ms, engine_ms, end, *nodes = reply
         infos = list(map(_node_info, nodes))
-        return Renewed(lease_ms, infos, clock_ms, self._offset_ms(sent_ms, engine_ms), _position(end)[0])
+        self._end_n = _position(end)[0]
+        return Renewed(lease_ms, infos, clock_ms, self._offset_ms(sent_ms, engine_ms), self._end_n)
 
     async def leave(self) -> None:
         """See `port.Backplane`."""
@@ -124,10 +126,7 @@ class RedisBackplane:
 
     async def read(self, after_n: int) -> list[Entry]:
         """See `port.Backplane`."""
-        appended_n, told_s = self._appended
-        if appended_n > after_n and self._monotonic_s() - told_s > BEHIND_S:
-            await self._reader.close()
-            self._appended = (0, 0.0)
+        await self._leave_if_behind(after_n)
         # The end of all ids that begin with the position: the next entry is the first behind it.
         start = f"{after_n}-18446744073709551615"
         reply = await self._reader.call(
@@ -142,6 +141,17 @@ class RedisBackplane:
             raise await self._rewound()
         self._read = found[-1][0]
         return entries
+
+    async def _leave_if_behind(self, after_n: int) -> None:
+        """End the reader's connection if it has given nothing for long behind this, where there is more."""
+        now_s = self._monotonic_s()
+        if self._end_n <= after_n:
+            self._behind = None
+        elif self._behind is None or self._behind[0] != after_n:
+            self._behind = after_n, now_s
+        elif now_s - self._behind[1] > BEHIND_S:
+            self._behind = after_n, now_s
+            await self._reader.close()
 
     def _follows(self, after_n: int, head: bytes) -> bool:
         """Whether the entry before this one is the one that was read last, if that was at this position: each entry

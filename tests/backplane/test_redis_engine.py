@@ -1,0 +1,72 @@
+"""What the way to a real engine makes of its answers, which are made up here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from presenced.backplane.access import EngineAccess
+from presenced.backplane.redis_engine import RedisBackplane
+from presenced.backplane.wire import EngineCommand
+
+
+class Answers:
+    """A connection that is answered at once. `reply` makes an answer of a command."""
+
+    place = "here"
+
+    def __init__(self, reply: Callable[[EngineCommand], Any]) -> None:
+        self.reply = reply
+        self.closed = 0
+
+    async def call(self, *command: bytes | str | int, wait_s: float = 0) -> Any:
+        return (await self.calls([command]))[0]
+
+    async def calls(self, commands: Sequence[EngineCommand], *, wait_s: float = 0) -> list[Any]:
+        return [self.reply(command) for command in commands]
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def node_of(*, reads: Answers, commands: Answers, monotonic_s: Callable[[], float] = lambda: 0.0) -> RedisBackplane:
+    """A node over these two connections."""
+    node = RedisBackplane(EngineAccess((("localhost", 1),)), monotonic_s=monotonic_s)
+    node._reader = reads  # type: ignore[assignment]
+    node._commands = node._functions._connection = commands  # type: ignore[assignment]
+    return node
+
+
+class Busy:
+    """A node that appends, and whose reader is told of nothing, as on a primary that was demoted and does not know
+    it."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.end_n = 10
+        self.reads = Answers(lambda command: None)
+        self.node = node_of(reads=self.reads, commands=Answers(self.appended), monotonic_s=lambda: self.now_s)
+
+    def appended(self, command: EngineCommand) -> bytes:
+        self.end_n += 1
+        return b"%d-1" % self.end_n
+
+    async def append(self, *, read: int, pause_s: float) -> None:
+        await self.node.append(1, 5, 1, b"")
+        self.now_s += pause_s
+        assert await self.node.read(read) == []
+
+
+async def test_a_reader_that_sees_nothing_is_connected_anew_however_often_the_node_appends() -> None:
+    busy = Busy()
+    for _ in range(12):
+        await busy.append(read=10, pause_s=0.5)
+    assert 2 <= busy.reads.closed <= 3, "each time that it has seen nothing for two seconds"
+
+
+async def test_a_reader_that_is_behind_and_gets_on_is_left_alone() -> None:
+    busy = Busy()
+    for position in range(10, 22):
+        await busy.append(read=position, pause_s=0.9)
+        await busy.append(read=position, pause_s=0.9)
+    assert not busy.reads.closed
