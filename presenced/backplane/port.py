@@ -48,7 +48,8 @@ class Entry(NamedTuple):
     at_ms: int
     """Lease clock."""
     data: bytes
-    """Of `joined` what the node gave to `join`; of `gone` a `Departure`, encoded."""
+    """Of `joined` what the node gave to `join`; of `gone` a list: the fence that it raised, when on the lease clock the
+    node was heard last, and whether it left by itself."""
 
 
 class NodeInfo(NamedTuple):
@@ -120,7 +121,7 @@ class Backplane(Protocol):
         `Rewound` where the next one has been dropped."""
 
     async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
-        """Lay bytes down for an incarnation, beside the log. They vanish after two minutes."""
+        """Lay bytes down for the node that joins with this key, beside the log. They vanish after two minutes."""
 
     async def take_slice(self, joiner: int, number: int) -> bytes | None:
         """Those bytes; None = they are not there. The slice with the number before it is dropped thereby, so that a

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.connection import CALL_S, EngineConnection
-from presenced.backplane.errors import Emptied, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.functions import Functions
 from presenced.backplane.inspection import EngineInfo
 from presenced.backplane.library import DEFAULT_PREFIX, LIBRARY, ClusterKeys, Library, keys_of
@@ -129,10 +129,8 @@ class RedisBackplane:
         await self._leave_if_behind(after_n)
         # The end of all ids that begin with the position: the next entry is the first behind it.
         start = f"{after_n}-18446744073709551615"
-        reply = await self._reader.call(
-            "XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start,
-            wait_s=READ_WAIT_MS / 1000 + CALL_S,
-        )  # fmt: skip
+        command = "XREAD", "COUNT", READ_ENTRIES_MAX, "BLOCK", READ_WAIT_MS, "STREAMS", self._keys.log, start
+        [reply] = await self._answers(self._reader, command, wait_s=READ_WAIT_MS / 1000 + CALL_S)
         if not reply:
             return []
         found = reply[0][1]
@@ -160,12 +158,14 @@ class RedisBackplane:
 
     async def put_slice(self, joiner: int, number: int, data: bytes) -> None:
         """See `port.Backplane`."""
-        await self._commands.call("SET", self._keys.slice(joiner, number), data, "PX", SLICE_LIFE_MS)
+        command = "SET", self._keys.slice(joiner, number), data, "PX", SLICE_LIFE_MS
+        await self._answers(self._commands, command)
 
     async def take_slice(self, joiner: int, number: int) -> bytes | None:
         """See `port.Backplane`."""
         before = self._keys.slice(joiner, number - 1)
-        _, found = await self._commands.calls([("UNLINK", before), ("GET", self._keys.slice(joiner, number))])
+        asked = "GET", self._keys.slice(joiner, number)
+        _, found = await self._answers(self._commands, ("UNLINK", before), asked)
         return found if found is None else bytes(found)
 
     async def close(self) -> None:
@@ -173,7 +173,15 @@ class RedisBackplane:
         await self._commands.close()
         await self._reader.close()
 
-    # --- functions --------------------------------------------------------------------------------------------
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    async def _answers(
+        self, connection: EngineConnection, *commands: EngineCommand, wait_s: float = CALL_S
+    ) -> list[Any]:
+        try:
+            return await connection.calls(commands, wait_s=wait_s)
+        except EngineFault as error:
+            raise _complaint(str(error), self.place) from None
 
     async def _function(self, name: str, *args: bytes | str | int) -> Any:
         return (await self._executed(name, args, []))[0]
@@ -188,18 +196,19 @@ class RedisBackplane:
 
     async def _rewound(self) -> Rewound | Emptied:
         self._read = b""
-        [first] = await self._reader.call("XRANGE", self._keys.log, "-", "+", "COUNT", 1) or [None]
-        [last] = await self._reader.call("XREVRANGE", self._keys.log, "+", "-", "COUNT", 1) or [None]
-        if first is None or last is None:
+        log = self._keys.log
+        ends: list[EngineCommand] = [("XRANGE", log, "-", "+", "COUNT", 1), ("XREVRANGE", log, "+", "-", "COUNT", 1)]
+        first, last = await self._answers(self._reader, *ends)
+        if not first or not last:
             return Emptied()
-        return Rewound(_position(first[0])[0], *_position(last[0]))
+        return Rewound(_position(first[0][0])[0], *_position(last[0][0]))
 
     def _offset_ms(self, sent_ms: int, engine_ms: int) -> int:
         return engine_ms - (sent_ms + self._wall_ms()) // 2
 
 
-def _complaint(text: str, place: str) -> Exception:
-    """What an answer of the functions means."""
+def _complaint(text: str, place: str) -> BackplaneError:
+    """What an error means that is not one of the connection: of the functions, or one that nobody knows."""
     word, *rest = text.removeprefix("ERR ").split(" ")
     if word == "EMPTIED":
         return Emptied()

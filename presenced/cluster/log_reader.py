@@ -64,7 +64,7 @@ class Forwarder(Protocol):
     def receive(self, sender: int, message: bytes, now_ms: int) -> None:
         """A node says something to this one."""
 
-    def node_gone(self, incarnation: int, last_ms: int, now_ms: int) -> None:
+    def node_gone(self, node: int, last_ms: int, now_ms: int) -> None:
         """A node is gone; it was heard last at this moment."""
 
     def homes_changed(self, names: Sequence[str], now_ms: int) -> None:

@@ -7,8 +7,8 @@ from typing import Protocol
 
 
 class HomesPort(Protocol):
-    """Who decides whom, at the position of the log up to which this node has read. Nodes are told apart by their
-    incarnations; 0 stands for no node."""
+    """Who decides whom, at the position of the log up to which this node has read. A node is named by its key
+    (`nodes.Member`), which stays when the log begins anew; 0 stands for no node."""
 
     @property
     def me(self) -> int:

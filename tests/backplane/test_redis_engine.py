@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
+
 from presenced.backplane.access import EngineAccess
+from presenced.backplane.errors import Refused
 from presenced.backplane.redis_engine import RedisBackplane
-from presenced.backplane.wire import EngineCommand
+from presenced.backplane.wire import EngineCommand, EngineFault
 
 
 class Answers:
@@ -35,6 +38,44 @@ def node_of(*, reads: Answers, commands: Answers, monotonic_s: Callable[[], floa
     node._reader = reads  # type: ignore[assignment]
     node._commands = node._functions._connection = commands  # type: ignore[assignment]
     return node
+
+
+def fault(command: EngineCommand) -> Any:
+    """What nobody has heard of so far."""
+    raise EngineFault("ODD this engine is out of order")
+
+
+CALLS: list[Callable[[RedisBackplane], Awaitable[object]]] = [
+    lambda node: node.join("a", 1, 0, 1, b""),
+    lambda node: node.append(1, 5, 1, b""),
+    lambda node: node.renew(5, 1),
+    lambda node: node.leave(),
+    lambda node: node.read(5),
+    lambda node: node.put_slice(1, 1, b""),
+    lambda node: node.take_slice(1, 1),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_an_error_that_nobody_knows_is_one_of_the_port(
+    call: Callable[[RedisBackplane], Awaitable[object]],
+) -> None:
+    node = node_of(reads=Answers(fault), commands=Answers(fault))
+    with pytest.raises(Refused, match="ODD this engine is out of order") as raised:
+        await call(node)
+    assert raised.value.code == "bad_request"
+
+
+async def test_an_error_that_nobody_knows_is_one_of_the_port_where_the_log_is_not_the_one_that_was_read() -> None:
+    def reply(command: EngineCommand) -> Any:
+        return [[b"log", [[b"9-1", [b"h", b"b 1 0 0 8-1 a", b"d", b""]]]]] if command[0] == "XREAD" else fault(command)
+
+    node = node_of(reads=Answers(reply), commands=Answers(fault))
+    with pytest.raises(Refused, match="ODD"):
+        await node.read(5)
+
+
+# --- a reader on another engine -----------------------------------------------------------------------------------
 
 
 class Busy:
