@@ -39,7 +39,7 @@ def cluster_metrics(now: ClusterStatus) -> Iterator[Metric]:
         ("nodes", "Nodes that live, as far as this one knows.", len(now.nodes)),
         ("incarnation", "The number of this life of the node.", now.incarnation),
         ("position", "Up to where this node has applied the log of the cluster.", now.position),
-        ("lag_seconds", "Age of the oldest entry of the log that this node has not applied.", now.lag_ms / 1000),
+        ("lag_seconds", "For how long the log is known to hold what this node has not applied.", now.lag_ms / 1000),
         ("lease_left_seconds", "Until this node no longer believes that it lives.", now.lease_left_ms / 1000),
         ("engine_away_seconds", "For how long the engine has not answered.", now.engine.away_ms / 1000),
         ("clock_skew_seconds", "How far this machine's clock is ahead of the engine's.", now.clock_skew_ms / 1000),

@@ -223,6 +223,42 @@ async def test_the_time_that_an_append_takes_is_part_of_the_distance() -> None:
         await stage.pump.leave()
 
 
+async def test_a_node_is_behind_from_the_first_renewal_on_that_tells_of_what_it_has_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_ns = 1_000_000_000_000
+    stage = await Stage(Clocks(lambda: now_ns, time.time_ns)).start()
+
+    async def renewed() -> None:
+        before = stage.pump.renewed
+        await eventually(lambda: stage.pump.renewed is not before)
+
+    seen: list[int] = []
+
+    async def see_nothing(after: int) -> list[object]:
+        seen.append(after)
+        await asyncio.sleep(0)
+        return []
+
+    try:
+        await renewed()
+        assert not stage.pump.lag_ms
+        with monkeypatch.context() as patched:
+            patched.setattr(stage.backplane, "read", see_nothing)
+            # The call that waits for news yet is answered by this.
+            stage.node.batches.mark()
+            await eventually(lambda: seen)
+            stage.node.batches.mark()
+            await eventually(lambda: stage.pump.lag_ms)
+            for _ in range(3):
+                now_ns += 4_000_000_000
+                await renewed()
+            assert stage.pump.lag_ms == 12_000
+        await eventually(lambda: not stage.pump.lag_ms)
+    finally:
+        await stage.pump.leave()
+
+
 async def test_who_is_declared_gone_is_at_its_end_and_says_whether_another_has_its_name(stage: Stage) -> None:
     other = MemoryBackplane(stage.log)
     joined = await other.join("one", 2, 0, 77, encode(JoinData(8)))

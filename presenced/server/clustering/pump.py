@@ -20,6 +20,7 @@ from presenced.cluster.common_past import common_past, trouble_by_now
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.server.clocks import Clocks
+from presenced.server.clustering.lag import Lag
 from presenced.server.clustering.reach import EngineWay, Reach
 from presenced.server.links import Host
 
@@ -71,6 +72,7 @@ class Pump:
         self.renewed: Renewed | None = None
         """What the last renewal told."""
         self.renewed_ms = 0
+        self._lag = Lag()
         self._trouble: Rewound | Emptied | None = None
         """What a command has met, for the reader to mend."""
         self._recovered = asyncio.Event()
@@ -123,12 +125,8 @@ class Pump:
 
     @property
     def lag_ms(self) -> int:
-        """For how long this node has known that there is more in the log than it has applied; 0 = it has applied
-        all."""
-        renewed = self.renewed
-        if renewed is None or renewed.end_n <= self._node.position:
-            return 0
-        return max(1, self._clocks.monotonic_ms() - self.renewed_ms)
+        """For how long the log is known to hold what this node has not applied; 0 = it has applied all."""
+        return self._lag.behind_ms(self._node.position, self._clocks.monotonic_ms())
 
     async def settle(self, until_ms: int) -> None:
         """Wait until everything is appended and read back, or until this time."""
@@ -199,6 +197,7 @@ class Pump:
             else:
                 await self._begin_anew(None)
             self._trouble = None
+        self._lag.forget()
         self._recovered.set()
         self._to_append.set()
 
@@ -288,6 +287,7 @@ class Pump:
                 self._proofs += proofs
                 continue
             self.renewed_ms = self._clocks.monotonic_ms()
+            self._lag.note_end(self.renewed.end_n, self.renewed_ms)
             for proof in proofs:
                 proof()
             self._reader.tick(self._clocks.monotonic_ms())

@@ -66,7 +66,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     end_position: int
     """The end of the log, as far as this node knows."""
     lag_ms: int
-    """How long the oldest entry has waited that this node has not applied; 0 = none."""
+    """For how long the log is known to hold what this node has not applied; 0 = it has applied all."""
     lease_left_ms: int
     """Until this node no longer believes that it lives; 0 = it does not."""
     engine: EngineStatus
