@@ -13,7 +13,7 @@ import pytest
 from presenced.backplane.errors import BackplaneError, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.memory_engine import MemoryEngine
-from presenced.backplane.port import Joined
+from presenced.backplane.port import CLOCK_STEP_MS_MAX, LEASE_MS, Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
@@ -152,6 +152,13 @@ def test_whoever_stood_still_knows_nothing_of_the_engine() -> None:
     assert reach.is_away and reach.heard_ms == 14_000
     reach.answered("read", 15_000)
     assert not reach.away_ms(16_000) and reach.heard_ms == 14_000 and told == [True, False]
+
+
+def test_a_node_ceases_to_believe_that_it_lives_before_the_others_can() -> None:
+    reach = Reach(0, lambda is_away: None)
+    reach.answered("write", 5_000)
+    left = [reach.lease_left_ms(now_ms, LEASE_MS) for now_ms in (5_000, 5_001, 12_999, 13_000, 20_000)]
+    assert left == [LEASE_MS - CLOCK_STEP_MS_MAX, 7_999, 1, 0, 0]
 
 
 async def test_a_node_that_stops_before_its_log_is_mended_ends(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,17 +9,13 @@ from presenced.server.clocks import Clocks
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.status import ClusterStatus, EngineStatus, NodeState, NodeStatus
 
-LEASE_MARGIN_MS = 2_000
-"""So long before its lease ends a node does not believe any longer that it lives: the most that a clock which is set
-can take from it."""
-
 
 def cluster_status(
     node: Node, pump: Pump, forwarding: Forwarding, engine: EngineStatus, clocks: Clocks, *, lease_ms: int, links: int
 ) -> ClusterStatus:
     """The status. `links`: those of this node. O(nodes)."""
     now_ms = clocks.monotonic_ms()
-    left_ms = max(0, pump.reach.heard_ms + lease_ms - LEASE_MARGIN_MS - now_ms)
+    left_ms = pump.reach.lease_left_ms(now_ms, lease_ms)
     renewed = pump.renewed
     told = {info.incarnation: info for info in renewed.nodes} if renewed is not None else {}
     clock_ms = renewed.clock_ms + now_ms - pump.renewed_ms if renewed is not None else 0

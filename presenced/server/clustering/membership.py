@@ -20,7 +20,7 @@ from presenced.core.requests import Requests
 from presenced.limits import RESTART_GRACE_MS
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.cluster_log import ClusterLog
-from presenced.server.clustering.cluster_report import LEASE_MARGIN_MS, cluster_status
+from presenced.server.clustering.cluster_report import cluster_status
 from presenced.server.clustering.operators import Operators
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.status import ClusterStatus, EngineStatus
@@ -196,7 +196,7 @@ class Membership:
         """Whether the others believe that this node lives. If it stood still for long they may not, and it must tell
         nobody anything before it knows. A backplane that is away is another matter: links are served on."""
         pump = self._pump
-        if pump is None or pump.reach.is_away or now_ms - pump.reach.heard_ms < self._lease_ms - LEASE_MARGIN_MS:
+        if pump is None or pump.reach.is_away or pump.reach.lease_left_ms(now_ms, self._lease_ms):
             return True
         pump.prove(self._pacing.go_on)
         return False

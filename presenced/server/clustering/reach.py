@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from presenced.backplane.errors import Refused
+from presenced.backplane.port import CLOCK_STEP_MS_MAX
 
 log = logging.getLogger("presenced")
 
@@ -41,6 +42,11 @@ class Reach:
     def is_away(self) -> bool:
         """Whether the engine cannot be read or cannot be written to."""
         return bool(self._closed)
+
+    def lease_left_ms(self, now_ms: int, lease_ms: int) -> int:
+        """For how long this node believes that it lives, whose lease lasts so long; 0 = it does not. It ends before the
+        others can believe that it does not, though the engine's clock is set meanwhile."""
+        return max(0, self.heard_ms + lease_ms - CLOCK_STEP_MS_MAX - now_ms)
 
     def away_ms(self, now_ms: int) -> int:
         """For how long it has been away; 0 = it is not."""
