@@ -263,6 +263,11 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Of one that has lived: as in `nodes.Member`. 0 = not known."""
 
 
+def join_data(key: int) -> JoinData:
+    """What a node of this version says of itself when its life begins, for which this key was drawn."""
+    return JoinData(key, is_asked=True, gives_links=True)
+
+
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an entry `gone` says."""
 

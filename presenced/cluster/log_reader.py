@@ -127,9 +127,7 @@ class LogReader:
         is_new = known is None or known.heirs is not None
         self._returns.note_joined(entry, data)
         nodes.note_return(entry.node, entry.n)
-        member = nodes.join(entry.node, data.key, entry.incarnation, gives_links=data.gives_links, age=data.age)
-        if data.is_asked:
-            nodes.note_asked(member)
+        member = nodes.join(entry.node, entry.incarnation, data)
         if data.has_lived:
             # Only who knows all users comes back to a log.
             nodes.note_ready(member)

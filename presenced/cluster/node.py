@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from presenced.backplane.port import Joined
 from presenced.cluster.batches import Batches
@@ -24,6 +25,7 @@ from presenced.cluster.entries import (
     Vacant,
     decode_join,
     for_others,
+    join_data,
     packed_facts,
     users_in_pairs,
 )
@@ -46,7 +48,7 @@ class Node:
     """Its state. `log_reader.LogReader` changes it by what is read."""
 
     def __init__(self, engine: Engine, copies: Copies, name: str, key: int, joined: Joined) -> None:
-        """`key` was drawn for this node, which has joined with it as its `JoinData`."""
+        """`key` was drawn for this node, which has joined with its `entries.join_data`."""
         self.engine = engine
         self.copies = copies
         self.name = name
@@ -71,11 +73,8 @@ class Node:
         self._claims: dict[str, list[Callable[[int], object]]] = {}
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
         for info in joined.nodes:
-            data = decode_join(info.data)
-            member = self.nodes.join(info.name, data.key, info.incarnation, gives_links=data.gives_links, age=data.age)
-            if data.is_asked:
-                self.nodes.note_asked(member)
-        self.mine = self.nodes.join(name, key, joined.incarnation)
+            self.nodes.join(info.name, info.incarnation, decode_join(info.data))
+        self.mine = self.nodes.join(name, joined.incarnation, join_data(key))
         self.inheritance = Inheritance(self.homes, copies, self.mine)
         self.position = joined.n
         """The last entry of the log that was read, or stands for what was read."""
@@ -110,7 +109,7 @@ class Node:
     def return_data(self) -> JoinData:
         """What this node says of itself when it comes back to a log that began anew."""
         origin, founded_ms = self.horizon.origin, self.horizon.founded_ms
-        return JoinData(self.me, True, True, True, origin, founded_ms, self.mine.age)
+        return replace(join_data(self.me), has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age)
 
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read so far."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
+from presenced.cluster.entries import JoinData
 from presenced.limits import VERSION_GAP
 
 
@@ -54,7 +55,7 @@ class Member:
         self.may_inherit = False
         """The log says so, and has not lost that: all nodes know it, and count it among heirs."""
         self.is_asked = False
-        """It can be asked by operators of others (`entries.JoinData`)."""
+        """As in `JoinData`."""
         self.has_begun = False
         """It has said itself that it knows all users."""
         self.floor = 0
@@ -113,28 +114,21 @@ class Nodes:
         """Who has lived longest. There is always one. O(nodes)."""
         return min(self._live.values(), key=_age)
 
-    def join(
-        self, name: str, key: int, incarnation: int, *, is_ready: bool = False, gives_links: bool = False, age: int = 0
-    ) -> Member:
-        """A node lives from here on; one of this key that lives is the same, and the log names it so from here on.
-        `age`: as it says itself; 0 = it says nothing."""
-        member = self._live.get(key)
+    def join(self, name: str, incarnation: int, data: JoinData) -> Member:
+        """A node that says this of itself lives from here on; one of its key that lives is the same, and the log names
+        it so from here on."""
+        member = self._live.get(data.key)
         if member is None:
             # Whoever has not lived before has lived for less long than all who have, however the log names it.
             least = 1 + max((other.age for other in self), default=0)
-            member = self._live[key] = Member(name, key, incarnation)
-            member.age = age or max(incarnation, least)
-            member.is_ready = member.may_inherit = is_ready
+            member = self._live[data.key] = Member(name, data.key, incarnation)
+            member.age = data.age or max(incarnation, least)
         else:
             self._forget_incarnation(member)
             member.incarnation = incarnation
-        member.gives_links = gives_links
+        member.is_asked, member.gives_links = data.is_asked, data.gives_links
         self._by_incarnation[incarnation] = member
         return member
-
-    def note_asked(self, member: Member) -> None:
-        """The node can be asked by operators of others."""
-        member.is_asked = True
 
     def note_ready(self, member: Member) -> None:
         """The node knows all users from here on."""

@@ -115,8 +115,8 @@ def test_a_node_of_an_earlier_version_is_not_asked_what_would_end_it() -> None:
     assert decode_join(encode(JoinData(7, is_asked=True))).is_asked
     inquiries, sent, _ = asking()
     nodes = Nodes()
-    node: Any = SimpleNamespace(nodes=nodes, mine=nodes.join("one", 1, 1), name="one")
-    nodes.join("old", 2, 2, is_ready=True)
+    node: Any = SimpleNamespace(nodes=nodes, mine=nodes.join("one", 1, JoinData(1)), name="one")
+    nodes.note_ready(nodes.join("old", 2, JoinData(2)))
     unused: Any = None
     operators = Operators(node, inquiries, unused, unused, unused)
     found = asyncio.run(operators.find_links(LinkQuery(LinkFilter(), "since", 5), "old"))

@@ -1,4 +1,6 @@
-"""What a node makes of what nodes of later versions say: it refuses one request, or ends as a whole and says why."""
+"""Nodes of several versions: what they know of each other, and what a node makes of what a later version says. It
+refuses one request, or ends as a whole and says why.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +57,9 @@ def test_a_hello_that_the_home_does_not_understand_ends_the_link_alone(monkeypat
         phone = b.dial("alice/phone")
     assert phone.ended == "bad_hello"
     assert b.dial("alice/phone").is_open
+
+
+def test_every_node_knows_of_every_one_what_it_says_of_itself() -> None:
+    """Whoever joined first, and of itself as well."""
+    for node in Town("a", "b", "c").nodes:
+        assert [(member.is_asked, member.gives_links) for member in node.node.nodes] == [(True, True)] * 3

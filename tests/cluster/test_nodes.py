@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
+from presenced.cluster.entries import JoinData
 from presenced.cluster.homes import SHELVES, Homes
 from presenced.cluster.nodes import NOBODY, Member, Nodes, heir_of
 from presenced.limits import VERSION_GAP
@@ -11,9 +12,17 @@ from presenced.limits import VERSION_GAP
 NAMES = [f"user{number}" for number in range(600)]
 
 
+def join(nodes: Nodes, name: str, key: int, incarnation: int = 0, *, is_ready: bool = False, age: int = 0) -> Member:
+    """A node joins, and the log names it by its key unless it is named otherwise."""
+    member = nodes.join(name, incarnation or key, JoinData(key, age=age))
+    if is_ready:
+        nodes.note_ready(member)
+    return member
+
+
 def three() -> tuple[Nodes, list[Member]]:
     members = Nodes()
-    return members, [members.join(name, number, number, is_ready=True) for number, name in enumerate("abc", 1)]
+    return members, [join(members, name, number, is_ready=True) for number, name in enumerate("abc", 1)]
 
 
 def test_a_home_that_goes_leaves_its_users_to_all_that_live_and_each_gets_a_share() -> None:
@@ -37,7 +46,7 @@ def test_an_heir_that_goes_leaves_what_it_inherited_and_the_others_keep_theirs()
     members.leave(b, 0)
     assert all(homes.of(name) is c for name in NAMES)
     assert kept, "the test says something"
-    d = members.join("d", 4, 4, is_ready=True)
+    d = join(members, "d", 4, is_ready=True)
     assert all(homes.of(name) is c for name in NAMES), "who joins inherits nothing from before"
     members.leave(c, 0)
     assert all(homes.of(name) is d for name in NAMES)
@@ -46,7 +55,7 @@ def test_an_heir_that_goes_leaves_what_it_inherited_and_the_others_keep_theirs()
 def test_who_does_not_know_all_users_inherits_nothing() -> None:
     members, (a, b, c) = three()
     members.leave(c, 0)
-    joining = members.join("d", 4, 4)
+    joining = join(members, "d", 4)
     homes = Homes()
     homes.set("alice", a)
     members.leave(a, 0)
@@ -58,7 +67,7 @@ def test_who_does_not_know_all_users_inherits_nothing() -> None:
 
 def test_without_anybody_who_inherits_a_user_has_no_home() -> None:
     members = Nodes()
-    only = members.join("a", 1, 1, is_ready=True)
+    only = join(members, "a", 1, is_ready=True)
     homes = Homes()
     homes.set("alice", only)
     members.leave(only, 0)
@@ -68,9 +77,9 @@ def test_without_anybody_who_inherits_a_user_has_no_home() -> None:
 def test_the_oldest_that_knows_all_users_decides_pairs() -> None:
     members = Nodes()
     assert members.registrar is NOBODY
-    young = members.join("young", 7, 7)
+    young = join(members, "young", 7)
     assert members.registrar is NOBODY
-    a = members.join("a", 9, 9, is_ready=True)
+    a = join(members, "a", 9, is_ready=True)
     assert members.registrar is a
     members.note_ready(young)
     assert members.registrar.incarnation == 7
@@ -81,28 +90,28 @@ def test_the_oldest_that_knows_all_users_decides_pairs() -> None:
 def test_who_decides_pairs_is_the_same_after_the_log_has_begun_anew_and_whoever_founds_it_is_younger() -> None:
     members = Nodes()
     for key in (1, 2, 3):
-        members.join("abc"[key - 1], key, key, is_ready=True)
+        join(members, "abc"[key - 1], key, key, is_ready=True)
     # The log names them in another order, and a founder of its own past before them.
-    members.join("founder", 9, 1, is_ready=True)
+    join(members, "founder", 9, 1, is_ready=True)
     for key in (3, 2, 1):
         assert members.registrar.key == 1, key
-        members.join("abc"[key - 1], key, 5 - key)
+        join(members, "abc"[key - 1], key, 5 - key)
     assert members.registrar.key == 1
     others = Nodes()
-    others.join("founder", 9, 1, is_ready=True)
+    join(others, "founder", 9, 1, is_ready=True)
     for key in (3, 2):
-        others.join("abc"[key - 1], key, 5 - key, is_ready=True, age=key)
+        join(others, "abc"[key - 1], key, 5 - key, is_ready=True, age=key)
     assert others.registrar.key == 9, "it has lived here before them"
     late = Nodes()
     for key in (3, 2):
-        late.join("abc"[key - 1], key, 5 - key, is_ready=True, age=key)
-    late.join("founder", 9, 1, is_ready=True)
+        join(late, "abc"[key - 1], key, 5 - key, is_ready=True, age=key)
+    join(late, "founder", 9, 1, is_ready=True)
     assert late.registrar.key == 2
 
 
 def test_who_decides_pairs_is_the_same_while_the_log_has_lost_who_knows_all_users() -> None:
     members = Nodes()
-    a, b, c = (members.join(name, key, key, is_ready=True) for key, name in enumerate("abc", 1))
+    a, b, c = (join(members, name, key, is_ready=True) for key, name in enumerate("abc", 1))
     members.unsay_ready([a, b, c])
     members.note_ready(c)
     assert members.registrar is a, "it has not come back yet, and decides once it has"
@@ -164,7 +173,7 @@ def test_a_node_that_is_gone_was_taken_for_dead_unless_it_left_or_came_back_at_o
 
 def test_a_node_that_does_not_know_all_users_holds_back_what_is_known_of_all() -> None:
     nodes = Nodes()
-    a, b = nodes.join("a", 1, 1), nodes.join("b", 2, 2)
+    a, b = join(nodes, "a", 1), join(nodes, "b", 2)
     nodes.note_begun(a)
     nodes.note_floor(a, 30)
     nodes.note_floor(b, 20)

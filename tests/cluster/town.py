@@ -13,7 +13,7 @@ from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import Entry, Joined
 from presenced.cluster.common_past import common_past
-from presenced.cluster.entries import JoinData
+from presenced.cluster.entries import JoinData, join_data
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
@@ -81,7 +81,7 @@ class TownNode(World):
             self.log = self.cluster_log  # type: ignore[assignment]
 
     def join_log(self, data: JoinData | None = None) -> Joined:
-        nonce, data = self.town.draw(), data or JoinData(self.key, gives_links=True)
+        nonce, data = self.town.draw(), data or join_data(self.key)
         least = self.node.newest_incarnation if self.store is not None and hasattr(self, "node") else 0
         while True:
             try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from presenced.backplane.errors import Fenced, Refused, Unreachable
 from presenced.backplane.port import Backplane, Joined
-from presenced.cluster.entries import JoinData
+from presenced.cluster.entries import join_data
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
@@ -106,7 +106,7 @@ class Membership:
         that it knows of ends before clients had time to come back. Raises what the backplane raises."""
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
-        joined = await self._join_log(encode(JoinData(key, is_asked=True, gives_links=True)))
+        joined = await self._join_log(encode(join_data(key)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
         node = self._node = Node(engine, Copies(engine), self._name, key, joined)
