@@ -27,6 +27,8 @@ GHOST_S = 120.0
 """Longer than a lease, a grace behind a death, its spread, and what is put off after an outage."""
 AGAIN = 75
 """The exit code of a node that is to be started again."""
+ANEW = "it joins anew"
+"""The last that such a node says."""
 
 
 class Stage:
@@ -115,6 +117,10 @@ class Stage:
         node.signal(signal.SIGTERM)
         if node.wait() == 0:
             node.stop()
+        elif node.wait() == -signal.SIGTERM and node.log().splitlines()[-1].endswith(ANEW):
+            # It had ended by itself, and the signal came behind that, before the process was gone.
+            node.kill()
+            self.ends[AGAIN] += 1
         else:
             self._judge_end(name)
 
