@@ -98,7 +98,7 @@ class Pacing:
         self._on_failure = on_failure
 
     def use_log(self, log: Log) -> None:
-        """Give the facts of each turn to another log from now on. Before the first turn, once."""
+        """Give the facts of each turn to another log from now on. Between two turns, before links are served."""
         self.log = log
 
     def run_first(self) -> None:

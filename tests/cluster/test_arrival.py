@@ -7,14 +7,16 @@ from msgspec.structs import replace
 
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster import homes, inheritance, lessons
-from presenced.cluster.entries import Slice, decode_batch
+from presenced.cluster.arrival import BROUGHT_AT_ONCE
+from presenced.cluster.entries import Happened, Slice, decode_batch
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version
 from presenced.core.roster import FROM, TO
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
-from presenced.wire.messages import ContactEntry, SetContacts
+from presenced.wire.messages import ContactEntry, Done, SetContacts, SetStatus
 from tests.cluster.town import Town, TownNode, agreed
+from tests.cluster.town_disk import TownDisk
 
 
 def test_who_joins_while_a_dead_node_is_still_believed_to_live_waits_for_its_heirs() -> None:
@@ -320,3 +322,61 @@ def test_a_version_that_has_lost_its_place_is_newer_only_if_it_says_something_el
     assert a.shown("alice") == late.shown("alice")
     # A home that takes what is offered loses the links of the user.
     assert link.open == (text == "old")
+
+
+def begin_with_many(town: Town) -> tuple[TownNode, list[str]]:
+    """A node joins whose disk alone knows more users than it says of in one go that it is their home, and has said so
+    of the first. Nothing moves by itself any more. Returns whose home all nodes take it for, too."""
+    [a] = town.nodes
+    town.pause()
+    late = TownNode(town, "late", town.policy, TownDisk())
+    names = [f"user{number}" for number in range(BROUGHT_AT_ONCE + 50)]
+    for name in names:
+        late.open(f"{name}/laptop").set_status("away", text="old", for_ms=5_000)
+    town.nodes.append(late)
+    late.join()
+    while not len(a.node.homes):
+        assert any([a.append() or a.read() or a.work(), late.append() or late.read()])
+    assert not late.node.is_ready and late.node.batches.added < len(names)
+    return late, [name for name in names if a.node.home_of(name) == late.node.me]
+
+
+def test_what_a_node_decides_for_others_while_its_disk_tells_of_more_users_all_nodes_know() -> None:
+    late, names = begin_with_many(town := Town("a"))
+    [a, _] = town.nodes
+    shop = a.dial("shop", role="service")
+    shop.say(SetStatus(request := shop.next_id(), "dnd", "new", user=names[0]))
+    while not late.shown(names[0]).text == "new":
+        assert any([a.append(), late.read()])
+    assert not late.node.is_ready and not shop.replies_to(request), "it is not known to all"
+    town.resume()
+    assert late.node.is_ready and isinstance(shop.replies_to(request)[0], Done)
+    assert [node.shown(names[0]).text for node in town.nodes] == ["new", "new"]
+
+
+def test_what_ends_by_itself_while_its_disk_tells_of_more_users_ends_on_all_nodes() -> None:
+    late, names = begin_with_many(town := Town("a"))
+    [a, _] = town.nodes
+    assert a.shown(names[0]).text == "old"
+    for node in town.nodes:
+        node.advance(6_000)
+    town.now_ms = a.now_ms
+    assert not late.node.is_ready and late.shown(names[0]).text == ""
+    town.resume()
+    assert late.node.is_ready
+    assert all(node.shown(name).text == "" for node in town.nodes for name in names)
+
+
+def test_of_users_whose_home_is_not_known_yet_a_node_that_joins_decides_nothing_for_others() -> None:
+    [a] = (town := Town("a")).nodes
+    a.come("alice/laptop").set_status("dnd", text="new")
+    town.pause()
+    late = TownNode(town, "late", town.policy, TownDisk())
+    late.open("alice/laptop").set_status("away", text="of its disk", for_ms=5_000)
+    late.open("app", role="service").done(SetContacts(1, "alice", [ContactEntry("bob", "both")]))
+    town.nodes.append(late)
+    late.join()
+    late.advance(6_000)
+    assert late.shown("alice").text == ""
+    decided = [item for item in late.node.batches._waiting if not isinstance(item, Happened)]
+    assert not decided

@@ -74,11 +74,10 @@ class TownNode(World):
             self.engine, REQUESTS, self.node, self.node, self.node, lambda: self.now_ms
         )
         self.reader = LogReader(self.node, self.forwarding)
-        self.reader.begin(self.now_ms)
         self.disk = self.store or KeepingLog()
-        self.cluster_log = ClusterLog(self.disk, self.node, lambda: False)
-        if self.store is None:
-            self.log = self.cluster_log  # type: ignore[assignment]
+        self.log = self.cluster_log = ClusterLog(self.disk, self.node, lambda: False)  # type: ignore[assignment]
+        self.reader.begin(self.now_ms)
+        self._has_served = False
 
     def join_log(self, data: JoinData | None = None) -> Joined:
         nonce, data = self.town.draw(), data or join_data(self.key)
@@ -167,11 +166,11 @@ class TownNode(World):
         self.turn()
 
     def save_foreign(self) -> None:
-        """Give the disk what others have decided, and begin to write to the log once this node serves."""
+        """Give the disk what others have decided, and all that is known once this node serves."""
         if self.store is None:
             return
-        if self.node.is_ready and self.log is not self.cluster_log:
-            self.log = self.cluster_log  # type: ignore[assignment]
+        if self.node.is_ready and not self._has_served:
+            self._has_served = True
             self.store.take_snapshot()
         self.cluster_log.save_foreign()
 

@@ -137,6 +137,9 @@ class Membership:
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
         reader.own_figures.tell_by(lambda: (len(self._links), pump.lag_ms))
+        # Others forward to this node as soon as it says of a user that it is the home, long before it serves itself.
+        self._pacing.use_log(self._log)
+        engine.parts.add(_Ticks(forwarding))
         reader.begin(now_ms)
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())
@@ -146,9 +149,7 @@ class Membership:
             waiting.cancel()
         if not node.is_ready:
             raise pump.failure or Fenced(0)
-        self._pacing.use_log(self._log)
         self._pacing.ask_before_turns(self._may_run)
-        engine.parts.add(_Ticks(forwarding))
         self.operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
         self._links.serve_elsewhere(forwarding, forwarding)
         served_ms = clocks.monotonic_ms()
