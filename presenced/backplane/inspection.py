@@ -18,10 +18,6 @@ class EngineInfo(NamedTuple):
     version: str
     role: str
     """master or replica."""
-    replicas: int
-    used_bytes: int
-    max_bytes: int
-    """0 = it takes what the machine has."""
     eviction: str = ""
     """What it does when its memory is full (maxmemory-policy)."""
     is_kept: bool = False
@@ -67,8 +63,7 @@ def inspect(info: dict[str, str], *, by_sentinel: bool) -> EngineInfo:
     if policy.startswith("allkeys-"):
         sentence = f"the engine drops any key when its memory is full (maxmemory-policy {policy}), and so the log"
         raise Refused("evicts", f"{sentence}; set maxmemory-policy noeviction")
-    replicas, used, most = (int(info.get(key, "0") or "0") for key in ("connected_slaves", "used_memory", "maxmemory"))
-    return EngineInfo(name, version, "master", replicas, used, most, policy, is_kept=info.get("aof_enabled") == "1")
+    return EngineInfo(name, version, "master", policy, is_kept=info.get("aof_enabled") == "1")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from presenced.backplane.port import LEASE_MS
 if TYPE_CHECKING:
     from presenced.backplane.redis_engine import RedisBackplane
 
-NO_LIBRARY = "hiredis is not installed, by which the engine is read: pip install 'presenced[cluster]'"
+NO_LIBRARY = "Redis needs a client library, which is not installed here: pip install 'presenced[cluster]'"
 
 
 def open_backplane(

@@ -88,7 +88,7 @@ def _faults_of_files(settings: Settings) -> Iterator[str]:
 
 def _faults_of_engine(settings: Settings, section: str) -> Iterator[str]:
     # Late: most daemons need none.
-    from presenced.server.clustering.engine_access import faults_of_access
+    from presenced.server.engine_access import faults_of_access
 
     files = (getattr(settings, f"{section}_{last}") for last in ("password_file", "tls_ca", "tls_cert", "tls_key"))
     if not _is_credential(*files):
@@ -97,7 +97,7 @@ def _faults_of_engine(settings: Settings, section: str) -> Iterator[str]:
 
 def _faults_of_own_engine() -> Iterator[str]:
     from presenced.nodes.own_engine import NO_PROGRAM, find_program
-    from presenced.server.clustering.engine_access import faults_of_library
+    from presenced.server.engine_access import faults_of_library
 
     yield from faults_of_library()
     if not find_program():

@@ -299,21 +299,17 @@ class Copies(Restoring):
 
     # --- users who change their home --------------------------------------------------------------------------
 
-    def adopt(
-        self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0, floor: int = 0
-    ) -> None:
+    def adopt(self, name: str, now_ms: int, *, heard_ms: int | None, grace_ms: int, spread_ms: int = 0) -> None:
         """This node decides about the user from now on, as after a restart: what ends by itself is waited for here, and
         live devices are in grace. Idempotent.
 
         With `heard_ms` their home is gone, and was heard then for the last time. Devices that were live count as heard
         until then, and are in grace for `grace_ms` from now, or that of their kind if it is longer, and up to
         `spread_ms` more, spread over the users by their names. With None the home has let go of the user in order
-        (`release`), and devices stay in the grace that they were in. The version counter goes on from no less than
-        `floor`. Who sleeps sleeps on. O(what is known of the user).
+        (`release`), and devices stay in the grace that they were in. Who sleeps sleeps on. O(what is known of the
+        user).
         """
         engine = self.engine
-        if floor > engine.ledger.version:
-            engine.ledger.raise_version(floor, now_ms)
         if heard_ms is not None:
             engine.leases.assume(min(heard_ms, now_ms))
         user = self._users.awake(name)

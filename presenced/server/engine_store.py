@@ -19,8 +19,8 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.core.engine import Engine
 from presenced.core.restorer import Restorer
 from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
-from presenced.server.clustering.engine_access import access_to_engine
 from presenced.server.data_directory import CHANCE, Restored, filling, resume
+from presenced.server.engine_access import access_to_engine
 from presenced.server.engine_journal import EngineJournal
 from presenced.storage.frames import decode_facts
 from presenced.storage.manifest import FORMAT, Manifest

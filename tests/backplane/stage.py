@@ -10,10 +10,10 @@ from redis import Redis
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.library import LIBRARY_SOURCE, Library, keys_of, library_of
-from presenced.backplane.memory import MemoryBackplane
-from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import Backplane
 from presenced.backplane.redis_engine import RedisBackplane
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.memory_engine import MemoryEngine
 
 LOG_BYTES = 20_000
 """The most that the log of a stage holds."""

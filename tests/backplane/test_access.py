@@ -9,7 +9,7 @@ import pytest
 
 from presenced.backplane.access import EngineAccess
 from presenced.config.settings import Settings
-from presenced.server.clustering.engine_access import access_to_engine
+from presenced.server.engine_access import access_to_engine
 from tests.support.certificates import make_certificate
 
 

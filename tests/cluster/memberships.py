@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from random import Random
 
-from presenced.backplane.memory import MemoryBackplane
-from presenced.backplane.memory_engine import MemoryEngine
 from presenced.config.settings import Settings
 from presenced.core.model import Edge, Session
 from presenced.server.clocks import SYSTEM_CLOCKS
@@ -15,6 +13,8 @@ from presenced.server.clustering.status import EngineStatus
 from presenced.server.drain import Stopping
 from presenced.server.server import Server
 from presenced.wire.messages import SetStatus
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.memory_engine import MemoryEngine
 
 
 class Ear(Edge):

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from presenced.backplane.errors import Rewound
-from presenced.backplane.memory import MemoryBackplane
 from presenced.backplane.port import Entry
 from presenced.cluster.common_past import common_past
 from presenced.cluster.entries import Decided, New, NodeBatch, Whole, all_of, decode_batch, packed_facts
@@ -14,6 +13,7 @@ from presenced.cluster.memory import LogMemory
 from presenced.core.records import BlockSet, Fact, RecordSet, TextSet
 from presenced.wire.codec import encode
 from tests.cluster.town import Town, done
+from tests.support.memory_backplane import MemoryBackplane
 
 FORGED: list[Fact] = [TextSet("alice", "forged", "", 0), RecordSet("alice", "dnd", 1, 2, "laptop", 2**40)]
 

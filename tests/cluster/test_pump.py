@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from presenced.backplane.errors import BackplaneError, Fenced, Refused, Rewound, Unreachable
-from presenced.backplane.memory import MemoryBackplane
-from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import CLOCK_STEP_MS_MAX, LEASE_MS, Joined
 from presenced.cluster.entries import JoinData
 from presenced.cluster.log_reader import LogReader
@@ -30,6 +28,8 @@ from presenced.server.drain import Stopping
 from presenced.server.node_end import NodeEnded
 from presenced.server.server import Server
 from presenced.wire.codec import encode
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.memory_engine import MemoryEngine
 from tests.support.until import eventually
 
 

@@ -9,8 +9,6 @@ from random import Random
 from typing import Any, TypeVar
 
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Rewound, Unreachable
-from presenced.backplane.memory import MemoryBackplane
-from presenced.backplane.memory_engine import MemoryEngine
 from presenced.backplane.port import Entry, Joined
 from presenced.cluster.common_past import common_past
 from presenced.cluster.entries import JoinData, join_data
@@ -27,6 +25,8 @@ from presenced.wire.messages import Record
 from tests.cluster.client import Client
 from tests.cluster.town_disk import OpenDisk, TownDisk
 from tests.core.world import START_MS, WALL_MS, FakeLink, World
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.memory_engine import MemoryEngine
 from tests.support.requests import REQUESTS
 
 T = TypeVar("T")

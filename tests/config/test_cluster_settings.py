@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from presenced.backplane.opener import NO_LIBRARY
 from presenced.cli.config import concerns
 from presenced.cli.preflight import all_faults
 from presenced.config import Settings, SettingsError
 from presenced.config.engine_url import EngineParts, name_of, parse_engine
 from presenced.config.kinds import Fault
 from presenced.config.loader import take_survey
-from presenced.server.clustering import engine_access
-from presenced.server.clustering.engine_access import NO_LIBRARY, engine_tls, faults_of_access, read_password
+from presenced.server import engine_access
+from presenced.server.engine_access import engine_tls, faults_of_access, read_password
 from tests.config.making import faults, loaded, written
 from tests.support.certificates import make_certificate
 

@@ -11,7 +11,7 @@ from presenced.backplane.access import EngineAccess
 from presenced.cli.config import concerns
 from presenced.config.loader import take_survey
 from presenced.config.settings import Settings, SettingsError
-from presenced.server.clustering.engine_access import access_to_engine
+from presenced.server.engine_access import access_to_engine
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from presenced.cli import entry, supervision
 from presenced.config import Settings
-from presenced.server import lifecycle
-from presenced.server.clustering import engine_access, entrance
+from presenced.server import engine_access, lifecycle
+from presenced.server.clustering import entrance
 
 
 async def join_nothing(settings: Settings, *_: object) -> None:

@@ -168,7 +168,6 @@ def test_of_a_server_alone_there_is_nothing_of_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"state": "joining"}, "is joining: it does not know all users yet"),
         ({"state": "copying"}, "is copying: it does not know all users yet"),
         ({"state": "fenced"}, "was taken for dead by the others"),
         ({"engine": EngineStatus("redis://h", "master", "7.0.15", away_ms=5_001)}, "redis://h does not answer"),

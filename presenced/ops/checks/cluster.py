@@ -34,7 +34,7 @@ def cluster(patient: Patient) -> Said:
     elif now.state == "fenced":
         what = f"the node {now.node} was taken for dead by the others, and joins them anew"
         yield "warning", what, "look for a suspended machine or a lack of CPU; if it happens again, raise cluster.lease"
-    elif now.state in ("joining", "copying"):
+    elif now.state == "copying":
         yield "warning", f"the node {now.node} is {now.state}, and is not ready for clients yet", "wait a moment"
     else:
         fences = patient.lately(_fences)

@@ -10,10 +10,10 @@ from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreacha
 from presenced.backplane.opener import open_backplane
 from presenced.config.settings import Settings, SettingsError
 from presenced.server.clocks import Clocks
-from presenced.server.clustering.engine_access import access_to_engine
 from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import ClusterReport, EngineStatus
 from presenced.server.drain import Stopping
+from presenced.server.engine_access import access_to_engine
 from presenced.server.links import Links
 from presenced.server.node_end import NodeEnded
 from presenced.server.pacing import Pacing

@@ -6,8 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-NodeState = Literal["joining", "copying", "serving", "isolated", "fenced"]
-NODE_STATES: tuple[NodeState, ...] = ("joining", "copying", "serving", "isolated", "fenced")
+NodeState = Literal["copying", "serving", "isolated", "fenced"]
+NODE_STATES: tuple[NodeState, ...] = ("copying", "serving", "isolated", "fenced")
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int
     """0 = it has not joined yet."""
     state: NodeState
-    """`joining` (it is no node yet), `copying` (it is sent what the others know), `serving`, `isolated` (it cannot
+    """`copying` (it is sent what the others know), `serving`, `isolated` (it cannot
     reach the engine), `fenced` (the others take it for dead)."""
     history: str
     """The life of the log; another one, where the engine lost everything."""
@@ -96,7 +96,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def not_ready(self) -> str:
         """Why clients should not be sent to this node; "" if they may be."""
-        if self.state in ("joining", "copying"):
+        if self.state == "copying":
             return f"the node {self.node} is {self.state}: it does not know all users yet"
         if self.state == "fenced":
             return f"the node {self.node} was taken for dead by the others, and joins them anew"

@@ -10,14 +10,13 @@ import ssl
 from collections.abc import Callable, Iterator
 
 from presenced.backplane.access import EngineAccess
+from presenced.backplane.opener import NO_LIBRARY
 from presenced.config.certificate import FILE_BYTES_MAX
 from presenced.config.engine_url import parse_engine
 from presenced.config.files import UnusableFile, read_regular, why_unread
 from presenced.config.settings import Settings, SettingsError
 
 PASSWORD_FILE_BYTES_MAX = 65_536
-
-NO_LIBRARY = "Redis needs a client library, which is not installed here: pip install 'presenced[cluster]'"
 
 
 def faults_of_access(settings: Settings, section: str = "cluster") -> list[str]:

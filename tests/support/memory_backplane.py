@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 
 from presenced.backplane.errors import Rewound, Unreachable
-from presenced.backplane.memory_engine import Living, MemoryEngine, Position
 from presenced.backplane.port import LEASE_MS, Entry, Joined, Renewed
+from tests.support.memory_engine import Living, MemoryEngine, Position
 
 
 class MemoryBackplane:
