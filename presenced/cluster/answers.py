@@ -147,9 +147,8 @@ class Answers(Part):
         if request.message is None:
             self._own_devices.refused(relay, request, now_ms)
         elif request.parts is not None:
-            request.parts.open_parts -= 1
             request.is_done = True
-            self._dispatch.give_up(relay, request.parts.whole)
+            self._dispatch.ask_again(relay, request.parts)
         else:
             self._dispatch.send_back(relay, request)
         self._dispatch.pump(relay, now_ms)

@@ -374,6 +374,15 @@ class Dispatch:
             self._send(relay, part, place, is_exclusive=True)
         return True
 
+    def ask_again(self, relay: Relay, parts: RouteParts) -> None:
+        """Who was asked for a part does not decide all users of that any longer: the whole question goes again, and
+        what the others answer is of no account. O(what is under way)."""
+        for part in [one for one in relay.under_way.values() if one.parts is parts]:
+            self._relays.finish(relay, part.number)
+            part.is_done = True
+        if not parts.whole.is_done:
+            self.send_back(relay, parts.whole)
+
     # --- time -------------------------------------------------------------------------------------------------
 
     def await_answer(self, relay: Relay, request: Errand, now_ms: int) -> None:

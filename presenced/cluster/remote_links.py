@@ -27,6 +27,7 @@ from presenced.cluster.messages import (
     ToLink,
 )
 from presenced.cluster.ports import Conduit, HomesPort
+from presenced.cluster.relay import NOWHERE
 from presenced.cluster.routing import Destination, destination_of
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
@@ -242,9 +243,11 @@ class RemoteLinks:
             link.fail(now_ms)
 
     def _decides(self, way: Destination) -> bool:
-        """Whether this node decides what a message is about."""
+        """Whether this node decides what a message is about, as far as anybody does. O(users)."""
         if way.where == "home":
             return self._homes.own(way.users[0])
+        if way.where == "homes":
+            return all(self._homes.home_of(name) in (self._homes.me, NOWHERE) for name in way.users)
         return way.where != "registrar" or self._homes.registrar == self._homes.me
 
     def _beat(self, of_node: dict[int, RemoteLink], beats: list[int], now_ms: int) -> None:
