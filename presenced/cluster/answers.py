@@ -16,7 +16,7 @@ from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session
 from presenced.core.part import Part
 from presenced.limits import SERVER_FRAME_BYTES_MAX
-from presenced.wire.codec import decode_server, encode
+from presenced.wire.codec import BadMessage, decode_server, encode
 from presenced.wire.envelopes import envelope_of, with_id
 from presenced.wire.frames import FrameReader, frame
 from presenced.wire.messages import Attach, Done, Error, OwnState, Routes, Taken
@@ -46,7 +46,11 @@ class Answers(Part):
             reader = FrameReader(SERVER_FRAME_BYTES_MAX)
             reader.feed(message.frames)
             for payload in reader.take(len(message.frames)):
-                self._told(relay, sender, payload, now_ms)
+                try:
+                    self._told(relay, sender, payload, now_ms)
+                except BadMessage:
+                    # The home is of a later version. It may be mistaken about what this link has by now.
+                    relay.session.edge.fail(now_ms)
             self._dispatch.pump(relay, now_ms)
         elif type(message) is Returned:
             self._returned(relay, sender, message.number, now_ms)

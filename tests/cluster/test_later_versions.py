@@ -7,12 +7,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from presenced.cluster.messages import LinkFrame, LinkHello, NodeMessage, decode_node_message
+from presenced.cluster.messages import LinkFrame, LinkHello, NodeMessage, ToLink, decode_node_message
 from presenced.wire.codec import encode
-from presenced.wire.messages import Done, Error, SetStatus
+from presenced.wire.frames import frame
+from presenced.wire.messages import Attach, Done, Error, SetStatus, Taken
 from tests.cluster.town import Town, TownNode
 
 SET_STATUS = SetStatus.__struct_config__.tag
+TAKEN = Taken.__struct_config__.tag
 
 
 def say_otherwise(monkeypatch: pytest.MonkeyPatch, node: TownNode, kind: type[NodeMessage], **fields: object) -> None:
@@ -57,6 +59,21 @@ def test_a_hello_that_the_home_does_not_understand_ends_the_link_alone(monkeypat
         phone = b.dial("alice/phone")
     assert phone.ended == "bad_hello"
     assert b.dial("alice/phone").is_open
+
+
+def test_what_a_home_says_and_the_link_s_node_does_not_understand_ends_the_link_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = Town("a", "b").nodes
+    a.dial("alice/laptop")
+    app = b.dial("app", role="service")
+    app.say(Attach(1, 7, "alice", "tablet"))
+    monkeypatch.setattr(app, "fail", lambda now_ms: app.end("link_failed"))
+    with monkeypatch.context() as later:
+        say_otherwise(later, a, ToLink, frames=frame(encode([TAKEN, 7, "for a reason of its own"])))
+        a.dial("alice/tablet")
+    assert app.ended == "link_failed"
+    assert b.dial("app", role="service").is_open
 
 
 def test_every_node_knows_of_every_one_what_it_says_of_itself() -> None:
