@@ -230,11 +230,13 @@ class Lifecycle:
         self._admission.close()
         self._pacing.end()
         try:
+            if self.membership is not None:
+                await self.membership.give_up()
             log = self._pacing.log
             if not log.refusal:
                 await log.close(self._engine.ledger.version)
         except Exception:
-            logger.error("the log could not be closed after the start failed", exc_info=True)
+            logger.error("the cluster or the log could not be left in order after the start failed", exc_info=True)
         await self._end()
 
     # --- the end ----------------------------------------------------------------------------------------------

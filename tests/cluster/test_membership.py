@@ -3,65 +3,91 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from random import Random
 from typing import Any
 
 import pytest
 
+from presenced.backplane.errors import Refused
+from presenced.config.settings import Settings
+from presenced.server.clustering import entrance, membership
+from presenced.server.listeners import CannotListen
+from presenced.server.server import Server
 from tests.cluster.memberships import Joining, new_engine
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.memory_engine import MemoryEngine
 from tests.support.until import eventually
 
 NAMES = [f"user{number}" for number in range(450)]
 """More than a node says in one go that it is their home."""
 
 
+class Held:
+    """A node that joins another, with users whom its own disk alone knows. It has said of the first of them that it is
+    their home, and appends nothing more until it may."""
+
+    def __init__(self, engine: MemoryEngine, first: Joining) -> None:
+        self.node = Joining(engine, "second")
+        self.may_append = asyncio.Event()
+        self._first = first.membership._node
+        self._append = self.node.backplane.append
+        self.appends = 0
+
+    async def begin(self) -> None:
+        self.node.know(NAMES, "old")
+        self.node.backplane.append = self._append_held  # type: ignore[method-assign]
+        self.joining = asyncio.create_task(self.node.membership.join())
+        first = self._first
+        assert first is not None
+        await eventually(lambda: self.appends > 1 and len(first.homes))
+        self.name = next(name for name in NAMES if first.homes.of(name).name == "second")
+        """One of whom it has said so."""
+
+    async def _append_held(self, *args: Any) -> tuple[int, int]:
+        self.appends += 1
+        if self.appends > 1:
+            await self.may_append.wait()
+        return await self._append(*args)
+
+
 async def joined_by_a_knower(*, asks_behind_ready: bool) -> tuple[Joining, Joining, str]:
     """A node that serves, and one that joins it with users whom its own disk alone knows. A service at the first asks
     for one of these before the other serves, or in the entry behind that which says that it does."""
     engine = new_engine()
-    first, second = Joining(engine, "first"), Joining(engine, "second")
+    first = Joining(engine, "first")
     await first.membership.join()
-    second.know(NAMES, "old")
-    may_append, may_read = asyncio.Event(), asyncio.Event()
-    append, read = second.backplane.append, second.backplane.read
-    appends = 0
-
-    async def held_append(*args: Any) -> tuple[int, int]:
-        nonlocal appends
-        appends += 1
-        if appends > 1:
-            await may_append.wait()
-        return await append(*args)
+    held = Held(engine, first)
+    second = held.node
+    may_read, read = asyncio.Event(), second.backplane.read
 
     async def held_read(after_n: int) -> Any:
         entries = await read(after_n)
-        if appends > 1 and entries and not may_read.is_set():
+        if held.appends > 1 and entries and not may_read.is_set():
             await may_read.wait()
             entries += await read(entries[-1].n)
         return entries
 
-    second.backplane.append = held_append  # type: ignore[method-assign]
     if asks_behind_ready:
         second.backplane.read = held_read  # type: ignore[method-assign]
-    joining = asyncio.create_task(second.membership.join())
+    await held.begin()
     known = first.membership._node
     assert known is not None
-    await eventually(lambda: appends > 1 and len(known.homes))
-    name = next(name for name in NAMES if known.homes.of(name).name == "second")
     if asks_behind_ready:
-        may_append.set()
-        await eventually(lambda: known.nodes.registrar.name == "first" and all(one.is_ready for one in known.nodes))
+        held.may_append.set()
+        await eventually(lambda: all(one.is_ready for one in known.nodes))
     entries = known.position
-    first.say(7, name, "new")
+    first.say(7, held.name, "new")
     await eventually(lambda: known.position > entries)
     if not asks_behind_ready:
         second_known = second.membership._node
         assert second_known is not None and not second_known.is_ready
-        await eventually(lambda: second.text_of(name) == "new")
-        assert not joining.done()
-    may_append.set()
+        await eventually(lambda: second.text_of(held.name) == "new")
+        assert not held.joining.done()
+    held.may_append.set()
     may_read.set()
-    await joining
-    return first, second, name
+    await held.joining
+    return first, second, held.name
 
 
 @pytest.mark.parametrize("asks_behind_ready", [False, True], ids=["before it serves", "as it begins to"])
@@ -74,3 +100,75 @@ async def test_what_a_node_decides_for_others_before_it_serves_itself_all_nodes_
     finally:
         await second.membership.leave()
         await first.membership.leave()
+
+
+async def test_a_join_that_fails_leaves_nothing_of_the_node() -> None:
+    engine = new_engine()
+    first, second = Joining(engine, "first"), Joining(engine, "second")
+    await first.membership.join()
+    known = first.membership._node
+    assert known is not None
+    tasks, own_log = asyncio.all_tasks(), second.server.pacing.log
+
+    async def refuse(*_: object) -> None:
+        raise Refused("evicts", "it drops keys")
+
+    second.backplane.renew = refuse  # type: ignore[method-assign,assignment]
+    try:
+        with pytest.raises(Refused, match="it drops keys"):
+            await second.membership.join()
+        await eventually(lambda: [member.name for member in known.nodes] == ["first"])
+        assert known.nodes.fences == 0, "it has left, and nobody takes it for dead"
+        assert second.server.pacing.log is own_log
+        await eventually(lambda: asyncio.all_tasks() <= tasks)
+    finally:
+        await first.membership.leave()
+
+
+async def test_a_join_that_is_broken_off_while_the_engine_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "GIVE_UP_S", 0.05)
+    engine = new_engine()
+    first, second = Joining(engine, "first"), Joining(engine, "second")
+    await first.membership.join()
+    tasks = asyncio.all_tasks()
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    second.backplane.append = second.backplane.leave = hang  # type: ignore[method-assign,assignment]
+    try:
+        joining = asyncio.create_task(second.membership.join())
+        await eventually(lambda: second.membership._node is not None)
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        await eventually(lambda: asyncio.all_tasks() <= tasks)
+    finally:
+        await first.membership.leave()
+
+
+async def test_a_start_that_fails_behind_the_join_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = new_engine()
+    first = Joining(engine, "first")
+    await first.membership.join()
+    known = first.membership._node
+    assert known is not None
+    monkeypatch.setattr(
+        entrance, "open_backplane", lambda *_, **__: MemoryBackplane(engine, draw=Random(2).getrandbits)
+    )
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ours.bind(("127.0.0.1", 0))
+    with socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        theirs.bind(ours.getsockname())
+        theirs.listen()
+        second = Server(Settings(dev=True, cluster_url="redis://127.0.0.1:1", cluster_node="second"), listener=ours)
+        try:
+            with pytest.raises(CannotListen):
+                await second.start()
+            assert second.state == "stopped"
+            await eventually(lambda: [member.name for member in known.nodes] == ["first"])
+            assert known.nodes.fences == 0, "it has left, and nobody takes it for dead"
+        finally:
+            await first.membership.leave()

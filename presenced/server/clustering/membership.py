@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -45,6 +46,9 @@ TRIES = 20
 
 SETTLE_MS = 2_000
 """How long what a stopping node has decided may take to be in the log."""
+
+GIVE_UP_S = 5.0
+"""How long a start that has failed may take to leave."""
 
 
 class _Ticks(Part):
@@ -95,6 +99,7 @@ class Membership:
         self._acks_by_replica = acks_by_replica
         self._on_failure = on_failure
         self._drain = drain
+        self._own_log = pacing.log
         self._pump: Pump | None = None
         self._node: Node | None = None
         self._forwarding: Forwarding | None = None
@@ -103,7 +108,15 @@ class Membership:
 
     async def join(self) -> None:
         """Join, and return once this node knows all users and may serve. The own disk was read before, and no grace
-        that it knows of ends before clients had time to come back. Raises what the backplane raises."""
+        that it knows of ends before clients had time to come back. Raises what the backplane raises; then nothing of
+        this node is left."""
+        try:
+            await self._join()
+        except BaseException:
+            await self.give_up()
+            raise
+
+    async def _join(self) -> None:
         engine, clocks = self._engine, self._clocks
         key = secrets.randbits(KEY_BITS) + 1
         joined = await self._join_log(encode(join_data(key)))
@@ -130,7 +143,7 @@ class Membership:
             on_failure=self._fail,
         )
         self._log = ClusterLog(
-            self._pacing.log,
+            self._own_log,
             node,
             lambda: pump.reach.is_away and pump.reach.is_busy(clocks.monotonic_ms()),
             acks_by_disk=self._acks_by_disk,
@@ -144,9 +157,11 @@ class Membership:
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())
         ended = asyncio.ensure_future(pump.wait_over())
-        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (ready, ended):
-            waiting.cancel()
+        try:
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (ready, ended):
+                waiting.cancel()
         if not node.is_ready:
             raise pump.failure or Fenced(0)
         self._pacing.ask_before_turns(self._may_run)
@@ -178,6 +193,17 @@ class Membership:
             return
         await pump.settle(self._clocks.monotonic_ms() + SETTLE_MS)
         await pump.leave()
+
+    async def give_up(self) -> None:
+        """Leave, since the start has failed: the others would wait for the lease to end. A backplane that is away is
+        not waited for long. What is still to be saved goes to the own disk alone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP_S):
+                await self.leave()
+        for task in self._pump.tasks if self._pump is not None else ():
+            task.cancel()
+        await self._backplane.close()
+        self._pacing.use_log(self._own_log)
 
     def status(self) -> ClusterStatus | None:
         """How this node stands in its cluster; None before it has joined. O(nodes)."""

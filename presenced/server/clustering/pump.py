@@ -88,7 +88,7 @@ class Pump:
         self._over = asyncio.Event()
         self._commands = asyncio.Lock()
         """The connection for commands has one user at a time."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: list[asyncio.Task[None]] = []
         self._is_over = False
 
     # --- start and end ----------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Pump:
         if self._reader.has_work:
             self._to_work.set()
         for job in (self._read_on, self._append_on, self._renew_on, self._work_on):
-            self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
+            self.tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
 
     async def wait_ready(self) -> None:
         """Return once the node knows all users, and all nodes know that."""
@@ -145,7 +145,7 @@ class Pump:
                 await self._backplane.leave()
             # Whoever waits for news is told that there are none any more.
             await self._backplane.close()
-        for task in self._tasks:
+        for task in self.tasks:
             await task
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
