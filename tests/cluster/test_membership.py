@@ -11,13 +11,15 @@ import pytest
 
 from presenced.backplane.errors import Refused
 from presenced.config.settings import Settings
-from presenced.server.clustering import entrance, membership
+from presenced.server.closed_links import ClosedLinks, LinksToClose
+from presenced.server.clustering import entrance, membership, operators as operators_module
 from presenced.server.listeners import CannotListen
+from presenced.server.node_faults import NodeFault
 from presenced.server.server import Server
 from tests.cluster.memberships import Joining, new_engine
 from tests.support.memory_backplane import MemoryBackplane
 from tests.support.memory_engine import MemoryEngine
-from tests.support.until import eventually
+from tests.support.until import PATIENCE_S, eventually
 
 NAMES = [f"user{number}" for number in range(450)]
 """More than a node says in one go that it is their home."""
@@ -172,3 +174,35 @@ async def test_a_start_that_fails_behind_the_join_leaves_at_once(monkeypatch: py
             assert known.nodes.fences == 0, "it has left, and nobody takes it for dead"
         finally:
             await first.membership.leave()
+
+
+async def test_a_kick_waits_for_a_node_that_is_still_joining_only_if_it_decides_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = new_engine()
+    first = Joining(engine, "first")
+    await first.membership.join()
+    operators = first.membership.operators
+    assert operators is not None
+    held = Held(engine, first)
+    await held.begin()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(operators_module, "ANSWER_S", 0.05)
+            assert await operators.close_links(LinksToClose(held.name)) == ClosedLinks(0, [])
+            with pytest.raises(NodeFault, match="the node second is still starting"):
+                await operators.drain("second")
+        monkeypatch.setattr(operators_module, "ANSWER_S", PATIENCE_S)
+        expelled: list[str] = []
+        moderation = held.node.server.engine.moderation
+        monkeypatch.setattr(moderation, "kick", lambda now_ms, name, user: expelled.append(name))
+        closing = asyncio.create_task(operators.close_links(LinksToClose(held.name, gone=True)))
+        await eventually(lambda: expelled)
+        assert not held.joining.done() and expelled == [held.name]
+        held.may_append.set()
+        assert await closing == ClosedLinks(0, [])
+    finally:
+        held.may_append.set()
+        await held.joining
+        await held.node.membership.leave()
+        await first.membership.leave()

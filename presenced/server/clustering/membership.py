@@ -153,6 +153,7 @@ class Membership:
         # Others forward to this node as soon as it says of a user that it is the home, long before it serves itself.
         self._pacing.use_log(self._log)
         engine.parts.add(_Ticks(forwarding))
+        operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
         reader.begin(now_ms)
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())
@@ -165,7 +166,7 @@ class Membership:
         if not node.is_ready:
             raise pump.failure or Fenced(0)
         self._pacing.ask_before_turns(self._may_run)
-        self.operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
+        self.operators = operators
         self._links.serve_elsewhere(forwarding, forwarding)
         served_ms = clocks.monotonic_ms()
         engine.leases.be_patient(served_ms + RESTART_GRACE_MS, heard_before_ms=served_ms)

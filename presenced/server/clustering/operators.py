@@ -71,8 +71,11 @@ class Operators:
     async def close_links(self, wanted: LinksToClose) -> ClosedLinks:
         """Close these links on all nodes, as `closed_links.close_links` does on one. Of nodes that do not answer in 2 s
         only the number is known. O(links and nodes)."""
+        # One that does not know all users yet serves no links; but the user's devices may be its to end.
+        node, home = self._node, self._node.home_of(wanted.user) if wanted.gone else NOWHERE
+        others = [one.key for one in node.nodes if one is not node.mine and (one.is_ready or one.key == home)]
         question = CloseLinks(0, wanted.user, wanted.role or "", wanted.message, wanted.retry_ms, wanted.gone)
-        with self._asking(question, self._node.others) as asking:
+        with self._asking(question, others) as asking:
             here = await close_links(self._links, wanted, expels=self._expels(wanted))
             asked = await asking()
         closed = [said for _, said in asked.told if isinstance(said, LinksClosed)]
@@ -108,6 +111,8 @@ class Operators:
         member = self._named(name)
         if member is self._node.mine:
             return self._drain()
+        if not member.is_ready:
+            raise NodeFault("node_silent", f"the node {name} is still starting, and answers once it serves")
         with self._asking(StopNode(0), [member.key] if member.is_asked else []) as asking:
             asked = await asking()
         for _, said in asked.told:
@@ -147,6 +152,9 @@ class Operators:
     # --- what operators of other nodes want -------------------------------------------------------------------
 
     def _begin_answer(self, sender: int, said: OperatorQuestion) -> None:
+        if isinstance(said, StopNode) and not self._node.is_ready:
+            # A start that is under way ends by itself, or by a signal.
+            return
         task = asyncio.get_running_loop().create_task(self._answer(sender, said))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
