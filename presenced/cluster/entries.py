@@ -1,5 +1,5 @@
 """What one node appends to the log at once: a batch of items, in order. Each is an array led by its type number; fields
-are only added at the end.
+are only added at the end, and with a new item, or a fact or a word that is new in one, `levels.LEVEL` is raised.
 
 A batch says first which of its node's batches it is, and how far its node's version counter has come. Whoever reads it
 applies the items in this order, so that a message is never seen before the facts that it tells of.
@@ -12,6 +12,7 @@ from typing import Final, dataclass_transform
 
 import msgspec
 
+from presenced.cluster.levels import LEVEL, decoder_of
 from presenced.core.copies import Copies
 from presenced.core.dormants import version_of
 from presenced.core.event_facts import (
@@ -261,11 +262,14 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Of one that has lived: who founded the cluster as the node knows it, and when (`core.horizon`). 0 = not known."""
     age: int = 0
     """Of one that has lived: as in `nodes.Member`. 0 = not known."""
+    level: int = 0
+    """What it understands (`levels.LEVEL`). 0 = it is of a version from before there were levels, and the fields of
+    this say what it does: from level 1 on each node is asked, and gives links."""
 
 
 def join_data(key: int) -> JoinData:
     """What a node of this version says of itself when its life begins, for which this key was drawn."""
-    return JoinData(key, is_asked=True, gives_links=True)
+    return JoinData(key, is_asked=True, gives_links=True, level=LEVEL)
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -277,21 +281,21 @@ class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     voluntary: bool
 
 
-decode_batch: Callable[[bytes], NodeBatch] = msgspec.msgpack.Decoder(NodeBatch).decode
-"""A batch from its bytes. Raises `msgspec.MsgspecError` on anything else."""
+decode_batch: Callable[[bytes], NodeBatch] = decoder_of(NodeBatch)
+"""A batch from its bytes. Raises what is said at `decoder_of` on anything else, as all of these do."""
 
-decode_facts: Callable[[bytes | msgspec.Raw], list[Fact]] = msgspec.msgpack.Decoder(list[Fact]).decode
+decode_facts: Callable[[bytes | msgspec.Raw], list[Fact]] = decoder_of(list[Fact])
 """The facts of an item."""
 
 KnownFacts = bytes | list[Fact]
 """All that is known of a user: facts, or what is kept of one who sleeps."""
 
-decode_known: Callable[[bytes | msgspec.Raw], KnownFacts] = msgspec.msgpack.Decoder(KnownFacts).decode
+decode_known: Callable[[bytes | msgspec.Raw], KnownFacts] = decoder_of(KnownFacts)
 """What `all_of` has encoded."""
 
-decode_slice: Callable[[bytes], SliceContent] = msgspec.msgpack.Decoder(SliceContent).decode
-decode_join: Callable[[bytes], JoinData] = msgspec.msgpack.Decoder(JoinData).decode
-decode_gone: Callable[[bytes], GoneData] = msgspec.msgpack.Decoder(GoneData).decode
+decode_slice: Callable[[bytes], SliceContent] = decoder_of(SliceContent)
+decode_join: Callable[[bytes], JoinData] = decoder_of(JoinData)
+decode_gone: Callable[[bytes], GoneData] = decoder_of(GoneData)
 
 
 def packed_facts(facts: Sequence[Fact]) -> msgspec.Raw:

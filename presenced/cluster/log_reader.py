@@ -41,7 +41,9 @@ from presenced.cluster.entries import (
     decode_known,
     version_in,
 )
+from presenced.cluster.foresight import foresee
 from presenced.cluster.lessons import Lessons
+from presenced.cluster.levels import LEVEL
 from presenced.cluster.lost_entries import LostEntries
 from presenced.cluster.memory import LogMemory
 from presenced.cluster.node import Node
@@ -105,7 +107,8 @@ class LogReader:
         return [item.number for item in slices if item.joiner == mine.key and item.number]
 
     def take(self, entry: Entry, now_ms: int, slices: Mapping[int, bytes]) -> None:
-        """The next entry. `slices`: what is stored under the numbers that are `wanted`. O(what it says)."""
+        """The next entry. `slices`: what is stored under the numbers that are `wanted`. Raises `NotUnderstood` if it is
+        of a later version, of which nothing is applied then. O(what it says)."""
         node = self._node
         node.note_read(entry.n, entry.tag)
         forgotten = self.memory.note_read(entry.n, entry.tag, now_ms)
@@ -172,6 +175,8 @@ class LogReader:
         sender = node.nodes.of_entry(entry.incarnation)
         if sender is None:
             return
+        if sender.level > LEVEL:
+            foresee(batch, node.me, slices)
         node.nodes.note_version(sender, batch.version)
         if batch.number <= sender.batch:
             # The log lost it, and its node has appended it again.

@@ -1,6 +1,7 @@
 """What two nodes say to each other about links: one serves the link, the other decides somebody for whom it acts.
 
-Each message is an array led by its type number; fields are only added at the end. `link` is the number that the node
+Each message is an array led by its type number; fields are only added at the end, and with a new message, or a word
+that is new in one, `levels.LEVEL` is raised. `link` is the number that the node
 which serves the link has given it. `number` counts the requests of one link, so that each has one answer; 0 = it has
 none. `round` counts how often what was sent came back: a home that has refused one request of a round refuses all that
 come behind it, so that they are sent again in their order.
@@ -13,6 +14,7 @@ from typing import Final, dataclass_transform
 
 import msgspec
 
+from presenced.cluster.levels import decoder_of
 from presenced.core.rights import Rights
 from presenced.wire.messages import Role, TakenWhy
 
@@ -274,5 +276,5 @@ NodeMessage = (
     | NodeStops
 )
 
-decode_node_message: Callable[[bytes], NodeMessage] = msgspec.msgpack.Decoder(NodeMessage).decode
-"""A message from its bytes. Raises `msgspec.MsgspecError` on anything else."""
+decode_node_message: Callable[[bytes | msgspec.Raw], NodeMessage] = decoder_of(NodeMessage)
+"""A message from its bytes. Raises what is said at `decoder_of` on anything else."""

@@ -29,6 +29,7 @@ class Member:
         "key",
         "lag_ms",
         "last_ms",
+        "level",
         "links",
         "may_inherit",
         "name",
@@ -48,6 +49,8 @@ class Member:
         """What its version counter had come to when it appended last."""
         self.batch = 0
         """The number of the last of its batches that was taken."""
+        self.level = 0
+        """What it understands (`levels`)."""
         self.gives_links = False
         """As in `JoinData`."""
         self.is_ready = False
@@ -114,6 +117,11 @@ class Nodes:
         """Who has lived longest. There is always one. O(nodes)."""
         return min(self._live.values(), key=_age)
 
+    @property
+    def level(self) -> int:
+        """The least level of those that live: nobody says anything above it (`levels`). O(nodes)."""
+        return min((member.level for member in self._live.values()), default=0)
+
     def join(self, name: str, incarnation: int, data: JoinData) -> Member:
         """A node that says this of itself lives from here on; one of its key that lives is the same, and the log names
         it so from here on."""
@@ -126,7 +134,9 @@ class Nodes:
         else:
             self._forget_incarnation(member)
             member.incarnation = incarnation
-        member.is_asked, member.gives_links = data.is_asked, data.gives_links
+        member.level = data.level
+        member.is_asked = data.level >= 1 or data.is_asked
+        member.gives_links = data.level >= 1 or data.gives_links
         self._by_incarnation[incarnation] = member
         return member
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from presenced.cluster.entries import Figures
 from presenced.cluster.node import Node
+
+FIGURES_LEVEL: Final = 1
+"""Of level 0 some nodes do not know the item."""
 
 
 class OwnFigures:
@@ -22,9 +26,9 @@ class OwnFigures:
         self._figures = figures
 
     def tell(self) -> None:
-        """Tell all nodes how this one is, unless they know. O(nodes)."""
+        """Tell all nodes how this one is, unless they know, or one of them would not understand it. O(nodes)."""
         node = self._node
-        if self._figures is None or not node.is_ready:
+        if self._figures is None or not node.is_ready or node.nodes.level < FIGURES_LEVEL:
             return
         links, lag_ms = self._figures()
         told = (links, lag_ms, node.newest_incarnation)

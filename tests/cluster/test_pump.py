@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from presenced.backplane.errors import BackplaneError, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.errors import Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.port import CLOCK_STEP_MS_MAX, LEASE_MS, Joined
 from presenced.cluster.entries import JoinData
+from presenced.cluster.levels import NotUnderstood
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.config.settings import Settings, SettingsError
@@ -52,7 +53,7 @@ class Stage:
         self.log = MemoryEngine(lambda: time.monotonic_ns() // 1_000_000, waits=True)
         self.backplane = MemoryBackplane(self.log)
         self.away: list[bool] = []
-        self.failures: list[BackplaneError] = []
+        self.failures: list[Exception] = []
 
     def begin(self) -> int:
         return SYSTEM_CLOCKS.monotonic_ms()
@@ -285,6 +286,18 @@ async def test_a_log_that_was_emptied_is_joined_anew_by_the_same_node(stage: Sta
     assert stage.node.is_ready and not stage.failures
 
 
+async def test_a_node_that_reads_what_it_does_not_understand_ends_and_is_no_bug(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
+    joined = await other.join("two", 2, 0, 77, encode(JoinData(8)))
+    await other.append(1, joined.n, joined.tag, encode([1, 1, [[99, "x"]], 0]))
+    await stage.pump.wait_over()
+    [failure] = stage.failures
+    assert isinstance(failure, NotUnderstood) and "99" in str(failure)
+    assert not [record for record in caplog.records if record.levelname == "CRITICAL"]
+
+
 def refusing(code: str) -> Callable[..., Awaitable[None]]:
     """A call that is refused for this reason."""
 
@@ -332,10 +345,11 @@ async def test_a_node_whose_call_is_wrong_ends(stage: Stage, monkeypatch: pytest
         (Refused("evicts", "it drops keys"), True, "it drops keys"),
         (Refused("slice_lost", "gone"), False, "started again, it joins anew"),
         (Unreachable("nobody there"), False, "start it, then this node again"),
+        (NotUnderstood("Invalid value 99"), True, "(Invalid value 99); upgrade this node"),
     ],
 )
 def test_what_a_start_mends_is_told_from_what_an_operator_has_to_change(
-    error: BackplaneError, is_lasting: bool, words: str
+    error: Exception, is_lasting: bool, words: str
 ) -> None:
     ended = node_ended(error, Settings(dev=True, cluster_node="one"))
     assert isinstance(ended, NodeEnded) and ended.is_lasting is is_lasting and words in str(ended)
@@ -347,10 +361,11 @@ def test_what_a_start_mends_is_told_from_what_an_operator_has_to_change(
         (Refused("slice_lost", "gone"), NodeEnded, "started again, it joins anew"),
         (Refused("evicts", "it drops keys"), SettingsError, "cluster.url: it drops keys"),
         (Unreachable("nobody there"), NodeEnded, "start it, then this node again"),
+        (NotUnderstood("Invalid value 99"), NodeEnded, "upgrade this node"),
     ],
 )
 async def test_a_start_that_fails_tells_what_a_further_one_mends_from_what_is_to_be_changed(
-    monkeypatch: pytest.MonkeyPatch, error: BackplaneError, expected: type[Exception], words: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception], words: str
 ) -> None:
     async def fail(self: Membership) -> None:
         raise error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
 from presenced.backplane.opener import open_backplane
+from presenced.cluster.levels import NotUnderstood
 from presenced.config.settings import Settings, SettingsError
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.membership import Membership
@@ -57,7 +58,7 @@ async def open_cluster(
         )
         joining(membership)
         await membership.join()
-    except BackplaneError as error:
+    except (BackplaneError, NotUnderstood) as error:
         if isinstance(error, Refused) and error.code != "slice_lost":
             raise SettingsError(f"cluster.url: {error.sentence}") from None
         raise node_ended(error, settings) from None
@@ -75,6 +76,9 @@ def engine_status(backplane: RedisBackplane, away_ms: int, trouble: str) -> Engi
 def node_ended(error: Exception, settings: Settings) -> Exception:
     """Why the node cannot go on, in a sentence that says what to do; a bug is told as what it is."""
     name = settings.node_name
+    if isinstance(error, NotUnderstood):
+        sentence = f"a later version is in the cluster that says what the node {name} does not understand ({error})"
+        return NodeEnded(f"{sentence}; upgrade this node", is_lasting=True)
     if not isinstance(error, BackplaneError):
         return error
     match error:

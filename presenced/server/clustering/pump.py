@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
 from presenced.backplane.port import Backplane, Entry, Joined, Renewed
 from presenced.cluster.common_past import common_past, trouble_by_now
+from presenced.cluster.levels import NotUnderstood
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.server.clocks import Clocks
@@ -151,7 +152,7 @@ class Pump:
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
             await job()
-        except BackplaneError as error:
+        except (BackplaneError, NotUnderstood) as error:
             self._fail(error)
         except Exception as error:
             log.critical("the cluster's part of the server failed; stopping", exc_info=True)
