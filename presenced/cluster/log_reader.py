@@ -401,14 +401,15 @@ class LogReader:
         return self._returns.told_read
 
     def tick(self, now_ms: int) -> None:
-        """Give up whoever has not come back to a log that began anew. Tell all nodes how this one is, and how far its
-        versions have come, if they do not know. O(nodes)."""
+        """Give up whoever has not come back to a log that began anew, and forget who has gone long ago. Tell all nodes
+        how this one is, and how far its versions have come, if they do not know. O(nodes)."""
         node = self._node
         self.own_figures.tell()
         if node.is_ready and node.mine.floor <= self._newest and not node.batches.has_more:
             node.engine.ledger.reach(now_ms)
             node.batches.mark()
         self._returns.tick(now_ms)
+        node.nodes.forget(now_ms, node.homes.counts)
 
     def work(self, now_ms: int) -> None:
         """Take over some of the users who were left to this node, look at some whom the own disk knows, and tell a node

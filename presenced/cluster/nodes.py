@@ -6,11 +6,19 @@ another.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from presenced.cluster.entries import JoinData
 from presenced.limits import VERSION_GAP
+
+GONE_KEPT_MS: Final = 600_000
+"""For so long at least nodes know who has gone: ten times as long as they remember what the log said."""
+
+FORGOTTEN_MAX: Final = 10_000
+"""Of so many that are not known any more nodes know that they have gone."""
 
 
 class Member:
@@ -84,6 +92,8 @@ class Nodes:
     def __init__(self) -> None:
         self._live: dict[int, Member] = {}
         self._gone: dict[int, Member] = {}
+        self._forgotten: dict[int, None] = {}
+        """Keys of nodes that have gone long ago; the last of them last."""
         self._by_incarnation: dict[int, Member] = {}
         self.fences = 0
         """Nodes that were taken for dead."""
@@ -99,8 +109,12 @@ class Nodes:
         return len(self._live)
 
     def get(self, key: int) -> Member | None:
-        """The node of this key, living or gone. O(1)."""
+        """The node of this key, living or gone, if it is not gone for long. O(1)."""
         return self._live.get(key) or self._gone.get(key)
+
+    def has_lost(self, key: int) -> bool:
+        """Whether the node of this key lived once, and is gone. O(1)."""
+        return key not in self._live and (key in self._gone or key in self._forgotten)
 
     def of_entry(self, incarnation: int) -> Member | None:
         """The one that lives whom the log names so. O(1)."""
@@ -204,6 +218,25 @@ class Nodes:
         member.heirs = tuple(other for other in self._live.values() if other.may_inherit)
         member.last_ms = last_ms
         self.newest += VERSION_GAP
+
+    def forget(self, now_ms: int, filed: Counter[Member]) -> None:
+        """Keep those that went long ago only if users are filed under them, or under one that they are heirs of: a node
+        that ends again and again has many lives. `filed`: how many are, by node. O(nodes that have gone)."""
+        long_ago_ms = now_ms - GONE_KEPT_MS
+        needed = [member for member in self._gone.values() if member.last_ms > long_ago_ms or filed[member]]
+        if len(needed) == len(self._gone):
+            return
+        kept: set[Member] = set()
+        while needed:
+            member = needed.pop()
+            if member.heirs is not None and member not in kept:
+                kept.add(member)
+                needed += member.heirs
+        for member in [member for member in self._gone.values() if member not in kept]:
+            del self._gone[member.key]
+            self._forgotten[member.key] = None
+        while len(self._forgotten) > FORGOTTEN_MAX:
+            del self._forgotten[next(iter(self._forgotten))]
 
     def _forget_incarnation(self, member: Member) -> None:
         """The log names the member so no longer; one that began anew may name another so by now."""

@@ -55,8 +55,7 @@ class Returns:
     def note_joined(self, entry: Entry, data: JoinData) -> None:
         """A node is about to join. O(nodes)."""
         node = self._node
-        known = node.nodes.get(data.key)
-        if data.has_lived and known is not None and known.heirs is not None and node.is_ready:
+        if data.has_lived and node.nodes.has_lost(data.key) and node.is_ready:
             # It stood still while it was given up, and the log that would tell it so is gone.
             node.batches.add(Missing(data.key, is_given_up=True))
         for member in self._missing:

@@ -7,6 +7,7 @@ import pytest
 from presenced.backplane.port import LEASE_MS
 from presenced.cluster.memory import KEEP_MS
 from presenced.cluster.node import RETURN_MS
+from presenced.cluster.nodes import GONE_KEPT_MS
 from tests.cluster.town import Town, TownNode
 
 
@@ -137,13 +138,15 @@ def test_who_has_begun_anew_after_the_others_of_a_past_left_gives_way_to_one_tha
     assert a.node.own("alice") and a.shown("alice").text == "newest"
 
 
-def test_who_was_given_up_before_the_engine_was_emptied_does_not_come_back_as_what_it_was() -> None:
+@pytest.mark.parametrize("away_ms", [KEEP_MS, GONE_KEPT_MS])
+def test_who_was_given_up_before_the_engine_was_emptied_does_not_come_back_as_what_it_was(away_ms: int) -> None:
     a, b, c = (town := Town("a", "b", "c")).nodes
     alice, carol = a.come("alice/laptop"), c.come("carol/laptop")
     carol.set_status("dnd", text="before")
     c.backplane.is_cut = True
     # Nobody remembers any more where the log said so.
-    town.advance(KEEP_MS + 20_000, 1_000, alice, carol)
+    town.advance(away_ms + 20_000, 1_000, alice, carol)
+    assert (a.node.nodes.get(c.node.me) is None) is (away_ms == GONE_KEPT_MS)
     alice.set_status("away")
     heirs = {node.node.home_of("carol") for node in (a, b)}
     assert heirs <= {a.node.me, b.node.me}

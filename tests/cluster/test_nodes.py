@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 from hypothesis import given, strategies as st
 
+from presenced.cluster import nodes as nodes_module
 from presenced.cluster.entries import JoinData
 from presenced.cluster.homes import SHELVES, Homes
-from presenced.cluster.nodes import NOBODY, Member, Nodes, heir_of
+from presenced.cluster.nodes import GONE_KEPT_MS, NOBODY, Member, Nodes, heir_of
 from presenced.limits import VERSION_GAP
 
 NAMES = [f"user{number}" for number in range(600)]
@@ -184,3 +188,45 @@ def test_a_node_that_does_not_know_all_users_holds_back_what_is_known_of_all() -
     assert nodes.floor == 20
     nodes.leave(b, 5)
     assert nodes.floor == 30
+
+
+def test_of_a_node_that_ends_again_and_again_the_last_lives_are_known() -> None:
+    nodes, homes = Nodes(), Homes()
+    join(nodes, "a", 1, is_ready=True)
+    step_ms = 10_000
+    for life in range(2, 500):
+        again = join(nodes, "b", life, is_ready=True)
+        homes.set("alice", again)
+        nodes.leave(again, life * step_ms)
+        homes.set("alice", homes.of("alice"))
+        nodes.forget(life * step_ms, homes.counts)
+    assert nodes.get(2) is None and nodes.get(499) is not None
+    assert sum(nodes.get(key) is not None for key in range(2, 500)) == GONE_KEPT_MS // step_ms
+    assert all(nodes.has_lost(key) for key in range(2, 500)) and not nodes.has_lost(1) and not nodes.has_lost(500)
+
+
+def test_who_has_gone_is_known_while_users_are_to_be_found_by_it() -> None:
+    nodes, (a, b, c) = three()
+    homes = Homes()
+    homes.set_all(NAMES, a)
+    for gone in (a, b, c):
+        nodes.leave(gone, 0)
+    nodes.forget(GONE_KEPT_MS, homes.counts)
+    assert [nodes.get(key) for key in (1, 2, 3)] == [a, b, c], "the heirs of a home, and theirs"
+    # As where nobody of them had come so far.
+    nodes.note_founded()
+    assert all(homes.of(name) is NOBODY for name in NAMES)
+    nodes.forget(GONE_KEPT_MS, homes.counts)
+    assert [nodes.get(key) for key in (1, 2, 3)] == [a, None, None]
+    homes.set_all(NAMES, join(nodes, "d", 4, is_ready=True))
+    nodes.forget(GONE_KEPT_MS, homes.counts)
+    assert nodes.get(1) is None and nodes.has_lost(1)
+
+
+def test_that_a_node_has_gone_is_known_of_the_last_of_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes_module, "FORGOTTEN_MAX", 3)
+    nodes = Nodes()
+    for key in range(1, 6):
+        nodes.leave(join(nodes, "b", key), 0)
+    nodes.forget(GONE_KEPT_MS, Counter())
+    assert [key for key in range(1, 7) if nodes.has_lost(key)] == [3, 4, 5]
