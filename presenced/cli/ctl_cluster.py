@@ -85,7 +85,7 @@ def _row(now: ClusterStatus, node: NodeStatus) -> OutputRow:
         age(node.lag_ms) if node.lag_ms >= 0 else "",
         f"{node.homes:,}",
         f"{node.links:,}" if node.links >= 0 else "",
-        "this node" if node.name == now.node else "",
+        "this node" if node.name == now.node else "other settings" if node.differs else "",
     )
     return OutputRow(msgspec.to_builtins(node), cells)
 

@@ -13,6 +13,7 @@ from typing import Final, dataclass_transform
 import msgspec
 
 from presenced.cluster.levels import LEVEL, decoder_of
+from presenced.cluster.node_choices import NodeChoices
 from presenced.core.copies import Copies
 from presenced.core.dormants import version_of
 from presenced.core.event_facts import (
@@ -196,6 +197,8 @@ class Figures(ItemBase, tag=14):
 
     links: int
     lag_ms: int
+    choices: NodeChoices | None = None
+    """Of its settings, if they are others by now than when it joined; None = they are as it has said before."""
 
 
 class Taken(ItemBase, tag=15):
@@ -265,11 +268,13 @@ class JoinData(msgspec.Struct, array_like=True, frozen=True, gc=False):
     level: int = 0
     """What it understands (`levels.LEVEL`). 0 = it is of a version from before there were levels, and the fields of
     this say what it does: from level 1 on each node is asked, and gives links."""
+    choices: NodeChoices | None = None
+    """Of its settings; None = it is of an earlier version."""
 
 
-def join_data(key: int) -> JoinData:
+def join_data(key: int, choices: NodeChoices | None = None) -> JoinData:
     """What a node of this version says of itself when its life begins, for which this key was drawn."""
-    return JoinData(key, is_asked=True, gives_links=True, level=LEVEL)
+    return JoinData(key, is_asked=True, gives_links=True, level=LEVEL, choices=choices)
 
 
 class GoneData(msgspec.Struct, array_like=True, frozen=True, gc=False):

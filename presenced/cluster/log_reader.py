@@ -48,6 +48,7 @@ from presenced.cluster.lost_entries import LostEntries
 from presenced.cluster.memory import LogMemory
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
+from presenced.cluster.observer import NobodyObserves, NodesObserver
 from presenced.cluster.own_figures import OwnFigures
 from presenced.cluster.returns import Returns
 from presenced.limits import RESTART_GRACE_MS
@@ -78,6 +79,7 @@ class LogReader:
 
     def __init__(self, node: Node, forwarder: Forwarder) -> None:
         self.entries_read = 0
+        self._observer: NodesObserver = NobodyObserves()
         self._newest = 0
         """No record that was read has a version above this, but for users who change twice within a millisecond."""
         self._node = node
@@ -91,6 +93,10 @@ class LogReader:
         self._arrival = Arrival(node, self._disputes)
         # Whoever serves has been told by all that are older, and these serve themselves by then.
         self._lessons = Lessons(node, lambda: node.mine.is_ready and self._returns.is_over)
+
+    def observe_by(self, observer: NodesObserver) -> None:
+        """Tell this one what is read of the other nodes."""
+        self._observer = observer
 
     def begin(self, now_ms: int) -> None:
         """What the own disk says is known by now. An only node asks to serve at once."""
@@ -140,6 +146,8 @@ class LogReader:
         self.memory.note_joined(entry.n, member)
         if is_new:
             self._lessons.begin(member)
+        if member is not self._node.mine:
+            self._observer.chose(member)
 
     def _take_gone(self, entry: Entry, now_ms: int) -> None:
         node = self._node
@@ -219,6 +227,8 @@ class LogReader:
                     node.home_changes.note_read_back(name, node.position)
             case Offer():
                 self._disputes.note_offered(item, now_ms)
+            case Figures() if item.choices is not None:
+                self._observer.chose(node.mine)
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
         match item:
@@ -270,6 +280,9 @@ class LogReader:
                     self._lessons.note_taken(sender, item.number)
             case Figures():
                 self._node.nodes.note_figures(sender, item.links, item.lag_ms)
+                if item.choices is not None:
+                    self._node.nodes.note_choices(sender, item.choices)
+                self._observer.chose(sender)
 
     def _note_ready(self, sender: Member) -> None:
         nodes = self._node.nodes

@@ -33,6 +33,7 @@ from presenced.cluster.entries import (
 from presenced.cluster.home_changes import HomeChanges
 from presenced.cluster.homes import Homes
 from presenced.cluster.inheritance import Inheritance
+from presenced.cluster.node_choices import NodeChoices
 from presenced.cluster.nodes import NOBODY, Member, Nodes
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
@@ -48,7 +49,9 @@ RETURN_MS: Final = 15_000
 class Node:
     """Its state. `log_reader.LogReader` changes it by what is read."""
 
-    def __init__(self, engine: Engine, copies: Copies, name: str, key: int, joined: Joined) -> None:
+    def __init__(
+        self, engine: Engine, copies: Copies, name: str, key: int, joined: Joined, choices: NodeChoices | None = None
+    ) -> None:
         """`key` was drawn for this node, which has joined with its `entries.join_data`."""
         self.engine = engine
         self.copies = copies
@@ -75,7 +78,7 @@ class Node:
         """Users whom this node has asked to be the home of, and what waits until that is decided."""
         for info in joined.nodes:
             self.nodes.join(info.name, info.incarnation, decode_join(info.data))
-        self.mine = self.nodes.join(name, joined.incarnation, join_data(key))
+        self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
         self.inheritance = Inheritance(self.homes, copies, self.mine)
         self.position = joined.n
         """The last entry of the log that was read, or stands for what was read."""
@@ -109,8 +112,8 @@ class Node:
 
     def return_data(self) -> JoinData:
         """What this node says of itself when it comes back to a log that began anew."""
-        origin, founded_ms = self.horizon.origin, self.horizon.founded_ms
-        return replace(join_data(self.me), has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age)
+        data, origin, founded_ms = join_data(self.me, self.mine.choices), self.horizon.origin, self.horizon.founded_ms
+        return replace(data, has_lived=True, origin=origin, founded_ms=founded_ms, age=self.mine.age)
 
     def begin_history(self, joined: Joined) -> None:
         """The log has begun anew, and nothing of it was read so far."""

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from presenced.cluster.entries import JoinData
+from presenced.cluster.node_choices import NodeChoices
 from presenced.limits import VERSION_GAP
 
 GONE_KEPT_MS: Final = 600_000
@@ -27,6 +28,7 @@ class Member:
     __slots__ = (
         "age",
         "batch",
+        "choices",
         "floor",
         "gives_links",
         "has_begun",
@@ -77,6 +79,8 @@ class Member:
         """As it has told last; -1 = it has told nothing."""
         self.last_ms = 0
         """Of one that is gone: its last sign of life, on this node's monotonic clock."""
+        self.choices: NodeChoices | None = None
+        """Of its settings, as it has said last; None = it says nothing of them."""
 
     def __repr__(self) -> str:
         return f"{self.name}/{self.incarnation}" + ("" if self.heirs is None else " (gone)")
@@ -151,6 +155,7 @@ class Nodes:
         member.level = data.level
         member.is_asked = data.level >= 1 or data.is_asked
         member.gives_links = data.level >= 1 or data.gives_links
+        member.choices = data.choices
         self._by_incarnation[incarnation] = member
         return member
 
@@ -173,6 +178,10 @@ class Nodes:
     def note_figures(self, member: Member, links: int, lag_ms: int) -> None:
         """The node has told how many links it has, and how far it is behind."""
         member.links, member.lag_ms = links, lag_ms
+
+    def note_choices(self, member: Member, choices: NodeChoices) -> None:
+        """The node has these settings from here on."""
+        member.choices = choices
 
     def note_fence(self, name: str, position: int, *, is_orderly: bool) -> None:
         """The log says that the node of this name is gone. One that has not left is taken for dead."""

@@ -16,8 +16,8 @@ CLUSTER_KEYS: tuple[Key, ...] = (
         "cluster_url",
         EngineUrl(),
         "The Redis (7.0 or later) or Valkey (7.2 or later) that the nodes of a cluster share; empty = this daemon is "
-        "alone. It needs the extra presenced[cluster]. All nodes have the same keys of tokens and the same settings "
-        "but for their addresses and directories.",
+        "alone. It needs the extra presenced[cluster]. All nodes have the same keys of tokens, and the same settings "
+        "where it is said here; only one of them posts webhooks.",
         "--cluster",
         metavar="URL",
     ),
@@ -41,7 +41,8 @@ CLUSTER_KEYS: tuple[Key, ...] = (
         "cluster_lease_ms",
         Duration(1_000, LEASE_MS_MAX, example="10s"),
         "A node that has not been heard of for this long, by the clock of the engine, is taken for dead: other nodes "
-        "decide for its users. Every node of a cluster has the same.",
+        "decide for its users.",
+        is_shared=True,
     ),
     Key(
         "cluster.linger",
@@ -57,6 +58,7 @@ CLUSTER_KEYS: tuple[Key, ...] = (
         "What an acknowledgement waits for besides storage.durability. engine: the change is in the log of the engine. "
         "replica: a replica of the engine has it as well. disk: for nothing more, so that what a node acknowledged "
         "while it could not reach the engine may be undone.",
+        is_shared=True,
     ),
     Key(
         "cluster.password_file",

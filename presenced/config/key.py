@@ -26,6 +26,8 @@ class Key(NamedTuple):
     secret: bool = False
     """The value must not be repeated in a log: somebody may have written the secret itself there."""
     metavar: str | None = None
+    is_shared: bool = False
+    """Whether all nodes of a cluster must have the same."""
 
     @property
     def is_table(self) -> bool:

@@ -115,6 +115,7 @@ KEYS: tuple[Key, ...] = (
         Bool(),
         "Development mode: believe the name and role that a client gives, without a token. Loopback only.",
         "--dev",
+        is_shared=True,
     ),
     Key(
         "auth.secret_file",
@@ -128,6 +129,7 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
         secret=True,
         metavar="FILE",
+        is_shared=True,
     ),
     Key(
         "auth.keys",
@@ -139,6 +141,7 @@ KEYS: tuple[Key, ...] = (
         "--keys",
         reloadable=True,
         metavar="PATH",
+        is_shared=True,
     ),
     Key(
         "auth.issuer",
@@ -148,6 +151,7 @@ KEYS: tuple[Key, ...] = (
         "--issuer",
         reloadable=True,
         metavar="NAME",
+        is_shared=True,
     ),
     Key(
         "auth.audience",
@@ -157,6 +161,7 @@ KEYS: tuple[Key, ...] = (
         "--audience",
         reloadable=True,
         metavar="NAME",
+        is_shared=True,
     ),
     Key(
         "heartbeat.interval",
@@ -164,6 +169,7 @@ KEYS: tuple[Key, ...] = (
         Duration(10),
         "How often clients are asked to send a heartbeat.",
         "--heartbeat",
+        is_shared=True,
     ),
     Key(
         "presence.grace",
@@ -172,6 +178,7 @@ KEYS: tuple[Key, ...] = (
         "How long a device that lost its link still counts as online.",
         "--grace",
         reloadable=True,
+        is_shared=True,
     ),
     Key(
         "presence.kind_grace",
@@ -181,6 +188,7 @@ KEYS: tuple[Key, ...] = (
         "--kind-grace",
         reloadable=True,
         metavar="KIND=GRACE",
+        is_shared=True,
     ),
     Key(
         "presence.away_after",
@@ -188,6 +196,7 @@ KEYS: tuple[Key, ...] = (
         Duration(0, example="5m"),
         "Idle time after which a device counts as away; 0 = never.",
         "--away-after",
+        is_shared=True,
     ),
     Key(
         "presence.offline_after",
@@ -195,6 +204,7 @@ KEYS: tuple[Key, ...] = (
         Duration(0, example="1h"),
         "Idle time after which a connected device counts as offline; 0 = never.",
         "--offline-after",
+        is_shared=True,
     ),
     Key(
         "presence.idle",
@@ -203,6 +213,7 @@ KEYS: tuple[Key, ...] = (
         "Idle times for one kind of device: away after, offline after.",
         "--idle",
         metavar="KIND=AWAY,OFFLINE",
+        is_shared=True,
     ),
     Key(
         "visibility.grounds",
@@ -213,12 +224,14 @@ KEYS: tuple[Key, ...] = (
         "behind the last one. What a token grants comes on top. Services see everybody whom their tokens let them.",
         "--see",
         metavar="GROUND[,GROUND]",
+        is_shared=True,
     ),
     Key(
         "visibility.reciprocal",
         "reciprocal",
         Bool(),
         "Whoever withholds from another when they were last seen is not told that of the other either.",
+        is_shared=True,
     ),
     Key(
         "change.spacing",
@@ -227,6 +240,7 @@ KEYS: tuple[Key, ...] = (
         "The shortest time between two pushes of one user's record, once the burst is used up; 0 = none.",
         "--change-spacing",
         reloadable=True,
+        is_shared=True,
     ),
     Key(
         "change.burst",
@@ -235,6 +249,7 @@ KEYS: tuple[Key, ...] = (
         "How many changes of one user are pushed without that spacing.",
         "--change-burst",
         reloadable=True,
+        is_shared=True,
     ),
     Key(
         "channels.join",
@@ -244,6 +259,7 @@ KEYS: tuple[Key, ...] = (
         "Nobody is put out by a change.",
         "--channels-join",
         reloadable=True,
+        is_shared=True,
     ),
     Key(
         "channels.watch",
@@ -252,6 +268,7 @@ KEYS: tuple[Key, ...] = (
         "Who may watch a channel and list its members, likewise.",
         "--channels-watch",
         reloadable=True,
+        is_shared=True,
     ),
     Key(
         "limits.memory",
@@ -305,6 +322,7 @@ KEYS: tuple[Key, ...] = (
         "When it is recorded what happens to users, for services that follow it and for questions about what was. "
         "always: at any time. followed: from when a service follows until none has for as long as events are kept.",
         "--events",
+        is_shared=True,
     ),
     Key(
         "events.keep",
@@ -312,12 +330,14 @@ KEYS: tuple[Key, ...] = (
         Int(1_000, 100_000_000),
         "How many events are kept at least, in about 25 bytes each of memory and of each snapshot; fewer, if their "
         f"texts are so long that they take more than {limits.EVENT_BYTES} on average.",
+        is_shared=True,
     ),
     Key(
         "events.keep_for",
         "events_keep_for_ms",
         Duration(60_000, example="1d"),
         "How long events are kept, if that is fewer. The oldest may stay a sixteenth longer.",
+        is_shared=True,
     ),
     *WEBHOOK_KEYS,
     *CLUSTER_KEYS,

@@ -69,7 +69,9 @@ def _described(key: Key) -> list[str]:
     lines = _comment(key.doc)
     lines += _comment(f"Allowed: {key.kind.allowed}.")
     flag = f", option {key.flag}" if key.flag else ""
-    lines += _comment(f"Variable {key.env}{flag}. A change needs a {'reload' if key.reloadable else 'restart'}.")
+    shared = " All nodes of a cluster need the same." if key.is_shared else ""
+    change = "reload" if key.reloadable else "restart"
+    lines += _comment(f"Variable {key.env}{flag}. A change needs a {change}.{shared}")
     if isinstance(key.kind, TimesByKind):
         lines += _comment(f"A key for each kind; the variable holds KIND={key.kind.form}, several with ; between.")
         return [f"[{key.name}]", *lines, f'# mobile = "{key.kind.example}"']

@@ -47,6 +47,7 @@ CHECKS: tuple[Callable[[Patient], Said], ...] = (
     cluster.cluster_engine,
     cluster.cluster_lag,
     cluster.cluster_clock,
+    cluster.cluster_settings,
     cluster.cluster_nodes,
 )
 """In the order of the report."""

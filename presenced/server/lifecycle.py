@@ -127,6 +127,7 @@ class Lifecycle:
                         self.end_at_once,
                         self._note_cluster,
                         self.drain,
+                        lambda: self._active.settings,
                     )
             self._acceptors += [self._acceptor_of(listener, TCP) for listener in listeners]
             # Objects that exist now live for ever: collections need not visit them again.

@@ -69,6 +69,8 @@ def test_json_is_what_the_node_tells(tmp_path: Path) -> None:
         "homes": 4111,
         "links": 3121,
         "lag_ms": 17,
+        "differs": [],
+        "posts_too": False,
     }
     assert found["engine"]["address"] == "redis://10.0.0.5:6379" and found["state"] == "serving"
 

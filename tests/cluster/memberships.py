@@ -8,6 +8,7 @@ from random import Random
 from presenced.config.settings import Settings
 from presenced.core.model import Edge, Session
 from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.clustering.entrance import choices_of
 from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import EngineStatus
 from presenced.server.drain import Stopping
@@ -15,6 +16,8 @@ from presenced.server.server import Server
 from presenced.wire.messages import SetStatus
 from tests.support.memory_backplane import MemoryBackplane
 from tests.support.memory_engine import MemoryEngine
+
+DEV = Settings(dev=True)
 
 
 class Ear(Edge):
@@ -41,9 +44,9 @@ def new_engine() -> MemoryEngine:
 class Joining:
     """A server with its part in the cluster, which has not joined yet."""
 
-    def __init__(self, engine: MemoryEngine, name: str) -> None:
+    def __init__(self, engine: MemoryEngine, name: str, settings: Settings = DEV, *, lease_ms: int = 60_000) -> None:
         self.failures: list[BaseException] = []
-        self.server = Server(Settings(dev=True))
+        self.server = Server(settings)
         self.server.pacing.start(self.server.links, on_failure=self.failures.append)
         self.backplane = MemoryBackplane(engine, draw=Random(name).getrandbits)
         self.membership = Membership(
@@ -53,12 +56,13 @@ class Joining:
             self.server.pacing,
             SYSTEM_CLOCKS,
             linger_ms=0,
-            lease_ms=60_000,
+            lease_ms=lease_ms,
             engine_status=lambda away_ms, trouble: EngineStatus("", "", "", "", away_ms, trouble),
             acks_by_disk=False,
             acks_by_replica=False,
             on_failure=self.failures.append,
             drain=lambda: Stopping(0, 0, 0),
+            choices=lambda: choices_of(settings),
         )
         self._service: Session | None = None
         self._ear = Ear()

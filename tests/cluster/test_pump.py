@@ -382,6 +382,7 @@ async def test_a_start_that_fails_tells_what_a_further_one_mends_from_what_is_to
             lambda e: None,
             lambda c: None,
             lambda: Stopping(0, 0, 0),
+            lambda: settings,
         )
 
 

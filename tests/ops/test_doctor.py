@@ -80,6 +80,12 @@ def clustered(**fields: Any) -> dict[str, dict[str, Any]]:
     return {"status": {"cluster": made_cluster(**fields)}}
 
 
+def other_node(**fields: Any) -> dict[str, dict[str, Any]]:
+    """The first of the other nodes is other in `fields`."""
+    first, *others = made_cluster().nodes
+    return clustered(nodes=[msgspec.structs.replace(first, **fields), *others])
+
+
 def engine(**fields: Any) -> dict[str, dict[str, Any]]:
     return clustered(engine=msgspec.structs.replace(made_cluster().engine, **fields))
 
@@ -306,7 +312,7 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("dead_letters", "warning", {"status": {"webhooks": made_webhooks(dead_letters=3)}}, "3 events were given up"),
     *(
         (check, "ok", {"status": {"cluster": None}}, "this server is alone")
-        for check in ("cluster", "cluster_engine", "cluster_lag", "cluster_clock", "cluster_nodes")
+        for check in ("cluster", "cluster_engine", "cluster_lag", "cluster_clock", "cluster_settings", "cluster_nodes")
     ),
     ("cluster", "ok", clustered(), "the node web-2 serves as one of 3"),
     ("cluster", "problem", clustered(state="isolated"), "the node web-2 is isolated: it has no lease"),
@@ -338,6 +344,19 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("cluster_clock", "ok", clustered(clock_skew_ms=-500), "within 500 ms of the engine's"),
     ("cluster_clock", "warning", clustered(clock_skew_ms=501), "501 ms ahead of that of the engine"),
     ("cluster_clock", "warning", clustered(clock_skew_ms=-1_501), "1,501 ms behind that of the engine"),
+    ("cluster_settings", "ok", clustered(), "no other node is known to have other settings"),
+    (
+        "cluster_settings",
+        "problem",
+        other_node(differs=["cluster.ack", "presence.x"]),
+        "the node web-1 has other settings than web-2: cluster.ack, presence.x",
+    ),
+    (
+        "cluster_settings",
+        "problem",
+        other_node(posts_too=True),
+        "the node web-1 posts webhooks, as web-2 does: every event is posted twice",
+    ),
     ("cluster_nodes", "ok", clustered(), "3 nodes: web-1 decides 4,111 users, web-2"),
     ("cluster_nodes", "warning", clustered(nodes=made_cluster().nodes[1:2]), "web-2 is the only node of its cluster"),
     ("cluster_nodes", "ok", clustered(nodes=[]), "no node is known yet"),

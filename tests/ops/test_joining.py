@@ -58,7 +58,7 @@ async def test_a_node_that_joins_is_not_ready_and_says_how_far_it_is(
     patience: list[int] = []
 
     async def open_cluster(*given: Any) -> Joining:
-        _, _, _, _, _, joining, _ = given
+        _, _, _, _, _, joining, *_ = given
         patience.append(server.engine.leases._patient_until_ms)
         joining(node)
         await node.may_serve.wait()

@@ -118,6 +118,30 @@ def cluster_clock(patient: Patient) -> Said:
         yield "ok", f"this machine's clock is within {SKEW_MS_MAX} ms of the engine's", ""
 
 
+def cluster_settings(patient: Patient) -> Said:
+    """Have the other nodes the settings that this one has?"""
+    now = patient.status.cluster
+    if now is None:
+        yield "ok", ALONE, ""
+        return
+    well = True
+    for node in now.nodes:
+        if node.differs:
+            well = False
+            what = f"the node {node.name} has other settings than {now.node}: {', '.join(node.differs)}"
+            advice = (
+                "give all nodes the same, then reload or restart them ; until then what somebody is shown "
+                "may depend on the node that they ask"
+            )
+            yield "problem", what, advice
+        if node.posts_too:
+            well = False
+            what = f"the node {node.name} posts webhooks, as {now.node} does: every event is posted twice"
+            yield "problem", what, "leave webhooks.url out of the settings of one of them"
+    if well:
+        yield "ok", "no other node is known to have other settings", ""
+
+
 def cluster_nodes(patient: Patient) -> Said:
     """Is there another node?"""
     now = patient.status.cluster

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.node import Node
+from presenced.cluster.node_choices import WEBHOOKS
 from presenced.cluster.nodes import Member
 from presenced.server.clocks import Clocks
+from presenced.server.clustering.neighbours import Neighbours
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.status import ClusterStatus, EngineStatus, NodeState, NodeStatus
 
 
 def cluster_status(
-    node: Node, pump: Pump, forwarding: Forwarding, engine: EngineStatus, clocks: Clocks, *, lease_ms: int, links: int
+    node: Node,
+    pump: Pump,
+    forwarding: Forwarding,
+    neighbours: Neighbours,
+    engine: EngineStatus,
+    clocks: Clocks,
+    *,
+    lease_ms: int,
+    links: int,
 ) -> ClusterStatus:
     """The status. `links`: those of this node. O(nodes)."""
     now_ms = clocks.monotonic_ms()
@@ -30,6 +40,8 @@ def cluster_status(
             homes=node.homes.counts[member],
             links=links if member is node.mine else member.links,
             lag_ms=pump.lag_ms if member is node.mine else member.lag_ms,
+            differs=[key for key in neighbours.differing(member) if key != WEBHOOKS],
+            posts_too=WEBHOOKS in neighbours.differing(member),
         )
 
     own = node.homes.counts[node.mine]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
 from presenced.backplane.opener import open_backplane
 from presenced.cluster.levels import NotUnderstood
+from presenced.cluster.node_choices import NodeChoices
 from presenced.config.settings import Settings, SettingsError
+from presenced.config.shared_keys import shared_digests
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import ClusterReport, EngineStatus
@@ -31,10 +33,12 @@ async def open_cluster(
     on_failure: Callable[[Exception], object],
     joining: Callable[[ClusterReport], object],
     drain: Callable[[], Stopping],
+    settings_now: Callable[[], Settings],
 ) -> Membership:
     """Join the cluster, and return once this node knows all users and may serve. The own disk was read before.
     `on_failure` is called if the node cannot go on later, and `joining` before it joins, with who tells how far it is;
-    `drain` lets the server stop in order. Raises `SettingsError` and `NodeEnded`."""
+    `drain` lets the server stop in order; `settings_now` gives the settings in force. Raises `SettingsError` and
+    `NodeEnded`."""
     try:
         backplane = open_backplane(
             access_to_engine(settings),
@@ -55,6 +59,7 @@ async def open_cluster(
             acks_by_replica=settings.cluster_ack == "replica",
             on_failure=lambda error: on_failure(node_ended(error, settings)),
             drain=drain,
+            choices=lambda: choices_of(settings_now()),
         )
         joining(membership)
         await membership.join()
@@ -63,6 +68,11 @@ async def open_cluster(
             raise SettingsError(f"cluster.url: {error.sentence}") from None
         raise node_ended(error, settings) from None
     return membership
+
+
+def choices_of(settings: Settings) -> NodeChoices:
+    """What a node with these settings says of them to the others."""
+    return NodeChoices(shared_digests(settings), posts_webhooks=bool(settings.webhooks_url))
 
 
 def engine_status(backplane: RedisBackplane, away_ms: int, trouble: str) -> EngineStatus:

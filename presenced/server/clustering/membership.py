@@ -14,6 +14,7 @@ from presenced.cluster.entries import join_data
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
+from presenced.cluster.node_choices import NodeChoices
 from presenced.core.copies import Copies
 from presenced.core.part import Part
 from presenced.core.parts.leases import EVER_MS
@@ -22,6 +23,7 @@ from presenced.limits import RESTART_GRACE_MS
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.cluster_log import ClusterLog
 from presenced.server.clustering.cluster_report import cluster_status
+from presenced.server.clustering.neighbours import Neighbours
 from presenced.server.clustering.operators import Operators
 from presenced.server.clustering.pump import Pump
 from presenced.server.clustering.status import ClusterStatus, EngineStatus
@@ -81,11 +83,12 @@ class Membership:
         acks_by_replica: bool,
         on_failure: Callable[[Exception], object],
         drain: Callable[[], Stopping],
+        choices: Callable[[], NodeChoices | None] = lambda: None,
     ) -> None:
         """`engine_status` is told for how long the engine has not answered (0 = it does), and why. `acks_by_disk`: what
         the own disk has is acknowledged. `acks_by_replica`: what the backplane's replicas have is, and nothing before.
         `on_failure` is called if this node cannot go on as a part of the cluster. `drain` lets the server stop in
-        order."""
+        order. `choices` says which settings this node has, as far as the others have to know."""
         self._backplane = backplane
         self._name = name
         self._links = links
@@ -100,8 +103,10 @@ class Membership:
         self._on_failure = on_failure
         self._drain = drain
         self._own_log = pacing.log
+        self._choices = choices
         self._pump: Pump | None = None
         self._node: Node | None = None
+        self._neighbours: Neighbours | None = None
         self._forwarding: Forwarding | None = None
         self.operators: Operators | None = None
         """Who asks other nodes, and answers them; None before this node serves."""
@@ -118,17 +123,19 @@ class Membership:
 
     async def _join(self) -> None:
         engine, clocks = self._engine, self._clocks
-        key = secrets.randbits(KEY_BITS) + 1
-        joined = await self._join_log(encode(join_data(key)))
+        key, choices = secrets.randbits(KEY_BITS) + 1, self._choices()
+        joined = await self._join_log(encode(join_data(key, choices)))
         now_ms = clocks.monotonic_ms()
         engine.ledger.continue_from(joined.epoch, engine.ledger.version, now_ms)
-        node = self._node = Node(engine, Copies(engine), self._name, key, joined)
+        node = self._node = Node(engine, Copies(engine), self._name, key, joined, choices)
         if self._acks_by_replica:
             node.batches.wait_for_appends()
         requests = self._links.requests
         assert isinstance(requests, Requests)
         forwarding = self._forwarding = Forwarding(engine, requests, node, node, node, self._pacing.begin)
         reader = LogReader(node, forwarding)
+        neighbours = self._neighbours = Neighbours(node.nodes, node.mine)
+        reader.observe_by(neighbours)
         pump = self._pump = Pump(
             node,
             reader,
@@ -149,7 +156,7 @@ class Membership:
             acks_by_disk=self._acks_by_disk,
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
-        reader.own_figures.tell_by(lambda: (len(self._links), pump.lag_ms))
+        reader.own_figures.tell_by(lambda: (len(self._links), pump.lag_ms), self._choices)
         # Others forward to this node as soon as it says of a user that it is the home, long before it serves itself.
         self._pacing.use_log(self._log)
         engine.parts.add(_Ticks(forwarding))
@@ -208,13 +215,20 @@ class Membership:
 
     def status(self) -> ClusterStatus | None:
         """How this node stands in its cluster; None before it has joined. O(nodes)."""
-        pump, node, forwarding = self._pump, self._node, self._forwarding
-        if pump is None or node is None or forwarding is None:
+        pump, node, forwarding, neighbours = self._pump, self._node, self._forwarding, self._neighbours
+        if pump is None or node is None or forwarding is None or neighbours is None:
             return None
         now_ms = self._clocks.monotonic_ms()
         engine = self._engine_status(pump.reach.away_ms(now_ms), pump.reach.trouble)
         return cluster_status(
-            node, pump, forwarding, engine, self._clocks, lease_ms=self._lease_ms, links=len(self._links)
+            node,
+            pump,
+            forwarding,
+            neighbours,
+            engine,
+            self._clocks,
+            lease_ms=self._lease_ms,
+            links=len(self._links),
         )
 
     def _save(self) -> None:

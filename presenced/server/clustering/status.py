@@ -41,6 +41,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """As it has told a few seconds ago; -1 = it has told nothing yet."""
     lag_ms: int = -1
     """For how long it has known of more in the log than it had applied, told with the links."""
+    differs: list[str] = []
+    """Keys of settings in which it differs from the node that tells this, and must not."""
+    posts_too: bool = False
+    """It posts webhooks, and so does the node that tells this."""
 
 
 class ClusterReport(Protocol):
