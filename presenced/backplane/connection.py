@@ -25,6 +25,9 @@ _PASSING = (
 )  # fmt: skip
 """Answers of an engine that is in trouble, and may be out of it soon."""
 
+NO_RIGHT_WITHIN = "The user executing the script can't run this command"
+"""What a function of ours is told, and tells, that may not use a command any more."""
+
 _PASSWORD = ("NOAUTH", "WRONGPASS", "ERR invalid password", "ERR AUTH", "ERR Client sent AUTH")
 
 
@@ -147,7 +150,7 @@ class EngineConnection:
             if self._access.password:
                 raise Refused("password", f"{place} does not take this user and password")
             raise Refused("password", f"{place} asks for a password; give it with password_file")
-        if answer.startswith("NOPERM"):
+        if answer.startswith("NOPERM") or NO_RIGHT_WITHIN in answer:
             raise Refused("permission", f"the user at {place} lacks a right ({answer}); it needs: {COMMANDS}")
         if answer.startswith(("MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT")):
             raise Refused("sharded", f"{place} is part of a Redis Cluster; give one primary")

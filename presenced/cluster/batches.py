@@ -184,11 +184,14 @@ class Batches:
             stored = [self._stored.pop(number) for number in numbers if number in self._stored]
         return items, stored, encoded
 
-    def appended(self, number: int) -> None:
-        """The append of this batch has succeeded, and of all before it."""
+    def appended(self, number: int) -> bool:
+        """The append of this batch has succeeded, and of all before it. Returns whether items are confirmed by that:
+        they were read before, and nothing else wakes whoever waits for them."""
+        confirmed = self.confirmed
         self._appended = max(self._appended, number)
         self._end_of_way(number)
         self._confirm()
+        return self.confirmed != confirmed
 
     def decoded(self, data: bytes) -> NodeBatch:
         """The batch with these bytes, whoever made it. The next of this node's own is still there as it was made.

@@ -176,16 +176,17 @@ class DurableLog:
 
     def take_durable(self) -> Sequence[Ack]:
         """The acks that are due."""
-        done: list[Ack] = self._committer.take_done()
-        if self._immediate:
-            done.extend(self._immediate)
-            self._immediate = []
+        done: list[Ack] = self._committer.take_done() + self._immediate
+        self._immediate = []
         return done
 
     def take_refused(self) -> Sequence[Ack]:
         """The acks that a disk stands in the way of that is full, or gone."""
-        refused: list[Ack] = self._committer.take_refused()
-        return refused
+        return self._committer.take_refused()
+
+    def take_late(self) -> Sequence[Ack]:
+        """None: a disk that does not keep up is waited for, and nothing more is taken meanwhile."""
+        return ()
 
     def _woken(self) -> None:
         """On the committer's thread."""

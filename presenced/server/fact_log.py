@@ -40,6 +40,10 @@ class Log(Protocol):
     def take_refused(self) -> Sequence[Ack]:
         """The acks whose facts could not be made durable, each once."""
 
+    def take_late(self) -> Sequence[Ack]:
+        """The acks that are waited for no longer, each once: their facts hold, and may be as durable as promised only
+        much later. None is about an event."""
+
     @property
     def erased_until(self) -> int:
         """The number of the newest erasure (`core.parts.erasures`) whose user has left no trace here; so it is with all
@@ -111,6 +115,10 @@ class MemoryLog:
         return acks
 
     def take_refused(self) -> Sequence[Ack]:
+        """None, ever."""
+        return ()
+
+    def take_late(self) -> Sequence[Ack]:
         """None, ever."""
         return ()
 

@@ -17,6 +17,10 @@ READ_ONLY = (
     "the disk became full, or went missing, before this was saved: watchers see it already, but a restart may lose it; "
     "send it again"
 )
+LATE = (
+    "the engine of the cluster is away for long: this holds on this node, and the others are told once it is back; "
+    "look before you send it again"
+)
 
 
 def run_turn(engine: Engine, log: Log, now_ms: int, *, stopping: bool = False) -> int | None:
@@ -86,17 +90,18 @@ def _answer(engine: Engine, log: Log, now_ms: int) -> None:
         if session in engine.events.unanswered:
             engine.events.answered(session, reply)
         obligations.answered(session)
-    for session, request_id, reply in log.take_refused():
-        if session is None:
-            engine.events.refuse()
-            continue
-        outboxes.corks.take(session, now_ms)
-        if request_id:
-            refuse(engine, session, request_id, "read_only", READ_ONLY, READ_ONLY_RETRY_MS)
-            if session in engine.events.unanswered:
-                engine.events.refused(session, reply, now_ms)
-        else:
-            outboxes.reply(session, reply)
-            if session in engine.events.unanswered:
-                engine.events.answered(session, reply)
-        obligations.answered(session)
+    for acks, code, sentence in ((log.take_refused(), "read_only", READ_ONLY), (log.take_late(), "log_busy", LATE)):
+        for session, request_id, reply in acks:
+            if session is None:
+                engine.events.refuse()
+                continue
+            outboxes.corks.take(session, now_ms)
+            if request_id:
+                refuse(engine, session, request_id, code, sentence, READ_ONLY_RETRY_MS)
+                if session in engine.events.unanswered:
+                    engine.events.refused(session, reply, now_ms)
+            else:
+                outboxes.reply(session, reply)
+                if session in engine.events.unanswered:
+                    engine.events.answered(session, reply)
+            obligations.answered(session)

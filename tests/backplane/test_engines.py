@@ -140,6 +140,20 @@ async def test_a_user_who_lacks_a_command_is_refused_before_anything_is_written(
     assert redis.send("KEYS", "*") == ""
 
 
+@pytest.mark.parametrize("word", ["-xadd", "-time", "-hset", "-fcall"])
+async def test_a_right_that_is_taken_away_is_for_an_operator_to_give_back(start: StartRedis, word: str) -> None:
+    """A node that serves waits for that, as it does for an engine that is away."""
+    redis = start()
+    redis.send(*ACL_LINE.replace("PASSWORD", "secret").split())
+    node = opened(redis.access._replace(user="presenced", password="secret"))
+    one = await joined(node)
+    redis.send("ACL", "SETUSER", "presenced", word)
+    with pytest.raises(Refused) as raised:
+        await node.append(0, one.n, one.tag, b"")
+    assert raised.value.code == "permission" and raised.value.is_of_engine
+    await node.close()
+
+
 async def test_a_user_who_may_not_look_is_refused(start: StartRedis) -> None:
     redis = start()
     redis.send("ACL", "SETUSER", "poor", "on", ">secret", "~*", "-@all", "+fcall")

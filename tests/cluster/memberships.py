@@ -44,7 +44,15 @@ def new_engine() -> MemoryEngine:
 class Joining:
     """A server with its part in the cluster, which has not joined yet."""
 
-    def __init__(self, engine: MemoryEngine, name: str, settings: Settings = DEV, *, lease_ms: int = 60_000) -> None:
+    def __init__(
+        self,
+        engine: MemoryEngine,
+        name: str,
+        settings: Settings = DEV,
+        *,
+        lease_ms: int = 60_000,
+        acks_by_replica: bool = False,
+    ) -> None:
         self.failures: list[BaseException] = []
         self.server = Server(settings)
         self.server.pacing.start(self.server.links, on_failure=self.failures.append)
@@ -59,7 +67,7 @@ class Joining:
             lease_ms=lease_ms,
             engine_status=lambda away_ms, trouble: EngineStatus("", "", "", "", away_ms, trouble),
             acks_by_disk=False,
-            acks_by_replica=False,
+            acks_by_replica=acks_by_replica,
             on_failure=self.failures.append,
             drain=lambda: Stopping(0, 0, 0),
             choices=lambda: choices_of(settings),

@@ -1,4 +1,5 @@
-"""A server that becomes a node, on a real loop over the fake backplane: what it decides before it serves itself."""
+"""A server that is a node, or becomes one, on a real loop over the fake backplane: what it decides before it serves
+itself, and when it acknowledges what it has decided."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import pytest
 from presenced.backplane.errors import Refused
 from presenced.config.settings import Settings
 from presenced.server.closed_links import ClosedLinks, LinksToClose
-from presenced.server.clustering import entrance, membership, operators as operators_module
+from presenced.server.clustering import entrance, membership, operators as operators_module, reach
 from presenced.server.listeners import CannotListen
 from presenced.server.node_faults import NodeFault
 from presenced.server.server import Server
+from presenced.server.turn import LATE
 from tests.cluster.memberships import Joining, new_engine
 from tests.support.memory_backplane import MemoryBackplane
 from tests.support.memory_engine import MemoryEngine
@@ -206,3 +208,57 @@ async def test_a_kick_waits_for_a_node_that_is_still_joining_only_if_it_decides_
         await held.joining
         await held.node.membership.leave()
         await first.membership.leave()
+
+
+async def test_what_replicas_are_to_have_is_acknowledged_as_soon_as_they_have_it() -> None:
+    """The log has the entry, and this node has read it, before the replicas have it: nothing else wakes the node."""
+    node = Joining(new_engine(), "one", lease_ms=3_000_000, acks_by_replica=True)
+    await node.membership.join()
+    # No deadline of anything else either.
+    node.server.pacing._arm = lambda *_: None  # type: ignore[method-assign]
+    append = node.backplane.append
+
+    async def slow_append(*args: Any) -> tuple[int, int]:
+        appended = await append(*args)
+        known = node.membership._node
+        assert known is not None
+        await eventually(lambda: known.position >= appended[0])
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not node.answered
+        return appended
+
+    node.backplane.append = slow_append  # type: ignore[method-assign]
+    try:
+        node.say(7, "anna", "hello")
+        await eventually(lambda: node.answered)
+    finally:
+        await node.membership.leave()
+
+
+async def test_what_has_waited_for_an_engine_that_is_away_is_answered_once_it_is_away_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reach, "BUSY_MS", 300)
+    engine = new_engine()
+    first, second = Joining(engine, "first"), Joining(engine, "second")
+    for node in (first, second):
+        await node.membership.join()
+    try:
+        first.say(7, "anna", "before")
+        await eventually(lambda: first.answered and second.text_of("anna") == "before")
+        told = len(first.answered)
+        engine.is_down = True
+        first.say(8, "anna", "meanwhile")
+        await eventually(lambda: first.text_of("anna") == "meanwhile" and len(first.answered) > told)
+        assert LATE.encode() in first.answered[told:] and b"log_busy" in first.answered[told:]
+        told = len(first.answered)
+        engine.is_down = False
+        await eventually(lambda: second.text_of("anna") == "meanwhile")
+        first.say(9, "anna", "after")
+        await eventually(lambda: second.text_of("anna") == "after" and len(first.answered) > told)
+        assert LATE.encode() not in first.answered[told:]
+        assert len(first.answered) - told < len(LATE), "it is answered once"
+    finally:
+        for node in (first, second):
+            await node.membership.leave()

@@ -23,13 +23,15 @@ class ClusterLog:
         node: Node,
         is_busy: Callable[[], bool],
         *,
+        busy_ms: Callable[[], int | None] = lambda: None,
         acks_by_disk: bool = False,
     ) -> None:
-        """`is_busy` says whether the backplane is away for so long
-        that nothing durable can be promised. `acks_by_disk`: the own disk alone is waited for."""
+        """`is_busy` says whether the backplane is away for so long that nothing durable can be promised, and `busy_ms`
+        when that is so if it stays away; None = it is not away. `acks_by_disk`: the own disk alone is waited for."""
         self._own = own
         self._node = node
         self._is_busy = is_busy
+        self._busy_ms = busy_ms
         self._acks_by_disk = acks_by_disk
         self._waiting: deque[tuple[int, Sequence[Ack]]] = deque()
         """Acks, and how many items of this node all nodes must have before they are due."""
@@ -71,6 +73,22 @@ class ClusterLog:
     def take_refused(self) -> Sequence[Ack]:
         """See `Log`."""
         return self._own.take_refused()
+
+    def take_late(self) -> Sequence[Ack]:
+        """Those that wait for all nodes, once the backplane is away for too long. O(these)."""
+        if not self._waiting or self._acks_by_disk or not self._is_busy():
+            return ()
+        late = [ack for _, acks in self._waiting for ack in acks if ack[0] is not None]
+        if late:
+            events = [(number, [ack for ack in acks if ack[0] is None]) for number, acks in self._waiting]
+            self._waiting = deque((number, acks) for number, acks in events if acks)
+        return late
+
+    @property
+    def next_ms(self) -> int | None:
+        """When `take_late` has something, unless the backplane is back before; None = it has now, or never. O(1)."""
+        busy_ms = self._busy_ms() if self._waiting and not self._acks_by_disk else None
+        return None if busy_ms is None or self._is_busy() else busy_ms
 
     # --- the rest is the disk's -------------------------------------------------------------------------------
 

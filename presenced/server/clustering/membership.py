@@ -153,6 +153,7 @@ class Membership:
             self._own_log,
             node,
             lambda: pump.reach.is_away and pump.reach.is_busy(clocks.monotonic_ms()),
+            busy_ms=lambda: pump.reach.busy_ms,
             acks_by_disk=self._acks_by_disk,
         )
         log.info("cluster: joined as %s, incarnation %d; nodes: %d", self._name, joined.incarnation, len(joined.nodes))
@@ -161,6 +162,7 @@ class Membership:
         self._pacing.use_log(self._log)
         engine.parts.add(_Ticks(forwarding))
         operators = Operators(node, forwarding.inquiries, self._links, clocks, self._drain)
+        engine.parts.add_deadline(self._log)
         reader.begin(now_ms)
         pump.start()
         ready = asyncio.ensure_future(pump.wait_ready())

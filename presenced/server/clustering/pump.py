@@ -146,8 +146,7 @@ class Pump:
                 await self._backplane.leave()
             # Whoever waits for news is told that there are none any more.
             await self._backplane.close()
-        for task in self.tasks:
-            await task
+        await asyncio.gather(*self.tasks)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -275,7 +274,8 @@ class Pump:
         for stored in closed.stored:
             await self._command(partial(self._backplane.put_slice, *stored))
         await self._command(lambda: self._backplane.append(closed.number, node.position, node.tag, closed.data))
-        node.batches.appended(closed.number)
+        if node.batches.appended(closed.number):
+            self._host.begin()
 
     async def _renew_on(self) -> None:
         while not self._is_over:

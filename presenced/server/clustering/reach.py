@@ -56,6 +56,11 @@ class Reach:
         """Whether it is away for so long that nothing durable can be promised."""
         return self.away_ms(now_ms) > BUSY_MS
 
+    @property
+    def busy_ms(self) -> int | None:
+        """From when on that is so, if it stays away; None = it is not away."""
+        return self._since_ms + BUSY_MS + 1 if self._closed else None
+
     def failed(self, way: EngineWay, sent_ms: int, now_ms: int, reason: object) -> None:
         """A call that was sent then came to nothing."""
         if way not in self._closed and now_ms - sent_ms >= PAUSE_MS:
