@@ -120,11 +120,6 @@ class Node:
         self.history = joined.history
         self.position = self.tag = 0
 
-    @property
-    def newest_incarnation(self) -> int:
-        """No incarnation that this node knows of is above this. O(nodes)."""
-        return max(member.incarnation for member in self.nodes)
-
     def note_read(self, position: int, tag: int) -> None:
         """An entry of the log was read."""
         self.position, self.tag = position, tag
@@ -141,6 +136,10 @@ class Node:
     def note_fenced(self) -> None:
         """The log has declared this incarnation gone."""
         self.is_fenced = True
+
+    def name_of(self, place: int) -> str:
+        """What operators call the node, living or gone. O(1)."""
+        return self.nodes.name_of(place)
 
     def gives_links(self, place: int) -> bool:
         """Whether the node lives, is another one, and gives what lost links had. O(1)."""

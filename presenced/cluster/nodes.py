@@ -120,9 +120,19 @@ class Nodes:
         """Whether the node of this key lived once, and is gone. O(1)."""
         return key not in self._live and (key in self._gone or key in self._forgotten)
 
+    def name_of(self, key: int) -> str:
+        """What operators call the node of this key, living or gone. O(1)."""
+        member = self.get(key)
+        return member.name if member is not None else "?"
+
     def of_entry(self, incarnation: int) -> Member | None:
         """The one that lives whom the log names so. O(1)."""
         return self._by_incarnation.get(incarnation)
+
+    @property
+    def newest_incarnation(self) -> int:
+        """No incarnation of those that live is above this. O(nodes)."""
+        return max(member.incarnation for member in self)
 
     @property
     def registrar(self) -> Member:

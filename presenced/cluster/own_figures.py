@@ -40,7 +40,7 @@ class OwnFigures:
             return
         choices, said = self._choices(), None
         links, lag_ms = self._figures()
-        told = (links, lag_ms, node.newest_incarnation)
+        told = (links, lag_ms, node.nodes.newest_incarnation)
         if choices is not None and choices != node.mine.choices:
             node.nodes.note_choices(node.mine, choices)
             self._are_others, said = True, choices

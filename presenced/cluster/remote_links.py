@@ -84,7 +84,8 @@ class RemoteLink(Edge):
 
     def fail(self, now_ms: int) -> None:
         """See `Edge`."""
-        log.exception("link_failed: while serving a link of %s at node %d", self.session.user_name, self.node)
+        name = self.table.name_of(self.node)
+        log.exception("link_failed: while serving a link of %s at the node %s", self.session.user_name, name)
         self.end("link_failed")
 
 
@@ -118,6 +119,10 @@ class RemoteLinks:
     def send(self, node: int, message: NodeMessage) -> None:
         """Send a message to a node."""
         self._conduit.send(node, encode(message))
+
+    def name_of(self, node: int) -> str:
+        """What operators call the node."""
+        return self._homes.name_of(node)
 
     def detach(self, session: KeptSession, code: str) -> None:
         """The session's link is to end: its devices are in grace."""

@@ -305,6 +305,9 @@ class NodeHomes:
     def position(self) -> int:
         return self._node.read
 
+    def name_of(self, place: int) -> str:
+        return f"n{place}"
+
     def gives_links(self, place: int) -> bool:
         return place in self.others
 

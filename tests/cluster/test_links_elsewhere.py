@@ -109,6 +109,25 @@ def test_a_lost_link_is_taken_back_on_its_node_by_who_had_no_home_there(knows: b
     assert second.session is not None and set(second.session.watching or ()) == {"bob"}
 
 
+def test_the_log_names_the_node_of_a_link_that_fails_as_operators_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = Town("a", "b").nodes
+    a.dial("alice/laptop")
+    phone = b.dial("alice/phone")
+
+    class Broken:
+        def handle(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(a.forwarding.remote_links, "_requests", Broken())
+    phone.say(SetStatus(1, "dnd"))
+    assert phone.ended == "link_failed"
+    assert [record.getMessage() for record in caplog.records if "link_failed" in record.getMessage()] == [
+        "link_failed: while serving a link of alice at the node b"
+    ]
+
+
 @pytest.mark.parametrize("asked", ["first", "last"])
 @pytest.mark.parametrize("shown", ["first", "last"])
 def test_a_shown_face_has_the_device_that_was_used_last_on_every_node(asked: str, shown: str) -> None:

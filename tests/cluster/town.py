@@ -81,7 +81,7 @@ class TownNode(World):
 
     def join_log(self, data: JoinData | None = None) -> Joined:
         nonce, data = self.town.draw(), data or join_data(self.key)
-        least = self.node.newest_incarnation if self.store is not None and hasattr(self, "node") else 0
+        least = self.node.nodes.newest_incarnation if self.store is not None and hasattr(self, "node") else 0
         while True:
             try:
                 return done(self.backplane.join(self.name, nonce, least, 77, encode(data)))

@@ -184,7 +184,7 @@ class Membership:
     async def _join_log(self, data: bytes) -> Joined:
         """Join the log that there is. A reply that is lost is asked for again, under the same number. Raises `Refused`,
         and `Unreachable` if it is not answered for long; a node that has joined before waits for the engine."""
-        nonce, least = secrets.randbits(KEY_BITS), self._node.newest_incarnation if self._node is not None else 0
+        nonce, least = secrets.randbits(KEY_BITS), self._node.nodes.newest_incarnation if self._node is not None else 0
         tries = 0
         while True:
             try:

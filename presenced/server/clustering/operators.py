@@ -166,8 +166,7 @@ class Operators:
             case ListLinks():
                 await self._list_for(sender, said)
             case StopNode():
-                asker = self._node.nodes.get(sender)
-                log.info("cluster: drain, asked by an operator of the node %s", asker.name if asker else "?")
+                log.info("cluster: drain, asked by an operator of the node %s", self._node.name_of(sender))
                 stopping = self._drain()
                 self._inquiries.answer(
                     sender, NodeStops(said.number, stopping.links, stopping.spread_ms, stopping.timeout_ms)
