@@ -14,7 +14,7 @@ from presenced.cli.ctl_admin import run
 from presenced.cli.output import Output, OutputRow, printable
 from presenced.cli.top_figures import age
 from presenced.errors import ProtocolError
-from presenced.ops.formats import counted
+from presenced.ops.formats import counted, moment
 from presenced.server.clustering.status import ClusterStatus, NodeStatus
 
 TITLES = ("node", "incarnation", "lease", "behind", "for", "homes", "links", "")
@@ -71,7 +71,8 @@ def sentences_of(now: ClusterStatus) -> list[str]:
         f"links          {now.relays:,} of ours act elsewhere, {now.remote_links:,} of others here; "
         f"{counted(now.forwarded, 'request')} forwarded",
         f"since start    {counted(now.appends, 'batch').replace('batchs', 'batches')} appended, "
-        f"{now.entries_read:,} entries read, {counted(now.fences, 'node')} taken for dead",
+        f"{now.entries_read:,} entries read, {counted(now.fences, 'node')} taken for dead"
+        + (f", {now.dead_name} the last, at {moment(now.dead_wall_ms)}" if now.fences and now.dead_name else ""),
     ]
     return [*lines, f"not ready      {now.not_ready}"] if now.not_ready else lines
 

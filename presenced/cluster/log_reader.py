@@ -147,6 +147,8 @@ class LogReader:
         if is_new:
             self._lessons.begin(member)
         if member is not self._node.mine:
+            if is_new:
+                self._observer.joined(member)
             self._observer.chose(member)
 
     def _take_gone(self, entry: Entry, now_ms: int) -> None:
@@ -162,7 +164,9 @@ class LogReader:
             node.note_fenced()
             return
         self.memory.note_gone(entry.n, member)
-        self._lose(member, now_ms - max(0, entry.at_ms - gone.last_ms), now_ms, is_orderly=gone.voluntary)
+        silent_ms = max(0, entry.at_ms - gone.last_ms)
+        self._observer.went(member, silent_ms, is_orderly=gone.voluntary)
+        self._lose(member, now_ms - silent_ms, now_ms, is_orderly=gone.voluntary)
 
     def _lose(self, member: Member, last_ms: int, now_ms: int, *, is_orderly: bool) -> None:
         """The node is gone, and was heard last at this moment."""
@@ -244,6 +248,7 @@ class LogReader:
             case Missing():
                 member = self._returns.take_missing(item)
                 if member is not None:
+                    self._observer.missed(member)
                     self._lose(member, now_ms, now_ms, is_orderly=False)
             case Vacant():
                 self._node.home_changes.note(item.names, self._node.position)
@@ -266,6 +271,8 @@ class LogReader:
                     self._arrival.take(sender, item, slices, now_ms)
             case Ready():
                 self._note_ready(sender)
+                if sender is not self._node.mine and not sender.has_begun:
+                    self._observer.served(sender)
                 self._node.nodes.note_begun(sender)
                 if sender is self._node.mine:
                     self._node.horizon.begin()

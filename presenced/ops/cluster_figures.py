@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from presenced.ops.formats import count, size, span
+from presenced.ops.formats import count, moment, size, span
 from presenced.server.clustering.status import NODE_STATES, ClusterStatus
 
 
@@ -69,6 +69,7 @@ def cluster_rows(now: ClusterStatus) -> list[tuple[str, ...]]:
         ("Batches appended", count(now.appends)),
         ("Entries read", count(now.entries_read)),
         ("Nodes taken for dead", count(now.fences)),
+        ("The last of them", f"{now.dead_name}, {moment(now.dead_wall_ms)}" if now.dead_name else "-"),
         ("Life of the log", now.history),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 
 def count(value: float) -> str:
     """A count: whole with separators up to 99,999, beyond that three digits and a letter: `1.25 M`."""
@@ -50,6 +52,11 @@ def span(ms: float) -> str:
         if seconds >= unit_s:
             return f"{seconds // unit_s} {unit} {seconds % unit_s // below_s} {below}"
     return f"{seconds} s"
+
+
+def moment(wall_ms: int) -> str:
+    """A moment as the log writes it, to the second: `2026-12-01 12:35:20 UTC`."""
+    return f"{datetime.fromtimestamp(wall_ms // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def percent(permille: float) -> str:

@@ -88,6 +88,11 @@ def test_json_is_what_the_node_tells(tmp_path: Path) -> None:
             "engine         unix:///e (role unknown) AWAY for 1m1s; this clock is -3 ms\n"
             "               it asks for a password",
         ),
+        (
+            {"fences": 2, "state": "fenced", "dead_wall_ms": 1_764_592_520_300},
+            "since start    700,001 batches appended, 812,011 entries read, 2 nodes taken for dead, web-4 the last, at "
+            "2025-12-01 12:35:20 UTC",
+        ),
         ({"state": "isolated", "lease_left_ms": 0}, "node           web-2, incarnation 317, isolated, no lease"),
     ],
 )

@@ -74,7 +74,7 @@ def test_two_that_post_webhooks_differ_in_that() -> None:
 def watch_settings(node: TownNode, choices: dict[str, int], *, posts: bool = False) -> list[NodeChoices]:
     """The node has these settings, of which it tells the others; or the last that is added to the answer."""
     now = [NodeChoices(choices, posts)]
-    node.reader.observe_by(Neighbours(node.node.nodes, node.node.mine))
+    node.reader.observe_by(Neighbours(node.node.nodes, node.node.mine, lease_ms=10_000, wall_ms=lambda: 0))
     node.reader.own_figures.tell_by(lambda: (0, 0), lambda: now[-1])
     return now
 

@@ -318,7 +318,12 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
     ("cluster", "problem", clustered(state="isolated"), "the node web-2 is isolated: it has no lease"),
     ("cluster", "warning", clustered(state="fenced"), "was taken for dead by the others, and joins them anew"),
     ("cluster", "warning", clustered(state="copying"), "the node web-2 is copying"),
-    ("cluster", "warning", clustered(fences=2), "2 nodes taken for dead by the others since the start"),
+    (
+        "cluster",
+        "warning",
+        clustered(fences=2),
+        "taken for dead by the others since the start, web-4 the last, at 20",
+    ),
     ("cluster_engine", "ok", clustered(), "the engine redis://10.0.0.5:6379 answers (version 7.2.11)"),
     (
         "cluster_engine",

@@ -145,7 +145,7 @@ def test_every_figure_of_webhooks_is_exported(field: str) -> None:
     assert scrape(made_status()) != scrape(made_status(webhooks=made_webhooks(**{field: changed})))
 
 
-UNSEEN_OF_CLUSTER = ("node", "history", "end_position", "lease_ms")
+UNSEEN_OF_CLUSTER = ("node", "history", "end_position", "lease_ms", "dead_name", "dead_wall_ms")
 """Names, a figure of the others, and a setting."""
 
 

@@ -170,6 +170,8 @@ def made_cluster(**fields: Any) -> ClusterStatus:
         appends=700_001,
         entries_read=812_011,
         fences=0,
+        dead_name="web-4",
+        dead_wall_ms=WALL_MS - 3_600_000,
     )
     return msgspec.structs.replace(cluster, **fields)
 

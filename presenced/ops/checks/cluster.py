@@ -7,7 +7,7 @@ from typing import Final
 
 from presenced.durations import format_duration
 from presenced.ops.checks.finding import Patient, Said, Severity
-from presenced.ops.formats import counted
+from presenced.ops.formats import counted, moment
 from presenced.server.clustering.status import ENGINE_AWAY_MS_MAX
 from presenced.server.status import ServerStatus
 
@@ -40,6 +40,8 @@ def cluster(patient: Patient) -> Said:
         fences = patient.lately(_fences)
         if fences:
             what = f"{counted(fences, 'node')} taken for dead by the others {patient.period}"
+            if now.dead_name:
+                what += f", {now.dead_name} the last, at {moment(now.dead_wall_ms)}"
             advice = (
                 "look whether all run (`presencectl cluster`); one that lived was suspended, lacked CPU, or did not "
                 "reach the engine for longer than cluster.lease"

@@ -67,6 +67,8 @@ def cluster_status(
         entries_read=pump.entries_read,
         fences=node.nodes.fences,
         lease_ms=lease_ms,
+        dead_name=neighbours.dead_name,
+        dead_wall_ms=neighbours.dead_wall_ms,
     )
 
 

@@ -134,7 +134,9 @@ class Membership:
         assert isinstance(requests, Requests)
         forwarding = self._forwarding = Forwarding(engine, requests, node, node, node, self._pacing.begin)
         reader = LogReader(node, forwarding)
-        neighbours = self._neighbours = Neighbours(node.nodes, node.mine)
+        neighbours = self._neighbours = Neighbours(
+            node.nodes, node.mine, lease_ms=self._lease_ms, wall_ms=clocks.wall_ms
+        )
         reader.observe_by(neighbours)
         pump = self._pump = Pump(
             node,

@@ -96,6 +96,10 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     not reach the engine, for longer than their lease. One that was started again before that is not counted."""
     lease_ms: int = 0
     """How long a node may be silent; every node has the same."""
+    dead_name: str = ""
+    """The last of them; empty = there is none."""
+    dead_wall_ms: int = 0
+    """When this node has read that."""
 
     @property
     def not_ready(self) -> str:
