@@ -59,11 +59,12 @@ def sentences_of(now: ClusterStatus) -> list[str]:
     engine = now.engine
     version = f" {engine.version}" if engine.version else ""
     away = f"AWAY for {age(engine.away_ms)}" if engine.away_ms else "answers"
-    why = f"\n               {engine.trouble}" if engine.trouble else ""
+    why = [f"               {engine.trouble}"] if engine.trouble else []
     lines = [
         f"node           {now.node}, incarnation {now.incarnation}, {now.state}, {lease}",
         f"engine         {engine.address} ({engine.role or 'role unknown'}{version}) {away}; "
-        f"this clock is {now.clock_skew_ms:+,} ms{why}",
+        f"this clock is {now.clock_skew_ms:+,} ms",
+        *why,
         f"log            at {now.position:,} of {now.end_position:,}, "
         + (f"{age(now.lag_ms)} behind" if now.lag_ms else "nothing behind")
         + f", {now.backlog_bytes:,} bytes to append; history {now.history}",
