@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -38,8 +39,9 @@ class RedisServer:
         if program is None:
             pytest.skip(NO_REDIS)
         folder.mkdir(parents=True, exist_ok=True)
-        # The path of a socket may not be longer than about a hundred bytes, and the folders of tests are.
-        self.socket = f"/tmp/presenced-redis-{free_port()}.sock"
+        # The path of a socket may not be longer than about a hundred bytes, and the folders of tests are. The name is
+        # one that no test of another process may come to, as it may to the number of a port that is free.
+        self.socket = f"/tmp/presenced-redis-{secrets.token_hex(8)}.sock"
         self.port = port
         self.folder = folder
         self._arguments = [program, str(folder / "redis.conf"), *(["--sentinel"] if sentinel else [])]
