@@ -3,6 +3,9 @@ Pure.
 
 What asks is answered from the copies that every node has, unless the answer shows what copies do not have: when a
 person was active last, and whose devices are in sync. What changes something goes to who decides it.
+
+The users and refs that a destination names are those of `wire.subjects`, which is not asked: most messages have to cost
+no more than without a cluster.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ fields of each type:
   answer made from records waits for the end of the turn if the records of its subject change in this turn.
 * Who may see whom: every answer tells something about the subject of its request, so that the subject is what an answer
   is filtered by for the viewer who asked. `everybody` and `channel` answer with those whom the viewer may see.
-* Several nodes: a request is forwarded to the node where its subject lives. For `sender` that is the node of the link's
-  own user. `users` may live on several nodes, and such a request is split. `held` is known to the node of the link
-  alone, which forwards the names of the users instead of the numbers. Any node answers what is about `nobody`.
+
+One table knows them as well, since each message of a link of a cluster is looked up there: `cluster.routing` says where
+a message is handled, which depends on what it does besides. The users and refs that it names are those that are named
+here.
 
 A chat command is about the user who typed it. Its words may ask for more, such as who is online. Only `chat_commands`
 understands them, so that the verb is what tells about whom the answer is.

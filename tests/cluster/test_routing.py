@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from presenced.chat_commands.verbs import BY_NAME
 from presenced.cluster.routing import OF_LINK, destination_of
@@ -20,6 +21,7 @@ from presenced.wire.messages import (
     Route,
     SetStatus,
 )
+from presenced.wire.subjects import subject_of
 from tests.support.samples import SAMPLES
 
 TABLE = {
@@ -151,6 +153,35 @@ COMMANDS = {
 def test_each_command_goes_where_it_is_decided(verb: str) -> None:
     assert told(Command(1, f"/presence {verb} something")) == COMMANDS[verb]
     assert told(Command(1, f"/Presence {verb.upper()}", "bob")) == COMMANDS[verb]
+
+
+OTHER_FORMS: list[ClientMessage] = [
+    *(replace(sample, user="") for sample in SAMPLES.values() if hasattr(sample, "user")),
+    Detach(1, 7, True),
+    Detach(1, 0, user="bob", device="web"),
+    Focus(7, "room"),
+    Focus(0, "room"),
+    Beats([7, 0, 8, -1]),
+    Beats([]),
+    Route(1, ["ann", "bob", "ann"]),
+    *(Command(1, f"/presence {verb}", user) for verb in BY_NAME for user in ("", "bob")),
+]
+
+
+@pytest.mark.parametrize("message", [*SAMPLES.values(), *OTHER_FORMS], ids=lambda one: type(one).__name__)
+def test_a_destination_names_whom_the_message_is_about(message: ClientMessage) -> None:
+    to, subject = destination_of(message, "app"), subject_of(message)
+    match to.where:
+        case "home" | "homes":
+            assert list(to.users) == list(subject.names("app")) and to.users
+        case "refs":
+            assert subject.scope == "held" and list(to.refs) == list(subject.refs)
+        case "own" | "bye":
+            assert subject.names("app") == ("app",)
+        case "registrar":
+            assert subject.scope in ("users", "sender")
+        case _:
+            assert not to.users and not to.refs
 
 
 def test_a_command_that_is_none_is_answered_where_it_comes() -> None:
