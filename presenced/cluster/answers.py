@@ -170,7 +170,7 @@ class Answers(Part):
         else:
             self._engine.sessions.drop(now_ms, session, code or "link_failed")
 
-    def lose_place(self, relay: Relay, place: int, now_ms: int) -> list[HeldFar]:
+    def lose_place(self, relay: Relay, place: int) -> list[HeldFar]:
         """The node is gone: what can be asked again is, and of the rest nobody knows whether it was applied. Returns
         what the link held there. O(that)."""
         self._relays.note_closed(relay, place)

@@ -106,8 +106,8 @@ class Batches:
         self._needs_append = True
 
     def add(self, item: Item, stored: Stored | None = None, *, least: int | None = None) -> None:
-        """The item is in the next batch but for those before it. `least`: the least version of a record in it that was
-        made in this turn. O(its size)."""
+        """Queue the item. Items leave in order, as many to a batch as fit. `least`: the least version of a record in it
+        that was made in this turn. O(its size)."""
         waiting, encoded, number = self._waiting, self._encoded, self.added
         is_first = not waiting
         if is_first or self._begins_turn or least is not None:

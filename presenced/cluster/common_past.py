@@ -17,7 +17,8 @@ async def common_past(backplane: Backplane, memory: LogMemory, found: Rewound) -
     if not memory.oldest:
         return None
     after = max(memory.oldest, found.first_n) - 1
-    # Of the entry in front of the log nobody can tell, unless it is the last one: then that is what is not held.
+    # The entry before the log's first was dropped, so its tag cannot be compared. It counts as shared, unless it is the
+    # last one that we read.
     if after < memory.newest and (tag := memory.tag_at(after)) is not None:
         last = after, tag
     while True:

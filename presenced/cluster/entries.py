@@ -304,7 +304,7 @@ decode_gone: Callable[[bytes], GoneData] = decoder_of(GoneData)
 
 
 def packed_facts(facts: Sequence[Fact]) -> msgspec.Raw:
-    """Decided as they stand in an item. O(facts)."""
+    """The facts, encoded as an item holds them. O(facts)."""
     return msgspec.Raw(encode(facts))
 
 

@@ -22,7 +22,7 @@ class Asked(msgspec.Struct):
 
 
 class Inquiries:
-    """Asks others, and lets this node be asked. Whoever carries out what is asked here is `answer_by`."""
+    """Asks others, and lets this node be asked. `answer_by` sets who carries out the questions of other nodes."""
 
     def __init__(self, conduit: Conduit) -> None:
         self._conduit = conduit

@@ -54,8 +54,7 @@ from presenced.cluster.returns import Returns
 from presenced.limits import RESTART_GRACE_MS
 
 _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
-"""What holds from its position in the log on, for its own node as well."""
-
+"""A node applies these only when it reads its own batch back."""
 
 _OF_NOBODY: Final = frozenset({Figures, Taken})
 """What says nothing of a user."""

@@ -142,14 +142,14 @@ class Relays(Part):
             self.note_open(relay, place)
             session = relay.session
             opened = LinkHello(
-                relay.link,
-                0,
-                0,
-                session.user_name,
-                session.role,
-                session.instance,
-                session.issued_ms,
-                session.rights,
+                link=relay.link,
+                round=0,
+                number=0,
+                user=session.user_name,
+                role=session.role,
+                instance=session.instance,
+                issued_ms=session.issued_ms,
+                rights=session.rights,
             )
             self.send(place, opened)
         return relay.rounds[place]

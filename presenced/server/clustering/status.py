@@ -86,7 +86,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     remote_links: int
     """Links of other nodes that act here."""
     relays: int
-    """Links of this node that act elsewhere, counted for each node."""
+    """Links of this node that act elsewhere. Each counts once, however many nodes it acts at."""
     backlog_bytes: int
     """Facts that the engine has not taken yet."""
     appends: int
