@@ -35,7 +35,8 @@ class HomesPort(Protocol):
 
     def own(self, name: str) -> bool:
         """Whether this node decides the user, now: a user whom it inherits is wholly its own when this returns, and one
-        whom it has handed over is not from the call of `hand_over` on. O(1)."""
+        whom it has handed over is not from the call of `hand_over` on. O(1), or O(what is known) for an inherited
+        user."""
 
     def home_of(self, name: str) -> int:
         """Who decides the user; 0 = nobody, because nobody has claimed them. It is `me` exactly if `own` is true.

@@ -1,6 +1,6 @@
 """The port between a server and what keeps its facts: `Log`, and its null object `MemoryLog`, which keeps nothing.
 
-`durable.DurableLog` is the log on disk. Every user of a log knows it by this port alone, so that nobody has to ask
+`durable_log.DurableLog` is the log on disk. Every user of a log knows it by this port alone, so that nobody has to ask
 which of the two there is, and a simulator can put one of its own in their place. No event loop is imported here.
 """
 
