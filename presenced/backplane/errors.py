@@ -14,6 +14,10 @@ class Unreachable(BackplaneError):
     to repeat, as it is."""
 
 
+class Unreplicated(Unreachable):
+    """The engine has executed the call, and too few of its replicas have that yet. The lease was renewed by it."""
+
+
 class Fenced(BackplaneError):
     """This incarnation does not live any more: nothing of it enters the log. `by` is the incarnation that lives under
     the same name now; 0 = none."""

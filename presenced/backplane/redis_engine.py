@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from presenced.backplane.access import EngineAccess
 from presenced.backplane.connection import CALL_S, EngineConnection
-from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreplicated
 from presenced.backplane.functions import Functions
 from presenced.backplane.inspection import EngineInfo
 from presenced.backplane.library import DEFAULT_PREFIX, LIBRARY, ClusterKeys, Library, keys_of
@@ -106,7 +106,8 @@ class RedisBackplane:
         told = (self._node, self._incarnation, self._history, batch, seen_n, seen, tag, data)
         reply, *copies = await self._executed("append", told, then)
         if copies and copies[0] < self._replicas:
-            raise Unreachable(f"of {self._replicas} replicas of {self.place} that must have it, {copies[0]} have it")
+            sentence = f"no replica of the engine at {self.place} has what was changed, for which cluster.ack waits"
+            raise Unreplicated(f"{sentence}; connect a replica to it, or set another cluster.ack")
         self._end_n, tag = _position(reply)
         return self._end_n, tag
 

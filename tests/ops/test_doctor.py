@@ -338,6 +338,12 @@ CASES: list[tuple[str, str, dict[str, dict[str, Any]], str]] = [
         engine(away_ms=63_999, trouble="it asks for a password"),
         "1m3s: it asks for a password",
     ),
+    (
+        "cluster_engine",
+        "problem",
+        engine(away_ms=19_200, lacks_replicas=True),
+        "no replica of the engine redis://10.0.0.5:6379 has taken what was changed in the last 19s",
+    ),
     ("cluster_engine", "problem", engine(role="slave"), "is a slave, which takes no writes"),
     ("cluster_engine", "problem", engine(eviction="allkeys-lru"), "may throw away the log of the cluster"),
     ("cluster_engine", "ok", engine(eviction="volatile-lru"), "answers"),

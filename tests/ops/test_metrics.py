@@ -172,6 +172,7 @@ def test_of_a_server_alone_there_is_nothing_of_a_cluster() -> None:
         ({"state": "fenced"}, "was taken for dead by the others"),
         ({"engine": EngineStatus("redis://h", "master", "7.0.15", away_ms=5_001)}, "redis://h does not answer"),
         ({"engine": EngineStatus("redis://h", "master", "7.0.15", away_ms=5_000)}, ""),
+        ({"engine": EngineStatus("h", "", "", away_ms=5_001, lacks_replicas=True)}, "no replica of the engine h has"),
         ({"state": "isolated"}, ""),
         ({}, ""),
     ],

@@ -62,7 +62,16 @@ def cluster_engine(patient: Patient) -> Said:
         yield "ok", ALONE, ""
         return
     engine, well = now.engine, True
-    if engine.away_ms > ENGINE_AWAY_MS_MAX:
+    if engine.away_ms > ENGINE_AWAY_MS_MAX and engine.lacks_replicas:
+        well = False
+        for_s = format_duration(engine.away_ms // 1000 * 1000)
+        what = f"no replica of the engine {engine.address} has taken what was changed in the last {for_s}"
+        advice = (
+            'connect a replica to it, or set cluster.ack to another value than "replica" on all nodes; until then what '
+            "must be durable is refused with log_busy"
+        )
+        yield "problem", what, advice
+    elif engine.away_ms > ENGINE_AWAY_MS_MAX:
         well = False
         what = f"the engine {engine.address} has not answered for {format_duration(engine.away_ms // 1000 * 1000)}"
         if engine.trouble:

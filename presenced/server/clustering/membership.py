@@ -8,6 +8,8 @@ import logging
 import secrets
 from collections.abc import Callable
 
+import msgspec
+
 from presenced.backplane.errors import Fenced, Refused, Unreachable
 from presenced.backplane.port import Backplane, Joined
 from presenced.cluster.entries import join_data
@@ -224,6 +226,7 @@ class Membership:
             return None
         now_ms = self._clocks.monotonic_ms()
         engine = self._engine_status(pump.reach.away_ms(now_ms), pump.reach.trouble)
+        engine = msgspec.structs.replace(engine, lacks_replicas=pump.reach.lacks_replicas)
         return cluster_status(
             node,
             pump,

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, Literal
 
-from presenced.backplane.errors import Refused
+from presenced.backplane.errors import Refused, Unreplicated
 from presenced.backplane.port import CLOCK_STEP_MS_MAX
 
 log = logging.getLogger("presenced")
@@ -36,6 +36,8 @@ class Reach:
         self._since_ms = now_ms
         self.trouble = ""
         """Why it is away, as the newest call says; empty = it is not."""
+        self.lacks_replicas = False
+        """It is that the engine's replicas do not have what they must."""
         self._refusal = ""
 
     @property
@@ -63,6 +65,9 @@ class Reach:
 
     def failed(self, way: EngineWay, sent_ms: int, now_ms: int, reason: object) -> None:
         """A call that was sent then came to nothing."""
+        self.lacks_replicas = isinstance(reason, Unreplicated)
+        if self.lacks_replicas:
+            self.heard_ms = max(self.heard_ms, sent_ms)
         if way not in self._closed and now_ms - sent_ms >= PAUSE_MS:
             return
         was_away = self.is_away
@@ -84,5 +89,6 @@ class Reach:
             self._closed.discard(way)
             if not self._closed:
                 self.trouble = self._refusal = ""
+                self.lacks_replicas = False
                 log.warning("the cluster's Redis is back")
                 self._changed(False)

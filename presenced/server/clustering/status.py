@@ -24,6 +24,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """For how long it has not answered; 0 = it does."""
     trouble: str = ""
     """Why it is away; empty = it is not."""
+    lacks_replicas: bool = False
+    """It answers, and none of its replicas has what `cluster.ack` waits for: it counts as away."""
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -108,6 +110,8 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
             return f"the node {self.node} is {self.state}: it does not know all users yet"
         if self.state == "fenced":
             return f"the node {self.node} was taken for dead by the others, and joins them anew"
+        if self.engine.away_ms > ENGINE_AWAY_MS_MAX and self.engine.lacks_replicas:
+            return f"no replica of the engine {self.engine.address} has what was changed: nothing is acknowledged"
         if self.engine.away_ms > ENGINE_AWAY_MS_MAX:
             return f"the engine {self.engine.address} does not answer: nothing can be told to the other nodes"
         return ""
