@@ -14,6 +14,7 @@ from presenced.backplane.errors import Refused
 from presenced.config.settings import Settings
 from presenced.server.closed_links import ClosedLinks, LinksToClose
 from presenced.server.clustering import entrance, membership, operators as operators_module, reach
+from presenced.server.clustering.status import EngineStatus
 from presenced.server.listeners import CannotListen
 from presenced.server.node_faults import NodeFault
 from presenced.server.server import Server
@@ -160,6 +161,7 @@ async def test_a_start_that_fails_behind_the_join_leaves_at_once(monkeypatch: py
     monkeypatch.setattr(
         entrance, "open_backplane", lambda *_, **__: MemoryBackplane(engine, draw=Random(2).getrandbits)
     )
+    monkeypatch.setattr(entrance, "engine_status", lambda *_: EngineStatus("", "", "", ""))
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     ours.bind(("127.0.0.1", 0))

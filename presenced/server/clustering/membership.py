@@ -153,6 +153,7 @@ class Membership:
             away=self._note_away,
             on_failure=self._fail,
         )
+        pump.reach.find_place_by(lambda: self._engine_status(0, "").address)
         self._log = ClusterLog(
             self._own_log,
             node,

@@ -21,6 +21,9 @@ BUSY_MS: Final = 5_000
 PAUSE_MS: Final = 4_000
 """A call that took longer says nothing of the engine: this process stood still meanwhile."""
 
+TELL_MS: Final = 10_000
+"""Reasons that change are told no more often than this."""
+
 EngineWay = Literal["read", "write"]
 
 
@@ -39,6 +42,17 @@ class Reach:
         self.lacks_replicas = False
         """It is that the engine's replicas do not have what they must."""
         self._refusal = ""
+        self._told: dict[EngineWay, str] = {}
+        """Why it is away, as the log was told last, by reading and by writing."""
+        self._told_ms = now_ms
+        self._place: Callable[[], str] = lambda: ""
+        self._known_place = ""
+        """Where the engine was when it was reached last."""
+
+    def find_place_by(self, place: Callable[[], str]) -> None:
+        """The engine, which is reached, is where this says."""
+        self._place = place
+        self._known_place = place()
 
     @property
     def is_away(self) -> bool:
@@ -75,11 +89,17 @@ class Reach:
         self.trouble = str(reason)
         if not was_away:
             self._since_ms = sent_ms
+            self._told, self._told_ms = {"read": self.trouble, "write": self.trouble}, now_ms
             log.warning("the cluster's Redis is away: %s", reason)
             self._changed(True)
         if isinstance(reason, Refused) and self.trouble != self._refusal:
-            self._refusal = self.trouble
+            self._refusal = self._told[way] = self.trouble
             log.error("the cluster's Redis refuses this node, which tries again until it does not: %s", reason)
+        elif self.trouble in self._told.values():
+            self._told[way] = self.trouble
+        elif now_ms - self._told_ms >= TELL_MS:
+            self._told[way], self._told_ms = self.trouble, now_ms
+            log.warning("the cluster's Redis is still away: %s", reason)
 
     def answered(self, way: EngineWay, sent_ms: int) -> None:
         """A call that was sent then was answered."""
@@ -90,5 +110,7 @@ class Reach:
             if not self._closed:
                 self.trouble = self._refusal = ""
                 self.lacks_replicas = False
-                log.warning("the cluster's Redis is back")
+                before, self._known_place = self._known_place, self._place()
+                moved = f" at {self._known_place}; it was at {before}" if before != self._known_place else ""
+                log.warning("the cluster's Redis is back%s", moved)
                 self._changed(False)
