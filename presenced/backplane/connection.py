@@ -19,6 +19,9 @@ CONNECT_S = 2.0
 CALL_S = 2.0
 """How long an answer may take."""
 
+MEMORY: EngineCommand = ("INFO", "memory")
+"""What an engine is asked again, since anybody may change it while it is connected to."""
+
 _PASSING = (
     "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "OOM", "UNBLOCKED", "TRYAGAIN",
     "ERR max number of clients",
@@ -60,6 +63,12 @@ class EngineConnection:
             if isinstance(answer, EngineFault):
                 self._judge(wire, str(answer))
         return answers
+
+    def note_memory(self, answer: bytes) -> None:
+        """The engine has answered `MEMORY`. Nothing is refused for it: the connection stays."""
+        policy = read_info(answer).get("maxmemory_policy", "")
+        if self.info is not None and policy:
+            self.info = self.info._replace(eviction=policy)
 
     async def close(self) -> None:
         """End it; a later call makes it anew."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final
 
 from presenced.backplane.access import EngineAccess
-from presenced.backplane.connection import CALL_S, EngineConnection
+from presenced.backplane.connection import CALL_S, MEMORY, EngineConnection
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreplicated
 from presenced.backplane.functions import Functions
 from presenced.backplane.inspection import EngineInfo
@@ -31,6 +31,9 @@ BEHIND_S = 2.0
 """A reader that gets no further for so long, though there is more, is connected to another engine, or to none."""
 
 REPLICA_WAIT_MS = 1_000
+
+ASK_S = 60.0
+"""So often the engine is asked whether it would evict by now."""
 
 _DRAW: Final = Random(secrets.randbits(256)).getrandbits
 """Tags must not come twice; that nobody can guess them is not asked for. Those of the kernel cost 5 us an append."""
@@ -72,6 +75,8 @@ class RedisBackplane:
         """The end of the log, as the last command has told it."""
         self._behind: tuple[int, float] | None = None
         """Where the reader stands while there is more, and since when."""
+        self._asked_s = monotonic_s()
+        """When the engine was asked last what it does when its memory is full; each connection begins with that."""
 
     @property
     def engine(self) -> EngineInfo | None:
@@ -115,7 +120,13 @@ class RedisBackplane:
         """See `port.Backplane`."""
         sent_ms = self._wall_ms()
         read, random = f"{read_n}-{read_tag}", self._random(52)
-        reply = await self._function("renew", self._node, self._incarnation, self._history, read_n, read, random)
+        told = (self._node, self._incarnation, self._history, read_n, read, random)
+        now_s = self._monotonic_s()
+        asks = [MEMORY] if now_s - self._asked_s >= ASK_S else []
+        reply, *answers = await self._executed("renew", told, asks)
+        if answers:
+            self._asked_s = now_s
+            self._commands.note_memory(answers[0])
         lease_ms, clock_ms, engine_ms, end, *nodes = reply
         infos = list(map(_node_info, nodes))
         self._end_n = _position(end)[0]

@@ -320,6 +320,31 @@ async def test_a_call_that_is_cancelled_half_way_ends_its_connection_and_nothing
     await node.close()
 
 
+async def test_an_engine_that_is_told_later_to_evict_is_known_for_it_within_a_minute(start: StartRedis) -> None:
+    redis, now_s = start(), 100.0
+    node = RedisBackplane(redis.access, monotonic_s=lambda: now_s)
+    one = await joined(node)
+    redis.send("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+
+    async def known() -> str:
+        await node.renew(one.n, one.tag)
+        assert node.engine is not None
+        return node.engine.eviction
+
+    assert await known() == "noeviction"
+    asked = redis.send("INFO", "commandstats").partition("cmdstat_info:calls=")[2].partition(",")[0]
+    now_s += 60.0
+    assert await known() == "allkeys-lru", "it serves on, and the doctor is to tell"
+    redis.send("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    now_s += 59.0
+    assert await known() == "allkeys-lru"
+    again = redis.send("INFO", "commandstats").partition("cmdstat_info:calls=")[2].partition(",")[0]
+    assert int(again) - int(asked) == 2, "one of the node, and one of this test"
+    now_s += 1.0
+    assert await known() == "noeviction"
+    await node.close()
+
+
 async def test_replicas_that_must_have_an_append(start: StartRedis) -> None:
     port = free_port()
     redis = start("repl-diskless-sync-delay 0", port=port)
