@@ -181,11 +181,13 @@ class Arrival:
     def _give_way(self, name: str, known: KnownFacts, now_ms: int) -> None:
         """The own disk has said something of the user, and another node is the home, which knows this. What is newer
         here is offered, unless it says the same: a version that has lost its place in a kill seems newer than it is, as
-        all have that were made before another node died."""
+        all have that were made before another node died. What has ended by itself since the disk was read makes nothing
+        newer: of somebody else's user this node says nothing by that."""
         node = self._node
         own = all_of(node.copies, name, now_ms)
         own_known = decode_known(own)
-        own_version = uncarried(version_in(own_known), node.engine.positions.lives)
+        own_version = node.engine.publisher.kept_version(name, version_in(own_known))
+        own_version = uncarried(own_version, node.engine.positions.lives)
         if own_version > uncarried(version_in(known), node.lives):
             if self._shown_in(name, own_known) != self._shown_in(name, known):
                 self._offers.append(Offer(name, own_version, own))
@@ -246,6 +248,7 @@ class Arrival:
         """All nodes know that this one knows all users. If it is alone with that, whoever went meanwhile has left its
         users to nobody: all whom this node knows are its own."""
         nodes, mine = self._node.nodes, self._node.mine
+        self._node.engine.publisher.keep_versions(False)
         if not self.founds and all(member is mine or not member.is_ready for member in nodes):
             self.founds = True
             self._left = self._known_here()

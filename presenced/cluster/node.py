@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from presenced.backplane.port import Joined
 from presenced.cluster.batches import Batches
+from presenced.cluster.early_facts import told_early
 from presenced.cluster.entries import (
-    OF_PAIRS,
     Decided,
     Happened,
     JoinData,
@@ -215,7 +215,7 @@ class Node:
         """This node has decided this in a turn. O(facts)."""
         shared = for_others(facts)
         if not self.mine.is_ready:
-            shared = self._of_own(shared)
+            shared = told_early(shared, self.homes, self.mine)
         if shared:
             homeless = self._homeless(shared)
             if homeless:
@@ -235,12 +235,6 @@ class Node:
                     self.homes.drop(name)
                     self.home_changes.note_said(name)
                 self.batches.add(Vacant(vacant))
-
-    def _of_own(self, facts: Sequence[Fact]) -> list[Fact]:
-        """Those about users whose home this node is, though it does not know all users yet. Of the others it says all
-        if it turns out to be the home (`arrival`); and what is between users is for nodes that know all. O(facts)."""
-        of, mine = self.homes.of, self.mine
-        return [fact for fact in facts if type(fact) not in OF_PAIRS and of(fact.user) is mine]
 
     def _homeless(self, facts: Sequence[Fact]) -> list[str]:
         """Users of whom these facts are the first that is known, as of a contact who was never here. They need a home:

@@ -79,6 +79,8 @@ class Publisher(Part):
         """Dirty users who were reported to have been seen."""
         self._outdated: dict[User, bool] = {}
         """Dirty users whose record shows other times since the clock was set."""
+        self._versions: dict[str, int] | None = None
+        """Of users whose record has changed: which version it had before. None = nobody asks for that."""
         self._released: list[User] = []
         """Users whose spacing is over, and of whom there may be more to tell than their record."""
 
@@ -193,6 +195,8 @@ class Publisher(Part):
             keeps = is_same and not is_seen
             last_seen_ms = old.last_seen_ms if keeps else self._clock.shown_ms(user.seen_ms, wall_ms)
         self.changed += 1
+        if self._versions is not None:
+            self._versions.setdefault(user.name, old.version)
         version = self._ledger.next_version(max(old.version, self.face_records.floor(user)))
         user.record = Record(user.name, status, text, emoji, since_ms, last_seen_ms, device, version)
         user.encoded, user.digest = None, UNMADE
@@ -363,6 +367,14 @@ class Publisher(Part):
             self._crossed(now_ms, user)
         if user.watchers or self._outboxes.tells_of(user):
             self._push(user, now_ms)
+
+    def keep_versions(self, keeps: bool) -> None:
+        """From now on keep in mind which versions records had that are made anew, or no longer. O(1)."""
+        self._versions = {} if keeps else None
+
+    def kept_version(self, name: str, version: int) -> int:
+        """The version that the user's record had before it was made anew, or this one if it was not. O(1)."""
+        return version if self._versions is None else self._versions.get(name, version)
 
     def forget_version(self, user: User) -> None:
         """Nobody was told the record of this copy: the next that its home says may have any version. O(1)."""

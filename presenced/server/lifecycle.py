@@ -110,6 +110,7 @@ class Lifecycle:
                 # Nobody is offline for what the own disk says of a time in which clients were at other nodes, or in
                 # which none could start: what the others know is heard first.
                 self._engine.leases.be_patient(EVER_MS)
+                self._engine.publisher.keep_versions(True)
             if self._active.settings.data_dir:
                 await self._open_data_dir()
             elif self._active.settings.storage_url:
@@ -212,7 +213,9 @@ class Lifecycle:
         durable.plan_snapshots(every_ms=settings.snapshot_every_ms, log_bytes=settings.snapshot_log_bytes)
         durable.start()
         pacing.use_log(durable)
-        pacing.run_first()
+        if not settings.cluster_url:
+            # Of a node the first turn comes when it has joined: what ends by itself is for the homes to say.
+            pacing.run_first()
         if replay.reason is not None:
             # Too late for the replay to notice; by now the log can be closed in order.
             raise replay.reason

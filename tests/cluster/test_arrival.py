@@ -15,6 +15,7 @@ from presenced.core.positions import Life, carried, next_version
 from presenced.core.roster import FROM, TO
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
 from presenced.wire.messages import ContactEntry, Done, SetContacts, SetStatus
+from tests.cluster.client import Client
 from tests.cluster.town import Town, TownNode, agreed
 from tests.cluster.town_disk import TownDisk
 
@@ -380,3 +381,66 @@ def test_of_users_whose_home_is_not_known_yet_a_node_that_joins_decides_nothing_
     assert late.shown("alice").text == ""
     decided = [item for item in late.node.batches._waiting if not isinstance(item, Happened)]
     assert not decided
+
+
+def killed_home_of_a_timed_status(town: Town) -> tuple[TownDisk, Client]:
+    """A node is killed whose disk says that alice's status holds for half a minute. She goes to another node, and says
+    something else there. Returns the disk and her link."""
+    [a] = town.nodes
+    b = town.add("b", TownNode(town, "b", town.policy, TownDisk()))
+    b.come("alice/laptop").set_status("away", text="of its disk", for_ms=30_000)
+    town.kill(b)
+    assert b.store is not None
+    disk = b.store.leave(town.now_ms, is_clean=False)
+    town.advance(20_000)
+    link = a.dial("alice/laptop")
+    link.say(SetStatus(link.next_id(), "dnd", "new"))
+    assert a.shown("alice").text == "new"
+    return disk, link
+
+
+@pytest.mark.parametrize("when", ["while it is down", "while it joins", "in a life that never serves"])
+def test_what_ends_by_itself_of_a_disk_is_not_newer_than_what_the_home_has_made_of_the_user_since(when: str) -> None:
+    [a] = (town := Town("a")).nodes
+    disk, link = killed_home_of_a_timed_status(town)
+    if when == "while it is down":
+        town.advance(15_000)
+    again = TownNode(town, "b", town.policy, disk, "b again")
+    if when != "while it is down":
+        town.pause()
+        town.nodes.append(again)
+        again.join()
+        for node in town.nodes:
+            node.advance(15_000)
+        town.now_ms = a.now_ms
+        assert again.shown("alice").text == "" and not again.node.is_ready, "the end that its disk knows has come"
+    if when == "in a life that never serves":
+        town.kill(again)
+        assert again.store is not None
+        disk = again.store.leave(town.now_ms, is_clean=False)
+        town.resume()
+        town.advance(LEASE_MS + 3_000)
+        again = TownNode(town, "b", town.policy, disk, "b once more")
+    if again not in town.nodes:
+        town.add("b", again)
+    town.resume()
+    assert again.node.is_ready
+    assert [node.shown("alice").text for node in town.nodes] == ["new", "new"]
+    assert link.is_open
+
+
+def test_what_a_disk_knows_newer_is_offered_though_some_of_it_has_ended_by_itself_since() -> None:
+    [a] = (town := Town("a")).nodes
+    a.come("alice/laptop").set_status("away", text="old")
+    late = TownNode(town, "late")
+    link = late.open("alice/laptop")
+    link.set_status("online", text="newer")
+    late.engine.ledger.raise_version(10_000_000, late.now_ms)
+    link.set_status("online", text="newest")
+    late.open("app", role="service").claim("alice", "call", "call", "dnd", 5_000)
+    late.engine.publisher.keep_versions(True)
+    late.advance(6_000)
+    a.advance(6_000)
+    town.now_ms = a.now_ms = late.now_ms
+    town.add("late", late)
+    assert [(node.shown("alice").text, node.shown("alice").status) for node in town.nodes] == [("newest", "online")] * 2

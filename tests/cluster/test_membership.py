@@ -5,21 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from presenced.backplane.errors import Refused
-from presenced.config.settings import Settings
+from presenced.config.settings import Settings, SettingsError
+from presenced.core.model import Session
+from presenced.server.clocks import Clocks
 from presenced.server.closed_links import ClosedLinks, LinksToClose
 from presenced.server.clustering import entrance, membership, operators as operators_module, reach
+from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import EngineStatus
 from presenced.server.listeners import CannotListen
 from presenced.server.node_faults import NodeFault
 from presenced.server.server import Server
 from presenced.server.turn import LATE
-from tests.cluster.memberships import Joining, new_engine
+from presenced.wire.messages import SetStatus
+from tests.cluster.memberships import Ear, Joining, new_engine
 from tests.support.memory_backplane import MemoryBackplane
 from tests.support.memory_engine import MemoryEngine
 from tests.support.until import PATIENCE_S, eventually
@@ -264,3 +271,39 @@ async def test_what_has_waited_for_an_engine_that_is_away_is_answered_once_it_is
     finally:
         for node in (first, second):
             await node.membership.leave()
+
+
+async def test_what_ended_while_a_node_was_down_ends_only_once_it_has_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its home may be another node by now, and the user may have said something since."""
+    settings = Settings(dev=True, listen="127.0.0.1:0", data_dir=str(tmp_path / "data"))
+    server = Server(settings)
+    await server.start()
+    now_ms = server.pacing.begin()
+    session = Session(Ear(), "shop", "service", 1)
+    server.engine.sessions.open_without_device(now_ms, session)
+    server.links.requests.handle(server.engine, session, now_ms, SetStatus(1, "dnd", "old", None, 60_000, "alice"))
+    await server.stop()
+
+    shown: list[str] = []
+
+    async def join(self: Membership) -> None:
+        user = self._engine.users.get("alice")
+        shown.append(user.record.text if user is not None else "")
+        raise Refused("evicts", "it drops keys")
+
+    def late_ns() -> int:
+        return time.time_ns() + 3_600_000_000_000
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Membership, "join", join)
+        patched.setattr(entrance, "open_backplane", lambda *_, **__: MemoryBackplane(new_engine()))
+        node = msgspec.structs.replace(settings, cluster_url="redis://127.0.0.1:1", cluster_node="one")
+        with pytest.raises(SettingsError, match="it drops keys"):
+            await Server(node, clocks=Clocks(time.monotonic_ns, late_ns)).start()
+    assert shown == ["old"]
+    alone = Server(settings, clocks=Clocks(time.monotonic_ns, late_ns))
+    await alone.start()
+    assert alone.engine.users["alice"].record.text == ""
+    await alone.stop()

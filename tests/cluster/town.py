@@ -63,8 +63,8 @@ class TownNode(World):
         self.store = OpenDisk(disk, self.engine) if disk is not None else None
         if self.store is not None:
             self.log = self.store
+            self.engine.publisher.keep_versions(True)
             self.store.restore(self.now_ms)
-            self.turn()
 
     def join(self) -> None:
         """Begin a life, with what this world knows as that of its own disk."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from presenced.cluster.early_facts import saved_early
 from presenced.cluster.node import Node
 from presenced.core.records import Fact
 from presenced.server.fact_log import Ack, Log
@@ -49,6 +50,8 @@ class ClusterLog:
         foreign = node.take_foreign_facts()
         if facts:
             node.add_facts(facts)
+            if not node.mine.is_ready:
+                facts = saved_early(facts, node.homes, node.mine)
         if foreign or facts:
             self._own.append([*foreign, *facts] if foreign else facts, ())
         if acks:
