@@ -36,6 +36,10 @@ from presenced.wire.messages import (
 PATIENCE_MS: Final = 5_000
 """How long a request waits for the node that decides it."""
 
+ATTACHED_MS: Final = 1_000
+"""How long it waits for the link's own device to be attached elsewhere: most of what a link asks first are questions,
+which need no other node. The home may be one that has died and is not taken for dead yet."""
+
 REQUEST_BYTES: Final = 512
 """What a request that waits or is under way counts besides its bytes."""
 
@@ -64,6 +68,7 @@ class Dispatch:
         self._claims = claims
         self._relays = relays
         self._deadlines: DelayQueue[tuple[Relay, Errand]] = DelayQueue(PATIENCE_MS)
+        self._openings: DelayQueue[tuple[Relay, Errand]] = DelayQueue(ATTACHED_MS)
         self._settle: Callable[[Relay, int], object] | None = None
 
     def settle_by(self, settle: Callable[[Relay, int], object]) -> None:
@@ -385,20 +390,21 @@ class Dispatch:
 
     # --- time -------------------------------------------------------------------------------------------------
 
-    def await_answer(self, relay: Relay, request: Errand, now_ms: int) -> None:
-        """Give the request up if it has not been answered in time."""
-        self._deadlines.add(now_ms, (relay, request))
+    def await_opening(self, relay: Relay, request: Errand, now_ms: int) -> None:
+        """Let what comes behind this wait no longer for it if the device is not attached in time."""
+        self._openings.add(now_ms, (relay, request))
 
     @property
     def next_ms(self) -> int | None:
         """When `tick` wants to be called next."""
-        return self._deadlines.next_ms
+        late_ms, open_ms = self._deadlines.next_ms, self._openings.next_ms
+        return late_ms if open_ms is None or (late_ms is not None and late_ms < open_ms) else open_ms
 
     def tick(self, now_ms: int) -> None:
         """Give up what was not answered in time. What waited behind it and needs no other node is answered now.
         O(that)."""
         late: dict[Relay, None] = {}
-        for relay, request in self._deadlines.take_due(now_ms):
+        for relay, request in (*self._openings.take_due(now_ms), *self._deadlines.take_due(now_ms)):
             if request.is_done:
                 continue
             late[relay] = None

@@ -110,7 +110,7 @@ class OwnDevices:
         own.opening, own.home = request.number, place
         self._relays.take(relay, request)
         self._relays.start(relay, request, place, is_exclusive=True)
-        self._dispatch.await_answer(relay, request, now_ms)
+        self._dispatch.await_opening(relay, request, now_ms)
         return request.number
 
     def _claimed(self, relay: Relay, number: int, now_ms: int) -> None:

@@ -19,7 +19,7 @@ READ_ONLY = (
 )
 LATE = (
     "the engine of the cluster is away for long: this holds on this node, and the others are told once it is back; "
-    "look before you send it again"
+    "send it again to know that they were"
 )
 
 

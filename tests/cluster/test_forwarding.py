@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.cluster.dispatch import PATIENCE_MS
+from presenced.cluster.dispatch import ATTACHED_MS, PATIENCE_MS
 from presenced.cluster.held_devices import LATE_MS
 from presenced.cluster.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
 from presenced.core.model import CONNECTED, GRACE
@@ -27,6 +27,7 @@ from presenced.wire.messages import (
     SetStatus,
     Subscribe,
     Taken,
+    Watch,
 )
 from tests.cluster.nodes import Cluster, Link, Node
 
@@ -266,6 +267,22 @@ class TestAnswers:
         nodes.run()
         # What was given up has been applied all the same, and its answer is not told any more.
         assert status(first, "ann") == "dnd" and not link.took(Done)
+
+    def test_whoever_comes_back_while_the_home_is_dead_is_answered_what_needs_nobody(self) -> None:
+        """The device is attached once the home answers, or has an heir."""
+        nodes = cluster(ann=1, bob=2)
+        first, second = nodes.nodes
+        first.is_gone = True
+        link = second.open("ann/phone")
+        link.say(Get(1, ["ann", "bob"]), Watch(2, ["bob"]), SetStatus(3, "dnd"))
+        nodes.run()
+        assert not link.took(Records)
+        nodes.advance(ATTACHED_MS + 1)
+        assert [records.id for records in link.took(Records)] == [1, 2] and not errors(link)
+        first.is_gone = False
+        nodes.run()
+        assert [done.id for done in link.took(Done)] == [3] and status(first, "ann") == "dnd"
+        assert link.session.unanswered == 0
 
     def test_a_bug_ends_the_link_alone_whose_request_has_waited(self) -> None:
         nodes = cluster(ann=1, bob=2)
