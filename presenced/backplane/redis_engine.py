@@ -96,7 +96,7 @@ class RedisBackplane:
         incarnation, history, epoch, joined, clock_ms, engine_ms, *nodes = reply
         self._node, self._incarnation, self._history = node, incarnation, history.decode()
         self._read = joined
-        self._end_n, self._behind = _position(joined)[0], None
+        self._end_n = _position(joined)[0]
         offset_ms = self._offset_ms(sent_ms, engine_ms)
         return Joined(
             incarnation, self._history, epoch, *_position(joined), clock_ms, offset_ms, list(map(_node_info, nodes))
@@ -211,6 +211,8 @@ class RedisBackplane:
         log = self._keys.log
         ends: list[EngineCommand] = [("XRANGE", log, "-", "+", "COUNT", 1), ("XREVRANGE", log, "+", "-", "COUNT", 1)]
         first, last = await self._answers(self._reader, *ends)
+        # It may be an engine that does not hold the log any more. The next call looks where that is now.
+        await self._reader.close()
         if not first or not last:
             return Emptied()
         return Rewound(_position(first[0][0])[0], *_position(last[0][0]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from presenced.backplane.access import EngineAccess
-from presenced.backplane.errors import Refused
+from presenced.backplane.errors import Refused, Rewound
 from presenced.backplane.redis_engine import RedisBackplane
 from presenced.backplane.wire import EngineCommand, EngineFault
 
@@ -103,6 +103,27 @@ async def test_a_reader_that_sees_nothing_is_connected_anew_however_often_the_no
     for _ in range(12):
         await busy.append(read=10, pause_s=0.5)
     assert 2 <= busy.reads.closed <= 3, "each time that it has seen nothing for two seconds"
+
+
+async def test_a_reader_that_finds_another_log_is_connected_anew() -> None:
+    def reply(command: EngineCommand) -> Any:
+        entry = [b"9-1", [b"h", b"b 1 0 0 8-1 a", b"d", b""]]
+        return [[b"log", [entry]]] if command[0] == "XREAD" else [entry]
+
+    node = node_of(reads=(reads := Answers(reply)), commands=Answers(fault))
+    with pytest.raises(Rewound):
+        await node.read(5)
+    assert reads.closed == 1
+
+
+async def test_a_reader_that_sees_nothing_is_connected_anew_though_the_node_asks_to_be_let_in_again() -> None:
+    busy = Busy()
+    busy.node._commands.reply = lambda command: [7, b"log", 1, b"12-1", 0, 0]  # type: ignore[attr-defined]
+    for _ in range(4):
+        await busy.node.join("a", 1, 0, 1, b"")
+        assert await busy.node.read(0) == []
+        busy.now_s += 1
+    assert busy.reads.closed == 1
 
 
 async def test_a_reader_that_is_behind_and_gets_on_is_left_alone() -> None:

@@ -18,7 +18,7 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.core.model import Session
 from presenced.server.clocks import Clocks
 from presenced.server.closed_links import ClosedLinks, LinksToClose
-from presenced.server.clustering import entrance, membership, operators as operators_module, reach
+from presenced.server.clustering import entrance, membership, operators as operators_module, pump, reach
 from presenced.server.clustering.membership import Membership
 from presenced.server.clustering.status import EngineStatus
 from presenced.server.listeners import CannotListen
@@ -138,7 +138,8 @@ async def test_a_join_that_fails_leaves_nothing_of_the_node() -> None:
 
 
 async def test_a_join_that_is_broken_off_while_the_engine_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership, "GIVE_UP_S", 0.05)
+    monkeypatch.setattr(pump, "LEAVE_S", 0.05)
+    monkeypatch.setattr(membership, "SETTLE_MS", 50)
     engine = new_engine()
     first, second = Joining(engine, "first"), Joining(engine, "second")
     await first.membership.join()

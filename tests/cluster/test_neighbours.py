@@ -19,8 +19,8 @@ def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def lines(told: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """What was logged since the last call."""
-    found = [(record.levelname, record.getMessage()) for record in told.records if record.name == "presenced"]
+    """What was logged of nodes since the last call."""
+    found = [(record.levelname, record.getMessage()) for record in told.records if record.module == "neighbours"]
     told.clear()
     return found
 

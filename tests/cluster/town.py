@@ -4,13 +4,13 @@ its turns, its links and its part in the cluster. Nothing moves unless it is tol
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, TypeVar
 
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Rewound, Unreachable
 from presenced.backplane.port import Entry, Joined
-from presenced.cluster.common_past import common_past
 from presenced.cluster.entries import JoinData, join_data
 from presenced.cluster.forwarding import Forwarding
 from presenced.cluster.log_reader import LogReader
@@ -18,7 +18,10 @@ from presenced.cluster.node import Node
 from presenced.core.copies import Copies
 from presenced.core.model import unknown_record
 from presenced.core.policy import Policy
+from presenced.server.clocks import Clocks
 from presenced.server.clustering.cluster_log import ClusterLog
+from presenced.server.clustering.engine_calls import EngineCalls
+from presenced.server.clustering.mender import Mender
 from presenced.testing.disk import KeepingLog
 from presenced.wire.codec import encode
 from presenced.wire.messages import Record
@@ -41,6 +44,13 @@ def done(call: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("the call waits for something")
 
 
+class TownCalls(EngineCalls):
+    """Calls that wait for nothing."""
+
+    async def rest(self) -> None:
+        """Go on at once: nothing changes meanwhile."""
+
+
 class TownNode(World):
     """One node: a world that is told what others decide."""
 
@@ -58,6 +68,8 @@ class TownNode(World):
         """Links that act wherever their users are decided."""
         self.arriving: list[Client] = []
         """Links whose hellos are to be answered."""
+        self.is_mending = False
+        """Nothing is appended or read meanwhile but what mends its log."""
         self.hung: list[Client] = []
         """Links whose clients have gone while this node stood still."""
         self.store = OpenDisk(disk, self.engine) if disk is not None else None
@@ -74,6 +86,11 @@ class TownNode(World):
             self.engine, REQUESTS, self.node, self.node, self.node, lambda: self.now_ms
         )
         self.reader = LogReader(self.node, self.forwarding)
+        calls = TownCalls(Clocks(lambda: self.now_ms * 1_000_000, time.time_ns), lambda is_away: None)
+        calls.note_serving()
+        self.mender = Mender(
+            self.node, self.reader, self.backplane, self, calls, apply=self._apply, draw=self.town.draw
+        )
         self.disk = self.store or KeepingLog()
         self.log = self.cluster_log = ClusterLog(self.disk, self.node, lambda: False)  # type: ignore[assignment]
         self.reader.begin(self.now_ms)
@@ -81,10 +98,9 @@ class TownNode(World):
 
     def join_log(self, data: JoinData | None = None) -> Joined:
         nonce, data = self.town.draw(), data or join_data(self.key)
-        least = self.node.nodes.newest_incarnation if self.store is not None and hasattr(self, "node") else 0
         while True:
             try:
-                return done(self.backplane.join(self.name, nonce, least, 77, encode(data)))
+                return done(self.backplane.join(self.name, nonce, 0, 77, encode(data)))
             except Unreachable:
                 assert not self.town.engine.is_down
 
@@ -106,35 +122,31 @@ class TownNode(World):
         self.node.batches.appended(closed.number)
         return True
 
-    def recover(self, error: BackplaneError) -> bool:
+    def recover(self, error: BackplaneError, *, is_of_command: bool = True) -> bool:
         """What the pump does about a log that is not the one that was read."""
-        if isinstance(error, Fenced) or not self.node.is_ready:
-            self.town.end(self)
-        elif isinstance(error, Emptied):
-            joined = self.join_log(self.node.return_data())
-            if not self.node.may_return(joined):
-                return self.recover(Fenced(0))
-            self.reader.begin_anew(joined, self.now_ms)
-            while self in self.town.nodes and self.node.position < joined.n:
-                self._read_first()
-        elif isinstance(error, Rewound):
-            shared = done(common_past(self.backplane, self.reader.memory, error))
-            if shared is None:
-                # Another log, perhaps, which a call of this node's old life is told.
-                other = fails(self.backplane.renew(self.node.position, self.node.tag))
-                return self.recover(Fenced(0) if isinstance(other, Rewound) else other)
-            self.reader.rewind(*shared, self.now_ms)
+        if isinstance(error, Rewound | Emptied) and self.node.is_ready:
+            self.is_mending = True
+            try:
+                done(self.mender.mend(error, is_of_command=is_of_command))
+            except BackplaneError as reason:
+                error = reason
+            else:
+                return True
+            finally:
+                self.is_mending = False
+        self.town.end(self)
         return True
 
-    def _read_first(self) -> None:
-        """Take one entry of a log that began anew."""
-        try:
-            self.take(done(self.backplane.read(self.node.position))[0])
-        except Unreachable:
-            return
-        except (Rewound, Emptied, Fenced):
-            # What cannot be read is not mended by beginning anew once more.
-            self.town.end(self)
+    async def _apply(self, entries: list[Entry]) -> None:
+        """Take one entry while the log is mended. The engine may fail again behind it."""
+        self.take(entries[0])
+        if self not in self.town.nodes:
+            raise Fenced(0)
+        self.town.befall()
+
+    def begin(self) -> int:
+        """As `Host`."""
+        return self.now_ms
 
     def read(self) -> bool:
         """Take one entry, if there is one, and run a turn."""
@@ -143,7 +155,7 @@ class TownNode(World):
         except Unreachable:
             return False
         except (Rewound, Emptied, Fenced) as error:
-            return self.recover(error)
+            return self.recover(error, is_of_command=False)
         if not entries:
             return False
         self.take(entries[0])
@@ -241,6 +253,8 @@ class Town:
         self.policy = policy
         self.engine = MemoryEngine(lambda: self.now_ms)
         self.nodes: list[TownNode] = []
+        self.befall: Callable[[], object] = lambda: None
+        """What happens behind each entry that a node reads which comes back to a log."""
         self.is_prompt = True
         """What a turn has to tell others reaches them at once."""
         self.paused: tuple[TownNode, ...] = ()
@@ -300,7 +314,8 @@ class Town:
     @property
     def moving(self) -> list[TownNode]:
         """Those that append and read."""
-        return [node for node in self.nodes if node not in self.paused and node not in self.still]
+        held = (*self.paused, *self.still)
+        return [node for node in self.nodes if node not in held and not node.is_mending]
 
     def stand_still(self, node: TownNode) -> None:
         """The node's process is stopped."""
@@ -366,12 +381,3 @@ def agreed(town: Town, names: list[str]) -> None:
         assert len(homes) == 1, f"{name} lives at {homes}"
         assert homes <= {node.node.me for node in town.nodes}
         assert len({node.shown(name) for node in town.nodes}) == 1, name
-
-
-def fails(call: Coroutine[Any, Any, object]) -> BackplaneError:
-    """What the call raises."""
-    try:
-        done(call)
-    except BackplaneError as error:
-        return error
-    raise AssertionError("it did not fail")

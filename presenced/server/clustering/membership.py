@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable
 
 import msgspec
 
-from presenced.backplane.errors import Fenced, Refused, Unreachable
+from presenced.backplane.errors import Fenced, Unreachable
 from presenced.backplane.port import Backplane, Joined
 from presenced.cluster.entries import join_data
 from presenced.cluster.forwarding import Forwarding
@@ -50,9 +49,6 @@ TRIES = 20
 
 SETTLE_MS = 2_000
 """How long what a stopping node has decided may take to be in the log."""
-
-GIVE_UP_S = 5.0
-"""How long a start that has failed may take to leave."""
 
 
 class _Ticks(Part):
@@ -146,7 +142,6 @@ class Membership:
             self._backplane,
             self._pacing,
             clocks,
-            rejoin=lambda: self._join_log(encode(node.return_data())),
             renew_ms=self._lease_ms // RENEWALS,
             linger_ms=self._linger_ms,
             saved=self._save,
@@ -187,17 +182,15 @@ class Membership:
         self._log.take_snapshot()
 
     async def _join_log(self, data: bytes) -> Joined:
-        """Join the log that there is. A reply that is lost is asked for again, under the same number. Raises `Refused`,
-        and `Unreachable` if it is not answered for long; a node that has joined before waits for the engine."""
-        nonce, least = secrets.randbits(KEY_BITS), self._node.nodes.newest_incarnation if self._node is not None else 0
-        tries = 0
+        """Join the log. A reply that is lost is asked for again, under the same number. Raises `Refused`, and
+        `Unreachable` if it is not answered for long."""
+        nonce, tries = secrets.randbits(KEY_BITS), 0
         while True:
             try:
-                return await self._backplane.join(self._name, nonce, least, self._engine.ledger.epoch, data)
-            except (Unreachable, Refused) as error:
+                return await self._backplane.join(self._name, nonce, 0, self._engine.ledger.epoch, data)
+            except Unreachable:
                 tries += 1
-                is_final = isinstance(error, Refused) or tries == TRIES
-                if is_final and self._node is None:
+                if tries == TRIES:
                     raise
                 await asyncio.sleep(RETRY_S)
 
@@ -210,13 +203,9 @@ class Membership:
         await pump.leave()
 
     async def give_up(self) -> None:
-        """Leave, since the start has failed: the others would wait for the lease to end. A backplane that is away is
-        not waited for long. What is still to be saved goes to the own disk alone."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GIVE_UP_S):
-                await self.leave()
-        for task in self._pump.tasks if self._pump is not None else ():
-            task.cancel()
+        """Leave, since the start has failed: the others would wait for the lease to end. What is still to be saved goes
+        to the own disk alone."""
+        await self.leave()
         await self._backplane.close()
         self._pacing.use_log(self._own_log)
 

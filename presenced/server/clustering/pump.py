@@ -9,27 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Final, TypeVar
 
-from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound, Unreachable
-from presenced.backplane.port import Backplane, Entry, Joined, Renewed
-from presenced.cluster.common_past import common_past, trouble_by_now
+from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound
+from presenced.backplane.port import Backplane, Entry, Renewed
 from presenced.cluster.levels import NotUnderstood
 from presenced.cluster.log_reader import LogReader
 from presenced.cluster.node import Node
 from presenced.server.clocks import Clocks
+from presenced.server.clustering.engine_calls import EngineCalls
 from presenced.server.clustering.lag import Lag
-from presenced.server.clustering.reach import EngineWay, Reach
+from presenced.server.clustering.mender import Mender
+from presenced.server.clustering.reach import Reach
 from presenced.server.links import Host
 
 log = logging.getLogger("presenced")
 
-RETRY_S: Final = 0.25
 APPLY_NS: Final = 3_000_000
 """Entries are applied for so long before links are served again."""
+
+LEAVE_S: Final = 5.0
+"""For so long a node that stops waits for the engine."""
+
+NONCE_BITS: Final = 52
 
 _T = TypeVar("_T")
 
@@ -49,27 +55,33 @@ class Pump:
         host: Host,
         clocks: Clocks,
         *,
-        rejoin: Callable[[], Awaitable[Joined]],
         renew_ms: int,
         linger_ms: int,
         saved: Callable[[], object],
         away: Callable[[bool], object],
         on_failure: Callable[[Exception], object],
     ) -> None:
-        """`rejoin` joins the log that there is, as the same node. `saved` is called when facts of others were applied.
-        `away` is told that the backplane is away, and that it is back. `on_failure` is called when this incarnation is
-        at its end."""
+        """`saved` is called when facts of others were applied. `away` is told that the backplane is away, and that it
+        is back. `on_failure` is called when this incarnation is at its end."""
         self._node = node
         self._reader = reader
         self._backplane = backplane
         self._host = host
         self._clocks = clocks
-        self._rejoin = rejoin
         self._renew_s = renew_ms / 1000
         self._linger_s = linger_ms / 1000
         self._saved = saved
         self._on_failure = on_failure
-        self.reach = Reach(clocks.monotonic_ms(), away)
+        self._calls = EngineCalls(clocks, away)
+        self._mender = Mender(
+            node,
+            reader,
+            backplane,
+            host,
+            self._calls,
+            apply=lambda entries: self._apply(entries, nullcontext()),
+            draw=partial(secrets.randbits, NONCE_BITS),
+        )
         self.renewed: Renewed | None = None
         """What the last renewal told."""
         self.renewed_ms = 0
@@ -89,8 +101,7 @@ class Pump:
         self._over = asyncio.Event()
         self._commands = asyncio.Lock()
         """The connection for commands has one user at a time."""
-        self.tasks: list[asyncio.Task[None]] = []
-        self._is_over = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     # --- start and end ----------------------------------------------------------------------------------------
 
@@ -100,7 +111,7 @@ class Pump:
         if self._reader.has_work:
             self._to_work.set()
         for job in (self._read_on, self._append_on, self._renew_on, self._work_on):
-            self.tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._guarded(job)))
 
     async def wait_ready(self) -> None:
         """Return once the node knows all users, and all nodes know that."""
@@ -120,6 +131,11 @@ class Pump:
         self._to_append.set()
 
     @property
+    def reach(self) -> Reach:
+        """Whether the backplane can be reached."""
+        return self._calls.reach
+
+    @property
     def entries_read(self) -> int:
         """Entries of the log that were applied."""
         return self._reader.entries_read
@@ -132,21 +148,33 @@ class Pump:
     async def settle(self, until_ms: int) -> None:
         """Wait until everything is appended and read back, or until this time."""
         batches = self._node.batches
-        while batches.confirmed < batches.added and not self._is_over and self._clocks.monotonic_ms() < until_ms:
+        while batches.confirmed < batches.added and not self._calls.is_over and self._clocks.monotonic_ms() < until_ms:
             self.wake()
             await asyncio.sleep(0.005)
 
     async def leave(self) -> None:
-        """End the tasks, and tell all nodes that this one is gone. A backplane that is away is not waited for."""
-        self._is_over = True
+        """End the tasks, and tell all nodes that this one is gone. A backplane that is away is not waited for, and one
+        that answers nothing not for long."""
+        self._calls.end()
         for event in (self._to_append, self._to_work, self._hurry, self._recovered):
             event.set()
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._leave()
+        except TimeoutError:
+            log.warning("the cluster's Redis is not told that this node leaves: a call is not answered")
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._backplane.close()
+
+    async def _leave(self) -> None:
         async with self._commands:
             with contextlib.suppress(BackplaneError):
                 await self._backplane.leave()
             # Whoever waits for news is told that there are none any more.
             await self._backplane.close()
-        await asyncio.gather(*self.tasks)
+        await asyncio.gather(*self._tasks)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -158,8 +186,8 @@ class Pump:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        if not self._is_over:
-            self._is_over = True
+        if not self._calls.is_over:
+            self._calls.end()
             self.failure = error
             self._over.set()
             self._on_failure(error)
@@ -167,11 +195,11 @@ class Pump:
     # --- the tasks --------------------------------------------------------------------------------------------
 
     async def _read_on(self) -> None:
-        while not self._is_over:
+        while not self._calls.is_over:
             try:
                 if self._trouble is not None:
                     raise self._trouble
-                entries = await self._read(lambda: self._backplane.read(self._node.position))
+                entries = await self._calls.read(lambda: self._backplane.read(self._node.position))
             except (Rewound, Emptied) as error:
                 await self._recover(error)
                 continue
@@ -180,43 +208,14 @@ class Pump:
 
     async def _recover(self, error: Rewound | Emptied) -> None:
         """The log is not the one that was read: say again what it has lost, or join the one that began."""
-        log.warning("the cluster's log: %s", error)
         if not self._node.is_ready:
             raise error
         async with self._commands:
-            if error is self._trouble:
-                # More may have been read since.
-                error = await self._call(partial(trouble_by_now, self._backplane, self._node, error))
-            if isinstance(error, Rewound):
-                rewound = error
-                shared = await self._read(lambda: common_past(self._backplane, self._reader.memory, rewound))
-                if shared is None:
-                    await self._begin_anew(error)
-                else:
-                    self._reader.rewind(*shared, self._host.begin())
-            else:
-                await self._begin_anew(None)
+            await self._mender.mend(error, is_of_command=error is self._trouble)
             self._trouble = None
         self._lag.forget()
         self._recovered.set()
         self._to_append.set()
-
-    async def _begin_anew(self, error: Rewound | None) -> None:
-        """Join the log that began behind one that is gone. One that goes on, and has nothing in common with what is
-        remembered, is `error`: this node has missed something, and is of no more use."""
-        if error is not None:
-            try:
-                await self._call(lambda: self._backplane.renew(self._node.position, self._node.tag))
-            except Rewound:
-                raise error from None
-            except Emptied:
-                pass
-        joined = await self._rejoin()
-        if not self._node.may_return(joined):
-            raise BackplaneError("the log began anew without it, and the others have given it up")
-        self._reader.begin_anew(joined, self._host.begin())
-        while self._node.position < joined.n and not self._is_over:
-            await self._apply(await self._read(lambda: self._backplane.read(self._node.position)), nullcontext())
 
     async def _apply(self, entries: list[Entry], under: AbstractAsyncContextManager[object] | None = None) -> None:
         """`under`: what a command takes first; None = as any."""
@@ -229,7 +228,7 @@ class Pump:
                 if data is None:
                     raise Refused("slice_lost", "what this node was to be told is gone")
                 slices[number] = data
-            if self._is_over:
+            if self._calls.is_over:
                 return
             reader.take(entry, self._host.begin(), slices)
             if node.is_outdone:
@@ -237,9 +236,10 @@ class Pump:
             if node.is_fenced:
                 # The answer says whether another daemon has the name now.
                 async with under or self._commands:
-                    await self._call(lambda: self._backplane.renew(node.position, node.tag))
+                    await self._calls.write(lambda: self._backplane.renew(node.position, node.tag))
                 raise Fenced(0)
             if node.is_ready and not self._ready.is_set():
+                self._calls.note_serving()
                 self._ready.set()
             if self._clocks.monotonic_ns() - began_ns > APPLY_NS:
                 self._saved()
@@ -253,10 +253,10 @@ class Pump:
 
     async def _append_on(self) -> None:
         batches, appended_s = self._node.batches, 0.0
-        while not self._is_over:
+        while not self._calls.is_over:
             await self._to_append.wait()
             self._to_append.clear()
-            while not self._is_over and batches.has_more:
+            while not self._calls.is_over and batches.has_more:
                 # The first batch after a pause goes at once, and no timer is set behind the last. Timers have 1 ms.
                 if (rest_s := appended_s + self._linger_s - self._clocks.monotonic_s()) > 0.0005:
                     await asyncio.sleep(rest_s)
@@ -278,7 +278,7 @@ class Pump:
             self._host.begin()
 
     async def _renew_on(self) -> None:
-        while not self._is_over:
+        while not self._calls.is_over:
             self._hurry.clear()
             # A renewal that is under way proves nothing of what comes after it was sent.
             proofs, self._proofs = self._proofs, []
@@ -298,10 +298,10 @@ class Pump:
                 await asyncio.wait_for(self._hurry.wait(), self._renew_s)
 
     async def _work_on(self) -> None:
-        while not self._is_over:
+        while not self._calls.is_over:
             await self._to_work.wait()
             self._to_work.clear()
-            while not self._is_over and self._reader.has_work:
+            while not self._calls.is_over and self._reader.has_work:
                 self._reader.work(self._host.begin())
                 self.wake()
                 await asyncio.sleep(0)
@@ -312,9 +312,9 @@ class Pump:
         """Raises `_Anew` if the log was not the one that was read, and is now."""
         async with self._commands:
             try:
-                return await self._call(call)
+                return await self._calls.write(call)
             except (Rewound, Emptied) as error:
-                if self._is_over:
+                if self._calls.is_over:
                     # The reader mends nothing any more.
                     raise Refused("stopped", "this node stops") from None
                 self._trouble = error
@@ -322,29 +322,3 @@ class Pump:
         # The reader has the connection for reading, and knows what was read.
         await self._recovered.wait()
         raise _Anew
-
-    async def _read(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        return await self._call(call, "read")
-
-    async def _call(self, call: Callable[[], Awaitable[_T]], way: EngineWay = "write") -> _T:
-        """What the call gives, however often it has to be made. Raises what cannot be mended by that."""
-        while True:
-            sent_ms = self._clocks.monotonic_ms()
-            try:
-                result = await call()
-            except (Unreachable, Refused) as error:
-                if isinstance(error, Refused) and not (error.is_of_engine and self._ready.is_set()):
-                    raise
-                if self._is_over:
-                    raise Refused("stopped", "this node stops") from None
-                self.reach.failed(way, sent_ms, self._clocks.monotonic_ms(), error)
-                await self._rest(RETRY_S)
-                continue
-            self.reach.answered(way, sent_ms)
-            return result
-
-    async def _rest(self, rest_s: float) -> None:
-        """Wait, or until this is over."""
-        until_s = self._clocks.monotonic_s() + rest_s
-        while not self._is_over and (left_s := until_s - self._clocks.monotonic_s()) > 0:
-            await asyncio.sleep(min(left_s, 0.2))

@@ -1,0 +1,267 @@
+"""A log that is not the one that was read, and an engine that fails again while a node sees to that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from presenced.backplane.errors import BackplaneError, Emptied, Refused, Rewound
+from presenced.backplane.port import Entry
+from presenced.cluster.entries import JoinData
+from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.clustering import pump as pumps
+from presenced.server.clustering.reach import BUSY_MS
+from presenced.wire.codec import encode
+from tests.cluster.memberships import Joining, new_engine
+from tests.cluster.pump_stage import Stage
+from tests.support.memory_backplane import MemoryBackplane
+from tests.support.until import eventually
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = await Stage().start()
+    yield made
+    await made.pump.leave()
+
+
+# --- an engine that fails while a node comes back -----------------------------------------------------------------
+
+
+class Member:
+    """A node that serves, whose engine is emptied and fails as soon as it asks to be let in again."""
+
+    def __init__(self) -> None:
+        self.engine = new_engine()
+        self.joining = Joining(self.engine, "one")
+        self.membership = self.joining.membership
+
+    async def lose_engine(self, fail: Callable[[], None]) -> None:
+        await self.membership.join()
+        assert self.membership._pump is not None
+        self.pump = self.membership._pump
+        join = self.joining.backplane.join
+        self.asked, self.fail = 0, fail
+
+        async def failing(*args: Any) -> Any:
+            self.asked += 1
+            self.fail()
+            return await join(*args)
+
+        self.joining.backplane.join = failing  # type: ignore[method-assign]
+        self.engine.empty()
+        self.pump.prove(lambda: None)
+        await eventually(lambda: self.asked)
+
+    def go_away(self) -> None:
+        self.engine.is_down = True
+
+
+async def test_an_engine_that_goes_away_while_a_node_comes_back_is_away_and_turns_run() -> None:
+    member = Member()
+    await member.lose_engine(member.go_away)
+    await eventually(lambda: member.pump.reach.is_away)
+    heard_ms = member.pump.reach.heard_ms
+    assert member.membership._may_run(heard_ms + 60_000), "links are served on"
+    assert member.pump.reach.is_busy(SYSTEM_CLOCKS.monotonic_ms() + BUSY_MS + 1)
+    member.fail = lambda: None
+    member.engine.is_down = False
+    await eventually(lambda: not member.pump.reach.is_away)
+    node = member.membership._node
+    assert node is not None
+    await eventually(lambda: node.history == member.engine.kept.history and node.is_ready)
+    await member.membership.leave()
+    assert not member.joining.failures and not member.engine.kept.nodes
+
+
+async def test_an_engine_that_refuses_a_node_that_comes_back_is_told_as_what_it_is() -> None:
+    member = Member()
+
+    def refuse() -> None:
+        raise Refused("replica", "the engine is a replica")
+
+    await member.lose_engine(refuse)
+    await eventually(lambda: member.pump.reach.trouble == "the engine is a replica")
+    await asyncio.wait_for(member.membership.leave(), 4)
+    assert not member.joining.failures
+
+
+async def test_a_node_stops_whose_engine_is_away_while_it_comes_back() -> None:
+    member = Member()
+    await member.lose_engine(member.go_away)
+    await asyncio.wait_for(member.membership.leave(), 4)
+    assert not member.joining.failures
+
+
+async def test_a_call_that_never_ends_keeps_no_node_from_stopping(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pumps, "LEAVE_S", 0.05)
+    stage = await Stage().start()
+    asked: list[object] = []
+
+    async def hang(*args: object) -> Any:
+        asked.append(args)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stage.backplane, "renew", hang)
+    await eventually(lambda: asked)
+    await asyncio.wait_for(stage.pump.leave(), 4)
+    assert "is not told that this node leaves" in caplog.text
+
+
+# --- one failure behind the other ---------------------------------------------------------------------------------
+
+
+def before_read(stage: Stage, when: Callable[[int], bool], then: Callable[[], object], times: int = 1) -> list[int]:
+    """Do this before the node reads behind such a position, so many times; returns the positions where it was done."""
+    read, done = stage.backplane.read, []
+
+    async def reading(after: int) -> list[Entry]:
+        if len(done) < times and when(after):
+            done.append(after)
+            then()
+        return await read(after)
+
+    stage.backplane.read = reading  # type: ignore[method-assign]
+    return done
+
+
+def connections_closed(stage: Stage) -> list[int]:
+    """One for each time that the node ends its connections."""
+    closed: list[int] = []
+
+    async def close() -> None:
+        closed.append(1)
+
+    stage.backplane.close = close  # type: ignore[method-assign]
+    return closed
+
+
+async def still_serves(stage: Stage, name: str = "alice") -> None:
+    """The node goes on with the log that there is."""
+    decided: list[int] = []
+    stage.node.claim([name], decided.append)
+    await eventually(lambda: decided or stage.failures)
+    assert not stage.failures and stage.node.is_ready and stage.node.history == stage.log.kept.history
+    assert [one for one in stage.log.kept.nodes] == ["one"]
+
+
+def fail_with(error: BackplaneError) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("comes_first", [False, True], ids=["again", "again, and others were there before"])
+async def test_a_log_that_is_gone_again_while_it_is_read_anew_is_joined_once_more(
+    stage: Stage, comes_first: bool
+) -> None:
+    histories = [stage.log.kept.history]
+
+    def empty_again() -> None:
+        histories.append(stage.log.kept.history)
+        stage.log.empty()
+
+    done = before_read(stage, lambda after: after == 0, empty_again, times=3)
+    stage.log.empty()
+    if comes_first:
+        other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
+        joined = await other.join("two", 2, 0, 77, encode(JoinData(8)))
+        await other.leave()
+        assert joined.n == 1
+    await still_serves(stage)
+    assert done == [0, 0, 0] and stage.node.history not in histories
+
+
+async def test_a_log_that_loses_while_it_is_read_anew_that_the_node_is_back_is_joined_once_more(stage: Stage) -> None:
+    stage.log.empty()
+    other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
+    await other.join("two", 2, 0, 77, encode(JoinData(8)))
+    await other.leave()
+    history = stage.log.kept.history
+    done = before_read(stage, lambda after: after == 0, lambda: stage.log.lose_tail(1))
+    await still_serves(stage)
+    assert done and stage.node.history == history
+
+
+async def test_whoever_reads_on_another_engine_is_not_taken_for_another_life(stage: Stage) -> None:
+    """A connection for reading may lead to an old primary yet, when that for commands does not."""
+    done = before_read(stage, lambda after: after == 0, fail_with(Rewound(5, 9, 1)), times=2)
+    closed = connections_closed(stage)
+    stage.log.empty()
+    await still_serves(stage)
+    assert len(done) == len(closed) == 2, "it connects anew each time"
+    kinds = [entry.kind for entry, *_ in stage.log.entries.values()]
+    assert "gone" not in kinds
+
+
+async def test_a_log_that_commands_find_as_it_was_read_is_looked_for_anew(stage: Stage) -> None:
+    closed, before = connections_closed(stage), stage.node.history
+    before_read(stage, lambda after: True, fail_with(Rewound(90, 99, 1)))
+    await eventually(lambda: closed)
+    await still_serves(stage)
+    assert stage.node.history == before
+    assert [entry.kind for entry, *_ in stage.log.entries.values()].count("joined") <= 1
+
+
+async def test_a_log_that_is_another_one_each_time_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.server.clustering.engine_calls.RETRY_S", 0.001)
+    stage.node.batches.mark()
+    read = stage.node.position
+    await eventually(lambda: stage.node.position > read)
+    before_read(stage, lambda after: True, fail_with(Rewound(90, 99, 1)), times=1_000_000)
+    await eventually(lambda: stage.failures)
+    assert "another one each time" in str(stage.failures[0])
+
+
+async def test_a_log_whose_beginning_is_gone_is_of_no_use_to_a_node_that_comes_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("presenced.server.clustering.engine_calls.RETRY_S", 0.001)
+    before_read(stage, lambda after: after == 0, fail_with(Rewound(5, 9, 1)), times=1_000_000)
+    stage.log.empty()
+    await eventually(lambda: stage.failures)
+    assert "from its beginning" in str(stage.failures[0])
+
+
+@pytest.mark.parametrize("error", [Emptied(), Rewound(1, 2, 3)], ids=["emptied", "rewound"])
+async def test_an_engine_that_fails_over_again_while_a_node_seeks_where_the_logs_part(
+    stage: Stage, error: Emptied | Rewound
+) -> None:
+    for _ in range(3):
+        read = stage.node.position
+        stage.node.batches.mark()
+        await eventually(lambda read=read: stage.node.position > read)
+    other = MemoryBackplane(stage.log, draw=Random(2).getrandbits)
+    end = stage.node.position
+
+    def fail() -> None:
+        if isinstance(error, Emptied):
+            stage.log.empty()
+        raise error
+
+    done = before_read(stage, lambda after: after < end - 2, fail)
+    stage.log.lose_tail(4)
+    await other.join("two", 2, 0, 77, encode(JoinData(8)))
+    await other.leave()
+    await still_serves(stage)
+    assert done
+
+
+async def test_a_log_that_has_nothing_in_common_with_what_was_read_ends_the_node(stage: Stage) -> None:
+    error = Rewound(90, 99, 1)
+
+    async def other_log(*_: object) -> Any:
+        raise error
+
+    stage.backplane.renew = other_log  # type: ignore[method-assign]
+    stage.reader.memory.rewind(0)
+    before_read(stage, lambda after: True, fail_with(error), times=1_000_000)
+    await eventually(lambda: stage.failures)
+    assert "entries 90 to 99" in str(stage.failures[0])
