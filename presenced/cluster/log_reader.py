@@ -142,7 +142,7 @@ class LogReader:
             self._returns.note_lived(member, data, entry.at_ms, founds=self._arrival.founds)
             self._arrival.note_returned(member)
         self._returns.note_back(member)
-        self.memory.note_joined(entry.n, member)
+        (self.memory.note_returned if data.has_lived else self.memory.note_joined)(entry.n, member)
         if is_new:
             self._lessons.begin(member)
         if member is not self._node.mine:
@@ -388,6 +388,7 @@ class LogReader:
             # The engine has forgotten it: its next call tells it so, and it begins anew.
             if member.heirs is None and member is not node.mine:
                 self._lose(member, now_ms, now_ms, is_orderly=True)
+        self._returns.wait_again(lost.returned, now_ms)
         self._lost_entries.say_again(lost.acquired, now_ms)
 
     def begin_anew(self, joined: Joined, now_ms: int) -> None:

@@ -28,7 +28,9 @@ class Lost(NamedTuple):
     acquired: list[str]
     """The users whose home this node became there."""
     joined: list[Member]
-    """The nodes that joined there."""
+    """The nodes that joined there, and that nobody had known before."""
+    returned: list[Member]
+    """The nodes that came back there, from a log before this one."""
     gone: list[Member]
     """The nodes that the log declared gone there."""
     ready: list[Member]
@@ -45,6 +47,7 @@ class LogMemory:
         self._tags: dict[int, int] = {}
         self._acquired: deque[tuple[int, str]] = deque()
         self._joined: deque[tuple[int, Member]] = deque()
+        self._returned: deque[tuple[int, Member]] = deque()
         self._gone: deque[tuple[int, Member]] = deque()
         self._ready: deque[tuple[int, Member]] = deque()
         self._told: deque[tuple[int, Member, Sequence[str]]] = deque()
@@ -57,7 +60,7 @@ class LogMemory:
             del self._tags[self._read.popleft().position]
         first = self._read[0].position - 1
         line: deque[Any]
-        for line in (self._acquired, self._joined, self._gone, self._ready, self._told):
+        for line in (self._acquired, self._joined, self._returned, self._gone, self._ready, self._told):
             while line and line[0][0] <= first:
                 line.popleft()
         return first
@@ -67,8 +70,12 @@ class LogMemory:
         self._acquired.append((position, name))
 
     def note_joined(self, position: int, member: Member) -> None:
-        """A node has joined."""
+        """A new node has joined."""
         self._joined.append((position, member))
+
+    def note_returned(self, position: int, member: Member) -> None:
+        """A node has come back that had lived in a log before this one."""
+        self._returned.append((position, member))
 
     def note_gone(self, position: int, member: Member) -> None:
         """A node is gone."""
@@ -101,6 +108,7 @@ class LogMemory:
         remembered)."""
         acquired = dict.fromkeys(name for at, name in self._acquired if at > position)
         joined = [member for at, member in self._joined if at > position]
+        returned = [member for at, member in self._returned if at > position]
         gone = [member for at, member in self._gone if at > position]
         ready = [member for at, member in self._ready if at > position]
         told: dict[Member, dict[str, None]] = {}
@@ -111,7 +119,9 @@ class LogMemory:
         self._tags = {at: tag for at, tag in self._tags.items() if at <= position}
         self._acquired = deque((at, name) for at, name in self._acquired if at <= position)
         self._joined = deque((at, member) for at, member in self._joined if at <= position)
+        self._returned = deque((at, member) for at, member in self._returned if at <= position)
         self._gone = deque((at, member) for at, member in self._gone if at <= position)
         self._ready = deque((at, member) for at, member in self._ready if at <= position)
         self._told = deque(one for one in self._told if one[0] <= position)
-        return Lost(list(acquired), joined, gone, ready, {sender: list(names) for sender, names in told.items()})
+        by_sender = {sender: list(names) for sender, names in told.items()}
+        return Lost(list(acquired), joined, returned, gone, ready, by_sender)

@@ -8,6 +8,8 @@ began earlier goes on, and nodes of the other join anew. So does a node that the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from presenced.backplane.port import Entry, Joined
 from presenced.cluster.entries import JoinData, Missing
 from presenced.cluster.node import RETURN_MS, Node
@@ -82,6 +84,14 @@ class Returns:
     def note_back(self, member: Member) -> None:
         """The node is in the log."""
         self._missing.pop(member, None)
+
+    def wait_again(self, members: Iterable[Member], now_ms: int) -> None:
+        """The log has lost that these had come back: they are waited for as by those who have not read that. O(those
+        who live)."""
+        for member in members:
+            if member.heirs is None and member is not self._node.mine:
+                self._missing[member] = None
+                self._missing_ms = now_ms + RETURN_MS
 
     def take_missing(self, item: Missing) -> Member | None:
         """The node that is gone by this, which lived until now; None if there is none. This node's own life may be over

@@ -61,6 +61,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "stills": ("still", "still", "start", "emptied"),
     "founders": ("found", "found", "start", "fresh", "emptied"),
     "twice": ("twice", "twice", "emptied", "lost_reply", "start"),
+    "relapse": ("relapse", "relapse", "emptied", "lost_reply", "start"),
     "torn": ("torn", "torn", "start", "lost_tail"),
     "cut": ("cut", "cut", "cut", "start", "erase", "slow"),
     "halfway": ("halfway", "halfway", "halfway", "restart", "start"),
@@ -84,7 +85,20 @@ FAULTS: dict[str, tuple[str, ...]] = {
 """Kinds of lives, by what may befall them."""
 
 MORTAL = frozenset(
-    {"cut", "fresh", "found", "halfway", "in_turn", "restart", "restart_away", "start", "still", "torn", "twice"}
+    {
+        "cut",
+        "fresh",
+        "found",
+        "halfway",
+        "in_turn",
+        "relapse",
+        "restart",
+        "restart_away",
+        "start",
+        "still",
+        "torn",
+        "twice",
+    }
 )
 """Where any of these may befall a life, no node is safe, and each has a disk."""
 

@@ -311,6 +311,41 @@ class Mortality:
         town.settle()
         self.renew()
 
+    def relapse(self) -> None:
+        """The engine is emptied, and fails once or more often while nodes read the log that began since: it is emptied
+        again, or forgets what it has accepted last."""
+        town, chance = self.town, self.chance
+        failures, entries = chance.choice((1, 1, 2, 3)), chance.randint(1, 6)
+
+        def befall() -> None:
+            nonlocal failures, entries
+            entries -= 1
+            if entries or not failures:
+                return
+            failures -= 1
+            entries = chance.randint(1, 8)
+            if chance.random() < 0.6:
+                self.trace[-1] += ", emptied again"
+                town.engine.empty()
+            else:
+                count = chance.randint(1, 4)
+                self.trace[-1] += f", {count} lost"
+                town.engine.lose_tail(count)
+
+        slow = [node for node in self.moving() if chance.random() < 0.3]
+        self.trace[-1] += f", slow {[node.name for node in slow]}"
+        for node in slow:
+            town.stand_still(node)
+        town.engine.empty()
+        town.befall = befall
+        self.renew()
+        for node in slow:
+            town.go_on(node)
+        self.renew()
+        town.befall = lambda: None
+        town.settle()
+        self.renew()
+
     def torn(self) -> None:
         """The log loses its end, of which nodes have read more and less; and one of them may end before it says
         anything again."""

@@ -311,3 +311,29 @@ def test_users_of_the_own_disk_whom_another_node_turns_out_to_decide_have_no_tim
     town.advance(60_000, 1_000, bob)
     assert late.node.is_ready
     all_agree(town, "alice", "bob")
+
+
+def test_a_return_that_the_log_loses_is_waited_for_by_those_too_who_have_read_it() -> None:
+    a, b, c = (town := Town("a", "b", "c")).nodes
+    names = [f"user{number}" for number in range(12)]
+    for name in names:
+        a.come(f"{name}/laptop")
+    town.pause()
+    town.engine.empty()
+    c.renew()
+    a.renew()
+    while c.read():
+        pass
+    town.engine.lose_tail(1)
+    b.renew()
+    for _ in range(2):
+        a.renew()
+    assert a not in town.nodes, "the log does not know it any more"
+    town.resume()
+    for name in names:
+        assert [node.node.home_of(name) for node in (b, c)] == [a.node.me] * 2
+    town.advance(RETURN_MS + 2_000)
+    for name in names:
+        [home] = {node.node.home_of(name) for node in (b, c)}
+        assert home in (b.node.me, c.node.me)
+    all_agree(town, *names)
