@@ -248,6 +248,9 @@ class Node:
         return self.engine.parts.keep(user) if user is not None else self.engine.users.knows(name)
 
     def _share(self, event: EventAdded, is_of_erased: bool) -> None:
+        if not (self.mine.is_ready or self.horizon.is_founded_by(self.me) or self.homes.of(event.user) is self.mine):
+            # It ended by itself, as the own disk has it. The home may have made something else of the user since.
+            return
         happened = Happened(event, is_of_erased)
         if is_of_erased and event.kind != FAREWELL:
             # Behind the erasure, which takes away all events of the user that came before it.

@@ -43,6 +43,10 @@ class Horizon:
         """The node of this key, which is this one, founds the cluster at this wall time. O(1)."""
         self.origin, self.founded_ms = key, now_ms
 
+    def is_founded_by(self, key: int) -> bool:
+        """Whether the node of this key, which is this one, founded the cluster in this life. O(1)."""
+        return self.origin == key and self.founded_ms > 0
+
     def learn(self, origin: int, version: int, floor: int, founded_ms: int = 0) -> None:
         """An older node tells of its own; it stands still until this one begins. O(1)."""
         if origin:

@@ -14,7 +14,7 @@ from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version
 from presenced.core.roster import FROM, TO
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS, VERSION_GAP
-from presenced.wire.messages import ContactEntry, Done, SetContacts, SetStatus
+from presenced.wire.messages import ContactEntry, Done, Follow, SetContacts, SetStatus
 from tests.cluster.client import Client
 from tests.cluster.town import Town, TownNode, agreed
 from tests.cluster.town_disk import TownDisk
@@ -402,7 +402,10 @@ def killed_home_of_a_timed_status(town: Town) -> tuple[TownDisk, Client]:
 @pytest.mark.parametrize("when", ["while it is down", "while it joins", "in a life that never serves"])
 def test_what_ends_by_itself_of_a_disk_is_not_newer_than_what_the_home_has_made_of_the_user_since(when: str) -> None:
     [a] = (town := Town("a")).nodes
+    a.dial("app", role="service").say(Follow(1, 0, 0))
     disk, link = killed_home_of_a_timed_status(town)
+    events = a.engine.events.seq
+    assert events
     if when == "while it is down":
         town.advance(15_000)
     again = TownNode(town, "b", town.policy, disk, "b again")
@@ -427,6 +430,7 @@ def test_what_ends_by_itself_of_a_disk_is_not_newer_than_what_the_home_has_made_
     assert again.node.is_ready
     assert [node.shown("alice").text for node in town.nodes] == ["new", "new"]
     assert link.is_open
+    assert a.engine.events.seq == events, "nothing has happened to her"
 
 
 def test_what_a_disk_knows_newer_is_offered_though_some_of_it_has_ended_by_itself_since() -> None:
