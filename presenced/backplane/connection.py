@@ -16,6 +16,9 @@ from presenced.backplane.library import COMMANDS
 from presenced.backplane.wire import EngineCommand, EngineFault, Wire
 
 CONNECT_S = 2.0
+HANDSHAKE_S = 1.5
+"""How long TLS may take of that."""
+
 CALL_S = 2.0
 """How long an answer may take."""
 
@@ -30,6 +33,11 @@ _PASSING = (
 
 NO_RIGHT_WITHIN = "The user executing the script can't run this command"
 """What a function of ours is told, and tells, that may not use a command any more."""
+
+_OF_ANOTHER_NAME = (62, 64)
+_OF_ANOTHER_TIME = (9, 10)
+"""What OpenSSL says of certificates: X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH, and
+X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 _PASSWORD = ("NOAUTH", "WRONGPASS", "ERR invalid password", "ERR AUTH", "ERR Client sent AUTH")
 
@@ -94,7 +102,8 @@ class EngineConnection:
                     self._judge(wire, str(answer))
             self.info = inspect(read_info(answers[-1]), by_sentinel=bool(access.service))
         except OSError as error:
-            raise Unreachable(f"the engine at {self.place} cannot be reached: {_why(error)}") from None
+            why = f"{_why(error)}{self._hint(error)}"
+            raise Unreachable(f"the engine at {self.place} cannot be reached: {why}") from None
         except BaseException:
             wire.abort()
             raise
@@ -106,12 +115,25 @@ class EngineConnection:
             async with asyncio.timeout(CONNECT_S):
                 if self._access.path:
                     return (await loop.create_unix_connection(Wire, self._access.path))[1]
-                return (await loop.create_connection(Wire, host, port, ssl=tls))[1]
+                handshake_s = HANDSHAKE_S if tls is not None else None
+                return (await loop.create_connection(Wire, host, port, ssl=tls, ssl_handshake_timeout=handshake_s))[1]
         except ssl.SSLCertVerificationError as error:
-            sentence = f"the certificate of {place} is not trusted: {error.verify_message or error.reason}"
-            raise Refused("certificate", f"{sentence}; name the authority of it with tls_ca") from None
+            raise Refused("certificate", _why_distrusted(place, error)) from None
+        except (ssl.SSLError, ConnectionAbortedError) as error:
+            # A plain Redis takes the beginning of TLS for that of a long command, and waits for the rest.
+            said = _why(error) if isinstance(error, ssl.SSLError) else "it does not speak TLS in time"
+            sentence = f"{place} cannot be reached: {said}; if it speaks none, begin the URL with redis://"
+            raise Unreachable(sentence) from None
         except OSError as error:
             raise Unreachable(f"{place} cannot be reached: {_why(error)}") from None
+
+    def _hint(self, error: OSError) -> str:
+        """What may be wrong where the engine ends a connection before it has said a word; "" = nothing is known."""
+        if not isinstance(error, ConnectionError | ssl.SSLError) or self._access.path:
+            return ""
+        if self._access.tls is None:
+            return "; if it speaks TLS, begin the URL with rediss://"
+        return "; if it asks for a certificate, name one with tls_cert and tls_key"
 
     async def _primary(self) -> tuple[str, int]:
         """Where the primary is, by the first Sentinel that answers."""
@@ -135,7 +157,7 @@ class EngineConnection:
                 # Sentinels have passwords of their own, and most have none.
                 _, answer = await wire.exchange([_login(self._access), question], CALL_S)
         except OSError as error:
-            raise Unreachable(f"{place} cannot be reached: {_why(error)}") from None
+            raise Unreachable(f"{place} cannot be reached: {_why(error)}{self._hint(error)}") from None
         finally:
             wire.abort()
         if isinstance(answer, EngineFault):
@@ -178,8 +200,23 @@ def _login(access: EngineAccess) -> EngineCommand:
     return ("AUTH", access.user or "default", access.password)
 
 
+def _why_distrusted(place: str, error: ssl.SSLCertVerificationError) -> str:
+    """Why its certificate is not taken, and what to do about that."""
+    said = error.verify_message or error.reason
+    if error.verify_code in _OF_ANOTHER_NAME:
+        sentence = f"the certificate of {place} is for another name: {said}"
+        return f"{sentence}; write a name in the URL that it has, or give the engine a certificate for this one"
+    sentence = f"the certificate of {place} is not trusted: {said}"
+    if error.verify_code in _OF_ANOTHER_TIME:
+        return f"{sentence}; renew it"
+    return f"{sentence}; name the authority of it with tls_ca"
+
+
 def _why(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
+    if isinstance(error, ssl.SSLError):
+        # Its number is one of OpenSSL's, and not of the system's.
+        return (error.reason or str(error)).replace("_", " ").lower()
     # asyncio's own loop says in `strerror` which of its calls failed.
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

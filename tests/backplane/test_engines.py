@@ -236,11 +236,56 @@ async def test_certificates(start: StartRedis, tmp_path: Path) -> None:
     await node.close()
     # Whoever speaks no TLS there, has no certificate, or finds nobody, is told that the engine cannot be reached.
     nameless = ssl.create_default_context(cafile=str(cert))
-    for away in (access._replace(tls=None), access._replace(tls=nameless), access._replace(hosts=(("localhost", 1),))):
-        plain = opened(away)
-        with pytest.raises(Unreachable):
-            await joined(plain)
-        await plain.close()
+    assert "; if it speaks TLS, begin the URL with rediss://" in await why_away(access._replace(tls=None))
+    assert "; if it asks for a certificate, name one with tls_cert" in await why_away(access._replace(tls=nameless))
+    assert (await why_away(access._replace(hosts=(("localhost", 1),)))).endswith("Connection refused")
+
+
+async def why_away(access: EngineAccess) -> str:
+    node = opened(access)
+    with pytest.raises(Unreachable) as raised:
+        await joined(node)
+    await node.close()
+    return str(raised.value)
+
+
+async def test_tls_with_an_engine_that_speaks_none(start: StartRedis) -> None:
+    """It waits for the rest of what it takes for a command."""
+    port = free_port()
+    start(port=port)
+    said = await why_away(EngineAccess((("localhost", port),), tls=ssl.create_default_context()))
+    assert said.endswith("does not speak TLS in time; if it speaks none, begin the URL with redis://")
+
+
+async def test_tls_with_what_answers_in_another_language() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-ERR what?\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await why_away(EngineAccess((("127.0.0.1", port),), tls=ssl.create_default_context()))
+    assert "; if it speaks none, begin the URL with redis://" in said
+
+
+async def test_a_certificate_of_another_name(start: StartRedis, tmp_path: Path) -> None:
+    """Its authority is known: naming that would change nothing."""
+    cert, key = make_certificate(tmp_path, "engine")
+    port = free_port()
+    tls = (f"tls-port {port}", f"tls-cert-file {cert}", f"tls-key-file {key}", f"tls-ca-cert-file {cert}")
+    start("bind 127.0.0.2", *tls, "tls-auth-clients no")
+    refused = await refusal(EngineAccess((("127.0.0.2", port),), tls=ssl.create_default_context(cafile=str(cert))))
+    assert refused.code == "certificate" and "tls_ca" not in refused.sentence
+    assert "is for another name: " in refused.sentence and "write a name in the URL that it has" in refused.sentence
+
+
+async def test_a_certificate_whose_time_is_over(start: StartRedis, tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path, "engine", days=-1)
+    port = free_port()
+    tls = (f"tls-port {port}", f"tls-cert-file {cert}", f"tls-key-file {key}", f"tls-ca-cert-file {cert}")
+    start(*tls, "tls-auth-clients no")
+    refused = await refusal(EngineAccess((("127.0.0.1", port),), tls=ssl.create_default_context(cafile=str(cert))))
+    assert refused.code == "certificate" and refused.sentence.endswith("; renew it")
 
 
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,3 +308,19 @@ async def test_what_ended_while_a_node_was_down_ends_only_once_it_has_joined(
     await alone.start()
     assert alone.engine.users["alice"].record.text == ""
     await alone.stop()
+
+
+async def test_a_node_that_waits_for_the_engine_at_its_start_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    node = Joining(new_engine(), "first")
+    node.backplane.is_cut = True
+    joining = asyncio.create_task(node.membership.join())
+
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "not there yet" in record.msg]
+
+    await eventually(lines)
+    node.backplane.is_cut = False
+    await joining
+    await node.membership.leave()
+    [line] = lines()
+    assert line.startswith("cluster: the engine is not there yet, and this node tries again: ")

@@ -188,10 +188,12 @@ class Membership:
         while True:
             try:
                 return await self._backplane.join(self._name, nonce, 0, self._engine.ledger.epoch, data)
-            except Unreachable:
+            except Unreachable as error:
                 tries += 1
                 if tries == TRIES:
                     raise
+                if tries == 1:
+                    log.warning("cluster: the engine is not there yet, and this node tries again: %s", error)
                 await asyncio.sleep(RETRY_S)
 
     async def leave(self) -> None:
