@@ -158,9 +158,10 @@ def history(context: Context, user: str, since: datetime | None, until: datetime
             return exits.OK
         since_ms = int(since.timestamp() * 1000) if since is not None else 0
         rows = history_rows(found, since_ms)
-        output.rows(rows, HISTORY_TITLES, nothing=f"nothing of {found.user} has changed{_known(found, since_ms)}")
-        if rows and (known := _known(found, since_ms)):
-            output.note(f"nothing is kept{known.replace(' in the time that is known, which begins', ' from before')}")
+        known = known_from(found, since_ms, has_rows=bool(rows))
+        output.rows(rows, HISTORY_TITLES, nothing=known)
+        if rows and known:
+            output.note(known)
         if not found.is_whole:
             output.note(f"there is more: these are the first {limit}; give --since, or a higher --limit")
         return exits.OK
@@ -195,12 +196,16 @@ def _what(event: Event) -> str:
     return f"text: {text}" if text else "no text"
 
 
-def _known(found: UserHistory, since_ms: int) -> str:
-    """A piece of a sentence, if the span begins before what is known."""
-    if found.begins_ms <= since_ms:
-        return ""
-    begins = datetime.fromtimestamp(found.begins_ms / 1000, UTC).astimezone()
-    return f" in the time that is known, which begins {begins:%Y-%m-%d %H:%M}"
+def known_from(found: UserHistory, since_ms: int, *, has_rows: bool) -> str:
+    """A sentence if the span begins before what is known, or if nothing is shown; else nothing."""
+    # The server may tell a later beginning than there is, to the minute.
+    begins_ms = min(found.begins_ms, found.events[0].at_ms) if found.events else found.begins_ms
+    begins = f"{datetime.fromtimestamp(begins_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    is_short = begins_ms > since_ms
+    if not has_rows:
+        known = f" in the time that is known, which begins {begins}" if is_short else ""
+        return f"nothing of {found.user} has changed{known}"
+    return f"nothing {'is' if found.before is None else 'else is'} kept from before {begins}" if is_short else ""
 
 
 COMMANDS: tuple[click.Command, ...] = (events, followers, history)
