@@ -223,7 +223,7 @@ class DurableLog:
             what = f"the disk under {self._place} does not keep up: {waiting}, and more are refused (log_busy)"
             kind, text = "busy", what
         if kind or self._trouble.is_on:
-            self._trouble.see(self._clocks.monotonic_ms(), kind, text)
+            self._trouble.see(self._clocks.monotonic_ms(), kind, text, for_ms=self._journal.trouble_ms)
         if self._is_erasure_due() or self._is_loss_due():
             # Also where no turn hands in anything.
             self.take_snapshot()

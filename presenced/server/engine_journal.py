@@ -73,6 +73,12 @@ class EngineJournal:
         """When the engine has answered last."""
 
     @property
+    def trouble_ms(self) -> int:
+        """See `FactPlace`. For the loop, too, while the committer's thread waits."""
+        away_s = self._away_s
+        return round((self._monotonic_s() - away_s) * 1000) if away_s else 0
+
+    @property
     def snapshot_bytes(self) -> int:
         """See `FactPlace`."""
         return self._snapshot_bytes

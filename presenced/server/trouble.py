@@ -28,13 +28,13 @@ class Trouble:
         """Whether one has begun and its end has not been told."""
         return bool(self._kind)
 
-    def see(self, now_ms: int, kind: str, text: str = "") -> None:
-        """There is a trouble of this `kind` now, which `text` describes, or none (""). To be called when it changes,
-        and from time to time while there is one."""
+    def see(self, now_ms: int, kind: str, text: str = "", *, for_ms: int = 0) -> None:
+        """There is a trouble of this `kind` now, which `text` describes and which has lasted for so long, or none ("").
+        To be called when it changes, and from time to time while there is one."""
         if kind:
             if kind != self._kind:
                 log.error("%s: %s", self._part, text)
-                self._began_ms = self._began_ms if self._kind else now_ms
+                self._began_ms = self._began_ms if self._kind else now_ms - for_ms
                 self._kind = kind
             self._seen_ms = now_ms
         elif self._kind and now_ms - self._seen_ms >= QUIET_MS:

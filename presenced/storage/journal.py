@@ -52,6 +52,7 @@ class Journal:
         self._is_open = False
         self.is_late = False
         self.trouble = ""
+        self.trouble_ms = 0
         """See `port.FactPlace`: the committer finds by itself what is wrong with a disk."""
         self._marked_ms = 0
         """When the segment was last marked."""

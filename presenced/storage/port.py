@@ -49,6 +49,10 @@ class FactPlace(Protocol):
     """What is in its way, in words; "" = nothing, or only what a committer finds by itself."""
 
     @property
+    def trouble_ms(self) -> int:
+        """For how long that has been in its way."""
+
+    @property
     def snapshot_bytes(self) -> int:
         """Of the newest snapshot; 0 = there is none."""
 

@@ -43,7 +43,12 @@ class Log(DurableLog):
 
     def __init__(self, clocks: Clocks = SYSTEM_CLOCKS) -> None:
         journal = SimpleNamespace(
-            bytes_since_snapshot=1, snapshot_bytes=0, is_late=False, trouble="", attach=lambda host: None
+            bytes_since_snapshot=1,
+            snapshot_bytes=0,
+            is_late=False,
+            trouble="",
+            trouble_ms=0,
+            attach=lambda host: None,
         )
         restored = Restored("nowhere", cast(Any, journal), cast(Any, None), 0)
         nothing = cast(Any, None)

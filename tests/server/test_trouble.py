@@ -46,3 +46,12 @@ def test_one_that_becomes_another_is_told_and_counts_from_the_first(caplog: pyte
     trouble.see(5_000, "full", "no room")
     trouble.see(10_000, "", "")
     assert [text for _, text in lines(caplog)] == ["log: too slow", "log: no room", "log: all is well again, after 5s"]
+
+
+def test_one_that_is_told_late_counts_from_when_it_began(caplog: pytest.LogCaptureFixture) -> None:
+    """As that of an engine, which is told once it has been away for a while."""
+    trouble = Trouble("log")
+    trouble.see(20_000, "away", "it is away", for_ms=5_800)
+    trouble.see(25_000, "away", "it is away", for_ms=10_800)
+    trouble.see(25_000 + QUIET_MS, "")
+    assert [text for _, text in lines(caplog)][1:] == ["log: all is well again, after 10s800ms"]
