@@ -226,6 +226,7 @@ class Operations:
     async def leave_early(self) -> None:
         """Close what is open, because the process ends before the start is over."""
         self.notifier.stopping("stopping before the start is over")
+        await self.server.leave_early()
         await self.close()
 
     async def reload(self) -> ReloadReport:

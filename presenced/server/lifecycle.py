@@ -85,6 +85,8 @@ class Lifecycle:
         """The one that is under way."""
         self.membership: Membership | None = None
         """This node's part in the cluster, from when it serves; None = the server is alone."""
+        self._joining: Membership | None = None
+        """The same, from before it joins."""
         self._is_ending = False
         self._over = asyncio.Event()
         self._last_tasks: list[asyncio.Task[None]] = []
@@ -143,8 +145,13 @@ class Lifecycle:
             await self._undo_start()
             raise
 
-    def _note_cluster(self, cluster: ClusterReport) -> None:
-        self.cluster = cluster
+    def _note_cluster(self, joining: Membership) -> None:
+        self.cluster = self._joining = joining
+
+    async def leave_early(self) -> None:
+        """The process ends before the start is over: the other nodes need not wait for this one."""
+        if self._joining is not None:
+            await self._joining.give_up()
 
     def _listening_sockets(self, kind: TransportKind) -> list[socket.socket]:
         if self._given is not None:

@@ -120,6 +120,10 @@ class Server:
         """
         await self._lifecycle.stop()
 
+    async def leave_early(self) -> None:
+        """Leave the cluster, because the process ends before the start is over."""
+        await self._lifecycle.leave_early()
+
     def begin_stop(self) -> None:
         """Start `stop`, from where nothing can be awaited."""
         self._lifecycle.begin_stop()

@@ -324,3 +324,36 @@ async def test_a_node_that_waits_for_the_engine_at_its_start_says_so_once(caplog
     await node.membership.leave()
     [line] = lines()
     assert line.startswith("cluster: the engine is not there yet, and this node tries again: ")
+
+
+async def test_a_process_that_ends_while_its_node_joins_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = new_engine()
+    first = Joining(engine, "first")
+    await first.membership.join()
+    known = first.membership._node
+    assert known is not None
+    backplane = MemoryBackplane(engine, draw=Random(2).getrandbits)
+    may_append = asyncio.Event()
+    append = backplane.append
+
+    async def held_append(*args: Any) -> tuple[int, int]:
+        await may_append.wait()
+        return await append(*args)
+
+    backplane.append = held_append  # type: ignore[method-assign]
+    monkeypatch.setattr(entrance, "open_backplane", lambda *_, **__: backplane)
+    monkeypatch.setattr(entrance, "engine_status", lambda *_: EngineStatus("", "", "", ""))
+    second = Server(Settings(dev=True, listen="127.0.0.1:0", cluster_url="redis://127.0.0.1:1", cluster_node="second"))
+    starting = asyncio.create_task(second.start())
+    try:
+        await eventually(lambda: [member.name for member in known.nodes] == ["first", "second"])
+        leaving = asyncio.create_task(second.leave_early())
+        may_append.set()
+        await leaving
+        await eventually(lambda: [member.name for member in known.nodes] == ["first"])
+        assert known.nodes.fences == 0, "it has left, and nobody takes it for dead"
+    finally:
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await first.membership.leave()

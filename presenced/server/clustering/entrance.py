@@ -14,7 +14,7 @@ from presenced.config.settings import Settings, SettingsError
 from presenced.config.shared_keys import shared_digests
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.membership import Membership
-from presenced.server.clustering.status import ClusterReport, EngineStatus
+from presenced.server.clustering.status import EngineStatus
 from presenced.server.drain import Stopping
 from presenced.server.engine_access import access_to_engine
 from presenced.server.links import Links
@@ -31,7 +31,7 @@ async def open_cluster(
     pacing: Pacing,
     clocks: Clocks,
     on_failure: Callable[[Exception], object],
-    joining: Callable[[ClusterReport], object],
+    joining: Callable[[Membership], object],
     drain: Callable[[], Stopping],
     settings_now: Callable[[], Settings],
 ) -> Membership:

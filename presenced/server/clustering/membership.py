@@ -201,7 +201,8 @@ class Membership:
         pump = self._pump
         if pump is None:
             return
-        await pump.settle(self._clocks.monotonic_ms() + SETTLE_MS)
+        if self._node is not None and self._node.is_ready:
+            await pump.settle(self._clocks.monotonic_ms() + SETTLE_MS)
         await pump.leave()
 
     async def give_up(self) -> None:
