@@ -386,9 +386,9 @@ socket buffers, so they are read before anything expires."""
 CLUSTER_LEASE_MS = 10_000
 """A node that has not been heard of for so long is taken for dead, unless the operator chooses otherwise."""
 
-CLUSTER_LEASE_MS_MIN = 6_000
-"""A lease is longer: it is renewed each fifth of it, one renewal may be lost and one late, and the clock of the engine
-may leap by two seconds."""
+CLUSTER_LEASE_MS_MIN = 7_000
+"""No lease is shorter: it is renewed each fifth of it, one renewal may be lost and one late, and the clock of the
+engine may leap by two seconds."""
 
 CLUSTER_LINGER_MS = 2
 """For how long changes are gathered under load before they are sent to the engine."""

@@ -15,6 +15,7 @@ from presenced.cli.preflight import all_faults, fault_of_limit
 from presenced.cli.settings import config_option
 from presenced.config import Settings
 from presenced.config.certificate import read_certificate
+from presenced.config.cluster_keys import CLUSTER_KEYS
 from presenced.config.engine_url import parse_engine
 from presenced.config.hosts import is_loopback, parse_address
 from presenced.config.loader import ConfigSurvey, take_survey
@@ -100,6 +101,8 @@ def concerns(settings: Settings) -> Iterator[str]:
             f"listen.address {settings.listen} can be reached from other machines, and without listen.tls_cert tokens "
             "cross the network unencrypted"
         )
+    if sentence := _cluster_of_nobody(settings):
+        yield sentence
     for section, power in (("cluster", "is as good as a node"), ("storage", "has the state of everybody")):
         if sentence := _open_engine(settings, section, power):
             yield sentence
@@ -114,6 +117,20 @@ def concerns(settings: Settings) -> Iterator[str]:
             return
         if mode & 0o007:
             yield f"the secret file {settings.secret_file} can be read by every account (mode {mode:04o}); chmod 0600"
+
+
+def _cluster_of_nobody(settings: Settings) -> str:
+    """A sentence if there are settings of a cluster, and this daemon is in none; else nothing."""
+    if settings.cluster_url or settings.nodes > 1:
+        return ""
+    default = Settings()
+    given = [key.name for key in CLUSTER_KEYS if getattr(settings, key.field) != getattr(default, key.field)]
+    if not given:
+        return ""
+    return (
+        f"without cluster.url this daemon is alone, and {', '.join(given)} "
+        f"{'has' if len(given) == 1 else 'have'} no effect; give --cluster URL, or --nodes NUMBER"
+    )
 
 
 def _open_engine(settings: Settings, section: str, power: str) -> str:

@@ -230,8 +230,8 @@ def drain(context: Context, yes: bool, wait: bool, node: str) -> None:
     def work(link: AdminLink) -> int:
         answer = link.ask("drain", node=node) if node else link.ask("drain")
         spread, latest = format_duration(answer["spread_ms"]), format_duration(answer["timeout_ms"])
-        closing = f"{counted(answer['links'], 'link')} to be closed over {spread}"
-        told = f"stopping: {closing}, gone in {latest} at the latest"
+        closing = f"{counted(answer['links'], 'link')} to be closed within {spread}"
+        told = f"stopping: {closing}, and all is over in {latest} at the latest"
         if not wait:
             context.output.say(answer, told)
             return exits.OK

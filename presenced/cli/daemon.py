@@ -292,7 +292,7 @@ async def _say_where(url: str) -> None:
 async def _leave_early(operations: Operations, number: signal.Signals) -> None:
     """End the process while a thread reads the data directory. Nothing waits for the thread: a crash at any moment
     harms nothing that it does, and it has acknowledged nothing yet."""
-    log.info("%s: ending before the start is over; the next start reads the data directory again", number.name)
+    log.info("%s: ending before the start is over; the next start reads the saved state again", number.name)
     try:
         await operations.leave_early()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced import limits
 from presenced.config.engine_url import ClusterName, EngineUrl
 from presenced.config.key import Key
 from presenced.config.kinds import Choice, Duration, Int, Path
@@ -39,9 +40,9 @@ CLUSTER_KEYS: tuple[Key, ...] = (
     Key(
         "cluster.lease",
         "cluster_lease_ms",
-        Duration(1_000, LEASE_MS_MAX, example="10s"),
+        Duration(limits.CLUSTER_LEASE_MS_MIN, LEASE_MS_MAX, example="10s"),
         "A node that has not been heard of for this long, by the clock of the engine, is taken for dead: other nodes "
-        "decide for its users.",
+        "decide for its users. A shorter one would take nodes for dead that are only slow for a moment.",
         is_shared=True,
     ),
     Key(

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from presenced import limits
 from presenced.config.engine_rules import Say
 from presenced.config.hosts import parse_address
-from presenced.config.kinds import exact_duration
 from presenced.config.settings import Settings
 
 CLUSTER_FIELDS = ("cluster_url", "nodes")
-
-
-def lease_is_long_enough(settings: Settings, say: Say) -> str:
-    """A node must live through a renewal that is lost and one that is late."""
-    if not is_clustered(settings) or settings.cluster_lease_ms > limits.CLUSTER_LEASE_MS_MIN:
-        return ""
-    return (
-        f"{say('cluster_lease_ms')} is {exact_duration(settings.cluster_lease_ms)}: a node that is only slow for a "
-        f"moment would be taken for dead; make it longer than {exact_duration(limits.CLUSTER_LEASE_MS_MIN)}, as 10s"
-    )
 
 
 def sharing_needs_cluster(settings: Settings, say: Say) -> str:
@@ -68,8 +56,3 @@ def first_own_port(settings: Settings) -> int:
         return parse_address(settings.http_own)[1]
     port = parse_address(settings.http)[1]
     return port + 1 if port else 0
-
-
-def is_clustered(settings: Settings) -> bool:
-    """Whether there are, or may be, other nodes."""
-    return bool(settings.cluster_url) or settings.nodes > 1

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from presenced.config.cluster_rules import (
     CLUSTER_FIELDS,
-    lease_is_long_enough,
     nodes_have_ports,
     own_address_is_another,
     sharing_needs_cluster,
@@ -213,7 +212,6 @@ RULES = (
     Rule(("webhooks_url", "webhooks_secret_file"), _webhooks_are_signed),
     Rule(("webhooks_url", "webhooks_allow_private"), _webhooks_are_private),
     Rule(("webhooks_retry_ms", "webhooks_retry_max_ms"), _webhooks_retry),
-    Rule(("cluster_lease_ms", *CLUSTER_FIELDS), lease_is_long_enough),
     Rule(("listen_shared", "cluster_url"), sharing_needs_cluster),
     Rule(("cluster_url", "cluster_password_file"), users_have_passwords),
     Rule(("cluster_url", "cluster_tls_ca", "cluster_tls_cert", "cluster_tls_key"), tls_is_meant),

@@ -134,7 +134,7 @@ class Operations:
     def replaying(self, percent: int) -> None:
         """The data directory is being read."""
         self._read_percent = percent
-        self.notifier.working(f"reading the data directory: {percent} %")
+        self.notifier.working(f"reading the saved state: {percent} %")
 
     def stopping(self) -> None:
         """The drain begins."""

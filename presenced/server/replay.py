@@ -81,4 +81,4 @@ class Replay:
         self._loop.call_soon_threadsafe(self._tell, percent)
         if now_ms - self._logged_ms >= LOG_EVERY_MS:
             self._logged_ms = now_ms
-            log.info("reading the data directory: %d %%", percent)
+            log.info("reading the saved state: %d %%", percent)

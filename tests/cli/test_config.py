@@ -351,3 +351,13 @@ def test_a_user_who_does_not_exist(secret_file: str, tmp_path: Path) -> None:
     path = written(tmp_path / "f.toml", f"[auth]\nsecret_file = '{secret_file}'\n")
     result = config("check", "--config", path, "--user", "nobody-at-all")
     assert result.exit_code == 2 and "there is no user 'nobody-at-all'" in result.stderr
+
+
+def test_what_has_no_effect_without_a_cluster_is_named(tmp_path: Path) -> None:
+    text = "[auth]\ndev = true\n[cluster]\nnode = 'w'\nlease = '20s'\nack = 'engine'\n"
+    result = config("check", "--config", written(tmp_path / "f.toml", text))
+    sentence = "without cluster.url this daemon is alone, and cluster.node, cluster.lease have no effect"
+    assert (result.exit_code, said(result)) == (0, [f"warning: {sentence}; give --cluster URL, or --nodes NUMBER"])
+    # Several on one machine are named after it.
+    result = config("check", "--config", written(tmp_path / "g.toml", text + "nodes = 2\n"))
+    assert not any("no effect" in line for line in said(result))

@@ -210,7 +210,8 @@ class TestDoing:
         terminal = on_terminal("--socket", admin_path, "drain", "--wait")
         terminal.until("[y/N]")
         terminal.type("y\n")
-        terminal.until("stopping: 0 links")
+        terminal.until("stopping: 0 links to be closed within ")
+        terminal.until("and all is over in ")
         terminal.until("stopped")
         assert terminal.end() == 0
         assert admin_daemon.process.wait(PATIENCE_S) == 0

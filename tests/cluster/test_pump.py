@@ -282,7 +282,11 @@ async def test_a_node_whose_call_is_wrong_ends(stage: Stage, monkeypatch: pytest
     ("error", "is_lasting", "words"),
     [
         (Fenced(7), True, "give each a name of its own"),
-        (Fenced(0), False, "started again, it joins anew"),
+        (
+            Fenced(0),
+            False,
+            "without the node one, which was not heard of for longer than its lease; started again, it joins anew",
+        ),
         (Refused("evicts", "it drops keys"), True, "it drops keys"),
         (Refused("slice_lost", "gone"), False, "started again, it joins anew"),
         (Unreachable("nobody there"), False, "start it, then this node again"),

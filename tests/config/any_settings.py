@@ -65,7 +65,7 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "cluster_url": st.sampled_from(["", "redis://h:1/3", "unix:///a?db=2", "rediss+sentinel://u@a,[::1]:2/b/4"]),
     "cluster_node": st.sampled_from(["", "a", "7.x_-"]),
     "cluster_prefix": st.sampled_from(["presenced", "b"]),
-    "cluster_lease_ms": st.integers(1_000, 300_000),
+    "cluster_lease_ms": st.integers(7_000, 300_000),
     "cluster_linger_ms": st.integers(0, 1_000),
     "cluster_ack": st.sampled_from(["engine", "replica", "disk"]),
     "cluster_password_file": PATHS,

@@ -244,10 +244,10 @@ def test_a_long_replay_asks_for_more_time(tmp_path: Path) -> None:
             *working, ready = manager.told
             assert working, "something was told before it was ready"
             for status, extend in working:
-                assert status.startswith("STATUS=reading the data directory: ") and status.endswith(" %")
+                assert status.startswith("STATUS=reading the saved state: ") and status.endswith(" %")
                 assert extend == f"EXTEND_TIMEOUT_USEC={EXTEND_S}000000"
             assert ready[0] == "READY=1"
-            assert "reading the data directory" in daemon.log()
+            assert "reading the saved state" in daemon.log()
 
 
 @pytest.mark.parametrize("sound", [True, False])

@@ -18,7 +18,7 @@ HTTP_CODES: Final[Mapping[str, tuple[int, bool, str]]] = {
     "stream_limit": (429, True, "as many streams of events as the user, or all users together, may have"),
     "not_followed": (409, False, "no stream of this user follows under that name now"),
     "timeout": (504, True, "no answer came in time; whether the request was applied is not known"),
-    "starting": (503, True, "the server is reading its data directory, and answers when that is done"),
+    "starting": (503, True, "the server is reading its saved state, and answers when that is done"),
 }
 """Codes that come over HTTP alone: status, whether the same attempt may succeed later, and what they mean."""
 

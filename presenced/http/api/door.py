@@ -202,7 +202,7 @@ class ApiDoor:
 
     def _require_started(self) -> None:
         if self._is_starting():
-            raise RequestError("starting", "the server is starting and reads its data directory", retry_ms=1_000)
+            raise RequestError("starting", "the server is starting and reads its saved state", retry_ms=1_000)
 
 
 def _describe(loop: asyncio.AbstractEventLoop, described: Callable[[bytes, Exception | None], object]) -> None:

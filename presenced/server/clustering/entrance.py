@@ -95,6 +95,9 @@ def node_ended(error: Exception, settings: Settings) -> Exception:
         case Fenced() if error.by:
             sentence = f"another daemon has joined the cluster as {name}; give each a name of its own (cluster.node)"
             return NodeEnded(sentence, is_lasting=True)
+        case Fenced():
+            sentence = f"the cluster goes on without the node {name}, which was not heard of for longer than its lease"
+            return NodeEnded(f"{sentence}; started again, it joins anew")
         case Refused(code="slice_lost"):
             # What it was to be told lay beside the log for too short a time: of another life it will be told again.
             return NodeEnded(f"the node {name} did not take in time what the others know; started again, it joins anew")
