@@ -141,7 +141,7 @@ def cluster_settings(patient: Patient) -> Said:
             well = False
             what = f"the node {node.name} has other settings than {now.node}: {', '.join(node.differs)}"
             advice = (
-                "give all nodes the same, then reload or restart them ; until then what somebody is shown "
+                "give all nodes the same, then reload or restart them; until then what somebody is shown "
                 "may depend on the node that they ask"
             )
             yield "problem", what, advice
