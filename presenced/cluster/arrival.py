@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from msgspec.structs import replace
-
+from presenced.cluster.batches import WAITING_BYTES
 from presenced.cluster.disputes import Disputes
 from presenced.cluster.entries import (
     KnownFacts,
@@ -25,15 +24,12 @@ from presenced.cluster.entries import (
     decode_slice,
     version_in,
 )
-from presenced.cluster.lessons import WAITING_BYTES
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
-from presenced.core.copies import OF_PAIRS
 from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
-from presenced.core.records import DeviceSet, Fact, RecordSet
+from presenced.core.records import Fact
 from presenced.core.told_shelves import names_of, names_on, take_shelf
-from presenced.wire.codec import encode
 
 FOUND_AT_ONCE: Final = 5_000
 BROUGHT_AT_ONCE: Final = 200
@@ -189,21 +185,11 @@ class Arrival:
         own_version = node.engine.publisher.kept_version(name, version_in(own_known))
         own_version = uncarried(own_version, node.engine.positions.lives)
         if own_version > uncarried(version_in(known), node.lives):
-            if self._shown_in(name, own_known) != self._shown_in(name, known):
+            if self._disputes.says_other(name, own_known, known):
                 self._offers.append(Offer(name, own_version, own))
         user = node.engine.users.awake(name)
         if user is not None:
             node.copies.release(user, now_ms)
-
-    def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
-        """What these facts say but for versions, for devices, of which nodes know different moments, and for what is
-        between users. O(facts)."""
-        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
-        return sorted(
-            encode(replace(fact, version=0, last_seen_ms=0) if isinstance(fact, RecordSet) else fact)
-            for fact in facts
-            if not isinstance(fact, (DeviceSet, *OF_PAIRS))
-        )
 
     def _consider(self, now_ms: int) -> None:
         if self._has_asked or self._left is not None or self._teachers:

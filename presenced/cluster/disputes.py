@@ -34,6 +34,8 @@ from presenced.cluster.node import Node
 from presenced.cluster.nodes import NOBODY, Member
 from presenced.core.copies import OF_PAIRS
 from presenced.core.positions import uncarried
+from presenced.core.records import DeviceSet, RecordSet
+from presenced.wire.codec import encode
 
 
 class Disputes:
@@ -164,7 +166,23 @@ class Disputes:
         """Whether this node serves and knows a newer record than this. Who says that there is none has erased the user.
         O(facts in it)."""
         node, version = self._node, version_in(known)
-        return node.mine.is_ready and version > 0 and uncarried(version, node.lives) < self._version_of(name)
+        if not node.mine.is_ready or not version or uncarried(version, node.lives) >= self._version_of(name):
+            return False
+        # The home keeps the version of a record that says the same, and would be offered it for ever.
+        return self.says_other(name, decode_known(all_of(node.copies, name, node.engine.ledger.now_ms)), known)
+
+    def says_other(self, name: str, one: KnownFacts, other: KnownFacts) -> bool:
+        """Whether these facts say different things of the user, but for versions, for devices, of which nodes know
+        different moments, and for what is between users. O(facts)."""
+        return self._shown_in(name, one) != self._shown_in(name, other)
+
+    def _shown_in(self, name: str, known: KnownFacts) -> list[bytes]:
+        facts = self._node.engine.sleep.facts_in(name, known) if isinstance(known, bytes) else known
+        return sorted(
+            encode(msgspec.structs.replace(fact, version=0, last_seen_ms=0) if isinstance(fact, RecordSet) else fact)
+            for fact in facts
+            if not isinstance(fact, (DeviceSet, *OF_PAIRS))
+        )
 
     def _version_of(self, name: str) -> int:
         """The version of the user's record as it is known here, before a kill gave it another; 0 = none is. O(1), and

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from presenced.cluster.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
+from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet, TextSet
+from presenced.limits import VERSION_GAP
 from presenced.wire.messages import SetStatus
 from tests.cluster.town import Town, TownNode, agreed
 
@@ -168,3 +171,23 @@ def test_who_has_handed_the_user_over_behind_its_word_does_not_do_so_again() -> 
     town.resume()
     agreed(town, ["alice"])
     assert c.node.home_of("alice") == b.node.me
+
+
+def test_a_record_that_says_the_same_under_a_newer_version_is_offered_to_nobody() -> None:
+    """A kill has given the home's record a version from which its place among those of before is not known any more:
+    the home keeps that, and would be offered the other for ever."""
+    a, b = (town := Town("a", "b")).nodes
+    a.come("alice/laptop").set_status("away", text="the same")
+    newest = a.shown("alice").version
+    life = Life(newest + VERSION_GAP, newest, 0)
+    b_user, a_user = b.engine.users.get("alice"), a.engine.users.get("alice")
+    assert a_user is not None and b_user is not None
+    a_user.record = replace(a_user.record, version=carried(newest - 1, life))
+    b_user.record = replace(b_user.record, version=newest)
+    for node in town.nodes:
+        node.node.learn_lives([life])
+    offer(b, "alice")
+    a.reader._disputes.say_whole("alice", a.now_ms)
+    town.settle()
+    agreed(town, ["alice"])
+    assert a.shown("alice").text == "the same"
