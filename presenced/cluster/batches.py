@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from presenced.cluster.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
 from presenced.wire.codec import encode, encode_into, list_head
+
+WAITING_BYTES: Final = 1 << 20
+"""While more than this waits, nothing is added that has time."""
 
 
 class Stored(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from presenced.cluster.batches import Stored
+from presenced.cluster.batches import WAITING_BYTES, Stored
 from presenced.cluster.entries import Decided, Slice, SliceContent, all_of, packed_facts
 from presenced.cluster.homes import SHELVES
 from presenced.cluster.node import Node
@@ -40,9 +40,6 @@ AHEAD_BYTES: Final = 4 << 20
 """While so much was stored for a node that it has not taken, it is sent no more."""
 
 NUMBER_BITS: Final = 32
-
-WAITING_BYTES: Final = 1 << 20
-"""While more than this waits to be appended, no slice is made."""
 
 
 class _Lesson:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from presenced.cluster.batches import WAITING_BYTES
 from presenced.cluster.disputes import Disputes
 from presenced.cluster.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of, home_part_of
-from presenced.cluster.lessons import WAITING_BYTES
 from presenced.cluster.memory import LogMemory, Lost
 from presenced.cluster.node import Node
 from presenced.cluster.nodes import Member
@@ -59,9 +59,12 @@ class LostEntries:
 
     def say_again(self, names: Iterable[str], now_ms: int) -> None:
         """Say all of these, whose home this node became in what is lost, and that events begin anew."""
-        node, events = self._node, self._node.engine.events
         self._say(names)
         self.say_some(now_ms)
+        self._begin_events_anew(now_ms)
+
+    def _begin_events_anew(self, now_ms: int) -> None:
+        node, events = self._node, self._node.engine.events
         epoch = max(events.epoch + 1, node.engine.clock.wall_ms(now_ms))
         node.batches.add(EventsAnew(epoch, events.seq, node.horizon.version))
 
@@ -96,10 +99,13 @@ class LostEntries:
     @property
     def has_work(self) -> bool:
         """Whether something is to be said, and there is room for it."""
-        return bool(self._unsaid) and self._node.batches.bytes < WAITING_BYTES
+        return (bool(self._unsaid) and self._node.batches.bytes < WAITING_BYTES) or self._node.backlog.has_work
 
     def say_some(self, now_ms: int) -> None:
-        """Say all of some: of very many, if the log has lost a death. O(`SAID_AT_ONCE`)."""
+        """Say all of some: of very many, if the log has lost a death, or the engine was away for long.
+        O(`SAID_AT_ONCE`)."""
+        backlog = self._node.backlog
+        self._say(backlog.take(SAID_AT_ONCE))
         for _ in range(min(SAID_AT_ONCE, len(self._unsaid))):
             name = next(iter(self._unsaid))
             is_witness = self._unsaid.pop(name)
@@ -112,3 +118,5 @@ class LostEntries:
                 self._disputes.say_known(name, part(self._node.copies, name, now_ms))
             elif is_witness:
                 self._disputes.offer(name, now_ms)
+        if not self._unsaid and backlog.take_lost_events():
+            self._begin_events_anew(now_ms)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from presenced.backplane.port import Joined
+from presenced.cluster.backlog import Backlog
 from presenced.cluster.batches import Batches
 from presenced.cluster.early_facts import told_early
 from presenced.cluster.entries import (
@@ -80,6 +81,7 @@ class Node:
             self.nodes.join(info.name, info.incarnation, decode_join(info.data))
         self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
         self.inheritance = Inheritance(self.homes, copies, self.mine)
+        self.backlog = Backlog(self.homes, copies, self.mine, self.batches)
         self.position = joined.n
         """The last entry of the log that was read, or stands for what was read."""
         self.tag = joined.tag
@@ -211,9 +213,11 @@ class Node:
 
     # --- what goes out ----------------------------------------------------------------------------------------
 
-    def add_facts(self, facts: Sequence[Fact]) -> None:
-        """This node has decided this in a turn. O(facts)."""
+    def add_facts(self, facts: Sequence[Fact], *, is_awaited: bool = True) -> None:
+        """This node has decided this in a turn. `is_awaited`: somebody is told once all nodes have it. O(facts)."""
         shared = for_others(facts)
+        if self.backlog.is_full:
+            shared = self.backlog.reduced(shared, self.engine.ledger.now_ms, is_awaited=is_awaited)
         if not self.mine.is_ready:
             shared = told_early(shared, self.homes, self.mine)
         if shared:
@@ -255,7 +259,7 @@ class Node:
         if is_of_erased and event.kind != FAREWELL:
             # Behind the erasure, which takes away all events of the user that came before it.
             self._farewells.append(happened)
-        else:
+        elif not self.backlog.loses_event():
             self.batches.add(happened)
 
     def send(self, to: int, message: bytes) -> None:

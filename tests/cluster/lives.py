@@ -5,11 +5,11 @@ nodes tell one truth, which is that of the people.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from random import Random
 from unittest.mock import patch
 
-from presenced.cluster import lessons
+from presenced.cluster import backlog, lessons
 from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
 from presenced.core.contacts.agreement import check_contacts, rosters_asleep
 from presenced.core.model import CONNECTED
@@ -142,6 +142,8 @@ class Life(Mortality):
         """Those of nodes that do not run."""
         self.starts = 0
         self.faults = faults
+        self.is_short = self.chance.random() < 0.5
+        """Little may wait for the engine."""
         self.trace: list[str] = []
         for name in "abc" if self.is_mortal else "":
             self.start_node(name)
@@ -166,7 +168,12 @@ class Life(Mortality):
         """So many steps, and then rest."""
         # Slices of one user each, so that a node may go between any two.
         few = {"SLICE_COST": 1, "AHEAD_SLICES": 2} if "halfway" in self.faults else {}
-        with patch.multiple(lessons, **few) if few else nullcontext():
+        # Hardly anything may wait for an engine that is away.
+        full = {"BACKLOG_BYTES": 300, "WAITING_BYTES": 100} if "outage" in self.faults and self.is_short else {}
+        with ExitStack() as stack:
+            for module, values in ((lessons, few), (backlog, full)):
+                if values:
+                    stack.enter_context(patch.multiple(module, **values))
             for _ in range(steps):
                 self.step()
                 self.come_home()

@@ -49,7 +49,8 @@ class ClusterLog:
         node = self._node
         foreign = node.take_foreign_facts()
         if facts:
-            node.add_facts(facts)
+            # Acks of an engine that is away for long are waited for no longer (`take_late`).
+            node.add_facts(facts, is_awaited=bool(acks) and not self._acks_by_disk and not self._is_busy())
             if not node.mine.is_ready:
                 facts = saved_early(facts, node.homes, node.mine)
         if foreign or facts:
