@@ -138,8 +138,9 @@ class Disputes:
             node.homes.set(name, sender)
             node.note_copy(name)
         if is_newer:
-            if is_mine and user is not None:
-                node.copies.release(user, now_ms)
+            if is_mine:
+                # Also of whom nothing is known: what is taken now is taken up below, with its timers.
+                node.copies.release(node.engine.users.get_or_new(name), now_ms)
             node.take_whole(name, known, now_ms, says_pairs=False)
         node.homes.set(name, node.mine)
         node.inheritance.take_up(name, now_ms)

@@ -233,7 +233,8 @@ class Life(Mortality):
         else:
             status = self.chance.choice(("online", "away", "dnd", None))
             self.trace[-1] += f" {client.address} {status}"
-            client.say(SetStatus(client.next_id(), status, f"text {client.next_id()}"))
+            for_ms = self.chance.choice((0, 0, 0, 2_000, 10_000, 30_000))
+            client.say(SetStatus(client.next_id(), status, f"text {client.next_id()}", None, for_ms))
 
     def visit(self) -> None:
         """Somebody comes whom nobody watches, and most often goes at once."""

@@ -448,3 +448,17 @@ def test_what_a_disk_knows_newer_is_offered_though_some_of_it_has_ended_by_itsel
     town.now_ms = a.now_ms = late.now_ms
     town.add("late", late)
     assert [(node.shown("alice").text, node.shown("alice").status) for node in town.nodes] == [("newest", "online")] * 2
+
+
+def test_who_is_offered_to_a_home_that_knows_nothing_of_them_is_waited_for_there_like_anybody() -> None:
+    [a] = (town := Town("a")).nodes
+    a.node.claim(["fay"], lambda now_ms: None)
+    town.settle()
+    assert a.node.own("fay") and a.engine.users.get("fay") is None
+    late = TownNode(town, "late")
+    late.open("fay/phone")
+    late.now_ms = town.now_ms
+    town.add("late", late)
+    assert a.node.own("fay") and a.shown("fay").status == "online"
+    town.advance(RESTART_GRACE_MS + RESTART_SPREAD_MS + 5_000)
+    assert [node.shown("fay").status for node in town.nodes] == ["offline", "offline"]
