@@ -64,3 +64,16 @@ class Conduit(Protocol):
         sent to it before. The node's `Forwarding.receive` is called with it once, when it has applied those facts; or
         never, if one of the two nodes is gone before, of which both are told. O(1), and nothing is received inside of
         it."""
+
+
+class Forwarder(Protocol):
+    """What acts for links whose users have another home (`links.forwarding`), as the log tells it."""
+
+    def receive(self, sender: int, message: bytes, now_ms: int) -> None:
+        """A node says something to this one."""
+
+    def node_gone(self, node: int, last_ms: int, now_ms: int) -> None:
+        """A node is gone; it was heard last at this moment."""
+
+    def homes_changed(self, names: Sequence[str], now_ms: int) -> None:
+        """These users have another home from now on."""

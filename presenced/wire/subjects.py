@@ -9,9 +9,9 @@ fields of each type:
 * Who may see whom: every answer tells something about the subject of its request, so that the subject is what an answer
   is filtered by for the viewer who asked. `everybody` and `channel` answer with those whom the viewer may see.
 
-One table knows them as well, since each message of a link of a cluster is looked up there: `cluster.routing` says where
-a message is handled, which depends on what it does besides. The users and refs that it names are those that are named
-here.
+One table knows them as well, since each message of a link of a cluster is looked up there: `cluster.links.routing` says
+where a message is handled, which depends on what it does besides. The users and refs that it names are those that are
+named here.
 
 A chat command is about the user who typed it. Its words may ask for more, such as who is online. Only `chat_commands`
 understands them, so that the verb is what tells about whom the answer is.

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from random import Random
 from unittest.mock import patch
 
-from presenced.cluster import backlog, lessons
-from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
+from presenced.cluster.links.lost_links import KEPT_MS, PATIENCE_MS
+from presenced.cluster.log import backlog, lessons
 from presenced.core.contacts.agreement import check_contacts, rosters_asleep
 from presenced.core.model import CONNECTED
 from presenced.core.policy import Policy

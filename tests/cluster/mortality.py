@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from presenced.cluster.node import RETURN_MS
+from presenced.cluster.log.node import RETURN_MS
 from presenced.wire.messages import Watch
 from tests.cluster.client import Client
 from tests.cluster.town import TownNode

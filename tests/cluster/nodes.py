@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from presenced.cluster.entries import OF_PAIRS, decode_facts, for_others
-from presenced.cluster.forwarding import Forwarding
+from presenced.cluster.links.forwarding import Forwarding
+from presenced.cluster.log.entries import OF_PAIRS, decode_facts, for_others
 from presenced.core import invariants
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from presenced.backplane.port import Joined
-from presenced.cluster.entries import JoinData
-from presenced.cluster.log_reader import LogReader
-from presenced.cluster.node import Node
+from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.log_reader import LogReader
+from presenced.cluster.log.node import Node
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.policy import Policy

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster import homes, inheritance, lessons
-from presenced.cluster.arrival import BROUGHT_AT_ONCE
-from presenced.cluster.entries import Happened, Slice, decode_batch
+from presenced.cluster.log import homes, inheritance, lessons
+from presenced.cluster.log.arrival import BROUGHT_AT_ONCE
+from presenced.cluster.log.entries import Happened, Slice, decode_batch
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.policy import Policy
 from presenced.core.positions import Life, carried, next_version

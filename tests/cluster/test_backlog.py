@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from presenced.cluster import backlog
+from presenced.cluster.log import backlog
 from presenced.core.policy import Policy
 from presenced.wire.messages import Done, Erase, SetStatus
 from tests.cluster.town import Town, TownNode, agreed

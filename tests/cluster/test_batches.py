@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from presenced.cluster import batches as module
-from presenced.cluster.batches import Batches, Stored
-from presenced.cluster.entries import (
+from presenced.cluster.log import batches as module
+from presenced.cluster.log.batches import Batches, Stored
+from presenced.cluster.log.entries import (
     BATCH_BYTES,
     Decided,
     New,

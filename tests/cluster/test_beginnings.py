@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster.memory import KEEP_MS
-from presenced.cluster.node import RETURN_MS
-from presenced.cluster.nodes import GONE_KEPT_MS
+from presenced.cluster.log.memory import KEEP_MS
+from presenced.cluster.log.node import RETURN_MS
+from presenced.cluster.log.nodes import GONE_KEPT_MS
 from tests.cluster.town import Town, TownNode
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from presenced.cluster.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
+from presenced.cluster.log.entries import Moved, NodeBatch, Offer, Whole, decode_batch, home_part_of
 from presenced.core.positions import Life, carried
 from presenced.core.records import Fact, RecordSet, TextSet
 from presenced.limits import VERSION_GAP

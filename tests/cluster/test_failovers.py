@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster import lost_entries
-from presenced.cluster.batches import Closed
-from presenced.cluster.entries import Whole
-from presenced.cluster.node import RETURN_MS
+from presenced.cluster.log import lost_entries
+from presenced.cluster.log.batches import Closed
+from presenced.cluster.log.entries import Whole
+from presenced.cluster.log.node import RETURN_MS
 from presenced.wire.messages import Done, SetStatus
 from tests.cluster.town import Town, TownNode, done
 from tests.core.world import FakeLink

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from presenced.cluster.dispatch import ATTACHED_MS, PATIENCE_MS
-from presenced.cluster.held_devices import LATE_MS
-from presenced.cluster.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
+from presenced.cluster.links.dispatch import ATTACHED_MS, PATIENCE_MS
+from presenced.cluster.links.held_devices import LATE_MS
+from presenced.cluster.links.refusals import FULL, GONE, NOT_ANSWERED, NOT_SENT
 from presenced.core.model import CONNECTED, GRACE
 from presenced.core.rights import rights_of
 from presenced.wire.messages import (

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from hypothesis import Phase, given, settings, strategies as st
 
-from presenced.cluster.refusals import ENDED
+from presenced.cluster.links.refusals import ENDED
 from presenced.core.policy import Policy
 from presenced.core.rights import rights_of
 from presenced.wire.messages import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.cluster.home_changes import HomeChanges
+from presenced.cluster.log.home_changes import HomeChanges
 
 
 def test_what_changed_behind_a_position_has_changed_since() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from presenced.cluster.entries import JoinData, decode_join
-from presenced.cluster.inquiries import Asked, Inquiries
+from presenced.cluster.links.inquiries import Asked, Inquiries
+from presenced.cluster.log.entries import JoinData, decode_join
+from presenced.cluster.log.nodes import Nodes
 from presenced.cluster.messages import (
     CloseLinks,
     LinksClosed,
@@ -21,7 +22,6 @@ from presenced.cluster.messages import (
     StopNode,
     decode_node_message,
 )
-from presenced.cluster.nodes import Nodes
 from presenced.server.clustering.operators import Operators
 from presenced.server.link_report import LinkFilter, LinkQuery
 from presenced.server.node_faults import NodeFault

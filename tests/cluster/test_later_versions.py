@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from msgspec.inspect import LiteralType, StructType, multi_type_info
 
-from presenced.cluster.entries import GoneData, JoinData, NodeBatch, Slice, SliceContent, join_data
-from presenced.cluster.foresight import foresee
 from presenced.cluster.levels import LEVEL, NotUnderstood
+from presenced.cluster.log.entries import GoneData, JoinData, NodeBatch, Slice, SliceContent, join_data
+from presenced.cluster.log.foresight import foresee
 from presenced.cluster.messages import HeldAgain, LinkFrame, LinkHello, NodeMessage, ToLink, decode_node_message
 from presenced.core.dormants import Shelf, packed
 from presenced.core.records import Fact, TextSet, UsersAsleep

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from presenced.cluster import arrival, inheritance, lessons
-from presenced.cluster.arrival import Arrival
-from presenced.cluster.entries import Slice, decode_batch, decode_slice
-from presenced.cluster.homes import Homes
-from presenced.cluster.nodes import NOBODY, Member
+from presenced.cluster.log import arrival, inheritance, lessons
+from presenced.cluster.log.arrival import Arrival
+from presenced.cluster.log.entries import Slice, decode_batch, decode_slice
+from presenced.cluster.log.homes import Homes
+from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.dormants import Dormants
 from presenced.core.policy import Policy
 from presenced.wire.messages import SetStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.cluster.beats import GATHER_MS
+from presenced.cluster.links.beats import GATHER_MS
 from presenced.core.model import CONNECTED
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
 from presenced.wire.messages import Bye, Done, Get, Heartbeat, OwnState, Records, SetStatus, ShowTo, Watch

@@ -7,10 +7,10 @@ import pytest
 
 from presenced.backplane.errors import Rewound
 from presenced.backplane.port import Entry
-from presenced.cluster.common_past import common_past
-from presenced.cluster.entries import Decided, New, NodeBatch, Whole, all_of, decode_batch, packed_facts
 from presenced.cluster.levels import NotUnderstood
-from presenced.cluster.memory import LogMemory
+from presenced.cluster.log.common_past import common_past
+from presenced.cluster.log.entries import Decided, New, NodeBatch, Whole, all_of, decode_batch, packed_facts
+from presenced.cluster.log.memory import LogMemory
 from presenced.core.records import BlockSet, Fact, RecordSet, TextSet
 from presenced.wire.codec import encode
 from tests.cluster.town import Town, done

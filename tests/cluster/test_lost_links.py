@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from presenced.cluster import lost_links
-from presenced.cluster.lost_links import KEPT_MS, PATIENCE_MS
+from presenced.cluster.links import lost_links
+from presenced.cluster.links.lost_links import KEPT_MS, PATIENCE_MS
 from presenced.core.model import CONNECTED
 from presenced.core.parts import resumptions
 from presenced.core.parts.resumptions import RESUMED, UNKNOWN

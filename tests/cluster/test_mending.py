@@ -11,7 +11,7 @@ import pytest
 
 from presenced.backplane.errors import BackplaneError, Emptied, Refused, Rewound
 from presenced.backplane.port import Entry
-from presenced.cluster.entries import JoinData
+from presenced.cluster.log.entries import JoinData
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.clustering import pump as pumps
 from presenced.server.clustering.reach import BUSY_MS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from presenced.cluster.entries import JoinData, decode_join
-from presenced.cluster.node_choices import NodeChoices, differing
+from presenced.cluster.log.entries import JoinData, decode_join
+from presenced.cluster.log.node_choices import NodeChoices, differing
 from presenced.config.keys import KEYS
 from presenced.config.settings import Settings
 from presenced.config.shared_keys import shared_digests

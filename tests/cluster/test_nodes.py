@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 from hypothesis import given, strategies as st
 
-from presenced.cluster import nodes as nodes_module
-from presenced.cluster.entries import JoinData
-from presenced.cluster.homes import SHELVES, Homes
-from presenced.cluster.nodes import GONE_KEPT_MS, NOBODY, Member, Nodes, heir_of
+from presenced.cluster.log import nodes as nodes_module
+from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.homes import SHELVES, Homes
+from presenced.cluster.log.nodes import GONE_KEPT_MS, NOBODY, Member, Nodes, heir_of
 from presenced.limits import VERSION_GAP
 
 NAMES = [f"user{number}" for number in range(600)]

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from presenced.chat_commands.verbs import BY_NAME
-from presenced.cluster.routing import OF_LINK, destination_of
+from presenced.cluster.links.routing import OF_LINK, destination_of
 from presenced.wire.codec import CLIENT_MESSAGES
 from presenced.wire.messages import (
     Attach,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster import lessons
+from presenced.cluster.log import lessons
 from presenced.core.contacts.agreement import rosters_asleep
 from presenced.core.policy import Policy
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS

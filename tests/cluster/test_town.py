@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.cluster.entries import decode_batch
+from presenced.cluster.log.entries import decode_batch
 from presenced.limits import GRACE_MS, RESTART_GRACE_MS, RESTART_SPREAD_MS
 from presenced.wire.messages import Acknowledge, Done, Erase, Follow, Following, SetStatus
 from tests.cluster.town import Town

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from presenced.backplane.port import LEASE_MS
-from presenced.cluster.entries import Offer, home_part_of
+from presenced.cluster.log.entries import Offer, home_part_of
 from presenced.core.contacts.agreement import check_contacts
 from presenced.core.roster import LISTED, TO
 from presenced.wire.messages import Block, ContactEntry, SetContacts, SetStatus

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Rewound, Unreachable
 from presenced.backplane.port import Entry, Joined
-from presenced.cluster.entries import JoinData, join_data
-from presenced.cluster.forwarding import Forwarding
-from presenced.cluster.log_reader import LogReader
-from presenced.cluster.node import Node
+from presenced.cluster.links.forwarding import Forwarding
+from presenced.cluster.log.entries import JoinData, join_data
+from presenced.cluster.log.log_reader import LogReader
+from presenced.cluster.log.node import Node
 from presenced.core.copies import Copies
 from presenced.core.model import unknown_record
 from presenced.core.policy import Policy

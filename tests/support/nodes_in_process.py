@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from presenced.cli.daemon import serve
-from presenced.cluster.node import Node
+from presenced.cluster.log.node import Node
 from presenced.config.loader import load
 from presenced.config.settings import Settings
 from presenced.ops.operations import Operations

@@ -77,6 +77,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 """What each part of the package may import from the package ("" = `import presenced` itself). A part that is not named
 here is refused. The examples do with what every application has."""
 
+SIDES: dict[str, str] = {"cluster.links": "cluster.log", "cluster.log": "cluster.links"}
+"""Which part of a package knows nothing of which other: each has what is between them from `cluster.ports`."""
+
 BENCH_MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "errors": (),
@@ -126,6 +129,9 @@ def layering(source: Source) -> Iterator[tuple[int, str]]:
         if not within(inner, allowed):
             may = ", ".join(allowed) or "nothing of ours"
             yield line, f"{source.part} imports {name}, a layer not below it; it may import {may}"
+        for side, other in SIDES.items():
+            if within(source.module, (side,)) and within(inner, (other,)):
+                yield line, f"{side} imports {name}: hand in what it needs, or name a protocol in cluster.ports"
 
 
 def bench_layering(source: Source) -> Iterator[tuple[int, str]]:

@@ -1,6 +1,6 @@
 """The log of a node: facts go to the own disk and to all other nodes, and an acknowledgement waits for both.
 
-Facts of others are applied by the node (`cluster.node`) and go to the own disk alone.
+Facts of others are applied by the node (`cluster.log.node`) and go to the own disk alone.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from presenced.cluster.early_facts import saved_early
-from presenced.cluster.node import Node
+from presenced.cluster.log.early_facts import saved_early
+from presenced.cluster.log.node import Node
 from presenced.core.records import Fact
 from presenced.server.fact_log import Ack, Log
 from presenced.server.status import LogStatus

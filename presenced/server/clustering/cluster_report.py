@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from presenced.cluster.forwarding import Forwarding
-from presenced.cluster.node import Node
-from presenced.cluster.node_choices import WEBHOOKS
-from presenced.cluster.nodes import Member
+from presenced.cluster.links.forwarding import Forwarding
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.node_choices import WEBHOOKS
+from presenced.cluster.log.nodes import Member
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.neighbours import Neighbours
 from presenced.server.clustering.pump import Pump

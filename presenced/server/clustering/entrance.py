@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from presenced.backplane.errors import BackplaneError, Fenced, Refused, Unreachable
 from presenced.backplane.opener import open_backplane
 from presenced.cluster.levels import NotUnderstood
-from presenced.cluster.node_choices import NodeChoices
+from presenced.cluster.log.node_choices import NodeChoices
 from presenced.config.settings import Settings, SettingsError
 from presenced.config.shared_keys import shared_digests
 from presenced.server.clocks import Clocks

@@ -11,11 +11,11 @@ import msgspec
 
 from presenced.backplane.errors import Fenced, Unreachable
 from presenced.backplane.port import Backplane, Joined
-from presenced.cluster.entries import join_data
-from presenced.cluster.forwarding import Forwarding
-from presenced.cluster.log_reader import LogReader
-from presenced.cluster.node import Node
-from presenced.cluster.node_choices import NodeChoices
+from presenced.cluster.links.forwarding import Forwarding
+from presenced.cluster.log.entries import join_data
+from presenced.cluster.log.log_reader import LogReader
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.node_choices import NodeChoices
 from presenced.core.copies import Copies
 from presenced.core.part import Part
 from presenced.core.parts.leases import EVER_MS

@@ -2,7 +2,7 @@
 
 A log that has lost its end is told again what it lacks. One that began anew is joined as the node which this one was,
 and read from its first entry on. The engine may fail over meanwhile, or be emptied, as often as it likes: then it is
-done again with the log that there is. No rule of the cluster is in here (`cluster.log_reader`).
+done again with the log that there is. No rule of the cluster is in here (`cluster.log.log_reader`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 
 from presenced.backplane.errors import BackplaneError, Emptied, Rewound
 from presenced.backplane.port import Backplane, Entry, Joined
-from presenced.cluster.common_past import common_past, trouble_by_now
-from presenced.cluster.log_reader import LogReader
-from presenced.cluster.node import Node
+from presenced.cluster.log.common_past import common_past, trouble_by_now
+from presenced.cluster.log.log_reader import LogReader
+from presenced.cluster.log.node import Node
 from presenced.server.clustering.engine_calls import EngineCalls
 from presenced.server.links import Host
 from presenced.wire.codec import encode

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from presenced.cluster.node_choices import WEBHOOKS, differing
-from presenced.cluster.nodes import Member, Nodes
+from presenced.cluster.log.node_choices import WEBHOOKS, differing
+from presenced.cluster.log.nodes import Member, Nodes
 from presenced.durations import format_duration
 
 log = logging.getLogger("presenced")
 
 
 class Neighbours:
-    """A `cluster.observer.NodesObserver` that writes the log."""
+    """A `cluster.log.observer.NodesObserver` that writes the log."""
 
     def __init__(self, nodes: Nodes, mine: Member, *, lease_ms: int, wall_ms: Callable[[], int]) -> None:
         """`lease_ms`: for so long a node may be silent."""

@@ -14,7 +14,10 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 
 import msgspec
 
-from presenced.cluster.inquiries import Asked, Inquiries
+from presenced.cluster.links.inquiries import Asked, Inquiries
+from presenced.cluster.links.relay import NOWHERE
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import Member
 from presenced.cluster.messages import (
     CloseLinks,
     LinksClosed,
@@ -24,9 +27,6 @@ from presenced.cluster.messages import (
     OperatorQuestion,
     StopNode,
 )
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import Member
-from presenced.cluster.relay import NOWHERE
 from presenced.server.clocks import Clocks
 from presenced.server.closed_links import ClosedLinks, LinksToClose, close_links
 from presenced.server.drain import Stopping

@@ -1,7 +1,7 @@
 """Brings the log of the cluster to a node and back: one task reads, one appends, one renews the lease.
 
-No rule of the cluster is in here (`cluster.node`). What the backplane cannot do now is done again until it can; no call
-is given up half way.
+No rule of the cluster is in here (`cluster.log.node`). What the backplane cannot do now is done again until it can; no
+call is given up half way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final, TypeVar
 from presenced.backplane.errors import BackplaneError, Emptied, Fenced, Refused, Rewound
 from presenced.backplane.port import Backplane, Entry, Renewed
 from presenced.cluster.levels import NotUnderstood
-from presenced.cluster.log_reader import LogReader
-from presenced.cluster.node import Node
+from presenced.cluster.log.log_reader import LogReader
+from presenced.cluster.log.node import Node
 from presenced.server.clocks import Clocks
 from presenced.server.clustering.engine_calls import EngineCalls
 from presenced.server.clustering.lag import Lag

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from presenced.cluster.homes import SHELVES, Homes
-from presenced.cluster.nodes import NOBODY, Member
+from presenced.cluster.log.homes import SHELVES, Homes
+from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.copies import SLICE_USERS, Copies
 from presenced.limits import RESTART_GRACE_MS, RESTART_SPREAD_MS
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from presenced.backplane.port import Entry, Joined
-from presenced.cluster.entries import JoinData, Missing
-from presenced.cluster.node import RETURN_MS, Node
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.entries import JoinData, Missing
+from presenced.cluster.log.node import RETURN_MS, Node
+from presenced.cluster.log.nodes import Member
 
 
 class Returns:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from presenced.cluster.entries import JoinData
-from presenced.cluster.node_choices import NodeChoices
+from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.node_choices import NodeChoices
 from presenced.limits import VERSION_GAP
 
 GONE_KEPT_MS: Final = 600_000

@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
-from presenced.cluster.addressee import OWN_IF_EMPTY, is_meant, named
+from presenced.cluster.links.addressee import OWN_IF_EMPTY, is_meant, named
+from presenced.cluster.links.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
+from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
+from presenced.cluster.links.relays import Relays
+from presenced.cluster.links.routing import OF_LINK, OF_SENDER, Destination, destination_of
+from presenced.cluster.links.split_questions import places_of
 from presenced.cluster.ports import ClaimsPort, HomesPort
-from presenced.cluster.refusals import FULL, NOT_ANSWERED, NOT_SENT, RETRY_MS
-from presenced.cluster.relay import NOWHERE, Errand, HeldElsewhere, Relay, RouteParts
-from presenced.cluster.relays import Relays
-from presenced.cluster.routing import OF_LINK, OF_SENDER, Destination, destination_of
-from presenced.cluster.split_questions import places_of
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
 from presenced.core.model import Session

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from presenced.cluster.held_devices import OLDEST, HelloPositions, hold_again
+from presenced.cluster.links.held_devices import OLDEST, HelloPositions, hold_again
+from presenced.cluster.links.relay import NOWHERE
+from presenced.cluster.links.relays import Relays
 from presenced.cluster.ports import HomesPort
-from presenced.cluster.relay import NOWHERE
-from presenced.cluster.relays import Relays
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session

@@ -10,13 +10,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from presenced.cluster.answers import Answers
-from presenced.cluster.beats import GatheredBeats
-from presenced.cluster.dispatch import Dispatch
-from presenced.cluster.far_devices import FarDevices
-from presenced.cluster.held_devices import HelloPositions
-from presenced.cluster.inquiries import Inquiries
-from presenced.cluster.lost_links import LostLinks
+from presenced.cluster.links.answers import Answers
+from presenced.cluster.links.beats import GatheredBeats
+from presenced.cluster.links.dispatch import Dispatch
+from presenced.cluster.links.far_devices import FarDevices
+from presenced.cluster.links.held_devices import HelloPositions
+from presenced.cluster.links.inquiries import Inquiries
+from presenced.cluster.links.lost_links import LostLinks
+from presenced.cluster.links.own_devices import OwnDevices
+from presenced.cluster.links.relay import Relay
+from presenced.cluster.links.relays import Relays
+from presenced.cluster.links.remote_links import RemoteLinks
 from presenced.cluster.messages import (
     OPERATOR_ANSWERS,
     OPERATOR_QUESTIONS,
@@ -30,11 +34,7 @@ from presenced.cluster.messages import (
     ToLink,
     decode_node_message,
 )
-from presenced.cluster.own_devices import OwnDevices
 from presenced.cluster.ports import ClaimsPort, Conduit, HomesPort
-from presenced.cluster.relay import Relay
-from presenced.cluster.relays import Relays
-from presenced.cluster.remote_links import RemoteLinks
 from presenced.core.engine import Engine
 from presenced.core.link_client import LinkClient
 from presenced.core.model import Session

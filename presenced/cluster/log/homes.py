@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from presenced.cluster.nodes import NOBODY, Member, heir_of
+from presenced.cluster.log.nodes import NOBODY, Member, heir_of
 
 SHELVES: Final = 4_096
 """Parts of the table: a walk goes part by part, with others' turns between."""

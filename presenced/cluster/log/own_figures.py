@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from presenced.cluster.entries import Figures
-from presenced.cluster.node import Node
-from presenced.cluster.node_choices import NodeChoices
+from presenced.cluster.log.entries import Figures
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.node_choices import NodeChoices
 
 FIGURES_LEVEL: Final = 1
 """Of level 0 some nodes do not know the item."""

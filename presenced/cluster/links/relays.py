@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from presenced.cluster.links.refusals import ENDED, RETRY_MS
+from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay
 from presenced.cluster.messages import (
     HeldAgain,
     LinkFrame,
@@ -19,8 +21,6 @@ from presenced.cluster.messages import (
     NodeMessage,
 )
 from presenced.cluster.ports import Conduit, HomesPort
-from presenced.cluster.refusals import ENDED, RETRY_MS
-from presenced.cluster.relay import NOWHERE, Errand, HeldElsewhere, Relay
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session

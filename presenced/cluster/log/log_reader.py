@@ -7,13 +7,14 @@ The file is long because it has all kinds of entries, and the order in which one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from presenced.backplane.port import Entry, Joined
-from presenced.cluster.arrival import Arrival
-from presenced.cluster.disputes import Disputes
-from presenced.cluster.entries import (
+from presenced.cluster.levels import LEVEL
+from presenced.cluster.log.arrival import Arrival
+from presenced.cluster.log.disputes import Disputes
+from presenced.cluster.log.entries import (
     OF_FOLLOWERS,
     OF_PAIRS,
     Decided,
@@ -41,16 +42,16 @@ from presenced.cluster.entries import (
     decode_known,
     version_in,
 )
-from presenced.cluster.foresight import foresee
-from presenced.cluster.lessons import Lessons
-from presenced.cluster.levels import LEVEL
-from presenced.cluster.lost_entries import LostEntries
-from presenced.cluster.memory import LogMemory
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import NOBODY, Member
-from presenced.cluster.observer import NobodyObserves, NodesObserver
-from presenced.cluster.own_figures import OwnFigures
-from presenced.cluster.returns import Returns
+from presenced.cluster.log.foresight import foresee
+from presenced.cluster.log.lessons import Lessons
+from presenced.cluster.log.lost_entries import LostEntries
+from presenced.cluster.log.memory import LogMemory
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import NOBODY, Member
+from presenced.cluster.log.observer import NobodyObserves, NodesObserver
+from presenced.cluster.log.own_figures import OwnFigures
+from presenced.cluster.log.returns import Returns
+from presenced.cluster.ports import Forwarder
 from presenced.limits import RESTART_GRACE_MS
 
 _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, Unpaired})
@@ -58,19 +59,6 @@ _OF_ALL: Final = frozenset({EventsAnew, Happened, Missing, New, Ready, ToNode, U
 
 _OF_NOBODY: Final = frozenset({Figures, Taken})
 """What says nothing of a user."""
-
-
-class Forwarder(Protocol):
-    """What acts for links whose users have another home (`forwarding`)."""
-
-    def receive(self, sender: int, message: bytes, now_ms: int) -> None:
-        """A node says something to this one."""
-
-    def node_gone(self, node: int, last_ms: int, now_ms: int) -> None:
-        """A node is gone; it was heard last at this moment."""
-
-    def homes_changed(self, names: Sequence[str], now_ms: int) -> None:
-        """These users have another home from now on."""
 
 
 class LogReader:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from presenced.cluster.entries import (
+from presenced.cluster.levels import NotUnderstood
+from presenced.cluster.log.entries import (
     Decided,
     KnownFacts,
     Moved,
@@ -19,7 +20,6 @@ from presenced.cluster.entries import (
     decode_known,
     decode_slice,
 )
-from presenced.cluster.levels import NotUnderstood
 from presenced.cluster.messages import decode_node_message
 from presenced.core.dormants import Shelf
 from presenced.core.parts.sleep import Sleep

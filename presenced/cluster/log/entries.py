@@ -13,7 +13,7 @@ from typing import Final, dataclass_transform
 import msgspec
 
 from presenced.cluster.levels import LEVEL, decoder_of
-from presenced.cluster.node_choices import NodeChoices
+from presenced.cluster.log.node_choices import NodeChoices
 from presenced.core.copies import Copies
 from presenced.core.dormants import version_of
 from presenced.core.event_facts import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from presenced.backplane.errors import Emptied, Rewound
 from presenced.backplane.port import Backplane
-from presenced.cluster.memory import LogMemory
-from presenced.cluster.node import Node
+from presenced.cluster.log.memory import LogMemory
+from presenced.cluster.log.node import Node
 
 
 async def common_past(backplane: Backplane, memory: LogMemory, found: Rewound) -> tuple[int, int] | None:

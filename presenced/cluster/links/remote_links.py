@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from presenced.cluster.held_devices import HelloPositions, hold_again, is_overtaken, return_terms
+from presenced.cluster.links.held_devices import HelloPositions, hold_again, is_overtaken, return_terms
+from presenced.cluster.links.relay import NOWHERE
+from presenced.cluster.links.routing import Destination, destination_of
 from presenced.cluster.messages import (
     EndLink,
     HeldAgain,
@@ -27,8 +29,6 @@ from presenced.cluster.messages import (
     ToLink,
 )
 from presenced.cluster.ports import Conduit, HomesPort
-from presenced.cluster.relay import NOWHERE
-from presenced.cluster.routing import Destination, destination_of
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import CONNECTED, Edge, KeptSession

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.nodes import Member
 
 
 class NodesObserver(Protocol):

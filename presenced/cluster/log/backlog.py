@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from presenced.cluster.batches import WAITING_BYTES, Batches
-from presenced.cluster.entries import Whole, home_part_of
-from presenced.cluster.homes import Homes
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.batches import WAITING_BYTES, Batches
+from presenced.cluster.log.entries import Whole, home_part_of
+from presenced.cluster.log.homes import Homes
+from presenced.cluster.log.nodes import Member
 from presenced.core.copies import Copies
 from presenced.core.records import (
     ClaimSet,

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.nodes import Member
 
 KEEP_MS: Final = 60_000
 

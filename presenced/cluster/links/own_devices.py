@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from presenced.cluster.dispatch import Dispatch
-from presenced.cluster.held_devices import HelloPositions, is_overtaken, return_terms
+from presenced.cluster.links.dispatch import Dispatch
+from presenced.cluster.links.held_devices import HelloPositions, is_overtaken, return_terms
+from presenced.cluster.links.relay import NOWHERE, Errand, OwnDevice, Relay
+from presenced.cluster.links.relays import Relays
 from presenced.cluster.messages import LinkHello
 from presenced.cluster.ports import ClaimsPort, HomesPort
-from presenced.cluster.relay import NOWHERE, Errand, OwnDevice, Relay
-from presenced.cluster.relays import Relays
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.errors import RequestError

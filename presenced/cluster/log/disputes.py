@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from presenced.cluster.entries import (
+from presenced.cluster.log.entries import (
     KnownFacts,
     Moved,
     Offer,
@@ -29,9 +29,9 @@ from presenced.cluster.entries import (
     packed_facts,
     version_in,
 )
-from presenced.cluster.memory import LogMemory
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import NOBODY, Member
+from presenced.cluster.log.memory import LogMemory
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.copies import OF_PAIRS
 from presenced.core.positions import uncarried
 from presenced.core.records import DeviceSet, RecordSet

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from presenced.cluster.batches import WAITING_BYTES
-from presenced.cluster.disputes import Disputes
-from presenced.cluster.entries import (
+from presenced.cluster.log.batches import WAITING_BYTES
+from presenced.cluster.log.disputes import Disputes
+from presenced.cluster.log.entries import (
     KnownFacts,
     Offer,
     Ready,
@@ -24,8 +24,8 @@ from presenced.cluster.entries import (
     decode_slice,
     version_in,
 )
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import NOBODY, Member
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import NOBODY, Member
 from presenced.core.dormants import PER_SHELF
 from presenced.core.positions import uncarried
 from presenced.core.records import Fact

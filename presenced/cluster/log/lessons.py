@@ -17,11 +17,11 @@ from typing import Final
 
 from msgspec import Raw
 
-from presenced.cluster.batches import WAITING_BYTES, Stored
-from presenced.cluster.entries import Decided, Slice, SliceContent, all_of, packed_facts
-from presenced.cluster.homes import SHELVES
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.batches import WAITING_BYTES, Stored
+from presenced.cluster.log.entries import Decided, Slice, SliceContent, all_of, packed_facts
+from presenced.cluster.log.homes import SHELVES
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import Member
 from presenced.core.records import UsersAsleep
 from presenced.core.told_shelves import ToldShelf, told_shelf
 from presenced.wire.codec import encode

@@ -12,10 +12,10 @@ import msgspec
 from msgspec.structs import replace
 
 from presenced.backplane.port import Joined
-from presenced.cluster.backlog import Backlog
-from presenced.cluster.batches import Batches
-from presenced.cluster.early_facts import told_early
-from presenced.cluster.entries import (
+from presenced.cluster.log.backlog import Backlog
+from presenced.cluster.log.batches import Batches
+from presenced.cluster.log.early_facts import told_early
+from presenced.cluster.log.entries import (
     Decided,
     Happened,
     JoinData,
@@ -31,11 +31,11 @@ from presenced.cluster.entries import (
     packed_facts,
     users_in_pairs,
 )
-from presenced.cluster.home_changes import HomeChanges
-from presenced.cluster.homes import Homes
-from presenced.cluster.inheritance import Inheritance
-from presenced.cluster.node_choices import NodeChoices
-from presenced.cluster.nodes import NOBODY, Member, Nodes
+from presenced.cluster.log.home_changes import HomeChanges
+from presenced.cluster.log.homes import Homes
+from presenced.cluster.log.inheritance import Inheritance
+from presenced.cluster.log.node_choices import NodeChoices
+from presenced.cluster.log.nodes import NOBODY, Member, Nodes
 from presenced.core.copies import Copies
 from presenced.core.engine import Engine
 from presenced.core.event_facts import FAREWELL

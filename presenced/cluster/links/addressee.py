@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from presenced.address import check_name
-from presenced.cluster.relay import Relay
-from presenced.cluster.routing import Destination
+from presenced.cluster.links.relay import Relay
+from presenced.cluster.links.routing import Destination
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.errors import AddressError

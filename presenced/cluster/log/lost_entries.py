@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from presenced.cluster.batches import WAITING_BYTES
-from presenced.cluster.disputes import Disputes
-from presenced.cluster.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of, home_part_of
-from presenced.cluster.memory import LogMemory, Lost
-from presenced.cluster.node import Node
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.batches import WAITING_BYTES
+from presenced.cluster.log.disputes import Disputes
+from presenced.cluster.log.entries import EventsAnew, Item, Missing, Moved, New, Whole, all_of, home_part_of
+from presenced.cluster.log.memory import LogMemory, Lost
+from presenced.cluster.log.node import Node
+from presenced.cluster.log.nodes import Member
 
 SAID_AT_ONCE: Final = 200
 """Users of whom all is said anew in one turn: about 3 ms."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from presenced.cluster.links.relay import NOWHERE, Relay
+from presenced.cluster.links.relays import Relays
 from presenced.cluster.messages import LinkBeats
-from presenced.cluster.relay import NOWHERE, Relay
-from presenced.cluster.relays import Relays
 from presenced.core.engine import Engine
 from presenced.core.idleness import level_for
 from presenced.core.model import UNTOLD, Session

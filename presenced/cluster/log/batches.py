@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from presenced.cluster.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
+from presenced.cluster.log.entries import BATCH_BYTES, Item, NodeBatch, decode_batch
 from presenced.wire.codec import encode, encode_into, list_head
 
 WAITING_BYTES: Final = 1 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from presenced.cluster.links.relay import NOWHERE, RouteParts
 from presenced.cluster.ports import HomesPort
-from presenced.cluster.relay import NOWHERE, RouteParts
 from presenced.core.model import Session
 from presenced.limits import ROUTED_DEVICES_MAX
 from presenced.wire.messages import RouteInfo, Routes

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from presenced.cluster.entries import OF_FOLLOWERS, OF_ONE_NODE, OF_PAIRS
-from presenced.cluster.homes import Homes
-from presenced.cluster.nodes import Member
+from presenced.cluster.log.entries import OF_FOLLOWERS, OF_ONE_NODE, OF_PAIRS
+from presenced.cluster.log.homes import Homes
+from presenced.cluster.log.nodes import Member
 from presenced.core.records import Fact
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from presenced.cluster.dispatch import Dispatch
+from presenced.cluster.links.dispatch import Dispatch
+from presenced.cluster.links.own_devices import OwnDevices
+from presenced.cluster.links.refusals import GONE
+from presenced.cluster.links.relay import NOWHERE, Errand, Relay, RouteParts
+from presenced.cluster.links.relays import Relays
+from presenced.cluster.links.split_questions import joined
 from presenced.cluster.messages import EndLink, LinkOpened, Returned, ToLink
-from presenced.cluster.own_devices import OwnDevices
-from presenced.cluster.refusals import GONE
-from presenced.cluster.relay import NOWHERE, Errand, Relay, RouteParts
-from presenced.cluster.relays import Relays
-from presenced.cluster.split_questions import joined
 from presenced.core.engine import Engine
 from presenced.core.lost_link import HeldFar
 from presenced.core.model import Session
