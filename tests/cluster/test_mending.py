@@ -11,7 +11,7 @@ import pytest
 
 from presenced.backplane.errors import BackplaneError, Emptied, Refused, Rewound
 from presenced.backplane.port import Entry
-from presenced.cluster.log.entries import JoinData
+from presenced.cluster.log.entries import JoinData, New, decode_batch
 from presenced.server.clocks import SYSTEM_CLOCKS
 from presenced.server.clustering import pump as pumps
 from presenced.server.clustering.reach import BUSY_MS
@@ -210,14 +210,42 @@ async def test_a_log_that_commands_find_as_it_was_read_is_looked_for_anew(stage:
     assert [entry.kind for entry, *_ in stage.log.entries.values()].count("joined") <= 1
 
 
-async def test_a_log_that_is_another_one_each_time_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_lacks_what_is_to_be_read_wherever_that_is_asked_for_is_given_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("presenced.server.clustering.engine_calls.RETRY_S", 0.001)
     stage.node.batches.mark()
     read = stage.node.position
     await eventually(lambda: stage.node.position > read)
     before_read(stage, lambda after: True, fail_with(Rewound(90, 99, 1)), times=1_000_000)
     await eventually(lambda: stage.failures)
-    assert "another one each time" in str(stage.failures[0])
+    assert "it holds entries 90 to 99" in str(stage.failures[0])
+
+
+async def test_a_reader_that_is_where_the_log_was_written_before_does_not_say_what_has_become_of_it(
+    stage: Stage,
+) -> None:
+    """The engine has failed over and lost the node's last batch, which the one before it holds still. What it says of
+    its own log, where the node looks for what both have, is that all was read, and nothing is lost."""
+    stage.node.claim(["anna"], lambda now_ms: None)
+    await eventually(lambda: stage.node.homes.of("anna") is stage.node.mine)
+    read, tag = stage.node.position, stage.node.tag
+
+    def mends(after: int) -> bool:
+        return after < read
+
+    before_read(stage, mends, fail_with(Rewound(read, read, tag)))
+    stage.log.lose_tail(1)
+    stage.node.claim(["bob"], lambda now_ms: None)
+    await eventually(lambda: stage.node.homes.of("bob") is stage.node.mine)
+    said = [
+        item
+        for entry, *_ in stage.log.entries.values()
+        if entry.kind == "batch"
+        for item in decode_batch(entry.data).items
+    ]
+    assert {name for item in said if isinstance(item, New) for name in item.names} == {"anna", "bob"}
+    assert not stage.failures
 
 
 async def test_a_log_whose_beginning_is_gone_is_of_no_use_to_a_node_that_comes_back(
@@ -265,3 +293,12 @@ async def test_a_log_that_has_nothing_in_common_with_what_was_read_ends_the_node
     before_read(stage, lambda after: True, fail_with(error), times=1_000_000)
     await eventually(lambda: stage.failures)
     assert "entries 90 to 99" in str(stage.failures[0])
+
+
+async def test_a_log_that_was_told_of_all_that_was_read_is_told_of_nothing_earlier(stage: Stage) -> None:
+    """It may have dropped that by then. A renewal that names it would find another log each time, for ever."""
+    await still_serves(stage, "anna")
+    assert stage.reader.told_read[0] < stage.node.position, "held for whoever comes back to a log that begins"
+    stage.log.lose_tail(1)
+    await still_serves(stage, "bob")
+    assert stage.reader.told_read == (stage.node.position, stage.node.tag)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from presenced.backplane.errors import Emptied, Rewound
+from presenced.backplane.errors import Rewound
 from presenced.backplane.port import Backplane
 from presenced.cluster.log.memory import LogMemory
-from presenced.cluster.log.node import Node
 
 
 async def common_past(backplane: Backplane, memory: LogMemory, found: Rewound) -> tuple[int, int] | None:
@@ -30,14 +29,3 @@ async def common_past(backplane: Backplane, memory: LogMemory, found: Rewound) -
         if not entries:
             return last
         after = entries[-1].n
-
-
-async def trouble_by_now(backplane: Backplane, node: Node, found: Rewound | Emptied) -> Rewound | Emptied:
-    """What is wrong with the log by now, where a command of the node has found this: what was read since is not lost.
-    Where all that was read is there, the log lacks only what the node has appended behind it. Raises what else the
-    backplane raises."""
-    try:
-        await backplane.renew(node.position, node.tag)
-    except (Rewound, Emptied) as error:
-        return error
-    return Rewound(node.position, node.position, node.tag) if isinstance(found, Rewound) else found

@@ -408,6 +408,10 @@ class LogReader:
         come back to a log that has begun not long ago, and has all of it to read."""
         return self._returns.told_read
 
+    def note_told(self) -> None:
+        """The log was told of all that this node has read, whatever `told_read` says: it holds nothing from now on."""
+        self._returns.hold_nothing()
+
     def tick(self, now_ms: int) -> None:
         """Give up whoever has not come back to a log that began anew, and forget who has gone long ago. Tell all nodes
         how this one is, and how far its versions have come, if they do not know. O(nodes)."""

@@ -49,6 +49,10 @@ class Returns:
         """This node begins with what its disk says, while others may be about to come back."""
         self._hold(self._node.position, self._node.tag, now_ms)
 
+    def hold_nothing(self) -> None:
+        """The log was told that this node has read further, and may have dropped what was held."""
+        self._first = None
+
     def _hold(self, position: int, tag: int, now_ms: int) -> None:
         """Let the log drop nothing behind this for a while: whoever comes back reads all of it."""
         self._missing_ms = now_ms + RETURN_MS

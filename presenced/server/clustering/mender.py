@@ -14,7 +14,7 @@ from typing import Final
 
 from presenced.backplane.errors import BackplaneError, Emptied, Rewound
 from presenced.backplane.port import Backplane, Entry, Joined
-from presenced.cluster.log.common_past import common_past, trouble_by_now
+from presenced.cluster.log.common_past import common_past
 from presenced.cluster.log.log_reader import LogReader
 from presenced.cluster.log.node import Node
 from presenced.server.clustering.engine_calls import EngineCalls
@@ -54,26 +54,58 @@ class Mender:
     async def mend(self, error: Rewound | Emptied, *, is_of_command: bool) -> None:
         """The log is another one, as this error says, which a command has met or a reader; on return the node may go on
         with it. Raises why it cannot."""
-        if is_of_command:
-            # More may have been read since.
-            met = error
-            error = await self._calls.write(lambda: trouble_by_now(self._backplane, self._node, met))
         for _ in range(TRIES):
-            log.warning("the cluster's log: %s", error)
+            # Only where the log is written is known what has become of it: a reader may be on an engine that was the
+            # primary before. And more may have been read since.
+            found = await self._calls.write(partial(self._trouble_by_now, is_of_command))
+            if found is None:
+                await self._read_elsewhere(error)
+                return
+            log.warning("the cluster's log: %s", found)
             try:
-                await self._mend(error)
+                await self._mend(found)
             except (Rewound, Emptied) as another:
-                error = another
-                await self._calls.rest()
+                error, is_of_command = another, False
+                await self._look_anew()
             else:
                 return
         raise BackplaneError(f"the log is another one each time that it is looked at: {error}")
 
+    async def _trouble_by_now(self, is_of_command: bool) -> Rewound | Emptied | None:
+        """What is wrong with the log where it is written; None = it has all that was read. If a command has met
+        something else than that, it lacks what this node has appended behind it."""
+        node = self._node
+        try:
+            await self._ask(node.position, node.tag)
+        except (Rewound, Emptied) as error:
+            return error
+        return Rewound(node.position, node.position, node.tag) if is_of_command else None
+
+    async def _ask(self, position: int, tag: int) -> None:
+        """Ask where the log is written whether it holds this entry; returns if it does. It may drop all before that by
+        now."""
+        await self._backplane.renew(position, tag)
+        self._reader.note_told()
+
+    async def _read_elsewhere(self, error: Rewound | Emptied) -> None:
+        """What the reader has found is not true of the log where it is written: read there. If it is found there as
+        well, the log has dropped what this node has not read."""
+        await self._look_anew()
+        node = self._node
+        try:
+            await self._calls.read(lambda: self._backplane.read(node.position))
+        except (Rewound, Emptied) as another:
+            raise BackplaneError(str(another)) from error
+
     async def _mend(self, error: Rewound | Emptied) -> None:
         if isinstance(error, Rewound):
             found = error
+            # The reader may be where the log was written before.
+            await self._backplane.close()
             shared = await self._calls.read(lambda: common_past(self._backplane, self._reader.memory, found))
             if shared is not None:
+                # It still may: what both have is asked for where the log is written.
+                await self._calls.write(partial(self._ask, *shared))
                 self._reader.rewind(*shared, self._host.begin())
                 return
             if await self._holds_what_was_read(found):
@@ -87,7 +119,7 @@ class Mender:
         use."""
         node = self._node
         try:
-            await self._calls.write(lambda: self._backplane.renew(node.position, node.tag))
+            await self._calls.write(partial(self._ask, node.position, node.tag))
         except Emptied:
             return False
         except Rewound:
