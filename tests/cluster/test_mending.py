@@ -229,15 +229,24 @@ async def test_a_reader_that_is_where_the_log_was_written_before_does_not_say_wh
     its own log, where the node looks for what both have, is that all was read, and nothing is lost."""
     stage.node.claim(["anna"], lambda now_ms: None)
     await eventually(lambda: stage.node.homes.of("anna") is stage.node.mine)
-    read, tag = stage.node.position, stage.node.tag
+    read, tag, rewind, rewound = stage.node.position, stage.node.tag, stage.reader.rewind, []
+
+    def noted(position: int, *more: int) -> None:
+        rewound.append(position)
+        rewind(position, *more)
+
+    stage.reader.rewind = noted  # type: ignore[method-assign,assignment]
 
     def mends(after: int) -> bool:
         return after < read
 
     before_read(stage, mends, fail_with(Rewound(read, read, tag)))
     stage.log.lose_tail(1)
+    # What the log holds in its place, the node has not read.
+    await MemoryBackplane(stage.log, draw=Random(9).getrandbits).join("two", 9, 0, 77, encode(JoinData(9)))
     stage.node.claim(["bob"], lambda now_ms: None)
     await eventually(lambda: stage.node.homes.of("bob") is stage.node.mine)
+    assert rewound == [read - 1]
     said = [
         item
         for entry, *_ in stage.log.entries.values()
