@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.lives import FAULTS, Life
 
-LIVES = 25
+LIVES = 16
 """Of each kind."""
 
 
