@@ -19,8 +19,9 @@ class Unreplicated(Unreachable):
 
 
 class Fenced(BackplaneError):
-    """This incarnation does not live any more: nothing of it enters the log. `by` is the incarnation that lives under
-    the same name now; 0 = none."""
+    """This incarnation does not live any more: nothing of it enters the log. `by` is the later incarnation that lives
+    under the same name now; 0 = none. One that began before this one is no other daemon: the log has lost this one's
+    beginning."""
 
     def __init__(self, by: int) -> None:
         super().__init__(

@@ -193,7 +193,7 @@ class RedisBackplane:
         try:
             return await connection.calls(commands, wait_s=wait_s)
         except EngineFault as error:
-            raise _complaint(str(error), self.place) from None
+            raise _complaint(str(error), self.place, self._incarnation) from None
 
     async def _function(self, name: str, *args: bytes | str | int) -> Any:
         return (await self._executed(name, args, []))[0]
@@ -204,7 +204,7 @@ class RedisBackplane:
         try:
             return await self._functions.calls(name, keys, args, then=then, wait_s=wait_s)
         except EngineFault as error:
-            raise _complaint(str(error), self.place) from None
+            raise _complaint(str(error), self.place, self._incarnation) from None
 
     async def _rewound(self) -> Rewound | Emptied:
         self._read = b""
@@ -221,13 +221,15 @@ class RedisBackplane:
         return engine_ms - (sent_ms + self._wall_ms()) // 2
 
 
-def _complaint(text: str, place: str) -> BackplaneError:
-    """What an error means that is not one of the connection: of the functions, or one that nobody knows."""
+def _complaint(text: str, place: str, incarnation: int) -> BackplaneError:
+    """What an error means, to a node of this incarnation, that is not one of the connection: of the functions, or one
+    that nobody knows."""
     word, *rest = text.removeprefix("ERR ").split(" ")
     if word == "EMPTIED":
         return Emptied()
     if word == "FENCED":
-        return Fenced(int(rest[0]))
+        by = int(rest[0])
+        return Fenced(by if by > incarnation else 0)
     if word == "REWOUND":
         first, last = (_position(part.encode()) for part in rest)
         return Rewound(first[0], *last)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from presenced.backplane.access import EngineAccess
-from presenced.backplane.errors import Refused, Rewound
-from presenced.backplane.redis_engine import RedisBackplane
+from presenced.backplane.errors import Fenced, Refused, Rewound
+from presenced.backplane.redis_engine import RedisBackplane, _complaint
 from presenced.backplane.wire import EngineCommand, EngineFault
 
 
@@ -132,3 +132,10 @@ async def test_a_reader_that_is_behind_and_gets_on_is_left_alone() -> None:
         await busy.append(read=position, pause_s=0.9)
         await busy.append(read=position, pause_s=0.9)
     assert not busy.reads.closed
+
+
+@pytest.mark.parametrize(("lives", "by"), [(7, 7), (0, 0), (3, 0)], ids=["another", "nobody", "its own earlier life"])
+def test_only_a_later_life_of_a_name_is_another_daemon(lives: int, by: int) -> None:
+    """A log that has lost the beginning of this life knows the one before it, of the same node."""
+    error = _complaint(f"FENCED {lives}", "here", 5)
+    assert isinstance(error, Fenced) and error.by == by

@@ -274,7 +274,7 @@ class MemoryEngine:
             return self._rewound(state)
         record = state.nodes.get(caller.node)
         if record is None or record.incarnation != caller.incarnation:
-            return Fenced(record.incarnation if record else 0)
+            return Fenced(record.incarnation if record and record.incarnation > caller.incarnation else 0)
         return self._rewound(state) if held is None else None
 
     def _holds(self, state: EngineState, seen: Position) -> bool | None:
