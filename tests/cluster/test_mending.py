@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from presenced.backplane.errors import BackplaneError, Emptied, Refused, Rewound
 from presenced.backplane.port import Entry
 from presenced.cluster.log.entries import JoinData, New, decode_batch
-from presenced.server.clocks import SYSTEM_CLOCKS
+from presenced.server.clocks import SYSTEM_CLOCKS, Clocks
 from presenced.server.clustering import pump as pumps
 from presenced.server.clustering.reach import BUSY_MS
 from presenced.wire.codec import encode
@@ -220,6 +221,27 @@ async def test_a_log_that_lacks_what_is_to_be_read_wherever_that_is_asked_for_is
     before_read(stage, lambda after: True, fail_with(Rewound(90, 99, 1)), times=1_000_000)
     await eventually(lambda: stage.failures)
     assert "it holds entries 90 to 99" in str(stage.failures[0])
+
+
+async def test_a_log_that_is_mended_again_and_again_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = SYSTEM_CLOCKS.monotonic_s()
+    monkeypatch.setattr(pumps, "MENDS_MAX", 3)
+    mends: list[Exception] = []
+
+    async def mend(error: Exception, **_: object) -> None:
+        nonlocal now_s
+        now_s += 4.0 if len(mends) < 3 else 1.0
+        mends.append(error)
+
+    pump = stage.pump
+    pump._clocks = Clocks(lambda: int(now_s * 1e9), SYSTEM_CLOCKS.wall_ns)
+    pump._mends_s = deque(maxlen=3)
+    monkeypatch.setattr(pump._mender, "mend", mend)
+    before_read(stage, lambda after: True, fail_with(Rewound(90, 99, 1)), times=1_000_000)
+    stage.node.batches.mark()
+    await eventually(lambda: stage.failures)
+    # The fourth comes 12 s behind the first, and the fifth would come 9 s behind the second.
+    assert len(mends) == 4 and "mended 3 times within 10 s" in str(stage.failures[0])
 
 
 async def test_a_reader_that_is_where_the_log_was_written_before_does_not_say_what_has_become_of_it(

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
@@ -36,6 +37,10 @@ LEAVE_S: Final = 5.0
 """For so long a node that stops waits for the engine."""
 
 NONCE_BITS: Final = 52
+
+MENDS_MAX: Final = 20
+MENDS_S: Final = 10.0
+"""A log that is to be mended more often than so many times within so many seconds is never whole."""
 
 _T = TypeVar("_T")
 
@@ -89,6 +94,8 @@ class Pump:
         self._trouble: Rewound | Emptied | None = None
         """What a command has met, for the reader to mend."""
         self._recovered = asyncio.Event()
+        self._mends_s: deque[float] = deque(maxlen=MENDS_MAX)
+        """When the last of them began."""
         self._to_append = asyncio.Event()
         self._to_work = asyncio.Event()
         self.failure: Exception | None = None
@@ -208,8 +215,12 @@ class Pump:
 
     async def _recover(self, error: Rewound | Emptied) -> None:
         """The log is not the one that was read: say again what it has lost, or join the one that began."""
+        now_s, begun_s = self._clocks.monotonic_s(), self._mends_s
         if not self._node.is_ready:
             raise error
+        if len(begun_s) == MENDS_MAX and now_s - begun_s[0] < MENDS_S:
+            raise BackplaneError(f"the log was mended {MENDS_MAX} times within {MENDS_S:g} s: {error}") from error
+        begun_s.append(now_s)
         async with self._commands:
             await self._mender.mend(error, is_of_command=error is self._trouble)
             self._trouble = None
