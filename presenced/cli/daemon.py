@@ -31,7 +31,7 @@ from presenced.ops.checks.program import concern_about
 from presenced.ops.operations import Operations
 from presenced.ops.threads import in_thread
 from presenced.server.collector import Collector
-from presenced.server.durable_log import LogFailed
+from presenced.server.fact_log import LogFailed
 from presenced.server.keys import SecretError
 from presenced.server.listeners import CannotListen
 from presenced.server.node_end import NodeEnded

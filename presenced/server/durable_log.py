@@ -39,13 +39,6 @@ SWITCH_INTERVAL_S = 0.0005
 LOOK_S = 0.01
 
 
-class LogFailed(Exception):
-    """The disk failed under the log. What was not acknowledged may be lost, and nothing may be acknowledged.
-
-    Its one argument is what ended the log.
-    """
-
-
 class DurableLog:
     """A `fact_log.Log` on disk, over a data directory that was read. `start` it on the loop; `close` it at the end."""
 
@@ -106,6 +99,8 @@ class DurableLog:
         self._erasure_s = self._snapshot_s - ERASURE_SNAPSHOT_S
         """When a snapshot was last begun to be rid of erased users."""
         self._immediate: list[Ack] = []
+        self._has_waiting = False
+        """Acks may wait that `take_late` has not seen."""
         self._trouble = Trouble("log")
         self._dropped = False
         """With durability off: whether there are facts since the last snapshot."""
@@ -170,6 +165,7 @@ class DurableLog:
         else:
             self._immediate.extend(acks)
         self._handed_in = self._engine.erasures.latest
+        self._has_waiting = self._has_waiting or bool(acks)
         if self._committer.state != "ok" or self._committer.busy:
             self.look()
         self._consider_snapshot()
@@ -185,8 +181,12 @@ class DurableLog:
         return self._committer.take_refused()
 
     def take_late(self) -> Sequence[Ack]:
-        """None: a disk that does not keep up is waited for, and nothing more is taken meanwhile."""
-        return ()
+        """Those that wait for an engine which is away for too long. A disk that does not keep up is waited for, and
+        nothing more is taken meanwhile. O(facts that wait) where there are any."""
+        if not self._has_waiting or not self._journal.is_late:
+            return ()
+        self._has_waiting = False
+        return self._committer.give_up(lambda ack: ack[0] is not None)
 
     def _woken(self) -> None:
         """On the committer's thread."""

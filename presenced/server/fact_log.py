@@ -22,6 +22,13 @@ Ack = tuple[Session | None, int, bytes]
 event, which followers may be told once its fact is durable."""
 
 
+class LogFailed(Exception):
+    """The disk failed under the log. What was not acknowledged may be lost, and nothing may be acknowledged.
+
+    Its one argument is what ended the log.
+    """
+
+
 class Log(Protocol):
     """Where facts go, and where acknowledgements come from once the facts before them are durable."""
 

@@ -23,7 +23,8 @@ from presenced.server.clocks import Clocks
 from presenced.server.clustering.status import ClusterReport
 from presenced.server.data_directory import Restored, restore
 from presenced.server.drain import Stopping, close_links, finish_snapshot
-from presenced.server.durable_log import DurableLog, LogFailed
+from presenced.server.durable_log import DurableLog
+from presenced.server.fact_log import LogFailed
 from presenced.server.heap import everything_stays
 from presenced.server.links import Links
 from presenced.server.listeners import CannotListen, links_max_for, listen

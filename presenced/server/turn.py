@@ -18,8 +18,8 @@ READ_ONLY = (
     "send it again"
 )
 LATE = (
-    "the engine of the cluster is away for long: this holds on this node, and the others are told once it is back; "
-    "send it again to know that they were"
+    "the engine is away for long: this holds here, and is saved, or told to the other nodes, once it is back; "
+    "send it again to know that it was"
 )
 
 

@@ -4,6 +4,8 @@ The event loop hands in encoded facts and goes on. Facts that arrive during one 
 request waits for one sync, and under load the batches grow by themselves. No timer is needed for that.
 
 A `Runner` calls `Committer.step` on the thread; a simulator calls the same steps one by one, when it chooses.
+
+The file is long because two threads meet here: what each of them does under the lock is seen best beside the other.
 """
 
 from __future__ import annotations
@@ -161,6 +163,12 @@ class Committer:
         with self._changed:
             refused, self._refused = self._refused, []
         return refused
+
+    def give_up(self, is_impatient: Callable[[Any], bool]) -> list[Any]:
+        """Those who wait of whom this is true, each once: they wait no longer, and what they wait for is written all
+        the same. O(submissions that are not written)."""
+        with self._changed:
+            return self._queue.give_up(is_impatient)
 
     def close(self, version: int) -> None:
         """Write the queue, seal the log, mark the store clean and end the thread. Blocks until all of that is done.

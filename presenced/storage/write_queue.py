@@ -6,7 +6,7 @@ The queue has no lock of its own; the `committer`'s lock guards it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from typing import Any, NamedTuple
 
 from presenced.storage.frames import array_of
@@ -44,6 +44,8 @@ class WriteQueue:
         self.settled = 0
         """How many submissions were handed in, and how many of these are written or given up."""
         self._queue: deque[Submission] = deque()
+        self._taken: list[Submission] = []
+        """The batch that a commit has taken."""
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -68,27 +70,41 @@ class WriteQueue:
             submission = self._queue.popleft()
             size += len(submission.facts)
             batch.append(submission)
+        self._taken = batch
         return batch
 
     def give_back(self, batch: list[Submission]) -> None:
         """Put a batch that could not be written back to the front."""
         self._queue.extendleft(reversed(batch))
+        self._taken = []
 
     def settle(self, batch: list[Submission]) -> None:
         """Stop counting a batch, which is written."""
+        if batch is self._taken:
+            self._taken = []
         self.settled += len(batch)
         self.bytes -= sum(map(_weight, batch))
         self.facts -= sum(submission.number for submission in batch)
 
     def refuse(self) -> list[Any]:
         """Everybody who waits, and who waits no longer after this call; the facts stay. O(submissions)."""
-        refused: list[Any] = []
-        for index, submission in enumerate(self._queue):
+        return self._release(self._queue, lambda one: True)
+
+    def give_up(self, is_impatient: Callable[[Any], bool]) -> list[Any]:
+        """Everybody who waits of whom this is true, also for the batch that a commit has taken, and who waits no longer
+        after this call; the facts stay. O(submissions)."""
+        return self._release(self._taken, is_impatient) + self._release(self._queue, is_impatient)
+
+    def _release(self, submissions: MutableSequence[Submission], goes: Callable[[Any], bool]) -> list[Any]:
+        released: list[Any] = []
+        for index, submission in enumerate(submissions):
             if submission.waiting:
-                refused.extend(submission.waiting)
-                self._queue[index] = submission._replace(waiting=())
-                self.bytes -= ACK_BYTES * len(submission.waiting)
-        return refused
+                gone = [one for one in submission.waiting if goes(one)]
+                stays = tuple(one for one in submission.waiting if not goes(one))
+                released += gone
+                submissions[index] = submission._replace(waiting=stays)
+                self.bytes -= ACK_BYTES * len(gone)
+        return released
 
     def drop(self) -> None:
         """Give up all facts in the queue, but not the batch that a commit has taken."""

@@ -18,7 +18,7 @@ from presenced.cli.daemon import explain
 from presenced.config import Settings
 from presenced.errors import AuthError
 from presenced.server.clocks import SYSTEM_CLOCKS
-from presenced.server.durable_log import LogFailed
+from presenced.server.fact_log import LogFailed
 from presenced.server.identity import Verifier
 from presenced.server.key_ring import KeyRing
 from presenced.server.listeners import CannotListen

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from presenced.config.settings import Settings
-from presenced.server.durable_log import DurableLog, LogFailed
+from presenced.server.durable_log import DurableLog
+from presenced.server.fact_log import LogFailed
 from presenced.server.server import Server
 from presenced.storage.files import DiskFull, OsDirectory
 from presenced.storage.journal import Journal

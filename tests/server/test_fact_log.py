@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.config.settings import Settings
-from presenced.server.durable_log import LogFailed
-from presenced.server.fact_log import MemoryLog
+from presenced.server.fact_log import LogFailed, MemoryLog
 from presenced.server.server import Server
 from presenced.server.status import LogStatus
 from presenced.server.status_report import take_status

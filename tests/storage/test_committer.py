@@ -86,6 +86,32 @@ def test_the_loop_is_woken_also_if_the_backlog_came_and_went_within_one_commit(r
     running.committer.close(1)
 
 
+def test_whoever_waits_no_longer_is_told_once_and_the_facts_are_written_all_the_same(running: Running) -> None:
+    running.disk.may_write.clear()
+    running.submit(1, ("request 1", "event 2"))
+    running.until(lambda: running.disk.attempts == 1, "a commit hangs")
+    running.submit(1, ("request 3",))
+    running.submit(1, ("event 4", "request 5"))
+
+    def is_request(ack: str) -> bool:
+        return ack.startswith("request")
+
+    assert running.committer.give_up(is_request) == ["request 1", "request 3", "request 5"]
+    assert running.committer.give_up(is_request) == []
+    running.disk.may_write.set()
+    running.until(lambda: running.committer.idle, "all was written")
+    assert running.committer.take_done() == ["event 2", "event 4"]
+    assert running.committer.pending_bytes == running.committer.pending_facts == 0
+    running.committer.close(1)
+
+
+def test_nobody_waits_for_what_is_written() -> None:
+    queue = write_queue.WriteQueue()
+    queue.add(write_queue.Submission(FACT, 1, ("ack",)))
+    queue.settle(queue.take())
+    assert queue.give_up(lambda ack: True) == [] and queue.bytes == 0
+
+
 def test_facts_that_nobody_waits_for_wake_nobody(running: Running) -> None:
     for _ in range(3):
         running.submit()
