@@ -223,8 +223,11 @@ class LogReader:
 
     def _take_item(self, sender: Member, item: Item, now_ms: int, slices: Mapping[int, bytes]) -> None:
         match item:
+            # Nearly all items are of these two kinds, and each case that is looked at costs 0.1 us.
             case Decided():
                 self._take_decided(sender, item, now_ms)
+            case Happened():
+                self._take_happened(item)
             case ToNode():
                 if item.to == self._node.me:
                     self._forwarder.receive(sender.key, bytes(item.content), now_ms)
@@ -245,8 +248,6 @@ class LogReader:
                 self._node.horizon.end_earlier()
                 if self._node.take_unpaired(sender, item, now_ms):
                     self._arrival.note_pairs(self._node.position, item)
-            case Happened():
-                self._take_happened(item)
             case New():
                 self._take_new(sender, item, now_ms)
             case Moved():

@@ -169,7 +169,8 @@ class EventRecords(Part):
         """The next events of all, here or elsewhere, whatever their number says. O(1), but for the narrowed
         streams."""
         if self.is_kept:
-            self._add(replace(fact, seq=self.history.seq + fact.count), is_of_erased)
+            seq = self.history.seq + fact.count
+            self._add(fact if fact.seq == seq else replace(fact, seq=seq), is_of_erased)
 
     def go_on_at(self, epoch: int, seq: int, now_ms: int) -> None:
         """Elsewhere events have come to this number of this epoch: record those behind it. What was known here counts
