@@ -22,6 +22,7 @@ from presenced.wire.messages import (
     OwnState,
     Ping,
     Pong,
+    Presence,
     Records,
     Revoke,
     SetStatus,
@@ -53,6 +54,25 @@ def status(node: Node, user: str) -> str:
 
 def errors(link: Link) -> list[tuple[int, str, str]]:
     return [(error.id, error.code, error.message) for error in link.took(Error)]
+
+
+def nearly_away() -> tuple[Cluster, Link, Link]:
+    """The link of somebody at another node, who has not touched the device for a while and would be away in half a
+    minute; and one of a watcher."""
+    nodes = cluster(ann=1, bob=1)
+    first, second = nodes.nodes
+    first.open("ann/robot", priority=-1)
+    link, watcher = second.open("ann/phone", idle_ms=0), first.open("bob/desk")
+    nodes.run()
+    link.say(Heartbeat(0))
+    watcher.say(Watch(1, ["ann"]))
+    nodes.run()
+    for idle_ms in range(30_000, 5 * MINUTE_MS, 30_000):
+        nodes.advance(30_000)
+        link.say(Heartbeat(idle_ms))
+        watcher.say(Heartbeat(None))
+        nodes.run()
+    return nodes, link, watcher
 
 
 class TestWhereAPersonIs:
@@ -243,6 +263,27 @@ class TestLeases:
         link.say(Heartbeat(0))
         nodes.run()
         assert status(second, "ann") == "online"
+
+    def test_input_keeps_a_device_from_being_away_though_heartbeats_are_told_together(self) -> None:
+        for wait_ms in (18_000, 20_500, 29_000):
+            nodes, link, watcher = nearly_away()
+            nodes.advance(wait_ms)
+            link.say(Heartbeat(1_000))
+            nodes.run()
+            nodes.advance(30_000)
+            assert not watcher.took(Presence), wait_ms
+
+    def test_what_was_heard_last_counts_in_the_grace(self) -> None:
+        nodes, link, watcher = nearly_away()
+        nodes.advance(17_000)
+        link.say(Heartbeat(0))
+        nodes.run()
+        link.lose()
+        nodes.run()
+        nodes.advance(14_000)
+        assert not watcher.took(Presence)
+        nodes.advance(2_000)
+        assert [told.record.status for told in watcher.took(Presence)] == ["offline"]
 
 
 class TestAnswers:

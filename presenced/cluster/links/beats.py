@@ -1,7 +1,7 @@
 """Heartbeats of links whose own devices are decided elsewhere: gathered for some seconds, one message for each home.
 
-A heartbeat that makes of its device something else than it shows is told at once. All others say only that a device is
-as it was, which its home would not tell anybody.
+A heartbeat that makes of its device something else than it shows is told at once, and so is one that keeps it from
+becoming idle. All others say only that a device is as it was, which its home would not tell anybody.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from presenced.cluster.messages import LinkBeats
 from presenced.core.engine import Engine
 from presenced.core.idleness import level_for
 from presenced.core.model import UNTOLD, Session
+from presenced.core.part import Part
 
 GATHER_MS: Final = 10_000
 """How long a heartbeat may wait for others."""
 
+UNDER_WAY_MS: Final = 2_000
+"""How long it may be under way to its home then."""
+
 BEATS_PER_MESSAGE: Final = 4_000
 
 
-class GatheredBeats:
-    """What was heard of links and not told yet."""
+class GatheredBeats(Part):
+    """What was heard of links and not told yet. It comes before `Relays` among the parts: what was heard of a link is
+    told before its end."""
 
     def __init__(self, engine: Engine, relays: Relays) -> None:
         self._engine = engine
@@ -42,7 +47,7 @@ class GatheredBeats:
         if active_ms is None and (before := self._gathered.get(relay)) is not None:
             active_ms = before[1]
         self._gathered[relay] = (now_ms, active_ms)
-        if idle_ms is not None and self._is_news(relay, idle_ms):
+        if idle_ms is not None and self._is_news(relay, idle_ms, now_ms):
             self._send({relay: self._gathered.pop(relay)}, now_ms)
             return True
         if self._due_ms is None:
@@ -50,14 +55,30 @@ class GatheredBeats:
             return True
         return False
 
-    def _is_news(self, relay: Relay, idle_ms: int) -> bool:
-        """Whether the device would show another idle level by this than the copy of it does."""
-        assert relay.own_device is not None
+    def _is_news(self, relay: Relay, idle_ms: int, now_ms: int) -> bool:
+        """Whether the device would show another idle level by this than the copy of it does, or would come to show one
+        before this is told with others."""
+        own = relay.own_device
+        assert own is not None
         user = self._engine.users.get(relay.session.user_name)
-        device = user.devices.get(relay.own_device.hello.device) if user is not None else None
+        device = user.devices.get(own.hello.device) if user is not None else None
         if device is None or device.idle_known == UNTOLD:
             return True
-        return level_for(idle_ms, *self._engine.policy.idle_limits(device.kind)) != device.idle_level
+        times_ms = self._engine.policy.idle_limits(device.kind)
+        if level_for(idle_ms, *times_ms) != device.idle_level:
+            return True
+        told_ms = own.told_active_ms
+        if told_ms is None:
+            return True
+        is_later = now_ms - idle_ms > told_ms
+        return is_later and level_for(now_ms + GATHER_MS + UNDER_WAY_MS - told_ms, *times_ms) != device.idle_level
+
+    def end_session(self, session: Session, now_ms: int) -> None:
+        """Tell what was gathered of the link, which is about to be lost: its device may become idle in its grace."""
+        relay = self._relays.get(session)
+        gathered = self._gathered.pop(relay, None) if relay is not None else None
+        if relay is not None and gathered is not None and not relay.has_said_bye:
+            self._send({relay: gathered}, now_ms)
 
     @property
     def next_ms(self) -> int | None:
@@ -78,9 +99,12 @@ class GatheredBeats:
         by_place: dict[int, list[int]] = {}
         for relay, (heard_ms, active_ms) in heard.items():
             own = relay.own_device
-            if own is None or own.home == NOWHERE or relay.session.ended:
+            if own is None or own.home == NOWHERE:
                 continue
-            idle_ms = max(0, heard_ms - active_ms) if active_ms is not None else -1
+            idle_ms = -1
+            if active_ms is not None:
+                own.note_told(active_ms)
+                idle_ms = max(0, heard_ms - active_ms)
             beats = by_place.setdefault(own.home, [])
             beats += (relay.link, now_ms - heard_ms, idle_ms)
             if len(beats) >= 3 * BEATS_PER_MESSAGE:

@@ -78,7 +78,7 @@ class Forwarding:
         self._far_devices = FarDevices(engine, homes, self.relays, self._positions)
         self.lost_links = LostLinks(engine, homes, conduit)
         engine.resumptions.share(self._far_devices, self.lost_links.note_cut_off)
-        engine.parts.add(self.relays, self._answers, self._positions)
+        engine.parts.add(self.beats, self.relays, self._answers, self._positions)
         engine.moderation.tell_kicks(self._tell_kick)
 
     # --- links of this node -----------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Forwarding:
         if self._moving:
             return 0
         first: int | None = None
-        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.beats.next_ms, self.lost_links.next_ms):
+        for due_ms in (self.remote_links.next_ms, self.dispatch.next_ms, self.lost_links.next_ms):
             if due_ms is not None and (first is None or due_ms < first):
                 first = due_ms
         return first
@@ -181,7 +181,6 @@ class Forwarding:
             relay, node = self._moving.popleft()
             self._move(relay, node, now_ms)
         self.dispatch.tick(now_ms)
-        self.beats.tick(now_ms)
         self.lost_links.tick(now_ms)
 
     def _move(self, relay: Relay, node: int, now_ms: int) -> None:

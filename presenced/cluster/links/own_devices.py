@@ -46,7 +46,7 @@ class OwnDevices:
     def open(self, session: Session, hello: Hello, now_ms: int) -> None:
         """The session's link has said this hello, and its user is not this node's. It has no device so far. O(1)."""
         relay = self._relays.get_or_new(session)
-        relay.own_device = OwnDevice(msgspec.structs.replace(hello, token=""))
+        relay.own_device = OwnDevice(msgspec.structs.replace(hello, token=""), now_ms)
         self._relays.file_own(relay)
         self.settle(relay, now_ms)
 

@@ -83,17 +83,24 @@ class RouteParts:
 class OwnDevice:
     """The link's own device, which is not at the link's node."""
 
-    __slots__ = ("hello", "is_attached", "opening", "home")
+    __slots__ = ("hello", "is_attached", "opening", "home", "told_active_ms")
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: Hello, now_ms: int) -> None:
         self.hello = hello
         """Without its token, which is nobody else's business."""
+        self.told_active_ms = now_ms - hello.idle_ms if hello.idle_ms is not None else None
+        """When its person was active last, by what its home was told of that; None = it was told nothing."""
         self.home = NOWHERE
         """Where it is attached, or is about to be."""
         self.is_attached = False
         """It was attached anywhere."""
         self.opening = 0
         """The number of the request that attaches it; 0 = none is under way."""
+
+    def note_told(self, active_ms: int) -> None:
+        """Its home is told that its person was active then. O(1)."""
+        told_ms = self.told_active_ms
+        self.told_active_ms = active_ms if told_ms is None else max(told_ms, active_ms)
 
 
 class Relay:
