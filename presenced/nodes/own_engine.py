@@ -15,6 +15,7 @@ import signal
 from collections.abc import Mapping
 
 from presenced.nodes.child import send_signal, start_child
+from presenced.nodes.node_life import PAUSE_MS_MAX, WELL_AFTER_MS
 
 PROGRAMS = ("redis-server", "valkey-server")
 VERSION_LEAST = (7, 0)
@@ -41,6 +42,20 @@ class EngineFailed(Exception):
 def find_program(path: str | None = None) -> str:
     """The program of the engine; empty if there is none. `path` is another PATH."""
     return next((found for name in PROGRAMS if (found := shutil.which(name, path=path))), "")
+
+
+class RestartPauses:
+    """How long it is waited before an engine that has ended is started again: not at all the first time, and longer
+    each time until one has lived for long. Pure."""
+
+    def __init__(self) -> None:
+        self._next_ms = 0
+
+    def next_ms(self, lived_ms: int) -> int:
+        """The pause behind an engine that has lived for so long (0 = its start came to nothing)."""
+        pause_ms = 0 if lived_ms >= WELL_AFTER_MS else self._next_ms
+        self._next_ms = min(PAUSE_MS_MAX, 2 * pause_ms + 100)
+        return pause_ms
 
 
 class OwnEngine:
@@ -71,6 +86,8 @@ class OwnEngine:
                         raise EngineFailed(f"{program} ended at its start: {self.last_words()}")
                     await asyncio.sleep(0.01)
         except TimeoutError:
+            # If it answered later, some nodes would have its log, and others that of the next one.
+            await self._end(signal.SIGKILL)
             raise EngineFailed(f"{program} does not answer: {self.last_words()}") from None
 
     async def wait(self) -> int:
@@ -80,8 +97,11 @@ class OwnEngine:
 
     async def stop(self) -> None:
         """End it. Idempotent, and allowed before `start`."""
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
-            send_signal(self._process, signal.SIGTERM)
+            send_signal(self._process, number)
             await self._process.wait()
 
     @property

@@ -11,11 +11,11 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
-from presenced.nodes.node_life import PAUSE_MS_MAX, NodeLife, ending, sentence_of
+from presenced.nodes.node_life import NodeLife, ending, sentence_of
 from presenced.nodes.node_plan import NodePlan
 from presenced.nodes.node_process import NodeProcess
 from presenced.nodes.notice import Notice
-from presenced.nodes.own_engine import EngineFailed, OwnEngine
+from presenced.nodes.own_engine import EngineFailed, OwnEngine, RestartPauses
 from presenced.ops.notifier import Notifier
 from presenced.server.clocks import SYSTEM_CLOCKS
 
@@ -189,22 +189,24 @@ class Supervisor:
 
     async def _keep_engine(self, engine: OwnEngine) -> None:
         """Start the engine again whenever it ends. The nodes go on meanwhile, and tell it what they have."""
-        pause_ms = 0
+        pauses = RestartPauses()
         while True:
+            began_ms = SYSTEM_CLOCKS.monotonic_ms()
             code = await engine.wait()
             if self._is_ending and self._over.is_set():
                 return
             log.error(
                 "the engine of the nodes ended with %s, and is started again: %s", ending(code), engine.last_words()
             )
+            lived_ms = SYSTEM_CLOCKS.monotonic_ms() - began_ms
             while True:
-                await asyncio.sleep(pause_ms / 1000)
-                pause_ms = min(PAUSE_MS_MAX, 2 * pause_ms + 100)
+                await asyncio.sleep(pauses.next_ms(lived_ms) / 1000)
                 try:
                     await engine.start()
                     break
                 except EngineFailed as error:
                     log.error("the engine of the nodes cannot be started: %s", error)
+                    lived_ms = 0
 
     def _feed_watchdog(self) -> None:
         self._notifier.alive()
