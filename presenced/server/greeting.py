@@ -125,27 +125,14 @@ def draw_token() -> str:
 def _attach(engine: Engine, session: Session, hello: Hello, now_ms: int) -> None:
     """Attach the link's own device. Raises as `open_session` does."""
     try:
-        device = engine.sessions.attach(
-            now_ms,
-            session,
-            hello.device,
-            kind=hello.kind,
-            name=hello.name,
-            priority=hello.priority,
-            status=hello.status,
-            idle_ms=hello.idle_ms,
-            as_was=hello.as_was,
-            only_free=hello.only_free,
-            meta=hello.meta,
-            focus=hello.focus,
+        engine.sessions.take_device(
+            now_ms, session, hello, idle_ms=hello.idle_ms, as_was=hello.as_was, only_free=hello.only_free
         )
     except RequestError as error:
         if error.code != "device_held":
             raise
         # It learns now what it would have been told then, had its link been there.
         raise ConnectionLost("replaced", error.message, temporary=False) from None
-    if hello.sync:
-        engine.own_states.add(session, device.user)
 
 
 def welcome(
