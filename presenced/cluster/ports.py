@@ -39,7 +39,7 @@ class HomesPort(Protocol):
         user."""
 
     def home_of(self, name: str) -> int:
-        """Who decides the user; 0 = nobody, because nobody has claimed them. It is `me` exactly if `own` is true.
+        """Who decides the user; 0 = nobody, because nobody has asked for that. It is `me` exactly if `own` is true.
         O(nodes)."""
 
     def hand_over(self, name: str, to: int) -> bool:
@@ -48,10 +48,10 @@ class HomesPort(Protocol):
         (`Conduit`) comes behind it. False: the user stays, and nothing was done. O(what is known)."""
 
 
-class ClaimsPort(Protocol):
+class BidsPort(Protocol):
     """Who becomes the home of users that have none."""
 
-    def claim(self, names: Sequence[str], then: Callable[[int], object]) -> None:
+    def bid(self, names: Sequence[str], then: Callable[[int], object]) -> None:
         """See to it that these have homes, this node if nobody else comes first, and call `then` once with the time
         when all of them have, and never inside of this call."""
 

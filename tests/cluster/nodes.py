@@ -1,7 +1,7 @@
 """Several nodes on one clock, and one log between them: what one node makes in a turn the others take in that order.
 
 Each node has an engine, a turn and links, as `tests.core.world` has. The facts of a turn reach the others in front of
-its messages, and are applied to their copies. Who has no home gets one by name, when somebody claims them; users are
+its messages, and are applied to their copies. Who has no home gets one by name, when somebody asks for one; users are
 handed over if the cluster `hands_over`.
 """
 
@@ -152,8 +152,8 @@ class Moved(NamedTuple):
     facts: bytes
 
 
-class Claimed(NamedTuple):
-    """Somebody claims users who have no home."""
+class Bid(NamedTuple):
+    """Somebody asks for a home of users who have none."""
 
     names: list[str]
     then: Callable[[int], object]
@@ -197,7 +197,7 @@ class Node:
             self.engine.users.copy_by(lambda name: self.homes.get(name) != number)
             self.log = ReadBackLog()
             self.requests = self.forwarding = Forwarding(
-                self.engine, self.requests, NodeHomes(self), NodeClaims(self), self, lambda: self.now_ms
+                self.engine, self.requests, NodeHomes(self), NodeBids(self), self, lambda: self.now_ms
             )
 
     def open(self, address: str, *, role: Role = "user", **fields: Any) -> Link:
@@ -230,13 +230,13 @@ class Node:
 
     # --- what comes from the log ------------------------------------------------------------------------------
 
-    def take(self, sender: int, entry: Batch | Claimed | Gone) -> None:
+    def take(self, sender: int, entry: Batch | Bid | Gone) -> None:
         """The next entry of the log."""
         assert self.forwarding is not None
         now_ms = self.now_ms
         if isinstance(entry, Gone):
             self._take_over(entry)
-        elif isinstance(entry, Claimed):
+        elif isinstance(entry, Bid):
             for name in entry.names:
                 if name not in self.homes:
                     assert self.cluster is not None
@@ -332,14 +332,14 @@ class NodeHomes:
         return True
 
 
-class NodeClaims:
+class NodeBids:
     def __init__(self, node: Node) -> None:
         self._node = node
         assert node.cluster is not None
         self._cluster = node.cluster
 
-    def claim(self, names: Sequence[str], then: Callable[[int], object]) -> None:
-        self._cluster.append(self._node.number, Claimed(list(names), then))
+    def bid(self, names: Sequence[str], then: Callable[[int], object]) -> None:
+        self._cluster.append(self._node.number, Bid(list(names), then))
 
 
 class Cluster:
@@ -351,7 +351,7 @@ class Cluster:
         self.count = count
         self.log: list[tuple[int, Any]] = []
         self.nodes = [Node(number, self, policy) for number in range(1, count + 1)]
-        self.home_by: Callable[[str, int], int] = lambda name, claimer: sum(name.encode()) % count + 1
+        self.home_by: Callable[[str, int], int] = lambda name, bidder: sum(name.encode()) % count + 1
         """Who becomes the home of a user who has none."""
         self._dice = seed
 

@@ -452,7 +452,7 @@ def test_what_a_disk_knows_newer_is_offered_though_some_of_it_has_ended_by_itsel
 
 def test_who_is_offered_to_a_home_that_knows_nothing_of_them_is_waited_for_there_like_anybody() -> None:
     [a] = (town := Town("a")).nodes
-    a.node.claim(["fay"], lambda now_ms: None)
+    a.node.bids.bid(["fay"], lambda now_ms: None)
     town.settle()
     assert a.node.own("fay") and a.engine.users.get("fay") is None
     late = TownNode(town, "late")

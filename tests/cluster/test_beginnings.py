@@ -300,7 +300,7 @@ def test_users_of_the_own_disk_whom_another_node_turns_out_to_decide_have_no_tim
     late.now_ms = town.now_ms
     town.nodes.append(late)
     late.join()
-    a.node.claim(["alice"], lambda now_ms: None)
+    a.node.bids.bid(["alice"], lambda now_ms: None)
     assert a.append()
     while late.read():
         pass

@@ -76,9 +76,9 @@ def nearly_away() -> tuple[Cluster, Link, Link]:
 
 
 class TestWhereAPersonIs:
-    def test_a_new_user_is_decided_by_whoever_claims_them_first(self) -> None:
+    def test_a_new_user_is_decided_by_whoever_asks_for_them_first(self) -> None:
         nodes = cluster()
-        nodes.home_by = lambda name, claimer: claimer
+        nodes.home_by = lambda name, bidder: bidder
         first, second = nodes.nodes
         here, there = first.open("ann/laptop"), second.open("ann/phone")
         nodes.run()
@@ -200,7 +200,7 @@ class TestLeases:
 
     def test_a_silent_link_ends_by_its_hello_however_long_its_user_had_no_home(self) -> None:
         nodes = cluster()
-        nodes.home_by = lambda name, claimer: claimer
+        nodes.home_by = lambda name, bidder: bidder
         [first, _] = nodes.nodes
         link = first.open("ann/laptop")
         # The log takes its time.

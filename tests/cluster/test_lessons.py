@@ -88,7 +88,7 @@ def test_of_a_shelf_only_those_are_told_whose_home_the_teller_is() -> None:
     assert all(d.node.home_of(name) == a.node.me for name in of_a)
     assert all(d.node.home_of(name) == b.node.me for name in of_b)
     assert len(d.engine.users.dormants) == 200 and sorted(d.node.homes.counts.values()) == [100, 100]
-    assert d.node.take_need_of_snapshot(), "no fact says so on the own disk"
+    assert d.node.disk_debts.take_all(), "no fact says so on the own disk"
 
 
 def test_a_node_is_sent_no_more_than_a_little_ahead_of_what_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def connections_closed(stage: Stage) -> list[int]:
 async def still_serves(stage: Stage, name: str = "alice") -> None:
     """The node goes on with the log that there is."""
     decided: list[int] = []
-    stage.node.claim([name], decided.append)
+    stage.node.bids.bid([name], decided.append)
     await eventually(lambda: decided or stage.failures)
     assert not stage.failures and stage.node.is_ready and stage.node.history == stage.log.kept.history
     assert [one for one in stage.log.kept.nodes] == ["one"]
@@ -249,7 +249,7 @@ async def test_a_reader_that_is_where_the_log_was_written_before_does_not_say_wh
 ) -> None:
     """The engine has failed over and lost the node's last batch, which the one before it holds still. What it says of
     its own log, where the node looks for what both have, is that all was read, and nothing is lost."""
-    stage.node.claim(["anna"], lambda now_ms: None)
+    stage.node.bids.bid(["anna"], lambda now_ms: None)
     await eventually(lambda: stage.node.homes.of("anna") is stage.node.mine)
     read, tag, rewind, rewound = stage.node.position, stage.node.tag, stage.reader.rewind, []
 
@@ -266,7 +266,7 @@ async def test_a_reader_that_is_where_the_log_was_written_before_does_not_say_wh
     stage.log.lose_tail(1)
     # What the log holds in its place, the node has not read.
     await MemoryBackplane(stage.log, draw=Random(9).getrandbits).join("two", 9, 0, 77, encode(JoinData(9)))
-    stage.node.claim(["bob"], lambda now_ms: None)
+    stage.node.bids.bid(["bob"], lambda now_ms: None)
     await eventually(lambda: stage.node.homes.of("bob") is stage.node.mine)
     assert rewound == [read - 1]
     said = [

@@ -124,9 +124,9 @@ async def test_a_node_that_stops_before_its_log_is_mended_ends(stage: Stage, mon
     await eventually(leaving.done)
 
 
-async def test_what_is_claimed_is_appended_and_read_back_without_anybody_asking(stage: Stage) -> None:
+async def test_what_is_asked_for_is_appended_and_read_back_without_anybody_asking(stage: Stage) -> None:
     decided: list[int] = []
-    stage.node.claim(["alice"], decided.append)
+    stage.node.bids.bid(["alice"], decided.append)
     await eventually(lambda: decided)
     assert stage.node.own("alice")
 
@@ -136,7 +136,7 @@ async def test_batches_keep_their_distance_and_the_first_after_a_pause_goes_at_o
     stage = await Stage(Clocks(lambda: now_ns, time.time_ns), linger_ms=20).start()
     decided: list[int] = []
     try:
-        stage.node.claim(["alice"], decided.append)
+        stage.node.bids.bid(["alice"], decided.append)
         for _ in range(3):
             before = stage.pump.renewed
             await eventually(lambda before=before: stage.pump.renewed is not before)
@@ -144,7 +144,7 @@ async def test_batches_keep_their_distance_and_the_first_after_a_pause_goes_at_o
         now_ns += 20_000_000
         await eventually(lambda: decided)
         now_ns += 20_000_000
-        stage.node.claim(["bob"], decided.append)
+        stage.node.bids.bid(["bob"], decided.append)
         await eventually(lambda: len(decided) == 2)
     finally:
         await stage.pump.leave()
@@ -165,7 +165,7 @@ async def test_the_time_that_an_append_takes_is_part_of_the_distance() -> None:
     try:
         now_ns += 20_000_000
         for number, name in enumerate(("alice", "bob", "carol"), 1):
-            stage.node.claim([name], decided.append)
+            stage.node.bids.bid([name], decided.append)
             # The clock stands still but for what appends take.
             await eventually(lambda number=number: len(decided) == number)
     finally:
@@ -222,7 +222,7 @@ async def test_a_log_that_was_emptied_is_joined_anew_by_the_same_node(stage: Sta
     stage.log.empty()
     await eventually(lambda: stage.node.history != history)
     decided: list[int] = []
-    stage.node.claim(["alice"], decided.append)
+    stage.node.bids.bid(["alice"], decided.append)
     await eventually(lambda: decided)
     assert stage.node.is_ready and not stage.failures
 

@@ -103,11 +103,11 @@ def test_a_user_who_is_handed_over_is_decided_by_the_other_and_nobody_is_told_an
     assert a.shown("alice").version > 0
 
 
-def test_the_first_that_claims_a_user_in_the_log_is_the_home_and_the_other_learns_it() -> None:
+def test_the_first_that_asks_for_a_user_in_the_log_is_the_home_and_the_other_learns_it() -> None:
     a, b = (town := Town("a", "b")).nodes
     decided: list[tuple[str, int]] = []
-    a.node.claim(["alice"], lambda now_ms: decided.append(("a", a.node.home_of("alice"))))
-    b.node.claim(["alice", "bob"], lambda now_ms: decided.append(("b", b.node.home_of("alice"))))
+    a.node.bids.bid(["alice"], lambda now_ms: decided.append(("a", a.node.home_of("alice"))))
+    b.node.bids.bid(["alice", "bob"], lambda now_ms: decided.append(("b", b.node.home_of("alice"))))
     b.append()
     town.settle()
     assert sorted(decided) == [("a", b.node.me), ("b", b.node.me)]
@@ -197,7 +197,7 @@ def test_what_a_log_lost_is_said_again_and_nobody_is_told_anything_false(lost: i
     a.turn()
     bob.say(SetStatus(bob.next_id(), "away", "two"))
     b.turn()
-    a.node.claim(["carol"], lambda now_ms: None)
+    a.node.bids.bid(["carol"], lambda now_ms: None)
     town.settle()
     alice.say(SetStatus(alice.next_id(), "online", "three"))
     a.turn()
@@ -306,7 +306,7 @@ def test_who_won_a_user_before_the_log_lost_that_stays_the_home_in_whatever_orde
     a, b, c = (town := Town("a", "b", "c")).nodes
     town.pause()
     for node in (a, b):
-        node.node.claim(["alice"], lambda now_ms: None)
+        node.node.bids.bid(["alice"], lambda now_ms: None)
         assert node.append()
     for node in (a, b):
         while node.read():

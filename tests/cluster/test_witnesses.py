@@ -99,7 +99,7 @@ def test_what_it_had_decided_of_pairs_is_told_by_whoever_decides_next(home: int)
 def test_new_users_of_it_have_one_home() -> None:
     town, home = stage("abc", "b")
     new = [f"new{number}" for number in range(20)]
-    home.node.claim(new, lambda now_ms: None)
+    home.node.bids.bid(new, lambda now_ms: None)
     assert home.append()
     read_all(home)
     for name in new:

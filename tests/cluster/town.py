@@ -83,7 +83,7 @@ class TownNode(World):
         self.key = 1_000 + self.town.draw()
         self.node = Node(self.engine, Copies(self.engine), self.name, self.key, self.join_log())
         self.requests = self.forwarding = Forwarding(
-            self.engine, REQUESTS, self.node, self.node, self.node, lambda: self.now_ms
+            self.engine, REQUESTS, self.node, self.node.bids, self.node, lambda: self.now_ms
         )
         self.reader = LogReader(self.node, self.forwarding)
         calls = TownCalls(Clocks(lambda: self.now_ms * 1_000_000, time.time_ns), lambda is_away: None)
@@ -228,7 +228,7 @@ class TownNode(World):
         """As `open`, after this node has become the home of the user if they had none."""
         name = address.partition("/")[0]
         if not self.node.home_of(name):
-            self.node.claim([name], lambda now_ms: None)
+            self.node.bids.bid([name], lambda now_ms: None)
             self.town.settle()
         assert self.node.own(name), f"{name} lives elsewhere"
         return self.open(address, **more)

@@ -16,7 +16,7 @@ from presenced.cluster.links.relay import NOWHERE, Errand, HeldElsewhere, Relay,
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.links.routing import OF_LINK, OF_SENDER, Destination, destination_of
 from presenced.cluster.links.split_questions import places_of
-from presenced.cluster.ports import ClaimsPort, HomesPort
+from presenced.cluster.ports import BidsPort, HomesPort
 from presenced.core.delays import DelayQueue
 from presenced.core.engine import Engine
 from presenced.core.model import Session
@@ -48,16 +48,14 @@ SERVICE_LINK_BYTES_MAX: Final = 16 << 20
 NODE_BYTES_MAX: Final = 64 << 20
 """What may wait and be under way, of one link and of all. A link has as much as it may send in `PATIENCE_MS`."""
 
-CLAIMED_TOGETHER: Final = 1_000
-"""Users without a home who are claimed at once, if the link's next requests are about so many."""
+BID_TOGETHER: Final = 1_000
+"""Users for whom a home is asked for at once, if the link's next requests are about so many."""
 
 
 class Dispatch:
     """Handles messages of links in order."""
 
-    def __init__(
-        self, engine: Engine, requests: Requests, homes: HomesPort, claims: ClaimsPort, relays: Relays
-    ) -> None:
+    def __init__(self, engine: Engine, requests: Requests, homes: HomesPort, bids: BidsPort, relays: Relays) -> None:
         self.forwarded = 0
         """Requests that were sent to other nodes, counted for the operator."""
         self.given_up = 0
@@ -65,7 +63,7 @@ class Dispatch:
         self._engine = engine
         self._requests = requests
         self._homes = homes
-        self._claims = claims
+        self._bids = bids
         self._relays = relays
         self._deadlines: DelayQueue[tuple[Relay, Errand]] = DelayQueue(PATIENCE_MS)
         self._openings: DelayQueue[tuple[Relay, Errand]] = DelayQueue(ATTACHED_MS)
@@ -180,7 +178,7 @@ class Dispatch:
         place = homes.home_of(name)
         if place == NOWHERE:
             if way.makes:
-                return self._claim(relay, request, name)
+                return self._bid(relay, request, name)
             return self._go_to(relay, request, homes.me, now_ms, is_exclusive=True)
         if (
             relay.own_device is not None
@@ -325,14 +323,14 @@ class Dispatch:
 
     # --- users without a home ---------------------------------------------------------------------------------
 
-    def _claim(self, relay: Relay, request: Errand, name: str) -> bool:
+    def _bid(self, relay: Relay, request: Errand, name: str) -> bool:
         """See to it that the user has a home, and ask again then; with them the users of what waits behind."""
         if not relay.may_go((NOWHERE,), is_exclusive=True):
             return False
         request.user = ""
         names = {name: None}
         for other in relay.waiting:
-            if len(names) >= CLAIMED_TOGETHER:
+            if len(names) >= BID_TOGETHER:
                 break
             if other.message is not None and not other.is_done:
                 way = destination_of(other.message, relay.session.user_name)
@@ -340,10 +338,10 @@ class Dispatch:
                     if self._homes.home_of(way.users[0]) == NOWHERE:
                         names[way.users[0]] = None
         self._relays.start(relay, request, NOWHERE, is_exclusive=True)
-        self._claims.claim(list(names), lambda now_ms: self._claimed(relay, request, now_ms))
+        self._bids.bid(list(names), lambda now_ms: self._decided(relay, request, now_ms))
         return True
 
-    def _claimed(self, relay: Relay, request: Errand, now_ms: int) -> None:
+    def _decided(self, relay: Relay, request: Errand, now_ms: int) -> None:
         if self._relays.finish(relay, request.number) is None:
             return
         self.send_back(relay, request)

@@ -34,7 +34,7 @@ from presenced.cluster.messages import (
     ToLink,
     decode_node_message,
 )
-from presenced.cluster.ports import ClaimsPort, Conduit, HomesPort
+from presenced.cluster.ports import BidsPort, Conduit, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.link_client import LinkClient
 from presenced.core.model import Session
@@ -54,7 +54,7 @@ class Forwarding:
         engine: Engine,
         requests: Requests,
         homes: HomesPort,
-        claims: ClaimsPort,
+        bids: BidsPort,
         conduit: Conduit,
         now: Callable[[], int],
     ) -> None:
@@ -66,8 +66,8 @@ class Forwarding:
         self._conduit = conduit
         self.relays = Relays(engine, homes, conduit)
         self._positions = HelloPositions()
-        self.dispatch = Dispatch(engine, requests, homes, claims, self.relays)
-        self._own_devices = OwnDevices(engine, homes, claims, self.relays, self.dispatch, self._positions)
+        self.dispatch = Dispatch(engine, requests, homes, bids, self.relays)
+        self._own_devices = OwnDevices(engine, homes, bids, self.relays, self.dispatch, self._positions)
         self.dispatch.settle_by(self._own_devices.settle)
         self._answers = Answers(engine, self.relays, self.dispatch, self._own_devices)
         self.beats = GatheredBeats(engine, self.relays)

@@ -16,7 +16,7 @@ from presenced.cluster.links.held_devices import HelloPositions, is_overtaken, r
 from presenced.cluster.links.relay import NOWHERE, Errand, OwnDevice, Relay
 from presenced.cluster.links.relays import Relays
 from presenced.cluster.messages import LinkHello
-from presenced.cluster.ports import ClaimsPort, HomesPort
+from presenced.cluster.ports import BidsPort, HomesPort
 from presenced.core.engine import Engine
 from presenced.core.model import Session
 from presenced.errors import RequestError
@@ -31,14 +31,14 @@ class OwnDevices:
         self,
         engine: Engine,
         homes: HomesPort,
-        claims: ClaimsPort,
+        bids: BidsPort,
         relays: Relays,
         dispatch: Dispatch,
         positions: HelloPositions,
     ) -> None:
         self._engine = engine
         self._homes = homes
-        self._claims = claims
+        self._bids = bids
         self._relays = relays
         self._dispatch = dispatch
         self._positions = positions
@@ -71,7 +71,7 @@ class OwnDevices:
             self._attach_here(relay, own, now_ms)
         elif place == NOWHERE:
             number = self._start(relay, own, NOWHERE, now_ms)
-            self._claims.claim([name], lambda now_ms: self._claimed(relay, number, now_ms))
+            self._bids.bid([name], lambda now_ms: self._decided(relay, number, now_ms))
         elif own.home != place:
             self._attach_at(relay, own, place, now_ms)
 
@@ -113,7 +113,7 @@ class OwnDevices:
         self._dispatch.await_opening(relay, request, now_ms)
         return request.number
 
-    def _claimed(self, relay: Relay, number: int, now_ms: int) -> None:
+    def _decided(self, relay: Relay, number: int, now_ms: int) -> None:
         request = self._relays.finish(relay, number)
         if request is not None:
             self._relays.done_with(relay, request)

@@ -122,7 +122,7 @@ class Arrival:
             node.homes.set_all(names, sender)
             for name, home in outdated.items():
                 node.homes.set(name, home)
-            node.note_whole()
+            node.disk_debts.owe_all()
         for name, data in content.users:
             if not changes.since(name, item.position):
                 self.learn(sender, name, decode_known(data), now_ms)

@@ -324,7 +324,7 @@ class LogReader:
                     self.memory.note_acquired(self._node.position, name)
                 else:
                     self._node.note_copy(name)
-            self._node.note_decided(name, now_ms)
+            self._node.bids.note_decided(name, now_ms)
 
     def _take_moved(self, sender: Member, item: Moved, now_ms: int) -> None:
         node = self._node

@@ -5,7 +5,7 @@ What it decides goes out in batches; what others decide comes in by `log_reader`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from presenced.backplane.port import Joined
 from presenced.cluster.log.backlog import Backlog
 from presenced.cluster.log.batches import Batches
+from presenced.cluster.log.disk_debts import DiskDebts
 from presenced.cluster.log.early_facts import told_early
 from presenced.cluster.log.entries import (
     Decided,
@@ -31,6 +32,7 @@ from presenced.cluster.log.entries import (
     packed_facts,
     users_in_pairs,
 )
+from presenced.cluster.log.home_bids import HomeBids
 from presenced.cluster.log.home_changes import HomeChanges
 from presenced.cluster.log.homes import Homes
 from presenced.cluster.log.inheritance import Inheritance
@@ -62,6 +64,7 @@ class Node:
         self.homes = Homes()
         self.home_changes = HomeChanges()
         self.batches = Batches(lambda: engine.ledger.version, lambda: engine.ledger.least)
+        self.bids = HomeBids(self.batches)
         self.horizon = Horizon(key)
         self.lives: list[Life] = []
         """Lives of the first node of all that kills have ended: by them the records of the cluster have the versions
@@ -70,13 +73,9 @@ class Node:
         """Nodes have come back that know more than the disk with which its past has begun: it is to join anew."""
         self.is_fenced = False
         """The log has declared it gone: nothing that it appends counts any longer."""
-        self._needs_snapshot = False
-        """The own disk is to begin anew: what is said of some users takes the place of what it knows."""
-        self._foreign_facts: list[Fact] = []
+        self.disk_debts = DiskDebts()
         self._farewells: list[Happened] = []
         """What followers are told of users who were erased in this turn: that they are offline."""
-        self._claims: dict[str, list[Callable[[int], object]]] = {}
-        """Users whom this node has asked to be the home of, and what waits until that is decided."""
         for info in joined.nodes:
             self.nodes.join(info.name, info.incarnation, decode_join(info.data))
         self.mine = self.nodes.join(name, joined.incarnation, join_data(key, choices))
@@ -176,28 +175,6 @@ class Node:
         home = self.homes.of(name)
         return home is not self.mine and home is not NOBODY
 
-    def claim(self, names: Sequence[str], then: Callable[[int], object]) -> None:
-        """Ask to be the home of these users, who have none; `then` is called once, with the time when all of them have
-        one, whoever that is, and never inside of this. O(names)."""
-        missing = [name for name in names if name not in self._claims]
-        left = len(names)
-
-        def decided(now_ms: int) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                then(now_ms)
-
-        for name in names:
-            self._claims.setdefault(name, []).append(decided)
-        if missing:
-            self.batches.add(New(missing))
-
-    def note_decided(self, name: str, now_ms: int) -> None:
-        """The user has a home: whoever waited for it goes on."""
-        for decided in self._claims.pop(name, ()):
-            decided(now_ms)
-
     def hand_over(self, name: str, to: int) -> bool:
         """Another node is the user's home from now on: this one decides nothing of the user from this moment. False if
         it is gone, or does not know all users yet, or if the user is not this node's: then nothing was done. O(what is
@@ -234,7 +211,7 @@ class Node:
                 self.batches.add(happened)
             vacant = [fact.user for fact in erased if not self.keeps(fact.user)]
             if vacant:
-                # At once: who comes back under the name is claimed anew, behind this.
+                # At once: who comes back under the name has a home anew, behind this.
                 for name in vacant:
                     self.homes.drop(name)
                     self.home_changes.note_said(name)
@@ -294,27 +271,23 @@ class Node:
         for fact in facts:
             if isinstance(fact, FollowerSet | FollowerForgotten):
                 self.engine.followers.take_told(fact)
-        self._foreign_facts += facts
+        self.disk_debts.owe(facts)
 
     def apply(self, facts: Sequence[Fact], now_ms: int) -> None:
         """Other homes have decided this. O(facts)."""
         self.copies.apply(facts, now_ms)
-        self._foreign_facts += facts
+        self.disk_debts.owe(facts)
 
     def replace(self, name: str, facts: Sequence[Fact], now_ms: int) -> None:
         """This is all that is known of the user, and another home says it. O(facts)."""
         self.copies.replace(name, facts, now_ms)
-        self._foreign_facts += facts
+        self.disk_debts.owe(facts)
 
     def take_whole(self, name: str, known: KnownFacts, now_ms: int, *, says_pairs: bool = True) -> None:
         """This is all that is known of the user, and the own disk may know more of them that holds no longer; without
         `says_pairs`, all but for pairs. O(facts)."""
         self.copies.replace(name, known, now_ms, was_told=self.mine.is_ready, says_pairs=says_pairs)
-        self._needs_snapshot = True
-
-    def note_whole(self) -> None:
-        """Users were taken up as another node tells them, without facts for the own disk. O(1)."""
-        self._needs_snapshot = True
+        self.disk_debts.owe_all()
 
     def end_pairs(self, item: Unpaired, now_ms: int) -> None:
         """What was decided about these users and others holds no longer. O(users)."""
@@ -329,22 +302,10 @@ class Node:
             # The home has applied what the registrar had decided behind its own erasure; and all nodes do so with what
             # the registrar had decided before it read of that. Of others the home's word was obeyed with the erasure.
             self.end_pairs(item, now_ms)
-            self._needs_snapshot = True
+            self.disk_debts.owe_all()
             return True
         if registrar is self.mine and sender is not self.mine:
             names = [name for name in item.names if self.homes.of(name) is sender]
             if names:
                 self.batches.add(Unpaired(names, item.version))
         return False
-
-    def take_need_of_snapshot(self) -> bool:
-        """Whether the own disk is to begin anew since the last call: something was said of users that has no facts of
-        its own. A node that does not serve yet needs none."""
-        is_needed = self._needs_snapshot and self.is_ready
-        self._needs_snapshot = self._needs_snapshot and not is_needed
-        return is_needed
-
-    def take_foreign_facts(self) -> list[Fact]:
-        """What others have decided and was applied since the last call, for the own disk."""
-        facts, self._foreign_facts = self._foreign_facts, []
-        return facts

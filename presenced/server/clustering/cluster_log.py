@@ -47,7 +47,7 @@ class ClusterLog:
     def append(self, facts: Sequence[Fact], acks: Sequence[Ack]) -> None:
         """See `Log`. The own facts go to all nodes."""
         node = self._node
-        foreign = node.take_foreign_facts()
+        foreign = node.disk_debts.take_facts()
         if facts:
             # Acks of an engine that is away for long are waited for no longer (`take_late`).
             node.add_facts(facts, is_awaited=bool(acks) and not self._acks_by_disk and not self._is_busy())
@@ -61,10 +61,11 @@ class ClusterLog:
     def save_foreign(self) -> None:
         """Give the disk what was applied for others, where no turn has anything of its own."""
         node = self._node
-        foreign = node.take_foreign_facts()
+        foreign = node.disk_debts.take_facts()
         if foreign:
             self._own.append(foreign, ())
-        if node.take_need_of_snapshot() and self._own.status() is not None:
+        # A node that does not serve yet needs none.
+        if node.is_ready and node.disk_debts.take_all() and self._own.status() is not None:
             self._own.take_snapshot()
 
     def take_durable(self) -> Sequence[Ack]:

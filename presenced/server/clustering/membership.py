@@ -130,7 +130,7 @@ class Membership:
             node.batches.wait_for_appends()
         requests = self._links.requests
         assert isinstance(requests, Requests)
-        forwarding = self._forwarding = Forwarding(engine, requests, node, node, node, self._pacing.begin)
+        forwarding = self._forwarding = Forwarding(engine, requests, node, node.bids, node, self._pacing.begin)
         reader = LogReader(node, forwarding)
         neighbours = self._neighbours = Neighbours(
             node.nodes, node.mine, lease_ms=self._lease_ms, wall_ms=clocks.wall_ms
